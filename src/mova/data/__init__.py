@@ -1,0 +1,1 @@
+"""From files on disk to batches: sampling, decoding, texts, manifests, Worlds."""

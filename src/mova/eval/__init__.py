@@ -1,0 +1,1 @@
+"""Metrics on plain arrays, and the tasks around them."""

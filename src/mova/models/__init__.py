@@ -1,0 +1,1 @@
+"""Towers, heads and scores: everything that turns frames and texts into vectors."""

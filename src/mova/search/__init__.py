@@ -1,0 +1,1 @@
+"""Find and align: the index, ingestion, queries, timelines."""

@@ -1,0 +1,173 @@
+"""Value objects that travel between the rooms. Frozen, and checked when they are made.
+
+Times are seconds from the start of the file by its own timestamps; spans are half-open `[start, end)`.
+Shape legend: T frames, H height, W width (pixels), S sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Decoded frames with their own times.
+
+    Attributes:
+        pixels: uint8, (T, H, W, 3), RGB, upright (rotation metadata already applied).
+        pts: float64, (T,), seconds, non-decreasing.
+
+    Raises:
+        ValueError: shapes or types do not agree, or times are not finite and non-decreasing.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    pts: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[-1] != 3:
+            raise ValueError(f"pixels must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}")
+        if self.pts.shape != (len(self.pixels),):
+            raise ValueError(f"pts must be ({len(self.pixels)},) as there are frames, not {self.pts.shape}")
+        if not np.all(np.isfinite(self.pts)) or np.any(np.diff(self.pts) < 0):
+            raise ValueError("pts must be finite and non-decreasing seconds")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: slice) -> Frames:
+        return Frames(self.pixels[index], self.pts[index])
+
+    @staticmethod
+    def concatenate(parts: Sequence[Frames]) -> Frames:
+        """Join consecutive stretches of one video (equal H and W) into one."""
+        return Frames(np.concatenate([p.pixels for p in parts]), np.concatenate([p.pts for p in parts]))
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """A half-open stretch of time `[start, end)` in seconds; `start < end`."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.start) and np.isfinite(self.end) and 0 <= self.start < self.end):
+            raise ValueError(f"a span needs 0 <= start < end in seconds, not [{self.start}, {self.end})")
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.end - self.start
+
+    def intersection(self, other: Span) -> float:
+        """Seconds that both spans share."""
+        return max(0.0, min(self.end, other.end) - max(self.start, other.start))
+
+    def iou(self, other: Span) -> float:
+        """Temporal intersection over union, in [0, 1]."""
+        shared = self.intersection(other)
+        return shared / (self.duration + other.duration - shared)
+
+
+@dataclass(frozen=True)
+class ScoredSpan:
+    """A span with the score that ranks it (higher is better; the same model's scores compare)."""
+
+    span: Span
+    score: float
+
+    def to_json(self) -> dict[str, float]:
+        """`{"start", "end", "score"}`, rounded to milliseconds and six digits."""
+        return {"start": _seconds(self.span.start), "end": _seconds(self.span.end), "score": round(self.score, 6)}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of one video that answers a query."""
+
+    video: str
+    start: float
+    end: float
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"video", "start", "end", "score"}`."""
+        return {
+            "video": self.video,
+            "start": _seconds(self.start),
+            "end": _seconds(self.end),
+            "score": round(self.score, 6),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceTimeline:
+    """One sentence against a video's sampled frames: relevance (T,) and the spans it is told to cover."""
+
+    text: str
+    relevance: npt.NDArray[np.float32]
+    spans: tuple[ScoredSpan, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """A caption aligned with a video.
+
+    Attributes:
+        video: path or name of the video.
+        duration: seconds.
+        times: (T,) seconds of the sampled frames.
+        sentences: one row a sentence, each relevance of length T.
+        irrelevant: stretches that no sentence tells.
+    """
+
+    video: str
+    duration: float
+    times: npt.NDArray[np.float64]
+    sentences: tuple[SentenceTimeline, ...]
+    irrelevant: tuple[Span, ...]
+
+    def __post_init__(self) -> None:
+        for row in self.sentences:
+            if row.relevance.shape != self.times.shape:
+                raise ValueError(
+                    f"relevance {row.relevance.shape} and times {self.times.shape} differ in length for {row.text!r}"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `mova align --json` prints."""
+        return {
+            "video": self.video,
+            "duration": _seconds(self.duration),
+            "times": [_seconds(t) for t in self.times],
+            "sentences": [
+                {
+                    "text": row.text,
+                    "relevance": [round(float(r), 6) for r in row.relevance],
+                    "spans": [s.to_json() for s in row.spans],
+                }
+                for row in self.sentences
+            ],
+            "irrelevant": [{"start": _seconds(s.start), "end": _seconds(s.end)} for s in self.irrelevant],
+        }
+
+
+def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:
+    """The stretches of `[0, duration)` that none of `spans` covers, in order."""
+    cursor = 0.0
+    for span in sorted(spans):
+        if span.start > cursor:
+            yield Span(cursor, min(span.start, duration))
+        cursor = max(cursor, span.end)
+    if cursor < duration:
+        yield Span(cursor, duration)
+
+
+def _seconds(value: float) -> float:
+    return round(float(value), 3)
