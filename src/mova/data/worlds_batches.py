@@ -10,7 +10,8 @@ N = 2 V E sentences (own first, then negatives), L words, P told sentences a par
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mova.data.worlds_captions import VOCABULARY, tell
+from mova.data.worlds_captions import INVERSE, OPENINGS, VOCABULARY, connect, tell, words
 from mova.data.worlds_factors import FACTORS, Event, labels, mutate, sample_event
-from mova.data.worlds_render import TRAIN_STYLES, render_event, render_filler, sample_nuisance
+from mova.data.worlds_render import TRAIN_STYLES, Nuisance, render_event, render_filler, sample_nuisance
 
 Ints = npt.NDArray[np.int64]
 FACTOR_WEIGHTS = {"shape": 3.0, "relation": 3.0, "motion": 2.0, "size": 1.5, "place": 1.0, "count": 1.0, "colour": 1.0}
 """How often a minimal pair or a negative changes each factor: most often those that are learnt last."""
 SECONDS = (2.5, 6.0)
 """Shortest and longest event."""
+CONNECTED = 0.2
+"""Share of sentences that open with a temporal connective, as they do inside paragraphs."""
 SHARED_LOOK = 0.5
 """Share of minimal pairs in which both halves have the same style and nuisances, so that only the fact differs."""
 
@@ -41,15 +44,38 @@ def factor_sizes() -> dict[str, int]:
     return {name: len(values) for name, values in FACTORS.items()}
 
 
-def label_matrix(events: list[Event]) -> Ints:
+def label_matrix(events: Sequence[Event]) -> Ints:
     """(len(events), F): index of each factor's value, -1 where a factor does not apply."""
     return np.array([[labels(event)[name] for name in FACTORS] for event in events], dtype=np.int64)
 
 
-def holds(told: Ints, mentioned: npt.NDArray[np.bool_], shown: Ints) -> npt.NDArray[np.bool_]:
-    """(N, F) told facts of which `mentioned` are said, (C, F) shown facts -> bool (C, N), the sentence is true."""
-    agree = (told[None] == shown[:, None]) | ~mentioned[None]
-    return agree.all(axis=-1)
+def holds_matrix(
+    shown: Sequence[Event], claimed: Sequence[Event], mentioned: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """`worlds_captions.holds` for all pairs at once: bool (len(shown), len(claimed)); `mentioned` bool (N, F)."""
+    real, told = label_matrix(shown), label_matrix(claimed)
+    result = _agree(real, told, mentioned)
+    related = [i for i, event in enumerate(shown) if event.relation is not None]
+    if related:
+        second = label_matrix([from_second(shown[i]) for i in related])
+        free = mentioned.copy()
+        free[:, tuple(FACTORS).index("size")] = False
+        still = ~mentioned[:, tuple(FACTORS).index("motion")]
+        result[related] |= _agree(second, told, free) & still
+    return result
+
+
+def from_second(event: Event) -> Event:
+    """The same scene told from its second object, which does nothing."""
+    assert event.relation is not None
+    relation, shape2, colour2 = event.relation
+    return replace(
+        event, shape=shape2, colour=colour2, count=1, relation=(INVERSE[relation], event.shape, event.colour)
+    )
+
+
+def _agree(real: Ints, told: Ints, mentioned: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    return ((real[:, None] == told[None]) | ~mentioned[None]).all(axis=-1)
 
 
 class WorldsBatches(Dataset[dict[str, Tensor]]):
@@ -95,9 +121,7 @@ class WorldsBatches(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([self.seed, index])
         events, changed, pair_of = self._events(rng)
         sentences, mentioned, negatives, negative_events = self._sentences(events, changed, rng)
-        shown = label_matrix(events)
-        told = np.concatenate([shown, label_matrix(negative_events)])
-        truth = holds(told, np.concatenate([mentioned, mentioned]), shown)
+        truth = holds_matrix(events, events + negative_events, np.concatenate([mentioned, mentioned]))
         clips = self._render(events, pair_of, rng)
         video = np.concatenate([np.repeat(np.arange(self.videos), self.events), np.arange(self.videos)])
         batch: dict[str, Tensor] = {"stacks": torch.from_numpy(clips.reshape(-1, *clips.shape[2:]))}
@@ -110,6 +134,7 @@ class WorldsBatches(Dataset[dict[str, Tensor]]):
         for name, value in (("own", own), ("truth", everything)):
             batch[name] = torch.from_numpy(np.repeat(value, self.stacks, axis=0))
         batch |= self._paragraphs(truth[:, :count], rng)
+        shown = label_matrix(events)
         facts = np.concatenate([shown, np.full((self.videos, shown.shape[1]), -1)])
         for column, name in enumerate(FACTORS):
             batch[f"label_{name}"] = torch.from_numpy(np.repeat(facts[:, column], self.stacks))
@@ -150,40 +175,38 @@ class WorldsBatches(Dataset[dict[str, Tensor]]):
             said = tell(event, rng, must=() if must is None else (must,))
             mentioned[i] = [name in said.mentioned for name in names]
             false = mutate(event, _draw_factor(event, tuple(said.mentioned), rng), rng)
-            sentences.append(said.text)
-            negatives.append(tell(false, rng, mention=said.mentioned).text)
+            sentences.append(_perhaps_connected(said.text, rng))
+            negatives.append(_perhaps_connected(tell(false, rng, mention=said.mentioned).text, rng))
             negative_events.append(false)
         return sentences, mentioned, negatives, negative_events
 
     def _render(self, events: list[Event], pair_of: list[int], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """(C, S, 9, h, w): S stacks a clip; a neighbour beyond the clip's ends is a frame of another clip, as at a cut."""
-        step = 1.0 / self.frame_rate
-        looks = []
-        for i in range(len(events)):
-            looks.append((str(rng.choice(TRAIN_STYLES)), sample_nuisance(rng), int(rng.integers(2**31))))
-            if 0 <= pair_of[i] < i and rng.random() < SHARED_LOOK:
-                looks[i] = looks[pair_of[i]]
+        """(C, S, 9, h, w): stacks around S consecutive samples of a clip, so that S + 2 frames are drawn for them.
+
+        A neighbour beyond the clip's ends is a frame of another clip, as it is at a cut.
+        """
+        step, size = 1.0 / self.frame_rate, self.image_size
+        looks: list[tuple[str, Nuisance]] = [(_draw(TRAIN_STYLES, rng), sample_nuisance(rng)) for _ in events]
+        for i, partner in enumerate(pair_of):
+            if partner >= 0 and rng.random() < SHARED_LOOK:
+                looks[i] = looks[partner]
         frames, outside = [], []
         for i in range(len(events) + self.videos):
             duration = rng.uniform(*SECONDS)
-            centres = np.sort(rng.uniform(0, duration, self.stacks))
-            times = (centres[:, None] + np.array([-step, 0.0, step])).reshape(-1)
+            first = rng.uniform(0, duration - (self.stacks - 1) * step)
+            times = first + step * np.arange(-1, self.stacks + 1)
             outside.append((times < 0) | (times >= duration))
             times = np.clip(times, 0, duration)
             if i < len(events):
-                style, nuisance, _ = looks[i]
-                frames.append(render_event(events[i], nuisance, style, times, duration, self.image_size))
+                frames.append(render_event(events[i], looks[i][1], looks[i][0], times, duration, size))
             else:
-                style, nuisance = str(rng.choice(TRAIN_STYLES)), sample_nuisance(rng)
-                frames.append(render_filler(rng, nuisance, style, times, duration, self.image_size))
-        pixels = np.stack(frames)
-        cut = np.stack(outside)
-        neighbour = np.roll(pixels, 1, axis=0)
-        pixels[cut] = neighbour[cut]
-        clips = pixels.reshape(len(pixels), self.stacks, 3, self.image_size, self.image_size, 3)
-        return np.ascontiguousarray(clips.transpose(0, 1, 2, 5, 3, 4)).reshape(
-            len(pixels), self.stacks, 9, self.image_size, self.image_size
-        )
+                style, look = _draw(TRAIN_STYLES, rng), sample_nuisance(rng)
+                frames.append(render_filler(rng, look, style, times, duration, size))
+        pixels, cut = np.stack(frames), np.stack(outside)
+        pixels[cut] = np.roll(pixels, 1, axis=0)[cut]
+        channels = np.ascontiguousarray(pixels.transpose(0, 1, 4, 2, 3))
+        stacks = [channels[:, s : s + 3].reshape(len(channels), 9, size, size) for s in range(self.stacks)]
+        return np.stack(stacks, axis=1)
 
     def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
         """Word ids, padded to the longest."""
@@ -206,9 +229,14 @@ class WorldsBatches(Dataset[dict[str, Tensor]]):
         return {"paragraphs": torch.from_numpy(paragraphs), "paragraph_truth": torch.from_numpy(valid)}
 
 
-def words(text: str) -> list[str]:
-    """The words of a sentence as the shipped model's tokenizer splits them: lower case, letters only."""
-    return re.findall("[a-z]+", text.lower())
+def _perhaps_connected(text: str, rng: np.random.Generator) -> str:
+    if rng.random() >= CONNECTED:
+        return text
+    return connect(text, _draw(tuple(OPENINGS), rng), rng)
+
+
+def _draw(values: tuple[str, ...], rng: np.random.Generator) -> str:
+    return values[int(rng.integers(len(values)))]
 
 
 def _draw_factor(event: Event, names: tuple[str, ...], rng: np.random.Generator) -> str:
