@@ -1,0 +1,104 @@
+"""What all benchmarks share: arguments, the environment, a table of ratios, and the JSON that records them.
+
+Every benchmark prints a table, writes `benchmarks/results/NAME.json` and, where it has one, a picture beside it.
+A claim is computed in the same run as its figures, and kept where it is false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("mova", "torch", "transformers", "av", "lancedb", "numpy")
+
+
+def arguments(doc: str | None) -> argparse.Namespace:
+    """Parse `--quick` (a small form, under a minute) and `--seed` (another draw)."""
+    parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a small form in under a minute")
+    parser.add_argument("--seed", type=int, default=0, help="another draw of whatever is random")
+    return parser.parse_args()
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, as far as they explain a figure."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "packages": versions,
+    }
+
+
+class Report:
+    """Rows and claims of one run."""
+
+    def __init__(self, name: str, seeds: Sequence[int]) -> None:
+        self.name = name
+        self.seeds = list(seeds)
+        self.rows: list[dict[str, Any]] = []
+        self.claims: list[dict[str, Any]] = []
+        self._began = time.perf_counter()
+
+    def row(self, **values: Any) -> None:
+        """Add one line of the table."""
+        self.rows.append(values)
+
+    def claim(self, text: str, value: float, bound: float, holds: bool) -> None:
+        """Add a claim; `holds` is computed by the caller from value and bound."""
+        self.claims.append({"claim": text, "value": value, "bound": bound, "holds": bool(holds)})
+
+    def finish(self, plot: Callable[[Any], None] | None = None) -> Path:
+        """Print the table and the claims, write the JSON and the picture, and return the JSON's path."""
+        console = Console()
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        table = Table(title=self.name)
+        for column in columns:
+            table.add_column(column, justify="right" if column != "name" else "left")
+        for row in self.rows:
+            table.add_row(*(_cell(row.get(column)) for column in columns))
+        console.print(table)
+        for claim in self.claims:
+            mark = "holds" if claim["holds"] else "FAILS"
+            console.print(f"{mark}: {claim['claim']} (value {_cell(claim['value'])}, bound {_cell(claim['bound'])})")
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{self.name}.json"
+        document = {
+            "name": self.name,
+            "environment": environment(),
+            "seeds": self.seeds,
+            "seconds": round(time.perf_counter() - self._began, 1),
+            "rows": self.rows,
+            "claims": self.claims,
+        }
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        if plot is not None:
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(8, 4.5), layout="constrained")
+            plot(figure)
+            figure.savefig(path.with_suffix(".png"), dpi=120)
+        return path
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,125 @@
+"""`mova align` and `mova score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mova.cli.console import Json, Model, clock, emit, note, out
+from mova.errors import UsageError
+
+if TYPE_CHECKING:
+    from mova.types import Timeline
+
+BARS = " ▁▂▃▄▅▆▇█"
+WIDTH = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(align)
+    app.command()(score)
+
+
+def align(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
+    text: Annotated[str | None, typer.Option(help="The caption itself.")] = None,
+    text_file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the caption.")] = None,
+    model: Model = None,
+    index: Annotated[str | None, typer.Option("--index", help="Reuse the frame embeddings of this index.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to look at; the model's own rate if left out.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture: .png or self-contained .html.")] = None,
+    json: Json = False,
+) -> None:
+    """Say which sentence of a caption belongs to which seconds of a video, and which seconds to none."""
+    from mova.lab.timeline import draw
+    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.search.align import align as align_video
+    from mova.search.index import Index
+
+    caption = _caption(text, text_file)
+    if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
+        raise UsageError(f"--plot {plot}: only .png and .html can be written")
+    store = Index(index, model) if index is not None else None
+    encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
+    timeline = align_video(encoder, video, caption, index=store, fps=fps)
+    if plot is not None:
+        draw(timeline, plot)
+        note(f"wrote {plot}")
+    if json:
+        emit(timeline.to_json())
+    else:
+        show_timeline(timeline)
+
+
+def _caption(text: str | None, text_file: Path | None) -> str:
+    """The caption from exactly one of both options."""
+    if (text is None) == (text_file is None):
+        raise UsageError("say the caption with exactly one of --text and --text-file")
+    if text_file is not None:
+        try:
+            text = text_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--text-file {text_file}: cannot be read as UTF-8 text ({error})") from error
+    assert text is not None
+    if not text.strip():
+        raise UsageError("the caption is empty; say at least one sentence")
+    return text
+
+
+def show_timeline(timeline: Timeline) -> None:
+    """A table: each sentence with its spans and its relevance over time as a row of bars."""
+    table = Table(title=f"{timeline.video} ({clock(timeline.duration)})", title_justify="left", header_style="bold")
+    table.add_column("sentence", ratio=2)
+    table.add_column("spans (score)", no_wrap=True)
+    table.add_column(f"relevance, 0 to {clock(timeline.duration)}", no_wrap=True)
+    low = min(float(row.relevance.min()) for row in timeline.sentences)
+    high = max(float(row.relevance.max()) for row in timeline.sentences)
+    for row in timeline.sentences:
+        spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.score:.2f})" for s in row.spans]
+        table.add_row(Text(row.text), Text("\n".join(spans) or "nowhere"), Text(_bars(row.relevance, low, high)))
+    out.print(table)
+    silent = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
+    out.print(f"told by no sentence: {silent or 'nothing'}", markup=False, highlight=False)
+
+
+def _bars(relevance: object, low: float, high: float) -> str:
+    """Relevance over time in `WIDTH` characters; each shows the highest value of its stretch."""
+    import numpy as np
+
+    values = np.asarray(relevance)
+    edges = np.linspace(0, len(values), min(WIDTH, len(values)) + 1).astype(int)
+    tops = [values[a:b].max() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    reach = max(high - low, 1e-9)
+    return "".join(BARS[round((len(BARS) - 1) * float((top - low) / reach))] for top in tops)
+
+
+def score(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="One or more sentences.")],
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """How well a video shows a text: one number a sentence (its best frames' cosine) and their mean."""
+    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.search.align import score as score_video
+
+    encoder = load(model or DEFAULT_MODEL)
+    sentences = score_video(encoder, video, text)
+    total = sum(value for _, value in sentences) / len(sentences)
+    if json:
+        rows = [{"text": sentence, "score": round(value, 6)} for sentence, value in sentences]
+        emit({"video": str(video), "model": encoder.name, "sentences": rows, "score": round(total, 6)})
+        return
+    table = Table(header_style="bold")
+    table.add_column("score", justify="right")
+    table.add_column("sentence")
+    for sentence, value in sentences:
+        table.add_row(f"{value:.3f}", Text(sentence))
+    table.add_section()
+    table.add_row(f"{total:.3f}", "in all")
+    out.print(table)

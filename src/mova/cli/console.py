@@ -1,0 +1,73 @@
+"""Where words go: one JSON document or tables on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Hub name, local folder, or a name that `mova models` lists.")
+]
+IndexFolder = Annotated[str, typer.Option("--index", help="Folder (or any LanceDB URI) of the index.")]
+DEFAULT_INDEX = ".mova/index"
+
+
+def emit(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Say something to the person, on stderr, never mistaken for markup."""
+    err.print(text, markup=False, highlight=False)
+
+
+def setup_logging() -> None:
+    """Warnings of mova go to stderr as short lines."""
+    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
+    logger = logging.getLogger("mova")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on stderr that disappears when it is done; silent where stderr is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        yield progress
+
+
+def clock(seconds: float) -> str:
+    """`m:ss.t`, as people read times."""
+    minutes, rest = divmod(max(0.0, seconds), 60)
+    return f"{int(minutes)}:{rest:04.1f}"

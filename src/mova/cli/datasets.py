@@ -1,0 +1,65 @@
+"""`mova data ...`: making and checking data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mova.cli.console import Json, emit, note, out
+
+data = typer.Typer(name="data", help="Make and check data.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.add_typer(data)
+
+
+@data.command()
+def worlds(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos and manifest.jsonl.")],
+    videos: Annotated[int, typer.Option(min=1, help="How many videos.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Length of each, 10 to 1200 seconds.")] = 30.0,
+    style: Annotated[str, typer.Option(help="How they look; a wrong name lists all.")] = "flat",
+    seed: Annotated[int, typer.Option(help="Same seed, same videos and same bytes of manifest.")] = 0,
+    size: Annotated[int, typer.Option(min=32, max=1080, help="Pixels, square.")] = 256,
+    json: Json = False,
+) -> None:
+    """Render Worlds: videos of known events with captions, spans and hard negatives."""
+    from mova.data.worlds import write_worlds
+
+    manifest = write_worlds(target, videos, seconds, style, seed, size=size)
+    if json:
+        emit({"manifest": str(manifest), "videos": videos, "seconds": seconds, "style": style, "seed": seed})
+    else:
+        out.print(f"{manifest}: {videos} videos", markup=False, highlight=False)
+
+
+@data.command()
+def check(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Video files, or folders to walk.")],
+    json: Json = False,
+) -> None:
+    """Decode every file to its end and list those that cannot be read, with the cause. Exit 1 if none can."""
+    from mova.data.video import find_videos, stream
+    from mova.errors import VideoError
+
+    good: list[str] = []
+    bad: list[dict[str, str]] = []
+    for path in find_videos(paths):
+        try:
+            for _ in stream(path, fps=None, short_side=16):
+                pass
+            good.append(str(path))
+        except VideoError as error:
+            bad.append({"path": str(path), "cause": error.cause})
+    if json:
+        emit({"readable": len(good), "broken": bad})
+    else:
+        for row in bad:
+            note(f"{row['path']}: {row['cause']}")
+        out.print(f"{len(good)} readable, {len(bad)} broken", markup=False, highlight=False)
+    if bad and not good:
+        raise typer.Exit(1)

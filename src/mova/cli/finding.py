@@ -1,0 +1,101 @@
+"""`mova index` and `mova search`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mova.cli.console import DEFAULT_INDEX, IndexFolder, Json, Model, clock, emit, note, out, progress_bar
+
+if TYPE_CHECKING:
+    from mova.search.ingest import IngestReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(index)
+    app.command()(search)
+
+
+def index(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Video files, or folders to walk.")],
+    folder: IndexFolder = DEFAULT_INDEX,
+    model: Model = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to embed; the model's own rate if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Store frame embeddings of videos, so that `mova search` finds moments in them.
+
+    Incremental (only new or changed content is read) and resumable (run the same command again after a stop).
+    Files that cannot be read are skipped, counted and listed; the exit code is 1 only if nothing worked.
+    """
+    from mova.models.registry import DEFAULT_MODEL
+    from mova.search.index import Index
+
+    store = Index(folder, model)
+    if model is None and not store.exists:
+        store = Index(folder, DEFAULT_MODEL)
+    with progress_bar() as progress:
+        task = progress.add_task("indexing", total=None)
+
+        def show(path: str, done: float, total: float) -> None:
+            progress.update(task, description=Path(path).name[:32], completed=done, total=total)
+
+        report = store.add(paths, fps=fps, progress=show)
+    if json:
+        emit({"index": str(folder), "model": store.model_name, **report.to_json()})
+    else:
+        _tell(report, folder)
+    if report.failed and not report.worked:
+        raise typer.Exit(1)
+
+
+def _tell(report: IngestReport, folder: str) -> None:
+    """What happened, in words."""
+    for path, cause in report.failed:
+        note(f"skipped {path}: {cause}")
+    counts = {
+        "indexed": len(report.indexed),
+        "unchanged": len(report.unchanged),
+        "moved or copied": len(report.moved),
+        "removed": len(report.removed),
+        "skipped": len(report.failed),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+    out.print(f"{folder}: {said} ({report.frames} frames in {report.seconds:.1f} s)", markup=False, highlight=False)
+
+
+def search(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for: a sentence or a paragraph.")],
+    folder: IndexFolder = DEFAULT_INDEX,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many moments.")] = 10,
+    export: Annotated[Path | None, typer.Option(help="Cut the moments' clips into this folder.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out moments below this score (a cosine).")] = None,
+    json: Json = False,
+) -> None:
+    """Find moments: stretches of the indexed videos that show what the text says."""
+    from mova.search.index import Index
+    from mova.search.query import document, export_clips
+
+    store = Index(folder)
+    began = time.perf_counter()
+    moments = store.search(text, k=k, min_score=min_score)
+    elapsed = time.perf_counter() - began
+    clips = export_clips(moments, export) if export is not None else []
+    if json:
+        emit(document(text, store.model_name, elapsed, moments))
+    else:
+        table = Table(title=None, header_style="bold")
+        for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
+            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for moment in moments:
+            table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), moment.video)
+        out.print(table)
+        if not moments:
+            note("no moment found; is the index empty, or --min-score too high?")
+    for clip in clips:
+        note(f"wrote {clip}")

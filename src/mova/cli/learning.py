@@ -1,0 +1,152 @@
+"""`mova train`, `mova eval`, `mova models`, `mova bench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mova.cli.console import Json, Model, emit, note, out, progress_bar
+from mova.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+TASKS = ("worlds",)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    extra = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=extra)(train)
+    app.command(name="eval")(evaluate)
+    app.command()(models)
+    app.command()(bench)
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that comes with mova.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if left out.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a model by a recipe. Anything in the recipe can be overridden: `--training.max_steps 10`."""
+    from mova.train.arguments import load_recipe
+    from mova.train.run import train as run_recipe
+
+    chosen = load_recipe(recipe, _overrides(context.args))
+    folder = output or Path("runs") / chosen.name
+    with progress_bar() as progress:
+        model = run_recipe(chosen, folder, resume=resume, callbacks=[_bar(progress)])
+    count = sum(p.numel() for p in model.parameters())
+    if json:
+        emit({"recipe": chosen.name, "output": str(folder), "parameters": count})
+    else:
+        out.print(f"{folder}: {count / 1e6:.2f} M parameters trained", markup=False, highlight=False)
+
+
+def _overrides(arguments: list[str]) -> dict[str, str]:
+    """`--key value` and `--key=value` pairs that are not options of the command."""
+    pairs: dict[str, str] = {}
+    queue = list(arguments)
+    while queue:
+        word = queue.pop(0)
+        if not word.startswith("--"):
+            raise UsageError(f"{word!r}: overrides are written --section.key value")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not queue:
+                raise UsageError(f"--{key}: the value is missing")
+            value = queue.pop(0)
+        pairs[key] = value
+    return pairs
+
+
+def _bar(progress: Progress) -> Any:
+    """A Trainer callback that moves the bar."""
+    from transformers import TrainerCallback
+
+    class Bar(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.task = progress.add_task("training", total=state.max_steps)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress.update(self.task, completed=state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:
+                progress.update(self.task, description=f"loss {float(logs['loss']):.3f}")
+
+    return Bar()
+
+
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help=f"What to measure: {', '.join(TASKS)}.")],
+    model: Model = None,
+    seed: Annotated[int, typer.Option(help="Another draw of the held-out data.")] = 1,
+    json: Json = False,
+) -> None:
+    """Measure a model. `worlds`: retrieval, localisation and every factor on held-out Worlds of each style."""
+    from mova.models.registry import DEFAULT_MODEL, load
+
+    if task not in TASKS:
+        raise UsageError(f"{task}: no such task; there is {', '.join(TASKS)}")
+    from mova.eval.worlds import evaluate_worlds
+
+    encoder = load(model or DEFAULT_MODEL)
+    report = evaluate_worlds(encoder, seed=seed)
+    if json:
+        emit({"task": task, "model": encoder.name, "seed": seed, "styles": report})
+        return
+    styles = list(report)
+    table = Table(title=f"{encoder.name} on held-out Worlds", header_style="bold")
+    table.add_column("measure")
+    for style in styles:
+        table.add_column(style, justify="right")
+    for measure in report[styles[0]]:
+        table.add_row(measure, *(f"{report[style][measure]:.3f}" for style in styles))
+    out.print(table)
+
+
+def models(json: Json = False) -> None:
+    """List the models that mova knows by name, with licence, size and use. Any other hub name or folder works too."""
+    from mova.models.registry import DEFAULT_MODEL, MODELS
+
+    rows = [{"default": name == DEFAULT_MODEL, **entry.to_json()} for name, entry in MODELS.items()]
+    if json:
+        emit({"default": DEFAULT_MODEL, "models": rows})
+        return
+    table = Table(header_style="bold")
+    for column in ("name", "licence", "size", "use"):
+        table.add_column(column)
+    for row in rows:
+        name = f"{row['name']} (default)" if row["default"] else row["name"]
+        table.add_row(name, row["licence"], row["size"], row["use"])
+    out.print(table)
+
+
+def bench(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A benchmark; all names are listed if left out.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small form in under a minute.")] = False,
+    seed: Annotated[int, typer.Option(help="Another draw.")] = 0,
+) -> None:
+    """Run a benchmark of a source checkout (`benchmarks/NAME.py`)."""
+    folder = Path(__file__).resolve().parents[3] / "benchmarks"
+    if not folder.is_dir():
+        raise UsageError("benchmarks come with a source checkout of mova, not with the installed package")
+    names = sorted(p.stem for p in folder.glob("*.py") if p.stem != "harness")
+    if name is None:
+        out.print("\n".join(names), markup=False, highlight=False)
+        return
+    if name not in names:
+        raise UsageError(f"{name}: no such benchmark; there are {', '.join(names)}")
+    command = [sys.executable, str(folder / f"{name}.py"), "--seed", str(seed), *(["--quick"] if quick else [])]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        note(f"benchmark {name} ended with exit code {code}")
+        raise typer.Exit(1)

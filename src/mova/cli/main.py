@@ -1,0 +1,57 @@
+"""`mova`: the front door. Exit codes: 0 done, 1 the job failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mova._version import __version__
+from mova.cli import alignment, datasets, demonstration, finding, learning
+from mova.cli.console import note, setup_logging
+from mova.errors import MovaError
+
+app = typer.Typer(
+    name="mova",
+    help="Align long videos with long texts: find moments, align captions, train and measure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+finding.register(app)
+alignment.register(app)
+learning.register(app)
+datasets.register(app)
+demonstration.register(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Align long videos with long texts: find moments, align captions, train and measure."""
+    setup_logging()
+
+
+def run() -> None:
+    """Entry point: errors meant for people are printed as one message, without a traceback."""
+    try:
+        app()
+    except MovaError as error:
+        note(f"mova: {error}")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,62 @@
+"""Objectives that need to know which frames a sentence tells: frame and sentence contrast, paragraphs by late interaction.
+
+Shape legend: T frames (or stacks of frames), N sentences, V videos, P paragraphs, K sentences a paragraph, d width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mova.losses.contrastive import multi_positive_nce, symmetric_nce
+
+FRAME_TEMPERATURE = 0.1
+"""tau of the softmax over frames in late interaction."""
+
+
+def frame_sentence_nce(cosines: Tensor, scale: Tensor, own: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Contrast both ways between frames and sentences, leaving out pairs that are true by accident.
+
+    Args:
+        cosines: (T, N).
+        scale: scalar, multiplies the cosines.
+        own: bool, (T, N), the sentence was written for this frame. Columns without any true entry are negatives.
+        truth: bool, (T, N), the sentence holds for what the frame shows (own included).
+
+    Returns:
+        Frame-to-sentence and sentence-to-frame loss.
+    """
+    logits = scale * cosines
+    valid = ~truth | own
+    return multi_positive_nce(logits, own, valid), multi_positive_nce(logits.T, own.T, valid.T)
+
+
+def late_interaction_scores(cosines: Tensor, video: Tensor, paragraphs: Tensor, videos: int) -> Tensor:
+    """`S[v, p] = mean_k sum_{t in v} softmax_{t in v}(c_tk / tau) c_tk` for every video and paragraph.
+
+    Args:
+        cosines: (T, N) frame-sentence cosines of the whole batch.
+        video: int64, (T,), which video a frame belongs to; every one of `videos` has as many frames.
+        paragraphs: int64, (P, K), sentence indices, -1 where a paragraph has fewer; at least one each.
+        videos: V.
+
+    Returns:
+        (V, P).
+    """
+    order = torch.argsort(video, stable=True)
+    grouped = cosines[order].view(videos, -1, cosines.shape[1])
+    pooled = ((grouped / FRAME_TEMPERATURE).softmax(dim=1) * grouped).sum(dim=1)
+    told = (paragraphs >= 0).to(pooled.dtype)
+    picked = pooled[:, paragraphs.clamp(min=0)]
+    return (picked * told).sum(dim=-1) / told.sum(dim=-1)
+
+
+def paragraph_nce(scores: Tensor, scale: Tensor, truth: Tensor) -> Tensor:
+    """Symmetric InfoNCE on late-interaction scores; paragraphs that hold for another video by accident are left out.
+
+    Args:
+        scores: (V, V), paragraph p belongs to video p.
+        truth: bool, (V, V), all sentences of the paragraph hold somewhere in the video.
+    """
+    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    return symmetric_nce(scale * scores, own, ~truth | own)

@@ -1,0 +1,272 @@
+"""A small two-tower model for Worlds: demonstration and offline tests, not real footage.
+
+The frame tower sees three frames half a second apart, stacked as channels, so that one vector can tell motion; a
+convolutional stem feeds a few transformer blocks. The text tower reads whole words. Auxiliary heads predict the
+factors of the stacked frames while training. Attention is written out because PyTorch's fused attention has a slow
+backward pass on CPUs, where this model is trained.
+
+Shape legend: T frames, C channels, h = w input pixels, P patches, N texts, L words, D tower width, d shared width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from mova.models.dual import DualEncoder, TextEmbedding
+from mova.models.pooling import masked_mean
+from mova.types import Frames
+
+logger = logging.getLogger(__name__)
+
+STACK = 3
+"""Frames a stack: the one before, the frame itself, the one after."""
+BATCH = 256
+
+
+class WorldsTinyConfig(PreTrainedConfig):
+    """Sizes of both towers, the vocabulary and what validation measured.
+
+    Attributes:
+        vocabulary: whole words, in the order of their ids (0 is padding, 1 any other word).
+        factors: name -> number of values, for the auxiliary heads.
+        image_size: pixels, square.
+        relevance_threshold, background: see `DualEncoder`.
+    """
+
+    model_type = "mova-worlds-tiny"
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str] = ("<pad>", "<unk>"),
+        factors: dict[str, int] | None = None,
+        image_size: int = 64,
+        stem: Sequence[int] = (32, 64, 128),
+        hidden_size: int = 128,
+        frame_layers: int = 3,
+        text_layers: int = 2,
+        heads: int = 4,
+        embedding_dim: int = 192,
+        max_words: int = 48,
+        frame_rate: float = 2.0,
+        relevance_threshold: float | None = None,
+        background: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        self.vocabulary = list(vocabulary)
+        self.factors = dict(factors or {})
+        self.image_size = image_size
+        self.stem = list(stem)
+        self.hidden_size = hidden_size
+        self.frame_layers = frame_layers
+        self.text_layers = text_layers
+        self.heads = heads
+        self.embedding_dim = embedding_dim
+        self.max_words = max_words
+        self.frame_rate = frame_rate
+        self.relevance_threshold = relevance_threshold
+        self.background = list(background)
+        super().__init__(**kwargs)
+
+
+def word_tokenizer(vocabulary: Sequence[str], max_words: int) -> PreTrainedTokenizerFast:
+    """Lower-cased whole words; punctuation is dropped. `vocabulary[0]` pads, `vocabulary[1]` is any other word."""
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=vocabulary[1]))
+    words.normalizer = normalizers.Lowercase()
+    words.pre_tokenizer = pre_tokenizers.Split(Regex("[^a-z]+"), behavior="removed")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token=vocabulary[0], unk_token=vocabulary[1], model_max_length=max_words
+    )
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with written-out attention; padding is filled with -inf before the softmax."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, P, D) -> (B, P, D); `mask` bool (B, P) true where a position is real."""
+        batch, length, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        scores = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+        mixed = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width)
+        x = x + self.out(mixed)
+        return x + self.down(F.relu(self.up(self.norm2(x))))
+
+
+class FrameTower(nn.Module):
+    """(T, 9, h, w) stacked frames in [-1, 1] -> (T, d)."""
+
+    def __init__(self, config: WorldsTinyConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3 * STACK
+        for i, width in enumerate(config.stem):
+            layers += [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            if 0 < i < len(config.stem) - 1:
+                layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        self.stem = nn.Sequential(*layers)
+        self.enter = nn.Linear(channels, config.hidden_size)
+        patches = (config.image_size // 2 ** len(config.stem)) ** 2
+        self.cls = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, patches + 1, config.hidden_size))
+        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.frame_layers))
+        self.norm = nn.LayerNorm(2 * config.hidden_size)
+        self.project = nn.Linear(2 * config.hidden_size, config.embedding_dim)
+
+    def forward(self, stacks: Tensor) -> Tensor:
+        """(T, 9, h, w) -> (T, d)."""
+        x = self.enter(self.stem(stacks.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2))
+        x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return self.project(self.norm(torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)))
+
+
+class TextTower(nn.Module):
+    """(N, L) word ids -> token states (N, L, d), already projected; their masked mean is the text's vector."""
+
+    def __init__(self, config: WorldsTinyConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(len(config.vocabulary), config.hidden_size)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, config.max_words, config.hidden_size))
+        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.text_layers))
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.project = nn.Linear(config.hidden_size, config.embedding_dim)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(N, L) ids and mask -> (N, L, d)."""
+        x = self.words(ids) + self.positions[:, : ids.shape[1]]
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.project(self.norm(x))
+
+
+class WorldsTiny(PreTrainedModel, DualEncoder):
+    """Two towers over stacked frames and whole words. Load with `from_pretrained(folder)`."""
+
+    config_class = WorldsTinyConfig
+    base_model_prefix = "worlds_tiny"
+    main_input_name = "stacks"
+    context = STACK // 2
+    fixed_frame_rate = True
+
+    def __init__(self, config: WorldsTinyConfig) -> None:
+        super().__init__(config)
+        self.frame_tower = FrameTower(config)
+        self.text_tower = TextTower(config)
+        self.factor_heads = nn.ModuleDict(
+            {name: nn.Linear(config.embedding_dim, size) for name, size in config.factors.items()}
+        )
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(14.0))))
+        self.name = "mova-worlds-tiny"
+        self.frame_rate = config.frame_rate
+        self.relevance_threshold = config.relevance_threshold
+        self.background = config.background
+        self._tokenizer: PreTrainedTokenizerFast | None = None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """PyTorch's own initialisation stands; transformers must not replace it."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width d of the shared space."""
+        return self.config.embedding_dim
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Whole-word tokenizer over the configuration's vocabulary."""
+        if self._tokenizer is None:
+            self._tokenizer = word_tokenizer(self.config.vocabulary, self.config.max_words)
+        return self._tokenizer
+
+    def forward(self, stacks: Tensor, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Any]:
+        """Everything an objective needs of a batch; gradients flow.
+
+        Args:
+            stacks: uint8, (T, 9, h, w).
+            input_ids, attention_mask: (N, L).
+
+        Returns:
+            `frames` (T, d), `texts` (N, d), `factors` name -> logits (T, values), `scale` scalar.
+        """
+        mask = attention_mask.bool()
+        frames = self.frame_tower(self._normalise(stacks))
+        texts = masked_mean(self.text_tower(input_ids, mask), mask)
+        factors = {name: head(frames) for name, head in self.factor_heads.items()}
+        return {"frames": frames, "texts": texts, "factors": factors, "scale": self.log_scale.exp().clamp(max=100.0)}
+
+    def preprocess(self, frames: Frames) -> Tensor:
+        """(T, H, W, 3) frames -> uint8 (T, 3, h, w): shortest side to h, centre square."""
+        size = self.config.image_size
+        pixels = torch.from_numpy(np.ascontiguousarray(frames.pixels)).to(self.device).permute(0, 3, 1, 2)
+        height, width = pixels.shape[-2:]
+        if (height, width) != (size, size):
+            short = min(height, width)
+            target = (max(size, round(height * size / short)), max(size, round(width * size / short)))
+            scaled = F.interpolate(pixels.float(), target, mode="bilinear", antialias=True, align_corners=False)
+            top, left = (target[0] - size) // 2, (target[1] - size) // 2
+            pixels = scaled[..., top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
+        return pixels
+
+    @torch.inference_mode()
+    def encode_frames(self, frames: Frames) -> Tensor:
+        """(T, d) float32 vectors of consecutive frames sampled at `frame_rate`; ends are repeated."""
+        small = self.preprocess(frames)
+        padded = torch.cat([small[:1], small, small[-1:]])
+        stacks = torch.cat([padded[:-2], padded[1:-1], padded[2:]], dim=1)
+        parts = [self.frame_tower(self._normalise(chunk)).float() for chunk in stacks.split(BATCH)]
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
+        """Vectors and token states; unknown words are counted in a warning, words past the limit in `dropped`."""
+        batch = [texts] if isinstance(texts, str) else list(texts)
+        encoded = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt", verbose=False)
+        ids, mask = encoded["input_ids"].to(self.device), encoded["attention_mask"].to(self.device).bool()
+        full = self.tokenizer(batch, truncation=False, verbose=False)["input_ids"]
+        dropped = np.array([max(0, len(row) - self.config.max_words) for row in full], dtype=np.int64)
+        unknown = int((ids == self.tokenizer.unk_token_id).sum())
+        if unknown:
+            logger.warning("%d of %d words are unknown to %s", unknown, int(mask.sum()), self.name)
+        tokens = self.text_tower(ids, mask).float()
+        return TextEmbedding(masked_mean(tokens, mask), tokens, mask, dropped)
+
+    def fingerprint(self) -> str:
+        """Hash of all weights and of the settings that change a vector."""
+        digest = hashlib.blake2b(digest_size=16)
+        settings = (self.config.vocabulary, self.config.image_size, self.config.max_words, self.config.frame_rate)
+        digest.update(repr(settings).encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _normalise(self, stacks: Tensor) -> Tensor:
+        """uint8 -> [-1, 1] in the tower's type."""
+        return stacks.to(self.log_scale.dtype).mul_(1 / 127.5).sub_(1.0)
+
+
+def shipped_folder() -> Path:
+    """Where the trained weights lie inside the package."""
+    return Path(__file__).resolve().parent / "weights" / "mova-worlds-tiny"

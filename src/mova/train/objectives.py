@@ -1,0 +1,67 @@
+"""Objectives by name: what a recipe's `objective.kind` means. Each combines pure losses into one sum with named parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mova.errors import UsageError
+from mova.losses.grounding import frame_sentence_nce, late_interaction_scores, paragraph_nce
+from mova.train.trainer import Batch, Objective
+
+
+def grounding(frame: float = 1.0, sentence: float = 1.0, paragraph: float = 0.5, factors: float = 0.3) -> Objective:
+    """Frame-sentence contrast both ways, paragraphs by late interaction, and auxiliary factor heads.
+
+    Args:
+        frame, sentence: weights of frame-to-sentence and sentence-to-frame contrast.
+        paragraph: weight of the video-paragraph contrast.
+        factors: weight of the mean cross-entropy of the factor heads (labels of -1 do not count).
+    """
+
+    def objective(outputs: Mapping[str, Any], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        frames = F.normalize(outputs["frames"].float(), dim=-1)
+        texts = F.normalize(outputs["texts"].float(), dim=-1)
+        scale = outputs["scale"].float()
+        cosines = frames @ texts.T
+        to_sentence, to_frame = frame_sentence_nce(cosines, scale, batch["own"], batch["truth"])
+        parts = {"frame": to_sentence, "sentence": to_frame}
+        weights = {"frame": frame, "sentence": sentence}
+        if paragraph:
+            videos = len(batch["paragraphs"])
+            scores = late_interaction_scores(cosines, batch["video"], batch["paragraphs"], videos)
+            parts["paragraph"] = paragraph_nce(scores, scale, batch["paragraph_truth"])
+            weights["paragraph"] = paragraph
+        if factors:
+            losses = [
+                F.cross_entropy(logits.float(), batch[f"label_{name}"], ignore_index=-1)
+                for name, logits in outputs["factors"].items()
+            ]
+            parts["factors"] = sum(losses) / len(losses)
+            weights["factors"] = factors
+        total = sum(weights[name] * parts[name] for name in parts)
+        return total, parts
+
+    return objective
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {"grounding": grounding}
+
+
+def build_objective(settings: Mapping[str, Any]) -> Objective:
+    """The objective of a recipe's section; its other keys are arguments.
+
+    Raises:
+        UsageError: unknown kind or argument.
+    """
+    options = dict(settings)
+    kind = options.pop("kind")
+    if kind not in OBJECTIVES:
+        raise UsageError(f"objective.kind: {kind!r} is not known; there are {', '.join(OBJECTIVES)}")
+    try:
+        return OBJECTIVES[kind](**options)
+    except TypeError as error:
+        raise UsageError(f"objective {kind}: {error}") from error
