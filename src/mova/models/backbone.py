@@ -197,8 +197,8 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
-        if self.backbone.dtype != torch.float32:
-            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.backbone.dtype)
+        if self.compute_dtype != torch.float32:
+            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
         self.config.relevance_threshold = self.relevance_threshold
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
@@ -211,7 +211,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         """Move to a device and a precision, ready to encode. The fingerprint stays that of the weights before."""
         target = choose_device(device)
         dtype = choose_dtype(precision, target)
-        if dtype != self.backbone.dtype:
+        if dtype != self.compute_dtype:
             fingerprint = self.fingerprint()
             exact = {name: p.data.float() for name, p in self.backbone.named_parameters(recurse=False)}
             self.backbone.to(dtype)
@@ -227,6 +227,11 @@ class TwoTower(PreTrainedModel, DualEncoder):
         return int(head.out_features)
 
     @property
+    def compute_dtype(self) -> torch.dtype:
+        """Type of the towers' weights (scale and bias are float32 whatever it is)."""
+        return self._token_head().weight.dtype
+
+    @property
     def logit_scale(self) -> Tensor | None:
         """Factor on cosines (already exponentiated), float32; None where the checkpoint has none."""
         scale = getattr(self.backbone, "logit_scale", None)
@@ -240,7 +245,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """(T, 3, h, w) normalised pixels -> (T, d) float32; gradients flow."""
-        pixels = pixels.to(self.backbone.dtype)
+        pixels = pixels.to(self.compute_dtype)
         if self.image_rule.resize != "patches":
             return self.backbone.get_image_features(pixel_values=pixels).pooler_output.float()
         patch = self.image_rule.patch
@@ -292,7 +297,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         parts = []
         for start in range(0, len(frames), FRAME_BATCH):
             batch = frames.pixels[start : start + FRAME_BATCH]
-            parts.append(self.image_features(self.image_rule.apply(batch, self.device, self.backbone.dtype)))
+            parts.append(self.image_features(self.image_rule.apply(batch, self.device, self.compute_dtype)))
         return torch.cat(parts)
 
     @torch.inference_mode()
