@@ -1,7 +1,7 @@
 """From a relevance curve to stretches of time: thresholding, peaks, and the noise floor of a model.
 
-A sampled frame i stands for the cell `[times[i], times[i + 1])`; the last one lasts until `duration`. All spans
-are unions of whole cells, so their bounds are times at which frames were really seen.
+A sampled frame i stands for the cell `[times[i], times[i + 1])`; the last one lasts until `duration`. All
+spans are unions of whole cells, so their bounds are times at which frames were really seen.
 
 Shape legend: T frames, B background sentences.
 """
