@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,12 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+@cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """A byte-level BPE with CLIP's end-of-word suffix, every byte with and without it, both special tokens last."""
+    """A byte-level BPE with CLIP's end-of-word suffix, every byte with and without it, both special tokens last.
+
+    Trained once a process: the trainer breaks ties between pairs in no fixed order.
+    """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
@@ -132,6 +137,7 @@ def siglip_tokenizer(folder: Path) -> SiglipTokenizer:
     return SiglipTokenizer(str(folder / "spiece.model"), model_max_length=TEXT_LENGTH)
 
 
+@cache
 def gemma_tokenizer(kind: type) -> Any:
     """A BPE with byte fallback and Gemma's special ids, set as SigLIP 2's folders set it: end of text, right padding."""
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
