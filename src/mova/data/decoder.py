@@ -1,0 +1,218 @@
+"""One open file: which stream is the video, its clock, and how a decoded frame becomes upright RGB.
+
+`data/video.py` builds on this; nothing else should need it. Time 0 is the container's start time (the smallest over its
+streams), as players show it. Pixels are what the file holds: the sample aspect ratio is not applied.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from mova.errors import VideoError
+
+Pixels = npt.NDArray[np.uint8]
+TimedFrame = tuple[float, float, Any]
+
+NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
+"""Codecs by which FFmpeg shows a text file as a picture; a text file is not a video."""
+
+BROKEN = "play it to see what is left, or rescue that part with: ffmpeg -i IN -c:v libx264 OUT.mp4"
+
+
+@contextmanager
+def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[Any, Any]]:
+    """Open a file and choose its video: yields PyAV's `(container, stream)`.
+
+    Of several video streams it is the one FFmpeg (and so most players) choose: `av_find_best_stream`, which prefers the
+    default one and the most pixels. Attached pictures (cover art) are not video.
+
+    Args:
+        path: a local file; its name may start with a dash or hold colons.
+        threads: decoding threads; None lets FFmpeg choose by the number of cores.
+
+    Raises:
+        VideoError: missing, a folder, empty, not readable as media, or without video.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise VideoError(path, "there is no such file; check the path")
+    if file.is_dir():
+        raise VideoError(path, "this is a folder, not a video file; name a file in it")
+    if file.stat().st_size == 0:
+        raise VideoError(path, "the file is empty (0 bytes); copy or download it again")
+    try:
+        container = av.open(f"file:{file}", metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(
+            path, f"cannot be opened as video ({reason(error)}); is it a video file, and whole?"
+        ) from error
+    with container:
+        yield container, _choose(path, container, threads)
+
+
+@contextmanager
+def open_audio(path: str | Path) -> Iterator[tuple[Any, Any, float]]:
+    """Open the sound of a file that `open_video` accepts: `(container, audio stream, time 0 of the file in seconds)`."""
+    with open_video(path) as (container, stream):
+        yield container, container.streams.best("audio"), start_seconds(container, stream)
+
+
+def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
+    stream = container.streams.best("video") if container.streams.video else None
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        kinds = sorted({each.type for each in container.streams}) or ["nothing"]
+        raise VideoError(
+            path, f"holds no video stream (it holds {', '.join(kinds)}); name a file with pictures in it"
+        )
+    if stream.codec_context is None or stream.codec_context.name in NOT_VIDEO:
+        raise VideoError(path, "holds no video that can be decoded (text, or an unknown codec)")
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = threads or 0
+    return stream
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's own words for an error, without its number and path."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def start_seconds(container: Any, stream: Any) -> float:
+    """The container's start time in seconds, which is time 0 for us."""
+    if container.start_time is not None:
+        return float(container.start_time) / av.time_base
+    return float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+
+
+def decode(path: str | Path, container: Any, stream: Any, start: float) -> Generator[TimedFrame, None, None]:
+    """Every frame as `(pts, duration, frame)`, by pts in seconds from `start`; constant memory.
+
+    Frames whose times are out of order within a few frames are sorted. A missing time follows the frame before.
+
+    Raises:
+        VideoError: after the frames before it, where the data cannot be decoded, or where there is no frame at all.
+    """
+    clock = _Clock(stream, start)
+    held: list[tuple[float, float, Any]] = []
+    try:
+        for packet in container.demux(stream):
+            for frame in packet.decode():
+                pts, length = clock.read(frame)
+                at = len(held)
+                while at and held[at - 1][0] > pts:
+                    at -= 1
+                held.insert(at, (pts, length, frame))
+                if len(held) > clock.REORDER:
+                    yield held.pop(0)
+    except (av.FFmpegError, OSError) as error:
+        yield from held
+        where = f"at {clock.last:.2f} s" if clock.count else "at its first frame"
+        raise VideoError(
+            path, f"decoding fails {where} ({reason(error)}): the file is damaged; {BROKEN}"
+        ) from error
+    yield from held
+    if clock.count == 0:
+        raise VideoError(path, f"holds a {stream.codec_context.name} stream without a single frame; {BROKEN}")
+
+
+@dataclass
+class _Clock:
+    """Times of decoded frames, in seconds from the container's start."""
+
+    stream: Any
+    start: float
+    last: float = 0.0
+    count: int = 0
+    step: float = field(init=False)
+    REORDER = 3
+
+    def __post_init__(self) -> None:
+        self.step = frame_step(self.stream)
+
+    def read(self, frame: Any) -> tuple[float, float]:
+        """The frame's time and how long it stays, both seconds."""
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        length = float(frame.duration * frame.time_base) if frame.duration else self.step
+        if stamp is not None:
+            pts = float(stamp * frame.time_base) - self.start
+        else:
+            pts = self.last + self.step if self.count else 0.0
+        self.count += 1
+        self.last = pts
+        return pts, length
+
+
+def frame_step(stream: Any) -> float:
+    """Seconds of one frame by the stream's rate; 1/25 where it says none, as FFmpeg assumes for stills."""
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return 1.0 / float(rate) if rate else 0.04
+
+
+@dataclass
+class Converter:
+    """Decoded frames to upright RGB of one size: the size of the first frame, scaled down to `short_side`.
+
+    Colour matrix and range are the frame's own, BT.601 limited range where it says none (FFmpeg's default). More than
+    8 bits are rounded to 8; alpha is dropped. Scaling is libswscale's bicubic, which filters on the way down; it never
+    enlarges, save where a stream shrinks its pictures in the middle.
+    """
+
+    short_side: int | None
+    size: tuple[int, int] | None = None
+    _scaler: VideoReformatter = field(default_factory=VideoReformatter)
+
+    def __call__(self, frame: Any) -> Pixels:
+        """uint8, (H, W, 3)."""
+        turns, mirrored = orientation(frame)
+        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        if self.size is None:
+            self.size = scaled(width, height, self.short_side)
+        out_width, out_height = self.size[::-1] if turns % 2 else self.size
+        picture = self._scaler.reformat(
+            frame,
+            width=out_width,
+            height=out_height,
+            format="rgb24",
+            src_colorspace=frame.colorspace,
+            src_color_range=frame.color_range,
+            interpolation=Interpolation.BICUBIC,
+            threads=1,
+        )
+        plane = picture.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:out_height, : 3 * out_width]
+        pixels = rows.reshape(out_height, out_width, 3)
+        if mirrored:
+            pixels = pixels[:, ::-1]
+        return np.ascontiguousarray(np.rot90(pixels, -turns)) if turns or mirrored else pixels
+
+
+def orientation(frame: Any) -> tuple[int, bool]:
+    """`(quarter turns clockwise, mirrored first)` that make the frame upright, by its display matrix.
+
+    The matrix (ISO/IEC 14496-12, `tkhd`) maps a pixel (x right, y down) to (a x + c y, b x + d y); a negative
+    determinant means that the picture is mirrored left to right before it is turned.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
+    if data is None:
+        return 0, False
+    a, b, _, c, d = struct.unpack("<5i", bytes(data)[:20])
+    mirrored = a * d - b * c < 0
+    angle = np.degrees(np.arctan2(-b if mirrored else b, -a if mirrored else a))
+    return round(angle / 90) % 4, mirrored
+
+
+def scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """(width, height) with the shorter one brought down to `short_side`; never larger than it was."""
+    if short_side is None or min(width, height) <= short_side:
+        return width, height
+    scale = short_side / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
