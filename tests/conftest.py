@@ -19,3 +19,33 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data folder is not beside this checkout")
     return folder
+
+
+def _tiny(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny_models import BUILDERS
+
+    return BUILDERS[kind](tmp_path_factory.mktemp("checkpoints") / f"tiny-{kind}")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP checkpoint in the hub's layout: real architecture and tokenizer, random weights."""
+    return _tiny("clip", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SigLIP checkpoint in the hub's layout."""
+    return _tiny("siglip", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_siglip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SigLIP 2 checkpoint (fixed resolution) in the hub's layout."""
+    return _tiny("siglip2", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_naflex(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SigLIP 2 NaFlex checkpoint (any ratio) in the hub's layout."""
+    return _tiny("naflex", tmp_path_factory)

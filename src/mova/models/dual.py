@@ -3,7 +3,8 @@
 A model turns sampled frames into one vector each and texts into a pooled vector and token states, all in one space
 of width d. Everything downstream (index, search, align, eval) uses only what stands here.
 
-Shape legend: T frames, H height, W width, C channels, h w model input pixels, N texts, L tokens, S sentences, d width.
+Shape legend: T frames, H height, W width, C channels, h w model input pixels, V videos, N texts, L tokens, S sentences,
+B background sentences, d width.
 """
 
 from __future__ import annotations
@@ -12,16 +13,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mova.data.text import split_sentences
-from mova.data.video import probe, stream
-from mova.models.moments import locate
+from mova.data.video import prefetch, probe, stream
+from mova.errors import ModelError, UsageError, VideoError
+from mova.models.moments import locate, noise_floor
+from mova.models.similarity import cosine
+from mova.models.similarity import relevance as frame_relevance
 from mova.types import Frames, SentenceTimeline, Timeline, complement
+
+DECODE_CHUNK = 32
+"""Frames decoded at a time: 200 MB of 1080p pixels, so that memory stays bounded however long a video is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +47,18 @@ class VideoEmbedding:
     times: npt.NDArray[np.float64]
     duration: float
 
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 2 or len(self.frames) == 0 or self.times.shape != (len(self.frames),):
+            raise ValueError(
+                f"a video needs at least one frame vector (T, d) and as many times, not {tuple(self.frames.shape)} "
+                f"and {self.times.shape}"
+            )
+
     @property
     def pooled(self) -> Tensor:
         """(d,): mean of the L2-normalised frame vectors, normalised (CLIP4Clip's mean pooling)."""
-        unit = torch.nn.functional.normalize(self.frames, dim=-1)
-        return torch.nn.functional.normalize(unit.mean(dim=0), dim=-1)
+        unit = F.normalize(self.frames, dim=-1)
+        return F.normalize(unit.mean(dim=0), dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +97,7 @@ class DualEncoder(ABC):
     fixed_frame_rate: bool = False
     relevance_threshold: float | None = None
     background: Sequence[str] = ()
+    _background_vectors: tuple[Any, Tensor] | None = None
 
     @property
     @abstractmethod
@@ -98,3 +115,152 @@ class DualEncoder(ABC):
     @abstractmethod
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Pooled vectors and token states of one or many texts."""
+
+    def encode_stream(self, chunks: Iterable[Frames]) -> Iterator[tuple[npt.NDArray[np.float64], Tensor]]:
+        """Encode a video chunk by chunk, with the vectors that one pass over the whole would give.
+
+        The last `2 * context` frames are kept between chunks: half of them still wait for frames to their right, the
+        other half stands to their left.
+
+        Args:
+            chunks: consecutive stretches of one video; empty ones are allowed.
+
+        Yields:
+            Times (n,) in seconds and vectors (n, d), every frame exactly once, in order.
+        """
+        window: Frames | None = None
+        done = 0
+        for chunk in chunks:
+            window = chunk if window is None or not len(window) else Frames.concatenate([window, chunk])
+            ready = len(window) - self.context
+            if ready > done:
+                vectors = self.encode_frames(window)
+                yield window.pts[done:ready], vectors[done:ready]
+                start = max(0, ready - self.context)
+                window, done = window[start:], ready - start
+        if window is not None and len(window) > done:
+            yield window.pts[done:], self.encode_frames(window)[done:]
+
+    def sampling_rate(self, fps: float | None = None) -> float:
+        """Frames a second to look at: `fps`, or the model's own rate if left out.
+
+        Raises:
+            UsageError: another rate than the only one that the model understands, or one that is not above 0.
+        """
+        if fps is None:
+            return self.frame_rate
+        if not (np.isfinite(fps) and fps > 0):
+            raise UsageError(f"frames a second must be above 0, not {fps}")
+        if self.fixed_frame_rate and fps != self.frame_rate:
+            raise UsageError(
+                f"{self.name} reads motion from neighbouring frames and only understands {self.frame_rate:g} frames a "
+                f"second, not {fps:g}; leave the rate out"
+            )
+        return fps
+
+    def encode_video(self, video: str | Path | Frames, fps: float | None = None) -> VideoEmbedding:
+        """Frame vectors of a whole video; decoding runs beside encoding, memory does not grow with pixels.
+
+        Args:
+            video: a file, or frames already sampled (then `fps` only says how long the last one lasts).
+            fps: frames a second to look at; the model's own rate if left out.
+
+        Raises:
+            VideoError: the file cannot be read, or holds no frame.
+            UsageError: see `sampling_rate`.
+        """
+        rate = self.sampling_rate(fps)
+        if isinstance(video, Frames):
+            chunks: Iterable[Frames] = [video]
+            duration = float(video.pts[-1]) + 1 / rate if len(video) else 0.0
+        else:
+            duration = probe(video).duration
+            chunks = prefetch(stream(video, fps=rate, chunk=DECODE_CHUNK))
+        parts = list(self.encode_stream(chunks))
+        if not parts:
+            raise VideoError("frames" if isinstance(video, Frames) else video, "there is no frame to encode")
+        times = np.concatenate([times for times, _ in parts])
+        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration)
+
+    def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
+        """(V, N) cosine of pooled videos with pooled texts."""
+        pooled = torch.stack([video.pooled for video in videos])
+        return cosine(pooled, texts.pooled.to(pooled.device))
+
+    def relevance(self, sentences: TextEmbedding | Tensor, frames: VideoEmbedding | Tensor) -> Tensor:
+        """How much each frame shows each sentence.
+
+        Args:
+            sentences: S texts, or their pooled vectors (S, d).
+            frames: a video, or its frame vectors (T, d).
+
+        Returns:
+            float32, (S, T) cosines, on the frames' device.
+        """
+        rows = sentences.pooled if isinstance(sentences, TextEmbedding) else sentences
+        columns = frames.frames if isinstance(frames, VideoEmbedding) else frames
+        return frame_relevance(rows.to(columns.device), columns)
+
+    def threshold(self, video: VideoEmbedding) -> float:
+        """Relevance from which on a frame of this video counts as showing a sentence.
+
+        That is `relevance_threshold` where it was measured; otherwise what at most one in twenty pairs of this
+        video's frames with background sentences reaches.
+
+        Raises:
+            ModelError: the model has neither.
+        """
+        if self.relevance_threshold is not None:
+            return self.relevance_threshold
+        if not self.background:
+            raise ModelError(
+                f"{self.name}: has no measured relevance threshold and no background sentences to estimate one; "
+                "set `model.relevance_threshold` or `model.background`"
+            )
+        return noise_floor(self.relevance(self._background(), video).cpu().numpy())
+
+    def align(
+        self,
+        video: str | Path | Frames | VideoEmbedding,
+        caption: str,
+        *,
+        fps: float | None = None,
+        name: str | None = None,
+    ) -> Timeline:
+        """Say which sentence of a caption belongs to which seconds of a video, and which seconds to none.
+
+        Args:
+            video: a file, frames, or a video already encoded (stored vectors of an index, say).
+            caption: one or more sentences.
+            fps: see `encode_video`; unused for an encoded video.
+            name: what the timeline calls the video; the path if left out.
+
+        Raises:
+            UsageError: the caption holds no words.
+            VideoError: the file cannot be read.
+        """
+        sentences = split_sentences(caption)
+        if name is None:
+            name = str(video) if isinstance(video, str | Path) else ""
+        embedding = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps)
+        scores = self.relevance(self.encode_text(sentences), embedding).cpu().numpy()
+        floor = self.threshold(embedding)
+        rows = tuple(
+            SentenceTimeline(text, curve, locate(curve, embedding.times, embedding.duration, floor))
+            for text, curve in zip(sentences, scores, strict=True)
+        )
+        told = [scored.span for row in rows for scored in row.spans]
+        irrelevant = tuple(complement(told, embedding.duration))
+        return Timeline(name, embedding.duration, embedding.times, rows, irrelevant)
+
+    def weights_version(self) -> int:
+        """A number that changes whenever a weight is written to (training, loading)."""
+        parameters = getattr(self, "parameters", None)
+        return 0 if parameters is None else sum(weight._version for weight in parameters())
+
+    def _background(self) -> Tensor:
+        """(B, d) vectors of the background sentences, encoded once for these weights."""
+        key = (tuple(self.background), self.weights_version())
+        if self._background_vectors is None or self._background_vectors[0] != key:
+            self._background_vectors = (key, self.encode_text(self.background).pooled)
+        return self._background_vectors[1]

@@ -1,0 +1,151 @@
+"""The parts of a checkpoint in the hub's layout: settings, tokenizer and weights, each with a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from mova.errors import ModelError, UsageError
+from mova.models.hub import read_json
+from mova.models.tokens import TextRule, stretch_positions
+
+DAMAGE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+"""What transformers raises on a folder that is incomplete, damaged or of another kind."""
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and remarks off a person's terminal; what matters is raised."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def dual_encoder_settings(folder: Path, name: str) -> PreTrainedConfig:
+    """The configuration of a folder, if it is that of a dual encoder.
+
+    Raises:
+        ModelError: the configuration is damaged, unknown to transformers, or of a model without both towers.
+    """
+    kind = read_json(folder / "config.json").get("model_type", "nothing")
+    try:
+        with quiet_transformers():
+            settings = AutoConfig.from_pretrained(folder)
+        model = AutoModel._model_mapping[type(settings)]
+    except DAMAGE as error:
+        raise ModelError(f"{name}: its configuration ({kind}) cannot be read ({_line(error)})") from error
+    features = all(hasattr(model, method) for method in ("get_image_features", "get_text_features"))
+    towers = all(hasattr(settings, tower) for tower in ("vision_config", "text_config"))
+    if not (features and towers):
+        raise ModelError(
+            f"{name}: is a {kind}, not a dual encoder with image and text features (CLIP, SigLIP, SigLIP 2, ...); "
+            "`mova models` lists some"
+        )
+    return settings
+
+
+def image_settings(folder: Path, name: str) -> dict[str, Any]:
+    """The image settings of a folder, from `preprocessor_config.json` or inside `processor_config.json`.
+
+    Raises:
+        ModelError: there are none.
+    """
+    if (folder / "preprocessor_config.json").is_file():
+        return read_json(folder / "preprocessor_config.json")
+    if (folder / "processor_config.json").is_file():
+        inner = read_json(folder / "processor_config.json").get("image_processor")
+        if isinstance(inner, dict):
+            return inner
+    raise ModelError(f"{name}: the folder {folder} lacks preprocessor_config.json; fetch it from the hub")
+
+
+def load_tokenizer(folder: Path, name: str, settings: PreTrainedConfig) -> Any:
+    """The tokenizer of a folder.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    known = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
+    if not any(True for pattern in known for _ in folder.glob(pattern)):
+        raise ModelError(
+            f"{name}: the folder {folder} lacks its tokenizer files ({', '.join(known)}); fetch them too"
+        )
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(folder, config=settings)
+    except (*DAMAGE, TypeError, ImportError) as error:
+        raise ModelError(
+            f"{name}: its tokenizer cannot be read ({_line(error)}); fetch its files again"
+        ) from error
+
+
+def load_weights(folder: Path, name: str) -> PreTrainedModel:
+    """The transformers model of a folder in float32.
+
+    Raises:
+        ModelError: weights are missing or damaged (transformers would start missing ones at random).
+    """
+    try:
+        with quiet_transformers():
+            model, report = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    except DAMAGE as error:
+        raise ModelError(f"{name}: its weights cannot be read ({_line(error)}); fetch them again") from error
+    refuse_missing(report, name)
+    return model
+
+
+def refuse_missing(report: Mapping[str, Any], name: str) -> None:
+    """Raise `ModelError` if transformers' loading report says that weights were not in the file."""
+    missing = sorted(report["missing_keys"])
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(
+            f"{name}: {len(missing)} weights are missing from its file ({shown}); fetch it again"
+        )
+
+
+def set_text_length(model: PreTrainedModel, rule: TextRule, length: int, name: str) -> TextRule:
+    """Let a text tower read `length` tokens, stretching its position table if that is more than it has rows.
+
+    Raises:
+        UsageError: less than a special token at each end and one word, a family whose texts have one fixed length, or
+            a tower without a plain table of positions.
+    """
+    if length < 3:
+        raise UsageError(f"text_length {length}: a text needs at least 3 tokens")
+    if rule.fixed:
+        raise UsageError(
+            f"{name}: its texts always have {rule.length} tokens, padding included, so text_length cannot be set; "
+            "split captions into sentences"
+        )
+    embeddings = getattr(getattr(model, "text_model", None), "embeddings", None)
+    table = getattr(embeddings, "position_embedding", None)
+    if length > model.config.text_config.max_position_embeddings:
+        if embeddings is None or table is None:
+            raise UsageError(f"{name}: its text tower has no position table to stretch to {length}")
+        embeddings.position_embedding = nn.Embedding.from_pretrained(
+            stretch_positions(table.weight.detach(), length), freeze=False
+        )
+        embeddings.register_buffer("position_ids", torch.arange(length).expand(1, -1), persistent=False)
+        model.config.text_config.max_position_embeddings = length
+    return TextRule(length, rule.fixed, rule.lower)
+
+
+def _line(error: BaseException) -> str:
+    """First line of an error's text."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
