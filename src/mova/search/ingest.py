@@ -47,7 +47,7 @@ class IngestReport:
     Attributes:
         indexed: new or changed files that were read.
         unchanged: files that were already in the index.
-        moved: new paths of content that was in the index already (moved or copied files): nothing was decoded.
+        moved: new paths of content that was in the index already (moved or copied files; not decoded).
         removed: paths dropped because their file is gone (not moved).
         failed: files that cannot be read, with the cause; the next run tries them again.
         frames: frames encoded.
@@ -101,7 +101,7 @@ def add(
 
     Raises:
         IndexMismatchError: the index was made with another model, frame rate or layout; nothing is touched.
-        UsageError: a path does not exist, a folder lost all its videos at once, or the frame rate makes no sense.
+        UsageError: a path does not exist, a folder lost all its videos, or the frame rate makes no sense.
         MovaError: another process writes to the index.
     """
     began = time.perf_counter()
@@ -139,9 +139,8 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
         lost = [path for path in inside if not _present(path)]
         if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
             raise UsageError(
-                f"{root}: there is no video in it any more, but the index has {len(inside)} from it. Is the drive "
-                f"mounted? Nothing was changed. To forget them all, remove the folder from the index "
-                f"(mova.Index.remove)."
+                f"{root}: there is no video in it any more, but the index has {len(inside)} from it. Is the "
+                f"drive mounted? Nothing was changed. `mova.Index.remove` forgets them all."
             )
         gone += lost
     return sorted(set(gone))

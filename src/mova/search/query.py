@@ -1,12 +1,12 @@
 """Text into moments: the nearest frames name candidate videos, their whole relevance curves give the spans.
 
-A query of one sentence scores a moment with its peak cosine. A paragraph is asked sentence by sentence: spans of its
-sentences that overlap or touch become one moment, which scores the mean over all sentences of their highest cosine
-inside, so that a moment showing more of the paragraph ranks higher. Scores are cosines of one model: they compare
-between queries, videos and indexes of that model, and with nothing else.
+A query of one sentence scores a moment with its peak cosine. A paragraph is asked sentence by sentence: spans
+of its sentences that overlap or touch become one moment, which scores the mean over all sentences of their
+highest cosine inside, so that a moment showing more of the paragraph ranks higher. Scores are cosines of one
+model: they compare between queries, videos and indexes of that model, and with nothing else.
 
-The result is exact as far as the nearest frames are (always below `store.ANN_ROWS`): a video is left unread only
-where what is known of its frames bounds its moments below the k-th best.
+The result is exact as far as the nearest frames are (always below `store.ANN_ROWS`): a video is left unread
+only where what is known of its frames bounds its moments below the k-th best.
 
 Shape legend: S sentences, T frames, d width.
 """
@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +88,8 @@ def unit_vectors(model: DualEncoder, sentences: Sequence[str]) -> _F32:
 class _Query:
     """One search while it gathers moments.
 
-    `bars` (S,) are the cosines that a sentence's span must reach to join a paragraph's moments: halfway between the
-    sentence's mean cosine with all indexed frames and its best.
+    A sentence's span joins a paragraph's moments from its bar on: halfway between the sentence's mean cosine
+    with all indexed frames (`level`) and its best. A single sentence has no bar.
     """
 
     def __init__(
@@ -112,25 +111,28 @@ class _Query:
         hits = [self.store.nearest(query, limit) for query in self.queries]
         tails = np.array([cosines[-1] if len(cosines) else -1.0 for _, cosines in hits])
         best = np.array([cosines[0] if len(cosines) else -1.0 for _, cosines in hits])
-        bars = (self.level + best) / 2
+        bars = (self.level + best) / 2 if len(hits) > 1 else np.array([-np.inf])
         candidates: dict[str, _F64] = {}
         for row, (contents, cosines) in enumerate(hits):
             for content, cosine in zip(contents, cosines.tolist(), strict=True):
                 bound = candidates.setdefault(content, tails.astype(np.float64))
                 bound[row] = max(bound[row], cosine)
-        bounds = {content: float(bound.mean()) for content, bound in candidates.items()}
-        order = sorted(
-            (c for c in bounds if c in self.videos and c not in self.read), key=lambda c: -bounds[c]
-        )
+        bounds = {
+            content: float(bound.mean())
+            for content, bound in candidates.items()
+            if content in self.videos and content not in self.read and np.any(bound + MARGIN >= bars)
+        }
+        order = sorted(bounds, key=lambda content: (-bounds[content], content))
         for batch in self._batches(order):
             if bounds[batch[0]] + MARGIN < self._least():
                 return True
             self._evaluate(batch, bars)
-        return limit >= rows or float(tails.mean()) + MARGIN < self._least()
+        unseen = float(tails.mean()) + MARGIN if np.any(tails + MARGIN >= bars) else -np.inf
+        return limit >= rows or unseen < self._least()
 
     def best(self) -> list[Moment]:
         """The k best of the moments gathered."""
-        return heapq.nsmallest(self.k, self.moments, key=lambda m: (-m.score, m.video, m.start))
+        return heapq.nsmallest(self.k, self.moments, key=_rank)
 
     def _least(self) -> float:
         """The score that a moment needs to be among the answers."""
@@ -162,6 +164,11 @@ class _Query:
                     self.moments.append(Moment(video.path, span.start, span.end, score))
 
 
+def _rank(moment: Moment) -> tuple[float, str, float]:
+    """Best first; equal to the six digits that people see: by path and start."""
+    return -round(moment.score, 6), moment.video, moment.start
+
+
 def find_moments(
     queries: _F32, frames: StoredFrames, duration: float, bars: _F32, limit: int
 ) -> list[tuple[Span, float]]:
@@ -171,28 +178,28 @@ def find_moments(
         queries: (S, d) unit vectors.
         frames: the video's stored frames.
         duration: seconds.
-        bars: (S,) cosines that a sentence's span must reach; unused for a single sentence.
+        bars: (S,) cosines that a sentence's span must reach.
         limit: at most so many spans a sentence.
     """
     curves = queries @ frames.vectors.T
-    if len(curves) == 1:
-        return [(found.span, found.score) for found in peaks(curves[0], frames.times, duration, limit)]
     spans = [
-        found.span
+        found
         for curve, bar in zip(curves, bars.tolist(), strict=True)
         for found in peaks(curve, frames.times, duration, limit)
         if found.score >= bar
     ]
+    if len(curves) == 1:
+        return [(found.span, found.score) for found in spans]
     starts = cell_edges(frames.times, duration)[:-1]
     touching = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
     moments = []
-    for span in _joined(spans, touching):
+    for span in _joined((found.span for found in spans), touching):
         inside = (starts >= span.start) & (starts < span.end)
         moments.append((span, float(curves[:, inside].max(axis=1).mean())))
     return moments
 
 
-def _joined(spans: Sequence[Span], gap: float) -> list[Span]:
+def _joined(spans: Iterable[Span], gap: float) -> list[Span]:
     """Spans that overlap, or lie at most `gap` seconds apart, as one."""
     joined: list[Span] = []
     for span in sorted(spans):
@@ -221,7 +228,7 @@ def export_clips(moments: Sequence[Moment], folder: str | Path) -> list[Path]:
         folder: made if it is not there.
 
     Returns:
-        Paths such as `01_name_0012.50-0018.00.mp4`: rank, the video's name without unsafe characters, seconds.
+        Paths such as `01_name_0012.50-0018.00.mp4`: rank, the video's name in safe characters, seconds.
 
     Raises:
         VideoError: a file is gone or cannot be read.

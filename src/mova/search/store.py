@@ -1,7 +1,7 @@
 """The tables of an index: frame vectors, the record of each file, and what they were made with.
 
-Two LanceDB tables. `frames` holds a row a sampled frame under the hash of its file's content; `videos` a row a
-path. Frames count only once a row of `videos` names their content, and that row is written last: whatever a
+Two LanceDB tables. `frames` holds a row a sampled frame under the hash of its file's content; `videos` a row
+a path. Frames count only once a row of `videos` names their content, and that row is written last: whatever a
 killed run left behind is never seen, and swept by the next one. What an index was made with (`Meta`) lies in
 the metadata of the `frames` table, so it is there exactly when the table is.
 
@@ -109,8 +109,7 @@ class Store:
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
         self.folder = None if "://" in self.uri else Path(self.uri)
-        self._tables: tuple[Any, Any] | None = None
-        self._meta: Meta | None = None
+        self._tables: tuple[Any, Any, Meta] | None = None
         self._records: tuple[int, dict[str, VideoRecord]] = (-1, {})
 
     # --- opening ---
@@ -127,10 +126,7 @@ class Store:
         Raises:
             UsageError: there is no index here.
         """
-        if not self._open():
-            raise UsageError(f"{self.uri}: there is no index here; make one with `mova index PATH...` first")
-        assert self._meta is not None
-        return self._meta
+        return self._opened()[2]
 
     def require(self, wanted: Meta) -> None:
         """Compare with how vectors would be made now.
@@ -145,10 +141,10 @@ class Store:
             if key != "model" and have[key] != value
         ]
         if differ:
-            names = f" (model {self.meta.model!r}, asked for: {wanted.model!r})"
+            names = f" (model {self.meta.model!r}, asked for {wanted.model!r})"
             raise IndexMismatchError(
-                f"{self.uri}: the index was made with {'; '.join(differ)}{names}. Nothing was changed. Use the "
-                f"model and the frame rate it was made with, or index into another folder."
+                f"{self.uri}: the index was made with {'; '.join(differ)}{names}. Nothing was changed. "
+                f"Use the model and the frame rate it was made with, or index into another folder."
             )
 
     def create(self, meta: Meta) -> None:
@@ -173,7 +169,6 @@ class Store:
             )
             self._connection.drop_table(name, ignore_missing=True)
             self._connection.create_table(name, schema=schema)
-        assert self._open()
 
     @cached_property
     def _connection(self) -> Any:
@@ -195,21 +190,22 @@ class Store:
                 f"{self.uri}: its tables have layout {found.get('schema', 'unknown')}, this version of mova "
                 f"reads {SCHEMA_VERSION}. Nothing was changed. Index into another folder."
             )
-        self._tables = frames, self._connection.open_table("videos")
-        self._meta = Meta(**found)
+        self._tables = frames, self._connection.open_table("videos"), Meta(**found)
         return True
+
+    def _opened(self) -> tuple[Any, Any, Meta]:
+        """The tables of frames and of videos, and the description."""
+        if not self._open() or self._tables is None:
+            raise UsageError(f"{self.uri}: there is no index here; make one with `mova index PATH...` first")
+        return self._tables
 
     @property
     def _frames(self) -> Any:
-        assert self.meta
-        assert self._tables
-        return self._tables[0]
+        return self._opened()[0]
 
     @property
     def _videos(self) -> Any:
-        assert self.meta
-        assert self._tables
-        return self._tables[1]
+        return self._opened()[1]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -291,7 +287,7 @@ class Store:
         _delete(self._frames, "video", contents)
 
     def sweep(self) -> int:
-        """Remove frames that no path claims (of killed runs, of replaced and forgotten files); how many contents."""
+        """Remove frames that no path claims (killed runs, replaced or forgotten files); how many contents."""
         known = {record.content for record in self.records().values()}
         stored: set[str] = set()
         for batch in self._frames.search().select(["video"]).to_batches():
