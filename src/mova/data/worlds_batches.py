@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 
 from mova.data.worlds_captions import INVERSE, OPENINGS, VOCABULARY, connect, tell, words
 from mova.data.worlds_factors import FACTORS, Event, labels, mutate, sample_event
-from mova.data.worlds_render import TRAIN_STYLES, Nuisance, render_event, render_filler, sample_nuisance
+from mova.data.worlds_nuisance import Nuisance, sample_nuisance
+from mova.data.worlds_render import TRAIN_STYLES, render_event, render_filler
 
 Ints = npt.NDArray[np.int64]
 FACTOR_WEIGHTS = {"shape": 3.0, "relation": 3.0, "motion": 2.0, "size": 1.5, "place": 1.0, "count": 1.0, "colour": 1.0}

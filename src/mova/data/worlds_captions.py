@@ -221,14 +221,14 @@ def holds(shown: Event, claim: Claim) -> bool:
         "size": claim.event.size,
         "place": shown.place,
         "count": "1",
-        "relation": _INVERSE[relation],
+        "relation": INVERSE[relation],
         "shape2": shown.shape,
         "colour2": shown.colour,
     }
     return all(told[name] == seen[name] for name in claim.mentioned)
 
 
-_INVERSE = {"above": "below", "below": "above", "left_of": "right_of", "right_of": "left_of"}
+INVERSE = {"above": "below", "below": "above", "left_of": "right_of", "right_of": "left_of"}
 
 
 def words(text: str) -> list[str]:
