@@ -132,8 +132,8 @@ def sample_event(rng: np.random.Generator) -> Event:
             return event
 
 
-def mutate(event: Event, factor: str, rng: np.random.Generator) -> Event:
-    """The same event with exactly that factor changed, still possible.
+def alternatives(event: Event, factor: str) -> list[Event]:
+    """All possible events that differ from this one in exactly that factor.
 
     Raises:
         ValueError: no such factor, or it does not apply to the event (a relation where there is none).
@@ -142,7 +142,16 @@ def mutate(event: Event, factor: str, rng: np.random.Generator) -> Event:
     if current.get(factor) is None:
         raise ValueError(f"factor {factor!r} does not apply to {event}")
     others = [_event({**current, factor: value}) for value in FACTORS[factor] if value != current[factor]]
-    possible = [other for other in others if is_possible(other)]
+    return [other for other in others if is_possible(other)]
+
+
+def mutate(event: Event, factor: str, rng: np.random.Generator) -> Event:
+    """The same event with exactly that factor changed, still possible.
+
+    Raises:
+        ValueError: see `alternatives`.
+    """
+    possible = alternatives(event, factor)
     return possible[int(rng.integers(len(possible)))]
 
 
