@@ -1,4 +1,4 @@
-"""Tiny checkpoints in the hub's layout: real architectures, real tokenizers, random weights, built offline in seconds."""
+"""Tiny checkpoints in the hub's layout: real architectures and tokenizers, random weights, built offline."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 
 
 def build_clip(folder: Path, *, old_eos: bool = False, positions: int = 77) -> Path:
-    """A CLIP checkpoint; `old_eos` gives the configuration that OpenAI's first uploads have (end of text "2")."""
+    """A CLIP checkpoint; `old_eos` gives the configuration of OpenAI's first uploads (end of text "2")."""
     tokenizer = clip_tokenizer()
     eos = 2 if old_eos else tokenizer.eos_token_id
     text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": positions, "eos_token_id": eos}
@@ -71,7 +71,7 @@ def build_siglip(folder: Path) -> Path:
 
 
 def build_siglip2(folder: Path) -> Path:
-    """A SigLIP 2 checkpoint of fixed resolution: SigLIP's architecture, a Gemma tokenizer that keeps capitals."""
+    """A SigLIP 2 checkpoint (fixed resolution): SigLIP's architecture, a Gemma tokenizer keeping capitals."""
     tokenizer = gemma_tokenizer(GemmaTokenizer)
     model = _siglip(len(tokenizer))
     return _save(folder, model, tokenizer, _siglip_image("SiglipImageProcessor", resample=2))
@@ -98,7 +98,8 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """A byte-level BPE with CLIP's end-of-word suffix, every byte with and without it, both special tokens last.
+    """A byte-level BPE with CLIP's end-of-word suffix, every byte with and without it, both special tokens
+    last.
 
     Trained once a process: the trainer breaks ties between pairs in no fixed order.
     """
@@ -139,7 +140,7 @@ def siglip_tokenizer(folder: Path) -> SiglipTokenizer:
 
 @cache
 def gemma_tokenizer(kind: type) -> Any:
-    """A BPE with byte fallback and Gemma's special ids, set as SigLIP 2's folders set it: end of text, right padding."""
+    """A BPE with byte fallback and Gemma's special ids, set as SigLIP 2's folders set it."""
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     bpe = Tokenizer(BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     bpe.normalizer = normalizers.Replace(" ", "▁")

@@ -1,7 +1,7 @@
-"""Two towers from transformers: any checkpoint with image and text features (CLIP, SigLIP, SigLIP 2, ChineseCLIP, ...).
+"""Two towers from transformers: any checkpoint with image and text features (CLIP, SigLIP, SigLIP 2, ...).
 
-A checkpoint is read in the hub's layout with its own preprocessing, tokenizer and rules, and saved and loaded in
-ours (configuration, safetensors, tokenizer, model card in one folder). Nothing is L2-normalised here.
+A checkpoint is read in the hub's layout with its own preprocessing, tokenizer and rules, and saved and loaded
+in ours (configuration, safetensors, tokenizer, model card in one folder). Nothing is L2-normalised here.
 
 Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared width.
 """
@@ -48,8 +48,14 @@ TEXT_BATCH = 256
 PROBE = "A dog, 2 cats & the Émigré's tea.\nThen: it rains!"
 """Its tokens stand for the tokenizer in a fingerprint."""
 DECIDING_SETTINGS = (
-    "hidden_act layer_norm_eps num_attention_heads num_hidden_layers patch_size image_size eos_token_id"
-).split()
+    "hidden_act",
+    "layer_norm_eps",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "patch_size",
+    "image_size",
+    "eos_token_id",
+)
 """Settings of a tower that change its vectors and cannot be seen in the weights."""
 
 
@@ -88,9 +94,9 @@ class TwoTowerConfig(PreTrainedConfig):
 class TwoTower(PreTrainedModel, DualEncoder):
     """A dual encoder of transformers behind mova's contract.
 
-    `from_backbone` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own folder format.
-    The `encode_*` methods run without gradients and return float32; `image_features`, `text_features` and `forward`
-    are differentiable.
+    `from_backbone` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
+    folder format. The `encode_*` methods run without gradients and return float32; `image_features`,
+    `text_features` and `forward` are differentiable.
     """
 
     config_class = TwoTowerConfig
@@ -136,12 +142,12 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
         Args:
             name_or_path: hub name or local folder.
-            precision: "fp32", "bf16", or "auto": bf16 where the hardware multiplies it natively, fp32 elsewhere. Train
-                in "fp32" (with autocast); bf16 here means bf16 weights.
+            precision: "fp32", "bf16", or "auto": bf16 where the hardware multiplies it natively, fp32
+                elsewhere. Train in "fp32" (with autocast); bf16 here means bf16 weights.
             device: where it runs; a GPU if there is one, if left out.
-            text_length: most tokens a text, special ones included. More than the checkpoint's own (248 for CLIP's 77)
-                stretches its position table (`stretch_positions`); without training on long captions this only keeps
-                what would be cut off.
+            text_length: most tokens a text, special ones included. More than the checkpoint's own (248 for
+                CLIP's 77) stretches its position table (`stretch_positions`); without training on long
+                captions this only keeps what would be cut off.
 
         Raises:
             ModelError: it cannot be found, is damaged, or is no dual encoder.
@@ -164,7 +170,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         return cls(config, backbone, tokenizer).prepare(precision, device)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
         *args: Any,
@@ -195,7 +201,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         model.name = str(folder)
         return model.prepare(precision, device)
 
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
         if self.compute_dtype != torch.float32:
             logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
@@ -208,7 +214,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         )
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
-        """Move to a device and a precision, ready to encode. The fingerprint stays that of the weights before."""
+        """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""
         target = choose_device(device)
         dtype = choose_dtype(precision, target)
         if dtype != self.compute_dtype:
@@ -263,8 +269,8 @@ class TwoTower(PreTrainedModel, DualEncoder):
         """Pooled vectors and projected token states; gradients flow.
 
         The projection of single tokens is the one that the family applies to its pooled token (CLIP's
-        `text_projection`, SigLIP's `text_model.head`), so both live in the shared space; the checkpoint never saw it
-        there in training.
+        `text_projection`, SigLIP's `text_model.head`), so both live in the shared space; the checkpoint never
+        saw it there in training.
 
         Args:
             input_ids: int64, (N, L).
@@ -312,8 +318,8 @@ class TwoTower(PreTrainedModel, DualEncoder):
         rows, dropped = self.text_rule.token_ids(self.tokenizer, batch)
         if any(dropped):
             logger.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; split captions into "
-                "sentences%s",
+                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
+                "split captions into sentences%s",
                 *(sum(map(bool, dropped)), len(batch), self.text_rule.length, self.name, sum(dropped)),
                 "" if self.text_rule.fixed else ", or load with a greater text_length",
             )
@@ -333,9 +339,10 @@ class TwoTower(PreTrainedModel, DualEncoder):
         return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
 
     def fingerprint(self) -> str:
-        """Hash of all weights (as they were before any cast to bf16), deciding settings, preprocessing and tokenizer.
+        """Hash of weights, deciding settings, preprocessing and tokenizer.
 
-        Computed once and kept until a weight is written to.
+        Weights count as they were before any cast to bf16, so that an index serves both. Computed once and
+        kept until a weight is written to.
         """
         version = self.weights_version()
         if self._fingerprint is None or self._fingerprint[0] != version:
