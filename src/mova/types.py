@@ -31,7 +31,9 @@ class Frames:
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[-1] != 3:
-            raise ValueError(f"pixels must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}")
+            raise ValueError(
+                f"pixels must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}"
+            )
         if self.pts.shape != (len(self.pixels),):
             raise ValueError(f"pts must be ({len(self.pixels)},) as there are frames, not {self.pts.shape}")
         if not np.all(np.isfinite(self.pts)) or np.any(np.diff(self.pts) < 0):
@@ -84,7 +86,11 @@ class ScoredSpan:
 
     def to_json(self) -> dict[str, float]:
         """`{"start", "end", "score"}`, rounded to milliseconds and six digits."""
-        return {"start": _seconds(self.span.start), "end": _seconds(self.span.end), "score": round(self.score, 6)}
+        return {
+            "start": _seconds(self.span.start),
+            "end": _seconds(self.span.end),
+            "score": round(self.score, 6),
+        }
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,12 @@ def align(
     text: Annotated[str | None, typer.Option(help="The caption itself.")] = None,
     text_file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the caption.")] = None,
     model: Model = None,
-    index: Annotated[str | None, typer.Option("--index", help="Reuse the frame embeddings of this index.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second to look at; the model's own rate if left out.")] = None,
+    index: Annotated[
+        str | None, typer.Option("--index", help="Reuse the frame embeddings of this index.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second to look at; the model's own rate if left out.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture: .png or self-contained .html.")] = None,
     json: Json = False,
 ) -> None:
@@ -73,7 +77,9 @@ def _caption(text: str | None, text_file: Path | None) -> str:
 
 def show_timeline(timeline: Timeline) -> None:
     """A table: each sentence with its spans and its relevance over time as a row of bars."""
-    table = Table(title=f"{timeline.video} ({clock(timeline.duration)})", title_justify="left", header_style="bold")
+    table = Table(
+        title=f"{timeline.video} ({clock(timeline.duration)})", title_justify="left", header_style="bold"
+    )
     table.add_column("sentence", ratio=2)
     table.add_column("spans (score)", no_wrap=True)
     table.add_column(f"relevance, 0 to {clock(timeline.duration)}", no_wrap=True)
@@ -81,7 +87,9 @@ def show_timeline(timeline: Timeline) -> None:
     high = max(float(row.relevance.max()) for row in timeline.sentences)
     for row in timeline.sentences:
         spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.score:.2f})" for s in row.spans]
-        table.add_row(Text(row.text), Text("\n".join(spans) or "nowhere"), Text(_bars(row.relevance, low, high)))
+        table.add_row(
+            Text(row.text), Text("\n".join(spans) or "nowhere"), Text(_bars(row.relevance, low, high))
+        )
     out.print(table)
     silent = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
     out.print(f"told by no sentence: {silent or 'nothing'}", markup=False, highlight=False)

@@ -24,7 +24,9 @@ from rich.progress import (
 out = Console()
 err = Console(stderr=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")
+]
 Model = Annotated[
     str | None, typer.Option("--model", help="Hub name, local folder, or a name that `mova models` lists.")
 ]

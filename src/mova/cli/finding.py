@@ -25,7 +25,9 @@ def index(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Video files, or folders to walk.")],
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second to embed; the model's own rate if left out.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second to embed; the model's own rate if left out.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Store frame embeddings of videos, so that `mova search` finds moments in them.
@@ -66,7 +68,9 @@ def _tell(report: IngestReport, folder: str) -> None:
         "skipped": len(report.failed),
     }
     said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
-    out.print(f"{folder}: {said} ({report.frames} frames in {report.seconds:.1f} s)", markup=False, highlight=False)
+    out.print(
+        f"{folder}: {said} ({report.frames} frames in {report.seconds:.1f} s)", markup=False, highlight=False
+    )
 
 
 def search(
@@ -74,7 +78,9 @@ def search(
     folder: IndexFolder = DEFAULT_INDEX,
     k: Annotated[int, typer.Option("-k", min=1, help="How many moments.")] = 10,
     export: Annotated[Path | None, typer.Option(help="Cut the moments' clips into this folder.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="Leave out moments below this score (a cosine).")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out moments below this score (a cosine).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Find moments: stretches of the indexed videos that show what the text says."""

@@ -30,9 +30,13 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that comes with mova.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that comes with mova.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if left out.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a model by a recipe. Anything in the recipe can be overridden: `--training.max_steps 10`."""
@@ -131,7 +135,9 @@ def models(json: Json = False) -> None:
 
 
 def bench(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A benchmark; all names are listed if left out.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A benchmark; all names are listed if left out.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small form in under a minute.")] = False,
     seed: Annotated[int, typer.Option(help="Another draw.")] = 0,
 ) -> None:
@@ -145,7 +151,13 @@ def bench(
         return
     if name not in names:
         raise UsageError(f"{name}: no such benchmark; there are {', '.join(names)}")
-    command = [sys.executable, str(folder / f"{name}.py"), "--seed", str(seed), *(["--quick"] if quick else [])]
+    command = [
+        sys.executable,
+        str(folder / f"{name}.py"),
+        "--seed",
+        str(seed),
+        *(["--quick"] if quick else []),
+    ]
     code = subprocess.run(command, check=False).returncode
     if code:
         note(f"benchmark {name} ended with exit code {code}")

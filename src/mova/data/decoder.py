@@ -188,7 +188,9 @@ class Converter:
             threads=1,
         )
         plane = picture.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:out_height, : 3 * out_width]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+            :out_height, : 3 * out_width
+        ]
         pixels = rows.reshape(out_height, out_width, 3)
         if mirrored:
             pixels = pixels[:, ::-1]

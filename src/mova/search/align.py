@@ -1,0 +1,57 @@
+"""A caption against one video: a timeline, or one number a sentence. Indexed frames are not read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mova.data.text import split_sentences
+from mova.models.dual import DualEncoder
+from mova.search.index import Index
+from mova.types import Timeline
+
+
+def align(
+    model: DualEncoder,
+    video: str | Path,
+    caption: str,
+    *,
+    index: Index | None = None,
+    fps: float | None = None,
+) -> Timeline:
+    """Say which sentence of a caption belongs to which seconds of a video, and which seconds to none.
+
+    Args:
+        model: the encoder.
+        video: a file.
+        caption: one or more sentences.
+        index: reuse its frame vectors if it holds this very content (and `fps` is its rate or left out).
+        fps: frames per second to look at; the index's rate where it is reused, else the model's, if left out.
+
+    Raises:
+        IndexMismatchError: the index was made with another model.
+        UsageError: the caption holds no words, or the rate makes no sense.
+        VideoError: the file cannot be read.
+    """
+    if index is not None and index.exists:
+        index.check(model)
+        stored = index.stored(video) if fps in (None, index.meta.frame_rate) else None
+        if stored is not None:
+            return model.align(stored, caption, name=str(video))
+    return model.align(video, caption, fps=fps)
+
+
+def score(
+    model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
+) -> list[tuple[str, float]]:
+    """How well a video shows each sentence of a text: its highest cosine with any sampled frame.
+
+    Returns:
+        (sentence, score) in order.
+
+    Raises:
+        UsageError: the text holds no words, or the rate makes no sense.
+        VideoError: the file cannot be read.
+    """
+    sentences = split_sentences(text)
+    relevance = model.relevance(model.encode_text(sentences), model.encode_video(video, fps))
+    return list(zip(sentences, relevance.max(dim=1).values.tolist(), strict=True))

@@ -1,0 +1,379 @@
+"""Files into an index: decode, encode, write; incremental by content, resumable after a kill at any moment.
+
+A thread hashes and decodes ahead (across files, so that many short clips overlap too) while the model
+encodes. Memory does not grow with a video's length. Order of writing: a content's frames, then its path's
+record, then what it replaced is removed; only the record makes frames count (see `store.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mova.data.video import find_videos, prefetch, probe, stream
+from mova.errors import UsageError, VideoError
+from mova.models.dual import DECODE_CHUNK, DualEncoder
+from mova.search.store import Meta, Store, StoredFrames, VideoRecord
+from mova.types import Frames
+
+FLUSH_ROWS = 4096
+"""Frames held back before they are written."""
+FLUSH_SECONDS = 20.0
+"""Finished videos are recorded at least this often, so that a kill costs little."""
+TIDY_EVERY = 64
+"""Writes between two looks at whether small pieces should be joined."""
+AHEAD = 2
+"""Decoded chunks that wait for the model."""
+
+
+class Progress(Protocol):
+    """Told after every encoded chunk, so that a bar can show the true time left."""
+
+    def __call__(self, path: str, done: float, total: float) -> None:
+        """The file, and seconds of video done and in all, over the files that this run reads."""
+
+
+@dataclass
+class IngestReport:
+    """What a run did. Paths are absolute.
+
+    Attributes:
+        indexed: new or changed files that were read.
+        unchanged: files that were already in the index.
+        moved: new paths of content that was in the index already (moved or copied files; not decoded).
+        removed: paths dropped because their file is gone (not moved).
+        failed: files that cannot be read, with the cause; the next run tries them again.
+        frames: frames encoded.
+        seconds: time taken.
+    """
+
+    indexed: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    frames: int = 0
+    seconds: float = 0.0
+
+    @property
+    def worked(self) -> bool:
+        """Whether any file of the run is in the index now."""
+        return bool(self.indexed or self.unchanged or self.moved)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON."""
+        return {
+            "indexed": self.indexed,
+            "unchanged": self.unchanged,
+            "moved": self.moved,
+            "removed": self.removed,
+            "failed": [{"path": path, "cause": cause} for path, cause in self.failed],
+            "frames": self.frames,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def add(
+    store: Store,
+    model: DualEncoder,
+    paths: Iterable[str | Path],
+    *,
+    fps: float | None = None,
+    progress: Progress | None = None,
+    prune: bool = True,
+) -> IngestReport:
+    """Bring an index up to date with files and folders.
+
+    Args:
+        store: where to; made if there is none.
+        model: what encodes.
+        paths: video files, or folders to walk.
+        fps: sampled frames per second; the index's own, or the model's for a new one, if left out.
+        progress: see `Progress`.
+        prune: drop entries of files that no longer exist below the given folders (never outside them).
+
+    Raises:
+        IndexMismatchError: the index was made with another model, frame rate or layout; nothing is touched.
+        UsageError: a path does not exist, a folder lost all its videos, or the frame rate makes no sense.
+        MovaError: another process writes to the index.
+    """
+    began = time.perf_counter()
+    roots = [Path(path).resolve() for path in paths]
+    files = [str(path) for path in find_videos(roots)]
+    rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
+    meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
+    if store.exists:
+        store.require(meta)
+    with store.lock():
+        if store.exists:
+            store.require(meta)
+        else:
+            store.create(meta)
+        gone = _gone(store.records(), roots, files) if prune else []
+        swept = store.sweep()
+        run = _Run(store, model, rate, progress)
+        run.read(files)
+        run.finish(gone)
+        if swept or gone or run.report.indexed or run.report.moved:
+            store.tidy()
+    run.report.seconds = time.perf_counter() - began
+    return run.report
+
+
+def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequence[str]) -> list[str]:
+    """Indexed paths below the folders whose file does not exist any more.
+
+    Raises:
+        UsageError: a folder holds no video any more although the index has some from it.
+    """
+    gone = []
+    for root in (root for root in roots if root.is_dir()):
+        inside = [path for path in records if Path(path).is_relative_to(root)]
+        lost = [path for path in inside if not _present(path)]
+        if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
+            raise UsageError(
+                f"{root}: there is no video in it any more, but the index has {len(inside)} from it. Is the "
+                f"drive mounted? Nothing was changed. `mova.Index.remove` forgets them all."
+            )
+        gone += lost
+    return sorted(set(gone))
+
+
+def _present(path: str) -> bool:
+    """False only where the system says for certain that there is no such file."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A file to read, as it was found."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    duration: float
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The file's content is in the index already."""
+
+    task: _Task
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """The file's frames follow, until `_End` or `_Failed`."""
+
+    task: _Task
+
+
+@dataclass(frozen=True)
+class _End:
+    """All frames of the file were read."""
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """The file cannot be read (further)."""
+
+    task: _Task
+    cause: str
+
+
+_Event = _Known | _Begin | _End | _Failed | Frames
+
+
+class _Run:
+    """One call of `add`: reads, encodes, buffers, writes, counts."""
+
+    def __init__(self, store: Store, model: DualEncoder, rate: float, progress: Progress | None) -> None:
+        self.store = store
+        self.model = model
+        self.rate = rate
+        self.progress = progress
+        self.report = IngestReport()
+        self.before = dict(store.records())
+        self.contents = {record.content: record for record in self.before.values()}
+        self.moved: set[str] = set()
+        self.rows: list[tuple[str, StoredFrames]] = []
+        self.finished: list[VideoRecord] = []
+        self.written: set[str] = set()
+        self.writes = 0
+        self.flushed_at = time.monotonic()
+        self.done = self.total = 0.0
+
+    def read(self, files: Sequence[str]) -> None:
+        """Bring all files into the index."""
+        tasks = self._plan(files)
+        self.total = sum(task.duration for task in tasks)
+        events = prefetch(self._events(tasks), AHEAD)
+        try:
+            for event in events:
+                if isinstance(event, _Failed):
+                    self._fail(event.task, event.cause)
+                elif isinstance(event, _Known):
+                    self._known(event.task)
+                else:
+                    assert isinstance(event, _Begin)
+                    self._encode(event.task, events)
+        finally:
+            events.close()
+        self._flush()
+
+    def finish(self, gone: Sequence[str]) -> None:
+        """Drop paths whose files are gone, then all frames that nothing claims any more."""
+        self.store.drop(gone)
+        self.report.removed = [path for path in gone if self.before[path].content not in self.moved]
+        if gone or self.report.indexed or self.report.moved:
+            self.store.sweep()
+
+    def _plan(self, files: Sequence[str]) -> list[_Task]:
+        """The files that must be read, with their durations; unchanged and broken ones are counted here."""
+        tasks = []
+        for path in files:
+            known = self.before.get(path)
+            task = _Task(path, 0, 0, 0.0)
+            try:
+                path.encode()
+                status = os.stat(path)
+                if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                    self.report.unchanged.append(path)
+                    continue
+                tasks.append(_Task(path, status.st_size, status.st_mtime_ns, probe(path).duration))
+            except UnicodeEncodeError:
+                self._fail(task, "its name is not valid UTF-8; rename it")
+            except OSError as error:
+                self._fail(task, error.strerror or str(error))
+            except VideoError as error:
+                self._fail(task, error.cause)
+        return tasks
+
+    def _events(self, tasks: Sequence[_Task]) -> Iterator[_Event]:
+        """Hash and decode all files in order (runs in the reading thread)."""
+        seen = set(self.contents)
+        for task in tasks:
+            try:
+                task = replace(task, content=content_hash(task.path))
+                if task.content in seen:
+                    yield _Known(task)
+                    continue
+                yield _Begin(task)
+                count = 0
+                for chunk in stream(task.path, fps=self.rate, chunk=DECODE_CHUNK):
+                    count += len(chunk)
+                    yield chunk
+                if not count:
+                    raise VideoError(task.path, "no frame could be decoded")
+                status = os.stat(task.path)
+                if (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
+                    raise VideoError(
+                        task.path, "was changed while it was read; run again once it is complete"
+                    )
+            except VideoError as error:
+                yield _Failed(task, error.cause)
+            except OSError as error:
+                yield _Failed(task, error.strerror or str(error))
+            else:
+                seen.add(task.content)
+                yield _End()
+
+    def _encode(self, task: _Task, events: Iterator[_Event]) -> None:
+        """Encode the frames that follow and put their record behind them."""
+        frames, total = 0, np.zeros(self.model.embedding_dim)
+        try:
+            for times, tensor in self.model.encode_stream(_chunks(events)):
+                vectors = tensor.detach().float().cpu().numpy()
+                vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+                self.rows.append((task.content, StoredFrames(times, vectors)))
+                frames += len(times)
+                total += vectors.sum(axis=0, dtype=np.float64)
+                self._tell(task, self.done + min(float(times[-1]), task.duration))
+                if sum(len(part.times) for _, part in self.rows) >= FLUSH_ROWS:
+                    self._flush()
+        except VideoError as error:
+            self._fail(task, error.cause)
+            return
+        mean = (total / frames).astype(np.float32)
+        record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean)
+        self.contents[task.content] = record
+        self.finished.append(record)
+        self.report.indexed.append(task.path)
+        self.report.frames += frames
+        self._count(task)
+
+    def _known(self, task: _Task) -> None:
+        """Record another path (or another modification time) for content that the index holds."""
+        same = self.contents[task.content]
+        self.finished.append(replace(same, path=task.path, size=task.size, mtime_ns=task.mtime_ns))
+        before = self.before.get(task.path)
+        if before is not None and before.content == task.content:
+            self.report.unchanged.append(task.path)
+        else:
+            self.report.moved.append(task.path)
+            self.moved.add(task.content)
+        self._count(task)
+
+    def _fail(self, task: _Task, cause: str) -> None:
+        """Note a broken file and take back what was kept of it."""
+        self.report.failed.append((task.path, cause))
+        self.rows = [row for row in self.rows if row[0] != task.content]
+        if task.content in self.written and task.content not in self.contents:
+            self.store.discard([task.content])
+        self._count(task)
+
+    def _count(self, task: _Task) -> None:
+        """One file more is done with."""
+        self.done += task.duration
+        self._tell(task, self.done)
+        if time.monotonic() - self.flushed_at >= FLUSH_SECONDS:
+            self._flush()
+
+    def _tell(self, task: _Task, done: float) -> None:
+        if self.progress is not None:
+            self.progress(task.path, done, self.total)
+
+    def _flush(self) -> None:
+        """Write buffered frames, and after them the records of finished files."""
+        self.flushed_at = time.monotonic()
+        if self.rows:
+            self.store.append([content for content, _ in self.rows], [part for _, part in self.rows])
+            self.written.update(content for content, _ in self.rows)
+            self.rows = []
+        if self.finished:
+            self.store.commit(self.finished)
+            self.finished = []
+        self.writes += 1
+        if self.writes % TIDY_EVERY == 0:
+            self.store.tidy()
+
+
+def _chunks(events: Iterator[_Event]) -> Iterator[Frames]:
+    """The frames of one file; raises its `VideoError` in place."""
+    for event in events:
+        if isinstance(event, _End):
+            return
+        if isinstance(event, _Failed):
+            raise VideoError(event.task.path, event.cause)
+        assert isinstance(event, Frames)
+        yield event
+
+
+def content_hash(path: str | Path) -> str:
+    """Hash of a whole file's content, hexadecimal."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

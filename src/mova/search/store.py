@@ -1,0 +1,359 @@
+"""The tables of an index: frame vectors, the record of each file, and what they were made with.
+
+Two LanceDB tables. `frames` holds a row a sampled frame under the hash of its file's content; `videos` a row
+a path. Frames count only once a row of `videos` names their content, and that row is written last: whatever a
+killed run left behind is never seen, and swept by the next one. What an index was made with (`Meta`) lies in
+the metadata of the `frames` table, so it is there exactly when the table is.
+
+Shape legend: T frames, d width of the model's space.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from lancedb.index import BTree, IvfRq
+
+from mova.errors import IndexMismatchError, MovaError, UsageError
+
+SCHEMA_VERSION = 1
+SMALL_FRAGMENTS = 32
+"""Small pieces that a table may gather before they are rewritten as one: adding stays O(new files)."""
+ANN_ROWS = 200_000
+"""From so many frames on an approximate index is built; below, an exact scan is as fast."""
+NPROBES, REFINE = 32, 8
+"""Partitions visited, and how many times the wanted rows are scored exactly (see `benchmarks/index.py`)."""
+KEEP_VERSIONS = timedelta(minutes=5)
+"""Superseded data stay on disk for readers that still use them."""
+BLOCK = 256
+"""Names in one SQL condition."""
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What an index was made with. Vectors made otherwise must never mix with it.
+
+    Attributes:
+        model: name by which the model loads.
+        fingerprint: hash of its weights, architecture and preprocessing.
+        dim: width d of its space.
+        frame_rate: sampled frames per second.
+        schema: version of the tables' layout.
+    """
+
+    model: str
+    fingerprint: str
+    dim: int
+    frame_rate: float
+    schema: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, eq=False)
+class VideoRecord:
+    """One indexed path. Paths with equal content share their frames.
+
+    Attributes:
+        path: absolute.
+        content: hash of the whole file (hexadecimal).
+        size: bytes.
+        mtime_ns: modification time in nanoseconds.
+        duration: seconds.
+        frames: sampled frames stored.
+        mean: float32, (d,), mean of the normalised frame vectors (CLIP4Clip's pooling before normalisation).
+    """
+
+    path: str
+    content: str
+    size: int
+    mtime_ns: int
+    duration: float
+    frames: int
+    mean: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFrames:
+    """The frames of one content in order of time.
+
+    Attributes:
+        times: float64, (T,), seconds.
+        vectors: float32, (T, d), L2-normalised.
+    """
+
+    times: npt.NDArray[np.float64]
+    vectors: npt.NDArray[np.float32]
+
+
+class Store:
+    """Reads and writes the tables. Opening makes nothing and touches nothing.
+
+    Args:
+        uri: a folder, or any URI that LanceDB connects to.
+
+    Raises:
+        IndexMismatchError: (on first use) the tables are of another layout, or not an index at all.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+        self.folder = None if "://" in self.uri else Path(self.uri)
+        self._tables: tuple[Any, Any, Meta] | None = None
+        self._records: tuple[int, dict[str, VideoRecord]] = (-1, {})
+
+    # --- opening ---
+
+    @property
+    def exists(self) -> bool:
+        """Whether an index has been made here."""
+        return self._open()
+
+    @property
+    def meta(self) -> Meta:
+        """What the index was made with.
+
+        Raises:
+            UsageError: there is no index here.
+        """
+        return self._opened()[2]
+
+    def require(self, wanted: Meta) -> None:
+        """Compare with how vectors would be made now.
+
+        Raises:
+            IndexMismatchError: saying which properties differ.
+        """
+        have = asdict(self.meta)
+        differ = [
+            f"{key.replace('_', ' ')} {have[key]!r}, not {value!r}"
+            for key, value in asdict(wanted).items()
+            if key != "model" and have[key] != value
+        ]
+        if differ:
+            names = f" (model {self.meta.model!r}, asked for {wanted.model!r})"
+            raise IndexMismatchError(
+                f"{self.uri}: the index was made with {'; '.join(differ)}{names}. Nothing was changed. "
+                f"Use the model and the frame rate it was made with, or index into another folder."
+            )
+
+    def create(self, meta: Meta) -> None:
+        """Make the empty tables; the one that carries `meta` last."""
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        vector = pa.list_(pa.float16(), meta.dim)
+        frames = [("video", pa.string()), ("time", pa.float64()), ("vector", vector)]
+        videos = [
+            ("path", pa.string()),
+            ("content", pa.string()),
+            ("size", pa.int64()),
+            ("mtime_ns", pa.int64()),
+            ("duration", pa.float64()),
+            ("frames", pa.int64()),
+            ("mean", pa.list_(pa.float32(), meta.dim)),
+        ]
+        for name, fields in (("videos", videos), ("frames", frames)):
+            schema = pa.schema(
+                [pa.field(key, kind, nullable=False) for key, kind in fields],
+                metadata={"mova": json.dumps(asdict(meta))},
+            )
+            self._connection.drop_table(name, ignore_missing=True)
+            self._connection.create_table(name, schema=schema)
+
+    @cached_property
+    def _connection(self) -> Any:
+        return lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
+
+    def _open(self) -> bool:
+        if self._tables is not None:
+            return True
+        if self.folder is not None and not self.folder.is_dir():
+            return False
+        try:
+            frames = self._connection.open_table("frames")
+        except ValueError:
+            return False
+        text = (frames.schema.metadata or {}).get(b"mova")
+        found = json.loads(text) if text else {}
+        if found.get("schema") != SCHEMA_VERSION:
+            raise IndexMismatchError(
+                f"{self.uri}: its tables have layout {found.get('schema', 'unknown')}, this version of mova "
+                f"reads {SCHEMA_VERSION}. Nothing was changed. Index into another folder."
+            )
+        self._tables = frames, self._connection.open_table("videos"), Meta(**found)
+        return True
+
+    def _opened(self) -> tuple[Any, Any, Meta]:
+        """The tables of frames and of videos, and the description."""
+        if not self._open() or self._tables is None:
+            raise UsageError(f"{self.uri}: there is no index here; make one with `mova index PATH...` first")
+        return self._tables
+
+    @property
+    def _frames(self) -> Any:
+        return self._opened()[0]
+
+    @property
+    def _videos(self) -> Any:
+        return self._opened()[1]
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer while the block lasts (for folders; a killed holder leaves nothing locked).
+
+        Raises:
+            MovaError: another process holds it.
+        """
+        if self.folder is None:
+            yield
+            return
+        import fcntl
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "writer.lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise MovaError(
+                    f"{self.uri}: another process (id {holder}) writes to this index; wait until it is done"
+                ) from error
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+
+    # --- the record of files ---
+
+    def records(self) -> dict[str, VideoRecord]:
+        """All indexed paths in order, by path."""
+        version = self._videos.version
+        if self._records[0] != version:
+            table = self._videos.to_arrow().sort_by("path")
+            dim = self.meta.dim
+            means = table["mean"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
+            rows = table.drop_columns(["mean"]).to_pylist()
+            found = {
+                row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)
+            }
+            self._records = version, found
+        return self._records[1]
+
+    def commit(self, records: Sequence[VideoRecord]) -> None:
+        """Write (or replace) the records of paths: from here on their frames count."""
+        schema = self._videos.schema
+        columns = [
+            pa.array([getattr(r, name) for r in records], schema.field(name).type)
+            for name in schema.names[:-1]
+        ]
+        mean = pa.FixedSizeListArray.from_arrays(
+            pa.array(np.concatenate([r.mean for r in records])), self.meta.dim
+        )
+        table = pa.table([*columns, mean], schema=schema)
+        self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(
+            table
+        )
+
+    def drop(self, paths: Iterable[str]) -> None:
+        """Forget paths; their frames stay until `sweep`."""
+        _delete(self._videos, "path", paths)
+
+    # --- frames ---
+
+    def append(self, contents: Sequence[str], parts: Sequence[StoredFrames]) -> None:
+        """Store frames of one or many contents in one commit; vectors are kept in half precision."""
+        schema = self._frames.schema
+        vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16)
+        columns = [
+            pa.array(np.repeat(np.array(contents, dtype=object), [len(part.times) for part in parts])),
+            pa.array(np.concatenate([part.times for part in parts])),
+            pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.meta.dim),
+        ]
+        self._frames.add(pa.table(columns, schema=schema))
+
+    def discard(self, contents: Iterable[str]) -> None:
+        """Remove the frames of contents."""
+        _delete(self._frames, "video", contents)
+
+    def sweep(self) -> int:
+        """Remove frames that no path claims (killed runs, replaced or forgotten files); how many contents."""
+        known = {record.content for record in self.records().values()}
+        stored: set[str] = set()
+        for batch in self._frames.search().select(["video"]).to_batches():
+            stored.update(batch.column(0).unique().to_pylist())
+        self.discard(stored - known)
+        return len(stored - known)
+
+    def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
+        """The stored frames of contents, by content."""
+        found: dict[str, StoredFrames] = {}
+        for condition in _conditions("video", contents):
+            table = self._frames.search().where(condition).select(["video", "time", "vector"]).to_arrow()
+            names = table["video"].combine_chunks().dictionary_encode()
+            times = table["time"].to_numpy()
+            vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.meta.dim)
+            codes = names.indices.to_numpy()
+            for code, content in enumerate(names.dictionary.to_pylist()):
+                rows = np.flatnonzero(codes == code)
+                rows = rows[np.argsort(times[rows], kind="stable")]
+                found[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
+        return found
+
+    def nearest(
+        self, query: npt.NDArray[np.float32], limit: int
+    ) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """The contents of the frames nearest to a unit vector (d,), and their cosines, best first.
+
+        Exact below `ANN_ROWS`; above, through the approximate index, its candidates scored exactly.
+        """
+        search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
+        table = (
+            search.nprobes(NPROBES)
+            .refine_factor(REFINE)
+            .limit(limit)
+            .select(["video", "_distance"])
+            .to_arrow()
+        )
+        return table["video"].to_pylist(), 1 - table["_distance"].to_numpy()
+
+    def count_frames(self) -> int:
+        """Rows of the frames table."""
+        return int(self._frames.count_rows())
+
+    # --- upkeep ---
+
+    def tidy(self) -> None:
+        """Join small pieces where many gathered, and build or extend the approximate index where it pays."""
+        rows = self.count_frames()
+        indices = {index.name: index for index in self._frames.list_indices()}
+        if rows >= ANN_ROWS and not indices:
+            self._frames.create_index("vector", config=IvfRq(distance_type="dot"), name="vector_idx")
+            self._frames.create_index("video", config=BTree(), name="video_idx")
+        behind = sum(index.num_unindexed_rows or 0 for index in indices.values())
+        for table in (self._frames, self._videos):
+            pieces = table.stats()["fragment_stats"]["num_small_fragments"]
+            if pieces > SMALL_FRAGMENTS or (table is self._frames and behind > ANN_ROWS // 4):
+                table.optimize(cleanup_older_than=KEEP_VERSIONS)
+
+
+def _conditions(column: str, values: Iterable[str]) -> Iterator[str]:
+    """SQL conditions that together match the values, `BLOCK` at a time."""
+    quoted = ["'" + value.replace("'", "''") + "'" for value in sorted(values)]
+    for start in range(0, len(quoted), BLOCK):
+        yield f"{column} IN ({', '.join(quoted[start : start + BLOCK])})"
+
+
+def _delete(table: Any, column: str, values: Iterable[str]) -> None:
+    for condition in _conditions(column, values):
+        table.delete(condition)
