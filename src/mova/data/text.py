@@ -27,8 +27,8 @@ TITLES = _words(
 BEFORE_NUMBER = _words("no nos fig figs eq eqs sec ch vol pp p ed art st ave rd apt ext min max")
 """Abbreviations when a number follows."""
 MAYBE_LAST = _words(
-    """etc inc ltd co corp bros jr sr st ave blvd rd dept est a.m p.m am pm b.c a.d ph.d jan feb mar apr jun
-    jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun hr hrs sec secs min mins kg cm mm km lb
+    """etc inc ltd co corp bros jr sr st ave blvd rd dept est a.m p.m am pm b.c a.d ph.d jan feb mar apr
+    jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun hr hrs sec secs min mins kg cm mm km lb
     lbs oz"""
 )
 """Abbreviations that may end a sentence: they do unless a small letter follows."""
@@ -100,9 +100,7 @@ def _split_line(line: str) -> list[str]:
     pieces, start = [], 0
     for match in _MARK.finditer(line):
         after = line[match.end() : match.end() + LOOKAHEAD]
-        if match["wide"] or _ends_sentence(
-            line[start : match.start()], match["mark"], match["closers"], after
-        ):
+        if match["wide"] or _ends_sentence(line[start : match.start()], match["mark"], match["closers"], after):
             pieces.append(line[start : match.end()].strip())
             start = match.end()
     pieces.append(line[start:].strip())

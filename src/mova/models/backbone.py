@@ -106,9 +106,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
     _supports_sdpa = True
     _supports_flash_attn = True
 
-    def __init__(
-        self, config: TwoTowerConfig, backbone: PreTrainedModel | None = None, tokenizer: Any = None
-    ) -> None:
+    def __init__(self, config: TwoTowerConfig, backbone: PreTrainedModel | None = None, tokenizer: Any = None) -> None:
         super().__init__(config)
         if backbone is None:
             self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone))
@@ -186,16 +184,12 @@ class TwoTower(PreTrainedModel, DualEncoder):
         folder = Path(pretrained_model_name_or_path)
         config = read_json(folder / "config.json").get("backbone", {})
         if not config:
-            raise ModelError(
-                f"{folder}: was not saved by mova; use TwoTower.from_backbone for a hub checkpoint"
-            )
+            raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_backbone for a hub checkpoint")
         try:
             with quiet_transformers():
                 model, report = super().from_pretrained(folder, *args, output_loading_info=True, **kwargs)
         except DAMAGE as error:
-            raise ModelError(
-                f"{folder}: its weights cannot be read ({error}); save or fetch them again"
-            ) from error
+            raise ModelError(f"{folder}: its weights cannot be read ({error}); save or fetch them again") from error
         refuse_missing(report, str(folder))
         model.tokenizer = load_tokenizer(folder, str(folder), AutoConfig.for_model(**config))
         model.name = str(folder)
@@ -209,9 +203,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
         self.tokenizer.save_pretrained(save_directory)
-        write_card(
-            Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim
-        )
+        write_card(Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""
@@ -260,9 +252,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
         shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(len(pixels), 2)
         mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
-        found = self.backbone.get_image_features(
-            pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes
-        )
+        found = self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
         return found.pooler_output.float()
 
     def text_features(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -295,7 +285,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
             "bias": self.logit_bias,
         }
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of frames of any size, each on its own."""
         if not len(frames):
@@ -306,7 +296,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
             parts.append(self.image_features(self.image_rule.apply(batch, self.device, self.compute_dtype)))
         return torch.cat(parts)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Vectors and token states of texts; what is longer than the model reads is cut, counted and said.
 
@@ -331,9 +321,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         pad_id, side = self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side
         for start in range(0, len(order), TEXT_BATCH):
             chosen = order[start : start + TEXT_BATCH]
-            ids, real = (
-                part.to(self.device) for part in self.text_rule.pad([rows[i] for i in chosen], pad_id, side)
-            )
+            ids, real = (part.to(self.device) for part in self.text_rule.pad([rows[i] for i in chosen], pad_id, side))
             pooled[chosen], tokens[chosen, : ids.shape[1]] = self.text_features(ids, real)
             mask[chosen, : ids.shape[1]] = real
         return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
