@@ -179,11 +179,7 @@ def tell(
     truth = facts(event)
     if mention is None:
         chance = rng.random(len(FACTORS))
-        wanted = {
-            name
-            for name, luck in zip(FACTORS, chance.tolist(), strict=True)
-            if luck < SAID and name != "shape2"
-        }
+        wanted = {name for name, luck in zip(FACTORS, chance.tolist(), strict=True) if luck < SAID and name != "shape2"}
     else:
         wanted = set(mention)
     wanted |= {"shape", "count", *must}
@@ -199,7 +195,11 @@ def tell(
 
 def connect(text: str, position: str, rng: np.random.Generator) -> str:
     """The sentence with a temporal connective in front; `position` is a key of `OPENINGS`."""
-    opening = _pick(OPENINGS[position], rng)
+    return open_with(text, _pick(OPENINGS[position], rng))
+
+
+def open_with(text: str, opening: str) -> str:
+    """The sentence with `opening` in front."""
     return f"{opening[0].upper()}{opening[1:]}, {text[0].lower()}{text[1:]}"
 
 

@@ -132,9 +132,7 @@ def _render(
 
 def _palette(nuisance: Nuisance) -> Array:
     """(3, 256) what each channel's values become."""
-    return (_gamma(round(nuisance.gamma, 2)) * np.array(nuisance.gain, np.float32)[:, None]).astype(
-        np.float32
-    )
+    return (_gamma(round(nuisance.gamma, 2)) * np.array(nuisance.gain, np.float32)[:, None]).astype(np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -227,9 +225,7 @@ def _paint_of(colour: str, nuisance: Nuisance, style: str, table: Array) -> tupl
     return painted, contour
 
 
-def _draw(
-    frames: Array, shape: str, colour: str, at: Poses, nuisance: Nuisance, style: str, table: Array
-) -> None:
+def _draw(frames: Array, shape: str, colour: str, at: Poses, nuisance: Nuisance, style: str, table: Array) -> None:
     """Blend the copies of one object into all frames, in place."""
     size = frames.shape[1]
     contour = max(0.8, _CONTOUR[style] * size)
@@ -261,9 +257,7 @@ def _draw(
         window += rgb[k][inner]
 
 
-def _coat(
-    style: str, away: Array, x: Array, y: Array, fill: Array, edge: Array, contour: float
-) -> tuple[Array, Array]:
+def _coat(style: str, away: Array, x: Array, y: Array, fill: Array, edge: Array, contour: float) -> tuple[Array, Array]:
     """Colours (N, b, b, 3) and coverage (N, b, b) of objects, from the signed distance in pixels."""
     if style == "pixel":
         inside, alpha = (away < 0).astype(np.float32), (away < contour).astype(np.float32)

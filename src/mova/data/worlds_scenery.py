@@ -24,6 +24,8 @@ Colour = tuple[float, float, float]
 MARGIN = 0.06
 """Extra drawing on each side, as a share of the frame."""
 OVERSAMPLING = 2
+SMALL = 256
+"""Drawings up to this size are all kept (all styles and places at 64 pixels: 10 MB); of larger ones only a few."""
 PIXEL_GRID = 64
 """The pixel style draws on a grid of so many cells a side at most."""
 
@@ -68,9 +70,7 @@ def _beach(c: Canvas, rng: np.random.Generator) -> None:
     c.gradient((186, 216, 238), (222, 236, 242))
     c.paint(c.v > 0.40, (104, 168, 200))
     shore = (
-        0.62
-        + 0.10 * (c.u - 0.5) * rng.uniform(-1, 1)
-        + 0.025 * np.sin(c.u * rng.uniform(6, 10) + rng.uniform(0, 6))
+        0.62 + 0.10 * (c.u - 0.5) * rng.uniform(-1, 1) + 0.025 * np.sin(c.u * rng.uniform(6, 10) + rng.uniform(0, 6))
     )
     c.paint(c.v > shore - 0.035, (246, 248, 246))
     c.paint(c.v > shore, (234, 213, 164))
@@ -81,9 +81,7 @@ def _beach(c: Canvas, rng: np.random.Generator) -> None:
         du, dv = c.u - foot - lean, c.v - 0.30
         along = du * math.cos(angle) + dv * math.sin(angle)
         aside = -du * math.sin(angle) + dv * math.cos(angle) + 0.9 * along**2
-        c.paint(
-            (along > 0) & (along < 0.17) & (abs(aside) < 0.02 * (1.1 - along / 0.17)), (84, 132, 84), False
-        )
+        c.paint((along > 0) & (along < 0.17) & (abs(aside) < 0.02 * (1.1 - along / 0.17)), (84, 132, 84), False)
 
 
 def _night(c: Canvas, rng: np.random.Generator) -> None:
@@ -239,7 +237,6 @@ def _styled(c: Canvas, style: str, size: int, rng: np.random.Generator) -> Array
     return np.clip(pixels, 0, 255).astype(np.float32)
 
 
-@lru_cache(maxsize=512)
 def scenery(place: str, style: str, variant: int, size: int) -> npt.NDArray[np.uint8]:
     """The drawing of a place, read-only uint8 (P, P, 3) with P = size + 2 * round(MARGIN * size).
 
@@ -249,6 +246,11 @@ def scenery(place: str, style: str, variant: int, size: int) -> npt.NDArray[np.u
         variant: layout, from 0 to `worlds_nuisance.VARIANTS` - 1; the same in every style and size.
         size: pixels a side of the frame.
     """
+    keep = _small if size <= SMALL else _big
+    return keep(place, style, variant, size)
+
+
+def _drawn(place: str, style: str, variant: int, size: int) -> npt.NDArray[np.uint8]:
     margin = round(MARGIN * size)
     canvas = Canvas(OVERSAMPLING * (size + 2 * margin), OVERSAMPLING * margin)
     rng = np.random.default_rng([PLACES.index(place), variant])
@@ -259,3 +261,7 @@ def scenery(place: str, style: str, variant: int, size: int) -> npt.NDArray[np.u
     pixels = (coarse + 0.5).astype(np.uint8)
     pixels.flags.writeable = False
     return pixels
+
+
+_small = lru_cache(maxsize=512)(_drawn)
+_big = lru_cache(maxsize=16)(_drawn)
