@@ -95,8 +95,8 @@ class TwoTower(PreTrainedModel, DualEncoder):
     """A dual encoder of transformers behind mova's contract.
 
     `from_backbone` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
-    folder format. The `encode_*` methods run without gradients and return float32; `image_features`,
-    `text_features` and `forward` are differentiable.
+    folder format. The `encode_*` methods run without gradients and return ordinary float32 tensors, on which
+    heads can be trained; `image_features`, `text_features` and `forward` are differentiable.
     """
 
     config_class = TwoTowerConfig
