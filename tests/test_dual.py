@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def coloured(colours: Sequence[str]) -> Frames:
 def test_any_chunking_gives_the_vectors_of_one_pass(count: int, context: int, sizes: list[int]) -> None:
     frames = noise(count)
     edges = [0, *(min(count, edge) for edge in np.cumsum(sizes).tolist()), count]
-    chunks = [frames[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    chunks = [frames[a:b] for a, b in pairwise(edges)]
     encoder = ColourEncoder(context)
     parts = list(encoder.encode_stream(chunks))
     assert np.array_equal(np.concatenate([times for times, _ in parts]), frames.pts)

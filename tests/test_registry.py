@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from mova.errors import MovaError, ModelError, UsageError
+from mova.errors import ModelError, MovaError, UsageError
 from mova.models.backbone import TwoTower
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.registry import DEFAULT_MODEL, MODELS, load
@@ -63,7 +63,9 @@ def test_a_folder_that_mova_saved(tiny_siglip: Path, tmp_path: Path) -> None:
 
 
 def test_a_saved_worlds_model(tmp_path: Path) -> None:
-    config = WorldsTinyConfig(vocabulary=("<pad>", "<unk>", "red"), image_size=16, stem=(8, 8, 8), hidden_size=16)
+    config = WorldsTinyConfig(
+        vocabulary=("<pad>", "<unk>", "red"), image_size=16, stem=(8, 8, 8), hidden_size=16
+    )
     made = WorldsTiny(config).eval()
     made.save_pretrained(tmp_path / "worlds")
     found = load(tmp_path / "worlds")
@@ -91,7 +93,14 @@ def test_not_cached_and_offline_says_how_by_hand(empty_cache: Path, monkeypatch:
     monkeypatch.setattr(HfApi, "model_info", refuse)
     with pytest.raises(ModelError) as caught:
         load("someone/nothing")
-    for part in ("someone/nothing", "config.json", "--model FOLDER", "HF_HOME", str(empty_cache), "HF_HUB_OFFLINE"):
+    for part in (
+        "someone/nothing",
+        "config.json",
+        "--model FOLDER",
+        "HF_HOME",
+        str(empty_cache),
+        "HF_HUB_OFFLINE",
+    ):
         assert part in str(caught.value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,8 @@ CASES = [
      ["He wakes at 5 a.m. and eats.", "She comes at 6 p.m.", "They talk."]),
     ("They visit the U.S. Capitol. He left the U.S. Then he came back.",
      ["They visit the U.S. Capitol.", "He left the U.S.", "Then he came back."]),
-    ("J. R. Smith sings. See Fig. 3 and No. 5. Done.", ["J. R. Smith sings.", "See Fig. 3 and No. 5.", "Done."]),
+    ("J. R. Smith sings. See Fig. 3 and No. 5. Done.",
+     ["J. R. Smith sings.", "See Fig. 3 and No. 5.", "Done."]),
     ("It costs 1.000.000 or 2,5 or .5 units. Fine.", ["It costs 1.000.000 or 2,5 or .5 units.", "Fine."]),
     ("Cups, plates, etc. are washed. Forks etc. Then spoons.",
      ["Cups, plates, etc. are washed.", "Forks etc.", "Then spoons."]),
@@ -60,7 +63,27 @@ def test_nothing_to_say_is_refused(text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    ["a", "The", "Mr.", "U.S.", "3.5", "...", ".", "!", "?", '"', "(", ")", "\n", " ", "。", "dog", "p.m.", "I.", "’"]
+    [
+        "a",
+        "The",
+        "Mr.",
+        "U.S.",
+        "3.5",
+        "...",
+        ".",
+        "!",
+        "?",
+        '"',
+        "(",
+        ")",
+        "\n",
+        " ",
+        "。",
+        "dog",
+        "p.m.",
+        "I.",
+        "’",
+    ]
 )
 
 
@@ -78,10 +101,8 @@ def test_nothing_is_lost_and_nothing_invented(text: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_split_or_refused(text: str) -> None:
-    try:
+    with suppress(UsageError):
         assert split_sentences(text)
-    except UsageError:
-        pass
 
 
 def test_a_long_caption_takes_little_time() -> None:

@@ -19,7 +19,9 @@ def by_loop(table: torch.Tensor, length: int, keep: int) -> torch.Tensor:
     return torch.stack(found[:length])
 
 
-@pytest.mark.parametrize(("rows", "length", "keep"), [(77, 248, 20), (77, 154, 20), (64, 128, 20), (10, 33, 4), (77, 77, 20)])
+@pytest.mark.parametrize(
+    ("rows", "length", "keep"), [(77, 248, 20), (77, 154, 20), (64, 128, 20), (10, 33, 4), (77, 77, 20)]
+)
 def test_stretch_equals_the_loop(rows: int, length: int, keep: int) -> None:
     table = torch.randn(rows, 6, generator=torch.Generator().manual_seed(0))
     found = stretch_positions(table, length, keep)
