@@ -40,9 +40,14 @@ def emit(document: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def say(text: str) -> None:
+    """Print a line of the answer on stdout, never mistaken for markup and never wrapped."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def note(text: str) -> None:
     """Say something to the person, on stderr, never mistaken for markup."""
-    err.print(text, markup=False, highlight=False)
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def setup_logging() -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import Json, clock, emit, note, out
+from mova.cli.console import Json, clock, emit, note, out, say
 
 if TYPE_CHECKING:
     from mova.models.dual import DualEncoder
@@ -160,5 +160,5 @@ def _show(document: dict[str, Any]) -> None:
             table.add_row(Text(row["text"]), Text(found), Text(truth), f"{row['iou']:.2f}")
         out.print(table)
         for picture in alignment["pictures"]:
-            out.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"done in {document['elapsed_seconds']} s", highlight=False)
+            say(f"picture: {picture}")
+    say(f"done in {document['elapsed_seconds']} s")
