@@ -36,7 +36,7 @@ from mova.data.decoder import (
     orientation,
     start_seconds,
 )
-from mova.data.packets import PLANNED, Need, Plan, Unplanned, packet_times
+from mova.data.packets import Need, Plan, Unplanned, packet_times
 from mova.data.sampling import RULES, TOLERANCE, Times, fps_times
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
@@ -208,18 +208,17 @@ def _frames(info: VideoInfo, need: Need, threads: int | None) -> Iterator[TimedF
         VideoError: not decodable, or the file ends early while more is wanted.
     """
     reached = -np.inf
-    if info.codec in PLANNED:
-        try:
-            with open_video(info.path, threads) as (container, track):
-                plan = Plan(container, track, info.start, info.duration, need)
-                for pts, until, frame in plan.run():
-                    reached = until
-                    yield pts, until, frame
-                if need(plan.window.end) < np.inf:
-                    _check_end(info, plan.window.end)
-                return
-        except (Unplanned, av.FFmpegError) as signal:
-            log.debug("%s: decoding plainly (%s)", info.path, signal)
+    try:
+        with open_video(info.path, threads) as (container, track):
+            plan = Plan(container, track, info.start, info.duration, need)
+            for pts, until, frame in plan.run():
+                reached = until
+                yield pts, until, frame
+            if need(plan.window.end) < np.inf:
+                _check_end(info, plan.window.end)
+            return
+    except (Unplanned, av.FFmpegError) as signal:
+        log.debug("%s: decoding plainly (%s)", info.path, signal)
     with open_video(info.path, threads) as (container, track):
         before: TimedFrame | None = None
         for pts, length, frame in decode(info.path, container, track, info.start):
@@ -327,12 +326,11 @@ def read_count(
 
 def _all_times(info: VideoInfo) -> Times:
     """Times of all frames, (n,) seconds: from the packets where those tell, else by decoding."""
-    if info.codec in PLANNED:
-        with open_video(info.path) as (container, track):
-            times, end = packet_times(container, track, info.start)
-        if times is not None:
-            _check_end(info, end)
-            return times
+    with open_video(info.path) as (container, track):
+        times, end = packet_times(container, track, info.start)
+    if times is not None:
+        _check_end(info, end)
+        return times
     return np.array([pts for pts, _ in _every(info, 0.0, np.inf, None)])
 
 
