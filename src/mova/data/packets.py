@@ -33,7 +33,7 @@ from typing import Any
 import av
 import numpy as np
 
-from mova.data.decoder import TimedFrame, ends_early, frame_step
+from mova.data.decoder import TimedFrame, cut_off, ends_early, frame_step
 from mova.data.sampling import TOLERANCE, Times
 
 Need = Callable[[float], float]
@@ -105,8 +105,8 @@ class Window:
             if packet is None or not packet.size:
                 self.finished = True
                 return
-            if packet.pts is None:
-                raise Unplanned("a packet has no time")
+            if packet.pts is None or cut_off(self.container, packet):
+                raise Unplanned("a packet has no time or no end")
             pts = packet.pts * self._base - self._start
             unit = Unit(pts, packet.pts, packet, shown=not packet.is_discard)
             if unit.shown:
@@ -279,7 +279,7 @@ def packet_times(container: Any, track: Any, start: float) -> tuple[Times | None
         for packet in container.demux(track):
             if not packet.size or packet.is_discard:
                 continue
-            if packet.pts is None:
+            if packet.pts is None or cut_off(container, packet):
                 return None, end
             times.append(packet.pts * base - start)
             end = max(end, times[-1] + (packet.duration * base if packet.duration else step))

@@ -92,10 +92,12 @@ def probe(path: str | Path) -> VideoInfo:
         VideoError: the file cannot be read as video.
     """
     with open_video(path, threads=1) as (container, track):
-        start = start_seconds(container, track)
-        frames = decode(path, container, track, start)
+        start = start_seconds(container)
+        frames = decode(path, container, track, start or 0.0)
         pts, length, frame = next(frames)
         frames.close()
+        if start is None:
+            start, pts = pts, 0.0
         turns, _ = orientation(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         fps = 1.0 / frame_step(track)
@@ -168,7 +170,7 @@ def _stream(
         shown = _every(info, start, np.inf if stop == info.duration else stop, threads)
     else:
         shown = _shown(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
-    return _chunks(shown, convert, chunk)
+    yield from _chunks(shown, convert, chunk)
 
 
 def _chunks(shown: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
