@@ -17,14 +17,18 @@ from mova.types import Frames
 
 
 def shades(count: int, height: int = 32, width: int = 48) -> np.ndarray:
-    """Up to 50 flat pictures whose level tells their place; neighbours differ much."""
-    levels = (20 + 4 * (np.arange(count) * 17 % 50)).astype(np.uint8)
-    return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
+    """Up to 64 pictures that tell their place: the octal digits as the levels of the left and the right half."""
+    digits = np.stack(np.divmod(np.arange(count), 8), axis=1)
+    levels = np.repeat(20 + 30 * digits, width // 2, axis=1).astype(np.uint8)
+    return np.broadcast_to(levels[:, None, :, None], (count, height, width, 3)).copy()
 
 
 def places(pixels: np.ndarray) -> list[int]:
     """What `shades` wrote."""
-    return (np.round((pixels.mean(axis=(1, 2, 3)) - 20) / 4).astype(int) * 3 % 50).tolist()  # 17 * 3 = 1 modulo 50
+    width = pixels.shape[2]
+    left, right = pixels[:, :, : width // 2 - 4], pixels[:, :, width // 2 + 4 :]
+    digits = [np.round((half.mean(axis=(1, 2, 3)) - 20) / 30).astype(int) for half in (left, right)]
+    return (8 * digits[0] + digits[1]).tolist()
 
 
 def plainly(path: Path) -> tuple[list[float], np.ndarray]:

@@ -261,7 +261,8 @@ def _sound(source: str | Path, start: float, length: float) -> list[Any]:
             track = container.streams.best("audio")
             if start > LEAD:
                 container.seek(int((start - LEAD) / track.time_base), stream=track)
-            resampler = av.AudioResampler(format="fltp", layout="stereo" if track.channels > 1 else "mono")
+            layout = "stereo" if track.channels > 1 else "mono"
+            resampler = av.AudioResampler(format="fltp", layout=layout)
             for frame in container.decode(track):
                 if frame.pts is None:
                     continue
