@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests.tiny_models import BUILDERS, SIZE, TEXT_LENGTH, WIDTH, build_clip
 from transformers import AutoModel, AutoTokenizer, T5Config, T5Model
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -25,7 +26,6 @@ from mova.models.backbone import TwoTower, TwoTowerConfig, background_sentences
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.tokens import TextRule
 from mova.types import Frames
-from tests.tiny_models import BUILDERS, SIZE, TEXT_LENGTH, WIDTH, build_clip
 
 FAMILIES = tuple(BUILDERS)
 PROCESSORS: dict[str, Any] = {
@@ -71,7 +71,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         track.width, track.height, track.pix_fmt = 96, 64, "yuv420p"
         ramp = np.linspace(0, 255, 96, dtype=np.uint8)
         for i in range(16):
-            picture = np.repeat(np.stack([ramp, ramp[::-1], np.roll(ramp, 9 * i)], -1)[None], 64, axis=0).copy()
+            picture = np.repeat(
+                np.stack([ramp, ramp[::-1], np.roll(ramp, 9 * i)], -1)[None], 64, axis=0
+            ).copy()
             picture[20:44, 4 * i : 4 * i + 24] = (250, 30, 20)
             container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(track.encode())
@@ -82,7 +84,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frames() -> Frames:
     rng = np.random.default_rng(3)
     small = rng.integers(0, 256, (7, 9, 16, 3), dtype=np.uint8)
-    pixels = np.stack([np.array(Image.fromarray(p).resize((80, 45), Image.Resampling.BICUBIC)) for p in small])
+    pixels = np.stack(
+        [np.array(Image.fromarray(p).resize((80, 45), Image.Resampling.BICUBIC)) for p in small]
+    )
     return Frames(pixels, np.arange(7.0))
 
 
@@ -294,7 +298,9 @@ def test_a_shorter_text_length_only_cuts(tiny_clip: Path) -> None:
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_refused_text_lengths(kind: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(UsageError, match="text_length"):
-        TwoTower.from_backbone(request.getfixturevalue(f"tiny_{kind}"), text_length=2 if kind == "clip" else 248)
+        TwoTower.from_backbone(
+            request.getfixturevalue(f"tiny_{kind}"), text_length=2 if kind == "clip" else 248
+        )
 
 
 def test_every_weight_gets_a_gradient(tiny_clip: Path, frames: Frames) -> None:
@@ -309,7 +315,9 @@ def test_every_weight_gets_a_gradient(tiny_clip: Path, frames: Frames) -> None:
     assert [n for n in still if "k_proj.bias" not in n] == []
 
 
-def test_bf16_stays_close_and_keeps_fingerprint_and_scale(checkpoint: Path, model: TwoTower, frames: Frames) -> None:
+def test_bf16_stays_close_and_keeps_fingerprint_and_scale(
+    checkpoint: Path, model: TwoTower, frames: Frames
+) -> None:
     half = TwoTower.from_backbone(checkpoint, precision="bf16", device="cpu")
     assert half.compute_dtype == torch.bfloat16
     found = half.encode_frames(frames)
@@ -321,7 +329,9 @@ def test_bf16_stays_close_and_keeps_fingerprint_and_scale(checkpoint: Path, mode
     assert torch.equal(half.logit_scale, model.logit_scale)
 
 
-def test_fingerprint_sees_one_weight_the_tokenizer_and_the_preprocessing(tiny_clip: Path, tmp_path: Path) -> None:
+def test_fingerprint_sees_one_weight_the_tokenizer_and_the_preprocessing(
+    tiny_clip: Path, tmp_path: Path
+) -> None:
     model = TwoTower.from_backbone(tiny_clip, precision="fp32")
     before = model.fingerprint()
     with torch.no_grad():

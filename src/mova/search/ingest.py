@@ -23,7 +23,7 @@ from mova.models.dual import DECODE_CHUNK, DualEncoder
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.types import Frames
 
-FLUSH_ROWS = 4096
+FLUSH_ROWS = 2048
 """Frames held back before they are written."""
 FLUSH_SECONDS = 20.0
 """Finished videos are recorded at least this often, so that a kill costs little."""
@@ -111,7 +111,7 @@ def add(
     meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
     if store.exists:
         store.require(meta)
-    with store.lock():
+    with store.lock(new=True):
         if store.exists:
             store.require(meta)
         else:

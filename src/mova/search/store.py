@@ -208,12 +208,18 @@ class Store:
         return self._opened()[1]
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, new: bool = False) -> Iterator[None]:
         """Be the only writer while the block lasts (for folders; a killed holder leaves nothing locked).
+
+        Args:
+            new: the index need not exist yet.
 
         Raises:
             MovaError: another process holds it.
+            UsageError: there is no index here.
         """
+        if not new:
+            self._opened()
         if self.folder is None:
             yield
             return
