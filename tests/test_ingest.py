@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +18,11 @@ from mova.search.ingest import add
 from mova.search.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @pytest.fixture
@@ -298,28 +301,27 @@ def test_an_index_without_a_folder_for_its_lock_still_works(films: Path, tmp_pat
 
 
 KILLED = """
-import sys
+import os, random, signal, sys, time
 from mova.search import ingest
 from mova.search.index import Index
 from tests.fakes import ColourEncoder
 ingest.FLUSH_ROWS, ingest.FLUSH_SECONDS, ingest.DECODE_CHUNK, ingest.TIDY_EVERY = 16, 0.0, 8, 3
-index = Index(sys.argv[1], ColourEncoder(seconds_per_frame=float(sys.argv[3])))
-print("go", flush=True)
-index.add([sys.argv[2]])
+
+def attempt(delay):
+    child = os.fork()
+    if child == 0:
+        Index(sys.argv[1], ColourEncoder(seconds_per_frame=delay)).add([sys.argv[2]])
+        os._exit(0)
+    return child
+
+moments = random.Random(0)
+for _ in range(10):
+    child = attempt(float(sys.argv[3]))
+    time.sleep(moments.uniform(0, 0.6))
+    os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1], flush=True)
+print(os.waitpid(attempt(0.0), 0)[1])
 """
-
-
-def run_ingest(index: Path, films: Path, delay: float) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(index), str(films), str(delay)],
-        env=environment,
-        stdout=subprocess.PIPE,
-    )
 
 
 @pytest.mark.slow
@@ -330,24 +332,9 @@ def test_kill_nine_at_ten_random_moments_loses_nothing_and_doubles_nothing(tmp_p
         write_colours(films / f"{i:02d}.mp4", draw_parts(rng, 4))
     fresh = Index(tmp_path / "fresh", ColourEncoder())
     total = fresh.add([films]).frames
-    killed = 0
-    moments = random.Random(0)
-    while killed < 10:
-        process = run_ingest(tmp_path / "index", films, 3.0 / total)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"go\n"
-        try:
-            process.wait(moments.uniform(0.0, 0.8))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
-            Index(tmp_path / "index").videos()
-            continue
-        assert process.returncode == 0
-        shutil.rmtree(tmp_path / "index")
-    last = run_ingest(tmp_path / "index", films, 0.0)
-    assert last.wait(60) == 0
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "index"), str(films), str(4.0 / total)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["9"] * 10 + ["0"]
     assert_equal(Index(tmp_path / "index"), fresh)
 
 
@@ -370,9 +357,8 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     for minutes in (10, 120):
         parts = [("red", 20.0), ("blue", 40.0)] * minutes
         film = write_colours(tmp_path / f"{minutes}.mp4", parts, fps=2.0, size=(32, 32))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
         command = [sys.executable, "-c", MEASURED, str(tmp_path / f"index-{minutes}"), str(film)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
         frames, peaks[minutes] = map(int, done.stdout.split())
         assert frames == minutes * 120
     assert peaks[120] <= 1.15 * peaks[10]
