@@ -22,7 +22,7 @@ def shared_data() -> Path:
 
 
 def _tiny(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.tiny_models import BUILDERS
+    from tiny_models import BUILDERS
 
     return BUILDERS[kind](tmp_path_factory.mktemp("checkpoints") / f"tiny-{kind}")
 

@@ -13,19 +13,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from tests.tiny_models import BUILDERS, SIZE, TEXT_LENGTH, WIDTH, build_clip
-from transformers import AutoModel, AutoTokenizer, T5Config, T5Model
+from transformers import AutoModel, AutoTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from mova.data.video import stream
-from mova.errors import ModelError, UsageError
+from mova.errors import UsageError
 from mova.models.backbone import TwoTower, TwoTowerConfig, background_sentences
-from mova.models.precision import choose_device, choose_dtype, hash_weights
+from mova.models.preprocessing import resize, resize_in_two_passes
 from mova.models.tokens import TextRule
 from mova.types import Frames
+from tiny_models import BUILDERS, TEXT_LENGTH, WIDTH, build_clip
 
 FAMILIES = tuple(BUILDERS)
 PROCESSORS: dict[str, Any] = {
@@ -71,9 +70,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         track.width, track.height, track.pix_fmt = 96, 64, "yuv420p"
         ramp = np.linspace(0, 255, 96, dtype=np.uint8)
         for i in range(16):
-            picture = np.repeat(
-                np.stack([ramp, ramp[::-1], np.roll(ramp, 9 * i)], -1)[None], 64, axis=0
-            ).copy()
+            picture = np.repeat(np.stack([ramp, ramp[::-1], np.roll(ramp, 9 * i)], -1)[None], 64, axis=0).copy()
             picture[20:44, 4 * i : 4 * i + 24] = (250, 30, 20)
             container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(track.encode())
@@ -84,9 +81,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frames() -> Frames:
     rng = np.random.default_rng(3)
     small = rng.integers(0, 256, (7, 9, 16, 3), dtype=np.uint8)
-    pixels = np.stack(
-        [np.array(Image.fromarray(p).resize((80, 45), Image.Resampling.BICUBIC)) for p in small]
-    )
+    pixels = np.stack([np.array(Image.fromarray(p).resize((80, 45), Image.Resampling.BICUBIC)) for p in small])
     return Frames(pixels, np.arange(7.0))
 
 
@@ -142,8 +137,30 @@ def test_pixels_agree_with_pillow_within_two_steps(
     step = torch.tensor(rule.std).min() * 255
     assert ours.shape == theirs.shape
     difference = (ours - theirs).abs() * step
-    assert difference.max() < 2.01
-    assert difference.mean() < 0.06
+    other_order = size[0] > size[1] and family != "clip"  # Pillow 12 filters the height first where it shrinks more
+    assert difference.max() < (16 if other_order else 2.01)
+    assert difference.mean() < (0.4 if other_order else 0.06)
+
+
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [((80, 45), (32, 32)), ((45, 80), (32, 56)), ((20, 30), (64, 96)), ((90, 32), (32, 32))],
+    ids=str,
+)
+def test_resizing_is_pillow_width_first_on_every_device(
+    size: tuple[int, int], target: tuple[int, int], resample: str
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    kind = Image.Resampling[resample.upper()]
+    wide = [Image.fromarray(p).resize((target[1], size[0]), kind) for p in pixels]
+    expected = np.stack([np.array(p.resize(target[::-1], kind)) for p in wide]).astype(int)
+    frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    for way in (resize, resize_in_two_passes):
+        found = way(frames, target, resample).permute(0, 2, 3, 1).numpy()
+        assert found.dtype == np.uint8
+        assert np.abs(found - expected).max() <= 2
+        assert np.abs(found - expected).mean() < 0.06
 
 
 def test_texts_become_the_vectors_that_transformers_gives(
@@ -171,9 +188,7 @@ def test_a_text_alone_equals_itself_in_company(model: TwoTower, monkeypatch: pyt
         torch.testing.assert_close(alone.tokens[0][real], together.tokens[i][kept], atol=1e-5, rtol=1e-4)
 
 
-def test_frames_do_not_see_their_batch(
-    model: TwoTower, frames: Frames, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_do_not_see_their_batch(model: TwoTower, frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = model.encode_frames(frames)
     monkeypatch.setattr("mova.models.backbone.FRAME_BATCH", 3)
     torch.testing.assert_close(model.encode_frames(frames), whole, atol=1e-5, rtol=1e-4)
@@ -298,9 +313,14 @@ def test_a_shorter_text_length_only_cuts(tiny_clip: Path) -> None:
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_refused_text_lengths(kind: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(UsageError, match="text_length"):
-        TwoTower.from_backbone(
-            request.getfixturevalue(f"tiny_{kind}"), text_length=2 if kind == "clip" else 248
-        )
+        TwoTower.from_backbone(request.getfixturevalue(f"tiny_{kind}"), text_length=2 if kind == "clip" else 248)
+
+
+def test_a_head_can_be_trained_on_encoded_frames(tiny_clip: Path, frames: Frames) -> None:
+    vectors = TwoTower.from_backbone(tiny_clip).encode_frames(frames)
+    head = torch.nn.Linear(WIDTH, 2)
+    head(vectors).sum().backward()
+    assert head.weight.grad.any()
 
 
 def test_every_weight_gets_a_gradient(tiny_clip: Path, frames: Frames) -> None:
@@ -315,9 +335,7 @@ def test_every_weight_gets_a_gradient(tiny_clip: Path, frames: Frames) -> None:
     assert [n for n in still if "k_proj.bias" not in n] == []
 
 
-def test_bf16_stays_close_and_keeps_fingerprint_and_scale(
-    checkpoint: Path, model: TwoTower, frames: Frames
-) -> None:
+def test_bf16_stays_close_and_keeps_fingerprint_and_scale(checkpoint: Path, model: TwoTower, frames: Frames) -> None:
     half = TwoTower.from_backbone(checkpoint, precision="bf16", device="cpu")
     assert half.compute_dtype == torch.bfloat16
     found = half.encode_frames(frames)
@@ -329,9 +347,7 @@ def test_bf16_stays_close_and_keeps_fingerprint_and_scale(
     assert torch.equal(half.logit_scale, model.logit_scale)
 
 
-def test_fingerprint_sees_one_weight_the_tokenizer_and_the_preprocessing(
-    tiny_clip: Path, tmp_path: Path
-) -> None:
+def test_fingerprint_sees_one_weight_the_tokenizer_and_the_preprocessing(tiny_clip: Path, tmp_path: Path) -> None:
     model = TwoTower.from_backbone(tiny_clip, precision="fp32")
     before = model.fingerprint()
     with torch.no_grad():
@@ -344,67 +360,6 @@ def test_fingerprint_sees_one_weight_the_tokenizer_and_the_preprocessing(
     assert TwoTower.from_backbone(tiny_clip, precision="fp32").fingerprint() == before
 
 
-def test_hash_of_weights_depends_on_names_shapes_and_values() -> None:
-    one = {"a": torch.arange(6.0), "b": torch.ones(2)}
-    assert hash_weights(one) == hash_weights(dict(reversed(one.items())))
-    assert hash_weights(one) != hash_weights({"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)})
-    assert hash_weights(one) != hash_weights({"a": torch.ones(2), "b": torch.arange(6.0)})
-    strided = {"a": torch.arange(12.0)[::2] / 2, "b": torch.ones(2)}
-    assert hash_weights(one) == hash_weights(strided)
-
-
-def test_missing_weights_are_refused(tiny_clip: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_clip, tmp_path / "holes")
-    weights = load_file(folder / "model.safetensors")
-    del weights["visual_projection.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"1 weights are missing.*visual_projection"):
-        TwoTower.from_backbone(folder)
-    (folder / "model.safetensors").write_bytes(b"not weights at all")
-    with pytest.raises(ModelError, match="cannot be read"):
-        TwoTower.from_backbone(folder)
-
-
-@pytest.mark.parametrize("gone", ["preprocessor_config.json", "tokenizer.json"])
-def test_missing_files_are_named(tiny_clip: Path, tmp_path: Path, gone: str) -> None:
-    folder = shutil.copytree(tiny_clip, tmp_path / "holes")
-    (folder / gone).unlink()
-    with pytest.raises(ModelError, match=gone):
-        TwoTower.from_backbone(folder)
-
-
-def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
-    size = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 20}
-    T5Model(T5Config(**size)).save_pretrained(tmp_path / "t5")
-    with pytest.raises(ModelError, match="is a t5, not a dual encoder"):
-        TwoTower.from_backbone(tmp_path / "t5")
-
-
-def test_an_unknown_image_processor_is_refused(tiny_clip: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_clip, tmp_path / "other")
-    (folder / "preprocessor_config.json").write_text('{"image_processor_type": "EfficientNetImageProcessor"}')
-    with pytest.raises(ModelError, match="EfficientNetImageProcessor"):
-        TwoTower.from_backbone(folder)
-
-
-def test_image_settings_inside_a_processor_file(tiny_siglip: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_siglip, tmp_path / "newer")
-    settings = json.loads((folder / "preprocessor_config.json").read_text())
-    (folder / "preprocessor_config.json").unlink()
-    (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
-    assert TwoTower.from_backbone(folder).image_rule.height == SIZE
-
-
-def test_devices_and_precisions() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_dtype("fp32", torch.device("cpu")) == torch.float32
-    assert choose_dtype("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
-    with pytest.raises(UsageError, match="fp8"):
-        choose_dtype("fp8", torch.device("cpu"))
-    with pytest.raises(UsageError, match="toaster"):
-        choose_device("toaster")
-
-
 def test_background_sentences_are_many_and_different() -> None:
     sentences = background_sentences()
     assert len(sentences) >= 100
@@ -415,11 +370,6 @@ def test_background_sentences_are_many_and_different() -> None:
 def test_no_text_is_refused(tiny_clip: Path) -> None:
     with pytest.raises(UsageError, match="no text"):
         TwoTower.from_backbone(tiny_clip).encode_text([])
-
-
-def test_a_folder_of_another_format_is_refused(tiny_clip: Path) -> None:
-    with pytest.raises(ModelError, match="from_backbone"):
-        TwoTower.from_pretrained(tiny_clip)
 
 
 def test_configuration_round_trip() -> None:

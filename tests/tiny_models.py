@@ -1,9 +1,10 @@
-"""Tiny checkpoints in the hub's layout: real architectures, real tokenizers, random weights, built offline in seconds."""
+"""Tiny checkpoints in the hub's layout: real architectures and tokenizers, random weights, built offline."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 
 
 def build_clip(folder: Path, *, old_eos: bool = False, positions: int = 77) -> Path:
-    """A CLIP checkpoint; `old_eos` gives the configuration that OpenAI's first uploads have (end of text "2")."""
+    """A CLIP checkpoint; `old_eos` gives the configuration of OpenAI's first uploads (end of text "2")."""
     tokenizer = clip_tokenizer()
     eos = 2 if old_eos else tokenizer.eos_token_id
     text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": positions, "eos_token_id": eos}
@@ -59,21 +60,21 @@ def build_clip(folder: Path, *, old_eos: bool = False, positions: int = 77) -> P
         "resample": 3,
         "size": SIZE,
     }
-    return _save(folder, model, tokenizer, image)
+    return save_checkpoint(folder, model, tokenizer, image)
 
 
 def build_siglip(folder: Path) -> Path:
     """A SigLIP checkpoint with a SentencePiece tokenizer."""
     tokenizer = siglip_tokenizer(folder)
     model = _siglip(tokenizer.vocab_size)
-    return _save(folder, model, tokenizer, _siglip_image("SiglipImageProcessor", resample=3))
+    return save_checkpoint(folder, model, tokenizer, _siglip_image("SiglipImageProcessor", resample=3))
 
 
 def build_siglip2(folder: Path) -> Path:
-    """A SigLIP 2 checkpoint of fixed resolution: SigLIP's architecture, a Gemma tokenizer that keeps capitals."""
+    """A SigLIP 2 checkpoint (fixed resolution): SigLIP's architecture, a Gemma tokenizer keeping capitals."""
     tokenizer = gemma_tokenizer(GemmaTokenizer)
     model = _siglip(len(tokenizer))
-    return _save(folder, model, tokenizer, _siglip_image("SiglipImageProcessor", resample=2))
+    return save_checkpoint(folder, model, tokenizer, _siglip_image("SiglipImageProcessor", resample=2))
 
 
 def build_naflex(folder: Path) -> Path:
@@ -84,7 +85,7 @@ def build_naflex(folder: Path) -> Path:
     model = _random(Siglip2Model, Siglip2Config(text_config=text, vision_config=vision))
     image = _siglip_image("Siglip2ImageProcessor", resample=2) | {"patch_size": 8, "max_num_patches": 16}
     del image["size"]
-    return _save(folder, model, tokenizer, image)
+    return save_checkpoint(folder, model, tokenizer, image)
 
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {
@@ -95,8 +96,13 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+@cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """A byte-level BPE with CLIP's end-of-word suffix, every byte with and without it, both special tokens last."""
+    """A byte-level BPE with CLIP's end-of-word suffix, every byte with and without it, both special tokens
+    last.
+
+    Trained once a process: the trainer breaks ties between pairs in no fixed order.
+    """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
@@ -106,9 +112,7 @@ def clip_tokenizer() -> CLIPTokenizer:
     trainer = trainers.BpeTrainer(vocab_size=700, initial_alphabet=letters, end_of_word_suffix="</w>")
     bpe.train_from_iterator(CORPUS, trainer)
     merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
-    pieces = dict.fromkeys(
-        [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    )
+    pieces = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)])
     vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77)
 
@@ -132,8 +136,9 @@ def siglip_tokenizer(folder: Path) -> SiglipTokenizer:
     return SiglipTokenizer(str(folder / "spiece.model"), model_max_length=TEXT_LENGTH)
 
 
+@cache
 def gemma_tokenizer(kind: type) -> Any:
-    """A BPE with byte fallback and Gemma's special ids, set as SigLIP 2's folders set it: end of text, right padding."""
+    """A BPE with byte fallback and Gemma's special ids, set as SigLIP 2's folders set it."""
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     bpe = Tokenizer(BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     bpe.normalizer = normalizers.Replace(" ", "▁")
@@ -188,13 +193,12 @@ def _random(kind: type[PreTrainedModel], config: Any) -> PreTrainedModel:
         model = kind(config).eval()
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
-                torch.nn.init.normal_(
-                    weight, std=0.6 / weight.shape[-1] ** 0.5 if "embedding" not in name else 0.5
-                )
+                torch.nn.init.normal_(weight, std=0.6 / weight.shape[-1] ** 0.5 if "embedding" not in name else 0.5)
     return model
 
 
-def _save(folder: Path, model: PreTrainedModel, tokenizer: Any, image: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, image: dict[str, Any]) -> Path:
+    """Write a model, its tokenizer and its image settings as the hub keeps them."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(image, indent=2), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Write mp4 files, cut exact clips, take thumbnails.
 
-Everything is re-encoded (H.264 and AAC), so a clip begins and ends where it was asked to, not at a keyframe. Files are
-written under a temporary name beside the target and renamed at the end: whoever reads the target never sees half of it.
+Everything is re-encoded (H.264 and AAC), so a clip begins and ends where it was asked to, not at a keyframe.
+Files are written under a temporary name beside the target and renamed at the end: whoever reads the target
+never sees half of it.
 
 Shape legend: T frames, H height, W width (pixels). Times are seconds.
 """
@@ -41,20 +42,21 @@ def write_mp4(
     crf: float = 20,
     preset: str = "veryfast",
 ) -> Path:
-    """Encode frames as H.264 yuv420p (BT.709), with the index in front, so that browsers play it while it loads.
+    """Encode frames as H.264 yuv420p (BT.709), with the index in front, so that browsers play it while it
+    loads.
 
     Args:
         path: the target; its folder must exist. An existing file is replaced when the new one is complete.
-        frames: stretches of one video: `Frames`, or uint8 arrays (T, H, W, 3); all of one size. H.264 needs even sizes: an
-            odd height or width repeats its last row or column once.
-        fps: frames per second. None keeps the times of `Frames` (a variable rate; the first becomes time 0; the last
-            frame stays as long as the one before it).
+        frames: stretches of one video: `Frames`, or uint8 arrays (T, H, W, 3); all of one size. H.264 needs
+            even sizes: an odd height or width repeats its last row or column once.
+        fps: frames per second. None keeps the times of `Frames` (a variable rate; the first becomes time 0;
+            the last frame stays as long as the one before it).
         crf: x264's quality, 0 (lossless) to 51; 18 is visually lossless, 28 small.
         preset: x264's speed against size.
 
     Raises:
-        UsageError: no frames, sizes or types that do not agree, times that do not increase, or arrays without fps.
-        VideoError: the file cannot be written.
+        UsageError: no frames, sizes or types that do not agree, times that do not increase, or arrays without
+        fps. VideoError: the file cannot be written.
     """
     with _replacing(path) as temporary, _Writer(temporary, crf, preset, reorder=fps is not None) as writer:
         index, origin = 0, None
@@ -85,8 +87,9 @@ def cut_clip(
 ) -> Path:
     """Cut `[start, end)` out of a file, exactly: re-encoded, upright, its clock starting at 0.
 
-    The first picture is the one on display at `start`; the last stays until `end` (the end of the video at the latest).
-    Sound is kept as AAC; where it cannot be decoded the clip is silent, and a warning in the log says so.
+    The first picture is the one on display at `start`; the last stays until `end` (the end of the video at
+    the latest). Sound is kept as AAC; where it cannot be decoded the clip is silent, and a warning in the log
+    says so.
 
     Args:
         source: a video file.
@@ -127,7 +130,8 @@ def thumbnail(path: str | Path, time: float, *, short_side: int = 160) -> Image.
 
 @contextmanager
 def _replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place when the block ends well and is removed when it does not."""
+    """A temporary name beside `path` that takes its place when the block ends well and is removed when it
+    does not."""
     target = Path(path)
     if not target.parent.is_dir():
         raise UsageError(f"{target}: its folder does not exist; make it first")
@@ -144,10 +148,11 @@ def _replacing(path: str | Path) -> Iterator[Path]:
 
 
 class _Writer:
-    """One mp4 being written: pictures one behind, so that each is given the time until the next as its duration.
+    """One mp4 being written: pictures one behind, so that each is given the time until the next as its
+    duration.
 
-    `reorder` allows B-frames. An mp4 stores durations in decoding order, so with a variable rate they would give the
-    file a wrong length; then there are none.
+    `reorder` allows B-frames. An mp4 stores durations in decoding order, so with a variable rate they would
+    give the file a wrong length; then there are none.
     """
 
     def __init__(
@@ -189,7 +194,8 @@ class _Writer:
         self._waiting = (self._convert(picture), tick)
 
     def finish(self, step: float | None, end: float | None = None) -> None:
-        """Write what waits; the last picture stays for `step` seconds or until `end`, else as long as the one before."""
+        """Write what waits; the last picture stays for `step` seconds or until `end`, else as long as the one
+        before."""
         if self._waiting is None:
             raise UsageError("there are no frames to write")
         ticks = self._step or CLOCK // 25
@@ -242,7 +248,8 @@ class _Writer:
 
 
 def _sound(source: str | Path, start: float, end: float) -> list[Any]:
-    """The sound of `[start, end)` as float planar frames whose clock starts at `start`; empty where it does not decode."""
+    """The sound of `[start, end)` as float planar frames whose clock starts at `start`; empty where it does
+    not decode."""
     frames: list[Any] = []
     try:
         with open_audio(source) as (container, track, origin):

@@ -1,11 +1,13 @@
 """One open file: which stream is the video, its clock, and how a decoded frame becomes upright RGB.
 
-`data/video.py` builds on this; nothing else should need it. Time 0 is the container's start time (the smallest over its
-streams), as players show it. Pixels are what the file holds: the sample aspect ratio is not applied.
+`data/video.py` builds on this; nothing else should need it. Time 0 is the container's start time (the
+smallest over its streams), as players show it. Pixels are what the file holds: the sample aspect ratio is not
+applied.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from mova.errors import VideoError
 
+log = logging.getLogger(__name__)
+
 Pixels = npt.NDArray[np.uint8]
 TimedFrame = tuple[float, float, Any]
 
@@ -33,8 +37,8 @@ BROKEN = "play it to see what is left, or rescue that part with: ffmpeg -i IN -c
 def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[Any, Any]]:
     """Open a file and choose its video: yields PyAV's `(container, stream)`.
 
-    Of several video streams it is the one FFmpeg (and so most players) choose: `av_find_best_stream`, which prefers the
-    default one and the most pixels. Attached pictures (cover art) are not video.
+    Of several video streams it is the one FFmpeg (and so most players) choose: `av_find_best_stream`, which
+    prefers the default one and the most pixels. Attached pictures (cover art) are not video.
 
     Args:
         path: a local file; its name may start with a dash or hold colons.
@@ -62,7 +66,8 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
 
 @contextmanager
 def open_audio(path: str | Path) -> Iterator[tuple[Any, Any, float]]:
-    """Open the sound of a file that `open_video` accepts: `(container, audio stream, time 0 of the file in seconds)`."""
+    """Open the sound of a file that `open_video` accepts: `(container, audio stream, time 0 of the file in
+    seconds)`."""
     with open_video(path) as (container, stream):
         yield container, container.streams.best("audio"), start_seconds(container, stream)
 
@@ -96,10 +101,12 @@ def start_seconds(container: Any, stream: Any) -> float:
 def decode(path: str | Path, container: Any, stream: Any, start: float) -> Generator[TimedFrame, None, None]:
     """Every frame as `(pts, duration, frame)`, by pts in seconds from `start`; constant memory.
 
-    Frames whose times are out of order within a few frames are sorted. A missing time follows the frame before.
+    Frames whose times are out of order within a few frames are sorted. A missing time follows the frame
+    before.
 
     Raises:
-        VideoError: after the frames before it, where the data cannot be decoded, or where there is no frame at all.
+        VideoError: after the frames before it, where the data cannot be decoded, or where there is no frame
+        at all.
     """
     clock = _Clock(stream, start)
     held: list[tuple[float, float, Any]] = []
@@ -126,7 +133,11 @@ def decode(path: str | Path, container: Any, stream: Any, start: float) -> Gener
 
 @dataclass
 class _Clock:
-    """Times of decoded frames, in seconds from the container's start."""
+    """Times of decoded frames, in seconds from the container's start.
+
+    Where the file's clock jumps back by more than `RESTART` seconds (files joined by hand), time goes on from
+    there.
+    """
 
     stream: Any
     start: float
@@ -134,6 +145,7 @@ class _Clock:
     count: int = 0
     step: float = field(init=False)
     REORDER = 3
+    RESTART = 2.0
 
     def __post_init__(self) -> None:
         self.step = frame_step(self.stream)
@@ -142,10 +154,11 @@ class _Clock:
         """The frame's time and how long it stays, both seconds."""
         stamp = frame.pts if frame.pts is not None else frame.dts
         length = float(frame.duration * frame.time_base) if frame.duration else self.step
-        if stamp is not None:
-            pts = float(stamp * frame.time_base) - self.start
-        else:
-            pts = self.last + self.step if self.count else 0.0
+        follows = self.last + self.step if self.count else 0.0
+        pts = follows if stamp is None else float(stamp * frame.time_base) - self.start
+        if self.count and pts < self.last - self.RESTART:
+            self.start -= follows - pts
+            pts = follows
         self.count += 1
         self.last = pts
         return pts, length
@@ -157,13 +170,89 @@ def frame_step(stream: Any) -> float:
     return 1.0 / float(rate) if rate else 0.04
 
 
+def known_duration(container: Any, track: Any, start: float) -> float | None:
+    """Seconds from time 0 to the end of the video by its header, mended by the packets at the end of the
+    file.
+
+    Headers of a whole container count the sound too, and variable rates make some headers end before the last
+    frame. None where the header tells nothing; then `measured_duration` reads all packets.
+    """
+    header = _header_duration(track, start)
+    whole = container.duration / av.time_base if container.duration else None
+    promised = header if header is not None else whole
+    if promised is None or promised <= 0:
+        return None
+    video, last = _tail(container, track, start, promised)
+    if header is None and video > 0 and not ends_early(promised, last):
+        return video
+    return promised if video > promised + max(1.0, 0.05 * promised) else max(promised, video)
+
+
+def _header_duration(track: Any, start: float) -> float | None:
+    """Seconds from time 0 to the end of this stream, where the header tells it of the stream."""
+    if track.duration:
+        return float(((track.start_time or 0) + track.duration) * track.time_base) - start
+    hours, _, rest = track.metadata.get("DURATION", "").partition(":")
+    minutes, _, seconds = rest.partition(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds) if seconds else None
+
+
+def _tail(container: Any, track: Any, start: float, promised: float) -> tuple[float, float]:
+    """Where the packets at the end of the file stop, in seconds: those of the video, and those of any
+    stream."""
+    video = last = 0.0
+    step = frame_step(track)
+    try:
+        target = int((max(0.0, promised - 1.0) + start) / track.time_base)
+        container.seek(target, stream=track, backward=True, any_frame=True)
+        for packet in container.demux():
+            if packet.pts is None or packet.is_discard:
+                continue
+            length = packet.duration * packet.time_base if packet.duration else step
+            end = float(packet.pts * packet.time_base + length) - start
+            last = max(last, end)
+            if packet.stream_index == track.index:
+                video = max(video, end)
+    except (av.FFmpegError, OSError) as error:
+        log.debug("%s: no look at the end (%s)", container.name, reason(error))
+    return video, last
+
+
+def measured_duration(path: str | Path, container: Any, track: Any, start: float) -> tuple[float, int]:
+    """Seconds from time 0 to the end of the video and its number of packets, by reading all of them.
+
+    Raises:
+        VideoError: the file cannot be read to its end, or has no times.
+    """
+    step = frame_step(track)
+    end, count = 0.0, 0
+    try:
+        container.seek(0)
+        for packet in container.demux(track):
+            if packet.pts is not None and not packet.is_discard:
+                count += 1
+                length = packet.duration * packet.time_base if packet.duration else step
+                end = max(end, float(packet.pts * packet.time_base + length) - start)
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(path, f"cannot be read ({reason(error)}) after {end:.2f} s; {BROKEN}") from error
+    if end <= 0:
+        raise VideoError(path, f"holds no picture with a time; {BROKEN}")
+    return end, count
+
+
+def ends_early(duration: float, end: float) -> bool:
+    """Whether a video that should last `duration` seconds but stops at `end` was cut off: by more than 0.5 s
+    and 2 %."""
+    return duration - end > max(0.5, 0.02 * duration)
+
+
 @dataclass
 class Converter:
     """Decoded frames to upright RGB of one size: the size of the first frame, scaled down to `short_side`.
 
-    Colour matrix and range are the frame's own, BT.601 limited range where it says none (FFmpeg's default). More than
-    8 bits are rounded to 8; alpha is dropped. Scaling is libswscale's bicubic, which filters on the way down; it never
-    enlarges, save where a stream shrinks its pictures in the middle.
+    Colour matrix and range are the frame's own, BT.601 limited range where it says none (FFmpeg's default).
+    More than 8 bits are rounded to 8; alpha is dropped. Scaling is libswscale's bicubic, which filters on the
+    way down; it never enlarges, save where a stream shrinks its pictures in the middle.
     """
 
     short_side: int | None

@@ -1,7 +1,7 @@
 """Which frames: index arithmetic only, every rule under its own name.
 
-Other projects call three different rules "uniform"; here each has the name of what it does. Drawn for 8 frames and
-3 samples (`x` taken, `.` left out):
+Other projects call three different rules "uniform"; here each has the name of what it does. Drawn for 8
+frames and 3 samples (`x` taken, `.` left out):
 
     linspace          x..x...x   ends included, rounded down      "uniform" in LanguageBind, over raw frames
     linspace_fps      x..x...x   linspace over the 1-fps list     "uniform" in CLIP4Clip (`slice_framepos 2`)
@@ -9,8 +9,8 @@ Other projects call three different rules "uniform"; here each has the name of w
     head              xxx.....   the first N                      CLIP4Clip `slice_framepos 0`
     tail              .....xxx   the last N                       CLIP4Clip `slice_framepos 1`
 
-All counted rules return exactly `count` indices, sorted. Where a video has fewer frames than `count`, indices repeat
-(each rule says which); nothing is padded with frames that are not there.
+All counted rules return exactly `count` indices, sorted. Where a video has fewer frames than `count`, indices
+repeat (each rule says which); nothing is padded with frames that are not there.
 
 Shape legend: n frames of a video, N samples (`count`). Times are seconds.
 """
@@ -28,14 +28,15 @@ Indices = npt.NDArray[np.int64]
 Times = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-6
-"""Seconds by which a frame may start late and still count as on display: far below any frame rate, above rounding."""
+"""Seconds by which a frame may start late and still count as on display: far below any frame rate, above
+rounding."""
 
 
 def linspace(n_frames: int, count: int) -> Indices:
     """`count` indices from the first frame to the last, both included: `np.linspace(0, n - 1, N, dtype=int)`.
 
-    LanguageBind's "uniform", over raw frames. One sample is the first frame. With `count > n_frames` indices repeat,
-    spread over the whole video.
+    LanguageBind's "uniform", over raw frames. One sample is the first frame. With `count > n_frames` indices
+    repeat, spread over the whole video.
 
     Raises:
         UsageError: `count` or `n_frames` is not positive.
@@ -47,8 +48,9 @@ def linspace(n_frames: int, count: int) -> Indices:
 def linspace_fps(pts: npt.ArrayLike, count: int, fps: float = 1.0) -> Indices:
     """First the list at `fps` (the frame on display at k / fps), then `linspace` over that list.
 
-    CLIP4Clip's "uniform": it extracts one frame a second, then takes `np.linspace(0, len(list) - 1, N, dtype=int)`
-    of the list when the list is the longer one. Here a shorter list repeats indices, as `linspace` does.
+    CLIP4Clip's "uniform": it extracts one frame a second, then takes `np.linspace(0, len(list) - 1, N,
+    dtype=int)` of the list when the list is the longer one. Here a shorter list repeats indices, as
+    `linspace` does.
 
     Args:
         pts: (n,) non-decreasing times of the frames in seconds; the list starts at the first of them.
@@ -66,10 +68,11 @@ def linspace_fps(pts: npt.ArrayLike, count: int, fps: float = 1.0) -> Indices:
 
 
 def segment_midpoint(n_frames: int, count: int) -> Indices:
-    """The middle frame of each of `count` equal segments: with edges `e = np.linspace(0, n, N + 1)` rounded down, `(e[k] + e[k + 1] - 1) // 2`.
+    """The middle frame of each of `count` equal segments: with edges `e = np.linspace(0, n, N + 1)` rounded
+    down, `(e[k] + e[k + 1] - 1) // 2`.
 
-    InternVideo's and ViCLIP's "uniform" (their sampler's "middle"). With `count > n_frames` they take every frame
-    once and then repeat the last one; so does this.
+    InternVideo's and ViCLIP's "uniform" (their sampler's "middle"). With `count > n_frames` they take every
+    frame once and then repeat the last one; so does this.
 
     Raises:
         UsageError: `count` or `n_frames` is not positive.
@@ -138,10 +141,12 @@ def windows(n: int, length: int, stride: int) -> list[slice]:
 
 
 def on_display(pts: npt.ArrayLike, times: npt.ArrayLike) -> Indices:
-    """Index of the frame that a viewer sees at each time: the last with `pts <= time`; before the first, the first.
+    """Index of the frame that a viewer sees at each time: the last with `pts <= time`; before the first, the
+    first.
 
     Args:
-        pts: (n,) non-decreasing seconds, n > 0. Of equal times the last frame is the one that stays on display.
+        pts: (n,) non-decreasing seconds, n > 0. Of equal times the last frame is the one that stays on
+            display.
         times: (N,) seconds, any order.
 
     Raises:
@@ -161,7 +166,8 @@ RULES: dict[str, Callable[[Times, int], Indices]] = {
     "head": lambda pts, count: head(len(pts), count),
     "tail": lambda pts, count: tail(len(pts), count),
 }
-"""Name -> `rule(pts, count)`: the counted rules under one signature, frame times (n,) and N to indices (N,)."""
+"""Name -> `rule(pts, count)`: the counted rules under one signature, frame times (n,) and N to indices
+(N,)."""
 
 
 def _check(n_frames: int, count: int) -> None:

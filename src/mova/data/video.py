@@ -1,14 +1,16 @@
 """Probe and decode video files: real timestamps, upright RGB, one clear error for a file that cannot be read.
 
-Time 0 is the container's start, as players show it. A sample at time t is the frame *on display* at t: the last with
-`pts <= t`, before the first the first. No frame is ever made up: a file that ends early or cannot be decoded raises
-`VideoError` once, after whatever could be read.
+Time 0 is the container's start, as players show it. A sample at time t is the frame *on display* at t: the
+last with `pts <= t`, before the first the first. No frame is ever made up: a file that ends early or cannot
+be decoded raises `VideoError` once, after whatever could be read.
 
 Shape legend: T frames, H height, W width (pixels). Times are seconds, spans half-open `[start, end)`.
 """
 
 from __future__ import annotations
 
+import logging
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,26 +26,33 @@ from mova.data.decoder import (
     BROKEN,
     Converter,
     Pixels,
+    TimedFrame,
     decode,
+    ends_early,
     frame_step,
+    known_duration,
+    measured_duration,
     open_video,
     orientation,
-    reason,
     start_seconds,
 )
+from mova.data.packets import PLANNED, Need, Plan, Unplanned, packet_times
 from mova.data.sampling import RULES, TOLERANCE, Times, fps_times
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
 CHUNK_BYTES = 64 << 20
 """A chunk of `stream` stays below this many bytes, so that full-size pictures do not fill the memory."""
 
-SUFFIXES = frozenset(
-    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .hevc .m1v .m2ts .m2v .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe "
-    ".mpeg .mpg .mts .mxf .ogm .ogv .rm .rmvb .ts .vob .webm .wmv .y4m".split()
-)
+ENDINGS = """
+    3g2 3gp asf avi divx dv f4v flv gif h264 hevc m1v m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf
+    ogm ogv rm rmvb ts vob webm wmv y4m
+"""
+SUFFIXES = frozenset(f".{ending}" for ending in ENDINGS.split())
 """Endings by which `find_videos` knows a video in a folder; lower case."""
 
 
@@ -77,66 +86,35 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a file's description and decode its first frame.
+    """Read a file's description, decode its first frame and look at the packets at its end.
 
     Raises:
         VideoError: the file cannot be read as video.
     """
-    with open_video(path, threads=1) as (container, stream):
-        start = start_seconds(container, stream)
-        duration = _header_duration(container, stream, start)
-        frames = decode(path, container, stream, start)
+    with open_video(path, threads=1) as (container, track):
+        start = start_seconds(container, track)
+        frames = decode(path, container, track, start)
         pts, length, frame = next(frames)
         frames.close()
         turns, _ = orientation(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-        description = {
-            "path": str(path),
-            "width": width,
-            "height": height,
-            "rotation": turns * 90,
-            "codec": stream.codec_context.name,
-            "pixel_format": frame.format.name,
-            "has_audio": bool(container.streams.audio),
-            "start": start,
-        }
-        fps = 1.0 / frame_step(stream)
-    if duration is None:
-        duration, count = _measure(path)
-        fps = count / duration
-    return VideoInfo(duration=max(duration, pts + length), fps=fps, **description)  # type: ignore[arg-type]
-
-
-def _header_duration(container: Any, stream: Any, start: float) -> float | None:
-    """Seconds from `start` to the end of the video, where the header tells it."""
-    if stream.duration:
-        first = float((stream.start_time or 0) * stream.time_base)
-        return float(stream.duration * stream.time_base) + max(0.0, first - start)
-    tag = stream.metadata.get("DURATION", "")
-    if tag.count(":") == 2:
-        hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return container.duration / av.time_base if container.duration else None
-
-
-def _measure(path: str | Path) -> tuple[float, int]:
-    """Duration in seconds and number of frames by reading all packets, for a file whose header does not say."""
-    with open_video(path) as (container, stream):
-        start = start_seconds(container, stream)
-        step = frame_step(stream)
-        end, count = 0.0, 0
-        try:
-            for packet in container.demux(stream):
-                if packet.pts is None:
-                    continue
-                count += 1
-                length = float(packet.duration * packet.time_base) if packet.duration else step
-                end = max(end, float(packet.pts * packet.time_base) - start + length)
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(path, f"cannot be read ({reason(error)}) after {end:.2f} s; {BROKEN}") from error
-    if end <= 0:
-        raise VideoError(path, f"holds no picture with a time; {BROKEN}")
-    return end, count
+        fps = 1.0 / frame_step(track)
+        duration = known_duration(container, track, start)
+        if duration is None:
+            duration, count = measured_duration(path, container, track, start)
+            fps = count / duration
+        return VideoInfo(
+            path=str(path),
+            duration=max(duration, pts + length),
+            width=width,
+            height=height,
+            fps=fps,
+            rotation=turns * 90,
+            codec=track.codec_context.name,
+            pixel_format=frame.format.name,
+            has_audio=bool(container.streams.audio),
+            start=start,
+        )
 
 
 def stream(
@@ -153,8 +131,9 @@ def stream(
 
     Args:
         path: the file.
-        fps: samples per second: the frames on display at `start + k / fps`, whose `pts` are those times. None: every
-            frame that is on display within `[start, end)`, whose `pts` are its own (the first may begin before `start`).
+        fps: samples per second: the frames on display at `start + k / fps`, whose `pts` are those times.
+            None: every frame that is on display within `[start, end)`, whose `pts` are its own (the first may
+            begin before `start`).
         start: seconds.
         end: seconds; None or beyond the end of the video means its end.
         short_side: scale down so that the shorter side has this many pixels; smaller videos stay as they are.
@@ -186,75 +165,115 @@ def _stream(
     info = probe(path)
     stop = info.duration if end is None else min(end, info.duration)
     if fps is None:
-        chosen = _every(info, start, np.inf if stop == info.duration else stop, threads)
+        shown = _every(info, start, np.inf if stop == info.duration else stop, threads)
     else:
-        chosen = _shown(info, fps_times(stop, fps, start), threads)
-    pixels: list[Pixels] = []
+        shown = _shown(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
+    return _chunks(shown, convert, chunk)
+
+
+def _chunks(shown: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
+    """Frames converted into arrays of `chunk`, each frame once, however often it is shown."""
+    pixels: Pixels | None = None
+    picture: Pixels | None = None
     pts: list[float] = []
-    try:
-        for time, frame in _converted(chosen, convert):
-            pixels.append(frame)
-            pts.append(time)
-            if len(pixels) == chunk or len(pixels) * frame.nbytes >= CHUNK_BYTES:
-                yield Frames(np.stack(pixels), np.array(pts))
-                pixels, pts = [], []
-    except VideoError:
-        if pixels:
-            yield Frames(np.stack(pixels), np.array(pts))
-        raise
-    if pixels:
-        yield Frames(np.stack(pixels), np.array(pts))
-
-
-def _converted(chosen: Iterable[tuple[float, Any]], convert: Converter) -> Iterator[tuple[float, Pixels]]:
-    """Convert each frame once, however often it is shown."""
     last: Any = None
-    for time, frame in chosen:
-        if frame is not last:
-            pixels, last = convert(frame), frame
-        yield time, pixels
+    failure: VideoError | None = None
+    source = iter(shown)
+    while failure is None:
+        try:
+            time, frame = next(source, (0.0, None))
+        except VideoError as error:
+            failure, frame = error, None
+        if frame is None:
+            break
+        if picture is None or frame is not last:
+            picture, last = convert(frame), frame
+        if pixels is None:
+            pixels = np.empty((max(1, min(chunk, CHUNK_BYTES // picture.nbytes)), *picture.shape), np.uint8)
+        pixels[len(pts)] = picture
+        pts.append(time)
+        if len(pts) == len(pixels):
+            yield Frames(pixels, np.array(pts))
+            pixels, pts = None, []
+    if pixels is not None:
+        yield Frames(pixels[: len(pts)], np.array(pts))
+    if failure is not None:
+        raise failure
 
 
-def _frames(info: VideoInfo, threads: int | None) -> Generator[tuple[float, float, Any], None, None]:
-    """All frames as (pts, next pts, frame), then the check that the file did not end early.
+def _frames(info: VideoInfo, need: Need, threads: int | None) -> Iterator[TimedFrame]:
+    """At least the frames that are on display at a wanted time, as (pts, end of display, frame), by time.
 
     Raises:
-        VideoError: not decodable, or the last picture ends more than 0.5 s and 2 % before the header's end.
+        VideoError: not decodable, or the file ends early while more is wanted.
     """
+    reached = -np.inf
+    if info.codec in PLANNED:
+        try:
+            with open_video(info.path, threads) as (container, track):
+                plan = Plan(container, track, info.start, info.duration, need)
+                for pts, until, frame in plan.run():
+                    reached = until
+                    yield pts, until, frame
+                if need(plan.window.end) < np.inf:
+                    _check_end(info, plan.window.end)
+                return
+        except (Unplanned, av.FFmpegError) as signal:
+            log.debug("%s: decoding plainly (%s)", info.path, signal)
     with open_video(info.path, threads) as (container, track):
-        before: tuple[float, float, Any] | None = None
+        before: TimedFrame | None = None
         for pts, length, frame in decode(info.path, container, track, info.start):
             if before is not None:
                 pts = max(pts, before[0])
-                yield before[0], pts, before[2]
+                if pts > reached + TOLERANCE:
+                    yield before[0], pts, before[2]
             before = (pts, length, frame)
         assert before is not None
         pts, length, frame = before
-        yield pts, max(pts + length, info.duration), frame
-        if info.duration - (pts + length) > max(0.5, 0.02 * info.duration):
-            raise VideoError(
-                info.path,
-                f"ends at {pts + length:.2f} s of {info.duration:.2f} s: cut off or damaged; copy it again, or {BROKEN}",
-            )
+        end = pts + length
+        yield pts, end if ends_early(info.duration, end) else np.inf, frame
+        _check_end(info, end)
+
+
+def _check_end(info: VideoInfo, end: float) -> None:
+    if ends_early(info.duration, end):
+        raise VideoError(
+            info.path,
+            f"ends at {end:.2f} s of {info.duration:.2f} s: cut off or damaged; copy it again, or {BROKEN}",
+        )
 
 
 def _every(info: VideoInfo, start: float, stop: float, threads: int | None) -> Iterator[tuple[float, Any]]:
     """Frames on display within `[start, stop)` with their own times."""
-    for pts, until, frame in _frames(info, threads):
+
+    def need(time: float) -> float:
+        return max(time, start) if time < stop else np.inf
+
+    for pts, until, frame in _frames(info, need, threads):
         if pts >= stop - TOLERANCE:
             return
         if until > start + TOLERANCE:
             yield pts, frame
 
 
-def _shown(info: VideoInfo, times: Times, threads: int | None) -> Iterator[tuple[float, Any]]:
-    """The frame on display at each time, with that time."""
+def _shown(
+    info: VideoInfo, times: Times, threads: int | None, *, to_end: bool = False
+) -> Iterator[tuple[float, Any]]:
+    """The frame on display at each time, with that time; `to_end` decodes the end too, to know that it is
+    there."""
+    wanted = times.tolist()
+    needed = [*wanted, info.duration] if to_end else wanted
     at = 0
-    for _, until, frame in _frames(info, threads):
-        while at < len(times) and times[at] + TOLERANCE < until:
-            yield float(times[at]), frame
+
+    def need(time: float) -> float:
+        index = bisect_left(needed, time - TOLERANCE)
+        return needed[index] if index < len(needed) else np.inf
+
+    for _, until, frame in _frames(info, need, threads):
+        while at < len(wanted) and wanted[at] + TOLERANCE < until:
+            yield wanted[at], frame
             at += 1
-        if at == len(times):
+        if at == len(needed):
             return
 
 
@@ -263,7 +282,8 @@ def read_times(path: str | Path, times: npt.ArrayLike, *, short_side: int | None
 
     Args:
         path: the file.
-        times: (T,) seconds, non-decreasing, T > 0, from 0 to the end of the video (where it rounds to the end: the last).
+        times: (T,) seconds, non-decreasing, T > 0, from 0 to the end of the video (where it rounds to the
+            end: the last).
         short_side: as in `stream`.
 
     Returns:
@@ -281,9 +301,8 @@ def read_times(path: str | Path, times: npt.ArrayLike, *, short_side: int | None
         raise UsageError(
             f"{path}: times must lie in [0, {info.duration:.3f}] s, not {asked[0]:.3f} to {asked[-1]:.3f}"
         )
-    clipped = np.minimum(asked, np.nextafter(info.duration - 2 * TOLERANCE, 0.0))
-    shown = _converted(_shown(info, clipped, None), Converter(short_side))
-    return Frames(np.stack([pixels for _, pixels in shown]), asked)
+    parts = _chunks(_shown(info, asked, None), Converter(short_side), len(asked))
+    return Frames(np.concatenate([part.pixels for part in parts]), asked)
 
 
 def read_count(
@@ -300,16 +319,28 @@ def read_count(
     if count <= 0:
         raise UsageError(f"the number of frames to sample must be positive, not {count}")
     info = probe(path)
-    pts = np.array([time for time, _, _ in _frames(info, None)])
-    chosen = np.maximum(pts[RULES[rule](pts, count)], 0.0)
-    return read_times(path, chosen, short_side=short_side)
+    pts = _all_times(info)
+    times = pts[RULES[rule](pts, count)]
+    parts = _chunks(_shown(info, times, None), Converter(short_side), count)
+    return Frames(np.concatenate([part.pixels for part in parts]), times)
+
+
+def _all_times(info: VideoInfo) -> Times:
+    """Times of all frames, (n,) seconds: from the packets where those tell, else by decoding."""
+    if info.codec in PLANNED:
+        with open_video(info.path) as (container, track):
+            times, end = packet_times(container, track, info.start)
+        if times is not None:
+            _check_end(info, end)
+            return times
+    return np.array([pts for pts, _ in _every(info, 0.0, np.inf, None)])
 
 
 def prefetch(iterator: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """Run an iterator in a background thread, at most `depth` items ahead.
 
-    Its errors are raised here, in their place. Closing the generator early (or leaving the loop) stops the thread and
-    closes the source.
+    Its errors are raised here, in their place. Closing the generator early (or leaving the loop) stops the
+    thread and closes the source.
 
     Raises:
         UsageError: `depth` is not positive.

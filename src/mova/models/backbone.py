@@ -1,7 +1,7 @@
-"""Two towers from transformers: any checkpoint with image and text features (CLIP, SigLIP, SigLIP 2, ChineseCLIP, ...).
+"""Two towers from transformers: any checkpoint with image and text features (CLIP, SigLIP, SigLIP 2, ...).
 
-A checkpoint is read in the hub's layout with its own preprocessing, tokenizer and rules, and saved and loaded in
-ours (configuration, safetensors, tokenizer, model card in one folder). Nothing is L2-normalised here.
+A checkpoint is read in the hub's layout with its own preprocessing, tokenizer and rules, and saved and loaded
+in ours (configuration, safetensors, tokenizer, model card in one folder). Nothing is L2-normalised here.
 
 Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared width.
 """
@@ -48,8 +48,14 @@ TEXT_BATCH = 256
 PROBE = "A dog, 2 cats & the Émigré's tea.\nThen: it rains!"
 """Its tokens stand for the tokenizer in a fingerprint."""
 DECIDING_SETTINGS = (
-    "hidden_act layer_norm_eps num_attention_heads num_hidden_layers patch_size image_size eos_token_id"
-).split()
+    "hidden_act",
+    "layer_norm_eps",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "patch_size",
+    "image_size",
+    "eos_token_id",
+)
 """Settings of a tower that change its vectors and cannot be seen in the weights."""
 
 
@@ -88,9 +94,9 @@ class TwoTowerConfig(PreTrainedConfig):
 class TwoTower(PreTrainedModel, DualEncoder):
     """A dual encoder of transformers behind mova's contract.
 
-    `from_backbone` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own folder format.
-    The `encode_*` methods run without gradients and return float32; `image_features`, `text_features` and `forward`
-    are differentiable.
+    `from_backbone` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
+    folder format. The `encode_*` methods run without gradients and return ordinary float32 tensors, on which
+    heads can be trained; `image_features`, `text_features` and `forward` are differentiable.
     """
 
     config_class = TwoTowerConfig
@@ -100,9 +106,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
     _supports_sdpa = True
     _supports_flash_attn = True
 
-    def __init__(
-        self, config: TwoTowerConfig, backbone: PreTrainedModel | None = None, tokenizer: Any = None
-    ) -> None:
+    def __init__(self, config: TwoTowerConfig, backbone: PreTrainedModel | None = None, tokenizer: Any = None) -> None:
         super().__init__(config)
         if backbone is None:
             self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone))
@@ -136,12 +140,12 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
         Args:
             name_or_path: hub name or local folder.
-            precision: "fp32", "bf16", or "auto": bf16 where the hardware multiplies it natively, fp32 elsewhere. Train
-                in "fp32" (with autocast); bf16 here means bf16 weights.
+            precision: "fp32", "bf16", or "auto": bf16 where the hardware multiplies it natively, fp32
+                elsewhere. Train in "fp32" (with autocast); bf16 here means bf16 weights.
             device: where it runs; a GPU if there is one, if left out.
-            text_length: most tokens a text, special ones included. More than the checkpoint's own (248 for CLIP's 77)
-                stretches its position table (`stretch_positions`); without training on long captions this only keeps
-                what would be cut off.
+            text_length: most tokens a text, special ones included. More than the checkpoint's own (248 for
+                CLIP's 77) stretches its position table (`stretch_positions`); without training on long
+                captions this only keeps what would be cut off.
 
         Raises:
             ModelError: it cannot be found, is damaged, or is no dual encoder.
@@ -164,7 +168,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         return cls(config, backbone, tokenizer).prepare(precision, device)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
         *args: Any,
@@ -180,22 +184,18 @@ class TwoTower(PreTrainedModel, DualEncoder):
         folder = Path(pretrained_model_name_or_path)
         config = read_json(folder / "config.json").get("backbone", {})
         if not config:
-            raise ModelError(
-                f"{folder}: was not saved by mova; use TwoTower.from_backbone for a hub checkpoint"
-            )
+            raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_backbone for a hub checkpoint")
         try:
             with quiet_transformers():
                 model, report = super().from_pretrained(folder, *args, output_loading_info=True, **kwargs)
         except DAMAGE as error:
-            raise ModelError(
-                f"{folder}: its weights cannot be read ({error}); save or fetch them again"
-            ) from error
+            raise ModelError(f"{folder}: its weights cannot be read ({error}); save or fetch them again") from error
         refuse_missing(report, str(folder))
         model.tokenizer = load_tokenizer(folder, str(folder), AutoConfig.for_model(**config))
         model.name = str(folder)
         return model.prepare(precision, device)
 
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
         if self.compute_dtype != torch.float32:
             logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
@@ -203,12 +203,10 @@ class TwoTower(PreTrainedModel, DualEncoder):
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
         self.tokenizer.save_pretrained(save_directory)
-        write_card(
-            Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim
-        )
+        write_card(Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
-        """Move to a device and a precision, ready to encode. The fingerprint stays that of the weights before."""
+        """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""
         target = choose_device(device)
         dtype = choose_dtype(precision, target)
         if dtype != self.compute_dtype:
@@ -254,17 +252,15 @@ class TwoTower(PreTrainedModel, DualEncoder):
         patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
         shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(len(pixels), 2)
         mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
-        found = self.backbone.get_image_features(
-            pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes
-        )
+        found = self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
         return found.pooler_output.float()
 
     def text_features(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled vectors and projected token states; gradients flow.
 
         The projection of single tokens is the one that the family applies to its pooled token (CLIP's
-        `text_projection`, SigLIP's `text_model.head`), so both live in the shared space; the checkpoint never saw it
-        there in training.
+        `text_projection`, SigLIP's `text_model.head`), so both live in the shared space; the checkpoint never
+        saw it there in training.
 
         Args:
             input_ids: int64, (N, L).
@@ -289,7 +285,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
             "bias": self.logit_bias,
         }
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of frames of any size, each on its own."""
         if not len(frames):
@@ -300,7 +296,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
             parts.append(self.image_features(self.image_rule.apply(batch, self.device, self.compute_dtype)))
         return torch.cat(parts)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Vectors and token states of texts; what is longer than the model reads is cut, counted and said.
 
@@ -312,8 +308,8 @@ class TwoTower(PreTrainedModel, DualEncoder):
         rows, dropped = self.text_rule.token_ids(self.tokenizer, batch)
         if any(dropped):
             logger.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; split captions into "
-                "sentences%s",
+                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
+                "split captions into sentences%s",
                 *(sum(map(bool, dropped)), len(batch), self.text_rule.length, self.name, sum(dropped)),
                 "" if self.text_rule.fixed else ", or load with a greater text_length",
             )
@@ -325,17 +321,16 @@ class TwoTower(PreTrainedModel, DualEncoder):
         pad_id, side = self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side
         for start in range(0, len(order), TEXT_BATCH):
             chosen = order[start : start + TEXT_BATCH]
-            ids, real = (
-                part.to(self.device) for part in self.text_rule.pad([rows[i] for i in chosen], pad_id, side)
-            )
+            ids, real = (part.to(self.device) for part in self.text_rule.pad([rows[i] for i in chosen], pad_id, side))
             pooled[chosen], tokens[chosen, : ids.shape[1]] = self.text_features(ids, real)
             mask[chosen, : ids.shape[1]] = real
         return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
 
     def fingerprint(self) -> str:
-        """Hash of all weights (as they were before any cast to bf16), deciding settings, preprocessing and tokenizer.
+        """Hash of weights, deciding settings, preprocessing and tokenizer.
 
-        Computed once and kept until a weight is written to.
+        Weights count as they were before any cast to bf16, so that an index serves both. Computed once and
+        kept until a weight is written to.
         """
         version = self.weights_version()
         if self._fingerprint is None or self._fingerprint[0] != version:

@@ -31,7 +31,8 @@ model = mova.load("{title}")  # this folder
 timeline = model.align("film.mp4", "A man opens a door. Then he pours tea.")
 ```
 
-Licence and known limits are those of the checkpoint that it was made from and of the data that it was trained on.
+Licence and known limits are those of the checkpoint that it was made from and of the data that it was trained
+on.
 """
 
 

@@ -52,7 +52,7 @@ def dual_encoder_settings(folder: Path, name: str) -> PreTrainedConfig:
     towers = all(hasattr(settings, tower) for tower in ("vision_config", "text_config"))
     if not (features and towers):
         raise ModelError(
-            f"{name}: is a {kind}, not a dual encoder with image and text features (CLIP, SigLIP, SigLIP 2, ...); "
+            f"{name}: is a {kind}, not a dual encoder with image and text features (CLIP, SigLIP, ...); "
             "`mova models` lists some"
         )
     return settings
@@ -122,15 +122,15 @@ def set_text_length(model: PreTrainedModel, rule: TextRule, length: int, name: s
     """Let a text tower read `length` tokens, stretching its position table if that is more than it has rows.
 
     Raises:
-        UsageError: less than a special token at each end and one word, a family whose texts have one fixed length, or
-            a tower without a plain table of positions.
+        UsageError: less than a special token at each end and one word, a family whose texts have one fixed
+            length, or a tower without a plain table of positions.
     """
     if length < 3:
         raise UsageError(f"text_length {length}: a text needs at least 3 tokens")
     if rule.fixed:
         raise UsageError(
-            f"{name}: its texts always have {rule.length} tokens, padding included, so text_length cannot be set; "
-            "split captions into sentences"
+            f"{name}: its texts always have {rule.length} tokens, padding included, so text_length cannot be "
+            "set; split captions into sentences"
         )
     embeddings = getattr(getattr(model, "text_model", None), "embeddings", None)
     table = getattr(embeddings, "position_embedding", None)

@@ -1,10 +1,10 @@
 """The contract that all models share: frames and texts in, comparable vectors out.
 
-A model turns sampled frames into one vector each and texts into a pooled vector and token states, all in one space
-of width d. Everything downstream (index, search, align, eval) uses only what stands here.
+A model turns sampled frames into one vector each and texts into a pooled vector and token states, all in one
+space of width d. Everything downstream (index, search, align, eval) uses only what stands here.
 
-Shape legend: T frames, H height, W width, C channels, h w model input pixels, V videos, N texts, L tokens, S sentences,
-B background sentences, d width.
+Shape legend: T frames, H height, W width, C channels, h w model input pixels, V videos, N texts, L tokens, S
+sentences, B background sentences, d width.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class VideoEmbedding:
     def __post_init__(self) -> None:
         if self.frames.ndim != 2 or len(self.frames) == 0 or self.times.shape != (len(self.frames),):
             raise ValueError(
-                f"a video needs at least one frame vector (T, d) and as many times, not {tuple(self.frames.shape)} "
-                f"and {self.times.shape}"
+                "a video needs at least one frame vector (T, d) and as many times, "
+                f"not {tuple(self.frames.shape)} and {self.times.shape}"
             )
 
     @property
@@ -110,7 +110,7 @@ class DualEncoder(ABC):
 
     @abstractmethod
     def encode_frames(self, frames: Frames) -> Tensor:
-        """(T, d) float32 vectors of consecutive sampled frames. Ends are padded by repetition where context > 0."""
+        """(T, d) float32 vectors of consecutive sampled frames. Where context > 0, ends are repeated."""
 
     @abstractmethod
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
@@ -119,8 +119,8 @@ class DualEncoder(ABC):
     def encode_stream(self, chunks: Iterable[Frames]) -> Iterator[tuple[npt.NDArray[np.float64], Tensor]]:
         """Encode a video chunk by chunk, with the vectors that one pass over the whole would give.
 
-        The last `2 * context` frames are kept between chunks: half of them still wait for frames to their right, the
-        other half stands to their left.
+        The last `2 * context` frames are kept between chunks: half of them still wait for frames to their
+        right, the other half stands to their left.
 
         Args:
             chunks: consecutive stretches of one video; empty ones are allowed.
@@ -153,8 +153,8 @@ class DualEncoder(ABC):
             raise UsageError(f"frames a second must be above 0, not {fps}")
         if self.fixed_frame_rate and fps != self.frame_rate:
             raise UsageError(
-                f"{self.name} reads motion from neighbouring frames and only understands {self.frame_rate:g} frames a "
-                f"second, not {fps:g}; leave the rate out"
+                f"{self.name} reads motion from neighbouring frames and only understands "
+                f"{self.frame_rate:g} frames a second, not {fps:g}; leave the rate out"
             )
         return fps
 
@@ -204,8 +204,8 @@ class DualEncoder(ABC):
     def threshold(self, video: VideoEmbedding) -> float:
         """Relevance from which on a frame of this video counts as showing a sentence.
 
-        That is `relevance_threshold` where it was measured; otherwise what at most one in twenty pairs of this
-        video's frames with background sentences reaches.
+        That is `relevance_threshold` where it was measured; otherwise what at most one in twenty pairs of
+        this video's frames with background sentences reaches.
 
         Raises:
             ModelError: the model has neither.
@@ -214,8 +214,8 @@ class DualEncoder(ABC):
             return self.relevance_threshold
         if not self.background:
             raise ModelError(
-                f"{self.name}: has no measured relevance threshold and no background sentences to estimate one; "
-                "set `model.relevance_threshold` or `model.background`"
+                f"{self.name}: has no measured relevance threshold and no background sentences to estimate "
+                "one; set `model.relevance_threshold` or `model.background`"
             )
         return noise_floor(self.relevance(self._background(), video).cpu().numpy())
 

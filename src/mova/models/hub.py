@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, the hub's cache on this machine, or the hub itself; one clear message otherwise."""
+"""Where a checkpoint lies: a folder, the hub's cache on this machine, or the hub itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
 SMALL_FILES = ("*.json", "*.txt", "*.model")
 REACH_SECONDS = 10.0
 """How long the hub may take to answer at all before it counts as out of reach."""
-NETWORK_ERRORS = (*HfHubHTTPError.__bases__, LocalEntryNotFoundError)
+NETWORK_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, LocalEntryNotFoundError)
 """What the hub's client raises when it cannot get through; its HTTP library has changed between releases."""
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?$")
 
@@ -35,7 +35,8 @@ _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?$")
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """The local folder of a checkpoint, downloading it once if need be.
 
-    A folder of that name comes first, then the hub's cache on this machine (no network is touched), then the hub.
+    A folder of that name comes first, then the hub's cache on this machine (no network is touched), then the
+    hub.
 
     Args:
         name_or_path: a folder, or a hub name such as `openai/clip-vit-base-patch32`.
@@ -44,7 +45,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         A folder with `config.json` and weights.
 
     Raises:
-        ModelError: no such folder; not cached and the hub is out of reach; no such name; an incomplete folder.
+        ModelError: no such folder; not cached and the hub is out of reach; no such name; an incomplete
+            folder.
     """
     name = str(name_or_path)
     folder = Path(name).expanduser()
@@ -78,11 +80,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def by_hand(name: str) -> str:
     """How to get a checkpoint onto a machine that cannot download it."""
     return (
-        f"To bring it by hand: on a machine with network open https://huggingface.co/{name}/tree/main, download "
-        "config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) and all tokenizer files "
-        "(tokenizer*.json, special_tokens_map.json, vocab.json, merges.txt, *.model, as many as there are) into one "
-        "FOLDER, copy it here and use `--model FOLDER` (Python: mova.load('FOLDER')). Or copy that machine's whole "
-        f"cache to {constants.HF_HUB_CACHE} (set HF_HOME to keep it elsewhere)"
+        f"To bring it by hand: on a machine with network open https://huggingface.co/{name}/tree/main, "
+        "download config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) and all "
+        "tokenizer files (tokenizer*.json, special_tokens_map.json, vocab.json, merges.txt, *.model, as many "
+        "as there are) into one FOLDER, copy it here and use `--model FOLDER` (Python: mova.load('FOLDER')). "
+        f"Or copy that machine's whole cache to {constants.HF_HUB_CACHE} (set HF_HOME to keep it elsewhere)"
     )
 
 
@@ -109,20 +111,22 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, revision=info.sha, allow_patterns=wanted))
     except GatedRepoError as error:
         raise ModelError(
-            f"{name}: its owner asks for consent; accept on https://huggingface.co/{name}, then `hf auth login`"
+            f"{name}: its owner asks for consent; accept on https://huggingface.co/{name}, then run "
+            "`hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"{name}: neither a folder here nor a model on the hub; check the spelling (`mova models` lists some)"
+            f"{name}: neither a folder here nor a model on the hub; check the spelling "
+            "(`mova models` lists some)"
         ) from error
     except OfflineModeIsEnabled as error:
         raise ModelError(
-            f"{name}: not in the cache of this machine, and HF_HUB_OFFLINE forbids asking the hub; unset it, or: "
-            f"{by_hand(name)}"
+            f"{name}: not a folder here, not in the cache of this machine, and HF_HUB_OFFLINE forbids asking "
+            f"the hub; unset it. {by_hand(name)}"
         ) from error
     except NETWORK_ERRORS as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{name}: not a folder here, not in the cache of this machine, and the hub cannot be reached ({cause}). "
-            f"{by_hand(name)}"
+            f"{name}: not a folder here, not in the cache of this machine, and the hub cannot be reached "
+            f"({cause}). {by_hand(name)}"
         ) from error

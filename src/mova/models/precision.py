@@ -36,7 +36,8 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The type of the weights for a precision on a device.
 
-    "auto" is bf16 on GPUs that have it and on CPUs with AVX512-BF16 or AMX, else fp32. bf16 weights are ahead of bf16
+    "auto" is bf16 on GPUs that have it and on CPUs with AVX512-BF16 or AMX, else fp32. bf16 weights are ahead
+    of bf16
     autocast for inference: nothing is cast back and forth, and half the memory is read.
 
     Raises:
@@ -62,7 +63,7 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def hash_weights(weights: Mapping[str, Tensor]) -> str:
-    """Hash of named tensors, the same whatever device they lie on. Tensors are hashed side by side in threads."""
+    """Hash of named tensors, the same on every device; tensors are hashed side by side in threads."""
     digest = hashlib.sha256()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for part in pool.map(_hash_tensor, sorted(weights.items())):

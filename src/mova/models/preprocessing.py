@@ -1,9 +1,11 @@
-"""Frames as an image tower wants them: resized, cropped and normalised in torch by a checkpoint's own settings.
+"""Frames as an image tower wants them: resized, cropped and normalised in torch by a checkpoint's own
+settings.
 
-The reference is Pillow, with which the public checkpoints were trained and which transformers' processors use: it
-filters along the width first, rounds to uint8, then filters along the height. torch's uint8 kernel on a CPU does the
-same (at most 2 of 255 apart, 0.008 on average, at six to ten times Pillow's speed); on other devices both passes are
-made one by one with the same rounding between them.
+The reference is Pillow, which transformers' processors use: it filters along the width, rounds to uint8, then
+filters along the height. torch's uint8 kernel on a CPU does the same (at most 2 of 255 apart, 0.008 on
+average, at six to ten times Pillow's speed); on other devices both passes are made one by one with the same
+rounding between them. Pillow 12 filters the height first where that shrinks more, which earlier releases do
+not; there, on noise, up to 16 of 255 lie between both orders, 0.4 on average.
 
 Shape legend: T frames, H W source pixels, h w target pixels.
 """
@@ -54,8 +56,9 @@ class ImageRule:
     """How a checkpoint wants its frames.
 
     Attributes:
-        resize: "shortest" (shorter side to `height`, ratio kept), "exact" (to `height` x `width`), "patches" (ratio
-            kept, sides multiples of `patch`, at most `max_patches` of them: SigLIP 2 NaFlex), or "none".
+        resize: "shortest" (shorter side to `height`, ratio kept), "exact" (to `height` x `width`), "patches"
+            (ratio kept, sides multiples of `patch`, at most `max_patches` of them: SigLIP 2 NaFlex), or
+            "none".
         height, width: pixels; unused by "patches" and "none".
         resample: "bilinear" or "bicubic", antialiased.
         crop: (height, width) of the centre that is kept (zeros around a smaller frame), or None.
@@ -90,8 +93,8 @@ class ImageRule:
         family = family.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
         if family not in DEFAULTS:
             raise ModelError(
-                f"{name}: its image processor is {kind}, and only those of {', '.join(DEFAULTS)} are reproduced here; "
-                "choose another checkpoint (`mova models` lists some)"
+                f"{name}: its image processor is {kind}, and only those of {', '.join(DEFAULTS)} are "
+                "reproduced here; choose another checkpoint (`mova models` lists some)"
             )
         merged = DEFAULTS[family] | {key: value for key, value in settings.items() if value is not None}
         resample = int(merged["resample"])
@@ -107,23 +110,22 @@ class ImageRule:
             common["crop"] = _pair(merged["crop_size"])
         if family == "Siglip2":
             patch, most = int(merged["patch_size"]), int(merged["max_num_patches"])
-            return cls("patches", patch=patch, max_patches=most, **common)
+            return cls(resize="patches", patch=patch, max_patches=most, **common)
         if not merged.get("do_resize", True):
-            return cls("none", **common)
+            return cls(resize="none", **common)
         size = merged["size"]
         if isinstance(size, int) or "shortest_edge" in size:
             edge = size if isinstance(size, int) else int(size["shortest_edge"])
-            return cls("shortest", height=edge, width=edge, **common)
+            return cls(resize="shortest", height=edge, width=edge, **common)
         height, width = _pair(size)
-        return cls("exact", height=height, width=width, **common)
+        return cls(resize="exact", height=height, width=width, **common)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageRule:
         """Undo `to_dict`."""
         tuples = {"crop", "mean", "std"}
-        return cls(
-            **{key: tuple(value) if key in tuples and value else value for key, value in values.items()}
-        )
+        plain: dict[str, Any] = {k: tuple(v) if k in tuples and v else v for k, v in values.items()}
+        return cls(**plain)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a configuration file."""
@@ -192,8 +194,8 @@ def _pair(size: int | Mapping[str, Any]) -> tuple[int, int]:
 def _fit_patches(height: int, width: int, patch: int, most: int) -> tuple[int, int]:
     """Largest (h, w) in whole patches that keeps the ratio and needs at most `most` patches.
 
-    Found by bisection of the scale down to 1e-5, as the published preprocessing does (SigLIP 2, section 2.4.2), so
-    that borderline ratios round the same way.
+    Found by bisection of the scale down to 1e-5, as the published preprocessing does (SigLIP 2, section
+    2.4.2), so that borderline ratios round the same way.
     """
 
     def scaled(side: int, scale: float) -> int:

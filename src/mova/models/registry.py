@@ -62,7 +62,7 @@ def _load_saved_two_tower(folder: str, precision: str, device: torch.device) -> 
 
 
 def _load_saved_worlds_tiny(folder: str, precision: str, device: torch.device) -> DualEncoder:
-    """A folder that `WorldsTiny.save_pretrained` wrote. It is small enough for fp32 everywhere, which "auto" means here."""
+    """A folder that `WorldsTiny.save_pretrained` wrote. It is small: "auto" means fp32 everywhere."""
     from mova.models.worlds_tiny import WorldsTiny
 
     dtype = torch.float32 if precision == "auto" else choose_dtype(precision, device)
@@ -150,8 +150,8 @@ def load(
     """Load a model, ready to encode. It is the one asked for or an error, never another one.
 
     Args:
-        name_or_path: a folder (saved by mova, or in the hub's layout), a name in `MODELS`, or any hub name of a
-            transformers dual encoder.
+        name_or_path: a folder (saved by mova, or in the hub's layout), a name in `MODELS`, or any hub name of
+            a transformers dual encoder.
         precision: "fp32", "bf16", or "auto" (bf16 where the hardware multiplies it natively).
         device: where it runs; a GPU if there is one, if left out.
 

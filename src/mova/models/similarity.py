@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FRAME_TEMPERATURE = 0.1
-"""tau of the softmax over frames: small enough to listen to the frames that show a sentence, not to one alone."""
+"""tau of the softmax over frames: it listens to the frames that show a sentence, not to one alone."""
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 FIXED_FAMILIES = frozenset({"siglip", "siglip2"})
-"""Model types that were trained with every text padded to the same length, lower-cased, and padding attended to."""
+"""Model types trained with every text lower-cased and padded to the same length, padding attended to."""
 KEPT_POSITIONS = 20
 """Positions that Long-CLIP leaves alone: the ones that short captions have trained well."""
 
@@ -27,8 +27,8 @@ class TextRule:
         length: most tokens a text, special ones included.
         fixed: every text is padded to `length` and padding takes part in attention (SigLIP pools at the last
             position, whatever stands there). False: padded to the longest of a batch and masked.
-        lower: texts are lower-cased first. SigLIP's own tokenizer does so; SigLIP 2 was trained so, but the Gemma
-            tokenizer that its hub folders name does not.
+        lower: texts are lower-cased first. SigLIP's own tokenizer does so; SigLIP 2 was trained so, but the
+            Gemma tokenizer that its hub folders name does not.
     """
 
     length: int
@@ -77,10 +77,12 @@ class TextRule:
         Args:
             rows: N lists of ids.
             pad_id: what fills the rest.
-            side: "right" or "left", heeded where `fixed`; elsewhere padding goes right, so that positions count from 0.
+            side: "right" or "left", heeded where `fixed`; elsewhere padding goes right, so that positions
+                count from 0.
 
         Returns:
-            int64 (N, L) and bool (N, L), true where a token is real. L is `length` where `fixed`, else the longest row.
+            int64 (N, L) and bool (N, L), true where a token is real. L is `length` where `fixed`, else the
+            longest row.
         """
         width = self.length if self.fixed else max(len(row) for row in rows)
         ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
@@ -93,11 +95,12 @@ class TextRule:
 
 
 def stretch_positions(table: Tensor, length: int, keep: int = KEPT_POSITIONS) -> Tensor:
-    """A longer position table by Long-CLIP's interpolation (Zhang et al. 2024, arXiv 2403.15378, section 3.1).
+    """A longer position table by Long-CLIP's interpolation (Zhang et al. 2024, arXiv 2403.15378).
 
-    The first `keep` rows stay. With r = ceil((length - keep) / (P - keep)), each later row i becomes r rows that lead
-    evenly to the next one: `(1 - j/r) table[i] + (j/r) table[i+1]`, j = 0 .. r-1. After the last row the last step goes on:
-    `table[-1] + (j/r) (table[-1] - table[-2])`. For P = 77, length = 248 this is the published 20 + 4 * 57.
+    The first `keep` rows stay. With r = ceil((length - keep) / (P - keep)), each later row i becomes r rows
+    that lead evenly to the next one: `(1 - j/r) table[i] + (j/r) table[i+1]`, j = 0 .. r-1. After the last
+    row the last step goes on: `table[-1] + (j/r) (table[-1] - table[-2])`. For P = 77 and length = 248 this
+    is the published 20 + 4 * 57.
 
     Args:
         table: (P, d).

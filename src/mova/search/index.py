@@ -106,11 +106,7 @@ class Index:
         """
         roots = [Path(path).resolve() for path in paths]
         with self._store.lock():
-            dropped = [
-                path
-                for path in self._store.records()
-                if any(Path(path).is_relative_to(root) for root in roots)
-            ]
+            dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
             self._store.drop(dropped)
             self._store.sweep()
         return dropped

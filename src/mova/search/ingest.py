@@ -281,9 +281,7 @@ class _Run:
                     raise VideoError(task.path, "no frame could be decoded")
                 status = os.stat(task.path)
                 if (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
-                    raise VideoError(
-                        task.path, "was changed while it was read; run again once it is complete"
-                    )
+                    raise VideoError(task.path, "was changed while it was read; run again once it is complete")
             except VideoError as error:
                 yield _Failed(task, error.cause)
             except OSError as error:

@@ -250,26 +250,17 @@ class Store:
             dim = self.meta.dim
             means = table["mean"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
             rows = table.drop_columns(["mean"]).to_pylist()
-            found = {
-                row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)
-            }
+            found = {row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)}
             self._records = version, found
         return self._records[1]
 
     def commit(self, records: Sequence[VideoRecord]) -> None:
         """Write (or replace) the records of paths: from here on their frames count."""
         schema = self._videos.schema
-        columns = [
-            pa.array([getattr(r, name) for r in records], schema.field(name).type)
-            for name in schema.names[:-1]
-        ]
-        mean = pa.FixedSizeListArray.from_arrays(
-            pa.array(np.concatenate([r.mean for r in records])), self.meta.dim
-        )
+        columns = [pa.array([getattr(r, name) for r in records], schema.field(name).type) for name in schema.names[:-1]]
+        mean = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate([r.mean for r in records])), self.meta.dim)
         table = pa.table([*columns, mean], schema=schema)
-        self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(
-            table
-        )
+        self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
 
     def drop(self, paths: Iterable[str]) -> None:
         """Forget paths; their frames stay until `sweep`."""
@@ -316,21 +307,13 @@ class Store:
                 found[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
         return found
 
-    def nearest(
-        self, query: npt.NDArray[np.float32], limit: int
-    ) -> tuple[list[str], npt.NDArray[np.float32]]:
+    def nearest(self, query: npt.NDArray[np.float32], limit: int) -> tuple[list[str], npt.NDArray[np.float32]]:
         """The contents of the frames nearest to a unit vector (d,), and their cosines, best first.
 
         Exact below `ANN_ROWS`; above, through the approximate index, its candidates scored exactly.
         """
         search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
-        table = (
-            search.nprobes(NPROBES)
-            .refine_factor(REFINE)
-            .limit(limit)
-            .select(["video", "_distance"])
-            .to_arrow()
-        )
+        table = search.nprobes(NPROBES).refine_factor(REFINE).limit(limit).select(["video", "_distance"]).to_arrow()
         return table["video"].to_pylist(), 1 - table["_distance"].to_numpy()
 
     def count_frames(self) -> int:

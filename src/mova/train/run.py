@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from mova.errors import UsageError
 from mova.train.arguments import Recipe
@@ -92,6 +92,7 @@ def train(
         train_dataset=dataset,
         callbacks=[JsonLines(output / "log.jsonl"), *(callbacks or [])],
     )
+    trainer.remove_callback(PrinterCallback)
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=resume or None)
     seconds = time.perf_counter() - began
@@ -120,7 +121,7 @@ def _build(recipe: Recipe, section: str, table: Mapping[str, Any]) -> tuple[Any,
 
 def _arguments(recipe: Recipe, output: Path) -> TrainingArguments:
     """TrainingArguments of a recipe."""
-    settings = {**SHARED, "seed": recipe.seed, "data_seed": recipe.seed, **recipe.training}
+    settings = {**SHARED, "use_cpu": not torch.cuda.is_available(), "seed": recipe.seed, "data_seed": recipe.seed, **recipe.training}
     try:
         return TrainingArguments(output_dir=str(output), **settings)
     except (TypeError, ValueError) as error:

@@ -1,0 +1,80 @@
+"""What varies in Worlds and no caption ever tells."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+VARIANTS = 8
+"""Layouts a place (see `worlds_scenery`)."""
+NOISE_LEVELS = (0.0, 2.0, 4.0, 7.0)
+"""Standard deviations of sensor noise, of 255."""
+
+
+@dataclass(frozen=True)
+class Nuisance:
+    """One draw of all of them.
+
+    Attributes:
+        variant, flip: layout of the scenery, and whether it is mirrored.
+        gain: of red, green and blue; `gamma` of all.
+        hue, saturation: of the objects' colours, a turn's share and a factor.
+        drift: camera's swing to the right and down, share of the frame; `drift_phase` in turns.
+        noise: index into `NOISE_LEVELS`; `vignette`: loss of light in the corners.
+        clutter: how many specks lie about; `seed` places them and the noise.
+        phase, speed: of the motion, in turns and as a factor; `clockwise` for what turns.
+        shift: of the whole arrangement, share of the frame; `scale`: of the objects, within their size class.
+        tilt: resting angle, radians.
+    """
+
+    variant: int
+    flip: bool
+    gain: tuple[float, float, float]
+    gamma: float
+    hue: float
+    saturation: float
+    drift: tuple[float, float]
+    drift_phase: float
+    noise: int
+    vignette: float
+    clutter: int
+    seed: int
+    phase: float
+    speed: float
+    clockwise: bool
+    shift: tuple[float, float]
+    scale: float
+    tilt: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields by name."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def sample_nuisance(rng: np.random.Generator) -> Nuisance:
+    """Independent draws; numbers are rounded so that a manifest holds them exactly."""
+    u = [round(float(x), 4) for x in rng.random(16)]
+    whole = rng.integers(0, [VARIANTS, 2, len(NOISE_LEVELS), 7, 2**31, 2])
+    spread = [round(2 * x - 1, 4) for x in u]
+    return Nuisance(
+        variant=int(whole[0]),
+        flip=bool(whole[1]),
+        gain=(round(1 + 0.05 * spread[0], 4), round(1 + 0.05 * spread[1], 4), round(1 + 0.05 * spread[2], 4)),
+        gamma=round(1 + 0.18 * spread[3], 4),
+        hue=round(0.014 * spread[4], 4),
+        saturation=round(0.82 + 0.18 * u[5], 4),
+        drift=(round(0.035 * spread[6], 4), round(0.035 * spread[7], 4)),
+        drift_phase=u[8],
+        noise=int(whole[2]),
+        vignette=round(0.3 * max(0.0, spread[9]), 4),
+        clutter=int(whole[3]),
+        seed=int(whole[4]),
+        phase=u[10],
+        speed=round(1 + 0.2 * spread[11], 4),
+        clockwise=bool(whole[5]),
+        shift=(round(0.04 * spread[12], 4), round(0.04 * spread[13], 4)),
+        scale=round(1 + 0.06 * spread[14], 4),
+        tilt=round(0.12 * spread[15], 4),
+    )
