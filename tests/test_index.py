@@ -89,9 +89,7 @@ def test_another_model_is_refused_and_nothing_touched(
     assert snapshot(tmp_path / "index") == before
 
 
-def test_another_frame_rate_is_refused_and_the_stored_one_is_kept(
-    index: Index, film: Path, tmp_path: Path
-) -> None:
+def test_another_frame_rate_is_refused_and_the_stored_one_is_kept(index: Index, film: Path, tmp_path: Path) -> None:
     before = snapshot(tmp_path / "index")
     with pytest.raises(IndexMismatchError, match=r"frame rate 4\.0, not 2\.0"):
         index.add([film], fps=2)
@@ -165,9 +163,7 @@ def test_align_reuses_frames_of_the_same_content_only(index: Index, film: Path, 
     for timeline in (again, moved):
         assert timeline.times.tolist() == fresh.times.tolist()
         assert timeline.duration == fresh.duration
-        assert [row.spans[0].span for row in timeline.sentences] == [
-            row.spans[0].span for row in fresh.sentences
-        ]
+        assert [row.spans[0].span for row in timeline.sentences] == [row.spans[0].span for row in fresh.sentences]
         for row, other in zip(timeline.sentences, fresh.sentences, strict=True):
             assert np.abs(row.relevance - other.relevance).max() < 1e-3
     assert moved.video == str(elsewhere)

@@ -81,9 +81,7 @@ def test_all_frames_at_their_times(films: Path, tmp_path: Path) -> None:
     assert np.allclose(record.mean, vectors.mean(axis=0), atol=1e-3)
 
 
-def test_unchanged_files_are_not_read_again(
-    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_files_are_not_read_again(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ColourEncoder()
     index = Index(tmp_path / "index", model)
     index.add([films])

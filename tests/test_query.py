@@ -174,9 +174,7 @@ def test_ties_are_told_by_path_and_start(tmp_path: Path) -> None:
     assert found[0].start < found[1].start
 
 
-def test_the_approximate_index_is_built_and_finds_nearly_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_approximate_index_is_built_and_finds_nearly_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "ANN_ROWS", 2000)
     rng = np.random.default_rng(6)
     videos = smooth_videos(rng, 120)

@@ -157,9 +157,7 @@ def _strip(page: _Page, timeline: Timeline) -> None:
 def _heat(axes: Any, row: SentenceTimeline, edges: np.ndarray, scale: Normalize) -> None:
     axes.pcolormesh(edges, [0, 1], row.relevance[None], cmap=RAMP, norm=scale, rasterized=True)
     axes.set(xlim=(0, edges[-1]))
-    axes.add_patch(
-        Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor="#d5d9e2", linewidth=0.8, clip_on=False)
-    )
+    axes.add_patch(Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor="#d5d9e2", linewidth=0.8, clip_on=False))
 
 
 def _silence(axes: Any, timeline: Timeline) -> None:
@@ -169,9 +167,7 @@ def _silence(axes: Any, timeline: Timeline) -> None:
 
 def _outlines(axes: Any, row: SentenceTimeline) -> None:
     for found in row.spans:
-        _box(
-            axes, found.span, -0.04, 1.08, fill=False, edgecolor=FRAME, linewidth=1.7, clip_on=False, zorder=5
-        )
+        _box(axes, found.span, -0.04, 1.08, fill=False, edgecolor=FRAME, linewidth=1.7, clip_on=False, zorder=5)
 
 
 def _truth(axes: Any, spans: Sequence[Span]) -> None:

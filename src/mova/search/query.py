@@ -36,7 +36,7 @@ HITS_PER_MOMENT = 16
 """Nearest frames asked for at first, and per wanted moment."""
 GROWTH = 8
 """How many times more are asked for where those did not settle the answer."""
-BATCH_FRAMES = 16_384
+BATCH_FRAMES = 8192
 """Frames of candidate videos read at a time."""
 MARGIN = 2e-3
 """Bounds hold up to this much: stored vectors are in half precision."""

@@ -89,11 +89,11 @@ class StoredFrames:
 
     Attributes:
         times: float64, (T,), seconds.
-        vectors: float32, (T, d), L2-normalised.
+        vectors: (T, d), L2-normalised; float32 as read, any precision to write.
     """
 
     times: npt.NDArray[np.float64]
-    vectors: npt.NDArray[np.float32]
+    vectors: npt.NDArray[np.floating[Any]]
 
 
 class Store:
@@ -271,7 +271,7 @@ class Store:
     def append(self, contents: Sequence[str], parts: Sequence[StoredFrames]) -> None:
         """Store frames of one or many contents in one commit; vectors are kept in half precision."""
         schema = self._frames.schema
-        vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16)
+        vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16, copy=False)
         columns = [
             pa.array(np.repeat(np.array(contents, dtype=object), [len(part.times) for part in parts])),
             pa.array(np.concatenate([part.times for part in parts])),
@@ -307,13 +307,17 @@ class Store:
                 found[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
         return found
 
-    def nearest(self, query: npt.NDArray[np.float32], limit: int) -> tuple[list[str], npt.NDArray[np.float32]]:
+    def nearest(
+        self, query: npt.NDArray[np.float32], limit: int, *, exact: bool = False
+    ) -> tuple[list[str], npt.NDArray[np.float32]]:
         """The contents of the frames nearest to a unit vector (d,), and their cosines, best first.
 
-        Exact below `ANN_ROWS`; above, through the approximate index, its candidates scored exactly.
+        Below `ANN_ROWS` (and where asked for) by an exact scan; above, through the approximate index, whose
+        candidates are scored exactly.
         """
         search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
-        table = search.nprobes(NPROBES).refine_factor(REFINE).limit(limit).select(["video", "_distance"]).to_arrow()
+        search = search.bypass_vector_index() if exact else search.nprobes(NPROBES).refine_factor(REFINE)
+        table = search.limit(limit).select(["video", "_distance"]).to_arrow()
         return table["video"].to_pylist(), 1 - table["_distance"].to_numpy()
 
     def count_frames(self) -> int:
