@@ -19,7 +19,7 @@ from mova.data.worlds_nuisance import Nuisance
 
 Floats = npt.NDArray[np.float64]
 
-RADIUS = {("large", 1): 0.180, ("large", 2): 0.155, ("large", 3): 0.130}
+RADIUS = {("large", 1): 0.180, ("large", 2): 0.155, ("large", 3): 0.125}
 RADIUS |= {("small", 1): 0.100, ("small", 2): 0.095, ("small", 3): 0.085}
 """Radius of an object by size class and count, as a share of the frame."""
 BESIDE = 0.86
@@ -27,12 +27,12 @@ BESIDE = 0.86
 SECOND_RADIUS = 0.115
 PASS_SECONDS, GROWTH_SECONDS, BOUNCE_SECONDS, ORBIT_SECONDS, BLINK_SECONDS = 4.0, 2.2, 1.15, 2.4, 1.0
 TURNS_PER_SECOND = 0.25
-GROWTH = (0.62, 1.22)
+GROWTH = (0.60, 1.15)
 """Smallest and largest scale of what grows or shrinks."""
 DIM = 0.10
 """Opacity of a blinking object while it is off."""
-SPACING = 2.4
-"""Between the centres of copies, in radii."""
+SPACING, GROWING_SPACING = 2.7, 2.8
+"""Between the centres of copies, in radii; more where they grow or shrink."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,8 @@ def poses(event: Event, seconds: Floats, duration: float, nuisance: Nuisance) ->
         nuisance: phase, speed and the like.
     """
     radius = RADIUS[event.size, event.count] * nuisance.scale * (1.0 if event.relation is None else BESIDE)
-    extent = SPACING * radius * (event.count - 1) / 2
+    spacing = GROWING_SPACING if event.motion in ("growing", "shrinking") else SPACING
+    extent = spacing * radius * (event.count - 1) / 2
     in_column = _in_column(event)
     room = (0.43 - radius - (0.0 if in_column else extent), 0.43 - radius - (extent if in_column else 0.0))
     path, growth, stretch, angle, opacity = _move(event.motion, seconds, duration, nuisance, room)
@@ -126,7 +127,7 @@ def _move(
     path, growth, stretch = np.zeros((times, 2)), np.ones(times), np.ones(times)
     angle, opacity = np.full(times, nuisance.tilt), np.ones(times)
     turn = 1.0 if nuisance.clockwise else -1.0
-    across, down = max(room[0], 0.12), max(room[1], 0.12)
+    across, down = max(room[0], 0.15), max(room[1], 0.15)
     if motion in ("left_to_right", "right_to_left"):
         sign = 1 if motion == "left_to_right" else -1
         path[:, 0] = sign * across * (2 * _sweep(seconds, duration, PASS_SECONDS, nuisance) - 1)

@@ -221,7 +221,7 @@ def _paint_of(colour: str, nuisance: Nuisance, style: str, table: Array) -> tupl
     contour = np.array(_LIGHT_CONTOUR if light_contour else _DARK_CONTOUR, np.float32)
     painted = np.array([table[channel, value] for channel, value in enumerate(index)], np.float32)
     if style == "neon" and colour != "black":
-        contour = np.minimum(painted * 1.25 + 40, 255)
+        contour = np.minimum(painted * 1.15 + 25, 255)
     return painted, contour
 
 

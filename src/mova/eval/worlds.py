@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -163,6 +163,18 @@ def localisation(model: DualEncoder, seen: Sequence[SeenWorld]) -> dict[str, flo
         "sentence to frame, mAP": float(np.mean(precisions)),
         "told or untold frame, AUC": float(roc_auc_score(np.concatenate(told), np.concatenate(best))),
     }
+
+
+def measure_threshold(model: DualEncoder, seen: Sequence[SeenWorld]) -> float:
+    """The cosine at which told frames are found best: highest F1 over all pairs of sentence and frame."""
+    truth, scores = [], []
+    for s in seen:
+        curves = relevance(model.encode_text([text for text, _ in s.world.told]).pooled, s.frames).cpu().numpy()
+        truth.append(np.stack([_inside(s.times, spans) for _, spans in s.world.told]).ravel())
+        scores.append(curves.ravel())
+    precision, recall, thresholds = precision_recall_curve(np.concatenate(truth), np.concatenate(scores))
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(thresholds[int(f1[:-1].argmax())])
 
 
 def applicable(event: Event) -> tuple[str, ...]:

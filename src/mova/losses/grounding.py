@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from mova.losses.contrastive import multi_positive_nce, symmetric_nce
-
-FRAME_TEMPERATURE = 0.1
-"""tau of the softmax over frames in late interaction."""
+from mova.models.similarity import soft_pool
 
 
 def frame_sentence_nce(cosines: Tensor, scale: Tensor, own: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,7 +30,7 @@ def frame_sentence_nce(cosines: Tensor, scale: Tensor, own: Tensor, truth: Tenso
 
 
 def late_interaction_scores(cosines: Tensor, video: Tensor, paragraphs: Tensor, videos: int) -> Tensor:
-    """`S[v, p] = mean_k sum_{t in v} softmax_{t in v}(c_tk / tau) c_tk` for every video and paragraph.
+    """Late interaction of every video with every paragraph: `S[v, p] = mean_k soft_pool_{t in v}(c_tk)`.
 
     Args:
         cosines: (T, N) frame-sentence cosines of the whole batch.
@@ -45,7 +43,7 @@ def late_interaction_scores(cosines: Tensor, video: Tensor, paragraphs: Tensor, 
     """
     order = torch.argsort(video, stable=True)
     grouped = cosines[order].view(videos, -1, cosines.shape[1])
-    pooled = ((grouped / FRAME_TEMPERATURE).softmax(dim=1) * grouped).sum(dim=1)
+    pooled = soft_pool(grouped.transpose(1, 2))
     told = (paragraphs >= 0).to(pooled.dtype)
     picked = pooled[:, paragraphs.clamp(min=0)]
     return (picked * told).sum(dim=-1) / told.sum(dim=-1)

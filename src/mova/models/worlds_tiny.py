@@ -26,6 +26,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from mova.models.dual import DualEncoder, TextEmbedding
 from mova.models.pooling import masked_mean
+from mova.models.precision import hash_weights
 from mova.types import Frames
 
 logger = logging.getLogger(__name__)
@@ -242,7 +243,7 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             pixels = scaled[..., top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
         return pixels
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of consecutive frames sampled at `frame_rate`; ends are repeated."""
         small = self.preprocess(frames)
@@ -251,7 +252,7 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         parts = [self.frame_tower(self._normalise(chunk)).float() for chunk in stacks.split(BATCH)]
         return torch.cat(parts)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Vectors and token states; unknown words are counted in a warning, words past the limit in `dropped`."""
         batch = [texts] if isinstance(texts, str) else list(texts)
@@ -267,18 +268,13 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
 
     def fingerprint(self) -> str:
         """Hash of all weights and of the settings that change a vector."""
-        digest = hashlib.blake2b(digest_size=16)
         settings = (
             self.config.vocabulary,
             self.config.image_size,
             self.config.max_words,
             self.config.frame_rate,
         )
-        digest.update(repr(settings).encode())
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256(f"{settings} {hash_weights(self.state_dict())}".encode()).hexdigest()
 
     def _normalise(self, stacks: Tensor) -> Tensor:
         """uint8 -> [-1, 1] in the tower's type."""

@@ -4,6 +4,7 @@
     data:      {kind: worlds, ...}           what it sees
     objective: {kind: ..., ...}              what it minimises
     training:  {max_steps: 100, ...}         any field of transformers.TrainingArguments
+    finish:    {...}                         what is measured afterwards
 
 `load_recipe` takes a path or the name of a recipe that comes with the package, and `section.key=value` overrides.
 """
@@ -20,7 +21,7 @@ import yaml
 
 from mova.errors import UsageError
 
-SECTIONS = ("model", "data", "objective", "training")
+SECTIONS = ("model", "data", "objective", "training", "finish")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Recipe:
     """`kind` and its weights."""
     training: dict[str, Any] = field(default_factory=dict)
     """Fields of `transformers.TrainingArguments`."""
+    finish: dict[str, Any] = field(default_factory=dict)
+    """Arguments of what the model's kind does after training (its measurement)."""
     description: str = ""
     """One line: what it trains, how long it takes where."""
 

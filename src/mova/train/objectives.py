@@ -1,4 +1,4 @@
-"""Objectives by name: what a recipe's `objective.kind` means. Each combines pure losses into one sum with named parts."""
+"""Objectives by name: what a recipe's `objective.kind` means. Each sums pure losses and names its parts."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -35,19 +36,31 @@ SHARED = {
 
 @dataclass(frozen=True)
 class Kind:
-    """How a model kind is built for training, and which keys of a batch its forward takes."""
+    """How a model kind is built for training, which keys of a batch its forward takes, and what follows training."""
 
     build: Callable[[Mapping[str, Any]], PreTrainedModel]
     model_inputs: tuple[str, ...]
+    finish: Callable[[Any, Recipe, Path, int], None]
+    """(model, recipe, output folder, steps): measures and saves."""
 
 
 def _worlds_tiny(settings: Mapping[str, Any]) -> PreTrainedModel:
     from mova.data.worlds_batches import factor_sizes, vocabulary
     from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
 
+    known = inspect.signature(WorldsTinyConfig).parameters
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise UsageError(f"section 'model': worlds-tiny has no {', '.join(unknown)}; it has {', '.join(known)}")
     model = WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), **settings))
     model.frame_tower.to(memory_format=torch.channels_last)
     return model
+
+
+def _finish_worlds_tiny(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
+    from mova.train.finish import finish_worlds_tiny
+
+    finish_worlds_tiny(model, recipe, output, steps)
 
 
 def _worlds(settings: Mapping[str, Any], seed: int) -> Dataset[Batch]:
@@ -56,7 +69,9 @@ def _worlds(settings: Mapping[str, Any], seed: int) -> Dataset[Batch]:
     return WorldsBatches(seed=seed, **settings)
 
 
-MODELS: dict[str, Kind] = {"worlds-tiny": Kind(_worlds_tiny, ("stacks", "input_ids", "attention_mask"))}
+MODELS: dict[str, Kind] = {
+    "worlds-tiny": Kind(_worlds_tiny, ("stacks", "input_ids", "attention_mask"), _finish_worlds_tiny)
+}
 DATA: dict[str, Callable[[Mapping[str, Any], int], Dataset[Batch]]] = {"worlds": _worlds}
 
 
@@ -98,6 +113,7 @@ def train(
     seconds = time.perf_counter() - began
     model.eval()
     trainer.save_model(str(output))
+    kind.finish(model, recipe, output, trainer.state.global_step)
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     (output / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return model
@@ -121,7 +137,8 @@ def _build(recipe: Recipe, section: str, table: Mapping[str, Any]) -> tuple[Any,
 
 def _arguments(recipe: Recipe, output: Path) -> TrainingArguments:
     """TrainingArguments of a recipe."""
-    settings = {**SHARED, "use_cpu": not torch.cuda.is_available(), "seed": recipe.seed, "data_seed": recipe.seed, **recipe.training}
+    own = {"use_cpu": not torch.cuda.is_available(), "seed": recipe.seed, "data_seed": recipe.seed}
+    settings = {**SHARED, **own, **recipe.training}
     try:
         return TrainingArguments(output_dir=str(output), **settings)
     except (TypeError, ValueError) as error:

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mova.data.manifest import Caption, Row, TimedSentence, fingerprint, read_manifest, write_manifest
+from mova.errors import DataError
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    row = {
+        "id": "a",
+        "video": "a.mp4",
+        "duration": 10.0,
+        "split": "train",
+        "captions": [
+            {"text": "One. Two.", "sentences": [{"text": "One.", "start": 0.0, "end": 2.5}, {"text": "Two."}]}
+        ],
+    }
+    return {key: value for key, value in {**row, **changes}.items() if value is not ...}
+
+
+def written(tmp_path: Path, *rows: Any) -> Path:
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_row_is_read_as_it_stands(tmp_path: Path) -> None:
+    row = read_manifest(written(tmp_path, plain(start=1.0, end=4, source="x", meta={"k": [1]}), "", plain(id="b")))[0]
+    assert (row.id, row.video, row.duration, row.split) == ("a", "a.mp4", 10.0, "train")
+    assert (row.start, row.end, row.source, row.meta) == (1.0, 4, "x", {"k": [1]})
+    assert row.captions[0].sentences == (TimedSentence("One.", 0.0, 2.5), TimedSentence("Two."))
+
+
+@given(
+    st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=4, unique=True),
+    st.floats(0.1, 1e5),
+    st.text(min_size=1).filter(str.strip),
+)
+def test_writing_and_reading_gives_the_same_rows(ids: list[str], duration: float, text: str) -> None:
+    import tempfile
+
+    sentence = TimedSentence(text, 0.0, duration)
+    rows = [Row(i, "v.mp4", duration, "test", (Caption(text, (sentence,)),), meta={"t": text}) for i in ids]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_manifest(Path(folder) / "m.jsonl", rows)
+        assert read_manifest(path) == rows
+        first = path.read_bytes()
+        assert write_manifest(path, rows).read_bytes() == first
+        assert [p.name for p in Path(folder).iterdir()] == ["m.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("{", "not JSON"),
+        ('{"id": NaN}', "NaN"),
+        ([1], "must be an object"),
+        (plain(video=...), "lacks 'video'"),
+        (plain(fps=3), "unknown keys 'fps'"),
+        (plain(id=""), "'id'"),
+        (plain(id=3), "'id'"),
+        (plain(duration=-1), "'duration'"),
+        (plain(duration=True), "'duration'"),
+        (plain(start=1.0), "the clip"),
+        (plain(start=4.0, end=2.0), "the clip"),
+        (plain(start=4.0, end=12.0), "after the end of the video"),
+        (plain(captions={}), "'captions'"),
+        (plain(captions=[{"sentences": []}]), "lacks 'text'"),
+        (plain(captions=[{"text": " "}]), "not empty"),
+        (plain(captions=[{"text": "a", "sentences": [{"text": "a", "start": 3, "end": 3}]}]), "0 <= start < end"),
+        (plain(captions=[{"text": "a", "sentences": [{"text": "a", "start": 3, "end": 30}]}]), "after the end"),
+        (plain(captions=[{"text": "a", "sentences": [{"text": "a", "start": None, "end": 3}]}]), "both null"),
+        (plain(meta=[]), "'meta'"),
+        (plain(), "stands in line 1 already"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, row: Any, says: str) -> None:
+    path = written(tmp_path, plain(), row)
+    with pytest.raises(DataError) as caught:
+        read_manifest(path)
+    assert says in str(caught.value)
+    assert f"{path}, line 2: " in str(caught.value)
+
+
+def test_missing_empty_and_binary_files(tmp_path: Path) -> None:
+    for content in (None, b"", b"\xff\xfe\x00"):
+        path = tmp_path / "m.jsonl"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(DataError, match=r"m\.jsonl"):
+            read_manifest(path)
+
+
+def test_unknown_durations_and_line_separators_inside_text(tmp_path: Path) -> None:
+    text = "a\u2028b\x85c"
+    line = json.dumps(plain(duration=None, captions=[{"text": text}]), ensure_ascii=False)
+    rows = read_manifest(written(tmp_path, line))
+    assert rows[0].duration is None
+    assert rows[0].captions[0].text == text
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path / "m.jsonl", [Row.from_json(plain())])
+    old = path.read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        write_manifest(path, [Row.from_json(plain()), Row.from_json(plain(meta={"x": float("nan")}))])
+    assert path.read_bytes() == old
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_fingerprint_sees_ids_and_captions_only() -> None:
+    a, b = Row.from_json(plain()), Row.from_json(plain(id="b"))
+    assert fingerprint([a, b]) == fingerprint([b, a])
+    assert fingerprint([Row.from_json(plain(video="elsewhere/a.mp4", meta={"x": 1})), b]) == fingerprint([a, b])
+    assert fingerprint([a]) != fingerprint([b])
+    assert fingerprint([Row.from_json(plain(captions=[{"text": "One. Two!"}]))]) != fingerprint([a])
+    assert fingerprint([Row.from_json(plain(start=1, end=2))]) != fingerprint([a])
