@@ -23,12 +23,15 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from mova.data.decoder import Pixels, open_audio, reason
+from mova.data.decoder import Pixels, open_video, reason
 from mova.data.video import probe, read_times, stream
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
 
 log = logging.getLogger(__name__)
+
+LEAD = 2.0
+"""Seconds before a clip at which its sound begins to be decoded, so that the codec has settled."""
 
 CLOCK = 90_000
 """Ticks a second of written videos: MPEG's own, a multiple of the usual frame rates."""
@@ -109,7 +112,7 @@ def cut_clip(
             f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not [{start}, {end})"
         )
     end = min(end, info.duration)
-    sound = _sound(source, start, end) if info.has_audio else []
+    sound = _sound(source, info.start + start, end - start) if info.has_audio else []
     with _replacing(target) as temporary, _Writer(temporary, crf, "veryfast", sound=sound) as writer:
         for part in stream(source, fps=None, start=start, end=end, short_side=short_side):
             for picture, pts in zip(part.pixels, part.pts, strict=True):
@@ -247,23 +250,27 @@ class _Writer:
             self._container.mux(packet)
 
 
-def _sound(source: str | Path, start: float, end: float) -> list[Any]:
-    """The sound of `[start, end)` as float planar frames whose clock starts at `start`; empty where it does
-    not decode."""
+def _sound(source: str | Path, start: float, length: float) -> list[Any]:
+    """The sound from `start` (seconds by the file's own clock) on, `length` seconds of it, as float planar frames.
+
+    Empty where it does not decode; the log says so.
+    """
     frames: list[Any] = []
     try:
-        with open_audio(source) as (container, track, origin):
-            resampler = av.AudioResampler(format="fltp", layout="stereo" if track.channels > 1 else "mono")
+        with open_video(source) as (container, _):
+            track = container.streams.best("audio")
+            if start > LEAD:
+                container.seek(int((start - LEAD) / track.time_base), stream=track)
+            layout = "stereo" if track.channels > 1 else "mono"
+            resampler = av.AudioResampler(format="fltp", layout=layout)
             for frame in container.decode(track):
                 if frame.pts is None:
                     continue
-                begin = float(frame.pts * frame.time_base) - origin - start
-                if begin >= end - start:
+                begin = float(frame.pts * frame.time_base) - start
+                if begin >= length:
                     break
-                if begin + frame.samples / frame.sample_rate <= 0:
-                    continue
-                for piece in resampler.resample(frame):
-                    frames += _trimmed(piece, begin, end - start)
+                for piece in resampler.resample(frame) if begin > -1.0 else ():
+                    frames += _trimmed(piece, begin, length)
     except (av.FFmpegError, OSError) as error:
         log.warning("%s: the sound cannot be decoded (%s); the clip is silent", source, reason(error))
         return []

@@ -64,14 +64,6 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
         yield container, _choose(path, container, threads)
 
 
-@contextmanager
-def open_audio(path: str | Path) -> Iterator[tuple[Any, Any, float]]:
-    """Open the sound of a file that `open_video` accepts: `(container, audio stream, time 0 of the file in
-    seconds)`."""
-    with open_video(path) as (container, stream):
-        yield container, container.streams.best("audio"), start_seconds(container, stream)
-
-
 def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
     stream = container.streams.best("video") if container.streams.video else None
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
@@ -91,11 +83,17 @@ def reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def start_seconds(container: Any, stream: Any) -> float:
-    """The container's start time in seconds, which is time 0 for us."""
-    if container.start_time is not None:
-        return float(container.start_time) / av.time_base
-    return float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+def start_seconds(container: Any) -> float | None:
+    """The container's start time in seconds, which is time 0 for us; None where only its frames tell."""
+    return float(container.start_time) / av.time_base if container.start_time is not None else None
+
+
+def cut_off(container: Any, packet: Any) -> bool:
+    """Whether the file ends within a packet, whose picture FFmpeg would make up from the ones before.
+
+    Transport streams are broadcast: a disturbed packet there is no end, and its picture is what viewers saw.
+    """
+    return packet.is_corrupt and container.format.name != "mpegts"
 
 
 def decode(path: str | Path, container: Any, stream: Any, start: float) -> Generator[TimedFrame, None, None]:
@@ -112,6 +110,8 @@ def decode(path: str | Path, container: Any, stream: Any, start: float) -> Gener
     held: list[tuple[float, float, Any]] = []
     try:
         for packet in container.demux(stream):
+            if cut_off(container, packet):
+                raise av.InvalidDataError(0, "the file ends within a packet")
             for frame in packet.decode():
                 pts, length = clock.read(frame)
                 at = len(held)
@@ -177,8 +177,9 @@ def known_duration(container: Any, track: Any, start: float) -> float | None:
     Headers of a whole container count the sound too, and variable rates make some headers end before the last
     frame. None where the header tells nothing; then `measured_duration` reads all packets.
     """
-    header = _header_duration(track, start)
-    whole = container.duration / av.time_base if container.duration else None
+    matroska = container.format.name == "matroska,webm"
+    header = _header_duration(container, track, start)
+    whole = container.duration / av.time_base - matroska * start if container.duration else None
     promised = header if header is not None else whole
     if promised is None or promised <= 0:
         return None
@@ -188,13 +189,15 @@ def known_duration(container: Any, track: Any, start: float) -> float | None:
     return promised if video > promised + max(1.0, 0.05 * promised) else max(promised, video)
 
 
-def _header_duration(track: Any, start: float) -> float | None:
+def _header_duration(container: Any, track: Any, start: float) -> float | None:
     """Seconds from time 0 to the end of this stream, where the header tells it of the stream."""
+    if container.format.name == "avi" and track.frames:  # its duration is cut to the size of the file
+        return float(track.frames * frame_step(track))
     if track.duration:
         return float(((track.start_time or 0) + track.duration) * track.time_base) - start
     hours, _, rest = track.metadata.get("DURATION", "").partition(":")
     minutes, _, seconds = rest.partition(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds) if seconds else None
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start if seconds else None
 
 
 def _tail(container: Any, track: Any, start: float, promised: float) -> tuple[float, float]:

@@ -33,7 +33,7 @@ from typing import Any
 import av
 import numpy as np
 
-from mova.data.decoder import TimedFrame, ends_early, frame_step
+from mova.data.decoder import TimedFrame, cut_off, ends_early, frame_step
 from mova.data.sampling import TOLERANCE, Times
 
 Need = Callable[[float], float]
@@ -48,6 +48,9 @@ DROPPABLE = frozenset({"h264", "mpeg4", "mpeg1video", "mpeg2video"})
 INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 """Containers that seek by an index and keep their times after it."""
 
+TIMED = INDEXED | {"mpegts", "mpeg", "flv"}
+"""Containers whose packets carry the times of their pictures (those of AVI count packets)."""
+
 AHEAD = 32
 """Packets looked at in advance: twice the 16 pictures by which H.264 and HEVC may reorder."""
 
@@ -56,6 +59,11 @@ PENDING_BYTES = 16 << 20
 
 MIN_JUMP = 4.0
 """Seconds: a keyframe farther ahead than this is sought, a nearer one is read up to."""
+
+
+def plannable(container: Any, track: Any) -> bool:
+    """Whether the packets of a file tell which frame is shown when."""
+    return container.format.name in TIMED and track.codec_context.name in PLANNED
 
 
 class Unplanned(Exception):
@@ -78,7 +86,7 @@ class Window:
     """Packets in decoding order, each with the time at which the next frame replaces it."""
 
     def __init__(self, container: Any, track: Any, start: float, duration: float) -> None:
-        self._container, self._track, self._start, self._duration = container, track, start, duration
+        self.container, self.track, self._start, self._duration = container, track, start, duration
         self._base = float(track.time_base)
         self._step = frame_step(track)
         self._packets = container.demux(track)
@@ -86,6 +94,7 @@ class Window:
         self._times: list[float] = []
         self._lowest: float | None = None
         self._floor = -math.inf
+        self._jumped = False
         self.end = 0.0
         """Where the last picture read so far ends, in seconds."""
         self.finished = False
@@ -96,8 +105,8 @@ class Window:
             if packet is None or not packet.size:
                 self.finished = True
                 return
-            if packet.pts is None:
-                raise Unplanned("a packet has no time")
+            if packet.pts is None or cut_off(self.container, packet):
+                raise Unplanned("a packet has no time or no end")
             pts = packet.pts * self._base - self._start
             unit = Unit(pts, packet.pts, packet, shown=not packet.is_discard)
             if unit.shown:
@@ -149,13 +158,16 @@ class Window:
         return need(self._since(low))
 
     def far(self, time: float) -> bool:
-        """Whether the keyframe before `time` lies so far ahead that seeking it beats reading on."""
+        """Whether the keyframe before `time` lies so far ahead that seeking it beats reading on.
+
+        Matroska reads its index at the first seek: until then there is nothing to ask.
+        """
         ahead = (self._times[-1] if self._times else 0.0) + MIN_JUMP
         if time < ahead:
             return False
-        index = self._track.index_entries
+        index = self.track.index_entries
         if len(index) <= 1:
-            return True
+            return not self._jumped
         at = index.search_timestamp(self._target(time), backward=True)
         return at >= 0 and index[at].timestamp * self._base - self._start > ahead
 
@@ -165,8 +177,9 @@ class Window:
 
     def jump(self, time: float) -> None:
         """Seek to the keyframe before `time`; nothing earlier is wanted any more."""
-        self._container.seek(self._target(time), stream=self._track, backward=True)
-        self._packets = self._container.demux(self._track)
+        self._jumped = True
+        self.container.seek(self._target(time), stream=self.track, backward=True)
+        self._packets = self.container.demux(self.track)
         self._queue.clear()
         self._times.clear()
         self._lowest, self._floor, self.finished = math.nan, time, False
@@ -195,6 +208,8 @@ class Plan:
         Raises:
             Unplanned: decode plainly from where this stopped.
         """
+        if not plannable(self.window.container, self.window.track):
+            raise Unplanned("such packets do not tell")
         count = 0
         while (unit := self.window.pop(self._need)) is not None:
             if unit.packet.is_keyframe and self._pending and not self.window.leads(unit, self._need):
@@ -253,15 +268,18 @@ class Plan:
 def packet_times(container: Any, track: Any, start: float) -> tuple[Times | None, float]:
     """Times of all frames by the packets alone, (n,) sorted seconds, and where the last one ends.
 
-    None where a packet has no time, two have the same, or the file stops being readable: then decode.
+    None where packets do not tell, one has no time, two have the same, or the file stops being readable: then
+    decode.
     """
+    if not plannable(container, track):
+        return None, 0.0
     base, step, end = float(track.time_base), frame_step(track), 0.0
     times = []
     try:
         for packet in container.demux(track):
             if not packet.size or packet.is_discard:
                 continue
-            if packet.pts is None:
+            if packet.pts is None or cut_off(container, packet):
                 return None, end
             times.append(packet.pts * base - start)
             end = max(end, times[-1] + (packet.duration * base if packet.duration else step))

@@ -63,7 +63,7 @@ def linspace_fps(pts: npt.ArrayLike, count: int, fps: float = 1.0) -> Indices:
     times = np.asarray(pts, dtype=np.float64)
     _check(len(times), count)
     span = float(times[-1] - times[0])
-    listed = on_display(times, times[0] + fps_times(span + TOLERANCE, fps))
+    listed = on_display(times, times[0] + fps_times(span + 2 * TOLERANCE, fps))
     return listed[linspace(len(listed), count)]
 
 

@@ -36,7 +36,7 @@ from mova.data.decoder import (
     orientation,
     start_seconds,
 )
-from mova.data.packets import PLANNED, Need, Plan, Unplanned, packet_times
+from mova.data.packets import Need, Plan, Unplanned, packet_times
 from mova.data.sampling import RULES, TOLERANCE, Times, fps_times
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
@@ -92,10 +92,12 @@ def probe(path: str | Path) -> VideoInfo:
         VideoError: the file cannot be read as video.
     """
     with open_video(path, threads=1) as (container, track):
-        start = start_seconds(container, track)
-        frames = decode(path, container, track, start)
+        start = start_seconds(container)
+        frames = decode(path, container, track, start or 0.0)
         pts, length, frame = next(frames)
         frames.close()
+        if start is None:
+            start, pts = pts, 0.0
         turns, _ = orientation(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         fps = 1.0 / frame_step(track)
@@ -168,7 +170,7 @@ def _stream(
         shown = _every(info, start, np.inf if stop == info.duration else stop, threads)
     else:
         shown = _shown(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
-    return _chunks(shown, convert, chunk)
+    yield from _chunks(shown, convert, chunk)
 
 
 def _chunks(shown: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
@@ -208,18 +210,17 @@ def _frames(info: VideoInfo, need: Need, threads: int | None) -> Iterator[TimedF
         VideoError: not decodable, or the file ends early while more is wanted.
     """
     reached = -np.inf
-    if info.codec in PLANNED:
-        try:
-            with open_video(info.path, threads) as (container, track):
-                plan = Plan(container, track, info.start, info.duration, need)
-                for pts, until, frame in plan.run():
-                    reached = until
-                    yield pts, until, frame
-                if need(plan.window.end) < np.inf:
-                    _check_end(info, plan.window.end)
-                return
-        except (Unplanned, av.FFmpegError) as signal:
-            log.debug("%s: decoding plainly (%s)", info.path, signal)
+    try:
+        with open_video(info.path, threads) as (container, track):
+            plan = Plan(container, track, info.start, info.duration, need)
+            for pts, until, frame in plan.run():
+                reached = until
+                yield pts, until, frame
+            if need(plan.window.end) < np.inf:
+                _check_end(info, plan.window.end)
+            return
+    except (Unplanned, av.FFmpegError) as signal:
+        log.debug("%s: decoding plainly (%s)", info.path, signal)
     with open_video(info.path, threads) as (container, track):
         before: TimedFrame | None = None
         for pts, length, frame in decode(info.path, container, track, info.start):
@@ -327,12 +328,11 @@ def read_count(
 
 def _all_times(info: VideoInfo) -> Times:
     """Times of all frames, (n,) seconds: from the packets where those tell, else by decoding."""
-    if info.codec in PLANNED:
-        with open_video(info.path) as (container, track):
-            times, end = packet_times(container, track, info.start)
-        if times is not None:
-            _check_end(info, end)
-            return times
+    with open_video(info.path) as (container, track):
+        times, end = packet_times(container, track, info.start)
+    if times is not None:
+        _check_end(info, end)
+        return times
     return np.array([pts for pts, _ in _every(info, 0.0, np.inf, None)])
 
 
