@@ -38,7 +38,7 @@ def test_opening_makes_nothing_and_a_missing_index_is_said(tmp_path: Path) -> No
     assert nowhere.videos() == []
     assert len(nowhere) == 0
     with pytest.raises(UsageError, match="no index here"):
-        nowhere.search("red")
+        Index(tmp_path / "nowhere").search("red")
     with pytest.raises(UsageError, match="no index here"):
         nowhere.remove(["x"])
     assert not (tmp_path / "nowhere").exists()

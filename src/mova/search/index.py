@@ -89,6 +89,8 @@ class Index:
 
     def search(self, text: str, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
         """The k best moments for a sentence or paragraph, best first; see `mova.search.query.search`."""
+        if not self._store.records():
+            return []
         return query.search(self._store, self.model, text, k, min_score=min_score)
 
     def videos(self) -> list[VideoRecord]:
