@@ -15,7 +15,7 @@ from mova.train.arguments import load_recipe, shipped_recipes
 from mova.train.run import train
 
 SMALL = {
-    "model": {"kind": "worlds-tiny", "image_size": 32, "stem": [8, 8], "hidden_size": 16, "heads": 2, "embedding_dim": 16},
+    "model": {"kind": "worlds-tiny", "image_size": 32, "stem": [8, 8], "hidden_size": 16, "heads": 2},
     "data": {"kind": "worlds", "batches": 4, "videos": 2, "events": 3, "image_size": 32},
     "objective": {"kind": "grounding"},
     "training": {"max_steps": 4, "logging_steps": 1, "save_steps": 2, "bf16": False, "learning_rate": 1.0e-3},
@@ -33,7 +33,8 @@ def recipe_file(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_run_moves_every_weight_and_leaves_a_model_with_its_card(recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    start = train(load_recipe(str(recipe_file), {"training.max_steps": "1", "training.learning_rate": "0.0"}), tmp_path / "0")
+    frozen = {"training.max_steps": "1", "training.learning_rate": "0.0"}
+    start = train(load_recipe(str(recipe_file), frozen), tmp_path / "0")
     end = train(load_recipe(str(recipe_file)), out)
     before, after = dict(start.named_parameters()), dict(end.named_parameters())
     still = [name for name in before if torch.equal(before[name], after[name])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,7 +102,7 @@ def _bars(relevance: object, low: float, high: float) -> str:
 
     values = np.asarray(relevance)
     edges = np.linspace(0, len(values), min(WIDTH, len(values)) + 1).astype(int)
-    tops = [values[a:b].max() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    tops = [values[a:b].max() for a, b in pairwise(edges)]
     reach = max(high - low, 1e-9)
     return "".join(BARS[round((len(BARS) - 1) * float((top - low) / reach))] for top in tops)
 

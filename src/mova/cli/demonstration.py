@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    target: Annotated[Path, typer.Option("--out", help="Folder for the videos, the index and the pictures.")] = Path("demo"),
+    target: Annotated[Path, typer.Option("--out", help="Folder for videos, index and pictures.")] = Path("demo"),
     json: Json = False,
 ) -> None:
     """Render Worlds (one over ten minutes), index, search and align them, and print the truth beside the answers."""
@@ -112,7 +112,12 @@ def _align(
         picture = target / f"{folder.name}-{Path(row['video']).stem}{suffix}"
         draw(timeline, picture, truth=truth)
         pictures.append(str(picture))
-    return {"video": row["video"], "duration": timeline.duration, "pictures": pictures, "sentences": _overlaps(timeline, truth)}
+    return {
+        "video": row["video"],
+        "duration": timeline.duration,
+        "pictures": pictures,
+        "sentences": _overlaps(timeline, truth),
+    }
 
 
 def _overlaps(timeline: Timeline, truth: list[list[Span]]) -> list[dict[str, Any]]:

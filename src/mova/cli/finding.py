@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from mova.cli.console import DEFAULT_INDEX, IndexFolder, Json, Model, clock, emit, note, out, progress_bar
 
@@ -35,12 +36,9 @@ def index(
     Incremental (only new or changed content is read) and resumable (run the same command again after a stop).
     Files that cannot be read are skipped, counted and listed; the exit code is 1 only if nothing worked.
     """
-    from mova.models.registry import DEFAULT_MODEL
     from mova.search.index import Index
 
     store = Index(folder, model)
-    if model is None and not store.exists:
-        store = Index(folder, DEFAULT_MODEL)
     with progress_bar() as progress:
         task = progress.add_task("indexing", total=None)
 
@@ -99,7 +97,7 @@ def search(
         for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
         for moment in moments:
-            table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), moment.video)
+            table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(moment.video))
         out.print(table)
         if not moments:
             note("no moment found; is the index empty, or --min-score too high?")

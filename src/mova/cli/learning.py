@@ -128,9 +128,8 @@ def models(json: Json = False) -> None:
     table = Table(header_style="bold")
     for column in ("name", "licence", "size", "use"):
         table.add_column(column)
-    for row in rows:
-        name = f"{row['name']} (default)" if row["default"] else row["name"]
-        table.add_row(name, row["licence"], row["size"], row["use"])
+    for name, entry in MODELS.items():
+        table.add_row(f"{name} (default)" if name == DEFAULT_MODEL else name, entry.licence, entry.size, entry.use)
     out.print(table)
 
 

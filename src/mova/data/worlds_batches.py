@@ -1,4 +1,4 @@
-"""Training batches from Worlds, rendered as they are asked for: stacks of frames, sentences, and which are true of which.
+"""Training batches from Worlds, rendered when asked for: stacks of frames, sentences, and what is true of what.
 
 A batch is a set of short videos. Each holds a few clips of one event (some in minimal pairs that differ in a single
 mentioned factor) and one filler clip that no sentence tells. Every clip has a sentence of its own and a hard negative
@@ -224,7 +224,7 @@ class WorldsBatches(Dataset[dict[str, Tensor]]):
         for v in range(self.videos):
             told = rng.permutation(self.events)[: rng.integers(1, limit + 1)] + v * self.events
             paragraphs[v, : len(told)] = told
-        in_video = truth.reshape(self.videos, self.events, -1).any(axis=1)
+        in_video = np.asarray(truth.reshape(self.videos, self.events, -1).any(axis=1))
         said = paragraphs >= 0
         valid = (in_video[:, paragraphs.clip(min=0)] | ~said[None]).all(axis=-1)
         return {"paragraphs": torch.from_numpy(paragraphs), "paragraph_truth": torch.from_numpy(valid)}

@@ -1,4 +1,4 @@
-"""Objectives that need to know which frames a sentence tells: frame and sentence contrast, paragraphs by late interaction.
+"""Objectives that know which frames a sentence tells: frames against sentences, videos against paragraphs.
 
 Shape legend: T frames (or stacks of frames), N sentences, V videos, P paragraphs, K sentences a paragraph, d width.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,10 +43,9 @@ def grounding(
                 F.cross_entropy(logits.float(), batch[f"label_{name}"], ignore_index=-1)
                 for name, logits in outputs["factors"].items()
             ]
-            parts["factors"] = sum(losses) / len(losses)
+            parts["factors"] = torch.stack(losses).mean()
             weights["factors"] = factors
-        total = sum(weights[name] * parts[name] for name in parts)
-        return total, parts
+        return torch.stack([weights[name] * part for name, part in parts.items()]).sum(), parts
 
     return objective
 

@@ -53,7 +53,7 @@ def _worlds_tiny(settings: Mapping[str, Any]) -> PreTrainedModel:
     if unknown:
         raise UsageError(f"section 'model': worlds-tiny has no {', '.join(unknown)}; it has {', '.join(known)}")
     model = WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), **settings))
-    model.frame_tower.to(memory_format=torch.channels_last)
+    model.frame_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 

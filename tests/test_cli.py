@@ -1,0 +1,222 @@
+"""The front door: documents exactly as promised, exit codes, errors without tracebacks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mova.cli.main import run
+from mova.data.clips import write_mp4
+from mova.data.worlds_batches import vocabulary
+from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    def invoke(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mova", *map(str, words)])
+        code = 0
+        try:
+            run()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err + captured.out
+        return code, captured.out, captured.err
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    config = WorldsTinyConfig(
+        vocabulary=vocabulary(),
+        image_size=32,
+        stem=[8, 8],
+        hidden_size=16,
+        heads=2,
+        embedding_dim=16,
+        background=["a red star", "a blue ring rises"],
+    )
+    WorldsTiny(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    for name in ("one.mp4", "[red] two.mp4"):
+        write_mp4(folder / name, [rng.integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)], fps=4.0)
+    (folder / "broken.mp4").write_bytes(b"not a video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index_folder(films: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mova.models.registry import load
+    from mova.search.index import Index
+
+    folder = tmp_path_factory.mktemp("index") / "films"
+    Index(folder, load(model_folder)).add([films])
+    return folder
+
+
+def document(out: str) -> dict[str, Any]:
+    found = json.loads(out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_index_reports_what_it_skipped_and_is_incremental(
+    call: Call, films: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    code, out, _ = call("index", films, "--index", tmp_path / "i", "--model", model_folder, "--json")
+    found = document(out)
+    assert code == 0
+    assert len(found["indexed"]) == 2
+    assert [Path(row["path"]).name for row in found["failed"]] == ["broken.mp4"]
+    code, out, err = call("index", films, "--index", tmp_path / "i", "--model", model_folder)
+    assert code == 0
+    assert "2 unchanged, 1 skipped" in out
+    assert "broken.mp4" in err
+
+
+def test_index_exits_1_only_if_nothing_worked(call: Call, films: Path, model_folder: Path, tmp_path: Path) -> None:
+    code, _, err = call("index", films / "broken.mp4", "--index", tmp_path / "i", "--model", model_folder)
+    assert code == 1
+    assert "broken.mp4" in err
+
+
+def test_search_prints_the_promised_document(call: Call, index_folder: Path, model_folder: Path) -> None:
+    code, out, _ = call("search", "a red star rises", "--index", index_folder, "-k", 3, "--json")
+    found = document(out)
+    assert code == 0
+    assert list(found) == ["query", "model", "elapsed_seconds", "results"]
+    assert found["query"] == "a red star rises"
+    assert found["model"] == str(model_folder)
+    assert 1 <= len(found["results"]) <= 3
+    for row in found["results"]:
+        assert list(row) == ["video", "start", "end", "score"]
+        assert 0 <= row["start"] < row["end"] <= 6.0
+    scores = [row["score"] for row in found["results"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_search_prints_names_as_they_are_and_exports_clips(call: Call, index_folder: Path, tmp_path: Path) -> None:
+    code, out, err = call("search", "a ring", "--index", index_folder, "--export", tmp_path / "clips")
+    assert code == 0
+    assert "[red]" in out.replace("\n", "")
+    assert err.count("wrote ") == len(list((tmp_path / "clips").glob("*.mp4"))) > 0
+
+
+def test_align_prints_the_promised_document_and_draws(
+    call: Call, films: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    caption = tmp_path / "caption.txt"
+    caption.write_text("A red star rises. Two blue rings spin.", encoding="utf-8")
+    for suffix in ("png", "html"):
+        picture = tmp_path / f"timeline.{suffix}"
+        code, out, _ = call(
+            "align", films / "one.mp4", "--text-file", caption, "--model", model_folder, "--plot", picture, "--json"
+        )
+        assert code == 0
+        assert picture.stat().st_size > 1000
+    found = document(out)
+    assert list(found) == ["video", "duration", "times", "sentences", "irrelevant"]
+    assert found["duration"] == pytest.approx(6.0)
+    assert found["times"] == [i / 2 for i in range(12)]
+    assert [row["text"] for row in found["sentences"]] == ["A red star rises.", "Two blue rings spin."]
+    for row in found["sentences"]:
+        assert list(row) == ["text", "relevance", "spans"]
+        assert len(row["relevance"]) == 12
+        assert all(list(span) == ["start", "end", "score"] for span in row["spans"])
+    told = sum(s["end"] - s["start"] for s in found["irrelevant"])
+    assert 0 <= told <= 6.0
+
+
+def test_align_from_an_index_equals_align_from_the_file(
+    call: Call, films: Path, model_folder: Path, index_folder: Path
+) -> None:
+    text = ("--text", "A red star rises.", "--json")
+    fresh = document(call("align", films / "one.mp4", "--model", model_folder, *text)[1])
+    stored = document(call("align", films / "one.mp4", "--index", index_folder, *text)[1])
+    assert stored["times"] == fresh["times"]
+    assert stored["sentences"][0]["relevance"] == pytest.approx(fresh["sentences"][0]["relevance"], abs=2e-3)
+
+
+def test_score_gives_one_number_a_sentence_and_their_mean(call: Call, films: Path, model_folder: Path) -> None:
+    code, out, _ = call("score", films / "one.mp4", "A red star. A blue ring.", "--model", model_folder, "--json")
+    found = document(out)
+    assert code == 0
+    assert [row["text"] for row in found["sentences"]] == ["A red star.", "A blue ring."]
+    assert found["score"] == pytest.approx(np.mean([row["score"] for row in found["sentences"]]), abs=1e-5)
+
+
+def test_worlds_and_check(call: Call, tmp_path: Path) -> None:
+    code, out, _ = call("data", "worlds", tmp_path / "w", "--videos", 1, "--seconds", 10, "--size", 64, "--json")
+    assert code == 0
+    manifest = Path(document(out)["manifest"])
+    row = json.loads(manifest.read_text().splitlines()[0])
+    assert {"id", "video", "duration", "split", "captions"} <= row.keys()
+    code, out, _ = call("data", "check", tmp_path / "w", "--json")
+    assert code == 0
+    assert document(out) == {"readable": 1, "broken": []}
+
+
+def test_models_are_listed_with_their_licence(call: Call) -> None:
+    code, out, _ = call("models", "--json")
+    found = document(out)
+    assert code == 0
+    assert found["default"] == "google/siglip2-base-patch32-256"
+    assert all(row["licence"] for row in found["models"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["search", "x", "--index", "{tmp}/none"], 1, "none"),
+        (["search", "x", "-k", "0"], 2, ""),
+        (["align", "{tmp}/a.mp4"], 2, "exactly one of --text and --text-file"),
+        (["align", "{tmp}/a.mp4", "--text", " "], 2, "caption is empty"),
+        (["align", "{tmp}/a.mp4", "--text", "x.", "--plot", "{tmp}/a.gif"], 2, ".png and .html"),
+        (["index", "{tmp}/nothing-here"], 2, "nothing-here"),
+        (["data", "worlds", "{tmp}/w", "--style", "baroque"], 2, "sketch"),
+        (["train", "no-such-recipe"], 2, "no-such-recipe"),
+        (["train", "worlds-tiny", "--steps"], 2, "value is missing"),
+        (["eval", "everything"], 2, "no such task"),
+        (["bench", "nothing"], 2, "no such benchmark"),
+        (["no-such-command"], 2, ""),
+    ],
+)
+def test_wrong_requests_get_one_message_and_their_exit_code(
+    call: Call, tmp_path: Path, words: list[str], code: int, said: str
+) -> None:
+    got, out, err = call(*(word.replace("{tmp}", str(tmp_path)) for word in words))
+    assert got == code
+    assert out == ""
+    assert said in err.replace("\n", " ")
+
+
+def test_a_video_that_cannot_be_read_exits_1(call: Call, films: Path, model_folder: Path) -> None:
+    code, _, err = call("align", films / "broken.mp4", "--text", "A star.", "--model", model_folder)
+    assert code == 1
+    assert "broken.mp4" in err
+
+
+def test_a_model_that_is_not_here_says_how_to_get_it(call: Call, films: Path) -> None:
+    code, _, err = call("align", films / "one.mp4", "--text", "A star.")
+    assert code == 1
+    assert "siglip2-base-patch32-256" in err
+    assert "--model" in err
