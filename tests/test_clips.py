@@ -17,7 +17,7 @@ from mova.types import Frames
 
 
 def shades(count: int, height: int = 32, width: int = 48) -> np.ndarray:
-    """Up to 64 pictures that tell their place: the octal digits as the levels of the left and the right half."""
+    """Up to 64 pictures that tell their place: its octal digits are the levels of the two halves."""
     digits = np.stack(np.divmod(np.arange(count), 8), axis=1)
     levels = np.repeat(20 + 30 * digits, width // 2, axis=1).astype(np.uint8)
     return np.broadcast_to(levels[:, None, :, None], (count, height, width, 3)).copy()

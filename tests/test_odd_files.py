@@ -58,6 +58,7 @@ def test_every_playable_file_gives_all_its_frames_at_their_times(
         assert info.codec == row["codec"], name
 
 
+@pytest.mark.slow
 def test_sampled_frames_are_those_of_the_whole(odd: Path, found: dict[str, dict[str, Any]]) -> None:
     for name in found.keys() - BROKEN:
         whole = everything(odd / name)

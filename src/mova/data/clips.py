@@ -251,7 +251,7 @@ class _Writer:
 
 
 def _sound(source: str | Path, start: float, length: float) -> list[Any]:
-    """The sound from `start` (seconds by the file's own clock) on, `length` seconds of it, as float planar frames.
+    """`length` seconds of sound from `start` (by the file's own clock) on, as float planar frames.
 
     Empty where it does not decode; the log says so.
     """
