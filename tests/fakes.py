@@ -41,9 +41,7 @@ class ColourEncoder(DualEncoder):
     background = ("nothing in particular",)
     relevance_threshold = 0.7
 
-    def __init__(
-        self, rate: float = 4.0, variant: str = "a", width: int = 8, seconds_per_frame: float = 0.0
-    ) -> None:
+    def __init__(self, rate: float = 4.0, variant: str = "a", width: int = 8, seconds_per_frame: float = 0.0) -> None:
         self.name = f"colours-{variant}"
         self.frame_rate = rate
         self.variant = variant

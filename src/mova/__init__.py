@@ -3,7 +3,8 @@
     import mova
     model = mova.load("google/siglip2-base-patch32-256")
     timeline = model.align("film.mp4", "A man opens a door. Then he pours tea.")
-    index = mova.Index("films.mova", model).add(["films/"])
+    index = mova.Index("films.mova", model)
+    index.add(["films/"])
     moments = index.search("a man pours tea")
 
 Public names are re-exported here lazily, so that `import mova` costs nothing.

@@ -1,4 +1,4 @@
-"""Pictures of a timeline: frame strip, a heat row a sentence, spans outlined, truth as bars, silent stretches hatched.
+"""Pictures of a timeline: frame strip, a heat row a sentence, spans outlined, truth as bars, silence hatched.
 
 PNG here (matplotlib without its global state), self-contained HTML in `timeline_html.py`.
 
@@ -32,7 +32,7 @@ Truth = Sequence[Sequence[Span]]
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 13.0, 0.35, 1.05, 0.62, 0.72
 STRIP, HEAT, GAP, LINE, TRUTH = 1.0, 0.30, 0.17, 0.185, 0.09
 DPI = 144
-CHARACTERS = 128
+CHARACTERS = 150
 """Characters of a sentence in one line above its row."""
 INK, MUTED, ACCENT, FRAME = "#1d2433", "#6b7385", "#e07a1f", "#1d2433"
 RAMP = LinearSegmentedColormap.from_list("relevance", ["#f4f6fa", "#c6dcef", "#6fa8d6", "#2b6cb0", "#153e75"])
@@ -91,7 +91,7 @@ def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -
         if truth is not None:
             _truth(page.axes(at + HEAT + 0.03, TRUTH), truth[i])
         top += rows[i]
-    _ticks(axes, timeline.duration, under)
+    _ticks(page.axes(top + 0.05, 0.05), timeline.duration)
     _colour_bar(page, scale)
     _legend(page, truth is not None)
     figure.savefig(path, format="png")
@@ -122,8 +122,8 @@ class _Page:
 
     def text(self, left: float, top: float, text: str, **style: Any) -> None:
         """Text in the page's ink."""
-        style = {"color": INK, "family": self.family, "parse_math": False} | style
-        self.figure.text(left / WIDTH, 1 - top / self.height, text, **style)
+        given: dict[str, Any] = {"color": INK, "family": self.family, "parse_math": False} | style
+        self.figure.text(left / WIDTH, 1 - top / self.height, text, **given)
 
 
 def _fonts() -> list[str]:
@@ -151,54 +151,53 @@ def _strip(page: _Page, timeline: Timeline) -> None:
             axes.axvline(i * step, color="white", linewidth=1.2)
     axes.set(xlim=(0, timeline.duration), ylim=(0, 1))
     for span in timeline.irrelevant:
-        box = (span.start, -0.045), span.duration, 0.045
-        axes.add_patch(Rectangle(*box, facecolor="#c9cdd6", edgecolor="none", clip_on=False))
+        _box(axes, span, 0, 1, facecolor="#868e9c", alpha=0.45, edgecolor="none")
 
 
 def _heat(axes: Any, row: SentenceTimeline, edges: np.ndarray, scale: Normalize) -> None:
     axes.pcolormesh(edges, [0, 1], row.relevance[None], cmap=RAMP, norm=scale, rasterized=True)
     axes.set(xlim=(0, edges[-1]))
-    axes.add_patch(
-        Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor="#d5d9e2", linewidth=0.8, clip_on=False)
-    )
+    axes.add_patch(Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor="#d5d9e2", linewidth=0.8, clip_on=False))
 
 
 def _silence(axes: Any, timeline: Timeline) -> None:
     for span in timeline.irrelevant:
-        style = {"facecolor": "none", "edgecolor": "#b4bac6", "linewidth": 0.0, "hatch": "/////"}
-        axes.add_patch(Rectangle((span.start, 0), span.duration, 1, **style))
+        _box(axes, span, 0, 1, facecolor="none", edgecolor="#b4bac6", linewidth=0.0, hatch="/////")
 
 
 def _outlines(axes: Any, row: SentenceTimeline) -> None:
     for found in row.spans:
-        span = found.span
-        style = {"fill": False, "edgecolor": FRAME, "linewidth": 1.7, "clip_on": False, "zorder": 5}
-        axes.add_patch(Rectangle((span.start, -0.04), span.duration, 1.08, **style))
+        _box(axes, found.span, -0.04, 1.08, fill=False, edgecolor=FRAME, linewidth=1.7, clip_on=False, zorder=5)
 
 
 def _truth(axes: Any, spans: Sequence[Span]) -> None:
-    axes.axhline(0.5, color="#eceef2", linewidth=1)
+    axes.axhline(0.5, color="#eceef2", linewidth=1, zorder=0)
     for span in spans:
-        axes.add_patch(Rectangle((span.start, 0.1), span.duration, 0.8, facecolor=ACCENT, edgecolor="none"))
+        _box(axes, span, 0.1, 0.8, facecolor=ACCENT, edgecolor="none")
 
 
-def _ticks(axes: Any, duration: float, under: float) -> None:
+def _box(axes: Any, span: Span, bottom: float, height: float, **style: Any) -> None:
+    axes.add_patch(Rectangle((span.start, bottom), span.duration, height, **style))
+
+
+def _ticks(axes: Any, duration: float) -> None:
+    """The time axis under the last row."""
+    axes.spines["top"].set(visible=True, color="#d5d9e2")
     times = tick_times(duration)
     axes.set_xticks(times, tick_labels(times), fontsize=9, color=MUTED)
-    axes.tick_params(axis="x", length=3, color=MUTED, pad=4 + under * 72)
+    axes.tick_params(axis="x", length=0, pad=2)
 
 
 def _colour_bar(page: _Page, scale: Normalize) -> None:
     """Beside the film strip: which colour is which cosine."""
-    left, top, height = WIDTH - RIGHT + 0.22, TOP - 0.12 + 0.16, STRIP - 0.16
-    bar = page.figure.add_axes(
-        (left / WIDTH, 1 - (top + height) / page.height, 0.13 / WIDTH, height / page.height)
-    )
-    extent = (0, 1, scale.vmin, scale.vmax)
-    bar.imshow(np.linspace(1, 0, 64)[:, None], cmap=RAMP, aspect="auto", extent=extent)
+    left, top, height = WIDTH - RIGHT + 0.22, TOP + 0.12, STRIP - 0.24
+    box = (left / WIDTH, 1 - (top + height) / page.height, 0.13 / WIDTH, height / page.height)
+    bar = page.figure.add_axes(box)
+    low, high = float(scale.vmin or 0), float(scale.vmax or 0)
+    bar.imshow(np.linspace(1, 0, 64)[:, None], cmap=RAMP, aspect="auto", extent=(0, 1, low, high))
     bar.set(xticks=[])
     bar.yaxis.tick_right()
-    bar.set_yticks([scale.vmin, scale.vmax], [f"{scale.vmin:.2f}", f"{scale.vmax:.2f}"])
+    bar.set_yticks([low, high], [f"{low:.2f}", f"{high:.2f}"])
     bar.tick_params(axis="y", labelsize=8, length=2, color=MUTED, labelcolor=MUTED)
     for side in bar.spines.values():
         side.set_visible(False)
@@ -208,7 +207,7 @@ def _colour_bar(page: _Page, scale: Normalize) -> None:
 def _legend(page: _Page, has_truth: bool) -> None:
     """What the marks mean, below the time axis."""
     top, size = page.height - 0.24, 0.11
-    entries = [
+    entries: list[tuple[str, dict[str, Any]]] = [
         ("told here", {"fill": False, "edgecolor": FRAME, "linewidth": 1.5}),
         (
             "told by no sentence",

@@ -1,7 +1,7 @@
 """A timeline as one HTML file: no network, light and dark, the time and relevance under the pointer.
 
-Everything is drawn without scripts (pictures and heat rows are data URIs, marks are boxes); the script only adds what
-the pointer shows.
+Everything is drawn without scripts (pictures and heat rows are data URIs, marks are boxes); the script only
+adds what the pointer shows.
 
 Shape legend: T frames, C columns (pixels of a heat row).
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -24,7 +25,7 @@ from mova.models.moments import cell_edges
 from mova.types import SentenceTimeline, Span, Timeline
 
 COLUMNS = 1600
-"""Most pixels of a heat row; longer curves show the highest value of each column."""
+"""Pixels of a heat row; longer curves show the highest value of each column."""
 STRIP_RATIO = 12.0
 STRIP_PIXELS = 120
 HUE = (43, 108, 176)
@@ -88,13 +89,15 @@ def _row(
 def _heat(
     relevance: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], scale: tuple[float, float]
 ) -> npt.NDArray[np.uint8]:
-    """A heat row as RGBA, (1, C, 4): one hue whose opacity is the relevance, so that it suits light and dark."""
-    columns = min(COLUMNS, max(len(relevance), COLUMNS // 2))
-    bounds = np.linspace(edges[0], edges[-1], columns + 1)
-    first = np.clip(np.searchsorted(edges, bounds[:-1], side="right") - 1, 0, len(relevance) - 1)
-    last = np.clip(np.searchsorted(edges, bounds[1:], side="left"), first + 1, len(relevance))
-    values = np.array([relevance[a:b].max() for a, b in zip(first, last, strict=True)])
-    picture = np.empty((1, columns, 4), dtype=np.uint8)
+    """A heat row as RGBA, (1, C, 4): one hue whose opacity is the relevance, for light and dark grounds."""
+    bounds = np.linspace(edges[0], edges[-1], COLUMNS + 1)
+    middles = (bounds[:-1] + bounds[1:]) / 2
+    if len(relevance) <= COLUMNS:
+        values = relevance[np.searchsorted(edges, middles, side="right") - 1]
+    else:
+        cells = np.searchsorted(edges, bounds, side="right") - 1
+        values = np.array([relevance[a : max(a + 1, b)].max() for a, b in itertools.pairwise(cells)])
+    picture = np.empty((1, COLUMNS, 4), dtype=np.uint8)
     picture[..., :3] = HUE
     picture[0, :, 3] = np.round(255 * (values - scale[0]) / max(scale[1] - scale[0], 1e-6))
     return picture
@@ -119,8 +122,9 @@ def _axis(duration: float) -> str:
 def _legend(low: float, high: float, has_truth: bool) -> str:
     real = '<span><b class="real"></b>truth</span>' if has_truth else ""
     return (
-        f'<span>relevance {low:.2f}<b class="ramp"></b>{high:.2f}</span><span><b class="found"></b>told here</span>'
-        f'{real}<span><b class="silent"></b>told by no sentence</span>'
+        f'<span>relevance {low:.2f}<b class="ramp"></b>{high:.2f}</span>'
+        f'<span><b class="found"></b>told here</span>{real}'
+        '<span><b class="silent"></b>told by no sentence</span>'
     )
 
 
@@ -158,38 +162,47 @@ _PAGE = """<!doctype html>
 _STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --page: #f3f5f9; --ink: #1d2433; --muted: #6b7385;
   --rule: #dfe3ea; --hatch: #8a93a555; --truth: #e07a1f; --hue: 43 108 176; --frame: #1d2433; }
-@media (prefers-color-scheme: dark) { :root { --ground: #171b24; --page: #0f1219; --ink: #e8ebf2; --muted: #98a1b3;
-  --rule: #2c3342; --hatch: #a5aec055; --truth: #f09a4a; --frame: #f2f4f8; } .heat img { filter: brightness(1.55); } }
+@media (prefers-color-scheme: dark) { :root { --ground: #171b24; --page: #0f1219; --ink: #e8ebf2;
+  --muted: #98a1b3;
+  --rule: #2c3342; --hatch: #a5aec055; --truth: #f09a4a; --frame: #f2f4f8;
+  } .heat img { filter: brightness(1.55); } }
 * { box-sizing: border-box; }
 body { margin: 0; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
   font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 main { max-width: 76rem; margin: auto; padding: 1.5rem 1.75rem 1.25rem; background: var(--ground);
   border: 1px solid var(--rule); border-radius: 14px; }
-header { display: flex; align-items: baseline; justify-content: space-between; gap: 1rem; margin-bottom: .8rem; }
+header { display: flex; align-items: baseline; justify-content: space-between; gap: 1rem;
+  margin-bottom: .8rem; }
 h1 { margin: 0; font-size: 1.2rem; overflow-wrap: anywhere; }
 header span, footer, .axis, output { color: var(--muted); font-size: .85rem; }
 header span { white-space: nowrap; }
 #plot { position: relative; }
 .strip, .heat, .truth, .axis { position: relative; }
-.strip { display: flex; gap: 2px; border-radius: 8px; overflow: hidden; aspect-ratio: 12; margin-bottom: .4rem; }
+.strip { display: flex; gap: 2px; border-radius: 8px; overflow: hidden; aspect-ratio: 12;
+  margin-bottom: .4rem; }
 .strip img { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
 section p { display: flex; justify-content: space-between; gap: 1rem; margin: .7rem 0 .25rem; }
 output { font-variant-numeric: tabular-nums; align-self: end; }
-.heat { height: 30px; border-radius: 4px; background: rgb(var(--hue) / 7%); box-shadow: inset 0 0 0 1px var(--rule); }
+.heat { height: 30px; border-radius: 4px; background: rgb(var(--hue) / 7%);
+  box-shadow: inset 0 0 0 1px var(--rule); }
 .heat img { display: block; width: 100%; height: 100%; border-radius: 4px; image-rendering: pixelated; }
 i { position: absolute; top: 0; bottom: 0; }
 i.found, b.found { border: 2px solid var(--frame); border-radius: 4px; }
 i.found { top: -2px; bottom: -2px; min-width: 4px; }
-i.silent, b.silent { background: repeating-linear-gradient(135deg, var(--hatch) 0 1.5px, transparent 1.5px 7px); }
+i.silent, b.silent {
+  background: repeating-linear-gradient(135deg, var(--hatch) 0 1.5px, transparent 1.5px 7px);
+  }
 .strip i.silent { background-color: rgb(128 134 148 / 55%); }
 .truth { height: 6px; margin-top: 4px; background: var(--rule); border-radius: 3px; }
 i.real, b.real { background: var(--truth); border-radius: 3px; }
 .axis { height: 1.6rem; margin-top: .5rem; border-top: 1px solid var(--rule); }
-.axis span { position: absolute; top: .25rem; transform: translateX(-50%); font-variant-numeric: tabular-nums; }
+.axis span { position: absolute; top: .25rem; transform: translateX(-50%);
+  font-variant-numeric: tabular-nums; }
 .axis span:first-child { transform: none; }
 #line { position: absolute; top: 0; bottom: 1.6rem; width: 1px; background: var(--ink); opacity: 0;
   pointer-events: none; }
-#line span { position: absolute; top: -1.35rem; transform: translateX(-50%); padding: 0 .4rem; border-radius: 5px;
+#line span { position: absolute; top: -1.35rem; transform: translateX(-50%); padding: 0 .4rem;
+  border-radius: 5px;
   background: var(--ink); color: var(--ground); font-size: .8rem; font-variant-numeric: tabular-nums; }
 footer { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin-top: .6rem; }
 footer b { display: inline-block; width: 1.9rem; height: .8rem; margin: 0 .45rem -1px 0; }

@@ -40,9 +40,7 @@ def align(
     return model.align(video, caption, fps=fps)
 
 
-def score(
-    model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
-) -> list[tuple[str, float]]:
+def score(model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None) -> list[tuple[str, float]]:
     """How well a video shows each sentence of a text: its highest cosine with any sampled frame.
 
     Returns:

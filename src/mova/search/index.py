@@ -89,7 +89,8 @@ class Index:
 
     def search(self, text: str, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
         """The k best moments for a sentence or paragraph, best first; see `mova.search.query.search`."""
-        _ = self.meta  # a missing index is said before a model is loaded
+        if not self._store.records():
+            return []
         return query.search(self._store, self.model, text, k, min_score=min_score)
 
     def videos(self) -> list[VideoRecord]:
@@ -107,11 +108,7 @@ class Index:
         """
         roots = [Path(path).resolve() for path in paths]
         with self._store.lock():
-            dropped = [
-                path
-                for path in self._store.records()
-                if any(Path(path).is_relative_to(root) for root in roots)
-            ]
+            dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
             self._store.drop(dropped)
             self._store.sweep()
         return dropped

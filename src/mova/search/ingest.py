@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from mova.data.video import find_videos, prefetch, probe, stream
 from mova.errors import UsageError, VideoError
@@ -23,7 +24,7 @@ from mova.models.dual import DECODE_CHUNK, DualEncoder
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.types import Frames
 
-FLUSH_ROWS = 4096
+FLUSH_ROWS = 2048
 """Frames held back before they are written."""
 FLUSH_SECONDS = 20.0
 """Finished videos are recorded at least this often, so that a kill costs little."""
@@ -111,7 +112,7 @@ def add(
     meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
     if store.exists:
         store.require(meta)
-    with store.lock():
+    with store.lock(new=True):
         if store.exists:
             store.require(meta)
         else:
@@ -210,7 +211,9 @@ class _Run:
         self.before = dict(store.records())
         self.contents = {record.content: record for record in self.before.values()}
         self.moved: set[str] = set()
+        self.buffer = np.empty((FLUSH_ROWS, model.embedding_dim), dtype=np.float16)
         self.rows: list[tuple[str, StoredFrames]] = []
+        self.held = 0
         self.finished: list[VideoRecord] = []
         self.written: set[str] = set()
         self.writes = 0
@@ -281,9 +284,7 @@ class _Run:
                     raise VideoError(task.path, "no frame could be decoded")
                 status = os.stat(task.path)
                 if (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
-                    raise VideoError(
-                        task.path, "was changed while it was read; run again once it is complete"
-                    )
+                    raise VideoError(task.path, "was changed while it was read; run again once it is complete")
             except VideoError as error:
                 yield _Failed(task, error.cause)
             except OSError as error:
@@ -299,12 +300,10 @@ class _Run:
             for times, tensor in self.model.encode_stream(_chunks(events)):
                 vectors = tensor.detach().float().cpu().numpy()
                 vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-                self.rows.append((task.content, StoredFrames(times, vectors)))
+                self._keep(task.content, times, vectors)
                 frames += len(times)
                 total += vectors.sum(axis=0, dtype=np.float64)
                 self._tell(task, self.done + min(float(times[-1]), task.duration))
-                if sum(len(part.times) for _, part in self.rows) >= FLUSH_ROWS:
-                    self._flush()
         except VideoError as error:
             self._fail(task, error.cause)
             return
@@ -315,6 +314,17 @@ class _Run:
         self.report.indexed.append(task.path)
         self.report.frames += frames
         self._count(task)
+
+    def _keep(self, content: str, times: npt.NDArray[np.float64], vectors: npt.NDArray[np.float32]) -> None:
+        """Hold frames back in one buffer (small arrays kept here and there would tear the heap apart)."""
+        while len(times):
+            if self.held == len(self.buffer):
+                self._flush()
+            slot = self.buffer[self.held : self.held + len(times)]
+            slot[:] = vectors[: len(slot)]
+            self.rows.append((content, StoredFrames(times[: len(slot)], slot)))
+            self.held += len(slot)
+            times, vectors = times[len(slot) :], vectors[len(slot) :]
 
     def _known(self, task: _Task) -> None:
         """Record another path (or another modification time) for content that the index holds."""
@@ -353,7 +363,7 @@ class _Run:
         if self.rows:
             self.store.append([content for content, _ in self.rows], [part for _, part in self.rows])
             self.written.update(content for content, _ in self.rows)
-            self.rows = []
+            self.rows, self.held = [], 0
         if self.finished:
             self.store.commit(self.finished)
             self.finished = []

@@ -36,7 +36,7 @@ HITS_PER_MOMENT = 16
 """Nearest frames asked for at first, and per wanted moment."""
 GROWTH = 8
 """How many times more are asked for where those did not settle the answer."""
-BATCH_FRAMES = 16_384
+BATCH_FRAMES = 8192
 """Frames of candidate videos read at a time."""
 MARGIN = 2e-3
 """Bounds hold up to this much: stored vectors are in half precision."""
@@ -45,9 +45,7 @@ _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
 
 
-def search(
-    store: Store, model: DualEncoder, text: str, k: int = 10, *, min_score: float | None = None
-) -> list[Moment]:
+def search(store: Store, model: DualEncoder, text: str, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
     """The k best moments for a text over all indexed videos.
 
     Args:
@@ -92,9 +90,7 @@ class _Query:
     with all indexed frames (`level`) and its best. A single sentence has no bar.
     """
 
-    def __init__(
-        self, store: Store, queries: _F32, videos: Mapping[str, VideoRecord], k: int, floor: float
-    ) -> None:
+    def __init__(self, store: Store, queries: _F32, videos: Mapping[str, VideoRecord], k: int, floor: float) -> None:
         self.store = store
         self.queries = queries
         self.videos = videos

@@ -89,11 +89,11 @@ class StoredFrames:
 
     Attributes:
         times: float64, (T,), seconds.
-        vectors: float32, (T, d), L2-normalised.
+        vectors: (T, d), L2-normalised; float32 as read, any precision to write.
     """
 
     times: npt.NDArray[np.float64]
-    vectors: npt.NDArray[np.float32]
+    vectors: npt.NDArray[np.floating[Any]]
 
 
 class Store:
@@ -208,12 +208,18 @@ class Store:
         return self._opened()[1]
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, new: bool = False) -> Iterator[None]:
         """Be the only writer while the block lasts (for folders; a killed holder leaves nothing locked).
+
+        Args:
+            new: the index need not exist yet.
 
         Raises:
             MovaError: another process holds it.
+            UsageError: there is no index here.
         """
+        if not new:
+            self._opened()
         if self.folder is None:
             yield
             return
@@ -244,26 +250,17 @@ class Store:
             dim = self.meta.dim
             means = table["mean"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
             rows = table.drop_columns(["mean"]).to_pylist()
-            found = {
-                row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)
-            }
+            found = {row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)}
             self._records = version, found
         return self._records[1]
 
     def commit(self, records: Sequence[VideoRecord]) -> None:
         """Write (or replace) the records of paths: from here on their frames count."""
         schema = self._videos.schema
-        columns = [
-            pa.array([getattr(r, name) for r in records], schema.field(name).type)
-            for name in schema.names[:-1]
-        ]
-        mean = pa.FixedSizeListArray.from_arrays(
-            pa.array(np.concatenate([r.mean for r in records])), self.meta.dim
-        )
+        columns = [pa.array([getattr(r, name) for r in records], schema.field(name).type) for name in schema.names[:-1]]
+        mean = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate([r.mean for r in records])), self.meta.dim)
         table = pa.table([*columns, mean], schema=schema)
-        self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(
-            table
-        )
+        self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
 
     def drop(self, paths: Iterable[str]) -> None:
         """Forget paths; their frames stay until `sweep`."""
@@ -274,7 +271,7 @@ class Store:
     def append(self, contents: Sequence[str], parts: Sequence[StoredFrames]) -> None:
         """Store frames of one or many contents in one commit; vectors are kept in half precision."""
         schema = self._frames.schema
-        vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16)
+        vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16, copy=False)
         columns = [
             pa.array(np.repeat(np.array(contents, dtype=object), [len(part.times) for part in parts])),
             pa.array(np.concatenate([part.times for part in parts])),
@@ -311,20 +308,16 @@ class Store:
         return found
 
     def nearest(
-        self, query: npt.NDArray[np.float32], limit: int
+        self, query: npt.NDArray[np.float32], limit: int, *, exact: bool = False
     ) -> tuple[list[str], npt.NDArray[np.float32]]:
         """The contents of the frames nearest to a unit vector (d,), and their cosines, best first.
 
-        Exact below `ANN_ROWS`; above, through the approximate index, its candidates scored exactly.
+        Below `ANN_ROWS` (and where asked for) by an exact scan; above, through the approximate index, whose
+        candidates are scored exactly.
         """
         search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
-        table = (
-            search.nprobes(NPROBES)
-            .refine_factor(REFINE)
-            .limit(limit)
-            .select(["video", "_distance"])
-            .to_arrow()
-        )
+        search = search.bypass_vector_index() if exact else search.nprobes(NPROBES).refine_factor(REFINE)
+        table = search.limit(limit).select(["video", "_distance"]).to_arrow()
         return table["video"].to_pylist(), 1 - table["_distance"].to_numpy()
 
     def count_frames(self) -> int:
