@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,12 +52,14 @@ def note(text: str) -> None:
 
 
 def setup_logging() -> None:
-    """Warnings of mova go to stderr as short lines."""
+    """Warnings of mova go to stderr as short lines; bars of libraries only where a person looks at them."""
     handler = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
     logger = logging.getLogger("mova")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    if not err.is_terminal:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @contextmanager
