@@ -1,9 +1,9 @@
 """Decoding beside its limit: frames of video per second by each way of reading, against PyAV's bare loop.
 
-The file is made here: 720p H.264 at 30 fps of drifting texture, x264's usual groups of pictures (up to 250
-frames, B-frames). Every way reads the same file in the same run. The bare loop decodes each frame and converts
-none, with threads left to FFmpeg: what no reader that decodes everything can beat. The converting loop also
-brings each frame to RGB of the same size, as a short script would.
+The file is made here: 720p H.264 at 30 fps of drifting texture, x264's usual groups of pictures (up to
+250 frames, B-frames). Every way reads the same file in the same run. The bare loop decodes each frame and
+converts none, with threads left to FFmpeg: what no reader that decodes everything can beat. The converting
+loop also brings each frame to RGB of the same size, as a short script would.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def test_models_are_listed_with_their_licence(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["search", "x", "--index", "{tmp}/none"], 1, "none"),
+        (["search", "x", "--index", "{tmp}/none"], 2, "none"),
         (["search", "x", "-k", "0"], 2, ""),
         (["align", "{tmp}/a.mp4"], 2, "exactly one of --text and --text-file"),
         (["align", "{tmp}/a.mp4", "--text", " "], 2, "caption is empty"),

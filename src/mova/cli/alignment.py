@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import Json, Model, clock, emit, note, out
+from mova.cli.console import Json, Model, clock, emit, note, out, say
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def show_timeline(timeline: Timeline) -> None:
         )
     out.print(table)
     silent = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
-    out.print(f"told by no sentence: {silent or 'nothing'}", markup=False, highlight=False)
+    say(f"told by no sentence: {silent or 'nothing'}")
 
 
 def _bars(relevance: object, low: float, high: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,18 +41,25 @@ def emit(document: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def say(text: str) -> None:
+    """Print a line of the answer on stdout, never mistaken for markup and never wrapped."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def note(text: str) -> None:
     """Say something to the person, on stderr, never mistaken for markup."""
-    err.print(text, markup=False, highlight=False)
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def setup_logging() -> None:
-    """Warnings of mova go to stderr as short lines."""
+    """Warnings of mova go to stderr as short lines; bars of libraries only where a person looks at them."""
     handler = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
     logger = logging.getLogger("mova")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    if not err.is_terminal:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mova.cli.console import Json, emit, note, out
+from mova.cli.console import Json, emit, note, say
 
 data = typer.Typer(name="data", help="Make and check data.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def worlds(
     if json:
         emit({"manifest": str(manifest), "videos": videos, "seconds": seconds, "style": style, "seed": seed})
     else:
-        out.print(f"{manifest}: {videos} videos", markup=False, highlight=False)
+        say(f"{manifest}: {videos} videos")
 
 
 @data.command()
@@ -60,6 +60,6 @@ def check(
     else:
         for row in bad:
             note(f"{row['path']}: {row['cause']}")
-        out.print(f"{len(good)} readable, {len(bad)} broken", markup=False, highlight=False)
+        say(f"{len(good)} readable, {len(bad)} broken")
     if bad and not good:
         raise typer.Exit(1)

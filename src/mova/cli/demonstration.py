@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import Json, clock, emit, note, out
+from mova.cli.console import Json, clock, emit, note, out, say
 
 if TYPE_CHECKING:
     from mova.models.dual import DualEncoder
@@ -23,6 +23,8 @@ SHORT_VIDEOS, SHORT_SECONDS = 5, 40.0
 LONG_SECONDS = 630.0
 HELD_OUT_SEED = 900_001
 """Training draws from other seeds (see the recipe), so these videos are new to the model."""
+SHOWN = 3
+"""Spans a sentence in the table; all are in the pictures and in `--json`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -76,11 +78,11 @@ def _truth(row: dict[str, Any], text: str) -> list[Span]:
 
 
 def _search(index: Index, rows: list[tuple[Path, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Ask for one told sentence of every video."""
+    """Ask every video for one of its told events, in a sentence of its own."""
     found = []
     for number, (folder, row) in enumerate(rows):
-        told = row["captions"][0]["sentences"]
-        sentence = told[number % len(told)]["text"]
+        alone = [caption["text"] for caption in row["captions"] if len(caption["sentences"]) == 1]
+        sentence = alone[number % len(alone)]
         moments = index.search(sentence, k=3)
         truth = _truth(row, sentence)
         name = str((folder / row["video"]).resolve())
@@ -121,17 +123,19 @@ def _align(
 
 
 def _overlaps(timeline: Timeline, truth: list[list[Span]]) -> list[dict[str, Any]]:
-    """Each sentence's best span beside the truth, with the temporal IoU of the best pair."""
+    """Each sentence's spans beside the true ones, and the temporal IoU of both sets of seconds."""
     rows = []
-    for sentence, spans in zip(timeline.sentences, truth, strict=True):
-        pairs = [(found.span.iou(real), found.span) for found in sentence.spans for real in spans]
-        best = max((iou for iou, _ in pairs), default=0.0)
+    for sentence, real in zip(timeline.sentences, truth, strict=True):
+        found = [scored.span for scored in sentence.spans]
+        shared = sum(a.intersection(b) for a in found for b in real)
+        union = sum(s.duration for s in (*found, *real)) - shared
+        best = sorted(sentence.spans, key=lambda scored: -scored.score)
         rows.append(
             {
                 "text": sentence.text,
-                "spans": [[s.span.start, s.span.end] for s in sentence.spans],
-                "truth": [[s.start, s.end] for s in spans],
-                "iou": round(best, 3),
+                "spans": [scored.to_json() for scored in best],
+                "truth": [[span.start, span.end] for span in real],
+                "iou": round(shared / union, 3) if union else 0.0,
             }
         )
     return rows
@@ -151,14 +155,16 @@ def _show(document: dict[str, Any]) -> None:
     for alignment in document["alignments"]:
         title = f"align: {alignment['video']} ({clock(alignment['duration'])})"
         table = Table(title=title, title_justify="left")
-        for column in ("sentence", "found", "truth", "IoU"):
+        for column in ("sentence", "found (score)", "truth", "IoU"):
             table.add_column(column)
         for row in alignment["sentences"]:
-            found, truth = (
-                "\n".join(f"{clock(a)}-{clock(b)}" for a, b in row[key]) or "nowhere" for key in ("spans", "truth")
-            )
-            table.add_row(Text(row["text"]), Text(found), Text(truth), f"{row['iou']:.2f}")
+            found = [f"{clock(s['start'])}-{clock(s['end'])} ({s['score']:.2f})" for s in row["spans"][:SHOWN]]
+            if len(row["spans"]) > SHOWN:
+                found.append(f"and {len(row['spans']) - SHOWN} more")
+            truth = [f"{clock(a)}-{clock(b)}" for a, b in row["truth"]]
+            said = Text("\n".join(found) or "nowhere")
+            table.add_row(Text(row["text"]), said, Text("\n".join(truth)), f"{row['iou']:.2f}")
         out.print(table)
         for picture in alignment["pictures"]:
-            out.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"done in {document['elapsed_seconds']} s", highlight=False)
+            say(f"picture: {picture}")
+    say(f"done in {document['elapsed_seconds']} s")

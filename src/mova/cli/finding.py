@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import DEFAULT_INDEX, IndexFolder, Json, Model, clock, emit, note, out, progress_bar
+from mova.cli.console import DEFAULT_INDEX, IndexFolder, Json, Model, clock, emit, note, out, progress_bar, say
 
 if TYPE_CHECKING:
     from mova.search.ingest import IngestReport
@@ -36,8 +36,10 @@ def index(
     Incremental (only new or changed content is read) and resumable (run the same command again after a stop).
     Files that cannot be read are skipped, counted and listed; the exit code is 1 only if nothing worked.
     """
+    from mova.data.video import find_videos
     from mova.search.index import Index
 
+    find_videos(paths)  # a path that does not exist is said before a model is loaded
     store = Index(folder, model)
     with progress_bar() as progress:
         task = progress.add_task("indexing", total=None)
@@ -66,9 +68,7 @@ def _tell(report: IngestReport, folder: str) -> None:
         "skipped": len(report.failed),
     }
     said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
-    out.print(
-        f"{folder}: {said} ({report.frames} frames in {report.seconds:.1f} s)", markup=False, highlight=False
-    )
+    say(f"{folder}: {said} ({report.frames} frames in {report.seconds:.1f} s)")
 
 
 def search(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mova.cli.console import Json, Model, emit, note, out, progress_bar
+from mova.cli.console import Json, Model, emit, note, out, progress_bar, say
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def train(
     if json:
         emit({"recipe": chosen.name, "output": str(folder), "parameters": count})
     else:
-        out.print(f"{folder}: {count / 1e6:.2f} M parameters trained", markup=False, highlight=False)
+        say(f"{folder}: {count / 1e6:.2f} M parameters trained")
 
 
 def _overrides(arguments: list[str]) -> dict[str, str]:
@@ -146,7 +146,7 @@ def bench(
         raise UsageError("benchmarks come with a source checkout of mova, not with the installed package")
     names = sorted(p.stem for p in folder.glob("*.py") if p.stem != "harness")
     if name is None:
-        out.print("\n".join(names), markup=False, highlight=False)
+        say("\n".join(names))
         return
     if name not in names:
         raise UsageError(f"{name}: no such benchmark; there are {', '.join(names)}")
