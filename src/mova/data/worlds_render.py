@@ -65,6 +65,8 @@ _CONTOUR = {
 }
 """Width of an object's contour, as a share of the frame."""
 _NOISE_SLACK = 61
+GLOW = 3.0
+"""How far neon shines beyond the contour, in contours."""
 
 
 def render_event(
@@ -229,7 +231,7 @@ def _draw(frames: Array, shape: str, colour: str, at: Poses, nuisance: Nuisance,
     """Blend the copies of one object into all frames, in place."""
     size = frames.shape[1]
     contour = max(0.8, _CONTOUR[style] * size)
-    reach = contour + (0.03 * size if style == "neon" else 0.0)
+    reach = contour * (1 + GLOW) if style == "neon" else contour
     radius = at.radius * size
     box = int(2 * math.ceil(EXTENT * float((radius * at.stretch).max()) + reach + 1))
     centre = at.centre * size
@@ -273,6 +275,6 @@ def _coat(style: str, away: Array, x: Array, y: Array, fill: Array, edge: Array,
         body = fill + stripe[..., None].astype(np.float32) * (238 - fill)
     rgb = edge + (body - edge) * inside[..., None]
     if style == "neon":
-        halo = 0.55 * np.exp(-np.maximum(away - contour, 0) / (3.0 * contour))
-        alpha = np.maximum(alpha, halo)
+        beyond = np.maximum(away - contour, 0) / (GLOW * contour)
+        alpha = np.maximum(alpha, 0.55 * np.exp(-beyond) * np.clip(1 - beyond, 0, 1))
     return rgb.astype(np.float32), alpha.astype(np.float32)
