@@ -86,12 +86,14 @@ def search(
     from mova.search.query import document, export_clips
 
     store = Index(folder)
+    name = store.meta.model
+    _ = store.model  # loaded before the clock starts
     began = time.perf_counter()
     moments = store.search(text, k=k, min_score=min_score)
     elapsed = time.perf_counter() - began
     clips = export_clips(moments, export) if export is not None else []
     if json:
-        emit(document(text, store.model_name, elapsed, moments))
+        emit(document(text, name, elapsed, moments))
     else:
         table = Table(title=None, header_style="bold")
         for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
