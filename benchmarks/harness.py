@@ -1,6 +1,7 @@
 """What all benchmarks share: arguments, the environment, a table of ratios, and the JSON that records them.
 
-Every benchmark prints a table, writes `benchmarks/results/NAME.json` and, where it has one, a picture beside it.
+Every benchmark prints a table, writes `benchmarks/results/NAME.json` and, where it has one, a picture beside it; the
+quick form writes `NAME-quick.json`, which is not kept.
 A claim is computed in the same run as its figures, and kept where it is false.
 """
 
@@ -10,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +54,7 @@ class Report:
 
     def __init__(self, name: str, seeds: Sequence[int]) -> None:
         self.name = name
+        self.quick = "--quick" in sys.argv
         self.seeds = list(seeds)
         self.rows: list[dict[str, Any]] = []
         self.claims: list[dict[str, Any]] = []
@@ -79,9 +82,10 @@ class Report:
             mark = "holds" if claim["holds"] else "FAILS"
             console.print(f"{mark}: {claim['claim']} (value {_cell(claim['value'])}, bound {_cell(claim['bound'])})")
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{self.name}.json"
+        path = RESULTS / f"{self.name}{'-quick' if self.quick else ''}.json"
         document = {
             "name": self.name,
+            "quick": self.quick,
             "environment": environment(),
             "seeds": self.seeds,
             "seconds": round(time.perf_counter() - self._began, 1),

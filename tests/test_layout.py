@@ -14,6 +14,7 @@ FLOORS = {
     "_version": 0,
     "types": 0,
     "errors": 0,
+    "clock": 0,
     "distributed": 0,
     "data": 1,
     "models": 2,

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.fakes import COLOURS, ColourEncoder, write_colours
 
 from mova.errors import UsageError, VideoError
-from mova.lab.filmstrip import clock, film_strip, tick_labels, tick_times
+from mova.lab.filmstrip import film_strip, tick_labels, tick_times
 from mova.lab.timeline import draw
 from mova.search.align import align
 from mova.types import SentenceTimeline, Span, Timeline
@@ -130,5 +130,3 @@ def test_ticks_are_round_and_few() -> None:
         assert times[-1] <= duration
         assert len(set(tick_labels(times))) == len(times)
     assert tick_labels(tick_times(61.0))[:3] == ["0:00", "0:10", "0:20"]
-    assert clock(59.96, 1) == "1:00.0"
-    assert clock(3605) == "60:05"

@@ -83,6 +83,7 @@ def test_shipped_recipes_are_complete(name: str) -> None:
         ({"objective.kind": "none"}, "objective.kind"),
         ({"training.no_such_field": "1"}, "section 'training'"),
         ({"objective.depth": "1"}, "grounding"),
+        ({"finish.clip": "1"}, "no clip"),
     ],
 )
 def test_what_a_recipe_gets_wrong_is_named(
@@ -105,3 +106,10 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
     bad.write_text("surprise: 1\nmodel: {kind: x}\ndata: {kind: x}\nobjective: {kind: x}\n")
     with pytest.raises(UsageError, match="unknown key"):
         load_recipe(str(bad))
+
+
+def test_numbers_are_read_as_people_write_them(recipe_file: Path) -> None:
+    recipe = load_recipe(str(recipe_file), {"training.learning_rate": "1e-3", "training.bf16": "false", "name": "x"})
+    assert recipe.training["learning_rate"] == 1e-3
+    assert recipe.training["bf16"] is False
+    assert recipe.name == "x"

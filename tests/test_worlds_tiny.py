@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from mova.errors import UsageError
+from mova.errors import ModelError, UsageError
 from mova.models.registry import load
 from mova.models.worlds_tiny import Block, WorldsTiny, WorldsTinyConfig
 from mova.types import Frames
@@ -101,3 +102,23 @@ def test_saving_and_loading_gives_the_same_vectors(model: WorldsTiny, tmp_path: 
 def test_another_frame_rate_is_refused(model: WorldsTiny) -> None:
     with pytest.raises(UsageError, match="2 frames a second"):
         model.encode_video(frames(3), fps=1.0)
+
+
+def test_a_text_without_words_is_an_unknown_word_and_no_text_is_refused(model: WorldsTiny) -> None:
+    encoded = model.encode_text(["12:30.", "a red star"])
+    assert torch.isfinite(encoded.pooled).all()
+    assert encoded.mask.sum(dim=1).tolist() == [1, 3]
+    with pytest.raises(UsageError, match="no text"):
+        model.encode_text([])
+
+
+def test_a_damaged_folder_is_refused(model: WorldsTiny, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    save_file({k: v for k, v in weights.items() if "text_tower.project" not in k}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="2 weights are missing"):
+        load(tmp_path)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ModelError, match="cannot be read"):
+        load(tmp_path)

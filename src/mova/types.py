@@ -84,6 +84,9 @@ class ScoredSpan:
     span: Span
     score: float
 
+    def __post_init__(self) -> None:
+        _require_finite(self.score)
+
     def to_json(self) -> dict[str, float]:
         """`{"start", "end", "score"}`, rounded to milliseconds and six digits."""
         return {
@@ -101,6 +104,10 @@ class Moment:
     start: float
     end: float
     score: float
+
+    def __post_init__(self) -> None:
+        Span(self.start, self.end)
+        _require_finite(self.score)
 
     def to_json(self) -> dict[str, Any]:
         """`{"video", "start", "end", "score"}`."""
@@ -173,6 +180,11 @@ def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:
         cursor = max(cursor, span.end)
     if cursor < duration:
         yield Span(cursor, duration)
+
+
+def _require_finite(score: float) -> None:
+    if not np.isfinite(score):
+        raise ValueError(f"a score must be finite, not {score}")
 
 
 def _seconds(value: float) -> float:

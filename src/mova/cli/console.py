@@ -22,6 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+import mova.clock
+
 out = Console()
 err = Console(stderr=True)
 
@@ -37,7 +39,7 @@ DEFAULT_INDEX = ".mova/index"
 
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    sys.stdout.write(json.dumps(document, allow_nan=False, indent=1) + "\n")
     sys.stdout.flush()
 
 
@@ -78,6 +80,5 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def clock(seconds: float) -> str:
-    """`m:ss.t`, as people read times."""
-    minutes, rest = divmod(max(0.0, seconds), 60)
-    return f"{int(minutes)}:{rest:04.1f}"
+    """`m:ss.t`: times to a tenth of a second."""
+    return mova.clock.clock(seconds, digits=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +49,7 @@ def demo(
     rows = [(manifest.parent, row) for manifest in (short, long) for row in _rows(manifest)]
     model = load(MODEL)
     note(f"indexing {len(rows)} videos with {MODEL} ...")
+    shutil.rmtree(target / "index", ignore_errors=True)  # one of an earlier demo may be of another model
     index = Index(target / "index", model)
     report = index.add([target / "short", target / "long"])
     searches = _search(index, rows)
@@ -158,12 +160,12 @@ def _show(document: dict[str, Any]) -> None:
         for column in ("sentence", "found (score)", "truth", "IoU"):
             table.add_column(column)
         for row in alignment["sentences"]:
-            found = [f"{clock(s['start'])}-{clock(s['end'])} ({s['score']:.2f})" for s in row["spans"][:SHOWN]]
+            spans = [f"{clock(s['start'])}-{clock(s['end'])} ({s['score']:.2f})" for s in row["spans"][:SHOWN]]
             if len(row["spans"]) > SHOWN:
-                found.append(f"and {len(row['spans']) - SHOWN} more")
-            truth = [f"{clock(a)}-{clock(b)}" for a, b in row["truth"]]
-            said = Text("\n".join(found) or "nowhere")
-            table.add_row(Text(row["text"]), said, Text("\n".join(truth)), f"{row['iou']:.2f}")
+                spans.append(f"and {len(row['spans']) - SHOWN} more")
+            real = [f"{clock(a)}-{clock(b)}" for a, b in row["truth"]]
+            said = Text("\n".join(spans) or "nowhere")
+            table.add_row(Text(row["text"]), said, Text("\n".join(real)), f"{row['iou']:.2f}")
         out.print(table)
         for picture in alignment["pictures"]:
             say(f"picture: {picture}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,6 +140,7 @@ def bench(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small form in under a minute.")] = False,
     seed: Annotated[int, typer.Option(help="Another draw.")] = 0,
+    json: Json = False,
 ) -> None:
     """Run a benchmark of a source checkout (`benchmarks/NAME.py`)."""
     folder = Path(__file__).resolve().parents[3] / "benchmarks"
@@ -146,7 +148,10 @@ def bench(
         raise UsageError("benchmarks come with a source checkout of mova, not with the installed package")
     names = sorted(p.stem for p in folder.glob("*.py") if p.stem != "harness")
     if name is None:
-        say("\n".join(names))
+        if json:
+            emit({"benchmarks": names})
+        else:
+            say("\n".join(names))
         return
     if name not in names:
         raise UsageError(f"{name}: no such benchmark; there are {', '.join(names)}")
@@ -157,7 +162,10 @@ def bench(
         str(seed),
         *(["--quick"] if quick else []),
     ]
-    code = subprocess.run(command, check=False).returncode
+    code = subprocess.run(command, check=False, stdout=sys.stderr if json else None).returncode
     if code:
         note(f"benchmark {name} ended with exit code {code}")
         raise typer.Exit(1)
+    if json:
+        result = folder / "results" / f"{name}{'-quick' if quick else ''}.json"
+        emit(loads(result.read_text(encoding="utf-8")))

@@ -51,6 +51,9 @@ def run() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        note(f"mova: {error}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

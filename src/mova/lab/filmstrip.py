@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mova.clock import clock
 from mova.data.video import probe, read_times
 
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
@@ -60,13 +61,6 @@ def tick_times(duration: float, most: int = 12) -> npt.NDArray[np.float64]:
     """Round times in `[0, duration]` seconds, at most about `most` of them."""
     step = next((step for step in _STEPS if duration / step <= most), duration / most)
     return np.arange(0, duration + 1e-9, step)
-
-
-def clock(seconds: float, digits: int = 0) -> str:
-    """`m:ss`, with decimals where asked for."""
-    minutes, rest = divmod(round(max(0.0, seconds), digits), 60)
-    width = 2 if digits == 0 else digits + 3
-    return f"{int(minutes)}:{rest:0{width}.{digits}f}"
 
 
 def tick_labels(times: npt.NDArray[np.float64]) -> list[str]:

@@ -19,8 +19,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mova.clock import clock
 from mova.errors import UsageError
-from mova.lab.filmstrip import clock, film_strip, tick_labels, tick_times
+from mova.lab.filmstrip import film_strip, tick_labels, tick_times
 from mova.lab.timeline_html import draw_html
 from mova.models.moments import cell_edges
 from mova.types import SentenceTimeline, Span, Timeline

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mova.lab.filmstrip import clock, film_strip, tick_labels, tick_times
+from mova.clock import clock
+from mova.lab.filmstrip import film_strip, tick_labels, tick_times
 from mova.models.moments import cell_edges
 from mova.types import SentenceTimeline, Span, Timeline
 

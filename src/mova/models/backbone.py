@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -25,13 +25,12 @@ from transformers.initialization import no_init_weights
 from mova.errors import ModelError, UsageError
 from mova.models.card import write_card
 from mova.models.checkpoint import (
-    DAMAGE,
     dual_encoder_settings,
     image_settings,
+    load_complete,
     load_tokenizer,
     load_weights,
     quiet_transformers,
-    refuse_missing,
     set_text_length,
 )
 from mova.models.dual import DualEncoder, TextEmbedding
@@ -151,8 +150,8 @@ class TwoTower(PreTrainedModel, DualEncoder):
             ModelError: it cannot be found, is damaged, or is no dual encoder.
             UsageError: an unknown precision, or a length that the family cannot have.
         """
-        name = str(name_or_path)
         folder = find_checkpoint(name_or_path)
+        name = str(folder.resolve() if Path(name_or_path).expanduser().is_dir() else name_or_path)
         settings = dual_encoder_settings(folder, name)
         rule = ImageRule.from_settings(image_settings(folder, name), name)
         tokenizer = load_tokenizer(folder, name, settings)
@@ -181,16 +180,11 @@ class TwoTower(PreTrainedModel, DualEncoder):
         Raises:
             ModelError: the folder is incomplete or damaged.
         """
-        folder = Path(pretrained_model_name_or_path)
+        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         config = read_json(folder / "config.json").get("backbone", {})
         if not config:
             raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_backbone for a hub checkpoint")
-        try:
-            with quiet_transformers():
-                model, report = super().from_pretrained(folder, *args, output_loading_info=True, **kwargs)
-        except DAMAGE as error:
-            raise ModelError(f"{folder}: its weights cannot be read ({error}); save or fetch them again") from error
-        refuse_missing(report, str(folder))
+        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.tokenizer = load_tokenizer(folder, str(folder), AutoConfig.for_model(**config))
         model.name = str(folder)
         return model.prepare(precision, device)

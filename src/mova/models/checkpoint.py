@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def dual_encoder_settings(folder: Path, name: str) -> PreTrainedConfig:
     kind = read_json(folder / "config.json").get("model_type", "nothing")
     try:
         with quiet_transformers():
-            settings = AutoConfig.from_pretrained(folder)
+            settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model = AutoModel._model_mapping[type(settings)]
     except DAMAGE as error:
         raise ModelError(f"{name}: its configuration ({kind}) cannot be read ({_line(error)})") from error
@@ -86,7 +87,7 @@ def load_tokenizer(folder: Path, name: str, settings: PreTrainedConfig) -> Any:
         )
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder, config=settings)
+            return AutoTokenizer.from_pretrained(folder, config=settings, trust_remote_code=False)
     except (*DAMAGE, TypeError, ImportError) as error:
         raise ModelError(
             f"{name}: its tokenizer cannot be read ({_line(error)}); fetch its files again"
@@ -94,28 +95,37 @@ def load_tokenizer(folder: Path, name: str, settings: PreTrainedConfig) -> Any:
 
 
 def load_weights(folder: Path, name: str) -> PreTrainedModel:
-    """The transformers model of a folder in float32.
+    """The transformers model of a folder in float32; a folder's own code is never run.
 
     Raises:
-        ModelError: weights are missing or damaged (transformers would start missing ones at random).
+        ModelError: see `load_complete`.
+    """
+    load = partial(AutoModel.from_pretrained, folder, dtype=torch.float32, trust_remote_code=False)
+    return load_complete(load, name)
+
+
+def load_complete(load: Callable[..., tuple[Any, Mapping[str, Any]]], name: str) -> Any:
+    """Call one of transformers' `from_pretrained` and see that every weight came out of the file.
+
+    Args:
+        load: takes `output_loading_info`.
+        name: how errors call the model.
+
+    Raises:
+        ModelError: weights are missing (transformers would start them at random) or damaged.
     """
     try:
         with quiet_transformers():
-            model, report = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            model, report = load(output_loading_info=True)
     except DAMAGE as error:
         raise ModelError(f"{name}: its weights cannot be read ({_line(error)}); fetch them again") from error
-    refuse_missing(report, name)
-    return model
-
-
-def refuse_missing(report: Mapping[str, Any], name: str) -> None:
-    """Raise `ModelError` if transformers' loading report says that weights were not in the file."""
     missing = sorted(report["missing_keys"])
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ModelError(
             f"{name}: {len(missing)} weights are missing from its file ({shown}); fetch it again"
         )
+    return model
 
 
 def set_text_length(model: PreTrainedModel, rule: TextRule, length: int, name: str) -> TextRule:

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -56,6 +57,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         raise ModelError(f"{name}: there is no such folder, and a hub name looks like owner/model")
     try:
         return _complete(Path(snapshot_download(name, local_files_only=True)), name)
+    except HFValidationError as error:
+        raise ModelError(f"{name}: there is no such folder, and it cannot be a hub name ({error})") from error
     except (LocalEntryNotFoundError, ModelError):
         return _complete(_download(name), name)
 

@@ -66,9 +66,7 @@ def _load_saved_worlds_tiny(folder: str, precision: str, device: torch.device) -
     from mova.models.worlds_tiny import WorldsTiny
 
     dtype = torch.float32 if precision == "auto" else choose_dtype(precision, device)
-    model = WorldsTiny.from_pretrained(folder).to(device=device, dtype=dtype).eval()
-    model.name = folder
-    return model
+    return WorldsTiny.from_pretrained(folder).to(device=device, dtype=dtype).eval()
 
 
 def _load_shipped_worlds_tiny(name: str, precision: str, device: torch.device) -> DualEncoder:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from mova.errors import UsageError
+from mova.models.checkpoint import load_complete
 from mova.models.dual import DualEncoder, TextEmbedding
 from mova.models.pooling import masked_mean
 from mova.models.precision import hash_weights
@@ -192,6 +195,18 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Self:
+        """Load a folder that `save_pretrained` wrote.
+
+        Raises:
+            ModelError: weights are missing or damaged.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
+        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
+        model.name = str(folder)
+        return model
+
     def _init_weights(self, module: nn.Module) -> None:
         """PyTorch's own initialisation stands; transformers must not replace it."""
 
@@ -254,15 +269,26 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        """Vectors and token states; unknown words are counted in a warning, words past the limit in `dropped`."""
+        """Vectors and token states; unknown words and words past the limit are counted in warnings.
+
+        Raises:
+            UsageError: no text at all.
+        """
         batch = [texts] if isinstance(texts, str) else list(texts)
-        encoded = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt", verbose=False)
-        ids, mask = encoded["input_ids"].to(self.device), encoded["attention_mask"].to(self.device).bool()
-        full = self.tokenizer(batch, truncation=False, verbose=False)["input_ids"]
-        dropped = np.array([max(0, len(row) - self.config.max_words) for row in full], dtype=np.int64)
-        unknown = int((ids == self.tokenizer.unk_token_id).sum())
+        if not batch:
+            raise UsageError("there is no text to encode")
+        nothing = self.tokenizer.unk_token_id  # stands for a text without any word
+        full = [row or [nothing] for row in self.tokenizer(batch, truncation=False, verbose=False)["input_ids"]]
+        length = min(max(map(len, full)), self.config.max_words)
+        ids = torch.tensor([(row + [0] * length)[:length] for row in full], device=self.device)
+        counts = torch.tensor([len(row) for row in full], device=self.device)
+        mask = torch.arange(length, device=self.device) < counts[:, None]
+        dropped = np.array([max(0, len(row) - length) for row in full], dtype=np.int64)
+        unknown = int((ids == nothing).sum())
         if unknown:
             logger.warning("%d of %d words are unknown to %s", unknown, int(mask.sum()), self.name)
+        if dropped.any():
+            logger.warning("%d words beyond the first %d of a text were dropped", dropped.sum(), length)
         tokens = self.text_tower(ids, mask).float()
         return TextEmbedding(masked_mean(tokens, mask), tokens, mask, dropped)
 

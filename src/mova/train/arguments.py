@@ -99,4 +99,15 @@ def _override(document: dict[str, Any], key: str, value: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise UsageError(f"--{key}: '{parent}' is not a section of the recipe")
-    place[last] = yaml.safe_load(value)
+    place[last] = _value(value)
+
+
+def _value(text: str) -> Any:
+    """A YAML value; numbers such as `1e-3`, which YAML 1.1 takes for text, are numbers here."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

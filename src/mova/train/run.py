@@ -42,6 +42,8 @@ class Kind:
     model_inputs: tuple[str, ...]
     finish: Callable[[Any, Recipe, Path, int], None]
     """(model, recipe, output folder, steps): measures and saves."""
+    finish_arguments: Callable[[], Mapping[str, Any]]
+    """What the recipe's section `finish` may hold."""
 
 
 def _worlds_tiny(settings: Mapping[str, Any]) -> PreTrainedModel:
@@ -63,6 +65,12 @@ def _finish_worlds_tiny(model: Any, recipe: Recipe, output: Path, steps: int) ->
     finish_worlds_tiny(model, recipe, output, steps)
 
 
+def _finish_arguments_worlds_tiny() -> Mapping[str, Any]:
+    from mova.eval.worlds import evaluate_worlds
+
+    return {k: v for k, v in inspect.signature(evaluate_worlds).parameters.items() if k != "model"}
+
+
 def _worlds(settings: Mapping[str, Any], seed: int) -> Dataset[Batch]:
     from mova.data.worlds_batches import WorldsBatches
 
@@ -70,7 +78,12 @@ def _worlds(settings: Mapping[str, Any], seed: int) -> Dataset[Batch]:
 
 
 MODELS: dict[str, Kind] = {
-    "worlds-tiny": Kind(_worlds_tiny, ("stacks", "input_ids", "attention_mask"), _finish_worlds_tiny)
+    "worlds-tiny": Kind(
+        _worlds_tiny,
+        ("stacks", "input_ids", "attention_mask"),
+        _finish_worlds_tiny,
+        _finish_arguments_worlds_tiny,
+    )
 }
 DATA: dict[str, Callable[[Mapping[str, Any], int], Dataset[Batch]]] = {"worlds": _worlds}
 
@@ -95,6 +108,10 @@ def train(
     set_seed(recipe.seed)
     kind, model = _build(recipe, "model", MODELS)
     _, dataset = _build(recipe, "data", DATA)
+    unknown = sorted(set(recipe.finish) - set(kind.finish_arguments()))
+    if unknown:
+        known = ", ".join(kind.finish_arguments())
+        raise UsageError(f"recipe {recipe.name}: section 'finish' has no {', '.join(unknown)}; it has {known}")
     if resume and not any(output.glob("checkpoint-*")):
         raise UsageError(f"{output}: no checkpoint to resume from; leave --resume out to start anew")
     output.mkdir(parents=True, exist_ok=True)
