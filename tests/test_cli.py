@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -114,10 +115,12 @@ def test_search_prints_the_promised_document(call: Call, index_folder: Path, mod
     assert scores == sorted(scores, reverse=True)
 
 
-def test_search_prints_names_as_they_are_and_exports_clips(call: Call, index_folder: Path, tmp_path: Path) -> None:
+def test_search_prints_names_as_they_are_and_exports_clips(
+    call: Call, films: Path, index_folder: Path, tmp_path: Path
+) -> None:
     code, out, err = call("search", "a ring", "--index", index_folder, "--export", tmp_path / "clips")
     assert code == 0
-    assert "[red]" in out.replace("\n", "")
+    assert str(films / "[red] two.mp4") in out
     assert err.count("wrote ") == len(list((tmp_path / "clips").glob("*.mp4"))) > 0
 
 
@@ -220,3 +223,45 @@ def test_a_model_that_is_not_here_says_how_to_get_it(call: Call, films: Path) ->
     assert code == 1
     assert "siglip2-base-patch32-256" in err
     assert "--model" in err
+
+
+def test_a_failed_export_or_plot_does_not_lose_the_answer(
+    call: Call, films: Path, model_folder: Path, index_folder: Path, tmp_path: Path
+) -> None:
+    gone = tmp_path / "films"
+    shutil.copytree(films, gone)
+    call("index", gone, "--index", tmp_path / "i", "--model", model_folder)
+    shutil.rmtree(gone)
+    code, out, err = call("search", "a ring", "--index", tmp_path / "i", "--export", tmp_path / "clips", "--json")
+    assert code == 1
+    assert document(out)["results"]
+    assert err.count("not exported: ") == len(document(out)["results"])
+    nowhere = tmp_path / "no" / "such" / "folder.png"
+    code, out, err = call(
+        "align", films / "one.mp4", "--text", "A ring.", "--model", model_folder, "--plot", nowhere, "--json"
+    )
+    assert code != 0
+    assert document(out)["sentences"]
+    assert "folder.png" in err
+
+
+def test_an_index_that_does_not_exist_is_not_ignored(call: Call, films: Path, tmp_path: Path) -> None:
+    code, _, err = call("align", films / "one.mp4", "--text", "A ring.", "--index", tmp_path / "typo")
+    assert code == 2
+    assert "there is no index here" in err
+
+
+def test_no_video_is_said_before_a_model_is_loaded(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("index", tmp_path, "--index", tmp_path / "i")
+    assert code == 2
+    assert "no video found" in err
+
+
+def test_a_caption_of_another_editor_keeps_its_first_word(
+    call: Call, films: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "caption.txt").write_text("A ring.", encoding="utf-8-sig")
+    _, out, _ = call(
+        "align", films / "one.mp4", "--text-file", tmp_path / "caption.txt", "--model", model_folder, "--json"
+    )
+    assert document(out)["sentences"][0]["text"] == "A ring."

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from mova.data import clips
 from mova.data.clips import cut_clip, thumbnail, write_mp4
 from mova.data.video import probe, read_times, stream
 from mova.errors import UsageError, VideoError
@@ -75,9 +76,7 @@ def test_odd_sizes_repeat_their_edge(tmp_path: Path, size: tuple[int, int]) -> N
 
 
 def test_colours_survive(tmp_path: Path) -> None:
-    colours = np.array(
-        [[250, 0, 0], [0, 250, 0], [0, 0, 250], [200, 150, 20], [255, 255, 255], [0, 0, 0]], np.uint8
-    )
+    colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [200, 150, 20], [255, 255, 255], [0, 0, 0]], np.uint8)
     pictures = np.broadcast_to(colours[:, None, None], (6, 32, 32, 3)).copy()
     path = write_mp4(tmp_path / "a.mp4", [pictures], fps=5, crf=5)
     assert np.abs(whole(path).pixels.astype(int) - pictures).max() <= 5
@@ -159,6 +158,35 @@ def test_the_sound_of_a_clip_is_that_of_its_stretch(tmp_path: Path) -> None:
     middle = sound[8000:12000]  # 0.5 to 0.75 s of the clip: 5.5 to 5.75 s of the source, 200 + 100 t Hz
     peak = np.abs(np.fft.rfft(middle * np.hanning(4000), 1 << 16)).argmax() * 16000 / (1 << 16)
     assert peak == pytest.approx(200 + 100 * 5.625, abs=10)
+
+
+def test_sound_is_written_between_the_pictures_and_ends_where_it_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Packets lie in order of time, so nothing waits in memory; a break costs the sound behind it only."""
+    source = with_sound(tmp_path / "a.mp4", 8)
+    clip = cut_clip(source, tmp_path / "clip.mp4", 0.0, 8.0)
+    with av.open(str(clip)) as container:
+        times = {"video": 0.0, "audio": 0.0}
+        for packet in container.demux():
+            if packet.pts is not None:
+                times[packet.stream.type] = float(packet.pts * packet.time_base)
+                assert abs(times["video"] - times["audio"]) < 1.5
+    real = clips._audio_frames
+
+    def breaking(container: Any, track: Any) -> Iterator[Any]:
+        for frame in real(container, track):
+            if frame.time > 3.0:
+                raise av.InvalidDataError(0, "torn")
+            yield frame
+
+    monkeypatch.setattr(clips, "_audio_frames", breaking)
+    torn = cut_clip(source, tmp_path / "torn.mp4", 0.0, 8.0)
+    assert "cannot be decoded (torn)" in caplog.text
+    assert probe(torn).duration == pytest.approx(8.0, abs=0.05)
+    with av.open(str(torn)) as container:
+        heard = sum(frame.samples for frame in container.decode(audio=0)) / 16000
+    assert heard == pytest.approx(3.0, abs=0.2)
 
 
 def test_wrong_stretches(tmp_path: Path) -> None:

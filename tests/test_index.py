@@ -184,3 +184,22 @@ def test_score_is_the_best_frame_of_each_sentence(film: Path) -> None:
     found = score(ColourEncoder(), film, "Red here. Then blue and green. Cyan.")
     assert [text for text, _ in found] == ["Red here.", "Then blue and green.", "Cyan."]
     assert [value for _, value in found] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
+
+
+def test_align_says_where_an_index_is_missing_or_does_not_hold_the_video(
+    index: Index, film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ColourEncoder()
+    with pytest.raises(UsageError, match="there is no index here"):
+        align(model, film, "red", index=Index(tmp_path / "typo"))
+    other = write_colours(tmp_path / "other.mp4", [("red", 1)])
+    with caplog.at_level("INFO", logger="mova"):
+        align(model, other, "red", index=index)
+        assert "not in the index, decoding it" in caplog.text
+        caplog.clear()
+        align(model, film, "red", index=index, fps=2)
+        assert "at 2 a second" in caplog.text
+        caplog.clear()
+        monkeypatch.setattr(index._store, "fetch", lambda contents: {})  # removed by another process just now
+        align(model, film, "red", index=index)
+        assert "not in the index" in caplog.text

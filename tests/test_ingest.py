@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from tests.fakes import ColourEncoder, draw_parts, write_colours
 
+from mova.data import decoder
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
 from mova.search.ingest import add
-from mova.search.store import Store
+from mova.search.store import Store, VideoRecord
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
@@ -292,10 +293,104 @@ def test_many_small_writes_are_joined(films: Path, tmp_path: Path, monkeypatch: 
     assert_equal(index, fresh)
 
 
-def test_an_index_without_a_folder_for_its_lock_still_works(films: Path, tmp_path: Path) -> None:
+def test_a_file_uri_is_the_folder_and_has_its_lock(films: Path, tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/index"
     assert add(Store(uri), ColourEncoder(), [films]).worked
-    assert len(Index(uri)) == 3
+    assert len(Index(uri)) == len(Index(tmp_path / "index")) == 3
+    with Store(tmp_path / "index").lock(), pytest.raises(MovaError, match=str(os.getpid())):
+        Index(uri, ColourEncoder()).add([films])
+
+
+def without_lock(folder: Path) -> Store:
+    """A store as it is where nothing can be locked (object storage)."""
+    store = Store(folder)
+    store.folder = None
+    return store
+
+
+def test_a_second_writer_without_a_lock_is_said_and_mended(films: Path, tmp_path: Path) -> None:
+    """The second sweeps what the first has not recorded yet: no record may stand without its frames."""
+    folder, model = tmp_path / "index", ColourEncoder()
+    add(without_lock(folder), model, [films / "a.mp4"])
+    first, second = without_lock(folder), without_lock(folder)
+    record = first.records()[str(films / "a.mp4")]
+    frames = first.fetch([record.content])[record.content]
+    late = VideoRecord("/late.mp4", "e" * 32, 1, 1, record.duration, record.frames, record.mean)
+    first.append([late.content], [frames])
+    assert second.sweep() == 1
+    with pytest.raises(MovaError, match="one writer at a time"):
+        first.commit([late])
+    assert list(second.records()) == [str(films / "a.mp4")]
+
+
+def test_a_record_without_all_its_frames_is_dropped_and_read_again(
+    films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films])
+    lost = index.videos()[0]
+    index._store.discard([lost.content])
+    (films / "b.mp4").touch()
+    report = index.add([films])
+    assert report.indexed == [lost.path]
+    assert "not complete" in caplog.text
+    fresh = Index(tmp_path / "fresh", ColourEncoder())
+    fresh.add([films])
+    assert_equal(index, fresh)
+
+
+def test_a_file_that_changed_and_broke_gives_up_its_old_moments(films: Path, tmp_path: Path) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films])
+    good = (films / "a.mp4").read_bytes()
+    (films / "a.mp4").write_bytes(b"broken now")
+    report = index.add([films])
+    assert names([path for path, _ in report.failed]) == ["a.mp4"]
+    assert names([video.path for video in index.videos()]) == ["b.mp4", "c.mp4"]
+    assert stored_contents(index) == {video.content for video in index.videos()}
+    (films / "a.mp4").write_bytes(good)
+    assert names(index.add([films]).indexed) == ["a.mp4"]
+
+
+def test_no_video_at_all_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "readme.txt").write_text("nothing")
+    with pytest.raises(UsageError, match=r"no video found in .*films"):
+        Index(tmp_path / "index", ColourEncoder()).add([tmp_path / "films"])
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_system_without_locks_says_so(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(MovaError, match="Linux and macOS"):
+        Index(tmp_path / "index", ColourEncoder()).add([films])
+
+
+def test_links_that_lead_nowhere_and_damaged_clocks_do_not_stop_a_run(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What PyAV raises of its own (a packet of a stream it does not know) is one file's failure, no more."""
+    (films / "link.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    real = decoder.read_packets
+
+    class Confused:
+        def __init__(self, container: object) -> None:
+            self.container = container
+
+        def demux(self, *tracks: object):
+            yield next(self.container.demux(*tracks))  # type: ignore[attr-defined]
+            raise IndexError("list index out of range")
+
+    def confuse(container: object, *tracks: object):
+        odd = "a.mp4" in str(getattr(container, "name", ""))
+        return real(Confused(container) if odd else container, *tracks)
+
+    monkeypatch.setattr(decoder, "read_packets", confuse)
+    report = Index(tmp_path / "index", ColourEncoder()).add([films])
+    failed = {Path(path).name: cause for path, cause in report.failed}
+    assert names(report.indexed) == ["b.mp4", "c.mp4"]
+    assert failed.keys() == {"a.mp4", "link.mp4"}
+    assert "contradict" in failed["a.mp4"]
 
 
 KILLED = """

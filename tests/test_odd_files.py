@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 
+from mova.data.files import find_videos
 from mova.data.sampling import on_display
-from mova.data.video import find_videos, probe, read_count, read_times, stream
+from mova.data.video import probe, read_count, read_times, stream
 from mova.errors import VideoError
 from mova.types import Frames
 
@@ -34,9 +35,7 @@ def everything(path: Path) -> Frames:
     return Frames.concatenate(list(stream(path, fps=None, short_side=32)))
 
 
-def test_every_playable_file_gives_all_its_frames_at_their_times(
-    odd: Path, found: dict[str, dict[str, Any]]
-) -> None:
+def test_every_playable_file_gives_all_its_frames_at_their_times(odd: Path, found: dict[str, dict[str, Any]]) -> None:
     assert len(found) == 41
     for name, row in found.items():
         if name in BROKEN:
@@ -63,16 +62,12 @@ def test_sampled_frames_are_those_of_the_whole(odd: Path, found: dict[str, dict[
     for name in found.keys() - BROKEN:
         whole = everything(odd / name)
         sampled = Frames.concatenate(list(stream(odd / name, fps=1.5, short_side=32)))
-        np.testing.assert_array_equal(
-            sampled.pixels, whole.pixels[on_display(whole.pts, sampled.pts)], err_msg=name
-        )
+        np.testing.assert_array_equal(sampled.pixels, whole.pixels[on_display(whole.pts, sampled.pts)], err_msg=name)
         times = np.sort(np.random.default_rng(0).uniform(0, whole.pts[-1], 5))
         read = read_times(odd / name, times, short_side=32)
         np.testing.assert_array_equal(read.pixels, whole.pixels[on_display(whole.pts, times)], err_msg=name)
         counted = read_count(odd / name, 4, short_side=32)
-        np.testing.assert_array_equal(
-            counted.pixels, whole.pixels[on_display(whole.pts, counted.pts)], err_msg=name
-        )
+        np.testing.assert_array_equal(counted.pixels, whole.pixels[on_display(whole.pts, counted.pts)], err_msg=name)
 
 
 def test_broken_files_raise_once(odd: Path) -> None:

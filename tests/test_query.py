@@ -220,6 +220,54 @@ def test_the_json_document_is_exactly_as_promised() -> None:
 def test_exported_clips_are_named_in_order_and_last_as_long(tmp_path: Path) -> None:
     video = write_colours(tmp_path / "it's/a b:c.mp4", [("red", 2), ("blue", 3)])
     moments = [Moment(str(video), 2.0, 4.5, 0.9), Moment(str(video), 0.0, 2.0, 0.8)]
-    clips = export_clips(moments, tmp_path / "out" / "clips")
+    clips, failures = export_clips(moments, tmp_path / "out" / "clips")
+    assert not failures
     assert [clip.name for clip in clips] == ["01_a_b_c_0002.00-0004.50.mp4", "02_a_b_c_0000.00-0002.00.mp4"]
     assert [probe(clip).duration for clip in clips] == pytest.approx([2.5, 2.0], abs=0.13)
+
+
+def test_a_clip_that_cannot_be_cut_does_not_keep_the_others_back(tmp_path: Path) -> None:
+    video = write_colours(tmp_path / "a.mp4", [("red", 2)])
+    moments = [
+        Moment(str(tmp_path / "gone.mp4"), 0.0, 1.0, 0.9),
+        Moment(str(video), 0.0, 1.0, 0.8),
+        Moment(str(video), 5.0, 6.0, 0.7),
+    ]
+    clips, failures = export_clips(moments, tmp_path / "out")
+    assert [clip.name for clip in clips] == ["02_a_0000.00-0001.00.mp4"]
+    assert [path for path, _ in failures] == [moments[0].video, moments[2].video]
+    assert "no such file" in failures[0][1]
+    assert "within 2." in failures[1][1]
+    with pytest.raises(UsageError, match="cannot be made"):
+        export_clips(moments, video / "below")
+
+
+def test_what_another_process_removes_meanwhile_has_no_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    videos = smooth_videos(rng, 12)
+    made, vector = filled(tmp_path / "index", videos), unit(rng, DIM)
+    gone = Path(brute_force(videos, vector, 1)[0].video).stem
+    real = Store.fetch
+    monkeypatch.setattr(Store, "fetch", lambda self, names: {c: f for c, f in real(self, names).items() if c != gone})
+    rest = {content: frames for content, frames in videos.items() if content != gone}
+    assert same(query.search(made, Written({"x": vector}), "x", 5), brute_force(rest, vector, 5))
+
+
+def test_more_moments_than_there_are_frames_mean_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    videos, vector = smooth_videos(rng, 4), unit(rng, DIM)
+    made = filled(tmp_path / "index", videos)
+    assert same(query.search(made, Written({"x": vector}), "x", 10**12), brute_force(videos, vector, 10**6))
+
+
+def test_an_interrupted_build_of_the_approximate_index_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    made = filled(tmp_path / "index", smooth_videos(rng, 60))
+    monkeypatch.setattr(store, "ANN_ROWS", 500)
+    made._frames.create_index(
+        "vector", config=store.IvfRq(distance_type="dot", num_bits=store.BITS), name="vector_idx"
+    )  # killed here
+    made.tidy()
+    assert {index.name for index in made._frames.list_indices()} == {"vector_idx", "video_idx"}

@@ -21,9 +21,7 @@ def ranks_over_orders(row: list[int], target: int) -> list[int]:
     return found
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=4), st.integers(0, 3)
-)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=4), st.integers(0, 3))
 def test_expected_recall_equals_enumeration_of_ties(rows: list[list[int]], target: int) -> None:
     targets = np.full(len(rows), target)
     metrics = retrieval_metrics(np.array(rows, dtype=float), targets, ks=(1, 2))
@@ -54,9 +52,7 @@ def test_order_of_candidates_changes_nothing() -> None:
     scores = rng.normal(size=(20, 30))
     targets = rng.integers(0, 30, 20)
     order = rng.permutation(30)
-    assert retrieval_metrics(scores, targets) == retrieval_metrics(
-        scores[:, order], np.argsort(order)[targets]
-    )
+    assert retrieval_metrics(scores, targets) == retrieval_metrics(scores[:, order], np.argsort(order)[targets])
 
 
 def test_an_empty_gallery_is_an_error() -> None:

@@ -63,9 +63,7 @@ def test_a_folder_that_mova_saved(tiny_siglip: Path, tmp_path: Path) -> None:
 
 
 def test_a_saved_worlds_model(tmp_path: Path) -> None:
-    config = WorldsTinyConfig(
-        vocabulary=("<pad>", "<unk>", "red"), image_size=16, stem=(8, 8, 8), hidden_size=16
-    )
+    config = WorldsTinyConfig(vocabulary=("<pad>", "<unk>", "red"), image_size=16, stem=(8, 8, 8), hidden_size=16)
     made = WorldsTiny(config).eval()
     made.save_pretrained(tmp_path / "worlds")
     found = load(tmp_path / "worlds")

@@ -57,9 +57,7 @@ def test_search_and_align_find_told_events_in_files_never_seen(model: WorldsTiny
         for caption in row.captions[2:]:
             best = index.search(caption.text, k=1)[0]
             truth = true_spans(row, caption.text)
-            hits.append(
-                best.video == str(film) and any(min(best.end, s.end) > max(best.start, s.start) for s in truth)
-            )
+            hits.append(best.video == str(film) and any(min(best.end, s.end) > max(best.start, s.start) for s in truth))
         timeline = model.align(film, row.captions[0].text)
         for sentence in timeline.sentences:
             inside = np.any(

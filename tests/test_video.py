@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -14,9 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mova.data import packets
+from mova.data import decoder, packets
+from mova.data.files import find_videos
 from mova.data.sampling import RULES, on_display
-from mova.data.video import find_videos, prefetch, probe, read_count, read_times, stream
+from mova.data.video import prefetch, probe, read_count, read_times, stream
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
 
@@ -27,9 +30,7 @@ SIDE = 16
 def numbered(number: int, height: int = 32) -> np.ndarray:
     """A picture of `BITS` vertical bars that spell its number, (height, BITS * SIDE, 3)."""
     bars = [(number >> bit & 1) * 215 + 20 for bit in range(BITS)]
-    return np.broadcast_to(
-        np.repeat(np.array(bars, np.uint8), SIDE)[None, :, None], (height, BITS * SIDE, 3)
-    ).copy()
+    return np.broadcast_to(np.repeat(np.array(bars, np.uint8), SIDE)[None, :, None], (height, BITS * SIDE, 3)).copy()
 
 
 def numbers(pixels: np.ndarray) -> list[int]:
@@ -95,9 +96,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
-def layout(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, np.ndarray]:
+def layout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """A file of 400 numbered frames at a variable rate, and their times."""
     path = tmp_path_factory.mktemp("layouts") / request.param
     return write(path, VARIABLE, **LAYOUTS[request.param]), np.array(VARIABLE) / 1000
@@ -181,9 +180,7 @@ def test_few_frames_decode_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert numbers(read_times(path, [1.0, 30.0, 59.0]).pixels) == [25, 750, 1475]
     assert sent < 60
     sent = 0
-    assert numbers(read_times(path, [0.5 + 4 * k for k in range(15)]).pixels) == [
-        12 + 100 * k for k in range(15)
-    ]
+    assert numbers(read_times(path, [0.5 + 4 * k for k in range(15)]).pixels) == [12 + 100 * k for k in range(15)]
     assert sent < 300
 
 
@@ -259,9 +256,7 @@ def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int) -> None:
     upright[:24, :48] = (250, 0, 0)
     upright[:24, 48:] = (0, 250, 0)
     upright[24:, :48] = (0, 0, 250)
-    stored = np.ascontiguousarray(
-        np.rot90(upright, degrees // 90)
-    )  # counter-clockwise: the player turns it back
+    stored = np.ascontiguousarray(np.rot90(upright, degrees // 90))  # counter-clockwise: the player turns it back
     path = write(tmp_path / "r.mp4", [0, 40], pictures=[stored] * 2, pix_fmt="yuv444p", rotation=-degrees)
     info = probe(path)
     assert (info.rotation, info.height, info.width) == (degrees, 48, 96)
@@ -293,9 +288,7 @@ def test_colours_follow_the_matrix_and_range_of_the_file(
     tmp_path: Path, matrix: str, number: int, full: bool, depth: int
 ) -> None:
     dtype, pix_fmt = (np.uint8, "yuv444p") if depth == 8 else (np.uint16, "yuv444p10le")
-    planes = np.repeat(np.repeat(coded(matrix, full, depth).T[:, None, :], 16, axis=2), 16, axis=1).astype(
-        dtype
-    )
+    planes = np.repeat(np.repeat(coded(matrix, full, depth).T[:, None, :], 16, axis=2), 16, axis=1).astype(dtype)
     path = tmp_path / "colour.mkv"
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25, options={"crf": "1"})
@@ -355,9 +348,7 @@ def test_what_is_no_video_gives_one_clear_error(tmp_path: Path) -> None:
 def test_a_truncated_file_yields_what_it_has_and_then_raises_once(tmp_path: Path, name: str) -> None:
     options = {"g": "25", "bf": "0"}
     whole = tmp_path / name
-    with av.open(
-        str(whole), "w", options={"movflags": "+faststart"} if name.endswith("mp4") else {}
-    ) as container:
+    with av.open(str(whole), "w", options={"movflags": "+faststart"} if name.endswith("mp4") else {}) as container:
         video = container.add_stream("libx264", rate=25, options=options)
         video.height, video.width, video.pix_fmt = 32, BITS * SIDE, "yuv420p"
         for i in range(500):
@@ -398,6 +389,62 @@ def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("-dash.mp4", "http:colon.mp4", "percent%03d.mp4", "späße [x] 'q'.mp4", "no ending"):
         Path(name).write_bytes(data)
         assert numbers(everything(Path(name)).pixels) == [0, 1], name
+
+
+def test_a_duration_tag_that_is_no_number_is_measured_instead(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mkv", range(0, 2000, 40))
+    data = path.read_bytes()
+    assert data.count(b"00:00:02.0") == 1
+    path.write_bytes(data.replace(b"00:00:02.0", b"00:00:02,0"))
+    assert probe(path).duration == pytest.approx(2.0, abs=0.05)
+    assert numbers(everything(path).pixels) == list(range(50))
+
+
+def test_a_clock_beyond_belief_is_a_broken_file(tmp_path: Path) -> None:
+    """A rate of one frame in 46 days: nothing may be reserved for the hundred million samples in between."""
+    path = write(tmp_path / "a.avi", range(0, 1000, 40), codec="rawvideo", pix_fmt="bgr24")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"strh") + 28
+    data[at : at + 8] = struct.pack("<II", 4_000_000, 1)  # scale and rate: seconds a frame
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="days: it is damaged"):
+        list(stream(path, fps=2.0))
+
+
+def test_what_pyav_raises_of_its_own_is_ffmpegs_error() -> None:
+    class Odd:
+        def demux(self, *_: object) -> Iterator[int]:
+            yield 1
+            raise IndexError("list index out of range")
+
+    packets_read = decoder.read_packets(Odd())
+    assert next(packets_read) == 1
+    with pytest.raises(av.FFmpegError, match="contradict"):
+        next(packets_read)
+
+
+def test_find_videos_leaves_nothing_out_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "films"
+    (inside / "closed").mkdir(parents=True)
+    (inside / "one.mp4").touch()
+    (inside / "broken.mp4").symlink_to(tmp_path / "nowhere")
+    (inside / "again").symlink_to(inside)  # a circle
+    (inside / "folder.mp4").mkdir()
+    os.mkfifo(inside / "pipe.mp4")
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert find_videos([inside]) == [inside / "broken.mp4", inside / "closed", inside / "one.mp4"]
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(VideoError, match="may not be listed"):
+        probe(inside / "closed")
+    with pytest.raises(VideoError, match="leads nowhere"):
+        probe(inside / "broken.mp4")
 
 
 def test_find_videos(tmp_path: Path) -> None:

@@ -31,9 +31,7 @@ class Frames:
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[-1] != 3:
-            raise ValueError(
-                f"pixels must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}"
-            )
+            raise ValueError(f"pixels must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}")
         if self.pts.shape != (len(self.pixels),):
             raise ValueError(f"pts must be ({len(self.pixels)},) as there are frames, not {self.pts.shape}")
         if not np.all(np.isfinite(self.pts)) or np.any(np.diff(self.pts) < 0):

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import Json, Model, clock, emit, note, out, say
-from mova.errors import UsageError
+from mova.cli.console import SENTENCE_WIDTH, Json, Model, clock, emit, note, say, show
+from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
     from mova.types import Timeline
@@ -31,9 +31,7 @@ def align(
     text: Annotated[str | None, typer.Option(help="The caption itself.")] = None,
     text_file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the caption.")] = None,
     model: Model = None,
-    index: Annotated[
-        str | None, typer.Option("--index", help="Reuse the frame embeddings of this index.")
-    ] = None,
+    index: Annotated[str | None, typer.Option("--index", help="Reuse the frame embeddings of this index.")] = None,
     fps: Annotated[
         float | None, typer.Option(help="Frames a second to look at; the model's own rate if left out.")
     ] = None,
@@ -50,15 +48,20 @@ def align(
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: only .png and .html can be written")
     store = Index(index, model) if index is not None else None
+    if store is not None:
+        _ = store.meta  # an index that does not exist is said before a model is loaded
     encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
     timeline = align_video(encoder, video, caption, index=store, fps=fps)
-    if plot is not None:
-        draw(timeline, plot)
-        note(f"wrote {plot}")
     if json:
         emit(timeline.to_json())
     else:
         show_timeline(timeline)
+    if plot is not None:
+        try:
+            draw(timeline, plot)
+        except OSError as error:
+            raise MovaError(f"--plot {plot}: cannot be written ({error.strerror or error})") from error
+        note(f"wrote {plot}")
 
 
 def _caption(text: str | None, text_file: Path | None) -> str:
@@ -67,7 +70,7 @@ def _caption(text: str | None, text_file: Path | None) -> str:
         raise UsageError("say the caption with exactly one of --text and --text-file")
     if text_file is not None:
         try:
-            text = text_file.read_text(encoding="utf-8")
+            text = text_file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--text-file {text_file}: cannot be read as UTF-8 text ({error})") from error
     assert text is not None
@@ -78,20 +81,17 @@ def _caption(text: str | None, text_file: Path | None) -> str:
 
 def show_timeline(timeline: Timeline) -> None:
     """A table: each sentence with its spans and its relevance over time as a row of bars."""
-    table = Table(
-        title=f"{timeline.video} ({clock(timeline.duration)})", title_justify="left", header_style="bold"
-    )
-    table.add_column("sentence", ratio=2)
+    say(f"{timeline.video} ({clock(timeline.duration)})")
+    table = Table(header_style="bold")
+    table.add_column("sentence", max_width=SENTENCE_WIDTH)
     table.add_column("spans (score)", no_wrap=True)
     table.add_column(f"relevance, 0 to {clock(timeline.duration)}", no_wrap=True)
     low = min(float(row.relevance.min()) for row in timeline.sentences)
     high = max(float(row.relevance.max()) for row in timeline.sentences)
     for row in timeline.sentences:
         spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.score:.2f})" for s in row.spans]
-        table.add_row(
-            Text(row.text), Text("\n".join(spans) or "nowhere"), Text(_bars(row.relevance, low, high))
-        )
-    out.print(table)
+        table.add_row(Text(row.text), Text("\n".join(spans) or "nowhere"), Text(_bars(row.relevance, low, high)))
+    show(table)
     silent = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
     say(f"told by no sentence: {silent or 'nothing'}")
 
@@ -131,4 +131,4 @@ def score(
         table.add_row(f"{value:.3f}", Text(sentence))
     table.add_section()
     table.add_row(f"{total:.3f}", "in all")
-    out.print(table)
+    show(table)

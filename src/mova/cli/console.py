@@ -21,20 +21,23 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 import mova.clock
 
 out = Console()
 err = Console(stderr=True)
 
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")
-]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")]
 Model = Annotated[
     str | None, typer.Option("--model", help="Hub name, local folder, or a name that `mova models` lists.")
 ]
 IndexFolder = Annotated[str, typer.Option("--index", help="Folder (or any LanceDB URI) of the index.")]
 DEFAULT_INDEX = ".mova/index"
+PIPE_WIDTH = 10_000
+"""Characters: more than any table needs."""
+SENTENCE_WIDTH = 60
+"""Characters of a sentence side by side with other columns."""
 
 
 def emit(document: dict[str, Any]) -> None:
@@ -46,6 +49,11 @@ def emit(document: dict[str, Any]) -> None:
 def say(text: str) -> None:
     """Print a line of the answer on stdout, never mistaken for markup and never wrapped."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table: folded to the terminal, or, for a file or pipe, as wide as its words (a path stays whole)."""
+    (out if out.is_terminal else Console(width=PIPE_WIDTH)).print(table)
 
 
 def note(text: str) -> None:

@@ -43,7 +43,8 @@ def check(
     json: Json = False,
 ) -> None:
     """Decode every file to its end and list those that cannot be read, with the cause. Exit 1 if none can."""
-    from mova.data.video import find_videos, stream
+    from mova.data.files import find_videos
+    from mova.data.video import stream
     from mova.errors import VideoError
 
     good: list[str] = []

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import Json, clock, emit, note, out, say
+from mova.cli.console import SENTENCE_WIDTH, Json, clock, emit, note, say, show
 
 if TYPE_CHECKING:
     from mova.models.dual import DualEncoder
@@ -88,9 +88,7 @@ def _search(index: Index, rows: list[tuple[Path, dict[str, Any]]]) -> list[dict[
         moments = index.search(sentence, k=3)
         truth = _truth(row, sentence)
         name = str((folder / row["video"]).resolve())
-        hits = [
-            m.video == name and any(min(m.end, s.end) > max(m.start, s.start) for s in truth) for m in moments
-        ]
+        hits = [m.video == name and any(min(m.end, s.end) > max(m.start, s.start) for s in truth) for m in moments]
         found.append(
             {
                 "query": sentence,
@@ -102,9 +100,7 @@ def _search(index: Index, rows: list[tuple[Path, dict[str, Any]]]) -> list[dict[
     return found
 
 
-def _align(
-    model: DualEncoder, index: Index, folder: Path, row: dict[str, Any], target: Path
-) -> dict[str, Any]:
+def _align(model: DualEncoder, index: Index, folder: Path, row: dict[str, Any], target: Path) -> dict[str, Any]:
     """Align a video's paragraph and draw it."""
     from mova.lab.timeline import draw
     from mova.search.align import align
@@ -147,18 +143,18 @@ def _show(document: dict[str, Any]) -> None:
     """The tables, with the truth beside the answers."""
     table = Table(title="search: the best moment for a sentence, over all videos", title_justify="left")
     for column in ("query", "found", "truth", "right"):
-        table.add_column(column, no_wrap=column in ("right",))
+        table.add_column(column, max_width=SENTENCE_WIDTH if column == "query" else None)
     for row in document["searches"]:
         best = row["results"][0]
         found = f"{best['video']} {clock(best['start'])}-{clock(best['end'])} ({best['score']:.2f})"
         truth = f"{row['truth']['video']} " + ", ".join(f"{clock(a)}-{clock(b)}" for a, b in row["truth"]["spans"])
         table.add_row(Text(row["query"]), Text(found), Text(truth), "yes" if row["first_is_right"] else "no")
-    out.print(table)
+    show(table)
     for alignment in document["alignments"]:
         title = f"align: {alignment['video']} ({clock(alignment['duration'])})"
         table = Table(title=title, title_justify="left")
         for column in ("sentence", "found (score)", "truth", "IoU"):
-            table.add_column(column)
+            table.add_column(column, max_width=SENTENCE_WIDTH if column == "sentence" else None)
         for row in alignment["sentences"]:
             spans = [f"{clock(s['start'])}-{clock(s['end'])} ({s['score']:.2f})" for s in row["spans"][:SHOWN]]
             if len(row["spans"]) > SHOWN:
@@ -166,7 +162,7 @@ def _show(document: dict[str, Any]) -> None:
             real = [f"{clock(a)}-{clock(b)}" for a, b in row["truth"]]
             said = Text("\n".join(spans) or "nowhere")
             table.add_row(Text(row["text"]), said, Text("\n".join(real)), f"{row['iou']:.2f}")
-        out.print(table)
+        show(table)
         for picture in alignment["pictures"]:
             say(f"picture: {picture}")
     say(f"done in {document['elapsed_seconds']} s")

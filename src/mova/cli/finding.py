@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import DEFAULT_INDEX, IndexFolder, Json, Model, clock, emit, note, out, progress_bar, say
+from mova.cli.console import DEFAULT_INDEX, IndexFolder, Json, Model, clock, emit, note, progress_bar, say, show
 
 if TYPE_CHECKING:
     from mova.search.ingest import IngestReport
@@ -36,10 +36,8 @@ def index(
     Incremental (only new or changed content is read) and resumable (run the same command again after a stop).
     Files that cannot be read are skipped, counted and listed; the exit code is 1 only if nothing worked.
     """
-    from mova.data.video import find_videos
     from mova.search.index import Index
 
-    find_videos(paths)  # a path that does not exist is said before a model is loaded
     store = Index(folder, model)
     with progress_bar() as progress:
         task = progress.add_task("indexing", total=None)
@@ -76,12 +74,13 @@ def search(
     folder: IndexFolder = DEFAULT_INDEX,
     k: Annotated[int, typer.Option("-k", min=1, help="How many moments.")] = 10,
     export: Annotated[Path | None, typer.Option(help="Cut the moments' clips into this folder.")] = None,
-    min_score: Annotated[
-        float | None, typer.Option(help="Leave out moments below this score (a cosine).")
-    ] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out moments below this score (a cosine).")] = None,
     json: Json = False,
 ) -> None:
-    """Find moments: stretches of the indexed videos that show what the text says."""
+    """Find moments: stretches of the indexed videos that show what the text says.
+
+    The exit code is 1 if clips were asked for and none could be cut.
+    """
     from mova.search.index import Index
     from mova.search.query import document, export_clips
 
@@ -91,7 +90,6 @@ def search(
     began = time.perf_counter()
     moments = store.search(text, k=k, min_score=min_score)
     elapsed = time.perf_counter() - began
-    clips = export_clips(moments, export) if export is not None else []
     if json:
         emit(document(text, name, elapsed, moments))
     else:
@@ -100,8 +98,15 @@ def search(
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
         for moment in moments:
             table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(moment.video))
-        out.print(table)
+        show(table)
         if not moments:
             note("no moment found; is the index empty, or --min-score too high?")
+    if export is None:
+        return
+    clips, failures = export_clips(moments, export)
     for clip in clips:
         note(f"wrote {clip}")
+    for path, cause in failures:
+        note(f"not exported: {path}: {cause}")
+    if failures and not clips:
+        raise typer.Exit(1)

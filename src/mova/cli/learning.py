@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mova.cli.console import Json, Model, emit, note, out, progress_bar, say
+from mova.cli.console import Json, Model, emit, note, progress_bar, say, show
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,13 +31,9 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that comes with mova.")
-    ],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that comes with mova.")],
     output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if left out.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
     json: Json = False,
 ) -> None:
     """Train a model by a recipe. Anything in the recipe can be overridden: `--training.max_steps 10`."""
@@ -115,7 +111,7 @@ def evaluate(
         table.add_column(style, justify="right")
     for measure in report[styles[0]]:
         table.add_row(measure, *(f"{report[style][measure]:.3f}" for style in styles))
-    out.print(table)
+    show(table)
 
 
 def models(json: Json = False) -> None:
@@ -131,7 +127,7 @@ def models(json: Json = False) -> None:
         table.add_column(column)
     for name, entry in MODELS.items():
         table.add_row(f"{name} (default)" if name == DEFAULT_MODEL else name, entry.licence, entry.size, entry.use)
-    out.print(table)
+    show(table)
 
 
 def bench(

@@ -12,8 +12,8 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from mova.data.decoder import Pixels, open_video, reason
+from mova.data.decoder import Pixels, open_video, read_packets, reason, slips
 from mova.data.video import probe, read_times, stream
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
@@ -91,8 +91,8 @@ def cut_clip(
     """Cut `[start, end)` out of a file, exactly: re-encoded, upright, its clock starting at 0.
 
     The first picture is the one on display at `start`; the last stays until `end` (the end of the video at
-    the latest). Sound is kept as AAC; where it cannot be decoded the clip is silent, and a warning in the log
-    says so.
+    the latest). Sound is kept as AAC; from where it cannot be decoded on the clip is silent, and a warning in
+    the log says so. Memory does not grow with the length.
 
     Args:
         source: a video file.
@@ -108,12 +108,13 @@ def cut_clip(
     """
     info = probe(source)
     if not 0 <= start < end or start >= info.duration:
-        raise UsageError(
-            f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not [{start}, {end})"
-        )
+        raise UsageError(f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not [{start}, {end})")
     end = min(end, info.duration)
-    sound = _sound(source, info.start + start, end - start) if info.has_audio else []
-    with _replacing(target) as temporary, _Writer(temporary, crf, "veryfast", sound=sound) as writer:
+    with (
+        closing(_sound(source, info.start + start, end - start, info.has_audio)) as sound,
+        _replacing(target) as temporary,
+        _Writer(temporary, crf, "veryfast", sound=sound) as writer,
+    ):
         for part in stream(source, fps=None, start=start, end=end, short_side=short_side):
             for picture, pts in zip(part.pixels, part.pts, strict=True):
                 writer.add(picture, max(0.0, float(pts) - start))
@@ -152,20 +153,22 @@ def _replacing(path: str | Path) -> Iterator[Path]:
 
 class _Writer:
     """One mp4 being written: pictures one behind, so that each is given the time until the next as its
-    duration.
+    duration; sound as far as the pictures are.
 
     `reorder` allows B-frames. An mp4 stores durations in decoding order, so with a variable rate they would
     give the file a wrong length; then there are none.
     """
 
     def __init__(
-        self, path: Path, crf: float, preset: str, *, reorder: bool = False, sound: Sequence[Any] = ()
+        self, path: Path, crf: float, preset: str, *, reorder: bool = False, sound: Iterable[Any] = ()
     ) -> None:
         self._container = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
         self._options = {"crf": str(crf), "preset": preset, **({} if reorder else {"bf": "0"})}
         self._durations: deque[int] = deque()
         self._video: Any = None
-        self._sound = sound
+        self._sound = iter(sound)
+        self._heard: Any = next(self._sound, None)
+        self._audio: Any = None
         self._size: tuple[int, ...] = ()
         self._waiting: tuple[Any, int] | None = None
         self._step = 0
@@ -179,9 +182,7 @@ class _Writer:
     def add(self, picture: Pixels, time: float) -> None:
         """Append one picture, uint8 (H, W, 3), at `time` seconds."""
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
-            raise UsageError(
-                f"frames must be uint8 (T, H, W, 3), not {picture.dtype} pictures of {picture.shape}"
-            )
+            raise UsageError(f"frames must be uint8 (T, H, W, 3), not {picture.dtype} pictures of {picture.shape}")
         if self._video is None:
             self._begin(picture)
         if picture.shape != self._size:
@@ -190,9 +191,7 @@ class _Writer:
         if self._waiting is not None:
             self._step = tick - self._waiting[1]
             if self._step <= 0:
-                raise UsageError(
-                    f"times must increase from frame to frame, not stay or go back at {time:.4f} s"
-                )
+                raise UsageError(f"times must increase from frame to frame, not stay or go back at {time:.4f} s")
             self._encode(self._step)
         self._waiting = (self._convert(picture), tick)
 
@@ -208,9 +207,8 @@ class _Writer:
             ticks = round(end * CLOCK) - self._waiting[1]
         self._encode(max(1, ticks))
         self._mux(None)
-        for frame in self._sound:
-            self._container.mux(self._audio.encode(frame))
-        if self._sound:
+        if self._audio is not None:
+            self._hear(np.inf)
             self._container.mux(self._audio.encode(None))
 
     def _begin(self, picture: Pixels) -> None:
@@ -219,13 +217,11 @@ class _Writer:
         video = self._container.add_stream("libx264", options=self._options)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.codec_context.time_base = video.time_base = Fraction(1, CLOCK)
-        video.codec_context.colorspace = video.codec_context.color_primaries = (
-            video.codec_context.color_trc
-        ) = 1
+        video.codec_context.colorspace = video.codec_context.color_primaries = video.codec_context.color_trc = 1
         video.codec_context.color_range = ColorRange.MPEG
         self._video = video
-        if self._sound:
-            first = self._sound[0]
+        if self._heard is not None:
+            first = self._heard
             self._audio = self._container.add_stream("aac", rate=first.sample_rate, layout=first.layout.name)
 
     def _convert(self, picture: Pixels) -> Any:
@@ -243,6 +239,13 @@ class _Writer:
         frame.pts, frame.time_base = tick, Fraction(1, CLOCK)
         self._durations.append(ticks)
         self._mux(frame)
+        self._hear((tick + ticks) / CLOCK)
+
+    def _hear(self, until: float) -> None:
+        """Append the sound that begins before `until` seconds."""
+        while self._heard is not None and self._heard.pts * self._heard.time_base < until:
+            self._container.mux(self._audio.encode(self._heard))
+            self._heard = next(self._sound, None)
 
     def _mux(self, frame: Any) -> None:
         for packet in self._video.encode(frame):
@@ -250,31 +253,38 @@ class _Writer:
             self._container.mux(packet)
 
 
-def _sound(source: str | Path, start: float, length: float) -> list[Any]:
-    """`length` seconds of sound from `start` (by the file's own clock) on, as float planar frames.
+def _sound(source: str | Path, start: float, length: float, there: bool) -> Generator[Any, None, None]:
+    """`length` seconds of sound from `start` (by the file's own clock) on, as float planar frames, while they
+    are asked for.
 
-    Empty where it does not decode; the log says so.
+    Ends where it does not decode; the log says so. Empty where none is `there`.
     """
-    frames: list[Any] = []
+    if not there:
+        return
     try:
         with open_video(source) as (container, _):
             track = container.streams.best("audio")
             if start > LEAD:
-                container.seek(int((start - LEAD) / track.time_base), stream=track)
+                with slips():
+                    container.seek(int((start - LEAD) / track.time_base), stream=track)
             layout = "stereo" if track.channels > 1 else "mono"
             resampler = av.AudioResampler(format="fltp", layout=layout)
-            for frame in container.decode(track):
-                if frame.pts is None:
-                    continue
+            for frame in _audio_frames(container, track):
                 begin = float(frame.pts * frame.time_base) - start
                 if begin >= length:
                     break
                 for piece in resampler.resample(frame) if begin > -1.0 else ():
-                    frames += _trimmed(piece, begin, length)
+                    yield from _trimmed(piece, begin, length)
     except (av.FFmpegError, OSError) as error:
-        log.warning("%s: the sound cannot be decoded (%s); the clip is silent", source, reason(error))
-        return []
-    return frames
+        log.warning("%s: the sound cannot be decoded (%s); from there on the clip is silent", source, reason(error))
+
+
+def _audio_frames(container: Any, track: Any) -> Iterator[Any]:
+    """The decoded sound that has a time."""
+    for packet in read_packets(container, track):
+        with slips():
+            frames = packet.decode()
+        yield from (frame for frame in frames if frame.pts is not None)
 
 
 def _trimmed(frame: Any, begin: float, length: float) -> list[Any]:

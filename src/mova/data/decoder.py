@@ -8,6 +8,9 @@ applied.
 from __future__ import annotations
 
 import logging
+import os
+import re
+import stat
 import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -30,6 +33,9 @@ TimedFrame = tuple[float, float, Any]
 NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
 """Codecs by which FFmpeg shows a text file as a picture; a text file is not a video."""
 
+LONGEST = 100 * 86400.0
+"""Seconds: no file is longer; a clock that says so is damaged."""
+
 BROKEN = "play it to see what is left, or rescue that part with: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
@@ -48,14 +54,10 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
         VideoError: missing, a folder, empty, not readable as media, or without video.
     """
     file = Path(path)
-    if not file.exists():
-        raise VideoError(path, "there is no such file; check the path")
-    if file.is_dir():
-        raise VideoError(path, "this is a folder, not a video file; name a file in it")
-    if file.stat().st_size == 0:
-        raise VideoError(path, "the file is empty (0 bytes); copy or download it again")
+    _check(path, file)
     try:
-        container = av.open(f"file:{file}", metadata_errors="replace")
+        with slips():
+            container = av.open(f"file:{file}", metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
             path, f"cannot be opened as video ({reason(error)}); is it a video file, and whole?"
@@ -64,18 +66,58 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
         yield container, _choose(path, container, threads)
 
 
+def _check(path: str | Path, file: Path) -> None:
+    """Say before FFmpeg does, in words for people, why this is no file to open."""
+    try:
+        status = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise VideoError(path, "there is no such file (or it is a link that leads nowhere); check the path") from None
+    except OSError as error:
+        raise VideoError(path, f"cannot be looked at ({error.strerror}); may you read it?") from error
+    if stat.S_ISDIR(status.st_mode):
+        if not os.access(file, os.R_OK | os.X_OK):
+            raise VideoError(path, "this folder may not be listed, so its videos are not read; ask for the right")
+        raise VideoError(path, "this is a folder, not a video file; name a file in it")
+    if status.st_size == 0:
+        raise VideoError(path, "the file is empty (0 bytes); copy or download it again")
+
+
 def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
     stream = container.streams.best("video") if container.streams.video else None
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         kinds = sorted({each.type for each in container.streams}) or ["nothing"]
-        raise VideoError(
-            path, f"holds no video stream (it holds {', '.join(kinds)}); name a file with pictures in it"
-        )
+        raise VideoError(path, f"holds no video stream (it holds {', '.join(kinds)}); name a file with pictures in it")
     if stream.codec_context is None or stream.codec_context.name in NOT_VIDEO:
         raise VideoError(path, "holds no video that can be decoded (text, or an unknown codec)")
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = threads or 0
     return stream
+
+
+@contextmanager
+def slips() -> Iterator[None]:
+    """Around calls of PyAV: what it raises of its own where damaged data contradict themselves, as FFmpeg's
+    error.
+
+    A packet of a stream that the header does not name is an `IndexError`, a number beyond 64 bits an
+    `OverflowError`.
+    """
+    try:
+        yield
+    except av.FFmpegError:
+        raise
+    except (IndexError, ValueError, OverflowError) as error:
+        raise av.InvalidDataError(0, f"the data contradict themselves: {error}") from error
+
+
+def read_packets(container: Any, *tracks: Any) -> Iterator[Any]:
+    """The packets of some streams, or of all, from where the file is read.
+
+    Raises:
+        av.FFmpegError: the file cannot be read on.
+    """
+    with slips():
+        yield from container.demux(*tracks)
 
 
 def reason(error: BaseException) -> str:
@@ -109,10 +151,12 @@ def decode(path: str | Path, container: Any, stream: Any, start: float) -> Gener
     clock = _Clock(stream, start)
     held: list[tuple[float, float, Any]] = []
     try:
-        for packet in container.demux(stream):
+        for packet in read_packets(container, stream):
             if cut_off(container, packet):
                 raise av.InvalidDataError(0, "the file ends within a packet")
-            for frame in packet.decode():
+            with slips():
+                frames = packet.decode()
+            for frame in frames:
                 pts, length = clock.read(frame)
                 at = len(held)
                 while at and held[at - 1][0] > pts:
@@ -123,9 +167,7 @@ def decode(path: str | Path, container: Any, stream: Any, start: float) -> Gener
     except (av.FFmpegError, OSError) as error:
         yield from held
         where = f"at {clock.last:.2f} s" if clock.count else "at its first frame"
-        raise VideoError(
-            path, f"decoding fails {where} ({reason(error)}): the file is damaged; {BROKEN}"
-        ) from error
+        raise VideoError(path, f"decoding fails {where} ({reason(error)}): the file is damaged; {BROKEN}") from error
     yield from held
     if clock.count == 0:
         raise VideoError(path, f"holds a {stream.codec_context.name} stream without a single frame; {BROKEN}")
@@ -175,13 +217,14 @@ def known_duration(container: Any, track: Any, start: float) -> float | None:
     file.
 
     Headers of a whole container count the sound too, and variable rates make some headers end before the last
-    frame. None where the header tells nothing; then `measured_duration` reads all packets.
+    frame. None where the header tells nothing, or nothing credible; then `measured_duration` reads all
+    packets.
     """
     matroska = container.format.name == "matroska,webm"
     header = _header_duration(container, track, start)
     whole = container.duration / av.time_base - matroska * start if container.duration else None
     promised = header if header is not None else whole
-    if promised is None or promised <= 0:
+    if promised is None or not 0 < promised <= LONGEST:
         return None
     video, last = _tail(container, track, start, promised)
     if header is None and video > 0 and not ends_early(promised, last):
@@ -195,9 +238,8 @@ def _header_duration(container: Any, track: Any, start: float) -> float | None:
         return float(track.frames * frame_step(track))
     if track.duration:
         return float(((track.start_time or 0) + track.duration) * track.time_base) - start
-    hours, _, rest = track.metadata.get("DURATION", "").partition(":")
-    minutes, _, seconds = rest.partition(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start if seconds else None
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", track.metadata.get("DURATION", "").strip())
+    return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - start if tag else None
 
 
 def _tail(container: Any, track: Any, start: float, promised: float) -> tuple[float, float]:
@@ -207,8 +249,9 @@ def _tail(container: Any, track: Any, start: float, promised: float) -> tuple[fl
     step = frame_step(track)
     try:
         target = int((max(0.0, promised - 1.0) + start) / track.time_base)
-        container.seek(target, stream=track, backward=True, any_frame=True)
-        for packet in container.demux():
+        with slips():
+            container.seek(target, stream=track, backward=True, any_frame=True)
+        for packet in read_packets(container):
             if packet.pts is None or packet.is_discard:
                 continue
             length = packet.duration * packet.time_base if packet.duration else step
@@ -231,7 +274,7 @@ def measured_duration(path: str | Path, container: Any, track: Any, start: float
     end, count = 0.0, 0
     try:
         container.seek(0)
-        for packet in container.demux(track):
+        for packet in read_packets(container, track):
             if packet.pts is not None and not packet.is_discard:
                 count += 1
                 length = packet.duration * packet.time_base if packet.duration else step
@@ -280,9 +323,7 @@ class Converter:
             threads=1,
         )
         plane = picture.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
-            :out_height, : 3 * out_width
-        ]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:out_height, : 3 * out_width]
         pixels = rows.reshape(out_height, out_width, 3)
         if mirrored:
             pixels = pixels[:, ::-1]

@@ -33,7 +33,7 @@ from typing import Any
 import av
 import numpy as np
 
-from mova.data.decoder import TimedFrame, cut_off, ends_early, frame_step
+from mova.data.decoder import TimedFrame, cut_off, ends_early, frame_step, read_packets, slips
 from mova.data.sampling import TOLERANCE, Times
 
 Need = Callable[[float], float]
@@ -89,7 +89,7 @@ class Window:
         self.container, self.track, self._start, self._duration = container, track, start, duration
         self._base = float(track.time_base)
         self._step = frame_step(track)
-        self._packets = container.demux(track)
+        self._packets = read_packets(container, track)
         self._queue: deque[Unit] = deque()
         self._times: list[float] = []
         self._lowest: float | None = None
@@ -178,8 +178,9 @@ class Window:
     def jump(self, time: float) -> None:
         """Seek to the keyframe before `time`; nothing earlier is wanted any more."""
         self._jumped = True
-        self.container.seek(self._target(time), stream=self.track, backward=True)
-        self._packets = self.container.demux(self.track)
+        with slips():
+            self.container.seek(self._target(time), stream=self.track, backward=True)
+        self._packets = read_packets(self.container, self.track)
         self._queue.clear()
         self._times.clear()
         self._lowest, self._floor, self.finished = math.nan, time, False
@@ -243,16 +244,20 @@ class Plan:
                 insort(self._expected, unit)
             if self._drops:
                 self._decoder.skip_frame = "DEFAULT" if unit.wanted else "NONREF"
-            yield from self._matched(self._decoder.decode(unit.packet))
+            yield from self._matched(self._decode(unit.packet))
         self._pending.clear()
         self._bytes = 0
 
     def _drained(self) -> Iterator[TimedFrame]:
         """What the decoder still holds; it starts afresh afterwards."""
-        yield from self._matched(self._decoder.decode(None))
+        yield from self._matched(self._decode(None))
         self._decoder.flush_buffers()
         if self._expected:
             raise Unplanned("a wanted frame did not come out")
+
+    def _decode(self, packet: Any) -> list[Any]:
+        with slips():
+            return list(self._decoder.decode(packet))
 
     def _matched(self, frames: list[Any]) -> Iterator[TimedFrame]:
         for frame in frames:
@@ -276,7 +281,7 @@ def packet_times(container: Any, track: Any, start: float) -> tuple[Times | None
     base, step, end = float(track.time_base), frame_step(track), 0.0
     times = []
     try:
-        for packet in container.demux(track):
+        for packet in read_packets(container, track):
             if not packet.size or packet.is_discard:
                 continue
             if packet.pts is None or cut_off(container, packet):

@@ -17,7 +17,10 @@ Shape legend: n frames of a video, N samples (`count`). Times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +66,8 @@ def linspace_fps(pts: npt.ArrayLike, count: int, fps: float = 1.0) -> Indices:
     times = np.asarray(pts, dtype=np.float64)
     _check(len(times), count)
     span = float(times[-1] - times[0])
-    listed = on_display(times, times[0] + fps_times(span + 2 * TOLERANCE, fps))
-    return listed[linspace(len(listed), count)]
+    listed = fps_times(span + 2 * TOLERANCE, fps)
+    return on_display(times, times[0] + linspace(len(listed), count) / fps)
 
 
 def segment_midpoint(n_frames: int, count: int) -> Indices:
@@ -103,8 +106,37 @@ def tail(n_frames: int, count: int) -> Indices:
     return np.maximum(np.arange(n_frames - count, n_frames, dtype=np.int64), 0)
 
 
-def fps_times(duration: float, fps: float, start: float = 0.0) -> Times:
+@dataclass(frozen=True)
+class FpsTimes(Sequence[float]):
+    """The times `start + k / fps`, k = 0 ... `total - 1`, in seconds: a list that takes no room."""
+
+    start: float
+    fps: float
+    total: int
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, at: Any) -> Any:
+        picked = range(self.total)[at]
+        if isinstance(picked, range):
+            return [self.start + k / self.fps for k in picked]
+        return self.start + picked / self.fps
+
+    def index_from(self, time: float) -> int:
+        """Index of the first of the times that is not before `time`; the length where all are."""
+        at = min(max(math.ceil((time - self.start) * self.fps), 0), self.total)
+        while at > 0 and self.start + (at - 1) / self.fps >= time:
+            at -= 1
+        while at < self.total and self.start + at / self.fps < time:
+            at += 1
+        return at
+
+
+def fps_times(duration: float, fps: float, start: float = 0.0) -> FpsTimes:
     """The times `start + k / fps` that lie before `duration`, in seconds; k = 0, 1, 2, ...
+
+    They are counted, not listed: constant memory, whatever the duration.
 
     A video of positive length always has at least the sample at `start`; `start >= duration` gives none.
 
@@ -114,12 +146,9 @@ def fps_times(duration: float, fps: float, start: float = 0.0) -> Times:
     if not (np.isfinite(fps) and fps > 0):
         raise UsageError(f"fps must be a positive number of frames per second, not {fps}")
     if not (np.isfinite(start) and start >= 0 and np.isfinite(duration)):
-        raise UsageError(
-            f"start and duration must be finite seconds, start not negative, not {start} and {duration}"
-        )
-    count = max(0, int(np.ceil((duration - start) * fps)) + 1)
-    times = start + np.arange(count, dtype=np.float64) / fps
-    return times[times < duration - TOLERANCE]
+        raise UsageError(f"start and duration must be finite seconds, start not negative, not {start} and {duration}")
+    most = max(0, math.ceil((duration - start) * fps) + 1)
+    return FpsTimes(start, fps, FpsTimes(start, fps, most).index_from(duration - TOLERANCE))
 
 
 def windows(n: int, length: int, stride: int) -> list[slice]:
@@ -132,9 +161,7 @@ def windows(n: int, length: int, stride: int) -> list[slice]:
         UsageError: a number is not positive, or `stride > length` would leave items out.
     """
     if n <= 0 or length <= 0 or not 0 < stride <= length:
-        raise UsageError(
-            f"windows need n > 0 and 0 < stride <= length, not n={n}, length={length}, stride={stride}"
-        )
+        raise UsageError(f"windows need n > 0 and 0 < stride <= length, not n={n}, length={length}, stride={stride}")
     last = max(0, n - length)
     starts = [*range(0, last, stride), last]
     return [slice(first, min(first + length, n)) for first in starts]

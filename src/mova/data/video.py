@@ -12,9 +12,10 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from mova.data.decoder import (
     BROKEN,
+    LONGEST,
     Converter,
     Pixels,
     TimedFrame,
@@ -37,7 +39,7 @@ from mova.data.decoder import (
     start_seconds,
 )
 from mova.data.packets import Need, Plan, Unplanned, packet_times
-from mova.data.sampling import RULES, TOLERANCE, Times, fps_times
+from mova.data.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
 
@@ -47,13 +49,6 @@ Item = TypeVar("Item")
 
 CHUNK_BYTES = 64 << 20
 """A chunk of `stream` stays below this many bytes, so that full-size pictures do not fill the memory."""
-
-ENDINGS = """
-    3g2 3gp asf avi divx dv f4v flv gif h264 hevc m1v m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf
-    ogm ogv rm rmvb ts vob webm wmv y4m
-"""
-SUFFIXES = frozenset(f".{ending}" for ending in ENDINGS.split())
-"""Endings by which `find_videos` knows a video in a folder; lower case."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +100,13 @@ def probe(path: str | Path) -> VideoInfo:
         if duration is None:
             duration, count = measured_duration(path, container, track, start)
             fps = count / duration
+        duration = max(duration, pts + length)
+        if duration > LONGEST:
+            days = duration / 86400
+            raise VideoError(path, f"its clock says that it lasts {days:.0f} days: it is damaged; {BROKEN}")
         return VideoInfo(
             path=str(path),
-            duration=max(duration, pts + length),
+            duration=duration,
             width=width,
             height=height,
             fps=fps,
@@ -258,23 +257,25 @@ def _every(info: VideoInfo, start: float, stop: float, threads: int | None) -> I
 
 
 def _shown(
-    info: VideoInfo, times: Times, threads: int | None, *, to_end: bool = False
+    info: VideoInfo, wanted: Sequence[float], threads: int | None, *, to_end: bool = False
 ) -> Iterator[tuple[float, Any]]:
     """The frame on display at each time, with that time; `to_end` decodes the end too, to know that it is
     there."""
-    wanted = times.tolist()
-    needed = [*wanted, info.duration] if to_end else wanted
     at = 0
+    index_from = wanted.index_from if isinstance(wanted, FpsTimes) else partial(bisect_left, wanted)
+    end = info.duration if to_end else -np.inf
 
     def need(time: float) -> float:
-        index = bisect_left(needed, time - TOLERANCE)
-        return needed[index] if index < len(needed) else np.inf
+        index = index_from(time - TOLERANCE)
+        if index < len(wanted):
+            return wanted[index]
+        return end if time - TOLERANCE <= end else np.inf
 
     for _, until, frame in _frames(info, need, threads):
         while at < len(wanted) and wanted[at] + TOLERANCE < until:
             yield wanted[at], frame
             at += 1
-        if at == len(needed):
+        if at == len(wanted) and not to_end:
             return
 
 
@@ -299,10 +300,8 @@ def read_times(path: str | Path, times: npt.ArrayLike, *, short_side: int | None
         raise UsageError("times must be a list of one or more finite, non-decreasing seconds")
     info = probe(path)
     if asked[0] < 0 or asked[-1] > info.duration + max(0.5, 0.02 * info.duration):
-        raise UsageError(
-            f"{path}: times must lie in [0, {info.duration:.3f}] s, not {asked[0]:.3f} to {asked[-1]:.3f}"
-        )
-    parts = _chunks(_shown(info, asked, None), Converter(short_side), len(asked))
+        raise UsageError(f"{path}: times must lie in [0, {info.duration:.3f}] s, not {asked[0]:.3f} to {asked[-1]:.3f}")
+    parts = _chunks(_shown(info, asked.tolist(), None), Converter(short_side), len(asked))
     return Frames(np.concatenate([part.pixels for part in parts]), asked)
 
 
@@ -322,7 +321,7 @@ def read_count(
     info = probe(path)
     pts = _all_times(info)
     times = pts[RULES[rule](pts, count)]
-    parts = _chunks(_shown(info, times, None), Converter(short_side), count)
+    parts = _chunks(_shown(info, times.tolist(), None), Converter(short_side), count)
     return Frames(np.concatenate([part.pixels for part in parts]), times)
 
 
@@ -362,27 +361,3 @@ def _prefetch(source: Iterator[Item], depth: int) -> Generator[Item, None, None]
         pool.shutdown(wait=True, cancel_futures=True)
         if isinstance(source, Generator):
             source.close()
-
-
-def find_videos(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as given, whatever they end in; folders searched through for `SUFFIXES`, hidden files left out.
-
-    Returns:
-        Sorted paths, each once.
-
-    Raises:
-        UsageError: a path does not exist.
-    """
-    found: set[Path] = set()
-    for each in paths:
-        path = Path(each)
-        if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            found.update(
-                p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts)
-            )
-        elif path.exists():
-            found.add(path)
-        else:
-            raise UsageError(f"{path}: there is no such file or folder")
-    return sorted(found)

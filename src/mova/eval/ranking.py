@@ -16,9 +16,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating]
 
 
-def rank_bounds(
-    scores: Array, targets: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def rank_bounds(scores: Array, targets: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Best and worst possible rank (1 is best) of each query's target.
 
     Args:
@@ -34,9 +32,7 @@ def rank_bounds(
         raise ValueError(f"scores (Q, N) and targets (Q,) expected, not {scores.shape} and {targets.shape}")
     bad = np.flatnonzero(np.isnan(scores).any(axis=1))
     if len(bad):
-        raise ValueError(
-            f"scores of query {bad[0]} hold NaN ({len(bad)} such queries); nothing can be ranked by them"
-        )
+        raise ValueError(f"scores of query {bad[0]} hold NaN ({len(bad)} such queries); nothing can be ranked by them")
     own = scores[np.arange(len(scores)), targets][:, None]
     better = (scores > own).sum(axis=1)
     tied = (scores == own).sum(axis=1)

@@ -75,9 +75,7 @@ def evaluate_worlds(
     return report
 
 
-def clip_gallery(
-    model: DualEncoder, styles: Sequence[str], rng: np.random.Generator, clips: int
-) -> dict[str, float]:
+def clip_gallery(model: DualEncoder, styles: Sequence[str], rng: np.random.Generator, clips: int) -> dict[str, float]:
     """Sentence to clip among random clips, and among clips of which each has a near duplicate with one fact changed.
 
     A sentence that leaves facts out may be true of several clips; the first is right if it is true of the sentence.

@@ -46,9 +46,7 @@ def write_card(folder: Path, config: Any, parameters: int, dim: int) -> None:
         dim: width of the shared space.
     """
     path = folder / "README.md"
-    if path.exists() and "pipeline_tag: feature-extraction\ntags: [video-text" not in path.read_text(
-        encoding="utf-8"
-    ):
+    if path.exists() and "pipeline_tag: feature-extraction\ntags: [video-text" not in path.read_text(encoding="utf-8"):
         return
     threshold = config.relevance_threshold
     text = CARD.format(

@@ -82,16 +82,12 @@ def load_tokenizer(folder: Path, name: str, settings: PreTrainedConfig) -> Any:
     """
     known = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
     if not any(True for pattern in known for _ in folder.glob(pattern)):
-        raise ModelError(
-            f"{name}: the folder {folder} lacks its tokenizer files ({', '.join(known)}); fetch them too"
-        )
+        raise ModelError(f"{name}: the folder {folder} lacks its tokenizer files ({', '.join(known)}); fetch them too")
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, config=settings, trust_remote_code=False)
     except (*DAMAGE, TypeError, ImportError) as error:
-        raise ModelError(
-            f"{name}: its tokenizer cannot be read ({_line(error)}); fetch its files again"
-        ) from error
+        raise ModelError(f"{name}: its tokenizer cannot be read ({_line(error)}); fetch its files again") from error
 
 
 def load_weights(folder: Path, name: str) -> PreTrainedModel:
@@ -122,9 +118,7 @@ def load_complete(load: Callable[..., tuple[Any, Mapping[str, Any]]], name: str)
     missing = sorted(report["missing_keys"])
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise ModelError(
-            f"{name}: {len(missing)} weights are missing from its file ({shown}); fetch it again"
-        )
+        raise ModelError(f"{name}: {len(missing)} weights are missing from its file ({shown}); fetch it again")
     return model
 
 

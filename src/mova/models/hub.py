@@ -72,9 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path}: cannot be read as a checkpoint's JSON ({error}); fetch the file again"
-        ) from error
+        raise ModelError(f"{path}: cannot be read as a checkpoint's JSON ({error}); fetch the file again") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: holds no JSON object; fetch the file again")
     return content
@@ -97,9 +95,7 @@ def _complete(folder: Path, name: str) -> Path:
     if not any(fnmatch(path.name, pattern) for path in folder.iterdir() for pattern in SAFETENSORS + PICKLED):
         missing.append("model.safetensors (or pytorch_model.bin)")
     if missing:
-        raise ModelError(
-            f"{name}: the folder {folder} lacks {' and '.join(missing)}; put the checkpoint's files there"
-        )
+        raise ModelError(f"{name}: the folder {folder} lacks {' and '.join(missing)}; put the checkpoint's files there")
     return folder
 
 
@@ -114,13 +110,11 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, revision=info.sha, allow_patterns=wanted))
     except GatedRepoError as error:
         raise ModelError(
-            f"{name}: its owner asks for consent; accept on https://huggingface.co/{name}, then run "
-            "`hf auth login`"
+            f"{name}: its owner asks for consent; accept on https://huggingface.co/{name}, then run `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"{name}: neither a folder here nor a model on the hub; check the spelling "
-            "(`mova models` lists some)"
+            f"{name}: neither a folder here nor a model on the hub; check the spelling (`mova models` lists some)"
         ) from error
     except OfflineModeIsEnabled as error:
         raise ModelError(

@@ -75,17 +75,13 @@ def _load_shipped_worlds_tiny(name: str, precision: str, device: torch.device) -
 
     folder = shipped_folder()
     if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"{name}: this installation lacks the weights that should lie in {folder}; install mova again"
-        )
+        raise ModelError(f"{name}: this installation lacks the weights that should lie in {folder}; install mova again")
     model = _load_saved_worlds_tiny(str(folder), precision, device)
     model.name = name
     return model
 
 
-BIG_VISION = (
-    "google-research/big_vision, configs/proj/image_text/README_siglip2.md; arXiv 2502.14786, Table 1"
-)
+BIG_VISION = "google-research/big_vision, configs/proj/image_text/README_siglip2.md; arXiv 2502.14786, Table 1"
 OPEN_CLIP = "openai/CLIP, LICENSE; mlfoundations/open_clip, docs/openclip_retrieval_results.csv"
 
 _HUB = Entry("", "Apache-2.0", "", "", "", BIG_VISION, _load_two_tower)
@@ -142,9 +138,7 @@ SAVED: dict[str, Loader] = {
 """`model_type` of folders that mova wrote -> how they are loaded."""
 
 
-def load(
-    name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None
-) -> DualEncoder:
+def load(name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> DualEncoder:
     """Load a model, ready to encode. It is the one asked for or an error, never another one.
 
     Args:

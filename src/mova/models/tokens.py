@@ -58,15 +58,11 @@ class TextRule:
             N lists of ids of different lengths, and N counts.
         """
         prepared = [text.lower() for text in texts] if self.lower else list(texts)
-        rows: list[list[int]] = tokenizer(prepared, truncation=False, padding=False, verbose=False)[
-            "input_ids"
-        ]
+        rows: list[list[int]] = tokenizer(prepared, truncation=False, padding=False, verbose=False)["input_ids"]
         dropped = [max(0, len(row) - self.length) for row in rows]
         long = [i for i, count in enumerate(dropped) if count]
         if long:
-            cut = tokenizer(
-                [prepared[i] for i in long], truncation=True, max_length=self.length, padding=False
-            )
+            cut = tokenizer([prepared[i] for i in long], truncation=True, max_length=self.length, padding=False)
             for i, row in zip(long, cut["input_ids"], strict=True):
                 rows[i] = row
         return rows, dropped

@@ -133,17 +133,13 @@ class FrameTower(nn.Module):
         patches = (config.image_size // 2 ** len(config.stem)) ** 2
         self.cls = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.positions = nn.Parameter(0.02 * torch.randn(1, patches + 1, config.hidden_size))
-        self.blocks = nn.ModuleList(
-            Block(config.hidden_size, config.heads) for _ in range(config.frame_layers)
-        )
+        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.frame_layers))
         self.norm = nn.LayerNorm(2 * config.hidden_size)
         self.project = nn.Linear(2 * config.hidden_size, config.embedding_dim)
 
     def forward(self, stacks: Tensor) -> Tensor:
         """(T, 9, h, w) -> (T, d)."""
-        x = self.enter(
-            self.stem(stacks.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
-        )
+        x = self.enter(self.stem(stacks.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2))
         x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1) + self.positions
         for block in self.blocks:
             x = block(x)
@@ -157,9 +153,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.words = nn.Embedding(len(config.vocabulary), config.hidden_size)
         self.positions = nn.Parameter(0.02 * torch.randn(1, config.max_words, config.hidden_size))
-        self.blocks = nn.ModuleList(
-            Block(config.hidden_size, config.heads) for _ in range(config.text_layers)
-        )
+        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.text_layers))
         self.norm = nn.LayerNorm(config.hidden_size)
         self.project = nn.Linear(config.hidden_size, config.embedding_dim)
 
@@ -251,9 +245,7 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         if (height, width) != (size, size):
             short = min(height, width)
             target = (max(size, round(height * size / short)), max(size, round(width * size / short)))
-            scaled = F.interpolate(
-                pixels.float(), target, mode="bilinear", antialias=True, align_corners=False
-            )
+            scaled = F.interpolate(pixels.float(), target, mode="bilinear", antialias=True, align_corners=False)
             top, left = (target[0] - size) // 2, (target[1] - size) // 2
             pixels = scaled[..., top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
         return pixels

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from mova.data.text import split_sentences
 from mova.models.dual import DualEncoder
 from mova.search.index import Index
 from mova.types import Timeline
+
+logger = logging.getLogger(__name__)
 
 
 def align(
@@ -24,19 +27,23 @@ def align(
         model: the encoder.
         video: a file.
         caption: one or more sentences.
-        index: reuse its frame vectors if it holds this very content (and `fps` is its rate or left out).
+        index: reuse its frame vectors if it holds this very content (and `fps` is its rate or left out); if not,
+            the log says so and the file is decoded.
         fps: frames per second to look at; the index's rate where it is reused, else the model's, if left out.
 
     Raises:
         IndexMismatchError: the index was made with another model.
-        UsageError: the caption holds no words, or the rate makes no sense.
+        UsageError: there is no such index, the caption holds no words, or the rate makes no sense.
         VideoError: the file cannot be read.
     """
-    if index is not None and index.exists:
+    if index is not None:
+        rate = index.meta.frame_rate
         index.check(model)
-        stored = index.stored(video) if fps in (None, index.meta.frame_rate) else None
+        stored = index.stored(video) if fps in (None, rate) else None
         if stored is not None:
             return model.align(stored, caption, name=str(video))
+        wanted = "" if fps in (None, rate) else f" at {fps:g} a second (they are at {rate:g})"
+        logger.info("frames of %s are not in the index%s, decoding it", video, wanted)
     return model.align(video, caption, fps=fps)
 
 

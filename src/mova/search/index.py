@@ -84,8 +84,10 @@ class Index:
         prune: bool = True,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; see `mova.search.ingest.add`."""
+        given = list(paths)
+        ingest.videos_below(self._store, given)  # wrong paths are said before a model is loaded
         self.check(self.model)
-        return ingest.add(self._store, self.model, paths, fps=fps, progress=progress, prune=prune)
+        return ingest.add(self._store, self.model, given, fps=fps, progress=progress, prune=prune)
 
     def search(self, text: str, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
         """The k best moments for a sentence or paragraph, best first; see `mova.search.query.search`."""
@@ -127,7 +129,9 @@ class Index:
             record = next((other for other in same if other.content == content), None)
         if record is None:
             return None
-        frames = self._store.fetch([record.content])[record.content]
+        frames = self._store.fetch([record.content]).get(record.content)
+        if frames is None:  # another process removed them after the records were read
+            return None
         return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration)
 
     def check(self, model: DualEncoder) -> None:

@@ -7,7 +7,6 @@ record, then what it replaced is removed; only the record makes frames count (se
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mova.data.video import find_videos, prefetch, probe, stream
+from mova.data.files import content_hash, find_videos, surely_gone
+from mova.data.video import prefetch, probe, stream
 from mova.errors import UsageError, VideoError
 from mova.models.dual import DECODE_CHUNK, DualEncoder
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
@@ -50,7 +50,8 @@ class IngestReport:
         unchanged: files that were already in the index.
         moved: new paths of content that was in the index already (moved or copied files; not decoded).
         removed: paths dropped because their file is gone (not moved).
-        failed: files that cannot be read, with the cause; the next run tries them again.
+        failed: files that cannot be read, with the cause; the next run tries them again. What such a file held
+            before it changed is dropped.
         frames: frames encoded.
         seconds: time taken.
     """
@@ -102,12 +103,13 @@ def add(
 
     Raises:
         IndexMismatchError: the index was made with another model, frame rate or layout; nothing is touched.
-        UsageError: a path does not exist, a folder lost all its videos, or the frame rate makes no sense.
+        UsageError: a path does not exist, there is no video for a new index, a folder lost all its videos, or
+            the frame rate makes no sense.
         MovaError: another process writes to the index.
     """
     began = time.perf_counter()
     roots = [Path(path).resolve() for path in paths]
-    files = [str(path) for path in find_videos(roots)]
+    files = [str(path) for path in videos_below(store, roots)]
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
     if store.exists:
@@ -121,11 +123,22 @@ def add(
         swept = store.sweep()
         run = _Run(store, model, rate, progress)
         run.read(files)
-        run.finish(gone)
-        if swept or gone or run.report.indexed or run.report.moved:
+        if run.finish(gone) or swept:
             store.tidy()
     run.report.seconds = time.perf_counter() - began
     return run.report
+
+
+def videos_below(store: Store, paths: Sequence[str | Path]) -> list[Path]:
+    """The video files among and below paths, as `find_videos` tells them; an index is not begun for none.
+
+    Raises:
+        UsageError: a path does not exist, or there is no video and no index yet.
+    """
+    files = find_videos(paths)
+    if not files and not store.exists:
+        raise UsageError(f"no video found in {', '.join(map(str, paths))}; name video files, or folders with some")
+    return files
 
 
 def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequence[str]) -> list[str]:
@@ -137,7 +150,7 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
     gone = []
     for root in (root for root in roots if root.is_dir()):
         inside = [path for path in records if Path(path).is_relative_to(root)]
-        lost = [path for path in inside if not _present(path)]
+        lost = [path for path in inside if surely_gone(path)]
         if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
             raise UsageError(
                 f"{root}: there is no video in it any more, but the index has {len(inside)} from it. Is the "
@@ -147,20 +160,9 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
     return sorted(set(gone))
 
 
-def _present(path: str) -> bool:
-    """False only where the system says for certain that there is no such file."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
 @dataclass(frozen=True)
 class _Task:
-    """A file to read, as it was found."""
+    """A file to read, as it was found; its size is -1 where the system does not tell it."""
 
     path: str
     size: int
@@ -211,6 +213,7 @@ class _Run:
         self.before = dict(store.records())
         self.contents = {record.content: record for record in self.before.values()}
         self.moved: set[str] = set()
+        self.stale: list[str] = []
         self.buffer = np.empty((FLUSH_ROWS, model.embedding_dim), dtype=np.float16)
         self.rows: list[tuple[str, StoredFrames]] = []
         self.held = 0
@@ -238,26 +241,29 @@ class _Run:
             events.close()
         self._flush()
 
-    def finish(self, gone: Sequence[str]) -> None:
-        """Drop paths whose files are gone, then all frames that nothing claims any more."""
-        self.store.drop(gone)
-        self.report.removed = [path for path in gone if self.before[path].content not in self.moved]
-        if gone or self.report.indexed or self.report.moved:
+    def finish(self, gone: Sequence[str]) -> bool:
+        """Drop paths whose files are gone or broken, then all frames that nothing claims; whether anything changed."""
+        self.store.drop([*gone, *self.stale])
+        self.report.removed = [p for p in gone if p not in self.before or self.before[p].content not in self.moved]
+        changed = bool(gone or self.stale or self.report.indexed or self.report.moved)
+        if changed:
             self.store.sweep()
+        return changed
 
     def _plan(self, files: Sequence[str]) -> list[_Task]:
         """The files that must be read, with their durations; unchanged and broken ones are counted here."""
         tasks = []
         for path in files:
             known = self.before.get(path)
-            task = _Task(path, 0, 0, 0.0)
+            task = _Task(path, -1, -1, 0.0)
             try:
                 path.encode()
                 status = os.stat(path)
                 if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
                     self.report.unchanged.append(path)
                     continue
-                tasks.append(_Task(path, status.st_size, status.st_mtime_ns, probe(path).duration))
+                task = replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
+                tasks.append(replace(task, duration=probe(path).duration))
             except UnicodeEncodeError:
                 self._fail(task, "its name is not valid UTF-8; rename it")
             except OSError as error:
@@ -339,8 +345,10 @@ class _Run:
         self._count(task)
 
     def _fail(self, task: _Task, cause: str) -> None:
-        """Note a broken file and take back what was kept of it."""
+        """Note a broken file, take back what was kept of it, and give up what it held before it changed."""
         self.report.failed.append((task.path, cause))
+        if task.path in self.before and task.size >= 0:
+            self.stale.append(task.path)
         self.rows = [row for row in self.rows if row[0] != task.content]
         if task.content in self.written and task.content not in self.contents:
             self.store.discard([task.content])
@@ -363,7 +371,7 @@ class _Run:
         if self.rows:
             self.store.append([content for content, _ in self.rows], [part for _, part in self.rows])
             self.written.update(content for content, _ in self.rows)
-            self.rows, self.held = [], 0
+        self.rows, self.held = [], 0
         if self.finished:
             self.store.commit(self.finished)
             self.finished = []
@@ -381,9 +389,3 @@ def _chunks(events: Iterator[_Event]) -> Iterator[Frames]:
             raise VideoError(event.task.path, event.cause)
         assert isinstance(event, Frames)
         yield event
-
-
-def content_hash(path: str | Path) -> str:
-    """Hash of a whole file's content, hexadecimal."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -25,7 +25,7 @@ import torch
 
 from mova.data.clips import cut_clip
 from mova.data.text import split_sentences
-from mova.errors import UsageError
+from mova.errors import UsageError, VideoError
 from mova.models.dual import DualEncoder
 from mova.models.moments import cell_edges, peaks
 from mova.search.store import Store, StoredFrames, VideoRecord
@@ -52,7 +52,7 @@ def search(store: Store, model: DualEncoder, text: str, k: int = 10, *, min_scor
         store: the index.
         model: the encoder that it was made with.
         text: a sentence or a paragraph.
-        k: at most so many moments; many may come from one video.
+        k: at most so many moments (more than there are frames mean all); many may come from one video.
         min_score: leave out moments below this cosine.
 
     Returns:
@@ -69,8 +69,10 @@ def search(store: Store, model: DualEncoder, text: str, k: int = 10, *, min_scor
         videos.setdefault(record.content, record)
     if not videos:
         return []
+    rows = store.count_frames()
+    k = max(1, min(k, rows))
     query = _Query(store, queries, videos, k, -np.inf if min_score is None else min_score)
-    limit, rows = max(FIRST_HITS, HITS_PER_MOMENT * k), store.count_frames()
+    limit = max(FIRST_HITS, HITS_PER_MOMENT * k)
     while not query.answered(limit, rows):
         limit *= GROWTH
     return query.best()
@@ -150,11 +152,13 @@ class _Query:
             yield batch
 
     def _evaluate(self, contents: Sequence[str], bars: _F32) -> None:
-        """Add the moments of some videos."""
+        """Add the moments of some videos; what another process removed meanwhile has none."""
         stored = self.store.fetch(contents)
         for content in contents:
             video = self.videos[content]
             self.read.add(content)
+            if content not in stored:
+                continue
             for span, score in find_moments(self.queries, stored[content], video.duration, bars, self.k):
                 if score >= self.floor:
                     self.moments.append(Moment(video.path, span.start, span.end, score))
@@ -216,26 +220,36 @@ def document(query: str, model: str, elapsed_seconds: float, moments: Sequence[M
     }
 
 
-def export_clips(moments: Sequence[Moment], folder: str | Path) -> list[Path]:
-    """Cut each moment out of its file.
+def export_clips(moments: Sequence[Moment], folder: str | Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Cut each moment out of its file; one that cannot be cut does not keep the others back.
 
     Args:
         moments: in order of rank.
         folder: made if it is not there.
 
     Returns:
-        Paths such as `01_name_0012.50-0018.00.mp4`: rank, the video's name in safe characters, seconds.
+        The clips written, as `01_name_0012.50-0018.00.mp4` (rank, the video's name in safe characters, seconds),
+        and (path, cause) for each that was not: its video is gone, changed or cannot be read, or the clip
+        cannot be written.
 
     Raises:
-        VideoError: a file is gone or cannot be read.
+        UsageError: the folder cannot be made.
     """
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{target}: this folder cannot be made ({error.strerror or error}); name another") from error
     digits = max(2, len(str(len(moments))))
-    clips = []
+    clips: list[Path] = []
+    failures: list[tuple[str, str]] = []
     for rank, moment in enumerate(moments, start=1):
         name = re.sub(r"[^\w.-]+", "_", Path(moment.video).stem).strip("._-")[:80] or "video"
         clip = target / f"{rank:0{digits}d}_{name}_{moment.start:07.2f}-{moment.end:07.2f}.mp4"
-        cut_clip(moment.video, clip, moment.start, moment.end)
-        clips.append(clip)
-    return clips
+        try:
+            clips.append(cut_clip(moment.video, clip, moment.start, moment.end))
+        except VideoError as error:
+            failures.append((error.path, error.cause))
+        except UsageError as error:  # the file is shorter now than when it was indexed
+            failures.append((moment.video, str(error).removeprefix(f"{moment.video}: ")))
+    return clips, failures

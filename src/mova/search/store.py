@@ -11,9 +11,10 @@ Shape legend: T frames, d width of the model's space.
 from __future__ import annotations
 
 import json
-import os
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -27,6 +28,9 @@ import pyarrow as pa
 from lancedb.index import BTree, IvfRq
 
 from mova.errors import IndexMismatchError, MovaError, UsageError
+from mova.search.lock import sole_writer
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 SMALL_FRAGMENTS = 32
@@ -113,7 +117,7 @@ class Store:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        self.folder = None if "://" in self.uri else Path(self.uri)
+        self.folder = _local(self.uri)
         self._tables: tuple[Any, Any, Meta] | None = None
         self._records: tuple[int, dict[str, VideoRecord]] = (-1, {})
 
@@ -177,7 +181,7 @@ class Store:
 
     @cached_property
     def _connection(self) -> Any:
-        return lancedb.connect(self.uri, read_consistency_interval=timedelta(0))
+        return lancedb.connect(self.folder or self.uri, read_consistency_interval=timedelta(0))
 
     def _open(self) -> bool:
         if self._tables is not None:
@@ -212,38 +216,19 @@ class Store:
     def _videos(self) -> Any:
         return self._opened()[1]
 
-    @contextmanager
-    def lock(self, *, new: bool = False) -> Iterator[None]:
-        """Be the only writer while the block lasts (for folders; a killed holder leaves nothing locked).
+    def lock(self, *, new: bool = False) -> AbstractContextManager[None]:
+        """Be the only writer while the block lasts. Only folders can be locked; elsewhere `commit` checks.
 
         Args:
             new: the index need not exist yet.
 
         Raises:
-            MovaError: another process holds it.
+            MovaError: (on entering) another process holds it, or the system has no locks.
             UsageError: there is no index here.
         """
         if not new:
             self._opened()
-        if self.folder is None:
-            yield
-            return
-        import fcntl
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "writer.lock").open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                raise MovaError(
-                    f"{self.uri}: another process (id {holder}) writes to this index; wait until it is done"
-                ) from error
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-            yield
+        return nullcontext() if self.folder is None else sole_writer(self.folder)
 
     # --- the record of files ---
 
@@ -260,12 +245,32 @@ class Store:
         return self._records[1]
 
     def commit(self, records: Sequence[VideoRecord]) -> None:
-        """Write (or replace) the records of paths: from here on their frames count."""
+        """Write (or replace) the records of paths: from here on their frames count.
+
+        Raises:
+            MovaError: not all their frames are there (only where nothing can be locked: another process
+                took them for leftovers); the records are taken back.
+        """
         schema = self._videos.schema
         columns = [pa.array([getattr(r, name) for r in records], schema.field(name).type) for name in schema.names[:-1]]
         mean = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate([r.mean for r in records])), self.meta.dim)
         table = pa.table([*columns, mean], schema=schema)
         self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
+        if self.folder is None:
+            self._verify(records)
+
+    def _verify(self, records: Sequence[VideoRecord]) -> None:
+        rows: Counter[str] = Counter()
+        for condition in _conditions("video", {record.content for record in records}):
+            rows += self._rows(condition)
+        lost = [record.path for record in records if rows[record.content] != record.frames]
+        if lost:
+            self.drop(lost)
+            raise MovaError(
+                f"{self.uri}: another process wrote to this index at the same time, and the frames of "
+                f"{len(lost)} files (the first: {lost[0]}) are not complete. They were left out. Run this again "
+                f"once the other is done: an index that is no local folder wants one writer at a time."
+            )
 
     def drop(self, paths: Iterable[str]) -> None:
         """Forget paths; their frames stay until `sweep`."""
@@ -289,13 +294,30 @@ class Store:
         _delete(self._frames, "video", contents)
 
     def sweep(self) -> int:
-        """Remove frames that no path claims (killed runs, replaced or forgotten files); how many contents."""
-        known = {record.content for record in self.records().values()}
-        stored: set[str] = set()
-        for batch in self._frames.search().select(["video"]).to_batches():
-            stored.update(batch.column(0).unique().to_pylist())
-        self.discard(stored - known)
-        return len(stored - known)
+        """Remove frames that no path claims (killed runs, replaced or forgotten files); how many contents.
+
+        Records whose frames are not all there (a second writer, where nothing can be locked) are dropped,
+        with a warning, so that the next run reads their files again.
+        """
+        before = self.records()
+        rows = self._rows()
+        after = self.records()
+        broken = [path for path, r in before.items() if rows[r.content] != r.frames and path in after]
+        if broken:
+            logger.warning("%s: stored frames of %d files are not complete; index them again", self.uri, len(broken))
+            self.drop(broken)
+        known = {r.content for path, r in (before | after).items()} - {before[path].content for path in broken}
+        self.discard(rows.keys() - known)
+        return len(rows.keys() - known)
+
+    def _rows(self, condition: str | None = None) -> Counter[str]:
+        """Stored frames by content."""
+        search = self._frames.search().select(["video"])
+        found: Counter[str] = Counter()
+        for batch in (search if condition is None else search.where(condition)).to_batches():
+            counts = batch.column(0).value_counts()
+            found.update(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))
+        return found
 
     def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
         """The stored frames of contents, by content."""
@@ -335,14 +357,22 @@ class Store:
         """Join small pieces where many gathered, and build or extend the approximate index where it pays."""
         rows = self.count_frames()
         indices = {index.name: index for index in self._frames.list_indices()}
-        if rows >= ANN_ROWS and not indices:
-            self._frames.create_index("vector", config=IvfRq(distance_type="dot", num_bits=BITS), name="vector_idx")
-            self._frames.create_index("video", config=BTree(), name="video_idx")
+        wanted = {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()} if rows >= ANN_ROWS else {}
+        for column, config in wanted.items():
+            if f"{column}_idx" not in indices:
+                self._frames.create_index(column, config=config, name=f"{column}_idx")
         behind = sum(index.num_unindexed_rows or 0 for index in indices.values())
         for table in (self._frames, self._videos):
             pieces = table.stats()["fragment_stats"]["num_small_fragments"]
             if pieces > SMALL_FRAGMENTS or (table is self._frames and behind > ANN_ROWS // 4):
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
+
+
+def _local(uri: str) -> Path | None:
+    """The folder that LanceDB takes a URI for; none where it lies elsewhere."""
+    if uri.startswith(("file://", "file:/")):
+        uri = uri.removeprefix("file:").removeprefix("//")
+    return None if "://" in uri else Path(uri).expanduser()
 
 
 def _conditions(column: str, values: Iterable[str]) -> Iterator[str]:

@@ -50,9 +50,7 @@ class Recipe:
                 raise UsageError(f"recipe {self.name}: '{section}' must be a mapping, not {value!r}")
         for section in SECTIONS[:3]:
             if "kind" not in getattr(self, section):
-                raise UsageError(
-                    f"recipe {self.name}: '{section}' must say its kind, as in '{section}: {{kind: ...}}'"
-                )
+                raise UsageError(f"recipe {self.name}: '{section}' must say its kind, as in '{section}: {{kind: ...}}'")
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -85,9 +83,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, str] | None = None) -
     known_keys = {f.name for f in fields(Recipe)}
     unknown = sorted(set(document) - known_keys)
     if unknown:
-        raise UsageError(
-            f"{path}: unknown key(s) {', '.join(unknown)}; a recipe has {', '.join(sorted(known_keys))}"
-        )
+        raise UsageError(f"{path}: unknown key(s) {', '.join(unknown)}; a recipe has {', '.join(sorted(known_keys))}")
     return Recipe(**{"name": path.stem, **document})
 
 

@@ -14,9 +14,7 @@ from mova.losses.grounding import frame_sentence_nce, late_interaction_scores, p
 from mova.train.trainer import Batch, Objective
 
 
-def grounding(
-    frame: float = 1.0, sentence: float = 1.0, paragraph: float = 0.5, factors: float = 0.3
-) -> Objective:
+def grounding(frame: float = 1.0, sentence: float = 1.0, paragraph: float = 0.5, factors: float = 0.3) -> Objective:
     """Frame-sentence contrast both ways, paragraphs by late interaction, and auxiliary factor heads.
 
     Args:

@@ -141,9 +141,7 @@ def _build(recipe: Recipe, section: str, table: Mapping[str, Any]) -> tuple[Any,
     settings = dict(getattr(recipe, section))
     name = settings.pop("kind")
     if name not in table:
-        raise UsageError(
-            f"recipe {recipe.name}: {section}.kind {name!r} is not known; there are {', '.join(table)}"
-        )
+        raise UsageError(f"recipe {recipe.name}: {section}.kind {name!r} is not known; there are {', '.join(table)}")
     entry = table[name]
     try:
         built = entry.build(settings) if isinstance(entry, Kind) else entry(settings, recipe.seed)

@@ -80,9 +80,7 @@ class JsonLines(TrainerCallback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_log(
-        self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Write one line."""
         if state.is_world_process_zero:
             with self.path.open("a", encoding="utf-8") as file:
