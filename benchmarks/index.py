@@ -99,13 +99,17 @@ def rates(report: harness.Report, folder: Path, rng: np.random.Generator, quick:
     lower, serial = min(decode, encode), 1 / (1 / decode + 1 / encode)
     report.row(name=f"bare decoder, {size[0]}p", per_second=decode)
     report.row(name="bare encoder on the processor", per_second=encode)
-    report.row(name="mova index, encoder on the processor", per_second=index, of_slower=index / lower, of_serial=index / serial)
+    report.row(
+        name="mova index, encoder on the processor", per_second=index, of_slower=index / lower, of_serial=index / serial
+    )
     share = index / lower
     report.claim("indexing reaches 0.7 of the slower of decoder and encoder", share, 0.7, share >= 0.7)
     decode, encode, index = _measure(films, StandIn(0, wait=1 / (8 * decode), rate=8), folder / "waiting")
     lower, serial = min(decode, encode), 1 / (1 / decode + 1 / encode)
     report.row(name="bare encoder elsewhere (waits)", per_second=encode)
-    report.row(name="mova index, encoder elsewhere", per_second=index, of_slower=index / lower, of_serial=index / serial)
+    report.row(
+        name="mova index, encoder elsewhere", per_second=index, of_slower=index / lower, of_serial=index / serial
+    )
     gain = index / serial
     report.claim("beside an encoder elsewhere, decoding hides: 1.3 times one after the other", gain, 1.3, gain >= 1.3)
 
