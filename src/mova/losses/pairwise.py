@@ -25,8 +25,8 @@ from torch.utils.checkpoint import checkpoint
 
 SQUARED_FLOOR = 1e-6
 """Least squared norm of a masked unit vector that is divided by: below a thousandth of its length it fades to 0."""
-BLOCK_ELEMENTS = 1 << 21
-"""Entries of a block of rows that are held at a time: 8 MB an array in float32, about six arrays in all."""
+BLOCK_ELEMENTS = 1 << 20
+"""Entries of a block of rows that are held at a time: 4 MB an array in float32, about six arrays in all."""
 
 Inputs = ParamSpec("Inputs")
 Output = TypeVar("Output")
