@@ -150,3 +150,31 @@ def test_autocast_and_half_precision_do_not_round_logits() -> None:
         rows, _ = negative_logsumexp(20 * a, s, (a.square(), m))
     assert torch.equal(rows, negative_logsumexp(20 * a, s, (a.square(), m))[0])
     assert masked_cosine(a.bfloat16(), m.bfloat16(), s.bfloat16()).dtype == torch.float32
+
+
+def test_a_backward_pass_inside_autocast_is_exact_too() -> None:
+    a, m, s = (draw(6, 32, seed=seed).float().requires_grad_() for seed in range(3))
+    found = []
+    for inside in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=inside):
+            loss = sum(part.sum() for part in negative_logsumexp(a, s, (a.square(), m.square())))
+            found.append(torch.autograd.grad(loss, (a, m, s)))
+    torch.testing.assert_close(*found, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("what", ["sums", "hinge"])
+def test_nothing_of_the_size_of_the_matrix_is_kept_for_the_backward_pass(what: str) -> None:
+    count, width = 64, 4
+    x, y = draw(count, width).requires_grad_(), draw(count, width, seed=1).requires_grad_()
+    group, kept = torch.arange(count) // 4, []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        if what == "sums":
+            negative_logsumexp(x, y, (x.square(), y.square()), group, 8)
+        else:
+            mean_violation(x, y, 0.2, group, 8)
+    assert max(kept) <= count * width

@@ -5,6 +5,9 @@ and L_dfsm can be minimised without looking at whether video and text match (FIN
 encode that frame. What listens to the match are L_g, L_LI (`unit_nce`) and pair negatives (`losses.hard_pairs`);
 `losses.diagnostics` measures it in every run.
 
+L_g: `global_nce`, `relevance_nce`. L_LI: `unit_nce`. L_tv: `temporal_nce`, `temporal_hinge`. L_sfdm and L_dfsm:
+`concept_nce`. L_s: `expected_l0`, once a mask.
+
 Every function takes embeddings of any length and normalises them, computes in float32 at least, and never lets
 padding count. Values are means, so that weights carry over between batch sizes. `scale` multiplies cosines
 (`1 / tau`); `normalise=True` divides by the log of the number of candidates, so that chance is about 1 for all terms.

@@ -151,6 +151,7 @@ class _NegativeLogsumexp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @full_precision
     def backward(ctx: Any, row_gradient: Tensor | None, column_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         x, y, p, q, group, over_rows, over_columns = ctx.saved_tensors
         wanted = zip((x, y, p, q), ctx.needs_input_grad[:4], strict=True)
@@ -227,7 +228,7 @@ def mean_violation(x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int
 
     rows = rows or block_rows(len(y))
     parts = zip(x.split(rows), own.split(rows), index.split(rows), strict=True)
-    return torch.cat([checkpoint(violation, *part, use_reentrant=False) for part in parts])
+    return torch.cat([checkpoint(violation, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
 
 
 def _mean_of_positive(values: Tensor) -> Tensor:
