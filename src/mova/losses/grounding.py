@@ -43,7 +43,20 @@ def late_interaction_scores(cosines: Tensor, video: Tensor, paragraphs: Tensor, 
     """
     order = torch.argsort(video, stable=True)
     grouped = cosines[order].view(videos, -1, cosines.shape[1])
-    pooled = soft_pool(grouped.transpose(1, 2))
+    return mean_of_units(soft_pool(grouped.transpose(1, 2)), paragraphs)
+
+
+def mean_of_units(pooled: Tensor, paragraphs: Tensor) -> Tensor:
+    """Scores of paragraphs from those of their sentences (or other units): `S[v, p] = mean_{n in p} pooled[v, n]`.
+
+    Args:
+        pooled: (V, N), every video with every sentence.
+        paragraphs: int64, (P, K), sentence indices, -1 where a paragraph has fewer; at least one each. Paragraphs
+            may share sentences.
+
+    Returns:
+        (V, P).
+    """
     told = (paragraphs >= 0).to(pooled.dtype)
     picked = pooled[:, paragraphs.clamp(min=0)]
     return (picked * told).sum(dim=-1) / told.sum(dim=-1)

@@ -1,0 +1,235 @@
+"""Every frame against every mask, by matrix products, in memory that does not grow with their number squared.
+
+`cos(a_i * m_j, s_j)` for all i and j needs no array of shape (A, B, d): the numerator is `a @ (m * s).T` and the
+squared norm of the masked vector is `a^2 @ (m^2).T` (`m^2`, not `m`: masks may be soft). The contrastive sums over
+that matrix are taken block of rows by block of rows, and the blocks are computed again in the backward pass.
+
+Squared norms are raised to `SQUARED_FLOOR` before the root is taken. An all-zero mask then gives cosine 0 and a
+finite gradient (floored after the root, its gradient would be infinite). The floor is meant for vectors of about
+unit length, which is what `losses.modular` passes.
+
+Shape legend: A rows (vectors), B columns (masks with their texts), P rows and columns where both are the same P
+frames, d width; leading dots are any batch dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+SQUARED_FLOOR = 1e-6
+"""Least squared norm of a masked unit vector that is divided by: below a thousandth of its length it fades to 0."""
+BLOCK_ELEMENTS = 1 << 20
+"""Entries of a block of rows that are held at a time: 4 MB an array in float32, about six arrays in all."""
+
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
+
+
+def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
+    """Run a loss in float32 at least, under autocast and on half-precision input too.
+
+    Logits are cosines times a scale of up to 100: bfloat16 would round them to steps of 0.4.
+    """
+
+    def widen(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value.to(torch.promote_types(value.dtype, torch.float32))
+        return tuple(map(widen, value)) if isinstance(value, tuple) else value
+
+    @wraps(function)
+    def wrapped(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
+        given = (*args, *kwargs.values())
+        device = next((value.device.type for value in given if isinstance(value, Tensor)), "cpu")
+        with torch.autocast(device, enabled=False):
+            return function(*map(widen, args), **{name: widen(value) for name, value in kwargs.items()})
+
+    return wrapped
+
+
+def inverse_root(squared: Tensor) -> Tensor:
+    """`1 / sqrt(max(squared, SQUARED_FLOOR))`, elementwise; no gradient below the floor."""
+    return squared.clamp_min(SQUARED_FLOOR).rsqrt()
+
+
+@full_precision
+def masked_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
+    """Cosine of every vector under every mask with that mask's text: `C[i, j] = cos(a_i * m_j, s_j)` (METHODS 5).
+
+    `C = (a @ (m * s).T) / (sqrt(a^2 @ (m^2).T) * |s|)`: two matrix products, 2 A B d multiply-adds.
+
+    Args:
+        a: (..., A, d), of about unit length.
+        m: (..., B, d) masks in [0, 1], hard or soft.
+        s: (..., B, d), text vectors, usually masked already.
+
+    Returns:
+        (..., A, B); 0 where the mask leaves nothing of the vector or of the text. Holds A x B entries: use
+        `negative_logsumexp` where only the contrastive sums over them are wanted.
+    """
+    towards = m * s * inverse_root(s.square().sum(dim=-1, keepdim=True))
+    seen = a.square() @ m.square().transpose(-1, -2)
+    return (a @ towards.transpose(-1, -2)) * inverse_root(seen)
+
+
+@full_precision
+def aligned_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
+    """The diagonal of `masked_cosine`, without the rest: `cos(a_i * m_i, s_i)`.
+
+    Args:
+        a: (..., d).
+        m: (..., d).
+        s: (..., d).
+
+    Returns:
+        (...).
+    """
+    seen = a * m
+    product = (seen * s).sum(dim=-1)
+    return product * inverse_root(seen.square().sum(dim=-1)) * inverse_root(s.square().sum(dim=-1))
+
+
+def block_rows(columns: int) -> int:
+    """Rows of a block so that it holds at most `BLOCK_ELEMENTS` entries, and at least one row."""
+    return max(1, BLOCK_ELEMENTS // max(1, columns))
+
+
+@full_precision
+def negative_logsumexp(
+    x: Tensor,
+    y: Tensor,
+    norms: tuple[Tensor, Tensor] | None = None,
+    group: Tensor | None = None,
+    rows: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Sums over the negatives of every row and of every column of a P x P matrix of logits, block by block.
+
+    `L = (x @ y.T) / sqrt(p @ q.T)` with `norms = (p, q)`, or `L = x @ y.T` without. Entry (i, j) is a negative if
+    i and j are of different groups. Memory is O(P d) besides blocks of a fixed size, also in the backward pass,
+    which computes the blocks again: eight P x P x d products in all with norms, four without.
+
+    Args:
+        x: (P, d), the scale multiplied in.
+        y: (P, d).
+        norms: non-negative p and q, (P, d) each.
+        group: int64, (P,). Left out, every index is its own group: all but the diagonal are negatives.
+        rows: rows of a block; `block_rows(P)` if left out. It changes nothing but speed and memory.
+
+    Returns:
+        `log sum_j e^L[i, j]` over the negatives of row i, and `log sum_i e^L[i, j]` over those of column j, both
+        (P,); -inf where there is none.
+    """
+    p, q = norms if norms is not None else (None, None)
+    return _NegativeLogsumexp.apply(x, y, p, q, group, rows or block_rows(len(y)))
+
+
+class _NegativeLogsumexp(torch.autograd.Function):
+    """`negative_logsumexp`: a running logsumexp forward, blocks of softmax weights backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, p: Tensor | None, q: Tensor | None, group: Tensor | None, rows: int
+    ) -> tuple[Tensor, Tensor]:
+        over_rows = x.new_full((len(x),), float("-inf"))
+        over_columns = y.new_full((len(y),), float("-inf"))
+        for start in range(0, len(x), rows):
+            block = slice(start, start + rows)
+            logits, _ = _block(x, y, p, q, block)
+            _drop_positives(logits, group, block)
+            over_rows[block] = logits.logsumexp(dim=1)
+            over_columns = torch.logaddexp(over_columns, logits.logsumexp(dim=0))
+        ctx.save_for_backward(x, y, p, q, group, over_rows, over_columns)
+        ctx.rows = rows
+        ctx.set_materialize_grads(False)
+        return over_rows, over_columns
+
+    @staticmethod
+    @once_differentiable
+    @full_precision
+    def backward(ctx: Any, row_gradient: Tensor | None, column_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, y, p, q, group, over_rows, over_columns = ctx.saved_tensors
+        wanted = zip((x, y, p, q), ctx.needs_input_grad[:4], strict=True)
+        x_gradient, y_gradient, p_gradient, q_gradient = (torch.zeros_like(t) if need else None for t, need in wanted)
+        # An empty sum has no gradient: e^(L - inf) = 0.
+        over_rows = over_rows.masked_fill(over_rows.isneginf(), float("inf"))
+        over_columns = over_columns.masked_fill(over_columns.isneginf(), float("inf"))
+        for start in range(0, len(x), ctx.rows):
+            block = slice(start, start + ctx.rows)
+            logits, inverse = _block(x, y, p, q, block)
+            kept = _drop_positives(logits.clone(), group, block)
+            flow = torch.zeros_like(logits)
+            if row_gradient is not None:
+                flow += (kept - over_rows[block, None]).exp_().mul_(row_gradient[block, None])
+            if column_gradient is not None:
+                flow += kept.sub_(over_columns).exp_().mul_(column_gradient)
+            if p is not None and q is not None and inverse is not None:
+                # L = n * r^(-1/2): dL/dr = -L / (2 r), and 0 below the floor, where r was replaced by a constant.
+                to_norm = logits.mul_(flow).mul_(inverse.square()).mul_(-0.5)
+                to_norm.masked_fill_(inverse > SQUARED_FLOOR**-0.5 * (1 - 1e-6), 0.0)
+                if p_gradient is not None:
+                    p_gradient[block] = to_norm @ q
+                if q_gradient is not None:
+                    q_gradient.addmm_(to_norm.T, p[block])
+                flow.mul_(inverse)
+            if x_gradient is not None:
+                x_gradient[block] = flow @ y
+            if y_gradient is not None:
+                y_gradient.addmm_(flow.T, x[block])
+        return x_gradient, y_gradient, p_gradient, q_gradient, None, None
+
+
+def _block(x: Tensor, y: Tensor, p: Tensor | None, q: Tensor | None, block: slice) -> tuple[Tensor, Tensor | None]:
+    """Logits of a block of rows (R, P) and the inverse norms that they were multiplied by, if there are norms."""
+    logits = x[block] @ y.T
+    if p is None or q is None:
+        return logits, None
+    inverse = (p[block] @ q.T).clamp_min_(SQUARED_FLOOR).rsqrt_()
+    return logits.mul_(inverse), inverse
+
+
+def _drop_positives(logits: Tensor, group: Tensor | None, block: slice) -> Tensor:
+    """Set entries of the same group to -inf, in place."""
+    if group is None:
+        logits.diagonal(block.start).fill_(float("-inf"))
+        return logits
+    return logits.masked_fill_(group[block, None] == group, float("-inf"))
+
+
+@full_precision
+def mean_violation(x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int | None = None) -> Tensor:
+    """Hinge over the violating negatives of every row, within the group and outside of it apart.
+
+    `V[i] = mean_j [C_ij - C_ii + margin]_+` over the j of the same group (j != i) for which it is above 0, plus the
+    same over the other groups, `C = x @ y.T`; a mean of nothing is 0.
+
+    Args:
+        x: (P, d).
+        y: (P, d).
+        margin: in units of C.
+        group: int64, (P,).
+        rows: rows of a block; each is computed again in the backward pass, so memory does not grow with P squared.
+
+    Returns:
+        (P,).
+    """
+    index = torch.arange(len(x), device=x.device)
+    own = (x * y).sum(dim=-1)
+
+    def violation(part: Tensor, own: Tensor, at: Tensor) -> Tensor:
+        excess = (part @ y.T - own[:, None] + margin).clamp_min(0.0).masked_fill(at[:, None] == index, 0.0)
+        same = group[at, None] == group
+        return _mean_of_positive(excess.masked_fill(~same, 0.0)) + _mean_of_positive(excess.masked_fill(same, 0.0))
+
+    rows = rows or block_rows(len(y))
+    parts = zip(x.split(rows), own.split(rows), index.split(rows), strict=True)
+    return torch.cat([checkpoint(violation, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+
+
+def _mean_of_positive(values: Tensor) -> Tensor:
+    return values.sum(dim=1) / (values > 0).sum(dim=1).clamp_min(1)
