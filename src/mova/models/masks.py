@@ -9,7 +9,8 @@ looking at whether text and frame match. Two options make that harder: `last_res
 text alone, weighted by the frame) and `inputs="text"` (the concept mask does not see the frame). They reduce the
 leak and do not close it.
 
-Shape legend: B texts, F frames of a text (of one video or of many: frames never see each other), L tokens, d width.
+Shape legend: V videos with one text each, T frames, B texts, F frames of a text (of one video or of many: they never
+see each other), L tokens, H heads, d width.
 """
 
 from __future__ import annotations
@@ -59,6 +60,25 @@ class TextMemory:
     mask: Tensor
     states: Tensor
     layers: tuple[tuple[Tensor, Tensor], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ModularMasks:
+    """Masks of V videos, each with one text, for the losses. Padded frames have zero masks.
+
+    Attributes:
+        frames, text: (V, T, d) and (V, d), the vectors that the masks belong to; cut from the backbone's graph where
+            the configuration says `detached`, so that a loss on them trains the masks alone.
+        p_t, p_v: (V, T, d), probabilities of the temporal and the concept masks.
+        m_t, m_v: (V, T, d), the masks: those probabilities, or where the configuration says `hard`, 0 and 1.
+    """
+
+    frames: Tensor
+    text: Tensor
+    p_t: Tensor
+    p_v: Tensor
+    m_t: Tensor
+    m_v: Tensor
 
 
 class MaskHead(nn.Module):
