@@ -133,6 +133,17 @@ def test_the_concept_mask_sees_the_frame_only_where_it_should() -> None:
         assert changed.max() < 1e-6
 
 
+def test_checkpointing_changes_no_gradient() -> None:
+    network, frames, (tokens, mask) = TemporalMaskNetwork(WIDTH, 3, 4, "joint"), torch.randn(3, 2, WIDTH), texts()
+    gradients = []
+    for chosen in (False, True):
+        network.gradient_checkpointing = chosen
+        loss = probabilities(network, frames, tokens, mask).square().sum()
+        gradients.append(torch.autograd.grad(loss, list(network.parameters())))
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_masks_start_mostly_on(form: str) -> None:
     frames, (tokens, mask) = torch.randn(3, 50, 64), texts()

@@ -241,6 +241,16 @@ def test_detached_mask_losses_leave_the_backbone_alone(preset: str) -> None:
     assert all(weight.grad is None for weight in model.backbone.parameters())
 
 
+def test_checkpointing_reaches_the_masks() -> None:
+    model = around(worlds(), "paper").train()
+    torch.manual_seed(5)
+    plain = loss_of(model)
+    model._set_gradient_checkpointing(enable=True)
+    assert model.temporal.gradient_checkpointing
+    torch.manual_seed(5)
+    torch.testing.assert_close(loss_of(model), plain)
+
+
 def test_added_parameters() -> None:
     backbone = worlds()
     size = sum(weight.numel() for weight in backbone.parameters())

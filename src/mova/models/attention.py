@@ -83,6 +83,9 @@ class Block(nn.Module):
     def join_last(self, frame: Tensor, tokens: Tensor, mask: Tensor, residual: bool = True) -> Tensor:
         """The frame's part of `join`, where the tokens are not wanted afterwards.
 
+        There is one query a frame, so the key and value maps are applied to it, not to every token:
+        `q . (W_k y) = (W_k^T q) . y` and `sum_l w_l W_v y_l = W_v sum_l w_l y_l`.
+
         Args:
             frame, tokens, mask: as for `join`.
             residual: false: the frame reads the tokens only (see `read`), not itself.
@@ -90,10 +93,17 @@ class Block(nn.Module):
         Returns:
             (B, F, D).
         """
-        alone = frame.unsqueeze(2)
+        alone, y = frame.unsqueeze(2), self.norm1(tokens)
         q, frame_k, frame_v = self._project(alone, 0, 3)
-        keys, values = self.keys_values(tokens)
-        found, total = _attend_total(q, keys, values, mask[:, None, None, None, :])
+        _, key, value = self.qkv.weight.unflatten(0, (3, self.heads, -1))
+        _, key_bias, value_bias = self.qkv.bias.unflatten(0, (3, self.heads, -1))
+        asked = torch.einsum("bfhqd,hdw->bfhw", q, key)
+        scores = torch.einsum("bfhw,bflw->bfhl", asked, y) + (q.squeeze(3) * key_bias).sum(-1, keepdim=True)
+        scores = full(scores).masked_fill(~mask[:, None, None, :], float("-inf"))
+        total = scores.logsumexp(-1, keepdim=True)
+        read = torch.einsum("bfhl,bflw->bfhw", (scores - total).exp().to(y.dtype), y)
+        found = torch.einsum("bfhw,hdw->bfhd", read, value) + value_bias
+        found, total = found.unsqueeze(3), total.unsqueeze(3)
         if not residual:
             return self._finish(None, found).squeeze(2)
         return self._finish(alone, _enter(found, total, q, frame_k, frame_v)).squeeze(2)

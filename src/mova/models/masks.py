@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mova.errors import UsageError
 from mova.models.attention import AttentionPool, Block
@@ -126,6 +127,7 @@ class TemporalMaskNetwork(nn.Module):
             raise UsageError(f"depth {depth}: a temporal mask network has 1 to {MAX_DEPTH} blocks")
         check_heads(width, heads)
         self.form, self.last_residual = form, last_residual
+        self.gradient_checkpointing = False  # transformers sets it; form `joint` keeps L + 1 positions a frame
         self.enter_frame, self.enter_token = nn.LayerNorm(width), nn.LayerNorm(width)
         self.reader = Block(width, heads) if form == "cross" else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -165,7 +167,10 @@ class TemporalMaskNetwork(nn.Module):
         if self.reader is None:
             tokens = memory.states.unsqueeze(1)
             for block in first:
-                x, tokens = block.join(x, tokens, memory.mask)
+                if self.gradient_checkpointing and self.training:
+                    x, tokens = checkpoint(block.join, x, tokens, memory.mask, use_reentrant=False)
+                else:
+                    x, tokens = block.join(x, tokens, memory.mask)
             x = last.join_last(x, tokens, memory.mask, residual=self.last_residual)
         else:
             for block, (keys, values) in zip(first, memory.layers, strict=False):
