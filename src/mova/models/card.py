@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,11 @@ tags: [video-text, dual-encoder]
 
 # {title}
 
-A dual encoder for `mova`: frames and texts become vectors in one space of width {dim}.
+{about}
 
 | | |
 |---|---|
-| made from | {source} |
-| family | {family} |
-| parameters | {parameters:,} |
-| frames a second | {frame_rate:g} |
-| tokens a text | {length}{fixed} |
-| relevance threshold | {threshold} |
+{facts}
 
 ```python
 import mova
@@ -34,6 +30,12 @@ timeline = model.align("film.mp4", "A man opens a door. Then he pours tea.")
 Licence and known limits are those of the checkpoint that it was made from and of the data that it was trained
 on.
 """
+ABOUT = "A dual encoder for `mova`: frames and texts become vectors in one space of width {dim}."
+MASKS = {
+    "none": "It has no masks: the control beside the masked models.",
+    "dimensions": "For a frame and a caption, one network masks the caption's vector and one the frame's.",
+    "units": "For a frame and a caption, a network selects among the caption's units, or none of them.",
+}
 
 
 def write_card(folder: Path, config: Any, parameters: int, dim: int) -> None:
@@ -45,19 +47,57 @@ def write_card(folder: Path, config: Any, parameters: int, dim: int) -> None:
         parameters: how many.
         dim: width of the shared space.
     """
+    facts = {
+        "made from": config.source or "no checkpoint (random weights)",
+        "family": config.backbone.get("model_type"),
+        "parameters": f"{parameters:,}",
+        "frames a second": f"{config.frame_rate:g}",
+        "tokens a text": f"{config.text['length']}" + (" (always, padding included)" * bool(config.text.get("fixed"))),
+        "relevance threshold": _threshold(config.relevance_threshold),
+    }
+    _write(folder, ABOUT.format(dim=dim), facts)
+
+
+def write_mova_card(folder: Path, config: Any, parameters: int, added: tuple[int, float], dim: int) -> None:
+    """`write_card` for a backbone with masks.
+
+    Args:
+        folder: where the weights lie.
+        config: a `MovaConfig`.
+        parameters: how many in all.
+        added: how many of them belong to the masks, and their share of the backbone's.
+        dim: width of the shared space.
+    """
+    backbone = config.backbone
+    family = (backbone.get("backbone") or {}).get("model_type") or backbone["model_type"]
+    shape = {
+        "none": "none",
+        "dimensions": f"dimensions, {config.form}, depth {config.depth}, {'hard' if config.hard else 'soft'}, "
+        f"{'with' if config.last_residual else 'without'} the frame's last residual, "
+        f"concepts from {config.concept_inputs.replace('_', ' ')}",
+        "units": f"units, concept masks: {config.unit_concepts}",
+    }
+    facts = {
+        "preset": config.preset or "none",
+        "masks": shape[config.masks],
+        "made from": backbone.get("source") or "no checkpoint (trained or random weights)",
+        "family": family,
+        "parameters": f"{parameters:,}",
+        "of these, masks": f"{added[0]:,} ({added[1]:.1%} of the backbone's)",
+        "frames a second": f"{backbone['frame_rate']:g}",
+        "relevance threshold": _threshold(backbone.get("relevance_threshold")),
+    }
+    _write(folder, f"{ABOUT.format(dim=dim)}\n{MASKS[config.masks]}", facts)
+
+
+def _write(folder: Path, about: str, facts: Mapping[str, Any]) -> None:
+    """Write the card, unless the one that lies there is not ours."""
     path = folder / "README.md"
     if path.exists() and "pipeline_tag: feature-extraction\ntags: [video-text" not in path.read_text(encoding="utf-8"):
         return
-    threshold = config.relevance_threshold
-    text = CARD.format(
-        title=folder.name,
-        dim=dim,
-        source=config.source or "no checkpoint (random weights)",
-        family=config.backbone.get("model_type"),
-        parameters=parameters,
-        frame_rate=config.frame_rate,
-        length=config.text["length"],
-        fixed=" (always, padding included)" if config.text.get("fixed") else "",
-        threshold="not measured" if threshold is None else f"{threshold:g}",
-    )
-    path.write_text(text, encoding="utf-8")
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    path.write_text(CARD.format(title=folder.name, about=about, facts=rows), encoding="utf-8")
+
+
+def _threshold(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:g}"

@@ -1,8 +1,12 @@
-"""Pooling that knows padding."""
+"""Padding, and pooling that knows it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
@@ -23,3 +27,17 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
         raise ValueError("masked_mean: a row has no real position")
     kept = states.masked_fill(~mask.unsqueeze(-1), 0.0)
     return kept.sum(dim=1) / counts.unsqueeze(-1).to(states.dtype)
+
+
+def pad_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Sequences of vectors as one rectangle.
+
+    Args:
+        rows: N tensors (L, d) of any lengths, on one device.
+
+    Returns:
+        (N, L, d), padded with zeros to the longest, and bool (N, L), true where a position is real.
+    """
+    padded = pad_sequence(list(rows), batch_first=True)
+    counts = torch.tensor([len(row) for row in rows], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]

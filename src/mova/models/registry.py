@@ -69,6 +69,13 @@ def _load_saved_worlds_tiny(folder: str, precision: str, device: torch.device) -
     return WorldsTiny.from_pretrained(folder).to(device=device, dtype=dtype).eval()
 
 
+def _load_saved_mova(folder: str, precision: str, device: torch.device) -> DualEncoder:
+    """A folder that `Mova.save_pretrained` wrote."""
+    from mova.models.mova import Mova
+
+    return Mova.from_pretrained(folder, precision=precision, device=device)
+
+
 def _load_shipped_worlds_tiny(name: str, precision: str, device: torch.device) -> DualEncoder:
     """The trained model inside this package."""
     from mova.models.worlds_tiny import shipped_folder
@@ -134,6 +141,7 @@ MODELS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 SAVED: dict[str, Loader] = {
     "mova-two-tower": _load_saved_two_tower,
     "mova-worlds-tiny": _load_saved_worlds_tiny,
+    "mova": _load_saved_mova,
 }
 """`model_type` of folders that mova wrote -> how they are loaded."""
 

@@ -2,8 +2,7 @@
 
 The frame tower sees three frames half a second apart, stacked as channels, so that one vector can tell motion; a
 convolutional stem feeds a few transformer blocks. The text tower reads whole words. Auxiliary heads predict the
-factors of the stacked frames while training. Attention is written out because PyTorch's fused attention has a slow
-backward pass on CPUs, where this model is trained.
+factors of the stacked frames while training.
 
 Shape legend: T frames, C channels, h = w input pixels, P patches, N texts, L words, D tower width, d shared width.
 """
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from mova.errors import UsageError
+from mova.models.attention import Block
 from mova.models.checkpoint import load_complete
 from mova.models.dual import DualEncoder, TextEmbedding
 from mova.models.pooling import masked_mean
@@ -92,28 +92,6 @@ def word_tokenizer(vocabulary: Sequence[str], max_words: int) -> PreTrainedToken
     return PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token=vocabulary[0], unk_token=vocabulary[1], model_max_length=max_words
     )
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block with written-out attention; padding is filled with -inf before the softmax."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, P, D) -> (B, P, D); `mask` bool (B, P) true where a position is real."""
-        batch, length, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        scores = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
-        mixed = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width)
-        x = x + self.out(mixed)
-        return x + self.down(F.relu(self.up(self.norm2(x))))
 
 
 class FrameTower(nn.Module):
@@ -224,15 +202,16 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             input_ids, attention_mask: (N, L).
 
         Returns:
-            `frames` (T, d), `texts` (N, d), `factors` name -> logits (T, values), `scale` scalar.
+            `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar.
         """
         mask = attention_mask.bool()
         frames = self.frame_tower(self._normalise(stacks))
-        texts = masked_mean(self.text_tower(input_ids, mask), mask)
+        tokens = self.text_tower(input_ids, mask)
         factors = {name: head(frames) for name, head in self.factor_heads.items()}
         return {
             "frames": frames,
-            "texts": texts,
+            "texts": masked_mean(tokens, mask),
+            "tokens": tokens,
             "factors": factors,
             "scale": self.log_scale.exp().clamp(max=100.0),
         }

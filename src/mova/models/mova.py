@@ -1,0 +1,389 @@
+"""MoVA: any two-tower backbone with mask networks between its frames and its texts.
+
+The backbone gives all vectors, so everything that works on a dual encoder (index, search, align) works as before.
+The masks come in where single pairs are looked at: in training (`masks`, `unit_similarity`) and when the best few of a
+search are scored again (`modular_similarity`). Presets name the published form and ours; `control` has no masks.
+
+Shape legend: V videos, N texts, T frames, L tokens, K units of a text, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from mova.data.text import split_sentences
+from mova.errors import ModelError, UsageError
+from mova.models.backbone import TwoTower
+from mova.models.card import write_mova_card
+from mova.models.checkpoint import load_complete, load_tokenizer, quiet_transformers
+from mova.models.dual import DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.hub import read_json
+from mova.models.masks import ConceptMaskNetwork, ModularMasks, TemporalMaskNetwork, TextMemory, straight_through
+from mova.models.mova_config import MovaConfig
+from mova.models.pooling import pad_rows
+from mova.models.precision import choose_device, choose_dtype
+from mova.models.rescoring import ModularScore, modular_score
+from mova.models.unit_masks import UnitMaskNetwork, UnitScore, unit_score
+from mova.models.worlds_tiny import WorldsTiny
+from mova.types import Frames
+
+BACKBONES: dict[str, type[PreTrainedModel]] = {kind.config_class.model_type: kind for kind in (TwoTower, WorldsTiny)}
+"""`model_type` of a backbone's configuration -> its class."""
+READ_POSITIONS = 2**14
+"""Positions that pass a mask network at a time when scoring: 34 MB a layer at a width of 512."""
+SCORED_CELLS = 2**21
+"""Frame-unit pairs that are scored at a time: 8 MB a tensor, of which some ten are alive."""
+
+
+class Added(NamedTuple):
+    """What the masks add to a backbone: a number of parameters, and its share of the backbone's."""
+
+    parameters: int
+    share: float
+
+
+class Mova(PreTrainedModel, DualEncoder):
+    """A dual encoder with masks. Make one with `around`, load one with `from_pretrained` or `mova.load`.
+
+    Args:
+        config: backbone and masks.
+        backbone: the model itself where there is one; made with random weights from the configuration otherwise.
+
+    Raises:
+        UsageError: a backbone of another kind, or settings that do not fit its width.
+    """
+
+    config_class = MovaConfig
+    base_model_prefix = ""
+    main_input_name = "pixels"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    def __init__(self, config: MovaConfig, backbone: Any = None) -> None:
+        super().__init__(config)
+        given = backbone is not None
+        self.backbone: Any = backbone if given else _random_backbone(config.backbone)
+        width, heads = self.backbone.embedding_dim, config.heads
+        self.temporal: TemporalMaskNetwork | None = None
+        self.concept: ConceptMaskNetwork | None = None
+        self.units: UnitMaskNetwork | None = None
+        if config.masks == "dimensions":
+            self.temporal = TemporalMaskNetwork(width, config.depth, heads, config.form, config.last_residual)
+            self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
+        elif config.masks == "units":
+            self.units = UnitMaskNetwork(width, heads, config.unit_concepts)
+        if given:
+            with no_init_weights():
+                self.post_init()
+        else:
+            self.post_init()
+        self.name = self.backbone.name
+        self.frame_rate = self.backbone.frame_rate
+        self.context = self.backbone.context
+        self.fixed_frame_rate = self.backbone.fixed_frame_rate
+        self.background = self.backbone.background
+        self._frozen = False
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Backbone and masks initialise themselves."""
+
+    @classmethod
+    def around(cls, backbone: DualEncoder, preset: str = "repaired", **settings: Any) -> Self:
+        """Put masks around a backbone (which is used as it is, not copied).
+
+        Args:
+            backbone: a `TwoTower` or a `WorldsTiny`, as `mova.load` returns them.
+            preset: "paper", "repaired", "subsets" or "control", see `PRESETS`.
+            settings: of `MovaConfig`, over those of the preset.
+
+        Raises:
+            UsageError: an unknown preset or setting, or a backbone of another kind.
+        """
+        if not isinstance(backbone, tuple(BACKBONES.values())):
+            raise UsageError(f"{backbone.name}: is a {type(backbone).__name__}; masks go around {_known()}")
+        config = MovaConfig.from_preset(preset, _settings(backbone), **settings)
+        model = cls(config, backbone)
+        return model.to(model.device).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *args: Any,
+        precision: str = "fp32",
+        device: str | torch.device | None = "cpu",
+        **kwargs: Any,
+    ) -> Self:
+        """Load a folder that `save_pretrained` wrote; nothing beside it is needed.
+
+        Raises:
+            ModelError: the folder is of another kind, incomplete or damaged.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
+        settings = read_json(folder / "config.json")
+        if settings.get("model_type") != MovaConfig.model_type:
+            raise ModelError(f"{folder}: holds a {settings.get('model_type')}, no MoVA; load it with mova.load")
+        kwargs.setdefault("dtype", torch.float32)
+        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
+        if isinstance(model.backbone, TwoTower):
+            inner = AutoConfig.for_model(**model.backbone.config.backbone)
+            model.backbone.tokenizer = load_tokenizer(folder, str(folder), inner)
+        model.name = model.backbone.name = str(folder)
+        return model.prepare(precision, device)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write weights (safetensors), configuration with the backbone's inside, tokenizer and model card."""
+        self.config.backbone = _settings(self.backbone)
+        with quiet_transformers():
+            super().save_pretrained(save_directory, *args, **kwargs)
+        if isinstance(self.backbone, TwoTower):
+            self.backbone.tokenizer.save_pretrained(save_directory)
+        total = sum(weight.numel() for weight in self.parameters())
+        write_mova_card(Path(save_directory), self.config, total, self.added_parameters(), self.embedding_dim)
+
+    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
+        """Move to a device, the backbone to a precision (the masks stay float32), ready to encode."""
+        target = choose_device(device)
+        if isinstance(self.backbone, TwoTower):
+            self.backbone.prepare(precision, target)
+        elif precision != "auto":
+            self.backbone.to(choose_dtype(precision, target))
+        return self.to(target).eval()
+
+    def freeze_backbone(self, frozen: bool = True) -> Self:
+        """Keep the backbone's weights and running statistics as they are in training, or let them train again."""
+        self._frozen = frozen
+        self.backbone.requires_grad_(not frozen)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            self.backbone.eval()
+        return self
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width d of the shared space."""
+        return self.backbone.embedding_dim
+
+    @property
+    def relevance_threshold(self) -> float | None:
+        """The backbone's, see `DualEncoder`."""
+        return self.backbone.relevance_threshold
+
+    @relevance_threshold.setter
+    def relevance_threshold(self, value: float | None) -> None:
+        self.backbone.relevance_threshold = self.backbone.config.relevance_threshold = value
+
+    def fingerprint(self) -> str:
+        """The backbone's: masks change no vector, so one index serves a backbone and every MoVA around it."""
+        return self.backbone.fingerprint()
+
+    def encode_frames(self, frames: Frames) -> Tensor:
+        """(T, d) float32 vectors of the backbone."""
+        return self.backbone.encode_frames(frames)
+
+    def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
+        """Vectors and token states of the backbone."""
+        return self.backbone.encode_text(texts)
+
+    def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
+        """Vectors (K, d) of each text's units; all units of all texts are encoded together.
+
+        Raises:
+            UsageError: no text, or one without words.
+        """
+        units = [split_sentences(text) for text in texts]
+        vectors = self.encode_text([unit for own in units for unit in own]).pooled
+        return list(vectors.split([len(own) for own in units]))
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The backbone's forward: `frames`, `texts`, `tokens`, `scale` and what else it gives; gradients flow."""
+        return self.backbone(*args, **kwargs)
+
+    def masks(
+        self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor, text: Tensor
+    ) -> ModularMasks:
+        """Masks of videos with texts, video by video (for other pairs, index both sides first); gradients flow.
+
+        Args:
+            frames: (V, T, d).
+            frame_mask: bool, (V, T), true where a frame is real.
+            tokens: (V, L, d), token states.
+            token_mask: bool, (V, L), true where a token is real.
+            text: (V, d), pooled texts.
+
+        Raises:
+            UsageError: this model has no masks over dimensions.
+            ValueError: a text without a real token.
+        """
+        if self.temporal is None or self.concept is None:
+            raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it has none over dimensions")
+        if self.config.detached:
+            frames, tokens, text = frames.detach(), tokens.detach(), text.detach()
+        frames = frames.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
+        p_t, p_v = self._probabilities(frames, self.temporal.read(tokens, token_mask), text)
+        p_t, p_v = (p.masked_fill(~frame_mask.unsqueeze(-1), 0.0) for p in (p_t, p_v))
+        return ModularMasks(frames, text, p_t, p_v, self._decide(p_t), self._decide(p_v))
+
+    def unit_similarity(
+        self, frames: Tensor, frame_mask: Tensor, units: Tensor, unit_mask: Tensor, score: UnitScore = "sub"
+    ) -> Tensor:
+        """All videos against all texts through the subset form, in one product; gradients flow.
+
+        Args:
+            frames: (V, T, d).
+            frame_mask: bool, (V, T), true where a frame is real; at least one a video.
+            units: (N, K, d), units encoded alone.
+            unit_mask: bool, (N, K), true where a unit is real; at least one a text.
+            score: "sub" or "subc", see `unit_masks`.
+
+        Returns:
+            (V, N).
+
+        Raises:
+            UsageError: this model does not select units, or an unknown score.
+            ValueError: a text without units, or a video without frames.
+        """
+        if self.units is None:
+            raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it selects no units")
+        if self.config.detached:
+            frames, units = frames.detach(), units.detach()
+        selection = self.units(frames, frame_mask, self.units.read(units, unit_mask))
+        return unit_score(selection, unit_mask, frame_mask, score)
+
+    @torch.no_grad()
+    def modular_similarity(
+        self,
+        videos: Sequence[VideoEmbedding],
+        texts: str | Sequence[str] | TextEmbedding | Sequence[Tensor],
+        score: ModularScore | UnitScore | None = None,
+    ) -> Tensor:
+        """Scores through the masks of every pair: what re-scores the best few of a search.
+
+        What belongs to a text alone is computed once, and the frames of all videos meet it in one batch.
+
+        Args:
+            videos: the candidates.
+            texts: captions, or what `encode_text` (masks over dimensions) or `encode_units` made of them.
+            score: "agg" (default) or "mod" for masks over dimensions, see `rescoring`; "sub" (default) or "subc"
+                for masks over units, see `unit_masks`.
+
+        Returns:
+            float32, (V, N).
+
+        Raises:
+            UsageError: a model without masks, an unknown score, no video or text, or texts encoded for other masks.
+        """
+        if self.config.masks == "none":
+            raise UsageError(f"{self.name}: has no masks to score with; use `similarity`")
+        if not videos:
+            raise UsageError("there is no video to score")
+        texts = [texts] if isinstance(texts, str) else texts
+        frames = [video.frames for video in videos]
+        if self.units is None:
+            encoded = texts if isinstance(texts, TextEmbedding) else self.encode_text(_strings(texts))
+            return self._score_dimensions(frames, encoded, score or "agg")
+        if isinstance(texts, TextEmbedding):
+            raise UsageError(f"{self.name}: selects units; give captions, or what `encode_units` made of them")
+        vectors = [text for text in texts if isinstance(text, Tensor)]
+        if not texts or len(vectors) < len(texts):
+            vectors = self.encode_units(_strings(texts))
+        return self._score_units(frames, vectors, score or "sub")
+
+    def _score_units(self, videos: Sequence[Tensor], texts: Sequence[Tensor], score: Any) -> Tensor:
+        """(V, N) by the subset form, some videos at a time."""
+        units, unit_mask = pad_rows([text.to(videos[0].device) for text in texts])
+        rows = []
+        for group in _groups(videos, SCORED_CELLS // unit_mask.numel()):
+            frames, frame_mask = pad_rows(group)
+            rows.append(self.unit_similarity(frames, frame_mask, units, unit_mask, score))
+        return torch.cat(rows)
+
+    def _score_dimensions(self, videos: Sequence[Tensor], texts: TextEmbedding, score: Any) -> Tensor:
+        """(V, N) by the masks of every pair, text by text."""
+        assert self.temporal is not None
+        frames, lengths = torch.cat(list(videos)), [len(video) for video in videos]
+        columns = []
+        for pooled, tokens, mask in zip(texts.pooled, texts.tokens, texts.mask, strict=True):
+            text, told = pooled[None].to(frames.device), tokens[mask][None].to(frames.device)
+            memory = self.temporal.read(told, torch.ones(told.shape[:2], dtype=torch.bool, device=frames.device))
+            step = max(1, READ_POSITIONS // (1 + told.shape[1] if self.config.form == "joint" else 1))
+            parts = [self._probabilities(chunk[None], memory, text) for chunk in frames.split(step)]
+            m_t, m_v = (self._decide(torch.cat(side, dim=1)[0]).split(lengths) for side in zip(*parts, strict=True))
+            column = [
+                modular_score(z[None], text, t[None], v[None], torch.ones_like(z[None, :, 0], dtype=torch.bool), score)
+                for z, t, v in zip(frames.split(lengths), m_t, m_v, strict=True)
+            ]
+            columns.append(torch.cat(column))
+        return torch.stack(columns, dim=1)
+
+    def _probabilities(self, frames: Tensor, memory: TextMemory, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Both masks' probabilities (B, F, d) of frames (B, F, d) with texts (B, d)."""
+        assert self.temporal is not None
+        assert self.concept is not None
+        p_t = self.temporal(frames, memory)
+        return p_t, self.concept(text.unsqueeze(1) * self._decide(p_t), frames)
+
+    def _decide(self, probabilities: Tensor) -> Tensor:
+        """Masks from probabilities, hard or soft as configured."""
+        return straight_through(probabilities) if self.config.hard else probabilities
+
+    def added_parameters(self) -> Added:
+        """Parameters of the masks, and their share of the backbone's."""
+        inside = sum(weight.numel() for weight in self.backbone.parameters())
+        count = sum(weight.numel() for weight in self.parameters()) - inside
+        return Added(count, count / inside)
+
+
+def _groups(frames: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
+    """Consecutive videos whose padded rectangle holds at most `cells` frames, and at least one video."""
+    group: list[Tensor] = []
+    for video in frames:
+        longest = max(map(len, [*group, video]))
+        if group and longest * (len(group) + 1) > cells:
+            yield group
+            group = []
+        group.append(video)
+    if group:
+        yield group
+
+
+def _strings(texts: Sequence[Any]) -> list[str]:
+    """Captions, or an error that says what was given instead."""
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError("modular_similarity: give captions, or what the model's own encoder made of them")
+    return list(texts)
+
+
+def _settings(backbone: Any) -> dict[str, Any]:
+    """A backbone's configuration as it is now."""
+    backbone.config.relevance_threshold = backbone.relevance_threshold
+    return backbone.config.to_dict()
+
+
+def _random_backbone(settings: dict[str, Any]) -> Any:
+    """A backbone from its configuration.
+
+    Raises:
+        UsageError: it is of no known kind.
+    """
+    kind = BACKBONES.get(str(settings.get("model_type")))
+    if kind is None:
+        raise UsageError(f"a backbone of kind {settings.get('model_type')!r}; masks go around {_known()}")
+    return kind(kind.config_class.from_dict(settings))
+
+
+def _known() -> str:
+    return ", ".join(kind.__name__ for kind in BACKBONES.values())
