@@ -21,6 +21,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def worlds_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight rendered Worlds of 10 s at 4 frames a second: five of split train, two of val, one of test."""
+    from mova.data.worlds import write_worlds
+
+    return write_worlds(tmp_path_factory.mktemp("worlds"), 8, 10, "flat", seed=0, size=48, fps=4.0)
+
+
 def _tiny(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import BUILDERS
 
