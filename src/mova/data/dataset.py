@@ -197,7 +197,10 @@ def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
     broken = tuple(item for item in items if isinstance(item, BrokenVideo))
     if not pairs:
         first = f"{broken[0].path}: {broken[0].cause}" if broken else "it is empty"
-        raise DataError(f"none of the {len(items)} videos of a batch can be read; the first: {first}")
+        raise DataError(
+            f"none of the {len(items)} videos of a batch can be read; the first: {first}. Are the files where the "
+            "manifest says? `mova data check FOLDER` lists what cannot be read"
+        )
     sizes = {pair.frames.pixels.shape[1:] for pair in pairs}
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
