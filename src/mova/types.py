@@ -1,7 +1,7 @@
 """Value objects that travel between the rooms. Frozen, and checked when they are made.
 
 Times are seconds from the start of the file by its own timestamps; spans are half-open `[start, end)`.
-Shape legend: T frames, H height, W width (pixels), S sentences.
+Shape legend: T frames, H height, W width (pixels), S sentences, V pairs of a video and a text.
 """
 
 from __future__ import annotations
@@ -167,6 +167,69 @@ class Timeline:
             ],
             "irrelevant": [{"start": _seconds(s.start), "end": _seconds(s.end)} for s in self.irrelevant],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A video, or a clip of one, and a text about it.
+
+    Attributes:
+        id: of the manifest's row.
+        group: pairs of one group show the same video, so their texts are no negatives of each other.
+        frames: sampled, at least one.
+        text: the whole text.
+        units: what of it is scored apart (sentences, say), at least one.
+    """
+
+    id: str
+    group: int
+    frames: Frames
+    text: str
+    units: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.frames) or not self.text.strip() or not self.units:
+            raise ValueError(f"pair {self.id!r} needs frames, a text and its units")
+
+
+@dataclass(frozen=True)
+class BrokenVideo:
+    """A video that could not be read, instead of its pair; nothing takes its place."""
+
+    path: str
+    cause: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pairs side by side, padded at the end of time.
+
+    Attributes:
+        frames: uint8, (V, T, H, W, 3), zeros where padded.
+        frame_mask: bool, (V, T), true where a frame is real.
+        texts, units: V texts and their units.
+        groups: int64, (V,), see `Pair`.
+        broken: videos that should have been here and could not be read.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    frame_mask: npt.NDArray[np.bool_]
+    texts: tuple[str, ...]
+    units: tuple[tuple[str, ...], ...]
+    groups: npt.NDArray[np.int64]
+    broken: tuple[BrokenVideo, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.texts)
+        if self.frames.ndim != 5 or self.frame_mask.shape != self.frames.shape[:2]:
+            raise ValueError(f"frames {self.frames.shape} and frame_mask {self.frame_mask.shape} do not agree")
+        if not len(self.frames) == len(self.units) == len(self.groups) == count:
+            raise ValueError(f"{len(self.frames)} videos, {count} texts, {len(self.units)} lists of units")
+        if not self.frame_mask.any(axis=1).all():
+            raise ValueError("a video of a batch needs at least one real frame")
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:

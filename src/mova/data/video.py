@@ -39,7 +39,7 @@ from mova.data.decoder import (
     start_seconds,
 )
 from mova.data.packets import Need, Plan, Unplanned, packet_times
-from mova.data.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times
+from mova.data.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, on_display
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
 
@@ -147,11 +147,15 @@ def stream(
     """
     if chunk <= 0 or (short_side is not None and short_side <= 0):
         raise UsageError(f"chunk and short_side must be positive, not {chunk} and {short_side}")
-    if not 0 <= start < (np.inf if end is None else end):
-        raise UsageError(f"a stretch needs 0 <= start < end in seconds, not [{start}, {end})")
+    _check_stretch(start, end)
     if fps is not None:
         fps_times(0.0, fps)
     return _stream(path, fps, start, end, Converter(short_side), chunk, threads)
+
+
+def _check_stretch(start: float, end: float | None) -> None:
+    if not 0 <= start < (np.inf if end is None else end):
+        raise UsageError(f"a stretch needs 0 <= start < end in seconds, not [{start}, {end})")
 
 
 def _stream(
@@ -279,14 +283,16 @@ def _shown(
             return
 
 
-def read_times(path: str | Path, times: npt.ArrayLike, *, short_side: int | None = None) -> Frames:
+def read_times(
+    path: str | Path, times: npt.ArrayLike, *, short_side: int | None = None, threads: int | None = None
+) -> Frames:
     """The frames on display at given times.
 
     Args:
         path: the file.
         times: (T,) seconds, non-decreasing, T > 0, from 0 to the end of the video (where it rounds to the
             end: the last).
-        short_side: as in `stream`.
+        short_side, threads: as in `stream`.
 
     Returns:
         T frames whose `pts` are the asked times.
@@ -301,27 +307,42 @@ def read_times(path: str | Path, times: npt.ArrayLike, *, short_side: int | None
     info = probe(path)
     if asked[0] < 0 or asked[-1] > info.duration + max(0.5, 0.02 * info.duration):
         raise UsageError(f"{path}: times must lie in [0, {info.duration:.3f}] s, not {asked[0]:.3f} to {asked[-1]:.3f}")
-    parts = _chunks(_shown(info, asked.tolist(), None), Converter(short_side), len(asked))
+    parts = _chunks(_shown(info, asked.tolist(), threads), Converter(short_side), len(asked))
     return Frames(np.concatenate([part.pixels for part in parts]), asked)
 
 
 def read_count(
-    path: str | Path, count: int, *, rule: str = "segment_midpoint", short_side: int | None = None
+    path: str | Path,
+    count: int,
+    *,
+    rule: str = "segment_midpoint",
+    start: float = 0.0,
+    end: float | None = None,
+    short_side: int | None = None,
+    threads: int | None = None,
 ) -> Frames:
-    """`count` frames under a named rule of `data/sampling.py`, with their own times.
+    """`count` of the frames that are on display within `[start, end)`, under a named rule of `data/sampling.py`.
+
+    Returns:
+        Frames with their own times; the first of a clip may begin before `start`.
 
     Raises:
-        UsageError: unknown rule, or `count` is not positive.
-        VideoError: the file cannot be read.
+        UsageError: unknown rule, `count` is not positive, or not `0 <= start < end`.
+        VideoError: the file cannot be read, or ends before `start`.
     """
     if rule not in RULES:
         raise UsageError(f"unknown sampling rule {rule!r}; known: {', '.join(RULES)}")
     if count <= 0:
         raise UsageError(f"the number of frames to sample must be positive, not {count}")
+    _check_stretch(start, end)
     info = probe(path)
+    if start >= info.duration:
+        raise VideoError(path, f"lasts {info.duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
     pts = _all_times(info)
+    first = int(on_display(pts, start))
+    pts = pts[first : max(first + 1, int(np.searchsorted(pts, (np.inf if end is None else end) - TOLERANCE)))]
     times = pts[RULES[rule](pts, count)]
-    parts = _chunks(_shown(info, times.tolist(), None), Converter(short_side), count)
+    parts = _chunks(_shown(info, times.tolist(), threads), Converter(short_side), count)
     return Frames(np.concatenate([part.pixels for part in parts]), times)
 
 

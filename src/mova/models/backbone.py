@@ -278,17 +278,24 @@ class TwoTower(PreTrainedModel, DualEncoder):
         found = self.backbone.get_text_features(input_ids=input_ids, **attention)
         return found.pooler_output.float(), self._token_head()(found.last_hidden_state).float()
 
-    def forward(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Any]:
-        """Both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`."""
+    def forward(
+        self,
+        pixels: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
+
+        A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
+        `unit_mask` give `units` (U, d).
+        """
         texts, tokens = self.text_features(input_ids, attention_mask.bool())
-        frames = self.image_features(pixels)
-        return {
-            "frames": frames,
-            "texts": texts,
-            "tokens": tokens,
-            "scale": self.logit_scale,
-            "bias": self.logit_bias,
-        }
+        found = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
+        if unit_ids is not None and unit_mask is not None:
+            found["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
+        return {"frames": self.image_features(pixels), **found}
 
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:

@@ -153,10 +153,19 @@ class ImageRule:
         Returns:
             (T, 3, h, w).
         """
-        frames = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+        return self.normalise(self.shape(torch.from_numpy(np.ascontiguousarray(pixels)).to(device)), dtype)
+
+    def shape(self, pixels: Tensor) -> Tensor:
+        """Resize and crop: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3)."""
+        frames = pixels.permute(0, 3, 1, 2)
         frames = self.crop_centre(resize(frames, self.target(*frames.shape[-2:]), self.resample))
-        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1)
+        return frames.permute(0, 2, 3, 1)
+
+    def normalise(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """What a tower takes: uint8 (T, h, w, 3) -> (T, 3, h, w); the arithmetic is float32."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
+        frames = pixels.permute(0, 3, 1, 2)
         return torch.addcmul(-mean / std, frames.float(), self.scale / std).to(dtype).contiguous()
 
     def crop_centre(self, frames: Tensor) -> Tensor:

@@ -6,44 +6,64 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from torch import nn
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
 from mova.errors import UsageError
+from mova.models.precision import choose_device, choose_dtype
 from mova.train.arguments import Recipe
-from mova.train.objectives import build_objective
-from mova.train.trainer import Batch, JsonLines, PairTrainer
+from mova.train.contract import Inputs, Objective, Vectors
+from mova.train.logs import BrokenVideos, JsonLines, tensorboard_where_installed
+from mova.train.objectives import PairObjective, build_objective
+from mova.train.trainer import Material, PairArguments, PairTrainer
 
 SHARED = {
-    "bf16": True,
     "lr_scheduler_type": "cosine",
     "logging_steps": 50,
     "save_total_limit": 2,
-    "report_to": [],
     "per_device_train_batch_size": 1,
     "num_train_epochs": 1,
     "remove_unused_columns": False,
     "disable_tqdm": True,
+    "ddp_find_unused_parameters": False,
 }
 """TrainingArguments that every recipe starts from; a recipe's `training` section goes over them."""
+CHOOSING = {
+    "eval_strategy": "steps",
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "R@1",
+    "greater_is_better": True,
+}
+"""What validation data add: the best checkpoint is kept, and it is what the run ends with."""
+WORLDS_INPUTS = ("stacks", "input_ids", "attention_mask")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a model kind is built for training, which keys of a batch its forward takes, and what follows training."""
+    """How a model kind is built for training, and what follows training."""
 
     build: Callable[[Mapping[str, Any]], PreTrainedModel]
-    model_inputs: tuple[str, ...]
     finish: Callable[[Any, Recipe, Path, int], None]
-    """(model, recipe, output folder, steps): measures and saves."""
+    """(model, recipe, output folder, steps): measures and saves what the Trainer has not saved."""
     finish_arguments: Callable[[], Mapping[str, Any]]
     """What the recipe's section `finish` may hold."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a kind of data is built for."""
+
+    recipe: Recipe
+    model: PreTrainedModel
+    objective: Objective
+    arguments: PairArguments
+    broken: BrokenVideos
 
 
 def _worlds_tiny(settings: Mapping[str, Any]) -> PreTrainedModel:
@@ -71,21 +91,51 @@ def _finish_arguments_worlds_tiny() -> Mapping[str, Any]:
     return {k: v for k, v in inspect.signature(evaluate_worlds).parameters.items() if k != "model"}
 
 
-def _worlds(settings: Mapping[str, Any], seed: int) -> Dataset[Batch]:
+def _two_tower(settings: Mapping[str, Any]) -> PreTrainedModel:
+    from mova.models.backbone import TwoTower
+
+    options = dict(settings)
+    source = options.pop("source")
+    model = TwoTower.from_backbone(source, precision="fp32", device="cpu", **options)
+    if hasattr(model.backbone, "logit_bias"):
+        model.backbone.logit_bias.requires_grad_(False)  # adds the same to every logit, which no InfoNCE sees
+    return model
+
+
+def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
+    """The Trainer has saved the model; how good it is, `mova eval` says."""
+
+
+def _worlds(settings: Mapping[str, Any], setting: Setting) -> Material:
     from mova.data.worlds_batches import WorldsBatches
 
-    return WorldsBatches(seed=seed, **settings)
+    return Material(WorldsBatches(seed=setting.recipe.seed, **settings), _only_item, _encode_worlds)
+
+
+def _encode_worlds(model: nn.Module, batch: Inputs) -> Vectors:
+    return model(**{key: batch[key] for key in WORLDS_INPUTS})
+
+
+def _only_item(items: list[Any]) -> Any:
+    """The data set's item is the batch."""
+    (batch,) = items
+    return batch
+
+
+def _manifest(settings: Mapping[str, Any], setting: Setting) -> Material:
+    from mova.train.pairs import pair_material
+
+    assert isinstance(setting.objective, PairObjective)
+    return pair_material(
+        setting.model, setting.objective, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings
+    )
 
 
 MODELS: dict[str, Kind] = {
-    "worlds-tiny": Kind(
-        _worlds_tiny,
-        ("stacks", "input_ids", "attention_mask"),
-        _finish_worlds_tiny,
-        _finish_arguments_worlds_tiny,
-    )
+    "worlds-tiny": Kind(_worlds_tiny, _finish_worlds_tiny, _finish_arguments_worlds_tiny),
+    "two-tower": Kind(_two_tower, _nothing, dict),
 }
-DATA: dict[str, Callable[[Mapping[str, Any], int], Dataset[Batch]]] = {"worlds": _worlds}
+DATA: dict[str, Callable[[Mapping[str, Any], Setting], Material]] = {"worlds": _worlds, "manifest": _manifest}
 
 
 def train(
@@ -96,47 +146,74 @@ def train(
     Args:
         recipe: what to do.
         output: folder; created.
-        resume: go on from the newest checkpoint in `output` (the weights end as if nothing had happened).
+        resume: go on from the newest complete checkpoint in `output` (the weights end as if nothing had happened).
         callbacks: of transformers' Trainer, for progress.
 
     Returns:
-        The trained model in evaluation mode, saved in `output`.
+        The trained model in evaluation mode, saved in `output`: that of the best validation where there is one.
 
     Raises:
         UsageError: the recipe names what does not exist, or `resume` without a checkpoint.
     """
     set_seed(recipe.seed)
     kind, model = _build(recipe, "model", MODELS)
-    _, dataset = _build(recipe, "data", DATA)
     unknown = sorted(set(recipe.finish) - set(kind.finish_arguments()))
     if unknown:
-        known = ", ".join(kind.finish_arguments())
+        known = ", ".join(kind.finish_arguments()) or "nothing"
         raise UsageError(f"recipe {recipe.name}: section 'finish' has no {', '.join(unknown)}; it has {known}")
-    if resume and not any(output.glob("checkpoint-*")):
+    checkpoint = newest_checkpoint(output) if resume else None
+    if resume and checkpoint is None:
         raise UsageError(f"{output}: no checkpoint to resume from; leave --resume out to start anew")
+    trainer = _trainer(recipe, model, output, callbacks or [])
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(asdict(recipe), sort_keys=False), encoding="utf-8")
-    trainer = PairTrainer(
-        model=model,
-        objective=build_objective(recipe.objective),
-        model_inputs=kind.model_inputs,
-        args=_arguments(recipe, output),
-        train_dataset=dataset,
-        callbacks=[JsonLines(output / "log.jsonl"), *(callbacks or [])],
-    )
-    trainer.remove_callback(PrinterCallback)
     began = time.perf_counter()
-    trainer.train(resume_from_checkpoint=resume or None)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     seconds = time.perf_counter() - began
     model.eval()
     trainer.save_model(str(output))
     kind.finish(model, recipe, output, trainer.state.global_step)
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
+    if trainer.state.best_metric is not None:
+        summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
+    if len(trainer.broken):
+        summary["broken"] = len(trainer.broken)
     (output / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return model
 
 
-def _build(recipe: Recipe, section: str, table: Mapping[str, Any]) -> tuple[Any, Any]:
+def newest_checkpoint(output: Path) -> Path | None:
+    """The checkpoint of the most steps that was written to its end: a run killed while saving leaves one that was not.
+
+    transformers writes `trainer_state.json` last.
+    """
+    found = []
+    for folder in output.glob("checkpoint-*"):
+        try:
+            found.append((json.loads((folder / "trainer_state.json").read_text("utf-8"))["global_step"], folder))
+        except (OSError, ValueError, KeyError):
+            continue
+    return max(found, default=(0, None))[1]
+
+
+def _trainer(recipe: Recipe, model: PreTrainedModel, output: Path, callbacks: list[TrainerCallback]) -> PairTrainer:
+    """Objective, data and arguments of a recipe, put together."""
+    objective = build_objective(recipe.objective)
+    if recipe.data["kind"] in DATA and objective.data != recipe.data["kind"]:
+        raise UsageError(
+            f"recipe {recipe.name}: objective {recipe.objective['kind']} reads data of kind {objective.data}, "
+            f"not {recipe.data['kind']}"
+        )
+    arguments = _arguments(recipe, output)
+    broken = BrokenVideos(output / "broken.jsonl")
+    _, material = _build(recipe, "data", DATA, Setting(recipe, model, objective, arguments, broken))
+    logs = JsonLines(output / "log.jsonl")
+    trainer = PairTrainer(model, objective, arguments, material, broken, callbacks=[logs, *callbacks])
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _build(recipe: Recipe, section: str, table: Mapping[str, Any], *more: Any) -> tuple[Any, Any]:
     """Look the section's kind up and call its builder, with errors that name the section."""
     settings = dict(getattr(recipe, section))
     name = settings.pop("kind")
@@ -144,17 +221,29 @@ def _build(recipe: Recipe, section: str, table: Mapping[str, Any]) -> tuple[Any,
         raise UsageError(f"recipe {recipe.name}: {section}.kind {name!r} is not known; there are {', '.join(table)}")
     entry = table[name]
     try:
-        built = entry.build(settings) if isinstance(entry, Kind) else entry(settings, recipe.seed)
-    except TypeError as error:
+        return entry, (entry.build if isinstance(entry, Kind) else entry)(settings, *more)
+    except (TypeError, KeyError) as error:
         raise UsageError(f"recipe {recipe.name}: section '{section}': {error}") from error
-    return entry, built
 
 
-def _arguments(recipe: Recipe, output: Path) -> TrainingArguments:
-    """TrainingArguments of a recipe."""
-    own = {"use_cpu": not torch.cuda.is_available(), "seed": recipe.seed, "data_seed": recipe.seed}
-    settings = {**SHARED, **own, **recipe.training}
+def _arguments(recipe: Recipe, output: Path) -> PairArguments:
+    """Arguments of a recipe; mixed precision is bf16 where the device multiplies it natively."""
+    own = {
+        "use_cpu": not torch.cuda.is_available(),
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "bf16": choose_dtype("auto", choose_device(None)) == torch.bfloat16,
+    }
+    choosing = CHOOSING if recipe.data.get("validation") else {}
+    settings = {**SHARED, **own, **choosing, **recipe.training}
+    if "report_to" not in settings:
+        settings["report_to"] = tensorboard_where_installed()
+    if choosing:
+        settings.setdefault("eval_steps", settings.get("save_steps", 500))
+    newer = "activation_checkpointing"  # transformers' new name, which the old one is about to give way to
+    if newer in {f.name for f in fields(PairArguments)} and "gradient_checkpointing" in settings:
+        settings[newer] = settings.pop("gradient_checkpointing")
     try:
-        return TrainingArguments(output_dir=str(output), **settings)
+        return PairArguments(output_dir=str(output), **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"recipe {recipe.name}: section 'training': {error}") from error

@@ -1,93 +1,192 @@
 """transformers.Trainer for pairs of video and text.
 
-A data set here yields whole batches (what is a good batch is the data's business: minimal pairs, groups, negatives),
-the model turns a batch into vectors, and an objective turns vectors into a loss and its named parts. The Trainer
-brings the rest: optimiser, schedule, mixed precision, checkpoints, resuming, logs.
+The model turns a batch into vectors, an objective turns vectors into a loss and its named parts. The Trainer brings
+the rest: optimiser, schedule, mixed precision, checkpoints, resuming, logs. What is added here: encoders and new
+modules learn at their own rates, large contrastive batches go through in chunks (`train/cached.py`), and checkpoints
+are chosen by a `validate` function.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
-Batch = Mapping[str, Tensor]
-Objective = Callable[[Mapping[str, Any], Batch], tuple[Tensor, dict[str, Tensor]]]
-"""(model outputs, batch) -> loss, named parts for the log."""
+from mova.distributed import average_gradients
+from mova.errors import UsageError
+from mova.train.cached import cached_backward, refuse_batch_statistics
+from mova.train.contract import Inputs, Objective, Towers, Vectors
+from mova.train.logs import BrokenVideos
+from mova.train.parameters import parameter_groups
+
+
+@dataclass
+class PairArguments(TrainingArguments):
+    """`TrainingArguments` with what training pairs adds."""
+
+    encoder_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the pretrained encoders; learning_rate if left out."}
+    )
+    cache_chunk: int = field(
+        default=0, metadata={"help": "Pairs encoded at a time (gradient caching); 0 encodes the batch as a whole."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cache_chunk < 0:
+            raise ValueError(f"cache_chunk must not be negative, not {self.cache_chunk}")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a kind of data gives the trainer.
+
+    Attributes:
+        dataset: items, or whole batches with a batch size of 1.
+        collate: items -> batch; the key `broken` may list videos that could not be read.
+        encode: (model, batch) -> vectors.
+        sampler: order of the items, with `set_epoch`; None for the Trainer's own.
+        validate: model as `Towers` -> figures, of which one chooses the checkpoint; None without validation data.
+    """
+
+    dataset: Dataset[Any]
+    collate: Callable[[list[Any]], dict[str, Any]]
+    encode: Callable[[nn.Module, Inputs], Vectors]
+    sampler: Sampler[Any] | None = None
+    validate: Callable[[Towers], dict[str, float]] | None = None
 
 
 class PairTrainer(Trainer):
     """Trainer whose loss is an objective on the model's vectors.
 
     Args:
-        model: takes the keyword arguments that `model_inputs` names.
-        objective: see `Objective`.
-        model_inputs: keys of the batch that the model's forward takes; all keys go to the objective.
-        args, train_dataset: as in transformers; each item of the data set is one whole batch.
+        model: what `material.encode` calls.
+        objective: see `train/contract.py`.
+        args: batch statistics (batch normalisation) forbid `cache_chunk`.
+        material: data and how the model reads them.
+        broken: collects videos that could not be read.
+        callbacks: as in transformers.
+
+    Raises:
+        UsageError: `cache_chunk` or checkpointing that the model cannot do.
     """
+
+    args: PairArguments
+    optimizer: Any
+    control: Any
 
     def __init__(
         self,
         model: PreTrainedModel,
         objective: Objective,
-        model_inputs: tuple[str, ...],
-        args: TrainingArguments,
-        train_dataset: Dataset[Batch],
+        args: PairArguments,
+        material: Material,
+        broken: BrokenVideos,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
+        if args.cache_chunk:
+            refuse_batch_statistics(model)
+        if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
+            raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} cannot do that; leave it out")
+        self.objective, self.material, self.broken = objective, material, broken
+        self._parts: dict[str, list[Tensor]] = {}
         super().__init__(
             model=model,
             args=args,
-            train_dataset=train_dataset,
-            data_collator=_only_item,
-            callbacks=callbacks,
+            train_dataset=material.dataset,
+            eval_dataset=[] if material.validate else None,
+            data_collator=material.collate,
+            callbacks=[*(callbacks or []), _Epochs(material.sampler)],
         )
-        self.objective = objective
-        self.model_inputs = model_inputs
-        self._parts: dict[str, list[float]] = {}
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimiser that the arguments name, over `parameter_groups`."""
+        if self.optimizer is None:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            rates = (self.args.learning_rate, self.args.encoder_learning_rate)
+            self.optimizer = kind(parameter_groups(self.model, *rates, self.args.weight_decay), **options)
+        return self.optimizer
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One batch forward and backward; by gradient caching where `cache_chunk` says so."""
+        self.broken.add(inputs.pop("broken", ()))
+        if not self.args.cache_chunk:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        batch: Inputs = self._prepare_inputs(inputs)
+        scale = 1.0 / self.current_gradient_accumulation_steps
+        with self.accelerator.no_sync(model):
+            loss, parts = cached_backward(self.objective, batch, self._towers(model), self.args.cache_chunk, scale)
+        if self.accelerator.sync_gradients:
+            average_gradients(self.model.parameters())
+        self._remember(parts)
+        return loss * scale
 
     def compute_loss(
         self,
-        model: torch.nn.Module,
+        model: nn.Module,
         inputs: dict[str, Tensor],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The objective on the model's vectors; its parts are averaged into the log."""
-        outputs = model(**{key: inputs[key] for key in self.model_inputs})
-        loss, parts = self.objective(outputs, inputs)
-        for key, value in parts.items():
-            self._parts.setdefault(key, []).append(float(value.detach()))
-        return (loss, outputs) if return_outputs else loss
+        loss, parts = self.objective.forward(inputs, self._towers(model))
+        self._remember(parts)
+        return (loss, parts) if return_outputs else loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Figures of the `validate` function, under `eval_` names.
+
+        Raises:
+            UsageError: there is no validation data.
+        """
+        if self.material.validate is None:
+            raise UsageError("there is no validation data: name its split in the recipe (data.validation)")
+        was_training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            figures = self.material.validate(self._towers(self.model))
+        self.model.train(was_training)
+        metrics = {f"eval_{key}": float(value) for key, value in figures.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the means of the objective's parts since the last log."""
+        """Add the means of the objective's parts since the last log, and the number of broken videos if there are."""
         if "loss" in logs:
-            logs.update({key: round(sum(values) / len(values), 5) for key, values in self._parts.items()})
+            logs.update({key: round(float(torch.stack(values).mean()), 5) for key, values in self._parts.items()})
             self._parts.clear()
+            if len(self.broken):
+                logs["broken"] = len(self.broken)
         super().log(logs, *args, **kwargs)
 
+    def _towers(self, model: nn.Module) -> Towers:
+        return Towers(model, self.model, self.material.encode)
 
-class JsonLines(TrainerCallback):
-    """Append every log to `log.jsonl` in the output folder."""
+    def _remember(self, parts: dict[str, Tensor]) -> None:
+        """Keep scalars on their device: reading them would make every step wait."""
+        for key, value in parts.items():
+            self._parts.setdefault(key, []).append(value.detach().float())
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Write one line."""
-        if state.is_world_process_zero:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
+        return self.material.sampler or super()._get_train_sampler(train_dataset)
 
 
-def _only_item(items: list[Batch]) -> Batch:
-    """The data set's item is the batch."""
-    (batch,) = items
-    return batch
+class _Epochs(TrainerCallback):
+    """Tell the sampler its epoch, also where a run is resumed within one."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Whole epochs done so far."""
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(int(state.epoch or 0))

@@ -1,0 +1,243 @@
+"""Manifest rows -> pairs of video and text, and pairs -> batches.
+
+What item i of an epoch is depends on (seed, epoch, i) alone, not on workers or on what was asked before. A file that
+cannot be read is a `BrokenVideo` in its place: counted and reported further up, never replaced by another one.
+
+Shape legend: V pairs, T frames, H height, W width (pixels). Times are seconds, spans half-open `[start, end)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset, Sampler
+
+from mova.data.manifest import Caption, Row, read_manifest
+from mova.data.sampling import RULES, fps_times, linspace
+from mova.data.text import split_sentences
+from mova.data.video import probe, read_count, read_times
+from mova.errors import DataError, UsageError, VideoError
+from mova.types import Batch, BrokenVideo, Frames, Pair
+
+Pixels = npt.NDArray[np.uint8]
+CAPTIONS = {
+    "paragraph": "an item a row: one of its captions of several sentences, drawn anew each epoch (any, if none has)",
+    "caption": "an item for every caption of a row, such as the forty of an MSVD video",
+    "sentence": "an item a row: one sentence of its captions, drawn anew each epoch, against the whole clip",
+    "clip": "an item for every sentence whose times are known, against the frames of those times",
+}
+"""What a pair's text may be."""
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """Which frames of a clip are seen.
+
+    Attributes:
+        frames: how many; at most so many with `fps`.
+        rule: a named rule of `data/sampling.py`, which always gives `frames` of them. None with `fps`.
+        fps: frames a second, from the clip's start on; where that is more than `frames`, `linspace` over them
+            (CLIP4Clip's way: short videos have fewer frames and are padded). None with `rule`.
+    """
+
+    frames: int = 64
+    rule: str | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.rule is None) == (self.fps is None):
+            raise UsageError("say how frames are chosen: either a 'rule' or an 'fps', not both")
+        if self.rule is not None and self.rule not in RULES:
+            raise UsageError(f"unknown sampling rule {self.rule!r}; known: {', '.join(RULES)}")
+        if not isinstance(self.frames, int) or self.frames <= 0:
+            raise UsageError(f"the number of frames to sample must be a positive whole number, not {self.frames}")
+        if self.fps is not None:
+            fps_times(0.0, self.fps)
+
+    def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Frames:
+        """The frames of `[start, end)`, decoded by one thread (workers run side by side).
+
+        Raises:
+            VideoError: the file cannot be read there.
+        """
+        if self.rule is not None:
+            return read_count(path, self.frames, rule=self.rule, start=start, end=end, threads=1)
+        assert self.fps is not None
+        duration = probe(path).duration
+        times = fps_times(duration if end is None else min(end, duration), self.fps, start)
+        if not len(times):
+            raise VideoError(path, f"lasts {duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
+        chosen = linspace(len(times), self.frames) if len(times) > self.frames else range(len(times))
+        return read_times(path, [times[int(i)] for i in chosen], threads=1)
+
+
+class Draw(NamedTuple):
+    """An item of one epoch."""
+
+    item: int
+    epoch: int
+
+
+class PairSampler(Sampler[Draw]):
+    """All items once an epoch, in an order that depends on seed and epoch alone."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        return (Draw(int(index), self.epoch) for index in order)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class PairDataset(Dataset[Pair | BrokenVideo]):
+    """Pairs of one split of a manifest.
+
+    Args:
+        manifest: path of a `manifest.jsonl`; videos are found beside it.
+        split: name of the part.
+        sampling: which frames of a clip are seen.
+        captions: one of `CAPTIONS`.
+        seed: of the draws.
+        units: cuts a text into what is scored apart.
+        prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
+            processes is small and of one size. None leaves frames as they are.
+
+    Raises:
+        DataError: the manifest cannot be read, or holds nothing of that split and mode.
+        UsageError: an unknown mode.
+    """
+
+    def __init__(
+        self,
+        manifest: str | Path,
+        *,
+        split: str,
+        sampling: FrameRule,
+        captions: str = "paragraph",
+        seed: int = 0,
+        units: Callable[[str], Sequence[str]] = split_sentences,
+        prepare: Callable[[Pixels], Pixels] | None = None,
+    ) -> None:
+        if captions not in CAPTIONS:
+            known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
+            raise UsageError(f"captions: {captions!r} is not known; there are {known}")
+        rows = read_manifest(manifest)
+        self.folder = Path(manifest).resolve().parent
+        self.rows = [row for row in rows if row.split == split and row.captions]
+        if not self.rows:
+            splits = ", ".join(sorted({row.split for row in rows if row.captions})) or "none"
+            raise DataError(f"{manifest}: no row of split {split!r} has a caption; splits with captions: {splits}")
+        self.sampling, self.captions, self.seed = sampling, captions, seed
+        self.units, self.prepare = units, prepare
+        self._items = list(_items(self.rows, captions))
+        if not self._items:
+            raise DataError(f"{manifest}: no sentence of split {split!r} has times, which captions: clip needs")
+        seen: dict[tuple[int, float | None, float | None], int] = {}
+        self._groups = [seen.setdefault(self._shown(item), len(seen)) for item in self._items]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, key: int | Draw) -> Pair | BrokenVideo:
+        """The pair, or what is wrong with its video; a plain number is an item of epoch 0."""
+        index, epoch = key if isinstance(key, Draw) else (key, 0)
+        number, caption, sentence = self._items[index]
+        row = self.rows[number]
+        rng = np.random.default_rng([self.seed, epoch, index])
+        start, end = row.start or 0.0, row.end
+        if self.captions == "clip":
+            told = row.captions[caption].sentences[sentence]
+            assert told.start is not None
+            text, start, end = told.text, told.start, told.end
+        elif self.captions == "caption":
+            text = row.captions[caption].text
+        else:
+            text = _draw_paragraph(row, rng) if self.captions == "paragraph" else _draw_sentence(row, rng)
+        path = self.folder / row.video
+        try:
+            frames = self.sampling.read(path, start, end)
+        except VideoError as error:
+            return BrokenVideo(error.path, error.cause)
+        if self.prepare is not None:
+            frames = Frames(self.prepare(frames.pixels), frames.pts)
+        try:
+            units = tuple(self.units(text))
+        except UsageError as error:
+            raise DataError(f"row {row.id!r}: {error}") from error
+        return Pair(row.id, self._groups[index], frames, text, units)
+
+    def _shown(self, item: tuple[int, int, int]) -> tuple[int, float | None, float | None]:
+        """What tells the video (or the clip of it) of an item from others."""
+        number, caption, sentence = item
+        if self.captions != "clip":
+            return number, None, None
+        told = self.rows[number].captions[caption].sentences[sentence]
+        return number, told.start, told.end
+
+
+def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
+    """Pairs side by side; those whose videos are broken are left out and listed.
+
+    Raises:
+        DataError: no video of the batch can be read, or frames differ in height or width.
+    """
+    pairs = [item for item in items if isinstance(item, Pair)]
+    broken = tuple(item for item in items if isinstance(item, BrokenVideo))
+    if not pairs:
+        first = f"{broken[0].path}: {broken[0].cause}" if broken else "it is empty"
+        raise DataError(
+            f"none of the {len(items)} videos of a batch can be read; the first: {first}. Are the files where the "
+            "manifest says? `mova data check FOLDER` lists what cannot be read"
+        )
+    sizes = {pair.frames.pixels.shape[1:] for pair in pairs}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
+        raise DataError(f"frames of one batch differ in size ({shown}); give the data set a 'prepare' that resizes")
+    longest = max(len(pair.frames) for pair in pairs)
+    frames = np.zeros((len(pairs), longest, *sizes.pop()), dtype=np.uint8)
+    mask = np.zeros((len(pairs), longest), dtype=bool)
+    for i, pair in enumerate(pairs):
+        frames[i, : len(pair.frames)] = pair.frames.pixels
+        mask[i, : len(pair.frames)] = True
+    groups = np.array([pair.group for pair in pairs], dtype=np.int64)
+    return Batch(frames, mask, tuple(p.text for p in pairs), tuple(p.units for p in pairs), groups, broken)
+
+
+def _items(rows: Sequence[Row], captions: str) -> Iterator[tuple[int, int, int]]:
+    """(row, caption, sentence) of every item; what a mode draws later is 0."""
+    for r, row in enumerate(rows):
+        if captions == "caption":
+            yield from ((r, c, 0) for c in range(len(row.captions)))
+        elif captions == "clip":
+            for c, caption in enumerate(row.captions):
+                yield from ((r, c, s) for s, told in enumerate(caption.sentences) if told.start is not None)
+        else:
+            yield r, 0, 0
+
+
+def _draw_paragraph(row: Row, rng: np.random.Generator) -> str:
+    """The text of one caption of several sentences; of any caption where none has."""
+    told: Sequence[Caption] = [caption for caption in row.captions if len(caption.sentences) > 1] or row.captions
+    return told[int(rng.integers(len(told)))].text
+
+
+def _draw_sentence(row: Row, rng: np.random.Generator) -> str:
+    """One sentence of the row; captions that list none are cut by rules."""
+    texts = [
+        text
+        for caption in row.captions
+        for text in ([told.text for told in caption.sentences] or split_sentences(caption.text))
+    ]
+    return texts[int(rng.integers(len(texts)))]

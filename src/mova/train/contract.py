@@ -1,0 +1,95 @@
+"""What trainer, objectives and models agree on: a batch of tensors, vectors, and a loss with named parts.
+
+A batch of pairs (kind `manifest`) holds, all with V first, so that a slice of every entry is a smaller batch:
+
+    frames     uint8 (V, T, h, w, 3)   frame_mask bool (V, T)
+    input_ids  int64 (V, L)            token_mask bool (V, L)
+    unit_ids   int64 (V, K, M)         unit_token_mask bool (V, K, M), unit_mask bool (V, K)   where units are asked for
+    group      int64 (V,)              equal where two pairs show the same video
+
+and its vectors are `frames` (V, T, d), `texts` (V, d), `tokens` (V, L, d), `units` (V, K, d), zeros where padded, and
+the scalar `scale`.
+
+Shape legend: V pairs, T frames, h w pixels, L tokens a text, K units a text, M tokens a unit, d shared width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+
+Inputs = dict[str, Tensor]
+"""A batch as tensors on the model's device."""
+Vectors = dict[str, Tensor]
+"""What a model makes of a batch; gradients flow."""
+
+
+class Encoder(Protocol):
+    """The model as an objective sees it: call it on a batch for its vectors.
+
+    `net` is the bare model, for heads that work on vectors (mask networks, say): those are called outside of `forward`.
+    """
+
+    @property
+    def net(self) -> nn.Module:
+        """The model without wrappers."""
+        ...
+
+    def __call__(self, batch: Inputs) -> Vectors:
+        """The vectors of a batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Towers:
+    """An `Encoder` that runs the model.
+
+    Attributes:
+        module: what is called; it may be wrapped (DistributedDataParallel, autocast).
+        net: see `Encoder`.
+        encode: (module, batch) -> vectors.
+    """
+
+    module: nn.Module
+    net: nn.Module
+    encode: Callable[[nn.Module, Inputs], Vectors]
+
+    def __call__(self, batch: Inputs) -> Vectors:
+        """The vectors of a batch."""
+        return self.encode(self.module, batch)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """An `Encoder` that gives vectors made before, whatever the batch."""
+
+    net: nn.Module
+    vectors: Vectors
+
+    def __call__(self, batch: Inputs) -> Vectors:
+        """The vectors."""
+        return self.vectors
+
+
+class Objective(ABC):
+    """A loss on a batch and a model.
+
+    Class attributes:
+        data: the kind of data that it reads (`data.kind` of a recipe).
+        units: whether batches must hold units.
+    """
+
+    data: ClassVar[str]
+    units: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and what goes into the log: its named parts and diagnostics, as scalars.
+
+        Called once a step. The model must be called once, on the whole batch: gradient caching hands in vectors that
+        were made chunk by chunk.
+        """

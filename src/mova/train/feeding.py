@@ -1,0 +1,169 @@
+"""How a model is fed with pairs: pixels and tokens where data are read, vectors of a batch where it is trained.
+
+Frames are resized and cropped by the model's own rule in the workers that decode them: then a batch has one size, and
+what travels to the trainer is uint8 of the model's size, not full pictures or floats. Normalising, which makes it four
+times larger, waits until it is on the model's device. Padded frames and units are never encoded.
+
+Shape legend: V pairs, T frames, n real frames of a batch, H W source pixels, h w model pixels, U real units, d width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mova.data.dataset import collate
+from mova.errors import UsageError
+from mova.models.backbone import TwoTower
+from mova.models.preprocessing import ImageRule
+from mova.models.tokens import TextRule
+from mova.models.worlds_tiny import WorldsTiny, centre_square
+from mova.train.contract import Inputs, Vectors
+from mova.types import BrokenVideo, Pair
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Feed(ABC):
+    """The input side of one kind of model; holds no weights, so that it can go to worker processes."""
+
+    @abstractmethod
+    def shape(self, pixels: Pixels) -> Pixels:
+        """uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), the model's size."""
+
+    @abstractmethod
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids int64 (N, L) and mask bool (N, L), padded to the longest text."""
+
+    @abstractmethod
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """uint8 (V, T, h, w, 3) and bool (V, T) -> the model's keyword argument of all n real frames, row by row."""
+
+    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
+        """Run the model on a batch of pairs; see `train/contract.py` for both sides."""
+        arguments = self.images(batch["frames"], batch["frame_mask"])
+        arguments |= {"input_ids": batch["input_ids"], "attention_mask": batch["token_mask"]}
+        if "unit_mask" in batch:
+            real = batch["unit_mask"]
+            ids, mask = batch["unit_ids"][real], batch["unit_token_mask"][real]
+            longest = slice(int(mask.sum(dim=1).max()) if self.cuts_padding else None)
+            arguments |= {"unit_ids": ids[:, longest], "unit_mask": mask[:, longest]}
+        found = model(**arguments)
+        vectors = {"texts": found["texts"], "tokens": found["tokens"], "scale": found["scale"].reshape(())}
+        vectors["frames"] = _spread(found["frames"], batch["frame_mask"])
+        if "unit_mask" in batch:
+            vectors["units"] = _spread(found["units"], batch["unit_mask"])
+        return vectors
+
+    cuts_padding: bool = True
+    """Whether a narrower rectangle of ids means the same (not where padding takes part in attention)."""
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Pairs -> tensors of a batch, and under `broken` the videos that could not be read."""
+
+    feed: Feed
+    units: bool
+
+    def __call__(self, items: Sequence[Pair | BrokenVideo]) -> dict[str, Any]:
+        """See `train/contract.py`."""
+        batch = collate(items)
+        ids, mask = self.feed.tokens(batch.texts)
+        inputs: dict[str, Any] = {
+            "frames": torch.from_numpy(batch.frames),
+            "frame_mask": torch.from_numpy(batch.frame_mask),
+            "input_ids": ids,
+            "token_mask": mask,
+            "group": torch.from_numpy(batch.groups),
+            "broken": batch.broken,
+        }
+        if self.units:
+            real = torch.zeros(len(batch), max(map(len, batch.units)), dtype=torch.bool)
+            for row, units in zip(real, batch.units, strict=True):
+                row[: len(units)] = True
+            flat_ids, flat_mask = self.feed.tokens([unit for units in batch.units for unit in units])
+            inputs |= {"unit_ids": _spread(flat_ids, real), "unit_token_mask": _spread(flat_mask, real)}
+            inputs["unit_mask"] = real
+        return inputs
+
+
+class TwoTowerFeed(Feed):
+    """For a dual encoder of transformers, by its checkpoint's own rules."""
+
+    def __init__(self, image: ImageRule, text: TextRule, tokenizer: Any) -> None:
+        self.image, self.text, self.tokenizer = image, text, tokenizer
+        self.cuts_padding = not text.fixed
+
+    def shape(self, pixels: Pixels) -> Pixels:
+        """As inference does it."""
+        return self.image.shape(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What is longer than the model reads is cut."""
+        rows, _ = self.text.token_ids(self.tokenizer, texts)
+        return self.text.pad(rows, self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side)
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """`pixels`, float32 (n, 3, h, w)."""
+        return {"pixels": self.image.normalise(frames[mask], torch.float32)}
+
+
+class WorldsTinyFeed(Feed):
+    """For the small model of Worlds: a frame comes with its neighbours; ends are repeated."""
+
+    def __init__(self, size: int, tokenizer: Any) -> None:
+        self.size, self.tokenizer = size, tokenizer
+
+    def shape(self, pixels: Pixels) -> Pixels:
+        """As inference does it."""
+        frames = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+        return centre_square(frames, self.size).permute(0, 2, 3, 1).contiguous().numpy()
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Whole words; a text without any known word is one unknown word."""
+        rows = self.tokenizer(list(texts), truncation=True)["input_ids"]
+        rule = TextRule(self.tokenizer.model_max_length)
+        return rule.pad([row or [self.tokenizer.unk_token_id] for row in rows], self.tokenizer.pad_token_id, "right")
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """`stacks`, uint8 (n, 9, h, w)."""
+        video, at = mask.nonzero(as_tuple=True)
+        last = mask.sum(dim=1)[video] - 1
+        around = torch.stack([(at - 1).clamp(min=0), at, torch.minimum(at + 1, last)], dim=1)
+        stacks = frames[video[:, None], around]
+        return {"stacks": stacks.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()}
+
+
+def feed_for(model: nn.Module) -> Feed:
+    """The input side of a model, or of the backbone inside it.
+
+    Raises:
+        UsageError: a model that cannot be trained on pairs.
+    """
+    backbone = getattr(model, "backbone", None)
+    if isinstance(model, TwoTower):
+        if model.image_rule.resize in ("patches", "none") and model.image_rule.crop is None:
+            raise UsageError(
+                f"{model.name}: keeps each video's own proportions, so frames of one batch differ in size; "
+                "train a checkpoint with a fixed image size"
+            )
+        return TwoTowerFeed(model.image_rule, model.text_rule, model.tokenizer)
+    if isinstance(model, WorldsTiny):
+        return WorldsTinyFeed(model.config.image_size, model.tokenizer)
+    if isinstance(backbone, nn.Module):
+        return feed_for(backbone)
+    raise UsageError(f"{type(model).__name__} cannot be trained on pairs of video and text")
+
+
+def _spread(rows: Tensor, mask: Tensor) -> Tensor:
+    """Rows (n, ...) to their places in (V, T, ...), zeros elsewhere; `mask` bool (V, T) has n true entries."""
+    spread = rows.new_zeros((*mask.shape, *rows.shape[1:]))
+    return spread.index_put((mask,), rows)

@@ -1,0 +1,73 @@
+"""Data of kind `manifest`: pairs of video and text for any model, from any data set in the manifest's form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from mova.data.dataset import FrameRule, PairDataset, PairSampler
+from mova.distributed import world_size
+from mova.errors import UsageError
+from mova.models.dual import DualEncoder
+from mova.train.feeding import Collator, feed_for
+from mova.train.logs import BrokenVideos
+from mova.train.objectives import PairObjective
+from mova.train.trainer import Material, PairArguments
+from mova.train.validation import RetrievalValidation
+
+
+def pair_material(
+    model: PreTrainedModel,
+    objective: PairObjective,
+    arguments: PairArguments,
+    broken: BrokenVideos,
+    *,
+    seed: int,
+    manifest: str | None = None,
+    split: str = "train",
+    validation: str | None = None,
+    captions: str = "paragraph",
+    frames: int = 64,
+    rule: str | None = None,
+    fps: float | None = None,
+) -> Material:
+    """Training and validation pairs of a manifest.
+
+    Args:
+        model, objective, arguments, broken: what the pairs are for.
+        seed: of order and draws.
+        manifest: path of a `manifest.jsonl`.
+        split, validation: names of parts; validation None chooses no checkpoint.
+        captions: one of `data/dataset.py: CAPTIONS`; validation has one text a video whatever it is.
+        frames, rule, fps: see `FrameRule`.
+
+    Raises:
+        UsageError: no manifest, a rule that does not fit the model, or fewer pairs than a batch.
+        DataError: the manifest does not hold what is asked for.
+    """
+    if manifest is None:
+        raise UsageError("this recipe needs your copy of the data: --data.manifest PATH/manifest.jsonl")
+    if isinstance(model, DualEncoder) and model.fixed_frame_rate and fps is None:
+        raise UsageError(f"data: {model.name} needs its own rate; say fps: {model.frame_rate:g} and leave rule out")
+    if isinstance(model, DualEncoder) and fps is not None:
+        model.sampling_rate(fps)
+    feed, sampling = feed_for(model), FrameRule(frames, rule, fps)
+
+    def part(name: str, mode: str) -> PairDataset:
+        return PairDataset(Path(manifest), split=name, sampling=sampling, captions=mode, seed=seed, prepare=feed.shape)
+
+    dataset = part(split, captions)
+    batch = arguments.per_device_train_batch_size
+    if arguments.dataloader_drop_last and len(dataset) < batch * world_size():
+        raise UsageError(
+            f"{manifest}: split {split!r} has {len(dataset)} pairs, fewer than a batch of {batch * world_size()}; "
+            "set --training.per_device_train_batch_size"
+        )
+    collate = Collator(feed, objective.units)
+    validate = None
+    if validation is not None:
+        mode = captions if captions in ("paragraph", "sentence") else "paragraph"
+        size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
+        validate = RetrievalValidation(part(validation, mode), collate, objective, size, workers, broken)
+    return Material(dataset, collate, feed.encode, PairSampler(len(dataset), seed), validate)

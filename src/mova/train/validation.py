@@ -1,0 +1,98 @@
+"""Retrieval on a validation split, which chooses the checkpoint; a test split is never looked at.
+
+Shape legend: V videos, N = V texts, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from mova.data.dataset import PairDataset
+from mova.eval.ranking import retrieval_metrics
+from mova.train.contract import Inputs, Towers, Vectors
+from mova.train.feeding import Collator
+from mova.train.logs import BrokenVideos
+from mova.train.objectives import PairObjective
+
+ROWS = 16
+"""Videos scored at a time, so that memory does not grow with the square of the split."""
+
+
+@dataclass(frozen=True)
+class RetrievalValidation:
+    """Text-to-video and video-to-text retrieval among all pairs of a data set, by the objective's own score.
+
+    Attributes:
+        dataset: one text a video; its first draw is taken, so that every validation sees the same.
+        collate, objective: as in training.
+        batch: pairs encoded at a time.
+        workers: processes that decode; 0 decodes here.
+        broken: collects what cannot be read.
+    """
+
+    dataset: PairDataset
+    collate: Collator
+    objective: PairObjective
+    batch: int
+    workers: int
+    broken: BrokenVideos
+
+    def __call__(self, model: Towers) -> dict[str, float]:
+        """`R@1` (mean of both ways, percent), and each way's R@K, median and mean rank under `t2v_` and `v2t_`.
+
+        No random number of the training run is used up.
+        """
+        vectors, batch = self._encode(model)
+        parts = []
+        for first in range(0, len(vectors["frames"]), ROWS):
+            rows = slice(first, first + ROWS)
+            videos = {"frames": vectors["frames"][rows]}
+            shown = {"frame_mask": batch["frame_mask"][rows]}
+            parts.append(self.objective.scores(vectors | videos, batch | shown).cpu())
+        scores = torch.cat(parts).double().numpy()
+        ways = {"t2v": retrieval_metrics(np.ascontiguousarray(scores.T)), "v2t": retrieval_metrics(scores)}
+        figures = {f"{way}_{name}": value for way, found in ways.items() for name, value in found.items()}
+        return {"R@1": (figures["t2v_R@1"] + figures["v2t_R@1"]) / 2, **figures}
+
+    def _encode(self, model: Towers) -> tuple[Vectors, Inputs]:
+        """Everything that `scores` reads, of the whole split, on the model's device."""
+        device = next(model.net.parameters()).device
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset,
+            batch_size=self.batch,
+            num_workers=self.workers,
+            collate_fn=self.collate,
+            generator=torch.Generator(),
+        )
+        vectors: list[Vectors] = []
+        batches: list[Inputs] = []
+        for inputs in loader:
+            self.broken.add(inputs.pop("broken"))
+            moved = {key: value.to(device) for key, value in inputs.items()}
+            found = model(moved)
+            vectors.append({key: found[key].float() for key in self.objective.gathered})
+            batches.append({key: moved[key] for key in self.objective.masks})
+        return _join(vectors), _join(batches)
+
+
+def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Rows of all parts, other dimensions padded at their ends with zeros (false) to the longest."""
+    joined = {}
+    for key in parts[0]:
+        tensors = [part[key] for part in parts]
+        largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)][1:]
+        joined[key] = torch.cat([_pad(tensor, largest) for tensor in tensors])
+    return joined
+
+
+def _pad(tensor: Tensor, sizes: Sequence[int]) -> Tensor:
+    missing = [most - size for most, size in zip(sizes, tensor.shape[1:], strict=True)]
+    return F.pad(tensor, [amount for size in reversed(missing) for amount in (0, size)])
