@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mova.errors import UsageError
 from mova.train.contract import Inputs, Remembered, Vectors
-from mova.train.objectives import Clip4Clip, LateInteraction, PairObjective, build_objective
+from mova.train.objectives import build_objective
+from mova.train.pair_objectives import Clip4Clip, LateInteraction, PairObjective
 
 FRAMES, UNITS = (4, 1, 3), (2, 3, 1)
 
@@ -102,9 +103,9 @@ def test_the_temperature_is_bounded_and_a_single_pair_is_finite(objective: PairO
 def test_videos_can_be_scored_apart_from_texts() -> None:
     vectors, batch = pairs()
     for objective in (Clip4Clip(), LateInteraction()):
-        whole = objective.scores(vectors, batch)
+        whole = objective.scores(vectors, batch, torch.nn.Identity())
         some = vectors | {"frames": vectors["frames"][1:2]}
-        row = objective.scores(some, batch | {"frame_mask": batch["frame_mask"][1:2]})
+        row = objective.scores(some, batch | {"frame_mask": batch["frame_mask"][1:2]}, torch.nn.Identity())
         assert torch.allclose(row, whole[1:2], atol=1e-6)
 
 

@@ -1,14 +1,13 @@
 """Objectives by name: what a recipe's `objective.kind` means. Each sums pure losses and names its parts.
 
-To add one: a class with `forward(batch, model)` as `train/contract.py` says (for pairs, a `PairObjective`), and a line
-in `OBJECTIVES`.
+To add one: a class with `forward(batch, model)` as `train/contract.py` says (for pairs, a `PairObjective` of
+`train/pair_objectives.py`), and a line in `OBJECTIVES`.
 
 Shape legend: V videos, N texts (V = N in a batch), T frames, K units a text, d width.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,16 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mova.distributed import gather_with_gradient
 from mova.errors import UsageError
-from mova.losses.contrastive import symmetric_nce
 from mova.losses.grounding import frame_sentence_nce, late_interaction_scores, paragraph_nce
-from mova.models.pooling import masked_mean
-from mova.models.similarity import FRAME_TEMPERATURE, cosine, late_interaction
-from mova.train.contract import Encoder, Inputs, Objective, Vectors
-
-LARGEST_SCALE = 100.0
-"""CLIP's bound on the learnt factor of cosines (Radford et al. 2021, section 2.5)."""
+from mova.train.contract import Encoder, Inputs, Objective
+from mova.train.modular import Modular
+from mova.train.pair_objectives import Clip4Clip, LateInteraction
 
 
 class Grounding(Objective):
@@ -64,95 +58,11 @@ class Grounding(Objective):
         return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum(), parts
 
 
-class PairObjective(Objective):
-    """Contrast of videos and texts over the batches of all processes; texts of one video are all its own."""
-
-    data = "manifest"
-    gathered: tuple[str, ...] = ("frames", "texts")
-    """Vectors that the losses read; each is gathered with its gradient."""
-    masks: tuple[str, ...] = ("frame_mask", "group")
-    """What else of the batch they read."""
-
-    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Objective`. Every process has the same loss, that of all their pairs together."""
-        found = model(batch)
-        vectors = {key: gather_with_gradient(found[key].float()) for key in self.gathered}
-        shared = {key: gather_with_gradient(batch[key]) for key in self.masks}
-        scale = found["scale"].float().clamp(max=LARGEST_SCALE)
-        own = shared["group"][:, None] == shared["group"]
-        loss, parts = self.losses(vectors, shared, scale, own)
-        return loss, {**parts, "scale": scale.detach()}
-
-    @abstractmethod
-    def losses(self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and parts.
-
-        Args:
-            vectors, batch: what `gathered` and `masks` name, of all processes.
-            scale: factor on cosines, scalar.
-            own: bool, (V, N), the pairs that belong together.
-        """
-
-    @abstractmethod
-    def scores(self, vectors: Vectors, batch: Inputs) -> Tensor:
-        """(V, N) scores by which this objective ranks, for validation; V and N may differ."""
-
-
-class Clip4Clip(PairObjective):
-    """Mean pooling and symmetric InfoNCE (CLIP4Clip, Luo et al. 2021, Eq. 5 to 7; METHODS 1, L_g)."""
-
-    def losses(self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """One part, `global`."""
-        scores = self.scores(vectors, batch)
-        loss = symmetric_nce(scale * scores, own)
-        return loss, {"global": loss, "hits": _hits(scores, own)}
-
-    def scores(self, vectors: Vectors, batch: Inputs) -> Tensor:
-        """Cosine of the mean of normalised frames with the text."""
-        frames = F.normalize(vectors["frames"], dim=-1)
-        return cosine(masked_mean(frames, batch["frame_mask"]), vectors["texts"])
-
-
-class LateInteraction(PairObjective):
-    """Late interaction over units, with a share of the global contrast (FINDINGS 10.6): `L = L_LI + w L_g`.
-
-    L_LI is the symmetric InfoNCE on `S = mean_k sum_t softmax_t(c_tk / tau) c_tk`; L_g keeps the global vectors fit
-    for a first search.
-
-    Args:
-        global_weight: w.
-        tau: temperature of the softmax over frames.
-    """
-
-    units = True
-    gathered = ("frames", "texts", "units")
-    masks = ("frame_mask", "group", "unit_mask")
-
-    def __init__(self, global_weight: float = 0.5, tau: float = FRAME_TEMPERATURE) -> None:
-        if not (tau > 0 and global_weight >= 0):
-            raise UsageError(f"tau must be above 0 and global_weight not below, not {tau} and {global_weight}")
-        self.global_weight, self.tau = global_weight, tau
-        self._global = Clip4Clip()
-
-    def losses(self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Parts `late` and `global`."""
-        scores = self.scores(vectors, batch)
-        late = symmetric_nce(scale * scores, own)
-        pooled, parts = self._global.losses(vectors, batch, scale, own)
-        parts = {"late": late, "global": pooled, "hits": _hits(scores, own), "global_hits": parts["hits"]}
-        return late + self.global_weight * pooled, parts
-
-    def scores(self, vectors: Vectors, batch: Inputs) -> Tensor:
-        """Late interaction of every video with every text."""
-        frames, units = F.normalize(vectors["frames"], dim=-1), F.normalize(vectors["units"], dim=-1)
-        cosines = torch.einsum("vtd,nkd->vnkt", frames, units)
-        return late_interaction(cosines, self.tau, batch["unit_mask"], batch["frame_mask"].unsqueeze(1))
-
-
 OBJECTIVES: dict[str, type[Objective]] = {
     "grounding": Grounding,
     "clip4clip": Clip4Clip,
     "late_interaction": LateInteraction,
+    "mova": Modular,
 }
 
 
@@ -170,9 +80,3 @@ def build_objective(settings: Mapping[str, Any]) -> Objective:
         return OBJECTIVES[kind](**options)
     except TypeError as error:
         raise UsageError(f"objective {kind}: {error}") from error
-
-
-def _hits(scores: Tensor, own: Tensor) -> Tensor:
-    """Share of texts whose best video of the batch is their own (R@1 within the batch)."""
-    best = scores.detach().argmax(dim=0)
-    return own[best, torch.arange(len(best), device=best.device)].float().mean()

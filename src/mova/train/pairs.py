@@ -12,7 +12,7 @@ from mova.errors import UsageError
 from mova.models.dual import DualEncoder
 from mova.train.feeding import Collator, feed_for
 from mova.train.logs import BrokenVideos
-from mova.train.objectives import PairObjective
+from mova.train.pair_objectives import PairObjective
 from mova.train.trainer import Material, PairArguments
 from mova.train.validation import RetrievalValidation
 

@@ -20,7 +20,8 @@ from mova.models.precision import choose_device, choose_dtype
 from mova.train.arguments import Recipe
 from mova.train.contract import Inputs, Objective, Vectors
 from mova.train.logs import BrokenVideos, JsonLines, tensorboard_where_installed
-from mova.train.objectives import PairObjective, build_objective
+from mova.train.objectives import build_objective
+from mova.train.pair_objectives import PairObjective
 from mova.train.trainer import Material, PairArguments, PairTrainer
 
 SHARED = {

@@ -20,7 +20,7 @@ from mova.eval.ranking import retrieval_metrics
 from mova.train.contract import Inputs, Towers, Vectors
 from mova.train.feeding import Collator
 from mova.train.logs import BrokenVideos
-from mova.train.objectives import PairObjective
+from mova.train.pair_objectives import PairObjective
 
 ROWS = 16
 """Videos scored at a time, so that memory does not grow with the square of the split."""
@@ -56,7 +56,7 @@ class RetrievalValidation:
             rows = slice(first, first + ROWS)
             videos = {"frames": vectors["frames"][rows]}
             shown = {"frame_mask": batch["frame_mask"][rows]}
-            parts.append(self.objective.scores(vectors | videos, batch | shown).cpu())
+            parts.append(self.objective.scores(vectors | videos, batch | shown, model.net).cpu())
         scores = torch.cat(parts).double().numpy()
         ways = {"t2v": retrieval_metrics(np.ascontiguousarray(scores.T)), "v2t": retrieval_metrics(scores)}
         figures = {f"{way}_{name}": value for way, found in ways.items() for name, value in found.items()}
