@@ -186,6 +186,9 @@ def test_what_a_model_cannot_do_is_said(backbones: dict) -> None:
         control.modular_similarity(shown, CAPTIONS)
     with pytest.raises(UsageError, match="none over dimensions"):
         units.masks(*pair(units))
+    frames, frame_mask, tokens, token_mask, text = pair(dimensions)
+    with pytest.raises(ValueError, match="3 videos with 1 texts"):
+        dimensions.masks(frames, frame_mask, tokens[:1], token_mask[:1], text[:1])
     with pytest.raises(UsageError, match="selects no units"):
         dimensions.unit_similarity(*pad_rows([v.frames for v in shown]), *pad_rows(units.encode_units(CAPTIONS)))
     with pytest.raises(UsageError, match="encode_units"):
@@ -283,6 +286,15 @@ def test_damaged_and_foreign_folders_are_refused(tiny_clip: Path, tmp_path: Path
     save_file({k: v for k, v in weights.items() if "concept.pool.query" not in k}, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match="1 weights are missing"):
         load(tmp_path)
+
+
+def test_around_the_shipped_model(tmp_path: Path) -> None:
+    backbone = load("mova-worlds-tiny")
+    model = around(backbone, "subsets")
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    assert again.fingerprint() == backbone.fingerprint()
+    assert again.threshold(again.encode_video(clip(3))) == backbone.relevance_threshold
 
 
 def test_half_precision_is_for_the_backbone(backbones: dict, tmp_path: Path) -> None:

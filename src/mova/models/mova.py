@@ -156,6 +156,8 @@ class Mova(PreTrainedModel, DualEncoder):
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration with the backbone's inside, tokenizer and model card."""
+        if isinstance(self.backbone, TwoTower):
+            self.backbone.warn_of_rounding()
         self.config.backbone = _settings(self.backbone)
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
@@ -221,8 +223,12 @@ class Mova(PreTrainedModel, DualEncoder):
 
         Raises:
             UsageError: this model has no masks over dimensions.
-            ValueError: a text without a real token.
+            ValueError: a text without a real token, or other numbers of videos and texts.
         """
+        if not len(frames) == len(frame_mask) == len(tokens) == len(token_mask) == len(text):
+            raise ValueError(
+                f"masks pair {len(frames)} videos with {len(text)} texts one by one; index both sides first"
+            )
         if self.temporal is None or self.concept is None:
             raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it has none over dimensions")
         if self.config.detached:
