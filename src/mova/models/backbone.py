@@ -200,8 +200,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
-        if self.compute_dtype != torch.float32:
-            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
+        self.warn_of_rounding()
         self.config.relevance_threshold = self.relevance_threshold
         self.config.units = self.units.to_dict()
         self.config.rule = self.rule.to_dict()
@@ -209,6 +208,11 @@ class TwoTower(PreTrainedModel, DualEncoder):
             super().save_pretrained(save_directory, *args, **kwargs)
         self.tokenizer.save_pretrained(save_directory)
         write_card(Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim)
+
+    def warn_of_rounding(self) -> None:
+        """Say so where what is about to be saved is not of full precision."""
+        if self.compute_dtype != torch.float32:
+            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""
