@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mova.errors import ModelError
 from mova.models.evidence import Evidence, EvidenceRule, gather_evidence
 from mova.models.similarity import late_interaction, relevance
 
@@ -140,12 +141,14 @@ def test_gradients_reach_frames_and_units() -> None:
         ({"beta": None}, "beta must be a finite number"),
         ({"g": True}, "g must be a finite number"),
         ({"global_share": -1.0}, "global_share must be at least 0"),
-        ({"gamma": 1.0}, "has no gamma"),
+        ({"gamma": 1.0}, "there is no gamma"),
     ],
 )
 def test_a_wrong_rule_is_refused(settings: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ModelError, match=said):
         EvidenceRule.from_dict(settings)
+    with pytest.raises((ValueError, TypeError)):
+        EvidenceRule(**settings)
 
 
 def test_a_rule_survives_a_configuration() -> None:

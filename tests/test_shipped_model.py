@@ -43,6 +43,8 @@ def test_every_factor_is_known_in_training_styles(model: WorldsTiny) -> None:
         measured = next(value for measure, value in measures.items() if measure.startswith(f"{name} (of"))
         assert measured >= floor, (name, measured)
     assert measures["paragraph to video, 20, R@1"] >= 95
+    assert measures["hard negative: flip (of 2)"] >= 85, "by the order term of the model's rule"
+    assert measures["hard negative: hallucination (of 2)"] >= 95
     assert measures["sentence to frame, mAP"] >= 0.9
 
 

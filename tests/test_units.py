@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mova.data.text import split_sentences
-from mova.data.units import sentences_or_windows, split_units
-from mova.errors import UsageError
+from mova.data.units import UnitRule, sentences_or_windows, split_units
+from mova.errors import ModelError, UsageError
 
 
 def numbered(count: int) -> str:
@@ -53,6 +53,15 @@ def test_other_sizes_and_impossible_ones() -> None:
             split_units("a", **dict(zip(("longest", "window", "stride"), sizes, strict=True)))
     with pytest.raises(UsageError, match="no words"):
         split_units(" ... ")
+
+
+def test_a_rule_survives_a_configuration() -> None:
+    rule = UnitRule(14, 7, 3, keep_sentences=False)
+    assert UnitRule.from_dict(rule.to_dict()) == rule
+    assert UnitRule.from_dict(None) == UnitRule.from_dict({}) == UnitRule()
+    for settings in ({"stride": 0}, {"shortest": 1}, {"window": "8"}):
+        with pytest.raises(ModelError, match=r"unit rule|units"):
+            UnitRule.from_dict(settings)
 
 
 def test_marks_that_stand_alone_are_no_words() -> None:

@@ -132,5 +132,5 @@ def score(
     for sentence, value in sentences:
         table.add_row(f"{value:.3f}", Text(sentence))
     table.add_section()
-    table.add_row(f"{total:.3f}", "in all")
+    table.add_row(f"{total:.3f}", "in all" if encoder.rule.plain else "in all (the model's evidence rule)")
     show(table)

@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from mova.data.text import OPENING, ends_with_mark, split_sentences
+from mova.errors import ModelError
 
 _EAST_ASIAN = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
@@ -79,14 +80,16 @@ class UnitRule:
         """What `to_dict` gave; None (a configuration of before there were units) is the default rule.
 
         Raises:
-            ValueError: an unknown name, or sizes that do not fit.
+            ModelError: an unknown name, or sizes that do not fit.
         """
-        settings = settings or {}
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(settings) - set(known))
+        unknown = sorted(set(settings or {}) - set(known))
         if unknown:
-            raise ValueError(f"unit rule: it has no {', '.join(unknown)}; it has {', '.join(known)}")
-        return cls(**settings)
+            raise ModelError(f"unit rule: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+        try:
+            return cls(**(settings or {}))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{error}; mend `units` in the model's config.json") from error
 
     def _windows(self, sentence: str) -> list[str]:
         """The sentence itself, or its windows."""

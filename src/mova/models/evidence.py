@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from mova.errors import ModelError
 from mova.models.similarity import late_interaction, order_score, relevance_pooled
 
 GROUP_FRAMES = 4096
@@ -102,13 +103,15 @@ class EvidenceRule:
         """What `to_dict` gave; None (a configuration of before there were rules) is the plain rule.
 
         Raises:
-            ValueError: an unknown name, or a number out of its range.
+            ModelError: an unknown name, or a number out of its range.
         """
-        settings = settings or {}
-        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
+        unknown = sorted(set(settings or {}) - {field.name for field in fields(cls)})
         if unknown:
-            raise ValueError(f"evidence rule: it has no {', '.join(unknown)}; it has {', '.join(_RANGES)}")
-        return cls(**settings)
+            raise ModelError(f"evidence rule: there is no {', '.join(unknown)}; there are {', '.join(_RANGES)}")
+        try:
+            return cls(**(settings or {}))
+        except ValueError as error:
+            raise ModelError(f"{error}; mend `rule` in the model's config.json") from error
 
     def weigh(self, evidence: Evidence) -> Tensor:
         """Scores from evidence.

@@ -171,8 +171,8 @@ def order_score(
 def _monotone_paths(energies: Tensor, sentence_mask: Tensor | None) -> Tensor:
     """(..., S, T) energies -> (...): log of the sum of `exp(energy)` over all strictly increasing paths.
 
-    Sums run over weights relative to each sentence's highest, in float64 and scaled to 1 after every sentence: about
-    eight times faster than `torch.logcumsumexp`, which is what energies too far apart for that are left to.
+    Sums run over weights relative to each sentence's highest, in float64 and scaled to 1 after every sentence: five to
+    ten times faster than `torch.logcumsumexp` on a CPU, which energies too far apart for that are left to.
     """
     peaks = energies.amax(dim=-1, keepdim=True)
     depth = (peaks - energies.masked_fill(energies <= UNREACHABLE, float("inf")).amin(dim=-1, keepdim=True)).amax()
