@@ -67,7 +67,7 @@ class PairTrainer(Trainer):
     Args:
         model: what `material.encode` calls.
         objective: see `train/contract.py`.
-        args: batch statistics (batch normalisation) forbid `cache_chunk`.
+        args: batch normalisation and fp16 forbid `cache_chunk`.
         material: data and how the model reads them.
         broken: collects videos that could not be read.
         callbacks: as in transformers.
@@ -91,6 +91,8 @@ class PairTrainer(Trainer):
     ) -> None:
         if args.cache_chunk:
             refuse_batch_statistics(model)
+            if args.fp16:
+                raise UsageError("training.cache_chunk does not scale gradients as fp16 needs; train in bf16")
         if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} cannot do that; leave it out")
         self.objective, self.material, self.broken = objective, material, broken
