@@ -240,7 +240,8 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
 @pytest.mark.parametrize(
     ("sections", "kind", "complaint"),
     [
-        ({"data": {"manifest": None}}, UsageError, r"--data\.manifest"),
+        ({"data": {"manifest": None}, "model": {"source": "no/model"}}, UsageError, r"--data\.manifest"),
+        ({"data": {"manifest": "gone.jsonl"}}, UsageError, r"gone\.jsonl is no file"),
         ({"data": {"rule": "head"}}, UsageError, "either a 'rule' or an 'fps'"),
         ({"data": {"split": "nothing"}}, DataError, "split 'nothing'"),
         ({"data": {"validation": "nothing"}}, DataError, "split 'nothing'"),

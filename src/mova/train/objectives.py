@@ -81,7 +81,7 @@ class PairObjective(Objective):
         scale = found["scale"].float().clamp(max=LARGEST_SCALE)
         own = shared["group"][:, None] == shared["group"]
         loss, parts = self.losses(vectors, shared, scale, own)
-        return loss, {**parts, "scale": scale.detach()}
+        return loss, {**parts, "scale": scale.detach(), "dropped_tokens": batch["dropped"].float().mean()}
 
     @abstractmethod
     def losses(self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -73,7 +73,7 @@ class PairTrainer(Trainer):
         callbacks: as in transformers.
 
     Raises:
-        UsageError: `cache_chunk` or checkpointing that the model cannot do.
+        UsageError: `cache_chunk` or checkpointing that the model cannot do, or several GPUs in one process.
     """
 
     args: PairArguments
@@ -89,6 +89,11 @@ class PairTrainer(Trainer):
         broken: BrokenVideos,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
+        if args.n_gpu > 1:
+            raise UsageError(
+                f"{args.n_gpu} GPUs in one process would each see a part of the negatives: start one process a GPU "
+                "(torchrun --nproc-per-node N -m mova.cli.main train ...), or name one in CUDA_VISIBLE_DEVICES"
+            )
         if args.cache_chunk:
             refuse_batch_statistics(model)
             if args.fp16:
