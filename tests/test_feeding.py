@@ -44,7 +44,9 @@ def test_a_batch_has_the_vectors_of_inference(kind: str, request: pytest.Fixture
         assert torch.allclose(vectors["frames"][i, :count], model.encode_frames(pair.frames), atol=1e-5)
         assert not vectors["frames"][i, count:].any()
         for key, texts, mask in (("texts", [pair.text], None), ("units", pair.units, batch["unit_mask"][i])):
-            expected = model.encode_text(list(texts)).pooled
+            embedding = model.encode_text(list(texts))
+            expected = embedding.pooled
+            assert mask is not None or batch["dropped"][i] == embedding.dropped[0]
             found = vectors[key][i : i + 1] if mask is None else vectors[key][i][mask]
             assert torch.allclose(found, expected, atol=1e-5), key
     assert vectors["tokens"].shape[:2] == batch["input_ids"].shape
@@ -55,7 +57,7 @@ def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> 
     feed = feed_for(TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu"))
     data = PairDataset(worlds_manifest, split="train", sampling=FrameRule(2, rule="head"), prepare=feed.shape)
     batch = Collator(feed, units=False)([data[0], data[1]])
-    assert sorted(batch) == ["broken", "frame_mask", "frames", "group", "input_ids", "token_mask"]
+    assert sorted(batch) == ["broken", "dropped", "frame_mask", "frames", "group", "input_ids", "token_mask"]
     assert batch["frames"].shape == (2, 2, 32, 32, 3)
     assert np.array_equal(batch["group"], collate([data[0], data[1]]).groups)
 

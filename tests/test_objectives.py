@@ -24,6 +24,7 @@ def pairs() -> tuple[Vectors, Inputs]:
         "frame_mask": torch.tensor([[t < count for t in range(4)] for count in FRAMES]),
         "unit_mask": torch.tensor([[k < count for k in range(3)] for count in UNITS]),
         "group": torch.tensor([4, 5, 6]),
+        "dropped": torch.tensor([0, 3, 0]),
     }
     return vectors, masks
 
@@ -73,6 +74,7 @@ def test_losses_are_what_is_written_out(groups: list[int]) -> None:
     loss, parts = run(Clip4Clip(), vectors, batch)
     assert loss == pytest.approx(written_out_nce(pooled, own, 5.0), abs=1e-5)
     assert parts["global"] == loss
+    assert parts["dropped_tokens"] == 1.0
     expected = written_out_nce(late, own, 5.0)
     loss, parts = run(LateInteraction(global_weight=0.25), vectors, batch)
     assert parts["late"] == pytest.approx(expected, abs=1e-5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -123,6 +125,29 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(small: Recipe, tm
     assert_equal_weights(whole, train(small, tmp_path / "cut", resume=True))
 
 
+def one_of_two(number: int, port: int, recipe: Recipe, folder: Path) -> None:
+    """What each process of a distributed run does."""
+    torch.set_num_threads(1)
+    where = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in where.items()})
+    train(recipe, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_two_processes_end_with_the_weights_of_one_with_the_whole_batch(
+    small: Recipe, tmp_path: Path, chunk: int
+) -> None:
+    sgd = {"max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0, "use_cpu": True, "per_device_train_batch_size": 6}
+    alone = train(changed(small, training=sgd), tmp_path / "alone")
+    shared = changed(small, training={**sgd, "per_device_train_batch_size": 3, "cache_chunk": chunk})
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(one_of_two, args=(port, shared, tmp_path / "shared"), nprocs=2)
+    assert_equal_weights(alone, load(tmp_path / "shared", precision="fp32", device="cpu"), 1e-6)
+
+
 @pytest.mark.parametrize(
     "setting", [{"cache_chunk": 1}, {"gradient_checkpointing": True}, {"dataloader_num_workers": 2}]
 )
@@ -215,13 +240,15 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
 @pytest.mark.parametrize(
     ("sections", "kind", "complaint"),
     [
-        ({"data": {"manifest": None}}, UsageError, r"--data\.manifest"),
+        ({"data": {"manifest": None}, "model": {"source": "no/model"}}, UsageError, r"--data\.manifest"),
+        ({"data": {"manifest": "gone.jsonl"}}, UsageError, r"gone\.jsonl is no file"),
         ({"data": {"rule": "head"}}, UsageError, "either a 'rule' or an 'fps'"),
         ({"data": {"split": "nothing"}}, DataError, "split 'nothing'"),
         ({"data": {"validation": "nothing"}}, DataError, "split 'nothing'"),
         ({"data": {"surprise": 1}}, UsageError, "section 'data'.*surprise"),
         ({"model": {"surprise": 1}}, UsageError, "section 'model'.*surprise"),
         ({"training": {"cache_chunk": -1}}, UsageError, "cache_chunk must not be negative"),
+        ({"training": {"cache_chunk": 1, "fp16": True}}, UsageError, "train in bf16"),
         ({"training": {"dataloader_drop_last": True, "per_device_train_batch_size": 9}}, UsageError, "6 pairs, fewer"),
         ({"objective": {"kind": "grounding"}}, UsageError, "reads data of kind worlds, not manifest"),
         ({"finish": {"clips": 1}}, UsageError, "section 'finish' has no clips"),

@@ -6,6 +6,7 @@ A batch of pairs (kind `manifest`) holds, all with V first, so that a slice of e
     input_ids  int64 (V, L)            token_mask bool (V, L)
     unit_ids   int64 (V, K, M)         unit_token_mask bool (V, K, M), unit_mask bool (V, K)   where units are asked for
     group      int64 (V,)              equal where two pairs show the same video
+    dropped    int64 (V,)              tokens of the text beyond what the model reads
 
 and its vectors are `frames` (V, T, d), `texts` (V, d), `tokens` (V, L, d), `units` (V, K, d), zeros where padded, and
 the scalar `scale`.

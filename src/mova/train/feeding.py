@@ -39,8 +39,8 @@ class Feed(ABC):
         """uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), the model's size."""
 
     @abstractmethod
-    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids int64 (N, L) and mask bool (N, L), padded to the longest text."""
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids int64 (N, L) and mask bool (N, L), padded to the longest text; tokens cut off of each, int64 (N,)."""
 
     @abstractmethod
     def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -76,20 +76,21 @@ class Collator:
     def __call__(self, items: Sequence[Pair | BrokenVideo]) -> dict[str, Any]:
         """See `train/contract.py`."""
         batch = collate(items)
-        ids, mask = self.feed.tokens(batch.texts)
+        ids, mask, dropped = self.feed.tokens(batch.texts)
         inputs: dict[str, Any] = {
             "frames": torch.from_numpy(batch.frames),
             "frame_mask": torch.from_numpy(batch.frame_mask),
             "input_ids": ids,
             "token_mask": mask,
             "group": torch.from_numpy(batch.groups),
+            "dropped": dropped,
             "broken": batch.broken,
         }
         if self.units:
             real = torch.zeros(len(batch), max(map(len, batch.units)), dtype=torch.bool)
             for row, units in zip(real, batch.units, strict=True):
                 row[: len(units)] = True
-            flat_ids, flat_mask = self.feed.tokens([unit for units in batch.units for unit in units])
+            flat_ids, flat_mask, _ = self.feed.tokens([unit for units in batch.units for unit in units])
             inputs |= {"unit_ids": _spread(flat_ids, real), "unit_token_mask": _spread(flat_mask, real)}
             inputs["unit_mask"] = real
         return inputs
@@ -106,10 +107,11 @@ class TwoTowerFeed(Feed):
         """As inference does it."""
         return self.image.shape(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
 
-    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """What is longer than the model reads is cut."""
-        rows, _ = self.text.token_ids(self.tokenizer, texts)
-        return self.text.pad(rows, self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side)
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """By the checkpoint's rule."""
+        rows, dropped = self.text.token_ids(self.tokenizer, texts)
+        ids, mask = self.text.pad(rows, self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side)
+        return ids, mask, torch.tensor(dropped)
 
     def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """`pixels`, float32 (n, 3, h, w)."""
@@ -127,11 +129,12 @@ class WorldsTinyFeed(Feed):
         frames = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
         return centre_square(frames, self.size).permute(0, 2, 3, 1).contiguous().numpy()
 
-    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Whole words; a text without any known word is one unknown word."""
-        rows = self.tokenizer(list(texts), truncation=True)["input_ids"]
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Whole words; a text without any word is one unknown word."""
         rule = TextRule(self.tokenizer.model_max_length)
-        return rule.pad([row or [self.tokenizer.unk_token_id] for row in rows], self.tokenizer.pad_token_id, "right")
+        rows, dropped = rule.token_ids(self.tokenizer, texts)
+        full = [row or [self.tokenizer.unk_token_id] for row in rows]
+        return *rule.pad(full, self.tokenizer.pad_token_id, "right"), torch.tensor(dropped)
 
     def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """`stacks`, uint8 (n, 9, h, w)."""

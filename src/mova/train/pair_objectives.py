@@ -39,7 +39,7 @@ class PairObjective(Objective):
         scale = found["scale"].float().clamp(max=LARGEST_SCALE)
         own = shared["group"][:, None] == shared["group"]
         loss, parts = self.losses(vectors, shared, scale, own, model.net)
-        return loss, {**parts, "scale": scale.detach()}
+        return loss, {**parts, "scale": scale.detach(), "dropped_tokens": batch["dropped"].float().mean()}
 
     @abstractmethod
     def losses(

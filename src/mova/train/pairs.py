@@ -24,7 +24,7 @@ def pair_material(
     broken: BrokenVideos,
     *,
     seed: int,
-    manifest: str | None = None,
+    manifest: str,
     split: str = "train",
     validation: str | None = None,
     captions: str = "paragraph",
@@ -43,11 +43,9 @@ def pair_material(
         frames, rule, fps: see `FrameRule`.
 
     Raises:
-        UsageError: no manifest, a rule that does not fit the model, or fewer pairs than a batch.
+        UsageError: a rule of frames that does not fit the model, or fewer pairs than a batch.
         DataError: the manifest does not hold what is asked for.
     """
-    if manifest is None:
-        raise UsageError("this recipe needs your copy of the data: --data.manifest PATH/manifest.jsonl")
     if isinstance(model, DualEncoder) and model.fixed_frame_rate and fps is None:
         raise UsageError(f"data: {model.name} needs its own rate; say fps: {model.frame_rate:g} and leave rule out")
     if isinstance(model, DualEncoder) and fps is not None:

@@ -156,6 +156,7 @@ def train(
     Raises:
         UsageError: the recipe names what does not exist, or `resume` without a checkpoint.
     """
+    objective = _objective(recipe)
     set_seed(recipe.seed)
     kind, model = _build(recipe, "model", MODELS)
     unknown = sorted(set(recipe.finish) - set(kind.finish_arguments()))
@@ -165,7 +166,7 @@ def train(
     checkpoint = newest_checkpoint(output) if resume else None
     if resume and checkpoint is None:
         raise UsageError(f"{output}: no checkpoint to resume from; leave --resume out to start anew")
-    trainer = _trainer(recipe, model, output, callbacks or [])
+    trainer = _trainer(recipe, model, objective, output, callbacks or [])
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(asdict(recipe), sort_keys=False), encoding="utf-8")
     began = time.perf_counter()
@@ -197,14 +198,23 @@ def newest_checkpoint(output: Path) -> Path | None:
     return max(found, default=(0, None))[1]
 
 
-def _trainer(recipe: Recipe, model: PreTrainedModel, output: Path, callbacks: list[TrainerCallback]) -> PairTrainer:
-    """Objective, data and arguments of a recipe, put together."""
-    objective = build_objective(recipe.objective)
-    if recipe.data["kind"] in DATA and objective.data != recipe.data["kind"]:
-        raise UsageError(
-            f"recipe {recipe.name}: objective {recipe.objective['kind']} reads data of kind {objective.data}, "
-            f"not {recipe.data['kind']}"
-        )
+def _objective(recipe: Recipe) -> Objective:
+    """The objective of a recipe, and what can be seen to be wrong before a model is fetched."""
+    objective, kind = build_objective(recipe.objective), recipe.data["kind"]
+    if kind in DATA and objective.data != kind:
+        name = recipe.objective["kind"]
+        raise UsageError(f"recipe {recipe.name}: objective {name} reads data of kind {objective.data}, not {kind}")
+    if kind == "manifest" and not Path(recipe.data.get("manifest") or "").is_file():
+        named = recipe.data.get("manifest")
+        what = f"{named} is no file" if named else "needs your copy of the data"
+        raise UsageError(f"recipe {recipe.name}: {what}; say --data.manifest PATH/manifest.jsonl")
+    return objective
+
+
+def _trainer(
+    recipe: Recipe, model: PreTrainedModel, objective: Objective, output: Path, callbacks: list[TrainerCallback]
+) -> PairTrainer:
+    """Model, objective, data and arguments of a recipe, put together."""
     arguments = _arguments(recipe, output)
     broken = BrokenVideos(output / "broken.jsonl")
     _, material = _build(recipe, "data", DATA, Setting(recipe, model, objective, arguments, broken))

@@ -67,13 +67,13 @@ class PairTrainer(Trainer):
     Args:
         model: what `material.encode` calls.
         objective: see `train/contract.py`.
-        args: batch statistics (batch normalisation) forbid `cache_chunk`.
+        args: batch normalisation and fp16 forbid `cache_chunk`.
         material: data and how the model reads them.
         broken: collects videos that could not be read.
         callbacks: as in transformers.
 
     Raises:
-        UsageError: `cache_chunk` or checkpointing that the model cannot do.
+        UsageError: `cache_chunk` or checkpointing that the model cannot do, or several GPUs in one process.
     """
 
     args: PairArguments
@@ -89,8 +89,15 @@ class PairTrainer(Trainer):
         broken: BrokenVideos,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
+        if args.n_gpu > 1:
+            raise UsageError(
+                f"{args.n_gpu} GPUs in one process would each see a part of the negatives: start one process a GPU "
+                "(torchrun --nproc-per-node N -m mova.cli.main train ...), or name one in CUDA_VISIBLE_DEVICES"
+            )
         if args.cache_chunk:
             refuse_batch_statistics(model)
+            if args.fp16:
+                raise UsageError("training.cache_chunk does not scale gradients as fp16 needs; train in bf16")
         if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} cannot do that; leave it out")
         self.objective, self.material, self.broken = objective, material, broken

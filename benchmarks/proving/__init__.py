@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/proving_ground.py`."""

@@ -1,0 +1,170 @@
+"""The systems that are compared, and how each is trained: same backbone, data, batches and steps.
+
+Shape legend: V videos, N texts, T samples, L tokens, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PrinterCallback, set_seed
+
+from mova.losses.contrastive import symmetric_nce
+from mova.models.baselines import BASELINES
+from mova.models.mova import Mova
+from mova.models.worlds_tiny import WorldsTiny
+from mova.train.contract import Inputs, Vectors
+from mova.train.feeding import WorldsTinyFeed
+from mova.train.logs import BrokenVideos, JsonLines
+from mova.train.modular import Modular
+from mova.train.pair_objectives import PairObjective
+from mova.train.trainer import Material, PairArguments, PairTrainer
+from proving.stage import Stage
+
+BACKBONE_RATE, MODULE_RATE = 3e-4, 1e-3
+
+
+class SampleFeed(WorldsTinyFeed):
+    """For batches whose samples come with their neighbours already."""
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """uint8 (V, T, 9, h, w) -> `stacks` (n, 9, h, w)."""
+        return {"stacks": frames[mask]}
+
+
+class Headed(nn.Module):
+    """A backbone with a baseline's head."""
+
+    def __init__(self, backbone: WorldsTiny, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, **inputs: Tensor) -> dict[str, Any]:
+        """The backbone's vectors."""
+        found: dict[str, Any] = self.backbone(**inputs)
+        return found
+
+
+class HeadObjective(PairObjective):
+    """Symmetric InfoNCE on a head's scores."""
+
+    gathered = ("frames", "texts", "tokens")
+    masks = ("frame_mask", "group", "token_mask")
+
+    def losses(
+        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One part, `head`."""
+        loss = symmetric_nce(scale * self.scores(vectors, batch, net), own)
+        return loss, {"head": loss}
+
+    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+        """(V, N) of the head."""
+        head = cast(Headed, net).head
+        found: Tensor = head(
+            vectors["frames"], batch["frame_mask"], vectors["texts"], vectors["tokens"], batch["token_mask"]
+        )
+        return found
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A system: its model around a backbone, its objective, and the forms by which it scores, its own first."""
+
+    build: Callable[[WorldsTiny], nn.Module]
+    objective: Callable[[], PairObjective]
+    forms: tuple[str, ...]
+
+
+def _head(name: str) -> Arm:
+    def build(backbone: WorldsTiny) -> nn.Module:
+        return Headed(backbone, BASELINES[name](backbone.embedding_dim))
+
+    return Arm(build, HeadObjective, ("head", "global", "relevance", "late"))
+
+
+def _mova(preset: str, forms: tuple[str, ...], weights: dict[str, float] | None = None, **settings: Any) -> Arm:
+    def objective() -> PairObjective:
+        return Modular(preset, **(weights or {}))
+
+    return Arm(lambda backbone: Mova.around(backbone, preset, **settings), objective, forms)
+
+
+DIMENSIONS = ("relevance+masks", "global+masks", "global", "relevance", "late")
+ARMS: dict[str, Arm] = {
+    "CLIP4Clip, mean": _head("mean_pool"),
+    "CLIP4Clip, temporal transformer": _head("temporal_transformer"),
+    "SmartCLIP, one-way mask": _head("one_way_mask"),
+    "X-CLIP / DRL, token-wise": _head("token_wise"),
+    "X-Pool": _head("x_pool"),
+    "relevance pooling (no masks)": _mova("control", ("relevance", "global", "late"), {"late": 0.0, "relevance": 1.0}),
+    "late interaction (no masks)": _mova("control", ("late", "global", "relevance")),
+    "MoVA, paper": _mova("paper", DIMENSIONS),
+    "MoVA, repaired": _mova("repaired", DIMENSIONS),
+    "MoVA, subsets": _mova("subsets", ("subsets", "late", "global", "relevance")),
+}
+ABLATIONS: dict[str, Arm] = {
+    "paper, cross form": _mova("paper", DIMENSIONS, form="cross"),
+    "paper, TMN alone (no L_vt)": _mova("paper", DIMENSIONS, {"same_frame": 0.0, "different_frame": 0.0}),
+    "paper, CMN alone (no L_tv)": _mova("paper", DIMENSIONS, {"temporal": 0.0}),
+    "paper, no L_dfsm": _mova("paper", DIMENSIONS, {"different_frame": 0.0}),
+    "paper, no L_sfdm": _mova("paper", DIMENSIONS, {"same_frame": 0.0}),
+    "paper, no sparsity": _mova("paper", DIMENSIONS, {"sparsity": 0.0}),
+    "paper, soft masks": _mova("paper", DIMENSIONS, hard=False),
+    "paper, depth 1": _mova("paper", DIMENSIONS, depth=1),
+    "paper, mask losses detached": _mova("paper", DIMENSIONS, detached=True),
+    "paper, mask losses times 0.1": _mova(
+        "paper", DIMENSIONS, {"temporal": 0.1, "same_frame": 0.1, "different_frame": 0.1}
+    ),
+    "repaired, pair negatives alone": _mova(
+        "repaired",
+        DIMENSIONS,
+        {"relevance": 0.0, "temporal": 0.0, "same_frame": 0.0, "different_frame": 0.0, "pairs": 1.0},
+        pair_negatives=2,
+    ),
+}
+
+
+def train_arm(arm: Arm, stage: Stage, folder: Path) -> nn.Module:
+    """Train one system on the stage's batches; its log stays in the folder."""
+    set_seed(stage.seed)
+    model = arm.build(stage.backbone())
+    objective = arm.objective()
+    arguments = PairArguments(
+        output_dir=str(folder),
+        max_steps=len(stage.batches),
+        per_device_train_batch_size=1,
+        encoder_learning_rate=BACKBONE_RATE,
+        learning_rate=MODULE_RATE,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, len(stage.batches) // 10),
+        weight_decay=0.05,
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=True,
+        logging_steps=25,
+        save_strategy="no",
+        report_to=[],
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        seed=stage.seed,
+    )
+    backbone = cast(Any, model).backbone
+    feed = SampleFeed(backbone.config.image_size, backbone.tokenizer)
+    broken = BrokenVideos(folder / "broken.jsonl")
+    trainer = PairTrainer(
+        cast(Any, model),
+        objective,
+        arguments,
+        Material(stage.batches, lambda items: items[0], feed.encode),
+        broken,
+        [JsonLines(folder / "log.jsonl")],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return model.eval()
