@@ -201,9 +201,7 @@ def _group(rng: np.random.Generator) -> list[Short] | None:
         "object": {base.told[1]: mutate(other, "shape", rng)},
     }
     must = {base.told[0]: (swapped, attribute), base.told[1]: (swapped, "shape")}
-    mentioned = [
-        true_line(base.events[i], base.events, rng, must.get(i, ())).claim.mentioned for i in base.told
-    ]
+    mentioned = [true_line(base.events[i], base.events, rng, must.get(i, ())).claim.mentioned for i in base.told]
     members = []
     for member in MEMBERS:
         events = tuple(changes[member].get(i, event) for i, event in enumerate(base.events))
