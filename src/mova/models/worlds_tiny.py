@@ -210,27 +210,39 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             self._tokenizer = word_tokenizer(self.config.vocabulary, self.config.max_words)
         return self._tokenizer
 
-    def forward(self, stacks: Tensor, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Any]:
+    def forward(
+        self,
+        stacks: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+    ) -> dict[str, Any]:
         """Everything an objective needs of a batch; gradients flow.
 
         Args:
             stacks: uint8, (T, 9, h, w).
             input_ids, attention_mask: (N, L).
+            unit_ids, unit_mask: (U, M), a second batch of texts with its own padding.
 
         Returns:
-            `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar.
+            `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar,
+            and `units` (U, d) where they are given.
         """
         mask = attention_mask.bool()
         frames = self.frame_tower(self._normalise(stacks))
         tokens = self.text_tower(input_ids, mask)
-        factors = {name: head(frames) for name, head in self.factor_heads.items()}
-        return {
+        found = {
             "frames": frames,
             "texts": masked_mean(tokens, mask),
             "tokens": tokens,
-            "factors": factors,
+            "factors": {name: head(frames) for name, head in self.factor_heads.items()},
             "scale": self.log_scale.exp().clamp(max=100.0),
         }
+        if unit_ids is not None and unit_mask is not None:
+            real = unit_mask.bool()
+            found["units"] = masked_mean(self.text_tower(unit_ids, real), real)
+        return found
 
     def preprocess(self, frames: Frames) -> Tensor:
         """(T, H, W, 3) frames -> uint8 (T, 3, h, w): shortest side to h, centre square."""
