@@ -1,4 +1,4 @@
-"""Scores as pure functions on embeddings, always in float32.
+"""Scores as pure functions on embeddings, in float32 at least.
 
 Shape legend: S sentences or other units of a text, N texts, T frames, d width; leading dots are any batch dimensions.
 """
