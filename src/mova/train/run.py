@@ -251,6 +251,8 @@ def _arguments(recipe: Recipe, output: Path) -> PairArguments:
         settings["report_to"] = tensorboard_where_installed()
     if choosing:
         settings.setdefault("eval_steps", settings.get("save_steps", 500))
+    if not settings.get("dataloader_num_workers"):
+        settings.pop("dataloader_prefetch_factor", None)  # nothing is fetched ahead without workers
     newer = "activation_checkpointing"  # transformers' new name, which the old one is about to give way to
     if newer in {f.name for f in fields(PairArguments)} and "gradient_checkpointing" in settings:
         settings[newer] = settings.pop("gradient_checkpointing")
