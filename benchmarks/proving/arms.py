@@ -12,17 +12,17 @@ from typing import Any, cast
 
 from mova.models.baselines import BASELINES
 from torch import Tensor, nn
-from transformers import PrinterCallback, set_seed
+from transformers import set_seed
 
 from mova.losses.contrastive import symmetric_nce
 from mova.models.mova import Mova
 from mova.models.worlds_tiny import WorldsTiny
 from mova.train.contract import Inputs, Vectors
 from mova.train.feeding import WorldsTinyFeed
-from mova.train.logs import BrokenVideos, JsonLines
 from mova.train.modular import Modular
 from mova.train.pair_objectives import PairObjective
-from mova.train.trainer import Material, PairArguments, PairTrainer
+from mova.train.trainer import Material
+from proving.fitting import fit
 from proving.stage import Stage
 
 BACKBONE_RATE, MODULE_RATE = 3e-4, 1e-3
@@ -133,37 +133,7 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> nn.Module:
     """Train one system on the stage's batches; its log stays in the folder."""
     set_seed(stage.seed)
     model = arm.build(stage.backbone())
-    objective = arm.objective()
-    arguments = PairArguments(
-        output_dir=str(folder),
-        max_steps=len(stage.batches),
-        per_device_train_batch_size=1,
-        encoder_learning_rate=BACKBONE_RATE,
-        learning_rate=MODULE_RATE,
-        lr_scheduler_type="cosine",
-        warmup_steps=max(1, len(stage.batches) // 10),
-        weight_decay=0.05,
-        max_grad_norm=1.0,
-        bf16=True,
-        use_cpu=True,
-        logging_steps=25,
-        save_strategy="no",
-        report_to=[],
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        seed=stage.seed,
-    )
     backbone = cast(Any, model).backbone
     feed = SampleFeed(backbone.config.image_size, backbone.tokenizer)
-    broken = BrokenVideos(folder / "broken.jsonl")
-    trainer = PairTrainer(
-        cast(Any, model),
-        objective,
-        arguments,
-        Material(stage.batches, lambda items: items[0], feed.encode),
-        broken,
-        [JsonLines(folder / "log.jsonl")],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return model.eval()
+    material = Material(stage.batches, lambda items: items[0], feed.encode)
+    return fit(model, arm.objective(), material, folder, stage.seed, MODULE_RATE, BACKBONE_RATE)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from mova.data.units import UnitRule
 from mova.data.worlds_galleries import Short
-from mova.eval.calibration import calibrate
+from mova.eval.calibration import Grid, calibrate
 from mova.eval.ranking import retrieval_metrics
 from mova.losses.modular import mean_pooled_scores, relevance_pooled_scores
 from mova.models.dual import TextEmbedding, VideoEmbedding
@@ -31,6 +31,8 @@ from proving.stage import Gallery, LongVideo
 TOP = 10
 """Candidates that modular scores rank again."""
 ALPHAS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+GRID = Grid(global_share=(None,))
+"""Forms are weighed as they are: none is mixed with another one."""
 WINDOWS = UnitRule(keep_sentences=False)
 Scores = npt.NDArray[np.float64]
 
@@ -122,7 +124,7 @@ def weigher(form: str, system: System, validation: Sequence[Seen], ordered: bool
     units = [unit for seen in validation for unit in seen.texts.units]
     wholes = [seen.texts.whole for seen in validation]
     texts = Texts(_join(wholes), units)
-    return calibrate(_evidence(form, system, frames, texts, ordered), ordered=ordered).rule
+    return calibrate(_evidence(form, system, frames, texts, ordered), ordered=ordered, grid=GRID).rule
 
 
 def _evidence(form: str, system: System, frames: Tensor, texts: Texts, ordered: bool) -> Evidence:

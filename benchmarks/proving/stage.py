@@ -9,23 +9,31 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
+from transformers import set_seed
 
 from mova.data.worlds import World, render_world, sample_world
+from mova.data.worlds_batches import WorldsBatches, factor_sizes, vocabulary
 from mova.data.worlds_galleries import RATE, Short, WorldsPairs, easy_gallery, hard_gallery, render_shorts
 from mova.data.worlds_render import HELD_OUT_STYLE, TRAIN_STYLES
-from mova.models.worlds_tiny import WorldsTiny
-from mova.train.arguments import load_recipe
-from mova.train.run import train as run_recipe
+from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
+from mova.train.contract import Inputs, Vectors
+from mova.train.objectives import Grounding
+from mova.train.trainer import Material
+from proving.fitting import fit
 
 HELD_OUT = 600_000
 """Seeds of galleries lie from here on; training draws from small seeds."""
 LONG_SECONDS = 620.0
+SIZE = 64
+TOWERS: dict[str, Any] = {"stem": [32, 64, 96, 128], "hidden_size": 128, "frame_layers": 2, "embedding_dim": 128}
+WARM_RATE = 1.5e-3
 
 
 @dataclass(frozen=True)
@@ -104,25 +112,24 @@ def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:
 
 def _warm(seed: int, budget: Budget, folder: Path) -> WorldsTiny:
     """A backbone trained on single clips and sentences: the surrogate of image-caption pretraining."""
-    changes = {
-        "seed": str(10 + seed),
-        "data.batches": str(budget.warm_steps),
-        "data.videos": str(budget.videos),
-        "objective.paragraph": "0.0",
-        "training.max_steps": str(budget.warm_steps),
-        "training.save_strategy": "no",
-        "training.dataloader_num_workers": "0",
-        "finish.clips": "1",
-        "finish.worlds": "1",
-    }
     if not (folder / "model.safetensors").exists():
-        run_recipe(load_recipe("worlds-tiny", changes), folder)
+        set_seed(seed)
+        config = WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), image_size=SIZE, **TOWERS)
+        source = WorldsBatches(10 + seed, budget.warm_steps, budget.videos)
+        material = Material(source, lambda items: items[0], _encode)
+        objective = Grounding(paragraph=0.0, factors=3.0)
+        fit(WorldsTiny(config), objective, material, folder, seed, WARM_RATE).save_pretrained(folder)
     return WorldsTiny.from_pretrained(folder).float()
+
+
+def _encode(model: nn.Module, batch: Inputs) -> Vectors:
+    found: Vectors = model(stacks=batch["stacks"], input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    return found
 
 
 def _long(seed: int, index: int) -> LongVideo:
     world = sample_world(seed, LONG_SECONDS, HELD_OUT_STYLE, index=index)
     times = np.arange(0, world.duration, 1 / RATE)
-    pixels = render_world(world, times, 64).transpose(0, 3, 1, 2)
+    pixels = render_world(world, times, SIZE).transpose(0, 3, 1, 2)
     around = np.clip(np.arange(len(times))[:, None] + np.array([-1, 0, 1]), 0, len(times) - 1)
-    return LongVideo(world, pixels[around].reshape(len(times), 9, 64, 64), times)
+    return LongVideo(world, pixels[around].reshape(len(times), 9, SIZE, SIZE), times)

@@ -35,10 +35,9 @@ from mova.losses.pairwise import (
     negative_logsumexp,
 )
 from mova.models.pooling import masked_mean
-from mova.models.similarity import FRAME_TEMPERATURE, cosine, soft_pool
+from mova.models.rescoring import frame_relevance_weights
+from mova.models.similarity import FRAME_TEMPERATURE, POOLING_TEMPERATURE, cosine, relevance_pooled, soft_pool
 
-RELEVANCE_TEMPERATURE = 0.2
-"""tau of frame relevance: pooling of frames for one text, and frame weights (FINDINGS 2: softp, fw)."""
 MARGIN = 0.2
 """Delta of L_tv, in units of cosine (FINDINGS 2)."""
 
@@ -67,7 +66,7 @@ def mean_pooled_scores(frames: Tensor, frame_mask: Tensor, text: Tensor) -> Tens
 
 @full_precision
 def relevance_pooled_scores(
-    frames: Tensor, frame_mask: Tensor, text: Tensor, tau: float = RELEVANCE_TEMPERATURE
+    frames: Tensor, frame_mask: Tensor, text: Tensor, tau: float = POOLING_TEMPERATURE
 ) -> Tensor:
     """Frames pooled for each text by their relevance to it (FINDINGS 2, softp).
 
@@ -87,13 +86,8 @@ def relevance_pooled_scores(
         ValueError: shapes disagree, tau is not above 0, or a video has no real frame.
     """
     _check_frames(frames, frame_mask)
-    if tau <= 0:
-        raise ValueError(f"relevance pooling needs tau above 0, not {tau}")
-    unit = F.normalize(frames, dim=-1).masked_fill(~frame_mask[:, :, None], 0.0)
-    shown = F.normalize(text, dim=-1) @ unit.transpose(1, 2)
-    share = (shown / tau).masked_fill(~frame_mask[:, None], float("-inf")).softmax(dim=-1)
-    squared = ((share @ (unit @ unit.transpose(1, 2))) * share).sum(dim=-1)
-    return (share * shown).sum(dim=-1) * inverse_root(squared)
+    unit = F.normalize(frames, dim=-1)
+    return relevance_pooled(F.normalize(text, dim=-1) @ unit.transpose(1, 2), unit, tau, frame_mask)
 
 
 @full_precision
@@ -130,7 +124,7 @@ def unit_scores(
 
 
 @full_precision
-def frame_weights(frames: Tensor, frame_mask: Tensor, text: Tensor, tau: float = RELEVANCE_TEMPERATURE) -> Tensor:
+def frame_weights(frames: Tensor, frame_mask: Tensor, text: Tensor, tau: float = POOLING_TEMPERATURE) -> Tensor:
     """How much each frame counts in the per-frame terms: `stopgrad softmax_t(cos(z_vt, z_v) / tau)` (FINDINGS 2, fw).
 
     A frame that shows nothing of its text is wrong supervision for that text (FINDINGS 7.6).
@@ -145,8 +139,7 @@ def frame_weights(frames: Tensor, frame_mask: Tensor, text: Tensor, tau: float =
         (V, T), no gradient; rows sum to 1, padding is 0.
     """
     _check_frames(frames, frame_mask, text)
-    shown = (F.normalize(frames.detach(), dim=-1) * F.normalize(text.detach(), dim=-1)[:, None]).sum(dim=-1)
-    return (shown / tau).masked_fill(~frame_mask, float("-inf")).softmax(dim=-1)
+    return frame_relevance_weights(frames.detach(), text.detach(), frame_mask, tau)
 
 
 # Losses on those scores
@@ -189,7 +182,7 @@ def relevance_nce(
     text: Tensor,
     scale: Tensor | float,
     *,
-    tau: float = RELEVANCE_TEMPERATURE,
+    tau: float = POOLING_TEMPERATURE,
     valid: Tensor | None = None,
     normalise: bool = False,
 ) -> Tensor:

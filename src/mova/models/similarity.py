@@ -228,14 +228,14 @@ def relevance_pooled(
         mask: bool, broadcastable to (..., T), true where a frame is real.
 
     Returns:
-        float32, (..., N). A pooled vector of length 0 has cosine 0.
+        (..., N), at least float32. A pooled vector of length 0 has cosine 0.
 
     Raises:
         ValueError: tau is not above 0, or a video has no real frame.
     """
     if tau <= 0:
         raise ValueError(f"relevance_pooled needs tau above 0, not {tau}")
-    scores, unit = scores.float(), F.normalize(frames.float(), dim=-1)
+    scores, unit = full(scores), F.normalize(full(frames), dim=-1)
     if unit.shape[-2] == 0:
         raise ValueError("relevance_pooled: there is no frame")
     if mask is not None:

@@ -9,13 +9,12 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mova.distributed import gather_with_gradient
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
-from mova.models.pooling import masked_mean
-from mova.models.similarity import FRAME_TEMPERATURE, cosine, late_interaction
+from mova.losses.modular import mean_pooled_scores, unit_scores
+from mova.models.similarity import FRAME_TEMPERATURE
 from mova.train.contract import Encoder, Inputs, Objective, Vectors
 
 LARGEST_SCALE = 100.0
@@ -72,8 +71,7 @@ class Clip4Clip(PairObjective):
 
     def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
         """Cosine of the mean of normalised frames with the text."""
-        frames = F.normalize(vectors["frames"], dim=-1)
-        return cosine(masked_mean(frames, batch["frame_mask"]), vectors["texts"])
+        return mean_pooled_scores(vectors["frames"], batch["frame_mask"], vectors["texts"])
 
 
 class LateInteraction(PairObjective):
@@ -109,9 +107,7 @@ class LateInteraction(PairObjective):
 
     def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
         """Late interaction of every video with every text."""
-        frames, units = F.normalize(vectors["frames"], dim=-1), F.normalize(vectors["units"], dim=-1)
-        cosines = torch.einsum("vtd,nkd->vnkt", frames, units)
-        return late_interaction(cosines, self.tau, batch["unit_mask"], batch["frame_mask"].unsqueeze(1))
+        return unit_scores(vectors["frames"], batch["frame_mask"], vectors["units"], batch["unit_mask"], self.tau)
 
 
 def _hits(scores: Tensor, own: Tensor) -> Tensor:

@@ -103,6 +103,29 @@ def _two_tower(settings: Mapping[str, Any]) -> PreTrainedModel:
     return model
 
 
+def _mova(settings: Mapping[str, Any]) -> PreTrainedModel:
+    """Masks around the backbone that `source` names; the other settings are those of `_two_tower` and of the masks."""
+    from mova.models.mova import Mova
+    from mova.models.registry import load
+    from mova.models.worlds_tiny import WorldsTiny
+
+    options = dict(settings)
+    source, preset = options.pop("source"), options.pop("preset", "subsets")
+    text_length = {"text_length": options.pop("text_length")} if "text_length" in options else {}
+    small = load(source, precision="fp32", device="cpu") if _is_worlds_tiny(str(source)) else None
+    if isinstance(small, WorldsTiny) and not text_length:
+        return Mova.around(small, preset, **options)
+    return Mova.around(_two_tower({"source": source, **text_length}), preset, **options)  # type: ignore[arg-type]
+
+
+def _is_worlds_tiny(source: str) -> bool:
+    """Whether a source is the shipped model or a folder of its kind."""
+    if source == "mova-worlds-tiny":
+        return True
+    config = Path(source) / "config.json"
+    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "mova-worlds-tiny"
+
+
 def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
     """The Trainer has saved the model; how good it is, `mova eval` says."""
 
@@ -135,6 +158,7 @@ def _manifest(settings: Mapping[str, Any], setting: Setting) -> Material:
 MODELS: dict[str, Kind] = {
     "worlds-tiny": Kind(_worlds_tiny, _finish_worlds_tiny, _finish_arguments_worlds_tiny),
     "two-tower": Kind(_two_tower, _nothing, dict),
+    "mova": Kind(_mova, _nothing, dict),
 }
 DATA: dict[str, Callable[[Mapping[str, Any], Setting], Material]] = {"worlds": _worlds, "manifest": _manifest}
 
