@@ -34,6 +34,8 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 SMALLEST_NORM = 1e-6
 """A shorter vector counts as this long: a masked vector may be zero, and its gradients must stay finite."""
+SQUARED_FLOOR = 1e-6
+"""Least squared length that a cosine under a mask divides by: below a thousandth of its length a vector fades to 0."""
 
 
 def full(x: Tensor) -> Tensor:
@@ -235,23 +237,58 @@ def relevance_pooled(
     """
     if tau <= 0:
         raise ValueError(f"relevance_pooled needs tau above 0, not {tau}")
-    scores, unit = full(scores), F.normalize(full(frames), dim=-1)
-    if unit.shape[-2] == 0:
+    scores, shown = full(scores), F.normalize(full(frames), dim=-1)
+    if shown.shape[-2] == 0:
         raise ValueError("relevance_pooled: there is no frame")
     if mask is not None:
-        mask = mask.expand(unit.shape[:-1])
+        mask = mask.expand(shown.shape[:-1])
         _refuse_empty(mask, "relevance_pooled")
-        unit = unit.masked_fill(~mask.unsqueeze(-1), 0.0)
+        shown = shown.masked_fill(~mask.unsqueeze(-1), 0.0)
         padding = ~mask.unsqueeze(-2)
         weights = (scores / tau).masked_fill(padding, float("-inf")).softmax(dim=-1)
         scores = scores.masked_fill(padding, 0.0)
     else:
         weights = (scores / tau).softmax(dim=-1)
-    if unit.shape[-2] <= unit.shape[-1]:
-        squared = ((weights @ (unit @ unit.transpose(-1, -2))) * weights).sum(dim=-1)
-    else:
-        squared = (weights @ unit).square().sum(dim=-1)
+    squared = squared_length(weights, shown)
     return (weights * scores).sum(dim=-1) / squared.clamp_min(1e-12).sqrt()
+
+
+def squared_length(weights: Tensor, vectors: Tensor) -> Tensor:
+    """Squared length of weighted sums, `|sum_t w_t x_t|^2`, most often without the sums themselves.
+
+    `w^T (X X^T) w`, or that of `w^T X` itself where there are more vectors than a vector has components.
+
+    Args:
+        weights: (..., N, T).
+        vectors: (..., T, d).
+
+    Returns:
+        (..., N); rounding may leave a sum of length 0 slightly below 0.
+    """
+    if vectors.shape[-2] <= vectors.shape[-1]:
+        return ((weights @ (vectors @ vectors.transpose(-1, -2))) * weights).sum(dim=-1)
+    return (weights @ vectors).square().sum(dim=-1)
+
+
+def masked_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
+    """Cosine of every vector under every mask with that mask's text: `C[i, j] = cos(a_i * m_j, s_j)`.
+
+    `C = (a @ (m * s).T) / (sqrt(a^2 @ (m^2).T) * |s|)`: two matrix products, 2 A B d multiply-adds, and no array
+    greater than the cosines. Masks are squared, so that soft ones are exact too.
+
+    Args:
+        a: (..., A, d), of about unit length.
+        m: (..., B, d) masks in [0, 1], hard or soft.
+        s: (..., B, d), text vectors, whole or masked.
+
+    Returns:
+        At least float32, (..., A, B). A vector of which the mask leaves less than a thousandth of the length, or a
+        text shorter than that, fades to 0, with finite gradients.
+    """
+    a, m, s = full(a), full(m), full(s)
+    towards = m * s * s.square().sum(dim=-1, keepdim=True).clamp_min(SQUARED_FLOOR).rsqrt()
+    seen = (a.square() @ m.square().transpose(-1, -2)).clamp_min(SQUARED_FLOOR)
+    return (a @ towards.transpose(-1, -2)) * seen.rsqrt()
 
 
 def irrelevance(scores: Tensor, sentence_mask: Tensor | None = None) -> Tensor:
