@@ -42,7 +42,7 @@ class Condition:
 CONDITIONS = {
     "full": Condition("all conditions hold"),
     "no sparsity": Condition("open coordinates cost nothing", fit={"sparsity": 0.0}),
-    "weak sparsity": Condition("open coordinates cost a quarter", fit={"sparsity": WEAK}),
+    "weak sparsity": Condition("open coordinates cost too little", fit={"sparsity": WEAK}),
     "no view diversity": Condition("every concept has a constant companion", world={"tied": 2}),
     "no temporal masks": Condition("all masks held at one", fit={"masks": False}),
     "published contrast": Condition("negatives wear their own masks", fit={"contrast": "published"}),
