@@ -19,9 +19,9 @@ from mova.lab.identify_fit import (
     masked_energy,
     matching_loss,
     published_loss,
-    straight_through,
 )
 from mova.lab.identify_world import World, WorldConfig
+from mova.models.masks import straight_through
 
 B, T, D = 5, 3, 7
 

@@ -1,6 +1,6 @@
 """MoVA's identifiability claims put to the test: fit a known world, break one condition at a time, measure.
 
-The claims (METHODS of the paper, its theory): the learned active text block does not depend on text nuisance; on each
+The claims (arXiv 2607.00858, its theory): the learned active text block does not depend on text nuisance; on each
 active block the code is an invertible map of the truth; mask supports are recovered, nothing missing, nothing extra;
 intersections of masks isolate atomic concepts. Sparse masks and diverse views are what they need.
 

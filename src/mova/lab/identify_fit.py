@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mova.lab.identify_world import Draw, World
+from mova.models.masks import straight_through
 
 OPEN_AT_START = 1.0
 """Bias of the gate: masks begin nearly all open."""
@@ -78,11 +79,6 @@ class Encoders(nn.Module):
         if self.gate is None:
             return frames.new_ones(*frames.shape[:-1], self.code)
         return torch.sigmoid(self.gate(frames))
-
-
-def straight_through(probability: Tensor) -> Tensor:
-    """Binary mask at 0.5 whose gradient is the probability's (Bengio et al. 2013)."""
-    return (probability > 0.5).to(probability.dtype) + probability - probability.detach()
 
 
 def masked_energy(rows: Tensor, columns: Tensor, mask: Tensor) -> Tensor:

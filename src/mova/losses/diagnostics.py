@@ -1,6 +1,6 @@
-"""What a run must say about its masks, as flat dictionaries of floats ready for a log (FINDINGS 7.1, 8c).
+"""What a run must say about its masks, as flat dictionaries of floats ready for a log.
 
-A mask loss that falls is no evidence: it may fall as far on wrong captions (FINDINGS 0). Three questions are asked.
+A mask loss that falls is no evidence: it may fall as far on wrong captions. Three questions are asked.
 Is the loss worse once every video has the caption of another (`rolled_caption_gap`)? Do masks made for a mismatched
 pair score it lower than masks made for a matched one, and does that separate pairs as well as the global score does
 (`matching`)? Are the masks neither closed nor open everywhere (`mask_use`)?

@@ -1,4 +1,4 @@
-"""Pair negatives: videos and texts that do not belong together, with masks made for just that pair (FINDINGS 2, pn).
+"""Pair negatives: videos and texts that do not belong together, with masks made for just that pair.
 
 A mask network is asked about mismatched pairs too, so a mask that encodes its frame no longer wins: of the mask
 losses only this one has to look at the match. The caller recomputes masks and scores for the sampled pairs.
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from mova.losses.pairwise import full_precision
 
 SHARPNESS = 20.0
-"""Multiplies global cosines before the softmax that negatives are drawn from (FINDINGS 2)."""
+"""Multiplies global cosines before the softmax that negatives are drawn from."""
 
 
 def sample_hard_pairs(
@@ -73,7 +73,7 @@ def pair_nce(
     *,
     normalise: bool = False,
 ) -> Tensor:
-    """InfoNCE of one matched score against K mismatched ones (FINDINGS 2, pn).
+    """InfoNCE of one matched score against K mismatched ones.
 
     `mean_r -log(e^(s m_r) / (e^(s m_r) + sum_k e^(s n_rk)))`. Call it for texts of a video and for videos of a text.
 

@@ -1,9 +1,9 @@
 """MoVA's objectives as pure functions on embeddings and masks; nothing here knows a model.
 
-The published objective is `lam_g L_g + lam_tv L_tv + lam_vt (L_sfdm + L_dfsm) + lam_s L_s` (METHODS 1). L_tv, L_sfdm
-and L_dfsm can be minimised without looking at whether video and text match (FINDINGS 0): the mask of a frame may simply
-encode that frame. What listens to the match are L_g, L_LI (`unit_nce`) and pair negatives (`losses.hard_pairs`);
-`losses.diagnostics` measures it in every run.
+The published objective (MoVA, arXiv 2607.00858) is `lam_g L_g + lam_tv L_tv + lam_vt (L_sfdm + L_dfsm) + lam_s L_s`.
+L_tv, L_sfdm and L_dfsm can be minimised without looking at whether video and text match (docs/losses.md): the mask of a
+frame may simply encode that frame. What listens to the match are L_g, L_LI (`unit_nce`) and pair negatives
+(`losses.hard_pairs`); `losses.diagnostics` measures it in every run.
 
 L_g: `global_nce`, `relevance_nce`. L_LI: `unit_nce`. L_tv: `temporal_nce`, `temporal_hinge`. L_sfdm and L_dfsm:
 `concept_nce`. L_s: `expected_l0`, once a mask.
@@ -39,7 +39,7 @@ from mova.models.rescoring import frame_relevance_weights
 from mova.models.similarity import FRAME_TEMPERATURE, POOLING_TEMPERATURE, cosine, relevance_pooled, soft_pool
 
 MARGIN = 0.2
-"""Delta of L_tv, in units of cosine (FINDINGS 2)."""
+"""Delta of L_tv, in units of cosine."""
 
 
 # Scores of all videos with all texts
@@ -68,7 +68,7 @@ def mean_pooled_scores(frames: Tensor, frame_mask: Tensor, text: Tensor) -> Tens
 def relevance_pooled_scores(
     frames: Tensor, frame_mask: Tensor, text: Tensor, tau: float = POOLING_TEMPERATURE
 ) -> Tensor:
-    """Frames pooled for each text by their relevance to it (FINDINGS 2, softp).
+    """Frames pooled for each text by their relevance to it.
 
     `S[v, n] = cos(sum_t w_t z_vt, z_n)`, `w = softmax_t(c_t / tau)`, `c_t = cos(z_vt, z_n)`, on unit vectors. No
     V x N x d array is made: the numerator is `w . c`, the squared norm `w^T (Z Z^T) w`.
@@ -94,7 +94,7 @@ def relevance_pooled_scores(
 def unit_scores(
     frames: Tensor, frame_mask: Tensor, units: Tensor, unit_mask: Tensor, tau: float = FRAME_TEMPERATURE
 ) -> Tensor:
-    """Late interaction over units (FINDINGS 10.1, LI): `S[v, n] = mean_k sum_t softmax_t(c_tk / tau) c_tk`.
+    """Late interaction over units: `S[v, n] = mean_k sum_t softmax_t(c_tk / tau) c_tk`.
 
     `c_tk = cos(z_vt, u_nk)`. Only real units are multiplied, however unequal the texts are in length.
 
@@ -125,9 +125,9 @@ def unit_scores(
 
 @full_precision
 def frame_weights(frames: Tensor, frame_mask: Tensor, text: Tensor, tau: float = POOLING_TEMPERATURE) -> Tensor:
-    """How much each frame counts in the per-frame terms: `stopgrad softmax_t(cos(z_vt, z_v) / tau)` (FINDINGS 2, fw).
+    """How much each frame counts in the per-frame terms: `stopgrad softmax_t(cos(z_vt, z_v) / tau)`.
 
-    A frame that shows nothing of its text is wrong supervision for that text (FINDINGS 7.6).
+    A frame that shows nothing of its text is wrong supervision for that text.
 
     Args:
         frames: (V, T, d).
@@ -172,7 +172,7 @@ def global_nce(
     valid: Tensor | None = None,
     normalise: bool = False,
 ) -> Tensor:
-    """L_g, mean term (METHODS 1, CLIP4Clip): `score_nce` of `mean_pooled_scores`. Arguments as there."""
+    """L_g, mean term (CLIP4Clip): `score_nce` of `mean_pooled_scores`. Arguments as there."""
     return score_nce(mean_pooled_scores(frames, frame_mask, text), scale, valid=valid, normalise=normalise)
 
 
@@ -186,7 +186,7 @@ def relevance_nce(
     valid: Tensor | None = None,
     normalise: bool = False,
 ) -> Tensor:
-    """L_g, relevance-pooled term (FINDINGS 2): `score_nce` of `relevance_pooled_scores`. Arguments as there."""
+    """L_g, relevance-pooled term: `score_nce` of `relevance_pooled_scores`. Arguments as there."""
     scores = relevance_pooled_scores(frames, frame_mask, text, tau)
     return score_nce(scores, scale, valid=valid, normalise=normalise)
 
@@ -202,7 +202,7 @@ def unit_nce(
     valid: Tensor | None = None,
     normalise: bool = False,
 ) -> Tensor:
-    """L_LI (FINDINGS 10.1, the default objective of 10.6): `score_nce` of `unit_scores`. Arguments as there."""
+    """L_LI, of the default objective: `score_nce` of `unit_scores`. Arguments as there."""
     scores = unit_scores(frames, frame_mask, units, unit_mask, tau)
     return score_nce(scores, scale, valid=valid, normalise=normalise)
 
@@ -223,7 +223,7 @@ def temporal_nce(
     weights: Tensor | None = None,
     normalise: bool = False,
 ) -> Tensor:
-    """L_tv as InfoNCE with a margin (METHODS 1; FINDINGS 2, nce): a frame against all masked texts.
+    """L_tv as InfoNCE with a margin (MoVA, arXiv 2607.00858): a frame against all masked texts.
 
     `s_b = z_text * m_t[b]`, `C_ab = cos(z_a, s_b)` over all real frames a, b of the batch, and
     `L_tv = mean_a -log softmax_b(scale (C_ab - margin [a = b]))[a]`.
@@ -258,7 +258,7 @@ def temporal_hinge(
     margin: float = MARGIN,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """L_tv as a hinge (FINDINGS 2, hinge), with separate means for negatives of the same video and of others.
+    """L_tv as a hinge, with separate means for negatives of the same video and of others.
 
     `mean_a (1 - C_aa) + mean_{b same} [C_ab - C_aa + margin]_+ + mean_{b other} [C_ab - C_aa + margin]_+`, the inner
     means over violating b only; C as in `temporal_nce`, as are the arguments.
@@ -281,7 +281,7 @@ def concept_nce(
     weights: Tensor | None = None,
     normalise: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """L_sfdm and L_dfsm (METHODS 1; FINDINGS 2), whose sum is L_vt, from one pass over the same products.
+    """L_sfdm and L_dfsm (MoVA, arXiv 2607.00858), whose sum is L_vt, from one pass over the same products.
 
     `S_ab = cos(z_a * m_v[b], s_b)`, `s_b = z_text * m_t[b]`, over all real frames a and b of the batch; other frames
     of the same video are left out. Same frame, different mask: `L_sfdm = mean_a -log softmax_b(scale S_ab)[a]`.
@@ -313,10 +313,10 @@ def concept_nce(
 
 @full_precision
 def expected_l0(probabilities: Tensor, frame_mask: Tensor, *, weights: Tensor | None = None) -> Tensor:
-    """L_s of one mask: the expected share of dimensions that are on, `mean p` (METHODS 1; FINDINGS 2).
+    """L_s of one mask: the expected share of dimensions that are on, `mean p` (MoVA, arXiv 2607.00858).
 
     A Bernoulli mask has as many dimensions on as the sum of its probabilities, whence the name (Louizos et al. 2018).
-    It needs a discriminative loss on the same mask beside it: alone it closes all of it (FINDINGS 7.2).
+    It needs a discriminative loss on the same mask beside it: alone it closes all of it.
 
     Args:
         probabilities: (V, T, d), before the threshold.

@@ -60,7 +60,7 @@ def inverse_root(squared: Tensor) -> Tensor:
 
 @full_precision
 def masked_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """Cosine of every vector under every mask with that mask's text: `C[i, j] = cos(a_i * m_j, s_j)` (METHODS 5).
+    """Cosine of every vector under every mask with that mask's text: `C[i, j] = cos(a_i * m_j, s_j)`.
 
     `C = (a @ (m * s).T) / (sqrt(a^2 @ (m^2).T) * |s|)`: two matrix products, 2 A B d multiply-adds.
 

@@ -1,6 +1,6 @@
 """MoVA's two mask networks: which dimensions of a text a frame tells, which dimensions of a frame the text tells.
 
-The paper (arXiv 2607.00858; METHODS 1) masks twice. The Temporal Mask Network turns a frame and the caption's tokens
+The paper (arXiv 2607.00858) masks twice. The Temporal Mask Network turns a frame and the caption's tokens
 into a mask `m_t` over the caption's vector; the Concept Mask Network turns the masked text and the frame into a mask
 `m_v` over the frame's vector. Both are returned here as probabilities; `straight_through` makes them hard.
 

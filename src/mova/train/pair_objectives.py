@@ -59,7 +59,7 @@ class PairObjective(Objective):
 
 
 class Clip4Clip(PairObjective):
-    """Mean pooling and symmetric InfoNCE (CLIP4Clip, Luo et al. 2021, Eq. 5 to 7; METHODS 1, L_g)."""
+    """Mean pooling and symmetric InfoNCE (CLIP4Clip, Luo et al. 2021, Eq. 5 to 7; L_g)."""
 
     def losses(
         self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
@@ -75,7 +75,7 @@ class Clip4Clip(PairObjective):
 
 
 class LateInteraction(PairObjective):
-    """Late interaction over units, with a share of the global contrast (FINDINGS 10.6): `L = L_LI + w L_g`.
+    """Late interaction over units, with a share of the global contrast: `L = L_LI + w L_g`.
 
     L_LI is the symmetric InfoNCE on `S = mean_k sum_t softmax_t(c_tk / tau) c_tk`; L_g keeps the global vectors fit
     for a first search.
