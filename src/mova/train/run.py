@@ -115,7 +115,7 @@ def _mova(settings: Mapping[str, Any]) -> PreTrainedModel:
     small = load(source, precision="fp32", device="cpu") if _is_worlds_tiny(str(source)) else None
     if isinstance(small, WorldsTiny) and not text_length:
         return Mova.around(small, preset, **options)
-    return Mova.around(_two_tower({"source": source, **text_length}), preset, **options)  # type: ignore[arg-type]
+    return Mova.around(_two_tower({"source": source, **text_length}), preset, **options)
 
 
 def _is_worlds_tiny(source: str) -> bool:
