@@ -288,3 +288,23 @@ def test_heads_refuse_attention_heads_that_do_not_fit(name: str) -> None:
             made(10)
     else:
         assert made(10).width == 10
+
+
+@NAMES
+def test_no_parameter_is_stuck_at_its_start(name: str) -> None:
+    z, shown, u, h, told = (x.float() if x.is_floating_point() else x for x in batch(videos=4))
+    torch.manual_seed(1)
+    made = BASELINES[name](WIDTH)
+    if not list(made.parameters()):
+        return
+    start = {label: parameter.clone() for label, parameter in made.named_parameters()}
+    optimiser, losses = torch.optim.AdamW(made.parameters(), lr=3e-3, weight_decay=0.0), []
+    for _ in range(20):
+        loss = F.cross_entropy(10 * made(z, shown, u, h, told), torch.arange(4))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    for label, parameter in made.named_parameters():
+        assert not torch.equal(parameter[:8], start[label][:8]), label

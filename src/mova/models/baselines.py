@@ -24,7 +24,7 @@ from mova.errors import UsageError
 from mova.models.attention import Block
 from mova.models.masks import TemporalMaskNetwork, check_heads, straight_through
 from mova.models.pooling import masked_mean
-from mova.models.similarity import POOLING_TEMPERATURE, full, masked_cosine, relevance_pooled, squared_length, unit
+from mova.models.similarity import POOLING_TEMPERATURE, masked_cosine, relevance_pooled, squared_length, unit
 
 Side = tuple[Tensor, ...]
 """What a head computes of videos alone or of texts alone: tensors whose first size is V or N."""
@@ -242,11 +242,13 @@ class XPool(Baseline):
     """X-Pool: frames pooled by attention from the text (Gorti et al. 2022, arXiv 2203.15086), one head.
 
     `w = softmax_t(Q LN1(u) . K LN1(z_t) / sqrt(d))`, `r = LN2(O sum_t w_t V LN1(z_t))`, `S = cos(LN3(r + F r), u)`. As
-    in the paper all maps start as the identity; its dropout on `F r` is left out.
+    in the paper all maps start as the identity; its dropout on `F r` is left out, and the bias of K, which adds the
+    same to all frames.
 
     A pair's vectors r are never made. The weights sum to 1, so every map acts on the frames before they are pooled, and
     a layer norm divides a weighted sum by its length: a pair is weights (T numbers and one for each bias) on vectors
-    of the video alone. A pair costs 2 T d + 3 T^2 operations, instead of 2 T d + d^2 and some arrays of V x N x d.
+    of the video alone. A pair costs 2 T d + 3 T^2 operations, instead of 2 T d + d^2 and some arrays of V x N x d. K is
+    applied to the queries, of which there are fewer than frames.
 
     Args:
         width: d.
@@ -254,30 +256,32 @@ class XPool(Baseline):
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.out, self.feed = nn.Linear(width, width), nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)
+        self.query, self.value, self.out, self.feed = (nn.Linear(width, width) for _ in range(4))
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
-        for linear in (self.query, self.key, self.value, self.out, self.feed):
+        nn.init.eye_(self.key.weight)
+        for linear in (self.query, self.value, self.out, self.feed):
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
 
     def videos(self, frames: Tensor, mask: Tensor) -> Side:
-        """Keys, and the vectors that a pair's weights meet: for LN2, for LN3, and for the score; and the mask."""
+        """Frames, mask, and the vectors that a pair's weights meet: for LN2, for LN3, and for the score."""
         entered = self.norm1(frames * self.width**0.5)
         first = _centred(self.out(self.value(entered)))
         pooled = _with_bias(first * self.norm2.weight, self.norm2.bias)
         fed = pooled + pooled @ self.feed.weight.T
         second = _centred(torch.cat([fed[:, :-1], fed[:, -1:] + self.feed.bias], dim=1))
-        return self.key(entered), mask, first, second, _with_bias(second * self.norm3.weight, self.norm3.bias)
+        return entered, mask, first, second, _with_bias(second * self.norm3.weight, self.norm3.bias)
 
     def texts(self, text: Tensor, tokens: Tensor, mask: Tensor) -> Side:
-        """Queries, scaled, and the texts themselves, (N, d) each."""
-        return self.query(self.norm1(text * self.width**0.5)) * self.width**-0.5, text
+        """Queries, scaled and through K, and the texts themselves, (N, d) each."""
+        queries = self.query(self.norm1(text * self.width**0.5)) @ self.key.weight
+        return queries * self.width**-0.5, text
 
     def meet(self, videos: Side, texts: Side) -> Tensor:
         """Attention weights, through both layer norms, to the cosine."""
-        (keys, mask, first, second, last), (queries, text) = videos, texts
-        weights = _against(keys, queries).masked_fill(~mask.unsqueeze(1), float("-inf")).softmax(dim=-1)
+        (frames, mask, first, second, last), (queries, text) = videos, texts
+        weights = _against(frames, queries).masked_fill(~mask.unsqueeze(1), float("-inf")).softmax(dim=-1)
         weights = _normed(weights, first, self.norm2.eps)
         weights = _normed(weights, second, self.norm3.eps)
         told = (weights * _against(last, text)).sum(dim=-1)
@@ -355,7 +359,7 @@ def _filled(states: Tensor, mask: Tensor) -> Tensor:
     """(N, L, d) with the first real vector of a row where padding was."""
     if bool(mask.all()):
         return states
-    first = states[torch.arange(len(states), device=states.device), full(mask).argmax(dim=1)]
+    first = states[torch.arange(len(states), device=states.device), mask.int().argmax(dim=1)]
     return torch.where(mask.unsqueeze(-1), states, first.unsqueeze(1))
 
 
