@@ -80,9 +80,9 @@ class Arm:
     forms: tuple[str, ...]
 
 
-def _head(name: str) -> Arm:
+def _head(name: str, **options: Any) -> Arm:
     def build(backbone: WorldsTiny) -> nn.Module:
-        return Headed(backbone, BASELINES[name](backbone.embedding_dim))
+        return Headed(backbone, BASELINES[name](backbone.embedding_dim, **options))
 
     return Arm(build, HeadObjective, ("head", "global", "relevance", "late"))
 
@@ -97,7 +97,7 @@ def _mova(preset: str, forms: tuple[str, ...], weights: dict[str, float] | None 
 DIMENSIONS = ("relevance+masks", "global+masks", "global", "relevance", "late")
 ARMS: dict[str, Arm] = {
     "CLIP4Clip, mean": _head("mean_pool"),
-    "CLIP4Clip, temporal transformer": _head("temporal_transformer"),
+    "CLIP4Clip, temporal transformer": _head("temporal_transformer", positions=2048),
     "SmartCLIP, one-way mask": _head("one_way_mask"),
     "X-CLIP / DRL, token-wise": _head("token_wise"),
     "X-Pool": _head("x_pool"),

@@ -32,7 +32,13 @@ HELD_OUT = 600_000
 """Seeds of galleries lie from here on; training draws from small seeds."""
 LONG_SECONDS = 620.0
 SIZE = 64
-TOWERS: dict[str, Any] = {"stem": [32, 64, 96, 128], "hidden_size": 128, "frame_layers": 2, "embedding_dim": 128}
+TOWERS: dict[str, Any] = {
+    "stem": [32, 64, 96, 128],
+    "hidden_size": 128,
+    "frame_layers": 2,
+    "embedding_dim": 128,
+    "max_words": 96,
+}
 WARM_RATE = 1.5e-3
 
 

@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-SQUARED_FLOOR = 1e-6
-"""Least squared norm of a masked unit vector that is divided by: below a thousandth of its length it fades to 0."""
+from mova.models import similarity
+from mova.models.similarity import SQUARED_FLOOR
+
 BLOCK_ELEMENTS = 1 << 20
 """Entries of a block of rows that are held at a time: 4 MB an array in float32, about six arrays in all."""
 
@@ -58,24 +59,9 @@ def inverse_root(squared: Tensor) -> Tensor:
     return squared.clamp_min(SQUARED_FLOOR).rsqrt()
 
 
-@full_precision
-def masked_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """Cosine of every vector under every mask with that mask's text: `C[i, j] = cos(a_i * m_j, s_j)`.
-
-    `C = (a @ (m * s).T) / (sqrt(a^2 @ (m^2).T) * |s|)`: two matrix products, 2 A B d multiply-adds.
-
-    Args:
-        a: (..., A, d), of about unit length.
-        m: (..., B, d) masks in [0, 1], hard or soft.
-        s: (..., B, d), text vectors, usually masked already.
-
-    Returns:
-        (..., A, B); 0 where the mask leaves nothing of the vector or of the text. Holds A x B entries: use
-        `negative_logsumexp` where only the contrastive sums over them are wanted.
-    """
-    towards = m * s * inverse_root(s.square().sum(dim=-1, keepdim=True))
-    seen = a.square() @ m.square().transpose(-1, -2)
-    return (a @ towards.transpose(-1, -2)) * inverse_root(seen)
+masked_cosine = full_precision(similarity.masked_cosine)
+"""`models.similarity.masked_cosine`, under autocast too. It holds A x B entries: use `negative_logsumexp` where only
+the contrastive sums over them are wanted."""
 
 
 @full_precision
