@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from mova.models.baselines import BASELINES
 from torch import Tensor, nn
 from transformers import set_seed
 
 from mova.losses.contrastive import symmetric_nce
+from mova.models.baselines import BASELINES
 from mova.models.mova import Mova
 from mova.models.worlds_tiny import WorldsTiny
 from mova.train.contract import Inputs, Vectors
