@@ -58,7 +58,9 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(preset: str) -> None:
     loss, parts = run(objective, around(preset), vectors, batch)
     terms = {name: weight for name, weight in objective.weights.items() if weight}
     assert set(parts) == {*terms, "scale", "dropped_tokens"}
-    assert float(loss) == pytest.approx(sum(weight * float(parts[name]) for name, weight in terms.items()), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(
+        sum(weight * float(parts[name].detach()) for name, weight in terms.items()), rel=1e-5
+    )
     loss.backward()
     assert all(bool(value.grad.isfinite().all()) for value in vectors.values() if value.grad is not None)
 
