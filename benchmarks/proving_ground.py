@@ -1,7 +1,8 @@
 """MoVA and what people compare it with, on Worlds whose facts are known: same pixels, backbone, batches and steps.
 
-Every arm starts from the same warm backbone of its seed, trains on the very same batches, and is scored by every form
-it has, each equally calibrated on validation galleries. Seeds change the backbone, the data and the galleries.
+Every arm starts from the same warm backbone, trains on the very same batches of its seed, and is scored by every form
+it has, each equally calibrated on validation galleries. Seeds change the training data, the galleries, and the start of
+all new modules.
 
 `--arms main|ablations` chooses the set (both by default), `--folder DIR` keeps what was rendered and finished runs, so
 that a run that was stopped goes on.
@@ -58,7 +59,7 @@ def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> 
     stage = None
     for name, path in done.items():
         if not path.exists():
-            stage = stage or Stage(seed, budget, home)
+            stage = stage or Stage(seed, budget, home, folder / "warm")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(run(name, arms[name], stage), indent=1), encoding="utf-8")
     return [json.loads(path.read_text(encoding="utf-8")) for path in done.values()]
