@@ -70,7 +70,7 @@ class Report:
 
     def finish(self, plot: Callable[[Any], None] | None = None) -> Path:
         """Print the table and the claims, write the JSON and the picture, and return the JSON's path."""
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 160)
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         table = Table(title=self.name)
         for column in columns:

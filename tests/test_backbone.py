@@ -18,9 +18,11 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
+from mova.data.units import UnitRule
 from mova.data.video import stream
 from mova.errors import UsageError
 from mova.models.backbone import TwoTower, TwoTowerConfig, background_sentences
+from mova.models.evidence import EvidenceRule
 from mova.models.preprocessing import resize, resize_in_two_passes
 from mova.models.tokens import TextRule
 from mova.types import Frames
@@ -277,10 +279,14 @@ def test_saved_and_loaded_is_bit_equal(model: TwoTower, frames: Frames, tmp_path
 def test_what_was_measured_is_saved(tiny_clip: Path, tmp_path: Path) -> None:
     model = TwoTower.from_backbone(tiny_clip, precision="fp32")
     model.relevance_threshold = 0.31
+    model.rule = EvidenceRule(g=0.25, theta=0.1, beta=0.5, global_share=0.1)
+    model.units = UnitRule(longest=14, keep_sentences=False)
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "README.md").write_text("# My own card\n", encoding="utf-8")
     model.save_pretrained(tmp_path / "saved")
-    assert TwoTower.from_pretrained(tmp_path / "saved").relevance_threshold == 0.31
+    again = TwoTower.from_pretrained(tmp_path / "saved")
+    assert (again.relevance_threshold, again.rule, again.units) == (0.31, model.rule, model.units)
+    assert TwoTower.from_backbone(tiny_clip, precision="fp32").rule.plain
     assert (tmp_path / "saved" / "README.md").read_text(encoding="utf-8") == "# My own card\n"
 
 

@@ -218,13 +218,13 @@ def test_a_failed_export_or_plot_does_not_lose_the_answer(
     assert code == 1
     assert document(out)["results"]
     assert err.count("not exported: ") == len(document(out)["results"])
-    nowhere = tmp_path / "no" / "such" / "folder.png"
+    nowhere = films / "one.mp4" / "picture.png"  # a file is no folder
     code, out, err = call(
         "align", films / "one.mp4", "--text", "A ring.", "--model", model_folder, "--plot", nowhere, "--json"
     )
     assert code != 0
     assert document(out)["sentences"]
-    assert "folder.png" in err
+    assert "picture.png: cannot be written" in err
 
 
 def test_an_index_that_does_not_exist_is_not_ignored(call: Call, films: Path, tmp_path: Path) -> None:

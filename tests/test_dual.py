@@ -13,10 +13,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from mova.data.units import UnitRule, split_units
 from mova.errors import ModelError, UsageError, VideoError
 from mova.models.dual import DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.evidence import EvidenceRule
 from mova.models.moments import noise_floor
 from mova.types import Frames, Span
 
@@ -213,3 +216,88 @@ def test_a_video_embedding_checks_itself() -> None:
     with pytest.raises(ValueError, match="as many times"):
         VideoEmbedding(torch.zeros(2, 3), np.zeros(3), 1.0)
     assert VideoEmbedding(torch.ones(2, 3), np.zeros(2), 1.0).pooled.norm().item() == pytest.approx(1.0)
+
+
+def test_whole_captions_are_scored_by_the_rule_over_the_models_units() -> None:
+    encoder = ColourEncoder()
+    films = [encoder.encode_video(coloured(c)) for c in (["red", "blue", "green"], ["blue", "red", "red"], ["green"])]
+    texts = ["It is red. Then blue.", "green", "It is blue. Then red. At last green."]
+    found = encoder.score(films, texts)
+    assert found.shape == (3, 3)
+    for v, film in enumerate(films):
+        for n, text in enumerate(texts):
+            vectors = encoder.encode_text(text.split(". ")).pooled
+            assert found[v, n].item() == pytest.approx(EvidenceRule().score([film.frames], [vectors]).item(), abs=1e-6)
+    encoder.rule = EvidenceRule(g=0.5, theta=0.1, beta=1.0, global_share=0.1)
+    ruled = encoder.score(films, texts)
+    assert not torch.allclose(ruled, found)
+    assert ruled[0, 0] > ruled[1, 0], "red comes before blue in the first film only"
+    assert encoder.score(films, "green").tolist() == ruled[:, 1:2].tolist()
+    assert encoder.score(films, []).shape == (3, 0)
+    with pytest.raises(UsageError, match="no words"):
+        encoder.score(films, ["red", "..."])
+
+
+def test_units_are_encoded_together_and_by_the_models_own_rule() -> None:
+    encoder = ColourEncoder()
+    long = "a red wall stands beside a green one and then a blue one comes in and stays"
+    assert [len(v) for v in encoder.encode_units([long, f"{long}.", "red"])] == [len(split_units(long)), 1, 1]
+    assert encoder.calls == 1
+    encoder.units = UnitRule(keep_sentences=False)
+    assert [len(v) for v in encoder.encode_units([f"{long}."])] == [len(split_units(long))]
+    encoder.units = UnitRule(longest=20)
+    assert [len(v) for v in encoder.encode_units([long])] == [1]
+
+
+def test_units_beyond_a_batch_keep_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ColourEncoder()
+    texts = ["red. green. blue.", "blue", "green. green.", "red"]
+    whole = encoder.encode_units(texts)
+    monkeypatch.setattr("mova.models.dual.TEXT_CHUNK", 2)
+    for a, b in zip(encoder.encode_units(texts), whole, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_rank_names_candidates_by_global_vectors_and_scores_them_exactly() -> None:
+    encoder = ColourEncoder()
+    rng = np.random.default_rng(0)
+    films = [encoder.encode_video(coloured(rng.choice(list(COLOURS), 5).tolist())) for _ in range(30)]
+    text = "It is red. Then comes blue."
+    exact = encoder.score(films, text)[:, 0].tolist()
+    order = sorted(range(30), key=lambda i: (-exact[i], i))
+    found = encoder.rank(text, films, k=4, candidates=30)
+    assert [i for i, _ in found] == order[:4]
+    assert [score for _, score in found] == pytest.approx([exact[i] for i in order[:4]], abs=1e-6)
+    few = encoder.rank(text, films, k=2, candidates=5)
+    nearest = encoder.similarity(films, encoder.encode_text(text))[:, 0].topk(5).indices.tolist()
+    assert {i for i, _ in few} <= set(nearest)
+    assert len(encoder.rank(text, films, k=99, candidates=1)) == 30
+    assert encoder.rank(text, [], k=3) == []
+
+
+def test_irrelevance_finds_the_frames_that_no_unit_tells() -> None:
+    """Frames of a told event near its unit, filler near nothing: noise in 32 dimensions."""
+    generator = torch.Generator().manual_seed(0)
+    units = torch.randn(3, 32, generator=generator)
+    told = torch.arange(60) % 2 == 0
+    shown = units[torch.arange(60) % 3] * told[:, None]
+    frames = shown + 0.8 * torch.randn(60, 32, generator=generator)
+    found = ColourEncoder().irrelevance(frames, units)
+    assert found.shape == (60,)
+    assert roc_auc_score(~told, found.numpy()) > 0.98
+    whole = 1 - torch.nn.functional.cosine_similarity(frames, units.mean(dim=0, keepdim=True))
+    assert roc_auc_score(~told, found.numpy()) > roc_auc_score(~told, whole.numpy())
+    video = VideoEmbedding(frames, np.arange(60.0), 60.0)
+    assert torch.equal(ColourEncoder().irrelevance(video, units), found)
+
+
+def test_align_tells_long_text_without_marks_in_windows() -> None:
+    encoder = ColourEncoder()
+    encoder.relevance_threshold = 0.9
+    film = coloured(["red"] * 4 + ["blue"] * 4)
+    long = "here stands one wall and it is red for a while and after it there is one that is blue"
+    line = encoder.align(film, long)
+    assert [row.text for row in line.sentences] == split_units(long)
+    assert line.sentences[0].spans[0].span == Span(0.0, 2.0)
+    assert line.sentences[-1].spans[0].span == Span(2.0, 4.0)
+    assert [row.text for row in encoder.align(film, f"{long}.").sentences] == [f"{long}."]

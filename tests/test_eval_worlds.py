@@ -17,6 +17,7 @@ from mova.eval.worlds import (
     evaluate_worlds,
     factor_accuracy,
     localisation,
+    measure_rule,
     measure_threshold,
     paragraph_retrieval,
     see_worlds,
@@ -96,6 +97,10 @@ def test_an_oracle_that_sees_the_script_is_perfect(monkeypatch: pytest.MonkeyPat
                 vectors[inside] = row
         s.frames.copy_(torch.nn.functional.normalize(vectors, dim=-1))
     assert paragraph_retrieval(oracle, seen)["paragraph to video, 4, R@1"] == pytest.approx(100.0)
+    chosen = measure_rule(oracle, seen)
+    assert chosen.rule.plain, "what is perfect already needs no rule"
+    assert chosen.trials[0].objective == pytest.approx(100.0)
+    assert {trial.rule.beta for trial in chosen.trials} > {0.0, 1.0}, "paragraphs of Worlds are in order"
     found = localisation(oracle, seen)
     assert found["sentence to frame, mAP"] > 0.95
     assert found["told or untold frame, AUC"] > 0.99

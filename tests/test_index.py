@@ -11,7 +11,8 @@ import pytest
 from tests.fakes import ColourEncoder, write_colours
 
 from mova.errors import IndexMismatchError, UsageError
-from mova.search.align import align, score
+from mova.models.evidence import EvidenceRule
+from mova.search.align import align, score, score_caption
 from mova.search.index import Index
 from mova.search.store import Meta, Store, StoredFrames
 
@@ -184,6 +185,18 @@ def test_score_is_the_best_frame_of_each_sentence(film: Path) -> None:
     found = score(ColourEncoder(), film, "Red here. Then blue and green. Cyan.")
     assert [text for text, _ in found] == ["Red here.", "Then blue and green.", "Cyan."]
     assert [value for _, value in found] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
+
+
+def test_a_whole_caption_is_scored_by_the_models_rule(film: Path) -> None:
+    model, text = ColourEncoder(), "Red here. Then blue."
+    rows, total = score_caption(model, film, text)
+    assert rows == score(model, film, text)
+    assert total == pytest.approx(np.mean([value for _, value in rows]))
+    model.rule = EvidenceRule(g=0.5, theta=0.1, beta=1.0)
+    again, ruled = score_caption(model, film, text)
+    assert again == rows
+    assert ruled == pytest.approx(model.score([model.encode_video(film)], text).item())
+    assert ruled != pytest.approx(total)
 
 
 def test_align_says_where_an_index_is_missing_or_does_not_hold_the_video(

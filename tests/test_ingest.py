@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.fakes import ColourEncoder, draw_parts, write_colours
 
-from mova.data import decoder
+from mova.data import decoder, packets
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
 from mova.search.ingest import add
@@ -385,7 +385,8 @@ def test_links_that_lead_nowhere_and_damaged_clocks_do_not_stop_a_run(
         odd = "a.mp4" in str(getattr(container, "name", ""))
         return real(Confused(container) if odd else container, *tracks)
 
-    monkeypatch.setattr(decoder, "read_packets", confuse)
+    for module in (decoder, packets):
+        monkeypatch.setattr(module, "read_packets", confuse)
     report = Index(tmp_path / "index", ColourEncoder()).add([films])
     failed = {Path(path).name: cause for path, cause in report.failed}
     assert names(report.indexed) == ["b.mp4", "c.mp4"]

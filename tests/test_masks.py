@@ -145,6 +145,21 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("last_residual", [True, False])
+def test_half_precision_autocast_comes_close(form: str, last_residual: bool) -> None:
+    network, concept = TemporalMaskNetwork(WIDTH, 2, 4, form, last_residual), ConceptMaskNetwork(WIDTH, 4)
+    frames, (tokens, mask) = torch.randn(3, 5, WIDTH), texts()
+    exact = probabilities(network, frames, tokens, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = probabilities(network, frames, tokens, mask)
+        concepts = concept(found * frames, frames)
+    assert found.dtype == concepts.dtype == torch.float32
+    torch.testing.assert_close(found, exact, atol=0.03, rtol=0)
+    (found.sum() + concepts.sum()).backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters() if weight.grad is not None)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_masks_start_mostly_on(form: str) -> None:
     frames, (tokens, mask) = torch.randn(3, 50, 64), texts()
     tokens = torch.randn(3, 7, 64)

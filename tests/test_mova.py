@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fakes import ColourEncoder
+from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
 from mova.models.backbone import TwoTower
 from mova.models.dual import VideoEmbedding
+from mova.models.evidence import EvidenceRule
 from mova.models.mova import Mova
 from mova.models.mova_config import PRESETS, MovaConfig
 from mova.models.pooling import pad_rows
@@ -103,6 +105,17 @@ def test_a_saved_folder_holds_everything(kind: str, preset: str, backbones: dict
     assert f"{made.added_parameters().parameters:,}" in card
 
 
+def test_what_was_measured_is_saved(tmp_path: Path) -> None:
+    model = around(worlds(), "subsets")
+    model.relevance_threshold, model.rule, model.units = 0.7, EvidenceRule(g=0.5, theta=0.1), UnitRule(longest=9)
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    assert (again.relevance_threshold, again.rule, again.units) == (0.7, model.rule, model.units)
+    assert again.backbone.rule == model.rule
+    assert again.encode_units(["red star " * 5])[0].shape[0] == len(model.units.split("red star " * 5)) > 1
+    torch.testing.assert_close(again.score(videos(again), CAPTIONS), model.backbone.score(videos(model), CAPTIONS))
+
+
 def test_the_contract_is_the_backbones(backbones: dict) -> None:
     backbone = backbones["worlds"]()
     model = around(backbone, "repaired")
@@ -111,8 +124,6 @@ def test_the_contract_is_the_backbones(backbones: dict) -> None:
     timeline, expected = model.align(clip(6), CAPTIONS[0]), backbone.align(clip(6), CAPTIONS[0])
     for ours, theirs in zip(timeline.sentences, expected.sentences, strict=True):
         np.testing.assert_array_equal(ours.relevance, theirs.relevance)
-    model.relevance_threshold = 0.7
-    assert backbone.config.relevance_threshold == 0.7
     with pytest.raises(UsageError, match="frames a second"):
         model.encode_video(clip(3), fps=1.0)
 
@@ -175,6 +186,9 @@ def test_what_a_model_cannot_do_is_said(backbones: dict) -> None:
         control.modular_similarity(shown, CAPTIONS)
     with pytest.raises(UsageError, match="none over dimensions"):
         units.masks(*pair(units))
+    frames, frame_mask, tokens, token_mask, text = pair(dimensions)
+    with pytest.raises(ValueError, match="3 videos with 1 texts"):
+        dimensions.masks(frames, frame_mask, tokens[:1], token_mask[:1], text[:1])
     with pytest.raises(UsageError, match="selects no units"):
         dimensions.unit_similarity(*pad_rows([v.frames for v in shown]), *pad_rows(units.encode_units(CAPTIONS)))
     with pytest.raises(UsageError, match="encode_units"):
@@ -272,6 +286,15 @@ def test_damaged_and_foreign_folders_are_refused(tiny_clip: Path, tmp_path: Path
     save_file({k: v for k, v in weights.items() if "concept.pool.query" not in k}, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match="1 weights are missing"):
         load(tmp_path)
+
+
+def test_around_the_shipped_model(tmp_path: Path) -> None:
+    backbone = load("mova-worlds-tiny")
+    model = around(backbone, "subsets")
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    assert again.fingerprint() == backbone.fingerprint()
+    assert again.threshold(again.encode_video(clip(3))) == backbone.relevance_threshold
 
 
 def test_half_precision_is_for_the_backbone(backbones: dict, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.fakes import ColourEncoder, write_colours
 
+from mova.data.units import split_units
 from mova.data.video import probe
 from mova.errors import UsageError
 from mova.models.moments import peaks
@@ -148,6 +149,19 @@ def test_a_paragraph_of_the_same_sentence_is_that_sentence(tmp_path: Path) -> No
     twice = query.search(made, model, "It is x. It is x.", 5)
     assert twice[0].score == pytest.approx(one[0].score, abs=1e-6)
     assert (twice[0].video, twice[0].start <= one[0].start < twice[0].end) == (one[0].video, True)
+
+
+def test_a_long_text_without_marks_is_asked_in_windows(tmp_path: Path) -> None:
+    write_colours(tmp_path / "v" / "both.mp4", [("white", 2), ("red", 2), ("blue", 2), ("white", 2)])
+    write_colours(tmp_path / "v" / "one.mp4", [("black", 2), ("red", 3), ("cyan", 2)])
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([tmp_path / "v"])
+    text = "at first there is a wall that turns red and later on another one that is blue"
+    found = index.search(text, k=10)
+    windows = [f"{unit}." for unit in split_units(text)]
+    assert len(windows) == 4
+    assert found == index.search(" ".join(windows), k=10)
+    assert (Path(found[0].video).name, found[0].start, found[0].end) == ("both.mp4", 2.0, 6.0)
 
 
 def test_paragraph_scores_are_the_mean_of_the_best_cosines_inside() -> None:

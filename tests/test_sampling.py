@@ -67,7 +67,7 @@ def test_no_frames_asked_is_wrong_usage(count: int) -> None:
 
 @given(st.floats(0.01, 500), st.floats(0.05, 60), st.floats(0, 100))
 def test_fps_times_are_all_multiples_before_the_end(duration: float, fps: float, start: float) -> None:
-    times = sampling.fps_times(duration, fps, start)
+    times = np.asarray(sampling.fps_times(duration, fps, start))
     assert np.allclose(times, start + np.arange(len(times)) / fps)
     assert np.all(times < duration)
     assert start + len(times) / fps >= duration - 1e-5

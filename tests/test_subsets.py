@@ -56,11 +56,11 @@ def test_weights_are_the_softmax_with_the_threshold_as_none() -> None:
 def test_a_mova_with_masks_over_units_shows_its_own_weights(film: Path, tiny: WorldsTiny) -> None:
     torch.manual_seed(1)
     model = Mova.around(tiny, "subsets").eval()
-    assert model.units is not None
-    torch.nn.init.normal_(model.units.leave.weight, std=0.2)
+    assert model.selector is not None
+    torch.nn.init.normal_(model.selector.leave.weight, std=0.2)
     sentences = ["a red star", "a blue ring", "a ring"]
     found = select_subsets(model, film, sentences, 4)
-    expected = model.units.weights(model.encode_video(film).frames, model.encode_text(sentences).pooled)
+    expected = model.selector.weights(model.encode_video(film).frames, model.encode_text(sentences).pooled)
     assert (found.rule, found.threshold) == ("unit masks", None)
     assert np.abs(found.weights - expected.detach().numpy()).max() < 1e-6
     assert np.abs(found.weights.sum(axis=1) - 1).max() < 1e-5

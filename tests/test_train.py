@@ -45,6 +45,9 @@ def test_a_run_moves_every_weight_and_leaves_a_model_with_its_card(recipe_file: 
     assert "| relation (of 4) |" in card
     again = load(out)
     assert again.relevance_threshold == pytest.approx(end.relevance_threshold)
+    assert again.rule == end.rule
+    assert json.loads((out / "calibration.json").read_text())["rule"] == end.rule.to_dict()
+    assert "| evidence rule |" in card
     assert yaml.safe_load((out / "recipe.yaml").read_text())["training"]["max_steps"] == 4
 
 

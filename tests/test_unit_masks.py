@@ -123,7 +123,6 @@ def test_with_flat_weights_the_covering_score_is_late_interaction() -> None:
 
 @pytest.mark.parametrize("concepts", ["none", "hard"])
 def test_padding_changes_nothing(concepts: str) -> None:
-    torch.manual_seed(3)
     network, inputs = shaken(concepts).float(), data(torch.float32)
     frames, frame_mask, units, unit_mask = inputs
     before = all_scores(network, inputs, "sub")
@@ -142,6 +141,36 @@ def test_a_frame_selects_the_unit_that_it_shows_and_none_where_there_is_none() -
     weights = network.weights(torch.cat([shown, torch.eye(WIDTH)[5:6]]), shown)
     assert weights.argmax(dim=1).tolist() == [0, 1, 2, 3]
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(4))
+
+
+def test_matching_alone_teaches_selection() -> None:
+    """No frame is ever labelled: frames show one of 30 things, or fillers that no unit tells."""
+    things = F.normalize(torch.randn(50, WIDTH), dim=1)
+    turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0]
+    network, towers = UnitMaskNetwork(WIDTH, 4), torch.nn.ModuleList(torch.nn.Linear(WIDTH, WIDTH) for _ in range(2))
+    optimiser = torch.optim.AdamW([*network.parameters(), *towers.parameters()], lr=5e-3)
+    real_frames, real_units = torch.ones(24, 6, dtype=torch.bool), torch.ones(24, 2, dtype=torch.bool)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        told = torch.stack([torch.randperm(30)[:2] for _ in range(24)])
+        shown = torch.cat([told[:, :1], told, told[:, 1:], torch.randint(30, 50, (24, 2))], dim=1)
+        return things[shown] + 0.05 * torch.randn(24, 6, WIDTH), things[told] @ turn
+
+    for _ in range(80):
+        frames, units = draw()
+        scores = unit_score(
+            network(towers[0](frames), real_frames, network.read(towers[1](units), real_units)), real_units, real_frames
+        )
+        loss = F.cross_entropy(14 * scores, torch.arange(24)) + F.cross_entropy(14 * scores.T, torch.arange(24))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    frames, units = draw()
+    with torch.no_grad():
+        weights = torch.stack([network.weights(towers[0](f), towers[1](u)) for f, u in zip(frames, units, strict=True)])
+    assert (weights[:, [0, 1]].argmax(dim=-1) == 0).float().mean() > 0.7
+    assert (weights[:, [2, 3]].argmax(dim=-1) == 1).float().mean() > 0.7
+    assert weights[:, 4:, 2].mean() > weights[:, :4, 2].mean() + 0.3
 
 
 def test_units_see_their_order_once_trained() -> None:

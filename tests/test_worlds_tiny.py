@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
+from mova.models.evidence import EvidenceRule
 from mova.models.registry import load
 from mova.models.worlds_tiny import Block, WorldsTiny, WorldsTinyConfig
 from mova.types import Frames
@@ -93,10 +95,21 @@ def test_larger_frames_are_resized_and_cropped_to_the_centre(model: WorldsTiny) 
 def test_saving_and_loading_gives_the_same_vectors(model: WorldsTiny, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = load(tmp_path)
+    assert (again.rule, again.units) == (EvidenceRule(), UnitRule())
     clip = frames(3)
     assert torch.equal(again.encode_frames(clip), model.encode_frames(clip))
     assert torch.equal(again.encode_text("a star").pooled, model.encode_text("a star").pooled)
     assert again.fingerprint() == model.fingerprint()
+
+
+def test_what_was_measured_is_saved(model: WorldsTiny, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    measured = load(tmp_path)
+    measured.rule, measured.units = EvidenceRule(beta=0.5), UnitRule(keep_sentences=False)
+    measured.relevance_threshold = 0.4
+    measured.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    assert (again.rule, again.units, again.relevance_threshold) == (measured.rule, measured.units, 0.4)
 
 
 def test_another_frame_rate_is_refused(model: WorldsTiny) -> None:

@@ -117,13 +117,15 @@ def score(
     model: Model = None,
     json: Json = False,
 ) -> None:
-    """How well a video shows a text: one number a sentence (its best frames' cosine) and their mean."""
+    """How well a video shows a text: one number a sentence (its best frame's cosine), and one in all.
+
+    That one is the mean, or what the model's evidence rule says where validation chose one.
+    """
     from mova.models.registry import DEFAULT_MODEL, load
-    from mova.search.align import score as score_video
+    from mova.search.align import score_caption
 
     encoder = load(model or DEFAULT_MODEL)
-    sentences = score_video(encoder, video, text)
-    total = sum(value for _, value in sentences) / len(sentences)
+    sentences, total = score_caption(encoder, video, text)
     if json:
         rows = [{"text": sentence, "score": round(value, 6)} for sentence, value in sentences]
         emit({"video": str(video), "model": encoder.name, "sentences": rows, "score": round(total, 6)})

@@ -59,10 +59,10 @@ def explain(
     json: Json = False,
 ) -> None:
     """Show what a model sees of a caption in a video: which sentences per frame, or where in the frames."""
-    from mova.data.text import split_sentences
+    from mova.data.units import sentences_or_windows
     from mova.models.registry import DEFAULT_MODEL, load
 
-    units = _choose(split_sentences(read_caption(text, text_file)), sentences)
+    units = _choose(sentences_or_windows(read_caption(text, text_file)), sentences)
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: only .png can be written")
     encoder = load(model or DEFAULT_MODEL)

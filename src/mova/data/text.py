@@ -80,6 +80,11 @@ def split_sentences(text: str) -> list[str]:
     return sentences
 
 
+def ends_with_mark(sentence: str) -> bool:
+    """Whether a sentence ends with a full stop or its like, closing quotes and brackets after it allowed."""
+    return any(match.end() == len(sentence) for match in _MARK.finditer(sentence))
+
+
 def _lines(text: str) -> list[str]:
     """Lines without list markers, with wrapped prose joined again."""
     lines: list[str] = []

@@ -18,16 +18,17 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mova.data.text import split_sentences
 from mova.data.worlds import World, render_world, sample_world
 from mova.data.worlds_batches import holds_matrix
 from mova.data.worlds_captions import tell
 from mova.data.worlds_factors import FACTORS, Event, alternatives, facts, mutate, sample_event
 from mova.data.worlds_nuisance import sample_nuisance
 from mova.data.worlds_render import HELD_OUT_STYLE, TRAIN_STYLES, render_event
+from mova.eval.calibration import Calibration, calibrate
 from mova.eval.ranking import retrieval_metrics
 from mova.models.dual import DualEncoder
-from mova.models.similarity import late_interaction, relevance, soft_pool
+from mova.models.evidence import gather_evidence
+from mova.models.similarity import relevance, soft_pool
 from mova.types import Frames, Span
 
 HELD_OUT = 700_000
@@ -132,20 +133,37 @@ def see_worlds(model: DualEncoder, styles: Sequence[str], seed: int, count: int)
 
 
 def paragraph_retrieval(model: DualEncoder, seen: Sequence[SeenWorld]) -> dict[str, float]:
-    """Paragraph to video and back by late interaction, and the share of hard negatives scored below the truth."""
-    scores = np.array([_paragraph_scores(model, s.world.paragraph, seen) for s in seen])
+    """Paragraph to video and back by the model's evidence rule, and the share of hard negatives scored below the truth.
+
+    Scores equal to six digits tie: those of flipped sentences differ by rounding alone where order has no part.
+    """
+    frames = [s.frames for s in seen]
+    scores = model.rule.score(frames, model.encode_units([s.world.paragraph for s in seen])).T.cpu().numpy()
     measures = {
         f"paragraph to video, {len(seen)}, R@1": retrieval_metrics(scores)["R@1"],
         f"video to paragraph, {len(seen)}, R@1": retrieval_metrics(scores.T)["R@1"],
     }
     wins: dict[str, list[float]] = {}
-    for own, s in zip(np.diag(scores), seen, strict=True):
-        for false in s.world.negatives:
-            score = _paragraph_scores(model, false.text, [s])[0]
-            wins.setdefault(false.kind, []).append(float(own > score) + 0.5 * float(own == score))
+    for s in seen:
+        texts = [s.world.paragraph, *(false.text for false in s.world.negatives)]
+        own, *others = model.rule.score([s.frames], model.encode_units(texts))[0].tolist()
+        for false, score in zip(s.world.negatives, others, strict=True):
+            difference = round(own - score, 6)
+            wins.setdefault(false.kind, []).append(float(difference > 0) + 0.5 * float(difference == 0))
     for kind, values in sorted(wins.items()):
         measures[f"hard negative: {kind} (of 2)"] = 100.0 * float(np.mean(values))
     return measures
+
+
+def measure_rule(model: DualEncoder, seen: Sequence[SeenWorld]) -> Calibration:
+    """The evidence rule that finds paragraphs and videos best; every hard negative is a distractor for all videos.
+
+    Paragraphs of Worlds tell events in their order, and the flipped ones among the negatives show what that is worth.
+    """
+    texts = [s.world.paragraph for s in seen] + [false.text for s in seen for false in s.world.negatives]
+    owners = [*range(len(seen)), *[-1] * (len(texts) - len(seen))]
+    evidence = gather_evidence([s.frames for s in seen], model.encode_units(texts))
+    return calibrate(evidence, owners, ordered=True)
 
 
 def localisation(model: DualEncoder, seen: Sequence[SeenWorld]) -> dict[str, float]:
@@ -193,12 +211,6 @@ def _clip_scores(model: DualEncoder, texts: Sequence[str], clips: Sequence[Tenso
     vectors = model.encode_text(list(texts)).pooled
     curves = relevance(vectors, torch.cat(list(clips))).view(len(texts), len(clips), -1)
     return soft_pool(curves).cpu().numpy()
-
-
-def _paragraph_scores(model: DualEncoder, text: str, seen: Sequence[SeenWorld]) -> list[float]:
-    """Late interaction of one paragraph with every video."""
-    vectors = model.encode_text(split_sentences(text)).pooled
-    return [float(late_interaction(relevance(vectors, s.frames))) for s in seen]
 
 
 def _inside(times: npt.NDArray[np.float64], spans: Sequence[Span]) -> npt.NDArray[np.bool_]:

@@ -105,7 +105,7 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
     seen = model.encode_video(video)
     relevance = model.relevance(units, seen).cpu().numpy()
     chosen = choose_frames(relevance, seen.times, count)
-    own = isinstance(model, Mova) and model.units is not None
+    own = isinstance(model, Mova) and model.selector is not None
     threshold = None if own else model.threshold(seen)
     return Subsets(
         video=str(video),
@@ -136,8 +136,8 @@ def subset_weights(model: DualEncoder, frames: Tensor, units: Tensor, threshold:
     units = units.to(frames.device)
     if threshold is None:
         assert isinstance(model, Mova)
-        assert model.units is not None
-        return model.units.weights(frames, units).float()
+        assert model.selector is not None
+        return model.selector.weights(frames, units).float()
     cosines = cosine(frames, units)
     none = cosines.new_full((len(frames), 1), threshold)
     return (torch.cat([cosines, none], dim=1) / FRAME_TEMPERATURE).softmax(dim=1)

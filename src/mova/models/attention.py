@@ -175,4 +175,5 @@ def _enter(mixed: Tensor, total: Tensor, q: Tensor, key: Tensor, value: Tensor) 
         (B, F, H, Q, D / H).
     """
     score = torch.einsum("bfhqd,bfhd->bfhq", q, key.squeeze(-2)).unsqueeze(-1)
-    return torch.lerp(mixed, value, (full(score) - total).sigmoid().to(value.dtype))
+    gate = (full(score) - total).sigmoid()
+    return torch.lerp(mixed.to(value.dtype), value, gate.to(value.dtype))

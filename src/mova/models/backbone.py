@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
 from mova.models.card import write_card
 from mova.models.checkpoint import (
@@ -34,6 +35,7 @@ from mova.models.checkpoint import (
     set_text_length,
 )
 from mova.models.dual import DualEncoder, TextEmbedding
+from mova.models.evidence import EvidenceRule
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.preprocessing import ImageRule
@@ -67,6 +69,7 @@ class TwoTowerConfig(PreTrainedConfig):
         source: name of the checkpoint that it was made from.
         frame_rate: frames a second to look at.
         relevance_threshold: see `DualEncoder`.
+        units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
     """
 
     model_type = "mova-two-tower"
@@ -79,6 +82,8 @@ class TwoTowerConfig(PreTrainedConfig):
         source: str = "",
         frame_rate: float = 1.0,
         relevance_threshold: float | None = None,
+        units: dict[str, int] | None = None,
+        rule: dict[str, float | None] | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone or {}
@@ -87,6 +92,8 @@ class TwoTowerConfig(PreTrainedConfig):
         self.source = source
         self.frame_rate = frame_rate
         self.relevance_threshold = relevance_threshold
+        self.units = units
+        self.rule = rule
         super().__init__(**kwargs)
 
 
@@ -120,6 +127,8 @@ class TwoTower(PreTrainedModel, DualEncoder):
         self.name = config.source
         self.frame_rate = config.frame_rate
         self.relevance_threshold = config.relevance_threshold
+        self.units = UnitRule.from_dict(config.units)
+        self.rule = EvidenceRule.from_dict(config.rule)
         self.background = background_sentences()
         self._fingerprint: tuple[int, str] | None = None
 
@@ -191,13 +200,19 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
-        if self.compute_dtype != torch.float32:
-            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
+        self.warn_of_rounding()
         self.config.relevance_threshold = self.relevance_threshold
+        self.config.units = self.units.to_dict()
+        self.config.rule = self.rule.to_dict()
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
         self.tokenizer.save_pretrained(save_directory)
         write_card(Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim)
+
+    def warn_of_rounding(self) -> None:
+        """Say so where what is about to be saved is not of full precision."""
+        if self.compute_dtype != torch.float32:
+            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""

@@ -4,7 +4,7 @@ A model turns sampled frames into one vector each and texts into a pooled vector
 space of width d. Everything downstream (index, search, align, eval) uses only what stands here.
 
 Shape legend: T frames, H height, W width, C channels, h w model input pixels, V videos, N texts, L tokens, S
-sentences, B background sentences, d width.
+sentences, K units of a text, B background sentences, d width.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mova.data.text import split_sentences
+from mova.data.units import UnitRule, sentences_or_windows
 from mova.data.video import prefetch, probe, stream
 from mova.errors import ModelError, UsageError, VideoError
+from mova.models.evidence import EvidenceRule
 from mova.models.moments import locate, noise_floor
 from mova.models.similarity import cosine
+from mova.models.similarity import irrelevance as frame_irrelevance
 from mova.models.similarity import relevance as frame_relevance
 from mova.types import Frames, SentenceTimeline, Timeline, complement
 
 DECODE_CHUNK = 32
 """Frames decoded at a time: 200 MB of 1080p pixels, so that memory stays bounded however long a video is."""
+TEXT_CHUNK = 256
+"""Units encoded at a time where only their vectors are wanted: token states are far greater."""
+CANDIDATES = 100
+"""Videos that global vectors choose for exact scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +95,8 @@ class DualEncoder(ABC):
         relevance_threshold: cosine above which a sentence is said to be shown, measured on validation data;
             None where it has not been measured (then it comes from background sentences, see `background`).
         background: sentences that say nothing of a video in particular; their scores are the noise floor.
+        units: how a caption is cut into units where it is scored as a whole: as in training.
+        rule: how the units of a caption make one score, chosen on validation data; plain late interaction until then.
     """
 
     name: str = "unnamed"
@@ -97,6 +105,8 @@ class DualEncoder(ABC):
     fixed_frame_rate: bool = False
     relevance_threshold: float | None = None
     background: Sequence[str] = ()
+    units: UnitRule = UnitRule()
+    rule: EvidenceRule = EvidenceRule()
     _background_vectors: tuple[Any, Tensor] | None = None
 
     @property
@@ -187,6 +197,54 @@ class DualEncoder(ABC):
         pooled = torch.stack([video.pooled for video in videos])
         return cosine(pooled, texts.pooled.to(pooled.device))
 
+    def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
+        """Vectors (K, d) of each text's units (`mova.data.units`); all units of all texts go in batches together.
+
+        Raises:
+            UsageError: a text holds no words.
+        """
+        units = [self.units.split(text) for text in texts]
+        flat = [unit for own in units for unit in own]
+        parts = [self.encode_text(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
+        return list(torch.cat(parts).split([len(own) for own in units])) if parts else []
+
+    def score(self, videos: Sequence[VideoEmbedding], texts: str | Sequence[str]) -> Tensor:
+        """How well each video shows each whole text, unit by unit, by the model's evidence rule.
+
+        Returns:
+            float32, (V, N). They rank videos for a text and texts for a video; only under the plain rule are they
+            cosines.
+
+        Raises:
+            UsageError: a text holds no words.
+        """
+        vectors = self.encode_units([texts] if isinstance(texts, str) else texts)
+        return self.rule.score([video.frames for video in videos], vectors)
+
+    def rank(
+        self, text: str, videos: Sequence[VideoEmbedding], k: int = 10, candidates: int = CANDIDATES
+    ) -> list[tuple[int, float]]:
+        """The k best videos for a text: global vectors name candidates, which are scored exactly in one batch.
+
+        Args:
+            text: a sentence or a paragraph.
+            videos: what to choose from.
+            k: at most so many.
+            candidates: videos that are scored by the rule, at least k; as many as there are makes it exact.
+
+        Returns:
+            (index of the video, score), best first, ties by index.
+
+        Raises:
+            UsageError: the text holds no words.
+        """
+        if not videos:
+            return []
+        first = self.similarity(videos, self.encode_text(text))[:, 0]
+        chosen = sorted(first.topk(min(len(videos), max(k, candidates))).indices.tolist())
+        scores = self.score([videos[i] for i in chosen], text)[:, 0].tolist()
+        return sorted(zip(chosen, scores, strict=True), key=lambda found: (-found[1], found[0]))[:k]
+
     def relevance(self, sentences: TextEmbedding | Tensor, frames: VideoEmbedding | Tensor) -> Tensor:
         """How much each frame shows each sentence.
 
@@ -200,6 +258,18 @@ class DualEncoder(ABC):
         rows = sentences.pooled if isinstance(sentences, TextEmbedding) else sentences
         columns = frames.frames if isinstance(frames, VideoEmbedding) else frames
         return frame_relevance(rows.to(columns.device), columns)
+
+    def irrelevance(self, frames: VideoEmbedding | Tensor, units: TextEmbedding | Tensor) -> Tensor:
+        """How little each frame has to do with a whole text: one minus its highest cosine with any unit of it.
+
+        Args:
+            frames: a video, or its frame vectors (T, d).
+            units: the text's units (`encode_units`), or its sentences: (K, d) vectors, or as encoded.
+
+        Returns:
+            float32, (T,), on the frames' device.
+        """
+        return frame_irrelevance(self.relevance(units, frames))
 
     def threshold(self, video: VideoEmbedding) -> float:
         """Relevance from which on a frame of this video counts as showing a sentence.
@@ -229,6 +299,8 @@ class DualEncoder(ABC):
     ) -> Timeline:
         """Say which sentence of a caption belongs to which seconds of a video, and which seconds to none.
 
+        A long stretch without punctuation is told in overlapping windows of words.
+
         Args:
             video: a file, frames, or a video already encoded (stored vectors of an index, say).
             caption: one or more sentences.
@@ -239,7 +311,7 @@ class DualEncoder(ABC):
             UsageError: the caption holds no words.
             VideoError: the file cannot be read.
         """
-        sentences = split_sentences(caption)
+        sentences = sentences_or_windows(caption)
         if name is None:
             name = str(video) if isinstance(video, str | Path) else ""
         embedding = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps)

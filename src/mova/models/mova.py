@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from mova.data.text import split_sentences
 from mova.errors import ModelError, UsageError
 from mova.models.backbone import TwoTower
 from mova.models.card import write_mova_card
@@ -50,6 +49,18 @@ class Added(NamedTuple):
     share: float
 
 
+def _of_backbone(name: str) -> Any:
+    """An attribute of `DualEncoder` that is kept in the backbone."""
+
+    def read(model: Mova) -> Any:
+        return getattr(model.backbone, name)
+
+    def write(model: Mova, value: Any) -> None:
+        setattr(model.backbone, name, value)
+
+    return property(read, write, doc=f"The backbone's `{name}`, see `DualEncoder`.")
+
+
 class Mova(PreTrainedModel, DualEncoder):
     """A dual encoder with masks. Make one with `around`, load one with `from_pretrained` or `mova.load`.
 
@@ -67,6 +78,9 @@ class Mova(PreTrainedModel, DualEncoder):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
+    relevance_threshold = _of_backbone("relevance_threshold")
+    units = _of_backbone("units")
+    rule = _of_backbone("rule")
 
     def __init__(self, config: MovaConfig, backbone: Any = None) -> None:
         super().__init__(config)
@@ -75,12 +89,12 @@ class Mova(PreTrainedModel, DualEncoder):
         width, heads = self.backbone.embedding_dim, config.heads
         self.temporal: TemporalMaskNetwork | None = None
         self.concept: ConceptMaskNetwork | None = None
-        self.units: UnitMaskNetwork | None = None
+        self.selector: UnitMaskNetwork | None = None
         if config.masks == "dimensions":
             self.temporal = TemporalMaskNetwork(width, config.depth, heads, config.form, config.last_residual)
             self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
         elif config.masks == "units":
-            self.units = UnitMaskNetwork(width, heads, config.unit_concepts)
+            self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
         if given:
             with no_init_weights():
                 self.post_init()
@@ -142,6 +156,8 @@ class Mova(PreTrainedModel, DualEncoder):
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration with the backbone's inside, tokenizer and model card."""
+        if isinstance(self.backbone, TwoTower):
+            self.backbone.warn_of_rounding()
         self.config.backbone = _settings(self.backbone)
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
@@ -177,15 +193,6 @@ class Mova(PreTrainedModel, DualEncoder):
         """Width d of the shared space."""
         return self.backbone.embedding_dim
 
-    @property
-    def relevance_threshold(self) -> float | None:
-        """The backbone's, see `DualEncoder`."""
-        return self.backbone.relevance_threshold
-
-    @relevance_threshold.setter
-    def relevance_threshold(self, value: float | None) -> None:
-        self.backbone.relevance_threshold = self.backbone.config.relevance_threshold = value
-
     def fingerprint(self) -> str:
         """The backbone's: masks change no vector, so one index serves a backbone and every MoVA around it."""
         return self.backbone.fingerprint()
@@ -197,16 +204,6 @@ class Mova(PreTrainedModel, DualEncoder):
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Vectors and token states of the backbone."""
         return self.backbone.encode_text(texts)
-
-    def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
-        """Vectors (K, d) of each text's units; all units of all texts are encoded together.
-
-        Raises:
-            UsageError: no text, or one without words.
-        """
-        units = [split_sentences(text) for text in texts]
-        vectors = self.encode_text([unit for own in units for unit in own]).pooled
-        return list(vectors.split([len(own) for own in units]))
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The backbone's forward: `frames`, `texts`, `tokens`, `scale` and what else it gives; gradients flow."""
@@ -226,8 +223,12 @@ class Mova(PreTrainedModel, DualEncoder):
 
         Raises:
             UsageError: this model has no masks over dimensions.
-            ValueError: a text without a real token.
+            ValueError: a text without a real token, or other numbers of videos and texts.
         """
+        if not len(frames) == len(frame_mask) == len(tokens) == len(token_mask) == len(text):
+            raise ValueError(
+                f"masks pair {len(frames)} videos with {len(text)} texts one by one; index both sides first"
+            )
         if self.temporal is None or self.concept is None:
             raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it has none over dimensions")
         if self.config.detached:
@@ -256,11 +257,11 @@ class Mova(PreTrainedModel, DualEncoder):
             UsageError: this model does not select units, or an unknown score.
             ValueError: a text without units, or a video without frames.
         """
-        if self.units is None:
+        if self.selector is None:
             raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it selects no units")
         if self.config.detached:
             frames, units = frames.detach(), units.detach()
-        selection = self.units(frames, frame_mask, self.units.read(units, unit_mask))
+        selection = self.selector(frames, frame_mask, self.selector.read(units, unit_mask))
         return unit_score(selection, unit_mask, frame_mask, score)
 
     @torch.no_grad()
@@ -291,14 +292,16 @@ class Mova(PreTrainedModel, DualEncoder):
         if not videos:
             raise UsageError("there is no video to score")
         texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, TextEmbedding) and not len(texts):
+            raise UsageError("there is no text to score")
         frames = [video.frames for video in videos]
-        if self.units is None:
+        if self.selector is None:
             encoded = texts if isinstance(texts, TextEmbedding) else self.encode_text(_strings(texts))
             return self._score_dimensions(frames, encoded, score or "agg")
         if isinstance(texts, TextEmbedding):
             raise UsageError(f"{self.name}: selects units; give captions, or what `encode_units` made of them")
         vectors = [text for text in texts if isinstance(text, Tensor)]
-        if not texts or len(vectors) < len(texts):
+        if len(vectors) < len(texts):
             vectors = self.encode_units(_strings(texts))
         return self._score_units(frames, vectors, score or "sub")
 
@@ -370,6 +373,7 @@ def _strings(texts: Sequence[Any]) -> list[str]:
 def _settings(backbone: Any) -> dict[str, Any]:
     """A backbone's configuration as it is now."""
     backbone.config.relevance_threshold = backbone.relevance_threshold
+    backbone.config.units, backbone.config.rule = backbone.units.to_dict(), backbone.rule.to_dict()
     return backbone.config.to_dict()
 
 

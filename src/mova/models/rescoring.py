@@ -13,15 +13,13 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from mova.errors import UsageError
-from mova.models.similarity import full, paired_cosine, unit
+from mova.models.similarity import POOLING_TEMPERATURE, full, paired_cosine, unit
 
 ModularScore = Literal["mod", "agg"]
-RELEVANCE_TEMPERATURE = 0.2
-"""tau of the softmax that weights frames by their relevance to the whole text."""
 
 
 def frame_relevance_weights(
-    frames: Tensor, text: Tensor, frame_mask: Tensor, tau: float = RELEVANCE_TEMPERATURE
+    frames: Tensor, text: Tensor, frame_mask: Tensor, tau: float = POOLING_TEMPERATURE
 ) -> Tensor:
     """How much each frame has to do with a text: `w_t = softmax_t(cos(z_t, z_T) / tau)`.
 

@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from mova.data.units import UnitRule
 from mova.errors import UsageError
 from mova.models.attention import Block
 from mova.models.checkpoint import load_complete
 from mova.models.dual import DualEncoder, TextEmbedding
+from mova.models.evidence import EvidenceRule
 from mova.models.pooling import masked_mean
 from mova.models.precision import hash_weights
 from mova.types import Frames
@@ -47,6 +49,7 @@ class WorldsTinyConfig(PreTrainedConfig):
         factors: name -> number of values, for the auxiliary heads.
         image_size: pixels, square.
         relevance_threshold, background: see `DualEncoder`.
+        units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
     """
 
     model_type = "mova-worlds-tiny"
@@ -66,6 +69,8 @@ class WorldsTinyConfig(PreTrainedConfig):
         frame_rate: float = 2.0,
         relevance_threshold: float | None = None,
         background: Sequence[str] = (),
+        units: dict[str, int] | None = None,
+        rule: dict[str, float | None] | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocabulary = list(vocabulary)
@@ -81,6 +86,8 @@ class WorldsTinyConfig(PreTrainedConfig):
         self.frame_rate = frame_rate
         self.relevance_threshold = relevance_threshold
         self.background = list(background)
+        self.units = units
+        self.rule = rule
         super().__init__(**kwargs)
 
 
@@ -164,6 +171,8 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         self.frame_rate = config.frame_rate
         self.relevance_threshold = config.relevance_threshold
         self.background = config.background
+        self.units = UnitRule.from_dict(config.units)
+        self.rule = EvidenceRule.from_dict(config.rule)
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()
 
@@ -178,6 +187,13 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.name = str(folder)
         return model
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write weights, configuration and what was measured on validation data into one folder."""
+        self.config.relevance_threshold = self.relevance_threshold
+        self.config.units = self.units.to_dict()
+        self.config.rule = self.rule.to_dict()
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:
         """PyTorch's own initialisation stands; transformers must not replace it."""
@@ -194,27 +210,39 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             self._tokenizer = word_tokenizer(self.config.vocabulary, self.config.max_words)
         return self._tokenizer
 
-    def forward(self, stacks: Tensor, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Any]:
+    def forward(
+        self,
+        stacks: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+    ) -> dict[str, Any]:
         """Everything an objective needs of a batch; gradients flow.
 
         Args:
             stacks: uint8, (T, 9, h, w).
             input_ids, attention_mask: (N, L).
+            unit_ids, unit_mask: (U, M), a second batch of texts with its own padding.
 
         Returns:
-            `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar.
+            `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar,
+            and `units` (U, d) where they are given.
         """
         mask = attention_mask.bool()
         frames = self.frame_tower(self._normalise(stacks))
         tokens = self.text_tower(input_ids, mask)
-        factors = {name: head(frames) for name, head in self.factor_heads.items()}
-        return {
+        found = {
             "frames": frames,
             "texts": masked_mean(tokens, mask),
             "tokens": tokens,
-            "factors": factors,
+            "factors": {name: head(frames) for name, head in self.factor_heads.items()},
             "scale": self.log_scale.exp().clamp(max=100.0),
         }
+        if unit_ids is not None and unit_mask is not None:
+            real = unit_mask.bool()
+            found["units"] = masked_mean(self.text_tower(unit_ids, real), real)
+        return found
 
     def preprocess(self, frames: Frames) -> Tensor:
         """(T, H, W, 3) frames -> uint8 (T, 3, h, w): shortest side to h, centre square."""

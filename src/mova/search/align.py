@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from mova.data.text import split_sentences
+from mova.data.units import sentences_or_windows
 from mova.models.dual import DualEncoder
 from mova.search.index import Index
 from mova.types import Timeline
@@ -48,15 +48,25 @@ def align(
 
 
 def score(model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None) -> list[tuple[str, float]]:
-    """How well a video shows each sentence of a text: its highest cosine with any sampled frame.
+    """How well a video shows each sentence of a text; see `score_caption`."""
+    return score_caption(model, video, text, fps=fps)[0]
+
+
+def score_caption(
+    model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
+) -> tuple[list[tuple[str, float]], float]:
+    """How well a video shows each sentence of a text, and the text as a whole.
 
     Returns:
-        (sentence, score) in order.
+        (sentence, its highest cosine with any sampled frame) in order, and one number in all: by the model's evidence
+        rule where one was chosen on validation data, else the mean of the sentences.
 
     Raises:
         UsageError: the text holds no words, or the rate makes no sense.
         VideoError: the file cannot be read.
     """
-    sentences = split_sentences(text)
-    relevance = model.relevance(model.encode_text(sentences), model.encode_video(video, fps))
-    return list(zip(sentences, relevance.max(dim=1).values.tolist(), strict=True))
+    sentences = sentences_or_windows(text)
+    embedding = model.encode_video(video, fps)
+    best = model.relevance(model.encode_text(sentences), embedding).max(dim=1).values
+    total = best.mean() if model.rule.plain else model.score([embedding], text)[0, 0]
+    return list(zip(sentences, best.tolist(), strict=True)), float(total)

@@ -2,8 +2,10 @@
 
 A query of one sentence scores a moment with its peak cosine. A paragraph is asked sentence by sentence: spans
 of its sentences that overlap or touch become one moment, which scores the mean over all sentences of their
-highest cosine inside, so that a moment showing more of the paragraph ranks higher. Scores are cosines of one
-model: they compare between queries, videos and indexes of that model, and with nothing else.
+highest cosine inside, so that a moment showing more of the paragraph ranks higher. A long text without punctuation
+is asked as a paragraph of overlapping windows of words. Scores are cosines of one model: they compare between queries,
+videos and indexes of that model, and with nothing else. The exponent and the offset of a model's evidence rule have no
+part in it: the number of sentences is the same for all moments of a query, so they could not change their order.
 
 The result is exact as far as the nearest frames are (always below `store.ANN_ROWS`): a video is left unread
 only where what is known of its frames bounds its moments below the k-th best.
@@ -24,7 +26,7 @@ import numpy.typing as npt
 import torch
 
 from mova.data.clips import cut_clip
-from mova.data.text import split_sentences
+from mova.data.units import sentences_or_windows
 from mova.errors import UsageError, VideoError
 from mova.models.dual import DualEncoder
 from mova.models.moments import cell_edges, peaks
@@ -63,7 +65,7 @@ def search(store: Store, model: DualEncoder, text: str, k: int = 10, *, min_scor
     """
     if k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
-    queries = unit_vectors(model, split_sentences(text))
+    queries = unit_vectors(model, sentences_or_windows(text))
     videos: dict[str, VideoRecord] = {}
     for record in store.records().values():
         videos.setdefault(record.content, record)
