@@ -51,7 +51,7 @@ def test_every_method_draws_and_prints_its_document(
         assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in found["weights"])
         return
     assert found["area"] == [0, 0, 1, 1]
-    side = {"gradcam": 8, "occlusion": 16}[method]
+    side = {"gradcam": 16, "occlusion": 16}[method]
     for frame in found["frames"]:
         assert [row["sentence"] for row in frame["sentences"]] == list(range(len(sentences)))
         assert all(np.shape(row["map"]) == (side, side) for row in frame["sentences"])

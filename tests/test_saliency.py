@@ -202,7 +202,7 @@ def shown() -> list[tuple[Tensor, Tensor, np.ndarray]]:
     assert isinstance(model, WorldsTiny)
     found = []
     for style in ("flat", "outline", "shaded"):
-        for index in range(2):
+        for index in range(5):
             world = sample_world(900_001, 30.0, style, index=index)
             told = [stretch for stretch in world.stretches if stretch.role == "told"]
             for stretch, line in zip(told, world.singles, strict=True):
@@ -230,6 +230,6 @@ def test_maps_of_the_shipped_model_fall_on_the_object_told_of(shown: list[tuple[
     sight = look_into(load("mova-worlds-tiny"))
     reader = sight.reader
     assert reader is not None
-    assert np.mean([there.mean() for *_, there in shown]) < 0.25
-    assert pointing(shown, lambda x, text: occlusion(sight.encode, x, text)) >= 0.7
-    assert pointing(shown, lambda x, text: grad_cam(sight.encode, reader, sight.cell, x, text)) >= 0.4
+    chance = float(np.mean([there.mean() for *_, there in shown]))
+    assert pointing(shown[::3], lambda x, text: occlusion(sight.encode, x, text)) >= 0.8 > 4 * chance
+    assert pointing(shown, lambda x, text: grad_cam(sight.encode, reader, sight.cell, x, text)) >= 2 * chance

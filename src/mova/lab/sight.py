@@ -21,6 +21,11 @@ from mova.models.mova import Mova
 from mova.models.worlds_tiny import WorldsTiny
 from mova.types import Frames
 
+FINE_STAGE = 2
+"""Stage of a `WorldsTiny`'s stem that is explained. Behind it patches mix with their surroundings: on the shipped model
+Grad-CAM's highest place lies on the object told of in 65 % of frames here, in 46 % at the next stage, in 10 % at the
+end of the stem (69 events of Worlds that tests do not use)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sight:
@@ -48,8 +53,8 @@ def look_into(model: DualEncoder) -> Sight:
     """How a model is looked into. A MoVA's frame vectors are its backbone's.
 
     The reader of a vision transformer is its last block: CLIP reads a frame's vector off one position, so what leaves
-    that block at the patches has no gradient, and what enters it has. The reader of a `WorldsTiny` is its last
-    convolution: the grid behind it is so coarse (4 x 4) that hardly any map falls on the object.
+    that block at the patches has no gradient, and what enters it has. The reader of a `WorldsTiny` is the third
+    stage of its stem, where a patch is 4 pixels wide (see `FINE_STAGE`).
 
     Raises:
         UsageError: a model of another kind.
@@ -57,9 +62,9 @@ def look_into(model: DualEncoder) -> Sight:
     if isinstance(model, Mova):
         return look_into(model.backbone)
     if isinstance(model, WorldsTiny):
-        last = [layer for layer in model.frame_tower.stem if isinstance(layer, nn.Conv2d)][-1]
-        cell = 2 ** (len(model.config.stem) - 1)
-        return Sight(model.stack, model.image_features, _centre_square, last, cell, model.context)
+        halving = [layer for layer in model.frame_tower.stem if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
+        stage = min(FINE_STAGE, len(halving) - 1)
+        return Sight(model.stack, model.image_features, _centre_square, halving[stage], 2**stage, model.context)
     if isinstance(model, TwoTower):
         prepare = partial(_prepare, model)
         return Sight(prepare, model.image_features, partial(_seen, model), *_last_block(model), model.context)
