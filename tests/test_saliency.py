@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.fakes import ColourEncoder
 from torch import Tensor, nn
 
+from mova.data.clips import write_mp4
 from mova.data.worlds import render_world, sample_world
 from mova.data.worlds_factors import Event, Filler
 from mova.data.worlds_render import render_event, render_scenery
 from mova.errors import UsageError
 from mova.lab import saliency
 from mova.lab.saliency import covers, grad_cam, occlusion, spread
+from mova.lab.saliency_picture import draw_saliency, overlay, saliency_maps
 from mova.lab.sight import look_into
 from mova.models.backbone import TwoTower
 from mova.models.mova import Mova
@@ -193,6 +196,30 @@ def test_the_part_that_a_tower_sees(tiny_clip: Path, tiny_siglip: Path) -> None:
     assert look_into(clip).seen(100, 200) == (1.0, 0.5)
     assert look_into(siglip).seen(100, 200) == (1.0, 1.0)
     assert look_into(load("mova-worlds-tiny")).seen(200, 100) == (0.5, 1.0)
+
+
+def test_a_cropping_tower_is_drawn_where_it_sees(tiny_clip: Path, tmp_path: Path) -> None:
+    film = write_mp4(tmp_path / "wide.mp4", [noise((40, 80), 24).pixels], fps=4.0)
+    model = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    found = saliency_maps(model, film, TEXTS, 4, "gradcam")
+    assert found.maps.shape == (2, 4, 4, 4)
+    assert found.to_json()["area"] == [0.25, 0, 0.75, 1]
+    assert [found.cosines[k].argmax() for k in range(2)] == found.best.tolist()
+    assert (saliency_maps(model, film, TEXTS, 1, "occlusion").best == -1).sum() <= 1
+    draw_saliency(found, tmp_path / "new" / "wide.png")
+    assert np.asarray(Image.open(tmp_path / "new" / "wide.png").convert("L")).std() > 10
+    model.backbone.vision_model.encoder.layers = torch.nn.ModuleList()
+    with pytest.raises(UsageError, match="method occlusion"):
+        saliency_maps(model, film, TEXTS, 4, "gradcam")
+
+
+def test_overlays_are_clear_where_nothing_is_and_signs_have_colours() -> None:
+    values = np.array([[0.0, 0.5], [-1.0, 1.0]], dtype=np.float32)
+    colours = overlay(values, 0.5)
+    assert np.allclose(colours[..., 3], np.abs(values) * 0.5 * 0.85)
+    assert colours[1, 1, 0] > 0.7 > 0.2 > colours[1, 1, 2]
+    assert colours[1, 0, 2] > 0.5 > 0.2 > colours[1, 0, 0]
+    assert np.isfinite(overlay(np.zeros((2, 2), dtype=np.float32))).all()
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,8 @@ FINEST = 16
 HEAT = LinearSegmentedColormap.from_list("heat", ["#0b3c8c", "#2f7fd0", "#8fd0ee", "#ffd95a", "#ff7b1c", "#c4001a"])
 OPAQUE = 0.85
 """Of the strongest places; weaker ones let the frame through."""
+PALING = 0.3
+"""A frame whose cosine lies so far below the best shown one is drawn with 1/e of its strength."""
 WHAT = {
     "gradcam": "Colour, yellow to red: patches whose features raise the cosine of frame and sentence (Grad-CAM).",
     "occlusion": "Colour: where a small patch of the frame's mean colour, laid over it, lowers the cosine with the "
@@ -205,8 +207,8 @@ def _title(page: Page, found: SaliencyMaps) -> None:
 
 
 def _strengths(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """How strongly each frame's map of a sentence is drawn: (F,) cosines -> (F,) in [0, 1]."""
-    return np.clip(cosines / max(float(cosines.max()), 1e-6), 0.0, 1.0)
+    """How strongly each frame's map of a sentence is drawn: (F,) cosines -> (F,) in (0, 1], 1 for the best one."""
+    return np.exp((cosines - cosines.max()) / PALING)
 
 
 def _greyed(pictures: Pixels, seen: tuple[float, float]) -> Pixels:
