@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+settings.register_profile("mova", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("mova")
 
 
 @pytest.fixture(scope="session")
