@@ -73,6 +73,7 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     model = train_arm(arm, stage, folder)
     seconds = time.perf_counter() - began
+    torch.save(model.state_dict(), folder / "weights.pt")
     system = System(model)
     validation = [system.see(gallery) for gallery in stage.validation.values()]
     test = {gallery: system.see(found) for gallery, found in stage.test.items()}

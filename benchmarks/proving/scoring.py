@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mova.data.units import UnitRule
+from mova.data.worlds_captions import Claim
 from mova.data.worlds_galleries import Short
+from mova.data.worlds_negatives import Line
 from mova.eval.calibration import Grid, calibrate
 from mova.eval.ranking import retrieval_metrics
 from mova.losses.modular import mean_pooled_scores, relevance_pooled_scores
@@ -169,7 +171,15 @@ def _by_length(seen: Seen, scores: Tensor) -> dict[str, float]:
     counts = np.array([len(short.lines) for short in seen.shorts])
     untold = np.array([1 - short.truth().any(axis=0).mean() for short in seen.shorts])
     found = {f"t2v K={k}": 100 * float(hits[counts == k].mean()) for k in sorted(set(counts.tolist()))}
-    for name, chosen in (("untold<.7", untold < 0.7), ("untold>=.7", untold >= 0.7)):
+    words = np.array([len(" ".join(short.sentences).split()) for short in seen.shorts])
+    middle = float(np.median(words))
+    parts = {
+        "untold<.7": untold < 0.7,
+        "untold>=.7": untold >= 0.7,
+        "short captions": words <= middle,
+        "long captions": words > middle,
+    }
+    for name, chosen in parts.items():
         if chosen.any():
             found[f"t2v {name}"] = 100 * float(hits[chosen].mean())
     return found
@@ -226,16 +236,22 @@ def captions(
     swapped = own(system.texts([units[::-1] for units in told]))
     foreign = [_foreign(seen.shorts, i, rng) for i in range(len(told))]
     added = own(system.texts([[*units, other] for units, other in zip(told, foreign, strict=True)]))
-    plain = system.texts([WINDOWS.split(_unmarked(units)) for units in told])
-    rule_k = weigher(form, system, validation, False)
-    evidence = _evidence(form, system, seen.frames, plain, False)
-    t2v, v2t = both_ways(rule_k.weigh(evidence).double().numpy())
-    return {
+    changed = {
+        "without marks": [WINDOWS.split(_unmarked(units)) for units in told],
+        "sentences merged": [WINDOWS.split(_merged(units)) for units in told],
+        "merged, as one unit": [[_merged(units)] for units in told],
+        "paraphrased": [_paraphrased(short, rng) for short in seen.shorts],
+    }
+    by_count = weigher(form, system, validation, False)
+    found = {
         "order kept above swapped": _wins(true[several], swapped[several]),
         "true above true + foreign sentence": _wins(true, added),
-        "without marks, t2v": t2v,
-        "without marks, v2t": v2t,
     }
+    for name, units in changed.items():
+        evidence = _evidence(form, system, seen.frames, system.texts(units), False)
+        t2v, v2t = both_ways(by_count.weigh(evidence).double().numpy())
+        found |= {f"{name}, t2v": t2v, f"{name}, v2t": v2t}
+    return found
 
 
 def _wins(high: npt.NDArray[np.float32], low: npt.NDArray[np.float32]) -> float:
@@ -248,6 +264,21 @@ def _foreign(shorts: Sequence[Short], own: int, rng: np.random.Generator) -> str
         line = shorts[int(rng.integers(len(shorts)))].lines[0]
         if not shorts[own].shows([line]):
             return line.text
+
+
+def _merged(units: Sequence[str]) -> str:
+    """A caption as one sentence."""
+    rest = [unit[0].lower() + unit[1:] for unit in units[1:]]
+    return " and then ".join(unit.rstrip(".") for unit in (units[0], *rest)) + "."
+
+
+def _paraphrased(short: Short, rng: np.random.Generator) -> list[str]:
+    """The same claims in other words, a seventh of what they mention besides shapes left out."""
+    told = []
+    for line in short.lines:
+        kept = tuple(name for name in line.claim.mentioned if name in ("shape", "count") or rng.random() > 1 / 7)
+        told.append(Line(Claim(line.claim.event, kept), int(rng.integers(2**31))).text)
+    return told
 
 
 def _unmarked(units: Sequence[str]) -> str:
