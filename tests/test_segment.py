@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,12 @@ from mova.models.mova import Mova
 from mova.models.registry import load
 from mova.models.segment import LEAST, LONGEST, SHORTEST, UnitSegmenter, encode_learned_units, learned_units
 from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
+from mova.train.arguments import Recipe
+from mova.train.cached import cached_backward
+from mova.train.contract import Towers
+from mova.train.feeding import feed_for
+from mova.train.modular import Modular
+from mova.train.run import train
 
 WIDTH = 12
 CAPTIONS = ["a red star rises at sea two squares are moving left in the forest", "a heart", "one large ring shrinks"]
@@ -226,3 +233,73 @@ def test_many_texts_are_encoded_part_by_part(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("mova.models.segment.TEXTS", 2)
     for one, other in itertools.zip_longest(model.encode_units(CAPTIONS), whole):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("objective", [{"kind": "mova", "preset": "subsets"}, {"kind": "late_interaction"}])
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_a_recipe_trains_boundaries(
+    objective: dict[str, Any], chunk: int, tiny_clip: Path, worlds_manifest: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe(
+        "small",
+        seed=3,
+        model={"kind": "mova", "preset": "subsets", "units": "learned", "source": str(tiny_clip)},
+        data={"kind": "manifest", "manifest": str(worlds_manifest), "fps": 1.0, "frames": 3, "validation": "val"},
+        objective=objective,
+        training={
+            "max_steps": 2,
+            "logging_steps": 1,
+            "save_steps": 2,
+            "per_device_train_batch_size": 3,
+            "learning_rate": 1e-3,
+            "bf16": False,
+            "report_to": [],
+            "cache_chunk": chunk,
+        },
+    )
+    model = train(recipe, tmp_path / "run")
+    assert isinstance(model, Mova)
+    torch.manual_seed(recipe.seed)
+    start = UnitSegmenter(model.embedding_dim).boundary.bias
+    assert not torch.equal(model.segmenter.boundary.bias, start)
+    again = load(tmp_path / "run", precision="fp32", device="cpu")
+    assert again.config.units == "learned"
+    for ours, theirs in zip(model.segmenter.parameters(), again.segmenter.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
+    model = Mova.around(worlds(), "control", units="learned").double()
+    feed = feed_for(model)
+    ids, mask, dropped = feed.tokens(CAPTIONS)
+    inputs = {
+        "frames": torch.randint(0, 256, (3, 2, 32, 32, 3), dtype=torch.uint8),
+        "frame_mask": torch.tensor([[True, True], [True, False], [True, True]]),
+        "input_ids": ids,
+        "token_mask": mask,
+        "group": torch.arange(3),
+        "dropped": dropped,
+    }
+    towers = Towers(model, model, feed.encode)
+    found = {}
+    for chunk in (3, 2, 1):
+        model.zero_grad()
+        cached_backward(Modular("control"), inputs, towers, chunk)
+        found[chunk] = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    assert found[3]["segmenter.boundary.bias"].any()
+    for chunk in (2, 1):
+        for name, gradient in found[3].items():
+            torch.testing.assert_close(found[chunk][name], gradient, atol=1e-6, rtol=1e-4, msg=f"{name} at {chunk}")
+
+
+@torch.no_grad()
+def test_training_and_inference_cut_alike() -> None:
+    model = Mova.around(worlds(), "control", units="learned")
+    with torch.no_grad():
+        model.segmenter.boundary.bias.fill_(-0.5)
+    ids, mask, _ = feed_for(model).tokens(CAPTIONS)
+    stacks = torch.zeros(1, 9, 32, 32, dtype=torch.uint8)
+    rule = {"unit_ids": ids[:1], "unit_mask": mask[:1]}
+    found = model(stacks=stacks, input_ids=ids, attention_mask=mask, **rule)
+    for vectors, real, units in zip(found["units"], found["unit_mask"], model.encode_units(CAPTIONS), strict=True):
+        torch.testing.assert_close(vectors[real], units, atol=1e-6, rtol=0)
