@@ -34,13 +34,12 @@ def worlds() -> WorldsTiny:
     return WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary(), **sizes)).eval()
 
 
-def segmenter(bias: float = -0.3) -> UnitSegmenter:
+def segmenter(sharpness: float = 6.0, width: int = WIDTH) -> UnitSegmenter:
     """One that cuts often enough to be looked at before any training."""
     torch.manual_seed(2)
-    made = UnitSegmenter(WIDTH)
+    made = UnitSegmenter(width)
     with torch.no_grad():
-        made.boundary.weight.mul_(4)
-        made.boundary.bias.fill_(bias)
+        made.boundary.weight.mul_(sharpness)
     return made
 
 
@@ -55,14 +54,14 @@ def written_out(model: UnitSegmenter, states: Tensor) -> Tensor:
     """(M, L) weights of one text without padding, token by token in float64."""
     model = model.double()
     hidden = [model.enter(model.norm(state)) for state in states.double()]
-    number, rows = 0.0, []
+    signals = []
     for place in range(len(hidden)):
-        logit = model.boundary.bias[0]
-        for k, kernel in enumerate(model.boundary.weight[0].T):
-            at = place + k - 2
-            if 0 <= at < len(hidden):
-                logit = logit + kernel @ hidden[at]
+        near = [(k, place + k - 2) for k in range(5) if 0 <= place + k - 2 < len(hidden)]
+        signals.append(sum(float(model.boundary.weight[0, :, k] @ hidden[at]) for k, at in near))
+    number, rows = 0.0, []
+    for place, signal in enumerate(signals):
         if place > 0:
+            logit = torch.tensor(signal - sum(signals) / len(signals) - 1.8, dtype=torch.float64)
             number = min(number + float(torch.sigmoid(2 * logit)), float(len(hidden) // SHORTEST))
         rows.append([max(0.0, 1 - abs(number - m)) for m in range(len(hidden) // SHORTEST + 1)])
     weights = torch.tensor(rows, dtype=torch.float64).T
@@ -73,10 +72,10 @@ def written_out(model: UnitSegmenter, states: Tensor) -> Tensor:
     return weights
 
 
-@pytest.mark.parametrize("bias", [-1.8, -0.3, 5.0, -60.0])
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 6.0, 60.0])
 @torch.no_grad()
-def test_the_weights_are_those_of_the_loop(bias: float) -> None:
-    model = segmenter(bias)
+def test_the_weights_are_those_of_the_loop(sharpness: float) -> None:
+    model = segmenter(sharpness)
     states, mask = batch([30, 9, 4, 1])
     found = model(states, mask)
     for text, real, weights, units in zip(states, mask, found.weights, found.mask, strict=True):
@@ -96,11 +95,11 @@ def test_before_training_a_boundary_is_rare() -> None:
     torch.testing.assert_close(b[1:], torch.full((9,), 0.0266), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("bias", [-3.0, -0.3, 3.0])
+@pytest.mark.parametrize("sharpness", [0.0, 6.0, 60.0])
 @torch.no_grad()
-def test_every_token_counts_once_and_every_text_has_a_unit(bias: float) -> None:
+def test_every_token_counts_once_and_every_text_has_a_unit(sharpness: float) -> None:
     states, mask = batch([20, 11, 7, 5, 4, 3, 2, 1])
-    found = segmenter(bias)(states, mask)
+    found = segmenter(sharpness)(states, mask)
     torch.testing.assert_close(found.weights.sum(dim=1), mask.float())
     assert (found.weights >= 0).all()
     assert found.mask.any(dim=1).all()
@@ -111,7 +110,12 @@ def test_every_token_counts_once_and_every_text_has_a_unit(bias: float) -> None:
 @torch.no_grad()
 def test_a_unit_has_at_most_twenty_tokens() -> None:
     states, mask = batch([70, 21])
-    found = segmenter(-60.0)(states, mask)
+
+    class Whole(UnitSegmenter):
+        def boundaries(self, states: Tensor, mask: Tensor) -> Tensor:
+            return torch.zeros(mask.shape)
+
+    found = Whole(WIDTH)(states, mask)
     assert found.mask.sum(dim=1).tolist() == [1, 1]
     assert found.weights[:, 0].sum(dim=1).tolist() == [LONGEST, LONGEST]
     assert found.weights[0, 0, :LONGEST].all()
@@ -120,7 +124,8 @@ def test_a_unit_has_at_most_twenty_tokens() -> None:
 @pytest.mark.parametrize("kind", ["worlds", "pooled"])
 @torch.no_grad()
 def test_padding_and_neighbours_change_nothing(kind: str) -> None:
-    model, backbone = segmenter(), worlds() if kind == "worlds" else torch.nn.Identity()
+    backbone = worlds() if kind == "worlds" else torch.nn.Identity()
+    model = segmenter(width=16 if kind == "worlds" else WIDTH)
     states, mask = batch([26, 13, 1])
     ids = torch.randint(2, 40, mask.shape)
     whole, real = learned_units(backbone, model, ids, mask, states.masked_fill(~mask.unsqueeze(-1), float("nan")))
@@ -156,7 +161,7 @@ def test_hard_boundaries_make_units_that_were_encoded_alone() -> None:
             cuts[0, 5] = 1
             return cuts
 
-    units = encode_learned_units(backbone, Given(WIDTH), CAPTIONS)
+    units = encode_learned_units(backbone, Given(16), CAPTIONS)
     words = CAPTIONS[0].split()
     pieces = [" ".join(words[:5]), " ".join(words[5:])]
     torch.testing.assert_close(units[0], backbone.encode_text(pieces).pooled, atol=1e-5, rtol=0)
@@ -167,7 +172,7 @@ def test_hard_boundaries_make_units_that_were_encoded_alone() -> None:
 def test_other_backbones_have_their_states_pooled(tiny_clip: Path) -> None:
     backbone = TwoTower.from_backbone(tiny_clip, precision="fp32")
     model = UnitSegmenter(backbone.embedding_dim)
-    torch.nn.init.constant_(model.boundary.bias, -0.5)
+    torch.nn.init.normal_(model.boundary.weight)
     text = backbone.encode_text(CAPTIONS)
     found = model(text.tokens, text.mask)
     for i, units in enumerate(encode_learned_units(backbone, model, CAPTIONS)):
@@ -179,7 +184,8 @@ def test_other_backbones_have_their_states_pooled(tiny_clip: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["worlds", "pooled"])
 def test_gradients_reach_every_weight_and_are_right(kind: str) -> None:
-    model, backbone = segmenter().double(), worlds().double() if kind == "worlds" else torch.nn.Identity()
+    backbone = worlds().double() if kind == "worlds" else torch.nn.Identity()
+    model = segmenter(width=16 if kind == "worlds" else WIDTH).double()
     states, mask = batch([14, 6])
     ids, towards = torch.randint(2, 40, mask.shape), torch.randn(WIDTH, dtype=torch.float64)
 
@@ -189,14 +195,14 @@ def test_gradients_reach_every_weight_and_are_right(kind: str) -> None:
 
     loss().backward()
     assert [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()] == []
-    bias = model.boundary.bias
-    assert bias.grad is not None
+    weight = model.boundary.weight
+    assert weight.grad is not None
     with torch.no_grad():
-        bias += 1e-6
+        weight[0, 3, 2] += 1e-6
         above = loss()
-        bias -= 2e-6
+        weight[0, 3, 2] -= 2e-6
         below = loss()
-    torch.testing.assert_close(bias.grad[0], (above - below) / 2e-6, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(weight.grad[0, 3, 2], (above - below) / 2e-6, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("preset", ["control", "subsets", "repaired"])
@@ -259,9 +265,8 @@ def test_a_recipe_trains_boundaries(
     )
     model = train(recipe, tmp_path / "run")
     assert isinstance(model, Mova)
-    torch.manual_seed(recipe.seed)
-    start = UnitSegmenter(model.embedding_dim).boundary.bias
-    assert not torch.equal(model.segmenter.boundary.bias, start)
+    start = UnitSegmenter(model.embedding_dim).norm.weight
+    assert not torch.equal(model.segmenter.norm.weight, start)
     again = load(tmp_path / "run", precision="fp32", device="cpu")
     assert again.config.units == "learned"
     for ours, theirs in zip(model.segmenter.parameters(), again.segmenter.parameters(), strict=True):
@@ -286,7 +291,7 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
         model.zero_grad()
         cached_backward(Modular("control"), inputs, towers, chunk)
         found[chunk] = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-    assert found[3]["segmenter.boundary.bias"].any()
+    assert found[3]["segmenter.boundary.weight"].any()
     for chunk in (2, 1):
         for name, gradient in found[3].items():
             torch.testing.assert_close(found[chunk][name], gradient, atol=1e-6, rtol=1e-4, msg=f"{name} at {chunk}")
@@ -296,7 +301,7 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
 def test_training_and_inference_cut_alike() -> None:
     model = Mova.around(worlds(), "control", units="learned")
     with torch.no_grad():
-        model.segmenter.boundary.bias.fill_(-0.5)
+        model.segmenter.boundary.weight.normal_()
     ids, mask, _ = feed_for(model).tokens(CAPTIONS)
     stacks = torch.zeros(1, 9, 32, 32, dtype=torch.uint8)
     rule = {"unit_ids": ids[:1], "unit_mask": mask[:1]}

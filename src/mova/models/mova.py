@@ -30,7 +30,7 @@ from mova.models.mova_config import MovaConfig
 from mova.models.pooling import pad_rows, within_cells
 from mova.models.precision import choose_device, choose_dtype
 from mova.models.rescoring import ModularScore, modular_score
-from mova.models.segment import UnitSegmenter, encode_learned_units, learned_units
+from mova.models.segment import UnitSegmenter, encode_learned_units, learned_units, state_width
 from mova.models.unit_masks import UnitMaskNetwork, UnitScore, unit_score
 from mova.models.worlds_tiny import WorldsTiny
 from mova.types import Frames
@@ -96,7 +96,7 @@ class Mova(PreTrainedModel, DualEncoder):
             self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
         elif config.masks == "units":
             self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
-        self.segmenter = UnitSegmenter(width) if config.units == "learned" else None
+        self.segmenter = UnitSegmenter(state_width(self.backbone)) if config.units == "learned" else None
         if given:
             with no_init_weights():
                 self.post_init()

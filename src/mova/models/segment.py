@@ -1,18 +1,19 @@
 """Learned units: a soft segmentation of a caption, trained by the matching loss alone.
 
-A small convolution over token states says at which tokens a new unit begins. The running sum of these probabilities
+A small convolution over tokens says at which of them a new unit begins. The running sum of these probabilities
 numbers the units, and a token belongs to the units whose number is near: one token to at most two neighbours, with
 weights that sum to 1. No labels of boundaries are needed, and marks of punctuation neither. In our trial overlapping
 windows of 8 words, trained alike, tied with this; its pieces are fewer and can be read.
 
-What becomes of a unit depends on the backbone. One that is a `SoftReader` (`WorldsTiny`) encodes every unit again,
-alone, under its own weights and from the first position: as a sentence of its own. Every other backbone (`TwoTower`)
-has states of one pass over the whole caption, and a unit is their weighted mean. These states know the words around
+What becomes of a unit depends on the backbone. One that is a `SoftReader` (`WorldsTiny`) has its boundaries decided by
+word embeddings, and encodes every unit again, alone, under its own weights and from the first position: as a sentence
+of its own. Every other backbone (`TwoTower`) has states of one pass over the whole caption: they decide the
+boundaries, and a unit is their weighted mean. These states know the words around
 them (in CLIP, those before), and CLIP was never trained to match them with images: there learned units are of no use
 before the text tower has been trained with them.
 
 Shape legend: N texts, L tokens, M units a text (of which some are not real), U real units of all texts, P tokens a
-unit, d shared width, h hidden width.
+unit, d shared width, D width of word embeddings, h hidden width.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ HIDDEN = 32
 REACH = 5
 """Tokens that a boundary is decided from: two before, two after."""
 SHARPNESS, RARE = 2.0, -1.8
-"""Factor on the logits, and their bias: sigmoid(2 * -1.8) = 0.027, a boundary every 37 tokens before training. Fewer
-never fire, and hard boundaries that never fire get no gradient."""
+"""Factor on the logits, and their mean: sigmoid(2 * -1.8) = 0.027, a boundary every 37 tokens before training. The mean
+is not learned: where it is, training raises all boundaries before it tells them apart, and stays with small pieces."""
 LONGEST = 20
 """Most tokens of a unit: those with the greatest weights."""
 SHORTEST = 4
@@ -57,31 +58,32 @@ class Segments(NamedTuple):
 
 
 class UnitSegmenter(nn.Module):
-    """Where units begin: `b_l = sigmoid(2 conv(W norm(s))_l)`, `c = cumsum b`, `W_ml = relu(1 - |c_l - m|)`.
+    """Where units begin: `b_l = sigmoid(2 (a_l - mean a - 1.8))`, `c = cumsum b`, `W_ml = relu(1 - |c_l - m|)`.
 
+    `a` is the convolution of the normalised, narrowed states, its mean that of the text: tokens compete for boundaries.
     The first token begins the text, so `b` is 0 there. `c` stops at the number of units that the text may have, one
     and another for every `SHORTEST` tokens. That number depends on the text alone and M on L alone.
 
     Args:
-        width: d.
+        width: d, of the states.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm, self.enter = nn.LayerNorm(width), nn.Linear(width, HIDDEN)
-        self.boundary = nn.Conv1d(HIDDEN, 1, REACH, padding=REACH // 2)
-        nn.init.constant_(self.boundary.bias, RARE)  # type: ignore[arg-type]
+        self.norm, self.enter = nn.LayerNorm(width), nn.Linear(width, HIDDEN, bias=False)
+        self.boundary = nn.Conv1d(HIDDEN, 1, REACH, padding=REACH // 2, bias=False)
 
     def boundaries(self, states: Tensor, mask: Tensor) -> Tensor:
         """(N, L) probabilities that a unit begins at a token; 0 at padding and at the first token.
 
         Args:
-            states: (N, L, d), token states; what stands at padding does not matter.
+            states: (N, L, d), token states or embeddings; what stands at padding does not matter.
             mask: bool, (N, L), true where a token is real.
         """
         kept = states.masked_fill(~mask.unsqueeze(-1), 0.0).to(self.enter.weight.dtype)
         hidden = self.enter(self.norm(kept)).masked_fill(~mask.unsqueeze(-1), 0.0)
-        logits = full(self.boundary(hidden.transpose(1, 2)).squeeze(1))
+        logits = full(self.boundary(hidden.transpose(1, 2)).squeeze(1)).masked_fill(~mask, 0.0)
+        logits = logits - (logits.sum(dim=1) / mask.sum(dim=1)).unsqueeze(1) + RARE
         return (SHARPNESS * logits).sigmoid().masked_fill(~mask | (mask.cumsum(dim=1) == 1), 0.0)
 
     def forward(self, states: Tensor, mask: Tensor) -> Segments:
@@ -104,6 +106,15 @@ class UnitSegmenter(nn.Module):
 @runtime_checkable
 class SoftReader(Protocol):
     """A backbone that can encode texts whose tokens count in part."""
+
+    @property
+    def word_width(self) -> int:
+        """D of `word_vectors`."""
+        ...
+
+    def word_vectors(self, ids: Tensor) -> Tensor:
+        """Ids (N, L) -> (N, L, D), each without its neighbours."""
+        ...
 
     def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Any]:
         """Ids (N, L), bool mask (N, L), and what `encode_text` says of them."""
@@ -132,16 +143,12 @@ def learned_units(
     Raises:
         ValueError: a text without a real token.
     """
+    if isinstance(backbone, SoftReader):
+        assert ids is not None
+        return _read_again(backbone, segmenter(backbone.word_vectors(ids), mask), ids)
     found = segmenter(states, mask)
-    if not isinstance(backbone, SoftReader):
-        kept = full(states).masked_fill(~mask.unsqueeze(-1), 0.0)
-        return weighted_mean(kept, found.weights).masked_fill(~found.mask.unsqueeze(-1), 0.0), found.mask
-    assert ids is not None
-    weights, order = _gathered(found.weights[found.mask])
-    own = ids.unsqueeze(1).expand(-1, found.mask.shape[1], -1)[found.mask].gather(1, order)
-    vectors = backbone.read_softly(own, weights)
-    spread = vectors.new_zeros((*found.mask.shape, vectors.shape[-1]))
-    return spread.index_put((found.mask,), vectors), found.mask
+    kept = full(states).masked_fill(~mask.unsqueeze(-1), 0.0)
+    return weighted_mean(kept, found.weights).masked_fill(~found.mask.unsqueeze(-1), 0.0), found.mask
 
 
 @torch.no_grad()
@@ -168,6 +175,20 @@ def encode_learned_units(backbone: Any, segmenter: UnitSegmenter, texts: Sequenc
         vectors, real = learned_units(backbone, segmenter, ids, encoded.mask, encoded.tokens)
         found += [own[keep] for own, keep in zip(vectors, real, strict=True)]
     return found
+
+
+def state_width(backbone: Any) -> int:
+    """Width of what a segmenter for this backbone reads."""
+    return backbone.word_width if isinstance(backbone, SoftReader) else backbone.embedding_dim
+
+
+def _read_again(backbone: SoftReader, found: Segments, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Every real unit encoded alone; see `learned_units`."""
+    weights, order = _gathered(found.weights[found.mask])
+    own = ids.unsqueeze(1).expand(-1, found.mask.shape[1], -1)[found.mask].gather(1, order)
+    vectors = backbone.read_softly(own, weights)
+    spread = vectors.new_zeros((*found.mask.shape, vectors.shape[-1]))
+    return spread.index_put((found.mask,), vectors), found.mask
 
 
 def _heaviest(weights: Tensor) -> Tensor:

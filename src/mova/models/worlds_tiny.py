@@ -291,6 +291,15 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         mask = torch.arange(length, device=self.device) < counts[:, None]
         return ids, mask, np.array([max(0, len(row) - length) for row in full], dtype=np.int64)
 
+    @property
+    def word_width(self) -> int:
+        """D of `word_vectors`."""
+        return self.config.hidden_size
+
+    def word_vectors(self, ids: Tensor) -> Tensor:
+        """Embeddings of words, without positions or neighbours: (N, L) -> (N, L, D)."""
+        return self.text_tower.words(ids)
+
     def read_softly(self, ids: Tensor, weights: Tensor) -> Tensor:
         """Texts whose words count in part: attention sees `log w` more of a word, and the mean is weighted.
 
