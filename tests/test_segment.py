@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from mova.data.worlds_batches import vocabulary
+from mova.data.worlds_galleries import hard_gallery, render_shorts
+from mova.data.worlds_render import TRAIN_STYLES
 from mova.errors import UsageError
+from mova.losses.contrastive import symmetric_nce
+from mova.losses.modular import unit_scores
 from mova.models.backbone import TwoTower
 from mova.models.mova import Mova
 from mova.models.registry import load
-from mova.models.segment import LEAST, LONGEST, SHORTEST, UnitSegmenter, encode_learned_units, learned_units
-from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
+from mova.models.segment import (
+    LEAST,
+    LONGEST,
+    SHORTEST,
+    UnitSegmenter,
+    encode_learned_units,
+    learned_units,
+    state_width,
+)
+from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig, shipped_folder
 from mova.train.arguments import Recipe
 from mova.train.cached import cached_backward
 from mova.train.contract import Towers
@@ -308,3 +322,36 @@ def test_training_and_inference_cut_alike() -> None:
     found = model(stacks=stacks, input_ids=ids, attention_mask=mask, **rule)
     for vectors, real, units in zip(found["units"], found["unit_mask"], model.encode_units(CAPTIONS), strict=True):
         torch.testing.assert_close(vectors[real], units, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_boundaries_come_to_fall_where_sentences_meet() -> None:
+    """Near duplicates, marks stripped, the towers frozen, no label but which caption belongs to which video."""
+    backbone = WorldsTiny.from_pretrained(shipped_folder()).float().eval().requires_grad_(False)
+    rng = np.random.default_rng(1)
+    shorts = [short for short in hard_gallery(rng, 40) if len(short.lines) == 2]
+    pixels = render_shorts(shorts, rng, TRAIN_STYLES, backbone.config.image_size)
+    frames = torch.stack([backbone.frame_tower(backbone._normalise(torch.from_numpy(video))) for video in pixels])
+    sentences = [[re.sub("[^a-z ]", "", line.lower()) for line in short.sentences] for short in shorts]
+    ids, mask, _ = backbone.token_ids([" ".join(own) for own in sentences])
+    meets = torch.zeros(mask.shape, dtype=torch.bool)
+    for row, own in zip(meets, sentences, strict=True):
+        row[len(own[0].split())] = True
+    torch.manual_seed(0)
+    model = UnitSegmenter(state_width(backbone))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    shown, own_video = torch.ones(frames.shape[:2], dtype=torch.bool), torch.eye(len(ids), dtype=torch.bool)
+    states = backbone.text_tower(ids, mask)
+    for _ in range(60):
+        units, real = learned_units(backbone, model, ids, mask, states)
+        loss = symmetric_nce(30 * unit_scores(frames, shown, units, real), own_video)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found = model.boundaries(backbone.word_vectors(ids), mask).detach()
+    within = mask & ~meets
+    within[:, 0] = False
+    hits = meets.gather(1, found.argmax(dim=1, keepdim=True)).float().mean()
+    chance = (1 / (mask.sum(dim=1) - 1)).mean()
+    assert found[meets].mean() > 1.5 * found[within].mean()
+    assert hits > 2 * chance
