@@ -31,10 +31,17 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Self-attention: (B, P, D) -> (B, P, D); `mask` bool (B, P) true where a position is real."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, log_weights: Tensor | None = None) -> Tensor:
+        """Self-attention: (B, P, D) -> (B, P, D).
+
+        Args:
+            x: (B, P, D).
+            mask: bool, (B, P), true where a position is real.
+            log_weights: (B, P), finite, added to the scores: how much of each position others see.
+        """
         q, k, v = self._project(x, 0, 3)
-        return self._finish(x, _attend(q, k, v, None if mask is None else mask[:, None, None, :]))
+        keep, prior = (None if given is None else given[:, None, None, :] for given in (mask, log_weights))
+        return self._finish(x, _attend(q, k, v, keep, prior))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What others read of `x` (..., P, D): keys and values, each (..., H, P, D / H)."""
@@ -147,9 +154,11 @@ class AttentionPool(nn.Module):
         return self.out(_attend(self.query, keys, values, None).flatten(-3))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax attention of scaled queries; `mask` bool, broadcastable to the scores (..., Q, P)."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, prior: Tensor | None = None) -> Tensor:
+    """Softmax attention of scaled queries; bool `mask` and additive `prior` broadcast to the scores (..., Q, P)."""
     scores = q @ k.transpose(-1, -2)
+    if prior is not None:
+        scores = scores + prior.to(scores.dtype)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(-1) @ v

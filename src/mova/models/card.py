@@ -80,6 +80,7 @@ def write_mova_card(folder: Path, config: Any, parameters: int, added: tuple[int
     facts = {
         "preset": config.preset or "none",
         "masks": shape[config.masks],
+        "units": f"by {config.units}" if config.units == "rule" else config.units,
         "made from": backbone.get("source") or "no checkpoint (trained or random weights)",
         "family": family,
         "parameters": f"{parameters:,}",

@@ -9,7 +9,7 @@ Shape legend: V videos, N texts, T frames, L tokens, K units of a text, d width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -27,9 +27,10 @@ from mova.models.dual import DualEncoder, TextEmbedding, VideoEmbedding
 from mova.models.hub import read_json
 from mova.models.masks import ConceptMaskNetwork, ModularMasks, TemporalMaskNetwork, TextMemory, straight_through
 from mova.models.mova_config import MovaConfig
-from mova.models.pooling import pad_rows
+from mova.models.pooling import pad_rows, within_cells
 from mova.models.precision import choose_device, choose_dtype
 from mova.models.rescoring import ModularScore, modular_score
+from mova.models.segment import UnitSegmenter, encode_learned_units, learned_units, state_width
 from mova.models.unit_masks import UnitMaskNetwork, UnitScore, unit_score
 from mova.models.worlds_tiny import WorldsTiny
 from mova.types import Frames
@@ -95,6 +96,7 @@ class Mova(PreTrainedModel, DualEncoder):
             self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
         elif config.masks == "units":
             self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
+        self.segmenter = UnitSegmenter(state_width(self.backbone)) if config.units == "learned" else None
         if given:
             with no_init_weights():
                 self.post_init()
@@ -205,9 +207,24 @@ class Mova(PreTrainedModel, DualEncoder):
         """Vectors and token states of the backbone."""
         return self.backbone.encode_text(texts)
 
+    def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
+        """Vectors (K, d) of each text's units, by rule or as this model learned to cut."""
+        if self.segmenter is None:
+            return super().encode_units(texts)
+        return encode_learned_units(self.backbone, self.segmenter, texts)
+
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The backbone's forward: `frames`, `texts`, `tokens`, `scale` and what else it gives; gradients flow."""
-        return self.backbone(*args, **kwargs)
+        """The backbone's forward: `frames`, `texts`, `tokens`, `scale` and what else it gives; gradients flow.
+
+        With learned units, arguments go by name, those of a rule's units are not read, and `units` (N, M, d) come with
+        `unit_mask` (N, M).
+        """
+        if self.segmenter is None:
+            return self.backbone(*args, **kwargs)
+        found = self.backbone(*args, **{name: kwargs[name] for name in kwargs if name not in ("unit_ids", "unit_mask")})
+        ids, mask = kwargs["input_ids"], kwargs["attention_mask"].bool()
+        units, unit_mask = learned_units(self.backbone, self.segmenter, ids, mask, found["tokens"])
+        return {**found, "units": units, "unit_mask": unit_mask}
 
     def masks(
         self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor, text: Tensor
@@ -309,7 +326,7 @@ class Mova(PreTrainedModel, DualEncoder):
         """(V, N) by the subset form, some videos at a time."""
         units, unit_mask = pad_rows([text.to(videos[0].device) for text in texts])
         rows = []
-        for group in _groups(videos, SCORED_CELLS // unit_mask.numel()):
+        for group in within_cells(videos, SCORED_CELLS // unit_mask.numel()):
             frames, frame_mask = pad_rows(group)
             rows.append(self.unit_similarity(frames, frame_mask, units, unit_mask, score))
         return torch.cat(rows)
@@ -348,19 +365,6 @@ class Mova(PreTrainedModel, DualEncoder):
         inside = sum(weight.numel() for weight in self.backbone.parameters())
         count = sum(weight.numel() for weight in self.parameters()) - inside
         return Added(count, count / inside)
-
-
-def _groups(frames: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
-    """Consecutive videos whose padded rectangle holds at most `cells` frames, and at least one video."""
-    group: list[Tensor] = []
-    for video in frames:
-        longest = max(map(len, [*group, video]))
-        if group and longest * (len(group) + 1) > cells:
-            yield group
-            group = []
-        group.append(video)
-    if group:
-        yield group
 
 
 def _strings(texts: Sequence[Any]) -> list[str]:

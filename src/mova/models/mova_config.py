@@ -13,6 +13,7 @@ from mova.models.masks import ConceptInputs, Form
 from mova.models.unit_masks import ConceptMasks
 
 Masks = Literal["none", "dimensions", "units"]
+Units = Literal["rule", "learned"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "control": {"masks": "none", "frame_weights": False},
@@ -53,6 +54,8 @@ class MovaConfig(PreTrainedConfig):
         frame_weights: objectives weight every frame by its relevance to the text.
         pair_negatives: mismatched texts a video, and videos a text, whose masks objectives compute anew; 0: none.
         detached: mask losses train the masks alone, not the backbone.
+        units: how captions are cut, by the backbone's "rule" or as "learned" (see `segment`); only objectives that
+            score units train the latter.
 
     Raises:
         UsageError: a setting that does not exist.
@@ -75,10 +78,13 @@ class MovaConfig(PreTrainedConfig):
         frame_weights: bool = True,
         pair_negatives: int = 0,
         detached: bool = False,
+        units: Units = "rule",
         **kwargs: Any,
     ) -> None:
         if masks not in get_args(Masks):
             raise UsageError(f"masks {masks!r} are not known; there are {', '.join(get_args(Masks))}")
+        if units not in get_args(Units):
+            raise UsageError(f"units {units!r} are not known; there are {', '.join(get_args(Units))}")
         if pair_negatives < 0:
             raise UsageError(f"pair_negatives {pair_negatives}: must be 0 or more")
         self.backbone = backbone or {}
@@ -94,6 +100,7 @@ class MovaConfig(PreTrainedConfig):
         self.frame_weights = frame_weights
         self.pair_negatives = pair_negatives
         self.detached = detached
+        self.units = units
         super().__init__(**kwargs)
 
     @classmethod

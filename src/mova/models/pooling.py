@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,20 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
     return kept.sum(dim=1) / counts.unsqueeze(-1).to(states.dtype)
 
 
+def weighted_mean(states: Tensor, weights: Tensor) -> Tensor:
+    """Several weighted means of the same positions.
+
+    Args:
+        states: (..., L, d), finite everywhere.
+        weights: (..., M, L), not negative.
+
+    Returns:
+        (..., M, d); zeros where a row of weights is zeros.
+    """
+    total = weights.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    return (weights / total).to(states.dtype) @ states
+
+
 def pad_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Sequences of vectors as one rectangle.
 
@@ -41,3 +55,16 @@ def pad_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     padded = pad_sequence(list(rows), batch_first=True)
     counts = torch.tensor([len(row) for row in rows], device=padded.device)
     return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
+
+
+def within_cells(rows: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
+    """Consecutive sequences whose padded rectangle holds at most `cells` positions, and at least one sequence."""
+    group: list[Tensor] = []
+    for row in rows:
+        longest = max(map(len, [*group, row]))
+        if group and longest * (len(group) + 1) > cells:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group

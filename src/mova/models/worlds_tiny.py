@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -30,7 +31,7 @@ from mova.models.attention import Block
 from mova.models.checkpoint import load_complete
 from mova.models.dual import DualEncoder, TextEmbedding
 from mova.models.evidence import EvidenceRule
-from mova.models.pooling import masked_mean
+from mova.models.pooling import masked_mean, weighted_mean
 from mova.models.precision import hash_weights
 from mova.types import Frames
 
@@ -142,11 +143,11 @@ class TextTower(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size)
         self.project = nn.Linear(config.hidden_size, config.embedding_dim)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(N, L) ids and mask -> (N, L, d)."""
+    def forward(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
+        """(N, L) ids and mask, and how much of each word the others see -> (N, L, d)."""
         x = self.words(ids) + self.positions[:, : ids.shape[1]]
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, log_weights)
         return self.project(self.norm(x))
 
 
@@ -271,23 +272,55 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         Raises:
             UsageError: no text at all.
         """
-        batch = [texts] if isinstance(texts, str) else list(texts)
-        if not batch:
+        ids, mask, dropped = self.token_ids([texts] if isinstance(texts, str) else texts)
+        unknown = int((ids == self.tokenizer.unk_token_id).sum())
+        if unknown:
+            logger.warning("%d of %d words are unknown to %s", unknown, int(mask.sum()), self.name)
+        if dropped.any():
+            logger.warning("%d words beyond the first %d of a text were dropped", dropped.sum(), ids.shape[1])
+        tokens = self.text_tower(ids, mask).float()
+        return TextEmbedding(masked_mean(tokens, mask), tokens, mask, dropped)
+
+    def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+        """Ids and mask (N, L), and how many words of each text were cut off, (N,).
+
+        Raises:
+            UsageError: no text at all.
+        """
+        if not len(texts):
             raise UsageError("there is no text to encode")
         nothing = self.tokenizer.unk_token_id  # stands for a text without any word
-        full = [row or [nothing] for row in self.tokenizer(batch, truncation=False, verbose=False)["input_ids"]]
+        full = [row or [nothing] for row in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
         length = min(max(map(len, full)), self.config.max_words)
         ids = torch.tensor([(row + [0] * length)[:length] for row in full], device=self.device)
         counts = torch.tensor([len(row) for row in full], device=self.device)
         mask = torch.arange(length, device=self.device) < counts[:, None]
-        dropped = np.array([max(0, len(row) - length) for row in full], dtype=np.int64)
-        unknown = int((ids == nothing).sum())
-        if unknown:
-            logger.warning("%d of %d words are unknown to %s", unknown, int(mask.sum()), self.name)
-        if dropped.any():
-            logger.warning("%d words beyond the first %d of a text were dropped", dropped.sum(), length)
-        tokens = self.text_tower(ids, mask).float()
-        return TextEmbedding(masked_mean(tokens, mask), tokens, mask, dropped)
+        return ids, mask, np.array([max(0, len(row) - length) for row in full], dtype=np.int64)
+
+    @property
+    def word_width(self) -> int:
+        """D of `word_vectors`."""
+        return self.config.hidden_size
+
+    def word_vectors(self, ids: Tensor) -> Tensor:
+        """Embeddings of words, without positions or neighbours: (N, L) -> (N, L, D)."""
+        return self.text_tower.words(ids)
+
+    def read_softly(self, ids: Tensor, weights: Tensor) -> Tensor:
+        """Texts whose words count in part: attention sees `log w` more of a word, and the mean is weighted.
+
+        With weights of 1 and 0 these are the vectors of `encode_text`.
+
+        Args:
+            ids: int64, (U, P).
+            weights: (U, P), in [0, 1]; at least one above 0 a row. Gradients flow to them.
+
+        Returns:
+            (U, d).
+        """
+        log_weights = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+        states = self.text_tower(ids, weights > 0, log_weights)
+        return weighted_mean(states, weights.unsqueeze(1)).squeeze(1)
 
     def fingerprint(self) -> str:
         """Hash of all weights and of the settings that change a vector."""

@@ -9,7 +9,8 @@ A batch of pairs (kind `manifest`) holds, all with V first, so that a slice of e
     dropped    int64 (V,)              tokens of the text beyond what the model reads
 
 and its vectors are `frames` (V, T, d), `texts` (V, d), `tokens` (V, L, d), `units` (V, K, d), zeros where padded, and
-the scalar `scale`.
+the scalar `scale`. A model that cuts texts itself gives its own `unit_mask` (V, K) among the vectors, which stands for
+the batch's (see `masks_of`).
 
 Shape legend: V pairs, T frames, h w pixels, L tokens a text, K units a text, M tokens a unit, d shared width.
 """
@@ -17,7 +18,7 @@ Shape legend: V pairs, T frames, h w pixels, L tokens a text, K units a text, M 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -27,6 +28,11 @@ Inputs = dict[str, Tensor]
 """A batch as tensors on the model's device."""
 Vectors = dict[str, Tensor]
 """What a model makes of a batch; gradients flow."""
+
+
+def masks_of(vectors: Vectors, batch: Inputs, names: Iterable[str]) -> Inputs:
+    """What losses read beside the vectors: entries of the batch, unless the model has given its own."""
+    return {name: vectors[name] if name in vectors else batch[name] for name in names}
 
 
 class Encoder(Protocol):

@@ -58,7 +58,9 @@ class Feed(ABC):
         found = model(**arguments)
         vectors = {"texts": found["texts"], "tokens": found["tokens"], "scale": found["scale"].reshape(())}
         vectors["frames"] = _spread(found["frames"], batch["frame_mask"])
-        if "unit_mask" in batch:
+        if "unit_mask" in found:
+            vectors |= {"units": found["units"], "unit_mask": found["unit_mask"]}
+        elif "unit_mask" in batch:
             vectors["units"] = _spread(found["units"], batch["unit_mask"])
         return vectors
 

@@ -15,7 +15,7 @@ from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.modular import mean_pooled_scores, unit_scores
 from mova.models.similarity import FRAME_TEMPERATURE
-from mova.train.contract import Encoder, Inputs, Objective, Vectors
+from mova.train.contract import Encoder, Inputs, Objective, Vectors, masks_of
 
 LARGEST_SCALE = 100.0
 """CLIP's bound on the learnt factor of cosines (Radford et al. 2021, section 2.5)."""
@@ -34,7 +34,7 @@ class PairObjective(Objective):
         """See `Objective`. Every process has the same loss, that of all their pairs together."""
         found = model(batch)
         vectors = {key: gather_with_gradient(found[key].float()) for key in self.gathered}
-        shared = {key: gather_with_gradient(batch[key]) for key in self.masks}
+        shared = {key: gather_with_gradient(mask) for key, mask in masks_of(found, batch, self.masks).items()}
         scale = found["scale"].float().clamp(max=LARGEST_SCALE)
         own = shared["group"][:, None] == shared["group"]
         loss, parts = self.losses(vectors, shared, scale, own, model.net)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from mova.data.dataset import PairDataset
 from mova.eval.ranking import retrieval_metrics
-from mova.train.contract import Inputs, Towers, Vectors
+from mova.train.contract import Inputs, Towers, Vectors, masks_of
 from mova.train.feeding import Collator
 from mova.train.logs import BrokenVideos
 from mova.train.pair_objectives import PairObjective
@@ -79,7 +79,7 @@ class RetrievalValidation:
             moved = {key: value.to(device) for key, value in inputs.items()}
             found = model(moved)
             vectors.append({key: found[key].float() for key in self.objective.gathered})
-            batches.append({key: moved[key] for key in self.objective.masks})
+            batches.append(masks_of(found, moved, self.objective.masks))
         return _join(vectors), _join(batches)
 
 
