@@ -68,15 +68,19 @@ class Report:
         """Add a claim; `holds` is computed by the caller from value and bound."""
         self.claims.append({"claim": text, "value": value, "bound": bound, "holds": bool(holds)})
 
-    def finish(self, plot: Callable[[Any], None] | None = None) -> Path:
-        """Print the table and the claims, write the JSON and the picture, and return the JSON's path."""
+    def finish(self, plot: Callable[[Any], None] | None = None, columns: Sequence[str] | None = None) -> Path:
+        """Print the table and the claims, write the JSON and the picture, and return the JSON's path.
+
+        `columns` are those that the table shows, of rows that have them all; the JSON holds everything.
+        """
         console = Console(width=None if sys.stdout.isatty() else 160)
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        shown = columns or list(dict.fromkeys(key for row in self.rows for key in row))
         table = Table(title=self.name)
-        for column in columns:
-            table.add_column(column, justify="right" if column != "name" else "left")
+        for column in shown:
+            table.add_column(column, justify="left" if column in ("name", "form") else "right")
         for row in self.rows:
-            table.add_row(*(_cell(row.get(column)) for column in columns))
+            if columns is None or set(columns) <= set(row):
+                table.add_row(*(_cell(row.get(column)) for column in shown))
         console.print(table)
         for claim in self.claims:
             mark = "holds" if claim["holds"] else "FAILS"

@@ -1,7 +1,8 @@
 """MoVA and what people compare it with, on Worlds whose facts are known: same pixels, backbone, batches and steps.
 
-Every arm starts from the same warm backbone of its seed, trains on the very same batches, and is scored by every form
-it has, each equally calibrated on validation galleries. Seeds change the backbone, the data and the galleries.
+Every arm starts from the same warm backbone, trains on the very same batches of its seed, and is scored by every form
+it has, each equally calibrated on validation galleries. Seeds change the training data, the galleries, and the start of
+all new modules.
 
 `--arms main|ablations` chooses the set (both by default), `--folder DIR` keeps what was rendered and finished runs, so
 that a run that was stopped goes on.
@@ -27,6 +28,7 @@ from proving.stage import Budget, Stage, ceiling
 
 QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1)
 MASK_ARMS = ("MoVA, paper", "MoVA, repaired", "MoVA, subsets")
+SHOWN = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
 CONTROL = "late interaction (no masks)"
 
 
@@ -58,7 +60,7 @@ def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> 
     stage = None
     for name, path in done.items():
         if not path.exists():
-            stage = stage or Stage(seed, budget, home)
+            stage = stage or Stage(seed, budget, home, folder / "warm")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(run(name, arms[name], stage), indent=1), encoding="utf-8")
     return [json.loads(path.read_text(encoding="utf-8")) for path in done.values()]
@@ -87,6 +89,7 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
         "captions": {form: captions(form, system, validation, hard, rng) for form in dict.fromkeys((own, "late"))},
         "localisation": localisation(list(hard.frames), hard.texts.units, truth),
         "long": long_videos(system, arm.forms, stage.long),
+        "queries": {gallery: len(seen.shorts) for gallery, seen in test.items()},
         "ceiling": {gallery: ceiling(seen.shorts) for gallery, seen in test.items()},
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "train_seconds": round(seconds, 1),
@@ -106,30 +109,42 @@ def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
         result.row(name=name, form="everything else", **extras(mine))
     for text, value, bound in claims(runs):
         result.claim(text, value, bound, value >= bound)
-    result.finish(plot=lambda figure: plot(runs, figure))
+    result.finish(plot=lambda figure: plot(runs, figure), columns=SHOWN)
 
 
 def cells(runs: Sequence[dict[str, Any]], form: str) -> dict[str, Any]:
-    """Mean and spread over seeds of a form's R@1."""
+    """Means over seeds of a form's R@1, and the largest spread over seeds among them."""
     found: dict[str, Any] = {}
+    spread = []
     for gallery in ("easy", "hard"):
         for way in ("t2v", "v2t"):
             values = [
                 row[way] for run in runs for row in run["rows"] if (row["form"], row["gallery"]) == (form, gallery)
             ]
             found[f"{gallery}_{way}"] = round(float(np.mean(values)), 1)
-            found[f"{gallery}_{way}_sd"] = round(float(np.std(values)), 1)
-    return found
+            spread.append(float(np.std(values)))
+    return {**found, "spread": round(max(spread), 1), "binomial_error": round(_error(runs, form), 1)}
+
+
+def _error(runs: Sequence[dict[str, Any]], form: str) -> float:
+    """Largest binomial standard error of a form's R@1, in points, over all queries of all seeds."""
+    errors = []
+    for gallery in ("easy", "hard"):
+        queries = sum(run["queries"][gallery] for run in runs)
+        for way in ("t2v", "v2t"):
+            values = [r[way] for run in runs for r in run["rows"] if (r["form"], r["gallery"]) == (form, gallery)]
+            share = float(np.mean(values)) / 100
+            errors.append(100 * (share * (1 - share) / queries) ** 0.5)
+    return max(errors)
 
 
 def extras(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds of all that is no retrieval among short videos."""
     found: dict[str, Any] = {}
     for section in ("captions", "localisation", "long"):
-        for key, value in _flat(runs[0][section]).items():
+        for key in _flat(runs[0][section]):
             values = [_flat(run[section])[key] for run in runs]
             found[f"{section}: {key}"] = round(float(np.mean(values)), 3)
-            del value
     found["parameters"] = runs[0]["parameters"]
     found["train_seconds"] = round(float(np.mean([run["train_seconds"] for run in runs])), 1)
     return found

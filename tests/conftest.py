@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+settings.register_profile("mova", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("mova")
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +62,22 @@ def tiny_siglip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_naflex(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SigLIP 2 NaFlex checkpoint (any ratio) in the hub's layout."""
     return _tiny("naflex", tmp_path_factory)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `mova WORDS...` in this process: exit code, stdout, stderr; a traceback fails the test."""
+    from mova.cli.main import run
+
+    def invoke(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mova", *map(str, words)])
+        code = 0
+        try:
+            run()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err + captured.out
+        return code, captured.out, captured.err
+
+    return invoke

@@ -21,6 +21,7 @@ def fit(
     seed: int,
     rate: float,
     backbone_rate: float | None = None,
+    workers: int = 0,
 ) -> nn.Module:
     """Train on every batch once, cosine rates after a tenth of warm-up; the log stays in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ def fit(
         disable_tqdm=True,
         seed=seed,
         data_seed=seed,
+        dataloader_num_workers=workers,
     )
     logs: list[Any] = [JsonLines(folder / "log.jsonl")]
     broken = BrokenVideos(folder / "broken.jsonl")

@@ -1,4 +1,4 @@
-"""What all arms of a seed share: warm backbone, training batches, galleries. Everything is rendered once.
+"""What arms share: a warm backbone, and for each seed training batches and galleries. Everything is rendered once.
 
 Shape legend: V videos, T samples a video.
 """
@@ -39,14 +39,14 @@ TOWERS: dict[str, Any] = {
     "embedding_dim": 128,
     "max_words": 96,
 }
-WARM_RATE = 1.5e-3
+WARM_SEED, WARM_RATE = 10, 1.5e-3
 
 
 @dataclass(frozen=True)
 class Budget:
     """How much of everything."""
 
-    warm_steps: int = 500
+    warm_steps: int = 1000
     steps: int = 150
     videos: int = 16
     easy: int = 240
@@ -90,11 +90,11 @@ class Kept(Dataset[dict[str, Tensor]]):
 
 
 class Stage:
-    """Everything that belongs to a seed: initial weights, training data, galleries."""
+    """Everything that belongs to a seed: training data, galleries, and the warm backbone that all seeds share."""
 
-    def __init__(self, seed: int, budget: Budget, folder: Path) -> None:
+    def __init__(self, seed: int, budget: Budget, folder: Path, warm: Path) -> None:
         self.seed, self.budget, self.folder = seed, budget, folder
-        self._warm = _warm(seed, budget, folder / "warm")
+        self._warm = _warm(budget, warm)
         self.batches = Kept(WorldsPairs(1_000 + seed, budget.steps, budget.videos), folder / "batches")
         self.validation = self._galleries(0, budget.easy // 2, budget.groups // 2)
         self.test = self._galleries(1, budget.easy, budget.groups)
@@ -116,15 +116,15 @@ def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:
     return 100.0 * float((1 / truth.sum(axis=0)).mean()), 100.0 * float((1 / truth.sum(axis=1)).mean())
 
 
-def _warm(seed: int, budget: Budget, folder: Path) -> WorldsTiny:
-    """A backbone trained on single clips and sentences: the surrogate of image-caption pretraining."""
+def _warm(budget: Budget, folder: Path) -> WorldsTiny:
+    """A backbone trained on single clips and sentences: the surrogate of image-caption pretraining, one for all."""
     if not (folder / "model.safetensors").exists():
-        set_seed(seed)
+        set_seed(WARM_SEED)
         config = WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), image_size=SIZE, **TOWERS)
-        source = WorldsBatches(10 + seed, budget.warm_steps, budget.videos)
+        source = WorldsBatches(WARM_SEED, budget.warm_steps, budget.videos)
         material = Material(source, lambda items: items[0], _encode)
         objective = Grounding(paragraph=0.0, factors=3.0)
-        fit(WorldsTiny(config), objective, material, folder, seed, WARM_RATE).save_pretrained(folder)
+        fit(WorldsTiny(config), objective, material, folder, WARM_SEED, WARM_RATE, workers=1).save_pretrained(folder)
     return WorldsTiny.from_pretrained(folder).float()
 
 

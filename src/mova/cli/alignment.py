@@ -44,7 +44,7 @@ def align(
     from mova.search.align import align as align_video
     from mova.search.index import Index
 
-    caption = _caption(text, text_file)
+    caption = read_caption(text, text_file)
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: only .png and .html can be written")
     store = Index(index, model) if index is not None else None
@@ -64,8 +64,12 @@ def align(
         note(f"wrote {plot}")
 
 
-def _caption(text: str | None, text_file: Path | None) -> str:
-    """The caption from exactly one of both options."""
+def read_caption(text: str | None, text_file: Path | None) -> str:
+    """The caption from exactly one of both options.
+
+    Raises:
+        UsageError: none or both are given, the file cannot be read, or there are no words.
+    """
     if (text is None) == (text_file is None):
         raise UsageError("say the caption with exactly one of --text and --text-file")
     if text_file is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mova._version import __version__
-from mova.cli import alignment, datasets, demonstration, finding, learning
+from mova.cli import alignment, datasets, demonstration, explanation, finding, learning
 from mova.cli.console import note, setup_logging
 from mova.errors import MovaError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 finding.register(app)
 alignment.register(app)
+explanation.register(app)
 learning.register(app)
 datasets.register(app)
 demonstration.register(app)

@@ -1,6 +1,6 @@
 """Pictures of a timeline: frame strip, a heat row a sentence, spans outlined, truth as bars, silence hatched.
 
-PNG here (matplotlib without its global state), self-contained HTML in `timeline_html.py`.
+PNG here, self-contained HTML in `timeline_html.py`.
 
 Shape legend: T frames, S sentences. Lengths are inches.
 """
@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mova.clock import clock
 from mova.errors import UsageError
 from mova.lab.filmstrip import film_strip, tick_labels, tick_times
+from mova.lab.style import DPI, INK, MUTED, PALE, Page
 from mova.lab.timeline_html import draw_html
 from mova.models.moments import cell_edges
 from mova.types import SentenceTimeline, Span, Timeline
@@ -32,12 +30,10 @@ Truth = Sequence[Sequence[Span]]
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 13.0, 0.35, 1.05, 0.62, 0.72
 STRIP, HEAT, GAP, LINE, TRUTH = 1.0, 0.30, 0.17, 0.185, 0.09
-DPI = 144
 CHARACTERS = 150
 """Characters of a sentence in one line above its row."""
-INK, MUTED, ACCENT, FRAME = "#1d2433", "#6b7385", "#e07a1f", "#1d2433"
+ACCENT = "#e07a1f"
 RAMP = LinearSegmentedColormap.from_list("relevance", ["#f4f6fa", "#c6dcef", "#6fa8d6", "#2b6cb0", "#153e75"])
-FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Noto Sans Devanagari")
 
 
 def draw(timeline: Timeline, path: str | Path, truth: Truth | None = None) -> Path:
@@ -73,9 +69,7 @@ def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -
     under = TRUTH + 0.03 if truth is not None else 0.0
     rows = [GAP + LINE * len(lines) + HEAT + under for lines in texts]
     height = TOP + STRIP + sum(rows) + BOTTOM
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    page = _Page(figure, height, timeline.duration)
+    page = _Page(WIDTH, height, timeline.duration)
     _title(page, timeline)
     _strip(page, timeline)
     values = np.concatenate([row.relevance for row in timeline.sentences])
@@ -95,42 +89,21 @@ def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -
     _ticks(page.axes(top + 0.05, 0.05), timeline.duration)
     _colour_bar(page, scale)
     _legend(page, truth is not None)
-    figure.savefig(path, format="png")
+    page.save(path)
 
 
-class _Page:
-    """Axes and texts at inches from the upper left corner; the x axis of every plot is time."""
+class _Page(Page):
+    """A page on which the x axis of every plot over its whole width is time."""
 
-    def __init__(self, figure: Figure, height: float, duration: float) -> None:
-        self.figure = figure
-        self.height = height
+    def __init__(self, width: float, height: float, duration: float) -> None:
+        super().__init__(width, height)
         self.duration = duration
-        self.family = _fonts()
 
     def axes(self, top: float, height: float) -> Any:
         """A plot over the whole width whose x axis is seconds and whose y axis is [0, 1]."""
-        box = (
-            LEFT / WIDTH,
-            1 - (top + height) / self.height,
-            (WIDTH - LEFT - RIGHT) / WIDTH,
-            height / self.height,
-        )
-        axes = self.figure.add_axes(box)
-        axes.set(xlim=(0, self.duration), ylim=(0, 1), xticks=[], yticks=[])
-        for side in axes.spines.values():
-            side.set_visible(False)
+        axes = self.plot(LEFT, top, WIDTH - LEFT - RIGHT, height)
+        axes.set(xlim=(0, self.duration), ylim=(0, 1))
         return axes
-
-    def text(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Text in the page's ink."""
-        given: dict[str, Any] = {"color": INK, "family": self.family, "parse_math": False} | style
-        self.figure.text(left / WIDTH, 1 - top / self.height, text, **given)
-
-
-def _fonts() -> list[str]:
-    """Installed fonts that together write most scripts."""
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in FONTS if name in installed]
 
 
 def _title(page: _Page, timeline: Timeline) -> None:
@@ -158,7 +131,7 @@ def _strip(page: _Page, timeline: Timeline) -> None:
 def _heat(axes: Any, row: SentenceTimeline, edges: np.ndarray, scale: Normalize) -> None:
     axes.pcolormesh(edges, [0, 1], row.relevance[None], cmap=RAMP, norm=scale, rasterized=True)
     axes.set(xlim=(0, edges[-1]))
-    axes.add_patch(Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor="#d5d9e2", linewidth=0.8, clip_on=False))
+    axes.add_patch(Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor=PALE, linewidth=0.8, clip_on=False))
 
 
 def _silence(axes: Any, timeline: Timeline) -> None:
@@ -168,7 +141,7 @@ def _silence(axes: Any, timeline: Timeline) -> None:
 
 def _outlines(axes: Any, row: SentenceTimeline) -> None:
     for found in row.spans:
-        _box(axes, found.span, -0.04, 1.08, fill=False, edgecolor=FRAME, linewidth=1.7, clip_on=False, zorder=5)
+        _box(axes, found.span, -0.04, 1.08, fill=False, edgecolor=INK, linewidth=1.7, clip_on=False, zorder=5)
 
 
 def _truth(axes: Any, spans: Sequence[Span]) -> None:
@@ -183,7 +156,7 @@ def _box(axes: Any, span: Span, bottom: float, height: float, **style: Any) -> N
 
 def _ticks(axes: Any, duration: float) -> None:
     """The time axis under the last row."""
-    axes.spines["top"].set(visible=True, color="#d5d9e2")
+    axes.spines["top"].set(visible=True, color=PALE)
     times = tick_times(duration)
     axes.set_xticks(times, tick_labels(times), fontsize=9, color=MUTED)
     axes.tick_params(axis="x", length=0, pad=2)
@@ -192,16 +165,12 @@ def _ticks(axes: Any, duration: float) -> None:
 def _colour_bar(page: _Page, scale: Normalize) -> None:
     """Beside the film strip: which colour is which cosine."""
     left, top, height = WIDTH - RIGHT + 0.22, TOP + 0.12, STRIP - 0.24
-    box = (left / WIDTH, 1 - (top + height) / page.height, 0.13 / WIDTH, height / page.height)
-    bar = page.figure.add_axes(box)
+    bar = page.plot(left, top, 0.13, height)
     low, high = float(scale.vmin or 0), float(scale.vmax or 0)
     bar.imshow(np.linspace(1, 0, 64)[:, None], cmap=RAMP, aspect="auto", extent=(0, 1, low, high))
-    bar.set(xticks=[])
     bar.yaxis.tick_right()
     bar.set_yticks([low, high], [f"{low:.2f}", f"{high:.2f}"])
     bar.tick_params(axis="y", labelsize=8, length=2, color=MUTED, labelcolor=MUTED)
-    for side in bar.spines.values():
-        side.set_visible(False)
     page.text(left - 0.02, TOP - 0.02, "relevance", size=8, color=MUTED)
 
 
@@ -209,7 +178,7 @@ def _legend(page: _Page, has_truth: bool) -> None:
     """What the marks mean, below the time axis."""
     top, size = page.height - 0.24, 0.11
     entries: list[tuple[str, dict[str, Any]]] = [
-        ("told here", {"fill": False, "edgecolor": FRAME, "linewidth": 1.5}),
+        ("told here", {"fill": False, "edgecolor": INK, "linewidth": 1.5}),
         (
             "told by no sentence",
             {"facecolor": "none", "edgecolor": "#9aa1b0", "linewidth": 0.5, "hatch": "//////"},
@@ -219,8 +188,6 @@ def _legend(page: _Page, has_truth: bool) -> None:
         entries.insert(1, ("truth", {"facecolor": ACCENT, "edgecolor": "none"}))
     left = LEFT
     for label, style in entries:
-        corner = left / WIDTH, 1 - (top + size) / page.height
-        patch = Rectangle(corner, 0.3 / WIDTH, size / page.height, transform=page.figure.transFigure, **style)
-        page.figure.add_artist(patch)
+        page.box(left, top, 0.3, size, **style)
         page.text(left + 0.38, top + size, label, size=8.5, color=MUTED, va="bottom")
         left += 0.7 + 0.075 * len(label)

@@ -249,14 +249,20 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         pixels = torch.from_numpy(np.ascontiguousarray(frames.pixels)).to(self.device)
         return centre_square(pixels.permute(0, 3, 1, 2), self.config.image_size)
 
+    def stack(self, frames: Frames) -> Tensor:
+        """(T, H, W, 3) consecutive frames sampled at `frame_rate` -> uint8 stacks (T, 9, h, w); ends are repeated."""
+        small = self.preprocess(frames)
+        padded = torch.cat([small[:1], small, small[-1:]])
+        return torch.cat([padded[:-2], padded[1:-1], padded[2:]], dim=1)
+
+    def image_features(self, stacks: Tensor) -> Tensor:
+        """uint8 stacks (T, 9, h, w) -> (T, d) float32; gradients flow."""
+        return self.frame_tower(self._normalise(stacks)).float()
+
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of consecutive frames sampled at `frame_rate`; ends are repeated."""
-        small = self.preprocess(frames)
-        padded = torch.cat([small[:1], small, small[-1:]])
-        stacks = torch.cat([padded[:-2], padded[1:-1], padded[2:]], dim=1)
-        parts = [self.frame_tower(self._normalise(chunk)).float() for chunk in stacks.split(BATCH)]
-        return torch.cat(parts)
+        return torch.cat([self.image_features(chunk) for chunk in self.stack(frames).split(BATCH)])
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:

@@ -43,7 +43,8 @@ class Grounding(Objective):
         frames = F.normalize(outputs["frames"].float(), dim=-1)
         texts = F.normalize(outputs["texts"].float(), dim=-1)
         scale = outputs["scale"].float()
-        cosines = frames @ texts.T
+        with torch.autocast(frames.device.type, enabled=False):  # bfloat16 would round logits to steps of up to 0.4
+            cosines = frames @ texts.T
         to_sentence, to_frame = frame_sentence_nce(cosines, scale, batch["own"], batch["truth"])
         parts = {"frame": to_sentence, "sentence": to_frame}
         if self.weights["paragraph"]:

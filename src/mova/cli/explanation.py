@@ -1,0 +1,126 @@
+"""`mova explain`: pictures of why a model says that a video shows a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mova.cli.alignment import read_caption
+from mova.cli.console import SENTENCE_WIDTH, Json, Model, clock, emit, note, show
+from mova.errors import MovaError, UsageError
+
+if TYPE_CHECKING:
+    from mova.models.dual import DualEncoder
+
+FRAMES = 8
+Answer = tuple[dict[str, Any], Table, Callable[[Path], None]]
+"""The document, the table, and what draws the picture."""
+
+
+class Method(StrEnum):
+    """What is shown."""
+
+    SUBSETS = "subsets"
+    GRADCAM = "gradcam"
+    OCCLUSION = "occlusion"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's command."""
+    app.command()(explain)
+
+
+def explain(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
+    plot: Annotated[Path, typer.Option(help="The picture to write, .png.")],
+    text: Annotated[str | None, typer.Option(help="The caption itself.")] = None,
+    text_file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the caption.")] = None,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="Which sentences each frame selects (subsets), or where in a frame a sentence is seen: by gradients "
+            "(gradcam) or by covering small parts (occlusion: slower, works with every tower)."
+        ),
+    ] = Method.SUBSETS,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Most frames to show: the best one of each sentence, then evenly spaced ones.")
+    ] = FRAMES,
+    sentences: Annotated[
+        str | None, typer.Option(help="Only these sentences of the caption, by number: 1,3 (all if left out).")
+    ] = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Show what a model sees of a caption in a video: which sentences per frame, or where in the frames."""
+    from mova.data.units import sentences_or_windows
+    from mova.models.registry import DEFAULT_MODEL, load
+
+    units = _choose(sentences_or_windows(read_caption(text, text_file)), sentences)
+    if plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: only .png can be written")
+    encoder = load(model or DEFAULT_MODEL)
+    answer = _subsets if method is Method.SUBSETS else _saliency
+    document, table, draw = answer(encoder, video, units, frames, method)
+    if json:
+        emit(document)
+    else:
+        show(table)
+    try:
+        draw(plot)
+    except OSError as error:
+        raise MovaError(f"--plot {plot}: cannot be written ({error.strerror or error})") from error
+    note(f"wrote {plot}")
+
+
+def _choose(units: list[str], numbers: str | None) -> list[str]:
+    """The sentences with these numbers, counted from 1, in the caption's order.
+
+    Raises:
+        UsageError: something else than numbers, or one that no sentence has.
+    """
+    if numbers is None:
+        return units
+    wanted = {part.strip() for part in numbers.split(",")}
+    known = {str(i + 1) for i in range(len(units))}
+    if not wanted <= known:
+        raise UsageError(f"--sentences {numbers}: say numbers from 1 to {len(units)} with commas between, as 1,2")
+    return [unit for i, unit in enumerate(units) if str(i + 1) in wanted]
+
+
+def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int, _: Method) -> Answer:
+    """What each frame selects."""
+    from mova.lab.subsets import select_subsets
+    from mova.lab.subsets_picture import draw_subsets
+
+    found = select_subsets(model, video, units, frames)
+    table = Table(header_style="bold", title=f"weights by {found.rule}", title_justify="left")
+    table.add_column("frame", justify="right")
+    table.add_column("strongest sentence", max_width=SENTENCE_WIDTH)
+    table.add_column("weight", justify="right")
+    table.add_column("none", justify="right")
+    for frame in found.shown:
+        unit, weights = found.strongest(frame)[0], found.weights[frame]
+        shares = f"{weights[unit]:.2f}", f"{weights[-1]:.2f}"
+        table.add_row(clock(float(found.times[frame])), Text(found.sentences[unit]), *shares)
+    return found.to_json(), table, partial(draw_subsets, found)
+
+
+def _saliency(model: DualEncoder, video: Path, units: list[str], frames: int, method: Method) -> Answer:
+    """Where in the frames each sentence is seen."""
+    from mova.lab.saliency_picture import draw_saliency, saliency_maps
+
+    found = saliency_maps(model, video, units, frames, "occlusion" if method is Method.OCCLUSION else "gradcam")
+    table = Table(header_style="bold", title="cosines of frames and sentences", title_justify="left")
+    table.add_column("sentence", max_width=SENTENCE_WIDTH)
+    for time in found.times:
+        table.add_column(clock(float(time)), justify="right")
+    for sentence, cosines in zip(found.sentences, found.cosines, strict=True):
+        table.add_row(Text(sentence), *(f"{value:.2f}" for value in cosines))
+    return found.to_json(), table, partial(draw_saliency, found)

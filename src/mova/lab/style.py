@@ -1,0 +1,65 @@
+"""What all pictures share: a page measured in inches, its ink and fonts. matplotlib without its global state.
+
+Lengths are inches from the upper left corner.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+DPI = 144
+INK, MUTED, PALE = "#1d2433", "#6b7385", "#d5d9e2"
+FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Noto Sans Devanagari")
+
+
+class Page:
+    """A white page.
+
+    Args:
+        width, height: inches.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(self.figure)
+        self.family = installed_fonts()
+
+    def plot(self, left: float, top: float, width: float, height: float) -> Any:
+        """Axes without ticks or borders."""
+        axes = self.figure.add_axes(self._place(left, top, width, height))
+        axes.set(xticks=[], yticks=[])
+        for side in axes.spines.values():
+            side.set_visible(False)
+        return axes
+
+    def text(self, left: float, top: float, text: str, **style: Any) -> None:
+        """Text in the page's ink, never mistaken for a formula."""
+        given: dict[str, Any] = {"color": INK, "family": self.family, "parse_math": False} | style
+        self.figure.text(left / self.width, 1 - top / self.height, text, **given)
+
+    def box(self, left: float, top: float, width: float, height: float, **style: Any) -> None:
+        """A rectangle."""
+        x, y, wide, tall = self._place(left, top, width, height)
+        patch = Rectangle((x, y), wide, tall, transform=self.figure.transFigure, **style)
+        self.figure.add_artist(patch)
+
+    def save(self, path: str | Path) -> None:
+        """Write the page as PNG."""
+        self.figure.savefig(path, format="png")
+
+    def _place(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
+        """Shares of the page, from its lower left corner."""
+        return left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height
+
+
+def installed_fonts() -> list[str]:
+    """Installed fonts that together write most scripts."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in FONTS if name in installed]
