@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,35 @@ def arguments(doc: str | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a small form in under a minute")
     parser.add_argument("--seed", type=int, default=0, help="another draw of whatever is random")
     return parser.parse_args()
+
+
+def resident(key: str) -> float:
+    """MB of `VmRSS` (now) or `VmHWM` (peak) of this process."""
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(key))
+    return int(line.split()[1]) / 1024
+
+
+def costs(work: Callable[[], Any], rounds: int) -> dict[str, float]:
+    """Processor seconds of the best round, and MB of the peak above what is resident now.
+
+    Do the work once in small beforehand: what libraries keep for good should be there already.
+    """
+    before, best = resident("VmRSS"), float("inf")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    for _ in range(rounds):
+        began = time.process_time()
+        work()
+        best = min(best, time.process_time() - began)
+    return {"seconds": best, "megabytes": resident("VmHWM") - before}
+
+
+def apart(benchmark: str, *given: str) -> Any:
+    """`child(*given)` of a benchmark in a process of its own, on one thread; the JSON that it prints."""
+    here = Path(__file__).resolve().parent
+    paths = os.pathsep.join([str(here), str(here.parent / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", f"import sys, {benchmark}; {benchmark}.child(*sys.argv[1:])", *given]
+    settings = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=settings).stdout)
 
 
 def environment() -> dict[str, Any]:

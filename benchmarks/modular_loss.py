@@ -12,10 +12,6 @@ forms are run with half the videos, and so on: the column says how many.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +30,6 @@ SPARE = 2.0
 """Memory that must be free before the written-out form runs, over what it is expected to take."""
 EXPECTED_ARRAYS = 5
 """Arrays of (V T) x (V T) x d that it holds at its peak."""
-CHILD = "import modular_loss, sys; modular_loss.child(*sys.argv[1:])"
 
 
 def contrast(cosines: Tensor) -> Tensor:
@@ -97,44 +92,28 @@ def draw(videos: int, seed: int) -> list[Tensor]:
     return [t if i < 2 else t.sigmoid() for i, t in enumerate(tensors)]
 
 
-def resident(key: str) -> float:
-    """MB of `VmRSS` (now) or `VmHWM` (peak) of this process."""
-    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(key))
-    return int(line.split()[1]) / 1024
-
-
 def child(form: str, videos: str, seed: str, rounds: str) -> None:
     """Run one form in this process; print CPU seconds (best of `rounds`), peak memory and the loss as JSON."""
     torch.set_num_threads(1)
 
     def step(tensors: list[Tensor]) -> float:
         inputs = [t.requires_grad_() for t in tensors]
+        for tensor in inputs:
+            tensor.grad = None
         loss = FORMS[form](*inputs)
         loss.backward()
         return float(loss.detach())
 
     step(draw(2, 0))
-    tensors = draw(int(videos), int(seed))
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    seconds, loss = [], 0.0
-    for _ in range(int(rounds)):
-        for tensor in tensors:
-            tensor.grad = None
-        began = time.process_time()
-        loss = step(tensors)
-        seconds.append(time.process_time() - began)
-    print(json.dumps({"seconds": min(seconds), "megabytes": resident("VmHWM") - before, "loss": loss}))
+    tensors, losses = draw(int(videos), int(seed)), list[float]()
+    found = harness.costs(lambda: losses.append(step(tensors)), int(rounds))
+    print(json.dumps({**found, "loss": losses[-1]}))
 
 
 def measure(form: str, videos: int, seed: int, rounds: int) -> dict[str, float]:
     """The same in a process of its own."""
-    command = [sys.executable, "-c", CHILD, form, str(videos), str(seed), str(rounds)]
-    here = Path(__file__).resolve().parent
-    paths = os.pathsep.join([str(here), str(here.parent / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    return json.loads(said)
+    found: dict[str, float] = harness.apart("modular_loss", form, str(videos), str(seed), str(rounds))
+    return found
 
 
 def fitting(videos: int) -> int:

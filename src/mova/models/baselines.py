@@ -171,23 +171,35 @@ class OneWayMask(MeanPool):
         heads: divides d.
         depth: blocks that the caption's vector passes.
         hard: straight-through masks of 0 and 1, else the probabilities themselves.
+        network: a mask network that another model has, used instead of a new one.
 
     Raises:
         UsageError: heads that do not divide the width, or a depth that the mask network does not have.
     """
 
-    def __init__(self, width: int, heads: int = 8, depth: int = 1, hard: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int = 8,
+        depth: int = 1,
+        hard: bool = True,
+        network: TemporalMaskNetwork | None = None,
+    ) -> None:
         super().__init__(width)
-        self.network, self.hard = TemporalMaskNetwork(width, depth, heads), hard
+        self.network = TemporalMaskNetwork(width, depth, heads) if network is None else network
+        self.hard = hard
 
     def probabilities(self, text: Tensor, tokens: Tensor, token_mask: Tensor) -> Tensor:
         """Of every dimension, to be on: (N, d), (N, L, d) and bool (N, L) -> (N, d)."""
         return self.network(unit(text).unsqueeze(1), self.network.read(unit(tokens), token_mask)).squeeze(1)
 
+    def decide(self, probabilities: Tensor) -> Tensor:
+        """Masks from probabilities, hard or soft."""
+        return straight_through(probabilities) if self.hard else probabilities
+
     def texts(self, text: Tensor, tokens: Tensor, mask: Tensor) -> Side:
         """The vectors and their masks, (N, d) each."""
-        probabilities = self.probabilities(text, tokens, mask)
-        return (text, straight_through(probabilities) if self.hard else probabilities)
+        return (text, self.decide(self.probabilities(text, tokens, mask)))
 
     def meet(self, videos: Side, texts: Side) -> Tensor:
         """Two matrix products, see `masked_cosine`."""

@@ -33,6 +33,7 @@ on.
 ABOUT = "A dual encoder for `mova`: frames and texts become vectors in one space of width {dim}."
 MASKS = {
     "none": "It has no masks: the control beside the masked models.",
+    "caption": "A network masks vectors by a caption alone: the stage before MoVA's masks, made to be trained further.",
     "dimensions": "For a frame and a caption, one network masks the caption's vector and one the frame's.",
     "units": "For a frame and a caption, a network selects among the caption's units, or none of them.",
 }
@@ -72,6 +73,7 @@ def write_mova_card(folder: Path, config: Any, parameters: int, added: tuple[int
     family = (backbone.get("backbone") or {}).get("model_type") or backbone["model_type"]
     shape = {
         "none": "none",
+        "caption": f"of captions alone, {config.form}, depth {config.depth}, {'hard' if config.hard else 'soft'}",
         "dimensions": f"dimensions, {config.form}, depth {config.depth}, {'hard' if config.hard else 'soft'}, "
         f"{'with' if config.last_residual else 'without'} the frame's last residual, "
         f"concepts from {config.concept_inputs.replace('_', ' ')}",

@@ -91,8 +91,9 @@ class Mova(PreTrainedModel, DualEncoder):
         self.temporal: TemporalMaskNetwork | None = None
         self.concept: ConceptMaskNetwork | None = None
         self.selector: UnitMaskNetwork | None = None
-        if config.masks == "dimensions":
+        if config.masks in ("dimensions", "caption"):
             self.temporal = TemporalMaskNetwork(width, config.depth, heads, config.form, config.last_residual)
+        if config.masks == "dimensions":
             self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
         elif config.masks == "units":
             self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
@@ -304,8 +305,8 @@ class Mova(PreTrainedModel, DualEncoder):
         Raises:
             UsageError: a model without masks, an unknown score, no video or text, or texts encoded for other masks.
         """
-        if self.config.masks == "none":
-            raise UsageError(f"{self.name}: has no masks to score with; use `similarity`")
+        if self.config.masks in ("none", "caption"):
+            raise UsageError(f"{self.name}: has no masks of frames to score with; use `similarity`")
         if not videos:
             raise UsageError("there is no video to score")
         texts = [texts] if isinstance(texts, str) else texts

@@ -12,11 +12,12 @@ from mova.errors import UsageError
 from mova.models.masks import ConceptInputs, Form
 from mova.models.unit_masks import ConceptMasks
 
-Masks = Literal["none", "dimensions", "units"]
+Masks = Literal["none", "caption", "dimensions", "units"]
 Units = Literal["rule", "learned"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "control": {"masks": "none", "frame_weights": False},
+    "smartclip": {"masks": "caption", "form": "cross", "last_residual": False, "frame_weights": False},
     "paper": {
         "masks": "dimensions",
         "form": "joint",
@@ -33,8 +34,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "subsets": {"masks": "units", "frame_weights": False},
 }
-"""Settings by name: no masks at all; the published form as we understand it; the same with the leak reduced and frames
-weighted by relevance; selection among caption units."""
+"""Settings by name: no masks at all; the mask of a caption alone, of the warm-up; the published form as we understand
+it; the same with the leak reduced and frames weighted by relevance; selection among caption units."""
 
 
 class MovaConfig(PreTrainedConfig):
@@ -43,7 +44,8 @@ class MovaConfig(PreTrainedConfig):
     Attributes:
         backbone: configuration of the backbone as a dictionary, its `model_type` included.
         preset: the name that these settings began from ("" for none); single settings may have been changed since.
-        masks: what is masked: "dimensions" (TMN and CMN), "units" (the subset form) or "none".
+        masks: what is masked: "dimensions" (TMN and CMN), "units" (the subset form), "none", or "caption" (the TMN
+            alone, asked by captions instead of frames: what the warm-up trains, see `train/smartclip.py`).
         form: of the TMN, "cross" or "joint".
         depth: blocks of the TMN, 1 to 8.
         heads: attention heads of all mask networks.

@@ -20,6 +20,7 @@ from mova.losses.grounding import frame_sentence_nce, late_interaction_scores, p
 from mova.train.contract import Encoder, Inputs, Objective
 from mova.train.modular import Modular
 from mova.train.pair_objectives import Clip4Clip, LateInteraction
+from mova.train.smartclip import SmartClip
 
 
 class Grounding(Objective):
@@ -63,6 +64,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "grounding": Grounding,
     "clip4clip": Clip4Clip,
     "late_interaction": LateInteraction,
+    "smartclip": SmartClip,
     "mova": Modular,
 }
 

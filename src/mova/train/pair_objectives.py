@@ -67,7 +67,7 @@ class Clip4Clip(PairObjective):
         """One part, `global`."""
         scores = self.scores(vectors, batch, net)
         loss = symmetric_nce(scale * scores, own)
-        return loss, {"global": loss, "hits": _hits(scores, own)}
+        return loss, {"global": loss, "hits": hits(scores, own)}
 
     def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
         """Cosine of the mean of normalised frames with the text."""
@@ -102,7 +102,7 @@ class LateInteraction(PairObjective):
         scores = self.scores(vectors, batch, net)
         late = symmetric_nce(scale * scores, own)
         pooled, parts = self._global.losses(vectors, batch, scale, own, net)
-        parts = {"late": late, "global": pooled, "hits": _hits(scores, own), "global_hits": parts["hits"]}
+        parts = {"late": late, "global": pooled, "hits": hits(scores, own), "global_hits": parts["hits"]}
         return late + self.global_weight * pooled, parts
 
     def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
@@ -110,7 +110,7 @@ class LateInteraction(PairObjective):
         return unit_scores(vectors["frames"], batch["frame_mask"], vectors["units"], batch["unit_mask"], self.tau)
 
 
-def _hits(scores: Tensor, own: Tensor) -> Tensor:
+def hits(scores: Tensor, own: Tensor) -> Tensor:
     """Share of texts whose best video of the batch is their own (R@1 within the batch)."""
     best = scores.detach().argmax(dim=0)
     return own[best, torch.arange(len(best), device=best.device)].float().mean()

@@ -22,6 +22,7 @@ from mova.train.contract import Inputs, Objective, Vectors
 from mova.train.logs import BrokenVideos, JsonLines, tensorboard_where_installed
 from mova.train.objectives import build_objective
 from mova.train.pair_objectives import PairObjective
+from mova.train.parameters import freeze_bias
 from mova.train.trainer import Material, PairArguments, PairTrainer
 
 SHARED = {
@@ -98,32 +99,21 @@ def _two_tower(settings: Mapping[str, Any]) -> PreTrainedModel:
     options = dict(settings)
     source = options.pop("source")
     model = TwoTower.from_backbone(source, precision="fp32", device="cpu", **options)
-    if hasattr(model.backbone, "logit_bias"):
-        model.backbone.logit_bias.requires_grad_(False)  # adds the same to every logit, which no InfoNCE sees
+    freeze_bias(model)
     return model
 
 
 def _mova(settings: Mapping[str, Any]) -> PreTrainedModel:
-    """Masks around the backbone that `source` names; the other settings are those of `_two_tower` and of the masks."""
+    """Masks around the backbone that `source` names: a checkpoint, or the folder of an earlier stage."""
     from mova.models.mova import Mova
-    from mova.models.registry import load
-    from mova.models.worlds_tiny import WorldsTiny
+    from mova.train.warm_start import around_saved, is_saved
 
     options = dict(settings)
-    source, preset = options.pop("source"), options.pop("preset", "subsets")
-    text_length = {"text_length": options.pop("text_length")} if "text_length" in options else {}
-    small = load(source, precision="fp32", device="cpu") if _is_worlds_tiny(str(source)) else None
-    if isinstance(small, WorldsTiny) and not text_length:
-        return Mova.around(small, preset, **options)
-    return Mova.around(_two_tower({"source": source, **text_length}), preset, **options)
-
-
-def _is_worlds_tiny(source: str) -> bool:
-    """Whether a source is the shipped model or a folder of its kind."""
-    if source == "mova-worlds-tiny":
-        return True
-    config = Path(source) / "config.json"
-    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "mova-worlds-tiny"
+    source, preset = str(options.pop("source")), options.pop("preset", "subsets")
+    length = options.pop("text_length", None)
+    if is_saved(source):
+        return around_saved(source, preset, length, options)
+    return Mova.around(_two_tower({"source": source, "text_length": length}), preset, **options)
 
 
 def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
