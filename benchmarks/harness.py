@@ -98,10 +98,16 @@ class Report:
         """Add a claim; `holds` is computed by the caller from value and bound."""
         self.claims.append({"claim": text, "value": value, "bound": bound, "holds": bool(holds)})
 
-    def finish(self, plot: Callable[[Any], None] | None = None, columns: Sequence[str] | None = None) -> Path:
+    def finish(
+        self,
+        plot: Callable[[Any], None] | None = None,
+        columns: Sequence[str] | None = None,
+        seconds: float | None = None,
+    ) -> Path:
         """Print the table and the claims, write the JSON and the picture, and return the JSON's path.
 
-        `columns` are those that the table shows, of rows that have them all; the JSON holds everything.
+        `columns` are those that the table shows, of rows that have them all; the JSON holds everything. `seconds` are
+        those of the whole run where parts of it were finished before.
         """
         console = Console(width=None if sys.stdout.isatty() else 160)
         shown = columns or list(dict.fromkeys(key for row in self.rows for key in row))
@@ -122,7 +128,7 @@ class Report:
             "quick": self.quick,
             "environment": environment(),
             "seeds": self.seeds,
-            "seconds": round(time.perf_counter() - self._began, 1),
+            "seconds": round(time.perf_counter() - self._began if seconds is None else seconds, 1),
             "rows": self.rows,
             "claims": self.claims,
         }

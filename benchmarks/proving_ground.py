@@ -110,7 +110,8 @@ def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
         result.row(name=name, form="everything else", **extras(mine))
     for text, value, bound in claims(runs):
         result.claim(text, value, bound, value >= bound)
-    result.finish(plot=lambda figure: plot(runs, figure), columns=SHOWN)
+    whole = sum(run["seconds"] for run in runs)
+    result.finish(plot=lambda figure: plot(runs, figure), columns=SHOWN, seconds=whole)
 
 
 def cells(runs: Sequence[dict[str, Any]], form: str) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def plot(runs: Sequence[dict[str, Any]], figure: Any) -> None:
         axis.set(title=f"{gallery} gallery", xlabel="R@1, mean of both ways, percent", xlim=(0, 102))
         axis.set_yticks(range(len(names)), names)
         axis.grid(axis="x", alpha=0.3)
-    figure.axes[1].legend(loc="lower left", fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
 if __name__ == "__main__":

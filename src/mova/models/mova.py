@@ -114,7 +114,7 @@ class Mova(PreTrainedModel, DualEncoder):
         """Backbone and masks initialise themselves."""
 
     @classmethod
-    def around(cls, backbone: DualEncoder, preset: str = "repaired", **settings: Any) -> Self:
+    def around(cls, backbone: DualEncoder, preset: str = "subsets", **settings: Any) -> Self:
         """Put masks around a backbone (which is used as it is, not copied).
 
         Args:
