@@ -211,7 +211,7 @@ def _didemo_row(rows: Collector, split: str, id: str, entries: list[tuple[str, d
         counts = Counter(spans)
         first, last = min(counts, key=lambda span: (-counts[span], span))
         sentences.append(rows.sentence(where, text, first * DIDEMO_SEGMENT, (last + 1) * DIDEMO_SEGMENT))
-        annotated.append(spans)
+        annotated.append([list(span) for span in spans])
     where = entries[0][0]
     paragraph = located(where)(Caption, " ".join(s.text for s in sentences), tuple(sentences))
     clip = (0.0, 6 * DIDEMO_SEGMENT)

@@ -146,7 +146,7 @@ class Collector:
         texts = tuple(captions)
         extra = {"source_video": origin or source_video(video), **(meta or {})}
         ends = [s.end for caption in texts for s in caption.sentences if s.end is not None]
-        if duration is not None and max(ends, default=0.0) > duration + TOLERANCE:
+        if duration is not None and max(ends, default=0.0) > duration + TOLERANCE and duration > 0:
             self.source.note("spans end after the stated duration; kept, the duration left unknown", id)
             extra["stated_duration"] = duration
             duration = None
