@@ -38,6 +38,51 @@ def worlds(
 
 
 @data.command()
+def convert(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Data set, such as activitynet; a wrong name lists all.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder with the original annotation files, or the file.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="manifest.jsonl, or a folder for it.")],
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder with the videos; searched through for the set's ids.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this part; may be repeated. All that are there.")
+    ] = None,
+    missing: Annotated[str, typer.Option(help="Rows without a video: keep, omit or fail.")] = "keep",
+    against: Annotated[list[Path] | None, typer.Option(help="Manifest to look for the same source videos in.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a manifest of a public data set's own annotation files, or of your table of videos and captions."""
+    from mova.data import readers
+
+    done = readers.convert(
+        name, source, target, videos=videos, splits=split, missing=missing, against=against or ()
+    ).to_json()
+    for what, found in done["notes"].items():
+        note(f"{what}: {_named(found['count'], found['which'])}")
+    for shared in done["shares"]:
+        note(f"shared sources: {shared}")
+    for other, found in done["leaks"].items():
+        note(f"LEAK: {found['count']} source videos are in {other} too: {_named(found['count'], found['videos'])}")
+    if done["missing"] and done["missing"]["count"]:
+        note(f"videos missing: {_named(done['missing']['count'], done['missing']['videos'])}")
+    if json:
+        emit(done)
+        return
+    for part, count in done["splits"].items():
+        published = "" if count["published"] is None else f" of {count['published']} published"
+        say(f"{part}: {count['rows']}{published}")
+    say(f"{done['manifest']}: {done['rows']} rows, {done['captions']} captions, fingerprint {done['fingerprint']}")
+
+
+def _named(count: int, names: list[str], shown: int = 3) -> str:
+    """A count and the first few names; all of them stand in the JSON."""
+    return f"{count} ({', '.join(names[:shown])}{', ...' if count > shown else ''})"
+
+
+@data.command()
 def check(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Video files, or folders to walk.")],
     json: Json = False,
