@@ -30,6 +30,7 @@ def test_expected_best_and_worst_precision_equal_enumeration(row: list[int], rig
     assert found.expected == pytest.approx(np.mean(orders))
     assert found.best == pytest.approx(max(orders))
     assert found.worst == pytest.approx(min(orders))
+    assert found.grouped == pytest.approx(average_precision_score(right, row))
 
 
 def test_without_ties_precision_is_that_of_scikit_learn() -> None:

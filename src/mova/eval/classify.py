@@ -1,9 +1,8 @@
 """Average precision, ROC-AUC and accuracy on plain arrays, with ties decided and NaN refused.
 
 Average precision depends on the order of equal scores, and on files with few distinct scores by more than models
-differ. It is told as the expected value over random order of ties, with best and worst case. ROC-AUC needs no such
-choice: a tied pair counts half. Ties *grouped* (all candidates of one score enter at once, as in scikit-learn) is a
-fourth number, neither the expected one nor a bound of it: `average_precision_score` gives it.
+differ. It is told as the expected value over random order of ties, with best and worst case. Ties *grouped*, as
+scikit-learn has them, is a fourth number. ROC-AUC needs no such choice: a tied pair counts half.
 
 Shape legend: Q queries, N candidates, M examples, C choices.
 """
@@ -23,11 +22,18 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Precision:
-    """Average precision in [0, 1]: expected over random order of ties, and what the best and worst order give."""
+    """Average precision in [0, 1].
+
+    Attributes:
+        expected: over random order of ties.
+        best, worst: what the best and the worst order of ties give.
+        grouped: all candidates of one score enter at once, as in scikit-learn.
+    """
 
     expected: float
     best: float
     worst: float
+    grouped: float
 
 
 def average_precision(scores: npt.ArrayLike, right: npt.ArrayLike) -> Precision:
@@ -59,8 +65,8 @@ def average_precision(scores: npt.ArrayLike, right: npt.ArrayLike) -> Precision:
     best = np.where(inside <= p, (h + inside) / place, 0.0).sum()
     last = inside - (m - p)
     worst = np.where(last > 0, (h + last) / place, 0.0).sum()
-    total = truth.sum()
-    return Precision(float(expected / total), float(best / total), float(worst / total))
+    grouped = (hits * np.cumsum(hits) / np.cumsum(sizes)).sum()
+    return Precision(*(float(area / truth.sum()) for area in (expected, best, worst, grouped)))
 
 
 def mean_average_precision(scores: Array, right: Bools) -> Precision:
@@ -77,7 +83,7 @@ def mean_average_precision(scores: Array, right: Bools) -> Precision:
             rows.append(average_precision(row, truth))
         except ValueError as error:
             raise ValueError(f"query {query}: {error}") from error
-    columns = ((r.expected, r.best, r.worst) for r in rows)
+    columns = ((r.expected, r.best, r.worst, r.grouped) for r in rows)
     return Precision(*(float(np.mean(column)) for column in zip(*columns, strict=True)))
 
 

@@ -124,7 +124,12 @@ def find_ranks(
 
 
 def stream_ranks(
-    score_block: ScoreBlock, queries: int, candidates: int | None = None, targets: Ints | None = None, block: int = 2048
+    score_block: ScoreBlock,
+    queries: int,
+    candidates: int | None = None,
+    targets: Ints | None = None,
+    block: int = 2048,
+    ids: Sequence[str] | None = None,
 ) -> tuple[Ranks, Ranks | None]:
     """Ranks both ways without ever holding the matrix: peak memory is that of one block.
 
@@ -135,6 +140,7 @@ def stream_ranks(
         queries, candidates: Q and N; N = Q if left out.
         targets: (Q,), the right candidate; the diagonal if left out.
         block: B.
+        ids: (Q,), names of queries for messages.
 
     Returns:
         Ranks of candidates for each query, and, where no targets are given, of queries for each candidate (else None:
@@ -157,11 +163,11 @@ def stream_ranks(
         for columns in across:
             inside = np.flatnonzero((wanted[rows] >= columns.start) & (wanted[rows] < columns.stop))
             if len(inside):
-                found = _checked(score_block(rows, columns), rows, columns)
+                found = _checked(score_block(rows, columns), rows, columns, ids)
                 own[rows.start + inside] = found[inside, wanted[rows][inside] - columns.start]
     for rows in down:
         for columns in across:
-            found = _checked(score_block(rows, columns), rows, columns)
+            found = _checked(score_block(rows, columns), rows, columns, ids)
             mine = own[rows].astype(found.dtype)[:, None]
             ahead[0, rows] += _count(found > mine)
             ahead[1, rows] += _count(found == mine)
@@ -229,7 +235,7 @@ def _check_targets(shape: tuple[int, ...], targets: npt.ArrayLike | None) -> npt
     return found
 
 
-def _checked(found: Array, rows: slice, columns: slice) -> Array:
+def _checked(found: Array, rows: slice, columns: slice, ids: Sequence[str] | None) -> Array:
     shape = (rows.stop - rows.start, columns.stop - columns.start)
     found = np.asarray(found)
     if found.shape != shape:
@@ -237,7 +243,8 @@ def _checked(found: Array, rows: slice, columns: slice) -> Array:
     with np.errstate(invalid="ignore"):
         suspect = np.isnan(found.sum(axis=1))  # one cheap pass; inf - inf is NaN too, so it is looked at again
     if suspect.any() and (nan := np.flatnonzero(np.isnan(found).any(axis=1))).size:
-        raise ValueError(f"scores of query {rows.start + int(nan[0])} hold NaN; nothing can be ranked by them")
+        name = _name(rows.start + int(nan[0]), ids)
+        raise ValueError(f"scores of query {name} hold NaN; nothing can be ranked by them")
     return found
 
 
