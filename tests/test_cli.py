@@ -180,7 +180,7 @@ def test_models_are_listed_with_their_licence(call: Call) -> None:
         (["data", "worlds", "{tmp}/w", "--style", "baroque"], 2, "sketch"),
         (["train", "no-such-recipe"], 2, "no-such-recipe"),
         (["train", "worlds-tiny", "--steps"], 2, "value is missing"),
-        (["eval", "everything"], 2, "no such task"),
+        (["eval", "everything"], 2, "No such command"),
         (["bench", "nothing"], 2, "no such benchmark"),
         (["no-such-command"], 2, ""),
     ],

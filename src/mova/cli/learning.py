@@ -1,4 +1,4 @@
-"""`mova train`, `mova eval`, `mova models`, `mova bench`."""
+"""`mova train`, `mova models`, `mova bench`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mova.cli.console import Json, Model, emit, note, progress_bar, say, show
+from mova.cli.console import Json, emit, note, progress_bar, say, show
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-TASKS = ("worlds",)
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     extra = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(context_settings=extra)(train)
-    app.command(name="eval")(evaluate)
     app.command()(models)
     app.command()(bench)
 
@@ -84,34 +81,6 @@ def _bar(progress: Progress) -> Any:
                 progress.update(self.task, description=f"loss {float(logs['loss']):.3f}")
 
     return Bar()
-
-
-def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help=f"What to measure: {', '.join(TASKS)}.")],
-    model: Model = None,
-    seed: Annotated[int, typer.Option(help="Another draw of the held-out data.")] = 1,
-    json: Json = False,
-) -> None:
-    """Measure a model. `worlds`: retrieval, localisation and every factor on held-out Worlds of each style."""
-    from mova.models.registry import DEFAULT_MODEL, load
-
-    if task not in TASKS:
-        raise UsageError(f"{task}: no such task; there is {', '.join(TASKS)}")
-    from mova.eval.worlds import evaluate_worlds
-
-    encoder = load(model or DEFAULT_MODEL)
-    report = evaluate_worlds(encoder, seed=seed)
-    if json:
-        emit({"task": task, "model": encoder.name, "seed": seed, "styles": report})
-        return
-    styles = list(report)
-    table = Table(title=f"{encoder.name} on held-out Worlds", header_style="bold")
-    table.add_column("measure")
-    for style in styles:
-        table.add_column(style, justify="right")
-    for measure in report[styles[0]]:
-        table.add_row(measure, *(f"{report[style][measure]:.3f}" for style in styles))
-    show(table)
 
 
 def models(json: Json = False) -> None:

@@ -1,0 +1,117 @@
+"""Named protocols: what a figure in a table was measured on and how, as data.
+
+A protocol says split, sizes, caption mode, convention of video-to-text, and tie rule. Post-processing is part of none:
+a headline figure is of raw scores. Sizes are those of the public splits; a gallery of another size is another test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mova.errors import UsageError
+
+Captions = Literal["one", "paragraph", "each"]
+VideoToText = Literal["one", "any-caption", "max-over-captions"]
+Task = Literal["retrieval", "entailment", "moments"]
+
+TIES = "expected value over random order"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way of measuring.
+
+    Attributes:
+        name: as `--protocol` takes it.
+        data: data set and split.
+        task: what is measured: ranks of a matrix, average precision with several right videos a text, or moments.
+        captions: "one" caption a video; "paragraph", all its sentences joined; "each", every caption is a query.
+        video_to_text: "one" where a video has one text; "any-caption", a video is answered by the best ranked of its
+            captions; "max-over-captions", a video's score for another is the highest of the other's captions, and
+            videos are ranked. With several captions both are reported, this one as v2t.
+        texts, videos: sizes; None for any.
+        note: what a reader must know.
+    """
+
+    name: str
+    data: str
+    task: Task
+    captions: Captions
+    video_to_text: VideoToText
+    texts: int | None
+    videos: int | None
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, the tie rule, and that scores are raw."""
+        return {**asdict(self), "ties": TIES, "post_processing": "none"}
+
+    def check_size(self, texts: int, videos: int) -> None:
+        """Refuse a matrix of another size.
+
+        Raises:
+            UsageError: the sizes differ from those of the protocol.
+        """
+        wrong = [
+            f"{found} {what} instead of {wanted}"
+            for what, found, wanted in (("texts", texts, self.texts), ("videos", videos, self.videos))
+            if wanted is not None and found != wanted
+        ]
+        if wrong:
+            raise UsageError(
+                f"protocol {self.name} ({self.data}) is another test: {', '.join(wrong)}. Rows are texts, columns "
+                "videos; for a gallery of your own use the protocol 'pairs' or 'captions'"
+            )
+
+
+_ALL = (
+    Protocol("pairs", "any, text i belongs to video i", "retrieval", "one", "one", None, None),
+    Protocol("captions", "any, several captions a video", "retrieval", "each", "any-caption", None, None),
+    Protocol(
+        "msrvtt-1ka", "MSR-VTT 1k-A (JSFusion) test", "retrieval", "one", "one", 1000, 1000,
+        "The same 1000 pairs for models trained on 9k or 7k; say which. mteb's MSR-VTT has 879 and is another test.",
+    ),
+    Protocol(
+        "msrvtt-full", "MSR-VTT full test", "retrieval", "each", "max-over-captions", 59800, 2990,
+        "20 captions a video.",
+    ),
+    Protocol(
+        "msvd", "MSVD test", "retrieval", "each", "max-over-captions", None, 670,
+        "Video-to-text differs by some ten points between the two conventions: never compare across them.",
+    ),
+    Protocol(
+        "activitynet-val1", "ActivityNet Captions val_1", "retrieval", "paragraph", "one", 4917, 4917,
+        "val_2 (4885) is another annotation of the validation videos: another test.",
+    ),
+    Protocol("activitynet-val2", "ActivityNet Captions val_2", "retrieval", "paragraph", "one", 4885, 4885),
+    Protocol(
+        "didemo", "DiDeMo test", "retrieval", "paragraph", "one", 1004, 1004,
+        "CLIP4Clip measures 1003; missing videos change the test: use 'pairs' and say how many are left.",
+    ),
+    Protocol("lsmdc", "LSMDC 2016 public test", "retrieval", "one", "one", 1000, 1000),
+    Protocol(
+        "ssv2-temporal", "SSv2-Temporal (VideoCon's file)", "entailment", "each", "any-caption", 18, 216,
+        "12 right videos a text; mAP, and R@K for one of them.",
+    ),
+    Protocol(
+        "ssv2-events", "SSv2-Events", "entailment", "each", "any-caption", 49, 588,
+        "12 right videos a text; mAP, and R@K for one of them.",
+    ),
+    Protocol(
+        "qvhighlights", "QVHighlights val", "moments", "one", "one", 1550, None,
+        "Ties stand in the order of the file, as in the original evaluation.",
+    ),
+)  # fmt: skip
+PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"{name}: no such protocol; there are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]

@@ -1,0 +1,293 @@
+"""From scores to a report: one document with protocol, fingerprint, figures, what ties could change, and intervals.
+
+The headline figures are of raw scores. Post-processing and old arithmetic stand in entries of their own, named for what
+they are. `places` holds the rank of every query as three counts, so that two reports can be compared query by query.
+
+Shape legend: Q texts, N videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.errors import DataError, UsageError
+from mova.eval.bootstrap import bootstrap, mean, median, paired_bootstrap
+from mova.eval.classify import average_precision, mean_average_precision
+from mova.eval.compat import argsort_precision, clip4clip
+from mova.eval.protocols import Protocol
+from mova.eval.ranking import KS, Ranks, find_ranks, stream_ranks, summarise, tie_bounds
+from mova.eval.scorefiles import Entailment, Ids, ScoreMatrix, digest
+from mova.eval.spans import MomentPrediction, MomentTruth, evaluate_highlights, evaluate_moments, tied_queries
+from mova.eval.transductive import DUAL_SOFTMAX_SCALE, QB_SCALE, dual_softmax, qb_norm
+
+Report = dict[str, Any]
+DIGITS = 2
+"""Decimals of a printed figure: where best and worst case agree to so many, they are not shown."""
+WAYS = ("t2v", "v2t")
+
+
+def report_matrix(
+    matrix: ScoreMatrix, protocol: Protocol, ids: Ids | None = None, compat: bool = False, transductive: bool = False
+) -> Report:
+    """Retrieval both ways from a matrix of texts by videos.
+
+    Args:
+        matrix: scores, and names where the file has them.
+        protocol: task "retrieval".
+        ids: which video each text belongs to. Without them text i belongs to video i, or, where the file names both
+            texts and videos alike, to the video of its name.
+        compat: add what CLIP4Clip's arithmetic gives.
+        transductive: add dual softmax.
+
+    Raises:
+        UsageError: sizes or ids do not fit, or the protocol needs ids.
+        ValueError: NaN and all else that cannot be ranked.
+    """
+    scores = matrix.scores
+    protocol.check_size(*scores.shape)
+    targets = _targets(matrix, protocol, ids)
+    report = _head(protocol, _fingerprint(matrix, ids), _order(matrix, ids), scores.shape)
+    diagonal = scores.shape[0] == scores.shape[1] and bool((targets == np.arange(len(targets))).all())
+    if diagonal:
+        t2v, v2t = stream_ranks(lambda rows, columns: scores[rows, columns], len(scores), ids=matrix.texts)
+        assert v2t is not None
+    else:
+        t2v, v2t = find_ranks(scores, targets, matrix.texts), _any_caption(scores, targets)
+    others = {"any-caption": v2t}
+    if protocol.video_to_text != "one":
+        others["max-over-captions"] = find_ranks(max_over_captions(scores, targets).T)
+        v2t = others[protocol.video_to_text]
+        report["conventions"] = {name: summarise(ranks) for name, ranks in others.items()}
+    _fill(report, {"t2v": t2v, "v2t": v2t})
+    if compat:
+        report["compat"] = _old(scores, diagonal)
+    if transductive:
+        report["transductive"] = {
+            f"dual softmax (scale {DUAL_SOFTMAX_SCALE:g})": {
+                "t2v": summarise(find_ranks(dual_softmax(scores), targets)),
+                "v2t": summarise(_any_caption(dual_softmax(scores.T).T, targets)),
+            }
+        }
+    return report
+
+
+def add_qb_norm(
+    report: Report, matrix: ScoreMatrix, bank: ScoreMatrix, protocol: Protocol, ids: Ids | None = None
+) -> None:
+    """Add text-to-video under QB-Norm to the report of a matrix: the bank holds training texts against its videos.
+
+    Raises:
+        DataError: a text of the bank is one of the test, or the videos differ.
+        ValueError: another number of videos, or scores that are not finite.
+    """
+    shared = set(bank.texts or ()) & set(matrix.texts or ())
+    if shared:
+        raise DataError(f"the bank holds test texts ({len(shared)}, such as {min(shared)!r}): it must be of training")
+    if matrix.videos and bank.videos and matrix.videos != bank.videos:
+        raise DataError("the bank's columns are other videos, or the same in another order")
+    ranks = find_ranks(qb_norm(matrix.scores, bank.scores), _targets(matrix, protocol, ids))
+    row = {"t2v": summarise(ranks), "bank": {"texts": len(bank.scores), "fingerprint": _fingerprint(bank, None)}}
+    report.setdefault("transductive", {})[f"QB-Norm (scale {QB_SCALE:g})"] = row
+
+
+def max_over_captions(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
+    """(N, N): the highest score of a video's captions (rows) with every video (columns).
+
+    Raises:
+        UsageError: a video has no caption.
+    """
+    counts = np.bincount(owners, minlength=scores.shape[1])
+    if not counts.all():
+        raise UsageError(f"video {int(counts.argmin())} has no caption ({int((counts == 0).sum())} such videos)")
+    order = np.argsort(owners, kind="stable")
+    return np.maximum.reduceat(np.asarray(scores)[order], np.cumsum(counts) - counts, axis=0)
+
+
+def report_entailment(found: Entailment, protocol: Protocol, compat: bool = False) -> Report:
+    """Texts against videos of which several are right: mAP, and ranks of the first right one.
+
+    Raises:
+        UsageError: the sizes are not those of the protocol.
+        ValueError: a text without a right video.
+    """
+    protocol.check_size(*found.scores.shape)
+    report = _head(protocol, found.fingerprint, digest([*found.texts, "", *found.videos]), found.scores.shape)
+    ways = {"t2v": (found.scores, found.right), "v2t": (found.scores.T, found.right.T)}
+    _fill(report, {way: find_ranks(scores, right) for way, (scores, right) in ways.items()})
+    for way, (scores, right) in ways.items():
+        precision = mean_average_precision(scores, right)
+        report[way]["mAP"] = 100.0 * precision.expected
+        report["bounds"].setdefault(way, {})["mAP"] = [100.0 * precision.best, 100.0 * precision.worst]
+        values = np.array([100.0 * average_precision(*row).expected for row in zip(scores, right, strict=True)])
+        report["intervals"][way]["mAP"] = bootstrap(values).to_json()
+        report["places"][way]["AP"] = values.tolist()
+    grouped = 100.0 * mean_average_precision(*ways["t2v"]).grouped
+    report["other arithmetic"] = {"t2v mAP, ties grouped (scikit-learn)": grouped}
+    if compat:
+        report["compat"] = {
+            "argsort": {"t2v": argsort_precision(*ways["t2v"])},
+            "differs": ["equal scores stand where numpy.argsort puts them, which depends on the machine"],
+        }
+    return report
+
+
+def report_moments(
+    predictions: Sequence[MomentPrediction], truths: Sequence[MomentTruth], fingerprint: str, protocol: Protocol
+) -> Report:
+    """Moments and highlights as QVHighlights measures them; "moments" and "highlights" as far as predictions hold them.
+
+    Raises:
+        UsageError: another number of queries, or neither windows nor saliency in all predictions.
+    """
+    protocol.check_size(len(predictions), 0)
+    report: Report = {
+        "protocol": protocol.name,
+        "fingerprint": fingerprint,
+        "queries": len(predictions),
+        "ties": tied_queries(predictions),
+        "settings": protocol.to_json(),
+    }
+    if all(p.windows is not None for p in predictions):
+        found = evaluate_moments(predictions, truths)
+        report["moments"] = {
+            length: {name: {str(key): value for key, value in row.items()} for name, row in rows.items()}
+            for length, rows in found.items()
+        }
+    if all(p.saliency is not None for p in predictions) and all(t.saliency is not None for t in truths):
+        report["highlights"] = evaluate_highlights(predictions, truths)
+    if "moments" not in report and "highlights" not in report:
+        raise UsageError("neither 'pred_relevant_windows' nor 'pred_saliency_scores' stand in all predictions")
+    return report
+
+
+def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Report:
+    """Two reports of one test: second minus first, paired bootstrap over queries.
+
+    Raises:
+        DataError: the reports are of different tests, or hold no ranks of single queries.
+    """
+    for field in ("protocol", "fingerprint", "queries", "candidates", "order"):
+        if field not in first or first.get(field) != second.get(field):
+            raise DataError(
+                f"the reports differ in {field} ({first.get(field)!r} and {second.get(field)!r}): figures of different "
+                "tests, or of queries in another order, are not compared"
+            )
+    if "places" not in first or "places" not in second:
+        raise DataError("both reports must hold 'places', the rank of every query: write them with `mova eval --json`")
+    report: Report = {key: first[key] for key in ("protocol", "fingerprint", "queries", "candidates")}
+    for way in WAYS:
+        one, other = first["places"][way], second["places"][way]
+        a, b = (_ranks(places) for places in (one, other))
+        rows = {f"R@{k}": paired_bootstrap(100 * a.within(k), 100 * b.within(k)).to_json() for k in KS}
+        rows["MdR"] = paired_bootstrap(a.expected, b.expected, median).to_json()
+        rows["MnR"] = paired_bootstrap(a.expected, b.expected).to_json()
+        if "AP" in one and "AP" in other:
+            rows["mAP"] = paired_bootstrap(one["AP"], other["AP"]).to_json()
+        report[way] = rows
+    return report
+
+
+def markdown_row(name: str, report: Mapping[str, Any]) -> str:
+    """A row of a Markdown table: name, protocol, fingerprint, then R@1, R@5, R@10, MdR, MnR of both ways."""
+    cells = [name, report["protocol"], report["fingerprint"]]
+    cells += [f"{report[way][m]:.1f}" for way in WAYS for m in ("R@1", "R@5", "R@10", "MdR", "MnR")]
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(protocol: Protocol, fingerprint: str, order: str, shape: tuple[int, ...]) -> Report:
+    return {
+        "protocol": protocol.name,
+        "fingerprint": fingerprint,
+        "order": order,
+        "queries": shape[0],
+        "candidates": shape[1],
+        "ties": {},
+        "settings": protocol.to_json(),
+        "bounds": {},
+        "intervals": {},
+        "places": {},
+    }
+
+
+def _fill(report: Report, ways: Mapping[str, Ranks]) -> None:
+    """Figures, bounds where they differ in a printed digit, intervals and places of every way."""
+    for way, ranks in ways.items():
+        figures = summarise(ranks)
+        report["ties"][way] = figures.pop("ties")
+        report[way] = figures
+        report["bounds"][way] = {
+            name: list(pair)
+            for name, pair in tie_bounds(ranks).items()
+            if f"{pair[0]:.{DIGITS}f}" != f"{pair[1]:.{DIGITS}f}"
+        }
+        report["intervals"][way] = {
+            **{f"R@{k}": bootstrap(100 * ranks.within(k)).to_json() for k in KS},
+            "MdR": bootstrap(ranks.expected, median).to_json(),
+            "MnR": bootstrap(ranks.expected, mean).to_json(),
+        }
+        report["places"][way] = {key: value.tolist() for key, value in asdict(ranks).items()}
+
+
+def _ranks(places: Mapping[str, Sequence[int]]) -> Ranks:
+    better, tied, right = (np.asarray(places[key], dtype=np.int64) for key in ("better", "tied", "right"))
+    return Ranks(better, tied, right)
+
+
+def _targets(matrix: ScoreMatrix, protocol: Protocol, ids: Ids | None) -> npt.NDArray[np.int64]:
+    """(Q,): the column of the right video of every text."""
+    texts, videos = matrix.scores.shape
+    if ids is not None:
+        names = matrix.videos or ids.videos
+        if len(ids.owners) != texts or set(names) != set(ids.videos) or len(names) != videos:
+            raise UsageError(
+                f"ids of {len(ids.owners)} texts and {len(ids.videos)} videos do not fit a matrix of {texts} by "
+                f"{videos}, or name other videos than its columns"
+            )
+        column = {name: place for place, name in enumerate(names)}
+        return np.array([column[owner] for owner in ids.owners])
+    if texts != videos or protocol.captions == "each":
+        raise UsageError(
+            f"{texts} texts and {videos} videos, protocol {protocol.name}: say with --ids which video each text "
+            "belongs to"
+        )
+    if matrix.texts and matrix.videos and set(matrix.texts) == set(matrix.videos):
+        column = {name: place for place, name in enumerate(matrix.videos)}
+        return np.array([column[name] for name in matrix.texts])
+    return np.arange(texts)
+
+
+def _fingerprint(matrix: ScoreMatrix, ids: Ids | None) -> str:
+    """Of ids where there are some; else it says that only positions are known."""
+    if ids is not None:
+        return ids.fingerprint
+    if matrix.texts or matrix.videos:
+        return digest([*sorted(matrix.texts or ()), "", *sorted(matrix.videos or ())])
+    return f"positions-{matrix.scores.shape[0]}x{matrix.scores.shape[1]}"
+
+
+def _order(matrix: ScoreMatrix, ids: Ids | None) -> str:
+    """Of rows and columns as they stand: places of two reports are paired by it."""
+    texts = matrix.texts or (ids.owners if ids else ())
+    videos = matrix.videos or (ids.videos if ids else ())
+    return digest([*texts, "", *videos])
+
+
+def _any_caption(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.integer]) -> Ranks:
+    """Video to text: a video is answered by the best ranked of its captions."""
+    own = owners[None, :] == np.arange(scores.shape[1])[:, None]
+    return find_ranks(scores.T, own)
+
+
+def _old(scores: npt.NDArray[np.floating], diagonal: bool) -> Report:
+    if not diagonal:
+        raise UsageError("--compat clip4clip: the old arithmetic takes a square matrix with text i of video i")
+    found = {way: clip4clip(values) for way, values in zip(WAYS, (scores, scores.T), strict=True)}
+    return {
+        "clip4clip": {way: {**old.metrics, "entries": old.entries} for way, old in found.items()},
+        "differs": [f"{way}: {line}" for way, old in found.items() for line in old.differences],
+    }
