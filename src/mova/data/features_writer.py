@@ -42,9 +42,7 @@ class FeatureWriter:
 
     def __init__(self, folder: str | Path, key: FeatureKey) -> None:
         self.folder, self.key = Path(folder), key
-        if (self.folder / "store.json").exists():
-            self.key = read_key(self.folder)
-            require_equal(self.folder, self.key, key)
+        self._agree()
         self._records: list[ClipRecord] = []
         self._frames: list[torch.Tensor] = []
         self._times: list[npt.NDArray[np.float64]] = []
@@ -55,7 +53,7 @@ class FeatureWriter:
         self._lock.__enter__()
         for left in self.folder.glob("*.partial"):
             left.unlink()
-        if not (self.folder / "store.json").exists():
+        if not self._agree():
             _replace(self.folder / "store.json", lambda path: path.write_text(json.dumps(asdict(self.key)) + "\n"))
         self.known = FeatureStore(self.folder).records
         return self
@@ -110,6 +108,15 @@ class FeatureWriter:
             self.known.update((record.clip, replace(record, shard=name)) for record in self._records)
         self._records, self._frames, self._times = [], [], []
         self._rows, self._began = 0, time.monotonic()
+
+    def _agree(self) -> bool:
+        """Whether there is a store; its key, which must be equal, is then the writer's."""
+        if not (self.folder / "store.json").exists():
+            return False
+        there = read_key(self.folder)
+        require_equal(self.folder, there, self.key)
+        self.key = there
+        return True
 
     def _close_when_due(self) -> None:
         size = self._rows * self.key.dim * DTYPES[self.key.dtype].itemsize
