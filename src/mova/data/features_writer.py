@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -49,20 +50,23 @@ class FeatureWriter:
         self._rows, self._began = 0, time.monotonic()
 
     def __enter__(self) -> Self:
-        self._lock = sole_writer(self.folder)
-        self._lock.__enter__()
+        with ExitStack() as held:
+            held.enter_context(sole_writer(self.folder))
+            self._begin()
+            self._held = held.pop_all()
+        return self
+
+    def _begin(self) -> None:
+        """Take over what is there, or begin a store."""
         for left in self.folder.glob("*.partial"):
             left.unlink()
         if not self._agree():
             _replace(self.folder / "store.json", lambda path: path.write_text(json.dumps(asdict(self.key)) + "\n"))
         self.known = FeatureStore(self.folder).records
-        return self
 
-    def __exit__(self, kind: Any, *details: Any) -> None:
-        try:
+    def __exit__(self, *_: object) -> None:
+        with self._held:
             self.flush()
-        finally:
-            self._lock.__exit__(kind, *details)
 
     def add(self, record: ClipRecord, times: npt.NDArray[np.float64], vectors: torch.Tensor) -> None:
         """Add a clip.

@@ -165,9 +165,9 @@ class _Run:
             if known is not None and known.cause is None:
                 if not same and size == known.size:  # copied or touched: only its content tells
                     if clip.video not in hashes:
-                        hashes[clip.video] = content_hash(self.folder / clip.video)
-                    same = hashes[clip.video] == known.content
-                if same or size < 0:
+                        hashes[clip.video] = _content(self.folder / clip.video)
+                    same = hashes[clip.video] in (known.content, "")
+                if same or size < 0:  # what cannot be looked at now counts as it was
                     self.report.unchanged += 1
                     continue
                 self.report.replaced += 1
@@ -267,6 +267,14 @@ def _frames(record: ClipRecord, parts: Iterator[ClipRecord | Frames]) -> Iterato
         if isinstance(part, ClipRecord):
             raise VideoError(part.clip.video, str(part.cause))
         yield part
+
+
+def _content(path: Path) -> str:
+    """Hash of a file; empty where it cannot be read."""
+    try:
+        return content_hash(path)
+    except OSError:
+        return ""
 
 
 def _state(path: Path) -> tuple[int, int]:

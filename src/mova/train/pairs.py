@@ -63,7 +63,7 @@ def pair_material(
         model.sampling_rate(fps)
     sampling = FrameRule(frames, rule, fps)
     feed = feed_for(model, stored=features is not None)
-    store = None if features is None else _stored_only(model, features, sampling)
+    store = None if features is None else stored_only(model, features, sampling)
     source: dict[str, Any] = {"prepare": feed.shape} if store is None else {"features": store}
 
     def part(name: str, mode: str) -> PairDataset:
@@ -85,7 +85,7 @@ def pair_material(
     return Material(dataset, collate, feed.encode, PairSampler(len(dataset), seed), validate)
 
 
-def _stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:
+def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:
     """Open a store that fits the model, and freeze the model's video tower, which will not be run.
 
     Raises:
