@@ -26,7 +26,7 @@ from mova.errors import DataError
 SHARD_BYTES = 256 << 20
 """A shard is closed at this size ..."""
 SHARD_SECONDS = 30.0
-"""... or at this age: a kill costs no more than that."""
+"""... or at this age: a kill costs that much and the clip in hand."""
 
 
 class FeatureWriter:
