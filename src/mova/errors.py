@@ -38,7 +38,7 @@ class ModelError(MovaError):
 
 
 class IndexMismatchError(MovaError):
-    """An index was built with another model, preprocessing or sampling than the one asked for."""
+    """An index or a feature store was built with another model, preprocessing or sampling than the one asked for."""
 
 
 class DataError(MovaError):

@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
+from mova.data.features import Clip, FeatureStore
 from mova.data.manifest import Caption, Row, read_manifest
 from mova.data.sampling import RULES, fps_times, linspace
 from mova.data.text import split_sentences
-from mova.data.video import probe, read_count, read_times
+from mova.data.video import probe, read_count, read_times, stream
 from mova.errors import DataError, UsageError, VideoError
-from mova.types import Batch, BrokenVideo, Frames, Pair
+from mova.types import Batch, BrokenVideo, Frames, FrameVectors, Pair
 
 Pixels = npt.NDArray[np.uint8]
 CAPTIONS = {
@@ -72,8 +73,22 @@ class FrameRule:
         times = fps_times(duration if end is None else min(end, duration), self.fps, start)
         if not len(times):
             raise VideoError(path, f"lasts {duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
-        chosen = linspace(len(times), self.frames) if len(times) > self.frames else range(len(times))
-        return read_times(path, [times[int(i)] for i in chosen], threads=1)
+        return read_times(path, [times[int(i)] for i in self.pick(len(times))], threads=1)
+
+    def pick(self, count: int) -> npt.NDArray[np.int64]:
+        """Which of the `count` frames that a clip has at this rule are seen: all, or `linspace` where they are more."""
+        return linspace(count, self.frames) if self.fps is not None and count > self.frames else np.arange(count)
+
+    def every(self, path: str | Path, start: float, end: float | None, chunk: int) -> Iterator[Frames]:
+        """The frames that `pick` chooses from, at most `chunk` at a time at a rate; all at once by a named rule.
+
+        Raises:
+            VideoError: once, after whatever was yielded.
+        """
+        if self.fps is None:
+            yield self.read(path, start, end)
+        else:
+            yield from stream(path, fps=self.fps, start=start, end=end, chunk=chunk)
 
 
 class Draw(NamedTuple):
@@ -113,9 +128,10 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         units: cuts a text into what is scored apart.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
             processes is small and of one size. None leaves frames as they are.
+        features: stored frame vectors, which stand for pixels: no video is opened.
 
     Raises:
-        DataError: the manifest cannot be read, or holds nothing of that split and mode.
+        DataError: the manifest cannot be read, or holds nothing of that split and mode; or clips are not stored.
         UsageError: an unknown mode.
     """
 
@@ -129,6 +145,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         seed: int = 0,
         units: Callable[[str], Sequence[str]] = split_sentences,
         prepare: Callable[[Pixels], Pixels] | None = None,
+        features: FeatureStore | None = None,
     ) -> None:
         if captions not in CAPTIONS:
             known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
@@ -140,12 +157,14 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             splits = ", ".join(sorted({row.split for row in rows if row.captions})) or "none"
             raise DataError(f"{manifest}: no row of split {split!r} has a caption; splits with captions: {splits}")
         self.sampling, self.captions, self.seed = sampling, captions, seed
-        self.units, self.prepare = units, prepare
+        self.units, self.prepare, self.features = units, prepare, features
         self._items = list(_items(self.rows, captions))
         if not self._items:
             raise DataError(f"{manifest}: no sentence of split {split!r} has times, which captions: clip needs")
-        seen: dict[tuple[int, float | None, float | None], int] = {}
-        self._groups = [seen.setdefault(self._shown(item), len(seen)) for item in self._items]
+        seen: dict[tuple[int, Clip], int] = {}
+        self._groups = [seen.setdefault((item[0], self.clip(*item)), len(seen)) for item in self._items]
+        if features is not None:
+            features.expect({clip for _, clip in seen}, self.folder)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -156,35 +175,43 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         number, caption, sentence = self._items[index]
         row = self.rows[number]
         rng = np.random.default_rng([self.seed, epoch, index])
-        start, end = row.start or 0.0, row.end
         if self.captions == "clip":
-            told = row.captions[caption].sentences[sentence]
-            assert told.start is not None
-            text, start, end = told.text, told.start, told.end
+            text = row.captions[caption].sentences[sentence].text
         elif self.captions == "caption":
             text = row.captions[caption].text
         else:
             text = _draw_paragraph(row, rng) if self.captions == "paragraph" else _draw_sentence(row, rng)
-        path = self.folder / row.video
         try:
-            frames = self.sampling.read(path, start, end)
+            frames = self._frames(self.clip(number, caption, sentence))
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
-        if self.prepare is not None:
-            frames = Frames(self.prepare(frames.pixels), frames.pts)
         try:
             units = tuple(self.units(text))
         except UsageError as error:
             raise DataError(f"row {row.id!r}: {error}") from error
         return Pair(row.id, self._groups[index], frames, text, units)
 
-    def _shown(self, item: tuple[int, int, int]) -> tuple[int, float | None, float | None]:
-        """What tells the video (or the clip of it) of an item from others."""
-        number, caption, sentence = item
+    def clip(self, number: int, caption: int, sentence: int) -> Clip:
+        """What an item shows."""
+        row = self.rows[number]
         if self.captions != "clip":
-            return number, None, None
-        told = self.rows[number].captions[caption].sentences[sentence]
-        return number, told.start, told.end
+            return row_clip(row)
+        told = row.captions[caption].sentences[sentence]
+        assert told.start is not None
+        return Clip(row.video, told.start, told.end)
+
+    def _frames(self, clip: Clip) -> Frames | FrameVectors:
+        """The frames of a clip that are seen, or their vectors."""
+        if self.features is not None:
+            found = self.features.read(clip)
+            return found[self.sampling.pick(len(found))]
+        frames = self.sampling.read(self.folder / clip.video, clip.start, clip.end)
+        return frames if self.prepare is None else Frames(self.prepare(frames.pixels), frames.pts)
+
+
+def row_clip(row: Row) -> Clip:
+    """What a row of a manifest shows."""
+    return Clip(row.video, row.start or 0.0, row.end)
 
 
 def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
@@ -201,16 +228,19 @@ def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
             f"none of the {len(items)} videos of a batch can be read; the first: {first}. Are the files where the "
             "manifest says? `mova data check FOLDER` lists what cannot be read"
         )
-    sizes = {pair.frames.pixels.shape[1:] for pair in pairs}
+    parts: list[npt.NDArray[Any]] = [
+        pair.frames.pixels if isinstance(pair.frames, Frames) else pair.frames.vectors for pair in pairs
+    ]
+    sizes = {part.shape[1:] for part in parts}
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
         raise DataError(f"frames of one batch differ in size ({shown}); give the data set a 'prepare' that resizes")
-    longest = max(len(pair.frames) for pair in pairs)
-    frames = np.zeros((len(pairs), longest, *sizes.pop()), dtype=np.uint8)
+    longest = max(map(len, parts))
+    frames = np.zeros((len(pairs), longest, *sizes.pop()), dtype=parts[0].dtype)
     mask = np.zeros((len(pairs), longest), dtype=bool)
-    for i, pair in enumerate(pairs):
-        frames[i, : len(pair.frames)] = pair.frames.pixels
-        mask[i, : len(pair.frames)] = True
+    for i, part in enumerate(parts):
+        frames[i, : len(part)] = part
+        mask[i, : len(part)] = True
     groups = np.array([pair.group for pair in pairs], dtype=np.int64)
     return Batch(frames, mask, tuple(p.text for p in pairs), tuple(p.units for p in pairs), groups, broken)
 

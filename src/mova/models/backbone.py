@@ -34,10 +34,10 @@ from mova.models.checkpoint import (
     quiet_transformers,
     set_text_length,
 )
-from mova.models.dual import DualEncoder, TextEmbedding
+from mova.models.dual import DualEncoder, TextEmbedding, VideoFingerprint
 from mova.models.evidence import EvidenceRule
 from mova.models.hub import find_checkpoint, read_json
-from mova.models.precision import choose_device, choose_dtype, hash_weights
+from mova.models.precision import choose_device, choose_dtype, hash_tensors
 from mova.models.preprocessing import ImageRule
 from mova.models.tokens import TextRule
 from mova.types import Frames
@@ -58,6 +58,8 @@ DECIDING_SETTINGS = (
     "eos_token_id",
 )
 """Settings of a tower that change its vectors and cannot be seen in the weights."""
+NOT_VIDEO = ("text_", "logit_")
+"""Beginnings of the names of weights that change no frame vector, in every family of transformers."""
 
 
 class TwoTowerConfig(PreTrainedConfig):
@@ -130,7 +132,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         self.units = UnitRule.from_dict(config.units)
         self.rule = EvidenceRule.from_dict(config.rule)
         self.background = background_sentences()
-        self._fingerprint: tuple[int, str] | None = None
+        self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
 
     def _init_weights(self, module: nn.Module) -> None:
         """The backbone initialises itself; there is nothing else."""
@@ -219,12 +221,12 @@ class TwoTower(PreTrainedModel, DualEncoder):
         target = choose_device(device)
         dtype = choose_dtype(precision, target)
         if dtype != self.compute_dtype:
-            fingerprint = self.fingerprint()
+            hashes = self._hashed()
             exact = {name: p.data.float() for name, p in self.backbone.named_parameters(recurse=False)}
             self.backbone.to(dtype)
             for name, p in self.backbone.named_parameters(recurse=False):
                 p.data = exact[name]
-            self._fingerprint = (self.weights_version(), fingerprint)
+            self._hashes = (self.weights_version(), hashes)
         return self.to(target).eval()
 
     @property
@@ -284,22 +286,26 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def forward(
         self,
-        pixels: Tensor,
+        pixels: Tensor | None,
         input_ids: Tensor,
         attention_mask: Tensor,
         unit_ids: Tensor | None = None,
         unit_mask: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> dict[str, Any]:
         """Both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
 
         A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
-        `unit_mask` give `units` (U, d).
+        `unit_mask` give `units` (U, d). Frame vectors made before, `frames` (T, d), may stand for `pixels`.
         """
         texts, tokens = self.text_features(input_ids, attention_mask.bool())
         found = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
         if unit_ids is not None and unit_mask is not None:
             found["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
-        return {"frames": self.image_features(pixels), **found}
+        if frames is None:
+            assert pixels is not None, "either pixels or frame vectors"
+            frames = self.image_features(pixels)
+        return {"frames": frames, **found}
 
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
@@ -348,18 +354,33 @@ class TwoTower(PreTrainedModel, DualEncoder):
         Weights count as they were before any cast to bf16, so that an index serves both. Computed once and
         kept until a weight is written to.
         """
-        version = self.weights_version()
-        if self._fingerprint is None or self._fingerprint[0] != version:
-            self._fingerprint = (version, self._hash())
-        return self._fingerprint[1]
+        return self._hashed()[0]
 
-    def _hash(self) -> str:
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Of the image tower and its preprocessing alone: it stays while texts train. Kept as `fingerprint` is."""
+        return self._hashed()[1]
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The image tower's weights, its projection included."""
+        return [weight for name, weight in self.backbone.named_parameters() if not name.startswith(NOT_VIDEO)]
+
+    def _hashed(self) -> tuple[str, VideoFingerprint]:
+        version = self.weights_version()
+        if self._hashes is None or self._hashes[0] != version:
+            self._hashes = (version, self._hash())
+        return self._hashes[1]
+
+    def _hash(self) -> tuple[str, VideoFingerprint]:
         towers = [self.config.backbone.get(tower) or {} for tower in ("vision_config", "text_config")]
         settings = [[tower.get(key) for key in DECIDING_SETTINGS] for tower in towers]
         probe = self.text_rule.token_ids(self.tokenizer, [PROBE])[0]
         digest = hashlib.sha256(repr((settings, self.image_rule, self.text_rule, probe)).encode())
-        digest.update(hash_weights(self.backbone.state_dict()).encode())
-        return digest.hexdigest()[:32]
+        found = hash_tensors(self.backbone.state_dict())
+        digest.update(hashlib.sha256(b"".join(found.values())).hexdigest().encode())
+        video = hashlib.sha256(repr(settings[0]).encode())
+        video.update(b"".join(part for name, part in found.items() if not name.startswith(NOT_VIDEO)))
+        image = hashlib.sha256(repr(self.image_rule).encode())
+        return digest.hexdigest()[:32], VideoFingerprint(video.hexdigest()[:32], image.hexdigest()[:32])
 
     def _token_head(self) -> nn.Linear:
         """The linear map from text states to the shared width."""

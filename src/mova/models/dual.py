@@ -13,12 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mova.data.units import UnitRule, sentences_or_windows
@@ -37,6 +37,13 @@ TEXT_CHUNK = 256
 """Units encoded at a time where only their vectors are wanted: token states are far greater."""
 CANDIDATES = 100
 """Videos that global vectors choose for exact scores."""
+
+
+class VideoFingerprint(NamedTuple):
+    """What frame vectors depend on: hashes of the weights and architecture that make them, and of the preprocessing."""
+
+    weights: str
+    preprocessing: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +124,30 @@ class DualEncoder(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash of weights, architecture and preprocessing: equal fingerprints give equal vectors."""
+
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Hashes of what frame vectors depend on, text side left out where the model can tell it apart.
+
+        A model whose fingerprint is that of its `backbone` has the backbone's frame vectors.
+        """
+        inner = self._same_inside()
+        return VideoFingerprint(self.fingerprint(), "in the weights") if inner is None else inner.video_fingerprint()
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The weights that frame vectors depend on.
+
+        Raises:
+            UsageError: the model does not tell them from others.
+        """
+        inner = self._same_inside()
+        if inner is None:
+            raise UsageError(f"{self.name}: does not tell its video tower from the rest, so it trains on pixels only")
+        return inner.video_parameters()
+
+    def _same_inside(self) -> DualEncoder | None:
+        """The backbone, if it is a dual encoder that gives the very same vectors."""
+        inner = getattr(self, "backbone", None)
+        return inner if isinstance(inner, DualEncoder) and inner.fingerprint() == self.fingerprint() else None
 
     @abstractmethod
     def encode_frames(self, frames: Frames) -> Tensor:

@@ -29,7 +29,7 @@ from mova.data.units import UnitRule
 from mova.errors import UsageError
 from mova.models.attention import Block
 from mova.models.checkpoint import load_complete
-from mova.models.dual import DualEncoder, TextEmbedding
+from mova.models.dual import DualEncoder, TextEmbedding, VideoFingerprint
 from mova.models.evidence import EvidenceRule
 from mova.models.pooling import masked_mean, weighted_mean
 from mova.models.precision import hash_weights
@@ -213,11 +213,12 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
 
     def forward(
         self,
-        stacks: Tensor,
+        stacks: Tensor | None,
         input_ids: Tensor,
         attention_mask: Tensor,
         unit_ids: Tensor | None = None,
         unit_mask: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> dict[str, Any]:
         """Everything an objective needs of a batch; gradients flow.
 
@@ -225,13 +226,16 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             stacks: uint8, (T, 9, h, w).
             input_ids, attention_mask: (N, L).
             unit_ids, unit_mask: (U, M), a second batch of texts with its own padding.
+            frames: float32, (T, d), vectors made before, which may stand for `stacks`.
 
         Returns:
             `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar,
             and `units` (U, d) where they are given.
         """
         mask = attention_mask.bool()
-        frames = self.frame_tower(self._normalise(stacks))
+        if frames is None:
+            assert stacks is not None, "either stacks or frame vectors"
+            frames = self.frame_tower(self._normalise(stacks))
         tokens = self.text_tower(input_ids, mask)
         found = {
             "frames": frames,
@@ -331,6 +335,15 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             self.config.frame_rate,
         )
         return hashlib.sha256(f"{settings} {hash_weights(self.state_dict())}".encode()).hexdigest()
+
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Of the frame tower and its size and rate alone."""
+        settings = (self.config.image_size, self.config.frame_rate)
+        return VideoFingerprint(hash_weights(self.frame_tower.state_dict()), f"{settings[0]} pixels, {settings[1]} fps")
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The frame tower's weights."""
+        return list(self.frame_tower.parameters())
 
     def _normalise(self, stacks: Tensor) -> Tensor:
         """uint8 -> [-1, 1] in the tower's type."""

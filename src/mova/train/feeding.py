@@ -2,7 +2,8 @@
 
 Frames are resized and cropped by the model's own rule in the workers that decode them: then a batch has one size, and
 what travels to the trainer is uint8 of the model's size, not full pictures or floats. Normalising, which makes it four
-times larger, waits until it is on the model's device. Padded frames and units are never encoded.
+times larger, waits until it is on the model's device. Padded frames and units are never encoded. Where frame vectors
+are stored (`data/features.py`), those travel instead, and the video tower is not run.
 
 Shape legend: V pairs, T frames, n real frames of a batch, H W source pixels, h w model pixels, U real units, d width.
 """
@@ -43,7 +44,7 @@ class Feed(ABC):
         """Ids int64 (N, L) and mask bool (N, L), padded to the longest text; tokens cut off of each, int64 (N,)."""
 
     @abstractmethod
-    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
         """uint8 (V, T, h, w, 3) and bool (V, T) -> the model's keyword argument of all n real frames, row by row."""
 
     def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
@@ -64,6 +65,8 @@ class Feed(ABC):
             vectors["units"] = _spread(found["units"], batch["unit_mask"])
         return vectors
 
+    pictures: str
+    """Name of the model's keyword argument that `images` gives."""
     cuts_padding: bool = True
     """Whether a narrower rectangle of ids means the same (not where padding takes part in attention)."""
 
@@ -101,6 +104,8 @@ class Collator:
 class TwoTowerFeed(Feed):
     """For a dual encoder of transformers, by its checkpoint's own rules."""
 
+    pictures = "pixels"
+
     def __init__(self, image: ImageRule, text: TextRule, tokenizer: Any) -> None:
         self.image, self.text, self.tokenizer = image, text, tokenizer
         self.cuts_padding = not text.fixed
@@ -117,11 +122,13 @@ class TwoTowerFeed(Feed):
 
     def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """`pixels`, float32 (n, 3, h, w)."""
-        return {"pixels": self.image.normalise(frames[mask], torch.float32)}
+        return {self.pictures: self.image.normalise(frames[mask], torch.float32)}
 
 
 class WorldsTinyFeed(Feed):
     """For the small model of Worlds: a frame comes with its neighbours; ends are repeated."""
+
+    pictures = "stacks"
 
     def __init__(self, size: int, tokenizer: Any) -> None:
         self.size, self.tokenizer = size, tokenizer
@@ -144,27 +151,52 @@ class WorldsTinyFeed(Feed):
         last = mask.sum(dim=1)[video] - 1
         around = torch.stack([(at - 1).clamp(min=0), at, torch.minimum(at + 1, last)], dim=1)
         stacks = frames[video[:, None], around]
-        return {"stacks": stacks.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()}
+        return {self.pictures: stacks.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()}
 
 
-def feed_for(model: nn.Module) -> Feed:
-    """The input side of a model, or of the backbone inside it.
+class StoredFeed(Feed):
+    """For stored frame vectors: texts as another feed reads them, and no pixels."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed, self.pictures, self.cuts_padding = feed, feed.pictures, feed.cuts_padding
+
+    def shape(self, pixels: Pixels) -> Pixels:
+        """Never asked for.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("stored frame vectors are read, not pixels")
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """As the other feed."""
+        return self.feed.tokens(texts)
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
+        """`frames`, float32 (n, d), and None for pictures; `frames` of the batch are (V, T, d)."""
+        return {self.pictures: None, "frames": frames[mask].float()}
+
+
+def feed_for(model: nn.Module, stored: bool = False) -> Feed:
+    """The input side of a model, or of the backbone inside it; `stored`: for frame vectors instead of pixels.
 
     Raises:
         UsageError: a model that cannot be trained on pairs.
     """
     backbone = getattr(model, "backbone", None)
     if isinstance(model, TwoTower):
-        if model.image_rule.resize in ("patches", "none") and model.image_rule.crop is None:
+        if not stored and model.image_rule.resize in ("patches", "none") and model.image_rule.crop is None:
             raise UsageError(
                 f"{model.name}: keeps each video's own proportions, so frames of one batch differ in size; "
                 "train a checkpoint with a fixed image size"
             )
-        return TwoTowerFeed(model.image_rule, model.text_rule, model.tokenizer)
+        feed: Feed = TwoTowerFeed(model.image_rule, model.text_rule, model.tokenizer)
+        return StoredFeed(feed) if stored else feed
     if isinstance(model, WorldsTiny):
-        return WorldsTinyFeed(model.config.image_size, model.tokenizer)
+        feed = WorldsTinyFeed(model.config.image_size, model.tokenizer)
+        return StoredFeed(feed) if stored else feed
     if isinstance(backbone, nn.Module):
-        return feed_for(backbone)
+        return feed_for(backbone, stored)
     raise UsageError(f"{type(model).__name__} cannot be trained on pairs of video and text")
 
 
