@@ -18,6 +18,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
 from mova.data.manifest import Caption, Row, read_manifest
+from mova.data.quarantine import without_quarantined
 from mova.data.sampling import RULES, fps_times, linspace
 from mova.data.text import split_sentences
 from mova.data.video import probe, read_count, read_times
@@ -111,6 +112,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         captions: one of `CAPTIONS`.
         seed: of the draws.
         units: cuts a text into what is scored apart.
+        quarantine: a list of `mova data check`; rows that it names are left out, and `left_out` has their ids.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
             processes is small and of one size. None leaves frames as they are.
 
@@ -129,11 +131,12 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         seed: int = 0,
         units: Callable[[str], Sequence[str]] = split_sentences,
         prepare: Callable[[Pixels], Pixels] | None = None,
+        quarantine: str | Path | None = None,
     ) -> None:
         if captions not in CAPTIONS:
             known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
             raise UsageError(f"captions: {captions!r} is not known; there are {known}")
-        rows = read_manifest(manifest)
+        rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
         self.folder = Path(manifest).resolve().parent
         self.rows = [row for row in rows if row.split == split and row.captions]
         if not self.rows:
