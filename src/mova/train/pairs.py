@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from functools import partial
 
 from transformers import PreTrainedModel
 
 from mova.data.dataset import FrameRule, PairDataset, PairSampler
+from mova.data.readers import shared_videos
 from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.models.dual import DualEncoder
@@ -15,6 +17,8 @@ from mova.train.logs import BrokenVideos
 from mova.train.pair_objectives import PairObjective
 from mova.train.trainer import Material, PairArguments
 from mova.train.validation import RetrievalValidation
+
+logger = logging.getLogger(__name__)
 
 
 def pair_material(
@@ -31,6 +35,7 @@ def pair_material(
     frames: int = 64,
     rule: str | None = None,
     fps: float | None = None,
+    quarantine: str | None = None,
 ) -> Material:
     """Training and validation pairs of a manifest.
 
@@ -41,6 +46,7 @@ def pair_material(
         split, validation: names of parts; validation None chooses no checkpoint.
         captions: one of `data/dataset.py: CAPTIONS`; validation has one text a video whatever it is.
         frames, rule, fps: see `FrameRule`.
+        quarantine: a list of `mova data check`, whose rows are left out of both parts.
 
     Raises:
         UsageError: a rule of frames that does not fit the model, or fewer pairs than a batch.
@@ -52,10 +58,8 @@ def pair_material(
         model.sampling_rate(fps)
     feed, sampling = feed_for(model), FrameRule(frames, rule, fps)
 
-    def part(name: str, mode: str) -> PairDataset:
-        return PairDataset(Path(manifest), split=name, sampling=sampling, captions=mode, seed=seed, prepare=feed.shape)
-
-    dataset = part(split, captions)
+    part = partial(PairDataset, manifest, sampling=sampling, seed=seed, prepare=feed.shape, quarantine=quarantine)
+    dataset = part(split=split, captions=captions)
     batch = arguments.per_device_train_batch_size
     if arguments.dataloader_drop_last and len(dataset) < batch * world_size():
         raise UsageError(
@@ -67,5 +71,15 @@ def pair_material(
     if validation is not None:
         mode = captions if captions in ("paragraph", "sentence") else "paragraph"
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
-        validate = RetrievalValidation(part(validation, mode), collate, objective, size, workers, broken)
+        held = part(split=validation, captions=mode)
+        _warn_of_leaks(dataset, held)
+        validate = RetrievalValidation(held, collate, objective, size, workers, broken)
     return Material(dataset, collate, feed.encode, PairSampler(len(dataset), seed), validate)
+
+
+def _warn_of_leaks(seen: PairDataset, held: PairDataset) -> None:
+    """Say in the log where validation shows source videos that are trained on."""
+    if shared := shared_videos(seen.rows, held.rows):
+        logger.warning(
+            "%d source videos are in both %r and %r, such as %s", len(shared), seen.split, held.split, shared[0]
+        )
