@@ -20,6 +20,7 @@ from mova.errors import DataError, UsageError
 from mova.eval.figures import published_figures
 from mova.eval.protocols import find_protocol
 from mova.models.registry import load
+from mova.train import reproduce as reproduction
 from mova.train.arguments import load_recipe, shipped_recipes
 from mova.train.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce, reproducible
 
@@ -148,18 +149,44 @@ def test_every_recipe_of_a_paper_says_what_it_reproduces_and_that_exists() -> No
             assert any((f.system, f.protocol) == (target["system"], protocol.name) for f in published_figures())
 
 
-def test_the_command(call: Call, tmp_path: Path) -> None:
+def test_the_command(
+    call: Call,
+    runs: Callable[[str], tuple[Reproduction, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, asked = runs("videoufo")[0], list[dict[str, Any]]()
+
+    def fake(name: str, output: Path, **options: Any) -> Reproduction:
+        asked.append({"name": name, "output": output, **options})
+        return made
+
+    real_one = reproduction.reproduce
+    monkeypatch.setattr(reproduction, "reproduce", fake)
     words = ("reproduce", "videoufo", "--one-step", "--output", tmp_path, "--training.report_to", "[]")
     code, out, _ = call(*words)
     assert code == 0
     assert "62.4" in out
     assert "reading note" in out
     assert MEANINGLESS in out
+    assert asked[0].items() >= {"name": "videoufo", "output": tmp_path, "one_step": True, "overrides": QUIET}.items()
     code, out, err = call(*words, "--json")
     assert code == 0
     document = json.loads(out)
     assert {"recipe", "one_step", "verdict", "published", "comparison", "report", "data", "training"} <= document.keys()
     assert MEANINGLESS in err
+    leaky = replace(made, one_step=False, leaks=("abc",), caveats=("a caveat",))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: leaky)
+    code, out, err = call("reproduce", "videoufo", "--output", tmp_path)
+    assert code == 0
+    assert "LEAK: 1 source videos were trained on and measured on, such as abc" in err
+    assert "a caveat" in err
+    assert "no verdict" in out
+    monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: replace(runs("didemo")[0], one_step=False))
+    code, out, err = call("reproduce", "didemo", "--output", tmp_path)
+    assert "below: t2v R@1" in out or "hit: t2v R@1" in out or "above: t2v R@1" in out
+    assert "57.5 published" in out
+    monkeypatch.setattr(reproduction, "reproduce", real_one)
     code, out, err = call("reproduce", "activitynet", "--output", tmp_path / "x")
     assert (code, out) == (1, "")
     assert "needs the original data of activitynet" in err
