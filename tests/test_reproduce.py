@@ -122,6 +122,16 @@ def test_a_test_that_is_known_to_be_another_one_gets_no_verdict(
         assert "another test" in found.target.note
 
 
+def test_a_part_that_is_missing_is_said_before_training(
+    runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path
+) -> None:
+    shutil.copytree(runs("activitynet")[1] / "data", tmp_path / "data")
+    (tmp_path / "data" / "annotations" / "val_1.json").unlink()
+    with pytest.raises(DataError, match=r"has no rows of 'val_1', which the run needs \(split not read.*val_1\.json"):
+        reproduce("activitynet", tmp_path / "out", data=tmp_path / "data")
+    assert not (tmp_path / "out" / "run").exists()
+
+
 def test_missing_data_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Missing: DIR/annotations and DIR/videos") as complaint:
         reproduce("activitynet", tmp_path / "out")

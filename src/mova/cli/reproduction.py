@@ -50,6 +50,8 @@ def reproduce(
             callbacks=[training_bar(progress)],
             done=lambda count: progress.update(measuring, completed=count),
         )
+    for what, which in found.conversion.notes.items():
+        note(f"{what}: {len(which)}, such as {which[0]}")
     if found.leaks:
         note(f"LEAK: {len(found.leaks)} source videos were trained on and measured on, such as {found.leaks[0]}")
     for caveat in () if found.one_step and not json else found.caveats:

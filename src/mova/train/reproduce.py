@@ -167,6 +167,7 @@ def reproduce(
     folders = _rendered(target, output) if one_step else _given(name, target, data)
     conversion = _converted(target, folders, output, quarantine)
     recipe = load_recipe(name, _settings(name, output, conversion, one_step) | dict(overrides or {}))
+    _require_parts(conversion, recipe, target)
     train(recipe, output / "run", resume=resume, callbacks=callbacks)
     test = [row for row in conversion.rows if row.split == target.part]
     sampling = FrameRule(**{key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data})
@@ -219,6 +220,22 @@ def _converted(target: Target, folders: tuple[Path, Path], output: Path, quarant
         hold_out=target.hold_out,
         quarantine=quarantine,
     )
+
+
+def _require_parts(conversion: Conversion, recipe: Recipe, target: Target) -> None:
+    """Refuse before days of training what could not be measured after it.
+
+    Raises:
+        DataError: a part that the recipe trains, chooses or measures on has no rows.
+    """
+    wanted = (recipe.data.get("split", "train"), recipe.data.get("validation"), target.part)
+    absent = [part for part in wanted if part is not None and not any(row.split == part for row in conversion.rows)]
+    if absent:
+        notes = "; ".join(f"{what}: {', '.join(which[:3])}" for what, which in conversion.notes.items())
+        raise DataError(
+            f"{conversion.manifest}: has no rows of {', '.join(map(repr, absent))}, which the run needs"
+            f"{f' ({notes})' if notes else ''}"
+        )
 
 
 def _given(name: str, target: Target, data: str | Path | None) -> tuple[Path, Path]:
