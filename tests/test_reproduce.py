@@ -137,6 +137,7 @@ def test_missing_data_are_explained(tmp_path: Path) -> None:
         reproduce("activitynet", tmp_path / "out")
     for said in ("train.json", "val_1.json", "--data DIR", "mova reproduce activitynet --one-step"):
         assert said in str(complaint.value)
+    assert not (tmp_path / "out").exists()
     (tmp_path / "data" / "annotations").mkdir(parents=True)
     with pytest.raises(DataError, match=r"Missing: \S*/data/videos\."):
         reproduce("activitynet", tmp_path / "out", data=tmp_path / "data")

@@ -72,7 +72,7 @@ def _print(found: Reproduction) -> None:
     for row in found.rows:
         assert found.target is not None
         span = "" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
-        said = "nothing" if found.verdict is None else row.verdict or ""
+        said = "no verdict" if found.verdict is None else row.verdict or ""
         label, source = f"{found.target.system}, {row.way} {row.metric}", f"{found.target.source}, {found.target.where}"
         table.add_row(label, f"{row.published:.1f}", span, f"{row.found:.1f}", said, source)
     for figure in found.beside:
@@ -81,7 +81,7 @@ def _print(found: Reproduction) -> None:
             table.add_row(label, f"{metrics['R@1']:.1f}", "", "", "", f"{figure.source}, {figure.where}")
     if found.target is None:
         for way in ("t2v", "v2t"):
-            table.add_row(f"{way} R@1", "none", "", f"{report[way]['R@1']:.1f}", "nothing", "")
+            table.add_row(f"{way} R@1", "none", "", f"{report[way]['R@1']:.1f}", "no verdict", "")
     show(table)
     say(_verdict(found))
 

@@ -163,7 +163,6 @@ def reproduce(
     figure = None if target.system is None else find_target(target.system, target.protocol)
     if one_step and data is not None:
         raise UsageError("--one-step renders its own data; leave --data out, or --one-step to reproduce in earnest")
-    output.mkdir(parents=True, exist_ok=True)
     folders = _rendered(target, output) if one_step else _given(name, target, data)
     conversion = _converted(target, folders, output, quarantine)
     recipe = load_recipe(name, _settings(name, output, conversion, one_step) | dict(overrides or {}))
