@@ -33,6 +33,10 @@ class VideoError(MovaError):
         return (type(self), (self.path, self.cause))
 
 
+class NoVideoError(VideoError):
+    """A file can be opened and holds no video stream (sound alone, say)."""
+
+
 class ModelError(MovaError):
     """A model cannot be found, loaded or used as asked."""
 

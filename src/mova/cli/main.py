@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mova._version import __version__
-from mova.cli import alignment, datasets, demonstration, explanation, finding, learning, measuring
+from mova.cli import alignment, datasets, demonstration, explanation, finding, learning, measuring, reproduction
 from mova.cli.console import note, setup_logging
 from mova.errors import MovaError
 
@@ -24,6 +24,7 @@ alignment.register(app)
 explanation.register(app)
 learning.register(app)
 measuring.register(app)
+reproduction.register(app)
 datasets.register(app)
 demonstration.register(app)
 

@@ -8,6 +8,7 @@ Shape legend: V pairs, T frames, H height, W width (pixels). Times are seconds, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,15 @@ import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
 from mova.data.features import Clip, FeatureStore
-from mova.data.manifest import Caption, Row, read_manifest
+from mova.data.manifest import Caption, Row, fingerprint, read_manifest
+from mova.data.quarantine import without_quarantined
 from mova.data.sampling import RULES, fps_times, linspace
 from mova.data.text import split_sentences
 from mova.data.video import probe, read_count, read_times, stream
 from mova.errors import DataError, UsageError, VideoError
 from mova.types import Batch, BrokenVideo, Frames, FrameVectors, Pair
+
+logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 CAPTIONS = {
@@ -126,6 +130,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         captions: one of `CAPTIONS`.
         seed: of the draws.
         units: cuts a text into what is scored apart.
+        quarantine: a list of `mova data check`; rows that it names are left out, and `left_out` has their ids.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
             processes is small and of one size. None leaves frames as they are.
         features: stored frame vectors, which stand for pixels: no video is opened.
@@ -146,16 +151,20 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         units: Callable[[str], Sequence[str]] = split_sentences,
         prepare: Callable[[Pixels], Pixels] | None = None,
         features: FeatureStore | None = None,
+        quarantine: str | Path | None = None,
     ) -> None:
         if captions not in CAPTIONS:
             known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
             raise UsageError(f"captions: {captions!r} is not known; there are {known}")
-        rows = read_manifest(manifest)
+        rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
+        if self.left_out:
+            logger.warning("%s: %d rows of %s are left out", quarantine, len(self.left_out), manifest)
         self.folder = Path(manifest).resolve().parent
         self.rows = [row for row in rows if row.split == split and row.captions]
         if not self.rows:
             splits = ", ".join(sorted({row.split for row in rows if row.captions})) or "none"
             raise DataError(f"{manifest}: no row of split {split!r} has a caption; splits with captions: {splits}")
+        self.manifest, self.split = str(manifest), split
         self.sampling, self.captions, self.seed = sampling, captions, seed
         self.units, self.prepare, self.features = units, prepare, features
         self._items = list(_items(self.rows, captions))
@@ -168,6 +177,18 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run's report says of its data."""
+        return {
+            "manifest": self.manifest,
+            "split": self.split,
+            "captions": self.captions,
+            "rows": len(self.rows),
+            "pairs": len(self),
+            "fingerprint": fingerprint(self.rows),
+            "quarantined": len(self.left_out),
+        }
 
     def __getitem__(self, key: int | Draw) -> Pair | BrokenVideo:
         """The pair, or what is wrong with its video; a plain number is an item of epoch 0."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from mova.data.dataset import FrameRule, PairDataset, PairSampler
 from mova.data.features import FeatureStore
+from mova.data.readers import shared_videos
 from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.models.dual import DualEncoder
@@ -38,6 +39,7 @@ def pair_material(
     rule: str | None = None,
     fps: float | None = None,
     features: str | None = None,
+    quarantine: str | None = None,
 ) -> Material:
     """Training and validation pairs of a manifest.
 
@@ -51,6 +53,7 @@ def pair_material(
         captions: one of `data/dataset.py: CAPTIONS`; validation has one text a video whatever it is.
         frames, rule, fps: see `FrameRule`.
         features: folder of a feature store; None decodes the videos.
+        quarantine: a list of `mova data check`, whose rows are left out of both parts.
 
     Raises:
         UsageError: a rule of frames that does not fit the model or the store, or fewer pairs than a batch.
@@ -65,11 +68,8 @@ def pair_material(
     feed = feed_for(model, stored=features is not None)
     store = None if features is None else stored_only(model, features, sampling)
     source: dict[str, Any] = {"prepare": feed.shape} if store is None else {"features": store}
-
-    def part(name: str, mode: str) -> PairDataset:
-        return PairDataset(Path(manifest), split=name, sampling=sampling, captions=mode, seed=seed, **source)
-
-    dataset = part(split, captions)
+    part = partial(PairDataset, manifest, sampling=sampling, seed=seed, quarantine=quarantine, **source)
+    dataset = part(split=split, captions=captions)
     batch = arguments.per_device_train_batch_size
     if arguments.dataloader_drop_last and len(dataset) < batch * world_size():
         raise UsageError(
@@ -81,7 +81,9 @@ def pair_material(
     if validation is not None:
         mode = captions if captions in ("paragraph", "sentence") else "paragraph"
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
-        validate = RetrievalValidation(part(validation, mode), collate, objective, size, workers, broken)
+        held = part(split=validation, captions=mode)
+        _warn_of_leaks(dataset, held)
+        validate = RetrievalValidation(held, collate, objective, size, workers, broken)
     return Material(dataset, collate, feed.encode, PairSampler(len(dataset), seed), validate)
 
 
@@ -110,3 +112,11 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
         *(folder, sum(weight.numel() for weight in frozen) / 1e6),
     )
     return store
+
+
+def _warn_of_leaks(seen: PairDataset, held: PairDataset) -> None:
+    """Say in the log where validation shows source videos that are trained on."""
+    if shared := shared_videos(seen.rows, held.rows):
+        logger.warning(
+            "%d source videos are in both %r and %r, such as %s", len(shared), seen.split, held.split, shared[0]
+        )

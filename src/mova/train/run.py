@@ -15,6 +15,7 @@ import yaml
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
+from mova.data.dataset import PairDataset
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.arguments import Recipe
@@ -192,6 +193,8 @@ def train(
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     if trainer.state.best_metric is not None:
         summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
+    if isinstance(trainer.train_dataset, PairDataset):
+        summary["data"] = trainer.train_dataset.to_json()
     if len(trainer.broken):
         summary["broken"] = len(trainer.broken)
     (output / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
