@@ -70,14 +70,13 @@ def pair_material(
     source: dict[str, Any] = {"prepare": feed.shape} if store is None else {"features": store}
     part = partial(PairDataset, manifest, sampling=sampling, seed=seed, quarantine=quarantine, **source)
     dataset = part(split=split, captions=captions)
-    batch = arguments.per_device_train_batch_size
-    if arguments.dataloader_drop_last and len(dataset) < batch * world_size():
+    batch = arguments.per_device_train_batch_size * world_size()
+    if arguments.dataloader_drop_last and len(dataset) < batch:
         raise UsageError(
-            f"{manifest}: split {split!r} has {len(dataset)} pairs, fewer than a batch of {batch * world_size()}; "
+            f"{manifest}: split {split!r} has {len(dataset)} pairs, fewer than a batch of {batch}; "
             "set --training.per_device_train_batch_size"
         )
-    collate = Collator(feed, objective.units)
-    validate = None
+    collate, validate = Collator(feed, objective.units), None
     if validation is not None:
         mode = captions if captions in ("paragraph", "sentence") else "paragraph"
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
