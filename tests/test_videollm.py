@@ -196,6 +196,22 @@ def test_no_chat_template_and_none_known(model_of: Get, monkeypatch: pytest.Monk
         Prompter(processor, "of-the-future", "x")
 
 
+def test_families_that_cannot_share_run_whole(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, shown = model_of("llava_onevision"), frames()
+    expected = model.scores(shown, TEXTS)
+    monkeypatch.setattr("mova.models.videollm.prefill", lambda *_: None)
+    encoded = model.encode(shown)
+    assert encoded.prefix is None
+    torch.testing.assert_close(model.scores(encoded, TEXTS, batch=3), expected, rtol=0, atol=1e-5)
+
+
+def test_reasoning_models_are_asked_to_answer_at_once(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompter = model_of("qwen3_vl").prompter
+    thinking = "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
+    monkeypatch.setattr(prompter.processor, "chat_template", prompter.processor.chat_template + thinking)
+    assert "<think>" not in prompter._render(Question.named("entailment"), {"video": 1})
+
+
 def test_families_without_a_video_path_are_shown_images(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("internvl")
     monkeypatch.setattr(model.prompter, "sees_videos", False)

@@ -47,7 +47,8 @@ class Encoded:
 
     Attributes:
         visual: what was shown.
-        prefix: its keys and values; None for families whose frames look at the question (they run anew each time).
+        prefix: its keys and values; None where a family's frames look at the question, or where it keeps more than
+            keys and values (frames then run anew with every text).
         images: how many images were shown; 0 for a video.
     """
 

@@ -60,6 +60,7 @@ class PatchRule:
             )
         unit = self.factor**2
         if self.volume:
+            frames = max(frames, self.depth)  # a lone frame is shown as often as a patch is deep
             share = max(min(self.tokens * unit, self.most // frames), int(self.least * 1.05))
             least, most = self.least, share * frames
             shown = max(self.depth, round(frames / self.depth) * self.depth)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicLayer
 
 from mova.errors import ModelError
 from mova.models.videollm_prompt import Tail, Visual
@@ -45,8 +46,8 @@ class Prefix:
 
 
 @torch.inference_mode()
-def prefill(model: Any, visual: Visual) -> Prefix:
-    """Run the frames through the model once."""
+def prefill(model: Any, visual: Visual) -> Prefix | None:
+    """Run the frames through the model once; None where it keeps more than keys and values (linear attention)."""
     place, positions, following = model.device, *place_visual(model, visual)
     inputs = {key: value[None].to(place) for key, value in visual.kinds.items()}
     inputs |= _pixels(model, [visual])
@@ -59,7 +60,10 @@ def prefill(model: Any, visual: Visual) -> Prefix:
         **_keeping(model, torch.tensor([len(visual) - 1], device=place)),
         use_cache=True,
     )
-    return Prefix(out.past_key_values, len(visual), following, len(positions))
+    cache = out.past_key_values
+    if not all(isinstance(layer, DynamicLayer) for layer in getattr(cache, "layers", [None])):
+        return None
+    return Prefix(cache, len(visual), following, len(positions))
 
 
 @torch.inference_mode()

@@ -36,7 +36,10 @@ def load_processor(folder: Path, kind: str) -> Any:
     """
     base = _processor_class(folder, kind)
     settings, _ = base.get_processor_dict(folder)
-    parts = {name: _part(name, folder, kind, settings) for name in base.get_attributes()}
+    try:
+        parts = {name: _part(name, folder, kind, settings) for name in base.get_attributes()}
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"{folder}: its tokenizer or image settings cannot be read ({error})") from error
     lacking = [name for name, part in parts.items() if part is None and name != "video_processor"]
     if lacking:
         raise ModelError(f"{folder}: {base.__name__} also wants {', '.join(lacking)}, which is no part of a scorer")

@@ -263,7 +263,8 @@ class Prompter:
             return self._template.replace("{vision}", vision).replace("{question}", asked)
         content = [{"type": what} for what, count in shown.items() for _ in range(count)]
         message = {"role": "user", "content": [*content, {"type": "text", "text": asked}]}
-        return self.processor.apply_chat_template([message], add_generation_prompt=True)
+        plain = {"enable_thinking": False} if "enable_thinking" in str(self.processor.chat_template) else {}
+        return self.processor.apply_chat_template([message], add_generation_prompt=True, **plain)
 
 
 _MARK = "\ue000"
