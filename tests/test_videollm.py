@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
+from transformers import PreTrainedTokenizerFast
 from transformers.video_utils import VideoMetadata
 
 from mova.data.clips import write_mp4
 from mova.errors import ModelError, UsageError
 from mova.models.videollm import VideoLLM, is_video_llm, quantisation
 from mova.models.videollm_frames import time_settings
-from mova.models.videollm_prompt import Budget, Question
+from mova.models.videollm_prompt import Budget, Prompter, Question
 from mova.types import Frames
-from tiny_videollms import FAMILIES, SIZE, build
+from tiny_videollms import CORPUS, FAMILIES, SIZE, build
 
 TEXTS = ["a dog", "Two men walk into a bar, and one of them leaves it again.", 'x "y" ', "tea"]
 Get = Callable[[str], VideoLLM]
@@ -136,6 +139,39 @@ def test_budgets_follow_the_family_and_the_clock(model_of: Get, tmp_path: Path) 
     torch.testing.assert_close(model.scores(path, TEXTS), model.scores(model.sample(path), TEXTS))
 
 
+def test_large_videos_are_decoded_at_twice_the_side_that_is_seen(
+    model_of: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = np.repeat(np.repeat(frames(count=8).pixels, 4, axis=1), 4, axis=2)
+    path = write_mp4(tmp_path / "v.mp4", [large], fps=4.0)
+    model = model_of("llava_onevision")
+    assert model.sample(path).pixels.shape[1:3] == (160, 224)
+    monkeypatch.setattr("mova.models.videollm.DECODE_BYTES", 1)
+    assert min(model.sample(path).pixels.shape[1:3]) == 2 * SIZE
+
+
+def test_tokenizers_that_put_a_space_before_text_are_read_in_place(model_of: Get) -> None:
+    """Llama's: behind a special token they begin anew, so that a tail alone would be read otherwise."""
+    processor = copy.copy(model_of("video_llava").prompter.processor)
+    bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    bpe.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    alphabet = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    bpe.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, special_tokens=alphabet, show_progress=False))
+    bpe.add_special_tokens([AddedToken(token, special=True) for token in ("<image>", "<video>")])
+    processor.tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, unk_token="<unk>")
+    processor.image_token_id, processor.video_token_id = processor.tokenizer.convert_tokens_to_ids(
+        ["<image>", "<video>"]
+    )
+    prompter, question = Prompter(processor, "video_llava", "x"), Question.named("entailment")
+    visual = prompter.video(frames(), question)
+    for text, tail in zip(TEXTS, prompter.tails(TEXTS, question), strict=True):
+        prompt = prompter._render(question, {"video": 1}).replace("\ue000", text.strip())
+        whole = processor(text=[prompt], videos=[frames().pixels], text_kwargs={"return_tensors": "pt"})["input_ids"][0]
+        assert torch.equal(torch.cat([visual.ids, tail.ids]), whole)
+        assert text.strip() in processor.tokenizer.decode(tail.ids[tail.description])
+
+
 def test_qwen3_writes_the_real_times_beside_the_frames(model_of: Get) -> None:
     model = model_of("qwen3_vl")
     shown = Frames(frames(count=4).pixels, np.array([0.0, 0.8, 10.0, 11.0]))
@@ -188,10 +224,8 @@ def test_loading_says_what_is_wrong(tmp_path: Path, tiny_clip: Path) -> None:
         quantisation("8bit", torch.device("cuda"), torch.float32)
 
 
-def test_no_chat_template_and_none_known(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_chat_template_and_none_known(model_of: Get) -> None:
     processor = model_of("video_llava").prompter.processor
-    from mova.models.videollm_prompt import Prompter
-
     with pytest.raises(ModelError, match=r"chat_template\.jinja"):
         Prompter(processor, "of-the-future", "x")
 

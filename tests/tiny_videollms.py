@@ -111,7 +111,6 @@ def _config(kind: str, vocabulary: int, ids: dict[str, int]) -> Any:
     clip = CLIPVisionConfig(**TOWER, projection_dim=32)
     llama = LlamaConfig(**LLM, vocab_size=vocabulary)
     qwen = Qwen2Config(**LLM, vocab_size=vocabulary)
-    tokens = {"image_token_id": ids["<image>"], "video_token_id": ids["<video>"]}
     placed = {"image_token_index": ids["<image>"], "video_token_index": ids["<video>"]}
     pads = {"image_token_id": ids["<|image_pad|>"], "video_token_id": ids["<|video_pad|>"]}
     pads |= {"vision_start_token_id": ids["<|vision_start|>"], "vision_end_token_id": ids["<|vision_end|>"]}
@@ -132,7 +131,6 @@ def _config(kind: str, vocabulary: int, ids: dict[str, int]) -> Any:
         return InternVLConfig(
             vision_config=vision, text_config=qwen, image_token_id=ids["<IMG_CONTEXT>"], image_seq_length=4
         )
-    del tokens
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
     text = LLM | {"vocab_size": vocabulary, "rope_parameters": rope}
     if kind == "qwen2_5_vl":

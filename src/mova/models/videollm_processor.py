@@ -56,6 +56,10 @@ class _TrustingParts:
         """The part's own class."""
         return type(argument)
 
+    def __repr__(self) -> str:
+        """Its name: the library prints settings that ours does not keep."""
+        return f"{type(self).__name__}(without torchvision)"
+
 
 def _processor_class(folder: Path, kind: str) -> Any:
     """transformers' processor of a checkpoint: the one that its files name, else the kind's."""

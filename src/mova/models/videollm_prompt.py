@@ -159,7 +159,8 @@ class Prompter:
         name: the checkpoint, for messages.
 
     Raises:
-        ModelError: there is no chat template, neither in the checkpoint nor in the package's table.
+        ModelError: there is no chat template, neither in the checkpoint nor in the package's table, or the tokenizer
+            is not of the `tokenizers` library.
     """
 
     def __init__(self, processor: Any, kind: str, name: str) -> None:
@@ -171,6 +172,8 @@ class Prompter:
             raise ModelError(
                 f"{name}: has no chat template, and none is known for {kind}; put its chat_template.jinja beside it"
             )
+        if not self.tokenizer.is_fast:
+            raise ModelError(f"{name}: its tokenizer cannot tell where words lie; convert it to tokenizer.json")
         control = (str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special)
         self._control = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or "(?!)")
 
@@ -218,11 +221,15 @@ class Prompter:
         before, after = start.split(_MARK)
         whole = f"{anchor}{before}{text}{after}"
         coded = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        ids: list[int] = coded["input_ids"]
+        place = self.tokenizer.convert_tokens_to_ids(anchor)
+        if place not in ids:
+            raise ModelError(f"{self.name}: its tokenizer has no token {anchor!r}, which its processor puts for frames")
+        after_frames = ids.index(place) + 1
         first, last = len(anchor) + len(before), len(anchor) + len(before) + len(text)
-        offsets = coded["offset_mapping"][1:]
+        offsets = coded["offset_mapping"][after_frames:]
         inside = [i for i, (a, b) in enumerate(offsets) if a < last and b > first]
-        ids = torch.tensor(coded["input_ids"][1:])
-        return Tail(ids, slice(inside[0], inside[-1] + 1))
+        return Tail(torch.tensor(ids[after_frames:]), slice(inside[0], inside[-1] + 1))
 
     def _visual(self, question: Question, shown: Mapping[str, int], **inputs: Any) -> Visual:
         """The processor's own tokens of the whole prompt, less the tail."""
