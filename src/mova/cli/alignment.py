@@ -1,4 +1,4 @@
-"""`mova align` and `mova score`."""
+"""`mova align`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ WIDTH = 40
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(align)
-    app.command()(score)
 
 
 def align(
@@ -109,32 +108,3 @@ def _bars(relevance: object, low: float, high: float) -> str:
     tops = [values[a:b].max() for a, b in pairwise(edges)]
     reach = max(high - low, 1e-9)
     return "".join(BARS[round((len(BARS) - 1) * float((top - low) / reach))] for top in tops)
-
-
-def score(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="One or more sentences.")],
-    model: Model = None,
-    json: Json = False,
-) -> None:
-    """How well a video shows a text: one number a sentence (its best frame's cosine), and one in all.
-
-    That one is the mean, or what the model's evidence rule says where validation chose one.
-    """
-    from mova.models.registry import DEFAULT_MODEL, load
-    from mova.search.align import score_caption
-
-    encoder = load(model or DEFAULT_MODEL)
-    sentences, total = score_caption(encoder, video, text)
-    if json:
-        rows = [{"text": sentence, "score": round(value, 6)} for sentence, value in sentences]
-        emit({"video": str(video), "model": encoder.name, "sentences": rows, "score": round(total, 6)})
-        return
-    table = Table(header_style="bold")
-    table.add_column("score", justify="right")
-    table.add_column("sentence")
-    for sentence, value in sentences:
-        table.add_row(f"{value:.3f}", Text(sentence))
-    table.add_section()
-    table.add_row(f"{total:.3f}", "in all" if encoder.rule.plain else "in all (the model's evidence rule)")
-    show(table)

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from mova._version import __version__
-from mova.cli import alignment, datasets, demonstration, explanation, finding, learning, measuring, reproduction
+from mova.cli import (
+    alignment,
+    datasets,
+    demonstration,
+    explanation,
+    finding,
+    learning,
+    measuring,
+    reproduction,
+    scoring,
+)
 from mova.cli.console import note, setup_logging
 from mova.errors import MovaError
 
@@ -21,6 +31,7 @@ app = typer.Typer(
 )
 finding.register(app)
 alignment.register(app)
+scoring.register(app)
 explanation.register(app)
 learning.register(app)
 measuring.register(app)

@@ -28,6 +28,12 @@ _PROMPTED = re.compile(r'description: "(?P<text>.+)"\?\s*AI:\s*', re.DOTALL)
 _SPAN = re.compile(r"\[(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)\]")
 
 
+def unprompted(caption: str) -> str:
+    """The description inside VideoCon's prompt (`... description: "TEXT"? AI:`), or the caption as it is."""
+    found = _PROMPTED.search(caption)
+    return found["text"] if found else caption
+
+
 def videocon_llm(source: Source, rows: Collector) -> None:
     """VideoCon's LLM part (Bansal et al., CVPR 2024): `videocon_llm_entailment.csv`, a row a line.
 
@@ -95,8 +101,7 @@ def _ssv2(source: Source, rows: Collector, name: str) -> None:
     texts: dict[str, dict[bool, list[str]]] = {}
     places: dict[str, str] = {}
     for where, row in read_csv(source.need(name), "videopath", "caption", "match"):
-        prompted = _PROMPTED.search(row["caption"])
-        text = stripped(where, prompted["text"] if prompted else row["caption"])
+        text = stripped(where, unprompted(row["caption"]))
         video = row["videopath"]
         places.setdefault(video, where)
         answers = texts.setdefault(video, {True: [], False: []})

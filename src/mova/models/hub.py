@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 SAFETENSORS = ("model.safetensors", "model-*.safetensors")
 PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
-SMALL_FILES = ("*.json", "*.txt", "*.model")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 REACH_SECONDS = 10.0
 """How long the hub may take to answer at all before it counts as out of reach."""
 NETWORK_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, LocalEntryNotFoundError)

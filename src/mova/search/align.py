@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from mova.data.units import sentences_or_windows
-from mova.models.dual import DualEncoder
+from mova.models.dual import DualEncoder, VideoEmbedding
 from mova.search.index import Index
 from mova.types import Timeline
 
@@ -65,8 +65,16 @@ def score_caption(
         UsageError: the text holds no words, or the rate makes no sense.
         VideoError: the file cannot be read.
     """
+    return score_embedding(model, model.encode_video(video, fps), text)
+
+
+def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tuple[list[tuple[str, float]], float]:
+    """`score_caption` of a video that is encoded already.
+
+    Raises:
+        UsageError: the text holds no words.
+    """
     sentences = sentences_or_windows(text)
-    embedding = model.encode_video(video, fps)
-    best = model.relevance(model.encode_text(sentences), embedding).max(dim=1).values
-    total = best.mean() if model.rule.plain else model.score([embedding], text)[0, 0]
+    best = model.relevance(model.encode_text(sentences), video).max(dim=1).values
+    total = best.mean() if model.rule.plain else model.score([video], text)[0, 0]
     return list(zip(sentences, best.tolist(), strict=True)), float(total)

@@ -1,0 +1,1 @@
+"""Whether a video shows what a text says."""

@@ -1,0 +1,99 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021) on the attention of a video LLM's language model, by PEFT.
+
+SynViTA trains rank 32, alpha 32, dropout 0.05 on the language model's attention projections; the vision tower, the
+projector and the embeddings stay as they are. Names alone do not tell them apart (`q_proj` is also in most vision
+towers), so the projections are found inside the decoder that the model itself names.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mova.errors import ModelError, UsageError
+
+ATTENTION = ("self_attn", "self_attention", "attention", "attn")
+"""What architectures call the module that holds the projections."""
+
+
+def attention_targets(model: Any) -> str:
+    """A pattern that matches the full names of the language model's attention projections, and of nothing else.
+
+    Raises:
+        ModelError: the model names no decoder, or its attention has no linear projections of its own.
+    """
+    decoder = model.get_decoder()
+    prefix = next((name for name, module in model.named_modules() if module is decoder), None)
+    if not prefix:
+        raise ModelError(f"{type(model).__name__}: names no language model inside it, so no adapter can be put there")
+    inside = re.compile(rf"{re.escape(prefix)}\.(?:.+\.)?(?:{'|'.join(ATTENTION)})\.(?P<leaf>[^.]+)")
+    linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    leaves = sorted({found["leaf"] for name in linear if (found := inside.fullmatch(name))})
+    if not leaves:
+        raise ModelError(f"{type(model).__name__}: found no attention projections in {prefix}")
+    return rf"{re.escape(prefix)}\.(?:.+\.)?(?:{'|'.join(ATTENTION)})\.(?:{'|'.join(map(re.escape, leaves))})"
+
+
+def attach_lora(model: Any, rank: int = 32, alpha: int = 32, dropout: float = 0.05) -> Any:
+    """Put adapters into a video LLM of transformers, in place; only they are trainable then.
+
+    Args:
+        model: without adapters; its weights may be quantised.
+        rank, alpha, dropout: of every adapter; alpha / rank scales what it adds.
+
+    Returns:
+        PEFT's wrapper, for saving and for counting. The given model itself now runs with the adapters, which add
+        nothing until they are trained.
+
+    Raises:
+        ModelError: PEFT is not installed, or the model has no such projections.
+        UsageError: a number that makes no sense, or adapters are there already.
+    """
+    peft = _peft()
+    if rank < 1 or alpha <= 0 or not 0 <= dropout < 1:
+        raise UsageError(f"LoRA needs rank >= 1, alpha > 0 and 0 <= dropout < 1, not {rank}, {alpha}, {dropout}")
+    _refuse_second(model)
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=attention_targets(model), task_type="CAUSAL_LM"
+    )
+    if getattr(model, "is_quantized", False):
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return peft.get_peft_model(model, config)
+
+
+def load_lora(model: Any, folder: str | Path, *, trainable: bool = False) -> Any:
+    """Put saved adapters into the model that they were trained on, in place; returns PEFT's wrapper.
+
+    Raises:
+        ModelError: PEFT is not installed, the folder holds no adapters, or they belong to another architecture.
+        UsageError: adapters are there already.
+    """
+    peft = _peft()
+    if not is_adapter(folder):
+        raise ModelError(f"{folder}: holds no adapter_config.json, so it is no folder of PEFT's adapters")
+    _refuse_second(model)
+    try:
+        return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{folder}: its adapters do not fit {type(model).__name__} ({error})") from error
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds PEFT's adapters."""
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def _refuse_second(model: Any) -> None:
+    if getattr(model, "peft_config", None):
+        raise UsageError("the model has adapters already; load it afresh, or save and load those")
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise ModelError("adapters need PEFT, which is not installed; pip install 'mova[vla]'") from error
+    return peft
