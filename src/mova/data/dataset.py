@@ -18,6 +18,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
 from mova.data.manifest import Caption, Row, read_manifest
+from mova.data.montage import Montage
 from mova.data.sampling import RULES, fps_times, linspace
 from mova.data.text import split_sentences
 from mova.data.video import probe, read_count, read_times
@@ -72,8 +73,29 @@ class FrameRule:
         times = fps_times(duration if end is None else min(end, duration), self.fps, start)
         if not len(times):
             raise VideoError(path, f"lasts {duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
+        return read_times(path, self._at_most(times), threads=1)
+
+    def read_montage(self, montage: Montage, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
+        """The frames of several stretches shown one after the other; times are by the montage's clock.
+
+        Args:
+            montage: what is shown.
+            prepare: run on the frames of each file, which may differ in size from the next file's.
+
+        Raises:
+            VideoError: a file cannot be read there.
+            DataError: prepared frames differ in size.
+        """
+        if self.rule is not None:
+            times = montage.times()
+            return montage.read(times[RULES[self.rule](times, self.frames)], prepare)
+        assert self.fps is not None
+        return montage.read(self._at_most(fps_times(montage.end, self.fps, montage.start)), prepare)
+
+    def _at_most(self, times: Sequence[float]) -> list[float]:
+        """All times, or `frames` of them, evenly spread."""
         chosen = linspace(len(times), self.frames) if len(times) > self.frames else range(len(times))
-        return read_times(path, [times[int(i)] for i in chosen], threads=1)
+        return [times[int(i)] for i in chosen]
 
 
 class Draw(NamedTuple):
@@ -165,18 +187,25 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             text = row.captions[caption].text
         else:
             text = _draw_paragraph(row, rng) if self.captions == "paragraph" else _draw_sentence(row, rng)
-        path = self.folder / row.video
         try:
-            frames = self.sampling.read(path, start, end)
+            frames = self._read(row, start, end)
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
-        if self.prepare is not None:
-            frames = Frames(self.prepare(frames.pixels), frames.pts)
+        except DataError as error:
+            raise DataError(f"row {row.id!r}: {error}") from error
         try:
             units = tuple(self.units(text))
         except UsageError as error:
             raise DataError(f"row {row.id!r}: {error}") from error
         return Pair(row.id, self._groups[index], frames, text, units)
+
+    def _read(self, row: Row, start: float, end: float | None) -> Frames:
+        """The frames of `[start, end)` that are seen, prepared."""
+        if row.parts:
+            montage = Montage.of(row.parts, self.folder)
+            return self.sampling.read_montage(montage if end is None else montage.within(start, end), self.prepare)
+        frames = self.sampling.read(self.folder / row.video, start, end)
+        return frames if self.prepare is None else Frames(self.prepare(frames.pixels), frames.pts)
 
     def _shown(self, item: tuple[int, int, int]) -> tuple[int, float | None, float | None]:
         """What tells the video (or the clip of it) of an item from others."""

@@ -261,6 +261,14 @@ def source_video(video: str) -> str:
     return stem.removeprefix("v_") or stem
 
 
+def origins(row: Row) -> list[str]:
+    """The source videos that a row shows, each once: as `meta` tells them, else by the names of its files."""
+    told = row.meta.get("source_videos") or row.meta.get("source_video")
+    if told:
+        return list(dict.fromkeys(map(str, told if isinstance(told, list) else [told])))
+    return list(dict.fromkeys(source_video(part.video) for part in row.segments))
+
+
 def read_json(path: Path) -> Any:
     """A JSON document.
 
