@@ -20,7 +20,7 @@ from mova.data.expand_figures import LeftOut
 from mova.data.expand_ops import Level
 from mova.data.expand_store import Store, pages
 from mova.data.manifest import Row
-from mova.data.summarise import Extractive, Summariser, Summary
+from mova.data.summarise import Extractive, Summariser, Summary, count_words
 from mova.data.summarise_models import Endpoint, LanguageModel
 from mova.errors import VideoError
 
@@ -165,7 +165,7 @@ def _compressed(level: Level, store: Store, folder: Path, left_out: LeftOut) -> 
             if not all(summary.text for summary in short):
                 left_out.add("the summariser gave no words", row.id)
                 continue
-            if any(len(summary.text.split()) > words for summary in short):
+            if any(count_words(summary.text) > words for summary in short):
                 left_out.add("summary longer than asked; kept", row.id)
             pairs = [(summary.text, summary.kept) for summary in short]
             yield expand_rows.compressed(row, pairs, f"{level.name}/{row.id}", level.name, level.operation.told)
