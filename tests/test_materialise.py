@@ -149,6 +149,17 @@ def test_similarity_is_the_cosine_and_stands_beside_that_of_others() -> None:
     assert agreements([]) == []
 
 
+def test_videos_are_compared_with_both_texts_and_unreadable_ones_counted() -> None:
+    vectors = {"a": [3.0, 0.0], "b": [1.0, 1.0]}
+    sample = [pair("a", "b") for _ in range(5)]
+    answers = iter([np.array([0.0, 2.0]), None, np.array([1.0, 0.0]), None, None])
+    (found,) = agreements(sample, lambda texts: np.array([vectors[t] for t in texts]), "m", lambda row: next(answers))
+    assert found.video_long == pytest.approx([0.0, 1.0])
+    assert found.video_short == pytest.approx([np.sqrt(0.5)] * 2)
+    assert found.unread == 3
+    assert found.videos.shape == (2, 2)
+
+
 def test_the_map_is_drawn_where_there_are_pairs_enough(tmp_path: Path) -> None:
     topics = ("a dog runs after a ball", "rain falls on the street", "she plays the violin", "a cake is baked")
     sample = [pair(f"{topic} number{n} and more", topic) for n in range(3) for topic in topics]
@@ -175,6 +186,7 @@ def test_the_command_compares_by_a_model_and_writes_videos(
     assert code == 0, stderr
     report = json.loads(stdout)
     assert report["similarity"]["LVST"]["measure"] == str(tiny_clip)
+    assert report["similarity"]["LVST"]["video_long"]["count"] == 2
     assert report["materialised"]["rows"] == 4
     assert report["materialised"]["videos"] == 2
     assert probe(next((tmp_path / "real").glob("*.mp4"))).height == 32

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_text
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +13,18 @@ from rich.table import Table
 
 from mova.cli.console import Json, Model, emit, note, say, show
 from mova.cli.datasets import data
+from mova.errors import DataError, VideoError
 
 if TYPE_CHECKING:
-    from mova.lab.expansion import Embed
+    from mova.data.manifest import Row
+    from mova.lab.expansion import Embed, Show
+
+log = logging.getLogger(__name__)
+
+FRAMES = 16
+"""Of a video on the map."""
+BATCH = 64
+"""Texts encoded at once."""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +59,13 @@ def expand(
     from mova.lab.expansion import agreements
     from mova.lab.expansion_picture import draw_expansion
 
-    embed = None if model is None else _tower(model)
+    embed, showing = (None, None) if model is None else _towers(model)
     done = gex.expand(
         manifest, target, parse_operations(ops), base=base, leave_out=leave_out or (), shared_sources=shared_sources
     )
     report = done.to_json()
-    agreed = agreements(done.sample, embed, model or "TF-IDF")
+    shown = None if showing is None else showing(done.manifest.parent)
+    agreed = agreements(done.sample, embed, model or "TF-IDF", shown)
     report["similarity"] = {each.level: each.to_json() for each in agreed}
     report["picture"] = str(done.manifest.with_name(f"{done.manifest.stem}-report.png"))
     draw_expansion(report["granularities"], agreed, report["picture"])
@@ -69,23 +81,32 @@ def expand(
         _tell(report)
 
 
-def _tower(name: str) -> Embed:
-    """The text tower of a model."""
+def _towers(name: str) -> tuple[Embed, Callable[[Path], Show]]:
+    """Vectors of texts, and of the videos of rows below a folder, by a model."""
+    import numpy as np
+
+    from mova.data.dataset import FrameRule
+    from mova.data.montage import Montage
     from mova.models.registry import load
 
-    tower = load(name)
+    model, sampling = load(name), FrameRule(FRAMES, rule="segment_midpoint")
 
-    def embed(texts: Any) -> Any:
-        batches = [tower.encode_text(list(texts[k : k + 64])).pooled for k in range(0, len(texts), 64)]
-        return _joined(batches)
+    def embed(texts: Sequence[str]) -> Any:
+        batches = [model.encode_text(list(texts[k : k + BATCH])).pooled for k in range(0, len(texts), BATCH)]
+        return np.concatenate([batch.double().cpu().numpy() for batch in batches])
 
-    return embed
+    def showing(folder: Path) -> Show:
+        def shown(row: Row) -> Any:
+            try:
+                frames = sampling.read_montage(Montage.of(row.segments, folder))
+            except (VideoError, DataError) as error:
+                log.info("%s: not on the map: %s", row.id, error)
+                return None
+            return model.encode_video(frames).pooled.double().cpu().numpy()
 
+        return shown
 
-def _joined(batches: list[Any]) -> Any:
-    import torch
-
-    return torch.cat(batches).double().cpu().numpy()
+    return embed, showing
 
 
 def _tell(report: dict[str, Any]) -> None:
@@ -105,6 +126,8 @@ def _tell(report: dict[str, Any]) -> None:
         against = "" if others["mean"] is None else f", with another's {others['mean']:.3f}"
         alike = f"{own['mean']:.3f} ± {own['deviation']:.3f}{against} ({each['measure']})"
         say(f"{name}: similarity with the long text {alike}")
+        if each["videos_not_read"]:
+            note(f"{name}: videos of the map that could not be read: {each['videos_not_read']}")
     if "materialised" in report:
         each = report["materialised"]
         say(

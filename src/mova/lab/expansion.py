@@ -4,7 +4,7 @@ Texts are compared by a model's text tower, or, where none is given, by TF-IDF o
 words only, so figures of the two are not to be compared with each other. Beside every similarity stands that of long
 texts with the summaries of others: without it a figure says little.
 
-Shape legend: P pairs of a long and a short text, d width of vectors.
+Shape legend: P pairs of a long and a short text, M of them on the map, V of those whose video can be read, d width.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.data.expand import Compressed
+from mova.data.manifest import Row
 
 Vectors = npt.NDArray[np.float64]
+Show = Callable[[Row], Vectors | None]
+"""A row -> (d,) vector of its video, or None where it cannot be read."""
 Embed = Callable[[Sequence[str]], Vectors]
 """Texts -> (P, d) vectors of any length."""
 MAPPED = 100
@@ -41,6 +44,9 @@ class Agreement:
         own: (P,) cosines of a text and its summary.
         others: (P,) cosines of a text and the summary of the next text of the sample.
         long, short: (M, 2) places on the map, or None for too few pairs.
+        videos: (V, 2) places of videos on it; empty where no model saw them.
+        video_long, video_short: (V,) cosines of a video and its long and short text.
+        unread: videos of the map that could not be read.
     """
 
     level: str
@@ -49,6 +55,10 @@ class Agreement:
     others: Vectors
     long: Vectors | None
     short: Vectors | None
+    videos: Vectors
+    video_long: Vectors
+    video_short: Vectors
+    unread: int
 
     def to_json(self) -> dict[str, Any]:
         """Means, deviations and the map."""
@@ -60,17 +70,22 @@ class Agreement:
 
         places = None
         if self.long is not None and self.short is not None:
-            places = {"long": self.long.round(3).tolist(), "short": self.short.round(3).tolist()}
-        return {"measure": self.measure, "own": spread(self.own), "others": spread(self.others), "map": places}
+            shown = {"long": self.long, "short": self.short, "videos": self.videos}
+            places = {name: each.round(3).tolist() for name, each in shown.items()}
+        spreads = {name: spread(getattr(self, name)) for name in ("own", "others", "video_long", "video_short")}
+        return {"measure": self.measure, **spreads, "videos_not_read": self.unread, "map": places}
 
 
-def agreements(sample: Sequence[Compressed], embed: Embed | None = None, measure: str = "TF-IDF") -> list[Agreement]:
+def agreements(
+    sample: Sequence[Compressed], embed: Embed | None = None, measure: str = "TF-IDF", show: Show | None = None
+) -> list[Agreement]:
     """The agreement of every granularity of a sample, by its first captions.
 
     Args:
         sample: from `mova.data.expand.expand`.
         embed: gives vectors of texts; TF-IDF where it is None.
         measure: its name.
+        show: gives vectors of the videos of the map, of the same space as those of `embed`.
     """
     found = []
     for level in dict.fromkeys(pair.level for pair in sample):
@@ -79,8 +94,14 @@ def agreements(sample: Sequence[Compressed], embed: Embed | None = None, measure
         vectors = _unit((embed or _tfidf)(texts))
         long, short = vectors[::2], vectors[1::2]
         others = (long * np.roll(short, -1, axis=0)).sum(axis=1) if len(pairs) > 1 else np.zeros(0)
-        places = _places(long[:MAPPED], short[:MAPPED])
-        found.append(Agreement(level, measure, (long * short).sum(axis=1), others, *places))
+        seen = {} if show is None else {k: show(pair.long) for k, pair in enumerate(pairs[:MAPPED])}
+        read = [k for k, vector in seen.items() if vector is not None]
+        videos = _unit(np.array([seen[k] for k in read])) if read else np.zeros((0, vectors.shape[1]))
+        places = _places(long[:MAPPED], short[:MAPPED], videos)
+        own, by_long, by_short = (
+            (a * b).sum(axis=1) for a, b in ((long, short), (videos, long[read]), (videos, short[read]))
+        )
+        found.append(Agreement(level, measure, own, others, *places, by_long, by_short, len(seen) - len(read)))
     return found
 
 
@@ -98,15 +119,16 @@ def _tfidf(texts: Sequence[str]) -> Vectors:
     return np.asarray(TfidfTransformer().fit_transform(counts).toarray())
 
 
-def _places(long: Vectors, short: Vectors) -> tuple[Vectors | None, Vectors | None]:
-    """Both sides on one t-SNE map."""
+def _places(long: Vectors, short: Vectors, videos: Vectors) -> tuple[Vectors | None, Vectors | None, Vectors]:
+    """All on one t-SNE map."""
     from sklearn.manifold import TSNE
 
     count = len(long)
     if count < FEWEST:
-        return None, None
+        return None, None, np.zeros((0, 2))
     perplexity = min(PERPLEXITY, (2 * count - 1) / 3)
-    both = TSNE(2, perplexity=perplexity, metric="cosine", init="random", random_state=0).fit_transform(
-        np.concatenate([long, short])
+    places = TSNE(2, perplexity=perplexity, metric="cosine", init="random", random_state=0).fit_transform(
+        np.concatenate([long, short, videos])
     )
-    return both[:count].astype(np.float64), both[count:].astype(np.float64)
+    found, more, rest = np.split(places.astype(np.float64), (count, 2 * count))
+    return found, more, rest

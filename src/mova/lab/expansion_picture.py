@@ -112,4 +112,6 @@ def _map(page: Page, place: tuple[float, float, float], each: Agreement, colour:
         axes.plot(*zip(long, short, strict=True), color=PALE, linewidth=0.8, zorder=1)
     axes.scatter(*each.long.T, s=12, color=INK, label="long", zorder=2)
     axes.scatter(*each.short.T, s=12, color=colour, label="short", zorder=3)
+    if len(each.videos):
+        axes.scatter(*each.videos.T, s=14, color=MUTED, marker="^", label="video", zorder=2)
     axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK)
