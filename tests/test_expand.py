@@ -16,7 +16,7 @@ import pytest
 
 from mova.data import expand_levels
 from mova.data.expand import Expansion, expand
-from mova.data.expand_ops import parse_operations
+from mova.data.expand_ops import parse_operations, plan
 from mova.data.expand_rows import cut, integrate
 from mova.data.expand_store import Store
 from mova.data.manifest import Caption, Part, Row, TimedSentence, read_manifest, write_manifest
@@ -78,6 +78,25 @@ def test_adjacent_clips_are_joined_where_no_gap_is_longer(clips: Path) -> None:
     assert rows["LVLT"][0].meta["members"] == ["a1", "a2", "a4"]
 
 
+def test_a_long_clip_reaches_over_short_ones_within_it(tmp_path: Path) -> None:
+    rows = [clip("a", 0, 0.0, end=30.0), clip("a", 1, 5.0), clip("a", 2, 30.5), clip("a", 3, 60.0), clip("a", 4, 61.0)]
+    _, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate:adjacent,min=2,gap=1")
+    assert [row.meta["members"] for row in found["LVLT"]] == [["a0", "a1", "a2"], ["a3", "a4"]]
+
+
+def test_every_summariser_takes_the_options_of_its_operation() -> None:
+    words = (
+        "compress:extractive,words=7 compress:transformers,model=m,device=meta compress:endpoint,url=http://h,model=n"
+    )
+    made = [expand_levels.summariser_of(level) for level in plan(parse_operations([words]), "SVST")]
+    assert [each.name for each in made] == [
+        "extractive,words=7",
+        "transformers,model=m,words=20",
+        "endpoint,model=n,words=20",
+    ]
+    assert [each.batch for each in made] == [500, 8, 32]
+
+
 def test_file_names_tell_where_clips_lie_in_their_source(tmp_path: Path) -> None:
     spans = [(30, 40), (0, 10), (10, 20), (20, 30)]
     rows = [Row(f"{a}", f"v_x_{a}_{b}.mp4", 10.0, "train", (Caption("It."),)) for a, b in spans]
@@ -134,6 +153,8 @@ def test_operations_compose_and_recurse(clips: Path) -> None:
     again, more = expanded(clips.parent / "out" / "manifest.jsonl", "compress:extractive,of=LVLT2,words=4,name=TINY")
     assert len(more["TINY"]) == 1
     assert again.figures.keys() == {"SVST", "LVLT", "LVST", "IT", "LVLT2", "TINY"}
+    named = "integrate:source,min=4,name=LONG image:middle,of=LONG"
+    assert expanded(clips, named, leave_out=["SVST"])[1].keys() == {"LONG", "IT"}
 
 
 def test_paragraphs_are_cut_at_their_timed_sentences(tmp_path: Path) -> None:
@@ -248,7 +269,7 @@ def dying(self, entries):
     add(self, entries)
 expand_store.Store.add = dying
 from mova.data.expand import expand
-from mova.data.expand_ops import parse_operations
+from mova.data.expand_ops import parse_operations, plan
 expand({str(clips)!r}, {str(target)!r}, parse_operations([{words!r}]))
 """
     stopped = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)

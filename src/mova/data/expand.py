@@ -110,17 +110,16 @@ def expand(
     path = path if path.suffix == ".jsonl" else path / "manifest.jsonl"
     if os.path.abspath(path) == os.path.abspath(manifest):
         raise UsageError(f"{path}: is the manifest itself; write the expansion somewhere else")
-    plan(operations, base, {operation.of for operation in operations if operation.of})  # names that clash, early
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.expand")
     with Store(work, _fingerprint(manifest, path, operations, base)) as store:
         figures = _read(manifest, path.parent, base, store)
         shared = _refuse_leaks(manifest, store, shared_sources)
         levels = plan(operations, base, figures.keys())
+        written = _written([*figures, *(level.name for level in levels)], leave_out)
         left_out = {}
         for level in levels:
             figures[level.name], left_out[level.name] = _made(level, store, path.parent)
-        written = _written(figures, leave_out)
         write_lines(path, store.lines(written))
         sample = _sample(store, [level for level in levels if level.operation.kind == "compress"])
         store.delete()
@@ -208,11 +207,11 @@ def _made(level: Level, store: Store, folder: Path) -> tuple[dict[str, Any], dic
     return known["figures"], known["left_out"]
 
 
-def _written(figures: dict[str, dict[str, Any]], leave_out: Collection[str]) -> list[str]:
+def _written(names: Sequence[str], leave_out: Collection[str]) -> list[str]:
     for name in leave_out:
-        if name not in figures:
-            raise UsageError(f"--leave-out: there is no granularity {name!r}; there are {', '.join(figures)}")
-    written = [name for name in figures if name not in leave_out]
+        if name not in names:
+            raise UsageError(f"--leave-out: there is no granularity {name!r}; there are {', '.join(names)}")
+    written = [name for name in names if name not in leave_out]
     if not written:
         raise UsageError("--leave-out leaves nothing to write")
     return written

@@ -76,13 +76,15 @@ def _runs(group: Sequence[Row], gap: float | None) -> Iterator[list[Row]]:
     if gap is None:
         yield list(group)
         return
-    run: list[Row] = []
-    for row in group:
-        over = expand_rows.last_second(run[-1]) if run else None
-        if run and (over is None or expand_rows.position(row) - over > gap):
+    run, reach = [group[0]], expand_rows.last_second(group[0])
+    for row in group[1:]:
+        end = expand_rows.last_second(row)
+        if reach is None or expand_rows.position(row) - reach > gap:
             yield run
-            run = []
-        run.append(row)
+            run, reach = [row], end
+        else:
+            run.append(row)
+            reach = None if end is None else max(reach, end)
     yield run
 
 

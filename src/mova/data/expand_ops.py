@@ -109,7 +109,9 @@ def plan(operations: Iterable[Operation], base: str, present: Collection[str] = 
     for operation in operations:
         of = operation.of or last
         if of not in known:
-            raise UsageError(f"{operation.told}: there is no granularity {of!r} yet; there are {', '.join(known)}")
+            raise UsageError(
+                f"{operation.told}: there is no granularity {of!r} yet; there are {', '.join(sorted(known))}"
+            )
         name = operation.name or _derived(operation.kind, of, known)
         if name in known:
             raise UsageError(f"{operation.told}: granularity {name!r} is there already; choose another name=")
