@@ -92,10 +92,12 @@ def main() -> None:
 
     def plot(figure: object) -> None:
         memory, rate = figure.subplots(1, 2)  # type: ignore[attr-defined]
+        highest = 1.1 * max(row["peak"] for row in found.values())
+        fastest = 1.1 * max(count / row["processor"] for count, row in found.items())
         memory.plot(counts, [found[count]["peak"] for count in counts], "o-")
-        memory.set(xscale="log", xlabel="clips", ylabel="peak memory (MB)", ylim=(0, None))
+        memory.set(xscale="log", xlabel="clips", ylabel="peak memory (MB)", ylim=(0, highest))
         rate.plot(counts, [count / found[count]["processor"] for count in counts], "o-")
-        rate.set(xscale="log", xlabel="clips", ylabel="clips a processor second", ylim=(0, None))
+        rate.set(xscale="log", xlabel="clips", ylabel="clips a processor second", ylim=(0, fastest))
 
     report.finish(plot)
 
