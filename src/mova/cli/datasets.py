@@ -135,7 +135,7 @@ def _check_manifest(
 
     rows = read_manifest(manifest)
     with progress_bar() as progress:
-        task = progress.add_task("probing", total=len({row.video for row in rows}))
+        task = progress.add_task("probing", total=len({part.video for row in rows for part in row.segments}))
         found = check_rows(
             rows,
             manifest.parent,

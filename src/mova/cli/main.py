@@ -12,6 +12,7 @@ from mova.cli import (
     alignment,
     datasets,
     demonstration,
+    expansion,
     explanation,
     finding,
     learning,
@@ -37,6 +38,7 @@ learning.register(app)
 measuring.register(app)
 reproduction.register(app)
 datasets.register(app)
+expansion.register(app)
 demonstration.register(app)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mova.data.files import surely_gone
 from mova.data.manifest import TOLERANCE, Row, fingerprint
@@ -76,14 +76,14 @@ def check_rows(
         workers: files at a time.
         done: called with the number of files finished.
     """
-    names = list(dict.fromkeys(row.video for row in rows))
+    names = list(dict.fromkeys(part.video for row in rows for part in row.segments))
     found: dict[str, float | tuple[Kind, str]] = {}
     look = _decoded if decode else _probed
     for name, what in side_by_side(lambda name: look(Path(folder) / name), names, workers):
         found[name] = what
         if done is not None:
             done(len(found))
-    bad = (_fault(row, found[row.video]) for row in rows)
+    bad = (_fault(row, found) for row in rows)
     return Check(len(rows), len(names), fingerprint(rows), tuple(each for each in bad if each is not None))
 
 
@@ -126,13 +126,21 @@ def _decoded(path: Path) -> float | tuple[Kind, str]:
     return found
 
 
-def _fault(row: Row, found: float | tuple[Kind, str]) -> Quarantined | None:
-    """What is wrong with a row, given its file's seconds or fault.
+def _fault(row: Row, files: Mapping[str, float | tuple[Kind, str]]) -> Quarantined | None:
+    """What is wrong with a row, given its files' seconds or faults.
 
     A span that only ends after the file is none: DiDeMo's segments and Charades-STA's queries do by their making.
     """
-    if not isinstance(found, float):
-        return Quarantined(row.id, row.video, *found)
+    for part in row.segments:
+        found = files[part.video]
+        if not isinstance(found, float):
+            return Quarantined(row.id, part.video, *found)
+        if row.parts and part.start >= found:
+            cause = f"lasts {found:.2f} s, and a part of the row begins at {part.start:.2f} s"
+            return Quarantined(row.id, part.video, "too short", cause)
+    if row.parts:
+        return None
+    found = cast(float, files[row.video])
     begins = [s.start for caption in row.captions for s in caption.sentences if s.start is not None]
     last = max([*begins, row.start or 0.0])
     if last >= found:

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mova.data.features import Clip, FeatureStore
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest
+from mova.data.montage import Montage
 from mova.data.quarantine import without_quarantined
 from mova.data.sampling import RULES, fps_times, linspace
 from mova.data.text import split_sentences
@@ -93,6 +94,24 @@ class FrameRule:
             yield self.read(path, start, end)
         else:
             yield from stream(path, fps=self.fps, start=start, end=end, chunk=chunk)
+
+    def read_montage(self, montage: Montage, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
+        """The frames of several stretches shown one after the other; times are by the montage's clock.
+
+        Args:
+            montage: what is shown.
+            prepare: run on the frames of each file, which may differ in size from the next file's.
+
+        Raises:
+            VideoError: a file cannot be read there.
+            DataError: prepared frames differ in size.
+        """
+        if self.rule is not None:
+            times = montage.times()
+            return montage.read(times[RULES[self.rule](times, self.frames)], prepare)
+        assert self.fps is not None
+        sampled = fps_times(montage.end, self.fps, montage.start)
+        return montage.read([sampled[int(i)] for i in self.pick(len(sampled))], prepare)
 
 
 class Draw(NamedTuple):
@@ -173,6 +192,11 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         seen: dict[tuple[int, Clip], int] = {}
         self._groups = [seen.setdefault((item[0], self.clip(*item)), len(seen)) for item in self._items]
         if features is not None:
+            if several := next((row for row in self.rows if row.parts), None):
+                raise DataError(
+                    f"{manifest}: row {several.id!r} is made of several clips, which a feature store does not hold; "
+                    "write them as files first (`mova data expand ... --materialise FOLDER`)"
+                )
             features.expect({clip for _, clip in seen}, self.folder)
 
     def __len__(self) -> int:
@@ -203,9 +227,11 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         else:
             text = _draw_paragraph(row, rng) if self.captions == "paragraph" else _draw_sentence(row, rng)
         try:
-            frames = self._frames(self.clip(number, caption, sentence))
+            frames = self._frames(row, self.clip(number, caption, sentence))
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
+        except DataError as error:
+            raise DataError(f"row {row.id!r}: {error}") from error
         try:
             units = tuple(self.units(text))
         except UsageError as error:
@@ -221,11 +247,15 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         assert told.start is not None
         return Clip(row.video, told.start, told.end)
 
-    def _frames(self, clip: Clip) -> Frames | FrameVectors:
+    def _frames(self, row: Row, clip: Clip) -> Frames | FrameVectors:
         """The frames of a clip that are seen, or their vectors."""
         if self.features is not None:
             found = self.features.read(clip)
             return found[self.sampling.pick(len(found))]
+        if row.parts:
+            montage = Montage.of(row.parts, self.folder)
+            shown = montage if clip.end is None else montage.within(clip.start, clip.end)
+            return self.sampling.read_montage(shown, self.prepare)
         frames = self.sampling.read(self.folder / clip.video, clip.start, clip.end)
         return frames if self.prepare is None else Frames(self.prepare(frames.pixels), frames.pts)
 

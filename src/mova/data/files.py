@@ -62,6 +62,12 @@ def _special(path: Path) -> bool:
     return os.path.exists(path) and not os.path.isfile(path)
 
 
+def seen_from(folder: str | Path, path: str | Path) -> str:
+    """A path relative to a folder where it lies below, else absolute; nothing is looked up on the disk."""
+    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
+
+
 def surely_gone(path: str | Path) -> bool:
     """True only where the system says for certain that there is no such file."""
     try:

@@ -6,7 +6,6 @@ counted and named, and left out only where that is asked for. The report's finge
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mova.data import readers_captions, readers_folder, readers_moments, readers_tasks, readers_web
-from mova.data.files import IMAGE_SUFFIXES, SUFFIXES, find_videos
+from mova.data.files import IMAGE_SUFFIXES, SUFFIXES, find_videos, seen_from
 from mova.data.manifest import Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import without_quarantined
-from mova.data.readers_source import Collector, Source, place_of, source_video, without_ending
+from mova.data.readers_source import Collector, Source, origins, place_of, without_ending
 from mova.errors import DataError, UsageError
 
 Reader = Callable[[Source, Collector], None]
@@ -262,7 +261,7 @@ def held_out_rows(rows: Sequence[Row], part: str, share: int = HELD_OUT_SHARE) -
     if any(row.split == part for row in rows):
         raise UsageError(f"part {part!r} is there already; name another one to hold out")
     moved = [
-        replace(row, split=part) if row.split == "train" and place_of(_origin(row)) < share else row for row in rows
+        replace(row, split=part) if row.split == "train" and place_of(origins(row)[0]) < share else row for row in rows
     ]
     for name in ("train", part):
         if not any(row.split == name for row in moved):
@@ -274,11 +273,8 @@ def held_out_rows(rows: Sequence[Row], part: str, share: int = HELD_OUT_SHARE) -
 
 def shared_videos(rows: Iterable[Row], others: Iterable[Row]) -> list[str]:
     """Source videos that both have, sorted."""
-    return sorted({_origin(row) for row in rows} & {_origin(row) for row in others})
-
-
-def _origin(row: Row) -> str:
-    return str(row.meta.get("source_video") or source_video(row.video))
+    ours, theirs = ({origin for row in side for origin in origins(row)} for side in (rows, others))
+    return sorted(ours & theirs)
 
 
 def _resolved(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[list[Row], tuple[str, ...]]:
@@ -287,15 +283,9 @@ def _resolved(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[lis
     for row in rows:
         if row.video not in known:
             path = files.find(row.video)
-            known[row.video] = None if path is None else _seen_from(folder, path)
+            known[row.video] = None if path is None else seen_from(folder, path)
     resolved = [replace(row, video=known[row.video] or row.video) for row in rows]
     return resolved, tuple(video for video, path in known.items() if path is None)
-
-
-def _seen_from(folder: Path, path: Path) -> str:
-    """A path relative to the manifest's folder where it lies below, else absolute."""
-    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
 
 
 def _without_missing(rows: list[Row], absent: set[str], missing: str, videos: str | Path) -> list[Row]:

@@ -267,6 +267,14 @@ def place_of(origin: str) -> int:
     return int.from_bytes(hashlib.blake2b(origin.encode(), digest_size=8).digest(), "big") % 100
 
 
+def origins(row: Row) -> list[str]:
+    """The source videos that a row shows, each once: as `meta` tells them, else by the names of its files."""
+    told = row.meta.get("source_videos") or row.meta.get("source_video")
+    if told:
+        return list(dict.fromkeys(map(str, told if isinstance(told, list) else [told])))
+    return list(dict.fromkeys(source_video(part.video) for part in row.segments))
+
+
 def read_json(path: Path) -> Any:
     """A JSON document.
 
