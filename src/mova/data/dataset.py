@@ -113,6 +113,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         units: cuts a text into what is scored apart.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
             processes is small and of one size. None leaves frames as they are.
+        keep: which rows of the split are wanted; all, if left out.
 
     Raises:
         DataError: the manifest cannot be read, or holds nothing of that split and mode.
@@ -129,13 +130,14 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         seed: int = 0,
         units: Callable[[str], Sequence[str]] = split_sentences,
         prepare: Callable[[Pixels], Pixels] | None = None,
+        keep: Callable[[Row], bool] | None = None,
     ) -> None:
         if captions not in CAPTIONS:
             known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
             raise UsageError(f"captions: {captions!r} is not known; there are {known}")
         rows = read_manifest(manifest)
         self.folder = Path(manifest).resolve().parent
-        self.rows = [row for row in rows if row.split == split and row.captions]
+        self.rows = [row for row in rows if row.split == split and row.captions and (keep is None or keep(row))]
         if not self.rows:
             splits = ", ".join(sorted({row.split for row in rows if row.captions})) or "none"
             raise DataError(f"{manifest}: no row of split {split!r} has a caption; splits with captions: {splits}")
@@ -195,24 +197,36 @@ def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
     """
     pairs = [item for item in items if isinstance(item, Pair)]
     broken = tuple(item for item in items if isinstance(item, BrokenVideo))
-    if not pairs:
+    frames, mask = side_by_side([pair.frames for pair in pairs], broken)
+    groups = np.array([pair.group for pair in pairs], dtype=np.int64)
+    texts, units = tuple(p.text for p in pairs), tuple(p.units for p in pairs)
+    granularities = tuple(p.granularity for p in pairs if p.granularity)
+    return Batch(frames, mask, texts, units, groups, broken, granularities)
+
+
+def side_by_side(videos: Sequence[Frames], broken: Sequence[BrokenVideo]) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """Videos of a batch padded at the end of time: uint8 (V, T, H, W, 3) and bool (V, T), true where a frame is real.
+
+    Raises:
+        DataError: there is no video (then `broken` says why), or frames differ in height or width.
+    """
+    if not videos:
         first = f"{broken[0].path}: {broken[0].cause}" if broken else "it is empty"
         raise DataError(
-            f"none of the {len(items)} videos of a batch can be read; the first: {first}. Are the files where the "
+            f"none of the {len(broken)} videos of a batch can be read; the first: {first}. Are the files where the "
             "manifest says? `mova data check FOLDER` lists what cannot be read"
         )
-    sizes = {pair.frames.pixels.shape[1:] for pair in pairs}
+    sizes = {video.pixels.shape[1:] for video in videos}
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
         raise DataError(f"frames of one batch differ in size ({shown}); give the data set a 'prepare' that resizes")
-    longest = max(len(pair.frames) for pair in pairs)
-    frames = np.zeros((len(pairs), longest, *sizes.pop()), dtype=np.uint8)
-    mask = np.zeros((len(pairs), longest), dtype=bool)
-    for i, pair in enumerate(pairs):
-        frames[i, : len(pair.frames)] = pair.frames.pixels
-        mask[i, : len(pair.frames)] = True
-    groups = np.array([pair.group for pair in pairs], dtype=np.int64)
-    return Batch(frames, mask, tuple(p.text for p in pairs), tuple(p.units for p in pairs), groups, broken)
+    longest = max(map(len, videos))
+    frames = np.zeros((len(videos), longest, *sizes.pop()), dtype=np.uint8)
+    mask = np.zeros((len(videos), longest), dtype=bool)
+    for i, video in enumerate(videos):
+        frames[i, : len(video)] = video.pixels
+        mask[i, : len(video)] = True
+    return frames, mask
 
 
 def _items(rows: Sequence[Row], captions: str) -> Iterator[tuple[int, int, int]]:

@@ -177,6 +177,17 @@ class DualEncoder(ABC):
             )
         return fps
 
+    def check_rate(self, fps: float | None) -> None:
+        """See that a model of one rate is fed at it, where frames may also be chosen by a rule without any rate (None).
+
+        Raises:
+            UsageError: it is not.
+        """
+        if fps is not None:
+            self.sampling_rate(fps)
+        elif self.fixed_frame_rate:
+            raise UsageError(f"data: {self.name} needs its own rate; say fps: {self.frame_rate:g} and leave rule out")
+
     def open_video(self, video: str | Path | Frames, fps: float | None = None) -> tuple[Iterable[Frames], float]:
         """Stretches of a video at the rate to look at, decoded ahead of their use, and its seconds.
 

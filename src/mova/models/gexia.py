@@ -91,7 +91,8 @@ class Gexia(AroundBackbone):
             UsageError: an unknown or impossible setting, or a backbone of another kind.
         """
         require_backbone(backbone, "GEXIA goes")
-        model = cls(GexiaConfig(backbone=backbone_settings(backbone), **settings), backbone)
+        config = GexiaConfig.from_settings({"backbone": backbone_settings(backbone), **settings}, named=settings)
+        model = cls(config, backbone)
         return model.to(model.device).eval()
 
     @property
@@ -109,7 +110,7 @@ class Gexia(AroundBackbone):
         """Classes of the head, in the order of its outputs."""
         return self.config.labels
 
-    def scale(self, granularity: int = 0) -> Tensor:
+    def scale(self, granularity: int | Tensor = 0) -> Tensor:
         """Factor on cosines, `1 / tau`, scalar; `granularity`, an index into `GRANULARITIES`, chooses among several."""
         return self.log_scale[granularity if len(self.log_scale) > 1 else 0].exp()
 
@@ -121,7 +122,7 @@ class Gexia(AroundBackbone):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         text_rounds: Tensor | None = None,
-        granularity: int = 0,
+        granularity: int | Tensor = 0,
     ) -> dict[str, Tensor]:
         """Vectors of a batch; gradients flow.
 
@@ -291,6 +292,11 @@ class Gexia(AroundBackbone):
         images, texts = self.backbone.towers
         chosen = {"none": [], "vision": [images], "text": [texts], "encoders": [images, texts]}[encoders]
         return self._freeze([*chosen, *modules], True)
+
+    def randomise_encoders(self) -> None:
+        """Start the encoders at random, their architecture as it is ("scratch" in Table 5)."""
+        fresh = random_backbone(backbone_settings(self.backbone), "GEXIA goes")
+        self.backbone.load_state_dict(fresh.state_dict())
 
     def fingerprint(self) -> str:
         """Hash of all weights and of what decides how often they are applied."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self, get_args
 
 from transformers import PreTrainedConfig
 
@@ -17,6 +18,8 @@ FRAMES = {"image": 1, "short": 16, "long": 32}
 TEMPERATURE = 0.07
 """tau at the start of training (section 4.1)."""
 Temperatures = Literal["one", "granularity"]
+SHAPES = ("bases", "width", "heads", "class_token", "temperatures")
+"""Settings that say what weights mean: they stay as they were in the first training."""
 
 
 class GexiaConfig(PreTrainedConfig):
@@ -90,6 +93,20 @@ class GexiaConfig(PreTrainedConfig):
         self.rule = rule
         self._check()
         super().__init__(**kwargs)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], named: Iterable[str]) -> Self:
+        """A configuration of settings, of which those that a person has named must exist.
+
+        Raises:
+            UsageError: a name that does not exist, or a value that cannot be.
+        """
+        left_out = {"self", "backbone", "kwargs", "relevance_threshold", "units", "rule", "labels", "multiple_labels"}
+        known = [name for name in inspect.signature(cls.__init__).parameters if name not in left_out]
+        unknown = sorted(set(named) - set(known))
+        if unknown:
+            raise UsageError(f"GEXIA has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+        return cls(**settings)
 
     def _check(self) -> None:
         LengthRule(self.long_seconds, self.long_words)

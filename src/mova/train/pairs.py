@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from mova.data.dataset import FrameRule, PairDataset, PairSampler
+from mova.data.granular import GranularPairs, GranularSampler, Granule, read_granules
+from mova.data.granularity import LengthRule
+from mova.data.manifest import Row, read_manifest
 from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.models.dual import DualEncoder
+from mova.models.gexia import Gexia
 from mova.train.feeding import Collator, feed_for
 from mova.train.logs import BrokenVideos
 from mova.train.pair_objectives import PairObjective
@@ -31,6 +36,7 @@ def pair_material(
     frames: int = 64,
     rule: str | None = None,
     fps: float | None = None,
+    granularities: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Material:
     """Training and validation pairs of a manifest.
 
@@ -41,19 +47,29 @@ def pair_material(
         split, validation: names of parts; validation None chooses no checkpoint.
         captions: one of `data/dataset.py: CAPTIONS`; validation has one text a video whatever it is.
         frames, rule, fps: see `FrameRule`.
+        granularities: name -> {frames, share}: batches of one granularity each, see `data/granular.py`; `frames` is
+            then theirs. None for batches of whatever comes.
 
     Raises:
         UsageError: a rule of frames that does not fit the model, or fewer pairs than a batch.
         DataError: the manifest does not hold what is asked for.
     """
-    if isinstance(model, DualEncoder) and model.fixed_frame_rate and fps is None:
-        raise UsageError(f"data: {model.name} needs its own rate; say fps: {model.frame_rate:g} and leave rule out")
-    if isinstance(model, DualEncoder) and fps is not None:
-        model.sampling_rate(fps)
-    feed, sampling = feed_for(model), FrameRule(frames, rule, fps)
+    if isinstance(model, DualEncoder):
+        model.check_rate(fps)
+    feed, granules = feed_for(model), None if granularities is None else read_granules(granularities)
+    lengths = model.config.lengths if isinstance(model, Gexia) else LengthRule()
 
-    def part(name: str, mode: str) -> PairDataset:
-        return PairDataset(Path(manifest), split=name, sampling=sampling, captions=mode, seed=seed, prepare=feed.shape)
+    def part(name: str, mode: str) -> PairDataset | GranularPairs:
+        def build(frames: int, keep: Callable[[Row], bool] | None) -> PairDataset:
+            sampling = FrameRule(frames, rule, fps)
+            return PairDataset(
+                manifest, split=name, sampling=sampling, captions=mode, seed=seed, prepare=feed.shape, keep=keep
+            )
+
+        if granules is None:
+            return build(frames, None)
+        rows = [row for row in read_manifest(manifest) if row.split == name and row.captions]
+        return GranularPairs.make(lambda granule, keep: build(granule.frames, keep), granules, rows, lengths)
 
     dataset = part(split, captions)
     batch = arguments.per_device_train_batch_size
@@ -68,4 +84,17 @@ def pair_material(
         mode = captions if captions in ("paragraph", "sentence") else "paragraph"
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(part(validation, mode), collate, objective, size, workers, broken)
-    return Material(dataset, collate, feed.encode, PairSampler(len(dataset), seed), validate)
+    return Material(dataset, collate, feed.encode, _sampler(dataset, granules, batch * world_size(), seed), validate)
+
+
+def _sampler(
+    dataset: PairDataset | GranularPairs, granules: Mapping[str, Granule] | None, batch: int, seed: int
+) -> PairSampler | GranularSampler:
+    """The order of pairs: batches of one granularity where granularities are named."""
+    if not isinstance(dataset, GranularPairs):
+        return PairSampler(len(dataset), seed)
+    assert granules is not None
+    sizes = {name: len(part) for name, part in dataset.parts.items()}
+    shares = {name: granules[name].share for name in sizes}
+    given = {name: share for name, share in shares.items() if share is not None}
+    return GranularSampler(sizes, batch, seed, given or None)
