@@ -12,8 +12,8 @@ class KeptFrames:
     """Features of frames spread evenly over a stream whose length is not known before its end.
 
     Every s-th frame is kept; when 2 x `most` are, every other one goes and s doubles. Up to 2 x `most` frames nothing
-    is lost, so `evenly` is exactly `linspace`; beyond, frames lie on a grid of steps of at most a `most`-th of the
-    video.
+    is lost, so `evenly` is exactly `linspace`; beyond, each frame is the last on the grid up to the one that `linspace`
+    names, less than a `most`-th of the video before it.
 
     Args:
         most: frames that will be asked for at most.
@@ -29,11 +29,10 @@ class KeptFrames:
             if self.seen % self.step == 0:
                 if len(self._kept) == 2 * self.most:
                     self._kept, self.step = self._kept[::2], 2 * self.step
-                if self.seen % self.step == 0:
-                    self._kept.append(row.clone())
+                self._kept.append(row.clone())
             self.seen += 1
 
     def evenly(self, count: int) -> Tensor:
-        """At most `count` of them, (count, ...), from the first to the last that is kept."""
-        chosen = linspace(len(self._kept), count) if len(self._kept) > count else range(len(self._kept))
+        """At most `count` of them, at most `most`: (count, ...)."""
+        chosen = linspace(self.seen, min(count, self.seen)) // self.step
         return torch.stack([self._kept[int(i)] for i in chosen])

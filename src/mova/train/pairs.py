@@ -60,22 +60,20 @@ def pair_material(
     lengths = model.config.lengths if isinstance(model, Gexia) else LengthRule()
 
     def part(name: str, mode: str) -> PairDataset | GranularPairs:
-        def build(frames: int, keep: Callable[[Row], bool] | None) -> PairDataset:
-            sampling = FrameRule(frames, rule, fps)
-            return PairDataset(
-                manifest, split=name, sampling=sampling, captions=mode, seed=seed, prepare=feed.shape, keep=keep
-            )
+        def build(frames: int, keep: Callable[[Row], bool] | None = None) -> PairDataset:
+            options: dict[str, Any] = {"sampling": FrameRule(frames, rule, fps), "prepare": feed.shape, "keep": keep}
+            return PairDataset(manifest, split=name, captions=mode, seed=seed, **options)
 
         if granules is None:
-            return build(frames, None)
+            return build(frames)
         rows = [row for row in read_manifest(manifest) if row.split == name and row.captions]
         return GranularPairs.make(lambda granule, keep: build(granule.frames, keep), granules, rows, lengths)
 
     dataset = part(split, captions)
-    batch = arguments.per_device_train_batch_size
-    if arguments.dataloader_drop_last and len(dataset) < batch * world_size():
+    together = arguments.per_device_train_batch_size * world_size()
+    if arguments.dataloader_drop_last and len(dataset) < together:
         raise UsageError(
-            f"{manifest}: split {split!r} has {len(dataset)} pairs, fewer than a batch of {batch * world_size()}; "
+            f"{manifest}: split {split!r} has {len(dataset)} pairs, fewer than a batch of {together}; "
             "set --training.per_device_train_batch_size"
         )
     collate = Collator(feed, objective.units)
@@ -84,7 +82,7 @@ def pair_material(
         mode = captions if captions in ("paragraph", "sentence") else "paragraph"
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(part(validation, mode), collate, objective, size, workers, broken)
-    return Material(dataset, collate, feed.encode, _sampler(dataset, granules, batch * world_size(), seed), validate)
+    return Material(dataset, collate, feed.encode, _sampler(dataset, granules, together, seed), validate)
 
 
 def _sampler(
