@@ -70,25 +70,30 @@ def pair_material(
         return GranularPairs.make(lambda granule, keep: build(granule.frames, keep), granules, rows, lengths)
 
     dataset = part(split, captions)
-    together = arguments.per_device_train_batch_size * world_size()
-    if arguments.dataloader_drop_last and len(dataset) < together:
-        raise UsageError(
-            f"{manifest}: split {split!r} has {len(dataset)} pairs, fewer than a batch of {together}; "
-            "set --training.per_device_train_batch_size"
-        )
+    sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate = Collator(feed, objective.units)
     validate = None
     if validation is not None:
         mode = captions if captions in ("paragraph", "sentence") else "paragraph"
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(part(validation, mode), collate, objective, size, workers, broken)
-    return Material(dataset, collate, feed.encode, _sampler(dataset, granules, together, seed), validate)
+    return Material(dataset, collate, feed.encode, sampler, validate)
 
 
 def _sampler(
-    dataset: PairDataset | GranularPairs, granules: Mapping[str, Granule] | None, batch: int, seed: int
+    dataset: PairDataset | GranularPairs,
+    granules: Mapping[str, Granule] | None,
+    arguments: PairArguments,
+    where: str,
+    seed: int,
 ) -> PairSampler | GranularSampler:
     """The order of pairs: batches of one granularity where granularities are named."""
+    batch = arguments.per_device_train_batch_size * world_size()
+    if arguments.dataloader_drop_last and len(dataset) < batch:
+        raise UsageError(
+            f"{where} has {len(dataset)} pairs, fewer than a batch of {batch}; "
+            "set --training.per_device_train_batch_size"
+        )
     if not isinstance(dataset, GranularPairs):
         return PairSampler(len(dataset), seed)
     assert granules is not None
