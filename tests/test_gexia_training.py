@@ -97,7 +97,9 @@ def test_all_that_may_learn_moves_and_a_stopped_run_ends_as_an_unbroken_one(smal
 
 def test_gradient_caching_changes_no_weight(small: Recipe, tmp_path: Path) -> None:
     sgd = {"max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0}
-    recipe = changed(small, model={"temperatures": "granularity"}, training=sgd)
+    validated = {"validation": "val"}  # whose batch is of both granularities
+    recipe = changed(small, model={"temperatures": "granularity"}, data=validated, training=sgd)
+    recipe = changed(recipe, training={"eval_steps": 1, "load_best_model_at_end": False})
     plain = train(recipe, tmp_path / "plain")
     cached = train(changed(recipe, training={"cache_chunk": 1, "gradient_checkpointing": True}), tmp_path / "cached")
     assert_equal_weights(plain, cached, 1e-5)

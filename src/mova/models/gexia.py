@@ -15,6 +15,7 @@ L tokens, C width of dense features, d width of vectors, Y classes.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from mova.models.kept_frames import KeptFrames
 from mova.models.precision import hash_weights
 from mova.models.tokens import TextRule
 from mova.types import Frames
+
+logger = logging.getLogger(__name__)
 
 TEXT_BATCH = 256
 ZERO_SHOT_TEMPLATE = "A video of a {label}."
@@ -77,7 +80,6 @@ class Gexia(AroundBackbone):
         self.relevance_threshold = config.relevance_threshold
         self.units, self.rule = UnitRule.from_dict(config.units), EvidenceRule.from_dict(config.rule)
         self._hash: tuple[Any, str] | None = None
-        self._leave_pooling_alone()
 
     @classmethod
     def around(cls, backbone: DualEncoder, **settings: Any) -> Self:
@@ -93,7 +95,13 @@ class Gexia(AroundBackbone):
         require_backbone(backbone, "GEXIA goes")
         config = GexiaConfig.from_settings({"backbone": backbone_settings(backbone), **settings}, named=settings)
         model = cls(config, backbone)
+        model._leave_pooling_alone()
         return model.to(model.device).eval()
+
+    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
+        """See `AroundBackbone.prepare`; loading has made all weights trainable, and some are never to be trained."""
+        self._leave_pooling_alone()
+        return super().prepare(precision, device)
 
     @property
     def embedding_dim(self) -> int:
@@ -222,6 +230,8 @@ class Gexia(AroundBackbone):
         if not batch:
             raise UsageError("there is no text to encode")
         ids, mask, dropped = self.backbone.token_ids(batch)
+        if self._rule is None and dropped.any():
+            logger.warning("%d words beyond the first %d of a text were dropped", dropped.sum(), ids.shape[1])
         rounds = torch.tensor([self._text_rounds(text) for text in batch])
         cut = self._rule is None or not self._rule.fixed  # where padding takes part in attention, all of it stays
         pooled = torch.empty(len(batch), self.embedding_dim, device=ids.device)

@@ -180,12 +180,10 @@ class GexiaFeed(Feed):
         """`video_rounds`, `text_rounds` and `granularity` (index into `GRANULARITIES`), each int64 (V,).
 
         Raises:
-            UsageError: pairs do not say their granularity, or there are several and each has a tau of its own.
+            UsageError: pairs do not say their granularity.
         """
         if len(names) != count:
             raise UsageError("GEXIA learns from pairs of known granularity: name them in data.granularities")
-        if self.config.temperatures == "granularity" and len(set(names)) > 1:
-            raise UsageError("with a tau for each granularity a batch must be of one granularity")
         video, text = zip(*map(self.config.rounds_of, names), strict=True)
         index = [list(GRANULARITIES).index(name) for name in names]
         values = {"video_rounds": video, "text_rounds": text, "granularity": index}
@@ -206,7 +204,7 @@ class GexiaFeed(Feed):
             input_ids=batch["input_ids"],
             attention_mask=batch["token_mask"],
             text_rounds=batch["text_rounds"],
-            granularity=batch["granularity"][0],
+            granularity=batch["granularity"][0],  # batches of training are of one
         )
         frames = found["videos"].unsqueeze(1)
         real = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
