@@ -317,6 +317,8 @@ def test_a_recipe_trains_one_step_on_any_manifest(
         "training.dataloader_num_workers": "0",
         "training.logging_steps": "1",
     }
+    if "granularities" in load_recipe(name).data:
+        overrides |= {"data.granularities": "{LVLT: {frames: 4}}", "model.bases": "4"}
     train(load_recipe(name, overrides), tmp_path)
     rows = log_of(tmp_path)
     assert rows[0]["loss"] > 0

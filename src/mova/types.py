@@ -205,6 +205,7 @@ class Pair:
         frames: sampled, at least one; or the vectors that stand for them.
         text: the whole text.
         units: what of it is scored apart (sentences, say), at least one.
+        granularity: how long video and text are, by name (`data/granularity.py`); empty where nobody asks.
     """
 
     id: str
@@ -212,6 +213,7 @@ class Pair:
     frames: Frames | FrameVectors
     text: str
     units: tuple[str, ...]
+    granularity: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.frames) or not self.text.strip() or not self.units:
@@ -236,6 +238,7 @@ class Batch:
         texts, units: V texts and their units.
         groups: int64, (V,), see `Pair`.
         broken: videos that should have been here and could not be read.
+        granularities: V names, see `Pair`; none where nobody asks.
     """
 
     frames: npt.NDArray[Any]
@@ -244,6 +247,7 @@ class Batch:
     units: tuple[tuple[str, ...], ...]
     groups: npt.NDArray[np.int64]
     broken: tuple[BrokenVideo, ...] = ()
+    granularities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.texts)

@@ -95,6 +95,19 @@ class FrameRule:
         else:
             yield from stream(path, fps=self.fps, start=start, end=end, chunk=chunk)
 
+    def read_row(self, row: Row, folder: Path, clip: Clip, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
+        """The frames of a clip of a row, of one file or of several parts, prepared.
+
+        Raises:
+            VideoError: a file cannot be read there.
+            DataError: prepared frames of parts differ in size.
+        """
+        if row.parts:
+            montage = Montage.of(row.parts, folder)
+            return self.read_montage(montage if clip.end is None else montage.within(clip.start, clip.end), prepare)
+        frames = self.read(folder / clip.video, clip.start, clip.end)
+        return frames if prepare is None else Frames(prepare(frames.pixels), frames.pts)
+
     def read_montage(self, montage: Montage, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
         """The frames of several stretches shown one after the other; times are by the montage's clock.
 
@@ -153,6 +166,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
             processes is small and of one size. None leaves frames as they are.
         features: stored frame vectors, which stand for pixels: no video is opened.
+        keep: which rows of the split are wanted; all, if left out.
 
     Raises:
         DataError: the manifest cannot be read, or holds nothing of that split and mode; or clips are not stored.
@@ -171,6 +185,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         prepare: Callable[[Pixels], Pixels] | None = None,
         features: FeatureStore | None = None,
         quarantine: str | Path | None = None,
+        keep: Callable[[Row], bool] | None = None,
     ) -> None:
         if captions not in CAPTIONS:
             known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
@@ -179,7 +194,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         if self.left_out:
             logger.warning("%s: %d rows of %s are left out", quarantine, len(self.left_out), manifest)
         self.folder = Path(manifest).resolve().parent
-        self.rows = [row for row in rows if row.split == split and row.captions]
+        self.rows = [row for row in rows if row.split == split and row.captions and (keep is None or keep(row))]
         if not self.rows:
             splits = ", ".join(sorted({row.split for row in rows if row.captions})) or "none"
             raise DataError(f"{manifest}: no row of split {split!r} has a caption; splits with captions: {splits}")
@@ -252,12 +267,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         if self.features is not None:
             found = self.features.read(clip)
             return found[self.sampling.pick(len(found))]
-        if row.parts:
-            montage = Montage.of(row.parts, self.folder)
-            shown = montage if clip.end is None else montage.within(clip.start, clip.end)
-            return self.sampling.read_montage(shown, self.prepare)
-        frames = self.sampling.read(self.folder / clip.video, clip.start, clip.end)
-        return frames if self.prepare is None else Frames(self.prepare(frames.pixels), frames.pts)
+        return self.sampling.read_row(row, self.folder, clip, self.prepare)
 
 
 def row_clip(row: Row) -> Clip:
@@ -273,27 +283,42 @@ def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
     """
     pairs = [item for item in items if isinstance(item, Pair)]
     broken = tuple(item for item in items if isinstance(item, BrokenVideo))
-    if not pairs:
+    frames, mask = side_by_side([pair.frames for pair in pairs], broken)
+    groups = np.array([pair.group for pair in pairs], dtype=np.int64)
+    texts, units = tuple(p.text for p in pairs), tuple(p.units for p in pairs)
+    granularities = tuple(p.granularity for p in pairs if p.granularity)
+    return Batch(frames, mask, texts, units, groups, broken, granularities)
+
+
+def side_by_side(
+    videos: Sequence[Frames | FrameVectors], broken: Sequence[BrokenVideo]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Videos of a batch padded at the end of time, and bool (V, T), true where a frame is real.
+
+    Returns:
+        uint8 (V, T, H, W, 3), or vectors (V, T, d); and the mask.
+
+    Raises:
+        DataError: there is no video (then `broken` says why), or frames differ in height or width.
+    """
+    if not videos:
         first = f"{broken[0].path}: {broken[0].cause}" if broken else "it is empty"
         raise DataError(
-            f"none of the {len(items)} videos of a batch can be read; the first: {first}. Are the files where the "
+            f"none of the {len(broken)} videos of a batch can be read; the first: {first}. Are the files where the "
             "manifest says? `mova data check FOLDER` lists what cannot be read"
         )
-    parts: list[npt.NDArray[Any]] = [
-        pair.frames.pixels if isinstance(pair.frames, Frames) else pair.frames.vectors for pair in pairs
-    ]
+    parts: list[npt.NDArray[Any]] = [video.pixels if isinstance(video, Frames) else video.vectors for video in videos]
     sizes = {part.shape[1:] for part in parts}
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
         raise DataError(f"frames of one batch differ in size ({shown}); give the data set a 'prepare' that resizes")
     longest = max(map(len, parts))
-    frames = np.zeros((len(pairs), longest, *sizes.pop()), dtype=parts[0].dtype)
-    mask = np.zeros((len(pairs), longest), dtype=bool)
+    frames = np.zeros((len(parts), longest, *sizes.pop()), dtype=parts[0].dtype)
+    mask = np.zeros((len(parts), longest), dtype=bool)
     for i, part in enumerate(parts):
         frames[i, : len(part)] = part
         mask[i, : len(part)] = True
-    groups = np.array([pair.group for pair in pairs], dtype=np.int64)
-    return Batch(frames, mask, tuple(p.text for p in pairs), tuple(p.units for p in pairs), groups, broken)
+    return frames, mask
 
 
 def _items(rows: Sequence[Row], captions: str) -> Iterator[tuple[int, int, int]]:

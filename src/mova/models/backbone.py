@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
+from mova.models.backbone_config import TwoTowerConfig
 from mova.models.card import write_card
 from mova.models.checkpoint import (
     dual_encoder_settings,
@@ -60,43 +62,6 @@ DECIDING_SETTINGS = (
 """Settings of a tower that change its vectors and cannot be seen in the weights."""
 NOT_VIDEO = ("text_", "logit_")
 """Beginnings of the names of weights that change no frame vector, in every family of transformers."""
-
-
-class TwoTowerConfig(PreTrainedConfig):
-    """What a saved model needs beside its weights.
-
-    Attributes:
-        backbone: the configuration of the transformers model inside, as a dictionary with its `model_type`.
-        image, text: `ImageRule` and `TextRule` as dictionaries.
-        source: name of the checkpoint that it was made from.
-        frame_rate: frames a second to look at.
-        relevance_threshold: see `DualEncoder`.
-        units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
-    """
-
-    model_type = "mova-two-tower"
-
-    def __init__(
-        self,
-        backbone: dict[str, Any] | None = None,
-        image: dict[str, Any] | None = None,
-        text: dict[str, Any] | None = None,
-        source: str = "",
-        frame_rate: float = 1.0,
-        relevance_threshold: float | None = None,
-        units: dict[str, int] | None = None,
-        rule: dict[str, float | None] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.backbone = backbone or {}
-        self.image = image or {}
-        self.text = text or {}
-        self.source = source
-        self.frame_rate = frame_rate
-        self.relevance_threshold = relevance_threshold
-        self.units = units
-        self.rule = rule
-        super().__init__(**kwargs)
 
 
 class TwoTower(PreTrainedModel, DualEncoder):
@@ -254,17 +219,53 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """(T, 3, h, w) normalised pixels -> (T, d) float32; gradients flow."""
+        return self._see(pixels).pooler_output.float()
+
+    def dense_images(self, pixels: Tensor) -> Tensor:
+        """(T, 3, h, w) normalised pixels -> states of the last layer (T, P, C) float32, a class token first if there is
+        one; gradients flow."""
+        return self._see(pixels).last_hidden_state.float()
+
+    def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask (N, L) -> states of the last layer (N, L, C) float32, not projected; gradients flow."""
+        attention = {} if self.text_rule.fixed else {"attention_mask": mask.long()}
+        return self.backbone.get_text_features(input_ids=input_ids, **attention).last_hidden_state.float()
+
+    @property
+    def dense_widths(self) -> tuple[int, int]:
+        """C of `dense_images` and of `dense_texts`."""
+        config = self.backbone.config
+        return config.vision_config.hidden_size, config.text_config.hidden_size
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first of `dense_images` is no patch."""
+        return hasattr(self.towers[0].embeddings, "class_embedding")
+
+    @property
+    def towers(self) -> tuple[nn.Module, nn.Module]:
+        """The image tower and the text tower."""
+        return self.backbone.vision_model, self.backbone.text_model
+
+    @property
+    def pooling_modules(self) -> list[nn.Module]:
+        """Parts of the towers that dense states do not pass: what makes one vector of them."""
+        images, texts = self.backbone.vision_model, self.backbone.text_model
+        own = images.head if hasattr(images, "head") else images.post_layernorm  # CLIP's norm is of its class token
+        return [own, texts.head] if hasattr(texts, "head") else [own]
+
+    def _see(self, pixels: Tensor) -> Any:
+        """What the image tower makes of (T, 3, h, w) normalised pixels."""
         pixels = pixels.to(self.compute_dtype)
         if self.image_rule.resize != "patches":
-            return self.backbone.get_image_features(pixel_values=pixels).pooler_output.float()
+            return self.backbone.get_image_features(pixel_values=pixels)
         patch = self.image_rule.patch
         rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
         cut = pixels.unflatten(3, (columns, patch)).unflatten(2, (rows, patch))
         patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
         shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(len(pixels), 2)
         mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
-        found = self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
-        return found.pooler_output.float()
+        return self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
 
     def text_features(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled vectors and projected token states; gradients flow.
@@ -312,11 +313,13 @@ class TwoTower(PreTrainedModel, DualEncoder):
         """(T, d) float32 vectors of frames of any size, each on its own."""
         if not len(frames):
             return torch.empty(0, self.embedding_dim, device=self.device)
-        parts = []
+        return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
+
+    def image_batches(self, frames: Frames) -> Iterator[Tensor]:
+        """What the image tower takes of consecutive frames, some (T, 3, h, w) at a time."""
         for start in range(0, len(frames), FRAME_BATCH):
             batch = frames.pixels[start : start + FRAME_BATCH]
-            parts.append(self.image_features(self.image_rule.apply(batch, self.device, self.compute_dtype)))
-        return torch.cat(parts)
+            yield self.image_rule.apply(batch, self.device, self.compute_dtype)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
@@ -327,14 +330,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         batch = [texts] if isinstance(texts, str) else list(texts)
         if not batch:
             raise UsageError("there is no text to encode")
-        rows, dropped = self.text_rule.token_ids(self.tokenizer, batch)
-        if any(dropped):
-            logger.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
-                "split captions into sentences%s",
-                *(sum(map(bool, dropped)), len(batch), self.text_rule.length, self.name, sum(dropped)),
-                "" if self.text_rule.fixed else ", or load with a greater text_length",
-            )
+        rows, dropped = self._read(batch)
         width = self.text_rule.length if self.text_rule.fixed else max(map(len, rows))
         pooled = torch.empty(len(batch), self.embedding_dim, device=self.device)
         tokens = torch.zeros(len(batch), width, self.embedding_dim, device=self.device)
@@ -347,6 +343,24 @@ class TwoTower(PreTrainedModel, DualEncoder):
             pooled[chosen], tokens[chosen, : ids.shape[1]] = self.text_features(ids, real)
             mask[chosen, : ids.shape[1]] = real
         return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
+
+    def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+        """Ids and mask (N, L), and how many tokens of each text were cut off, (N,); says so if any were."""
+        rows, dropped = self._read(texts)
+        ids, mask = self.text_rule.pad(rows, self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side)
+        return ids.to(self.device), mask.to(self.device), np.array(dropped, dtype=np.int64)
+
+    def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+        """Tokens of each text, and how many were cut off; says so if any were."""
+        rows, dropped = self.text_rule.token_ids(self.tokenizer, texts)
+        if any(dropped):
+            logger.warning(
+                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
+                "split captions into sentences%s",
+                *(sum(map(bool, dropped)), len(texts), self.text_rule.length, self.name, sum(dropped)),
+                "" if self.text_rule.fixed else ", or load with a greater text_length",
+            )
+        return rows, dropped
 
     def fingerprint(self) -> str:
         """Hash of weights, deciding settings, preprocessing and tokenizer.

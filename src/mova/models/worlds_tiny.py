@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -125,11 +125,16 @@ class FrameTower(nn.Module):
 
     def forward(self, stacks: Tensor) -> Tensor:
         """(T, 9, h, w) -> (T, d)."""
+        x = self.states(stacks)
+        return self.project(self.norm(torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)))
+
+    def states(self, stacks: Tensor) -> Tensor:
+        """(T, 9, h, w) -> states of the last block (T, 1 + P, D), the class token first."""
         x = self.enter(self.stem(stacks.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2))
         x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1) + self.positions
         for block in self.blocks:
             x = block(x)
-        return self.project(self.norm(torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)))
+        return x
 
 
 class TextTower(nn.Module):
@@ -145,10 +150,14 @@ class TextTower(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
         """(N, L) ids and mask, and how much of each word the others see -> (N, L, d)."""
+        return self.project(self.norm(self.states(ids, mask, log_weights)))
+
+    def states(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
+        """Arguments as in `forward` -> states of the last block (N, L, D)."""
         x = self.words(ids) + self.positions[:, : ids.shape[1]]
         for block in self.blocks:
             x = block(x, mask, log_weights)
-        return self.project(self.norm(x))
+        return x
 
 
 class WorldsTiny(PreTrainedModel, DualEncoder):
@@ -158,6 +167,7 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
     base_model_prefix = "worlds_tiny"
     main_input_name = "stacks"
     context = STACK // 2
+    has_class_token = True
     fixed_frame_rate = True
 
     def __init__(self, config: WorldsTinyConfig) -> None:
@@ -264,10 +274,37 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         """uint8 stacks (T, 9, h, w) -> (T, d) float32; gradients flow."""
         return self.frame_tower(self._normalise(stacks)).float()
 
+    def dense_images(self, stacks: Tensor) -> Tensor:
+        """uint8 stacks (T, 9, h, w) -> states (T, 1 + P, D) float32, the class token first; gradients flow."""
+        return self.frame_tower.states(self._normalise(stacks)).float()
+
+    def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask (N, L) -> states (N, L, D) float32; gradients flow."""
+        return self.text_tower.states(input_ids, mask).float()
+
+    @property
+    def dense_widths(self) -> tuple[int, int]:
+        """D of `dense_images` and of `dense_texts`."""
+        return self.config.hidden_size, self.config.hidden_size
+
+    @property
+    def towers(self) -> tuple[nn.Module, nn.Module]:
+        """The frame tower and the text tower."""
+        return self.frame_tower, self.text_tower
+
+    @property
+    def pooling_modules(self) -> list[nn.Module]:
+        """Parts of the towers that dense states do not pass: what makes vectors of them."""
+        return [self.frame_tower.norm, self.frame_tower.project, self.text_tower.norm, self.text_tower.project]
+
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of consecutive frames sampled at `frame_rate`; ends are repeated."""
-        return torch.cat([self.image_features(chunk) for chunk in self.stack(frames).split(BATCH)])
+        return torch.cat([self.image_features(chunk) for chunk in self.image_batches(frames)])
+
+    def image_batches(self, frames: Frames) -> Iterable[Tensor]:
+        """What the frame tower takes of consecutive frames, some stacks (T, 9, h, w) at a time."""
+        return self.stack(frames).split(BATCH)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:

@@ -21,8 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from mova.data.dataset import collate
+from mova.data.granularity import GRANULARITIES
 from mova.errors import UsageError
 from mova.models.backbone import TwoTower
+from mova.models.gexia import Gexia
+from mova.models.gexia_config import GexiaConfig
 from mova.models.preprocessing import ImageRule
 from mova.models.tokens import TextRule
 from mova.models.worlds_tiny import WorldsTiny, centre_square
@@ -91,6 +94,8 @@ class Collator:
             "dropped": dropped,
             "broken": batch.broken,
         }
+        if isinstance(self.feed, GexiaFeed):
+            inputs |= self.feed.granularities(batch.granularities, len(batch))
         if self.units:
             real = torch.zeros(len(batch), max(map(len, batch.units)), dtype=torch.bool)
             for row, units in zip(real, batch.units, strict=True):
@@ -177,6 +182,71 @@ class StoredFeed(Feed):
         return {self.pictures: None, "frames": frames[mask].float()}
 
 
+class GexiaFeed(Feed):
+    """For GEXIA: the input side of its backbone, and how often each video and text is approximated.
+
+    Args:
+        inner: of the backbone.
+        config: says `#iter` by granularity.
+    """
+
+    def __init__(self, inner: Feed, config: GexiaConfig) -> None:
+        self.inner, self.config = inner, config
+
+    def shape(self, pixels: Pixels) -> Pixels:
+        """As the backbone."""
+        return self.inner.shape(pixels)
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """As the backbone."""
+        return self.inner.tokens(texts)
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """`images`: what the backbone takes of all real frames."""
+        (images,) = self.inner.images(frames, mask).values()
+        return {"images": images}
+
+    def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
+        """`video_rounds`, `text_rounds` and `granularity` (index into `GRANULARITIES`), each int64 (V,).
+
+        Raises:
+            UsageError: pairs do not say their granularity.
+        """
+        if len(names) != count:
+            raise UsageError("GEXIA learns from pairs of known granularity: name them in data.granularities")
+        video, text = zip(*map(self.config.rounds_of, names), strict=True)
+        index = [list(GRANULARITIES).index(name) for name in names]
+        values = {"video_rounds": video, "text_rounds": text, "granularity": index}
+        return {name: torch.tensor(value) for name, value in values.items()}
+
+    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
+        """A video has one vector, so `frames` is (V, 1, d) with a `frame_mask` of its own, and `tokens` there are none.
+
+        Raises:
+            UsageError: the objective asks for units.
+        """
+        if "unit_mask" in batch:
+            raise UsageError("GEXIA has one vector a video and text: train it with objective vtc")
+        found = model(
+            **self.images(batch["frames"], batch["frame_mask"]),
+            frame_mask=batch["frame_mask"],
+            video_rounds=batch["video_rounds"],
+            input_ids=batch["input_ids"],
+            attention_mask=batch["token_mask"],
+            text_rounds=batch["text_rounds"],
+            granularity=batch["granularity"][0],  # batches of training are of one
+        )
+        frames = found["videos"].unsqueeze(1)
+        real = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        return {"frames": frames, "frame_mask": real, "texts": found["texts"], "scale": found["scale"]}
+
+    def encode_videos(self, model: nn.Module, batch: Inputs) -> Vectors:
+        """`logits` (V, Y) of videos without texts."""
+        arguments = self.images(batch["frames"], batch["frame_mask"])
+        found = model(**arguments, frame_mask=batch["frame_mask"], video_rounds=batch["video_rounds"])
+        return {"logits": found["logits"]}
+
+
 def feed_for(model: nn.Module, stored: bool = False) -> Feed:
     """The input side of a model, or of the backbone inside it; `stored`: for frame vectors instead of pixels.
 
@@ -195,6 +265,10 @@ def feed_for(model: nn.Module, stored: bool = False) -> Feed:
     if isinstance(model, WorldsTiny):
         feed = WorldsTinyFeed(model.config.image_size, model.tokenizer)
         return StoredFeed(feed) if stored else feed
+    if isinstance(model, Gexia):
+        if stored:
+            raise UsageError("data.features: GEXIA reads patches, and a store holds one vector a frame")
+        return GexiaFeed(feed_for(model.backbone), model.config)
     if isinstance(backbone, nn.Module):
         return feed_for(backbone, stored)
     raise UsageError(f"{type(model).__name__} cannot be trained on pairs of video and text")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from mova.data.dataset import FrameRule, PairDataset, PairSampler
 from mova.data.features import FeatureStore
+from mova.data.granular import GranularPairs, GranularSampler, Granule, read_granules
+from mova.data.granularity import LengthRule
+from mova.data.manifest import Row, read_manifest
+from mova.data.quarantine import without_quarantined
 from mova.data.readers import shared_videos
 from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.models.dual import DualEncoder
 from mova.models.features import feature_key
+from mova.models.gexia import Gexia
 from mova.train.feeding import Collator, feed_for
 from mova.train.logs import BrokenVideos
 from mova.train.pair_objectives import PairObjective
@@ -40,6 +45,7 @@ def pair_material(
     fps: float | None = None,
     features: str | None = None,
     quarantine: str | None = None,
+    granularities: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Material:
     """Training and validation pairs of a manifest.
 
@@ -54,36 +60,43 @@ def pair_material(
         frames, rule, fps: see `FrameRule`.
         features: folder of a feature store; None decodes the videos.
         quarantine: a list of `mova data check`, whose rows are left out of both parts.
+        granularities: name -> {frames, share}: batches of one granularity each, see `data/granular.py`; `frames` is
+            then theirs. None for batches of whatever comes.
 
     Raises:
         UsageError: a rule of frames that does not fit the model or the store, or fewer pairs than a batch.
         DataError: the manifest or the store does not hold what is asked for.
         IndexMismatchError: the store was made by another video tower, preprocessing or sampling.
     """
-    if isinstance(model, DualEncoder) and model.fixed_frame_rate and fps is None:
-        raise UsageError(f"data: {model.name} needs its own rate; say fps: {model.frame_rate:g} and leave rule out")
-    if isinstance(model, DualEncoder) and fps is not None:
-        model.sampling_rate(fps)
-    sampling = FrameRule(frames, rule, fps)
-    feed = feed_for(model, stored=features is not None)
-    store = None if features is None else stored_only(model, features, sampling)
+    if isinstance(model, DualEncoder):
+        model.check_rate(fps)
+    feed, granules = feed_for(model, stored=features is not None), read_granules(granularities)
+    store = None if features is None else stored_only(model, features, FrameRule(frames, rule, fps))
+    lengths = model.config.lengths if isinstance(model, Gexia) else LengthRule()
     source: dict[str, Any] = {"prepare": feed.shape} if store is None else {"features": store}
-    part = partial(PairDataset, manifest, sampling=sampling, seed=seed, quarantine=quarantine, **source)
-    dataset = part(split=split, captions=captions)
-    batch = arguments.per_device_train_batch_size * world_size()
-    if arguments.dataloader_drop_last and len(dataset) < batch:
-        raise UsageError(
-            f"{manifest}: split {split!r} has {len(dataset)} pairs, fewer than a batch of {batch}; "
-            "set --training.per_device_train_batch_size"
-        )
+    source |= {"seed": seed, "quarantine": quarantine}
+
+    def part(name: str, mode: str) -> PairDataset | GranularPairs:
+        def build(count: int, keep: Callable[[Row], bool] | None = None) -> PairDataset:
+            sampling = FrameRule(count, rule, fps)
+            return PairDataset(manifest, split=name, captions=mode, sampling=sampling, keep=keep, **source)
+
+        if granules is None:
+            return build(frames)
+        rows = without_quarantined(read_manifest(manifest), quarantine)[0]
+        shown = [row for row in rows if row.split == name and row.captions]
+        return GranularPairs.make(lambda granule, keep: build(granule.frames, keep), granules, shown, lengths)
+
+    dataset = part(split, captions)
+    sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate, validate = Collator(feed, objective.units), None
     if validation is not None:
         mode = captions if captions in ("paragraph", "sentence") else "paragraph"
-        size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
-        held = part(split=validation, captions=mode)
+        held = part(validation, mode)
         _warn_of_leaks(dataset, held)
+        size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(held, collate, objective, size, workers, broken)
-    return Material(dataset, collate, feed.encode, PairSampler(len(dataset), seed), validate)
+    return Material(dataset, collate, feed.encode, sampler, validate)
 
 
 def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:
@@ -113,9 +126,32 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
     return store
 
 
-def _warn_of_leaks(seen: PairDataset, held: PairDataset) -> None:
+def _warn_of_leaks(seen: PairDataset | GranularPairs, held: PairDataset | GranularPairs) -> None:
     """Say in the log where validation shows source videos that are trained on."""
     if shared := shared_videos(seen.rows, held.rows):
         logger.warning(
             "%d source videos are in both %r and %r, such as %s", len(shared), seen.split, held.split, shared[0]
         )
+
+
+def _sampler(
+    dataset: PairDataset | GranularPairs,
+    granules: Mapping[str, Granule] | None,
+    arguments: PairArguments,
+    where: str,
+    seed: int,
+) -> PairSampler | GranularSampler:
+    """The order of pairs: batches of one granularity where granularities are named."""
+    batch = arguments.per_device_train_batch_size * world_size()
+    if arguments.dataloader_drop_last and len(dataset) < batch:
+        raise UsageError(
+            f"{where} has {len(dataset)} pairs, fewer than a batch of {batch}; "
+            "set --training.per_device_train_batch_size"
+        )
+    if not isinstance(dataset, GranularPairs):
+        return PairSampler(len(dataset), seed)
+    assert granules is not None
+    sizes = {name: len(part) for name, part in dataset.parts.items()}
+    shares = {name: granules[name].share for name in sizes}
+    given = {name: share for name, share in shares.items() if share is not None}
+    return GranularSampler(sizes, batch, seed, given or None)
