@@ -8,11 +8,9 @@ Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared widt
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +24,7 @@ from transformers.initialization import no_init_weights
 from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
 from mova.models.backbone_config import TwoTowerConfig
+from mova.models.background import background_sentences
 from mova.models.card import write_card
 from mova.models.checkpoint import (
     dual_encoder_settings,
@@ -38,6 +37,7 @@ from mova.models.checkpoint import (
 )
 from mova.models.dual import DualEncoder, TextEmbedding, VideoFingerprint
 from mova.models.evidence import EvidenceRule
+from mova.models.fingerprints import NOT_VIDEO, PROBE, hash_towers
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype, hash_tensors
 from mova.models.preprocessing import ImageRule
@@ -48,20 +48,6 @@ logger = logging.getLogger(__name__)
 
 FRAME_BATCH = 64
 TEXT_BATCH = 256
-PROBE = "A dog, 2 cats & the Émigré's tea.\nThen: it rains!"
-"""Its tokens stand for the tokenizer in a fingerprint."""
-DECIDING_SETTINGS = (
-    "hidden_act",
-    "layer_norm_eps",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "patch_size",
-    "image_size",
-    "eos_token_id",
-)
-"""Settings of a tower that change its vectors and cannot be seen in the weights."""
-NOT_VIDEO = ("text_", "logit_")
-"""Beginnings of the names of weights that change no frame vector, in every family of transformers."""
 
 
 class TwoTower(PreTrainedModel, DualEncoder):
@@ -381,28 +367,12 @@ class TwoTower(PreTrainedModel, DualEncoder):
     def _hashed(self) -> tuple[str, VideoFingerprint]:
         version = self.weights_version()
         if self._hashes is None or self._hashes[0] != version:
-            self._hashes = (version, self._hash())
+            found = hash_tensors(self.backbone.state_dict())
+            tokens = self.text_rule.token_ids(self.tokenizer, [PROBE])[0]
+            self._hashes = (version, hash_towers(found, self.config.backbone, self.image_rule, self.text_rule, tokens))
         return self._hashes[1]
-
-    def _hash(self) -> tuple[str, VideoFingerprint]:
-        towers = [self.config.backbone.get(tower) or {} for tower in ("vision_config", "text_config")]
-        settings = [[tower.get(key) for key in DECIDING_SETTINGS] for tower in towers]
-        probe = self.text_rule.token_ids(self.tokenizer, [PROBE])[0]
-        digest = hashlib.sha256(repr((settings, self.image_rule, self.text_rule, probe)).encode())
-        found = hash_tensors(self.backbone.state_dict())
-        digest.update(hashlib.sha256(b"".join(found.values())).hexdigest().encode())
-        video = hashlib.sha256(repr(settings[0]).encode())
-        video.update(b"".join(part for name, part in found.items() if not name.startswith(NOT_VIDEO)))
-        image = hashlib.sha256(repr(self.image_rule).encode())
-        return digest.hexdigest()[:32], VideoFingerprint(video.hexdigest()[:32], image.hexdigest()[:32])
 
     def _token_head(self) -> nn.Linear:
         """The linear map from text states to the shared width."""
         head = getattr(self.backbone, "text_projection", None)
         return self.backbone.text_model.head if head is None else head
-
-
-@cache
-def background_sentences() -> tuple[str, ...]:
-    """Captions of everyday videos in general; how well they fit a video in particular is the noise floor."""
-    return tuple(files("mova.models").joinpath("background.txt").read_text(encoding="utf-8").split("\n")[:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -75,18 +76,7 @@ def pair_material(
     lengths = model.config.lengths if isinstance(model, Gexia) else LengthRule()
     source: dict[str, Any] = {"prepare": feed.shape} if store is None else {"features": store}
     source |= {"seed": seed, "quarantine": quarantine}
-
-    def part(name: str, mode: str) -> PairDataset | GranularPairs:
-        def build(count: int, keep: Callable[[Row], bool] | None = None) -> PairDataset:
-            sampling = FrameRule(count, rule, fps)
-            return PairDataset(manifest, split=name, captions=mode, sampling=sampling, keep=keep, **source)
-
-        if granules is None:
-            return build(frames)
-        rows = without_quarantined(read_manifest(manifest), quarantine)[0]
-        shown = [row for row in rows if row.split == name and row.captions]
-        return GranularPairs.make(lambda granule, keep: build(granule.frames, keep), granules, shown, lengths)
-
+    part = partial(_part, manifest, partial(FrameRule, rule=rule, fps=fps), frames, granules, lengths, source)
     dataset = part(split, captions)
     sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate, validate = Collator(feed, objective.units), None
@@ -97,6 +87,28 @@ def pair_material(
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(held, collate, objective, size, workers, broken)
     return Material(dataset, collate, feed.encode, sampler, validate)
+
+
+def _part(
+    manifest: str,
+    sampling: Callable[[int], FrameRule],
+    frames: int,
+    granules: Mapping[str, Granule] | None,
+    lengths: LengthRule,
+    source: Mapping[str, Any],
+    split: str,
+    captions: str,
+) -> PairDataset | GranularPairs:
+    """Pairs of a part of the manifest, by granularity where granularities are named."""
+
+    def build(count: int, keep: Callable[[Row], bool] | None = None) -> PairDataset:
+        return PairDataset(manifest, split=split, captions=captions, sampling=sampling(count), keep=keep, **source)
+
+    if granules is None:
+        return build(frames)
+    rows = without_quarantined(read_manifest(manifest), source["quarantine"])[0]
+    shown = [row for row in rows if row.split == split and row.captions]
+    return GranularPairs.make(lambda granule, keep: build(granule.frames, keep), granules, shown, lengths)
 
 
 def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:
