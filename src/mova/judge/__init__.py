@@ -1,0 +1,1 @@
+"""Judging and making videos: does it show what the text says?"""
