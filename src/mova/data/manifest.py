@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,13 @@ def write_manifest(path: str | Path, rows: Iterable[Row]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def rebased(row: Row, old: Path, new: Path) -> Row:
+    """A row whose video, relative to the folder `old` of its manifest, is told relative to the folder `new`."""
+    if Path(row.video).is_absolute() or old.resolve() == new.resolve():
+        return row
+    return replace(row, video=os.path.relpath(old.resolve() / row.video, new.resolve()))
 
 
 def fingerprint(rows: Sequence[Row]) -> str:
