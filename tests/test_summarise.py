@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mova.data import summarise
 from mova.data.summarise import Extractive, Summary, count_words, first_words
-from mova.data.summarise_models import Endpoint, LanguageModel, tidy
+from mova.data.summarise_models import Written, by_endpoint, by_model, tidy
 from mova.data.units import word_spans
 from mova.errors import ModelError
 
@@ -104,14 +104,14 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_language_model_answers_the_same_alone_and_in_a_batch(tiny_language_model: Path) -> None:
-    model = LanguageModel(str(tiny_language_model), words=4, batch=3)
+    model = by_model(str(tiny_language_model), words=4, batch=3)
     texts = [TEXT, TEXT[:1], TEXT[2:]]
     together = model.summarise(texts)
     assert together == [model.summarise([text])[0] for text in texts]
     assert all("user:" not in summary.text and not summary.kept for summary in together)
     assert str(tiny_language_model) in model.name
     with pytest.raises(ModelError, match="cannot be loaded"):
-        LanguageModel(str(tiny_language_model / "no"), words=4).summarise([TEXT])
+        by_model(str(tiny_language_model / "no"), words=4).summarise([TEXT])
 
 
 class Server(HTTPServer):
@@ -156,9 +156,9 @@ def server() -> Iterator[Server]:
     found.server_close()
 
 
-def endpoint(server: Server, waits: list[float], **changes: object) -> Endpoint:
+def endpoint(server: Server, waits: list[float], **changes: object) -> Written:
     url = f"http://127.0.0.1:{server.server_port}/v1/"
-    return Endpoint(url, "m", 5, **{"key": "MOVA_TEST_KEY", "parallel": 2, "sleep": waits.append, **changes})
+    return by_endpoint(url, "m", 5, **{"key": "MOVA_TEST_KEY", "parallel": 2, "sleep": waits.append, **changes})
 
 
 def test_an_endpoint_is_asked_again_until_it_answers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,9 +191,9 @@ def test_an_endpoint_that_refuses_or_is_gone_is_told_without_the_key(
     with pytest.raises(ModelError, match="no chat completion"):
         endpoint(server, waits).summarise([("a",)])
     with pytest.raises(ModelError, match="no answer after 2 attempts"):
-        Endpoint("http://127.0.0.1:9/v1", "m", 5, retries=1, sleep=waits.append).summarise([("a",)])
+        by_endpoint("http://127.0.0.1:9/v1", "m", 5, retries=1, sleep=waits.append).summarise([("a",)])
     with pytest.raises(ModelError, match="begins with http"):
-        Endpoint("ftp://x", "m", 5)
+        by_endpoint("ftp://x", "m", 5)
 
 
 def test_answers_lose_quotes_and_line_ends() -> None:

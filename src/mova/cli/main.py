@@ -10,6 +10,7 @@ import typer
 from mova._version import __version__
 from mova.cli import (
     alignment,
+    contrasting,
     datasets,
     demonstration,
     expansion,
@@ -39,6 +40,7 @@ measuring.register(app)
 reproduction.register(app)
 datasets.register(app)
 expansion.register(app)
+contrasting.register(app)
 demonstration.register(app)
 
 

@@ -25,8 +25,7 @@ from mova.data.expand_levels import make
 from mova.data.expand_ops import Level, Operation, plan
 from mova.data.expand_rows import position, source_key
 from mova.data.expand_store import Entry, Store, pages
-from mova.data.files import seen_from
-from mova.data.manifest import Part, Row, iter_manifest, row_line, write_lines
+from mova.data.manifest import Row, iter_manifest, row_line, write_lines
 from mova.data.readers_source import origins
 from mova.errors import DataError, UsageError
 
@@ -162,14 +161,8 @@ def _read(manifest: Path, folder: Path, base: str, store: Store) -> dict[str, di
 
 def _prepared(manifest: Path, folder: Path, base: str) -> Iterator[Row]:
     """The manifest's rows with their granularity and with paths as seen from another folder."""
-    old = manifest.parent
-    moved = os.path.abspath(old) != os.path.abspath(folder)
     for _, row in iter_manifest(manifest):
-        if moved and row.parts:
-            parts = (Part(seen_from(folder, old / part.video), part.start, part.end) for part in row.parts)
-            row = replace(row, parts=tuple(parts))
-        elif moved:
-            row = replace(row, video=seen_from(folder, old / row.video))
+        row = rebased(row, manifest.parent, folder)
         yield row if "granularity" in row.meta else replace(row, meta={**row.meta, "granularity": base})
 
 

@@ -21,7 +21,7 @@ from mova.data.expand_ops import Level
 from mova.data.expand_store import Store, pages
 from mova.data.manifest import Row
 from mova.data.summarise import Extractive, Summariser, Summary, count_words
-from mova.data.summarise_models import Endpoint, LanguageModel
+from mova.data.summarise_models import by_endpoint, by_model
 from mova.errors import VideoError
 
 Maker = Callable[[Level, Store, Path, LeftOut], Iterator[Row]]
@@ -177,8 +177,8 @@ def summariser_of(level: Level) -> Summariser:
     """The summariser that an operation names."""
     kinds: dict[str, Callable[..., Summariser]] = {
         "extractive": Extractive,
-        "transformers": LanguageModel,
-        "endpoint": Endpoint,
+        "transformers": by_model,
+        "endpoint": by_endpoint,
     }
     return kinds[level.operation.method](**level.operation.options)
 

@@ -16,10 +16,11 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mova.data.files import seen_from
 from mova.errors import DataError
 
 TOLERANCE = 0.5
@@ -253,6 +254,15 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def rebased(row: Row, old: Path, new: Path) -> Row:
+    """A row whose files, relative to the folder `old` of its manifest, are told as seen from the folder `new`."""
+    if os.path.abspath(old) == os.path.abspath(new):
+        return row
+    if row.parts:
+        return replace(row, parts=tuple(replace(part, video=seen_from(new, old / part.video)) for part in row.parts))
+    return replace(row, video=seen_from(new, old / row.video))
 
 
 def fingerprint(rows: Sequence[Row]) -> str:
