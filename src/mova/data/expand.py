@@ -25,7 +25,7 @@ from mova.data.expand_levels import make
 from mova.data.expand_ops import Level, Operation, plan
 from mova.data.expand_rows import position, source_key
 from mova.data.expand_store import Entry, Store, pages
-from mova.data.manifest import Row, iter_manifest, row_line, write_lines
+from mova.data.manifest import Row, iter_manifest, rebased, row_line, write_lines
 from mova.data.readers_source import origins
 from mova.errors import DataError, UsageError
 
