@@ -1,6 +1,7 @@
 """What is compared: the same decoder, triplets and steps, with synthetic videos counted in different ways.
 
-Shape legend: n triplets a batch, N in all, P videos to start from, T frames, d width of frame vectors, L tokens a prompt.
+Shape legend: n triplets a batch, N in all, P videos to start from, T frames, d width of their vectors, L tokens a
+prompt.
 """
 
 from __future__ import annotations
@@ -48,7 +49,6 @@ ARMS: Mapping[str, Arm] = {
     "difference": Arm("difference"),
     "difference + consistency": Arm("difference", CONSISTENCY),
     "oracle": Arm("oracle"),
-    "oracle + consistency": Arm("oracle", CONSISTENCY),
 }
 
 
@@ -92,7 +92,7 @@ class Entailment(Objective):
         return synvita_loss(found["log_odds"], batch["weights"], found.get("common"), self.arm.consistency)
 
     def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
-        """Log odds (n, V, 2), V being 1 without synthetic videos, and those of the shared part where they are needed."""
+        """Log odds (n, V, 2), V being 1 without synthetic videos, and those of the shared part where needed."""
         videos = 1 if self.arm.weights is None else 2
         frames = batch["frames"][:, :videos]
         found = {"log_odds": model(frames, batch["ids"])}

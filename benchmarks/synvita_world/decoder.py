@@ -2,9 +2,10 @@
 
     [frames 1..T] [words of the caption, a full stop after each sentence] <ask>
 
-It is transformers' own `LlamaForCausalLM`; only the projection of frame vectors is added. The score is that of
-`models/videollm_score.py`. Padding stands behind `<ask>`, and positions count tokens whether attention sees them or not,
-so a masked word moves none of the others (SynViTA, papers/synvita.txt, footnote 2).
+It is transformers' own `LlamaForCausalLM`; only the projection of frame vectors is added. Words begin as the warm text
+tower's vectors, which share a space with those of frames. The score is that of `models/videollm_score.py`. Padding
+stands behind `<ask>`, and positions count tokens whether attention sees them or not, so a masked word moves none of the
+others (papers/synvita.txt, footnote 2).
 
 Shape legend: n rows, V videos a row, S captions a row, T frames, d width of frame vectors, L tokens of a prompt.
 """
@@ -21,14 +22,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mova.data.common_subsequence import common_subsequence_mask
 from mova.data.worlds_batches import vocabulary
+from mova.data.worlds_captions import VOCABULARY as WORDS
 from mova.data.worlds_captions import words
 from mova.models.videollm_score import Answers, yes_no_log_odds
+from mova.models.worlds_tiny import WorldsTiny
 from mova.models.worlds_tiny_towers import word_tokenizer
 
 ASK = "ask"
 STOP = "stop"
 VOCABULARY = [*vocabulary(), STOP, ASK, "yes", "no"]
-WIDTH, LAYERS, HEADS = 96, 2, 4
+LAYERS, HEADS = 2, 4
 LONGEST = 96
 
 
@@ -59,28 +62,47 @@ def common_masks(one: Sequence[int], other: Sequence[int], length: int) -> Tenso
     return kept
 
 
-class Decoder(nn.Module):
-    """See the module."""
+@torch.no_grad()
+def word_vectors(model: WorldsTiny) -> Tensor:
+    """(words, d): each word of `VOCABULARY` as the warm text tower sees it alone; those that it lacks are noise."""
+    vectors = torch.randn(len(VOCABULARY), model.config.embedding_dim)
+    known = [i for i, word in enumerate(VOCABULARY) if word in WORDS]
+    vectors[known] = model.encode_text([VOCABULARY[i] for i in known]).pooled
+    return vectors
 
-    def __init__(self, frame_width: int, answers: Answers, width: int = WIDTH, layers: int = LAYERS) -> None:
+
+class Decoder(nn.Module):
+    """See the module.
+
+    Args:
+        word_vectors: (words, d), first embeddings, in the space of the frames; new words get noise.
+        answers: ids of yes and no.
+        layers: blocks.
+    """
+
+    def __init__(self, word_vectors: Tensor, answers: Answers, layers: int = LAYERS) -> None:
         super().__init__()
+        count, width = word_vectors.shape
         config = LlamaConfig(
-            vocab_size=len(VOCABULARY),
+            vocab_size=count,
             hidden_size=width,
-            intermediate_size=3 * width,
+            intermediate_size=2 * width,
             num_hidden_layers=layers,
             num_attention_heads=HEADS,
             num_key_value_heads=HEADS,
             max_position_embeddings=2 * LONGEST,
+            initializer_range=width**-0.5 / 2,
             pad_token_id=0,
             tie_word_embeddings=True,
             use_cache=False,
         )
         self.answers = answers
-        self.enter = nn.Sequential(nn.LayerNorm(frame_width), nn.Linear(frame_width, width))
+        self.enter = nn.Linear(width, width)
         self.llm = LlamaForCausalLM(config)
         with torch.no_grad():
-            self.enter[1].weight.mul_(0.1)  # frames start as loud as words do
+            nn.init.eye_(self.enter.weight)
+            nn.init.zeros_(self.enter.bias)
+            self.llm.model.embed_tokens.weight.copy_(F.normalize(word_vectors, dim=-1))
 
     def forward(self, frames: Tensor, ids: Tensor, keep: Tensor | None = None) -> Tensor:
         """Log odds of yes, `log P(Yes) - log P(No)`, of every video of a row with every caption of it.
@@ -93,6 +115,8 @@ class Decoder(nn.Module):
         Returns:
             (n, V, S) float32.
         """
+        ids = ids[..., : _longest(ids)]
+        keep = None if keep is None else keep[..., : ids.shape[-1]]
         rows, videos, captions = len(frames), frames.shape[1], ids.shape[1]
         seen = frames[:, :, None].expand(-1, -1, captions, -1, -1).flatten(0, 2)
         prompts = ids[:, None].expand(-1, videos, -1, -1).flatten(0, 2)
@@ -104,13 +128,19 @@ class Decoder(nn.Module):
 
     def caption_loss(self, frames: Tensor, ids: Tensor) -> Tensor:
         """Mean cross-entropy of each word of a caption, (n, L), given the video (n, T, d) and the words before it."""
+        ids = ids[:, : _longest(ids)]
         states = self._states(frames, ids, ids > 0)[:, frames.shape[1] - 1 : -1]
         return F.cross_entropy(self.llm.lm_head(states).flatten(0, 1), ids.flatten(), ignore_index=0)
 
     def _states(self, frames: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """(n, T + L, width) of the last layer; frames (n, T, d) and ids (n, L)."""
-        inputs = torch.cat([self.enter(frames), self.llm.model.embed_tokens(ids)], dim=1)
+        inputs = torch.cat([self.enter(F.normalize(frames, dim=-1)), self.llm.model.embed_tokens(ids)], dim=1)
         attention = torch.cat([mask.new_ones(len(mask), frames.shape[1]), mask], dim=1)
         places = torch.arange(inputs.shape[1]).expand(len(inputs), -1)
         found = self.llm.model(inputs_embeds=inputs, attention_mask=attention.long(), position_ids=places)
         return found.last_hidden_state
+
+
+def _longest(ids: Tensor) -> int:
+    """Tokens of the longest prompt; what lies beyond is padding."""
+    return int((ids > 0).sum(dim=-1).max())

@@ -57,5 +57,5 @@ def artefact(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         wave = 2 * np.pi * ((rows + columns) / rng.uniform(3.5, 6.0) + rng.random())
         striped = seen + STRIPES * np.sin(wave)
         step = 255.0 / (LEVELS - 1)
-        video[:] = np.clip(np.rint(striped / step) * step, 0, 255).astype(np.uint8)
+        video[:] = np.clip(np.rint(np.rint(striped / step) * step), 0, 255).astype(np.uint8)
     return result

@@ -1,8 +1,8 @@
-"""Triplets of SynViTA on Worlds: a video and its caption, a hard negative, and what a text-to-video generator made of it.
+"""Triplets of SynViTA on Worlds: a video and its caption, a hard negative, and what a generator made of that.
 
 The generator is unreliable on purpose. It is given the negative caption alone, invents whatever that does not say, and
-follows it with a probability that depends on the kind (`FOLLOWS`). Where it fails it shows the caption of the real video
-(`original`), or something of which neither caption is true (`neither`). What came of it is known exactly.
+follows it with a probability that depends on the kind (`FOLLOWS`). Where it fails it shows the caption of the real
+video (`original`), or something of which neither caption is true (`neither`). What came of it is known exactly.
 
 As in VideoCon, real videos of the training set lack some concepts that negative captions name: `ABSENT`.
 
@@ -42,9 +42,9 @@ FOLLOWS: dict[Kind, float] = {
     "object": 0.7,
     "relation": 0.5,
 }
-"""How often the generator shows what the negative caption says. Fig. 2 (papers/synvita.txt) has mean differences of 0.15
-for attribute and object, 0.09 for action, -0.03 for flip and -0.05 for hallucination; of count and relation it is only
-known that they are above 0. The order is the figure's; the probabilities are ours."""
+"""How often the generator shows what the negative caption says. Fig. 2 (papers/synvita.txt) has mean differences of
+0.15 for attribute and object, 0.09 for action, -0.03 for flip and -0.05 for hallucination; of count and relation it is
+only known that they are above 0. The order is the figure's; the probabilities are ours."""
 ORIGINAL_SHARE = 0.6
 """Of the failures, those that show the real video's caption."""
 

@@ -23,7 +23,7 @@ from mova.data.worlds_galleries import SAMPLES, Short
 from mova.judge.weights import ensemble
 from mova.models.worlds_tiny import WorldsTiny
 from synvita_world.arms import begin
-from synvita_world.decoder import Decoder, Words, common_masks, padded
+from synvita_world.decoder import Decoder, Words, common_masks, padded, word_vectors
 from synvita_world.footage import film
 from synvita_world.generator import Triplet, sample_triplets, sample_video
 from synvita_world.trials import LOOKS, Groups, Pairs, sample_group, truth_of
@@ -39,11 +39,11 @@ class Budget:
 
     warm_steps: int = 1000
     begin_videos: int = 2400
-    begin_steps: int = 500
+    begin_steps: int = 800
     begin_size: int = 64
-    triplets: int = 1050
-    tested: int = 350
-    groups: int = 50
+    triplets: int = 910
+    tested: int = 315
+    groups: int = 40
     steps: int = 300
     size: int = 24
 
@@ -62,7 +62,7 @@ class Stage:
     """Everything of a seed.
 
     Args:
-        seed: of triplets, tests, looks, the decoder's first weights and the order of batches.
+        seed: of triplets, tests, looks and the order of batches.
         budget: how much.
         folder: of this seed.
         shared: of what all seeds share.
@@ -83,21 +83,21 @@ class Stage:
         tests = _kept(folder / "tests.pt", lambda: _tests(seed, budget, towers[:1]))
         self.pairs = {name: self._pairs(*tests[name]) for name in ("biased", "unbiased")}
         self.groups = self._groups(*tests["groups"])
-        self._start = self._begun(first)
+        self._start = self._begun(first, shared, towers[0])
 
     def start(self) -> Decoder:
         """A fresh copy of the decoder that all arms start from."""
         return copy.deepcopy(self._start)
 
-    def _begun(self, first: dict[str, Any]) -> Decoder:
-        """The decoder after its beginning, read where it is finished."""
-        set_seed(self.seed)
-        model = Decoder(first["frames"][0].shape[-1], self._words.answers)
-        path = self.folder / "start.pt"
+    def _begun(self, first: dict[str, Any], folder: Path, warm: WorldsTiny) -> Decoder:
+        """The decoder after its beginning, one for all seeds as a published model is; read where it is finished."""
+        set_seed(BEGIN_SEED)
+        model = Decoder(word_vectors(warm), self._words.answers)
+        path = folder / "start.pt"
         if not path.exists():
             prompts = padded([self._words.prompt(short.sentences) for short in first["shorts"]])
             rows = {"frames": first["frames"][0], "ids": prompts}
-            begin(model, rows, self.budget.begin_size, self.budget.begin_steps, self.folder / "begin", self.seed)
+            begin(model, rows, self.budget.begin_size, self.budget.begin_steps, folder / "begin", BEGIN_SEED)
             torch.save(model.state_dict(), path)
         model.load_state_dict(torch.load(path))
         return model

@@ -2,8 +2,8 @@
 
 Entailment is the ROC-AUC of real videos with their captions against hard negatives of them. For the others a group is a
 base video, videos that its negatives of `OPTIONS - 1` kinds are true of, each filmed `LOOKS` times, and all their
-captions. Retrieval ranks the group's videos by one caption, so what a caption looks like does not count; multiple choice
-ranks the captions by one video.
+captions. Retrieval ranks the group's videos by one caption, so what a caption looks like does not count; multiple
+choice ranks the captions by one video.
 
 Shape legend: N triplets, G groups, C captions a group, V = C * LOOKS videos a group, T frames, d width, L tokens.
 """
@@ -89,5 +89,5 @@ def near_duplicates(model: Decoder, groups: Groups) -> dict[str, Any]:
     found = log_odds(model, groups.frames, groups.ids)
     queries = found.transpose(0, 2, 1).reshape(-1, found.shape[1])
     right = groups.truth.transpose(0, 2, 1).reshape(-1, found.shape[1])
-    chosen = groups.truth[tuple(np.indices(found.shape[:2])) + (found.argmax(axis=2),)]
+    chosen = np.take_along_axis(groups.truth, found.argmax(axis=2)[..., None], axis=2)
     return {"retrieval": mean_average_precision(queries, right).expected, "choice": float(chosen.mean())}

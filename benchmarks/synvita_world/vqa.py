@@ -1,8 +1,9 @@
 """A noisy stand-in for VQAScore: small image-text models asked whether a frame shows a caption, four frames a video.
 
-P(Yes) of a frame and a text is a logistic function of their cosine, fitted on single frames of real videos with a sentence
-that is true of them and with another frame's: like the VQA models of the paper it has seen images and sentences, and
-never a hard negative, a generated video or the truth. A caption of several sentences is asked about as one text.
+P(Yes) of a frame and a text is a logistic function of their cosine, fitted on single frames of real videos with a
+sentence that is true of them and with another frame's: like the VQA models of the paper it has seen images and
+sentences, and never a hard negative, a generated video or the truth. A caption of several sentences is asked about as
+one text.
 
 Shape legend: N frames or videos, V videos, T samples a video, d shared width.
 """
