@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
     parser.add_argument("--folder", type=Path, default=None, help="keep what was rendered and finished here")
     parser.add_argument("--warm", type=Path, default=None, help="a trained frame tower; trained here if left out")
+    parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
     args = parser.parse_args()
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
     budget = QUICK if args.quick else Budget()
@@ -53,7 +54,8 @@ def main() -> None:
         folder = args.folder or Path(name)
         warm = args.warm or folder / "warm"
         found = [_seed(seed, budget, folder, warm) for seed in seeds]
-    report(found, seeds, budget)
+    if not args.only_run:
+        report(found, seeds, budget)
 
 
 def _seed(seed: int, budget: Budget, folder: Path, warm: Path) -> dict[str, Any]:

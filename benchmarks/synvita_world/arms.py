@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from mova.train.contract import Encoder, Inputs, Objective, Vectors
 from mova.train.trainer import Material
 from synvita_world.decoder import Decoder
 
+BEGIN_RATE, RATE = 2e-3, 7e-4
 CONSISTENCY = 1.0
 """Lambda of Eq. 7: the paper's for Video-LLaVA (0.01 for mPLUG-Owl would hardly be felt)."""
 
@@ -116,10 +118,9 @@ class Beginning(Objective):
         return parts["caption"] + parts["answer"], parts
 
     def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
-        """The caption's loss, and log odds (n, 1, 2) with the own caption and the next video's."""
-        frames, ids = batch["frames"], batch["ids"]
-        both = torch.stack([ids, ids.roll(1, dims=0)], dim=1)
-        return {"caption": model.caption_loss(frames, ids), "log_odds": model(frames[:, None], both)}
+        """See `Decoder.beginning`."""
+        caption, log_odds = cast(Decoder, model).beginning(batch["frames"], batch["ids"])
+        return {"caption": caption, "log_odds": log_odds}
 
 
 def begin(model: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, folder: Path, seed: int) -> Decoder:
@@ -147,6 +148,3 @@ def weights_for(arm: Arm, own: np.ndarray, other: np.ndarray, useful: np.ndarray
     if arm.weights is None:
         return torch.zeros(len(own))
     return torch.from_numpy(weights_of(own, other, arm.weights).astype(np.float32))
-
-
-BEGIN_RATE, RATE = 2e-3, 1e-3

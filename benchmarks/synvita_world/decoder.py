@@ -122,15 +122,27 @@ class Decoder(nn.Module):
         prompts = ids[:, None].expand(-1, videos, -1, -1).flatten(0, 2)
         mask = prompts > 0 if keep is None else keep[:, None].expand(-1, videos, -1, -1).flatten(0, 2)
         states = self._states(seen, prompts, mask)
-        last = frames.shape[2] + (prompts > 0).sum(dim=1) - 1
-        logits = self.llm.lm_head(states[torch.arange(len(states)), last])
-        return yes_no_log_odds(logits, self.answers.yes, self.answers.no).view(rows, videos, captions)
+        return self._odds(states, prompts, frames.shape[2]).view(rows, videos, captions)
 
-    def caption_loss(self, frames: Tensor, ids: Tensor) -> Tensor:
-        """Mean cross-entropy of each word of a caption, (n, L), given the video (n, T, d) and the words before it."""
+    def beginning(self, frames: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """What there is to learn without hard negatives, of videos (n, T, d) and their prompts (n, L).
+
+        Returns:
+            Mean cross-entropy of each word of a caption given the video and the words before it, and log odds (n, 1, 2)
+            of every video with its own caption and with the next row's.
+        """
         ids = ids[:, : _longest(ids)]
-        states = self._states(frames, ids, ids > 0)[:, frames.shape[1] - 1 : -1]
-        return F.cross_entropy(self.llm.lm_head(states).flatten(0, 1), ids.flatten(), ignore_index=0)
+        samples, both = frames.shape[1], torch.cat([ids, ids.roll(1, dims=0)])
+        states = self._states(frames.repeat(2, 1, 1), both, both > 0)
+        words = self.llm.lm_head(states[: len(ids), samples - 1 : -1])
+        loss = F.cross_entropy(words.flatten(0, 1), ids.flatten(), ignore_index=0)
+        return loss, self._odds(states, both, samples).view(2, 1, -1).permute(2, 1, 0)
+
+    def _odds(self, states: Tensor, ids: Tensor, samples: int) -> Tensor:
+        """(n,): log odds of yes behind the last token of prompts (n, L) that follow so many samples."""
+        last = samples + (ids > 0).sum(dim=1) - 1
+        logits = self.llm.lm_head(states[torch.arange(len(states)), last])
+        return yes_no_log_odds(logits, self.answers.yes, self.answers.no)
 
     def _states(self, frames: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """(n, T + L, width) of the last layer; frames (n, T, d) and ids (n, L)."""

@@ -127,6 +127,12 @@ def sample_video(rng: np.random.Generator, biased: bool) -> Short:
     return Short(shown, tuple(told), _caption([row[i] for i in told], shown, rng))
 
 
+def tell_again(video: Short, rng: np.random.Generator) -> Short:
+    """The same video with another caption, which may tell other events."""
+    told = tuple(sorted(rng.permutation(EVENTS)[: int(rng.integers(1, 3))].tolist()))
+    return Short(video.events, told, _caption([video.events[i] for i in told], video.events, rng))
+
+
 def is_common(event: Event) -> bool:
     """Whether an event holds no `ABSENT` value."""
     values = facts(event)

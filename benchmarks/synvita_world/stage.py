@@ -25,12 +25,15 @@ from mova.models.worlds_tiny import WorldsTiny
 from synvita_world.arms import begin
 from synvita_world.decoder import Decoder, Words, common_masks, padded, word_vectors
 from synvita_world.footage import film
-from synvita_world.generator import Triplet, sample_triplets, sample_video
+from synvita_world.generator import Triplet, sample_triplets, sample_video, tell_again
 from synvita_world.trials import LOOKS, Groups, Pairs, sample_group, truth_of
 from synvita_world.vqa import Vqa
 
 BEGIN_SEED = 900_000
 """Videos to start from; those of a seed are drawn from its own numbers."""
+
+CAPTIONS = 4
+"""Captions a video to start from."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ class Budget:
 
     warm_steps: int = 1000
     begin_videos: int = 2400
-    begin_steps: int = 800
+    begin_steps: int = 600
     begin_size: int = 64
     triplets: int = 910
     tested: int = 315
     groups: int = 40
     steps: int = 300
-    size: int = 24
+    size: int = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +98,10 @@ class Stage:
         model = Decoder(word_vectors(warm), self._words.answers)
         path = folder / "start.pt"
         if not path.exists():
-            prompts = padded([self._words.prompt(short.sentences) for short in first["shorts"]])
-            rows = {"frames": first["frames"][0], "ids": prompts}
+            rng = np.random.default_rng(BEGIN_SEED + 1)
+            shorts = [tell_again(short, rng) for short in first["shorts"] for _ in range(CAPTIONS)]
+            prompts = padded([self._words.prompt(short.sentences) for short in shorts])
+            rows = {"frames": first["frames"][0].repeat_interleave(CAPTIONS, dim=0), "ids": prompts}
             begin(model, rows, self.budget.begin_size, self.budget.begin_steps, folder / "begin", BEGIN_SEED)
             torch.save(model.state_dict(), path)
         model.load_state_dict(torch.load(path))
