@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from synvita_world.arms import ARMS, Drawn, Entailment, weights_for
 from synvita_world.decoder import VOCABULARY, Decoder, Words, common_masks, padded
 from synvita_world.footage import LEVELS, artefact
-from synvita_world.generator import FOLLOWS, KINDS, Triplet, is_common, sample_triplets, tells
+from synvita_world.generator import FOLLOWS, KINDS, Triplet, is_common, sample_triplets, tell_again, tells
 from synvita_world.trials import Groups, near_duplicates, sample_group, truth_of
 from synvita_world.vqa import uniform
 
@@ -44,6 +44,7 @@ def test_a_caption_is_true_where_its_sentences_hold_in_order(triplets: list[Trip
                 every = any(all(holds(e, line.claim) for e, line in zip(row, lines, strict=True)) for row in rows)
                 assert tells(events, lines) == every
         assert tells(triplet.real.events, triplet.real.lines)
+        assert tells(triplet.real.events, tell_again(triplet.real, np.random.default_rng(0)).lines)
         assert not tells(triplet.real.events, triplet.false.lines)
 
 
@@ -104,6 +105,22 @@ def test_scores_are_those_of_the_next_token_whatever_the_padding(decoder: Decode
             chance = decoder.llm(inputs_embeds=inputs).logits[0, -1].softmax(-1)
             yes, no = chance[VOCABULARY.index("yes")], chance[VOCABULARY.index("no")]
             torch.testing.assert_close(found[1, v, s].sigmoid(), yes / (yes + no), atol=1e-6, rtol=0)
+
+
+def test_before_hard_negatives_it_captions_and_tells_captions_apart(decoder: Decoder) -> None:
+    words = Words()
+    said = (["A red star rises."], ["Two small blue rings.", "Then, a box spins."], ["A cross falls."])
+    prompts = [words.prompt(sentences) for sentences in said]
+    ids, frames = padded(prompts), torch.randn(3, 4, 16, dtype=torch.float64)
+    loss, odds = decoder.beginning(frames, ids)
+    torch.testing.assert_close(odds, decoder(frames[:, None], torch.stack([ids, ids.roll(1, dims=0)], dim=1)))
+    surprise = []
+    for video, prompt in zip(frames, prompts, strict=True):
+        seen = decoder.enter(torch.nn.functional.normalize(video, dim=-1))
+        inputs = torch.cat([seen, decoder.llm.model.embed_tokens(torch.tensor(prompt))])[None]
+        chances = decoder.llm(inputs_embeds=inputs).logits[0, len(seen) - 1 : -1].log_softmax(-1)
+        surprise += [-chances[i, token].item() for i, token in enumerate(prompt)]
+    assert loss.item() == pytest.approx(np.mean(surprise))
 
 
 def test_a_masked_word_is_not_seen_and_moves_no_other(decoder: Decoder) -> None:
