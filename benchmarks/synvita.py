@@ -35,6 +35,7 @@ QUICK = Budget(
 TESTS = ("biased", "unbiased", "retrieval", "choice")
 STRATEGIES = ("fixed", "own", "product", "indicator", "difference")
 NONE, FULL = "none (Eq. 2)", "difference + consistency"
+SCALED = "difference, mean 1"
 KIND_TESTS = ("biased", "unbiased")
 
 
@@ -188,6 +189,8 @@ def claims(found: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
             (f"weighting helps, difference minus fixed, {test}", gain(found, "difference", "fixed", test), bound),
             (f"difference minus the best other strategy, {test}", gain(found, "difference", NONE, test) - rest, bound),
             (f"consistency helps, with minus without, {test}", gain(found, FULL, "difference", test), bound),
+            (f"difference at mean 1 minus fixed, {test}", gain(found, SCALED, "fixed", test), bound),
+            (f"consistency helps at mean 1, {test}", gain(found, f"{SCALED} + consistency", SCALED, test), bound),
             (f"true weights help, oracle minus none, {test}", gain(found, "oracle", NONE, test), bound),
         ]
     fixed = gain(found, NONE, "fixed", "biased")

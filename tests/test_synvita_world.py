@@ -140,6 +140,7 @@ def test_arms_differ_in_weights_and_read_what_they_need(decoder: Decoder, triple
     assert weights_for(ARMS["oracle"], own, other, useful).tolist() == [1, 0]
     assert weights_for(ARMS["none (Eq. 2)"], own, other, useful).tolist() == [0, 0]
     torch.testing.assert_close(weights_for(ARMS["difference"], own, other, useful), torch.tensor([0.4, 0.0]))
+    torch.testing.assert_close(weights_for(ARMS["difference, mean 1"], own, other, useful), torch.tensor([2.0, 0.0]))
     words = Words()
     both = [(words.prompt(t.real.sentences), words.prompt(t.false.sentences)) for t in triplets[:2]]
     ids = padded([prompt for pair in both for prompt in pair]).unflatten(0, (2, 2))

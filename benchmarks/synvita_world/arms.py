@@ -36,10 +36,12 @@ class Arm:
     Attributes:
         weights: a strategy of Table 4, "oracle" (1 where the video shows t^s and not t^r), or None for Eq. 2 alone.
         consistency: lambda.
+        scaled: whether weights are divided by their mean, so that synthetic videos count as much as with `fixed`.
     """
 
     weights: Strategy | str | None
     consistency: float = 0.0
+    scaled: bool = False
 
 
 ARMS: Mapping[str, Arm] = {
@@ -51,6 +53,8 @@ ARMS: Mapping[str, Arm] = {
     "difference": Arm("difference"),
     "difference + consistency": Arm("difference", CONSISTENCY),
     "oracle": Arm("oracle"),
+    "difference, mean 1": Arm("difference", scaled=True),
+    "difference, mean 1 + consistency": Arm("difference", CONSISTENCY, scaled=True),
 }
 
 
@@ -147,4 +151,5 @@ def weights_for(arm: Arm, own: np.ndarray, other: np.ndarray, useful: np.ndarray
         return torch.from_numpy(useful.astype(np.float32))
     if arm.weights is None:
         return torch.zeros(len(own))
-    return torch.from_numpy(weights_of(own, other, arm.weights).astype(np.float32))
+    found = weights_of(own, other, cast(Strategy, arm.weights)).astype(np.float32)
+    return torch.from_numpy(found / found.mean() if arm.scaled else found)

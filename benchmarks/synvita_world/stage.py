@@ -47,7 +47,7 @@ class Budget:
     triplets: int = 910
     tested: int = 315
     groups: int = 40
-    steps: int = 300
+    steps: int = 240
     size: int = 16
 
 
