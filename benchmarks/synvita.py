@@ -193,6 +193,8 @@ def claims(found: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
             (f"consistency helps at mean 1, {test}", gain(found, f"{SCALED} + consistency", SCALED, test), bound),
             (f"true weights help, oracle minus none, {test}", gain(found, "oracle", NONE, test), bound),
         ]
+    before = float(np.mean([_value(s["scores"]["start"], "choice") - _value(s["runs"][NONE], "choice") for s in found]))
+    rows.append(("negative captions alone hurt, before minus none, choice", before, 2 * noise(found, "choice")))
     fixed = gain(found, NONE, "fixed", "biased")
     whole = gain(found, NONE, FULL, "biased")
     bound = 2 * noise(found, "biased")
