@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mova._version import __version__
-from mova.cli import alignment, datasets, demonstration, explanation, finding, learning, measuring, scoring
+from mova.cli import alignment, datasets, demonstration, explanation, finding, learning, measuring, scoring, synthesis
 from mova.cli.console import note, setup_logging
 from mova.errors import MovaError
 
@@ -26,6 +26,7 @@ explanation.register(app)
 learning.register(app)
 measuring.register(app)
 datasets.register(app)
+synthesis.register()
 demonstration.register(app)
 
 

@@ -78,3 +78,9 @@ def content_hash(path: str | Path) -> str:
     """
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def seen_from(folder: str | Path, path: str | Path) -> str:
+    """A path relative to a folder (a manifest's) where it lies below, with slashes; else absolute."""
+    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)

@@ -6,7 +6,6 @@ counted and named, and left out only where that is asked for. The report's finge
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.data import readers_captions, readers_folder, readers_moments, readers_tasks, readers_web
-from mova.data.files import find_videos
+from mova.data.files import find_videos, seen_from
 from mova.data.manifest import Row, fingerprint, read_manifest, write_manifest
 from mova.data.readers_source import Collector, Source, source_video, without_ending
 from mova.errors import DataError, UsageError
@@ -239,15 +238,9 @@ def _resolved(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[lis
     for row in rows:
         if row.video not in known:
             path = files.find(row.video)
-            known[row.video] = None if path is None else _seen_from(folder, path)
+            known[row.video] = None if path is None else seen_from(folder, path)
     resolved = [replace(row, video=known[row.video] or row.video) for row in rows]
     return resolved, tuple(video for video, path in known.items() if path is None)
-
-
-def _seen_from(folder: Path, path: Path) -> str:
-    """A path relative to the manifest's folder where it lies below, else absolute."""
-    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
 
 
 def _without_missing(rows: list[Row], absent: set[str], missing: str, videos: str | Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""One writer at a time in an index's folder."""
+"""One writer at a time in a folder, of an index or of rendered videos."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
         import fcntl
     except ImportError as error:
         raise MovaError(
-            f"{folder}: indexes can only be written on Linux and macOS (this system has no `fcntl` locks); "
-            f"write it there and search it here"
+            f"{folder}: this folder can only be written on Linux and macOS (this system has no `fcntl` locks); "
+            f"write it there and read it here"
         ) from error
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
             raise MovaError(
-                f"{folder}: another process (id {holder}) writes to this index; wait until it is done"
+                f"{folder}: another process (id {holder}) writes to this folder; wait until it is done"
             ) from error
         handle.truncate(0)
         handle.write(str(os.getpid()))
