@@ -22,10 +22,10 @@ from mova.errors import DataError
 from mova.lab.style import INK, MUTED, PALE, Page
 
 ALL, UNKNOWN = "all", "unknown"
-COLUMNS, WIDE, TALL, GAP, MARGIN, TOP = 4, 2.75, 1.55, 0.42, 0.5, 1.05
+COLUMNS, WIDE, TALL, GAP, MARGIN, TOP = 4, 3.0, 1.55, 0.42, 0.5, 1.05
 """Of the page: panels in a row, a panel, between panels, around them, above them (inches)."""
 BLUE, RED = "#4c72b0", "#c2353c"
-BIN = 0.1
+BIN = 0.05
 """Width of a bar, in units of score."""
 
 
@@ -91,14 +91,14 @@ def draw_misalignments(found: Sequence[Spread], path: str | Path, title: str = "
     """
     lines = -(-len(found) // COLUMNS)
     columns = min(COLUMNS, len(found))
-    height = TOP + lines * (TALL + GAP + 0.5) + 0.1
+    height = TOP + lines * (TALL + GAP + 0.2)
     page = Page(2 * MARGIN + COLUMNS * WIDE + (COLUMNS - 1) * GAP, height)
     page.text(MARGIN, 0.4, "Do synthetic videos show their caption?", size=13, weight="bold", va="baseline")
     told = "Score with the caption rendered minus score with the real video's caption; dashed: the mean."
     page.text(MARGIN, 0.64, f"{told}  {title}".rstrip(), size=9.5, color=MUTED, va="baseline")
     for place, spread in enumerate(found):
         left = MARGIN + place % columns * (WIDE + GAP)
-        _panel(page, spread, left, TOP + place // columns * (TALL + GAP + 0.5))
+        _panel(page, spread, left, TOP + place // columns * (TALL + GAP + 0.2))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
