@@ -21,7 +21,8 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 from mova.data.units import UnitRule
 from mova.data.video import stream
 from mova.errors import UsageError
-from mova.models.backbone import TwoTower, TwoTowerConfig, background_sentences
+from mova.models.backbone import TwoTower, TwoTowerConfig
+from mova.models.background import background_sentences
 from mova.models.evidence import EvidenceRule
 from mova.models.preprocessing import resize, resize_in_two_passes
 from mova.models.tokens import TextRule

@@ -16,42 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.data.manifest import Caption, Row, read_manifest, rebased, write_manifest
 from mova.data.video import probe, stream
 from mova.errors import DataError, ModelError, MovaError, UsageError
 from mova.judge.generate import GIVE_UP, render
 from mova.judge.pixels import to_pixels
-from mova.judge.synthetic import Synthetic, joined, moved, orders, synthetic_videos
-
-ROWS = [
-    Row(
-        "v1/action",
-        "a.mp4",
-        3.0,
-        "train",
-        (Caption("a man runs"),),
-        meta={"negatives": [{"text": "a man sits", "misalignment": "action"}], "of": "v1"},
-    ),
-    Row(
-        "v2", "b.mp4", None, "train", (Caption("a dog"), Caption("a red dog")), meta={"negatives": [{"text": "a cat"}]}
-    ),
-]
-
-
-class Plain:
-    """A generator without a model: every prompt and seed has its own colours."""
-
-    fps = 4.0
-
-    def __init__(self, name: str = "plain") -> None:
-        self.identity = {"model": name}
-        self.asked: list[str] = []
-
-    def render(self, prompt: str, seed: int) -> np.ndarray[Any, Any]:
-        self.asked.append(prompt)
-        if "dog" in prompt:
-            raise RuntimeError("out of memory\nmore")
-        return np.random.default_rng([seed, len(prompt)]).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+from mova.judge.synthetic import Synthetic, joined, orders, synthetic_videos
+from plain_generator import ROWS, Plain
 
 
 def test_orders_say_whose_caption_and_which() -> None:
@@ -163,7 +134,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import mova.judge.generate as generate
-from test_generate import ROWS, Plain
+from plain_generator import ROWS, Plain
 from mova.judge.synthetic import orders
 real, count = generate.write_mp4, 0
 def write(path, frames, **options):
@@ -192,7 +163,7 @@ def test_after_a_kill_nothing_is_lost_twice_or_half(tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_render_into_one_folder(tmp_path: Path) -> None:
-    from mova.search.lock import sole_writer
+    from mova.data.lock import sole_writer
 
     with sole_writer(tmp_path), pytest.raises(MovaError, match="another process"):
         render(orders(ROWS), Plain(), tmp_path)
@@ -204,8 +175,10 @@ def test_synthetic_videos_in_a_manifest_follow_it_and_join_others(tmp_path: Path
     path = write_manifest(tmp_path / "manifest.jsonl", rows)
     assert [synthetic_videos(row) for row in read_manifest(path)] == [made["v1/action"], made["v2"]]
     assert joined(rows, made) == rows
-    away = moved(rows[0], tmp_path, tmp_path / "deep")
+    away = rebased(rows[0], tmp_path, tmp_path / "deep")
     assert away.video == str(tmp_path / "a.mp4")
+    near = joined(ROWS, {"v2": [Synthetic("x.mp4", "a cat", "negative", 0, 0, 1.0)]})[1]
+    assert synthetic_videos(rebased(near, tmp_path, tmp_path / "deep"))[0].video == str(tmp_path / "x.mp4")
     other = Synthetic("x.mp4", "a man sits", "negative", 0, 0, 1.0, generator={"model": "lavie"})
     assert [v.generator["model"] for v in synthetic_videos(joined(rows, {"v2": [other]})[1])] == ["plain", "lavie"]
     for wrong in ("x", {"video": "x"}, {**other.to_json(), "role": "maybe"}, {**other.to_json(), "colour": 1}):

@@ -17,7 +17,7 @@ from mova.data.video import probe
 from mova.errors import ModelError, UsageError
 from mova.judge.pipelines import Settings, TextToVideo, family, revision_of
 from mova.judge.synthetic import synthetic_videos
-from test_generate import ROWS
+from plain_generator import ROWS
 
 pytest.importorskip("diffusers", reason="the extra `t2v` is not installed")
 Call = Callable[..., tuple[int, str, str]]

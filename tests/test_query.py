@@ -178,6 +178,20 @@ def test_paragraph_scores_are_the_mean_of_the_best_cosines_inside() -> None:
     assert all(b[0] - a[1] > 0.5 for a, b in pairwise(ends))
 
 
+def test_the_first_of_a_paragraph_does_not_depend_on_how_many_are_wanted(tmp_path: Path) -> None:
+    """Each sentence's best peak lies far from the other's; only a second peak makes the moment that shows both."""
+    rng = np.random.default_rng(8)
+    vectors = {"One.": unit(rng, DIM), "Two.": unit(rng, DIM)}
+    between = (vectors["One."] + vectors["Two."]) / np.linalg.norm(vectors["One."] + vectors["Two."])
+    other = -between
+    near = 0.98 * between + 0.02 * vectors["One."]
+    shown = [other, vectors["One."], *[other] * 4, near, near, *[other] * 4, vectors["Two."], other]
+    frames = np.stack(shown) / np.linalg.norm(shown, axis=1, keepdims=True)
+    made = filled(tmp_path / "index", {f"{1:032x}": StoredFrames(np.arange(len(frames)) / 2, frames)})
+    model = Written(vectors)
+    assert query.search(made, model, "One. Two.", 1) == query.search(made, model, "One. Two.", 20)[:1]
+
+
 def test_ties_are_told_by_path_and_start(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         write_colours(tmp_path / "v" / f"{name}.mp4", [("red", 1), ("cyan", 1 + ord(name) % 4), ("red", 1)])

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
+from mova.models.attention import Block
 from mova.models.evidence import EvidenceRule
 from mova.models.registry import load
-from mova.models.worlds_tiny import Block, WorldsTiny, WorldsTinyConfig
+from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
 from mova.types import Frames
 
 WORDS = ["<pad>", "<unk>", "a", "red", "star", "rises"]

@@ -26,6 +26,8 @@ from transformers import (
     SiglipTokenizer,
 )
 
+from mova.models.tiny import SIZE, TOWER, WIDTH, byte_level_tokenizer
+
 CORPUS = [
     "A man opens a door. Then he pours tea into a white cup.",
     "Two red squares move left while a small green circle stands still!",
@@ -33,12 +35,7 @@ CORPUS = [
     "An old woman reads a newspaper in the kitchen; children play football outside.",
     "naïve café déjà vu ünïcode 0123456789 (brackets) [more] 'quotes' \"double\"",
 ] * 4
-WIDTH = 24
-"""Shared width of every tiny model."""
-SIZE = 32
-"""Pixels a side of what their image towers see."""
 TEXT_LENGTH = 64
-TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def build_clip(folder: Path, *, old_eos: bool = False, positions: int = 77) -> Path:
@@ -98,23 +95,8 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """A byte-level BPE with CLIP's end-of-word suffix, every byte with and without it, both special tokens
-    last.
-
-    Trained once a process: the trainer breaks ties between pairs in no fixed order.
-    """
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
-    bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    trainer = trainers.BpeTrainer(vocab_size=700, initial_alphabet=letters, end_of_word_suffix="</w>")
-    bpe.train_from_iterator(CORPUS, trainer)
-    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
-    pieces = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)])
-    vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77)
+    """Trained once a process: the trainer breaks ties between pairs in no fixed order."""
+    return byte_level_tokenizer(CORPUS)
 
 
 def siglip_tokenizer(folder: Path) -> SiglipTokenizer:

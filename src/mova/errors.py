@@ -33,12 +33,16 @@ class VideoError(MovaError):
         return (type(self), (self.path, self.cause))
 
 
+class NoVideoError(VideoError):
+    """A file can be opened and holds no video stream (sound alone, say)."""
+
+
 class ModelError(MovaError):
     """A model cannot be found, loaded or used as asked."""
 
 
 class IndexMismatchError(MovaError):
-    """An index was built with another model, preprocessing or sampling than the one asked for."""
+    """An index or a feature store was built with another model, preprocessing or sampling than the one asked for."""
 
 
 class DataError(MovaError):

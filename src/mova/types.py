@@ -1,7 +1,7 @@
 """Value objects that travel between the rooms. Frozen, and checked when they are made.
 
 Times are seconds from the start of the file by its own timestamps; spans are half-open `[start, end)`.
-Shape legend: T frames, H height, W width (pixels), S sentences, V pairs of a video and a text.
+Shape legend: T frames, H height, W width (pixels), S sentences, V pairs of a video and a text, d width of vectors.
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ class Frames:
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[-1] != 3:
             raise ValueError(f"pixels must be uint8 (T, H, W, 3), not {self.pixels.dtype} {self.pixels.shape}")
-        if self.pts.shape != (len(self.pixels),):
-            raise ValueError(f"pts must be ({len(self.pixels)},) as there are frames, not {self.pts.shape}")
-        if not np.all(np.isfinite(self.pts)) or np.any(np.diff(self.pts) < 0):
-            raise ValueError("pts must be finite and non-decreasing seconds")
+        _require_times(self.pts, len(self.pixels))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -47,6 +44,35 @@ class Frames:
     def concatenate(parts: Sequence[Frames]) -> Frames:
         """Join consecutive stretches of one video (equal H and W) into one."""
         return Frames(np.concatenate([p.pixels for p in parts]), np.concatenate([p.pts for p in parts]))
+
+
+@dataclass(frozen=True, eq=False)
+class FrameVectors:
+    """What a video tower made of frames, in their place.
+
+    Attributes:
+        vectors: float16 or float32, (T, d), not normalised.
+        pts: float64, (T,), seconds, non-decreasing.
+        end: seconds at which the stretch of video ends that they show.
+
+    Raises:
+        ValueError: shapes or types do not agree, or times are not finite and non-decreasing.
+    """
+
+    vectors: npt.NDArray[np.floating[Any]]
+    pts: npt.NDArray[np.float64]
+    end: float
+
+    def __post_init__(self) -> None:
+        if not np.issubdtype(self.vectors.dtype, np.floating) or self.vectors.ndim != 2:
+            raise ValueError(f"vectors must be floating (T, d), not {self.vectors.dtype} {self.vectors.shape}")
+        _require_times(self.pts, len(self.vectors))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> FrameVectors:
+        return FrameVectors(self.vectors[index], self.pts[index], self.end)
 
 
 @dataclass(frozen=True, order=True)
@@ -176,16 +202,18 @@ class Pair:
     Attributes:
         id: of the manifest's row.
         group: pairs of one group show the same video, so their texts are no negatives of each other.
-        frames: sampled, at least one.
+        frames: sampled, at least one; or the vectors that stand for them.
         text: the whole text.
         units: what of it is scored apart (sentences, say), at least one.
+        granularity: how long video and text are, by name (`data/granularity.py`); empty where nobody asks.
     """
 
     id: str
     group: int
-    frames: Frames
+    frames: Frames | FrameVectors
     text: str
     units: tuple[str, ...]
+    granularity: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.frames) or not self.text.strip() or not self.units:
@@ -205,23 +233,25 @@ class Batch:
     """Pairs side by side, padded at the end of time.
 
     Attributes:
-        frames: uint8, (V, T, H, W, 3), zeros where padded.
+        frames: uint8, (V, T, H, W, 3), or vectors in floating point, (V, T, d); zeros where padded.
         frame_mask: bool, (V, T), true where a frame is real.
         texts, units: V texts and their units.
         groups: int64, (V,), see `Pair`.
         broken: videos that should have been here and could not be read.
+        granularities: V names, see `Pair`; none where nobody asks.
     """
 
-    frames: npt.NDArray[np.uint8]
+    frames: npt.NDArray[Any]
     frame_mask: npt.NDArray[np.bool_]
     texts: tuple[str, ...]
     units: tuple[tuple[str, ...], ...]
     groups: npt.NDArray[np.int64]
     broken: tuple[BrokenVideo, ...] = ()
+    granularities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.texts)
-        if self.frames.ndim != 5 or self.frame_mask.shape != self.frames.shape[:2]:
+        if self.frames.ndim not in (3, 5) or self.frame_mask.shape != self.frames.shape[:2]:
             raise ValueError(f"frames {self.frames.shape} and frame_mask {self.frame_mask.shape} do not agree")
         if not len(self.frames) == len(self.units) == len(self.groups) == count:
             raise ValueError(f"{len(self.frames)} videos, {count} texts, {len(self.units)} lists of units")
@@ -241,6 +271,13 @@ def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:
         cursor = max(cursor, span.end)
     if cursor < duration:
         yield Span(cursor, duration)
+
+
+def _require_times(pts: npt.NDArray[np.float64], count: int) -> None:
+    if pts.shape != (count,):
+        raise ValueError(f"pts must be ({count},) as there are frames, not {pts.shape}")
+    if not np.all(np.isfinite(pts)) or np.any(np.diff(pts) < 0):
+        raise ValueError("pts must be finite and non-decreasing seconds")
 
 
 def _require_finite(score: float) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,9 @@ err = Console(stderr=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")]
 Model = Annotated[
     str | None, typer.Option("--model", help="Hub name, local folder, or a name that `mova models` lists.")
+]
+Quarantine = Annotated[
+    Path | None, typer.Option(help="A list of `mova data check`; rows that it names are left out and counted.")
 ]
 IndexFolder = Annotated[str, typer.Option("--index", help="Folder (or any LanceDB URI) of the index.")]
 DEFAULT_INDEX = ".mova/index"

@@ -75,6 +75,13 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many moments.")] = 10,
     export: Annotated[Path | None, typer.Option(help="Cut the moments' clips into this folder.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Leave out moments below this score (a cosine).")] = None,
+    rescore: Annotated[
+        str,
+        typer.Option(
+            help="What scores the first moments again, over all of their frames: rule (the model's), masks (of a MoVA) "
+            "or none; auto: the rule for paragraphs, where it has an order term."
+        ),
+    ] = "auto",
     json: Json = False,
 ) -> None:
     """Find moments: stretches of the indexed videos that show what the text says.
@@ -83,12 +90,13 @@ def search(
     """
     from mova.search.index import Index
     from mova.search.query import document, export_clips
+    from mova.search.rescore import choose
 
     store = Index(folder)
     name = store.meta.model
-    _ = store.model  # loaded before the clock starts
+    by = choose(store.model, text, rescore)  # the model is loaded before the clock starts
     began = time.perf_counter()
-    moments = store.search(text, k=k, min_score=min_score)
+    moments = store.search(text, k=k, min_score=min_score, rescore=by)
     elapsed = time.perf_counter() - began
     if json:
         emit(document(text, name, elapsed, moments))

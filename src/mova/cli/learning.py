@@ -37,10 +37,10 @@ def train(
     from mova.train.arguments import load_recipe
     from mova.train.run import train as run_recipe
 
-    chosen = load_recipe(recipe, _overrides(context.args))
+    chosen = load_recipe(recipe, overridden(context.args))
     folder = output or Path("runs") / chosen.name
     with progress_bar() as progress:
-        model = run_recipe(chosen, folder, resume=resume, callbacks=[_bar(progress)])
+        model = run_recipe(chosen, folder, resume=resume, callbacks=[training_bar(progress)])
     count = sum(p.numel() for p in model.parameters())
     if json:
         emit({"recipe": chosen.name, "output": str(folder), "parameters": count})
@@ -48,7 +48,7 @@ def train(
         say(f"{folder}: {count / 1e6:.2f} M parameters trained")
 
 
-def _overrides(arguments: list[str]) -> dict[str, str]:
+def overridden(arguments: list[str]) -> dict[str, str]:
     """`--key value` and `--key=value` pairs that are not options of the command."""
     pairs: dict[str, str] = {}
     queue = list(arguments)
@@ -65,7 +65,7 @@ def _overrides(arguments: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _bar(progress: Progress) -> Any:
+def training_bar(progress: Progress) -> Any:
     """A Trainer callback that moves the bar."""
     from transformers import TrainerCallback
 

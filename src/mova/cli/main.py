@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from mova._version import __version__
-from mova.cli import alignment, datasets, demonstration, explanation, finding, learning, measuring, scoring, synthesis
+from mova.cli import (
+    alignment,
+    contrasting,
+    datasets,
+    demonstration,
+    expansion,
+    explanation,
+    finding,
+    learning,
+    measuring,
+    reproduction,
+    scoring,
+    synthesis,
+)
 from mova.cli.console import note, setup_logging
 from mova.errors import MovaError
 
@@ -25,8 +38,11 @@ scoring.register(app)
 explanation.register(app)
 learning.register(app)
 measuring.register(app)
+reproduction.register(app)
 datasets.register(app)
-synthesis.register()
+expansion.register(app)
+contrasting.register(app)
+synthesis.register(app)
 demonstration.register(app)
 
 

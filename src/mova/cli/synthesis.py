@@ -21,9 +21,26 @@ if TYPE_CHECKING:
 NAMED = 5
 """Failures named on the terminal; all of them stand in the JSON."""
 
+Pipeline = Annotated[
+    str | None, typer.Option(help="Text-to-video pipeline of diffusers: folder or hub name. With --join only a name.")
+]
+Options = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Further argument of the pipeline; may be repeated.")
+]
+Join = Annotated[
+    Path | None, typer.Option(help="Folder of videos that another program rendered, instead of rendering.")
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(help="Of names in --join: {text}, {id}, {of}, {misalignment}, {line}, {position}, {index}."),
+]
+Prompts = Annotated[
+    bool, typer.Option("--prompts", help="Only write OUT/prompts.txt, a caption a line, for another program.")
+]
 
-def register() -> None:
-    """Add these commands to `mova data`."""
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `mova data`; `app` takes that group elsewhere."""
     data.command()(synthesize)
     data.command()(weights)
 
@@ -33,10 +50,7 @@ def synthesize(
         Path, typer.Argument(metavar="MANIFEST", help="With negatives, as `mova data contrast` makes.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos and manifest.jsonl.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Text-to-video pipeline of diffusers: folder or hub name. With --join only a name."),
-    ] = None,
+    model: Pipeline = None,
     captions: Annotated[str, typer.Option(help="Which captions to show: negative, positive or all.")] = "negative",
     per_caption: Annotated[int, typer.Option(min=1, help="Videos of each caption.")] = 1,
     seed: Annotated[int, typer.Option(help="Every video's own seed follows from it.")] = 0,
@@ -48,25 +62,16 @@ def synthesize(
     width: Annotated[int | None, typer.Option(min=1, help="Pixels.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of denoising.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Further argument of the pipeline; may be repeated.")
-    ] = None,
+    option: Options = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     motion_adapter: Annotated[str | None, typer.Option(help="AnimateDiff's adapter, for an image --model.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     offload: Annotated[bool, typer.Option("--offload", help="Keep only the part that works on the GPU.")] = False,
-    join: Annotated[
-        Path | None, typer.Option(help="Folder of videos that another program rendered, instead of rendering.")
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(help="Of names in --join: {text}, {id}, {of}, {misalignment}, {line}, {position}, {index}."),
-    ] = None,
+    join: Join = None,
+    pattern: Pattern = None,
     table: Annotated[Path | None, typer.Option(help="CSV or JSON lines (video, text) instead of --pattern.")] = None,
-    prompts: Annotated[
-        bool, typer.Option("--prompts", help="Only write OUT/prompts.txt, a caption a line, for another program.")
-    ] = False,
+    prompts: Prompts = False,
     json: Json = False,
 ) -> None:
     """Render captions as videos with any diffusers pipeline, or join videos made elsewhere to them.
@@ -171,7 +176,7 @@ def _render(
                 **counts,
                 "failed": failed,
                 "untried": done.untried,
-                "generator": generator.identity,
+                "generator": {"model": generator.name, **generator.identity},
             }
         )
     else:
@@ -236,11 +241,13 @@ def _write_manifest(rows: Sequence[Row], videos: dict[str, list[Synthetic]], man
     from dataclasses import replace
 
     from mova.data.files import seen_from
-    from mova.data.manifest import write_manifest
-    from mova.judge.synthetic import joined, moved
+    from mova.data.manifest import rebased, write_manifest
+    from mova.judge.synthetic import joined
 
     new = {row: [replace(each, video=seen_from(target, each.video)) for each in made] for row, made in videos.items()}
-    return write_manifest(target / "manifest.jsonl", joined([moved(row, manifest.parent, target) for row in rows], new))
+    return write_manifest(
+        target / "manifest.jsonl", joined([rebased(row, manifest.parent, target) for row in rows], new)
+    )
 
 
 def weights(
@@ -263,8 +270,7 @@ def weights(
     json: Json = False,
 ) -> None:
     """How far to trust each synthetic video of a negative: an ensemble of VQA models over a few frames."""
-    from mova.data.manifest import read_manifest, write_manifest
-    from mova.judge.synthetic import moved
+    from mova.data.manifest import read_manifest, rebased, write_manifest
     from mova.judge.weigh import figure_loader, weigh
     from mova.judge.weights import ScoreCache
     from mova.models.videollm_prompt import Question
@@ -282,7 +288,7 @@ def weights(
 
         found = weigh(rows, manifest.parent, models, strategy, scores, shown)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(path, [moved(row, manifest.parent, path.parent) for row in found.rows])
+    write_manifest(path, [rebased(row, manifest.parent, path.parent) for row in found.rows])
     _tell_weights(found, path, plot, strategy, vqa, json)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mova.data.decoder import Pixels, open_video, read_packets, reason, slips
 from mova.data.video import probe, read_times, stream
@@ -120,6 +120,49 @@ def cut_clip(
                 writer.add(picture, max(0.0, float(pts) - start))
         writer.finish(None, end - start)
     return Path(target)
+
+
+def join_clips(
+    spans: Sequence[tuple[str | Path, float, float | None]],
+    target: str | Path,
+    *,
+    short_side: int | None = None,
+    crf: float = 20,
+) -> Path:
+    """Write stretches of files one after the other as one silent video, its clock starting at 0.
+
+    Pictures are shown as `cut_clip` shows those of one stretch. All get the size of the first one; those of other
+    proportions keep theirs between black bars. Memory does not grow with the length.
+
+    Args:
+        spans: file, start and end (seconds; None for the end of the file) of each stretch, at least one.
+        target, short_side, crf: as in `cut_clip`.
+
+    Raises:
+        UsageError: no span, not `0 <= start < end`, or a `start` that is not within its video.
+        VideoError: a source cannot be read there, or the target cannot be written.
+    """
+    with _replacing(target) as temporary, _Writer(temporary, crf, "veryfast") as writer:
+        offset, size = 0.0, None
+        for source, start, until in spans:
+            info = probe(source)
+            end = info.duration if until is None else min(until, info.duration)
+            if not 0 <= start < end:
+                raise UsageError(f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not {start}")
+            for part in stream(source, fps=None, start=start, end=end, short_side=short_side):
+                for picture, pts in zip(part.pixels, part.pts, strict=True):
+                    size = size or (picture.shape[1], picture.shape[0])
+                    writer.add(_fitted(picture, size), offset + max(0.0, float(pts) - start))
+            offset += (end if until is None else until) - start
+        writer.finish(None, offset)
+    return Path(target)
+
+
+def _fitted(picture: Pixels, size: tuple[int, int]) -> Pixels:
+    """A picture (H, W, 3) in a frame of `size` (width, height), its proportions kept."""
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    return np.asarray(ImageOps.pad(Image.fromarray(picture), size))
 
 
 def thumbnail(path: str | Path, time: float, *, short_side: int = 160) -> Image.Image:

@@ -8,21 +8,27 @@ Shape legend: V pairs, T frames, H height, W width (pixels). Times are seconds, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
-from mova.data.manifest import Caption, Row, read_manifest
+from mova.data.features import Clip, FeatureStore
+from mova.data.manifest import Caption, Row, fingerprint, read_manifest
+from mova.data.montage import Montage
+from mova.data.quarantine import without_quarantined
 from mova.data.sampling import RULES, fps_times, linspace
 from mova.data.text import split_sentences
-from mova.data.video import probe, read_count, read_times
+from mova.data.video import probe, read_count, read_times, stream
 from mova.errors import DataError, UsageError, VideoError
-from mova.types import Batch, BrokenVideo, Frames, Pair
+from mova.types import Batch, BrokenVideo, Frames, FrameVectors, Pair
+
+logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 CAPTIONS = {
@@ -72,8 +78,53 @@ class FrameRule:
         times = fps_times(duration if end is None else min(end, duration), self.fps, start)
         if not len(times):
             raise VideoError(path, f"lasts {duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
-        chosen = linspace(len(times), self.frames) if len(times) > self.frames else range(len(times))
-        return read_times(path, [times[int(i)] for i in chosen], threads=1)
+        return read_times(path, [times[int(i)] for i in self.pick(len(times))], threads=1)
+
+    def pick(self, count: int) -> npt.NDArray[np.int64]:
+        """Which of the `count` frames that a clip has at this rule are seen: all, or `linspace` where they are more."""
+        return linspace(count, self.frames) if self.fps is not None and count > self.frames else np.arange(count)
+
+    def every(self, path: str | Path, start: float, end: float | None, chunk: int) -> Iterator[Frames]:
+        """The frames that `pick` chooses from, at most `chunk` at a time at a rate; all at once by a named rule.
+
+        Raises:
+            VideoError: once, after whatever was yielded.
+        """
+        if self.fps is None:
+            yield self.read(path, start, end)
+        else:
+            yield from stream(path, fps=self.fps, start=start, end=end, chunk=chunk)
+
+    def read_row(self, row: Row, folder: Path, clip: Clip, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
+        """The frames of a clip of a row, of one file or of several parts, prepared.
+
+        Raises:
+            VideoError: a file cannot be read there.
+            DataError: prepared frames of parts differ in size.
+        """
+        if row.parts:
+            montage = Montage.of(row.parts, folder)
+            return self.read_montage(montage if clip.end is None else montage.within(clip.start, clip.end), prepare)
+        frames = self.read(folder / clip.video, clip.start, clip.end)
+        return frames if prepare is None else Frames(prepare(frames.pixels), frames.pts)
+
+    def read_montage(self, montage: Montage, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
+        """The frames of several stretches shown one after the other; times are by the montage's clock.
+
+        Args:
+            montage: what is shown.
+            prepare: run on the frames of each file, which may differ in size from the next file's.
+
+        Raises:
+            VideoError: a file cannot be read there.
+            DataError: prepared frames differ in size.
+        """
+        if self.rule is not None:
+            times = montage.times()
+            return montage.read(times[RULES[self.rule](times, self.frames)], prepare)
+        assert self.fps is not None
+        sampled = fps_times(montage.end, self.fps, montage.start)
+        return montage.read([sampled[int(i)] for i in self.pick(len(sampled))], prepare)
 
 
 class Draw(NamedTuple):
@@ -111,11 +162,14 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         captions: one of `CAPTIONS`.
         seed: of the draws.
         units: cuts a text into what is scored apart.
+        quarantine: a list of `mova data check`; rows that it names are left out, and `left_out` has their ids.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
             processes is small and of one size. None leaves frames as they are.
+        features: stored frame vectors, which stand for pixels: no video is opened.
+        keep: which rows of the split are wanted; all, if left out.
 
     Raises:
-        DataError: the manifest cannot be read, or holds nothing of that split and mode.
+        DataError: the manifest cannot be read, or holds nothing of that split and mode; or clips are not stored.
         UsageError: an unknown mode.
     """
 
@@ -129,26 +183,51 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         seed: int = 0,
         units: Callable[[str], Sequence[str]] = split_sentences,
         prepare: Callable[[Pixels], Pixels] | None = None,
+        features: FeatureStore | None = None,
+        quarantine: str | Path | None = None,
+        keep: Callable[[Row], bool] | None = None,
     ) -> None:
         if captions not in CAPTIONS:
             known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
             raise UsageError(f"captions: {captions!r} is not known; there are {known}")
-        rows = read_manifest(manifest)
+        rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
+        if self.left_out:
+            logger.warning("%s: %d rows of %s are left out", quarantine, len(self.left_out), manifest)
         self.folder = Path(manifest).resolve().parent
-        self.rows = [row for row in rows if row.split == split and row.captions]
+        self.rows = [row for row in rows if row.split == split and row.captions and (keep is None or keep(row))]
         if not self.rows:
             splits = ", ".join(sorted({row.split for row in rows if row.captions})) or "none"
             raise DataError(f"{manifest}: no row of split {split!r} has a caption; splits with captions: {splits}")
+        self.manifest, self.split = str(manifest), split
         self.sampling, self.captions, self.seed = sampling, captions, seed
-        self.units, self.prepare = units, prepare
+        self.units, self.prepare, self.features = units, prepare, features
         self._items = list(_items(self.rows, captions))
         if not self._items:
             raise DataError(f"{manifest}: no sentence of split {split!r} has times, which captions: clip needs")
-        seen: dict[tuple[int, float | None, float | None], int] = {}
-        self._groups = [seen.setdefault(self._shown(item), len(seen)) for item in self._items]
+        seen: dict[tuple[int, Clip], int] = {}
+        self._groups = [seen.setdefault((item[0], self.clip(*item)), len(seen)) for item in self._items]
+        if features is not None:
+            if several := next((row for row in self.rows if row.parts), None):
+                raise DataError(
+                    f"{manifest}: row {several.id!r} is made of several clips, which a feature store does not hold; "
+                    "write them as files first (`mova data expand ... --materialise FOLDER`)"
+                )
+            features.expect({clip for _, clip in seen}, self.folder)
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run's report says of its data."""
+        return {
+            "manifest": self.manifest,
+            "split": self.split,
+            "captions": self.captions,
+            "rows": len(self.rows),
+            "pairs": len(self),
+            "fingerprint": fingerprint(self.rows),
+            "quarantined": len(self.left_out),
+        }
 
     def __getitem__(self, key: int | Draw) -> Pair | BrokenVideo:
         """The pair, or what is wrong with its video; a plain number is an item of epoch 0."""
@@ -156,35 +235,44 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         number, caption, sentence = self._items[index]
         row = self.rows[number]
         rng = np.random.default_rng([self.seed, epoch, index])
-        start, end = row.start or 0.0, row.end
         if self.captions == "clip":
-            told = row.captions[caption].sentences[sentence]
-            assert told.start is not None
-            text, start, end = told.text, told.start, told.end
+            text = row.captions[caption].sentences[sentence].text
         elif self.captions == "caption":
             text = row.captions[caption].text
         else:
             text = _draw_paragraph(row, rng) if self.captions == "paragraph" else _draw_sentence(row, rng)
-        path = self.folder / row.video
         try:
-            frames = self.sampling.read(path, start, end)
+            frames = self._frames(row, self.clip(number, caption, sentence))
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
-        if self.prepare is not None:
-            frames = Frames(self.prepare(frames.pixels), frames.pts)
+        except DataError as error:
+            raise DataError(f"row {row.id!r}: {error}") from error
         try:
             units = tuple(self.units(text))
         except UsageError as error:
             raise DataError(f"row {row.id!r}: {error}") from error
         return Pair(row.id, self._groups[index], frames, text, units)
 
-    def _shown(self, item: tuple[int, int, int]) -> tuple[int, float | None, float | None]:
-        """What tells the video (or the clip of it) of an item from others."""
-        number, caption, sentence = item
+    def clip(self, number: int, caption: int, sentence: int) -> Clip:
+        """What an item shows."""
+        row = self.rows[number]
         if self.captions != "clip":
-            return number, None, None
-        told = self.rows[number].captions[caption].sentences[sentence]
-        return number, told.start, told.end
+            return row_clip(row)
+        told = row.captions[caption].sentences[sentence]
+        assert told.start is not None
+        return Clip(row.video, told.start, told.end)
+
+    def _frames(self, row: Row, clip: Clip) -> Frames | FrameVectors:
+        """The frames of a clip that are seen, or their vectors."""
+        if self.features is not None:
+            found = self.features.read(clip)
+            return found[self.sampling.pick(len(found))]
+        return self.sampling.read_row(row, self.folder, clip, self.prepare)
+
+
+def row_clip(row: Row) -> Clip:
+    """What a row of a manifest shows."""
+    return Clip(row.video, row.start or 0.0, row.end)
 
 
 def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
@@ -195,24 +283,42 @@ def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
     """
     pairs = [item for item in items if isinstance(item, Pair)]
     broken = tuple(item for item in items if isinstance(item, BrokenVideo))
-    if not pairs:
+    frames, mask = side_by_side([pair.frames for pair in pairs], broken)
+    groups = np.array([pair.group for pair in pairs], dtype=np.int64)
+    texts, units = tuple(p.text for p in pairs), tuple(p.units for p in pairs)
+    granularities = tuple(p.granularity for p in pairs if p.granularity)
+    return Batch(frames, mask, texts, units, groups, broken, granularities)
+
+
+def side_by_side(
+    videos: Sequence[Frames | FrameVectors], broken: Sequence[BrokenVideo]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Videos of a batch padded at the end of time, and bool (V, T), true where a frame is real.
+
+    Returns:
+        uint8 (V, T, H, W, 3), or vectors (V, T, d); and the mask.
+
+    Raises:
+        DataError: there is no video (then `broken` says why), or frames differ in height or width.
+    """
+    if not videos:
         first = f"{broken[0].path}: {broken[0].cause}" if broken else "it is empty"
         raise DataError(
-            f"none of the {len(items)} videos of a batch can be read; the first: {first}. Are the files where the "
+            f"none of the {len(broken)} videos of a batch can be read; the first: {first}. Are the files where the "
             "manifest says? `mova data check FOLDER` lists what cannot be read"
         )
-    sizes = {pair.frames.pixels.shape[1:] for pair in pairs}
+    parts: list[npt.NDArray[Any]] = [video.pixels if isinstance(video, Frames) else video.vectors for video in videos]
+    sizes = {part.shape[1:] for part in parts}
     if len(sizes) > 1:
         shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
         raise DataError(f"frames of one batch differ in size ({shown}); give the data set a 'prepare' that resizes")
-    longest = max(len(pair.frames) for pair in pairs)
-    frames = np.zeros((len(pairs), longest, *sizes.pop()), dtype=np.uint8)
-    mask = np.zeros((len(pairs), longest), dtype=bool)
-    for i, pair in enumerate(pairs):
-        frames[i, : len(pair.frames)] = pair.frames.pixels
-        mask[i, : len(pair.frames)] = True
-    groups = np.array([pair.group for pair in pairs], dtype=np.int64)
-    return Batch(frames, mask, tuple(p.text for p in pairs), tuple(p.units for p in pairs), groups, broken)
+    longest = max(map(len, parts))
+    frames = np.zeros((len(parts), longest, *sizes.pop()), dtype=parts[0].dtype)
+    mask = np.zeros((len(parts), longest), dtype=bool)
+    for i, part in enumerate(parts):
+        frames[i, : len(part)] = part
+        mask[i, : len(part)] = True
+    return frames, mask
 
 
 def _items(rows: Sequence[Row], captions: str) -> Iterator[tuple[int, int, int]]:

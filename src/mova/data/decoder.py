@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from mova.errors import VideoError
+from mova.errors import NoVideoError, VideoError
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
         threads: decoding threads; None lets FFmpeg choose by the number of cores.
 
     Raises:
-        VideoError: missing, a folder, empty, not readable as media, or without video.
+        VideoError: missing, a folder, empty, not readable as media.
+        NoVideoError: without video.
     """
     file = Path(path)
     _check(path, file)
@@ -86,9 +87,11 @@ def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
     stream = container.streams.best("video") if container.streams.video else None
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         kinds = sorted({each.type for each in container.streams}) or ["nothing"]
-        raise VideoError(path, f"holds no video stream (it holds {', '.join(kinds)}); name a file with pictures in it")
+        raise NoVideoError(
+            path, f"holds no video stream (it holds {', '.join(kinds)}); name a file with pictures in it"
+        )
     if stream.codec_context is None or stream.codec_context.name in NOT_VIDEO:
-        raise VideoError(path, "holds no video that can be decoded (text, or an unknown codec)")
+        raise NoVideoError(path, "holds no video that can be decoded (text, or an unknown codec)")
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = threads or 0
     return stream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from mova.errors import UsageError
@@ -16,9 +16,12 @@ ENDINGS = """
 SUFFIXES = frozenset(f".{ending}" for ending in ENDINGS.split())
 """Endings by which `find_videos` knows a video in a folder; lower case."""
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+"""Endings of pictures, each a video of one frame, where a data set is of images."""
 
-def find_videos(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as given, whatever they end in; folders searched through for `SUFFIXES`.
+
+def find_videos(paths: Iterable[str | Path], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """Files as given, whatever they end in; folders searched through for `suffixes`.
 
     Hidden files and folders are left out, and links to folders inside a folder are not followed (a link may
     lead in a circle); name such a folder itself. What cannot be looked at is not left out: a link that leads
@@ -34,7 +37,7 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
     for each in paths:
         path = Path(each)
         if path.is_dir():
-            found.update(_inside(path))
+            found.update(_inside(path, suffixes))
         elif path.exists():
             found.add(path)
         else:
@@ -42,14 +45,14 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
     return sorted(found)
 
 
-def _inside(folder: Path) -> Iterator[Path]:
+def _inside(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
     """The videos below a folder, and the folders that cannot be listed."""
     closed: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(root, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES and not _special(path):
+            if not name.startswith(".") and path.suffix.lower() in suffixes and not _special(path):
                 yield path
     yield from closed
 
@@ -57,6 +60,12 @@ def _inside(folder: Path) -> Iterator[Path]:
 def _special(path: Path) -> bool:
     """Whether a name stands for a socket, a pipe or a device, which no one means by a video."""
     return os.path.exists(path) and not os.path.isfile(path)
+
+
+def seen_from(folder: str | Path, path: str | Path) -> str:
+    """A path relative to a folder where it lies below, else absolute; nothing is looked up on the disk."""
+    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
 
 
 def surely_gone(path: str | Path) -> bool:
@@ -78,9 +87,3 @@ def content_hash(path: str | Path) -> str:
     """
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def seen_from(folder: str | Path, path: str | Path) -> str:
-    """A path relative to a folder (a manifest's) where it lies below, with slashes; else absolute."""
-    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)

@@ -3,6 +3,10 @@
 A row is `{"id", "video", "duration", "split", "captions": [{"text", "sentences": [{"text", "start", "end"}]}]}`, with
 `start` and `end` (a clip within the file), `source` and `meta` where known. Times are seconds from the start of the
 file; spans are half-open; what is not known is null or absent. `video` is relative to the manifest's folder.
+
+A row may name several stretches instead, `"parts": [{"video", "start", "end"}]` in place of `video`, `start` and
+`end`: they are shown one after the other as one video, whose clock begins at 0 with the first and runs through.
+`duration` and the times of sentences are by that clock.
 """
 
 from __future__ import annotations
@@ -11,11 +15,12 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mova.data.files import seen_from
 from mova.errors import DataError
 
 TOLERANCE = 0.5
@@ -47,18 +52,45 @@ class Caption:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stretch of a file that a row shows.
+
+    Attributes:
+        video: as in `Row`.
+        start: seconds within the file.
+        end: seconds within the file; None for its end.
+    """
+
+    video: str
+    start: float = 0.0
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_text(self.video, "a part's 'video'")
+        end = math.inf if self.end is None else self.end
+        if not (_is_number(self.start) and 0 <= self.start < end) or not (self.end is None or _is_number(self.end)):
+            raise DataError(f"a part needs 0 <= start < end in seconds (end null: to its end), not {self}")
+
+    @property
+    def length(self) -> float | None:
+        """Seconds; None where only the file itself knows."""
+        return None if self.end is None else self.end - self.start
+
+
+@dataclass(frozen=True)
 class Row:
-    """A video, or the clip `[start, end)` of one.
+    """A video, the clip `[start, end)` of one, or several stretches of files one after the other.
 
     Attributes:
         id: unique in its manifest.
-        video: path, relative to the manifest's folder, or absolute.
-        duration: of the file, seconds; None where not known.
+        video: path, relative to the manifest's folder, or absolute; empty where there are `parts`.
+        duration: of the file (of all parts together), seconds; None where not known.
         split: name of the part it belongs to, such as "train" or "test".
         captions: what is said about it.
         start, end: seconds within the file; None for all of it.
         source: where the row comes from.
         meta: anything else, as JSON.
+        parts: stretches shown one after the other, instead of `video`, `start` and `end`.
 
     Raises:
         DataError: a field that does not hold what it must.
@@ -73,20 +105,43 @@ class Row:
     end: float | None = None
     source: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("id", "video", "split"):
+        for name in ("id", "split") if self.parts else ("id", "video", "split"):
             _require_text(getattr(self, name), f"{name!r}")
         if self.duration is not None and not (_is_number(self.duration) and self.duration > 0):
             raise DataError(f"'duration' must be a positive number of seconds or null, not {self.duration!r}")
         _require_span(self.start, self.end, self.duration, "the clip")
+        if self.parts:
+            self._check_parts()
         for caption in self.captions:
             for sentence in caption.sentences:
                 _require_span(sentence.start, sentence.end, self.duration, f"sentence {sentence.text!r}")
 
+    def _check_parts(self) -> None:
+        if self.video or self.start is not None:
+            raise DataError("a row has either 'video' (with 'start' and 'end') or 'parts', not both")
+        total = total_length(self.parts)
+        if total is not None and (self.duration is None or abs(self.duration - total) > TOLERANCE):
+            raise DataError(f"'duration' must be the seconds of all parts together ({total:.3f}), not {self.duration}")
+
+    @property
+    def segments(self) -> tuple[Part, ...]:
+        """The stretches of files that the row shows, in order; for a row of one video, that one."""
+        return self.parts or (Part(self.video, self.start or 0.0, self.duration if self.end is None else self.end),)
+
+    @property
+    def length(self) -> float | None:
+        """Seconds that the row lasts (a clip, not its file); None where not known."""
+        return total_length(self.segments)
+
     def to_json(self) -> dict[str, Any]:
         """The row as it stands in a manifest; unknown optional fields are left out."""
-        row: dict[str, Any] = {name: getattr(self, name) for name in ("id", "video", "duration", "split")}
+        names = ("id", "duration", "split") if self.parts else ("id", "video", "duration", "split")
+        row: dict[str, Any] = {name: getattr(self, name) for name in names}
+        if self.parts:
+            row["parts"] = [{"video": part.video, "start": part.start, "end": part.end} for part in self.parts]
         if self.start is not None:
             row |= {"start": self.start, "end": self.end}
         row["captions"] = [
@@ -109,8 +164,10 @@ class Row:
         Raises:
             DataError: a missing or unknown key, or a value that cannot be right.
         """
-        required = {"id", "video", "duration", "split", "captions"}
-        _require_keys(row, required, {"start", "end", "source", "meta"}, "a row")
+        shown = "parts" if isinstance(row, dict) and "parts" in row else "video"
+        if shown == "parts" and row.keys() & {"video", "start", "end"}:
+            raise DataError("a row has either 'video' (with 'start' and 'end') or 'parts', not both")
+        _require_keys(row, {"id", shown, "duration", "split", "captions"}, {"start", "end", "source", "meta"}, "a row")
         captions = []
         for caption in _require_list(row["captions"], "'captions'"):
             _require_keys(caption, {"text"}, {"sentences"}, "a caption")
@@ -121,7 +178,16 @@ class Row:
             captions.append(Caption(caption["text"], tuple(sentences)))
         if not isinstance(row.get("meta", {}), dict):
             raise DataError("'meta' must be an object")
-        return Row(**{**row, "captions": tuple(captions)})
+        fields = {**row, "captions": tuple(captions)}
+        if shown == "parts":
+            fields |= {"video": "", "parts": _parts(row["parts"])}
+        return Row(**fields)
+
+
+def total_length(parts: Iterable[Part]) -> float | None:
+    """Seconds of all parts together; None where one is not known."""
+    lengths = [part.length for part in parts]
+    return None if None in lengths else math.fsum(length for length in lengths if length is not None)
 
 
 def read_manifest(path: str | Path) -> list[Row]:
@@ -132,21 +198,9 @@ def read_manifest(path: str | Path) -> list[Row]:
     """
     lines_of: dict[str, int] = {}
     rows = []
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a manifest: {error}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = Row.from_json(json.loads(line, parse_constant=_refuse_constant))
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error}") from error
-        except DataError as error:
-            raise DataError(f"{path}, line {number}: {error}") from error
+    for number, row in iter_manifest(path):
         if row.id in lines_of:
-            raise DataError(f"{path}, line {number}: id {row.id!r} stands in line {lines_of[row.id]} already")
+            raise doubled(path, number, row.id, lines_of[row.id])
         lines_of[row.id] = number
         rows.append(row)
     if not rows:
@@ -154,28 +208,98 @@ def read_manifest(path: str | Path) -> list[Row]:
     return rows
 
 
+def iter_manifest(path: str | Path) -> Iterator[tuple[int, Row]]:
+    """Line numbers and rows, one after the other, in constant memory. Whether an id stands twice is not looked at.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not a right row (told with its number).
+    """
+    try:
+        with Path(path).open(encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _parsed(path, number, line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a manifest: {error}") from error
+
+
+def doubled(path: str | Path, number: int, id: str, before: int) -> DataError:
+    """The error of an id that stands in line `number` and stood in line `before`."""
+    return DataError(f"{path}, line {number}: id {id!r} stands in line {before} already")
+
+
 def write_manifest(path: str | Path, rows: Iterable[Row]) -> Path:
     """Write rows in order, replacing `path` only when all are written. Equal rows give equal bytes."""
+    return write_lines(path, (row_line(row) for row in rows))
+
+
+def row_line(row: Row) -> str:
+    """The line of a row, without its end.
+
+    Raises:
+        ValueError: `meta` holds what JSON cannot.
+    """
+    return json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False)
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
+    """Write lines in order, replacing `path` only when all are written."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for row in rows:
-                file.write(json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+            for line in lines:
+                file.write(line + "\n")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
+def rebased(row: Row, old: Path, new: Path) -> Row:
+    """A row whose files, relative to the folder `old` of its manifest, are told as seen from the folder `new`.
+
+    Synthetic videos in `meta.synthetic` (`judge/synthetic.py`) are among them.
+    """
+    if os.path.abspath(old) == os.path.abspath(new):
+        return row
+    synthetic = row.meta.get("synthetic")
+    if isinstance(synthetic, list):
+        told = [each | {"video": seen_from(new, old / each["video"])} for each in synthetic]
+        row = replace(row, meta={**row.meta, "synthetic": told})
+    if row.parts:
+        return replace(row, parts=tuple(replace(part, video=seen_from(new, old / part.video)) for part in row.parts))
+    return replace(row, video=seen_from(new, old / row.video))
+
+
 def fingerprint(rows: Sequence[Row]) -> str:
-    """16 hex digits over ids, clip bounds and captions with their times; the order of rows does not matter."""
+    """16 hex digits over ids, bounds of clips and parts, and captions with their times; the order does not matter."""
     digest = hashlib.blake2b(digest_size=8)
     for row in sorted(rows, key=lambda row: row.id):
         document = row.to_json()
         content = [document["id"], document.get("start"), document.get("end"), document["captions"]]
+        content += [[part.start, part.end] for part in row.parts]
         digest.update(json.dumps(content, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _parsed(path: str | Path, number: int, line: str) -> Row:
+    try:
+        return Row.from_json(json.loads(line, parse_constant=_refuse_constant))
+    except ValueError as error:
+        raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}, line {number}: {error}") from error
+
+
+def _parts(value: Any) -> tuple[Part, ...]:
+    parts = []
+    for part in _require_list(value, "'parts'"):
+        _require_keys(part, {"video"}, {"start", "end"}, "a part")
+        parts.append(Part(**part))
+    if not parts:
+        raise DataError("'parts' must name at least one stretch")
+    return tuple(parts)
 
 
 def _is_number(value: Any) -> bool:

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from mova.data import readers_captions, readers_folder, readers_moments, readers_tasks, readers_web
-from mova.data.files import find_videos, seen_from
+from mova.data.files import IMAGE_SUFFIXES, SUFFIXES, find_videos, seen_from
 from mova.data.manifest import Row, fingerprint, read_manifest, write_manifest
-from mova.data.readers_source import Collector, Source, source_video, without_ending
+from mova.data.quarantine import without_quarantined
+from mova.data.readers_source import Collector, Source, origins, place_of, without_ending
 from mova.errors import DataError, UsageError
 
 Reader = Callable[[Source, Collector], None]
 MISSING = ("keep", "omit", "fail")
 """What becomes of rows whose video is not there: kept with the set's own name of the file, left out, or an error."""
+HELD_OUT_SHARE = 5
+"""Per cent of train that `hold_out` takes if not said otherwise."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class DataSet:
         published: rows of each part, as published.
         shares: what it has in common with other sets, so that training on one leaks into tests of the other.
         terms: what is stated about its use; not legal advice.
+        suffixes: endings of its files.
     """
 
     reader: Reader
     published: Mapping[str, int] = field(default_factory=dict)
     shares: tuple[str, ...] = ()
     terms: str = "see the publishers' terms"
+    suffixes: frozenset[str] = SUFFIXES
 
 
 _MSRVTT = (
@@ -70,6 +75,12 @@ DATA_SETS: dict[str, DataSet] = {
     "vatex": DataSet(readers_captions.vatex, {"train": 25991, "val": 1500, "test": 1500}),
     "videoufo": DataSet(readers_web.videoufo, terms="CC BY 4.0"),
     "ultravideo": DataSet(readers_web.ultravideo, terms="CC BY 4.0, non-commercial research only"),
+    "sharegpt4v": DataSet(
+        readers_web.sharegpt4v,
+        shares=("images are of COCO, LAION/CC/SBU, SA-1B and others",),
+        terms="CC BY-NC 4.0",
+        suffixes=IMAGE_SUFFIXES,
+    ),
     "sharegpt4video": DataSet(readers_web.sharegpt4video, shares=("clips are of Panda-70M, Pexels and others",)),
     "internvid": DataSet(readers_web.internvid, terms="CC BY-NC-SA 4.0"),
     "videocon-llm": DataSet(
@@ -108,6 +119,7 @@ class Conversion:
         fingerprint: of them (`manifest.fingerprint`).
         notes: what was mended, left out or unusual -> which rows.
         missing: the set's names of videos that are not in the folder; None where no folder was given.
+        quarantined: ids left out because a quarantine list names them.
         leaks: manifest it was compared with -> source videos that both hold.
     """
 
@@ -118,6 +130,7 @@ class Conversion:
     notes: Mapping[str, Sequence[str]]
     missing: tuple[str, ...] | None
     leaks: Mapping[str, Sequence[str]]
+    quarantined: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON document."""
@@ -132,6 +145,7 @@ class Conversion:
             "fingerprint": self.fingerprint,
             "notes": {what: {"count": len(which), "which": list(which)} for what, which in self.notes.items()},
             "missing": None if self.missing is None else {"count": len(self.missing), "videos": list(self.missing)},
+            "quarantined": {"count": len(self.quarantined), "rows": list(self.quarantined)},
             "shares": list(DATA_SETS[self.name].shares),
             "leaks": {other: {"count": len(which), "videos": list(which)} for other, which in self.leaks.items()},
             "terms": DATA_SETS[self.name].terms,
@@ -147,6 +161,9 @@ def convert(
     splits: Collection[str] | None = None,
     missing: str = "keep",
     against: Iterable[str | Path] = (),
+    hold_out: str | None = None,
+    share: int = HELD_OUT_SHARE,
+    quarantine: str | Path | None = None,
 ) -> Conversion:
     """Read a data set's original annotation files and write one manifest.
 
@@ -158,9 +175,13 @@ def convert(
         splits: parts to read; None for all that are there.
         missing: of `MISSING`.
         against: manifests to look for the same source videos in.
+        hold_out: name of a new part, taken from train by a hash of the source video's name: what chooses checkpoints
+            where the publishers have no such part.
+        share: how much of train that is, per cent of its source videos.
+        quarantine: a list of `mova data check`; rows that it names are left out and counted.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or a part that is there already.
         DataError: the files do not hold what they must, or nothing was found in them.
     """
     if name not in DATA_SETS:
@@ -178,15 +199,18 @@ def convert(
     if not rows:
         notes = "; ".join(f"{what}: {', '.join(which)}" for what, which in files.notes.items())
         raise DataError(f"{source}: holds no rows of {name} ({notes or 'empty files'})")
+    if hold_out is not None:
+        rows = held_out_rows(rows, hold_out, share)
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / "manifest.jsonl"
     absent = None
     if videos is not None:
-        rows, absent = _resolved(rows, VideoFiles(videos), path.parent)
+        rows, absent = _resolved(rows, VideoFiles(videos, DATA_SETS[name].suffixes), path.parent)
         rows = _without_missing(rows, set(absent), missing, videos)
+    rows, left_out = without_quarantined(rows, quarantine)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(path, rows)
     leaks = {other: shared for other, theirs in others.items() if (shared := shared_videos(rows, theirs))}
-    return Conversion(name, path, tuple(rows), fingerprint(rows), files.notes, absent, leaks)
+    return Conversion(name, path, tuple(rows), fingerprint(rows), files.notes, absent, leaks, left_out)
 
 
 class VideoFiles:
@@ -196,12 +220,12 @@ class VideoFiles:
         UsageError: there is no such folder.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, suffixes: Collection[str] = SUFFIXES) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise UsageError(f"{folder}: is not a folder of videos")
         self._paths: dict[str, list[Path]] = {}
-        for path in find_videos([self.folder]):
+        for path in find_videos([self.folder], suffixes):
             relative = path.relative_to(self.folder).as_posix()
             for key in {relative, without_ending(relative), path.name, without_ending(path.name)}:
                 self._paths.setdefault(key, []).append(path)
@@ -223,13 +247,34 @@ class VideoFiles:
         return None
 
 
+def held_out_rows(rows: Sequence[Row], part: str, share: int = HELD_OUT_SHARE) -> list[Row]:
+    """Rows in order, those of train whose source video's hash falls below `share` per cent now in `part`.
+
+    Whoever does so gets the same rows, whatever is missing on their disk, and no source video is in both parts.
+
+    Raises:
+        UsageError: the part is there already, or the share is not within 1 to 99.
+        DataError: one of the two parts is left empty.
+    """
+    if not 1 <= share <= 99:
+        raise UsageError(f"the share to hold out must be 1 to 99 per cent, not {share}")
+    if any(row.split == part for row in rows):
+        raise UsageError(f"part {part!r} is there already; name another one to hold out")
+    moved = [
+        replace(row, split=part) if row.split == "train" and place_of(origins(row)[0]) < share else row for row in rows
+    ]
+    for name in ("train", part):
+        if not any(row.split == name for row in moved):
+            raise DataError(
+                f"with {share} per cent of train held out as {part!r}, {name!r} is empty; say another share"
+            )
+    return moved
+
+
 def shared_videos(rows: Iterable[Row], others: Iterable[Row]) -> list[str]:
     """Source videos that both have, sorted."""
-    return sorted({_origin(row) for row in rows} & {_origin(row) for row in others})
-
-
-def _origin(row: Row) -> str:
-    return str(row.meta.get("source_video") or source_video(row.video))
+    ours, theirs = ({origin for row in side for origin in origins(row)} for side in (rows, others))
+    return sorted(ours & theirs)
 
 
 def _resolved(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[list[Row], tuple[str, ...]]:

@@ -8,6 +8,7 @@ begins) is mended in one stated way and noted; anything else that cannot be righ
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections import Counter
@@ -259,6 +260,19 @@ def source_video(video: str) -> str:
     stem = without_ending(video.replace("\\", "/").rsplit("/", 1)[-1])
     stem = _CLIP_ENDING.sub("", stem)
     return stem.removeprefix("v_") or stem
+
+
+def place_of(origin: str) -> int:
+    """A hundredth, 0 to 99, that a source video falls into by a hash of its name; parts of data are cut by it."""
+    return int.from_bytes(hashlib.blake2b(origin.encode(), digest_size=8).digest(), "big") % 100
+
+
+def origins(row: Row) -> list[str]:
+    """The source videos that a row shows, each once: as `meta` tells them, else by the names of its files."""
+    told = row.meta.get("source_videos") or row.meta.get("source_video")
+    if told:
+        return list(dict.fromkeys(map(str, told if isinstance(told, list) else [told])))
+    return list(dict.fromkeys(source_video(part.video) for part in row.segments))
 
 
 def read_json(path: Path) -> Any:

@@ -1,12 +1,10 @@
-"""Readers of web-scale sets with machine-written captions: VideoUFO, UltraVideo, ShareGPT4Video, InternVid.
+"""Readers of web-scale sets with machine-written captions: VideoUFO, UltraVideo, ShareGPT4V, ShareGPT4Video, InternVid.
 
 These have no published split. `held_out` gives mova's: by the video that a clip was cut from, so that no two parts
 share a source; the same for everybody, whatever is missing on their disk.
 """
 
 from __future__ import annotations
-
-import hashlib
 
 from mova.data.readers_source import (
     Collector,
@@ -16,13 +14,16 @@ from mova.data.readers_source import (
     fields,
     listed,
     number,
+    place_of,
     read_csv,
+    read_json,
     read_jsonl,
     source_video,
     stripped,
 )
 from mova.errors import DataError
 
+SHAREGPT4V_FILES = ("share-captioner_coco_lcs_sam_1246k_1107.json", "sharegpt4v_instruct_gpt4-vision_cap100k.json")
 ULTRAVIDEO_TEXTS = ("Brief Description", "Detailed Description", "Summarized Description")
 ULTRAVIDEO_ASPECTS = (
     *("Background", "Theme Description", "Style", "Shot Type", "Camera Movement", "Lighting", "Video Atmosphere"),
@@ -31,8 +32,7 @@ ULTRAVIDEO_ASPECTS = (
 
 def held_out(origin: str) -> str:
     """Part of a source video: one in a hundred "test", one "val", the rest "train", by a hash of its name."""
-    place = int.from_bytes(hashlib.blake2b(origin.encode(), digest_size=8).digest(), "big") % 100
-    return {0: "test", 1: "val"}.get(place, "train")
+    return {0: "test", 1: "val"}.get(place_of(origin), "train")
 
 
 def _add(source: Source, rows: Collector, where: str, origin: str, **row: object) -> None:
@@ -71,6 +71,24 @@ def ultravideo(source: Source, rows: Collector) -> None:
             duration = number(where, row["duration"])
             extra = {"meta": meta, "duration": duration, "captions": captioned(where, *texts)}
             _add(source, rows, where, origin=stripped(where, row["url"]), id=id, **extra)
+
+
+def sharegpt4v(source: Source, rows: Collector) -> None:
+    """ShareGPT4V (Chen et al., arXiv 2311.12793): images, a long caption each; an image is a video of one frame.
+
+    `share-captioner_coco_lcs_sam_1246k_1107.json` or `sharegpt4v_instruct_gpt4-vision_cap100k.json`: a list of entries
+    with `image`, a path below the folder of images, and `conversations`, whose one answer ("gpt") is the caption.
+    """
+    path = source.need(*SHAREGPT4V_FILES)
+    for position, entry in enumerate(listed(str(path), read_json(path)), start=1):
+        where = f"{path}, entry {position}"
+        image, turns = fields(where, entry, "image", "conversations")
+        said = [fields(where, turn, "from", "value") for turn in listed(where, turns)]
+        answers = [value for speaker, value in said if speaker == "gpt"]
+        if len(answers) != 1:
+            raise DataError(f"{where}: has {len(answers)} answers instead of one; instruction data hold no captions")
+        image = stripped(where, image)
+        _add(source, rows, where, origin=image, id=image, captions=captioned(where, *answers))
 
 
 def sharegpt4video(source: Source, rows: Collector) -> None:

@@ -93,7 +93,7 @@ class UnitRule:
 
     def _windows(self, sentence: str) -> list[str]:
         """The sentence itself, or its windows."""
-        words = _word_spans(sentence)
+        words = word_spans(sentence)
         if len(words) <= self.longest:
             return [sentence]
         last = len(words) - self.window
@@ -124,7 +124,7 @@ def sentences_or_windows(text: str) -> list[str]:
     return UnitRule().split(text)
 
 
-def _word_spans(sentence: str) -> list[tuple[int, int]]:
+def word_spans(sentence: str) -> list[tuple[int, int]]:
     """First and last + 1 character of every word, punctuation that touches it included; lone marks are no words."""
     spans: list[tuple[int, int]] = []
     for chunk in _CHUNK.finditer(sentence):

@@ -334,16 +334,30 @@ def read_count(
         raise UsageError(f"unknown sampling rule {rule!r}; known: {', '.join(RULES)}")
     if count <= 0:
         raise UsageError(f"the number of frames to sample must be positive, not {count}")
+    info, pts = _clip_times(path, start, end)
+    times = pts[RULES[rule](pts, count)]
+    parts = _chunks(_shown(info, times.tolist(), threads), Converter(short_side), count)
+    return Frames(np.concatenate([part.pixels for part in parts]), times)
+
+
+def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -> Times:
+    """Times of the frames on display within `[start, end)`, (n,) seconds, n > 0; the first may begin before `start`.
+
+    Raises:
+        UsageError: not `0 <= start < end`.
+        VideoError: the file cannot be read, or ends before `start`.
+    """
+    return _clip_times(path, start, end)[1]
+
+
+def _clip_times(path: str | Path, start: float, end: float | None) -> tuple[VideoInfo, Times]:
     _check_stretch(start, end)
     info = probe(path)
     if start >= info.duration:
         raise VideoError(path, f"lasts {info.duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
     pts = _all_times(info)
     first = int(on_display(pts, start))
-    pts = pts[first : max(first + 1, int(np.searchsorted(pts, (np.inf if end is None else end) - TOLERANCE)))]
-    times = pts[RULES[rule](pts, count)]
-    parts = _chunks(_shown(info, times.tolist(), threads), Converter(short_side), count)
-    return Frames(np.concatenate([part.pixels for part in parts]), times)
+    return info, pts[first : max(first + 1, int(np.searchsorted(pts, (np.inf if end is None else end) - TOLERANCE)))]
 
 
 def _all_times(info: VideoInfo) -> Times:

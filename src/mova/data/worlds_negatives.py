@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mova.data.misalignments import KINDS as KINDS
 from mova.data.worlds_captions import Claim, holds, open_with, tell
 from mova.data.worlds_factors import Event, mutate, sample_event
 from mova.types import Span
 
-KINDS = ("action", "attribute", "count", "flip", "hallucination", "object", "relation")
 _CHANGED = {
     "action": ("motion",),
     "attribute": ("colour", "size", "colour2"),

@@ -89,6 +89,15 @@ _ALL = (
         "didemo", "DiDeMo test", "retrieval", "paragraph", "one", 1004, 1004,
         "CLIP4Clip measures 1003; missing videos change the test: use 'pairs' and say how many are left.",
     ),
+    Protocol(
+        "videoufo", "VideoUFO, mova's test part", "retrieval", "one", "one", None, None,
+        "The detailed captions of a hundredth of the source videos, by a hash of their names; no split is published.",
+    ),
+    Protocol(
+        "ultravideo", "UltraVideo, mova's test part", "retrieval", "one", "one", None, None,
+        "The long structured captions of a hundredth of the source videos, by a hash of their names; no split is "
+        "published.",
+    ),
     Protocol("lsmdc", "LSMDC 2016 public test", "retrieval", "one", "one", 1000, 1000),
     Protocol(
         "ssv2-temporal", "SSv2-Temporal (VideoCon's file)", "entailment", "each", "any-caption", 18, 216,

@@ -1,1 +1,1 @@
-"""Whether a video shows what a text says."""
+"""Judging and making videos: does it show what the text says?"""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ from typing import Any, Protocol
 
 from mova.data.clips import write_mp4
 from mova.data.decoder import Pixels
+from mova.data.lock import sole_writer
+from mova.data.manifest import write_lines
 from mova.errors import DataError, ModelError, VideoError
 from mova.judge.synthetic import Order, Synthetic
-from mova.search.lock import sole_writer
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,15 @@ Progress = Callable[[int, int], None]
 class Generator(Protocol):
     """What renders: `judge/pipelines.py`, or any program of yours."""
 
+    name: str
     fps: float
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides, with prompt and seed, what is rendered, as JSON."""
+        """Everything that decides, with prompt and seed, what is rendered, as JSON; names and paths do not."""
 
     def render(self, prompt: str, seed: int, /) -> Pixels:
-        """uint8, (T, H, W, 3). ModelError, RuntimeError and ValueError count as a failure of this video alone."""
+        """uint8, (T, H, W, 3). Model-, Runtime-, Type- and ValueErrors count as a failure of this video alone."""
 
 
 @dataclass
@@ -147,6 +148,7 @@ def _rendered(
         pixels = generator.render(order.text, seed)
         height, width = pixels.shape[1:3]
         told = {
+            "model": generator.name,
             **generator.identity,
             "height": height,
             "width": width,
@@ -154,9 +156,9 @@ def _rendered(
             "versions": dict(versions),
         }
         video = Synthetic.made(order, path, len(pixels) / generator.fps, told, seed)
-        _replace(_beside(path), json.dumps(video.to_json(), ensure_ascii=False, default=str))
+        write_lines(_beside(path), [json.dumps(video.to_json(), ensure_ascii=False, default=str)])
         write_mp4(path, [pixels], fps=generator.fps, crf=CRF)
-    except (ModelError, VideoError, RuntimeError, ValueError) as error:
+    except (ModelError, VideoError, RuntimeError, TypeError, ValueError) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.debug("%s: %s", order.row, cause, exc_info=True)
         done.failed.append((order.row, order.text, cause))
@@ -167,10 +169,3 @@ def _rendered(
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".json")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -80,15 +80,16 @@ class TextToVideo:
     Args:
         pipeline: of diffusers, on its device.
         settings: see `Settings`.
-        identity: what else decides what it renders: model, revision, number format.
+        identity: what else decides what it renders: revision of the weights, number format.
+        name: how people refer to it.
 
     Raises:
         UsageError: a setting that the pipeline does not have.
         ModelError: the pipeline makes no videos, or wants more than a text.
     """
 
-    def __init__(self, pipeline: Any, settings: Settings, identity: Mapping[str, Any]) -> None:
-        self.pipeline = pipeline
+    def __init__(self, pipeline: Any, settings: Settings, identity: Mapping[str, Any], name: str = "unnamed") -> None:
+        self.pipeline, self.name = pipeline, name
         kind = type(pipeline).__name__
         takes = inspect.signature(pipeline.__call__).parameters
         self._arguments = _arguments(kind, takes, settings)
@@ -133,7 +134,8 @@ class TextToVideo:
         options: dict[str, Any] = {
             "dtype": {"default": number, **dict.fromkeys(family(kind).get("fp32", ()), torch.float32)}
         }
-        identity = {"model": str(name_or_path), "revision": revision_of(folder), "dtype": str(number).split(".")[-1]}
+        identity = {"revision": revision_of(folder), "dtype": str(number).split(".")[-1]}
+        name = str(name_or_path)
         load = diffusers.DiffusionPipeline
         try:
             if motion_adapter is not None:
@@ -142,7 +144,8 @@ class TextToVideo:
                 load = getattr(diffusers, ANIMATED[kind])
                 adapter = find_folder(diffusers.DiffusionPipeline, motion_adapter, None, "config.json")
                 options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=number)
-                identity |= {"motion_adapter": str(motion_adapter), "adapter_revision": revision_of(adapter)}
+                identity["adapter_revision"] = revision_of(adapter)
+                name = f"{name} with {motion_adapter}"
             pipeline = load.from_pretrained(folder, **options)
         except UsageError:
             raise
@@ -153,7 +156,7 @@ class TextToVideo:
             pipeline.enable_model_cpu_offload(device=place)
         else:
             pipeline.to(place)
-        return cls(pipeline, settings or Settings(), identity)
+        return cls(pipeline, settings or Settings(), identity, name)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Block(nn.Module):
         """
         q, k, v = self._project(x, 0, 3)
         keep, prior = (None if given is None else given[:, None, None, :] for given in (mask, log_weights))
-        return self._finish(x, _attend(q, k, v, keep, prior))
+        return self._finish(x, attend(q, k, v, keep, prior))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What others read of `x` (..., P, D): keys and values, each (..., H, P, D / H)."""
@@ -62,7 +62,7 @@ class Block(nn.Module):
             (B, Q, D).
         """
         (q,) = self._project(x, 0, 1)
-        return self._finish(x if residual else None, _attend(q, keys, values, mask[:, None, None, :]))
+        return self._finish(x if residual else None, attend(q, keys, values, mask[:, None, None, :]))
 
     def join(self, frame: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Self-attention over the sequence [frame; tokens], for all frames of a text at once.
@@ -151,11 +151,21 @@ class AttentionPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., P, D) -> (..., D); every position is real."""
         keys, values = self.keys_values(self.norm(x)).unflatten(-1, (2, self.heads, -1)).transpose(-2, -4).unbind(-3)
-        return self.out(_attend(self.query, keys, values, None).flatten(-3))
+        return self.out(attend(self.query, keys, values, None).flatten(-3))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, prior: Tensor | None = None) -> Tensor:
-    """Softmax attention of scaled queries; bool `mask` and additive `prior` broadcast to the scores (..., Q, P)."""
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, prior: Tensor | None = None) -> Tensor:
+    """Softmax attention of queries already scaled.
+
+    Args:
+        q: (..., Q, D / H).
+        k, v: (..., P, D / H).
+        mask: bool, broadcasts to the scores (..., Q, P), true where a position is real; at least one a row.
+        prior: broadcasts to the scores, added to them.
+
+    Returns:
+        (..., Q, D / H).
+    """
     scores = q @ k.transpose(-1, -2)
     if prior is not None:
         scores = scores + prior.to(scores.dtype)

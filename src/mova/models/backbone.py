@@ -8,22 +8,23 @@ Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared widt
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Sequence
-from functools import cache, partial
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
+from mova.models.backbone_config import TwoTowerConfig
+from mova.models.background import background_sentences
 from mova.models.card import write_card
 from mova.models.checkpoint import (
     dual_encoder_settings,
@@ -34,10 +35,11 @@ from mova.models.checkpoint import (
     quiet_transformers,
     set_text_length,
 )
-from mova.models.dual import DualEncoder, TextEmbedding
+from mova.models.dual import DualEncoder, TextEmbedding, VideoFingerprint
 from mova.models.evidence import EvidenceRule
+from mova.models.fingerprints import NOT_VIDEO, PROBE, hash_towers
 from mova.models.hub import find_checkpoint, read_json
-from mova.models.precision import choose_device, choose_dtype, hash_weights
+from mova.models.precision import choose_device, choose_dtype, hash_tensors
 from mova.models.preprocessing import ImageRule
 from mova.models.tokens import TextRule
 from mova.types import Frames
@@ -46,55 +48,6 @@ logger = logging.getLogger(__name__)
 
 FRAME_BATCH = 64
 TEXT_BATCH = 256
-PROBE = "A dog, 2 cats & the Émigré's tea.\nThen: it rains!"
-"""Its tokens stand for the tokenizer in a fingerprint."""
-DECIDING_SETTINGS = (
-    "hidden_act",
-    "layer_norm_eps",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "patch_size",
-    "image_size",
-    "eos_token_id",
-)
-"""Settings of a tower that change its vectors and cannot be seen in the weights."""
-
-
-class TwoTowerConfig(PreTrainedConfig):
-    """What a saved model needs beside its weights.
-
-    Attributes:
-        backbone: the configuration of the transformers model inside, as a dictionary with its `model_type`.
-        image, text: `ImageRule` and `TextRule` as dictionaries.
-        source: name of the checkpoint that it was made from.
-        frame_rate: frames a second to look at.
-        relevance_threshold: see `DualEncoder`.
-        units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
-    """
-
-    model_type = "mova-two-tower"
-
-    def __init__(
-        self,
-        backbone: dict[str, Any] | None = None,
-        image: dict[str, Any] | None = None,
-        text: dict[str, Any] | None = None,
-        source: str = "",
-        frame_rate: float = 1.0,
-        relevance_threshold: float | None = None,
-        units: dict[str, int] | None = None,
-        rule: dict[str, float | None] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.backbone = backbone or {}
-        self.image = image or {}
-        self.text = text or {}
-        self.source = source
-        self.frame_rate = frame_rate
-        self.relevance_threshold = relevance_threshold
-        self.units = units
-        self.rule = rule
-        super().__init__(**kwargs)
 
 
 class TwoTower(PreTrainedModel, DualEncoder):
@@ -130,7 +83,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         self.units = UnitRule.from_dict(config.units)
         self.rule = EvidenceRule.from_dict(config.rule)
         self.background = background_sentences()
-        self._fingerprint: tuple[int, str] | None = None
+        self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
 
     def _init_weights(self, module: nn.Module) -> None:
         """The backbone initialises itself; there is nothing else."""
@@ -219,12 +172,12 @@ class TwoTower(PreTrainedModel, DualEncoder):
         target = choose_device(device)
         dtype = choose_dtype(precision, target)
         if dtype != self.compute_dtype:
-            fingerprint = self.fingerprint()
+            hashes = self._hashed()
             exact = {name: p.data.float() for name, p in self.backbone.named_parameters(recurse=False)}
             self.backbone.to(dtype)
             for name, p in self.backbone.named_parameters(recurse=False):
                 p.data = exact[name]
-            self._fingerprint = (self.weights_version(), fingerprint)
+            self._hashes = (self.weights_version(), hashes)
         return self.to(target).eval()
 
     @property
@@ -252,17 +205,53 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """(T, 3, h, w) normalised pixels -> (T, d) float32; gradients flow."""
+        return self._see(pixels).pooler_output.float()
+
+    def dense_images(self, pixels: Tensor) -> Tensor:
+        """(T, 3, h, w) normalised pixels -> states of the last layer (T, P, C) float32, a class token first if there is
+        one; gradients flow."""
+        return self._see(pixels).last_hidden_state.float()
+
+    def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask (N, L) -> states of the last layer (N, L, C) float32, not projected; gradients flow."""
+        attention = {} if self.text_rule.fixed else {"attention_mask": mask.long()}
+        return self.backbone.get_text_features(input_ids=input_ids, **attention).last_hidden_state.float()
+
+    @property
+    def dense_widths(self) -> tuple[int, int]:
+        """C of `dense_images` and of `dense_texts`."""
+        config = self.backbone.config
+        return config.vision_config.hidden_size, config.text_config.hidden_size
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first of `dense_images` is no patch."""
+        return hasattr(self.towers[0].embeddings, "class_embedding")
+
+    @property
+    def towers(self) -> tuple[nn.Module, nn.Module]:
+        """The image tower and the text tower."""
+        return self.backbone.vision_model, self.backbone.text_model
+
+    @property
+    def pooling_modules(self) -> list[nn.Module]:
+        """Parts of the towers that dense states do not pass: what makes one vector of them."""
+        images, texts = self.backbone.vision_model, self.backbone.text_model
+        own = images.head if hasattr(images, "head") else images.post_layernorm  # CLIP's norm is of its class token
+        return [own, texts.head] if hasattr(texts, "head") else [own]
+
+    def _see(self, pixels: Tensor) -> Any:
+        """What the image tower makes of (T, 3, h, w) normalised pixels."""
         pixels = pixels.to(self.compute_dtype)
         if self.image_rule.resize != "patches":
-            return self.backbone.get_image_features(pixel_values=pixels).pooler_output.float()
+            return self.backbone.get_image_features(pixel_values=pixels)
         patch = self.image_rule.patch
         rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
         cut = pixels.unflatten(3, (columns, patch)).unflatten(2, (rows, patch))
         patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
         shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(len(pixels), 2)
         mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
-        found = self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
-        return found.pooler_output.float()
+        return self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
 
     def text_features(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled vectors and projected token states; gradients flow.
@@ -284,33 +273,39 @@ class TwoTower(PreTrainedModel, DualEncoder):
 
     def forward(
         self,
-        pixels: Tensor,
+        pixels: Tensor | None,
         input_ids: Tensor,
         attention_mask: Tensor,
         unit_ids: Tensor | None = None,
         unit_mask: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> dict[str, Any]:
         """Both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
 
         A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
-        `unit_mask` give `units` (U, d).
+        `unit_mask` give `units` (U, d). Frame vectors made before, `frames` (T, d), may stand for `pixels`.
         """
         texts, tokens = self.text_features(input_ids, attention_mask.bool())
         found = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
         if unit_ids is not None and unit_mask is not None:
             found["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
-        return {"frames": self.image_features(pixels), **found}
+        if frames is None:
+            assert pixels is not None, "either pixels or frame vectors"
+            frames = self.image_features(pixels)
+        return {"frames": frames, **found}
 
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of frames of any size, each on its own."""
         if not len(frames):
             return torch.empty(0, self.embedding_dim, device=self.device)
-        parts = []
+        return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
+
+    def image_batches(self, frames: Frames) -> Iterator[Tensor]:
+        """What the image tower takes of consecutive frames, some (T, 3, h, w) at a time."""
         for start in range(0, len(frames), FRAME_BATCH):
             batch = frames.pixels[start : start + FRAME_BATCH]
-            parts.append(self.image_features(self.image_rule.apply(batch, self.device, self.compute_dtype)))
-        return torch.cat(parts)
+            yield self.image_rule.apply(batch, self.device, self.compute_dtype)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
@@ -321,14 +316,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         batch = [texts] if isinstance(texts, str) else list(texts)
         if not batch:
             raise UsageError("there is no text to encode")
-        rows, dropped = self.text_rule.token_ids(self.tokenizer, batch)
-        if any(dropped):
-            logger.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
-                "split captions into sentences%s",
-                *(sum(map(bool, dropped)), len(batch), self.text_rule.length, self.name, sum(dropped)),
-                "" if self.text_rule.fixed else ", or load with a greater text_length",
-            )
+        rows, dropped = self._read(batch)
         width = self.text_rule.length if self.text_rule.fixed else max(map(len, rows))
         pooled = torch.empty(len(batch), self.embedding_dim, device=self.device)
         tokens = torch.zeros(len(batch), width, self.embedding_dim, device=self.device)
@@ -342,32 +330,49 @@ class TwoTower(PreTrainedModel, DualEncoder):
             mask[chosen, : ids.shape[1]] = real
         return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
 
+    def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+        """Ids and mask (N, L), and how many tokens of each text were cut off, (N,); says so if any were."""
+        rows, dropped = self._read(texts)
+        ids, mask = self.text_rule.pad(rows, self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side)
+        return ids.to(self.device), mask.to(self.device), np.array(dropped, dtype=np.int64)
+
+    def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+        """Tokens of each text, and how many were cut off; says so if any were."""
+        rows, dropped = self.text_rule.token_ids(self.tokenizer, texts)
+        if any(dropped):
+            logger.warning(
+                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
+                "split captions into sentences%s",
+                *(sum(map(bool, dropped)), len(texts), self.text_rule.length, self.name, sum(dropped)),
+                "" if self.text_rule.fixed else ", or load with a greater text_length",
+            )
+        return rows, dropped
+
     def fingerprint(self) -> str:
         """Hash of weights, deciding settings, preprocessing and tokenizer.
 
         Weights count as they were before any cast to bf16, so that an index serves both. Computed once and
         kept until a weight is written to.
         """
-        version = self.weights_version()
-        if self._fingerprint is None or self._fingerprint[0] != version:
-            self._fingerprint = (version, self._hash())
-        return self._fingerprint[1]
+        return self._hashed()[0]
 
-    def _hash(self) -> str:
-        towers = [self.config.backbone.get(tower) or {} for tower in ("vision_config", "text_config")]
-        settings = [[tower.get(key) for key in DECIDING_SETTINGS] for tower in towers]
-        probe = self.text_rule.token_ids(self.tokenizer, [PROBE])[0]
-        digest = hashlib.sha256(repr((settings, self.image_rule, self.text_rule, probe)).encode())
-        digest.update(hash_weights(self.backbone.state_dict()).encode())
-        return digest.hexdigest()[:32]
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Of the image tower and its preprocessing alone: it stays while texts train. Kept as `fingerprint` is."""
+        return self._hashed()[1]
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The image tower's weights, its projection included."""
+        return [weight for name, weight in self.backbone.named_parameters() if not name.startswith(NOT_VIDEO)]
+
+    def _hashed(self) -> tuple[str, VideoFingerprint]:
+        version = self.weights_version()
+        if self._hashes is None or self._hashes[0] != version:
+            found = hash_tensors(self.backbone.state_dict())
+            tokens = self.text_rule.token_ids(self.tokenizer, [PROBE])[0]
+            self._hashes = (version, hash_towers(found, self.config.backbone, self.image_rule, self.text_rule, tokens))
+        return self._hashes[1]
 
     def _token_head(self) -> nn.Linear:
         """The linear map from text states to the shared width."""
         head = getattr(self.backbone, "text_projection", None)
         return self.backbone.text_model.head if head is None else head
-
-
-@cache
-def background_sentences() -> tuple[str, ...]:
-    """Captions of everyday videos in general; how well they fit a video in particular is the noise floor."""
-    return tuple(files("mova.models").joinpath("background.txt").read_text(encoding="utf-8").split("\n")[:-1])

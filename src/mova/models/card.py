@@ -38,6 +38,8 @@ MASKS = {
     "units": "For a frame and a caption, a network selects among the caption's units, or none of them.",
 }
 
+APPROXIMATION = "Patches and tokens go unpooled into GEXIA's Iterative Approximation Modules, one a modality."
+
 
 def write_card(folder: Path, config: Any, parameters: int, dim: int) -> None:
     """Write `README.md` into a folder of saved weights, unless a person has already written one.
@@ -93,6 +95,36 @@ def write_mova_card(folder: Path, config: Any, parameters: int, added: tuple[int
     _write(folder, f"{ABOUT.format(dim=dim)}\n{MASKS[config.masks]}", facts)
 
 
+def write_gexia_card(folder: Path, config: Any, parameters: int, inside: int, dim: int) -> None:
+    """`write_card` for a backbone with iterative approximation.
+
+    Args:
+        folder: where the weights lie.
+        config: a `GexiaConfig`.
+        parameters: how many in all.
+        inside: how many of them are the backbone's.
+        dim: width of the shared space.
+    """
+    backbone = config.backbone
+    family = (backbone.get("backbone") or {}).get("model_type") or backbone["model_type"]
+    facts = {
+        "base vectors": f"{config.bases} a modality, {config.heads} heads",
+        "#iter": ", ".join(f"{size} {rounds}" for size, rounds in config.rounds.items())
+        + f"; single frames {config.frame_rounds}",
+        "#iter whatever the size": f"videos {_rounds(config.video_rounds)}, texts {_rounds(config.text_rounds)}",
+        "frames": ", ".join(f"{size} {count}" for size, count in config.frames.items()),
+        "long": f"videos of more than {config.long_seconds:g} s, texts of more than {config.long_words} words",
+        "classes of the head": f"{len(config.labels)}{' (several a video)' * config.multiple_labels}",
+        "made from": backbone.get("source") or "no checkpoint (trained or random weights)",
+        "family": family,
+        "parameters": f"{parameters:,}",
+        "of these, approximation": f"{parameters - inside:,} ({(parameters - inside) / inside:.1%} of the backbone's)",
+        "frames a second": f"{backbone['frame_rate']:g}",
+        "relevance threshold": _threshold(config.relevance_threshold),
+    }
+    _write(folder, f"{ABOUT.format(dim=dim)}\n{APPROXIMATION}", facts)
+
+
 def _write(folder: Path, about: str, facts: Mapping[str, Any]) -> None:
     """Write the card, unless the one that lies there is not ours."""
     path = folder / "README.md"
@@ -104,3 +136,7 @@ def _write(folder: Path, about: str, facts: Mapping[str, Any]) -> None:
 
 def _threshold(value: float | None) -> str:
     return "not measured" if value is None else f"{value:g}"
+
+
+def _rounds(value: int | None) -> str:
+    return "by size" if value is None else str(value)

@@ -10,15 +10,15 @@ sentences, K units of a text, B background sentences, d width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mova.data.units import UnitRule, sentences_or_windows
@@ -39,6 +39,13 @@ CANDIDATES = 100
 """Videos that global vectors choose for exact scores."""
 
 
+class VideoFingerprint(NamedTuple):
+    """What frame vectors depend on: hashes of the weights and architecture that make them, and of the preprocessing."""
+
+    weights: str
+    preprocessing: str
+
+
 @dataclass(frozen=True, eq=False)
 class VideoEmbedding:
     """One video as a model sees it.
@@ -47,11 +54,13 @@ class VideoEmbedding:
         frames: float32, (T, d), not normalised.
         times: float64, (T,), seconds.
         duration: seconds.
+        whole: float32, (d,), the vector of the whole video where a model has its own way to it, not normalised.
     """
 
     frames: Tensor
     times: npt.NDArray[np.float64]
     duration: float
+    whole: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 2 or len(self.frames) == 0 or self.times.shape != (len(self.frames),):
@@ -62,7 +71,9 @@ class VideoEmbedding:
 
     @property
     def pooled(self) -> Tensor:
-        """(d,): mean of the L2-normalised frame vectors, normalised (CLIP4Clip's mean pooling)."""
+        """(d,), normalised: `whole`, or the mean of the L2-normalised frame vectors (CLIP4Clip's mean pooling)."""
+        if self.whole is not None:
+            return F.normalize(self.whole, dim=-1)
         unit = F.normalize(self.frames, dim=-1)
         return F.normalize(unit.mean(dim=0), dim=-1)
 
@@ -118,6 +129,30 @@ class DualEncoder(ABC):
     def fingerprint(self) -> str:
         """Hash of weights, architecture and preprocessing: equal fingerprints give equal vectors."""
 
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Hashes of what frame vectors depend on, text side left out where the model can tell it apart.
+
+        A model whose fingerprint is that of its `backbone` has the backbone's frame vectors.
+        """
+        inner = self._same_inside()
+        return VideoFingerprint(self.fingerprint(), "in the weights") if inner is None else inner.video_fingerprint()
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The weights that frame vectors depend on.
+
+        Raises:
+            UsageError: the model does not tell them from others.
+        """
+        inner = self._same_inside()
+        if inner is None:
+            raise UsageError(f"{self.name}: does not tell its video tower from the rest, so it trains on pixels only")
+        return inner.video_parameters()
+
+    def _same_inside(self) -> DualEncoder | None:
+        """The backbone, if it is a dual encoder that gives the very same vectors."""
+        inner = getattr(self, "backbone", None)
+        return inner if isinstance(inner, DualEncoder) and inner.fingerprint() == self.fingerprint() else None
+
     @abstractmethod
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of consecutive sampled frames. Where context > 0, ends are repeated."""
@@ -126,7 +161,9 @@ class DualEncoder(ABC):
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Pooled vectors and token states of one or many texts."""
 
-    def encode_stream(self, chunks: Iterable[Frames]) -> Iterator[tuple[npt.NDArray[np.float64], Tensor]]:
+    def encode_stream(
+        self, chunks: Iterable[Frames], encode: Callable[[Frames], Tensor] | None = None
+    ) -> Iterator[tuple[npt.NDArray[np.float64], Tensor]]:
         """Encode a video chunk by chunk, with the vectors that one pass over the whole would give.
 
         The last `2 * context` frames are kept between chunks: half of them still wait for frames to their
@@ -134,22 +171,25 @@ class DualEncoder(ABC):
 
         Args:
             chunks: consecutive stretches of one video; empty ones are allowed.
+            encode: frames -> (T, ...), whose row of a frame depends on `context` neighbours; `encode_frames` if left
+                out.
 
         Yields:
             Times (n,) in seconds and vectors (n, d), every frame exactly once, in order.
         """
+        encode = encode or self.encode_frames
         window: Frames | None = None
         done = 0
         for chunk in chunks:
             window = chunk if window is None or not len(window) else Frames.concatenate([window, chunk])
             ready = len(window) - self.context
             if ready > done:
-                vectors = self.encode_frames(window)
+                vectors = encode(window)
                 yield window.pts[done:ready], vectors[done:ready]
                 start = max(0, ready - self.context)
                 window, done = window[start:], ready - start
         if window is not None and len(window) > done:
-            yield window.pts[done:], self.encode_frames(window)[done:]
+            yield window.pts[done:], encode(window)[done:]
 
     def sampling_rate(self, fps: float | None = None) -> float:
         """Frames a second to look at: `fps`, or the model's own rate if left out.
@@ -168,6 +208,28 @@ class DualEncoder(ABC):
             )
         return fps
 
+    def check_rate(self, fps: float | None) -> None:
+        """See that a model of one rate is fed at it, where frames may also be chosen by a rule without any rate (None).
+
+        Raises:
+            UsageError: it is not.
+        """
+        if fps is not None:
+            self.sampling_rate(fps)
+        elif self.fixed_frame_rate:
+            raise UsageError(f"data: {self.name} needs its own rate; say fps: {self.frame_rate:g} and leave rule out")
+
+    def open_video(self, video: str | Path | Frames, fps: float | None = None) -> tuple[Iterable[Frames], float]:
+        """Stretches of a video at the rate to look at, decoded ahead of their use, and its seconds.
+
+        Args:
+            video, fps: see `encode_video`.
+        """
+        rate = self.sampling_rate(fps)
+        if isinstance(video, Frames):
+            return [video], float(video.pts[-1]) + 1 / rate if len(video) else 0.0
+        return prefetch(stream(video, fps=rate, chunk=DECODE_CHUNK)), probe(video).duration
+
     def encode_video(self, video: str | Path | Frames, fps: float | None = None) -> VideoEmbedding:
         """Frame vectors of a whole video; decoding runs beside encoding, memory does not grow with pixels.
 
@@ -179,13 +241,7 @@ class DualEncoder(ABC):
             VideoError: the file cannot be read, or holds no frame.
             UsageError: see `sampling_rate`.
         """
-        rate = self.sampling_rate(fps)
-        if isinstance(video, Frames):
-            chunks: Iterable[Frames] = [video]
-            duration = float(video.pts[-1]) + 1 / rate if len(video) else 0.0
-        else:
-            duration = probe(video).duration
-            chunks = prefetch(stream(video, fps=rate, chunk=DECODE_CHUNK))
+        chunks, duration = self.open_video(video, fps)
         parts = list(self.encode_stream(chunks))
         if not parts:
             raise VideoError("frames" if isinstance(video, Frames) else video, "there is no frame to encode")

@@ -10,33 +10,24 @@ Shape legend: V videos, N texts, T frames, L tokens, K units of a text, d width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel
-from transformers.initialization import no_init_weights
+from torch import Tensor
 
-from mova.errors import ModelError, UsageError
-from mova.models.backbone import TwoTower
+from mova.errors import UsageError
+from mova.models.around import AroundBackbone, backbone_settings, random_backbone, require_backbone
 from mova.models.card import write_mova_card
-from mova.models.checkpoint import load_complete, load_tokenizer, quiet_transformers
 from mova.models.dual import DualEncoder, TextEmbedding, VideoEmbedding
-from mova.models.hub import read_json
 from mova.models.masks import ConceptMaskNetwork, ModularMasks, TemporalMaskNetwork, TextMemory, straight_through
 from mova.models.mova_config import MovaConfig
 from mova.models.pooling import pad_rows, within_cells
-from mova.models.precision import choose_device, choose_dtype
 from mova.models.rescoring import ModularScore, modular_score
 from mova.models.segment import UnitSegmenter, encode_learned_units, learned_units, state_width
 from mova.models.unit_masks import UnitMaskNetwork, UnitScore, unit_score
-from mova.models.worlds_tiny import WorldsTiny
 from mova.types import Frames
 
-BACKBONES: dict[str, type[PreTrainedModel]] = {kind.config_class.model_type: kind for kind in (TwoTower, WorldsTiny)}
-"""`model_type` of a backbone's configuration -> its class."""
 READ_POSITIONS = 2**14
 """Positions that pass a mask network at a time when scoring: 34 MB a layer at a width of 512."""
 SCORED_CELLS = 2**21
@@ -62,7 +53,7 @@ def _of_backbone(name: str) -> Any:
     return property(read, write, doc=f"The backbone's `{name}`, see `DualEncoder`.")
 
 
-class Mova(PreTrainedModel, DualEncoder):
+class Mova(AroundBackbone):
     """A dual encoder with masks. Make one with `around`, load one with `from_pretrained` or `mova.load`.
 
     Args:
@@ -74,11 +65,7 @@ class Mova(PreTrainedModel, DualEncoder):
     """
 
     config_class = MovaConfig
-    base_model_prefix = ""
-    main_input_name = "pixels"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
+    family = "MoVA"
     relevance_threshold = _of_backbone("relevance_threshold")
     units = _of_backbone("units")
     rule = _of_backbone("rule")
@@ -86,7 +73,7 @@ class Mova(PreTrainedModel, DualEncoder):
     def __init__(self, config: MovaConfig, backbone: Any = None) -> None:
         super().__init__(config)
         given = backbone is not None
-        self.backbone: Any = backbone if given else _random_backbone(config.backbone)
+        self.backbone: Any = backbone if given else random_backbone(config.backbone, "masks go")
         width, heads = self.backbone.embedding_dim, config.heads
         self.temporal: TemporalMaskNetwork | None = None
         self.concept: ConceptMaskNetwork | None = None
@@ -98,20 +85,7 @@ class Mova(PreTrainedModel, DualEncoder):
         elif config.masks == "units":
             self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
         self.segmenter = UnitSegmenter(state_width(self.backbone)) if config.units == "learned" else None
-        if given:
-            with no_init_weights():
-                self.post_init()
-        else:
-            self.post_init()
-        self.name = self.backbone.name
-        self.frame_rate = self.backbone.frame_rate
-        self.context = self.backbone.context
-        self.fixed_frame_rate = self.backbone.fixed_frame_rate
-        self.background = self.backbone.background
-        self._frozen = False
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Backbone and masks initialise themselves."""
+        self._complete(given)
 
     @classmethod
     def around(cls, backbone: DualEncoder, preset: str = "subsets", **settings: Any) -> Self:
@@ -125,71 +99,20 @@ class Mova(PreTrainedModel, DualEncoder):
         Raises:
             UsageError: an unknown preset or setting, or a backbone of another kind.
         """
-        if not isinstance(backbone, tuple(BACKBONES.values())):
-            raise UsageError(f"{backbone.name}: is a {type(backbone).__name__}; masks go around {_known()}")
-        config = MovaConfig.from_preset(preset, _settings(backbone), **settings)
+        require_backbone(backbone, "masks go")
+        config = MovaConfig.from_preset(preset, backbone_settings(backbone), **settings)
         model = cls(config, backbone)
         return model.to(model.device).eval()
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *args: Any,
-        precision: str = "fp32",
-        device: str | torch.device | None = "cpu",
-        **kwargs: Any,
-    ) -> Self:
-        """Load a folder that `save_pretrained` wrote; nothing beside it is needed.
+    def _remember(self) -> None:
+        """Nothing beside the backbone's own."""
 
-        Raises:
-            ModelError: the folder is of another kind, incomplete or damaged.
-        """
-        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
-        settings = read_json(folder / "config.json")
-        if settings.get("model_type") != MovaConfig.model_type:
-            raise ModelError(f"{folder}: holds a {settings.get('model_type')}, no MoVA; load it with mova.load")
-        kwargs.setdefault("dtype", torch.float32)
-        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
-        if isinstance(model.backbone, TwoTower):
-            inner = AutoConfig.for_model(**model.backbone.config.backbone)
-            model.backbone.tokenizer = load_tokenizer(folder, str(folder), inner)
-        model.name = model.backbone.name = str(folder)
-        return model.prepare(precision, device)
-
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write weights (safetensors), configuration with the backbone's inside, tokenizer and model card."""
-        if isinstance(self.backbone, TwoTower):
-            self.backbone.warn_of_rounding()
-        self.config.backbone = _settings(self.backbone)
-        with quiet_transformers():
-            super().save_pretrained(save_directory, *args, **kwargs)
-        if isinstance(self.backbone, TwoTower):
-            self.backbone.tokenizer.save_pretrained(save_directory)
-        total = sum(weight.numel() for weight in self.parameters())
-        write_mova_card(Path(save_directory), self.config, total, self.added_parameters(), self.embedding_dim)
-
-    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
-        """Move to a device, the backbone to a precision (the masks stay float32), ready to encode."""
-        target = choose_device(device)
-        if isinstance(self.backbone, TwoTower):
-            self.backbone.prepare(precision, target)
-        elif precision != "auto":
-            self.backbone.to(choose_dtype(precision, target))
-        return self.to(target).eval()
+    def _write_card(self, folder: Path) -> None:
+        write_mova_card(folder, self.config, self.count_parameters()[0], self.added_parameters(), self.embedding_dim)
 
     def freeze_backbone(self, frozen: bool = True) -> Self:
         """Keep the backbone's weights and running statistics as they are in training, or let them train again."""
-        self._frozen = frozen
-        self.backbone.requires_grad_(not frozen)
-        return self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode; a frozen backbone stays in evaluation mode."""
-        super().train(mode)
-        if self._frozen:
-            self.backbone.eval()
-        return self
+        return self._freeze([self.backbone], frozen)
 
     @property
     def embedding_dim(self) -> int:
@@ -363,9 +286,8 @@ class Mova(PreTrainedModel, DualEncoder):
 
     def added_parameters(self) -> Added:
         """Parameters of the masks, and their share of the backbone's."""
-        inside = sum(weight.numel() for weight in self.backbone.parameters())
-        count = sum(weight.numel() for weight in self.parameters()) - inside
-        return Added(count, count / inside)
+        total, inside = self.count_parameters()
+        return Added(total - inside, (total - inside) / inside)
 
 
 def _strings(texts: Sequence[Any]) -> list[str]:
@@ -373,26 +295,3 @@ def _strings(texts: Sequence[Any]) -> list[str]:
     if not all(isinstance(text, str) for text in texts):
         raise UsageError("modular_similarity: give captions, or what the model's own encoder made of them")
     return list(texts)
-
-
-def _settings(backbone: Any) -> dict[str, Any]:
-    """A backbone's configuration as it is now."""
-    backbone.config.relevance_threshold = backbone.relevance_threshold
-    backbone.config.units, backbone.config.rule = backbone.units.to_dict(), backbone.rule.to_dict()
-    return backbone.config.to_dict()
-
-
-def _random_backbone(settings: dict[str, Any]) -> Any:
-    """A backbone from its configuration.
-
-    Raises:
-        UsageError: it is of no known kind.
-    """
-    kind = BACKBONES.get(str(settings.get("model_type")))
-    if kind is None:
-        raise UsageError(f"a backbone of kind {settings.get('model_type')!r}; masks go around {_known()}")
-    return kind(kind.config_class.from_dict(settings))
-
-
-def _known() -> str:
-    return ", ".join(kind.__name__ for kind in BACKBONES.values())

@@ -61,12 +61,15 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def hash_weights(weights: Mapping[str, Tensor]) -> str:
-    """Hash of named tensors, the same on every device; tensors are hashed side by side in threads."""
-    digest = hashlib.sha256()
+    """Hash of named tensors, the same on every device."""
+    return hashlib.sha256(b"".join(hash_tensors(weights).values())).hexdigest()
+
+
+def hash_tensors(weights: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Hash of each tensor, in order of name; they are hashed side by side in threads."""
+    named = sorted(weights.items())
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for part in pool.map(_hash_tensor, sorted(weights.items())):
-            digest.update(part)
-    return digest.hexdigest()
+        return dict(zip((name for name, _ in named), pool.map(_hash_tensor, named), strict=True))
 
 
 def _hash_tensor(item: tuple[str, Tensor]) -> bytes:

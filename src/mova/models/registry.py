@@ -76,6 +76,13 @@ def _load_saved_mova(folder: str, precision: str, device: torch.device) -> DualE
     return Mova.from_pretrained(folder, precision=precision, device=device)
 
 
+def _load_saved_gexia(folder: str, precision: str, device: torch.device) -> DualEncoder:
+    """A folder that `Gexia.save_pretrained` wrote."""
+    from mova.models.gexia import Gexia
+
+    return Gexia.from_pretrained(folder, precision=precision, device=device)
+
+
 def _load_shipped_worlds_tiny(name: str, precision: str, device: torch.device) -> DualEncoder:
     """The trained model inside this package."""
     from mova.models.worlds_tiny import shipped_folder
@@ -142,6 +149,7 @@ SAVED: dict[str, Loader] = {
     "mova-two-tower": _load_saved_two_tower,
     "mova-worlds-tiny": _load_saved_worlds_tiny,
     "mova": _load_saved_mova,
+    "mova-gexia": _load_saved_gexia,
 }
 """`model_type` of folders that mova wrote -> how they are loaded."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -19,136 +19,23 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mova.data.units import UnitRule
 from mova.errors import UsageError
-from mova.models.attention import Block
 from mova.models.checkpoint import load_complete
-from mova.models.dual import DualEncoder, TextEmbedding
+from mova.models.dual import DualEncoder, TextEmbedding, VideoFingerprint
 from mova.models.evidence import EvidenceRule
 from mova.models.pooling import masked_mean, weighted_mean
 from mova.models.precision import hash_weights
+from mova.models.worlds_tiny_towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
 from mova.types import Frames
 
 logger = logging.getLogger(__name__)
 
-STACK = 3
-"""Frames a stack: the one before, the frame itself, the one after."""
 BATCH = 256
-
-
-class WorldsTinyConfig(PreTrainedConfig):
-    """Sizes of both towers, the vocabulary and what validation measured.
-
-    Attributes:
-        vocabulary: whole words, in the order of their ids (0 is padding, 1 any other word).
-        factors: name -> number of values, for the auxiliary heads.
-        image_size: pixels, square.
-        relevance_threshold, background: see `DualEncoder`.
-        units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
-    """
-
-    model_type = "mova-worlds-tiny"
-
-    def __init__(
-        self,
-        vocabulary: Sequence[str] = ("<pad>", "<unk>"),
-        factors: dict[str, int] | None = None,
-        image_size: int = 64,
-        stem: Sequence[int] = (32, 64, 128),
-        hidden_size: int = 128,
-        frame_layers: int = 3,
-        text_layers: int = 2,
-        heads: int = 4,
-        embedding_dim: int = 192,
-        max_words: int = 48,
-        frame_rate: float = 2.0,
-        relevance_threshold: float | None = None,
-        background: Sequence[str] = (),
-        units: dict[str, int] | None = None,
-        rule: dict[str, float | None] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.vocabulary = list(vocabulary)
-        self.factors = dict(factors or {})
-        self.image_size = image_size
-        self.stem = list(stem)
-        self.hidden_size = hidden_size
-        self.frame_layers = frame_layers
-        self.text_layers = text_layers
-        self.heads = heads
-        self.embedding_dim = embedding_dim
-        self.max_words = max_words
-        self.frame_rate = frame_rate
-        self.relevance_threshold = relevance_threshold
-        self.background = list(background)
-        self.units = units
-        self.rule = rule
-        super().__init__(**kwargs)
-
-
-def word_tokenizer(vocabulary: Sequence[str], max_words: int) -> PreTrainedTokenizerFast:
-    """Lower-cased whole words; punctuation is dropped. `vocabulary[0]` pads, `vocabulary[1]` is any other word."""
-    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=vocabulary[1]))
-    words.normalizer = normalizers.Lowercase()
-    words.pre_tokenizer = pre_tokenizers.Split(Regex("[^a-z]+"), behavior="removed")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token=vocabulary[0], unk_token=vocabulary[1], model_max_length=max_words
-    )
-
-
-class FrameTower(nn.Module):
-    """(T, 9, h, w) stacked frames in [-1, 1] -> (T, d)."""
-
-    def __init__(self, config: WorldsTinyConfig) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3 * STACK
-        for i, width in enumerate(config.stem):
-            layers += [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            if 0 < i < len(config.stem) - 1:
-                layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            channels = width
-        self.stem = nn.Sequential(*layers)
-        self.enter = nn.Linear(channels, config.hidden_size)
-        patches = (config.image_size // 2 ** len(config.stem)) ** 2
-        self.cls = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
-        self.positions = nn.Parameter(0.02 * torch.randn(1, patches + 1, config.hidden_size))
-        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.frame_layers))
-        self.norm = nn.LayerNorm(2 * config.hidden_size)
-        self.project = nn.Linear(2 * config.hidden_size, config.embedding_dim)
-
-    def forward(self, stacks: Tensor) -> Tensor:
-        """(T, 9, h, w) -> (T, d)."""
-        x = self.enter(self.stem(stacks.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2))
-        x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1) + self.positions
-        for block in self.blocks:
-            x = block(x)
-        return self.project(self.norm(torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)))
-
-
-class TextTower(nn.Module):
-    """(N, L) word ids -> token states (N, L, d), already projected; their masked mean is the text's vector."""
-
-    def __init__(self, config: WorldsTinyConfig) -> None:
-        super().__init__()
-        self.words = nn.Embedding(len(config.vocabulary), config.hidden_size)
-        self.positions = nn.Parameter(0.02 * torch.randn(1, config.max_words, config.hidden_size))
-        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.text_layers))
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.project = nn.Linear(config.hidden_size, config.embedding_dim)
-
-    def forward(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """(N, L) ids and mask, and how much of each word the others see -> (N, L, d)."""
-        x = self.words(ids) + self.positions[:, : ids.shape[1]]
-        for block in self.blocks:
-            x = block(x, mask, log_weights)
-        return self.project(self.norm(x))
 
 
 class WorldsTiny(PreTrainedModel, DualEncoder):
@@ -158,6 +45,7 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
     base_model_prefix = "worlds_tiny"
     main_input_name = "stacks"
     context = STACK // 2
+    has_class_token = True
     fixed_frame_rate = True
 
     def __init__(self, config: WorldsTinyConfig) -> None:
@@ -213,11 +101,12 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
 
     def forward(
         self,
-        stacks: Tensor,
+        stacks: Tensor | None,
         input_ids: Tensor,
         attention_mask: Tensor,
         unit_ids: Tensor | None = None,
         unit_mask: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> dict[str, Any]:
         """Everything an objective needs of a batch; gradients flow.
 
@@ -225,13 +114,16 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             stacks: uint8, (T, 9, h, w).
             input_ids, attention_mask: (N, L).
             unit_ids, unit_mask: (U, M), a second batch of texts with its own padding.
+            frames: float32, (T, d), vectors made before, which may stand for `stacks`.
 
         Returns:
             `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar,
             and `units` (U, d) where they are given.
         """
         mask = attention_mask.bool()
-        frames = self.frame_tower(self._normalise(stacks))
+        if frames is None:
+            assert stacks is not None, "either stacks or frame vectors"
+            frames = self.frame_tower(self._normalise(stacks))
         tokens = self.text_tower(input_ids, mask)
         found = {
             "frames": frames,
@@ -260,10 +152,37 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         """uint8 stacks (T, 9, h, w) -> (T, d) float32; gradients flow."""
         return self.frame_tower(self._normalise(stacks)).float()
 
+    def dense_images(self, stacks: Tensor) -> Tensor:
+        """uint8 stacks (T, 9, h, w) -> states (T, 1 + P, D) float32, the class token first; gradients flow."""
+        return self.frame_tower.states(self._normalise(stacks)).float()
+
+    def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask (N, L) -> states (N, L, D) float32; gradients flow."""
+        return self.text_tower.states(input_ids, mask).float()
+
+    @property
+    def dense_widths(self) -> tuple[int, int]:
+        """D of `dense_images` and of `dense_texts`."""
+        return self.config.hidden_size, self.config.hidden_size
+
+    @property
+    def towers(self) -> tuple[nn.Module, nn.Module]:
+        """The frame tower and the text tower."""
+        return self.frame_tower, self.text_tower
+
+    @property
+    def pooling_modules(self) -> list[nn.Module]:
+        """Parts of the towers that dense states do not pass: what makes vectors of them."""
+        return [self.frame_tower.norm, self.frame_tower.project, self.text_tower.norm, self.text_tower.project]
+
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
         """(T, d) float32 vectors of consecutive frames sampled at `frame_rate`; ends are repeated."""
-        return torch.cat([self.image_features(chunk) for chunk in self.stack(frames).split(BATCH)])
+        return torch.cat([self.image_features(chunk) for chunk in self.image_batches(frames)])
+
+    def image_batches(self, frames: Frames) -> Iterable[Tensor]:
+        """What the frame tower takes of consecutive frames, some stacks (T, 9, h, w) at a time."""
+        return self.stack(frames).split(BATCH)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
@@ -331,6 +250,15 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
             self.config.frame_rate,
         )
         return hashlib.sha256(f"{settings} {hash_weights(self.state_dict())}".encode()).hexdigest()
+
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Of the frame tower and its size and rate alone."""
+        settings = (self.config.image_size, self.config.frame_rate)
+        return VideoFingerprint(hash_weights(self.frame_tower.state_dict()), f"{settings[0]} pixels, {settings[1]} fps")
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The frame tower's weights."""
+        return list(self.frame_tower.parameters())
 
     def _normalise(self, stacks: Tensor) -> Tensor:
         """uint8 -> [-1, 1] in the tower's type."""

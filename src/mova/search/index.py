@@ -12,12 +12,14 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from mova.models.dual import DualEncoder, VideoEmbedding
 from mova.search import ingest, query
 from mova.search.ingest import IngestReport, Progress
+from mova.search.rescore import CANDIDATES, Rescoring, choose, rescored
 from mova.search.store import Meta, Store, VideoRecord
 from mova.types import Moment
 
@@ -89,11 +91,27 @@ class Index:
         self.check(self.model)
         return ingest.add(self._store, self.model, given, fps=fps, progress=progress, prune=prune)
 
-    def search(self, text: str, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
-        """The k best moments for a sentence or paragraph, best first; see `mova.search.query.search`."""
+    def search(
+        self, text: str, k: int = 10, *, min_score: float | None = None, rescore: Rescoring = "auto"
+    ) -> list[Moment]:
+        """The k best moments for a sentence or paragraph, best first; see `mova.search.query.search`.
+
+        Args:
+            text: what to look for.
+            k: at most so many.
+            min_score: leave out moments below this cosine.
+            rescore: what scores the first moments again, see `mova.search.rescore`; their scores are then no cosines.
+
+        Raises:
+            UsageError: no words in the text, k below 1, or something to score by that the model does not have.
+        """
         if not self._store.records():
             return []
-        return query.search(self._store, self.model, text, k, min_score=min_score)
+        by = choose(self.model, text, rescore)
+        if by == "none":
+            return query.search(self._store, self.model, text, k, min_score=min_score)
+        first = query.search(self._store, self.model, text, max(k, CANDIDATES), min_score=min_score)
+        return rescored(self._store, self.model, text, first, cast(Any, by))[:k]
 
     def videos(self) -> list[VideoRecord]:
         """What is indexed, in order of path."""

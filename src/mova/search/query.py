@@ -40,6 +40,8 @@ GROWTH = 8
 """How many times more are asked for where those did not settle the answer."""
 BATCH_FRAMES = 8192
 """Frames of candidate videos read at a time."""
+PARAGRAPH_SPANS = 64
+"""Spans that a sentence of a paragraph may lend to the moments of a video, however few moments are wanted."""
 MARGIN = 2e-3
 """Bounds hold up to this much: stored vectors are in half precision."""
 
@@ -181,9 +183,10 @@ def find_moments(
         frames: the video's stored frames.
         duration: seconds.
         bars: (S,) cosines that a sentence's span must reach.
-        limit: at most so many spans a sentence.
+        limit: moments that are wanted; a paragraph's are joined from more spans than that.
     """
     curves = queries @ frames.vectors.T
+    limit = limit if len(curves) == 1 else max(limit, PARAGRAPH_SPANS)
     spans = [
         found
         for curve, bar in zip(curves, bars.tolist(), strict=True)

@@ -5,6 +5,7 @@
     objective: {kind: ..., ...}              what it minimises
     training:  {max_steps: 100, ...}         any field of transformers.TrainingArguments
     finish:    {...}                         what is measured afterwards
+    reproduce: {data_set: activitynet, ...}  data and published figure it is meant for (`train/reproduce.py`)
 
 `load_recipe` takes a path or the name of a recipe that comes with the package, and `section.key=value` overrides.
 """
@@ -21,7 +22,7 @@ import yaml
 
 from mova.errors import UsageError
 
-SECTIONS = ("model", "data", "objective", "training", "finish")
+SECTIONS = ("model", "data", "objective", "training", "finish", "reproduce")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Recipe:
     """Fields of `transformers.TrainingArguments`."""
     finish: dict[str, Any] = field(default_factory=dict)
     """Arguments of what the model's kind does after training (its measurement)."""
+    reproduce: dict[str, Any] = field(default_factory=dict)
+    """Fields of `train/reproduce.py: Target`; training does not read it."""
     description: str = ""
     """One line: what it trains, how long it takes where."""
 

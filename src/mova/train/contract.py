@@ -2,7 +2,7 @@
 
 A batch of pairs (kind `manifest`) holds, all with V first, so that a slice of every entry is a smaller batch:
 
-    frames     uint8 (V, T, h, w, 3)   frame_mask bool (V, T)
+    frames     uint8 (V, T, h, w, 3)   frame_mask bool (V, T)      or stored vectors, (V, T, d) in floating point
     input_ids  int64 (V, L)            token_mask bool (V, L)
     unit_ids   int64 (V, K, M)         unit_token_mask bool (V, K, M), unit_mask bool (V, K)   where units are asked for
     group      int64 (V,)              equal where two pairs show the same video

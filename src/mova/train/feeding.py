@@ -2,7 +2,8 @@
 
 Frames are resized and cropped by the model's own rule in the workers that decode them: then a batch has one size, and
 what travels to the trainer is uint8 of the model's size, not full pictures or floats. Normalising, which makes it four
-times larger, waits until it is on the model's device. Padded frames and units are never encoded.
+times larger, waits until it is on the model's device. Padded frames and units are never encoded. Where frame vectors
+are stored (`data/features.py`), those travel instead, and the video tower is not run.
 
 Shape legend: V pairs, T frames, n real frames of a batch, H W source pixels, h w model pixels, U real units, d width.
 """
@@ -20,8 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from mova.data.dataset import collate
+from mova.data.granularity import GRANULARITIES
 from mova.errors import UsageError
 from mova.models.backbone import TwoTower
+from mova.models.gexia import Gexia
+from mova.models.gexia_config import GexiaConfig
 from mova.models.preprocessing import ImageRule
 from mova.models.tokens import TextRule
 from mova.models.worlds_tiny import WorldsTiny, centre_square
@@ -43,7 +47,7 @@ class Feed(ABC):
         """Ids int64 (N, L) and mask bool (N, L), padded to the longest text; tokens cut off of each, int64 (N,)."""
 
     @abstractmethod
-    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
         """uint8 (V, T, h, w, 3) and bool (V, T) -> the model's keyword argument of all n real frames, row by row."""
 
     def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
@@ -64,6 +68,8 @@ class Feed(ABC):
             vectors["units"] = _spread(found["units"], batch["unit_mask"])
         return vectors
 
+    pictures: str
+    """Name of the model's keyword argument that `images` gives."""
     cuts_padding: bool = True
     """Whether a narrower rectangle of ids means the same (not where padding takes part in attention)."""
 
@@ -88,6 +94,8 @@ class Collator:
             "dropped": dropped,
             "broken": batch.broken,
         }
+        if isinstance(self.feed, GexiaFeed):
+            inputs |= self.feed.granularities(batch.granularities, len(batch))
         if self.units:
             real = torch.zeros(len(batch), max(map(len, batch.units)), dtype=torch.bool)
             for row, units in zip(real, batch.units, strict=True):
@@ -100,6 +108,8 @@ class Collator:
 
 class TwoTowerFeed(Feed):
     """For a dual encoder of transformers, by its checkpoint's own rules."""
+
+    pictures = "pixels"
 
     def __init__(self, image: ImageRule, text: TextRule, tokenizer: Any) -> None:
         self.image, self.text, self.tokenizer = image, text, tokenizer
@@ -117,11 +127,13 @@ class TwoTowerFeed(Feed):
 
     def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """`pixels`, float32 (n, 3, h, w)."""
-        return {"pixels": self.image.normalise(frames[mask], torch.float32)}
+        return {self.pictures: self.image.normalise(frames[mask], torch.float32)}
 
 
 class WorldsTinyFeed(Feed):
     """For the small model of Worlds: a frame comes with its neighbours; ends are repeated."""
+
+    pictures = "stacks"
 
     def __init__(self, size: int, tokenizer: Any) -> None:
         self.size, self.tokenizer = size, tokenizer
@@ -144,27 +156,121 @@ class WorldsTinyFeed(Feed):
         last = mask.sum(dim=1)[video] - 1
         around = torch.stack([(at - 1).clamp(min=0), at, torch.minimum(at + 1, last)], dim=1)
         stacks = frames[video[:, None], around]
-        return {"stacks": stacks.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()}
+        return {self.pictures: stacks.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()}
 
 
-def feed_for(model: nn.Module) -> Feed:
-    """The input side of a model, or of the backbone inside it.
+class StoredFeed(Feed):
+    """For stored frame vectors: texts as another feed reads them, and no pixels."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed, self.pictures, self.cuts_padding = feed, feed.pictures, feed.cuts_padding
+
+    def shape(self, pixels: Pixels) -> Pixels:
+        """Never asked for.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("stored frame vectors are read, not pixels")
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """As the other feed."""
+        return self.feed.tokens(texts)
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
+        """`frames`, float32 (n, d), and None for pictures; `frames` of the batch are (V, T, d)."""
+        return {self.pictures: None, "frames": frames[mask].float()}
+
+
+class GexiaFeed(Feed):
+    """For GEXIA: the input side of its backbone, and how often each video and text is approximated.
+
+    Args:
+        inner: of the backbone.
+        config: says `#iter` by granularity.
+    """
+
+    def __init__(self, inner: Feed, config: GexiaConfig) -> None:
+        self.inner, self.config = inner, config
+
+    def shape(self, pixels: Pixels) -> Pixels:
+        """As the backbone."""
+        return self.inner.shape(pixels)
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """As the backbone."""
+        return self.inner.tokens(texts)
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """`images`: what the backbone takes of all real frames."""
+        (images,) = self.inner.images(frames, mask).values()
+        return {"images": images}
+
+    def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
+        """`video_rounds`, `text_rounds` and `granularity` (index into `GRANULARITIES`), each int64 (V,).
+
+        Raises:
+            UsageError: pairs do not say their granularity.
+        """
+        if len(names) != count:
+            raise UsageError("GEXIA learns from pairs of known granularity: name them in data.granularities")
+        video, text = zip(*map(self.config.rounds_of, names), strict=True)
+        index = [list(GRANULARITIES).index(name) for name in names]
+        values = {"video_rounds": video, "text_rounds": text, "granularity": index}
+        return {name: torch.tensor(value) for name, value in values.items()}
+
+    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
+        """A video has one vector, so `frames` is (V, 1, d) with a `frame_mask` of its own, and `tokens` there are none.
+
+        Raises:
+            UsageError: the objective asks for units.
+        """
+        if "unit_mask" in batch:
+            raise UsageError("GEXIA has one vector a video and text: train it with objective vtc")
+        found = model(
+            **self.images(batch["frames"], batch["frame_mask"]),
+            frame_mask=batch["frame_mask"],
+            video_rounds=batch["video_rounds"],
+            input_ids=batch["input_ids"],
+            attention_mask=batch["token_mask"],
+            text_rounds=batch["text_rounds"],
+            granularity=batch["granularity"][0],  # batches of training are of one
+        )
+        frames = found["videos"].unsqueeze(1)
+        real = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        return {"frames": frames, "frame_mask": real, "texts": found["texts"], "scale": found["scale"]}
+
+    def encode_videos(self, model: nn.Module, batch: Inputs) -> Vectors:
+        """`logits` (V, Y) of videos without texts."""
+        arguments = self.images(batch["frames"], batch["frame_mask"])
+        found = model(**arguments, frame_mask=batch["frame_mask"], video_rounds=batch["video_rounds"])
+        return {"logits": found["logits"]}
+
+
+def feed_for(model: nn.Module, stored: bool = False) -> Feed:
+    """The input side of a model, or of the backbone inside it; `stored`: for frame vectors instead of pixels.
 
     Raises:
         UsageError: a model that cannot be trained on pairs.
     """
     backbone = getattr(model, "backbone", None)
     if isinstance(model, TwoTower):
-        if model.image_rule.resize in ("patches", "none") and model.image_rule.crop is None:
+        if not stored and model.image_rule.resize in ("patches", "none") and model.image_rule.crop is None:
             raise UsageError(
                 f"{model.name}: keeps each video's own proportions, so frames of one batch differ in size; "
                 "train a checkpoint with a fixed image size"
             )
-        return TwoTowerFeed(model.image_rule, model.text_rule, model.tokenizer)
+        feed: Feed = TwoTowerFeed(model.image_rule, model.text_rule, model.tokenizer)
+        return StoredFeed(feed) if stored else feed
     if isinstance(model, WorldsTiny):
-        return WorldsTinyFeed(model.config.image_size, model.tokenizer)
+        feed = WorldsTinyFeed(model.config.image_size, model.tokenizer)
+        return StoredFeed(feed) if stored else feed
+    if isinstance(model, Gexia):
+        if stored:
+            raise UsageError("data.features: GEXIA reads patches, and a store holds one vector a frame")
+        return GexiaFeed(feed_for(model.backbone), model.config)
     if isinstance(backbone, nn.Module):
-        return feed_for(backbone)
+        return feed_for(backbone, stored)
     raise UsageError(f"{type(model).__name__} cannot be trained on pairs of video and text")
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from mova.errors import UsageError
 from mova.losses.grounding import frame_sentence_nce, late_interaction_scores, paragraph_nce
+from mova.train.approximation import Classification, Vtc
 from mova.train.contract import Encoder, Inputs, Objective
 from mova.train.modular import Modular
 from mova.train.pair_objectives import Clip4Clip, LateInteraction
@@ -66,6 +67,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "late_interaction": LateInteraction,
     "smartclip": SmartClip,
     "mova": Modular,
+    "vtc": Vtc,
+    "classification": Classification,
 }
 
 

@@ -15,6 +15,8 @@ import yaml
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
+from mova.data.dataset import PairDataset
+from mova.data.granular import GranularPairs
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.arguments import Recipe
@@ -116,6 +118,23 @@ def _mova(settings: Mapping[str, Any]) -> PreTrainedModel:
     return Mova.around(_two_tower({"source": source, "text_length": length}), preset, **options)
 
 
+def _gexia(settings: Mapping[str, Any]) -> PreTrainedModel:
+    """Iterative approximation around the backbone that `source` names, or an earlier stage of it."""
+    from mova.models.gexia import Gexia
+    from mova.train.warm_start import gexia_from_saved, is_saved
+
+    options = dict(settings)
+    source, freeze, scratch = str(options.pop("source")), options.pop("freeze", "none"), options.pop("scratch", False)
+    length = options.pop("text_length", None)
+    if is_saved(source):
+        model = gexia_from_saved(source, length, options)
+    else:
+        model = Gexia.around(_two_tower({"source": source, "text_length": length}), **options)
+    if scratch:
+        model.randomise_encoders()
+    return model.freeze(freeze)
+
+
 def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
     """The Trainer has saved the model; how good it is, `mova eval` says."""
 
@@ -128,6 +147,12 @@ def _worlds(settings: Mapping[str, Any], setting: Setting) -> Material:
 
 def _encode_worlds(model: nn.Module, batch: Inputs) -> Vectors:
     return model(**{key: batch[key] for key in WORLDS_INPUTS})
+
+
+def _labels(settings: Mapping[str, Any], setting: Setting) -> Material:
+    from mova.train.labelled import label_material
+
+    return label_material(setting.model, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings)
 
 
 def _only_item(items: list[Any]) -> Any:
@@ -149,8 +174,13 @@ MODELS: dict[str, Kind] = {
     "worlds-tiny": Kind(_worlds_tiny, _finish_worlds_tiny, _finish_arguments_worlds_tiny),
     "two-tower": Kind(_two_tower, _nothing, dict),
     "mova": Kind(_mova, _nothing, dict),
+    "gexia": Kind(_gexia, _nothing, dict),
 }
-DATA: dict[str, Callable[[Mapping[str, Any], Setting], Material]] = {"worlds": _worlds, "manifest": _manifest}
+DATA: dict[str, Callable[[Mapping[str, Any], Setting], Material]] = {
+    "worlds": _worlds,
+    "manifest": _manifest,
+    "labels": _labels,
+}
 
 
 def train(
@@ -192,6 +222,8 @@ def train(
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     if trainer.state.best_metric is not None:
         summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
+    if isinstance(trainer.train_dataset, PairDataset | GranularPairs):
+        summary["data"] = trainer.train_dataset.to_json()
     if len(trainer.broken):
         summary["broken"] = len(trainer.broken)
     (output / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -218,7 +250,7 @@ def _objective(recipe: Recipe) -> Objective:
     if kind in DATA and objective.data != kind:
         name = recipe.objective["kind"]
         raise UsageError(f"recipe {recipe.name}: objective {name} reads data of kind {objective.data}, not {kind}")
-    if kind == "manifest" and not Path(recipe.data.get("manifest") or "").is_file():
+    if kind in ("manifest", "labels") and not Path(recipe.data.get("manifest") or "").is_file():
         named = recipe.data.get("manifest")
         what = f"{named} is no file" if named else "needs your copy of the data"
         raise UsageError(f"recipe {recipe.name}: {what}; say --data.manifest PATH/manifest.jsonl")

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from mova.data.dataset import PairDataset
 from mova.eval.ranking import retrieval_metrics
 from mova.train.contract import Inputs, Towers, Vectors, masks_of
 from mova.train.feeding import Collator
@@ -38,7 +37,7 @@ class RetrievalValidation:
         broken: collects what cannot be read.
     """
 
-    dataset: PairDataset
+    dataset: Dataset[Any]
     collate: Collator
     objective: PairObjective
     batch: int

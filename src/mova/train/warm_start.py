@@ -15,7 +15,11 @@ from typing import Any
 from torch import nn
 
 from mova.errors import UsageError
+from mova.models.around import AroundBackbone
 from mova.models.backbone import TwoTower
+from mova.models.dual import DualEncoder
+from mova.models.gexia import Gexia
+from mova.models.gexia_config import SHAPES, GexiaConfig
 from mova.models.hub import read_json
 from mova.models.mova import Mova
 from mova.models.registry import SAVED, load
@@ -54,8 +58,40 @@ def around_saved(source: str, preset: str, text_length: int | None, settings: di
         UsageError: another text length, or an unknown preset or setting.
         ModelError: the folder is incomplete or damaged.
     """
+    start, backbone = _open(source, text_length)
+    model = Mova.around(backbone, preset, **settings)
+    if isinstance(start, Mova):
+        carry_masks(start, model)
+    return model
+
+
+def gexia_from_saved(source: str, text_length: int | None, settings: dict[str, Any]) -> Gexia:
+    """A GEXIA to train further, or a new one around the backbone of another saved model.
+
+    Args:
+        source: what `is_saved` accepts.
+        text_length: as for `around_saved`.
+        settings: of `GexiaConfig`; those of a GEXIA that is trained further may not change what its weights mean.
+
+    Raises:
+        UsageError: another text length, an unknown setting, or one that the weights do not fit.
+        ModelError: the folder is incomplete or damaged.
+    """
+    start, backbone = _open(source, text_length)
+    if not isinstance(start, Gexia):
+        return Gexia.around(backbone, **settings)
+    fixed = [name for name in SHAPES if name in settings and settings[name] != getattr(start.config, name)]
+    if fixed:
+        kept = ", ".join(f"{name} {getattr(start.config, name)!r}" for name in fixed)
+        raise UsageError(f"{source}: was trained with {kept}, which cannot be changed now")
+    start.config = GexiaConfig.from_settings({**start.config.to_dict(), **settings}, named=settings)
+    return start
+
+
+def _open(source: str, text_length: int | None) -> tuple[DualEncoder, Any]:
+    """A saved model and its backbone (itself, where there is nothing around it); see `around_saved`."""
     start = load(source, precision="fp32", device="cpu")
-    backbone = start.backbone if isinstance(start, Mova) else start
+    backbone = start.backbone if isinstance(start, AroundBackbone) else start
     own = None
     if isinstance(backbone, TwoTower):
         own = backbone.text_rule.length
@@ -63,10 +99,7 @@ def around_saved(source: str, preset: str, text_length: int | None, settings: di
     if text_length not in (None, own):
         reads = "has no text length to set" if own is None else f"was trained on texts of up to {own} tokens"
         raise UsageError(f"{source}: {reads}, so model.text_length cannot be {text_length}; say it in the first stage")
-    model = Mova.around(backbone, preset, **settings)
-    if isinstance(start, Mova):
-        carry_masks(start, model)
-    return model
+    return start, backbone
 
 
 def carry_masks(start: Mova, model: Mova) -> list[str]:

@@ -1,4 +1,4 @@
-"""One writer at a time in a folder, of an index or of rendered videos."""
+"""One writer at a time in the folder of an index or a feature store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         import fcntl
     except ImportError as error:
         raise MovaError(
-            f"{folder}: this folder can only be written on Linux and macOS (this system has no `fcntl` locks); "
+            f"{folder}: it can only be written on Linux and macOS (this system has no `fcntl` locks); "
             f"write it there and read it here"
         ) from error
 
@@ -35,9 +35,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         except OSError as error:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
-            raise MovaError(
-                f"{folder}: another process (id {holder}) writes to this folder; wait until it is done"
-            ) from error
+            raise MovaError(f"{folder}: another process (id {holder}) writes here; wait until it is done") from error
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()

@@ -1,0 +1,140 @@
+"""`mova data expand`: more granularities out of one manifest."""
+
+from __future__ import annotations
+
+import json as json_text
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mova.cli.console import Json, Model, emit, note, say, show
+from mova.cli.datasets import data
+from mova.errors import DataError, VideoError
+
+if TYPE_CHECKING:
+    from mova.data.manifest import Row
+    from mova.lab.expansion import Embed, Show
+
+log = logging.getLogger(__name__)
+
+FRAMES = 16
+"""Of a video on the map."""
+BATCH = 64
+"""Texts encoded at once."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `mova data`; `app` takes that group elsewhere."""
+    data.command()(expand)
+
+
+def expand(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.jsonl; it is not changed.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for manifest.jsonl and report, or a .jsonl.")],
+    ops: Annotated[
+        list[str],
+        typer.Option(
+            help='What to do, in order: "integrate:source,min=4 compress:extractive,words=20". See docs/gexia.md.'
+        ),
+    ],
+    base: Annotated[str, typer.Option(help="Granularity of the manifest's rows that name none.")] = "SVST",
+    leave_out: Annotated[list[str] | None, typer.Option(help="A granularity not to write; may be repeated.")] = None,
+    shared_sources: Annotated[
+        bool, typer.Option("--shared-sources", help="Allow source videos whose clips are in several splits.")
+    ] = False,
+    materialise: Annotated[
+        Path | None, typer.Option(help="Folder to write every row's own video into, with a manifest of them.")
+    ] = None,
+    short_side: Annotated[int | None, typer.Option(min=16, help="Pixels of materialised videos.")] = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Make long videos with long texts, long videos with short texts and images out of clips, without copying any."""
+    from mova.data import expand as gex
+    from mova.data.expand_ops import parse_operations
+    from mova.lab.expansion import agreements
+    from mova.lab.expansion_picture import draw_expansion
+
+    embed, showing = (None, None) if model is None else _towers(model)
+    done = gex.expand(
+        manifest, target, parse_operations(ops), base=base, leave_out=leave_out or (), shared_sources=shared_sources
+    )
+    report = done.to_json()
+    shown = None if showing is None else showing(done.manifest.parent)
+    agreed = agreements(done.sample, embed, model or "TF-IDF", shown)
+    report["similarity"] = {each.level: each.to_json() for each in agreed}
+    report["picture"] = str(done.manifest.with_name(f"{done.manifest.stem}-report.png"))
+    draw_expansion(report["granularities"], agreed, report["picture"])
+    if materialise is not None:
+        from mova.data.materialise import materialise as write_videos
+
+        report["materialised"] = write_videos(done.manifest, materialise, short_side=short_side).to_json()
+    document = json_text.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
+    done.manifest.with_name(f"{done.manifest.stem}-report.json").write_text(document + "\n", encoding="utf-8")
+    if json:
+        emit(report)
+    else:
+        _tell(report)
+
+
+def _towers(name: str) -> tuple[Embed, Callable[[Path], Show]]:
+    """Vectors of texts, and of the videos of rows below a folder, by a model."""
+    import numpy as np
+
+    from mova.data.dataset import FrameRule
+    from mova.data.montage import Montage
+    from mova.models.registry import load
+
+    model, sampling = load(name), FrameRule(FRAMES, rule="segment_midpoint")
+
+    def embed(texts: Sequence[str]) -> Any:
+        batches = [model.encode_text(list(texts[k : k + BATCH])).pooled for k in range(0, len(texts), BATCH)]
+        return np.concatenate([batch.double().cpu().numpy() for batch in batches])
+
+    def showing(folder: Path) -> Show:
+        def shown(row: Row) -> Any:
+            try:
+                frames = sampling.read_montage(Montage.of(row.segments, folder))
+            except (VideoError, DataError) as error:
+                log.info("%s: not on the map: %s", row.id, error)
+                return None
+            return model.encode_video(frames).pooled.double().cpu().numpy()
+
+        return shown
+
+    return embed, showing
+
+
+def _tell(report: dict[str, Any]) -> None:
+    table = Table("granularity", "rows", "seconds", "words", "left out")
+    for name, figures in report["granularities"].items():
+        left = sum(each["count"] for each in report["left_out"].get(name, {}).values())
+        row = (f"{figures['rows']:,}", _spread(figures["seconds"]), _spread(figures["words"]), f"{left:,}")
+        table.add_row(name, *row)
+    show(table)
+    for name, reasons in report["left_out"].items():
+        for reason, each in reasons.items():
+            note(f"{name}: {reason}: {each['count']:,} (such as {each['first'][0]})")
+    if report["shared_sources"]:
+        note(f"source videos in several splits: {report['shared_sources']:,}")
+    for name, each in report["similarity"].items():
+        own, others = each["own"], each["others"]
+        against = "" if others["mean"] is None else f", with another's {others['mean']:.3f}"
+        alike = f"{own['mean']:.3f} ± {own['deviation']:.3f}{against} ({each['measure']})"
+        say(f"{name}: similarity with the long text {alike}")
+        if each["videos_not_read"]:
+            note(f"{name}: videos of the map that could not be read: {each['videos_not_read']}")
+    if "materialised" in report:
+        each = report["materialised"]
+        say(
+            f"{each['manifest']}: {each['rows']} rows, {each['videos']} videos written, {each['found']} shared or there"
+        )
+    say(f"{report['manifest']}: {report['rows']:,} rows; {report['picture']}")
+
+
+def _spread(figures: dict[str, Any]) -> str:
+    return "not known" if figures["mean"] is None else f"{figures['mean']:.1f} ± {figures['deviation']:.1f}"

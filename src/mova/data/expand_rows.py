@@ -1,0 +1,180 @@
+"""One row out of others: integration, segments, stills, summaries (GEXIA, Section 3.1 and Appendix F).
+
+Nothing is copied: a new row names stretches of the files that the old ones show. Sentences keep their times, moved to
+the new clock. Times are seconds; a new row's clock begins at 0 with its first part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mova.data.manifest import Caption, Part, Row, TimedSentence, total_length
+from mova.data.readers_source import origins, without_ending
+from mova.data.text import ends_with_mark
+from mova.errors import DataError
+
+STILL = 0.001
+"""Seconds that a row of a single frame lasts, so that it is a clip like any other: the frame on display there."""
+DIGITS = 6
+"""Of moved times: sums of decimals are rounded to microseconds."""
+_CLIP_START = re.compile(r"_(\d+(?:\.\d+)?)_\d+(?:\.\d+)?$")
+
+
+def source_key(row: Row) -> str:
+    """What rows of the same source share: its name; for a row of several sources, a key of all of them."""
+    found = origins(row)
+    if len(found) == 1:
+        return found[0]
+    return f"several-{hashlib.blake2b(repr(found).encode(), digest_size=8).hexdigest()}"
+
+
+def position(row: Row) -> float:
+    """Where a row begins in its source, seconds: `ID_000012_000022.mp4` was cut out at 12 s."""
+    first = row.segments[0]
+    return _cut_at(first) + first.start
+
+
+def last_second(row: Row) -> float | None:
+    """Where a row is over in its source, by the same clock as `position`; None where not known."""
+    last = row.segments[-1]
+    return None if last.end is None else _cut_at(last) + last.end
+
+
+def _cut_at(part: Part) -> float:
+    """The second of its source at which a file begins, as its name tells; 0 where it does not."""
+    told = _CLIP_START.search(without_ending(part.video))
+    return float(told[1]) if told else 0.0
+
+
+def integrate(rows: Sequence[Row], id: str, granularity: str, operation: str) -> Row:
+    """The videos of rows one after the other, and their texts with them.
+
+    The k-th caption is made of the k-th captions of all, as far as every row has one. A text that no mark ends is given
+    a full stop. A caption without listed sentences, or with one that has no times, is told of its whole clip.
+
+    Raises:
+        DataError: rows of different splits.
+    """
+    if len({row.split for row in rows}) > 1:
+        raise DataError(f"{id}: its rows are of splits {', '.join(sorted({row.split for row in rows}))}")
+    parts = tuple(part for row in rows for part in row.segments)
+    offsets: list[float | None] = [0.0]
+    for row in rows[:-1]:
+        offset, length = offsets[-1], row.length
+        offsets.append(None if offset is None or length is None else offset + length)
+    captions = []
+    for number in range(min(len(row.captions) for row in rows)):
+        texts = [_ended(row.captions[number].text) for row in rows]
+        told = [s for row, offset in zip(rows, offsets, strict=True) for s in _moved(row, number, offset)]
+        captions.append(Caption(" ".join(texts), tuple(told)))
+    meta: dict[str, Any] = {"granularity": granularity, "operation": operation, "members": [row.id for row in rows]}
+    meta |= _told_origins(rows)
+    duration = total_length(parts)
+    return Row(
+        id,
+        "",
+        None if duration is None else round(duration, DIGITS),
+        rows[0].split,
+        tuple(captions),
+        source=rows[0].source if len({row.source for row in rows}) == 1 else None,
+        meta=meta,
+        parts=parts,
+    )
+
+
+def segments(row: Row, granularity: str, operation: str) -> Iterator[Row]:
+    """A row for every sentence whose times are known, showing that stretch; in the order of the text."""
+    base = 0.0 if row.parts else row.start or 0.0
+    count = 0
+    for caption in row.captions:
+        for told in caption.sentences:
+            if told.start is None or told.end is None:
+                continue
+            parts = cut(row.segments, told.start - base, told.end - base)
+            if not parts:
+                continue
+            meta = {"granularity": granularity, "operation": operation, "of": row.id} | _told_origins([row])
+            first, text = parts[0], (Caption(told.text),)
+            id = f"{row.id}#{count}"
+            count += 1
+            if len(parts) == 1 and not row.parts:
+                yield Row(id, first.video, row.duration, row.split, text, first.start, first.end, row.source, meta=meta)
+            else:
+                total = total_length(parts)
+                yield Row(id, "", total, row.split, text, source=row.source, meta=meta, parts=parts)
+
+
+def cut(parts: Sequence[Part], start: float, end: float) -> tuple[Part, ...]:
+    """What parts show during `[start, end)` of their common clock; up to the first whose length is not known."""
+    kept, offset = [], 0.0
+    for part in parts:
+        length = part.length
+        until = float("inf") if length is None else offset + length
+        first, last = max(start, offset), min(end, until)
+        if last - first > STILL / 2:
+            begin = round(part.start + first - offset, DIGITS)
+            kept.append(Part(part.video, begin, round(part.start + last - offset, DIGITS)))
+        offset = until
+    return tuple(kept)
+
+
+def compressed(row: Row, texts: Sequence[tuple[str, Sequence[int]]], id: str, granularity: str, operation: str) -> Row:
+    """The same video with shorter texts.
+
+    Args:
+        row: the long one.
+        texts: a caption each: the short text, and the numbers of the sentences that it consists of (their times stay);
+            none where it was worded anew.
+    """
+    captions = []
+    for caption, (text, kept) in zip(row.captions, texts, strict=True):
+        sentences = told_sentences(caption)
+        captions.append(Caption(text, tuple(sentences[k] for k in kept)))
+    meta = {**row.meta, "granularity": granularity, "operation": operation, "of": row.id}
+    meta.pop("members", None)
+    fields = {name: getattr(row, name) for name in ("video", "duration", "split", "start", "end", "source", "parts")}
+    return Row(id, captions=tuple(captions), meta=meta, **fields)
+
+
+def still(row: Row, frame: Part, id: str, granularity: str, operation: str) -> Row:
+    """One frame of a row with its texts; `frame` is a stretch of `STILL` seconds."""
+    captions = tuple(
+        Caption(caption.text, tuple(TimedSentence(s.text) for s in caption.sentences)) for caption in row.captions
+    )
+    meta = {"granularity": granularity, "operation": operation, "of": row.id} | _told_origins([row])
+    return Row(id, frame.video, None, row.split, captions, frame.start, frame.end, row.source, meta)
+
+
+def told_sentences(caption: Caption) -> tuple[TimedSentence, ...]:
+    """The sentences that a caption lists, or the whole text as one."""
+    return caption.sentences or (TimedSentence(caption.text),)
+
+
+def _ended(text: str) -> str:
+    text = text.strip()
+    return text if ends_with_mark(text) else f"{text}."
+
+
+def _moved(row: Row, number: int, offset: float | None) -> Iterator[TimedSentence]:
+    """The sentences of a caption by the clock of the whole, where the row begins at `offset`."""
+    base, length = 0.0 if row.parts else row.start or 0.0, row.length
+    sentences = told_sentences(row.captions[number])
+    for told in sentences:
+        start, end = told.start, told.end
+        if start is None and len(sentences) == 1 and length is not None:
+            start, end = base, base + length
+        if start is None or end is None or offset is None:
+            yield TimedSentence(_ended(told.text))
+            continue
+        first, last = max(0.0, start - base), end - base if length is None else min(end - base, length)
+        moved = (round(offset + first, DIGITS), round(offset + last, DIGITS))
+        yield TimedSentence(_ended(told.text), *(moved if moved[0] < moved[1] else (None, None)))
+
+
+def _told_origins(rows: Sequence[Row]) -> dict[str, Any]:
+    """`source_video`, or `source_videos` where there are several, of what rows show."""
+    found = list(dict.fromkeys(origin for row in rows for origin in origins(row)))
+    return {"source_video": found[0]} if len(found) == 1 else {"source_videos": found}

@@ -1,0 +1,143 @@
+"""What a GEXIA is made of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self, get_args
+
+from transformers import PreTrainedConfig
+
+from mova.data.granularity import GRANULARITIES, LengthRule
+from mova.errors import UsageError
+
+ROUNDS = {"image": 0, "short": 1, "long": 3}
+"""`#iter` by size (Wang et al. 2024, section 4.1 and App. F)."""
+FRAMES = {"image": 1, "short": 16, "long": 32}
+"""Frames of a video by size (section 4.1)."""
+TEMPERATURE = 0.07
+"""tau at the start of training (section 4.1)."""
+Temperatures = Literal["one", "granularity"]
+SHAPES = ("bases", "width", "heads", "class_token", "temperatures")
+"""Settings that say what weights mean: they stay as they were in the first training."""
+
+
+class GexiaConfig(PreTrainedConfig):
+    """A backbone's configuration and that of the approximation around it.
+
+    The paper says neither N nor D nor the number of heads; 32 vectors of the backbone's shared width are ours.
+
+    Attributes:
+        backbone: configuration of the backbone as a dictionary, its `model_type` included.
+        bases: N, base vectors of each modality.
+        width: D, of base vectors and of all vectors that the model gives; None: the backbone's shared width.
+        heads: attention heads, divides D.
+        rounds: `#iter` by size: "image", "short", "long".
+        frames: most frames of a video that its vector is made of, by size.
+        long_seconds, long_words: what is long where nobody says so, see `LengthRule`.
+        video_rounds, text_rounds: one `#iter` for all videos or texts, as Table 10 has it for a data set; None: by
+            size.
+        frame_rounds: `#iter` of single frames where sentences are looked for in a video. Images have 0 once the model
+            was trained on images; before that nothing has taught the unrolled round to stand alone.
+        class_token: dense features hold the backbone's class token beside its patches, where it has one.
+        temperatures: one learnable tau, or one for each "granularity".
+        labels: names of classes of the linear head on the video branch; none: no head.
+        multiple_labels: a video may have several labels (or none).
+        relevance_threshold, units, rule: see `DualEncoder`; the last two as dictionaries, None is the default.
+
+    Raises:
+        UsageError: a setting that does not exist or cannot be.
+    """
+
+    model_type = "mova-gexia"
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | None = None,
+        bases: int = 32,
+        width: int | None = None,
+        heads: int = 8,
+        rounds: Mapping[str, int] | None = None,
+        frames: Mapping[str, int] | None = None,
+        long_seconds: float = LengthRule.seconds,
+        long_words: int = LengthRule.words,
+        video_rounds: int | None = None,
+        text_rounds: int | None = None,
+        frame_rounds: int = 1,
+        class_token: bool = True,
+        temperatures: Temperatures = "one",
+        labels: list[str] | None = None,
+        multiple_labels: bool = False,
+        relevance_threshold: float | None = None,
+        units: dict[str, int] | None = None,
+        rule: dict[str, float | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = backbone or {}
+        self.bases = bases
+        self.width = width
+        self.heads = heads
+        self.rounds = _by_size("rounds", ROUNDS, rounds, least=0)
+        self.frames = _by_size("frames", FRAMES, frames, least=1)
+        self.long_seconds = long_seconds
+        self.long_words = long_words
+        self.video_rounds = video_rounds
+        self.text_rounds = text_rounds
+        self.frame_rounds = frame_rounds
+        self.class_token = class_token
+        self.temperatures = temperatures
+        self.labels = list(labels or [])
+        self.multiple_labels = multiple_labels
+        self.relevance_threshold = relevance_threshold
+        self.units = units
+        self.rule = rule
+        self._check()
+        super().__init__(**kwargs)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], named: Iterable[str]) -> Self:
+        """A configuration of settings, of which those that a person has named must exist.
+
+        Raises:
+            UsageError: a name that does not exist, or a value that cannot be.
+        """
+        left_out = {"self", "backbone", "kwargs", "relevance_threshold", "units", "rule", "labels", "multiple_labels"}
+        known = [name for name in inspect.signature(cls.__init__).parameters if name not in left_out]
+        unknown = sorted(set(named) - set(known))
+        if unknown:
+            raise UsageError(f"GEXIA has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+        return cls(**settings)
+
+    def _check(self) -> None:
+        LengthRule(self.long_seconds, self.long_words)
+        if self.temperatures not in get_args(Temperatures):
+            known = ", ".join(get_args(Temperatures))
+            raise UsageError(f"temperatures {self.temperatures!r} are not known; there are {known}")
+        if self.bases < 1:
+            raise UsageError(f"bases must be 1 or more, not {self.bases}")
+        for name in ("video_rounds", "text_rounds", "frame_rounds"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise UsageError(f"{name} must be 0 or more, not {value}")
+
+    @property
+    def lengths(self) -> LengthRule:
+        """What is long where nobody says so."""
+        return LengthRule(self.long_seconds, self.long_words)
+
+    def rounds_of(self, granularity: str) -> tuple[int, int]:
+        """`#iter` of the video and of the text of a pair."""
+        sizes = GRANULARITIES[granularity]
+        video = self.rounds[sizes.video] if self.video_rounds is None else self.video_rounds
+        return video, self.rounds[sizes.text] if self.text_rounds is None else self.text_rounds
+
+
+def _by_size(name: str, default: dict[str, int], given: Mapping[str, int] | None, least: int) -> dict[str, int]:
+    """A number for each size, those that are not given by default."""
+    unknown = sorted(set(given or {}) - set(default))
+    if unknown:
+        raise UsageError(f"{name} has no {', '.join(unknown)}; it has {', '.join(default)}")
+    found = {**default, **(given or {})}
+    if any(not isinstance(value, int) or value < least for value in found.values()):
+        raise UsageError(f"{name} must be whole numbers of at least {least}, not {found}")
+    return found

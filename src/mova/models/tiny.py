@@ -1,0 +1,79 @@
+"""A tiny CLIP checkpoint in the hub's layout, made on the spot: real architecture and tokenizer, random weights.
+
+It lets a whole run be tried where no weights are: it knows nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+POSITIONS = 77
+"""Text positions, as CLIP has them."""
+SIZE = 32
+"""Pixels a side of what the image tower sees."""
+WIDTH = 24
+"""Shared width."""
+TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+VOCABULARY = 700
+
+
+def write_tiny_clip(folder: str | Path, corpus: Iterable[str], seed: int = 0) -> Path:
+    """Write the checkpoint; about 60 thousand weights.
+
+    Args:
+        folder: made where absent.
+        corpus: texts that its words come from.
+        seed: of the weights.
+    """
+    tokenizer = byte_level_tokenizer(corpus)
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS, **ids}
+    vision = TOWER | {"image_size": SIZE, "patch_size": 8}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    image: dict[str, Any] = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": SIZE},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": SIZE, "width": SIZE},
+        "do_normalize": True,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+    }
+    path = Path(folder)
+    (path / "preprocessor_config.json").write_text(json.dumps(image, indent=2), encoding="utf-8")
+    return path
+
+
+def byte_level_tokenizer(corpus: Iterable[str]) -> CLIPTokenizer:
+    """A byte-level BPE as CLIP's: an end-of-word suffix, every byte with and without it, both special tokens last.
+
+    The trainer breaks ties between pairs in no fixed order, so two calls may differ.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+    )
+    bpe.train_from_iterator(corpus, trainer)
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    pieces = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)])
+    vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=POSITIONS)

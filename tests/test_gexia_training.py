@@ -1,0 +1,192 @@
+"""GEXIA through the trainer: stages, granularities, the head, what wrong recipes are told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from mova.data.manifest import read_manifest, write_manifest
+from mova.errors import UsageError
+from mova.losses.contrastive import symmetric_nce
+from mova.models.gexia import Gexia
+from mova.models.registry import load
+from mova.models.similarity import cosine
+from mova.train.approximation import Classification, Vtc
+from mova.train.arguments import Recipe, load_recipe
+from mova.train.contract import Remembered
+from mova.train.run import train
+
+
+@pytest.fixture(scope="module")
+def manifest(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Worlds as pairs of two granularities, with labels."""
+    rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
+    told = [{"granularity": ("SVST", "LVLT")[i % 2], "label": "odd" if i % 2 else "even"} for i in range(len(rows))]
+    marked = [replace(row, meta=own) for row, own in zip(rows, told, strict=True)]
+    return write_manifest(tmp_path_factory.mktemp("granular") / "manifest.jsonl", marked)
+
+
+@pytest.fixture
+def small(tiny_clip: Path, manifest: Path) -> Recipe:
+    return Recipe(
+        "small",
+        seed=3,
+        model={"kind": "gexia", "source": str(tiny_clip), "bases": 3, "heads": 2},
+        data={
+            "kind": "manifest",
+            "manifest": str(manifest),
+            "rule": "linspace",
+            "granularities": {"SVST": {"frames": 2}, "LVLT": {"frames": 3}},
+        },
+        objective={"kind": "vtc"},
+        training={
+            "max_steps": 3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "per_device_train_batch_size": 3,
+            "learning_rate": 1e-3,
+            "bf16": False,
+            "report_to": [],
+        },
+    )
+
+
+def changed(recipe: Recipe, **sections: dict[str, Any]) -> Recipe:
+    return replace(recipe, **{name: {**getattr(recipe, name), **values} for name, values in sections.items()})
+
+
+class Stop(TrainerCallback):
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_equal_weights(one: torch.nn.Module, other: torch.nn.Module, tolerance: float = 0.0) -> None:
+    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=tolerance), name
+
+
+def test_all_that_may_learn_moves_and_a_stopped_run_ends_as_an_unbroken_one(small: Recipe, tmp_path: Path) -> None:
+    saving = changed(small, training={"save_strategy": "steps", "save_steps": 2})
+    model = train(small, tmp_path / "whole")
+    assert isinstance(model, Gexia)
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert {"loss", "vtc", "hits", "scale"} <= rows[0].keys()
+    assert rows[0]["scale"] == pytest.approx(1 / 0.07, rel=1e-4)
+    fresh = load(small.model["source"], precision="fp32", device="cpu").state_dict()
+    moved = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    same = {
+        f"backbone.{name}" for name, value in fresh.items() if torch.equal(value, model.backbone.state_dict()[name])
+    }
+    assert not moved & same
+    assert torch.equal(model.backbone.backbone.logit_scale, fresh["backbone.logit_scale"])
+    with pytest.raises(KeyboardInterrupt):
+        train(saving, tmp_path / "cut", callbacks=[Stop()])
+    assert_equal_weights(model, train(saving, tmp_path / "cut", resume=True))
+
+
+def test_gradient_caching_changes_no_weight(small: Recipe, tmp_path: Path) -> None:
+    sgd = {"max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0}
+    validated = {"validation": "val"}  # whose batch is of both granularities
+    recipe = changed(small, model={"temperatures": "granularity"}, data=validated, training=sgd)
+    recipe = changed(recipe, training={"eval_steps": 1, "load_best_model_at_end": False})
+    plain = train(recipe, tmp_path / "plain")
+    cached = train(changed(recipe, training={"cache_chunk": 1, "gradient_checkpointing": True}), tmp_path / "cached")
+    assert_equal_weights(plain, cached, 1e-5)
+    assert (plain.log_scale != plain.log_scale[0]).any()
+
+
+def test_vtc_is_the_symmetric_contrast_of_whole_vectors() -> None:
+    torch.manual_seed(0)
+    videos, texts = torch.randn(4, 1, 8), torch.randn(4, 8)
+    real = torch.ones(4, 1, dtype=torch.bool)
+    found = {"frames": videos, "texts": texts, "frame_mask": real, "scale": torch.tensor(5.0)}
+    batch = {"frame_mask": torch.ones(4, 9, dtype=torch.bool), "group": torch.arange(4), "dropped": torch.zeros(4)}
+    loss, parts = Vtc().forward(batch, Remembered(torch.nn.Identity(), found))
+    torch.testing.assert_close(loss, symmetric_nce(5.0 * cosine(videos[:, 0], texts)))
+    assert {"vtc", "hits"} <= parts.keys()
+
+
+def test_the_next_stage_goes_on_from_the_last(small: Recipe, tmp_path: Path) -> None:
+    first = train(changed(small, training={"max_steps": 1}), tmp_path / "first")
+    before = weights_of(first)
+    tuned = changed(small, model={"source": str(tmp_path / "first"), "rounds": {"long": 2}, "freeze": "encoders"})
+    second = train(changed(tuned, training={"max_steps": 1}), tmp_path / "second")
+    assert (second.config.rounds["long"], second.config.bases) == (2, 3)
+    kept = {name for name, value in second.state_dict().items() if torch.equal(value, before[name])}
+    assert {name for name in before if name.startswith("backbone.")} <= kept
+    assert "video_iam.base" not in kept
+    with pytest.raises(UsageError, match="was trained with bases 3"):
+        train(changed(tuned, model={"bases": 4}), tmp_path / "other")
+    with pytest.raises(UsageError, match="no setting surprise"):
+        train(changed(tuned, model={"surprise": 4}), tmp_path / "other")
+
+
+@pytest.mark.parametrize("multiple", [False, True])
+def test_a_head_learns_labels_and_leaves_the_text_branch(
+    multiple: bool, small: Recipe, manifest: Path, tmp_path: Path
+) -> None:
+    if multiple:
+        rows = [replace(row, meta={"label": [row.meta["label"], "all"]}) for row in read_manifest(manifest)]
+        manifest = write_manifest(tmp_path / "manifest.jsonl", rows)
+    overrides = {
+        "model.source": small.model["source"],
+        "model.bases": "3",
+        "data.manifest": str(manifest),
+        "data.frames": "2",
+        "training.max_steps": "2",
+        "training.save_steps": "1",
+        "training.logging_steps": "1",
+        "training.per_device_train_batch_size": "3",
+        "training.dataloader_num_workers": "0",
+        "training.learning_rate": "1e-3",
+        "training.report_to": "[]",
+    }
+    model = train(load_recipe("gexia-classify", overrides), tmp_path / "run")
+    assert isinstance(model, Gexia)
+    assert model.labels == (["all", "even", "odd"] if multiple else ["even", "odd"])
+    assert model.config.multiple_labels == multiple
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["binary_cross_entropy" if multiple else "cross_entropy"] > 0
+    assert {"eval_accuracy", "eval_mAP"} <= rows[1].keys()
+    fresh = load(small.model["source"], precision="fp32", device="cpu")
+    tower = fresh.backbone.text_model.state_dict()
+    assert all(torch.equal(value, tower[name]) for name, value in model.backbone.towers[1].state_dict().items())
+    again = load(tmp_path / "run", precision="fp32", device="cpu")
+    assert again.labels == model.labels
+
+
+def test_the_head_needs_its_model(small: Recipe, manifest: Path, tmp_path: Path) -> None:
+    labels = {"kind": "labels", "manifest": str(manifest), "rule": "linspace", "frames": 2}
+    head = replace(small, data=labels, objective={"kind": "classification"})
+    with pytest.raises(UsageError, match=r"model\.kind gexia"):
+        train(replace(head, model={"kind": "two-tower", "source": small.model["source"]}), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"data\.size 'huge'"):
+        train(replace(head, data={**labels, "size": "huge"}), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"data\.granularities"):
+        train(changed(small, data={"granularities": None, "frames": 2}), tmp_path / "run")
+    with pytest.raises(UsageError, match="objective classification"):
+        Classification().forward({}, Remembered(torch.nn.Identity(), {}))
+
+
+@pytest.mark.parametrize("name", ["gexia-pretrain", "gexia-finetune", "gexia-classify"])
+def test_a_recipe_holds_the_papers_settings(name: str) -> None:
+    recipe = load_recipe(name)
+    rates = {"gexia-pretrain": (1e-6, 1e-4, 5), "gexia-finetune": (1e-7, 1e-5, 50), "gexia-classify": (1e-7, 1e-6, 100)}
+    training = recipe.training
+    found = (training["encoder_learning_rate"], training["learning_rate"], training["num_train_epochs"])
+    assert found == rates[name]
+    if name == "gexia-pretrain":
+        assert training["per_device_train_batch_size"] == 512
+        frames = {name: own["frames"] for name, own in recipe.data["granularities"].items()}
+        assert frames == {"SVST": 16, "LVLT": 32, "LVST": 32}

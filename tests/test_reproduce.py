@@ -1,0 +1,204 @@
+"""Every recipe's whole path in one step, on Worlds in its data set's own form; verdicts; what is said without data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mova.data.dataset import FrameRule
+from mova.data.manifest import fingerprint, read_manifest
+from mova.data.quarantine import Quarantined, write_quarantine
+from mova.data.readers import DATA_SETS
+from mova.errors import DataError, UsageError
+from mova.eval.figures import published_figures
+from mova.eval.protocols import find_protocol
+from mova.models.registry import load
+from mova.train import reproduce as reproduction
+from mova.train.arguments import load_recipe, shipped_recipes
+from mova.train.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce, reproducible
+
+Call = Callable[..., tuple[int, str, str]]
+PAPER = ("activitynet", "didemo", "msvd", "ultravideo", "videoufo")
+QUIET = {"training.report_to": "[]"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Reproduction, Path]]:
+    """One-step runs by recipe, each made once."""
+    made: dict[str, tuple[Reproduction, Path]] = {}
+
+    def run(name: str) -> tuple[Reproduction, Path]:
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            made[name] = reproduce(name, folder, one_step=True, overrides=QUIET), folder
+        return made[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", reproducible())
+def test_a_recipe_goes_from_original_files_to_a_report_in_one_step(
+    name: str, runs: Callable[[str], tuple[Reproduction, Path]]
+) -> None:
+    found, folder = runs(name)
+    recipe, target = load_recipe(name), load_recipe(name).reproduce
+    rows = read_manifest(folder / "manifest.jsonl")
+    assert {row.source for row in rows} == {target["data_set"]}
+    assert {row.split for row in rows} == {recipe.data["split"], recipe.data["validation"], target["part"]}
+    log = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert log[0]["loss"] > 0
+    assert "eval_R@1" in log[1]
+    training = json.loads((folder / "run" / "training.json").read_text())
+    assert training["steps"] == 1
+    assert training["data"]["fingerprint"] == fingerprint([row for row in rows if row.split == recipe.data["split"]])
+    test = [row for row in rows if row.split == target["part"]]
+    assert found.report["fingerprint"] == fingerprint(test)
+    assert found.report["candidates"] == len(test) == 2
+    assert found.verdict is None
+    document = json.loads((folder / "reproduction.json").read_text())
+    assert document == json.loads(json.dumps(found.to_json()))
+    assert document["caveats"] == [MEANINGLESS]
+    assert [row["published"] for row in document["comparison"]] == (
+        [] if found.target is None else [value for way in found.target.ways.values() for value in way.values()]
+    )
+
+
+def test_the_report_is_what_the_saved_model_says(runs: Callable[[str], tuple[Reproduction, Path]]) -> None:
+    found, folder = runs("msvd")
+    model = load(folder / "run")
+    test = [row for row in read_manifest(folder / "manifest.jsonl") if row.split == "test"]
+    videos = [model.encode_video(FrameRule(4, fps=4.0).read(folder / row.video), 4.0) for row in test]
+    ranks = []
+    for own, row in enumerate(test):
+        for caption in row.captions:
+            scores = model.score(videos, caption.text)[:, 0].detach().numpy()
+            ranks.append(1 + sum(scores > scores[own]))
+    assert found.report["queries"] == len(ranks)
+    assert found.report["protocol"] == "captions"
+    assert found.report["t2v"]["MnR"] == pytest.approx(np.mean(ranks))
+
+
+def real(recipe: str, runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path, **options: Any) -> Reproduction:
+    """A run in earnest, as far as tiny data allow: the recipe by hand, no `one_step`."""
+    _, folder = runs(recipe)
+    shutil.copytree(folder / "data", tmp_path / "data")
+    overrides = {**ONE_STEP, **QUIET, "data.frames": "4", "model.source": json.dumps(str(folder / "backbone"))}
+    return reproduce(recipe, tmp_path / "out", data=tmp_path / "data", overrides=overrides, **options)
+
+
+def test_in_earnest_there_is_a_verdict_and_everything_that_stands_in_its_way(
+    runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path
+) -> None:
+    made, _ = runs("didemo")
+    test = [row for row in made.conversion.rows if row.split == "test"]
+    path = write_quarantine(tmp_path / "q.jsonl", [Quarantined(test[0].id, test[0].video, "unreadable", "x")])
+    found = real("didemo", runs, tmp_path, quarantine=path)
+    assert found.report["candidates"] == 1
+    assert found.report["t2v"]["R@1"] == 100.0
+    assert found.verdict == "above"
+    assert [row.verdict for row in found.rows] == ["above"]
+    said = " ".join(found.caveats)
+    assert "measured on 1 of 1004 videos of test" in said
+    assert "1 rows are left out by the quarantine list" in said
+    assert "other settings than the recipe's: training.max_steps 1" in said
+    below = replace(found.rows[0], verdict="below")
+    assert replace(found, rows=(found.rows[0], below)).verdict == "below"
+
+
+def test_a_test_that_is_known_to_be_another_one_gets_no_verdict(
+    runs: Callable[[str], tuple[Reproduction, Path]],
+) -> None:
+    for name in ("videoufo", "ultravideo"):
+        found = replace(runs(name)[0], one_step=False)
+        assert found.verdict is None
+        assert found.target is not None
+        assert "another test" in found.target.note
+
+
+def test_a_part_that_is_missing_is_said_before_training(
+    runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path
+) -> None:
+    shutil.copytree(runs("activitynet")[1] / "data", tmp_path / "data")
+    (tmp_path / "data" / "annotations" / "val_1.json").unlink()
+    with pytest.raises(DataError, match=r"has no rows of 'val_1', which the run needs \(split not read.*val_1\.json"):
+        reproduce("activitynet", tmp_path / "out", data=tmp_path / "data")
+    assert not (tmp_path / "out" / "run").exists()
+
+
+def test_missing_data_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Missing: DIR/annotations and DIR/videos") as complaint:
+        reproduce("activitynet", tmp_path / "out")
+    for said in ("train.json", "val_1.json", "--data DIR", "mova reproduce activitynet --one-step"):
+        assert said in str(complaint.value)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "data" / "annotations").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"Missing: \S*/data/videos\."):
+        reproduce("activitynet", tmp_path / "out", data=tmp_path / "data")
+    with pytest.raises(UsageError, match="leave --data out"):
+        reproduce("activitynet", tmp_path / "out", data=tmp_path / "data", one_step=True)
+    with pytest.raises(UsageError, match=r"says nothing of what it reproduces.*; these do: activitynet, didemo"):
+        reproduce("worlds-tiny", tmp_path / "out", one_step=True)
+
+
+def test_every_recipe_of_a_paper_says_what_it_reproduces_and_that_exists() -> None:
+    assert set(PAPER) <= set(reproducible()) <= set(shipped_recipes())
+    for name in reproducible():
+        target = load_recipe(name).reproduce
+        assert target["data_set"] in DATA_SETS
+        protocol = find_protocol(target["protocol"])
+        assert protocol.task == "retrieval"
+        published = DATA_SETS[target["data_set"]].published.get(target["part"])
+        assert protocol.videos in (None, published)
+        if target["system"] is not None:
+            assert any((f.system, f.protocol) == (target["system"], protocol.name) for f in published_figures())
+
+
+def test_the_command(
+    call: Call,
+    runs: Callable[[str], tuple[Reproduction, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, asked = runs("videoufo")[0], list[dict[str, Any]]()
+
+    def fake(name: str, output: Path, **options: Any) -> Reproduction:
+        asked.append({"name": name, "output": output, **options})
+        return made
+
+    real_one = reproduction.reproduce
+    monkeypatch.setattr(reproduction, "reproduce", fake)
+    words = ("reproduce", "videoufo", "--one-step", "--output", tmp_path, "--training.report_to", "[]")
+    code, out, _ = call(*words)
+    assert code == 0
+    assert "62.4" in out
+    assert "reading note" in out
+    assert MEANINGLESS in out
+    assert asked[0].items() >= {"name": "videoufo", "output": tmp_path, "one_step": True, "overrides": QUIET}.items()
+    code, out, err = call(*words, "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert {"recipe", "one_step", "verdict", "published", "comparison", "report", "data", "training"} <= document.keys()
+    assert MEANINGLESS in err
+    leaky = replace(made, one_step=False, leaks=("abc",), caveats=("a caveat",))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: leaky)
+    code, out, err = call("reproduce", "videoufo", "--output", tmp_path)
+    assert code == 0
+    assert "LEAK: 1 source videos were trained on and measured on, such as abc" in err
+    assert "a caveat" in err
+    assert "no verdict" in out
+    monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: replace(runs("didemo")[0], one_step=False))
+    code, out, err = call("reproduce", "didemo", "--output", tmp_path)
+    assert "below: t2v R@1" in out or "hit: t2v R@1" in out or "above: t2v R@1" in out
+    assert "57.5 published" in out
+    monkeypatch.setattr(reproduction, "reproduce", real_one)
+    code, out, err = call("reproduce", "activitynet", "--output", tmp_path / "x")
+    assert (code, out) == (1, "")
+    assert "needs the original data of activitynet" in err
+    assert call("reproduce", "nothing", "--output", tmp_path / "x")[0] == 2
