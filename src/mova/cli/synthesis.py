@@ -84,7 +84,7 @@ def synthesize(
 
     _check(model, join, pattern, table, prompts)
     rows = read_manifest(manifest)
-    wanted = orders(rows, captions, 1 if join or prompts else per_caption)  # type: ignore[arg-type]
+    wanted = orders(rows, captions, 1 if join or table or prompts else per_caption)  # type: ignore[arg-type]
     if prompts:
         _write_prompts(wanted, target, json)
         return
