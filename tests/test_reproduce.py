@@ -17,8 +17,8 @@ from mova.data.manifest import fingerprint, read_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.data.readers import DATA_SETS
 from mova.errors import DataError, UsageError
-from mova.eval.figures import published_figures
 from mova.eval.protocols import find_protocol
+from mova.eval.published import published_figures
 from mova.models.registry import load
 from mova.train import reproduce as reproduction
 from mova.train.arguments import load_recipe, shipped_recipes

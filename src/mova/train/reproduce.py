@@ -21,8 +21,8 @@ from mova.data.native import write_native
 from mova.data.readers import DATA_SETS, Conversion, convert, shared_videos
 from mova.data.worlds import write_worlds
 from mova.errors import DataError, UsageError
-from mova.eval.figures import Comparison, Figure, Verdict, compare_with_published, find_target, others, overall
 from mova.eval.protocols import find_protocol
+from mova.eval.published import Comparison, Figure, Verdict, compare_with_published, find_target, others, overall
 from mova.eval.reports import Report
 from mova.eval.retrieval import measure_retrieval
 from mova.models.registry import load
