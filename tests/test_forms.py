@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
 
+from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
 from mova.errors import UsageError
 from mova.eval.forms import FORMS, Form
 from mova.models.evidence import EvidenceRule

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from known import Clips, cosines, drawn, known_test, pooled, row
 
+from known import Clips, cosines, drawn, known_test, pooled, row
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.task_choice import evaluate_choice, options_of
@@ -80,7 +80,7 @@ def test_what_is_not_of_the_form_is_refused() -> None:
     for template in ("{question}", "{option} {other}", "{option"):
         with pytest.raises(UsageError, match="--template"):
             options_of(row("q", "x", options=["a", "b"], answer=0), template)
-    with pytest.raises(DataError, match="none of the 1 rows.*no options"):
+    with pytest.raises(DataError, match=r"none of the 1 rows.*no options"):
         evaluate_choice(known_test([row("q", "x")]), ANY)
     with pytest.raises(UsageError, match="40 texts instead of 2269"):
         evaluate_choice(known_test(ROWS), find_protocol("atp-hard"))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
 from sklearn.metrics import average_precision_score, top_k_accuracy_score
 from torch import Tensor
 
+from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.task_classify import Classifier, evaluate_classify
@@ -79,7 +79,7 @@ def test_a_linear_head_is_used_where_there_is_one() -> None:
     zero = evaluate_classify(known_test(ROWS, model=Headed()), ANY, zero_shot=True)
     assert zero["figures"] == evaluate_classify(known_test(ROWS), ANY)["figures"]
     strangers = [*ROWS, row("odd", label="chess")]
-    with pytest.raises(DataError, match="does not know 1 of 9 classes.*'chess'"):
+    with pytest.raises(DataError, match=r"does not know 1 of 9 classes.*'chess'"):
         evaluate_classify(known_test(strangers, model=Headed()), ANY)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from known import Clips, cosines, drawn, known_test, pooled, row
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from known import Clips, cosines, drawn, known_test, pooled, row
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
 
+from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
 from mova.data.manifest import Caption, Row, TimedSentence, fingerprint
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import Protocol, find_protocol
@@ -52,7 +52,7 @@ def test_broken_videos_and_rows_without_captions_are_named_and_change_the_test()
     assert evaluate_retrieval(known_test(ROWS), sized)["protocol"] == "forty"
     part = evaluate_retrieval(known_test(ROWS, clips=Clips(broken=["v3.mp4"])), sized)
     assert part["protocol"] == "forty-incomplete"
-    with pytest.raises(DataError, match="none of the 40 rows.*it is not there"):
+    with pytest.raises(DataError, match=r"none of the 40 rows.*it is not there"):
         evaluate_retrieval(known_test(ROWS, clips=Clips(broken=[r.video for r in ROWS])), sized)
 
 
