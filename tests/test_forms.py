@@ -8,8 +8,12 @@ import torch
 
 from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
 from mova.errors import UsageError
+from mova.eval import forms
 from mova.eval.forms import FORMS, Form
 from mova.models.evidence import EvidenceRule
+from mova.models.mova import Mova
+from mova.models.registry import load
+from mova.types import Frames
 
 TEXTS = ["A dog runs. A cat sleeps.", "A bird.", "Rain falls. It stops. The sun shines."]
 VIDEOS = [Clips(count=n)(row(f"v{n}")) for n in (1, 4, 7)]
@@ -56,6 +60,22 @@ def test_relevance_pools_frames_by_what_they_have_to_do_with_the_text() -> None:
             mixed = (weights / weights.sum()) @ frames
             expected = cosines(drawn(text), torch.from_numpy(mixed[None]))[0, 0]
             assert found[v, n] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["paper", "subsets"])
+def test_modular_scores_are_the_models_own_in_any_number_of_texts(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Mova.around(load("mova-worlds-tiny"), preset).eval()
+    rng = np.random.default_rng(0)
+    videos = [
+        model.encode_video(Frames(rng.integers(0, 256, (n, 64, 64, 3), dtype=np.uint8), np.arange(n) / 2))
+        for n in (3, 5)
+    ]
+    expected = model.modular_similarity(videos, TEXTS)
+    monkeypatch.setattr(forms, "TEXT_CHUNK", 2)
+    form = Form(model, "modular")
+    torch.testing.assert_close(form.score(videos, form.encode(TEXTS)), expected)
+    with pytest.raises(UsageError, match="has no masks"):
+        Form(Mova.around(load("mova-worlds-tiny"), "control"), "modular")
 
 
 def test_unknown_forms_and_missing_masks_are_refused() -> None:

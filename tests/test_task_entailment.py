@@ -67,6 +67,10 @@ def test_where_all_videos_have_the_same_captions_texts_are_ranked_over_videos() 
     assert (report["queries"], report["candidates"]) == (3, 12)
     assert report["figures"]["all"]["AUC"] > 0
     assert sorted(test.model.encoded) == sorted(actions)  # type: ignore[attr-defined]
+    pushes = [each.video for i, each in enumerate(rows) if i % 3 == 0]
+    left = evaluate_entailment(known_test(rows, clips=Clips(broken=pushes)), ANY)
+    assert left["t2v"]["mAP"] > 0
+    assert (left["queries"], left["settings"]["texts_without_a_right_video"], len(left["excluded"])) == (2, 1, 4)
     with pytest.raises(UsageError, match="3 texts instead of 18, 12 videos instead of 216"):
         evaluate_entailment(known_test(rows), find_protocol("ssv2-temporal"))
 

@@ -71,6 +71,7 @@ def test_queries_are_the_sentences_whose_windows_are_known() -> None:
     ]
     spans = row("b", ("Twice.", 0.0, 2.0), spans=[[[[0, 2], [5, 6]]]])
     assert next(queries_of(spans)).truth.windows.tolist() == [[0, 2], [5, 6]]
+    assert not list(queries_of(row("b", "Nowhere.", windows=[])))
     for bad in ({"windows": [[0, 1, 2, 3, 4]]}, {"windows": "soon"}, {"spans": []}):
         with pytest.raises(DataError, match="times cannot be read"):
             list(queries_of(row("c", ("Text.", 0.0, 1.0), **bad)))
@@ -83,5 +84,7 @@ def test_who_takes_no_part_is_named() -> None:
     report = measured(rows, {"a.mp4": clip(8, (0, 2))}, broken=("c.mp4",))
     assert [each["id"] for each in report["excluded"]] == ["b", "c"]
     assert report["queries"] == 1
+    half = measured([row("a", (TEXT, 0.0, 2.0), "No times.")], {})
+    assert (half["queries"], half["settings"]["sentences_without_times"]) == (1, 1)
     with pytest.raises(DataError, match="no sentence with known times"):
         measured([row("b", TEXT)], {})

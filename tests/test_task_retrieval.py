@@ -105,6 +105,9 @@ def test_transductive_rows_stand_apart_and_the_bank_holds_no_test_text() -> None
     assert sorted(model.encoded) == sorted([f"text {i}" for i in range(40)] + [f"train {i}" for i in range(9)])
     with pytest.raises(UsageError, match="not of the split that is measured"):
         evaluate_retrieval(known_test(ROWS), find_protocol("pairs"), bank="test")
+    same = [row("same", "text 4", split="train")]
+    with pytest.raises(UsageError, match="all 1 texts of that split"):
+        evaluate_retrieval(known_test([*ROWS, *same]), find_protocol("pairs"), bank="train")
     with pytest.raises(UsageError, match="no row of that split"):
         evaluate_retrieval(known_test(ROWS), find_protocol("pairs"), bank="train")
 

@@ -43,7 +43,7 @@ def check_output(output: Path | None, markdown: bool, json: bool) -> None:
     if markdown and json:
         raise UsageError("--markdown and --json both want stdout; take one of them")
     if output is not None and not output.resolve().parent.is_dir():
-        raise UsageError(f"--out {output}: there is no folder {output.parent}")
+        raise UsageError(f"{output}: cannot be written, there is no folder {output.parent}")
 
 
 def deliver(report: dict[str, Any], name: str, output: Path | None, markdown: bool, json: bool) -> None:

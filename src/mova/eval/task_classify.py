@@ -78,7 +78,7 @@ def evaluate_classify(test: Test, protocol: Protocol, template: str | None = Non
     protocol.check_size(len(rows), 0)
     tests = labels_of([*rows, *test.others], {row.id for row in rows})
     head = test.model if isinstance(test.model, Classifier) and not zero_shot else None
-    found = _scores(test, rows, tests, template, head)
+    found = _scores(test, tests, template, head)
     kept = [row for row in rows if row.id in found]
     truth = [json.dumps([row.id, _labels(row)]) for row in kept] + [json.dumps(one.classes) for one in tests]
     said = {"by": "linear head"} if head is not None else {"by": "template", "template": _templates(template, tests)}
@@ -141,9 +141,7 @@ def _templates(template: str | None, tests: Sequence[Labels]) -> list[str]:
     return sorted({template or (SEVERAL_TEMPLATE if one.several else TEMPLATE) for one in tests})
 
 
-def _scores(
-    test: Test, rows: Sequence[Row], tests: Sequence[Labels], template: str | None, head: Classifier | None
-) -> dict[str, Scores]:
+def _scores(test: Test, tests: Sequence[Labels], template: str | None, head: Classifier | None) -> dict[str, Scores]:
     """Row id -> (C,) scores of its task's classes."""
     columns: dict[str, list[int]] = {}
     texts: list[str] = []
@@ -155,7 +153,7 @@ def _scores(
     group_of = {id: one.group for one in tests for id in one.of}
     encoded = test.form.encode(texts) if head is None else None
     found: dict[str, Scores] = {}
-    for group in test.groups(rows):
+    for group in test.groups():
         videos = [embedding for embedding, _ in group]
         with torch.no_grad():
             block = head.classify(videos) if head is not None else test.form.score(videos, encoded)

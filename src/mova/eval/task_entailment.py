@@ -65,9 +65,11 @@ def evaluate_entailment(test: Test, protocol: Protocol) -> Report:
     scored = score_texts(test, {claim.row.id: (*claim.true, *claim.false) for claim in claims})
     kept = [claim for claim in claims if claim.row.id in scored]
     ids = [claim.row.id for claim in kept]
-    report = report_entailment(_matrix(kept, texts, scored), test.of(protocol)) if crossed else {}
+    shown = [text for text in texts if any(text in claim.true for claim in kept)]
+    report = report_entailment(_matrix(kept, shown, scored), test.of(protocol)) if crossed else {}
     truth = [json.dumps([claim.true, claim.false, claim.kinds]) for claim in kept]
-    report |= test.head(protocol, digest(ids), len(texts) if crossed else len(kept), len(kept), truth)
+    said = {"texts_without_a_right_video": len(texts) - len(shown)} if crossed else {}
+    report |= test.head(protocol, digest(ids), len(shown) if crossed else len(kept), len(kept), truth, **said)
     for kind in (None, *sorted({k for c in kept for k in c.kinds if k is not None})):
         _add_kind(report, kind, kept, scored)
     return report

@@ -73,9 +73,16 @@ def evaluate_moments_of(test: Test, protocol: Protocol) -> Report:
         predictions, [query.truth for query in told], "", test.of(protocol), [query.id for query in told]
     )
     truth = [json.dumps([query.id, query.truth.windows.tolist()]) for query in told]
-    spans = f"peaks of relevance, widened to half prominence, {MOST_WINDOWS} at most"
-    head = test.head(protocol, report["order"], len(told), len({row.video for row in kept}), truth, spans=spans)
-    return report | head
+    said = {
+        "spans": f"peaks of relevance, widened to half prominence, {MOST_WINDOWS} at most",
+        "sentences_without_times": sum(sentences_of(row) for row in kept) - len(told),
+    }
+    return report | test.head(protocol, report["order"], len(told), len({row.video for row in kept}), truth, **said)
+
+
+def sentences_of(row: Row) -> int:
+    """How many sentences a row has; a caption that lists none is one."""
+    return sum(len(caption.sentences) or 1 for caption in row.captions)
 
 
 def queries_of(row: Row) -> Iterator[Query]:
@@ -88,7 +95,8 @@ def queries_of(row: Row) -> Iterator[Query]:
         if "windows" in row.meta:
             if len(row.captions) != 1:
                 raise ValueError(f"meta.windows belongs to one caption, and it has {len(row.captions)}")
-            yield Query(row.id, row.captions[0].text, _truth(row))
+            if row.meta["windows"]:
+                yield Query(row.id, row.captions[0].text, _truth(row))
             return
         spans = row.meta.get("spans")
         for c, caption in enumerate(row.captions):

@@ -54,6 +54,8 @@ def evaluate_retrieval(
     others = _bank_rows(test, bank)
     offered, asked = texts_of(others, protocol.captions)[1], set(texts)
     told = [text for text in offered if text not in asked]
+    if bank is not None and not told:
+        raise UsageError(f"--qb-norm {bank}: the test has all {len(offered)} texts of that split, so no bank is left")
     scores, banked = _scores(test, rows, texts, told)
     kept = {row.id for row in test.kept}
     columns = np.array([row.id in kept for row in rows])

@@ -66,13 +66,13 @@ class Test:
         self.excluded |= {row.id: why for row in self.kept if not usable(row)}
         return self._some()
 
-    def groups(self, rows: Sequence[Row] | None = None) -> Iterator[Group]:
-        """Every clip of the kept rows (or of those given) once; what cannot be read is excluded, with the cause.
+    def groups(self) -> Iterator[Group]:
+        """Every clip of the kept rows once; what cannot be read is excluded, with the cause.
 
         Raises:
             DataError: in the end, where no row is left.
         """
-        yield from encode_groups(self.kept if rows is None else rows, self.encode, self.excluded, self.progress)
+        yield from encode_groups(self.kept, self.encode, self.excluded, self.progress)
         self._some()
 
     def of(self, protocol: Protocol) -> Protocol:
