@@ -25,10 +25,10 @@ TESTED = ROWS[:35]
 class Headed(KnownEncoder):
     """Logits are the first components of the mean frame."""
 
-    classes: Sequence[str] = tuple(reversed(NAMES))
+    labels: Sequence[str] = tuple(reversed(NAMES))
 
     def classify(self, videos: Sequence[VideoEmbedding]) -> Tensor:
-        return torch.stack([video.frames.mean(dim=0)[: len(self.classes)] for video in videos])
+        return torch.stack([video.frames.mean(dim=0)[: len(self.labels)] for video in videos])
 
 
 def scores(template: str, names: Sequence[str]) -> np.ndarray:
@@ -64,6 +64,8 @@ def test_several_labels_a_video_are_measured_by_the_map_of_classes() -> None:
     expected = [average_precision_score(right[:, c], found[:, c]) for c in range(7)]
     assert report["figures"]["all"]["mAP"] == pytest.approx(100 * np.mean(expected))
     assert report["counts"]["all"] == {"videos": 35, "classes": 8, "classes without a video": 1}
+    listed = [row(each.id, label=[a["name"] for a in each.meta["actions"]], split=each.split) for each in rows]
+    assert evaluate_classify(known_test(listed), ANY)["figures"] == report["figures"]
     best, worst = report["bounds"]["all"]["mAP"]
     assert best == pytest.approx(worst)
 
@@ -76,6 +78,9 @@ def test_a_linear_head_is_used_where_there_is_one() -> None:
     assert report["figures"]["all"]["top-1"] == pytest.approx(100 * (logits.argmax(axis=1) == np.arange(35) % 7).mean())
     assert report["settings"]["by"] == "linear head"
     assert "form" not in report["settings"]
+    headless = Headed()
+    headless.labels = ()
+    assert evaluate_classify(known_test(ROWS, model=headless), ANY)["settings"]["by"] == "template"
     zero = evaluate_classify(known_test(ROWS, model=Headed()), ANY, zero_shot=True)
     assert zero["figures"] == evaluate_classify(known_test(ROWS), ANY)["figures"]
     strangers = [*ROWS, row("odd", label="chess")]
@@ -103,7 +108,7 @@ def test_ties_are_shared_and_what_is_not_of_the_form_is_refused() -> None:
     with pytest.raises(DataError, match=r"meta\.actions must be a list"):
         evaluate_classify(known_test([row("a", actions="running")]), ANY)
     with pytest.raises(DataError, match=r"meta\.label must be text"):
-        evaluate_classify(known_test([row("a", label=[1])]), ANY)
+        evaluate_classify(known_test([row("a", label={"a": 1})]), ANY)
     with pytest.raises(DataError, match="has 1 classes"):
         evaluate_classify(known_test([row("a", label="one")]), ANY)
     with pytest.raises(DataError, match="no label"):

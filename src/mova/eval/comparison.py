@@ -15,7 +15,7 @@ import numpy as np
 from mova.errors import DataError
 from mova.eval.bootstrap import Interval, median, paired_bootstrap
 from mova.eval.classify import auc_over_rows
-from mova.eval.figures import Report
+from mova.eval.grouped import Report
 from mova.eval.ranking import KS, Ranks
 
 _SAME = ("protocol", "fingerprint", "queries", "candidates", "order")

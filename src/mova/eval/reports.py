@@ -20,7 +20,7 @@ from mova.errors import DataError, UsageError
 from mova.eval.bootstrap import bootstrap, mean, median
 from mova.eval.classify import average_precision, mean_average_precision
 from mova.eval.compat import argsort_precision, clip4clip
-from mova.eval.figures import Report, add_figures
+from mova.eval.grouped import Report, add_figures
 from mova.eval.protocols import Protocol
 from mova.eval.ranking import KS, Ranks, find_ranks, stream_ranks, summarise, tie_bounds
 from mova.eval.scorefiles import Entailment, Ids, ScoreMatrix, digest

@@ -17,7 +17,7 @@ import numpy as np
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.classify import choice_hits
-from mova.eval.figures import Report, add_figures
+from mova.eval.grouped import Report, add_figures
 from mova.eval.protocols import Protocol
 from mova.eval.scorefiles import digest
 from mova.eval.task_entailment import score_texts

@@ -1,9 +1,10 @@
 """Classification with a model: by its own linear head where it has one, zero-shot by a template elsewhere.
 
 A row's label is `meta["label"]` (with `meta["name"]` where the label is a number; `meta["task"]` parts one manifest
-into several tests, as LVU's), or `meta["actions"]`, a list of objects with "class" and perhaps "name" (Charades-Ego),
-of which a video has several or none. One label a video: top-1, top-5 and the mean over classes of top-1. Several: every
-class is a text, videos are ranked for it, and mAP is over classes (GEXIA's caption retrieval for Charades-Ego).
+into several tests, as LVU's). Several or none stand as a list of labels there, or as `meta["actions"]`, a list of
+objects with "class" and perhaps "name" (Charades-Ego). One label a video: top-1, top-5 and the mean over classes of
+top-1. Several: every class is a text, videos are ranked for it, and mAP is over classes (GEXIA's caption retrieval for
+Charades-Ego).
 
 Classes are those of the whole manifest, every split, so that a test is not made easier by what it happens to lack.
 
@@ -26,7 +27,7 @@ from torch import Tensor
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.classify import average_precision
-from mova.eval.figures import Report, add_figures
+from mova.eval.grouped import Report, add_figures
 from mova.eval.protocols import Protocol
 from mova.eval.ranking import find_ranks
 from mova.eval.scorefiles import digest
@@ -42,12 +43,14 @@ Scores = npt.NDArray[np.float64]
 
 @runtime_checkable
 class Classifier(Contract):
-    """What a model with a linear head has beside the contract of all: names of classes, and logits."""
+    """What a model that may have a linear head has beside the contract of all: names of classes, and logits."""
 
-    classes: Sequence[str]
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the head's classes; none where there is no head."""
 
     def classify(self, videos: Sequence[VideoEmbedding]) -> Tensor:
-        """(V, C) logits, classes in the order of `classes`."""
+        """(V, C) logits, in the order of `labels`."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def evaluate_classify(test: Test, protocol: Protocol, template: str | None = Non
     rows = test.keep(lambda row: _labels(row) is not None, "it has no label in meta")
     protocol.check_size(len(rows), 0)
     tests = labels_of([*rows, *test.others], {row.id for row in rows})
-    head = test.model if isinstance(test.model, Classifier) and not zero_shot else None
+    model = test.model
+    head = model if isinstance(model, Classifier) and model.labels and not zero_shot else None
     found = _scores(test, tests, template, head)
     kept = [row for row in rows if row.id in found]
     truth = [json.dumps([row.id, _labels(row)]) for row in kept] + [json.dumps(one.classes) for one in tests]
@@ -118,7 +122,7 @@ def labels_of(rows: Sequence[Row], measured: set[str]) -> list[Labels]:
                 f"task {group!r} has {len(classes)} classes in the manifest: there is nothing to tell apart"
             )
         kept = {id: names for id, names in of.items() if id in measured}
-        found.append(Labels(group, classes, kept, any("actions" in row.meta for row in own)))
+        found.append(Labels(group, classes, kept, any(_is_several(row) for row in own)))
     return found
 
 
@@ -129,12 +133,21 @@ def _labels(row: Row) -> tuple[str, ...] | None:
             return tuple(dict.fromkeys(str(each.get("name") or each["class"]) for each in row.meta["actions"]))
         except (TypeError, KeyError, AttributeError) as error:
             raise DataError(f'row {row.id!r}: meta.actions must be a list of {{"class": ..., "name": ...}}') from error
+    if _is_several(row):
+        if not all(isinstance(label, str) for label in row.meta["label"]):
+            raise DataError(f"row {row.id!r}: a list in meta.label must hold names, not {row.meta['label']!r:.80}")
+        return tuple(dict.fromkeys(row.meta["label"]))
     label = row.meta.get("name") or row.meta.get("label")
     if label is None or label == "":
         return None
     if not isinstance(label, str | int):
         raise DataError(f"row {row.id!r}: meta.label must be text or a number, not {label!r}")
     return (str(label),)
+
+
+def _is_several(row: Row) -> bool:
+    """Whether a video of this kind may have several classes, or none."""
+    return "actions" in row.meta or isinstance(row.meta.get("label"), list)
 
 
 def _templates(template: str | None, tests: Sequence[Labels]) -> list[str]:
@@ -163,7 +176,7 @@ def _scores(test: Test, tests: Sequence[Labels], template: str | None, head: Cla
 
 
 def _head_columns(head: Classifier, one: Labels) -> list[int]:
-    place = {name: column for column, name in enumerate(head.classes)}
+    place = {name: column for column, name in enumerate(head.labels)}
     if missing := [name for name in one.classes if name not in place]:
         raise DataError(
             f"the model's linear head does not know {len(missing)} of {len(one.classes)} classes of task "

@@ -24,7 +24,7 @@ from mova.data.manifest import Row
 from mova.errors import DataError
 from mova.eval.bootstrap import bootstrap
 from mova.eval.classify import auc_over_rows
-from mova.eval.figures import Report, add_figures
+from mova.eval.grouped import Report, add_figures
 from mova.eval.protocols import Protocol
 from mova.eval.reports import report_entailment
 from mova.eval.scorefiles import Entailment, digest

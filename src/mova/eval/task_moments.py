@@ -21,7 +21,7 @@ import torch
 
 from mova.data.manifest import Row
 from mova.errors import DataError
-from mova.eval.figures import Report
+from mova.eval.grouped import Report
 from mova.eval.protocols import Protocol
 from mova.eval.reports import report_moments
 from mova.eval.scorefiles import moment_truth

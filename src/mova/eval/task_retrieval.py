@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mova.data.manifest import Row, fingerprint
 from mova.errors import UsageError
-from mova.eval.figures import Report
+from mova.eval.grouped import Report
 from mova.eval.protocols import Captions, Protocol
 from mova.eval.reports import add_qb_norm, report_matrix
 from mova.eval.scorefiles import Ids, ScoreMatrix

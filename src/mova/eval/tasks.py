@@ -15,8 +15,8 @@ from typing import Any
 from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.errors import DataError, UsageError
 from mova.eval.encoding import EncodeRow, Group, Progress, decode_rows, encode_groups
-from mova.eval.figures import Report
 from mova.eval.forms import DEFAULT_FORM, Form
+from mova.eval.grouped import Report
 from mova.eval.protocols import Protocol
 from mova.eval.scorefiles import digest
 from mova.models.dual import DualEncoder
