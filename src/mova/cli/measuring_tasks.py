@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from mova.cli.console import Json, Model, progress_bar
+from mova.cli.console import Json, Model, Quarantine, progress_bar
 from mova.cli.reporting import Markdown, Output, check_output, deliver, refused_as_data
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
+    from mova.eval.encoding import EncodeRow
     from mova.eval.protocols import Protocol
     from mova.eval.tasks import Test
+    from mova.models.dual import DualEncoder
 
 Manifest = Annotated[
     Path, typer.Option(help="A .jsonl of `mova data convert` or `mova data worlds`; videos are found beside it.")
@@ -31,6 +33,9 @@ ByForm = Annotated[
     ),
 ]
 Fps = Annotated[float | None, typer.Option(help="Frames a second to look at; the model's own rate if left out.")]
+Features = Annotated[
+    Path | None, typer.Option(help="A store of `mova data features`: its vectors are read, no video is opened.")
+]
 
 
 class _What(NamedTuple):
@@ -41,6 +46,8 @@ class _What(NamedTuple):
     split: str | None
     form: str | None
     fps: float | None
+    features: Path | None
+    quarantine: Path | None
 
 
 class _How(NamedTuple):
@@ -64,6 +71,8 @@ def retrieval(
     split: Split = None,
     form: ByForm = None,
     fps: Fps = None,
+    features: Features = None,
+    quarantine: Quarantine = None,
     dual_softmax: Annotated[bool, typer.Option("--dual-softmax", help="Add a transductive row.")] = False,
     qb_norm: Annotated[
         str | None, typer.Option(help="Split of the same manifest whose texts are QB-Norm's bank: a transductive row.")
@@ -80,7 +89,7 @@ def retrieval(
     chosen = _protocol("retrieval", protocol)
     _measure(
         lambda test: evaluate_retrieval(test, chosen, dual_softmax=dual_softmax, bank=qb_norm, scores_file=scores),
-        _What(model, manifest, split, form, fps),
+        _What(model, manifest, split, form, fps, features, quarantine),
         _How(output, markdown, json),
     )
 
@@ -92,6 +101,8 @@ def entailment(
     split: Split = None,
     form: ByForm = None,
     fps: Fps = None,
+    features: Features = None,
+    quarantine: Quarantine = None,
     output: Output = None,
     markdown: Markdown = False,
     json: Json = False,
@@ -102,7 +113,7 @@ def entailment(
     chosen = _protocol("entailment", protocol)
     _measure(
         lambda test: evaluate_entailment(test, chosen),
-        _What(model, manifest, split, form, fps),
+        _What(model, manifest, split, form, fps, features, quarantine),
         _How(output, markdown, json),
     )
 
@@ -113,6 +124,8 @@ def moments(
     protocol: ByProtocol = None,
     split: Split = None,
     fps: Fps = None,
+    features: Features = None,
+    quarantine: Quarantine = None,
     output: Output = None,
     markdown: Markdown = False,
     json: Json = False,
@@ -123,7 +136,7 @@ def moments(
     chosen = _protocol("moments", protocol)
     _measure(
         lambda test: evaluate_moments_of(test, chosen),
-        _What(model, manifest, split, None, fps),
+        _What(model, manifest, split, None, fps, features, quarantine),
         _How(output, markdown, json),
     )
 
@@ -139,6 +152,8 @@ def classify(
         bool, typer.Option("--zero-shot", help="By template even where the model has a linear head.")
     ] = False,
     fps: Fps = None,
+    features: Features = None,
+    quarantine: Quarantine = None,
     output: Output = None,
     markdown: Markdown = False,
     json: Json = False,
@@ -149,7 +164,7 @@ def classify(
     chosen = _protocol("classify", protocol)
     _measure(
         lambda test: evaluate_classify(test, chosen, template, zero_shot),
-        _What(model, manifest, split, form, fps),
+        _What(model, manifest, split, form, fps, features, quarantine),
         _How(output, markdown, json),
     )
 
@@ -164,6 +179,8 @@ def choice(
         str | None, typer.Option(help="Text of an option; `{option}` alone where options are statements.")
     ] = None,
     fps: Fps = None,
+    features: Features = None,
+    quarantine: Quarantine = None,
     output: Output = None,
     markdown: Markdown = False,
     json: Json = False,
@@ -174,7 +191,7 @@ def choice(
     chosen = _protocol("choice", protocol)
     _measure(
         lambda test: evaluate_choice(test, chosen, template or TEMPLATE),
-        _What(model, manifest, split, form, fps),
+        _What(model, manifest, split, form, fps, features, quarantine),
         _How(output, markdown, json),
     )
 
@@ -203,8 +220,20 @@ def _measure(evaluate: Callable[[Test], dict[str, Any]], what: _What, how: _How)
             what.manifest,
             what.split,
             form=what.form or DEFAULT_FORM,
+            encode=_stored(encoder, what),
             fps=what.fps,
+            quarantine=what.quarantine,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         report = evaluate(test)
     deliver(report, encoder.name, *how)
+
+
+def _stored(encoder: DualEncoder, what: _What) -> EncodeRow | None:
+    """Clips out of a feature store, where one is named."""
+    if what.features is None:
+        return None
+    from mova.data.features import FeatureStore
+    from mova.models.features import StoredEmbeddings
+
+    return StoredEmbeddings(FeatureStore(what.features), encoder, what.fps)

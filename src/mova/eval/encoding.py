@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from mova.data.manifest import Row
-from mova.data.video import prefetch, probe, stream
+from mova.data.manifest import Part, Row
+from mova.data.montage import Montage
 from mova.errors import VideoError
-from mova.models.dual import DECODE_CHUNK, DualEncoder, VideoEmbedding
+from mova.models.dual import DualEncoder, VideoEmbedding
 
 EncodeRow = Callable[[Row], VideoEmbedding]
 """A row's clip as a model sees it, times in seconds of the file; raises `VideoError` where it cannot be read."""
@@ -32,7 +29,7 @@ GROUP_FRAMES = 8192
 
 
 def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None) -> EncodeRow:
-    """The callable that decodes: the whole file of a row, or the frames of its clip.
+    """The callable that decodes: the whole file of a row, the frames of its clip, or of all its parts.
 
     Args:
         model: encodes.
@@ -42,21 +39,12 @@ def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None
     Raises:
         UsageError: a rate that the model does not understand.
     """
-    rate = model.sampling_rate(fps)
+    model.sampling_rate(fps)
 
     def encode(row: Row) -> VideoEmbedding:
-        path = Path(folder) / row.video
-        if row.start is None or row.end is None:
-            return model.encode_video(path, fps)
-        duration = min(row.end, probe(path).duration)
-        if row.start >= duration:
-            raise VideoError(path, f"lasts {duration:.2f} s, so it has no clip from {row.start:.2f} s on")
-        chunks = prefetch(stream(path, fps=rate, start=row.start, end=row.end, chunk=DECODE_CHUNK))
-        parts = list(model.encode_stream(chunks))
-        if not parts:
-            raise VideoError(path, f"there is no frame from {row.start:.2f} to {row.end:.2f} s")
-        times = np.concatenate([times for times, _ in parts])
-        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration)
+        if row.parts:
+            return model.encode_video(Montage.of(row.parts, folder), fps)
+        return model.encode_video(Path(folder) / row.video, fps, row.start or 0.0, row.end)
 
     return encode
 
@@ -75,9 +63,9 @@ def encode_groups(
     Yields:
         Groups that are never empty; memory is that of two groups at most, one in use and one that fills.
     """
-    clips: dict[tuple[str, float | None, float | None], list[Row]] = {}
+    clips: dict[tuple[Part, ...], list[Row]] = {}
     for row in rows:
-        clips.setdefault((row.video, row.start, row.end), []).append(row)
+        clips.setdefault(row.parts or (Part(row.video, row.start or 0.0, row.end),), []).append(row)
     group: Group = []
     frames = 0
     for done, shown in enumerate(clips.values(), start=1):

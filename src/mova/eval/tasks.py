@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import Row, fingerprint, read_manifest
+from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, UsageError
 from mova.eval.encoding import EncodeRow, Group, Progress, decode_rows, encode_groups
 from mova.eval.forms import DEFAULT_FORM, Form
@@ -133,6 +134,7 @@ def open_test(
     encode: EncodeRow | None = None,
     fps: float | None = None,
     progress: Progress | None = None,
+    quarantine: str | Path | None = None,
 ) -> Test:
     """A split of a manifest, ready to be measured.
 
@@ -144,12 +146,14 @@ def open_test(
         encode: gives a row's clip, from a feature store, say; decodes by default.
         fps: frames a second to look at where clips are decoded; the model's own rate if left out.
         progress: told after every clip.
+        quarantine: a list of `mova data check`; rows that it names are excluded.
 
     Raises:
         DataError: the manifest cannot be read.
         UsageError: no such split or form, or several splits and none named.
     """
     rows = read_manifest(manifest)
+    kept, barred = without_quarantined(rows, quarantine)
     splits = list(dict.fromkeys(row.split for row in rows))
     if split is None and (TEST_SPLIT in splits or len(splits) == 1):
         split = TEST_SPLIT if TEST_SPLIT in splits else splits[0]
@@ -159,5 +163,10 @@ def open_test(
     found: dict[bool, list[Row]] = {True: [], False: []}
     for row in rows:
         found[row.split == split].append(row)
+    usable = {row.id for row in kept}
     encode = encode or decode_rows(model, Path(manifest).resolve().parent, fps)
-    return Test(model, found[True], split, found[False], encode, Form(model, form), model.sampling_rate(fps), progress)
+    others = [row for row in found[False] if row.id in usable]
+    test = Test(model, found[True], split, others, encode, Form(model, form), model.sampling_rate(fps), progress)
+    if barred:
+        test.keep(lambda row: row.id in usable, "the quarantine list names it")
+    return test
