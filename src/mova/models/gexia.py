@@ -31,7 +31,8 @@ from mova.errors import UsageError, VideoError
 from mova.models.around import AroundBackbone, backbone_settings, random_backbone, require_backbone
 from mova.models.card import write_gexia_card
 from mova.models.costs import measure_costs
-from mova.models.dual import DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.dual import DualEncoder, Source, TextEmbedding, VideoEmbedding
+from mova.models.embeddings import told
 from mova.models.evidence import EvidenceRule
 from mova.models.gexia_config import TEMPERATURE, GexiaConfig
 from mova.models.iam import IterativeApproximation
@@ -196,7 +197,9 @@ class Gexia(AroundBackbone):
             return torch.empty(0, self.embedding_dim, device=self.device)
         return self.frame_vectors(self.dense_frames(frames), self.config.frame_rounds)
 
-    def encode_video(self, video: str | Path | Frames, fps: float | None = None) -> VideoEmbedding:
+    def encode_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> VideoEmbedding:
         """Vectors of a video's frames, and `whole`, made of at most `frames` of its size, evenly chosen.
 
         Its size is that of its seconds (one frame is an image) unless `video_rounds` is set, which also takes the
@@ -204,7 +207,7 @@ class Gexia(AroundBackbone):
 
         Args, Raises: see `DualEncoder.encode_video`.
         """
-        chunks, seconds = self.open_video(video, fps)
+        chunks, last = self.open_video(video, fps, start, end)
         times, vectors = [], []
         kept = KeptFrames(max(self.config.frames.values()))
         for some, dense in self.encode_stream(chunks, self.dense_frames):
@@ -212,10 +215,10 @@ class Gexia(AroundBackbone):
             vectors.append(self.frame_vectors(dense, self.config.frame_rounds))
             kept.add(dense)
         if not times:
-            raise VideoError("frames" if isinstance(video, Frames) else video, "there is no frame to encode")
-        rounds, most = self._plan(seconds, kept.seen)
+            raise VideoError(told(video), "there is no frame to encode")
+        rounds, most = self._plan(last - start, kept.seen)
         whole = self._whole(kept.evenly(most), rounds)
-        return VideoEmbedding(torch.cat(vectors), np.concatenate(times), seconds, whole)
+        return VideoEmbedding(torch.cat(vectors), np.concatenate(times), last, whole)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
