@@ -84,13 +84,14 @@ class HeadObjective(PairObjective):
 
 @dataclass(frozen=True)
 class Arm:
-    """A system: its model around a backbone, its objective, the forms by which it scores, its own first, and how many
-    of the samples it sees (every n-th, in training and after)."""
+    """A system: its model around a backbone, its objective, the forms by which it scores, its own first, how many of
+    the samples it sees (every n-th, in training and after), and whether it is trained at all."""
 
     build: Callable[[WorldsTiny], nn.Module]
     objective: Callable[[], PairObjective]
     forms: tuple[str, ...]
     every: int = 1
+    trained: bool = True
 
 
 def _head(name: str, **options: Any) -> Arm:
@@ -156,6 +157,8 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
     """Train one system on the stage's batches, or read it where it was trained; seconds that training took."""
     set_seed(stage.seed)
     model = arm.build(stage.backbone())
+    if not arm.trained:
+        return model.eval(), 0.0
     weights = folder / "weights.pt"
     if weights.exists():
         kept = torch.load(weights)
