@@ -71,17 +71,15 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
     began = time.perf_counter()
     folder = stage.folder / "runs" / name.replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
-    model = train_arm(arm, stage, folder)
-    seconds = time.perf_counter() - began
-    torch.save(model.state_dict(), folder / "weights.pt")
-    system = System(model)
+    model, seconds = train_arm(arm, stage, folder)
+    system = System(model, arm.every)
     validation = [system.see(gallery) for gallery in stage.validation.values()]
     test = {gallery: system.see(found) for gallery, found in stage.test.items()}
     rows = [row for form in arm.forms for row in retrieval(form, system, validation, test)]
     rng = np.random.default_rng(stage.seed)
-    own = next((form for form in arm.forms if not form.endswith("+masks")), "global")
+    own = next((form for form in arm.forms if "+" not in form), "global")
     hard = test["hard"]
-    truth = [short.truth() for short in hard.shorts]
+    truth = [short.truth()[:, :: arm.every] for short in hard.shorts]
     return {
         "arm": name,
         "seed": stage.seed,
