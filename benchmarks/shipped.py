@@ -22,6 +22,7 @@ from mova.models.worlds_tiny import shipped_folder
 
 MASKS = "MoVA, subsets"
 NAMES = {"as it ships": CONTROL, "trained on without masks": CONTROL, "trained on as a MoVA": MASKS}
+BUDGET = Budget(long=0)
 TIE = 2.0
 """Points of R@1 that count as a gain."""
 
@@ -47,7 +48,7 @@ def seed_runs(seed: int, folder: Path, quick: bool) -> list[dict[str, Any]]:
     for name, arm in NAMES.items():
         path = home / f"{name}.json"
         if not path.exists():
-            stage = stage or Stage(seed, QUICK if quick else Budget(), home, shipped_folder())
+            stage = stage or Stage(seed, QUICK if quick else BUDGET, home, shipped_folder())
             trained = replace(ARMS[arm], trained=name != "as it ships")
             path.write_text(json.dumps(run(name, trained, stage), indent=1), encoding="utf-8")
         found.append(json.loads(path.read_text(encoding="utf-8")))
