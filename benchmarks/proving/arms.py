@@ -167,13 +167,17 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
     began = time.perf_counter()
     backbone = cast(Any, model).backbone
     feed = SampleFeed(backbone.config.image_size, backbone.tokenizer)
-    material = Material(stage.batches, lambda items: _thinned(items[0], arm.every), feed.encode)
+    material = Material(
+        stage.batches, lambda items: _thinned(items[0], arm.every, backbone.config.max_words), feed.encode
+    )
     model = fit(model, arm.objective(), material, folder, stage.seed, MODULE_RATE, BACKBONE_RATE)
     seconds = time.perf_counter() - began
     torch.save({"state": model.state_dict(), "seconds": seconds}, weights)
     return model, seconds
 
 
-def _thinned(batch: dict[str, Tensor], every: int) -> dict[str, Tensor]:
-    """The batch with every n-th sample of its videos."""
-    return {**batch, **{name: batch[name][:, ::every].contiguous() for name in ("frames", "frame_mask")}}
+def _thinned(batch: dict[str, Tensor], every: int, words: int) -> dict[str, Tensor]:
+    """The batch with every n-th sample of its videos, whole captions cut to the words that the backbone reads."""
+    frames = {name: batch[name][:, ::every].contiguous() for name in ("frames", "frame_mask")}
+    texts = {name: batch[name][:, :words].contiguous() for name in ("input_ids", "token_mask")}
+    return {**batch, **frames, **texts}
