@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mova.data.files import seen_from
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 
@@ -168,16 +167,6 @@ def with_synthetic(row: Row, videos: Sequence[Synthetic]) -> Row:
     if videos:
         meta["synthetic"] = [each.to_json() for each in videos]
     return replace(row, meta=meta)
-
-
-def moved(row: Row, source: Path, target: Path) -> Row:
-    """A row of a manifest in folder `source`, as one in folder `target` has to write it: all its paths follow."""
-
-    def follow(video: str) -> str:
-        return seen_from(target, source / video)
-
-    videos = [replace(each, video=follow(each.video)) for each in synthetic_videos(row)]
-    return with_synthetic(replace(row, video=follow(row.video)), videos)
 
 
 def joined(rows: Sequence[Row], made: Mapping[str, Sequence[Synthetic]]) -> list[Row]:

@@ -30,9 +30,7 @@ GROUP_FRAMES = 8192
 """A group of clips is passed on when it has so many clips or frames: 25 MB of vectors at width 768."""
 
 
-def decode_rows(
-    model: DualEncoder, folder: str | Path, fps: float | None = None
-) -> Callable[[Row], VideoEmbedding]:
+def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None) -> Callable[[Row], VideoEmbedding]:
     """The callable that decodes: the whole file of a row, the frames of its clip, or of all its parts.
 
     Args:

@@ -75,7 +75,7 @@ class Test:
         Raises:
             DataError: in the end, where no row is left.
         """
-        yield from encode_groups(self.kept, self.encode, self.excluded, self.progress)
+        yield from encode_groups(self.kept, self.encode, self.excluded, self.progress, self.held)
         self._some()
 
     def of(self, protocol: Protocol) -> Protocol:
