@@ -19,11 +19,15 @@ import torch
 from torch import Tensor
 
 from mova.data.manifest import Row
-from mova.errors import VideoError
+from mova.errors import UsageError, VideoError
 from mova.eval.encoding import Progress
-from mova.eval.tasks import Test, make_test
+from mova.eval.tasks import Test, make_test, open_test
+from mova.models.dual import DualEncoder
 from mova.models.videollm import VideoLLM
 from mova.models.videollm_prompt import Tail, Visual
+
+TOWERS_ONLY = {"form": "--form", "fps": "--fps", "encode": "--features"}
+"""Options of `tasks.open_test` that mean nothing to a video LLM, as people write them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,3 +98,25 @@ def open_llm_test(
         return Watched(model.prepare(frames), frames.pts)
 
     return make_test(model, manifest, split, encode, LogOdds(model), None, progress, quarantine, held=1)
+
+
+def open_any_test(
+    model: DualEncoder | VideoLLM, manifest: str | Path, split: str | None = None, **options: Any
+) -> Test:
+    """A split of a manifest with a model of either kind.
+
+    Args:
+        model: decides how clips are scored.
+        manifest, split: see `tasks.open_test`.
+        options: of `tasks.open_test`; those that are None count as left out.
+
+    Raises:
+        UsageError: `form`, `fps` or `encode` for a video LLM, and what `tasks.open_test` raises.
+        DataError: the manifest cannot be read.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if not isinstance(model, VideoLLM):
+        return open_test(model, manifest, split, **given)
+    if strange := sorted(TOWERS_ONLY[key] for key in given.keys() & TOWERS_ONLY.keys()):
+        raise UsageError(f"{model.name} is a video LLM; {', '.join(strange)} is for two-tower models only")
+    return open_llm_test(model, manifest, split, **given)
