@@ -145,7 +145,7 @@ class Stop(TrainerCallback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", ["video_llava", pytest.param("qwen2_5_vl", marks=pytest.mark.slow)])
 def test_the_log_is_equation_7_of_scores_one_by_one_and_only_adapters_move(
     kind: str, small: Callable[..., Recipe], base: Callable[[str], Path], manifest: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +194,7 @@ def test_micro_batches_and_checkpointing_give_the_gradients_of_the_whole_batch(
         assert told == pytest.approx(parts, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_accumulated_batches_end_with_the_weights_of_one(small: Callable[..., Recipe], tmp_path: Path) -> None:
     sgd = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
     plain = train(small(training=sgd), tmp_path / "plain")
@@ -205,12 +206,12 @@ def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
     small: Callable[..., Recipe], manifest: Path, tmp_path: Path
 ) -> None:
     dropped = {"dropout": 0.05}
-    saving = {"max_steps": 4, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2}
+    saving = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1}
     whole = train(small(model=dropped, training=saving), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(small(model=dropped, training=saving), tmp_path / "cut", callbacks=[Stop()])
     assert_equal(whole, train(small(model=dropped, training=saving), tmp_path / "cut", resume=True))
-    assert [row["step"] for row in logged(tmp_path / "cut")] == [1, 2, 3, 4]
+    assert [row["step"] for row in logged(tmp_path / "cut")] == [1, 2, 3]
     again = VideoLLM.from_pretrained(tmp_path / "whole", precision="fp32", device="cpu", max_frames=4)
     row = read_manifest(manifest)[0]
     text = row.captions[0].text
@@ -224,7 +225,9 @@ def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
         train(replace(further, model={**further.model, "rank": 8}), tmp_path / "third")
 
 
-def test_validation_keeps_the_checkpoint_of_the_highest_auc(small: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_validation_keeps_the_checkpoint_of_the_highest_auc(
+    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
     training = {
         "save_strategy": "steps",
         "save_steps": 1,
@@ -238,7 +241,15 @@ def test_validation_keeps_the_checkpoint_of_the_highest_auc(small: Callable[...,
     summary = json.loads((tmp_path / "run" / "training.json").read_text())
     assert found.keys() == {1, 2}
     assert summary["best"] == max(found.values())
-    assert all({"eval_accuracy"} <= line.keys() for line in lines if "eval_AUC" in line)
+    judge = VideoLLM.from_pretrained(tmp_path / "run", precision="fp32", device="cpu", max_frames=4)
+    (report,) = [
+        line for line in lines if line.get("eval_AUC") == summary["best"] and line["step"] == summary["best_step"]
+    ]
+    rows = [row for row in read_manifest(manifest) if row.split == "val"]
+    told = [judge.log_odds(r.video, [r.captions[0].text, r.meta["negatives"][0]["text"]]).tolist() for r in rows]
+    pairs = [float(own > other) for own, _ in told for _, other in told]
+    assert report["eval_AUC"] == pytest.approx(100 * sum(pairs) / len(pairs))
+    assert report["eval_accuracy"] == pytest.approx(100 * sum(own > other for own, other in told) / len(told))
 
 
 def test_real_videos_alone(small: Callable[..., Recipe], tmp_path: Path) -> None:
