@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -308,15 +309,32 @@ def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], man
         train(worlds, tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", ["synvita", "synvita-video-llava"])
-def test_shipped_recipes_take_a_step(name: str, base: Callable[[str], Path], manifest: Path, tmp_path: Path) -> None:
-    source = base("video_llava" if "llava" in name else "qwen2_5_vl")
-    own = {"model.source": source, "data.manifest": manifest, "training.max_steps": 1, "training.save_strategy": "'no'"}
-    small = {"training.gradient_accumulation_steps": 1, "training.dataloader_num_workers": 0, "model.max_frames": 4}
-    recipe = load_recipe(name, {key: str(value) for key, value in (own | small).items()})
-    train(recipe, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("name", "precision"), [("synvita", torch.bfloat16), ("synvita-video-llava", torch.float32)], ids=["bf16", "fp32"]
+)
+def test_shipped_recipes_take_a_step(
+    name: str, precision: torch.dtype, base: Callable[[str], Path], manifest: Path, tmp_path: Path
+) -> None:
+    half = precision == torch.bfloat16
+    settings = {
+        "model.source": base("qwen2_5_vl" if name == "synvita" else "video_llava"),
+        "model.precision": "bf16" if half else "fp32",
+        "model.max_frames": 4,
+        "data.manifest": manifest,
+        "training.bf16": str(half).lower(),
+        "training.max_steps": 1,
+        "training.logging_steps": 1,
+        "training.save_strategy": "'no'",
+        "training.gradient_accumulation_steps": 1,
+        "training.dataloader_num_workers": 0,
+    }
+    recipe = load_recipe(name, {key: str(value) for key, value in settings.items()})
+    model = train(recipe, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (32, 32, 0.05)
+    assert {weight.dtype for weight in adapters(model).values()} == {torch.float32}
+    assert model.scorer.model.dtype == precision
+    assert all(math.isfinite(row[key]) for row in logged(tmp_path / "run") for key in ("loss", "grad_norm"))
 
 
 def test_the_published_comparison_of_characters_changes_the_mask(base: Callable[[str], Path]) -> None:

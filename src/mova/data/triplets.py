@@ -37,7 +37,6 @@ class Shown:
     """A triplet with its videos as the model takes them.
 
     Attributes:
-        row: id of its row.
         positive, negative: captions of the real and of the synthetic video.
         real: what `See` made of the real video.
         synthetic: likewise; None where there is none, where its weight is 0, or where it cannot be read.
@@ -45,7 +44,6 @@ class Shown:
         broken: the synthetic video that cannot be read.
     """
 
-    row: str
     positive: str
     negative: str
     real: Any
@@ -128,7 +126,7 @@ class TripletVideos(Dataset[Shown | BrokenVideo]):
         """The triplet, or what is wrong with its real video; a plain number is an item of epoch 0."""
         index, epoch = key if isinstance(key, Draw) else (key, 0)
         triplet, clip = self.triplets[index], row_clip(self.triplets[index].row)
-        texts = (triplet.row.id, triplet.positive, triplet.negative.text)
+        texts = (triplet.positive, triplet.negative.text)
         try:
             real = self.see(self.folder / clip.video, clip.start, clip.end)
         except VideoError as error:
