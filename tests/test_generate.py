@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from mova.data.manifest import Caption, Row, read_manifest, rebased, write_manifest
+from mova.data.synthetic import Synthetic, joined, orders, synthetic_videos
 from mova.data.video import probe, stream
 from mova.errors import DataError, ModelError, MovaError, UsageError
 from mova.judge.generate import GIVE_UP, render
 from mova.judge.pixels import to_pixels
-from mova.judge.synthetic import Synthetic, joined, orders, synthetic_videos
 from plain_generator import ROWS, Plain
 
 
@@ -135,7 +135,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 import mova.judge.generate as generate
 from plain_generator import ROWS, Plain
-from mova.judge.synthetic import orders
+from mova.data.synthetic import orders
 real, count = generate.write_mp4, 0
 def write(path, frames, **options):
     global count

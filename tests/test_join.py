@@ -11,9 +11,9 @@ import pytest
 
 from mova.data.clips import write_mp4
 from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.data.synthetic import Order, orders, synthetic_videos
 from mova.errors import DataError, UsageError
 from mova.judge.join import join_folder, join_table, plain
-from mova.judge.synthetic import Order, orders, synthetic_videos
 
 Call = Callable[..., tuple[int, str, str]]
 LONG = "A man is trimming the bottom of a palm tree and then climbs it"

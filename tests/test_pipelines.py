@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from mova.data.manifest import read_manifest, write_manifest
+from mova.data.synthetic import synthetic_videos
 from mova.data.video import probe
 from mova.errors import ModelError, UsageError
 from mova.judge.pipelines import Settings, TextToVideo, family, revision_of
-from mova.judge.synthetic import synthetic_videos
 from plain_generator import ROWS
 
 pytest.importorskip("diffusers", reason="the extra `t2v` is not installed")

@@ -13,7 +13,7 @@ import tiny_videollms
 from mova.data.contrast import read_triplets
 from mova.data.files import content_hash
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
-from mova.judge.synthetic import synthetic_videos
+from mova.data.synthetic import synthetic_videos
 
 pytest.importorskip("diffusers", reason="the extra `t2v` is not installed")
 CLIPS = 6

@@ -14,9 +14,9 @@ from PIL import Image
 
 from mova.data.clips import write_mp4
 from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.data.video import read_count
 from mova.errors import DataError, UsageError
-from mova.judge.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.judge.weigh import FigureScorer, Loader, weigh
 from mova.judge.weights import ScoreCache
 from mova.lab.misalignment import draw_misalignments, spreads

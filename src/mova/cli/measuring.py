@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mova.cli import measuring_tasks
+from mova.cli import measuring_synvita, measuring_tasks
 from mova.cli.console import Json, Model, emit, note, show
 from mova.cli.reporting import Markdown, Output, check_output, deliver, refused_as_data
 from mova.errors import DataError, UsageError
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command()(matrix)
     group.command()(compare)
     measuring_tasks.register(group)
+    measuring_synvita.register(group)
     app.add_typer(group, name="eval")
 
 

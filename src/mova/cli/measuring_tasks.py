@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from mova.cli.console import Json, Model, Quarantine, progress_bar
+from mova.cli.console import Json, MaxFrames, Model, Quarantine, progress_bar
 from mova.cli.reporting import Markdown, Output, check_output, deliver, refused_as_data
 from mova.errors import UsageError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mova.eval.protocols import Protocol
     from mova.eval.tasks import Test
     from mova.models.dual import DualEncoder
+    from mova.models.videollm import VideoLLM
 
 Manifest = Annotated[
     Path, typer.Option(help="A .jsonl of `mova data convert` or `mova data worlds`; videos are found beside it.")
@@ -48,6 +49,7 @@ class _What(NamedTuple):
     fps: float | None
     features: Path | None
     quarantine: Path | None
+    max_frames: int | None = None
 
 
 class _How(NamedTuple):
@@ -73,6 +75,7 @@ def retrieval(
     fps: Fps = None,
     features: Features = None,
     quarantine: Quarantine = None,
+    max_frames: MaxFrames = None,
     dual_softmax: Annotated[bool, typer.Option("--dual-softmax", help="Add a transductive row.")] = False,
     qb_norm: Annotated[
         str | None, typer.Option(help="Split of the same manifest whose texts are QB-Norm's bank: a transductive row.")
@@ -89,7 +92,7 @@ def retrieval(
     chosen = _protocol("retrieval", protocol)
     _measure(
         lambda test: evaluate_retrieval(test, chosen, dual_softmax=dual_softmax, bank=qb_norm, scores_file=scores),
-        _What(model, manifest, split, form, fps, features, quarantine),
+        _What(model, manifest, split, form, fps, features, quarantine, max_frames),
         _How(output, markdown, json),
     )
 
@@ -103,6 +106,7 @@ def entailment(
     fps: Fps = None,
     features: Features = None,
     quarantine: Quarantine = None,
+    max_frames: MaxFrames = None,
     output: Output = None,
     markdown: Markdown = False,
     json: Json = False,
@@ -113,7 +117,7 @@ def entailment(
     chosen = _protocol("entailment", protocol)
     _measure(
         lambda test: evaluate_entailment(test, chosen),
-        _What(model, manifest, split, form, fps, features, quarantine),
+        _What(model, manifest, split, form, fps, features, quarantine, max_frames),
         _How(output, markdown, json),
     )
 
@@ -154,6 +158,7 @@ def classify(
     fps: Fps = None,
     features: Features = None,
     quarantine: Quarantine = None,
+    max_frames: MaxFrames = None,
     output: Output = None,
     markdown: Markdown = False,
     json: Json = False,
@@ -164,7 +169,7 @@ def classify(
     chosen = _protocol("classify", protocol)
     _measure(
         lambda test: evaluate_classify(test, chosen, template, zero_shot),
-        _What(model, manifest, split, form, fps, features, quarantine),
+        _What(model, manifest, split, form, fps, features, quarantine, max_frames),
         _How(output, markdown, json),
     )
 
@@ -181,6 +186,7 @@ def choice(
     fps: Fps = None,
     features: Features = None,
     quarantine: Quarantine = None,
+    max_frames: MaxFrames = None,
     output: Output = None,
     markdown: Markdown = False,
     json: Json = False,
@@ -191,7 +197,7 @@ def choice(
     chosen = _protocol("choice", protocol)
     _measure(
         lambda test: evaluate_choice(test, chosen, template or TEMPLATE),
-        _What(model, manifest, split, form, fps, features, quarantine),
+        _What(model, manifest, split, form, fps, features, quarantine, max_frames),
         _How(output, markdown, json),
     )
 
@@ -207,19 +213,18 @@ def _protocol(task: str, name: str | None) -> Protocol:
 
 def _measure(evaluate: Callable[[Test], dict[str, Any]], what: _What, how: _How) -> None:
     """Load the model, show progress, and deliver the report."""
-    from mova.eval.forms import DEFAULT_FORM
-    from mova.eval.tasks import open_test
-    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.eval.videollm import open_any_test
+    from mova.models.registry import DEFAULT_MODEL, load_any
 
     check_output(*how)
-    encoder = load(what.model or DEFAULT_MODEL)
+    encoder = load_any(what.model or DEFAULT_MODEL, max_frames=what.max_frames)
     with progress_bar() as bar, refused_as_data(what.manifest):
         task = bar.add_task("encoding", total=None)
-        test = open_test(
+        test = open_any_test(
             encoder,
             what.manifest,
             what.split,
-            form=what.form or DEFAULT_FORM,
+            form=what.form,
             encode=_stored(encoder, what),
             fps=what.fps,
             quarantine=what.quarantine,
@@ -229,10 +234,14 @@ def _measure(evaluate: Callable[[Test], dict[str, Any]], what: _What, how: _How)
     deliver(report, encoder.name, *how)
 
 
-def _stored(encoder: DualEncoder, what: _What) -> EncodeRow | None:
+def _stored(encoder: DualEncoder | VideoLLM, what: _What) -> EncodeRow | None:
     """Clips out of a feature store, where one is named."""
     if what.features is None:
         return None
+    from mova.models.videollm import VideoLLM
+
+    if isinstance(encoder, VideoLLM):
+        raise UsageError(f"{encoder.name} is a video LLM; --features is for two-tower models only")
     from mova.data.features import FeatureStore
     from mova.models.features import StoredEmbeddings
 

@@ -14,8 +14,8 @@ from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.data.manifest import Row
+    from mova.data.synthetic import Order, Synthetic
     from mova.judge.join import Joined
-    from mova.judge.synthetic import Order, Synthetic
     from mova.judge.weigh import Weighed
 
 NAMED = 5
@@ -79,8 +79,8 @@ def synthesize(
     May be stopped at any moment; the same command goes on. The exit code is 1 if there is no video at all.
     """
     from mova.data.manifest import read_manifest
+    from mova.data.synthetic import orders
     from mova.judge.pipelines import Settings
-    from mova.judge.synthetic import orders
 
     _check(model, join, pattern, table, prompts)
     rows = read_manifest(manifest)
@@ -242,7 +242,7 @@ def _write_manifest(rows: Sequence[Row], videos: dict[str, list[Synthetic]], man
 
     from mova.data.files import seen_from
     from mova.data.manifest import rebased, write_manifest
-    from mova.judge.synthetic import joined
+    from mova.data.synthetic import joined
 
     new = {row: [replace(each, video=seen_from(target, each.video)) for each in made] for row, made in videos.items()}
     return write_manifest(

@@ -259,7 +259,7 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
 def rebased(row: Row, old: Path, new: Path) -> Row:
     """A row whose files, relative to the folder `old` of its manifest, are told as seen from the folder `new`.
 
-    Synthetic videos in `meta.synthetic` (`judge/synthetic.py`) are among them.
+    Synthetic videos in `meta.synthetic` (`data/synthetic.py`) are among them.
     """
     if os.path.abspath(old) == os.path.abspath(new):
         return row

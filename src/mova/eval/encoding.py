@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mova.data.manifest import Part, Row
 from mova.data.montage import Montage
 from mova.errors import VideoError
 from mova.models.dual import DualEncoder, VideoEmbedding
 
-EncodeRow = Callable[[Row], VideoEmbedding]
-"""A row's clip as a model sees it, times in seconds of the file; raises `VideoError` where it cannot be read."""
+EncodeRow = Callable[[Row], Any]
+"""A row's clip as its form of scoring takes it (a `VideoEmbedding`, for two towers), with `times` in seconds of the
+file; raises `VideoError` where it cannot be read."""
 Progress = Callable[[int, int], None]
 """(clips done, of how many)."""
-Group = list[tuple[VideoEmbedding, list[Row]]]
+Group = list[tuple[Any, list[Row]]]
 """Clips held together, each with the rows that show it."""
 
 GROUP_CLIPS = 32
@@ -28,7 +30,7 @@ GROUP_FRAMES = 8192
 """A group of clips is passed on when it has so many clips or frames: 25 MB of vectors at width 768."""
 
 
-def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None) -> EncodeRow:
+def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None) -> Callable[[Row], VideoEmbedding]:
     """The callable that decodes: the whole file of a row, the frames of its clip, or of all its parts.
 
     Args:
@@ -50,7 +52,11 @@ def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None
 
 
 def encode_groups(
-    rows: Sequence[Row], encode: EncodeRow, broken: dict[str, str], progress: Progress | None = None
+    rows: Sequence[Row],
+    encode: EncodeRow,
+    broken: dict[str, str],
+    progress: Progress | None = None,
+    held: int = GROUP_CLIPS,
 ) -> Iterator[Group]:
     """Every distinct clip of the rows once, in order of appearance.
 
@@ -59,6 +65,7 @@ def encode_groups(
         encode: see `EncodeRow`.
         broken: takes the id of every row whose clip cannot be read, with the cause.
         progress: told after every clip.
+        held: clips in a group.
 
     Yields:
         Groups that are never empty; memory is that of two groups at most, one in use and one that fills.
@@ -76,7 +83,7 @@ def encode_groups(
         else:
             group.append((embedding, shown))
             frames += len(embedding.times)
-        if len(group) >= GROUP_CLIPS or frames >= GROUP_FRAMES:
+        if len(group) >= held or frames >= GROUP_FRAMES:
             yield group
             group, frames = [], 0
         if progress is not None:

@@ -8,7 +8,7 @@ Shape legend: V videos, N texts, K units of a text, d width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,29 @@ FORMS = {
     "modular": "through the masks of every pair (`model.modular_similarity`, models with masks alone)",
 }
 DEFAULT_FORM = "rule"
+
+
+class Scoring(Protocol):
+    """What a task asks of whatever scores texts against clips: `Form`, and a video LLM in `eval/videollm.py`.
+
+    Attributes:
+        name: of the form.
+        used: whether a text was encoded yet.
+        cut: texts so far that the model's length has cut.
+    """
+
+    name: str
+    used: bool
+    cut: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides the scores beside the weights."""
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        """Texts as `score` takes them."""
+
+    def score(self, videos: Sequence[Any], encoded: Any) -> Tensor:
+        """(V, N) scores, higher is better, of clips that were encoded for this form."""
 
 
 class Form:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from mova.data.manifest import Row
-from mova.errors import DataError
+from mova.errors import DataError, UsageError
 from mova.eval.grouped import Report
 from mova.eval.protocols import Protocol
 from mova.eval.reports import report_moments
@@ -29,6 +29,7 @@ from mova.eval.spans import CLIP_SECONDS, MOST_WINDOWS, MomentPrediction, Moment
 from mova.eval.tasks import Test
 from mova.models.dual import TEXT_CHUNK, VideoEmbedding
 from mova.models.moments import peaks
+from mova.models.videollm import VideoLLM
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +48,11 @@ def evaluate_moments_of(test: Test, protocol: Protocol) -> Report:
         As `reports.report_moments`, with "task", "model", "excluded".
 
     Raises:
-        UsageError: the number of queries does not fit the protocol.
+        UsageError: a model without vectors of frames, or the number of queries does not fit the protocol.
         DataError: nothing can be measured, or windows and saliency are not of the form.
     """
+    if isinstance(test.model, VideoLLM):
+        raise UsageError(f"{test.model.name} is a video LLM; moments need vectors of frames, so take a two-tower model")
     queries = {row.id: list(queries_of(row)) for row in test.rows}
     rows = test.keep(lambda row: bool(queries[row.id]), "it has no sentence with known times")
     protocol.check_size(sum(len(queries[row.id]) for row in rows), 0)

@@ -15,8 +15,8 @@ from typing import Any
 from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, UsageError
-from mova.eval.encoding import EncodeRow, Group, Progress, decode_rows, encode_groups
-from mova.eval.forms import DEFAULT_FORM, Form
+from mova.eval.encoding import GROUP_CLIPS, EncodeRow, Group, Progress, decode_rows, encode_groups
+from mova.eval.forms import DEFAULT_FORM, Form, Scoring
 from mova.eval.grouped import Report
 from mova.eval.protocols import Protocol
 from mova.eval.scorefiles import digest
@@ -30,25 +30,27 @@ class Test:
     """One split of a manifest, to be measured with one model.
 
     Attributes:
-        model: encodes.
+        model: encodes; a `DualEncoder`, or whatever else has a name and a fingerprint and fits `encode` and `form`.
         rows: of the split, in the order of the manifest.
         split: its name.
         others: rows of the other splits.
         encode: a row's clip, see `encoding.EncodeRow`.
         form: scores texts against clips.
-        frame_rate: frames a second at which clips are looked at, as asked for.
+        frame_rate: frames a second at which clips are looked at, as asked for; None where the model decides.
         progress: told after every clip.
+        held: clips held at a time.
         excluded: id of a row that takes no part -> why.
     """
 
-    model: DualEncoder
+    model: Any
     rows: list[Row]
     split: str
     others: list[Row]
     encode: EncodeRow
-    form: Form
-    frame_rate: float
+    form: Scoring
+    frame_rate: float | None
     progress: Progress | None = None
+    held: int = GROUP_CLIPS
     excluded: dict[str, str] = field(default_factory=dict)
 
     __test__ = False  # the name is no test of pytest's
@@ -73,7 +75,7 @@ class Test:
         Raises:
             DataError: in the end, where no row is left.
         """
-        yield from encode_groups(self.kept, self.encode, self.excluded, self.progress)
+        yield from encode_groups(self.kept, self.encode, self.excluded, self.progress, self.held)
         self._some()
 
     def of(self, protocol: Protocol) -> Protocol:
@@ -152,6 +154,23 @@ def open_test(
         DataError: the manifest cannot be read.
         UsageError: no such split or form, or several splits and none named.
     """
+    encode = encode or decode_rows(model, Path(manifest).resolve().parent, fps)
+    rate = model.sampling_rate(fps)
+    return make_test(model, manifest, split, encode, Form(model, form), rate, progress, quarantine)
+
+
+def make_test(
+    model: Any,
+    manifest: str | Path,
+    split: str | None,
+    encode: EncodeRow,
+    form: Scoring,
+    frame_rate: float | None,
+    progress: Progress | None = None,
+    quarantine: str | Path | None = None,
+    held: int = GROUP_CLIPS,
+) -> Test:
+    """A split of a manifest with a model of any kind; see `open_test` and `Test`."""
     rows = read_manifest(manifest)
     kept, barred = without_quarantined(rows, quarantine)
     splits = list(dict.fromkeys(row.split for row in rows))
@@ -164,9 +183,8 @@ def open_test(
     for row in rows:
         found[row.split == split].append(row)
     usable = {row.id for row in kept}
-    encode = encode or decode_rows(model, Path(manifest).resolve().parent, fps)
     others = [row for row in found[False] if row.id in usable]
-    test = Test(model, found[True], split, others, encode, Form(model, form), model.sampling_rate(fps), progress)
+    test = Test(model, found[True], split, others, encode, form, frame_rate, progress, held)
     if barred:
         test.keep(lambda row: row.id in usable, "the quarantine list names it")
     return test

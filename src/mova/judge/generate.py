@@ -20,8 +20,8 @@ from mova.data.clips import write_mp4
 from mova.data.decoder import Pixels
 from mova.data.lock import sole_writer
 from mova.data.manifest import write_lines
+from mova.data.synthetic import Order, Synthetic
 from mova.errors import DataError, ModelError, VideoError
-from mova.judge.synthetic import Order, Synthetic
 
 log = logging.getLogger(__name__)
 

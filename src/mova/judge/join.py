@@ -14,9 +14,9 @@ from pathlib import Path
 
 from mova.data.files import find_videos
 from mova.data.pairlist import read_pairs
+from mova.data.synthetic import Order, Synthetic
 from mova.data.video import probe
 from mova.errors import DataError, UsageError, VideoError
-from mova.judge.synthetic import Order, Synthetic
 
 LEAST_PREFIX = 30
 """Characters that a name which was cut off must share with the beginning of a caption."""

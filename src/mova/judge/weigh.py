@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from mova.data.manifest import Row
+from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.data.video import read_count
 from mova.errors import DataError, UsageError, VideoError
-from mova.judge.synthetic import Synthetic, synthetic_videos, with_synthetic
-from mova.judge.weights import Array, ScoreCache, Scorer, Strategy, cached_scores, ensemble, weights_of
+from mova.judge.weights import ScoreCache, Scorer, cached_scores
+from mova.losses.synthetic_weights import Array, Strategy, ensemble, weights_of
 from mova.models.videollm import VideoLLM
 from mova.models.videollm_prompt import Question
 
