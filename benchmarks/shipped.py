@@ -1,7 +1,8 @@
 """Whether the model that ships with mova should become a MoVA: the same weights, trained on with masks and without.
 
-Both go on from mova-worlds-tiny for the same steps on the same batches, and are scored like every system of the proving
-ground, each calibrated on validation galleries; the model as it ships is scored beside them.
+All go on from mova-worlds-tiny for the same steps on the same batches, and are scored like every system of the proving
+ground, each calibrated on validation galleries; the model as it ships is scored beside them. In one, masks alone are
+trained and the towers stay as they ship.
 """
 
 from __future__ import annotations
@@ -14,16 +15,38 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from proving.arms import ARMS
+from proving.arms import ARMS, Arm
 from proving.stage import Budget, Stage
 from proving_ground import CONTROL, QUICK, cells, extras, mean, run
+from torch import nn
 
-from mova.models.worlds_tiny import shipped_folder
+from mova.models.mova import Mova
+from mova.models.worlds_tiny import WorldsTiny, shipped_folder
+from mova.train.modular import Modular
 
 MASKS = "MoVA, subsets"
-NAMES = {"as it ships": CONTROL, "trained on without masks": CONTROL, "trained on as a MoVA": MASKS}
+
+
+def _still(backbone: WorldsTiny) -> WorldsTiny:
+    """A backbone whose batch normalisation does not follow the batches."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.0
+    return backbone
+
+
+SYSTEMS: dict[str, Arm] = {
+    "as it ships": replace(ARMS[CONTROL], trained=False),
+    "masks trained around it": replace(
+        ARMS[MASKS],
+        build=lambda backbone: Mova.around(_still(backbone), "subsets", detached=True),
+        objective=lambda: Modular("subsets", pooled=0.0),
+    ),
+    "trained on without masks": ARMS[CONTROL],
+    "trained on as a MoVA": ARMS[MASKS],
+}
 BUDGET = Budget(long=0)
-TIE = 2.0
+GAIN = 2.0
 """Points of R@1 that count as a gain."""
 
 
@@ -45,12 +68,11 @@ def seed_runs(seed: int, folder: Path, quick: bool) -> list[dict[str, Any]]:
     home = folder / f"seed-{seed}"
     home.mkdir(parents=True, exist_ok=True)
     stage, found = None, []
-    for name, arm in NAMES.items():
+    for name, arm in SYSTEMS.items():
         path = home / f"{name}.json"
         if not path.exists():
             stage = stage or Stage(seed, QUICK if quick else BUDGET, home, shipped_folder())
-            trained = replace(ARMS[arm], trained=name != "as it ships")
-            path.write_text(json.dumps(run(name, trained, stage), indent=1), encoding="utf-8")
+            path.write_text(json.dumps(run(name, arm, stage), indent=1), encoding="utf-8")
         found.append(json.loads(path.read_text(encoding="utf-8")))
     return found
 
@@ -58,17 +80,19 @@ def seed_runs(seed: int, folder: Path, quick: bool) -> list[dict[str, Any]]:
 def report(runs: list[dict[str, Any]], seeds: list[int]) -> None:
     """Table and the claim that decides."""
     result = harness.Report("shipped", seeds)
-    for name, arm in NAMES.items():
+    for name, arm in SYSTEMS.items():
         mine = [found for found in runs if found["arm"] == name]
-        for form in dict.fromkeys(f"{ARMS[arm].forms[0]}{end}" for end in ("", " K order")):
+        for form in dict.fromkeys(f"{arm.forms[0]}{end}" for end in ("", " K order")):
             result.row(name=name, form=form, **cells(mine, form))
         result.row(name=name, form="everything else", **extras(mine))
-    masked, plain = "trained on as a MoVA", "trained on without masks"
-    for gallery in ("easy", "hard"):
-        for way in ("t2v", "v2t"):
-            gain = mean(runs, masked, "subsets K order", gallery, way) - mean(runs, plain, "late K order", gallery, way)
-            text = f"a MoVA finds more than the same without masks, {gallery} {way}"
-            result.claim(text, round(gain, 1), TIE, gain >= TIE)
+    pairs = (("masks trained around it", "as it ships"), ("trained on as a MoVA", "trained on without masks"))
+    for masked, plain in pairs:
+        for gallery in ("easy", "hard"):
+            for way in ("t2v", "v2t"):
+                best = mean(runs, masked, "subsets K order", gallery, way)
+                gain = best - mean(runs, plain, "late K order", gallery, way)
+                text = f"{masked} finds more than {plain}, {gallery} {way}"
+                result.claim(text, round(gain, 1), GAIN, gain >= GAIN)
     shown = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
     result.finish(columns=shown, seconds=sum(found["seconds"] for found in runs))
 

@@ -42,7 +42,7 @@ def test_global_and_late_are_the_written_out_forms() -> None:
 def test_the_rule_is_the_models_own_and_stands_in_the_report() -> None:
     model = KnownEncoder()
     model.rule = EvidenceRule(g=0.5, theta=0.1, beta=0.3, global_share=0.2)
-    form = Form(model)
+    form = Form(model, "rule")
     assert not form.used
     assert torch.equal(form.score(VIDEOS, form.encode(TEXTS)), model.score(VIDEOS, TEXTS))
     assert form.to_json() == {"form": "rule", "rule": model.rule.to_dict(), "units": model.units.to_dict()}

@@ -145,7 +145,9 @@ def test_missing_data_are_explained(tmp_path: Path) -> None:
         reproduce("activitynet", tmp_path / "out", data=tmp_path / "data")
     with pytest.raises(UsageError, match="leave --data out"):
         reproduce("activitynet", tmp_path / "out", data=tmp_path / "data", one_step=True)
-    with pytest.raises(UsageError, match=r"says nothing of what it reproduces.*; these do: activitynet, didemo"):
+    with pytest.raises(
+        UsageError, match=r"says nothing of what it reproduces.*; these do: activitynet, clip4clip, didemo"
+    ):
         reproduce("worlds-tiny", tmp_path / "out", one_step=True)
 
 

@@ -26,7 +26,6 @@ FORMS = {
     "relevance": "cosine of one vector a text with the frames pooled by their relevance to it",
     "modular": "through the masks of every pair (`model.modular_similarity`, models with masks alone)",
 }
-DEFAULT_FORM = "rule"
 
 
 class Scoring(Protocol):
@@ -67,7 +66,7 @@ class Form:
         UsageError: no such form, or the model has no masks to score through.
     """
 
-    def __init__(self, model: DualEncoder, name: str = DEFAULT_FORM) -> None:
+    def __init__(self, model: DualEncoder, name: str) -> None:
         if name not in FORMS:
             known = "; ".join(f"{form} ({meaning})" for form, meaning in FORMS.items())
             raise UsageError(f"--form {name}: not known; there are {known}")

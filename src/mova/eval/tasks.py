@@ -16,7 +16,7 @@ from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, UsageError
 from mova.eval.encoding import GROUP_CLIPS, EncodeRow, Group, Progress, decode_rows, encode_groups
-from mova.eval.forms import DEFAULT_FORM, Form, Scoring
+from mova.eval.forms import Form, Scoring
 from mova.eval.grouped import Report
 from mova.eval.protocols import Protocol
 from mova.eval.scorefiles import digest
@@ -132,7 +132,7 @@ def open_test(
     manifest: str | Path,
     split: str | None = None,
     *,
-    form: str = DEFAULT_FORM,
+    form: str | None = None,
     encode: EncodeRow | None = None,
     fps: float | None = None,
     progress: Progress | None = None,
@@ -144,7 +144,7 @@ def open_test(
         model: encodes texts, and clips where `encode` is left out.
         manifest: a `.jsonl` file; videos are found beside it.
         split: "test" where there is one, or the only one, if left out.
-        form: one of `forms.FORMS`.
+        form: one of `forms.FORMS`; the model's own (`scoring_form`) if left out.
         encode: gives a row's clip, from a feature store, say; decodes by default.
         fps: frames a second to look at where clips are decoded; the model's own rate if left out.
         progress: told after every clip.
@@ -156,7 +156,9 @@ def open_test(
     """
     encode = encode or decode_rows(model, Path(manifest).resolve().parent, fps)
     rate = model.sampling_rate(fps)
-    return make_test(model, manifest, split, encode, Form(model, form), rate, progress, quarantine)
+    return make_test(
+        model, manifest, split, encode, Form(model, form or model.scoring_form), rate, progress, quarantine
+    )
 
 
 def make_test(

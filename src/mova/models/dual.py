@@ -46,6 +46,8 @@ class DualEncoder(ABC):
         name: how people refer to it (hub name, folder, or registry name).
         frame_rate: frames per second that it is meant to see.
         context: neighbouring sampled frames on either side that a frame's vector depends on (0: none).
+        scoring_form: how whole texts are scored in evaluation where nobody says (`eval/forms.py`): by the evidence
+            rule, or "global" where a model has a vector of its own for a whole video.
         fixed_frame_rate: true where another rate than `frame_rate` would be wrong (motion from neighbours).
         relevance_threshold: cosine above which a sentence is said to be shown, measured on validation data;
             None where it has not been measured (then it comes from background sentences, see `background`).
@@ -57,6 +59,7 @@ class DualEncoder(ABC):
     name: str = "unnamed"
     frame_rate: float = 1.0
     context: int = 0
+    scoring_form: str = "rule"
     fixed_frame_rate: bool = False
     relevance_threshold: float | None = None
     background: Sequence[str] = ()

@@ -63,6 +63,7 @@ class Gexia(AroundBackbone):
 
     config_class = GexiaConfig
     family = "GEXIA"
+    scoring_form = "global"
 
     def __init__(self, config: GexiaConfig, backbone: Any = None) -> None:
         super().__init__(config)

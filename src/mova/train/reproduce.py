@@ -17,6 +17,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mova.data.dataset import FrameRule, row_clip
+from mova.data.granular import read_granules
 from mova.data.manifest import Row
 from mova.data.native import write_native
 from mova.data.readers import DATA_SETS, Conversion, convert, shared_videos
@@ -28,6 +29,7 @@ from mova.eval.reports import Report
 from mova.eval.task_retrieval import evaluate_retrieval, texts_of
 from mova.eval.tasks import open_test
 from mova.models.dual import DualEncoder, VideoEmbedding
+from mova.models.gexia import Gexia
 from mova.models.registry import load
 from mova.models.tiny import write_tiny_clip
 from mova.train.arguments import Recipe, load_recipe, shipped_recipes
@@ -172,8 +174,8 @@ def reproduce(
     _require_parts(conversion, recipe, target)
     train(recipe, output / "run", resume=resume, callbacks=callbacks)
     test = [row for row in conversion.rows if row.split == target.part]
-    sampling = FrameRule(**{key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data})
-    report = _measured(load(output / "run"), conversion, target.part, sampling, protocol, done)
+    model = _as_trained(load(output / "run"), recipe)
+    report = _measured(model, conversion, target.part, _sampling(recipe), protocol, done)
     trained = [row for row in conversion.rows if row.split == recipe.data.get("split", "train")]
     found = Reproduction(
         recipe.name,
@@ -189,6 +191,22 @@ def reproduce(
     text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
     (output / "reproduction.json").write_text(text + "\n", encoding="utf-8")
     return found
+
+
+def _sampling(recipe: Recipe) -> FrameRule:
+    """Which frames the recipe trains on."""
+    chosen = {key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data}
+    if granules := read_granules(recipe.data.get("granularities")):
+        chosen["frames"] = max(granule.frames for granule in granules.values())
+    return FrameRule(**chosen)
+
+
+def _as_trained(model: DualEncoder, recipe: Recipe) -> DualEncoder:
+    """GEXIA with the `#iter` of the one granularity that it was trained on, as the paper sets it by data set."""
+    names = list(recipe.data.get("granularities") or {})
+    if isinstance(model, Gexia) and len(names) == 1:
+        model.config.video_rounds, model.config.text_rounds = model.config.rounds_of(names[0])
+    return model
 
 
 def _measured(
@@ -295,8 +313,13 @@ def _settings(name: str, output: Path, conversion: Conversion, one_step: bool) -
     """Overrides that put the data, and for one step everything small, into the recipe."""
     settings = {"data.manifest": json.dumps(str(conversion.manifest))}
     if one_step:
-        frames = min(ONE_STEP_FRAMES, int(load_recipe(name).data["frames"]))
-        settings |= {**ONE_STEP, "data.frames": str(frames), "model.source": json.dumps(str(output / "backbone"))}
+        settings |= {**ONE_STEP, "model.source": json.dumps(str(output / "backbone"))}
+        data = load_recipe(name).data
+        if "granularities" in data:
+            few = {own: {**granule, "frames": ONE_STEP_FRAMES} for own, granule in data["granularities"].items()}
+            settings["data.granularities"] = json.dumps(few)
+        else:
+            settings["data.frames"] = str(min(ONE_STEP_FRAMES, int(data["frames"])))
     return settings
 
 
