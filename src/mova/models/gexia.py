@@ -17,11 +17,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +49,25 @@ ZERO_SHOT_TEMPLATE = "A video of a {label}."
 """What a class is called where images or videos are classified without training (App. F)."""
 FROZEN = ("none", "encoders", "vision", "text")
 """Encoders that can be kept as they are (Table 5)."""
+
+
+@dataclass(frozen=True, eq=False)
+class DenseVideo:
+    """What the vector of a whole video is made of.
+
+    Attributes:
+        dense: float32, (T, P, C), features of the frames that make it.
+        chosen: T, which of the sampled frames those are.
+        times: float64, of all sampled frames, seconds.
+        duration: seconds.
+        rounds: `#iter`.
+    """
+
+    dense: Tensor
+    chosen: list[int]
+    times: npt.NDArray[np.float64]
+    duration: float
+    rounds: int
 
 
 class Gexia(AroundBackbone):
@@ -204,18 +225,27 @@ class Gexia(AroundBackbone):
 
         Args, Raises: see `DualEncoder.encode_video`.
         """
+        vectors: list[Tensor] = []
+        seen = self._read(video, fps, lambda dense: vectors.append(self.frame_vectors(dense, self.config.frame_rounds)))
+        return VideoEmbedding(torch.cat(vectors), seen.times, seen.duration, self._whole(seen.dense, seen.rounds))
+
+    def dense_video(self, video: str | Path | Frames, fps: float | None = None) -> DenseVideo:
+        """What the vector of a whole video is made of; arguments and errors as `encode_video`."""
+        return self._read(video, fps, lambda dense: None)
+
+    def _read(self, video: str | Path | Frames, fps: float | None, each: Callable[[Tensor], None]) -> DenseVideo:
+        """Stream a video; `each` is called with all its dense features, some frames at a time."""
         chunks, seconds = self.open_video(video, fps)
-        times, vectors = [], []
+        times = []
         kept = KeptFrames(max(self.config.frames.values()))
         for some, dense in self.encode_stream(chunks, self.dense_frames):
             times.append(some)
-            vectors.append(self.frame_vectors(dense, self.config.frame_rounds))
+            each(dense)
             kept.add(dense)
         if not times:
             raise VideoError("frames" if isinstance(video, Frames) else video, "there is no frame to encode")
         rounds, most = self._plan(seconds, kept.seen)
-        whole = self._whole(kept.evenly(most), rounds)
-        return VideoEmbedding(torch.cat(vectors), np.concatenate(times), seconds, whole)
+        return DenseVideo(kept.evenly(most), kept.chosen(most), np.concatenate(times), seconds, rounds)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -32,7 +34,14 @@ class KeptFrames:
                 self._kept.append(row.clone())
             self.seen += 1
 
+    def chosen(self, count: int) -> list[int]:
+        """Which frames of the stream `evenly` gives."""
+        return [int(i) * self.step for i in self._grid(count)]
+
     def evenly(self, count: int) -> Tensor:
         """At most `count` of them, at most `most`: (count, ...)."""
-        chosen = linspace(self.seen, min(count, self.seen)) // self.step
-        return torch.stack([self._kept[int(i)] for i in chosen])
+        return torch.stack([self._kept[int(i)] for i in self._grid(count)])
+
+    def _grid(self, count: int) -> npt.NDArray[np.int64]:
+        """Places among the kept ones."""
+        return linspace(self.seen, min(count, self.seen)) // self.step
