@@ -43,7 +43,7 @@ class Amount:
 
     sources: int = 384
     tested: int = 120
-    steps: int = 60
+    steps: int = 80
     videos: int = 10
     backbone_steps: int = 1000
     gexia_steps: int = 240

@@ -20,8 +20,8 @@ from mova.models.mova import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny import WorldsTiny
 from mova.train.approximation import Vtc
-from mova.train.contract import Objective
-from mova.train.feeding import GexiaFeed
+from mova.train.contract import Inputs, Objective, Vectors
+from mova.train.feeding import Feed, GexiaFeed
 from mova.train.modular import Modular
 from mova.train.trainer import Material
 
@@ -34,7 +34,7 @@ class Arm:
         granularities: what it is trained on, in turns.
         way: how clips were put together, "source" or "random".
         rounds: `#iter` of every video and text; None: by size, 0 for images, 1 for short and 3 for long.
-        freeze: encoders that stay as they are.
+        freeze: encoders of a GEXIA that stay as they are; with both of them a step costs a third.
         gexia: a GEXIA; else a MoVA with the objective of subsets.
         trained: or left as it starts.
         few: a batch of clips holds as many pairs as one of long videos, not as many clips.
@@ -44,11 +44,16 @@ class Arm:
     granularities: tuple[str, ...] = ("SVST", "LVLT", "LVST")
     way: str = "source"
     rounds: int | None = None
-    freeze: str = "none"
+    freeze: str = "encoders"
     gexia: bool = True
     trained: bool = True
     few: bool = False
     curve: bool = False
+
+    @property
+    def cached(self) -> bool:
+        """Whether dense features of videos are the same for all such arms."""
+        return self.gexia and self.freeze == "encoders"
 
 
 CLIPS, LONG = ("SVST",), ("SVST", "LVLT")
@@ -60,25 +65,26 @@ ARMS: dict[str, Arm] = {
     "all three, #iter by size": FULL,
     "all three, #iter 1": Arm(rounds=1, curve=True),
     "all three at random, #iter 1": Arm(way="random", rounds=1),
-    "both frozen": replace(FULL, freeze="encoders"),
-    "MoVA, SVST": Arm(CLIPS, gexia=False),
-    "MoVA, + LVLT": Arm(LONG, gexia=False),
-    "SVST, #iter 1, as few pairs": Arm(CLIPS, rounds=1, few=True),
+    "all three at random, #iter by size": Arm(way="random"),
     "all three, #iter 3": Arm(rounds=3, curve=True),
+    "SVST, #iter 1, as few pairs": Arm(CLIPS, rounds=1, few=True),
     "+ LVLT, #iter 1": Arm(LONG, rounds=1),
     "+ LVST, #iter 1": Arm(("SVST", "LVST"), rounds=1),
-    "MoVA, SVST, as few pairs": Arm(CLIPS, gexia=False, few=True),
-    "all three at random, #iter by size": Arm(way="random"),
-    "vision frozen": replace(FULL, freeze="vision"),
-    "text frozen": replace(FULL, freeze="text"),
-    "MoVA, + LVLT at random": Arm(LONG, way="random", gexia=False),
     "SVST, #iter 3": Arm(CLIPS, rounds=3),
     "all three + images, #iter by size": Arm(("SVST", "LVLT", "LVST", "IT"), curve=True),
+    "MoVA, SVST": Arm(CLIPS, gexia=False),
+    "MoVA, + LVLT": Arm(LONG, gexia=False),
+    "all three, #iter by size, nothing frozen": replace(FULL, freeze="none"),
+    "SVST, #iter 1, nothing frozen": Arm(CLIPS, rounds=1, freeze="none"),
+    "all three, #iter by size, vision frozen": Arm(freeze="vision"),
+    "all three, #iter by size, text frozen": Arm(freeze="text"),
+    "MoVA, SVST, as few pairs": Arm(CLIPS, gexia=False, few=True),
+    "MoVA, + LVLT at random": Arm(LONG, way="random", gexia=False),
 }
 """In the order in which they are run: what says most stands first."""
 
 
-WARM = Arm(("SVST",))
+WARM = Arm(("SVST",), freeze="none")
 WARM_SEED = 10
 MOST_ROUNDS = 3
 
@@ -91,6 +97,20 @@ class AnyRounds(GexiaFeed):
         found = super().granularities(names, count)
         drawn = {name: torch.randint(MOST_ROUNDS + 1, (count,)) for name in ("video_rounds", "text_rounds")}
         return found | drawn
+
+
+class DenseFeed(GexiaFeed):
+    """For batches whose frames are dense features already, made by encoders that stay as they are."""
+
+    def encode(self, model: Any, batch: Inputs) -> Vectors:
+        """See `GexiaFeed`."""
+        mask = batch["frame_mask"]
+        videos = model.video_vectors(batch["frames"][mask], mask, batch["video_rounds"])
+        with torch.no_grad():
+            states = model.backbone.dense_texts(batch["input_ids"], batch["token_mask"])
+        texts = model.text_iam(states, batch["token_mask"], batch["text_rounds"]).mean(dim=1)
+        real = torch.ones(len(videos), 1, dtype=torch.bool)
+        return {"frames": videos.unsqueeze(1), "frame_mask": real, "texts": texts, "scale": model.scale()}
 
 
 def warm_gexia(backbone: WorldsTiny, steps: int, sources: int, videos: int, folder: Path) -> Gexia:
@@ -119,11 +139,19 @@ def fit_arm(
     """Train a model as an arm says; its log stays in the folder. `feed` is another one than its own."""
     objective: Objective = Vtc() if arm.gexia else Modular("subsets")
     if feed is None:
-        feed = GexiaFeed(_inner_feed(model), model.config) if arm.gexia else _inner_feed(model)
+        feed = feed_of(arm, model)
     rows = {name: footage.expanded[arm.way][name] for name in arm.granularities}
-    batches = GranularBatches(footage, rows, steps, videos, seed, feed, arm.few)
+    dense = footage.dense(model) if isinstance(feed, DenseFeed) else None
+    batches = GranularBatches(footage, rows, steps, videos, seed, feed, arm.few, dense)
     material = Material(batches, lambda items: items[0], feed.encode)
     return fit(model, objective, material, folder, seed, MODULE_RATE, BACKBONE_RATE)
+
+
+def feed_of(arm: Arm, model: Any) -> Feed:
+    """How an arm's model is fed."""
+    if not arm.gexia:
+        return _inner_feed(model)
+    return (DenseFeed if arm.cached else GexiaFeed)(_inner_feed(model), model.config)
 
 
 def _inner_feed(model: Any) -> SampleFeed:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gexing.footage import LEAST, MOST, SAMPLES, Footage
+from gexing.footage import LEAST, MOST, SAMPLES, Dense, Footage
 from mova.data.manifest import Row
 from mova.models.pooling import pad_rows
 from mova.train.feeding import Feed, GexiaFeed
@@ -38,12 +38,21 @@ class GranularBatches(Dataset[dict[str, Tensor]]):
         seed: of the order.
         feed: makes tokens of texts, and rounds of granularities where it is a `GexiaFeed`.
         few: as many clips a batch as otherwise long videos.
+        dense: features of clips and of their middle frames, which stand for pixels (`Footage.dense`).
     """
 
     def __init__(
-        self, footage: Footage, rows: dict[str, list[Row]], steps: int, videos: int, seed: int, feed: Feed, few: bool
+        self,
+        footage: Footage,
+        rows: dict[str, list[Row]],
+        steps: int,
+        videos: int,
+        seed: int,
+        feed: Feed,
+        few: bool,
+        dense: Dense | None,
     ) -> None:
-        self.footage, self.feed = footage, feed
+        self.footage, self.feed, self.dense = footage, feed, dense
         sizes = {name: videos if few or name.startswith("LV") else round(videos * CLIPS) for name in rows}
         streams = {name: _batches(found, sizes[name], seed) for name, found in rows.items()}
         names = list(rows)
@@ -58,7 +67,7 @@ class GranularBatches(Dataset[dict[str, Tensor]]):
         shown = [self.footage.clips_of(row) for row in rows]
         flat = [clip for clips in shown for clip in clips]
         counts = torch.tensor([1 if name == "IT" else SAMPLES * len(clips) for clips in shown])
-        samples = torch.from_numpy(self.footage.stills(flat) if name == "IT" else self.footage.samples(flat))
+        samples = self._samples(flat, name == "IT")
         frames, mask = pad_rows(samples.split(counts.tolist()))
         ids, tokens, dropped = self.feed.tokens([row.captions[0].text for row in rows])
         batch = {
@@ -72,6 +81,12 @@ class GranularBatches(Dataset[dict[str, Tensor]]):
         if isinstance(self.feed, GexiaFeed):
             return batch | self.feed.granularities([name] * len(rows), len(rows))
         return batch | self._units([[s.text for s in row.captions[0].sentences] for row in rows])
+
+    def _samples(self, clips: list[int], still: bool) -> Tensor:
+        """(n, ...) of clips one after the other, or their middle frames."""
+        if self.dense is None:
+            return torch.from_numpy(self.footage.stills(clips) if still else self.footage.samples(clips))
+        return self.dense.stills[clips] if still else self.dense.clips[clips].flatten(0, 1)
 
     def _units(self, units: Sequence[Sequence[str]]) -> dict[str, Tensor]:
         """`unit_ids`, `unit_token_mask` (V, K, M) and `unit_mask` (V, K)."""

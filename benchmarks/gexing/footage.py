@@ -3,12 +3,12 @@
 Clips of one source are of one style and one camera, and half of their events are near duplicates of one another: that
 is what a source has and a random row of clips has not. Everything is rendered once and lies on the disk.
 
-Shape legend: C clips, T samples a video, S = 2 samples a clip.
+Shape legend: C clips, S = 2 samples a clip, P dense vectors a sample, D their width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,7 +17,9 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from proving.stage import HELD_OUT, SIZE
+from torch import Tensor
 
 from mova.data.expand import expand
 from mova.data.expand_ops import parse_operations
@@ -29,6 +31,7 @@ from mova.data.worlds_factors import Event, facts, mutate, sample_event
 from mova.data.worlds_galleries import NEAR_SHARE, RATE, true_line
 from mova.data.worlds_nuisance import sample_nuisance
 from mova.data.worlds_render import TRAIN_STYLES, render_event
+from mova.models.gexia import Gexia
 
 LEAST, MOST, TESTED = 4, 6, 5
 """Clips of a source to train on (at least and at most), and of one to test with."""
@@ -39,6 +42,8 @@ WORDS = 20
 """Of a compressed text."""
 OPERATIONS = "integrate:source,min=4 compress:extractive,words=20 image:middle,of=SVST"
 RANDOM = f"integrate:random,min={LEAST},max={MOST},seed=0 compress:extractive,words=20"
+CHUNK = 64
+"""Clips that are encoded at once."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -87,6 +92,7 @@ class Footage:
             np.save(unfinished, self._render(rng))
             unfinished.rename(path)
         self._pixels: Pixels = np.load(path, mmap_mode="r")
+        self._dense: Dense | None = None
 
     def samples(self, clips: list[int]) -> Pixels:
         """Samples of clips between their neighbours: uint8, (C S, 9, h, w)."""
@@ -97,6 +103,12 @@ class Footage:
     def stills(self, clips: list[int]) -> Pixels:
         """Middle frames of clips; a still frame is its own neighbour: uint8, (C, 9, h, w)."""
         return np.tile(self._pixels[clips, STILL], (1, 3, 1, 1))
+
+    def dense(self, model: Gexia) -> Dense:
+        """What encoders that all arms leave as they are make of the clips; made once."""
+        if self._dense is None:
+            self._dense = Dense(self, model)
+        return self._dense
 
     def write_manifest(self) -> Path:
         """The clips as a manifest that `mova data expand` reads."""
@@ -145,6 +157,29 @@ class Footage:
                 pixels[place] = frames.transpose(0, 3, 1, 2)
                 place += 1
         return pixels
+
+
+class Dense:
+    """What a GEXIA's encoders make of all clips of a footage, as soon as it is asked for."""
+
+    def __init__(self, footage: Footage, model: Gexia) -> None:
+        self._footage, self._model = footage, model
+
+    @cached_property
+    def clips(self) -> Tensor:
+        """float32, (C, S, P, D)."""
+        return self._encode(self._footage.samples).unflatten(0, (-1, SAMPLES))
+
+    @cached_property
+    def stills(self) -> Tensor:
+        """Of middle frames, float32, (C, P, D)."""
+        return self._encode(self._footage.stills)
+
+    @torch.no_grad()
+    def _encode(self, pixels: Callable[[list[int]], Pixels]) -> Tensor:
+        every = list(range(len(self._footage.clips)))
+        parts = (torch.from_numpy(pixels(every[i : i + CHUNK])) for i in range(0, len(every), CHUNK))
+        return torch.cat([self._model.dense_of(part) for part in parts])
 
 
 @dataclass(frozen=True, eq=False)

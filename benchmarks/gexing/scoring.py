@@ -13,7 +13,7 @@ from proving.scoring import System, both_ways
 from torch import Tensor, nn
 
 from gexing.arms import Arm
-from gexing.footage import SAMPLES, Footage, Queries
+from gexing.footage import SAMPLES, Dense, Footage, Queries
 from mova.data.granularity import GRANULARITIES
 from mova.models.gexia import Gexia
 from mova.models.similarity import cosine
@@ -47,17 +47,13 @@ def score(arm: Arm, model: nn.Module, footage: Footage, galleries: dict[str, Que
 
 
 def _gexia(arm: Arm, model: Gexia, footage: Footage, galleries: dict[str, Queries]) -> list[Row]:
-    dense = _dense(model, torch.from_numpy(footage.samples(list(range(len(footage.clips))))))
-    dense = dense.unflatten(0, (len(footage.clips), SAMPLES))
+    dense = footage.dense(model) if arm.cached else Dense(footage, model)
     rows = []
     for name, queries in galleries.items():
         if name == "image" and not arm.curve:
             continue
-        if name == "image":
-            stills = footage.stills([clip for clips in queries.clips for clip in clips])
-            shown = _dense(model, torch.from_numpy(stills)).unsqueeze(1)
-        else:
-            shown = dense[torch.tensor(queries.clips)].flatten(1, 2)
+        which = torch.tensor(queries.clips)
+        shown = dense.stills[which] if name == "image" else dense.clips[which].flatten(1, 2)
         states, mask = _states(model, [" ".join(units) for units in queries.texts])
 
         @cache
@@ -80,11 +76,6 @@ def _gexia(arm: Arm, model: Gexia, footage: Footage, galleries: dict[str, Querie
             own = (video, text) == rounds_at(arm, name)
             rows.append({"gallery": name, "form": f"{video}-{text}", "own": own, "t2v": t2v, "v2t": v2t})
     return rows
-
-
-def _dense(model: Gexia, samples: Tensor) -> Tensor:
-    """uint8 (T, 9, h, w) -> (T, P, C)."""
-    return torch.cat([model.dense_of(part) for part in samples.split(CHUNK)])
 
 
 def _states(model: Gexia, texts: list[str]) -> tuple[Tensor, Tensor]:
