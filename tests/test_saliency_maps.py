@@ -16,7 +16,7 @@ from mova.errors import UsageError
 from mova.lab import saliency_maps as maps_module
 from mova.lab.saliency import covers
 from mova.lab.saliency_maps import saliency_maps, within, without_each
-from mova.lab.saliency_picture import draw_saliency
+from mova.lab.saliency_picture import draw_saliency, overlay
 from mova.lab.sight import look_into
 from mova.models.backbone import TwoTower
 from mova.models.gexia import Gexia
@@ -114,6 +114,13 @@ def test_explain_takes_a_gexia(call: Call, model: Gexia, tmp_path: Path) -> None
     code, _, err = call("explain", film, *options, "--method", "gradcam", "--plot", tmp_path / "no.png")
     assert code == 2
     assert "method occlusion" in err
+
+
+def test_frames_of_a_whole_video_are_coloured_by_one_scale() -> None:
+    weak, strong = np.array([[0.0, 0.1]], dtype=np.float32), np.array([[0.0, -0.4]], dtype=np.float32)
+    assert overlay(weak)[0, 1, 3] == overlay(strong)[0, 1, 3] == pytest.approx(0.85)
+    assert overlay(weak, highest=0.4)[0, 1, 3] == pytest.approx(0.85 / 4)
+    assert (overlay(weak, highest=0.0)[0, 0, 3], overlay(weak, highest=0.4)[0, 0, 3]) == (0, 0)
 
 
 def test_what_is_shown_and_drawn_of_a_whole_video(model: Gexia, tmp_path: Path) -> None:

@@ -41,22 +41,25 @@ SCALE = (
     "Outlined: the sentence's most relevant frame of the video."
 )
 SCALE_WHOLE = (
-    "All frames of a text have one scale. Under each: how far the cosine falls without that frame. "
+    "All frames of a text have one scale. Under each: how the cosine changes without that frame. "
     "Outlined: where it falls most."
 )
 
 
-def overlay(values: npt.NDArray[np.float32], strength: float = 1.0) -> npt.NDArray[np.float32]:
+def overlay(
+    values: npt.NDArray[np.float32], strength: float = 1.0, highest: float | None = None
+) -> npt.NDArray[np.float32]:
     """Colours and opacity of a map: clear where it is 0, strongest where its size is greatest.
 
     Args:
         values: (r, c).
         strength: in [0, 1], of the whole map.
+        highest: what counts as the greatest size; that of the map itself if left out.
 
     Returns:
         float32, (r, c, 4), RGBA in [0, 1].
     """
-    share = values / max(float(np.abs(values).max()), 1e-12)
+    share = values / max(float(np.abs(values).max()) if highest is None else highest, 1e-12)
     colours = HEAT(0.5 + share / 2).astype(np.float32)
     colours[..., 3] = OPAQUE * strength * np.abs(share)
     return colours
@@ -80,10 +83,10 @@ def draw_saliency(found: SaliencyMaps, path: str | Path) -> None:
     for k, lines in enumerate(texts):
         at = top + 0.12 + LINE * len(lines)
         page.text(MARGIN, at - 0.05, "\n".join(lines), size=9.5, va="bottom", linespacing=1.3)
-        strengths = _strengths(found, k)
+        colours = _colours(found, k)
         for i, left in enumerate(lefts):
             is_best = i == found.best[k]
-            _panel(page.plot(left, at, column, picture), grey[i], overlay(found.maps[k, i], strengths[i]), found.seen)
+            _panel(page.plot(left, at, column, picture), grey[i], colours[i], found.seen)
             if is_best:
                 page.box(left, at, column, picture, fill=False, edgecolor=INK, linewidth=2.2)
             told = _value(found, k, i) + (" · best" if is_best else "")
@@ -112,13 +115,14 @@ def _value(found: SaliencyMaps, sentence: int, frame: int) -> str:
     return f"cosine {value:.2f}" if found.wholes is None else f"{-value:+.3f} without"
 
 
-def _strengths(found: SaliencyMaps, sentence: int) -> npt.NDArray[np.float32]:
-    """How strongly each frame's map of a sentence is drawn: (F,) in [0, 1], 1 for the best or strongest one."""
-    if found.wholes is None:
-        cosines = found.values[sentence]
-        return np.exp((cosines - cosines.max()) / PALING)
-    heights = np.abs(found.maps[sentence]).max(axis=(1, 2))
-    return heights / max(float(heights.max()), 1e-12)
+def _colours(found: SaliencyMaps, sentence: int) -> list[npt.NDArray[np.float32]]:
+    """Overlays of a sentence's F maps: each by its own scale and paler the lower its cosine, or all by one scale."""
+    maps = found.maps[sentence]
+    if found.wholes is not None:
+        highest = float(np.abs(maps).max())
+        return [overlay(values, highest=highest) for values in maps]
+    strengths = np.exp((found.values[sentence] - found.values[sentence].max()) / PALING)
+    return [overlay(values, strength) for values, strength in zip(maps, strengths.tolist(), strict=True)]
 
 
 def _greyed(pictures: Pixels, seen: tuple[float, float]) -> Pixels:
