@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from proving.stage import _warm as warm_backbone
 from mova.models.gexia import Gexia
 from mova.models.worlds_tiny import WorldsTiny
 
-SHOWN = ("name", "form", "short_t2v", "short_v2t", "long_t2v", "long_v2t", "brief_t2v", "brief_v2t", "spread")
+SHOWN = ("name", "form", *(f"{gallery}_{way}" for gallery in findings.GALLERIES for way in findings.WAYS), "spread")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,6 @@ class Stage:
     """What the arms of a seed share."""
 
     warm: tuple[WorldsTiny, Gexia]
-
     train: Footage
     test: Footage
     galleries: dict[str, Queries]
@@ -72,12 +70,15 @@ def main() -> None:
     parser.add_argument("--warm", type=Path, default=None, help="folder of a trained backbone")
     parser.add_argument("--folder", type=Path, default=None, help="keep what was rendered and finished here")
     parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
+    parser.add_argument("--only-report", action="store_true", help="results of the arms that the folder has, run none")
     args = parser.parse_args()
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
     amount = QUICK if args.quick else Amount()
     names = [name for name in ARMS if not args.quick or name in findings.QUICK]
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
+        if args.only_report:
+            names = [name for name in names if all(result_of(folder, seed, name).exists() for seed in seeds)]
         runs = run_all(seeds, names, amount, folder, args.warm or folder / "warm")
     if not args.only_run:
         report(runs, seeds)
@@ -91,8 +92,7 @@ def run_all(
     runs = []
     for name in names:
         for seed in seeds:
-            home = folder / f"seed-{seed}"
-            path = home / "results" / f"{name}.json"
+            home, path = folder / f"seed-{seed}", result_of(folder, seed, name)
             if not path.exists():
                 if seed not in stages:
                     stages[seed] = prepare(seed, amount, home, folder / "gexia", warm)
@@ -101,6 +101,11 @@ def run_all(
                 path.write_text(json.dumps(found, indent=1), encoding="utf-8")
             runs.append(json.loads(path.read_text(encoding="utf-8")))
     return runs
+
+
+def result_of(folder: Path, seed: int, name: str) -> Path:
+    """Where a run's figures are kept."""
+    return folder / f"seed-{seed}" / "results" / f"{name}.json"
 
 
 def prepare(seed: int, amount: Amount, folder: Path, gexia: Path, warm: Path) -> Stage:
@@ -114,7 +119,7 @@ def prepare(seed: int, amount: Amount, folder: Path, gexia: Path, warm: Path) ->
 def run(name: str, seed: int, amount: Amount, stage: Stage, folder: Path) -> dict[str, Any]:
     """Train an arm and take every figure."""
     began, arm = time.process_time(), ARMS[name]
-    model = build(arm, *copy.deepcopy(stage.warm)).eval()
+    model = build(arm, *copy.deepcopy(stage.warm), seed).eval()
     if arm.trained:
         model = fit_arm(arm, model, stage.train, amount.steps, amount.videos, seed, folder)
     trained = time.process_time()
@@ -137,6 +142,9 @@ def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
     result = harness.Report("gexia", seeds)
     for row in findings.table(runs):
         result.row(**row)
+    for name in ARMS:
+        if not any(run["arm"] == name for run in runs):
+            result.row(name=name, form="not run")
     for text, value, bound in findings.claims(runs):
         result.claim(text, value, bound, value >= bound)
     seconds = sum(run["seconds"] for run in runs)
@@ -145,6 +153,4 @@ def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if "--quick" in sys.argv:
-        torch.manual_seed(0)
     main()

@@ -83,17 +83,20 @@ def table(runs: Runs) -> list[dict[str, Any]]:
         mine = [run for run in runs if run["arm"] == arm]
         facts = {key: mine[0][key] for key in ("pairs", "parameters", "learning")}
         facts["train_seconds"] = round(float(np.mean([run["train_seconds"] for run in mine])), 1)
-        forms = dict.fromkeys(row["form"] for row in mine[0]["rows"])
+        several = ARMS[arm].curve or not ARMS[arm].gexia
+        forms = dict.fromkeys(row["form"] for row in mine[0]["rows"] if several)
         for form in (OWN, *forms):
             found.append({"name": arm, "form": form, **_cells(mine, (arm, form)), **(facts if form == OWN else {})})
-    ceilings = {gallery: runs[0]["ceiling"][gallery] for gallery in GALLERIES}
-    limits = {f"{g}_{way}": round(c[i], 1) for g, c in ceilings.items() for i, way in enumerate(WAYS)}
+    limits = {
+        f"{gallery}_{way}": round(float(np.mean([run["ceiling"][gallery][i] for run in runs])), 1)
+        for gallery in GALLERIES
+        for i, way in enumerate(WAYS)
+    }
     found.append({"name": "all facts known", "form": "", **limits, "spread": 0.0})
     for text, more, less, gallery in DIFFERENCES:
         seeds = _difference(runs, more, less, gallery)
         if len(seeds):
-            error = round(float(seeds.std(ddof=1) / len(seeds) ** 0.5), 2) if len(seeds) > 1 else None
-            found.append({"difference": text, "mean": round(float(seeds.mean()), 2), "standard_error": error})
+            found.append({"difference": text, "mean": round(float(seeds.mean()), 2), "standard_error": _error(seeds)})
             found[-1]["seeds"] = seeds.round(2).tolist()
     return found
 
@@ -121,13 +124,18 @@ def _difference(runs: Runs, more: Term, less: Term, gallery: str) -> npt.NDArray
     return recalls(kept, more, gallery) - recalls(kept, less, gallery)
 
 
+def _error(seeds: npt.NDArray[np.float64]) -> float | None:
+    """Standard error of a mean over seeds; None of one."""
+    return round(float(seeds.std(ddof=1) / len(seeds) ** 0.5), 2) if len(seeds) > 1 else None
+
+
 def claims(runs: Runs) -> list[tuple[str, float, float]]:
     """(claim, value, least value): points of R@1, both ways, mean over seeds."""
     found = []
     for text, more, less, gallery in DIFFERENCES:
         seeds = _difference(runs, more, less, gallery)
         if len(seeds):
-            found.append((text, round(float(seeds.mean()), 2), 0.0))
+            found.append((f"{text} (standard error {_error(seeds)})", round(float(seeds.mean()), 2), 0.0))
     steps = [recalls(runs, (BY_SIZE, f"{r}-{r}"), "long") for r in range(6)]
     if len(steps[0]):
         means = [float(values.mean()) for values in steps]
