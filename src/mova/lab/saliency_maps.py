@@ -26,7 +26,8 @@ from mova.lab.keyframes import PICTURE_PIXELS, Pixels, choose_frames, read_input
 from mova.lab.saliency import Encode, grad_cam, occlusion
 from mova.lab.sight import look_into
 from mova.models.dual import DualEncoder
-from mova.models.gexia import DenseVideo, Gexia
+from mova.models.gexia import Gexia
+from mova.models.kept_frames import DenseVideo
 from mova.models.similarity import cosine
 
 Method = Literal["gradcam", "occlusion"]

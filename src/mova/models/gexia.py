@@ -18,12 +18,10 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -33,11 +31,12 @@ from mova.errors import UsageError, VideoError
 from mova.models.around import AroundBackbone, backbone_settings, random_backbone, require_backbone
 from mova.models.card import write_gexia_card
 from mova.models.costs import measure_costs
-from mova.models.dual import DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.dual import DualEncoder, Source, TextEmbedding, VideoEmbedding
+from mova.models.embeddings import told
 from mova.models.evidence import EvidenceRule
 from mova.models.gexia_config import TEMPERATURE, GexiaConfig
 from mova.models.iam import IterativeApproximation
-from mova.models.kept_frames import KeptFrames
+from mova.models.kept_frames import DenseVideo, KeptFrames
 from mova.models.precision import hash_weights
 from mova.models.tokens import TextRule
 from mova.types import Frames
@@ -49,25 +48,6 @@ ZERO_SHOT_TEMPLATE = "A video of a {label}."
 """What a class is called where images or videos are classified without training (App. F)."""
 FROZEN = ("none", "encoders", "vision", "text")
 """Encoders that can be kept as they are (Table 5)."""
-
-
-@dataclass(frozen=True, eq=False)
-class DenseVideo:
-    """What the vector of a whole video is made of.
-
-    Attributes:
-        dense: float32, (T, P, C), features of the frames that make it.
-        chosen: T, which of the sampled frames those are.
-        times: float64, of all sampled frames, seconds.
-        duration: seconds.
-        rounds: `#iter`.
-    """
-
-    dense: Tensor
-    chosen: list[int]
-    times: npt.NDArray[np.float64]
-    duration: float
-    rounds: int
 
 
 class Gexia(AroundBackbone):
@@ -83,6 +63,7 @@ class Gexia(AroundBackbone):
 
     config_class = GexiaConfig
     family = "GEXIA"
+    scoring_form = "global"
 
     def __init__(self, config: GexiaConfig, backbone: Any = None) -> None:
         super().__init__(config)
@@ -217,7 +198,9 @@ class Gexia(AroundBackbone):
             return torch.empty(0, self.embedding_dim, device=self.device)
         return self.frame_vectors(self.dense_frames(frames), self.config.frame_rounds)
 
-    def encode_video(self, video: str | Path | Frames, fps: float | None = None) -> VideoEmbedding:
+    def encode_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> VideoEmbedding:
         """Vectors of a video's frames, and `whole`, made of at most `frames` of its size, evenly chosen.
 
         Its size is that of its seconds (one frame is an image) unless `video_rounds` is set, which also takes the
@@ -226,16 +209,24 @@ class Gexia(AroundBackbone):
         Args, Raises: see `DualEncoder.encode_video`.
         """
         vectors: list[Tensor] = []
-        seen = self._read(video, fps, lambda dense: vectors.append(self.frame_vectors(dense, self.config.frame_rounds)))
+
+        def each(dense: Tensor) -> None:
+            vectors.append(self.frame_vectors(dense, self.config.frame_rounds))
+
+        seen = self._read(video, fps, start, end, each)
         return VideoEmbedding(torch.cat(vectors), seen.times, seen.duration, self._whole(seen.dense, seen.rounds))
 
-    def dense_video(self, video: str | Path | Frames, fps: float | None = None) -> DenseVideo:
+    def dense_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> DenseVideo:
         """What the vector of a whole video is made of; arguments and errors as `encode_video`."""
-        return self._read(video, fps, lambda dense: None)
+        return self._read(video, fps, start, end, lambda dense: None)
 
-    def _read(self, video: str | Path | Frames, fps: float | None, each: Callable[[Tensor], None]) -> DenseVideo:
-        """Stream a video; `each` is called with all its dense features, some frames at a time."""
-        chunks, seconds = self.open_video(video, fps)
+    def _read(
+        self, video: Source, fps: float | None, start: float, end: float | None, each: Callable[[Tensor], None]
+    ) -> DenseVideo:
+        """Go through a video; `each` takes all its dense features, some frames at a time."""
+        chunks, last = self.open_video(video, fps, start, end)
         times = []
         kept = KeptFrames(max(self.config.frames.values()))
         for some, dense in self.encode_stream(chunks, self.dense_frames):
@@ -243,9 +234,9 @@ class Gexia(AroundBackbone):
             each(dense)
             kept.add(dense)
         if not times:
-            raise VideoError("frames" if isinstance(video, Frames) else video, "there is no frame to encode")
-        rounds, most = self._plan(seconds, kept.seen)
-        return DenseVideo(kept.evenly(most), kept.chosen(most), np.concatenate(times), seconds, rounds)
+            raise VideoError(told(video), "there is no frame to encode")
+        rounds, most = self._plan(last - start, kept.seen)
+        return DenseVideo(kept.evenly(most), kept.chosen(most), np.concatenate(times), last, rounds)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:

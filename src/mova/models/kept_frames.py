@@ -1,6 +1,11 @@
-"""A few frames' features out of a stream, in bounded memory."""
+"""A few frames' features out of a stream, in bounded memory.
+
+Shape legend: T kept frames, P dense vectors a frame, C their width.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +13,25 @@ import torch
 from torch import Tensor
 
 from mova.data.sampling import linspace
+
+
+@dataclass(frozen=True, eq=False)
+class DenseVideo:
+    """What the vector of a whole video is made of.
+
+    Attributes:
+        dense: float32, (T, P, C), features of the frames that make it.
+        chosen: T, which of the sampled frames those are.
+        times: float64, of all sampled frames, seconds.
+        duration: seconds.
+        rounds: `#iter`.
+    """
+
+    dense: Tensor
+    chosen: list[int]
+    times: npt.NDArray[np.float64]
+    duration: float
+    rounds: int
 
 
 class KeptFrames:
