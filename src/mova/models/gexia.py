@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +36,7 @@ from mova.models.embeddings import told
 from mova.models.evidence import EvidenceRule
 from mova.models.gexia_config import TEMPERATURE, GexiaConfig
 from mova.models.iam import IterativeApproximation
-from mova.models.kept_frames import KeptFrames
+from mova.models.kept_frames import DenseVideo, KeptFrames
 from mova.models.precision import hash_weights
 from mova.models.tokens import TextRule
 from mova.types import Frames
@@ -208,18 +208,35 @@ class Gexia(AroundBackbone):
 
         Args, Raises: see `DualEncoder.encode_video`.
         """
+        vectors: list[Tensor] = []
+
+        def each(dense: Tensor) -> None:
+            vectors.append(self.frame_vectors(dense, self.config.frame_rounds))
+
+        seen = self._read(video, fps, start, end, each)
+        return VideoEmbedding(torch.cat(vectors), seen.times, seen.duration, self._whole(seen.dense, seen.rounds))
+
+    def dense_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> DenseVideo:
+        """What the vector of a whole video is made of; arguments and errors as `encode_video`."""
+        return self._read(video, fps, start, end, lambda dense: None)
+
+    def _read(
+        self, video: Source, fps: float | None, start: float, end: float | None, each: Callable[[Tensor], None]
+    ) -> DenseVideo:
+        """Go through a video; `each` takes all its dense features, some frames at a time."""
         chunks, last = self.open_video(video, fps, start, end)
-        times, vectors = [], []
+        times = []
         kept = KeptFrames(max(self.config.frames.values()))
         for some, dense in self.encode_stream(chunks, self.dense_frames):
             times.append(some)
-            vectors.append(self.frame_vectors(dense, self.config.frame_rounds))
+            each(dense)
             kept.add(dense)
         if not times:
             raise VideoError(told(video), "there is no frame to encode")
         rounds, most = self._plan(last - start, kept.seen)
-        whole = self._whole(kept.evenly(most), rounds)
-        return VideoEmbedding(torch.cat(vectors), np.concatenate(times), last, whole)
+        return DenseVideo(kept.evenly(most), kept.chosen(most), np.concatenate(times), last, rounds)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
