@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from transformers import TrainerCallback
 
 from mova.data.manifest import Row, read_manifest, write_manifest
 from mova.errors import DataError, UsageError
+from mova.eval.protocols import find_protocol
+from mova.eval.task_entailment import evaluate_entailment
+from mova.eval.videollm import open_any_test
 from mova.losses.entailment import synvita_loss
 from mova.models.videollm import VideoLLM
 from mova.train.arguments import Recipe, load_recipe
@@ -31,6 +35,8 @@ from mova.train.triplets import adapted, shared_part, triplet_material
 from tiny_videollms import build
 
 FAMILIES = ("video_llava", "qwen2_5_vl")
+WHOLE_PATH = ("internvl", "qwen3_vl")
+"""Families that go the whole way beside Video-LLaVA, in slow tests."""
 SCORES = [{"own": 0.9, "other": 0.2}, {"own": 0.4, "other": 0.6}, {"own": 0.7, "other": 0.3}]
 
 
@@ -203,9 +209,12 @@ def test_accumulated_batches_end_with_the_weights_of_one(small: Callable[..., Re
     assert_equal(plain, train(small(training=sgd | accumulated), tmp_path / "accumulated"), 2e-5)
 
 
+@pytest.mark.parametrize("kind", ["video_llava", *(pytest.param(k, marks=pytest.mark.slow) for k in WHOLE_PATH)])
 def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
-    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+    kind: str, small: Callable[..., Recipe], manifest: Path, tmp_path: Path
 ) -> None:
+    """Train, stop, resume, load, score and evaluate."""
+    small = partial(small, kind)
     dropped = {"dropout": 0.05}
     saving = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1}
     whole = train(small(model=dropped, training=saving), tmp_path / "whole")
@@ -217,6 +226,10 @@ def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
     row = read_manifest(manifest)[0]
     text = row.captions[0].text
     torch.testing.assert_close(again.log_odds(row.video, [text]), whole.scorer.log_odds(row.video, [text]))
+    report = evaluate_entailment(open_any_test(again, manifest, "val"), find_protocol("entailment"))
+    assert report["model"]["fingerprint"] == again.fingerprint()
+    assert 0 <= report["figures"]["all"]["AUC"] <= 100
+    assert report["excluded"] == []
     config = json.loads((tmp_path / "whole" / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["base_model_name_or_path"] == small().model["source"]
     further = small(model={"source": str(tmp_path / "whole"), "dropout": 0.05}, training={"max_steps": 1})
