@@ -240,7 +240,7 @@ def main() -> None:
         ):
             axes.barh(list(ratios), list(ratios.values()))
             axes.axvline(1.0, color="black", linewidth=1)
-            axes.set_xlabel(f"{label} of a step, {CONTROL} = 1")
+            axes.set_xlabel(f"{label} of a step (mean pool: 1)")
         figure.axes[0].invert_yaxis()  # shared
         figure.suptitle(
             f"A training step: ViT-B/16 with widths / {divisor}, {videos} videos of {frames} frames, one core"

@@ -178,6 +178,7 @@ def test_kept_frames_are_even_and_few(seen: int, most: int) -> None:
         kept.add(part)
         assert len(kept._kept) <= 2 * most
     found = kept.evenly(most).tolist()
+    assert kept.chosen(most) == found
     assert kept.seen == seen
     assert len(found) == min(seen, most)
     if seen <= 2 * most:

@@ -19,7 +19,8 @@ from mova.data.worlds_render import render_event, render_scenery
 from mova.errors import UsageError
 from mova.lab import saliency
 from mova.lab.saliency import covers, grad_cam, occlusion, spread
-from mova.lab.saliency_picture import draw_saliency, overlay, saliency_maps
+from mova.lab.saliency_maps import saliency_maps
+from mova.lab.saliency_picture import draw_saliency, overlay
 from mova.lab.sight import look_into
 from mova.models.backbone import TwoTower
 from mova.models.mova import Mova
@@ -204,7 +205,7 @@ def test_a_cropping_tower_is_drawn_where_it_sees(tiny_clip: Path, tmp_path: Path
     found = saliency_maps(model, film, TEXTS, 4, "gradcam")
     assert found.maps.shape == (2, 4, 4, 4)
     assert found.to_json()["area"] == [0.25, 0, 0.75, 1]
-    assert [found.cosines[k].argmax() for k in range(2)] == found.best.tolist()
+    assert [found.values[k].argmax() for k in range(2)] == found.best.tolist()
     assert (saliency_maps(model, film, TEXTS, 1, "occlusion").best == -1).sum() <= 1
     draw_saliency(found, tmp_path / "new" / "wide.png")
     assert np.asarray(Image.open(tmp_path / "new" / "wide.png").convert("L")).std() > 10

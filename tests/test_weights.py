@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mova.errors import DataError, ModelError, UsageError
-from mova.judge.weights import ScoreCache, cached_scores, ensemble, weights_of
+from mova.judge.weights import ScoreCache, cached_scores
+from mova.losses.synthetic_weights import ensemble, weights_of
 
 
 class Counting:

@@ -30,6 +30,8 @@ from mova.models.pooling import pad_rows
 from mova.models.worlds_tiny import WorldsTiny
 from proving.stage import Gallery, LongVideo
 
+CHUNK = 16
+"""Texts whose tokens are scored at once."""
 TOP = 10
 """Candidates that modular scores rank again."""
 ALPHAS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -57,10 +59,10 @@ class Seen:
 
 
 class System:
-    """A trained arm, ready to score."""
+    """A trained arm, ready to score; it looks at every n-th sample."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, every: int = 1) -> None:
+        self.model, self.every = model, every
         self.backbone: WorldsTiny = cast(Any, model).backbone
 
     @torch.no_grad()
@@ -80,7 +82,8 @@ class System:
 
     def see(self, gallery: Gallery) -> Seen:
         """Encode a gallery."""
-        return Seen(gallery.shorts, self.frames(gallery.frames), self.texts([s.sentences for s in gallery.shorts]))
+        frames = self.frames(gallery.frames[:, :: self.every])
+        return Seen(gallery.shorts, frames, self.texts([s.sentences for s in gallery.shorts]))
 
     @torch.no_grad()
     def scores(self, form: str, frames: Tensor, texts: Texts) -> Tensor:
@@ -95,6 +98,9 @@ class System:
         if form == "subsets":
             units, unit_mask = pad_rows(texts.units)
             return cast(Mova, self.model).unit_similarity(frames, real, units, unit_mask)
+        if form == "tokens":
+            chunks = zip(texts.whole.tokens.split(CHUNK), texts.whole.mask.split(CHUNK), strict=True)
+            return torch.cat([cast(Mova, self.model).unit_similarity(frames, real, *chunk) for chunk in chunks], dim=1)
         head: Callable[..., Tensor] = cast(Any, self.model).head
         return head(frames, real, texts.whole.pooled, texts.whole.tokens, texts.whole.mask)
 
@@ -132,7 +138,8 @@ def weigher(form: str, system: System, validation: Sequence[Seen], ordered: bool
 def _evidence(form: str, system: System, frames: Tensor, texts: Texts, ordered: bool) -> Evidence:
     """Evidence whose base is a form's score."""
     base = system.scores(form, frames, texts)
-    counts = torch.tensor([float(len(units)) for units in texts.units])
+    sizes = texts.whole.mask.sum(dim=1).tolist() if form == "tokens" else [len(units) for units in texts.units]
+    counts = torch.tensor([float(size) for size in sizes])
     order = gather_evidence(list(frames), texts.units, lone=False).order if ordered else None
     return Evidence(base, counts, order)
 
@@ -150,8 +157,8 @@ def _join(texts: Sequence[TextEmbedding]) -> TextEmbedding:
 
 def retrieval(form: str, system: System, validation: Sequence[Seen], test: dict[str, Seen]) -> list[dict[str, Any]]:
     """Rows of a form: raw, weighed by number of units, and with temporal order; on every gallery."""
-    if form.endswith("+masks"):
-        return _reranked(form.removesuffix("+masks"), system, validation, test)
+    if "+" in form:
+        return _reranked(*form.split("+"), system, validation, test)
     rows = []
     variants = {"": None, " K": weigher(form, system, validation, False)}
     if form in ("late", "subsets"):
@@ -185,14 +192,19 @@ def _by_length(seen: Seen, scores: Tensor) -> dict[str, float]:
     return found
 
 
-def _reranked(base: str, system: System, validation: Sequence[Seen], test: dict[str, Seen]) -> list[dict[str, Any]]:
-    """Modular scores of each query's ten best, added to the base with the best weight on validation, 0 included."""
+def _reranked(
+    base: str, second: str, system: System, validation: Sequence[Seen], test: dict[str, Seen]
+) -> list[dict[str, Any]]:
+    """Second scores of each query's ten best, added to the base with the best weight on validation, 0 included."""
 
     def matrices(seen: Seen) -> tuple[Scores, Scores, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         scores = system.scores(base, seen.frames, seen.texts).double().numpy()
         forward = _best(scores.T).T
         backward = _best(scores)
-        return scores, system.modular(seen.frames, seen.texts, forward | backward), forward, backward
+        wanted = forward | backward
+        if second == "masks":
+            return scores, system.modular(seen.frames, seen.texts, wanted), forward, backward
+        return scores, system.scores(second, seen.frames, seen.texts).double().numpy() * wanted, forward, backward
 
     def recall(found: tuple[Scores, Scores, npt.NDArray[np.bool_], npt.NDArray[np.bool_]], alpha: float) -> Any:
         scores, masked, forward, backward = found
@@ -206,8 +218,10 @@ def _reranked(base: str, system: System, validation: Sequence[Seen], test: dict[
         found = matrices(seen)
         t2v, v2t = recall(found, alpha)
         alone = recall(found, 1e6)
-        rows.append({"form": f"{base}+masks", "gallery": gallery, "t2v": t2v, "v2t": v2t, "alpha": alpha})
-        rows.append({"form": f"masks alone, top {TOP} of {base}", "gallery": gallery, "t2v": alone[0], "v2t": alone[1]})
+        rows.append({"form": f"{base}+{second}", "gallery": gallery, "t2v": t2v, "v2t": v2t, "alpha": alpha})
+        rows.append(
+            {"form": f"{second} alone, top {TOP} of {base}", "gallery": gallery, "t2v": alone[0], "v2t": alone[1]}
+        )
     return rows
 
 
@@ -308,16 +322,16 @@ def long_videos(system: System, forms: Sequence[str], videos: Sequence[LongVideo
     """Ten minutes and more in the style held out: R@1 each way by every form, and localisation."""
     if not videos:
         return {}
-    shortest = min(len(video.times) for video in videos)
-    frames = torch.stack([system.frames(video.frames[:shortest]) for video in videos])
+    kept = slice(None, min(len(video.times) for video in videos), system.every)
+    frames = torch.stack([system.frames(video.frames[kept]) for video in videos])
     told = [[text for text, _ in video.world.told] for video in videos]
     texts = system.texts(told)
     found: dict[str, float] = {}
     for form in forms:
-        if not form.endswith("+masks"):
+        if "+" not in form:
             t2v, v2t = both_ways(system.scores(form, frames, texts).double().numpy())
             found |= {f"{form}, t2v": t2v, f"{form}, v2t": v2t}
-    truth = [np.stack([_inside(video.times[:shortest], spans) for _, spans in video.world.told]) for video in videos]
+    truth = [np.stack([_inside(video.times[kept], spans) for _, spans in video.world.told]) for video in videos]
     return found | localisation(list(frames), texts.units, truth)
 
 

@@ -33,6 +33,17 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout;
 Model = Annotated[
     str | None, typer.Option("--model", help="Hub name, local folder, or a name that `mova models` lists.")
 ]
+MaxFrames = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most frames that a video LLM looks at; the family's own number if left out."),
+]
+Prompt = Annotated[
+    str | None, typer.Option(help="What a video LLM is asked: `entailment`, or a YAML file with `text`.")
+]
+Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+DeviceMap = Annotated[str | None, typer.Option(help="Spread a video LLM over devices: auto, balanced, ...")]
+Quantise = Annotated[str | None, typer.Option(help="Weights of a video LLM in `4bit` or `8bit`, on a GPU.")]
 Quarantine = Annotated[
     Path | None, typer.Option(help="A list of `mova data check`; rows that it names are left out and counted.")
 ]

@@ -114,13 +114,16 @@ def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int, _: 
 
 def _saliency(model: DualEncoder, video: Path, units: list[str], frames: int, method: Method) -> Answer:
     """Where in the frames each sentence is seen."""
-    from mova.lab.saliency_picture import draw_saliency, saliency_maps
+    from mova.lab.saliency_maps import saliency_maps
+    from mova.lab.saliency_picture import draw_saliency
 
     found = saliency_maps(model, video, units, frames, "occlusion" if method is Method.OCCLUSION else "gradcam")
-    table = Table(header_style="bold", title="cosines of frames and sentences", title_justify="left")
+    titles = {"cosine": "cosines of frames and sentences", "fall": "fall of the video's cosine without a frame"}
+    table = Table(header_style="bold", title=titles[found.measure], title_justify="left")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)
     for time in found.times:
         table.add_column(clock(float(time)), justify="right")
-    for sentence, cosines in zip(found.sentences, found.cosines, strict=True):
-        table.add_row(Text(sentence), *(f"{value:.2f}" for value in cosines))
+    digits = {"cosine": 2, "fall": 3}[found.measure]
+    for sentence, values in zip(found.sentences, found.values, strict=True):
+        table.add_row(Text(sentence), *(f"{value:.{digits}f}" for value in values))
     return found.to_json(), table, partial(draw_saliency, found)

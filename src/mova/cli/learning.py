@@ -41,11 +41,12 @@ def train(
     folder = output or Path("runs") / chosen.name
     with progress_bar() as progress:
         model = run_recipe(chosen, folder, resume=resume, callbacks=[training_bar(progress)])
-    count = sum(p.numel() for p in model.parameters())
+    weights = list(model.parameters())
+    count, trained = sum(p.numel() for p in weights), sum(p.numel() for p in weights if p.requires_grad)
     if json:
-        emit({"recipe": chosen.name, "output": str(folder), "parameters": count})
+        emit({"recipe": chosen.name, "output": str(folder), "parameters": count, "trained": trained})
     else:
-        say(f"{folder}: {count / 1e6:.2f} M parameters trained")
+        say(f"{folder}: {trained / 1e6:.2f} of {count / 1e6:.2f} M parameters trained")
 
 
 def overridden(arguments: list[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from mova.cli import (
     measuring,
     reproduction,
     scoring,
+    synthesis,
 )
 from mova.cli.console import note, setup_logging
 from mova.errors import MovaError
@@ -41,6 +42,7 @@ reproduction.register(app)
 datasets.register(app)
 expansion.register(app)
 contrasting.register(app)
+synthesis.register(app)
 demonstration.register(app)
 
 

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mova.cli.console import Json, Model, emit, note, say, show
+from mova.cli import measuring_synvita, measuring_tasks
+from mova.cli.console import Json, Model, emit, note, show
+from mova.cli.reporting import Markdown, Output, check_output, deliver, refused_as_data
 from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mova.eval.protocols import Protocol
 
-METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "mAP")
-
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    group = typer.Typer(help="Measure: Worlds, score files of any system, two reports.", no_args_is_help=True)
+    group = typer.Typer(help="Measure: a model by task, score files of any system, two reports.", no_args_is_help=True)
     group.command()(worlds)
     group.command()(matrix)
     group.command()(compare)
+    measuring_tasks.register(group)
+    measuring_synvita.register(group)
     app.add_typer(group, name="eval")
 
 
@@ -70,13 +72,17 @@ def matrix(
     bank: Annotated[
         Path | None, typer.Option(help="Scores of TRAINING texts with these videos: adds a transductive row, QB-Norm.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON document to this file too.")] = None,
+    output: Output = None,
+    markdown: Markdown = False,
     json: Json = False,
 ) -> None:
     """Measure anybody's scores by a named protocol: ties by their expected value, NaN refused, a fingerprint."""
     from mova.eval.protocols import find_protocol
 
+    check_output(output, markdown, json)
     chosen = find_protocol(protocol)
+    if chosen.task in ("classify", "choice"):
+        raise UsageError(f"--protocol {protocol}: is not of a score file; see `mova eval {chosen.task}`")
     old = {"retrieval": "clip4clip", "entailment": "argsort"}.get(chosen.task)
     if compat is not None and compat != old:
         raise UsageError(f"--compat {compat}: protocol {protocol} has {old or 'no old arithmetic'}")
@@ -84,18 +90,9 @@ def matrix(
         raise UsageError(f"--truth {'is needed by' if truth is None else 'has no meaning for'} protocol {protocol}")
     if chosen.task != "retrieval" and (ids or bank or dual_softmax):
         raise UsageError(f"--ids, --bank and --dual-softmax have no meaning for protocol {protocol}")
-    try:
+    with refused_as_data(scores):
         report = _measure(scores, chosen, ids, truth, compat is not None, dual_softmax, bank)
-    except UsageError:
-        raise
-    except ValueError as error:
-        raise DataError(f"{scores}: {error}") from error
-    if output is not None:
-        output.write_text(json_module.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
-    if json:
-        emit(report)
-    else:
-        _print(report, scores.stem)
+    deliver(report, scores.stem, output, markdown, json)
 
 
 def _measure(
@@ -115,8 +112,8 @@ def _measure(
         return report_entailment(read_entailment(scores, truth), protocol, compat)
     if protocol.task == "moments":
         assert truth is not None
-        predictions, truths, _, fingerprint = read_moments(scores, truth)
-        return report_moments(predictions, truths, fingerprint, protocol)
+        predictions, truths, queries, fingerprint = read_moments(scores, truth)
+        return report_moments(predictions, truths, fingerprint, protocol, queries)
     found = read_matrix(scores)
     names = read_ids(ids) if ids is not None else None
     report = report_matrix(found, protocol, names, compat, dual_softmax)
@@ -126,26 +123,26 @@ def _measure(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A.json", help="A report of `mova eval matrix --json`.")],
+    first: Annotated[Path, typer.Argument(metavar="A.json", help="A report: what `mova eval ... --out` wrote.")],
     second: Annotated[Path, typer.Argument(metavar="B.json", help="Another one of the same test.")],
     json: Json = False,
 ) -> None:
     """Second minus first, with a paired bootstrap over queries; reports of different tests are refused."""
-    from mova.eval import reports
+    from mova.eval.comparison import compare as compare_reports
 
-    found = reports.compare(_read(first), _read(second))
+    found = compare_reports(_read(first), _read(second))
     if json:
         emit(found)
         return
     if found["fingerprint"].startswith("positions-"):
         note("neither report names its texts and videos (--ids): that both are of one test is taken on trust")
     table = Table(title=f"{second} minus {first}, {found['protocol']}", header_style="bold")
-    for column in ("way", "metric", "difference", "95 % interval", "p"):
-        table.add_column(column, justify="left" if column in ("way", "metric") else "right")
-    for way in reports.WAYS:
-        for metric, row in found[way].items():
+    for column in ("of", "metric", "difference", "95 % interval", "p"):
+        table.add_column(column, justify="left" if column in ("of", "metric") else "right")
+    for group, rows in found.items():
+        for metric, row in rows.items() if isinstance(rows, dict) else ():
             interval = f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-            table.add_row(way, metric, f"{row['value']:+.2f}", interval, f"{row['p']:.4f}")
+            table.add_row(group, metric, f"{row['value']:+.2f}", interval, f"{row['p']:.4f}")
     show(table)
 
 
@@ -157,55 +154,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DataError(f"{path}: not a report of `mova eval`")
     return document
-
-
-def _print(report: dict[str, Any], name: str) -> None:
-    """Tables, then what differs, then a Markdown row."""
-    from mova.eval.reports import WAYS, markdown_row
-
-    title = f"{report['protocol']}: {report['settings']['data']}, fingerprint {report['fingerprint']}"
-    if "t2v" not in report:
-        _print_moments(report, title)
-        return
-    table = Table(title=title, header_style="bold")
-    shown = [metric for metric in METRICS if metric in report["t2v"]]
-    for column in ("row", *shown, "tied"):
-        table.add_column(column, justify="left" if column == "row" else "right")
-    for way in WAYS:
-        table.add_row(way, *(f"{report[way][m]:.2f}" for m in shown), str(report["ties"][way]))
-        bounds = report["bounds"].get(way, {})
-        for case, label in enumerate(("ties fall well", "ties fall badly") if bounds else ()):
-            table.add_row(f"  {label}", *(f"{bounds[m][case]:.2f}" if m in bounds else "" for m in shown), "")
-    extra = [(f"v2t, {name}", row) for name, row in report.get("conventions", {}).items()]
-    for label, ways in report.get("transductive", {}).items():
-        extra += [(f"{way}, transductive: {label}", ways[way]) for way in WAYS if way in ways]
-    for label, ways in report.get("compat", {}).items():
-        extra += [(f"{way}, old: {label}", ways[way]) for way in WAYS if label != "differs" and way in ways]
-    for label, row in extra:
-        table.add_row(label, *(f"{row[m]:.2f}" if m in row else "" for m in shown), "")
-    show(table)
-    for label, value in report.get("other arithmetic", {}).items():
-        say(f"{label}: {value:.2f}")
-    for line in report.get("compat", {}).get("differs", []):
-        say(f"old arithmetic, {line}")
-    say(markdown_row(name, report))
-
-
-def _print_moments(report: dict[str, Any], title: str) -> None:
-    table = Table(title=title, header_style="bold")
-    columns = ("part", "R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP", "HIT@1")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "part" else "right")
-    for length, rows in report.get("moments", {}).items():
-        figures = (
-            rows["R1"]["0.5"],
-            rows["R1"]["0.7"],
-            rows["mAP"]["0.5"],
-            rows["mAP"]["0.75"],
-            rows["mAP"]["average"],
-        )
-        table.add_row(f"moments, {length}", *(f"{value:.2f}" for value in figures), "")
-    for grade, row in report.get("highlights", {}).items():
-        table.add_row(f"highlights, {grade}", "", "", "", "", f"{row['mAP']:.2f}", f"{row['Hit1']:.2f}")
-    show(table)
-    say(f"{report['ties']} of {report['queries']} queries hold equal scores; they stand in the order of the file")

@@ -9,7 +9,22 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import SENTENCE_WIDTH, Json, Model, emit, note, progress_bar, say, show
+from mova.cli.console import (
+    SENTENCE_WIDTH,
+    Device,
+    DeviceMap,
+    Json,
+    MaxFrames,
+    Model,
+    Precision,
+    Prompt,
+    Quantise,
+    emit,
+    note,
+    progress_bar,
+    say,
+    show,
+)
 from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
@@ -35,17 +50,12 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="Write JSON lines as they come; run again to go on after a stop.")
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="What a video LLM is asked: `entailment`, or a YAML file with `text`.")
-    ] = None,
-    max_frames: Annotated[
-        int | None,
-        typer.Option(min=1, help="Most frames that a video LLM looks at; the family's own number if left out."),
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    device_map: Annotated[str | None, typer.Option(help="Spread a video LLM over devices: auto, balanced, ...")] = None,
-    quantise: Annotated[str | None, typer.Option(help="Weights of a video LLM in `4bit` or `8bit`, on a GPU.")] = None,
+    prompt: Prompt = None,
+    max_frames: MaxFrames = None,
+    precision: Precision = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    quantise: Quantise = None,
     json: Json = False,
 ) -> None:
     """How well a video shows a text: one number a sentence, and one in all.

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mova.data.dataset import Draw, PairDataset
 from mova.data.granularity import GRANULARITIES, LengthRule, require_granularity
-from mova.data.manifest import Row
+from mova.data.manifest import Row, fingerprint
 from mova.errors import DataError, UsageError
 from mova.types import BrokenVideo, Pair
 
@@ -137,8 +137,10 @@ class GranularPairs(Dataset[Pair | BrokenVideo]):
         return next(iter(self.parts.values())).split
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's report says of its data, by granularity."""
-        return {name: part.to_json() for name, part in self.parts.items()}
+        """What a run's report says of its data."""
+        parts = {name: part.to_json() for name, part in self.parts.items()}
+        told = {"split": self.split, "rows": len(self.rows), "pairs": len(self), "fingerprint": fingerprint(self.rows)}
+        return {**told, "granularities": parts}
 
     def __len__(self) -> int:
         return self._ends[-1]

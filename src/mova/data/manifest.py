@@ -257,9 +257,16 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
 
 
 def rebased(row: Row, old: Path, new: Path) -> Row:
-    """A row whose files, relative to the folder `old` of its manifest, are told as seen from the folder `new`."""
+    """A row whose files, relative to the folder `old` of its manifest, are told as seen from the folder `new`.
+
+    Synthetic videos in `meta.synthetic` (`data/synthetic.py`) are among them.
+    """
     if os.path.abspath(old) == os.path.abspath(new):
         return row
+    synthetic = row.meta.get("synthetic")
+    if isinstance(synthetic, list):
+        told = [each | {"video": seen_from(new, old / each["video"])} for each in synthetic]
+        row = replace(row, meta={**row.meta, "synthetic": told})
     if row.parts:
         return replace(row, parts=tuple(replace(part, video=seen_from(new, old / part.video)) for part in row.parts))
     return replace(row, video=seen_from(new, old / row.video))

@@ -9,7 +9,7 @@ Shape legend: T frames, H height, W width (pixels). Times are seconds, spans hal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.data.manifest import Part
-from mova.data.sampling import TOLERANCE, Times
+from mova.data.sampling import TOLERANCE, Times, fps_times
 from mova.data.video import clip_times, probe, read_times
 from mova.errors import DataError, VideoError
 from mova.types import Frames
@@ -123,6 +123,17 @@ class Montage:
             pictures.append(pixels if prepare is None else prepare(pixels))
         _require_one_size(pictures, self.stretches)
         return Frames(np.concatenate(pictures), asked)
+
+    def stream(self, fps: float, chunk: int) -> Iterator[Frames]:
+        """The frames at a rate, at most `chunk` at a time, so that memory does not grow with the montage.
+
+        Raises:
+            VideoError: a file cannot be read there.
+            DataError: frames of different files differ in size.
+        """
+        times = fps_times(self.end, fps, self.start)
+        for first in range(0, len(times), chunk):
+            yield self.read([times[i] for i in range(first, min(first + chunk, len(times)))])
 
 
 def _checked(path: Path, start: float) -> float:

@@ -4,7 +4,7 @@ Average precision depends on the order of equal scores, and on files with few di
 differ. It is told as the expected value over random order of ties, with best and worst case. Ties *grouped*, as
 scikit-learn has them, is a fourth number. ROC-AUC needs no such choice: a tied pair counts half.
 
-Shape legend: Q queries, N candidates, M examples, C choices.
+Shape legend: Q queries, N candidates, M examples, C choices, R rows, D draws.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
+
+from mova.eval.bootstrap import Statistic
 
 Array = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
@@ -103,6 +105,40 @@ def roc_auc(scores: npt.ArrayLike, right: npt.ArrayLike) -> float:
         raise ValueError(f"ROC-AUC needs right and wrong examples, not {positives} right and {negatives} wrong")
     above = rankdata(values)[truth].sum() - positives * (positives + 1) / 2
     return float(above / (positives * negatives))
+
+
+def auc_over_rows(true: Sequence[Sequence[float]], false: Sequence[Sequence[float]]) -> Statistic:
+    """ROC-AUC in percent as a statistic of drawn rows, for bootstraps: what belongs to one video is drawn together.
+
+    Args:
+        true: R lists of scores, one at least each: the right examples of each row.
+        false: R lists, one at least each: the wrong ones.
+
+    Returns:
+        (D, R') places of drawn rows -> (D,) figures, each as `roc_auc` of all their examples.
+
+    Raises:
+        ValueError: other numbers of rows, a row without examples of a kind, or a NaN.
+    """
+    if len(true) != len(false) or not len(true) or not all(map(len, true)) or not all(map(len, false)):
+        raise ValueError("ROC-AUC over rows needs right and wrong examples in every row")
+    owners = [np.repeat(np.arange(len(rows)), [len(row) for row in rows]) for rows in (true, false)]
+    scores = [np.concatenate([np.asarray(row, dtype=np.float64) for row in rows]) for rows in (true, false)]
+    if np.isnan(np.concatenate(scores)).any():
+        raise ValueError("a score is NaN; nothing can be ranked by it")
+    levels = np.unique(np.concatenate(scores))
+    sides = [(np.searchsorted(levels, values), owner) for values, owner in zip(scores, owners, strict=True)]
+
+    def statistic(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        figures = []
+        for places in drawn.astype(np.int64):
+            times = np.bincount(places, minlength=len(true))
+            up, down = (np.bincount(at, weights=times[owner], minlength=len(levels)) for at, owner in sides)
+            below = np.cumsum(down) - down / 2
+            figures.append(100.0 * (up * below).sum() / (up.sum() * down.sum()))
+        return np.array(figures)
+
+    return statistic
 
 
 def choice_hits(scores: Array, answers: npt.ArrayLike) -> npt.NDArray[np.float64]:

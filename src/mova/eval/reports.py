@@ -1,7 +1,8 @@
 """From scores to a report: one document with protocol, fingerprint, figures, what ties could change, and intervals.
 
 The headline figures are of raw scores. Post-processing and old arithmetic stand in entries of their own, named for what
-they are. `places` holds the rank of every query as three counts, so that two reports can be compared query by query.
+they are. `places` holds the rank of every query as three counts, or its other values, so that two reports can be
+compared query by query (`eval/comparison.py`).
 
 Shape legend: Q texts, N videos.
 """
@@ -16,16 +17,23 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import DataError, UsageError
-from mova.eval.bootstrap import bootstrap, mean, median, paired_bootstrap
+from mova.eval.bootstrap import bootstrap, mean, median
 from mova.eval.classify import average_precision, mean_average_precision
 from mova.eval.compat import argsort_precision, clip4clip
+from mova.eval.grouped import Report, add_figures
 from mova.eval.protocols import Protocol
 from mova.eval.ranking import KS, Ranks, find_ranks, stream_ranks, summarise, tie_bounds
 from mova.eval.scorefiles import Entailment, Ids, ScoreMatrix, digest
-from mova.eval.spans import MomentPrediction, MomentTruth, evaluate_highlights, evaluate_moments, tied_queries
+from mova.eval.spans import (
+    MomentPrediction,
+    MomentTruth,
+    evaluate_highlights,
+    evaluate_moments,
+    moment_values,
+    tied_queries,
+)
 from mova.eval.transductive import DUAL_SOFTMAX_SCALE, QB_SCALE, dual_softmax, qb_norm
 
-Report = dict[str, Any]
 DIGITS = 2
 """Decimals of a printed figure: where best and worst case agree to so many, they are not shown."""
 WAYS = ("t2v", "v2t")
@@ -52,12 +60,13 @@ def report_matrix(
     protocol.check_size(*scores.shape)
     targets = _targets(matrix, protocol, ids)
     report = _head(protocol, _fingerprint(matrix, ids), _order(matrix, ids), scores.shape)
+    names = matrix.texts or (ids.owners if ids is not None else None)
     diagonal = scores.shape[0] == scores.shape[1] and bool((targets == np.arange(len(targets))).all())
     if diagonal:
-        t2v, v2t = stream_ranks(lambda rows, columns: scores[rows, columns], len(scores), ids=matrix.texts)
+        t2v, v2t = stream_ranks(lambda rows, columns: scores[rows, columns], len(scores), ids=names)
         assert v2t is not None
     else:
-        t2v, v2t = find_ranks(scores, targets, matrix.texts), _any_caption(scores, targets)
+        t2v, v2t = find_ranks(scores, targets, names), _any_caption(scores, targets)
     others = {"any-caption": v2t}
     if protocol.video_to_text != "one":
         others["max-over-captions"] = find_ranks(max_over_captions(scores, targets).T)
@@ -137,9 +146,22 @@ def report_entailment(found: Entailment, protocol: Protocol, compat: bool = Fals
 
 
 def report_moments(
-    predictions: Sequence[MomentPrediction], truths: Sequence[MomentTruth], fingerprint: str, protocol: Protocol
+    predictions: Sequence[MomentPrediction],
+    truths: Sequence[MomentTruth],
+    fingerprint: str,
+    protocol: Protocol,
+    ids: Sequence[str] = (),
 ) -> Report:
     """Moments and highlights as QVHighlights measures them; "moments" and "highlights" as far as predictions hold them.
+
+    "figures" have R1 at IoU 0.3, 0.5 and 0.7, mean IoU of the first window, and mAP of every query ("moments"), and
+    those of highlights, with intervals.
+
+    Args:
+        predictions, truths: a query each.
+        fingerprint: of the queries and what is right.
+        protocol: task "moments".
+        ids: of the queries, in their order.
 
     Raises:
         UsageError: another number of queries, or neither windows nor saliency in all predictions.
@@ -148,7 +170,9 @@ def report_moments(
     report: Report = {
         "protocol": protocol.name,
         "fingerprint": fingerprint,
+        "order": digest(ids),
         "queries": len(predictions),
+        "candidates": None,
         "ties": tied_queries(predictions),
         "settings": protocol.to_json(),
     }
@@ -158,44 +182,33 @@ def report_moments(
             length: {name: {str(key): value for key, value in row.items()} for name, row in rows.items()}
             for length, rows in found.items()
         }
+        add_figures(report, "moments", moment_values(predictions, truths))
     if all(p.saliency is not None for p in predictions) and all(t.saliency is not None for t in truths):
         report["highlights"] = evaluate_highlights(predictions, truths)
+        single = [evaluate_highlights([p], [t]) for p, t in zip(predictions, truths, strict=True)]
+        for grade, row in report["highlights"].items():
+            values = {metric: [one[grade][metric] for one in single] for metric in row}
+            add_figures(report, f"highlights, {grade}", values)
     if "moments" not in report and "highlights" not in report:
         raise UsageError("neither 'pred_relevant_windows' nor 'pred_saliency_scores' stand in all predictions")
     return report
 
 
-def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Report:
-    """Two reports of one test: second minus first, paired bootstrap over queries.
-
-    Raises:
-        DataError: the reports are of different tests, or hold no ranks of single queries.
-    """
-    for field in ("protocol", "fingerprint", "queries", "candidates", "order"):
-        if field not in first or first.get(field) != second.get(field):
-            raise DataError(
-                f"the reports differ in {field} ({first.get(field)!r} and {second.get(field)!r}): figures of different "
-                "tests, or of queries in another order, are not compared"
-            )
-    if "places" not in first or "places" not in second:
-        raise DataError("both reports must hold 'places', the rank of every query: write them with `mova eval --json`")
-    report: Report = {key: first[key] for key in ("protocol", "fingerprint", "queries", "candidates")}
-    for way in WAYS:
-        one, other = first["places"][way], second["places"][way]
-        a, b = (_ranks(places) for places in (one, other))
-        rows = {f"R@{k}": paired_bootstrap(100 * a.within(k), 100 * b.within(k)).to_json() for k in KS}
-        rows["MdR"] = paired_bootstrap(a.expected, b.expected, median).to_json()
-        rows["MnR"] = paired_bootstrap(a.expected, b.expected).to_json()
-        if "AP" in one and "AP" in other:
-            rows["mAP"] = paired_bootstrap(one["AP"], other["AP"]).to_json()
-        report[way] = rows
-    return report
-
-
 def markdown_row(name: str, report: Mapping[str, Any]) -> str:
-    """A row of a Markdown table: name, protocol, fingerprint, then R@1, R@5, R@10, MdR, MnR of both ways."""
+    """A row of a Markdown table: name, protocol, fingerprint, then the figures.
+
+    Those of ranks are R@1, R@5, R@10, MdR, MnR of both ways; others are told with group and metric, as they differ
+    from task to task.
+    """
     cells = [name, report["protocol"], report["fingerprint"]]
-    cells += [f"{report[way][m]:.1f}" for way in WAYS for m in ("R@1", "R@5", "R@10", "MdR", "MnR")]
+    if report.get("task", "retrieval") == "retrieval" and "t2v" in report:
+        cells += [f"{report[way][m]:.1f}" for way in WAYS for m in ("R@1", "R@5", "R@10", "MdR", "MnR")]
+        return f"| {' | '.join(cells)} |"
+    if "t2v" in report:
+        cells.append(f"t2v mAP {report['t2v']['mAP']:.1f}")
+    for group, figures in report.get("figures", {}).items():
+        where = "" if group in ("all", "moments") else f"{group} "
+        cells += [f"{where}{metric} {value:.1f}" for metric, value in figures.items()]
     return f"| {' | '.join(cells)} |"
 
 
@@ -231,11 +244,6 @@ def _fill(report: Report, ways: Mapping[str, Ranks]) -> None:
             "MnR": bootstrap(ranks.expected, mean).to_json(),
         }
         report["places"][way] = {key: value.tolist() for key, value in asdict(ranks).items()}
-
-
-def _ranks(places: Mapping[str, Sequence[int]]) -> Ranks:
-    better, tied, right = (np.asarray(places[key], dtype=np.int64) for key in ("better", "tied", "right"))
-    return Ranks(better, tied, right)
 
 
 def _targets(matrix: ScoreMatrix, protocol: Protocol, ids: Ids | None) -> npt.NDArray[np.int64]:

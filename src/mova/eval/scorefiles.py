@@ -181,14 +181,15 @@ def read_moments(
                     None if saliency is None else np.asarray(saliency, dtype=np.float64),
                 )
             )
-            second.append(_truth(known[qid]))
+            second.append(moment_truth(known[qid]))
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise DataError(f"query {qid} of {predictions} or {truth}: {type(error).__name__}: {error}") from error
     parts = [json.dumps([qid, known[qid].get("query"), known[qid]["relevant_windows"]]) for qid in sorted(known)]
     return first, second, list(told), digest(parts)
 
 
-def _truth(row: dict[str, Any]) -> MomentTruth:
+def moment_truth(row: dict[str, Any]) -> MomentTruth:
+    """Windows and, where known, saliency of a query in QVHighlights' form; `duration` in seconds."""
     windows = np.asarray(row["relevant_windows"], dtype=np.float64).reshape(-1, 2)
     if "saliency_scores" not in row:
         return MomentTruth(windows)

@@ -139,6 +139,33 @@ def evaluate_moments(
     return report
 
 
+def moment_values(
+    predictions: Sequence[MomentPrediction],
+    truths: Sequence[MomentTruth],
+    thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    most_windows: int = MOST_WINDOWS,
+) -> dict[str, list[float]]:
+    """What single queries contribute, in percent; queries without an annotated window are left out.
+
+    Args:
+        predictions, truths: (Q,), with at least one predicted window each.
+        thresholds: of R1; those of Charades-STA and TACoS, which QVHighlights begins at 0.5, if left out.
+        most_windows: so many windows of each query count for mAP.
+
+    Returns:
+        "R1@IoU" for each threshold, "mIoU" of the first window, and "mAP" over IoU 0.5 to 0.95.
+    """
+    pairs = [(p.windows, t.windows) for p, t in zip(predictions, truths, strict=True) if len(t.windows)]
+    first = np.array([first_iou(_given(windows), right) for windows, right in pairs])
+    values = {f"R1@{t}": (100.0 * (first >= t)).tolist() for t in thresholds}
+    values["mIoU"] = (100.0 * first).tolist()
+    values["mAP"] = [
+        100.0 * float(moment_average_precision(_given(windows)[:most_windows], right).mean())
+        for windows, right in pairs
+    ]
+    return values
+
+
 def highlight_average_precision(scores: npt.ArrayLike, right: npt.ArrayLike) -> float:
     """Interpolated average precision of clips, ties grouped: mean precision of the thresholds that add a right one.
 
@@ -196,6 +223,11 @@ def tied_queries(predictions: Sequence[MomentPrediction]) -> int:
         tied |= salient is not None and len(salient) > 0 and int((salient == salient.max()).sum()) > 1
         count += tied
     return count
+
+
+def _given(windows: Array | None) -> Array:
+    assert windows is not None
+    return windows
 
 
 def _one_threshold(overlap: Array, threshold: float) -> float:

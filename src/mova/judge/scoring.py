@@ -23,8 +23,8 @@ from mova.data.units import sentences_or_windows
 from mova.data.video import stream
 from mova.errors import UsageError, VideoError
 from mova.models.dual import DECODE_CHUNK, DualEncoder, VideoEmbedding
-from mova.models.registry import MODELS, load
-from mova.models.videollm import VideoLLM, is_video_llm
+from mova.models.registry import load_any
+from mova.models.videollm import VideoLLM
 from mova.search.align import score_caption, score_embedding
 
 logger = logging.getLogger(__name__)
@@ -123,20 +123,14 @@ def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:
     """The scorer of a model of either kind.
 
     Args:
-        name_or_path: whatever `mova.load` or `VideoLLM.from_pretrained` takes.
-        options: of `VideoLLM.from_pretrained`; those that are None count as left out.
+        name_or_path, options: see `mova.models.registry.load_any`.
 
     Raises:
         UsageError: an option of video LLMs for a two-tower model.
         ModelError: it cannot be found or loaded.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    shipped = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()
-    if not shipped and is_video_llm(name_or_path):
-        return EntailmentScorer(VideoLLM.from_pretrained(name_or_path, **given))
-    if strange := given.keys() - {"precision", "device"}:
-        raise UsageError(f"{name_or_path} is a two-tower model; {', '.join(sorted(strange))} is for video LLMs only")
-    return SimilarityScorer(load(name_or_path, **given))
+    model = load_any(name_or_path, **options)
+    return EntailmentScorer(model) if isinstance(model, VideoLLM) else SimilarityScorer(model)
 
 
 @dataclass

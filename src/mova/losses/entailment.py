@@ -46,7 +46,7 @@ def synthetic_loss(log_odds: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         log_odds: (n, 2, 2), see the module.
-        weights: (n,), in [0, 1], how far to trust the videos (`judge/weights.py`); constants, no gradient.
+        weights: (n,), in [0, 1], how far to trust the videos (`losses/synthetic_weights.py`); constants, no gradient.
     """
     return (weights.detach() * entailment_nll(log_odds[:, 1, 1], log_odds[:, 1, 0])).mean()
 

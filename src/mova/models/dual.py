@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from mova.data.montage import Montage
 from mova.data.units import UnitRule, sentences_or_windows
 from mova.data.video import prefetch, probe, stream
 from mova.errors import ModelError, UsageError, VideoError
+from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, told
 from mova.models.evidence import EvidenceRule
 from mova.models.moments import locate, noise_floor
 from mova.models.similarity import cosine
@@ -39,62 +39,6 @@ CANDIDATES = 100
 """Videos that global vectors choose for exact scores."""
 
 
-class VideoFingerprint(NamedTuple):
-    """What frame vectors depend on: hashes of the weights and architecture that make them, and of the preprocessing."""
-
-    weights: str
-    preprocessing: str
-
-
-@dataclass(frozen=True, eq=False)
-class VideoEmbedding:
-    """One video as a model sees it.
-
-    Attributes:
-        frames: float32, (T, d), not normalised.
-        times: float64, (T,), seconds.
-        duration: seconds.
-        whole: float32, (d,), the vector of the whole video where a model has its own way to it, not normalised.
-    """
-
-    frames: Tensor
-    times: npt.NDArray[np.float64]
-    duration: float
-    whole: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.frames.ndim != 2 or len(self.frames) == 0 or self.times.shape != (len(self.frames),):
-            raise ValueError(
-                "a video needs at least one frame vector (T, d) and as many times, "
-                f"not {tuple(self.frames.shape)} and {self.times.shape}"
-            )
-
-    @property
-    def pooled(self) -> Tensor:
-        """(d,), normalised: `whole`, or the mean of the L2-normalised frame vectors (CLIP4Clip's mean pooling)."""
-        if self.whole is not None:
-            return F.normalize(self.whole, dim=-1)
-        unit = F.normalize(self.frames, dim=-1)
-        return F.normalize(unit.mean(dim=0), dim=-1)
-
-
-@dataclass(frozen=True, eq=False)
-class TextEmbedding:
-    """Texts as a model sees them.
-
-    Attributes:
-        pooled: float32, (N, d), not normalised.
-        tokens: float32, (N, L, d), projected token states.
-        mask: bool, (N, L), true where a token is real.
-        dropped: int64, (N,), tokens beyond the model's length that were cut off.
-    """
-
-    pooled: Tensor
-    tokens: Tensor
-    mask: Tensor
-    dropped: npt.NDArray[np.int64]
-
-
 class DualEncoder(ABC):
     """Mixin of every model (beside `transformers.PreTrainedModel`).
 
@@ -102,6 +46,8 @@ class DualEncoder(ABC):
         name: how people refer to it (hub name, folder, or registry name).
         frame_rate: frames per second that it is meant to see.
         context: neighbouring sampled frames on either side that a frame's vector depends on (0: none).
+        scoring_form: how whole texts are scored in evaluation where nobody says (`eval/forms.py`): by the evidence
+            rule, or "global" where a model has a vector of its own for a whole video.
         fixed_frame_rate: true where another rate than `frame_rate` would be wrong (motion from neighbours).
         relevance_threshold: cosine above which a sentence is said to be shown, measured on validation data;
             None where it has not been measured (then it comes from background sentences, see `background`).
@@ -113,6 +59,7 @@ class DualEncoder(ABC):
     name: str = "unnamed"
     frame_rate: float = 1.0
     context: int = 0
+    scoring_form: str = "rule"
     fixed_frame_rate: bool = False
     relevance_threshold: float | None = None
     background: Sequence[str] = ()
@@ -219,32 +166,44 @@ class DualEncoder(ABC):
         elif self.fixed_frame_rate:
             raise UsageError(f"data: {self.name} needs its own rate; say fps: {self.frame_rate:g} and leave rule out")
 
-    def open_video(self, video: str | Path | Frames, fps: float | None = None) -> tuple[Iterable[Frames], float]:
-        """Stretches of a video at the rate to look at, decoded ahead of their use, and its seconds.
+    def open_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> tuple[Iterable[Frames], float]:
+        """Stretches of a video at the rate to look at, decoded ahead of their use, and the second at which it ends.
 
         Args:
-            video, fps: see `encode_video`.
+            video, fps, start, end: see `encode_video`.
         """
         rate = self.sampling_rate(fps)
         if isinstance(video, Frames):
             return [video], float(video.pts[-1]) + 1 / rate if len(video) else 0.0
-        return prefetch(stream(video, fps=rate, chunk=DECODE_CHUNK)), probe(video).duration
+        if isinstance(video, Montage):
+            return prefetch(video.stream(rate, DECODE_CHUNK)), video.end
+        duration = probe(video).duration
+        duration = duration if end is None else min(end, duration)
+        if start and start >= duration:
+            raise VideoError(video, f"lasts {duration:.2f} s, so it has no clip from {start:.2f} s on")
+        return prefetch(stream(video, fps=rate, start=start, end=end, chunk=DECODE_CHUNK)), duration
 
-    def encode_video(self, video: str | Path | Frames, fps: float | None = None) -> VideoEmbedding:
-        """Frame vectors of a whole video; decoding runs beside encoding, memory does not grow with pixels.
+    def encode_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> VideoEmbedding:
+        """Frame vectors of a video; decoding runs beside encoding, memory does not grow with pixels.
 
         Args:
-            video: a file, or frames already sampled (then `fps` only says how long the last one lasts).
+            video: a file, several stretches of files, or frames already sampled (then `fps` only says how long the last
+                one lasts).
             fps: frames a second to look at; the model's own rate if left out.
+            start, end: seconds of a file to look at, `[start, end)`; all of it if left out. Times stay the file's.
 
         Raises:
-            VideoError: the file cannot be read, or holds no frame.
+            VideoError: the file cannot be read, or holds no frame there.
             UsageError: see `sampling_rate`.
         """
-        chunks, duration = self.open_video(video, fps)
+        chunks, duration = self.open_video(video, fps, start, end)
         parts = list(self.encode_stream(chunks))
         if not parts:
-            raise VideoError("frames" if isinstance(video, Frames) else video, "there is no frame to encode")
+            raise VideoError(told(video), "there is no frame to encode")
         times = np.concatenate([times for times, _ in parts])
         return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration)
 

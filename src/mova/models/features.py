@@ -246,6 +246,8 @@ class StoredEmbeddings:
         Raises:
             VideoError: the video could not be read when the store was written. DataError: it is not stored.
         """
+        if row.parts:
+            raise DataError(f"row {row.id!r} is made of several clips, which a feature store does not hold")
         return self._embedding(row_clip(row))
 
     def span(self, row: Row, start: float, end: float) -> VideoEmbedding:

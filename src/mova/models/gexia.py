@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,11 +31,12 @@ from mova.errors import UsageError, VideoError
 from mova.models.around import AroundBackbone, backbone_settings, random_backbone, require_backbone
 from mova.models.card import write_gexia_card
 from mova.models.costs import measure_costs
-from mova.models.dual import DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.dual import DualEncoder, Source, TextEmbedding, VideoEmbedding
+from mova.models.embeddings import told
 from mova.models.evidence import EvidenceRule
 from mova.models.gexia_config import TEMPERATURE, GexiaConfig
 from mova.models.iam import IterativeApproximation
-from mova.models.kept_frames import KeptFrames
+from mova.models.kept_frames import DenseVideo, KeptFrames
 from mova.models.precision import hash_weights
 from mova.models.tokens import TextRule
 from mova.types import Frames
@@ -62,6 +63,7 @@ class Gexia(AroundBackbone):
 
     config_class = GexiaConfig
     family = "GEXIA"
+    scoring_form = "global"
 
     def __init__(self, config: GexiaConfig, backbone: Any = None) -> None:
         super().__init__(config)
@@ -196,7 +198,9 @@ class Gexia(AroundBackbone):
             return torch.empty(0, self.embedding_dim, device=self.device)
         return self.frame_vectors(self.dense_frames(frames), self.config.frame_rounds)
 
-    def encode_video(self, video: str | Path | Frames, fps: float | None = None) -> VideoEmbedding:
+    def encode_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> VideoEmbedding:
         """Vectors of a video's frames, and `whole`, made of at most `frames` of its size, evenly chosen.
 
         Its size is that of its seconds (one frame is an image) unless `video_rounds` is set, which also takes the
@@ -204,18 +208,35 @@ class Gexia(AroundBackbone):
 
         Args, Raises: see `DualEncoder.encode_video`.
         """
-        chunks, seconds = self.open_video(video, fps)
-        times, vectors = [], []
+        vectors: list[Tensor] = []
+
+        def each(dense: Tensor) -> None:
+            vectors.append(self.frame_vectors(dense, self.config.frame_rounds))
+
+        seen = self._read(video, fps, start, end, each)
+        return VideoEmbedding(torch.cat(vectors), seen.times, seen.duration, self._whole(seen.dense, seen.rounds))
+
+    def dense_video(
+        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
+    ) -> DenseVideo:
+        """What the vector of a whole video is made of; arguments and errors as `encode_video`."""
+        return self._read(video, fps, start, end, lambda dense: None)
+
+    def _read(
+        self, video: Source, fps: float | None, start: float, end: float | None, each: Callable[[Tensor], None]
+    ) -> DenseVideo:
+        """Go through a video; `each` takes all its dense features, some frames at a time."""
+        chunks, last = self.open_video(video, fps, start, end)
+        times = []
         kept = KeptFrames(max(self.config.frames.values()))
         for some, dense in self.encode_stream(chunks, self.dense_frames):
             times.append(some)
-            vectors.append(self.frame_vectors(dense, self.config.frame_rounds))
+            each(dense)
             kept.add(dense)
         if not times:
-            raise VideoError("frames" if isinstance(video, Frames) else video, "there is no frame to encode")
-        rounds, most = self._plan(seconds, kept.seen)
-        whole = self._whole(kept.evenly(most), rounds)
-        return VideoEmbedding(torch.cat(vectors), np.concatenate(times), seconds, whole)
+            raise VideoError(told(video), "there is no frame to encode")
+        rounds, most = self._plan(last - start, kept.seen)
+        return DenseVideo(kept.evenly(most), kept.chosen(most), np.concatenate(times), last, rounds)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:

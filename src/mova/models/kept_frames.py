@@ -1,11 +1,37 @@
-"""A few frames' features out of a stream, in bounded memory."""
+"""A few frames' features out of a stream, in bounded memory.
+
+Shape legend: T kept frames, P dense vectors a frame, C their width.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mova.data.sampling import linspace
+
+
+@dataclass(frozen=True, eq=False)
+class DenseVideo:
+    """What the vector of a whole video is made of.
+
+    Attributes:
+        dense: float32, (T, P, C), features of the frames that make it.
+        chosen: T, which of the sampled frames those are.
+        times: float64, of all sampled frames, seconds.
+        duration: seconds.
+        rounds: `#iter`.
+    """
+
+    dense: Tensor
+    chosen: list[int]
+    times: npt.NDArray[np.float64]
+    duration: float
+    rounds: int
 
 
 class KeptFrames:
@@ -32,7 +58,14 @@ class KeptFrames:
                 self._kept.append(row.clone())
             self.seen += 1
 
+    def chosen(self, count: int) -> list[int]:
+        """Which frames of the stream `evenly` gives."""
+        return [int(i) * self.step for i in self._grid(count)]
+
     def evenly(self, count: int) -> Tensor:
         """At most `count` of them, at most `most`: (count, ...)."""
-        chosen = linspace(self.seen, min(count, self.seen)) // self.step
-        return torch.stack([self._kept[int(i)] for i in chosen])
+        return torch.stack([self._kept[int(i)] for i in self._grid(count)])
+
+    def _grid(self, count: int) -> npt.NDArray[np.int64]:
+        """Places among the kept ones."""
+        return linspace(self.seen, min(count, self.seen)) // self.step

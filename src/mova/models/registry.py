@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mova.errors import ModelError
+from mova.errors import ModelError, UsageError
 from mova.models.dual import DualEncoder
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype
+
+if TYPE_CHECKING:
+    from mova.models.videollm import VideoLLM
 
 DEFAULT_MODEL = "google/siglip2-base-patch32-256"
 
@@ -176,3 +180,25 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     kind = read_json(folder / "config.json").get("model_type")
     loader = SAVED.get(str(kind), _load_two_tower)
     return loader(str(folder if loader is not _load_two_tower else name_or_path), precision, target)
+
+
+def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | VideoLLM:
+    """A two-tower model or a video LLM, whichever a name or folder is.
+
+    Args:
+        name_or_path: whatever `load` or `VideoLLM.from_pretrained` takes.
+        options: of `VideoLLM.from_pretrained`; those that are None count as left out.
+
+    Raises:
+        UsageError: an option of video LLMs for a two-tower model.
+        ModelError: it cannot be found or loaded.
+    """
+    from mova.models.videollm import VideoLLM, is_video_llm
+
+    given = {key: value for key, value in options.items() if value is not None}
+    shipped = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()
+    if not shipped and is_video_llm(name_or_path):
+        return VideoLLM.from_pretrained(name_or_path, **given)
+    if strange := given.keys() - {"precision", "device"}:
+        raise UsageError(f"{name_or_path} is a two-tower model; {', '.join(sorted(strange))} is for video LLMs only")
+    return load(name_or_path, **given)

@@ -9,7 +9,7 @@ Shape legend: T frames, H W pixels, N texts, I images, B pairs of a video and a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -28,6 +28,7 @@ from mova.errors import ModelError, UsageError
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.videollm_lora import attach_lora, is_adapter, load_lora
+from mova.models.videollm_packed import answer_packed
 from mova.models.videollm_prefix import Prefix, Read, Side, answer_shared, answer_whole, prefill
 from mova.models.videollm_processor import load_processor
 from mova.models.videollm_prompt import Budget, Prompter, Question, Tail, Visual, prompts
@@ -98,6 +99,7 @@ class VideoLLM:
         quantise: str | None = None,
         max_frames: int | None = None,
         question: Question | None = None,
+        trainable: bool = False,
     ) -> VideoLLM:
         """Load a checkpoint of transformers, or a folder of PEFT's adapters with the checkpoint that it names.
 
@@ -108,6 +110,7 @@ class VideoLLM:
             device_map: how it is spread over devices ("auto", ...), instead of `device`.
             quantise: "4bit" or "8bit" weights by bitsandbytes, on a GPU.
             max_frames, question: see the class.
+            trainable: whether the adapters of a folder are to be trained further.
 
         Raises:
             ModelError: it cannot be found or loaded, or a library that the request needs is absent.
@@ -138,7 +141,7 @@ class VideoLLM:
         )
         made._base = str(base)
         if adapters is not None:
-            made.load_adapters(adapters)
+            made.load_adapters(adapters, trainable=trainable)
         return made
 
     _base = ""
@@ -176,7 +179,7 @@ class VideoLLM:
     def log_odds(
         self,
         video: str | Path | Frames | Visual | Encoded,
-        texts: Sequence[str],
+        texts: Sequence[str | Tail],
         *,
         batch: int = BATCH,
         side: Side = "left",
@@ -185,14 +188,14 @@ class VideoLLM:
 
         Args:
             video: a file, its frames, or what `prepare` or `encode` made of it.
-            texts: descriptions.
+            texts: descriptions, or what `tails` made of them.
             batch: texts side by side.
             side: where shorter texts are padded; it makes no difference to the values.
         """
         if not texts:
             return torch.zeros(0)
         shown = video if isinstance(video, Encoded) else self.encode(video)
-        return self._ask(shown, self.tails(texts), self._read_odds(self.question), batch, side).float().cpu()
+        return self._ask(shown, self._tails(texts), self._read_odds(self.question), batch, side).float().cpu()
 
     def scores(self, video: str | Path | Frames | Visual | Encoded, texts: Sequence[str], **options: Any) -> Tensor:
         """f(V, t) of Eq. 1 of every text about one video: float32, (N,), in [0, 1]; options as for `log_odds`."""
@@ -206,7 +209,7 @@ class VideoLLM:
         keep: Sequence[Tensor | None] | None = None,
         side: Side = "left",
     ) -> Tensor:
-        """Log-odds of B pairs side by side, with gradient where it is on: what training runs.
+        """Log-odds of B pairs side by side, with gradient where it is on.
 
         Args:
             videos: B; families of whole frames need equal frames.
@@ -218,8 +221,33 @@ class VideoLLM:
             float32, (B,), on the model's device.
         """
         visuals = [video if isinstance(video, Visual) else self.prepare(video) for video in videos]
-        tails = [text if isinstance(text, Tail) else self.tails([text])[0] for text in texts]
-        return answer_whole(self.model, visuals, tails, self._read_odds(self.question), keep=keep, side=side)
+        return answer_whole(
+            self.model, visuals, self._tails(texts), self._read_odds(self.question), keep=keep, side=side
+        )
+
+    def packed_log_odds(
+        self,
+        video: Visual,
+        tails: Sequence[Tail],
+        *,
+        keep: Sequence[Tensor | None] | None = None,
+        run: Callable[..., Any] | None = None,
+    ) -> Tensor:
+        """Log-odds of N texts about one video in one pass, with gradient where it is on; see `answer_packed`.
+
+        Args:
+            video: from `prepare`.
+            tails: from `tails`, N.
+            keep: for each text None, or bool over its description's tokens.
+            run: called in place of the model.
+
+        Returns:
+            float32, (N,), on the model's device.
+        """
+        if self.kind in prompts()["unshared"]:
+            read = self._read_odds(self.question)
+            return answer_whole(self.model, [video] * len(tails), tails, read, keep=keep, run=run)
+        return answer_packed(self.model, video, tails, self._read_odds(self.question), keep=keep, run=run)
 
     def figure_scores(
         self,
@@ -251,12 +279,12 @@ class VideoLLM:
 
     def attach_lora(self, rank: int = 32, alpha: int = 32, dropout: float = 0.05) -> VideoLLM:
         """Put fresh adapters on the language model's attention; see `attach_lora` of `models/videollm_lora.py`."""
-        self.adapters = attach_lora(self.model, rank, alpha, dropout)
+        self.adapters = self._naming_base(attach_lora(self.model, rank, alpha, dropout))
         return self
 
     def load_adapters(self, folder: str | Path, *, trainable: bool = False) -> VideoLLM:
         """Put saved adapters there."""
-        self.adapters = load_lora(self.model, folder, trainable=trainable)
+        self.adapters = self._naming_base(load_lora(self.model, folder, trainable=trainable))
         return self
 
     def save_adapters(self, folder: str | Path) -> Path:
@@ -267,8 +295,6 @@ class VideoLLM:
         """
         if self.adapters is None:
             raise UsageError(f"{self.name}: has no adapters to save")
-        for config in self.adapters.peft_config.values():
-            config.base_model_name_or_path = self._base or config.base_model_name_or_path
         self.adapters.save_pretrained(str(folder))
         return Path(folder)
 
@@ -277,11 +303,20 @@ class VideoLLM:
         told = f"{self.kind} {self.question} {self.budget} {self.max_frames} {self._weights_hash}"
         return hashlib.sha256(told.encode()).hexdigest()
 
+    def _naming_base(self, adapters: Any) -> Any:
+        """Adapters that name the model below them as it was asked for, not where it lies."""
+        for config in adapters.peft_config.values():
+            config.base_model_name_or_path = self._base or config.base_model_name_or_path
+        return adapters
+
     @cached_property
     def _weights_hash(self) -> str:
         return hash_weights(
             {name: value for name, value in self.model.state_dict().items() if isinstance(value, Tensor)}
         )
+
+    def _tails(self, texts: Sequence[str | Tail]) -> list[Tail]:
+        return [text if isinstance(text, Tail) else self.tails([text])[0] for text in texts]
 
     def _encode(self, visual: Visual, images: int = 0) -> Encoded:
         shared = self.kind not in prompts()["unshared"]

@@ -50,14 +50,14 @@ def prefill(model: Any, visual: Visual) -> Prefix | None:
     """Run the frames through the model once; None where it keeps more than keys and values (linear attention)."""
     place, positions, following = model.device, *place_visual(model, visual)
     inputs = {key: value[None].to(place) for key, value in visual.kinds.items()}
-    inputs |= _pixels(model, [visual])
+    inputs |= joined_pixels(model, [visual])
     ids = visual.ids[None].to(place)
     out = model(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        **_positions(model, positions),
+        **given_positions(model, positions),
         **inputs,
-        **_keeping(model, torch.tensor([len(visual) - 1], device=place)),
+        **asked_places(model, torch.tensor([len(visual) - 1], device=place)),
         use_cache=True,
     )
     cache = out.past_key_values
@@ -92,8 +92,8 @@ def answer_shared(
         out = model(
             input_ids=ids,
             attention_mask=seen,
-            **_positions(model, positions.expand(prefix.axes, -1, -1)),
-            **_keeping(model, keep),
+            **given_positions(model, positions.expand(prefix.axes, -1, -1)),
+            **asked_places(model, keep),
             past_key_values=_repeated(prefix.cache, len(some)),
             use_cache=True,
         )
@@ -109,6 +109,7 @@ def answer_whole(
     *,
     keep: Sequence[Tensor | None] | None = None,
     side: Side = "left",
+    run: Callable[..., Any] | None = None,
 ) -> Tensor:
     """The same for whole prompts side by side, one visual and one tail each, with gradient where it is on.
 
@@ -119,6 +120,7 @@ def answer_whole(
         keep: for each tail None, or bool (tokens of its description,): false where a token is hidden from attention.
             It keeps its place, so the others keep their positions (SynViTA, Eq. 6).
         side: where shorter prompts are padded.
+        run: called in place of the model, where something is wrapped around it.
 
     Raises:
         ModelError: the frames of these videos do not fit into one batch.
@@ -141,13 +143,13 @@ def answer_whole(
     }
     ends = _ends(real)
     kept, rows = ends.unique(return_inverse=True)
-    out = model(
+    out = (run or model)(
         input_ids=ids,
         attention_mask=seen,
-        **_positions(model, positions),
+        **given_positions(model, positions),
         **kinds,
-        **_pixels(model, visuals),
-        **_keeping(model, kept),
+        **joined_pixels(model, visuals),
+        **asked_places(model, kept),
         use_cache=False,
     )
     return read(_kept(model, out.logits, ends, rows))
@@ -192,21 +194,21 @@ def _whole_positions(model: Any, visual: Visual, length: int) -> Tensor:
     return torch.cat([positions[:, 0], tail.expand(len(positions), -1)], dim=1)
 
 
-def _positions(model: Any, positions: Tensor) -> dict[str, Tensor]:
+def given_positions(model: Any, positions: Tensor) -> dict[str, Tensor]:
     """As the model takes them: (B, n), or (3, B, n) where positions have three axes."""
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return {}
     return {"position_ids": positions[0] if len(positions) == 1 else positions}
 
 
-def _keeping(model: Any, keep: Tensor) -> dict[str, Tensor]:
+def asked_places(model: Any, keep: Tensor) -> dict[str, Tensor]:
     """Ask for the logits of these places only, where a model can be asked."""
     return {"logits_to_keep": keep} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 def _kept(model: Any, logits: Tensor, ends: Tensor, rows: Tensor) -> Tensor:
     """(B, V): each prompt's logits at its last real token."""
-    column = rows if _keeping(model, ends) else ends
+    column = rows if asked_places(model, ends) else ends
     return logits[torch.arange(len(logits), device=logits.device), column.to(logits.device)]
 
 
@@ -215,7 +217,7 @@ def _ends(real: Tensor) -> Tensor:
     return (real * torch.arange(1, real.shape[1] + 1, device=real.device)).argmax(dim=1)
 
 
-def _pixels(model: Any, visuals: Sequence[Visual]) -> dict[str, Tensor]:
+def joined_pixels(model: Any, visuals: Sequence[Visual]) -> dict[str, Tensor]:
     """Tensors of all frames, joined along their first axis; floats in the model's type."""
     joined: dict[str, Tensor] = {}
     for key in visuals[0].pixels:

@@ -56,6 +56,34 @@ def cached_backward(
     return loss.detach(), parts
 
 
+def split_backward(
+    objective: Objective, batch: Inputs, model: Encoder, chunk: int, scale: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The same for a `separable` objective: every chunk forward and backward once, with its share of the batch.
+
+    Args:
+        objective: its loss and parts are means over items.
+        batch: every entry can be sliced along its first axis.
+        model: as for `cached_backward`; nothing of one chunk is held while the next one runs.
+        chunk: items at a time; 0 takes the batch as a whole.
+        scale: factor on the gradients.
+
+    Returns:
+        Detached loss, not scaled, and the parts.
+    """
+    count = len(next(iter(batch.values())))
+    losses, parts = [], []
+    for first in range(0, count, chunk or count):
+        piece = _part(batch, slice(first, first + (chunk or count)))
+        share = len(next(iter(piece.values()))) / count
+        loss, found = objective.forward(piece, model)
+        (loss * (share * scale)).backward()
+        losses.append(loss.detach() * share)
+        parts.append({key: value.detach() * share for key, value in found.items()})
+    means = {key: torch.stack([found[key] for found in parts]).sum() for key in parts[0]}
+    return torch.stack(losses).sum(), means
+
+
 def refuse_batch_statistics(model: nn.Module) -> None:
     """Gradient caching needs vectors that do not depend on their neighbours in a batch.
 

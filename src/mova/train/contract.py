@@ -88,15 +88,18 @@ class Objective(ABC):
     Class attributes:
         data: the kind of data that it reads (`data.kind` of a recipe).
         units: whether batches must hold units.
+        separable: whether the loss of a batch is the mean of what each item has alone, so that the gradients of parts
+            of a batch add up to those of the whole. Gradient caching needs no second pass then.
     """
 
     data: ClassVar[str]
     units: ClassVar[bool] = False
+    separable: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and what goes into the log: its named parts and diagnostics, as scalars.
 
-        Called once a step. The model must be called once, on the whole batch: gradient caching hands in vectors that
-        were made chunk by chunk.
+        Called once a step, or once a chunk where `separable`. The model must be called once, on the whole batch:
+        gradient caching hands in vectors that were made chunk by chunk.
         """

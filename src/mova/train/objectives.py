@@ -22,6 +22,7 @@ from mova.train.contract import Encoder, Inputs, Objective
 from mova.train.modular import Modular
 from mova.train.pair_objectives import Clip4Clip, LateInteraction
 from mova.train.smartclip import SmartClip
+from mova.train.synvita import Synvita
 
 
 class Grounding(Objective):
@@ -69,6 +70,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "mova": Modular,
     "vtc": Vtc,
     "classification": Classification,
+    "synvita": Synvita,
 }
 
 

@@ -10,21 +10,26 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from mova.data.dataset import FrameRule
+from mova.data.dataset import FrameRule, row_clip
+from mova.data.granular import read_granules
+from mova.data.manifest import Row
 from mova.data.native import write_native
 from mova.data.readers import DATA_SETS, Conversion, convert, shared_videos
 from mova.data.worlds import write_worlds
 from mova.errors import DataError, UsageError
-from mova.eval.figures import Comparison, Figure, Verdict, compare_with_published, find_target, others, overall
-from mova.eval.protocols import find_protocol
+from mova.eval.protocols import Protocol, find_protocol
+from mova.eval.published import Comparison, Figure, Verdict, compare_with_published, find_target, others, overall
 from mova.eval.reports import Report
-from mova.eval.retrieval import measure_retrieval
+from mova.eval.task_retrieval import evaluate_retrieval, texts_of
+from mova.eval.tasks import open_test
+from mova.models.dual import DualEncoder, VideoEmbedding
+from mova.models.gexia import Gexia
 from mova.models.registry import load
 from mova.models.tiny import write_tiny_clip
 from mova.train.arguments import Recipe, load_recipe, shipped_recipes
@@ -169,9 +174,8 @@ def reproduce(
     _require_parts(conversion, recipe, target)
     train(recipe, output / "run", resume=resume, callbacks=callbacks)
     test = [row for row in conversion.rows if row.split == target.part]
-    sampling = FrameRule(**{key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data})
-    # The one place where a model is measured: any function of (model, rows) that gives a report can stand here.
-    report = measure_retrieval(load(output / "run"), test, conversion.manifest.parent, sampling, protocol, done)
+    model = _as_trained(load(output / "run"), recipe)
+    report = _measured(model, conversion, target.part, _sampling(recipe), protocol, done)
     trained = [row for row in conversion.rows if row.split == recipe.data.get("split", "train")]
     found = Reproduction(
         recipe.name,
@@ -187,6 +191,54 @@ def reproduce(
     text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
     (output / "reproduction.json").write_text(text + "\n", encoding="utf-8")
     return found
+
+
+def _sampling(recipe: Recipe) -> FrameRule:
+    """Which frames the recipe trains on."""
+    chosen = {key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data}
+    if granules := read_granules(recipe.data.get("granularities")):
+        chosen["frames"] = max(granule.frames for granule in granules.values())
+    return FrameRule(**chosen)
+
+
+def _as_trained(model: DualEncoder, recipe: Recipe) -> DualEncoder:
+    """GEXIA with the `#iter` of the one granularity that it was trained on, as the paper sets it by data set."""
+    names = list(recipe.data.get("granularities") or {})
+    if isinstance(model, Gexia) and len(names) == 1:
+        model.config.video_rounds, model.config.text_rounds = model.config.rounds_of(names[0])
+    return model
+
+
+def _measured(
+    model: DualEncoder,
+    conversion: Conversion,
+    part: str,
+    sampling: FrameRule,
+    protocol: Protocol,
+    done: Callable[[int], None] | None,
+) -> Report:
+    """Retrieval among the rows of a part, frames chosen as in training; the first caption where one is asked for.
+
+    A gallery of another size than the protocol's is measured by the open one of its kind, and the report says so.
+    """
+
+    def encode(row: Row) -> VideoEmbedding:
+        return model.encode_video(sampling.read_row(row, conversion.manifest.parent, row_clip(row)), sampling.fps)
+
+    def tell(count: int, _: int) -> None:
+        if done is not None:
+            done(count)
+
+    test = open_test(model, conversion.manifest, part, encode=encode, fps=sampling.fps, progress=tell)
+    if protocol.captions == "one":
+        test.rows = [replace(row, captions=row.captions[:1]) for row in test.rows]
+    told = [row for row in test.rows if row.captions]
+    texts = texts_of(told, protocol.captions)[1]
+    if protocol.texts not in (None, len(texts)) or protocol.videos not in (None, len(told)):
+        protocol = find_protocol({"each": "captions", "paragraph": "paragraphs", "one": "pairs"}[protocol.captions])
+    report = evaluate_retrieval(test, protocol)
+    report["settings"]["frames"] = asdict(sampling)
+    return report
 
 
 def _target(recipe: Recipe) -> Target:
@@ -261,8 +313,13 @@ def _settings(name: str, output: Path, conversion: Conversion, one_step: bool) -
     """Overrides that put the data, and for one step everything small, into the recipe."""
     settings = {"data.manifest": json.dumps(str(conversion.manifest))}
     if one_step:
-        frames = min(ONE_STEP_FRAMES, int(load_recipe(name).data["frames"]))
-        settings |= {**ONE_STEP, "data.frames": str(frames), "model.source": json.dumps(str(output / "backbone"))}
+        settings |= {**ONE_STEP, "model.source": json.dumps(str(output / "backbone"))}
+        data = load_recipe(name).data
+        if "granularities" in data:
+            few = {own: {**granule, "frames": ONE_STEP_FRAMES} for own, granule in data["granularities"].items()}
+            settings["data.granularities"] = json.dumps(few)
+        else:
+            settings["data.frames"] = str(min(ONE_STEP_FRAMES, int(data["frames"])))
     return settings
 
 
@@ -283,8 +340,10 @@ def _caveats(
         found.append(f"{len(conversion.missing)} videos of the data set are missing")
     if conversion.quarantined:
         found.append(f"{len(conversion.quarantined)} rows are left out by the quarantine list")
-    if report["broken"]:
-        found.append(f"{len(report['broken'])} videos of {target.part} cannot be read")
+    if report["excluded"]:
+        found.append(
+            f"{len(report['excluded'])} rows of {target.part} take no part: {report['excluded'][0]['cause']}, ..."
+        )
     if overrides:
         changed = ", ".join(f"{key} {value}" for key, value in overrides.items())
         found.append(f"other settings than the recipe's: {changed}")

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_
 
 from mova.data.dataset import PairDataset
 from mova.data.granular import GranularPairs
+from mova.data.triplets import TripletVideos
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.arguments import Recipe
@@ -25,6 +26,7 @@ from mova.train.logs import BrokenVideos, JsonLines, tensorboard_where_installed
 from mova.train.objectives import build_objective
 from mova.train.pair_objectives import PairObjective
 from mova.train.parameters import freeze_bias
+from mova.train.synvita import Synvita
 from mova.train.trainer import Material, PairArguments, PairTrainer
 
 SHARED = {
@@ -135,6 +137,13 @@ def _gexia(settings: Mapping[str, Any]) -> PreTrainedModel:
     return model.freeze(freeze)
 
 
+def _video_llm(settings: Mapping[str, Any]) -> Any:
+    """PEFT's wrapper of the video LLM that `source` names, with fresh adapters, or those of an earlier run."""
+    from mova.train.triplets import adapted
+
+    return adapted(**settings)
+
+
 def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
     """The Trainer has saved the model; how good it is, `mova eval` says."""
 
@@ -170,16 +179,27 @@ def _manifest(settings: Mapping[str, Any], setting: Setting) -> Material:
     )
 
 
+def _triplets(settings: Mapping[str, Any], setting: Setting) -> Material:
+    from mova.train.triplets import triplet_material
+
+    assert isinstance(setting.objective, Synvita)
+    return triplet_material(
+        setting.model, setting.objective, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings
+    )
+
+
 MODELS: dict[str, Kind] = {
     "worlds-tiny": Kind(_worlds_tiny, _finish_worlds_tiny, _finish_arguments_worlds_tiny),
     "two-tower": Kind(_two_tower, _nothing, dict),
     "mova": Kind(_mova, _nothing, dict),
     "gexia": Kind(_gexia, _nothing, dict),
+    "video-llm": Kind(_video_llm, _nothing, dict),
 }
 DATA: dict[str, Callable[[Mapping[str, Any], Setting], Material]] = {
     "worlds": _worlds,
     "manifest": _manifest,
     "labels": _labels,
+    "triplets": _triplets,
 }
 
 
@@ -222,7 +242,7 @@ def train(
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     if trainer.state.best_metric is not None:
         summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
-    if isinstance(trainer.train_dataset, PairDataset | GranularPairs):
+    if isinstance(trainer.train_dataset, PairDataset | GranularPairs | TripletVideos):
         summary["data"] = trainer.train_dataset.to_json()
     if len(trainer.broken):
         summary["broken"] = len(trainer.broken)
@@ -250,7 +270,7 @@ def _objective(recipe: Recipe) -> Objective:
     if kind in DATA and objective.data != kind:
         name = recipe.objective["kind"]
         raise UsageError(f"recipe {recipe.name}: objective {name} reads data of kind {objective.data}, not {kind}")
-    if kind in ("manifest", "labels") and not Path(recipe.data.get("manifest") or "").is_file():
+    if kind in ("manifest", "labels", "triplets") and not Path(recipe.data.get("manifest") or "").is_file():
         named = recipe.data.get("manifest")
         what = f"{named} is no file" if named else "needs your copy of the data"
         raise UsageError(f"recipe {recipe.name}: {what}; say --data.manifest PATH/manifest.jsonl")

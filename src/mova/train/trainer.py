@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 
 from mova.distributed import average_gradients
 from mova.errors import UsageError
-from mova.train.cached import cached_backward, refuse_batch_statistics
+from mova.train.cached import cached_backward, refuse_batch_statistics, split_backward
 from mova.train.contract import Inputs, Objective, Towers, Vectors
 from mova.train.logs import BrokenVideos
 from mova.train.parameters import parameter_groups
@@ -33,7 +33,7 @@ class PairArguments(TrainingArguments):
         default=None, metadata={"help": "Learning rate of the pretrained encoders; learning_rate if left out."}
     )
     cache_chunk: int = field(
-        default=0, metadata={"help": "Pairs encoded at a time (gradient caching); 0 encodes the batch as a whole."}
+        default=0, metadata={"help": "Items encoded at a time (gradient caching); 0 encodes the batch as a whole."}
     )
 
     def __post_init__(self) -> None:
@@ -96,8 +96,8 @@ class PairTrainer(Trainer):
             )
         if args.cache_chunk:
             refuse_batch_statistics(model)
-            if args.fp16:
-                raise UsageError("training.cache_chunk does not scale gradients as fp16 needs; train in bf16")
+        if args.fp16 and (args.cache_chunk or objective.separable):
+            raise UsageError("training in chunks does not scale gradients as fp16 needs; train in bf16")
         if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} cannot do that; leave it out")
         self.objective, self.material, self.broken = objective, material, broken
@@ -122,15 +122,16 @@ class PairTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """One batch forward and backward; by gradient caching where `cache_chunk` says so."""
+        """One batch forward and backward; in chunks where `cache_chunk` says so."""
         self.broken.add(inputs.pop("broken", ()))
-        if not self.args.cache_chunk:
+        if not (self.args.cache_chunk or self.objective.separable):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
         batch: Inputs = self._prepare_inputs(inputs)
         scale = 1.0 / self.current_gradient_accumulation_steps
+        backward = split_backward if self.objective.separable else cached_backward
         with self.accelerator.no_sync(model):
-            loss, parts = cached_backward(self.objective, batch, self._towers(model), self.args.cache_chunk, scale)
+            loss, parts = backward(self.objective, batch, self._towers(model), self.args.cache_chunk, scale)
         if self.accelerator.sync_gradients:
             average_gradients(self.model.parameters())
         self._remember(parts)

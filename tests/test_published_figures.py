@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from mova.errors import DataError, UsageError
-from mova.eval.figures import (
+from mova.eval.published import (
     Comparison,
     band,
     compare_with_published,

@@ -1,0 +1,90 @@
+"""Triplets of a manifest: which synthetic video belongs to which negative, draws, weights, what is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mova.data.dataset import Draw
+from mova.data.manifest import Caption, Row, write_manifest
+from mova.data.synthetic import Synthetic
+from mova.data.triplets import Shown, TripletVideos
+from mova.errors import DataError, VideoError
+from mova.types import BrokenVideo
+
+
+def synthetic(place: int, index: int, role: str = "negative") -> dict[str, Any]:
+    video = f"s{place}-{index}-{role}.mp4"
+    return {"video": video, "text": f"false {place}", "role": role, "place": place, "index": index, "duration": 2.0}
+
+
+def see(path: Path, start: float, end: float | None) -> tuple[str, float, float | None]:
+    if "broken" in path.name:
+        raise VideoError(path, "no frames")
+    return path.name, start, end
+
+
+def weigh(videos: Sequence[Synthetic]) -> np.ndarray:
+    return np.array([0.25 * video.index for video in videos])
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    def write(**changes: Any) -> Path:
+        negatives = [{"text": f" false {i} ", "misalignment": "object"} for i in range(2)]
+        videos = [synthetic(1, 0), synthetic(1, 1), synthetic(1, 2), synthetic(0, 3, "positive")]
+        meta = {"negatives": negatives, "synthetic": videos} | changes.pop("meta", {})
+        plain = {"video": "real.mp4", "start": 1.0, "end": 3.0, "meta": meta}
+        row = Row("a", duration=9.0, split="train", captions=(Caption("true"),), **plain | changes)
+        return write_manifest(tmp_path / "manifest.jsonl", [row, Row("b", "b.mp4", 9.0, "test", (Caption("b"),))])
+
+    return write
+
+
+def test_each_negative_has_its_own_synthetic_videos_and_epochs_draw_among_them(written: Callable[..., Path]) -> None:
+    found = TripletVideos(written(), split="train", see=see, weigh=weigh, seed=5)
+    assert len(found) == 2
+    first = found[0]
+    assert isinstance(first, Shown)
+    assert (first.positive, first.negative, first.real) == ("true", " false 0 ", ("real.mp4", 1.0, 3.0))
+    assert (first.synthetic, first.weight) == (None, 0.0)
+    drawn: dict[Any, float] = {}
+    for epoch in range(40):
+        item = found[Draw(1, epoch)]
+        assert isinstance(item, Shown)
+        drawn[item.synthetic] = item.weight
+    assert drawn == {None: 0.0, ("s1-1-negative.mp4", 0.0, None): 0.25, ("s1-2-negative.mp4", 0.0, None): 0.5}
+    again = TripletVideos(written(), split="train", see=see, weigh=weigh, seed=5)
+    assert [again[Draw(1, e)].weight for e in range(9)] == [found[Draw(1, e)].weight for e in range(9)]
+    told = found.to_json()
+    assert [told[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0")] == [2, 1, 3, 1]
+    assert told["mean_weight"] == pytest.approx(0.25)
+
+
+def test_without_weights_synthetic_videos_are_not_opened(written: Callable[..., Path]) -> None:
+    found = TripletVideos(written(), split="train", see=see)
+    assert all(found[Draw(1, epoch)].synthetic is None for epoch in range(9))
+
+
+def test_what_is_broken_is_named(written: Callable[..., Path]) -> None:
+    item = TripletVideos(written(video="broken.mp4"), split="train", see=see)[0]
+    assert isinstance(item, BrokenVideo)
+    assert item.cause == "no frames"
+    videos = [synthetic(0, 1) | {"video": "broken.mp4"}]
+    shown = TripletVideos(written(meta={"synthetic": videos}), split="train", see=see, weigh=weigh)[0]
+    assert isinstance(shown, Shown)
+    assert (shown.synthetic, shown.weight, len(shown.broken)) == (None, 0.0, 1)
+
+
+def test_wrong_manifests_are_refused(written: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="split 'test' has no negatives"):
+        TripletVideos(written(), split="test", see=see)
+    other = [synthetic(0, 0) | {"text": "something else"}]
+    with pytest.raises(DataError, match="shows another negative"):
+        TripletVideos(written(meta={"synthetic": other}), split="train", see=see, weigh=weigh)
+    with pytest.raises(DataError, match="lacks or does not know duration"):
+        TripletVideos(written(meta={"synthetic": [{"video": "x.mp4"}]}), split="train", see=see, weigh=weigh)
