@@ -214,6 +214,7 @@ def test_negatives_are_false_and_change_one_thing(seconds: int) -> None:
         for false in world.negatives:
             kinds.add(false.kind)
             assert false.text == " ".join(false.sentences)
+            assert false.sentences == tuple(line.text for line in false.lines)
             if false.kind == "hallucination":
                 assert [*false.sentences[: false.sentence], *false.sentences[false.sentence + 1 :]] == true
                 assert spans(false.sentences[false.sentence]) == []

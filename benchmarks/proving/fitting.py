@@ -22,6 +22,7 @@ def fit(
     rate: float,
     backbone_rate: float | None = None,
     workers: int = 0,
+    bf16: bool = True,
 ) -> nn.Module:
     """Train on every batch once, cosine rates after a tenth of warm-up; the log stays in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +39,7 @@ def fit(
         weight_decay=0.05,
         max_grad_norm=1.0,
         adam_beta2=0.98,
-        bf16=True,
+        bf16=bf16,
         use_cpu=True,
         logging_steps=25,
         save_strategy="no",

@@ -94,7 +94,7 @@ class Stage:
 
     def __init__(self, seed: int, budget: Budget, folder: Path, warm: Path) -> None:
         self.seed, self.budget, self.folder = seed, budget, folder
-        self._warm = _warm(budget, warm)
+        self._warm = warm_backbone(budget, warm)
         self.batches = Kept(WorldsPairs(1_000 + seed, budget.steps, budget.videos), folder / "batches")
         self.validation = self._galleries(0, budget.easy // 2, budget.groups // 2)
         self.test = self._galleries(1, budget.easy, budget.groups)
@@ -116,7 +116,7 @@ def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:
     return 100.0 * float((1 / truth.sum(axis=0)).mean()), 100.0 * float((1 / truth.sum(axis=1)).mean())
 
 
-def _warm(budget: Budget, folder: Path) -> WorldsTiny:
+def warm_backbone(budget: Budget, folder: Path) -> WorldsTiny:
     """A backbone trained on single clips and sentences: the surrogate of image-caption pretraining, one for all."""
     if not (folder / "model.safetensors").exists():
         set_seed(WARM_SEED)

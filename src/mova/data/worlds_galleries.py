@@ -81,8 +81,11 @@ def hard_gallery(rng: np.random.Generator, groups: int) -> list[Short]:
 def render_shorts(
     shorts: Sequence[Short], rng: np.random.Generator, styles: Sequence[str], size: int = 64
 ) -> npt.NDArray[np.uint8]:
-    """uint8 (V, T, 9, size, size): every sample between its neighbours, half a second away; ends are repeated."""
-    videos = np.empty((len(shorts), (EVENTS + 1) * SAMPLES, 9, size, size), dtype=np.uint8)
+    """uint8 (V, T, 9, size, size): every sample between its neighbours, half a second away; ends are repeated.
+
+    All videos must have the same number of events.
+    """
+    videos = np.empty((len(shorts), (len(shorts[0].events) + 1) * SAMPLES, 9, size, size), dtype=np.uint8)
     for video, short in zip(videos, shorts, strict=True):
         style = styles[int(rng.integers(len(styles)))]
         for clip, event in enumerate((*short.events, None)):

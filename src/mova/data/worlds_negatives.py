@@ -57,12 +57,14 @@ class Negative:
         text: the whole paragraph.
         sentence: index in it of the sentence that is false (of a flip: the first of the two swapped ones).
         sentences: its sentences.
+        lines: the same as structures.
     """
 
     kind: str
     text: str
     sentence: int
     sentences: tuple[str, ...]
+    lines: tuple[Line, ...]
 
 
 def paragraph_text(lines: Sequence[Line]) -> str:
@@ -108,7 +110,7 @@ def negative(
 
 def _negative(kind: str, lines: Sequence[Line], sentence: int) -> Negative:
     texts = tuple(line.text for line in lines)
-    return Negative(kind, " ".join(texts), sentence, texts)
+    return Negative(kind, " ".join(texts), sentence, texts, tuple(lines))
 
 
 def _flip(lines: Sequence[Line], rng: np.random.Generator, shown: Sequence[tuple[Span, Event]]) -> Negative | None:
