@@ -18,8 +18,8 @@ from proving.fitting import fit
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mova.judge.weights import Strategy, weights_of
 from mova.losses.entailment import entailment_nll, real_loss, synvita_loss
+from mova.losses.synthetic_weights import Strategy, weights_of
 from mova.train.contract import Encoder, Inputs, Objective, Vectors
 from mova.train.trainer import Material
 from synvita_world.decoder import Decoder

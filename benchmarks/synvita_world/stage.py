@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from mova.data.worlds_galleries import SAMPLES, Short
-from mova.judge.weights import ensemble
+from mova.losses.synthetic_weights import ensemble
 from mova.models.worlds_tiny import WorldsTiny
 from synvita_world.arms import begin
 from synvita_world.decoder import Decoder, Words, common_masks, padded, word_vectors
