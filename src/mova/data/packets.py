@@ -163,7 +163,7 @@ class Window:
         Matroska reads its index at the first seek: until then there is nothing to ask.
         """
         ahead = (self._times[-1] if self._times else 0.0) + MIN_JUMP
-        if time < ahead:
+        if time < ahead or time <= self._floor:  # a seek that landed early is not tried twice
             return False
         index = self.track.index_entries
         if len(index) <= 1:
