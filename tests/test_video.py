@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mova.data import decoder, packets
 from mova.data.files import find_videos
+from mova.data.packets import Window
 from mova.data.sampling import RULES, on_display
 from mova.data.video import prefetch, probe, read_count, read_times, stream
 from mova.errors import UsageError, VideoError
@@ -483,3 +484,22 @@ def test_prefetch_keeps_order_raises_in_place_and_stops() -> None:
         next(ahead)
     with pytest.raises(UsageError):
         prefetch([], depth=0)
+
+
+def test_a_seek_that_lands_early_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indices may promise a later keyframe than a seek reaches; decoding then goes on from where it landed."""
+    path = write(tmp_path / "groups.mp4", VARIABLE, **LAYOUTS["groups.mp4"])
+    jump, jumps = Window.jump, []
+
+    def early(window: Window, time: float) -> None:
+        jumps.append(time)
+        assert len(jumps) < 10, "the same seek again and again"
+        with monkeypatch.context() as patched:
+            patched.setattr(Window, "_target", lambda *_: 0)
+            jump(window, time)
+
+    monkeypatch.setattr(Window, "jump", early)
+    stored = everything(path).pts
+    times = [0.0, float(stored[300])]
+    assert numbers(read_times(path, times).pixels) == on_display(stored, times).tolist()
+    assert jumps
