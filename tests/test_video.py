@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageOps
 
 from mova.data import decoder, packets
 from mova.data.files import find_videos
@@ -24,6 +25,7 @@ from mova.data.video import prefetch, probe, read_count, read_times, stream
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
 
+ORIENTATION = ExifTags.Base.Orientation
 BITS = 12
 SIDE = 16
 
@@ -262,6 +264,24 @@ def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int) -> None:
     info = probe(path)
     assert (info.rotation, info.height, info.width) == (degrees, 48, 96)
     assert np.abs(everything(path).pixels[0].astype(int) - upright).mean() < 6
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_shown_upright(tmp_path: Path, orientation: int, ending: str) -> None:
+    pixels = np.kron(np.random.default_rng(0).integers(0, 255, (3, 5, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+    path = tmp_path / f"photo.{ending}"
+    picture = Image.fromarray(pixels)
+    exif = picture.getexif()
+    exif[ORIENTATION] = orientation
+    picture.save(path, exif=exif, quality=100)
+    with Image.open(path) as stored:
+        upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    info = probe(path)
+    assert (info.height, info.width) == upright.shape[:2]
+    found = everything(path)
+    assert found.pts.tolist() == [0.0]
+    assert np.median(np.abs(found.pixels[0].astype(int) - upright)) <= 2  # colours run at edges, each decoder's way
 
 
 COLOURS = np.array(

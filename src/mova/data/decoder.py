@@ -15,12 +15,15 @@ import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import av.filter
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from mova.errors import NoVideoError, VideoError
@@ -35,6 +38,9 @@ NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
 
 LONGEST = 100 * 86400.0
 """Seconds: no file is longer; a clock that says so is damaged."""
+
+UNNAMED = 16
+"""Kinds of side data that FFmpeg may have beyond those that PyAV knows."""
 
 BROKEN = "play it to see what is left, or rescue that part with: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
@@ -339,13 +345,44 @@ def orientation(frame: Any) -> tuple[int, bool]:
     The matrix (ISO/IEC 14496-12, `tkhd`) maps a pixel (x right, y down) to (a x + c y, b x + d y); a negative
     determinant means that the picture is mirrored left to right before it is turned.
     """
-    data = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
+    data = _display_matrix(frame)
     if data is None:
         return 0, False
-    a, b, _, c, d = struct.unpack("<5i", bytes(data)[:20])
+    a, b, _, c, d = struct.unpack("<5i", data[:20])
     mirrored = a * d - b * c < 0
     angle = np.degrees(np.arctan2(-b if mirrored else b, -a if mirrored else a))
     return round(angle / 90) % 4, mirrored
+
+
+def _display_matrix(frame: Any) -> bytes | None:
+    """A frame's display matrix, nine int32; None where it has none.
+
+    PyAV 18.1 names the kinds of side data that FFmpeg 7 had, and raises on frames that carry a newer one: EXIF of
+    photographs, views of stereoscopic video. Those are taken off a copy by FFmpeg's own filter.
+    """
+    try:
+        table = frame.side_data
+    except ValueError:
+        table = _without_unnamed(frame).side_data
+    return bytes(table["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in table else None
+
+
+def _without_unnamed(frame: Any) -> Any:
+    """The same picture without side data that PyAV has no name for; 0.2 ms."""
+    graph = av.filter.Graph()
+    graph.threads = 1
+    base = frame.time_base or Fraction(1, 1)
+    last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=base)
+    first = last
+    for kind in range(len(SideData), len(SideData) + UNNAMED):
+        step = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(step)
+        last = step
+    end = graph.add("buffersink")
+    last.link_to(end)
+    graph.configure()
+    first.push(frame)
+    return end.pull()
 
 
 def scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
