@@ -41,7 +41,7 @@ class Amount:
 
     sources: int = 384
     tested: int = 120
-    steps: int = 80
+    steps: int = 400
     videos: int = 10
     backbone_steps: int = 1000
     gexia_steps: int = 240
@@ -66,13 +66,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small form in under a minute")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    parser.add_argument("--steps", type=int, default=Amount.steps, help="of training, for each arm")
     parser.add_argument("--warm", type=Path, default=None, help="folder of a trained backbone")
     parser.add_argument("--folder", type=Path, default=None, help="keep what was rendered and finished here")
     parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
     parser.add_argument("--only-report", action="store_true", help="results of the arms that the folder has, run none")
     args = parser.parse_args()
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
-    amount = QUICK if args.quick else Amount()
+    amount = QUICK if args.quick else Amount(steps=args.steps)
     names = [name for name in ARMS if not args.quick or name in findings.QUICK]
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)

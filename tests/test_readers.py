@@ -122,6 +122,38 @@ def test_none_of_the_videos_is_an_error_only_where_rows_are_left_out(tmp_path: P
         convert("folder", source, tmp_path / "o", videos=tmp_path / "nowhere")
 
 
+def test_class_folders_of_parts_with_and_without_names(tmp_path: Path) -> None:
+    names = ("train/n1/a.jpg", "train/n2/b.PNG", "val/n1/deep/a.webp", "val/n2/c.mp4", "train/notes.txt", "stray.jpg")
+    source = touch(tmp_path / "in", *names)
+    done = convert("class-folders", source, source / "manifest.jsonl")
+    assert [(row.id, row.split, row.meta["label"], row.meta["name"]) for row in done.rows] == [
+        ("train/n1/a.jpg", "train", "n1", "n1"),
+        ("train/n2/b.PNG", "train", "n2", "n2"),
+        ("val/n1/deep/a.webp", "val", "n1", "n1"),
+        ("val/n2/c.mp4", "val", "n2", "n2"),
+    ]
+    assert [row.video for row in done.rows] == [row.id for row in done.rows]
+    assert done.missing == ()
+    assert {what: list(which) for what, which in done.notes.items()} == {
+        "lies in no class's folder; left out": ["stray.jpg"],
+        "neither image nor video by its ending; left out": ["train/notes.txt"],
+    }
+    (source / "classes.txt").write_text("n1 a tench, a fish\nn2 a tench, a fish\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"'n1' and 'n2' are both called 'a tench, a fish'.*classes\.txt"):
+        convert("class-folders", source, tmp_path / "out")
+    (source / "classes.txt").write_text("n1 a tench, a fish\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the list of classes does not name 'n2'"):
+        convert("class-folders", source, tmp_path / "out")
+    (source / "classes.txt").write_text("n1 a tench, a fish\nn2 a ring\n", encoding="utf-8")
+    named = convert("class-folders", source, tmp_path / "out", splits=["val"]).rows
+    assert [row.meta["name"] for row in named] == ["a tench, a fish", "a ring"]
+
+
+def test_class_folders_may_be_called_as_parts_are(tmp_path: Path) -> None:
+    done = convert("class-folders", touch(tmp_path / "in", "train/a.jpg", "hot_dog/b.jpg"), tmp_path / "out")
+    assert [(row.split, row.meta["name"]) for row in done.rows] == [("test", "hot dog"), ("test", "train")]
+
+
 def test_wrong_requests_are_explained(tmp_path: Path) -> None:
     source = table(tmp_path / "in", "a,one")
     with pytest.raises(UsageError, match="unknown data set 'msrvtt'; known: msrvtt-1ka, "):

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, top_k_accuracy_score
 from torch import Tensor
 
 from known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
+from mova.data.labelled import has_several, row_labels
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.task_classify import Classifier, evaluate_classify
@@ -97,6 +98,34 @@ def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_ar
     assert {name: counts["videos"] for name, counts in report["counts"].items()} == {"scene": 8, "writer": 5}
     assert {each["id"] for each in report["excluded"]} == {"s0", "w0", "views"}
     assert len(clips.asked) == 9, "a video of two tasks is encoded once"
+    scene = evaluate_classify(known_test(rows), ANY, task="scene")
+    assert scene["figures"] == {"scene": evaluate_classify(known_test(rows), ANY)["figures"]["scene"]}
+    assert scene["excluded"] == []
+    with pytest.raises(UsageError, match=r"--task 'genre'.*it has scene, view_count, writer"):
+        evaluate_classify(known_test(rows), ANY, task="genre")
+
+
+def test_classes_may_stand_under_another_key() -> None:
+    rows = [row(each.id, video=each.video, genre=each.meta["label"], label="all", split=each.split) for each in ROWS]
+    told = evaluate_classify(known_test(rows), ANY, label="genre")
+    assert told["figures"] == evaluate_classify(known_test(ROWS), ANY)["figures"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "labels", "several"),
+    [
+        ({"label": 3, "name": "Romance"}, ("Romance",), False),
+        ({"label": 3}, ("3",), False),
+        ({"label": 0}, ("0",), False),
+        ({"label": ["b", "a", "b", 2]}, ("b", "a", "2"), True),
+        ({"label": [], "name": "nobody"}, (), True),
+        ({"actions": [{"class": "c1", "name": "run"}, {"class": "c2"}]}, ("run", "c2"), True),
+        ({"name": "of the uploader"}, None, False),
+        ({"label": ""}, None, False),
+    ],
+)
+def test_labels_of_a_row(meta: dict[str, object], labels: tuple[str, ...] | None, several: bool) -> None:
+    assert (row_labels(row("v", **meta)), has_several(row("v", **meta))) == (labels, several)
 
 
 def test_ties_are_shared_and_what_is_not_of_the_form_is_refused() -> None:
@@ -107,7 +136,7 @@ def test_ties_are_shared_and_what_is_not_of_the_form_is_refused() -> None:
         evaluate_classify(known_test(ROWS), ANY, "A video.")
     with pytest.raises(DataError, match=r"meta\.actions must be a list"):
         evaluate_classify(known_test([row("a", actions="running")]), ANY)
-    with pytest.raises(DataError, match=r"meta\.label must be text"):
+    with pytest.raises(DataError, match=r"meta\.label must hold names or numbers"):
         evaluate_classify(known_test([row("a", label={"a": 1})]), ANY)
     with pytest.raises(DataError, match="has 1 classes"):
         evaluate_classify(known_test([row("a", label="one")]), ANY)

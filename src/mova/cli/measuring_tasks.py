@@ -155,6 +155,8 @@ def classify(
     zero_shot: Annotated[
         bool, typer.Option("--zero-shot", help="By template even where the model has a linear head.")
     ] = False,
+    task: Annotated[str | None, typer.Option(help="One task of a manifest of several; else every one.")] = None,
+    label: Annotated[str, typer.Option(help="Key of `meta` that holds a row's classes.")] = "label",
     fps: Fps = None,
     features: Features = None,
     quarantine: Quarantine = None,
@@ -168,7 +170,7 @@ def classify(
 
     chosen = _protocol("classify", protocol)
     _measure(
-        lambda test: evaluate_classify(test, chosen, template, zero_shot),
+        lambda test: evaluate_classify(test, chosen, template, zero_shot, task, label),
         _What(model, manifest, split, form, fps, features, quarantine, max_frames),
         _How(output, markdown, json),
     )

@@ -19,6 +19,9 @@ from mova.data.manifest import Row, read_manifest
 from mova.errors import DataError, VideoError
 from mova.types import BrokenVideo, Frames
 
+LABEL = "label"
+"""The usual key of `meta`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -35,17 +38,17 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
         manifest: path of a `manifest.jsonl`; videos are found beside it.
         split: name of the part.
         sampling: which frames are seen.
-        label: key of `meta` that holds a label, or a list of them; numbers count as text.
+        label: key of `meta`; see `row_labels`.
         task: only rows whose `meta.task` is this, as LVU has several tasks in a manifest; None: all rows with a label.
         labels: classes in order; those of the split, sorted, if left out.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3); see `PairDataset`.
 
     Attributes:
         labels: classes in order.
-        multiple: some video has several labels, or none in a list.
+        multiple: a video may have several labels, or none.
 
     Raises:
-        DataError: no row has a label, or one that is not among `labels`.
+        DataError: no row has a label, or one that is not among `labels` or of no known form.
     """
 
     def __init__(
@@ -61,16 +64,16 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
     ) -> None:
         self.folder = Path(manifest).resolve().parent
         self.sampling, self.prepare = sampling, prepare
-        rows = [row for row in read_manifest(manifest) if row.split == split and row.meta.get(label) is not None]
+        rows = [row for row in read_manifest(manifest) if row.split == split and row_labels(row, label) is not None]
         self.rows = [row for row in rows if task is None or row.meta.get("task") == task]
         if not self.rows:
             known = ", ".join(sorted({str(row.meta["task"]) for row in rows if "task" in row.meta}))
             tasks = f"; tasks with labels: {known}" if known else ""
             of = f" of task {task!r}" if task else ""
             raise DataError(f"{manifest}: no row{of} of split {split!r} has a label in meta.{label}{tasks}")
-        told = [_labels_of(row, label) for row in self.rows]
+        told = [row_labels(row, label) or () for row in self.rows]
         self.labels = sorted({name for names in told for name in names}) if labels is None else list(labels)
-        self.multiple = any(len(names) != 1 for names in told)
+        self.multiple = any(has_several(row, label) for row in self.rows)
         place = {name: i for i, name in enumerate(self.labels)}
         self._classes = np.zeros((len(self.rows), len(self.labels)), dtype=bool)
         for row, names, classes in zip(self.rows, told, self._classes, strict=True):
@@ -93,7 +96,40 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
         return Labelled(frames, self._classes[index])
 
 
-def _labels_of(row: Row, key: str) -> list[str]:
-    """Labels of a row as text."""
-    value: Any = row.meta[key]
-    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+def row_labels(row: Row, key: str = LABEL) -> tuple[str, ...] | None:
+    """Names of a row's classes, each once: perhaps none where several are allowed; None where it is not labelled.
+
+    `meta[key]` holds a class as text or number, or a list of such; an object of a list says its "name" or "class".
+    For the usual key `meta["name"]` says what a single class is called (LVU has numbers beside names), and
+    `meta["actions"]` counts where the key is not there (Charades-Ego).
+
+    Raises:
+        DataError: it is not of that form.
+    """
+    key, value = _told(row, key)
+    if value is None or value == "":
+        return None
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(_name(row, key, one) for one in value))
+    return (_name(row, key, (row.meta.get("name") or value) if key == LABEL else value),)
+
+
+def has_several(row: Row, key: str = LABEL) -> bool:
+    """Whether a video of this kind may have several classes, or none."""
+    return isinstance(_told(row, key)[1], list)
+
+
+def _told(row: Row, key: str) -> tuple[str, Any]:
+    """Under which key of `meta` a row's classes stand, and what stands there."""
+    if key == LABEL and row.meta.get(LABEL) is None and "actions" in row.meta:
+        if not isinstance(row.meta["actions"], list):
+            raise DataError(f'row {row.id!r}: meta.actions must be a list of {{"class": ..., "name": ...}}')
+        return "actions", row.meta["actions"]
+    return key, row.meta.get(key)
+
+
+def _name(row: Row, key: str, value: Any) -> str:
+    found = (value.get("name") or value.get("class")) if isinstance(value, dict) else value
+    if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
+        raise DataError(f"row {row.id!r}: meta.{key} must hold names or numbers of classes, not {value!r:.80}")
+    return str(found)

@@ -36,6 +36,7 @@ class DataSet:
         shares: what it has in common with other sets, so that training on one leaks into tests of the other.
         terms: what is stated about its use; not legal advice.
         suffixes: endings of its files.
+        together: its files lie where its annotations do.
     """
 
     reader: Reader
@@ -43,6 +44,7 @@ class DataSet:
     shares: tuple[str, ...] = ()
     terms: str = "see the publishers' terms"
     suffixes: frozenset[str] = SUFFIXES
+    together: bool = False
 
 
 _MSRVTT = (
@@ -105,6 +107,9 @@ DATA_SETS: dict[str, DataSet] = {
     ),
     "tacos": DataSet(readers_moments.tacos, {"train": 75, "val": 27, "test": 25}),
     "folder": DataSet(readers_folder.folder, terms="yours"),
+    "class-folders": DataSet(
+        readers_folder.class_folders, terms="yours", suffixes=SUFFIXES | IMAGE_SUFFIXES, together=True
+    ),
 }
 """Name on the command line -> data set."""
 
@@ -171,7 +176,8 @@ def convert(
         name: of `DATA_SETS`.
         source: folder of the original files, or the only one.
         target: a `.jsonl` file, or a folder for `manifest.jsonl`.
-        videos: folder with the videos, searched through; names with any known ending are found.
+        videos: folder with the videos, searched through; names with any known ending are found. The source itself,
+            where a set's files lie together.
         splits: parts to read; None for all that are there.
         missing: of `MISSING`.
         against: manifests to look for the same source videos in.
@@ -203,6 +209,8 @@ def convert(
         rows = held_out_rows(rows, hold_out, share)
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / "manifest.jsonl"
     absent = None
+    if videos is None and DATA_SETS[name].together:
+        videos = source
     if videos is not None:
         rows, absent = _resolved(rows, VideoFiles(videos, DATA_SETS[name].suffixes), path.parent)
         rows = _without_missing(rows, set(absent), missing, videos)

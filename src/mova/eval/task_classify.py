@@ -1,10 +1,8 @@
 """Classification with a model: by its own linear head where it has one, zero-shot by a template elsewhere.
 
-A row's label is `meta["label"]` (with `meta["name"]` where the label is a number; `meta["task"]` parts one manifest
-into several tests, as LVU's). Several or none stand as a list of labels there, or as `meta["actions"]`, a list of
-objects with "class" and perhaps "name" (Charades-Ego). One label a video: top-1, top-5 and the mean over classes of
-top-1. Several: every class is a text, videos are ranked for it, and mAP is over classes (GEXIA's caption retrieval for
-Charades-Ego).
+What a row's classes are, `mova.data.labelled.row_labels` says; `meta["task"]` parts one manifest into several tests,
+as LVU's. One class a video: top-1, top-5 and the mean over classes of top-1. Several or none: every class is a text,
+videos are ranked for it, and mAP is over classes (GEXIA's caption retrieval for Charades-Ego).
 
 Classes are those of the whole manifest, every split, so that a test is not made easier by what it happens to lack.
 
@@ -24,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mova.data.labelled import LABEL, has_several, row_labels
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.classify import average_precision
@@ -63,7 +62,14 @@ class Labels:
     several: bool
 
 
-def evaluate_classify(test: Test, protocol: Protocol, template: str | None = None, zero_shot: bool = False) -> Report:
+def evaluate_classify(
+    test: Test,
+    protocol: Protocol,
+    template: str | None = None,
+    zero_shot: bool = False,
+    task: str | None = None,
+    label: str = LABEL,
+) -> Report:
     """Figures in percent, one group a task of the manifest ("all" where it names none).
 
     Args:
@@ -71,20 +77,24 @@ def evaluate_classify(test: Test, protocol: Protocol, template: str | None = Non
         protocol: task "classify".
         template: of a class's text, with `{label}`; `TEMPLATE` or `SEVERAL_TEMPLATE` if left out.
         zero_shot: by template even where the model has a linear head.
+        task: only rows whose `meta["task"]` is this; None: every task.
+        label: key of `meta` that holds the classes.
 
     Raises:
-        UsageError: sizes do not fit the protocol, or the template has no label.
+        UsageError: sizes do not fit the protocol, there is no such task, or the template has no label.
         DataError: nothing can be measured, a label is not of the form, or the head lacks a class.
         ValueError: a score is NaN.
     """
-    rows = test.keep(lambda row: _labels(row) is not None, "it has no label in meta")
+    if task is not None:
+        test.narrow(task)
+    rows = test.keep(lambda row: row_labels(row, label) is not None, f"it has no label in meta.{label}")
     protocol.check_size(len(rows), 0)
-    tests = labels_of([*rows, *test.others], {row.id for row in rows})
+    tests = labels_of([*rows, *test.others], {row.id for row in rows}, label)
     model = test.model
     head = model if isinstance(model, Classifier) and model.labels and not zero_shot else None
     found = _scores(test, tests, template, head)
     kept = [row for row in rows if row.id in found]
-    truth = [json.dumps([row.id, _labels(row)]) for row in kept] + [json.dumps(one.classes) for one in tests]
+    truth = [json.dumps([row.id, row_labels(row, label)]) for row in kept] + [json.dumps(one.classes) for one in tests]
     said = {"by": "linear head"} if head is not None else {"by": "template", "template": _templates(template, tests)}
     classes = sum(len(one.classes) for one in tests)
     report = test.head(protocol, digest([row.id for row in kept]), len(kept), classes, truth, **said)
@@ -101,7 +111,7 @@ def evaluate_classify(test: Test, protocol: Protocol, template: str | None = Non
     return report
 
 
-def labels_of(rows: Sequence[Row], measured: set[str]) -> list[Labels]:
+def labels_of(rows: Sequence[Row], measured: set[str], label: str = LABEL) -> list[Labels]:
     """The tests that a manifest's rows make up, by name of their task; rows without a label are passed over.
 
     Raises:
@@ -109,11 +119,11 @@ def labels_of(rows: Sequence[Row], measured: set[str]) -> list[Labels]:
     """
     grouped: dict[str, list[Row]] = {}
     for row in rows:
-        if _labels(row) is not None:
+        if row_labels(row, label) is not None:
             grouped.setdefault(str(row.meta.get("task", "all")), []).append(row)
     found = []
     for group, own in sorted(grouped.items()):
-        of = {row.id: _labels(row) or () for row in own}
+        of = {row.id: row_labels(row, label) or () for row in own}
         if not of.keys() & measured:
             continue
         classes = tuple(sorted({name for names in of.values() for name in names}))
@@ -122,32 +132,8 @@ def labels_of(rows: Sequence[Row], measured: set[str]) -> list[Labels]:
                 f"task {group!r} has {len(classes)} classes in the manifest: there is nothing to tell apart"
             )
         kept = {id: names for id, names in of.items() if id in measured}
-        found.append(Labels(group, classes, kept, any(_is_several(row) for row in own)))
+        found.append(Labels(group, classes, kept, any(has_several(row, label) for row in own)))
     return found
-
-
-def _labels(row: Row) -> tuple[str, ...] | None:
-    """Names of a row's classes, which may be none where several are allowed; None where it is not labelled."""
-    if "actions" in row.meta:
-        try:
-            return tuple(dict.fromkeys(str(each.get("name") or each["class"]) for each in row.meta["actions"]))
-        except (TypeError, KeyError, AttributeError) as error:
-            raise DataError(f'row {row.id!r}: meta.actions must be a list of {{"class": ..., "name": ...}}') from error
-    if _is_several(row):
-        if not all(isinstance(label, str) for label in row.meta["label"]):
-            raise DataError(f"row {row.id!r}: a list in meta.label must hold names, not {row.meta['label']!r:.80}")
-        return tuple(dict.fromkeys(row.meta["label"]))
-    label = row.meta.get("name") or row.meta.get("label")
-    if label is None or label == "":
-        return None
-    if not isinstance(label, str | int):
-        raise DataError(f"row {row.id!r}: meta.label must be text or a number, not {label!r}")
-    return (str(label),)
-
-
-def _is_several(row: Row) -> bool:
-    """Whether a video of this kind may have several classes, or none."""
-    return "actions" in row.meta or isinstance(row.meta.get("label"), list)
 
 
 def _templates(template: str | None, tests: Sequence[Labels]) -> list[str]:
@@ -180,7 +166,7 @@ def _head_columns(head: Classifier, one: Labels) -> list[int]:
     if missing := [name for name in one.classes if name not in place]:
         raise DataError(
             f"the model's linear head does not know {len(missing)} of {len(one.classes)} classes of task "
-            f"{one.group!r}, such as {missing[0]!r}; measure it with --zero-shot"
+            f"{one.group!r}, such as {missing[0]!r}; name its own task with --task, or measure it with --zero-shot"
         )
     return [place[name] for name in one.classes]
 

@@ -69,6 +69,21 @@ class Test:
         self.excluded |= {row.id: why for row in self.kept if not usable(row)}
         return self._some()
 
+    def narrow(self, task: str) -> None:
+        """Leave out rows of other tasks, as if the manifest did not hold them.
+
+        Raises:
+            UsageError: no row of the split is of this task.
+        """
+        known = sorted({str(row.meta["task"]) for row in self.rows if "task" in row.meta})
+        if task not in known:
+            raise UsageError(
+                f"--task {task!r}: split {self.split!r} has none of it; it has {', '.join(known) or 'no tasks'}"
+            )
+        self.rows, self.others = (
+            [row for row in rows if str(row.meta.get("task")) == task] for rows in (self.rows, self.others)
+        )
+
     def groups(self) -> Iterator[Group]:
         """Every clip of the kept rows once; what cannot be read is excluded, with the cause.
 
