@@ -357,8 +357,8 @@ def orientation(frame: Any) -> tuple[int, bool]:
 def _display_matrix(frame: Any) -> bytes | None:
     """A frame's display matrix, nine int32; None where it has none.
 
-    PyAV 18.1 names the kinds of side data that FFmpeg 7 had, and raises on frames that carry a newer one: EXIF of
-    photographs, views of stereoscopic video. Those are taken off a copy by FFmpeg's own filter.
+    PyAV 18.1 lacks names of newer kinds of side data and raises on frames that carry one, such as EXIF of photographs.
+    Those are taken off a copy by FFmpeg's own filter.
     """
     try:
         table = frame.side_data
