@@ -176,8 +176,7 @@ def convert(
         name: of `DATA_SETS`.
         source: folder of the original files, or the only one.
         target: a `.jsonl` file, or a folder for `manifest.jsonl`.
-        videos: folder with the videos, searched through; names with any known ending are found. The source itself,
-            where a set's files lie together.
+        videos: folder with the videos, searched through, any known ending; the source itself where all lie together.
         splits: parts to read; None for all that are there.
         missing: of `MISSING`.
         against: manifests to look for the same source videos in.
@@ -209,8 +208,7 @@ def convert(
         rows = held_out_rows(rows, hold_out, share)
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / "manifest.jsonl"
     absent = None
-    if videos is None and DATA_SETS[name].together:
-        videos = source
+    videos = source if videos is None and DATA_SETS[name].together else videos
     if videos is not None:
         rows, absent = _resolved(rows, VideoFiles(videos, DATA_SETS[name].suffixes), path.parent)
         rows = _without_missing(rows, set(absent), missing, videos)
