@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +11,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import SENTENCE_WIDTH, Json, Model, clock, emit, note, say, show
-from mova.errors import MovaError, UsageError
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, say, show, write_plot
+from mova.cli.options import Caption, Fps, Json, Model, take_groups
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.types import Timeline
@@ -22,18 +24,15 @@ WIDTH = 40
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    app.command()(align)
+    app.command()(take_groups(align))
 
 
 def align(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
-    text: Annotated[str | None, typer.Option(help="The caption itself.")] = None,
-    text_file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the caption.")] = None,
+    caption: Caption,
     model: Model = None,
     index: Annotated[str | None, typer.Option("--index", help="Reuse the frame embeddings of this index.")] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames a second to look at; the model's own rate if left out.")
-    ] = None,
+    fps: Fps = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture: .png or self-contained .html.")] = None,
     json: Json = False,
 ) -> None:
@@ -43,43 +42,20 @@ def align(
     from mova.search.align import align as align_video
     from mova.search.index import Index
 
-    caption = read_caption(text, text_file)
+    text = caption.read()
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: only .png and .html can be written")
     store = Index(index, model) if index is not None else None
     if store is not None:
         _ = store.meta  # an index that does not exist is said before a model is loaded
     encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
-    timeline = align_video(encoder, video, caption, index=store, fps=fps)
+    timeline = align_video(encoder, video, text, index=store, fps=fps)
     if json:
         emit(timeline.to_json())
     else:
         show_timeline(timeline)
     if plot is not None:
-        try:
-            draw(timeline, plot)
-        except OSError as error:
-            raise MovaError(f"--plot {plot}: cannot be written ({error.strerror or error})") from error
-        note(f"wrote {plot}")
-
-
-def read_caption(text: str | None, text_file: Path | None) -> str:
-    """The caption from exactly one of both options.
-
-    Raises:
-        UsageError: none or both are given, the file cannot be read, or there are no words.
-    """
-    if (text is None) == (text_file is None):
-        raise UsageError("say the caption with exactly one of --text and --text-file")
-    if text_file is not None:
-        try:
-            text = text_file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--text-file {text_file}: cannot be read as UTF-8 text ({error})") from error
-    assert text is not None
-    if not text.strip():
-        raise UsageError("the caption is empty; say at least one sentence")
-    return text
+        write_plot(partial(draw, timeline), plot)
 
 
 def show_timeline(timeline: Timeline) -> None:

@@ -6,12 +6,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
@@ -25,32 +24,15 @@ from rich.progress import (
 from rich.table import Table
 
 import mova.clock
+from mova.errors import MovaError
 
 out = Console()
 err = Console(stderr=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")]
-Model = Annotated[
-    str | None, typer.Option("--model", help="Hub name, local folder, or a name that `mova models` lists.")
-]
-MaxFrames = Annotated[
-    int | None,
-    typer.Option(min=1, help="Most frames that a video LLM looks at; the family's own number if left out."),
-]
-Prompt = Annotated[
-    str | None, typer.Option(help="What a video LLM is asked: `entailment`, or a YAML file with `text`.")
-]
-Precision = Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
-DeviceMap = Annotated[str | None, typer.Option(help="Spread a video LLM over devices: auto, balanced, ...")]
-Quantise = Annotated[str | None, typer.Option(help="Weights of a video LLM in `4bit` or `8bit`, on a GPU.")]
-Quarantine = Annotated[
-    Path | None, typer.Option(help="A list of `mova data check`; rows that it names are left out and counted.")
-]
-IndexFolder = Annotated[str, typer.Option("--index", help="Folder (or any LanceDB URI) of the index.")]
-DEFAULT_INDEX = ".mova/index"
 PIPE_WIDTH = 10_000
 """Characters: more than any table needs."""
+BAR_WIDTH = 32
+"""Characters of a file's name beside a bar."""
 SENTENCE_WIDTH = 60
 """Characters of a sentence side by side with other columns."""
 
@@ -100,6 +82,29 @@ def progress_bar() -> Iterator[Progress]:
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         yield progress
+
+
+@contextmanager
+def file_bar(doing: str) -> Iterator[Callable[[str, float, float], None]]:
+    """A bar for work that goes file by file: call what it gives with the file's path, how much is done, of how much."""
+    with progress_bar() as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda path, done, total: progress.update(
+            task, description=Path(path).name[:BAR_WIDTH], completed=done, total=total
+        )
+
+
+def write_plot(draw: Callable[[Path], object], plot: Path) -> None:
+    """Draw the picture of --plot and say so.
+
+    Raises:
+        MovaError: it cannot be written.
+    """
+    try:
+        draw(plot)
+    except OSError as error:
+        raise MovaError(f"--plot {plot}: cannot be written ({error.strerror or error})") from error
+    note(f"wrote {plot}")
 
 
 def clock(seconds: float) -> str:

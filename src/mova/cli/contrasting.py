@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mova.cli.console import Json, emit, say
+from mova.cli.console import emit, say
 from mova.cli.datasets import data
+from mova.cli.options import Json
 
 
 def register(app: typer.Typer) -> None:

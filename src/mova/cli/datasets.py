@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mova.cli.console import Json, Model, Quarantine, emit, note, progress_bar, say
+from mova.cli.console import emit, file_bar, note, progress_bar, say
+from mova.cli.options import Json, Model, Quarantine
 from mova.errors import UsageError
 
 data = typer.Typer(name="data", help="Make and check data.", no_args_is_help=True)
@@ -211,12 +212,7 @@ def features(
 
     encoder = load(model or DEFAULT_MODEL)
     rate = encoder.sampling_rate(fps) if rule is None else fps
-    with progress_bar() as progress:
-        task = progress.add_task("embedding", total=None)
-
-        def tell(path: str, done: int, total: int) -> None:
-            progress.update(task, description=Path(path).name[:32], completed=done, total=total)
-
+    with file_bar("embedding") as shown:
         report = write_features(
             store,
             encoder,
@@ -226,7 +222,7 @@ def features(
             sentences=sentences,
             dtype=dtype,
             retry=retry,
-            progress=tell,
+            progress=shown,
         )
     if json:
         emit({"store": str(store), "model": encoder.name, **report.to_json()})

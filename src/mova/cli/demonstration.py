@@ -12,7 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import SENTENCE_WIDTH, Json, clock, emit, note, say, show
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, say, show
+from mova.cli.options import Json
 
 if TYPE_CHECKING:
     from mova.models.dual import DualEncoder

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mova.cli.console import Json, Model, emit, note, say, show
+from mova.cli.console import emit, note, say, show
 from mova.cli.datasets import data
+from mova.cli.options import Json, Model
 from mova.errors import DataError, VideoError
 
 if TYPE_CHECKING:

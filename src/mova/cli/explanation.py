@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.alignment import read_caption
-from mova.cli.console import SENTENCE_WIDTH, Json, Model, clock, emit, note, show
-from mova.errors import MovaError, UsageError
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, show, write_plot
+from mova.cli.options import Caption, Json, Model, take_groups
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.models.dual import DualEncoder
@@ -34,14 +34,13 @@ class Method(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add this group's command."""
-    app.command()(explain)
+    app.command()(take_groups(explain))
 
 
 def explain(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
     plot: Annotated[Path, typer.Option(help="The picture to write, .png.")],
-    text: Annotated[str | None, typer.Option(help="The caption itself.")] = None,
-    text_file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the caption.")] = None,
+    caption: Caption,
     method: Annotated[
         Method,
         typer.Option(
@@ -62,7 +61,7 @@ def explain(
     from mova.data.units import sentences_or_windows
     from mova.models.registry import DEFAULT_MODEL, load
 
-    units = _choose(sentences_or_windows(read_caption(text, text_file)), sentences)
+    units = _choose(sentences_or_windows(caption.read()), sentences)
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: only .png can be written")
     encoder = load(model or DEFAULT_MODEL)
@@ -72,11 +71,7 @@ def explain(
         emit(document)
     else:
         show(table)
-    try:
-        draw(plot)
-    except OSError as error:
-        raise MovaError(f"--plot {plot}: cannot be written ({error.strerror or error})") from error
-    note(f"wrote {plot}")
+    write_plot(draw, plot)
 
 
 def _choose(units: list[str], numbers: str | None) -> list[str]:

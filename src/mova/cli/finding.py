@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import DEFAULT_INDEX, IndexFolder, Json, Model, clock, emit, note, progress_bar, say, show
+from mova.cli.console import clock, emit, file_bar, note, say, show
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, Model
 
 if TYPE_CHECKING:
     from mova.search.ingest import IngestReport
@@ -39,13 +40,8 @@ def index(
     from mova.search.index import Index
 
     store = Index(folder, model)
-    with progress_bar() as progress:
-        task = progress.add_task("indexing", total=None)
-
-        def show(path: str, done: float, total: float) -> None:
-            progress.update(task, description=Path(path).name[:32], completed=done, total=total)
-
-        report = store.add(paths, fps=fps, progress=show)
+    with file_bar("indexing") as shown:
+        report = store.add(paths, fps=fps, progress=shown)
     if json:
         emit({"index": str(folder), "model": store.model_name, **report.to_json()})
     else:

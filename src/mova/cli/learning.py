@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mova.cli.console import Json, emit, note, progress_bar, say, show
+from mova.cli.console import emit, note, progress_bar, say, show
+from mova.cli.options import Json
 from mova.errors import UsageError
 
 if TYPE_CHECKING:

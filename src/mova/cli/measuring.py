@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from mova.cli import measuring_synvita, measuring_tasks
-from mova.cli.console import Json, Model, emit, note, show
-from mova.cli.reporting import Markdown, Output, check_output, deliver, refused_as_data
+from mova.cli.console import emit, note, show
+from mova.cli.options import Json, Model, take_groups
+from mova.cli.reporting import Delivery, refused_as_data
 from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     group = typer.Typer(help="Measure: a model by task, score files of any system, two reports.", no_args_is_help=True)
     group.command()(worlds)
-    group.command()(matrix)
+    group.command()(take_groups(matrix))
     group.command()(compare)
     measuring_tasks.register(group)
     measuring_synvita.register(group)
@@ -72,14 +73,13 @@ def matrix(
     bank: Annotated[
         Path | None, typer.Option(help="Scores of TRAINING texts with these videos: adds a transductive row, QB-Norm.")
     ] = None,
-    output: Output = None,
-    markdown: Markdown = False,
-    json: Json = False,
+    *,
+    delivery: Delivery,
 ) -> None:
     """Measure anybody's scores by a named protocol: ties by their expected value, NaN refused, a fingerprint."""
     from mova.eval.protocols import find_protocol
 
-    check_output(output, markdown, json)
+    delivery.check()
     chosen = find_protocol(protocol)
     if chosen.task in ("classify", "choice"):
         raise UsageError(f"--protocol {protocol}: is not of a score file; see `mova eval {chosen.task}`")
@@ -92,7 +92,7 @@ def matrix(
         raise UsageError(f"--ids, --bank and --dual-softmax have no meaning for protocol {protocol}")
     with refused_as_data(scores):
         report = _measure(scores, chosen, ids, truth, compat is not None, dual_softmax, bank)
-    deliver(report, scores.stem, output, markdown, json)
+    delivery.deliver(report, scores.stem)
 
 
 def _measure(

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from mova.cli.console import (
-    Device,
-    DeviceMap,
-    Json,
-    MaxFrames,
-    Model,
-    Precision,
-    Prompt,
-    Quantise,
-    emit,
-    note,
-    progress_bar,
-    show,
-)
-from mova.cli.reporting import Output, check_output, refused_as_data
+from mova.cli.console import emit, note, progress_bar, show
+from mova.cli.options import Json, Loading, Model, take_groups
+from mova.cli.reporting import Output, check_output, refused_as_data, write_report
 
 
 def register(group: typer.Typer) -> None:
     """Add this command."""
-    group.command()(synvita)
+    group.command()(take_groups(synvita))
 
 
 def synvita(
@@ -40,12 +27,8 @@ def synvita(
         bool,
         typer.Option("--any-size", help="Take parts of the public sets, too; no published figure compares."),
     ] = False,
-    prompt: Prompt = None,
-    max_frames: MaxFrames = None,
-    precision: Precision = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    quantise: Quantise = None,
+    *,
+    loading: Loading,
     output: Output = None,
     json: Json = False,
 ) -> None:
@@ -53,14 +36,8 @@ def synvita(
     from mova.eval.synvita import evaluate_synvita
     from mova.models.registry import DEFAULT_MODEL, load_any
 
-    check_output(output, False, json)
-    options: dict[str, Any] = {"precision": precision, "device": device, "device_map": device_map}
-    options |= {"quantise": quantise, "max_frames": max_frames}
-    if prompt is not None:
-        from mova.models.videollm_prompt import Question
-
-        options["question"] = Question.named(prompt)
-    encoder = load_any(model or DEFAULT_MODEL, **options)
+    check_output(output)
+    encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
     with progress_bar() as bar, refused_as_data(data):
 
         def shown(name: str) -> Any:
@@ -68,8 +45,7 @@ def synvita(
             return lambda done, total: bar.update(task, completed=done, total=total)
 
         report = evaluate_synvita(encoder, data, any_size=any_size, progress=shown)
-    if output is not None:
-        output.write_text(json_module.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
+    write_report(report, output)
     if json:
         emit(report)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, say, show
+from mova.cli.options import Json
 from mova.errors import DataError, UsageError
 
 METRICS = ("R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "mAP")
@@ -20,7 +22,6 @@ NAMED_CLIPS = 5
 Output = Annotated[
     Path | None, typer.Option("--out", "--output", help="Write the JSON document to this file too, for `compare`.")
 ]
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print a row of a Markdown table and nothing else.")]
 
 
 @contextmanager
@@ -34,31 +35,54 @@ def refused_as_data(what: object) -> Iterator[None]:
         raise DataError(f"{what}: {error}") from error
 
 
-def check_output(output: Path | None, markdown: bool, json: bool) -> None:
-    """Refuse what could not be delivered before anything is measured.
+def check_output(output: Path | None) -> None:
+    """Refuse, before anything is measured, a file that could not be written.
 
     Raises:
-        UsageError: two forms of output at once, or no folder to write to.
+        UsageError: there is no folder to write to.
     """
-    if markdown and json:
-        raise UsageError("--markdown and --json both want stdout; take one of them")
     if output is not None and not output.resolve().parent.is_dir():
         raise UsageError(f"{output}: cannot be written, there is no folder {output.parent}")
 
 
-def deliver(report: dict[str, Any], name: str, output: Path | None, markdown: bool, json: bool) -> None:
-    """Write and print a report as it was asked for; rows that took no part are told on stderr."""
+def write_report(report: dict[str, Any], output: Path | None) -> None:
+    """Write a report to the file of --out, where one is named."""
     if output is not None:
         output.write_text(json_module.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
-    if json:
-        emit(report)
-    elif markdown:
-        from mova.eval.reports import markdown_row
 
-        say(markdown_row(name, report))
-    else:
-        print_report(report, name)
-    _tell_excluded(report.get("excluded", []))
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a report is told: options for `mova.cli.options.take_groups`."""
+
+    output: Output = None
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a row of a Markdown table and nothing else.")] = (
+        False
+    )
+    json: Json = False
+
+    def check(self) -> None:
+        """Refuse what could not be delivered before anything is measured.
+
+        Raises:
+            UsageError: two forms of output at once, or no folder to write to.
+        """
+        if self.markdown and self.json:
+            raise UsageError("--markdown and --json both want stdout; take one of them")
+        check_output(self.output)
+
+    def deliver(self, report: dict[str, Any], name: str) -> None:
+        """Write and print a report as it was asked for; rows that took no part are told on stderr."""
+        write_report(report, self.output)
+        if self.json:
+            emit(report)
+        elif self.markdown:
+            from mova.eval.reports import markdown_row
+
+            say(markdown_row(name, report))
+        else:
+            print_report(report, name)
+        _tell_excluded(report.get("excluded", []))
 
 
 def _tell_excluded(excluded: list[dict[str, str]]) -> None:

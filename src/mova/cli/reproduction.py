@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from mova.cli.console import Json, Quarantine, emit, note, progress_bar, say, show
+from mova.cli.console import emit, note, progress_bar, say, show
 from mova.cli.learning import overridden, training_bar
+from mova.cli.options import Json, Quarantine
 
 if TYPE_CHECKING:
     from mova.train.reproduce import Reproduction

@@ -9,22 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import (
-    SENTENCE_WIDTH,
-    Device,
-    DeviceMap,
-    Json,
-    MaxFrames,
-    Model,
-    Precision,
-    Prompt,
-    Quantise,
-    emit,
-    note,
-    progress_bar,
-    say,
-    show,
-)
+from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, say, show
+from mova.cli.options import Json, Loading, Model, take_groups
 from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +22,7 @@ DIGITS = 6
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    app.command()(score)
+    app.command()(take_groups(score))
 
 
 def score(
@@ -50,12 +36,8 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="Write JSON lines as they come; run again to go on after a stop.")
     ] = None,
-    prompt: Prompt = None,
-    max_frames: MaxFrames = None,
-    precision: Precision = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    quantise: Quantise = None,
+    *,
+    loading: Loading,
     json: Json = False,
 ) -> None:
     """How well a video shows a text: one number a sentence, and one in all.
@@ -65,21 +47,14 @@ def score(
     probability. The exit code is 1 if no pair of a file could be scored.
     """
     _check(video, text, pairs, videos, out)
-    options: dict[str, Any] = {
-        "precision": precision,
-        "device": device,
-        "device_map": device_map,
-        "quantise": quantise,
-        "max_frames": max_frames,
-    }
     if pairs is None:
         assert video is not None
         assert text is not None
-        scorer = _scorer(model, prompt, options)
+        scorer = _scorer(model, loading)
         sentences, total = scorer.score_text(video, text)
         _tell_text(scorer, video, sentences, total, json)
         return
-    _score_file(pairs, videos, out, lambda: _scorer(model, prompt, options), json)
+    _score_file(pairs, videos, out, lambda: _scorer(model, loading), json)
 
 
 def _check(video: Path | None, text: str | None, pairs: Path | None, videos: Path | None, out: Path | None) -> None:
@@ -91,15 +66,11 @@ def _check(video: Path | None, text: str | None, pairs: Path | None, videos: Pat
         raise UsageError("--videos and --out go with --pairs")
 
 
-def _scorer(model: str | None, prompt: str | None, options: dict[str, Any]) -> Scorer:
+def _scorer(model: str | None, loading: Loading) -> Scorer:
     from mova.judge.scoring import load_scorer
     from mova.models.registry import DEFAULT_MODEL
 
-    if prompt is not None:
-        from mova.models.videollm_prompt import Question
-
-        options["question"] = Question.named(prompt)
-    return load_scorer(model or DEFAULT_MODEL, **options)
+    return load_scorer(model or DEFAULT_MODEL, **loading.arguments())
 
 
 def _tell_text(scorer: Scorer, video: Path, sentences: list[tuple[str, float]], total: float, json: bool) -> None:
@@ -126,12 +97,7 @@ def _score_file(pairs: Path, videos: Path | None, out: Path | None, load: Any, j
     if out is not None and not out.parent.is_dir():
         raise MovaError(f"--out {out}: its folder does not exist")
     scorer = load()
-    with progress_bar() as progress:
-        task = progress.add_task("scoring", total=len(given))
-
-        def shown(name: str, done: int, total: int) -> None:
-            progress.update(task, description=Path(name).name[:32], completed=done, total=total)
-
+    with file_bar("scoring") as shown:
         report = score_pairs(scorer, given, out=out, progress=shown)
     _tell_pairs(scorer, report, len(given), out, json)
     if not report.rows:

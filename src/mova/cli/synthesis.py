@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mova.cli.console import Json, emit, note, progress_bar, say
+from mova.cli.console import emit, file_bar, note, progress_bar, say
 from mova.cli.datasets import data
+from mova.cli.options import Device, Json
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def synthesize(
     option: Options = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     motion_adapter: Annotated[str | None, typer.Option(help="AnimateDiff's adapter, for an image --model.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    device: Device = None,
     dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     offload: Annotated[bool, typer.Option("--offload", help="Keep only the part that works on the GPU.")] = False,
     join: Join = None,
@@ -264,7 +265,7 @@ def weights(
         Path | None, typer.Option(help="PNG of the differences by misalignment, with a JSON table.")
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    device: Device = None,
     device_map: Annotated[str | None, typer.Option(help="Spread a model over devices: auto, balanced, ...")] = None,
     quantise: Annotated[str | None, typer.Option(help="Weights in `4bit` or `8bit`, on a GPU.")] = None,
     json: Json = False,
@@ -280,12 +281,7 @@ def weights(
     options = {"precision": precision, "device": device, "device_map": device_map, "quantise": quantise}
     question = Question.named(prompt)
     models = {name: figure_loader(name, frames, question, **options) for name in vqa}
-    with ScoreCache(cache or path.parent / "scores.sqlite") as scores, progress_bar() as progress:
-        task = progress.add_task("scoring")
-
-        def shown(name: str, done: int, total: int) -> None:
-            progress.update(task, description=Path(name).name[:32], completed=done, total=total)
-
+    with ScoreCache(cache or path.parent / "scores.sqlite") as scores, file_bar("scoring") as shown:
         found = weigh(rows, manifest.parent, models, strategy, scores, shown)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(path, [rebased(row, manifest.parent, path.parent) for row in found.rows])

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +34,8 @@ AHEAD = 2
 """Decoded chunks that wait for the model."""
 
 
-class Progress(Protocol):
-    """Told after every encoded chunk, so that a bar can show the true time left."""
-
-    def __call__(self, path: str, done: float, total: float) -> None:
-        """The file, and seconds of video done and in all, over the files that this run reads."""
+Progress = Callable[[str, float, float], None]
+"""(file, seconds of video done, seconds in all over the files that this run reads), told after every encoded chunk."""
 
 
 @dataclass

@@ -1,0 +1,125 @@
+"""Groups of options: a command that names them and one that writes every option out are the same to Typer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from mova.cli.options import Caption, Fps, Json, Loading, take_groups
+from mova.errors import UsageError
+
+Name = Annotated[str, typer.Option(help="Whose it is.")]
+Count = Annotated[int, typer.Option("-k", "--count", min=1, help="How many.")]
+
+
+@dataclass(frozen=True)
+class Owner:
+    name: Name
+    fps: Fps = None
+
+
+@dataclass(frozen=True)
+class Numbered(Owner):
+    count: Count = 3
+
+
+def one_by_one(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO")],
+    name: Name,
+    fps: Fps = None,
+    count: Count = 3,
+    size: Annotated[int, typer.Option()] = 7,
+    json: Json = False,
+) -> None:
+    """What it does."""
+
+
+def in_groups(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO")],
+    owner: Numbered,
+    size: Annotated[int, typer.Option()] = 7,
+    *,
+    json: Json = False,
+) -> None:
+    """What it does."""
+
+
+def app_of(command: Any) -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command(name="same")(command)
+    return app
+
+
+def test_help_and_parameters_are_those_of_options_written_out() -> None:
+    apart, grouped = app_of(one_by_one), app_of(take_groups(in_groups))
+    helps = [CliRunner().invoke(app, ["--help"]).output for app in (apart, grouped)]
+    assert "--count" in helps[0]
+    assert helps[0] == helps[1]
+    told = [
+        [(p.name, p.opts, p.default, p.required, getattr(p, "min", None)) for p in get_command(app).params]
+        for app in (apart, grouped)
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_command_gets_its_group_as_one_object() -> None:
+    got: list[tuple[Any, ...]] = []
+
+    def command(owner: Numbered, size: Annotated[int, typer.Option()] = 7, *, caption: Caption) -> None:
+        got.append((owner, size, caption))
+
+    app = app_of(take_groups(command))
+    assert CliRunner().invoke(app, ["--name", "Ada", "--text", "A dog."]).exit_code == 0
+    assert CliRunner().invoke(app, ["--size", "2", "--fps", "0.5", "-k", "9", "--name", "Bo"]).exit_code == 0
+    assert got == [
+        (Numbered("Ada", None, 3), 7, Caption("A dog.")),
+        (Numbered("Bo", 0.5, 9), 2, Caption()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], "--name"), (["--name", "A", "-k", "0"], "--count"), (["--nome", "A"], "No such option")]
+)
+def test_wrong_options_of_a_group_are_wrong_usage(words: list[str], said: str) -> None:
+    def command(owner: Numbered) -> None:
+        raise AssertionError("not reached")
+
+    done = CliRunner().invoke(app_of(take_groups(command)), words)
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_an_option_in_two_places_is_refused() -> None:
+    def command(owner: Owner, fps: Fps = None) -> None: ...
+
+    with pytest.raises(ValueError, match="duplicate parameter name"):
+        take_groups(command)
+
+
+def test_a_command_without_groups_stays_itself() -> None:
+    assert CliRunner().invoke(app_of(take_groups(one_by_one)), ["a.mp4", "--name", "A"]).exit_code == 0
+
+
+def test_a_caption_is_read_from_exactly_one_place(tmp_path: Path) -> None:
+    path = tmp_path / "caption.txt"
+    path.write_bytes("\ufeffEin Hund läuft.".encode())
+    assert Caption(text_file=path).read() == "Ein Hund läuft."
+    assert Caption("A dog.").read() == "A dog."
+    for wrong in (Caption(), Caption("A dog.", path), Caption(" \n"), Caption(text_file=tmp_path / "none.txt")):
+        with pytest.raises(UsageError):
+            wrong.read()
+
+
+def test_what_is_not_said_of_loading_is_none(tmp_path: Path) -> None:
+    assert set(Loading().arguments().values()) == {None}
+    given = Loading(prompt="entailment", precision="bf16", max_frames=4).arguments()
+    assert given["question"].text
+    assert {name for name, value in given.items() if value is not None} == {"question", "precision", "max_frames"}
+    with pytest.raises(UsageError, match="prompt"):
+        Loading(prompt=str(tmp_path / "none.yaml")).arguments()
