@@ -16,6 +16,7 @@ from mova.models.backbone import TwoTower
 from mova.models.checkpoint import load_complete, load_tokenizer, quiet_transformers
 from mova.models.dual import DualEncoder
 from mova.models.hub import read_json
+from mova.models.measured import write_measured
 from mova.models.precision import choose_device, choose_dtype
 from mova.models.worlds_tiny import WorldsTiny
 
@@ -136,8 +137,7 @@ class AroundBackbone(PreTrainedModel, DualEncoder):
 
 def backbone_settings(backbone: Any) -> dict[str, Any]:
     """A backbone's configuration as it is now."""
-    backbone.config.relevance_threshold = backbone.relevance_threshold
-    backbone.config.units, backbone.config.rule = backbone.units.to_dict(), backbone.rule.to_dict()
+    write_measured(backbone)
     return backbone.config.to_dict()
 
 

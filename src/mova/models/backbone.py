@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from mova.data.units import UnitRule
 from mova.errors import ModelError, UsageError
 from mova.models.backbone_config import TwoTowerConfig
 from mova.models.background import background_sentences
@@ -36,9 +35,9 @@ from mova.models.checkpoint import (
     set_text_length,
 )
 from mova.models.dual import DualEncoder, TextEmbedding, VideoFingerprint
-from mova.models.evidence import EvidenceRule
 from mova.models.fingerprints import NOT_VIDEO, PROBE, hash_towers
 from mova.models.hub import find_checkpoint, read_json
+from mova.models.measured import read_measured, write_measured
 from mova.models.precision import choose_device, choose_dtype, hash_tensors
 from mova.models.preprocessing import ImageRule
 from mova.models.tokens import TextRule
@@ -79,9 +78,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         self.text_rule = TextRule(**config.text)
         self.name = config.source
         self.frame_rate = config.frame_rate
-        self.relevance_threshold = config.relevance_threshold
-        self.units = UnitRule.from_dict(config.units)
-        self.rule = EvidenceRule.from_dict(config.rule)
+        read_measured(self)
         self.background = background_sentences()
         self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
 
@@ -154,9 +151,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
         self.warn_of_rounding()
-        self.config.relevance_threshold = self.relevance_threshold
-        self.config.units = self.units.to_dict()
-        self.config.rule = self.rule.to_dict()
+        write_measured(self)
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
         self.tokenizer.save_pretrained(save_directory)

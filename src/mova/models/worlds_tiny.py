@@ -23,11 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mova.data.units import UnitRule
 from mova.errors import UsageError
 from mova.models.checkpoint import load_complete
 from mova.models.dual import DualEncoder, TextEmbedding, VideoFingerprint
-from mova.models.evidence import EvidenceRule
+from mova.models.measured import read_measured, write_measured
 from mova.models.pooling import masked_mean, weighted_mean
 from mova.models.precision import hash_weights
 from mova.models.worlds_tiny_towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
@@ -58,10 +57,8 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(14.0))))
         self.name = "mova-worlds-tiny"
         self.frame_rate = config.frame_rate
-        self.relevance_threshold = config.relevance_threshold
         self.background = config.background
-        self.units = UnitRule.from_dict(config.units)
-        self.rule = EvidenceRule.from_dict(config.rule)
+        read_measured(self)
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()
 
@@ -79,9 +76,7 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights, configuration and what was measured on validation data into one folder."""
-        self.config.relevance_threshold = self.relevance_threshold
-        self.config.units = self.units.to_dict()
-        self.config.rule = self.rule.to_dict()
+        write_measured(self)
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:

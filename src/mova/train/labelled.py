@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from mova.data.dataset import FrameRule, PairSampler, side_by_side
@@ -25,6 +24,7 @@ from mova.train.contract import Towers
 from mova.train.feeding import GexiaFeed, feed_for
 from mova.train.logs import BrokenVideos
 from mova.train.trainer import Material, PairArguments
+from mova.train.validation import held_out_batches
 from mova.types import BrokenVideo
 
 
@@ -71,20 +71,11 @@ class ClassValidation:
 
     def __call__(self, model: Towers) -> dict[str, float]:
         """`accuracy` (the top class is right, percent), and `mAP` over classes that some video has (percent)."""
-        device = next(model.net.parameters()).device
-        loader: DataLoader[Any] = DataLoader(
-            self.dataset,
-            batch_size=self.batch,
-            num_workers=self.workers,
-            collate_fn=self.collate,
-            generator=torch.Generator(),  # no random number of the training run is used up
-        )
         logits: list[Tensor] = []
         classes: list[Tensor] = []
-        for inputs in loader:
-            self.broken.add(inputs.pop("broken"))
-            classes.append(inputs["classes"])
-            logits.append(model({key: value.to(device) for key, value in inputs.items()})["logits"].float().cpu())
+        for inputs in held_out_batches(model, self.dataset, self.collate, self.batch, self.workers, self.broken):
+            classes.append(inputs["classes"].cpu())
+            logits.append(model(inputs)["logits"].float().cpu())
         scores, right = torch.cat(logits).double().numpy(), torch.cat(classes).numpy()
         there = right.any(axis=0)
         precision = mean_average_precision(scores.T[there], right.T[there]).expected if there.any() else 0.0

@@ -5,7 +5,7 @@ Shape legend: V videos, N = V texts, d width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,23 +63,34 @@ class RetrievalValidation:
 
     def _encode(self, model: Towers) -> tuple[Vectors, Inputs]:
         """Everything that `scores` reads, of the whole split, on the model's device."""
-        device = next(model.net.parameters()).device
-        loader: DataLoader[Any] = DataLoader(
-            self.dataset,
-            batch_size=self.batch,
-            num_workers=self.workers,
-            collate_fn=self.collate,
-            generator=torch.Generator(),
-        )
         vectors: list[Vectors] = []
         batches: list[Inputs] = []
-        for inputs in loader:
-            self.broken.add(inputs.pop("broken"))
-            moved = {key: value.to(device) for key, value in inputs.items()}
-            found = model(moved)
+        for inputs in held_out_batches(model, self.dataset, self.collate, self.batch, self.workers, self.broken):
+            found = model(inputs)
             vectors.append({key: found[key].float() for key in self.objective.gathered})
-            batches.append(masks_of(found, moved, self.objective.masks))
+            batches.append(masks_of(found, inputs, self.objective.masks))
         return _join(vectors), _join(batches)
+
+
+def held_out_batches(
+    model: Towers,
+    dataset: Dataset[Any],
+    collate: Callable[[list[Any]], dict[str, Any]],
+    batch: int,
+    workers: int,
+    broken: BrokenVideos,
+) -> Iterator[Inputs]:
+    """All rows in order, on the model's device; what cannot be read goes to `broken`.
+
+    No random number of the training run is used up.
+    """
+    device = next(model.net.parameters()).device
+    loader: DataLoader[Any] = DataLoader(
+        dataset, batch_size=batch, num_workers=workers, collate_fn=collate, generator=torch.Generator()
+    )
+    for inputs in loader:
+        broken.add(inputs.pop("broken"))
+        yield {key: value.to(device) for key, value in inputs.items()}
 
 
 def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
