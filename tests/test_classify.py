@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mova.eval.classify import accuracy_by_group, average_precision, choice_hits, mean_average_precision, roc_auc
+from mova.eval.classify import average_precision, choice_hits, mean_average_precision, roc_auc
 
 
 def precisions(row: list[int], right: list[bool]) -> list[float]:
@@ -55,12 +55,6 @@ def test_ties_among_choices_count_their_chance_and_padding_none() -> None:
     assert choice_hits(scores, [0, 0, 0, 2]).tolist() == [0.5, 1.0, 0.0, 0.25]
 
 
-def test_accuracy_by_group_counts_every_example_once() -> None:
-    report = accuracy_by_group([1, 0, 0.5, 1], ["b", "a", "a", "b"])
-    assert report == {"a": (25.0, 2), "b": (100.0, 2), "all": (62.5, 4)}
-    assert accuracy_by_group([True, False]) == {"all": (50.0, 2)}
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -73,9 +67,6 @@ def test_accuracy_by_group_counts_every_example_once() -> None:
         (lambda: choice_hits(np.array([[np.nan, 1]]), [0]), "question 0"),
         (lambda: choice_hits(np.array([[1.0, -np.inf]]), [1]), "padding"),
         (lambda: choice_hits(np.zeros((1, 2)), [2]), "answers must lie"),
-        (lambda: accuracy_by_group([]), "at least one"),
-        (lambda: accuracy_by_group([1, 0], ["a"]), "as many groups"),
-        (lambda: accuracy_by_group([1], ["all"]), "rename"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(call: Any, message: str) -> None:

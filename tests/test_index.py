@@ -12,7 +12,7 @@ from tests.fakes import ColourEncoder, write_colours
 
 from mova.errors import IndexMismatchError, UsageError
 from mova.models.evidence import EvidenceRule
-from mova.search.align import align, score, score_caption
+from mova.search.align import align, score_caption
 from mova.search.index import Index
 from mova.search.store import Meta, Store, StoredFrames
 
@@ -182,7 +182,7 @@ def test_align_refuses_an_index_of_another_model(index: Index, film: Path) -> No
 
 
 def test_score_is_the_best_frame_of_each_sentence(film: Path) -> None:
-    found = score(ColourEncoder(), film, "Red here. Then blue and green. Cyan.")
+    found, _ = score_caption(ColourEncoder(), film, "Red here. Then blue and green. Cyan.")
     assert [text for text, _ in found] == ["Red here.", "Then blue and green.", "Cyan."]
     assert [value for _, value in found] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
 
@@ -190,7 +190,7 @@ def test_score_is_the_best_frame_of_each_sentence(film: Path) -> None:
 def test_a_whole_caption_is_scored_by_the_models_rule(film: Path) -> None:
     model, text = ColourEncoder(), "Red here. Then blue."
     rows, total = score_caption(model, film, text)
-    assert rows == score(model, film, text)
+    assert [sentence for sentence, _ in rows] == ["Red here.", "Then blue."]
     assert total == pytest.approx(np.mean([value for _, value in rows]))
     model.rule = EvidenceRule(g=0.5, theta=0.1, beta=1.0)
     again, ruled = score_caption(model, film, text)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mova.eval.ranking import find_ranks, rank_bounds, retrieval_metrics, stream_ranks, summarise, tie_bounds
+from mova.eval.ranking import find_ranks, retrieval_metrics, stream_ranks, summarise, tie_bounds
 
 
 def ranks_over_orders(row: list[int], target: int) -> list[int]:
@@ -28,9 +28,9 @@ def test_expected_recall_equals_enumeration_of_ties(rows: list[list[int]], targe
     for k in (1, 2):
         expected = np.mean([np.mean([r <= k for r in ranks_over_orders(row, target)]) for row in rows])
         assert metrics[f"R@{k}"] == pytest.approx(100 * expected)
-    best, worst = rank_bounds(np.array(rows, dtype=float), targets)
-    assert [min(ranks_over_orders(r, target)) for r in rows] == best.tolist()
-    assert [max(ranks_over_orders(r, target)) for r in rows] == worst.tolist()
+    ranks = find_ranks(np.array(rows, dtype=float), targets)
+    assert [min(ranks_over_orders(r, target)) for r in rows] == ranks.best.tolist()
+    assert [max(ranks_over_orders(r, target)) for r in rows] == ranks.worst.tolist()
 
 
 def test_a_collapsed_model_scores_k_over_n() -> None:

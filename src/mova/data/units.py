@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any
 
+from mova.data.sampling import windows
 from mova.data.text import OPENING, ends_with_mark, split_sentences
 from mova.errors import ModelError
 
@@ -96,10 +97,9 @@ class UnitRule:
         words = word_spans(sentence)
         if len(words) <= self.longest:
             return [sentence]
-        last = len(words) - self.window
-        starts = [*range(0, last, self.stride), last]
-        begins = [0, *(words[first][0] for first in starts[1:])]
-        ends = [*(words[first + self.window - 1][1] for first in starts[:-1]), len(sentence)]
+        parts = windows(len(words), self.window, self.stride)
+        begins = [0, *(words[part.start][0] for part in parts[1:])]
+        ends = [*(words[part.stop - 1][1] for part in parts[:-1]), len(sentence)]
         return [sentence[begin:end] for begin, end in zip(begins, ends, strict=True)]
 
 

@@ -9,7 +9,7 @@ Shape legend: Q queries, N candidates, M examples, C choices, R rows, D draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,28 +167,6 @@ def choice_hits(scores: Array, answers: npt.ArrayLike) -> npt.NDArray[np.float64
         raise ValueError(f"the answer of question {np.flatnonzero(np.isneginf(own))[0]} is padding (-inf)")
     top = scores == scores.max(axis=1, keepdims=True)
     return np.where(top[np.arange(len(scores)), right], 1 / top.sum(axis=1), 0.0)
-
-
-def accuracy_by_group(hits: npt.ArrayLike, groups: Sequence[str] | None = None) -> Mapping[str, tuple[float, int]]:
-    """Group -> (accuracy in percent, number of examples), groups in order of name, and "all" over every example.
-
-    Args:
-        hits: (M,), booleans or probabilities.
-        groups: (M,), the group of each example; none if left out.
-
-    Raises:
-        ValueError: shapes differ, nothing to count, a value outside [0, 1], or a group called "all".
-    """
-    values = np.asarray(hits, dtype=np.float64)
-    if values.ndim != 1 or not len(values) or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("hits (M,) between 0 and 1 expected, at least one")
-    names = np.asarray(groups if groups is not None else [])
-    if groups is not None and names.shape != values.shape:
-        raise ValueError(f"{len(values)} hits need as many groups, not {len(names)}")
-    if "all" in names:
-        raise ValueError('a group called "all" cannot be told from the figure over every example: rename it')
-    found = {str(name): values[names == name] for name in np.unique(names)}
-    return {name: (100.0 * float(part.mean()), len(part)) for name, part in (*found.items(), ("all", values))}
 
 
 def _pair(scores: npt.ArrayLike, right: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], Bools]:

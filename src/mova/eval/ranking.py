@@ -181,12 +181,6 @@ def stream_ranks(
     return Ranks(ahead[0], ahead[1], one), Ranks(back[0], back[1], one) if both else None
 
 
-def rank_bounds(scores: Array, targets: Ints) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Best and worst possible rank (1 is best) of each query's target; arguments and errors as in `find_ranks`."""
-    ranks = find_ranks(scores, targets)
-    return ranks.best, ranks.worst
-
-
 def summarise(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, float]:
     """`{"R@K", "MdR", "MnR", "ties"}`: recall in percent, median and mean rank, expected over random order of ties.
 

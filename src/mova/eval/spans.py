@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 LENGTHS = {"short": (0.0, 10.0), "middle": (10.0, 30.0), "long": (30.0, 150.0), "full": (0.0, np.inf)}

@@ -47,11 +47,6 @@ def align(
     return model.align(video, caption, fps=fps)
 
 
-def score(model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None) -> list[tuple[str, float]]:
-    """How well a video shows each sentence of a text; see `score_caption`."""
-    return score_caption(model, video, text, fps=fps)[0]
-
-
 def score_caption(
     model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
 ) -> tuple[list[tuple[str, float]], float]:
