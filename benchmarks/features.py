@@ -13,7 +13,6 @@ Single clips (60 frames of width 512, float16) are read at random from a store, 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -55,16 +54,6 @@ def _seeded(text: str) -> torch.Generator:
     return torch.Generator().manual_seed(sum(text.encode()))
 
 
-def seconds(work: Callable[[], Any], rounds: int) -> float:
-    """Processor seconds of the best round."""
-    best = float("inf")
-    for _ in range(rounds):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return best
-
-
 def epoch(model: TwoTower, feed: Any, data: PairDataset, learning_rate: float) -> float:
     """Train on every pair once; the mean loss."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -100,18 +89,18 @@ def training(report: harness.Report, folder: Path, rng: np.random.Generator, qui
     model.tokenizer = _Named()
     for weight in model.video_parameters():
         weight.requires_grad_(False)
-    write = seconds(lambda: write_features(folder / "store", model, manifest, RATE), 1)
-    encode = seconds(lambda: [model.encode_video(folder / f"{i}.mp4", 1.0) for i in range(count)], 1)
+    write = harness.seconds(lambda: write_features(folder / "store", model, manifest, RATE), 1)
+    encode = harness.seconds(lambda: [model.encode_video(folder / f"{i}.mp4", 1.0) for i in range(count)], 1)
     store = FeatureStore(folder / "store")
     store.require(feature_key(model, RATE))
     pixels = PairDataset(manifest, split="train", sampling=RATE, prepare=feed.shape)
     stored = PairDataset(manifest, split="train", sampling=RATE, features=store)
     frozen = (epoch(model, feed, pixels, 0.0), epoch(model, StoredFeed(feed), stored, 0.0))
     found = {
-        "epoch from pixels": seconds(lambda: epoch(model, feed, pixels, 1e-6), rounds),
-        "of it: decoding": seconds(lambda: [pixels[i] for i in range(count)], rounds),
-        "epoch from the store": seconds(lambda: epoch(model, StoredFeed(feed), stored, 1e-6), 3 * rounds),
-        "of it: reading": seconds(lambda: [stored[i] for i in range(count)], 10 * rounds),
+        "epoch from pixels": harness.seconds(lambda: epoch(model, feed, pixels, 1e-6), rounds),
+        "of it: decoding": harness.seconds(lambda: [pixels[i] for i in range(count)], rounds),
+        "epoch from the store": harness.seconds(lambda: epoch(model, StoredFeed(feed), stored, 1e-6), 3 * rounds),
+        "of it: reading": harness.seconds(lambda: [stored[i] for i in range(count)], 10 * rounds),
         "writing the store": write,
         "encoding without a store": encode,
     }
@@ -174,10 +163,10 @@ def reading(report: harness.Report, folder: Path, rng: np.random.Generator, clip
     found = {}
     for name, (read, count) in ways.items():
         order = rng.integers(0, clips, count).tolist()
-        found[name] = 1e6 * seconds(lambda read=read, order=order: [read(i) for i in order], 3) / count  # type: ignore[misc]
+        found[name] = 1e6 * harness.seconds(lambda read=read, order=order: [read(i) for i in order], 3) / count  # type: ignore[misc]
         report.row(name=name, us_a_clip=found[name])
     assert np.array_equal(ways["store (safetensors)"][0](7), ways["Arrow file, memory-mapped"][0](7))
-    opening = seconds(lambda: FeatureStore(folder / "store"), 3)
+    opening = harness.seconds(lambda: FeatureStore(folder / "store"), 3)
     report.row(name=f"opening a store of {clips} clips", us_a_clip=1e6 * opening / clips)
     ratio = found["LanceDB, by row numbers"] / found["store (safetensors)"]
     report.claim("a clip out of the store is 10 times as fast as out of LanceDB by row numbers", ratio, 10, ratio >= 10)

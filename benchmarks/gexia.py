@@ -10,13 +10,12 @@ backbone of `benchmarks/proving_ground.py` (trained here where it is not given).
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +61,14 @@ class Stage:
 
 def main() -> None:
     """Run all arms and seeds, or what is left of them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small form in under a minute")
-    parser.add_argument("--seed", type=int, default=0, help="first seed")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
-    parser.add_argument("--steps", type=int, default=Amount.steps, help="of training, for each arm")
-    parser.add_argument("--warm", type=Path, default=None, help="folder of a trained backbone")
+    parser = harness.runs_parser(__doc__)
     parser.add_argument(
-        "--folder", type=Path, default=None, help="keep what was rendered and finished here; of one --steps"
+        "--steps", type=int, default=Amount.steps, help="of training, for each arm; a --folder is of one number"
     )
-    parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
+    parser.add_argument("--warm", type=Path, default=None, help="folder of a trained backbone")
     parser.add_argument("--only-report", action="store_true", help="results of the arms that the folder has, run none")
     args = parser.parse_args()
-    seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+    seeds = harness.seeds_of(args)
     amount = QUICK if args.quick else Amount(steps=args.steps)
     names = [name for name in ARMS if not args.quick or name in findings.QUICK]
     with tempfile.TemporaryDirectory() as name:
@@ -91,19 +85,19 @@ def run_all(
     seeds: Sequence[int], names: Sequence[str], amount: Amount, folder: Path, warm: Path
 ) -> list[dict[str, Any]]:
     """Results of all arms, every arm with all seeds before the next; read where they are finished."""
-    stages: dict[int, Stage] = {}
-    runs = []
-    for name in names:
-        for seed in seeds:
-            home, path = folder / f"seed-{seed}", result_of(folder, seed, name)
-            if not path.exists():
-                if seed not in stages:
-                    stages[seed] = prepare(seed, amount, home, folder / "gexia", warm)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                found = run(name, seed, amount, stages[seed], home / "runs" / name)
-                path.write_text(json.dumps(found, indent=1), encoding="utf-8")
-            runs.append(json.loads(path.read_text(encoding="utf-8")))
-    return runs
+
+    @cache
+    def stage(seed: int) -> Stage:
+        return prepare(seed, amount, folder / f"seed-{seed}", folder / "gexia", warm)
+
+    def figures(name: str, seed: int) -> dict[str, Any]:
+        return run(name, seed, amount, stage(seed), folder / f"seed-{seed}" / "runs" / name)
+
+    return [
+        harness.finished(result_of(folder, seed, name), partial(figures, name, seed))
+        for name in names
+        for seed in seeds
+    ]
 
 
 def result_of(folder: Path, seed: int, name: str) -> Path:

@@ -28,10 +28,46 @@ PACKAGES = ("mova", "torch", "transformers", "av", "lancedb", "numpy")
 
 def arguments(doc: str | None) -> argparse.Namespace:
     """Parse `--quick` (a small form, under a minute) and `--seed` (another draw)."""
+    return _parser(doc).parse_args()
+
+
+def _parser(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small form in under a minute")
-    parser.add_argument("--seed", type=int, default=0, help="another draw of whatever is random")
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="a small form in about a minute")
+    parser.add_argument("--seed", type=int, default=0, help="another draw of whatever is random; the first of several")
+    return parser
+
+
+def runs_parser(doc: str | None) -> argparse.ArgumentParser:
+    """For a benchmark of many runs, which can be stopped and go on: `--seeds`, `--folder` and `--only-run` too."""
+    parser = _parser(doc)
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    parser.add_argument("--folder", type=Path, default=None, help="keep what was rendered and finished here")
+    parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
+    return parser
+
+
+def seeds_of(args: argparse.Namespace) -> list[int]:
+    """The seeds that a parsed command names; the quick form has one."""
+    return list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+
+
+def finished(path: Path, run: Callable[[], Any]) -> Any:
+    """The JSON of a run, which is only made where its file is not there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run(), indent=1), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def seconds(work: Callable[[], Any], rounds: int) -> float:
+    """Processor time of the best round: other work on the machine only ever slows one down."""
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.process_time()
+        work()
+        best = min(best, time.process_time() - began)
+    return best
 
 
 def resident(key: str) -> float:
@@ -45,13 +81,9 @@ def costs(work: Callable[[], Any], rounds: int) -> dict[str, float]:
 
     Do the work once in small beforehand: what libraries keep for good should be there already.
     """
-    before, best = resident("VmRSS"), float("inf")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    for _ in range(rounds):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return {"seconds": best, "megabytes": resident("VmHWM") - before}
+    return {"seconds": seconds(work, rounds), "megabytes": resident("VmHWM") - before}
 
 
 def apart(benchmark: str, *given: str) -> Any:

@@ -8,9 +8,7 @@ every caption of a small gallery, without gradients, per pair.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any
 
 import harness
 import torch
@@ -25,16 +23,6 @@ ROUNDS = 4
 """The best of so many is told: other work on the machine only ever slows one down."""
 CLIP_B16 = 149_620_737
 """Parameters of CLIP ViT-B/16."""
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Processor time of the best round."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return best
 
 
 def written_out(network: TemporalMaskNetwork, frames: Tensor, tokens: Tensor) -> Tensor:
@@ -65,7 +53,9 @@ def training(report: harness.Report, width: int, length: int, videos: int) -> di
         "TMN cross": (cross, lambda: cross(frames, cross.read(tokens, real))),
         "CMN": (concept, lambda: concept(frames, frames)),
     }
-    found = {name: seconds(lambda call=call: call().sum().backward()) for name, (_, call) in forms.items()}
+    found = {
+        name: harness.seconds(lambda call=call: call().sum().backward(), ROUNDS) for name, (_, call) in forms.items()
+    }
     for name, (network, _) in forms.items():
         weights = sum(weight.numel() for weight in network.parameters())
         milliseconds = 1e3 * found[name] / videos
@@ -95,7 +85,10 @@ def scoring(report: harness.Report, width: int, length: int, gallery: int) -> fl
     def subsets() -> None:
         unit_score(select(frames, shown, select.read(units, told)), told, shown)
 
-    found = {"masks over dimensions (cross)": seconds(dimensions), "subset form": seconds(subsets)}
+    found = {
+        "masks over dimensions (cross)": harness.seconds(dimensions, ROUNDS),
+        "subset form": harness.seconds(subsets, ROUNDS),
+    }
     for name, value in found.items():
         report.row(name=f"{name}: {gallery} x {gallery} pairs", us_a_pair=1e6 * value / gallery**2)
     dimensional, subset = found.values()

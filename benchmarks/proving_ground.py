@@ -10,12 +10,11 @@ that a run that was stopped goes on.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,10 @@ CONTROL = "late interaction (no masks)"
 
 def main() -> None:
     """Run all arms and seeds, or what is left of them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small form in about a minute")
-    parser.add_argument("--seed", type=int, default=0, help="first seed")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    parser = harness.runs_parser(__doc__)
     parser.add_argument("--arms", choices=("main", "ablations", "all"), default="all")
-    parser.add_argument("--folder", type=Path, default=None, help="keep what was rendered and finished here")
-    parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
     args = parser.parse_args()
-    seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+    seeds = harness.seeds_of(args)
     chosen = {**(ARMS if args.arms != "ablations" else {}), **(ABLATIONS if args.arms != "main" else {})}
     if args.quick:
         chosen = {name: chosen[name] for name in [*list(ARMS)[:1], CONTROL, "MoVA, subsets"] if name in chosen}
@@ -56,14 +50,13 @@ def main() -> None:
 def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> list[dict[str, Any]]:
     """Results of all arms of a seed, read where they are finished."""
     home = folder / f"seed-{seed}"
-    done = {name: home / "results" / f"{name.replace('/', '-')}.json" for name in arms}
-    stage = None
-    for name, path in done.items():
-        if not path.exists():
-            stage = stage or Stage(seed, budget, home, folder / "warm")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(run(name, arms[name], stage), indent=1), encoding="utf-8")
-    return [json.loads(path.read_text(encoding="utf-8")) for path in done.values()]
+    stage = cache(lambda: Stage(seed, budget, home, folder / "warm"))
+    return [
+        harness.finished(
+            home / "results" / f"{name.replace('/', '-')}.json", lambda name=name, arm=arm: run(name, arm, stage())
+        )
+        for name, arm in arms.items()
+    ]
 
 
 def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:

@@ -8,9 +8,9 @@ trained and the towers stay as they ship.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +66,11 @@ def main() -> None:
 def seed_runs(seed: int, folder: Path, quick: bool) -> list[dict[str, Any]]:
     """Results of a seed, read where they are finished."""
     home = folder / f"seed-{seed}"
-    home.mkdir(parents=True, exist_ok=True)
-    stage, found = None, []
-    for name, arm in SYSTEMS.items():
-        path = home / f"{name}.json"
-        if not path.exists():
-            stage = stage or Stage(seed, QUICK if quick else BUDGET, home, shipped_folder())
-            path.write_text(json.dumps(run(name, arm, stage), indent=1), encoding="utf-8")
-        found.append(json.loads(path.read_text(encoding="utf-8")))
-    return found
+    stage = cache(lambda: Stage(seed, QUICK if quick else BUDGET, home, shipped_folder()))
+    return [
+        harness.finished(home / f"{name}.json", lambda name=name, arm=arm: run(name, arm, stage()))
+        for name, arm in SYSTEMS.items()
+    ]
 
 
 def report(runs: list[dict[str, Any]], seeds: list[int]) -> None:

@@ -7,11 +7,10 @@ stopped goes on; `--warm DIR` takes a frame tower that `benchmarks/proving_groun
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +40,10 @@ KIND_TESTS = ("biased", "unbiased")
 
 def main() -> None:
     """Run all arms and seeds, or what is left of them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small form in under a minute")
-    parser.add_argument("--seed", type=int, default=0, help="first seed")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
-    parser.add_argument("--folder", type=Path, default=None, help="keep what was rendered and finished here")
+    parser = harness.runs_parser(__doc__)
     parser.add_argument("--warm", type=Path, default=None, help="a trained frame tower; trained here if left out")
-    parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
     args = parser.parse_args()
-    seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+    seeds = harness.seeds_of(args)
     budget = QUICK if args.quick else Budget()
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
@@ -62,18 +56,16 @@ def main() -> None:
 def _seed(seed: int, budget: Budget, folder: Path, warm: Path) -> dict[str, Any]:
     """All runs of a seed and the ensemble's scores, read where they are finished."""
     home = folder / f"seed-{seed}"
-    done = {name: home / f"{name}.json" for name in ARMS} | {"scores": home / "scores.json"}
-    if not all(path.exists() for path in done.values()):
+    stage = cache(lambda: Stage(seed, budget, home, folder, _towers(budget, warm)))
+
+    def scores() -> dict[str, Any]:
         began = time.process_time()
-        stage = Stage(seed, budget, home, folder, _towers(budget, warm))
-        shared = time.process_time() - began
-        if not done["scores"].exists():
-            _write(done["scores"], {"seconds": shared, **_agreement(stage)})
-        for name in ARMS:
-            if not done[name].exists():
-                _write(done[name], _run(name, stage))
-    read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in done.items()}
-    return {"scores": read.pop("scores"), "runs": read}
+        shared = stage()
+        return {"seconds": time.process_time() - began, **_agreement(shared)}
+
+    first = harness.finished(home / "scores.json", scores)
+    runs = {name: harness.finished(home / f"{name}.json", lambda name=name: _run(name, stage())) for name in ARMS}
+    return {"scores": first, "runs": runs}
 
 
 def _towers(budget: Budget, warm: Path) -> tuple[WorldsTiny, WorldsTiny]:
@@ -108,11 +100,6 @@ def _agreement(stage: Stage) -> dict[str, Any]:
         "auc": roc_auc(difference, scored.useful),
         "start": _tested(stage.start(), stage),
     }
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def report(found: Sequence[dict[str, Any]], seeds: Sequence[int], budget: Budget) -> None:

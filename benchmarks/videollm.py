@@ -7,8 +7,6 @@ anew with every text. `one text` is the whole prompt of one text: what a single 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import harness
@@ -83,16 +81,6 @@ def random_model(config: Any) -> Any:
     return model
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Processor time of the best round."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return best
-
-
 def measure(report: harness.Report, family: str, model: Any, visual: Visual, counts: tuple[int, ...]) -> None:
     """Rows and claims of one family."""
 
@@ -111,15 +99,15 @@ def measure(report: harness.Report, family: str, model: Any, visual: Visual, cou
         with torch.inference_mode():
             return torch.cat([answer_whole(model, [visual], [tail], read) for tail in tails[:count]])
 
-    one = seconds(lambda: whole(1))
+    one = harness.seconds(lambda: whole(1), ROUNDS)
     saved: dict[int, float] = {}
     cost: dict[int, float] = {}
     for count in counts:
         row: dict[str, Any] = {"family": family, "video_tokens": len(visual), "texts": count}
-        row["shared_s"] = seconds(lambda count=count: shared(count))
+        row["shared_s"] = harness.seconds(lambda count=count: shared(count), ROUNDS)
         cost[count] = row["shared_s"] / one
         if count <= WHOLE:
-            row["whole_s"] = seconds(lambda count=count: whole(count)) if count > 1 else one
+            row["whole_s"] = harness.seconds(lambda count=count: whole(count), ROUNDS) if count > 1 else one
             saved[count] = row["whole_s"] / row["shared_s"]
         report.row(**row, one_text_s=one, shared_over_one_text=cost[count], whole_over_shared=saved.get(count))
     last = max(saved)
