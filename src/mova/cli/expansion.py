@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as json_text
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from mova.errors import DataError, VideoError
 
 if TYPE_CHECKING:
     from mova.data.manifest import Row
-    from mova.lab.expansion import Embed, Show
+    from mova.models.dual import DualEncoder
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,20 @@ def expand(
     from mova.lab.expansion import agreements
     from mova.lab.expansion_picture import draw_expansion
 
-    embed, showing = (None, None) if model is None else _towers(model)
+    encoder = None
+    if model is not None:
+        from mova.models.registry import load
+
+        encoder = load(model)
     done = gex.expand(
         manifest, target, parse_operations(ops), base=base, leave_out=leave_out or (), shared_sources=shared_sources
     )
     report = done.to_json()
-    shown = None if showing is None else showing(done.manifest.parent)
-    agreed = agreements(done.sample, embed, model or "TF-IDF", shown)
+    if encoder is None or model is None:
+        agreed = agreements(done.sample)
+    else:
+        embed, vector = partial(_embed, encoder), partial(_vector, encoder, done.manifest.parent)
+        agreed = agreements(done.sample, embed, model, vector)
     report["similarity"] = {each.level: each.to_json() for each in agreed}
     report["picture"] = str(done.manifest.with_name(f"{done.manifest.stem}-report.png"))
     draw_expansion(report["granularities"], agreed, report["picture"])
@@ -82,32 +90,25 @@ def expand(
         _tell(report)
 
 
-def _towers(name: str) -> tuple[Embed, Callable[[Path], Show]]:
-    """Vectors of texts, and of the videos of rows below a folder, by a model."""
+def _embed(model: DualEncoder, texts: Sequence[str]) -> Any:
+    """Vectors of texts, float64 (N, d)."""
     import numpy as np
 
+    batches = [model.encode_text(list(texts[k : k + BATCH])).pooled for k in range(0, len(texts), BATCH)]
+    return np.concatenate([batch.double().cpu().numpy() for batch in batches])
+
+
+def _vector(model: DualEncoder, folder: Path, row: Row) -> Any:
+    """The vector of a row's video, float64 (d,); its files lie below a folder. None where they cannot be read."""
     from mova.data.dataset import FrameRule
     from mova.data.montage import Montage
-    from mova.models.registry import load
 
-    model, sampling = load(name), FrameRule(FRAMES, rule="segment_midpoint")
-
-    def embed(texts: Sequence[str]) -> Any:
-        batches = [model.encode_text(list(texts[k : k + BATCH])).pooled for k in range(0, len(texts), BATCH)]
-        return np.concatenate([batch.double().cpu().numpy() for batch in batches])
-
-    def showing(folder: Path) -> Show:
-        def shown(row: Row) -> Any:
-            try:
-                frames = sampling.read_montage(Montage.of(row.segments, folder))
-            except (VideoError, DataError) as error:
-                log.info("%s: not on the map: %s", row.id, error)
-                return None
-            return model.encode_video(frames).pooled.double().cpu().numpy()
-
-        return shown
-
-    return embed, showing
+    try:
+        frames = FrameRule(FRAMES, rule="segment_midpoint").read_montage(Montage.of(row.segments, folder))
+    except (VideoError, DataError) as error:
+        log.info("%s: not on the map: %s", row.id, error)
+        return None
+    return model.encode_video(frames).pooled.double().cpu().numpy()
 
 
 def _tell(report: dict[str, Any]) -> None:

@@ -166,7 +166,7 @@ def _activitynet(source: Source, rows: Collector, *splits: str) -> None:
                 sentences = tuple(
                     rows.sentence(where, text, *listed(where, span, 2)) for text, span in zip(texts, spans, strict=True)
                 )
-                paragraph = located(where)(Caption, " ".join(s.text for s in sentences), sentences)
+                paragraph = located(where, Caption, " ".join(s.text for s in sentences), sentences)
                 rows.add(where, id=id, split=split, captions=[paragraph], duration=number(where, duration))
 
 
@@ -213,7 +213,7 @@ def _didemo_row(rows: Collector, split: str, id: str, entries: list[tuple[str, d
         sentences.append(rows.sentence(where, text, first * DIDEMO_SEGMENT, (last + 1) * DIDEMO_SEGMENT))
         annotated.append([list(span) for span in spans])
     where = entries[0][0]
-    paragraph = located(where)(Caption, " ".join(s.text for s in sentences), tuple(sentences))
+    paragraph = located(where, Caption, " ".join(s.text for s in sentences), tuple(sentences))
     clip = (0.0, 6 * DIDEMO_SEGMENT)
     rows.add(where, id=id, split=split, captions=[paragraph], clip=clip, meta={"annotated_segments": annotated})
 

@@ -43,7 +43,7 @@ def qvhighlights(source: Source, rows: Collector) -> None:
                 text, duration = stripped(where, query), number(where, duration)
                 windows = [_window(where, window, duration) for window in entry.get("relevant_windows") or []]
                 span = windows[0] if len(windows) == 1 else [None, None]
-                caption = located(where)(Caption, text, (located(where)(TimedSentence, text, *span),))
+                caption = located(where, Caption, text, (located(where, TimedSentence, text, *span),))
                 truth = {name: entry[name] for name in ("relevant_clip_ids", "saliency_scores") if name in entry}
                 meta = {"qid": qid, **({"windows": windows} if "relevant_windows" in entry else {}), **truth}
                 rows.add(where, id=str(qid), split=split, captions=[caption], video=video, duration=duration, meta=meta)
@@ -89,7 +89,7 @@ def _add_queries(
     for id, found in queries.items():
         if len({sentence for _, sentence in found}) < len(found):
             source.note("video has the same query with the same times more than once; all kept", id)
-        captions = [located(where)(Caption, sentence.text, (sentence,)) for where, sentence in found]
+        captions = [located(where, Caption, sentence.text, (sentence,)) for where, sentence in found]
         rows.add(found[0][0], id=id, split=split, captions=captions, duration=durations.get(id), meta=meta)
 
 
@@ -140,7 +140,7 @@ def coin(source: Source, rows: Collector) -> None:
         if not sentences:
             source.note("video has no steps; kept without a caption", id)
         text = ". ".join(sentence.text for sentence in sentences)
-        captions = [located(where)(Caption, text, tuple(sentences))] if sentences else []
+        captions = [located(where, Caption, text, tuple(sentences))] if sentences else []
         meta = {"label": task, "recipe_type": number_of_task, "step_ids": step_ids}
         split, seconds = COIN_SPLITS[subset], number(where, duration)
         rows.add(where, id=id, split=split, captions=captions, duration=seconds, meta=meta)
@@ -166,7 +166,7 @@ def charades_ego(source: Source, rows: Collector) -> None:
                     actions = [_action(where, text, names) for text in row["actions"].split(";") if text.strip()]
                     text = stripped(where, row["script"])
                     meta = {"view": {"1st": "first", "3rd": "third"}[view], "actions": actions}
-                    caption, seconds = located(where)(Caption, text), number(where, row["length"])
+                    caption, seconds = located(where, Caption, text), number(where, row["length"])
                     rows.add(where, id=row["id"], split=split, captions=[caption], duration=seconds, meta=meta)
 
 

@@ -13,13 +13,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from mova.data.files import SUFFIXES
 from mova.data.manifest import TOLERANCE, Caption, Row, TimedSentence
 from mova.errors import DataError
 
+Made = TypeVar("Made")
 _CLIP_ENDING = re.compile(r"_\d+(?:\.\d+)?_\d+(?:\.\d+)?$")
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -154,8 +156,7 @@ class Collector:
         start, end = (None, None) if clip is None else clip
         if id in self._places:
             raise DataError(f"{where}: id {id!r} stands at {self._places[id]} already")
-        with_place = located(where)
-        self.rows.append(with_place(Row, id, video, duration, split, texts, start, end, self.name, extra))
+        self.rows.append(located(where, Row, id, video, duration, split, texts, start, end, self.name, extra))
         self._places[id] = where
 
     def sentence(self, where: str, text: Any, start: Any, end: Any) -> TimedSentence:
@@ -163,25 +164,25 @@ class Collector:
         start, end = number(where, start), number(where, end)
         if end <= start:
             self.source.note("sentence ends no later than it begins; kept without times", f"{where}: [{start}, {end}]")
-            return located(where)(TimedSentence, stripped(where, text))
-        return located(where)(TimedSentence, stripped(where, text), start, end)
+            return located(where, TimedSentence, stripped(where, text))
+        return located(where, TimedSentence, stripped(where, text), start, end)
 
 
-def located(where: str) -> Callable[..., Any]:
-    """Calls a constructor so that its `DataError` names the place."""
+def located(where: str, kind: Callable[..., Made], *values: Any) -> Made:
+    """`kind(*values)`.
 
-    def build(kind: Callable[..., Any], *values: Any) -> Any:
-        try:
-            return kind(*values)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
-
-    return build
+    Raises:
+        DataError: that of `kind`, with the place in front.
+    """
+    try:
+        return kind(*values)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def captioned(where: str, *texts: Any) -> tuple[Caption, ...]:
     """Captions without known sentences; white space around them goes."""
-    return tuple(located(where)(Caption, stripped(where, text)) for text in texts)
+    return tuple(located(where, Caption, stripped(where, text)) for text in texts)
 
 
 def stripped(where: str, text: Any) -> str:
@@ -281,19 +282,20 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: it cannot be read, or an object holds a key twice.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-            raise DataError(f"{path}: entry {key!r} stands twice")
-        return result
-
     with _opened(path) as file:
         try:
-            return json.load(file, object_pairs_hook=unique)
+            return json.load(file, object_pairs_hook=partial(_once_each, path))
         except ValueError as error:
             raise DataError(f"{path}: not JSON: {error}") from error
+
+
+def _once_each(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys all differ."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise DataError(f"{path}: entry {key!r} stands twice")
+    return result
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:

@@ -270,6 +270,7 @@ def _shown(
     end = info.duration if to_end else -np.inf
 
     def need(time: float) -> float:
+        """The first wanted second from `time` on; infinity where no frame is wanted any more."""
         index = index_from(time - TOLERANCE)
         if index < len(wanted):
             return wanted[index]

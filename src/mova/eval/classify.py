@@ -130,6 +130,7 @@ def auc_over_rows(true: Sequence[Sequence[float]], false: Sequence[Sequence[floa
     sides = [(np.searchsorted(levels, values), owner) for values, owner in zip(scores, owners, strict=True)]
 
     def statistic(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A row that is drawn twice counts twice."""
         figures = []
         for places in drawn.astype(np.int64):
             times = np.bincount(places, minlength=len(true))

@@ -44,6 +44,7 @@ def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None
     model.sampling_rate(fps)
 
     def encode(row: Row) -> VideoEmbedding:
+        """Raises VideoError where a file cannot be read."""
         if row.parts:
             return model.encode_video(Montage.of(row.parts, folder), fps)
         return model.encode_video(Path(folder) / row.video, fps, row.start or 0.0, row.end)

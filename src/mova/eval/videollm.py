@@ -92,6 +92,7 @@ def open_llm_test(
     folder = Path(manifest).resolve().parent
 
     def encode(row: Row) -> Watched:
+        """A row's clip as the model sees it; raises VideoError where it cannot be read, or is several."""
         if row.parts:
             raise VideoError(row.id, "is made of several clips; write them as a file first")
         frames = model.sample(folder / row.video, row.start or 0.0, row.end)

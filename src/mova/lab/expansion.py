@@ -62,18 +62,19 @@ class Agreement:
 
     def to_json(self) -> dict[str, Any]:
         """Means, deviations and the map."""
-
-        def spread(values: Vectors) -> dict[str, Any]:
-            quantiles = np.quantile(values, (0.05, 0.5, 0.95)).round(4).tolist() if len(values) else [None] * 3
-            mean, deviation = (round(float(f(values)), 4) if len(values) else None for f in (np.mean, np.std))
-            return {"count": len(values), "mean": mean, "deviation": deviation, "quantiles_5_50_95": quantiles}
-
         places = None
         if self.long is not None and self.short is not None:
             shown = {"long": self.long, "short": self.short, "videos": self.videos}
             places = {name: each.round(3).tolist() for name, each in shown.items()}
-        spreads = {name: spread(getattr(self, name)) for name in ("own", "others", "video_long", "video_short")}
+        spreads = {name: _spread(getattr(self, name)) for name in ("own", "others", "video_long", "video_short")}
         return {"measure": self.measure, **spreads, "videos_not_read": self.unread, "map": places}
+
+
+def _spread(values: Vectors) -> dict[str, Any]:
+    """How many values there are and how they lie; None where there are none."""
+    quantiles = np.quantile(values, (0.05, 0.5, 0.95)).round(4).tolist() if len(values) else [None] * 3
+    mean, deviation = (round(float(f(values)), 4) if len(values) else None for f in (np.mean, np.std))
+    return {"count": len(values), "mean": mean, "deviation": deviation, "quantiles_5_50_95": quantiles}
 
 
 def agreements(

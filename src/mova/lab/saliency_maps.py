@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -202,16 +203,17 @@ def without_each(
 
 def within(model: Gexia, seen: DenseVideo, place: int) -> Encode:
     """Inputs (K, C, h, w) in the place of one of a video's frames -> vectors (K, d) of the whole video."""
+    return partial(_replaced, model, seen, place)
 
-    def encode(pixels: Tensor) -> Tensor:
-        parts = []
-        for dense in model.dense_of(pixels).split(max(1, LARGEST // seen.dense.numel())):
-            copies = seen.dense.expand(len(dense), *seen.dense.shape).clone()
-            copies[:, place] = dense
-            parts.append(_approximated(model, copies, seen.rounds))
-        return torch.cat(parts)
 
-    return encode
+def _replaced(model: Gexia, seen: DenseVideo, place: int, pixels: Tensor) -> Tensor:
+    """See `within`; as many copies of the video at a time as `LARGEST` allows."""
+    parts = []
+    for dense in model.dense_of(pixels).split(max(1, LARGEST // seen.dense.numel())):
+        copies = seen.dense.expand(len(dense), *seen.dense.shape).clone()
+        copies[:, place] = dense
+        parts.append(_approximated(model, copies, seen.rounds))
+    return torch.cat(parts)
 
 
 def _approximated(model: Gexia, dense: Tensor, rounds: int) -> Tensor:

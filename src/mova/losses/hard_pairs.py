@@ -57,6 +57,7 @@ def sample_hard_pairs(
         raise ValueError(f"hard pairs: {count} negatives asked for, but a row or column has only {fewest} candidates")
 
     def draw(logits: Tensor, among: Tensor) -> Tensor:
+        """Columns (R, count), each at most once a row."""
         # The smallest double keeps a candidate that is far behind: as many as asked for can always be drawn.
         chance = logits.masked_fill(~among, float("-inf")).softmax(dim=1).clamp_min(1e-300).masked_fill(~among, 0.0)
         return torch.multinomial(chance.to(generator.device), count, generator=generator).to(scores.device)

@@ -39,19 +39,21 @@ def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Outpu
     Logits are cosines times a scale of up to 100: bfloat16 would round them to steps of 0.4.
     """
 
-    def widen(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return value.to(torch.promote_types(value.dtype, torch.float32))
-        return tuple(map(widen, value)) if isinstance(value, tuple) else value
-
     @wraps(function)
     def wrapped(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
         given = (*args, *kwargs.values())
         device = next((value.device.type for value in given if isinstance(value, Tensor)), "cpu")
         with torch.autocast(device, enabled=False):
-            return function(*map(widen, args), **{name: widen(value) for name, value in kwargs.items()})
+            return function(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
 
     return wrapped
+
+
+def _widened(value: Any) -> Any:
+    """Tensors in float32 at least, also those in a tuple; everything else as it is."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(torch.promote_types(value.dtype, torch.float32))
+    return tuple(map(_widened, value)) if isinstance(value, tuple) else value
 
 
 def inverse_root(squared: Tensor) -> Tensor:
@@ -208,6 +210,7 @@ def mean_violation(x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int
     own = (x * y).sum(dim=-1)
 
     def violation(part: Tensor, own: Tensor, at: Tensor) -> Tensor:
+        """Values of some rows, (R,): rows `part` of x at the places `at`, with their own scores."""
         excess = (part @ y.T - own[:, None] + margin).clamp_min(0.0).masked_fill(at[:, None] == index, 0.0)
         same = group[at, None] == group
         return _mean_of_positive(excess.masked_fill(~same, 0.0)) + _mean_of_positive(excess.masked_fill(same, 0.0))

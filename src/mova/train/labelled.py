@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,18 +123,13 @@ def label_material(
     feed = feed_for(model)
     assert isinstance(feed, GexiaFeed)
     sampling = FrameRule(frames, rule, fps)
-
-    def part(name: str, labels: Sequence[str] | None) -> LabelledVideos:
-        return LabelledVideos(
-            manifest, split=name, sampling=sampling, label=label, task=task, labels=labels, prepare=feed.shape
-        )
-
-    dataset = part(split, None)
+    part = partial(LabelledVideos, manifest, sampling=sampling, label=label, task=task, prepare=feed.shape)
+    dataset = part(split=split, labels=None)
     model.make_head(dataset.labels, dataset.multiple)
     given = model.config.video_rounds
     collate = LabelCollator(model.config.rounds[size] if given is None else given)
     validate = None
     if validation is not None:
         batch, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
-        validate = ClassValidation(part(validation, dataset.labels), collate, batch, workers, broken)
+        validate = ClassValidation(part(split=validation, labels=dataset.labels), collate, batch, workers, broken)
     return Material(dataset, collate, feed.encode_videos, PairSampler(len(dataset), seed), validate)
