@@ -39,6 +39,7 @@ from mova.train.objectives import build_objective
 from mova.train.pairs import stored_only
 from mova.train.run import train
 from mova.types import Frames
+from small_recipes import TRAINING
 
 ONE = FrameRule(fps=1.0)
 TOLERANCE = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
@@ -152,24 +153,15 @@ def test_a_recipe_trains_from_the_store(
     stores: dict[str, Path], tiny_clip: Path, worlds_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = {"kind": "manifest", "manifest": str(worlds_manifest), "fps": 1.0, "frames": 4, "validation": "val"}
-    training = {
-        "max_steps": 2,
-        "logging_steps": 1,
-        "save_steps": 2,
-        "per_device_train_batch_size": 3,
-        "learning_rate": 1e-3,
-        "bf16": False,
-        "report_to": [],
-    }
     recipe = Recipe(
         "small",
         model={"kind": "two-tower", "source": str(tiny_clip)},
         data=data,
         objective={"kind": "late_interaction"},
-        training=training,
+        training=TRAINING,
     )
     start = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
-    train(replace(recipe, training=training | {"max_steps": 1}), tmp_path / "pixels")
+    train(replace(recipe, training=TRAINING | {"max_steps": 1}), tmp_path / "pixels")
     stored = replace(recipe, data=data | {"features": str(stores["float32"])})
     with caplog.at_level(logging.INFO, logger="mova"):
         model: Any = train(stored, tmp_path / "stored")

@@ -26,6 +26,7 @@ from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
 from mova.train.arguments import Recipe, load_recipe, shipped_recipes
 from mova.train.reproduce import reproducible
 from mova.train.run import newest_checkpoint, train
+from small_recipes import TRAINING
 
 PAIR_RECIPES = sorted(name for name in shipped_recipes() if load_recipe(name).data["kind"] == "manifest")
 PAPER = {"activitynet", "msvd", "didemo", "videoufo", "ultravideo"}
@@ -40,15 +41,7 @@ def small(tiny_clip: Path, worlds_manifest: Path) -> Recipe:
         model={"kind": "two-tower", "source": str(tiny_clip)},
         data={"kind": "manifest", "manifest": str(worlds_manifest), "fps": 1.0, "frames": 3, "captions": "sentence"},
         objective={"kind": "late_interaction"},
-        training={
-            "max_steps": 4,
-            "logging_steps": 1,
-            "save_steps": 2,
-            "per_device_train_batch_size": 2,
-            "learning_rate": 1e-3,
-            "bf16": False,
-            "report_to": [],
-        },
+        training={**TRAINING, "max_steps": 4, "per_device_train_batch_size": 2},
     )
 
 

@@ -37,6 +37,7 @@ from mova.train.contract import Towers
 from mova.train.feeding import feed_for
 from mova.train.modular import Modular
 from mova.train.run import train
+from small_recipes import TRAINING
 
 WIDTH = 12
 CAPTIONS = ["a red star rises at sea two squares are moving left in the forest", "a heart", "one large ring shrinks"]
@@ -266,16 +267,7 @@ def test_a_recipe_trains_boundaries(
         model={"kind": "mova", "preset": "subsets", "units": "learned", "source": str(tiny_clip)},
         data={"kind": "manifest", "manifest": str(worlds_manifest), "fps": 1.0, "frames": 3, "validation": "val"},
         objective=objective,
-        training={
-            "max_steps": 2,
-            "logging_steps": 1,
-            "save_steps": 2,
-            "per_device_train_batch_size": 3,
-            "learning_rate": 1e-3,
-            "bf16": False,
-            "report_to": [],
-            "cache_chunk": chunk,
-        },
+        training={**TRAINING, "cache_chunk": chunk},
     )
     model = train(recipe, tmp_path / "run")
     assert isinstance(model, Mova)
