@@ -116,6 +116,20 @@ def test_a_video_is_its_frames_by_the_rounds_of_its_length(backbones: dict) -> N
     torch.testing.assert_close(model.encode_video(clip(6), fps=1.0).whole, expected)
 
 
+def test_frames_of_a_clip_are_as_long_as_the_clip(backbones: dict) -> None:
+    model = around(backbones["clip"](), frames={"short": 2, "long": 3})
+    late = Frames(clip(6).pixels, clip(6).pts + 100.0)
+    assert model.dense_video(late).rounds == model.config.rounds["short"]
+    torch.testing.assert_close(model.encode_video(late).whole, model.encode_video(clip(6)).whole)
+
+
+def test_as_many_rounds_for_all_leave_a_long_video_its_frames(backbones: dict) -> None:
+    model = around(backbones["clip"](), long_seconds=2.0, rounds={"short": 1, "long": 1}, frames={"short": 2, "long": 3})
+    model.config.video_rounds = 1
+    assert len(model.dense_video(clip(6), fps=2.0).dense) == 3
+    assert len(model.dense_video(clip(3), fps=2.0).dense) == 2
+
+
 def test_texts_have_the_rounds_of_their_words_and_their_own_padding(backbones: dict) -> None:
     for kind in KINDS:
         model = around(backbones[kind](), long_words=10)
@@ -126,6 +140,10 @@ def test_texts_have_the_rounds_of_their_words_and_their_own_padding(backbones: d
             model.config.text_rounds = None
         before = model.fingerprint()
         model.config.text_rounds = 2
+        assert model.fingerprint() != before
+        model.config.text_rounds = None
+        assert model.fingerprint() == before
+        model.config.rounds["long"] = 5
         assert model.fingerprint() != before
 
 

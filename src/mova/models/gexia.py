@@ -235,7 +235,8 @@ class Gexia(AroundBackbone):
             kept.add(dense)
         if not times:
             raise VideoError(told(video), "there is no frame to encode")
-        rounds, most = self._plan(last - start, kept.seen)
+        begin = float(times[0][0]) if isinstance(video, Frames) else start  # frames may be of a clip of their file
+        rounds, most = self._plan(last - begin, kept.seen)
         return DenseVideo(kept.evenly(most), kept.chosen(most), np.concatenate(times), last, rounds)
 
     @torch.no_grad()
@@ -333,7 +334,7 @@ class Gexia(AroundBackbone):
         """Hash of all weights and of what decides how often they are applied."""
         config = self.config
         deciding = (config.rounds, config.frames, config.video_rounds, config.text_rounds, config.frame_rounds)
-        settings = (*deciding, config.long_seconds, config.long_words, config.class_token, config.heads)
+        settings = repr((*deciding, config.long_seconds, config.long_words, config.class_token, config.heads))
         key = (self.weights_version(), settings)
         if self._hash is None or self._hash[0] != key:
             own = {name: value for name, value in self.state_dict().items() if not name.startswith("backbone.")}
@@ -356,7 +357,7 @@ class Gexia(AroundBackbone):
         size = config.lengths.video(seconds, frames)
         rounds = config.rounds[size] if config.video_rounds is None else config.video_rounds
         if config.video_rounds is not None and size != "image":
-            size = next((name for name in ("short", "long") if config.rounds[name] == rounds), size)
+            size = next((name for name in (size, "short", "long") if config.rounds[name] == rounds), size)
         return rounds, config.frames[size]
 
     def _text_rounds(self, text: str) -> int:
