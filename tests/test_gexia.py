@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,18 @@ def test_the_contract(kind: str, backbones: dict) -> None:
         model.encode_video(clip(0))
 
 
+def test_whole_vectors_alone_rank_videos(backbones: dict) -> None:
+    model = around(backbones["clip"]())
+    videos = [model.encode_video(clip(4, seed)) for seed in range(5)]
+    cosines = model.similarity(videos, model.encode_text(TEXTS[0]))[:, 0]
+    ranked = model.rank(TEXTS[0], videos, k=3)
+    assert [i for i, _ in ranked] == cosines.argsort(descending=True)[:3].tolist()
+    assert [score for _, score in ranked] == pytest.approx(cosines.sort(descending=True).values[:3].tolist())
+    stored = [replace(video, whole=None) for video in videos]
+    with pytest.raises(UsageError, match="leave --features out"):
+        model.rank(TEXTS[0], stored)
+
+
 def test_a_video_is_its_frames_by_the_rounds_of_its_length(backbones: dict) -> None:
     model = around(backbones["clip"](), long_seconds=3.0, frames={"short": 2, "long": 3})
     dense = model.dense_frames(clip(6))
@@ -124,7 +137,9 @@ def test_frames_of_a_clip_are_as_long_as_the_clip(backbones: dict) -> None:
 
 
 def test_as_many_rounds_for_all_leave_a_long_video_its_frames(backbones: dict) -> None:
-    model = around(backbones["clip"](), long_seconds=2.0, rounds={"short": 1, "long": 1}, frames={"short": 2, "long": 3})
+    model = around(
+        backbones["clip"](), long_seconds=2.0, rounds={"short": 1, "long": 1}, frames={"short": 2, "long": 3}
+    )
     model.config.video_rounds = 1
     assert len(model.dense_video(clip(6), fps=2.0).dense) == 3
     assert len(model.dense_video(clip(3), fps=2.0).dense) == 2

@@ -178,3 +178,15 @@ def test_retrieval_is_by_whole_vectors_both_ways(folder: Path, worlds_manifest: 
     for way, matrix in (("v2t", scores), ("t2v", scores.T)):
         first = (matrix.argmax(dim=1) == torch.arange(len(rows))).float()
         assert report[way]["R@1"] == pytest.approx(100 * first.mean().item())
+
+
+def test_a_feature_store_of_frames_is_refused_where_whole_videos_are_compared(
+    folder: Path, worlds_manifest: Path, call: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    assert call("data", "features", worlds_manifest, store, "--model", folder, "--split", "test")[0] == 0
+    words = ("eval", "retrieval", "--manifest", worlds_manifest, "--model", folder, "--protocol", "captions")
+    code, _, err = call(*words, "--features", store)
+    assert code == 2
+    assert "leave --features out" in " ".join(err.split())
+    assert call(*words, "--features", store, "--form", "late")[0] == 0

@@ -241,6 +241,8 @@ class DualEncoder(ABC):
     ) -> list[tuple[int, float]]:
         """The k best videos for a text: global vectors name candidates, which are scored exactly in one batch.
 
+        Where global vectors are what a model scores by (`scoring_form`), they alone decide.
+
         Args:
             text: a sentence or a paragraph.
             videos: what to choose from.
@@ -257,7 +259,8 @@ class DualEncoder(ABC):
             return []
         first = self.similarity(videos, self.encode_text(text))[:, 0]
         chosen = sorted(first.topk(min(len(videos), max(k, candidates))).indices.tolist())
-        scores = self.score([videos[i] for i in chosen], text)[:, 0].tolist()
+        exact = first[chosen] if self.scoring_form == "global" else self.score([videos[i] for i in chosen], text)[:, 0]
+        scores = exact.tolist()
         return sorted(zip(chosen, scores, strict=True), key=lambda found: (-found[1], found[0]))[:k]
 
     def relevance(self, sentences: TextEmbedding | Tensor, frames: VideoEmbedding | Tensor) -> Tensor:

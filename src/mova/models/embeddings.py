@@ -5,6 +5,7 @@ Shape legend: T frames, N texts, L tokens, d width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mova.data.montage import Montage
+from mova.errors import UsageError
 from mova.types import Frames
 
 Source = str | Path | Frames | Montage
@@ -65,6 +67,21 @@ class VideoEmbedding:
             return F.normalize(self.whole, dim=-1)
         unit = F.normalize(self.frames, dim=-1)
         return F.normalize(unit.mean(dim=0), dim=-1)
+
+
+def wholes_of(videos: Sequence[VideoEmbedding], name: str) -> list[Tensor]:
+    """Vectors (d,) of whole videos, for a model called `name` that compares nothing else.
+
+    Raises:
+        UsageError: a video has none.
+    """
+    wholes = [video.whole for video in videos if video.whole is not None]
+    if len(wholes) < len(videos):
+        raise UsageError(
+            f"{name}: compares and classifies vectors of whole videos, and stored ones are of frames alone; "
+            "encode the videos with this model (leave --features out), or score frames (--form late)"
+        )
+    return wholes
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ from mova.models.around import AroundBackbone, backbone_settings, random_backbon
 from mova.models.card import write_gexia_card
 from mova.models.costs import measure_costs
 from mova.models.dual import DualEncoder, Source, TextEmbedding, VideoEmbedding
-from mova.models.embeddings import told
+from mova.models.embeddings import told, wholes_of
 from mova.models.evidence import EvidenceRule
 from mova.models.gexia_config import TEMPERATURE, GexiaConfig
 from mova.models.iam import IterativeApproximation
@@ -272,6 +272,15 @@ class Gexia(AroundBackbone):
         """
         return measure_costs(self, size).to_json()
 
+    def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
+        """(V, N) cosine of whole videos with texts.
+
+        Raises:
+            UsageError: there are vectors of frames alone, as a feature store and an index hold them.
+        """
+        wholes_of(videos, self.name)
+        return super().similarity(videos, texts)
+
     def zero_shot(
         self, videos: Sequence[VideoEmbedding], labels: Sequence[str], template: str = ZERO_SHOT_TEMPLATE
     ) -> Tensor:
@@ -287,10 +296,7 @@ class Gexia(AroundBackbone):
         """
         if self.head is None:
             raise UsageError(f"{self.name}: has no classification head; train one (recipe gexia-classify)")
-        wholes = [video.whole for video in videos if video.whole is not None]
-        if len(wholes) < len(videos):
-            raise UsageError(f"{self.name}: classifies vectors of whole videos; encode them with this model")
-        return self.head(torch.stack(wholes)).float()
+        return self.head(torch.stack(wholes_of(videos, self.name)).to(self.head.weight.device)).float()
 
     def make_head(self, labels: Sequence[str], multiple: bool = False) -> None:
         """Put a linear head on the video branch, and leave the text branch out of training (section 4.3).
