@@ -21,6 +21,7 @@ from mova.train.approximation import Classification, Vtc
 from mova.train.arguments import Recipe, load_recipe
 from mova.train.contract import Remembered
 from mova.train.run import train
+from mova.train.warm_start import gexia_from_saved
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,32 @@ def test_the_next_stage_goes_on_from_the_last(small: Recipe, tmp_path: Path) -> 
         train(changed(tuned, model={"surprise": 4}), tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    ("granularities", "rounds", "frames"),
+    [
+        ({"LVLT": {"frames": 3}}, (3, 3), {"image": 1, "short": 16, "long": 3}),
+        ({"SVLT": {"frames": 2}}, (1, 3), {"image": 1, "short": 2, "long": 32}),
+        ({"SVST": {"frames": 2}, "LVLT": {"frames": 3}}, (None, None), {"image": 1, "short": 2, "long": 3}),
+        ({"IT": {"frames": 1}}, (None, None), {"image": 1, "short": 16, "long": 32}),
+    ],
+)
+def test_inference_is_as_training_and_a_stage_forgets_the_last_ones_rounds(
+    granularities: dict, rounds: tuple, frames: dict, small: Recipe, manifest: Path, tmp_path: Path
+) -> None:
+    rows = [
+        replace(row, meta={"granularity": [*granularities][i % len(granularities)]})
+        for i, row in enumerate(read_manifest(manifest))
+    ]
+    own = {"manifest": str(write_manifest(tmp_path / "manifest.jsonl", rows)), "granularities": granularities}
+    once = {"max_steps": 1, "per_device_train_batch_size": 2}
+    train(changed(small, data=own, training=once), tmp_path / "run")
+    model = load(tmp_path / "run", precision="fp32", device="cpu")
+    assert (model.config.video_rounds, model.config.text_rounds) == rounds
+    assert model.config.frames == frames
+    tuned = gexia_from_saved(str(tmp_path / "run"), None, {"text_rounds": 2})
+    assert (tuned.config.video_rounds, tuned.config.text_rounds) == (None, 2)
+
+
 @pytest.mark.parametrize("multiple", [False, True])
 def test_a_head_learns_labels_and_leaves_the_text_branch(
     multiple: bool, small: Recipe, manifest: Path, tmp_path: Path
@@ -164,6 +191,7 @@ def test_a_head_learns_labels_and_leaves_the_text_branch(
     assert all(torch.equal(value, tower[name]) for name, value in model.backbone.towers[1].state_dict().items())
     again = load(tmp_path / "run", precision="fp32", device="cpu")
     assert again.labels == model.labels
+    assert (again.config.video_rounds, again.config.frames["long"]) == (3, 2)
 
 
 def test_the_head_needs_its_model(small: Recipe, manifest: Path, tmp_path: Path) -> None:

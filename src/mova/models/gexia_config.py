@@ -36,7 +36,7 @@ class GexiaConfig(PreTrainedConfig):
         frames: most frames of a video that its vector is made of, by size.
         long_seconds, long_words: what is long where nobody says so, see `LengthRule`.
         video_rounds, text_rounds: one `#iter` for all videos or texts, as Table 10 has it for a data set; None: by
-            size.
+            size. Videos then have the frames of the size with as many rounds. Training on one granularity sets them.
         frame_rounds: `#iter` of single frames where sentences are looked for in a video. Images have 0 once the model
             was trained on images; before that nothing has taught the unrolled round to stand alone.
         class_token: dense features hold the backbone's class token beside its patches, where it has one.
@@ -119,6 +119,21 @@ class GexiaConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"{name} must be 0 or more, not {value}")
+
+    def follow(self, frames: Mapping[str, int]) -> None:
+        """Make whole vectors as training makes them: out of as many frames of a size, and of one granularity alone by
+        its `#iter`, as Table 10 sets it by data set (images are told from videos, and keep their own).
+
+        Args:
+            frames: of a video, by the granularities that are trained.
+        """
+        most: dict[str, int] = {}
+        for name, count in frames.items():
+            size = GRANULARITIES[name].video
+            most[size] = max(count, most.get(size, 0))
+        self.frames = {**self.frames, **most}
+        if len(frames) == 1 and "image" not in most:
+            self.video_rounds, self.text_rounds = self.rounds_of(*frames)
 
     @property
     def lengths(self) -> LengthRule:

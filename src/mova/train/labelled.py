@@ -126,8 +126,10 @@ def label_material(
     part = partial(LabelledVideos, manifest, sampling=sampling, label=label, task=task, prepare=feed.shape)
     dataset = part(split=split, labels=None)
     model.make_head(dataset.labels, dataset.multiple)
-    given = model.config.video_rounds
-    collate = LabelCollator(model.config.rounds[size] if given is None else given)
+    config = model.config
+    config.video_rounds = config.rounds[size] if config.video_rounds is None else config.video_rounds
+    config.frames = {**config.frames, size: frames}  # the head is measured on what it is trained on
+    collate = LabelCollator(config.video_rounds)
     validate = None
     if validation is not None:
         batch, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers

@@ -78,6 +78,8 @@ def pair_material(
     source |= {"seed": seed, "quarantine": quarantine}
     part = partial(_part, manifest, partial(FrameRule, rule=rule, fps=fps), frames, granules, lengths, source)
     dataset = part(split, captions)
+    if isinstance(model, Gexia) and granules is not None:
+        model.config.follow({name: granule.frames for name, granule in granules.items()})
     sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate, validate = Collator(feed, objective.units), None
     if validation is not None:

@@ -29,7 +29,6 @@ from mova.eval.reports import Report
 from mova.eval.task_retrieval import evaluate_retrieval, texts_of
 from mova.eval.tasks import open_test
 from mova.models.dual import DualEncoder, VideoEmbedding
-from mova.models.gexia import Gexia
 from mova.models.registry import load
 from mova.models.tiny import write_tiny_clip
 from mova.train.arguments import Recipe, load_recipe, shipped_recipes
@@ -174,8 +173,7 @@ def reproduce(
     _require_parts(conversion, recipe, target)
     train(recipe, output / "run", resume=resume, callbacks=callbacks)
     test = [row for row in conversion.rows if row.split == target.part]
-    model = _as_trained(load(output / "run"), recipe)
-    report = _measured(model, conversion, target.part, _sampling(recipe), protocol, done)
+    report = _measured(load(output / "run"), conversion, target.part, _sampling(recipe), protocol, done)
     trained = [row for row in conversion.rows if row.split == recipe.data.get("split", "train")]
     found = Reproduction(
         recipe.name,
@@ -199,14 +197,6 @@ def _sampling(recipe: Recipe) -> FrameRule:
     if granules := read_granules(recipe.data.get("granularities")):
         chosen["frames"] = max(granule.frames for granule in granules.values())
     return FrameRule(**chosen)
-
-
-def _as_trained(model: DualEncoder, recipe: Recipe) -> DualEncoder:
-    """GEXIA with the `#iter` of the one granularity that it was trained on, as the paper sets it by data set."""
-    names = list(recipe.data.get("granularities") or {})
-    if isinstance(model, Gexia) and len(names) == 1:
-        model.config.video_rounds, model.config.text_rounds = model.config.rounds_of(names[0])
-    return model
 
 
 def _measured(

@@ -71,7 +71,8 @@ def gexia_from_saved(source: str, text_length: int | None, settings: dict[str, A
     Args:
         source: what `is_saved` accepts.
         text_length: as for `around_saved`.
-        settings: of `GexiaConfig`; those of a GEXIA that is trained further may not change what its weights mean.
+        settings: of `GexiaConfig`; those of a GEXIA that is trained further may not change what its weights mean, and
+            one `#iter` for all is of a stage: what it was in the last one is forgotten.
 
     Raises:
         UsageError: another text length, an unknown setting, or one that the weights do not fit.
@@ -84,7 +85,8 @@ def gexia_from_saved(source: str, text_length: int | None, settings: dict[str, A
     if fixed:
         kept = ", ".join(f"{name} {getattr(start.config, name)!r}" for name in fixed)
         raise UsageError(f"{source}: was trained with {kept}, which cannot be changed now")
-    start.config = GexiaConfig.from_settings({**start.config.to_dict(), **settings}, named=settings)
+    before = {**start.config.to_dict(), "video_rounds": None, "text_rounds": None}
+    start.config = GexiaConfig.from_settings({**before, **settings}, named=settings)
     return start
 
 
