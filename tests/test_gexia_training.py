@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from mova.train.approximation import Classification, Vtc
 from mova.train.arguments import Recipe, load_recipe
 from mova.train.contract import Remembered
 from mova.train.run import train
+from mova.train.trainer import PairArguments
 from mova.train.warm_start import gexia_from_saved
 
 
@@ -157,6 +160,43 @@ def test_inference_is_as_training_and_a_stage_forgets_the_last_ones_rounds(
     assert model.config.frames == frames
     tuned = gexia_from_saved(str(tmp_path / "run"), None, {"text_rounds": 2})
     assert (tuned.config.video_rounds, tuned.config.text_rounds) == (None, 2)
+
+
+@pytest.mark.parametrize(("rounds", "unused"), [([1, 1, 3, 3], False), ([0, 1, 3, 3], True)])
+def test_processes_do_not_wait_for_gradients_of_rounds_that_are_not_taken(
+    rounds: list[int], unused: bool, tmp_path: Path
+) -> None:
+    arguments = PairArguments(output_dir=str(tmp_path), report_to=[], ddp_find_unused_parameters=False)
+    arguments.expect_rounds(rounds)
+    assert arguments.ddp_find_unused_parameters is unused
+
+
+def one_of_two(number: int, port: int, recipe: Recipe, folder: str) -> None:
+    """A process of two."""
+    torch.set_num_threads(1)
+    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    train(recipe, Path(folder) / str(number))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_also_where_images_have_no_iteration(
+    small: Recipe, manifest: Path, tmp_path: Path
+) -> None:
+    rows = [replace(row, meta={"granularity": ("IT", "LVLT")[i % 2]}) for i, row in enumerate(read_manifest(manifest))]
+    marked = [replace(row, split="train") for row in rows]
+    granules = {"IT": {"frames": 1}, "LVLT": {"frames": 2}}
+    own = {"manifest": str(write_manifest(tmp_path / "manifest.jsonl", marked)), "granularities": granules}
+    sgd = {"optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant", "dataloader_drop_last": True}
+    recipe = changed(small, data=own, training={**sgd, "max_steps": 2, "learning_rate": 1e-2})
+    one = train(changed(recipe, training={"per_device_train_batch_size": 4}), tmp_path / "one")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    half = changed(recipe, training={"per_device_train_batch_size": 2})
+    torch.multiprocessing.spawn(one_of_two, args=(port, half, str(tmp_path)), nprocs=2)
+    assert_equal_weights(one, load(tmp_path / "0", precision="fp32", device="cpu"), 1e-6)
 
 
 @pytest.mark.parametrize("multiple", [False, True])

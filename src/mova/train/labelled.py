@@ -129,6 +129,7 @@ def label_material(
     config = model.config
     config.video_rounds = config.rounds[size] if config.video_rounds is None else config.video_rounds
     config.frames = {**config.frames, size: frames}  # the head is measured on what it is trained on
+    arguments.expect_rounds([config.video_rounds])
     collate = LabelCollator(config.video_rounds)
     validate = None
     if validation is not None:

@@ -80,6 +80,7 @@ def pair_material(
     dataset = part(split, captions)
     if isinstance(model, Gexia) and granules is not None:
         model.config.follow({name: granule.frames for name, granule in granules.items()})
+        arguments.expect_rounds(rounds for name in granules for rounds in model.config.rounds_of(name))
     sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate, validate = Collator(feed, objective.units), None
     if validation is not None:

@@ -8,7 +8,7 @@ are chosen by a `validate` function.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,12 @@ class PairArguments(TrainingArguments):
         super().__post_init__()
         if self.cache_chunk < 0:
             raise ValueError(f"cache_chunk must not be negative, not {self.cache_chunk}")
+
+    def expect_rounds(self, rounds: Iterable[int]) -> None:
+        """Say how often GEXIA's shared block will run in a batch: where it may not, processes that work together must
+        not wait for its gradients."""
+        if 0 in rounds:
+            self.ddp_find_unused_parameters = True
 
 
 @dataclass(frozen=True)
