@@ -28,7 +28,8 @@ CLIPS = (LEAST + MOST) / 2
 class GranularBatches(Dataset[dict[str, Tensor]]):
     """Item i is a whole batch; granularities take turns, and each goes through its rows in an order of its own.
 
-    The j-th batch of a granularity is the same whatever others there are.
+    The j-th batch of a granularity is the same whatever others there are. Those with as many rows share an order: the
+    j-th batches of LVLT and LVST show the same videos.
 
     Args:
         footage: what rows show.
