@@ -104,6 +104,60 @@ def test_file_names_tell_where_clips_lie_in_their_source(tmp_path: Path) -> None
     assert found["LVLT"][0].meta["members"] == ["0", "10", "20", "30"]
 
 
+def test_files_of_one_name_in_several_folders_are_several_sources(tmp_path: Path) -> None:
+    rows = [Row(f"{f}{n}", f"{f}/01.mp4", 9.0, "t", (Caption("It."),), n, n + 1) for n in range(4) for f in "ab"]
+    _, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate integrate:source,min=1")
+    assert [row.meta["members"] for row in found["LVLT"]] == [[f"{f}{n}" for n in range(4)] for f in "ab"]
+    assert [row.meta["members"] for row in found["LVLT2"]] == [["LVLT/t/01/0"], ["LVLT/t/01/1"]]
+    cut_out = [replace(row, video=f"{row.id[0]}/x_{n}_{n + 1}.mp4", start=None, end=None) for n, row in enumerate(rows)]
+    _, found = expanded(write_manifest(tmp_path / "m.jsonl", cut_out), "integrate")
+    assert [row.meta["members"] for row in found["LVLT"]] == [[row.id for row in rows]]
+
+
+def test_files_whose_place_is_not_told_follow_by_name_and_never_touch(tmp_path: Path) -> None:
+    rows = [
+        Row(f"{n}-{k}", f"scene{n}.mp4", 9.0, "t", (Caption("It."),), k, k + 1.0, meta={"source_video": "film"})
+        for k in (0, 1)
+        for n in (10, 2, 1)
+    ]
+    manifest = write_manifest(tmp_path / "m.jsonl", rows)
+    _, found = expanded(manifest, "integrate")
+    assert found["LVLT"][0].meta["members"] == ["1-0", "1-1", "2-0", "2-1", "10-0", "10-1"]
+    _, found = expanded(manifest, "integrate:adjacent,min=2")
+    assert [row.meta["members"] for row in found["LVLT"]] == [["1-0", "1-1"], ["2-0", "2-1"], ["10-0", "10-1"]]
+
+
+def test_no_long_video_shows_a_clip_twice(tmp_path: Path) -> None:
+    rows = [clip("a", n, start) for n, start in enumerate((0.0, 4.0, 0.0, 8.0, 12.0, 4.0))]
+    done, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")
+    assert [row.meta["members"] for row in found["LVLT"]] == [["a0", "a1", "a3", "a4"]]
+    assert done.left_out["LVLT"] == {expand_levels.SHOWN: {"count": 2, "first": ["a2", "a5"]}}
+
+
+def test_sentences_of_the_same_seconds_are_captions_of_one_clip(tmp_path: Path) -> None:
+    spans = [(0.0, 3.0), (3.0, 5.0)]
+    captions = tuple(
+        Caption("X.", tuple(TimedSentence(f"{word} {a:.0f}.", a, b) for a, b in spans)) for word in ("One", "Two")
+    )
+    rows = [Row("x", "x.mp4", 9.0, "t", (*captions, Caption("Y.", (TimedSentence("Y.", 0.0, 4.0),))))]
+    done, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "segments,name=CUT integrate:source,min=2")
+    assert [(row.start, row.end, [c.text for c in row.captions]) for row in found["CUT"]] == [
+        (0.0, 3.0, ["One 0.", "Two 0."]),
+        (3.0, 5.0, ["One 3.", "Two 3."]),
+        (0.0, 4.0, ["Y."]),
+    ]
+    assert not done.left_out["CUT"]
+    assert found["LVLT"][0].duration == 9.0
+
+
+def test_a_granularity_that_is_no_name_is_refused_or_none(tmp_path: Path) -> None:
+    rows = [clip("a", n, 5.0 * n, meta={"granularity": None}) for n in range(4)]
+    assert len(expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")[1]["SVST"]) == 4
+    rows[2] = clip("a", 2, 9.0, meta={"granularity": 3})
+    with pytest.raises(DataError, match=r"m\.jsonl: row 'a2': meta.granularity must be text"):
+        expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")
+
+
 def test_random_groups_take_every_clip_once_and_never_mix_splits(clips: Path) -> None:
     done, rows = expanded(clips, "integrate:random,min=2,max=3,seed=5")
     members = [row.meta["members"] for row in rows["LVLT"]]

@@ -162,8 +162,10 @@ def _read(manifest: Path, folder: Path, base: str, store: Store) -> dict[str, di
 def _prepared(manifest: Path, folder: Path, base: str) -> Iterator[Row]:
     """The manifest's rows with their granularity and with paths as seen from another folder."""
     for _, row in iter_manifest(manifest):
-        row = rebased(row, manifest.parent, folder)
-        yield row if "granularity" in row.meta else replace(row, meta={**row.meta, "granularity": base})
+        row, own = rebased(row, manifest.parent, folder), row.meta.get("granularity")
+        if own is not None and not (isinstance(own, str) and own.strip()):
+            raise DataError(f"row {row.id!r}: meta.granularity must be text that is not empty, not {own!r}")
+        yield row if own is not None else replace(row, meta={**row.meta, "granularity": base})
 
 
 def _entry(row: Row) -> Entry:

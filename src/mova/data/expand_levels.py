@@ -27,6 +27,7 @@ from mova.errors import VideoError
 Maker = Callable[[Level, Store, Path, LeftOut], Iterator[Row]]
 TOO_FEW = "clips of a source with too few of them"
 NO_CAPTION = "row has no caption"
+SHOWN = "clips that show the same as another of their source"
 
 
 def make(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iterator[Row]:
@@ -64,11 +65,22 @@ def _integrated(level: Level, store: Store, folder: Path, left_out: LeftOut) -> 
 
 
 def _by_source(level: Level, store: Store, left_out: LeftOut) -> Iterator[list[Row]]:
-    """Rows of one source video and split, in order of time."""
+    """Rows of one source video and split, in order of time, each stretch once."""
     for _, lines in groupby(store.stream(level.of, "source"), key=lambda entry: entry[:2]):
-        rows = _with_captions((line for _, _, line in lines), left_out)
-        if group := list(rows):
-            yield group
+        rows = list(_with_captions((line for _, _, line in lines), left_out))
+        for group in expand_rows.in_time(rows) if rows else ():
+            yield list(_distinct(group, left_out))
+
+
+def _distinct(rows: Sequence[Row], left_out: LeftOut) -> Iterator[Row]:
+    """Rows without those that show the same as one before them: no long video shows a clip twice."""
+    seen = set()
+    for row in rows:
+        if row.segments in seen:
+            left_out.add(SHOWN, row.id)
+        else:
+            seen.add(row.segments)
+            yield row
 
 
 def _runs(group: Sequence[Row], gap: float | None) -> Iterator[list[Row]]:
@@ -79,7 +91,8 @@ def _runs(group: Sequence[Row], gap: float | None) -> Iterator[list[Row]]:
     run, reach = [group[0]], expand_rows.last_second(group[0])
     for row in group[1:]:
         end = expand_rows.last_second(row)
-        if reach is None or expand_rows.position(row) - reach > gap:
+        together = expand_rows.clock(row) == expand_rows.clock(run[-1])
+        if not together or reach is None or expand_rows.position(row) - reach > gap:
             yield run
             run, reach = [row], end
         else:
@@ -138,8 +151,8 @@ def _segments(level: Level, store: Store, folder: Path, left_out: LeftOut) -> It
         found = list(expand_rows.segments(row, level.name, level.operation.told))
         yield from found
         told = sum(len(caption.sentences) for caption in row.captions)
-        if len(found) < max(told, 1):
-            left_out.add("sentence without known times", row.id, max(told, 1) - len(found))
+        if (used := sum(len(each.captions) for each in found)) < max(told, 1):
+            left_out.add("sentence without known times", row.id, max(told, 1) - used)
 
 
 def _images(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iterator[Row]:

@@ -7,12 +7,13 @@ the new clock. Times are seconds; a new row's clock begins at 0 with its first p
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mova.data.manifest import Caption, Part, Row, TimedSentence, total_length
-from mova.data.readers_source import origins, without_ending
+from mova.data.readers_source import origins, source_video, without_ending
 from mova.data.text import ends_with_mark
 from mova.errors import DataError
 
@@ -41,6 +42,44 @@ def last_second(row: Row) -> float | None:
     """Where a row is over in its source, by the same clock as `position`; None where not known."""
     last = row.segments[-1]
     return None if last.end is None else _cut_at(last) + last.end
+
+
+def clock(row: Row) -> str:
+    """Whose clock `position` is by: "" for the source's own, else a file whose place in its source nobody tells.
+
+    A file that is named as its source, or whose name tells seconds, is by the source's clock.
+    """
+    video, found = row.segments[0].video, origins(row)
+    known = len(found) > 1 or found[0] == source_video(video) or _CLIP_START.search(without_ending(video))
+    return "" if known else video
+
+
+def in_time(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of one source's name, sorted by `position`, as one group for every source that has it, in order of time.
+
+    A file that is named as its source, without seconds, is the source; one of that name in another folder is another.
+    Files whose place in their source is not told follow one another by their names, "scene2" before "scene10".
+    """
+    if len({row.segments[0].video for row in rows}) == 1:
+        return [list(rows)]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_folder_of_source(row), []).append(row)
+    return [
+        sorted(group, key=lambda row: (_natural(clock(row)), position(row))) if any(map(clock, group)) else group
+        for group in groups.values()
+    ]
+
+
+def _folder_of_source(row: Row) -> str:
+    """The folder of a file that is itself the source; "" for a clip that was cut out of one."""
+    video, found = row.segments[0].video, origins(row)
+    whole = found == [source_video(video)] and not _CLIP_START.search(without_ending(video))
+    return os.path.dirname(video) if whole else ""
+
+
+def _natural(name: str) -> list[str | int]:
+    return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", name)]
 
 
 def _cut_at(part: Part) -> float:
@@ -86,25 +125,25 @@ def integrate(rows: Sequence[Row], id: str, granularity: str, operation: str) ->
 
 
 def segments(row: Row, granularity: str, operation: str) -> Iterator[Row]:
-    """A row for every sentence whose times are known, showing that stretch; in the order of the text."""
+    """A row for every stretch that sentences with known times tell of, in the order of the text.
+
+    Sentences of the same seconds, such as those of several captions, are captions of one row.
+    """
     base = 0.0 if row.parts else row.start or 0.0
-    count = 0
-    for caption in row.captions:
-        for told in caption.sentences:
-            if told.start is None or told.end is None:
-                continue
-            parts = cut(row.segments, told.start - base, told.end - base)
-            if not parts:
-                continue
-            meta = {"granularity": granularity, "operation": operation, "of": row.id} | _told_origins([row])
-            first, text = parts[0], (Caption(told.text),)
-            id = f"{row.id}#{count}"
-            count += 1
-            if len(parts) == 1 and not row.parts:
-                yield Row(id, first.video, row.duration, row.split, text, first.start, first.end, row.source, meta=meta)
-            else:
-                total = total_length(parts)
-                yield Row(id, "", total, row.split, text, source=row.source, meta=meta, parts=parts)
+    stretches: dict[tuple[Part, ...], list[Caption]] = {}
+    for told in (sentence for caption in row.captions for sentence in caption.sentences):
+        if told.start is None or told.end is None:
+            continue
+        if parts := cut(row.segments, told.start - base, told.end - base):
+            stretches.setdefault(parts, []).append(Caption(told.text))
+    for count, (parts, texts) in enumerate(stretches.items()):
+        meta = {"granularity": granularity, "operation": operation, "of": row.id} | _told_origins([row])
+        first, captions, id = parts[0], tuple(texts), f"{row.id}#{count}"
+        if len(parts) == 1 and not row.parts:
+            yield Row(id, first.video, row.duration, row.split, captions, first.start, first.end, row.source, meta=meta)
+        else:
+            total = total_length(parts)
+            yield Row(id, "", total, row.split, captions, source=row.source, meta=meta, parts=parts)
 
 
 def cut(parts: Sequence[Part], start: float, end: float) -> tuple[Part, ...]:
