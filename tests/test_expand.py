@@ -18,7 +18,7 @@ from mova.data import expand_levels
 from mova.data.expand import Expansion, expand
 from mova.data.expand_ops import parse_operations, plan
 from mova.data.expand_rows import cut, integrate
-from mova.data.expand_store import Store
+from mova.data.expand_store import Entry, Store
 from mova.data.manifest import Caption, Part, Row, TimedSentence, read_manifest, write_manifest
 from mova.data.readers import convert
 from mova.data.summarise import Summary
@@ -268,6 +268,11 @@ def test_what_cannot_be_done_is_told(clips: Path, tmp_path: Path) -> None:
         expanded(write_manifest(tmp_path / "twice.jsonl", [clip("a", 1, 0.0)] * 2), "integrate")
     with pytest.raises(DataError, match="cannot be read"):
         expanded(tmp_path / "none.jsonl", "integrate")
+    broken = clip("a", 1, 0.0, captions=(Caption("Half a \ud800 pair."),))
+    line = json.dumps(broken.to_json())
+    (tmp_path / "half.jsonl").write_text(line)
+    with pytest.raises(DataError, match=r"half\.jsonl: a row holds text that is no Unicode: .*Half a .ud800 pair"):
+        expanded(tmp_path / "half.jsonl", "integrate")
     silent = [*read_manifest(clips), Row("s", "s.mp4", 3.0, "train", ())]
     done, _ = expanded(write_manifest(clips, silent), "integrate")
     assert done.left_out["LVLT"][expand_levels.NO_CAPTION] == {"count": 1, "first": ["s"]}
@@ -332,6 +337,12 @@ expand({str(clips)!r}, {str(target)!r}, parse_operations([{words!r}]))
     assert expand(clips, target, parse_operations([words])).manifest.read_bytes() == expected
 
 
+def fill(store: Store) -> None:
+    with store:
+        store._database.execute("PRAGMA max_page_count=30")
+        store.add(Entry("SVST", str(n), "t", "s", 0.0, "x" * 4000) for n in range(100))
+
+
 def test_another_manifest_or_a_strange_file_is_no_resumption(clips: Path, tmp_path: Path) -> None:
     with Store(tmp_path / "work", "one") as store:
         store.finish("LVLT", {"x": 1})
@@ -340,6 +351,8 @@ def test_another_manifest_or_a_strange_file_is_no_resumption(clips: Path, tmp_pa
     with Store(tmp_path / "work", "other") as store:
         assert store.finished("LVLT") is None
         assert store.remembered(b"k") == "answer"
+    with pytest.raises(DataError, match=r"work: .*full; .*run the same again"):
+        fill(Store(tmp_path / "work", "x"))
     (tmp_path / "bad").write_bytes(b"no database at all, but long enough to look at" * 50)
     with pytest.raises(DataError, match=r"bad: cannot be worked in .*delete it"):
         Store(tmp_path / "bad", "x")

@@ -62,6 +62,12 @@ def test_granularities_follow_from_the_operations() -> None:
     assert named("integrate:random,of=LVST,name=XL", present=("LVST", "SVST")) == [("XL", "LVST")]
     with pytest.raises(UsageError, match="no granularity 'IT' yet"):
         named("integrate:source,of=IT image")
+    assert named("image compress,of=IT compress") == [("IT", "SVST"), ("IT2", "IT"), ("IT3", "IT2")]
+    assert named("image,name=PICTURES compress")[1] == ("IT", "PICTURES")
+    with pytest.raises(UsageError, match=r"IT are images; .* of="):
+        named("image integrate")
+    with pytest.raises(UsageError, match=r"no granularity 'SVST' yet; there are CLIP \(of=NAME\)"):
+        named("integrate", present=("CLIP",))
     with pytest.raises(UsageError, match="'SVST' is there already"):
         named("integrate:source,name=SVST")
 

@@ -76,6 +76,24 @@ def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
     assert len(data[len(data) - 1].frames) == 2
 
 
+def test_written_clips_keep_their_source_and_their_place_in_it(manifest: Path, tmp_path: Path) -> None:
+    rows = [
+        replace(row, meta={"synthetic": [{"video": "fake.mp4"}], "granularity": "SVST"})
+        for row in read_manifest(manifest)
+        if row.meta["granularity"] == "SVST"
+    ]
+    virtual = write_manifest(manifest.parent / "backwards.jsonl", rows[::-1])
+    written = materialise(virtual, tmp_path / "real").manifest
+    assert read_manifest(written)[0].meta["synthetic"] == [{"video": str(manifest.parent / "fake.mp4")}]
+    found = [
+        read_manifest(expand(each, tmp_path / name, parse_operations(["integrate:adjacent,min=2"])).manifest)[8:]
+        for name, each in (("a", virtual), ("b", written))
+    ]
+    assert [row.meta["members"] for row in found[0]] == [[f"{v}-{k}" for k in range(4)] for v in (0, 1)]
+    assert [row.meta["members"] for row in found[1]] == [row.meta["members"] for row in found[0]]
+    assert [row.meta["source_video"] for row in found[1]] == [row.meta["source_video"] for row in found[0]]
+
+
 def test_what_cannot_be_read_is_counted(manifest: Path, tmp_path: Path) -> None:
     good = read_manifest(manifest)[0]
     told = (Caption("A. B.", (TimedSentence("A.", 0.5, 1.0), TimedSentence("B.", 1.5, 99.0))),)

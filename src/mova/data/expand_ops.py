@@ -46,6 +46,7 @@ _POSITIVE = ("min", "max", "words", "batch", "parallel")
 _UNTOLD = ("url", "key", "parallel", "retries", "batch", "device")
 """Options that do not change what is made, or that may hold something private."""
 _GRANULARITY = re.compile(r"[SL]V[SL]T\d*")
+_IMAGES = re.compile(r"IT\d*")
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -100,31 +101,36 @@ def plan(operations: Iterable[Operation], base: str, present: Collection[str] = 
     Args:
         operations: in the order they are applied.
         base: granularity of the manifest's rows that have none.
-        present: granularities that rows of the manifest name.
+        present: granularities that there are; `base` alone where none is named.
 
     Raises:
-        UsageError: a name that is not there, or stands already.
+        UsageError: a name that is not there, or stands already, or images that are to be integrated.
     """
-    known, levels, last = {base, *present}, [], base
+    known, levels, last = set(present) or {base}, list[Level](), base
+    images = set(filter(_IMAGES.fullmatch, known))
     for operation in operations:
         of = operation.of or last
         if of not in known:
             raise UsageError(
-                f"{operation.told}: there is no granularity {of!r} yet; there are {', '.join(sorted(known))}"
+                f"{operation.told}: there is no granularity {of!r} yet; there are {', '.join(sorted(known))} (of=NAME)"
             )
-        name = operation.name or _derived(operation.kind, of, known)
+        if of in images and operation.kind == "integrate":
+            raise UsageError(f"{operation.told}: {of} are images; name what is to be put together with of=")
+        name = operation.name or _derived(operation.kind, of, known, of in images)
         if name in known:
             raise UsageError(f"{operation.told}: granularity {name!r} is there already; choose another name=")
         levels.append(Level(name, of, operation))
         known.add(name)
+        if operation.kind == "image" or of in images:
+            images.add(name)
         last = name
     return tuple(levels)
 
 
-def _derived(kind: str, of: str, known: Collection[str]) -> str:
+def _derived(kind: str, of: str, known: Collection[str], image: bool) -> str:
     """The name that says how long videos and texts are; a number makes it new (LVLT2, LVLT3, ...)."""
     video = of[:2] if _GRANULARITY.fullmatch(of) else "LV"
-    plain = {"integrate": "LVLT", "compress": f"{video}ST", "image": "IT", "segments": "SVST"}[kind]
+    plain = "IT" if image else {"integrate": "LVLT", "compress": f"{video}ST", "image": "IT", "segments": "SVST"}[kind]
     number = 1
     while (name := plain if number == 1 else f"{plain}{number}") in known:
         number += 1

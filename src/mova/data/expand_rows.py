@@ -110,7 +110,7 @@ def integrate(rows: Sequence[Row], id: str, granularity: str, operation: str) ->
         told = [s for row, offset in zip(rows, offsets, strict=True) for s in _moved(row, number, offset)]
         captions.append(Caption(" ".join(texts), tuple(told)))
     meta: dict[str, Any] = {"granularity": granularity, "operation": operation, "members": [row.id for row in rows]}
-    meta |= _told_origins(rows)
+    meta |= told_origins(rows)
     duration = total_length(parts)
     return Row(
         id,
@@ -137,7 +137,7 @@ def segments(row: Row, granularity: str, operation: str) -> Iterator[Row]:
         if parts := cut(row.segments, told.start - base, told.end - base):
             stretches.setdefault(parts, []).append(Caption(told.text))
     for count, (parts, texts) in enumerate(stretches.items()):
-        meta = {"granularity": granularity, "operation": operation, "of": row.id} | _told_origins([row])
+        meta = {"granularity": granularity, "operation": operation, "of": row.id} | told_origins([row])
         first, captions, id = parts[0], tuple(texts), f"{row.id}#{count}"
         if len(parts) == 1 and not row.parts:
             yield Row(id, first.video, row.duration, row.split, captions, first.start, first.end, row.source, meta=meta)
@@ -183,7 +183,7 @@ def still(row: Row, frame: Part, id: str, granularity: str, operation: str) -> R
     captions = tuple(
         Caption(caption.text, tuple(TimedSentence(s.text) for s in caption.sentences)) for caption in row.captions
     )
-    meta = {"granularity": granularity, "operation": operation, "of": row.id} | _told_origins([row])
+    meta = {"granularity": granularity, "operation": operation, "of": row.id} | told_origins([row])
     return Row(id, frame.video, None, row.split, captions, frame.start, frame.end, row.source, meta)
 
 
@@ -213,7 +213,7 @@ def _moved(row: Row, number: int, offset: float | None) -> Iterator[TimedSentenc
         yield TimedSentence(_ended(told.text), *(moved if moved[0] < moved[1] else (None, None)))
 
 
-def _told_origins(rows: Sequence[Row]) -> dict[str, Any]:
+def told_origins(rows: Sequence[Row]) -> dict[str, Any]:
     """`source_video`, or `source_videos` where there are several, of what rows show."""
     found = list(dict.fromkeys(origin for row in rows for origin in origins(row)))
     return {"source_video": found[0]} if len(found) == 1 else {"source_videos": found}

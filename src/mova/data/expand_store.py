@@ -56,7 +56,7 @@ class Store:
         fingerprint: of all that decides the rows.
 
     Raises:
-        DataError: another process works in it, or it is no such file.
+        DataError: another process works in it, it is no such file, or (on leaving) the disk was full or broken.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -75,8 +75,10 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._database.close()
+        if isinstance(error, sqlite3.Error):
+            raise DataError(f"{self.path}: {error}; what is finished is kept, so run the same again") from error
 
     def _adopt(self, fingerprint: str) -> None:
         found = self._database.execute("SELECT fingerprint FROM run").fetchone()
@@ -112,7 +114,7 @@ class Store:
         """Append rows in order.
 
         Raises:
-            DataError: an id is there already.
+            DataError: an id is there already, or a text cannot be written as UTF-8.
         """
         for page in pages(entries, PAGE):
             try:
@@ -122,6 +124,8 @@ class Store:
                     )
             except sqlite3.IntegrityError:
                 raise DataError(f"id {self._twice(page)!r} stands twice; ids must differ") from None
+            except UnicodeEncodeError as error:
+                raise DataError(f"a row holds text that is no Unicode: ...{_around(error)}...") from error
 
     def _twice(self, page: Sequence[Entry]) -> str:
         seen: set[str] = set()
@@ -211,6 +215,10 @@ def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(items)
     while page := list(islice(rest, size)):
         yield page
+
+
+def _around(error: UnicodeEncodeError) -> str:
+    return ascii(error.object[max(0, error.start - 40) : error.end + 10])[1:-1]
 
 
 def _draw(seed: int) -> Callable[[str], bytes]:

@@ -1,7 +1,8 @@
 """Virtual rows made real: every row that shows part of a file, or several, gets an mp4 of its own.
 
 A file is named after what it shows, so rows that show the same (a long text and its summary) share it, and a run that
-was stopped finds what it has written. Videos are silent: nothing here listens.
+was stopped finds what it has written. The name ends with the seconds of the source where there is one, so that clips
+can still be put in order of time. Videos are silent: nothing here listens.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 
 from mova.data.clips import join_clips
 from mova.data.expand_figures import LeftOut
-from mova.data.expand_rows import DIGITS
-from mova.data.files import seen_from
-from mova.data.manifest import Row, TimedSentence, iter_manifest, write_manifest
+from mova.data.expand_rows import DIGITS, clock, last_second, position, told_origins
+from mova.data.manifest import Row, TimedSentence, iter_manifest, rebased, write_manifest
+from mova.data.readers_source import origins
 from mova.data.video import probe
 from mova.errors import UsageError, VideoError
 
@@ -65,10 +66,11 @@ def materialise(manifest: str | Path, folder: str | Path, *, short_side: int | N
 
     def rows() -> Iterator[Row]:
         for _, row in iter_manifest(manifest):
+            moved = rebased(row, manifest.parent, folder)
             if not row.parts and row.start is None:
-                yield replace(row, video=seen_from(folder, manifest.parent / row.video))
+                yield moved
             elif (path := _video(row, manifest.parent, folder, short_side, done)) is not None:
-                yield _real(row, path)
+                yield _real(moved, path)
             else:
                 continue
             done.rows += 1
@@ -83,7 +85,7 @@ def _video(row: Row, old: Path, folder: Path, short_side: int | None, done: Mate
     """The file that shows what a row shows, written where it is not there; None where it cannot be read."""
     spans = [(old / part.video, part.start, part.end) for part in row.segments]
     content = json.dumps([[str(path.resolve()), start, end] for path, start, end in spans] + [short_side])
-    path = folder / f"{hashlib.blake2b(content.encode(), digest_size=10).hexdigest()}.mp4"
+    path = folder / f"{hashlib.blake2b(content.encode(), digest_size=10).hexdigest()}{_seconds(row)}.mp4"
     if path.exists():
         done.found += 1
         return path
@@ -98,8 +100,14 @@ def _video(row: Row, old: Path, folder: Path, short_side: int | None, done: Mate
     return path
 
 
+def _seconds(row: Row) -> str:
+    """Where in its source a row lies, as `mova.data.expand_rows.position` reads it from a file's name."""
+    end = last_second(row)
+    return "" if end is None or len(origins(row)) > 1 or clock(row) else f"_{position(row):.6f}_{end:.6f}"
+
+
 def _real(row: Row, path: Path) -> Row:
-    """The row of its own file, with times by that file's clock."""
+    """The row of its own file, with times by that file's clock and its source, which the file's name hides."""
     base = 0.0 if row.parts else row.start or 0.0
     length = probe(path).duration
 
@@ -112,4 +120,5 @@ def _real(row: Row, path: Path) -> Row:
     captions = tuple(
         replace(caption, sentences=tuple(moved(told) for told in caption.sentences)) for caption in row.captions
     )
-    return replace(row, video=path.name, duration=length, start=None, end=None, parts=(), captions=captions)
+    meta = {**row.meta, **told_origins([row])}
+    return replace(row, video=path.name, duration=length, start=None, end=None, parts=(), captions=captions, meta=meta)
