@@ -281,6 +281,18 @@ def test_what_cannot_be_done_is_told(clips: Path, tmp_path: Path) -> None:
 WORDS = "integrate:source,min=4 compress:transformers,model=m,words=3 image:middle,of=LVST"
 
 
+def test_long_texts_are_compressed_sentence_by_sentence(tmp_path: Path) -> None:
+    text = "Dr. Lee opens a red car. The red car of Dr. Lee leaves. It rains."
+    whole = Row("a", "a.mp4", 9.0, "t", (Caption(text),))
+    told = Row("b", "b.mp4", 9.0, "t", (Caption(text, (TimedSentence(text, 1.0, 5.0),)),))
+    mute = Row("c", "c.mp4", 9.0, "t", (Caption("..."),))
+    done, found = expanded(write_manifest(tmp_path / "m.jsonl", [whole, told, mute]), "compress:extractive,words=7")
+    captions = [row.captions[0] for row in found["SVST2"]]
+    assert captions[0] == Caption("Dr. Lee opens a red car.", (TimedSentence("Dr. Lee opens a red car."),))
+    assert captions[1].sentences == (TimedSentence("Dr. Lee opens a red car.", 1.0, 5.0),)
+    assert done.left_out["SVST2"] == {"the summariser gave no words": {"count": 1, "first": ["c"]}}
+
+
 class Parrot:
     """A summariser that says the first words, and dies once after so many texts."""
 
@@ -310,6 +322,37 @@ def test_a_stopped_run_goes_on_and_asks_for_no_summary_twice(clips: Path, monkey
     assert expanded(clips, WORDS)[0].manifest.read_bytes() == expected
     assert Parrot.asked == 3
     assert sorted(path.name for path in (clips.parent / "out").iterdir()) == ["manifest.jsonl"]
+
+
+def test_what_fails_after_the_expansion_costs_no_summary(
+    clips: Path, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expand_levels, "summariser_of", lambda level: Parrot())
+    monkeypatch.setattr(Parrot, "asked", 0)
+    out, folder = clips.parent / "out", clips.parent / "real"
+    words = ("data", "expand", clips, out, "--ops", WORDS, "--materialise", folder)
+    code, _, stderr = call(*words)
+    assert code == 1
+    assert "the video of no row can be read" in stderr
+    assert Parrot.asked == 2
+    call(*words)
+    assert Parrot.asked == 2
+    assert (out / ".manifest.jsonl.expand").exists()
+    assert call(*words[:-2])[0] == 0
+    assert Parrot.asked == 2
+    assert not (out / ".manifest.jsonl.expand").exists()
+
+
+def test_no_manifest_is_written_over(clips: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    manifest = clips.rename(clips.parent / "manifest.jsonl")
+    before = manifest.read_bytes()
+    for folder in (manifest.parent, manifest.parent / "out"):
+        words = (manifest, manifest.parent / "out", "--ops", "integrate", "--materialise", folder)
+        code, _, stderr = call("data", "expand", *words)
+        assert code == 2
+        assert "choose another folder" in stderr
+    assert manifest.read_bytes() == before
+    assert not (manifest.parent / "out").exists()
 
 
 def test_a_killed_process_leaves_what_the_next_one_finishes(clips: Path) -> None:

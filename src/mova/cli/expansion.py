@@ -15,10 +15,12 @@ from rich.table import Table
 from mova.cli.console import emit, note, say, show
 from mova.cli.datasets import data
 from mova.cli.options import Json, Model
-from mova.errors import DataError, VideoError
+from mova.errors import DataError, UsageError, VideoError
 
 if TYPE_CHECKING:
+    from mova.data.expand import Expansion
     from mova.data.manifest import Row
+    from mova.lab.expansion import Agreement
     from mova.models.dual import DualEncoder
 
 log = logging.getLogger(__name__)
@@ -58,23 +60,27 @@ def expand(
     """Make long videos with long texts, long videos with short texts and images out of clips, without copying any."""
     from mova.data import expand as gex
     from mova.data.expand_ops import parse_operations
-    from mova.lab.expansion import agreements
     from mova.lab.expansion_picture import draw_expansion
 
+    operations = parse_operations(ops)
+    if materialise is not None:
+        _refuse_overwriting(materialise, manifest, gex.target_file(target))
     encoder = None
     if model is not None:
         from mova.models.registry import load
 
         encoder = load(model)
     done = gex.expand(
-        manifest, target, parse_operations(ops), base=base, leave_out=leave_out or (), shared_sources=shared_sources
+        manifest,
+        target,
+        operations,
+        base=base,
+        leave_out=leave_out or (),
+        shared_sources=shared_sources,
+        keep_workspace=True,
     )
     report = done.to_json()
-    if encoder is None or model is None:
-        agreed = agreements(done.sample)
-    else:
-        embed, vector = partial(_embed, encoder), partial(_vector, encoder, done.manifest.parent)
-        agreed = agreements(done.sample, embed, model, vector)
+    agreed = _agreed(done, model, encoder)
     report["similarity"] = {each.level: each.to_json() for each in agreed}
     report["picture"] = str(done.manifest.with_name(f"{done.manifest.stem}-report.png"))
     draw_expansion(report["granularities"], agreed, report["picture"])
@@ -84,10 +90,26 @@ def expand(
         report["materialised"] = write_videos(done.manifest, materialise, short_side=short_side).to_json()
     document = json_text.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
     done.manifest.with_name(f"{done.manifest.stem}-report.json").write_text(document + "\n", encoding="utf-8")
+    gex.forget(done)
     if json:
         emit(report)
     else:
         _tell(report)
+
+
+def _refuse_overwriting(folder: Path, *manifests: Path) -> None:
+    for manifest in manifests:
+        if (folder / "manifest.jsonl").resolve() == manifest.resolve():
+            raise UsageError(f"--materialise {folder}: its manifest.jsonl is {manifest}; choose another folder")
+
+
+def _agreed(done: Expansion, name: str | None, encoder: DualEncoder | None) -> list[Agreement]:
+    from mova.lab.expansion import agreements
+
+    if encoder is None or name is None:
+        return agreements(done.sample)
+    embed, vector = partial(_embed, encoder), partial(_vector, encoder, done.manifest.parent)
+    return agreements(done.sample, embed, name, vector)
 
 
 def _embed(model: DualEncoder, texts: Sequence[str]) -> Any:
@@ -118,7 +140,8 @@ def _tell(report: dict[str, Any]) -> None:
         row = (f"{figures['rows']:,}", _spread(figures["seconds"]), _spread(figures["words"]), f"{left:,}")
         table.add_row(name, *row)
     show(table)
-    for name, reasons in report["left_out"].items():
+    written = report.get("materialised", {}).get("left_out", {})
+    for name, reasons in {**report["left_out"], "--materialise": written}.items():
         for reason, each in reasons.items():
             note(f"{name}: {reason}: {each['count']:,} (such as {each['first'][0]})")
     if report["shared_sources"]:

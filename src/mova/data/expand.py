@@ -24,7 +24,7 @@ from mova.data.expand_figures import Figures, LeftOut
 from mova.data.expand_levels import make
 from mova.data.expand_ops import Level, Operation, plan
 from mova.data.expand_rows import position, source_key
-from mova.data.expand_store import Entry, Store, pages
+from mova.data.expand_store import Entry, Store, delete_workspace, pages
 from mova.data.manifest import Row, iter_manifest, rebased, row_line, write_lines
 from mova.data.readers_source import origins
 from mova.errors import DataError, UsageError
@@ -89,6 +89,7 @@ def expand(
     base: str = BASE,
     leave_out: Collection[str] = (),
     shared_sources: bool = False,
+    keep_workspace: bool = False,
 ) -> Expansion:
     """Expand a manifest.
 
@@ -99,19 +100,18 @@ def expand(
         base: granularity of the manifest's rows whose `meta.granularity` names none.
         leave_out: granularities that are made but not written.
         shared_sources: allow source videos to stand in several splits.
+        keep_workspace: leave it to `forget`, so that what follows may fail without costing what was made.
 
     Raises:
         UsageError: operations that do not fit together, an unknown name in `leave_out`, or nothing left to write.
         DataError: the manifest cannot be read, or leaks from split to split.
         ModelError: a summariser that cannot be run or reached.
     """
-    manifest, path = Path(manifest), Path(target)
-    path = path if path.suffix == ".jsonl" else path / "manifest.jsonl"
+    manifest, path = Path(manifest), target_file(target)
     if os.path.abspath(path) == os.path.abspath(manifest):
         raise UsageError(f"{path}: is the manifest itself; write the expansion somewhere else")
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.expand")
-    with Store(work, _fingerprint(manifest, path, operations, base)) as store:
+    with Store(_workspace(path), _fingerprint(manifest, path, operations, base)) as store:
         figures = _read(manifest, path.parent, base, store)
         shared = _refuse_leaks(manifest, store, shared_sources)
         levels = plan(operations, base, figures.keys())
@@ -121,9 +121,24 @@ def expand(
             figures[level.name], left_out[level.name] = _made(level, store, path.parent)
         write_lines(path, store.lines(written))
         sample = _sample(store, [level for level in levels if level.operation.kind == "compress"])
-        store.delete()
+        if not keep_workspace:
+            store.delete()
     told = [{"granularity": level.name, "of": level.of, "operation": level.operation.told} for level in levels]
     return Expansion(path, told, {name: figures[name] for name in written}, left_out, shared, sample)
+
+
+def target_file(target: str | Path) -> Path:
+    """The manifest that an expansion into a folder or file writes."""
+    return path if (path := Path(target)).suffix == ".jsonl" else path / "manifest.jsonl"
+
+
+def forget(done: Expansion) -> None:
+    """Delete the workspace of an expansion that kept it."""
+    delete_workspace(_workspace(done.manifest))
+
+
+def _workspace(path: Path) -> Path:
+    return path.with_name(f".{path.name}.expand")
 
 
 def _fingerprint(manifest: Path, path: Path, operations: Sequence[Operation], base: str) -> str:

@@ -19,9 +19,10 @@ from mova.data import expand_rows, stills
 from mova.data.expand_figures import LeftOut
 from mova.data.expand_ops import Level
 from mova.data.expand_store import Store, pages
-from mova.data.manifest import Row
+from mova.data.manifest import Caption, Row
 from mova.data.summarise import Extractive, Summariser, Summary, count_words
 from mova.data.summarise_models import by_endpoint, by_model
+from mova.data.text import has_words
 from mova.errors import VideoError
 
 Maker = Callable[[Level, Store, Path, LeftOut], Iterator[Row]]
@@ -173,17 +174,21 @@ def _images(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iter
 def _compressed(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iterator[Row]:
     summariser, words = summariser_of(level), level.operation.options["words"]
     for rows in pages(_with_captions((line for _, _, line in store.stream(level.of)), left_out), summariser.batch):
-        texts = [tuple(s.text for s in expand_rows.told_sentences(c)) for row in rows for c in row.captions]
+        told = [[expand_rows.single_sentences(caption) for caption in row.captions] for row in rows]
+        texts = [tuple(s.text for s in sentences) for each in told for sentences in each]
         answers = iter(_summaries(texts, summariser, store))
-        for row in rows:
-            short = [next(answers) for _ in row.captions]
-            if not all(summary.text for summary in short):
+        for row, each in zip(rows, told, strict=True):
+            short = [next(answers) for _ in each]
+            if not all(has_words(summary.text) for summary in short):
                 left_out.add("the summariser gave no words", row.id)
                 continue
             if any(count_words(summary.text) > words for summary in short):
                 left_out.add("summary longer than asked; kept", row.id)
-            pairs = [(summary.text, summary.kept) for summary in short]
-            yield expand_rows.compressed(row, pairs, f"{level.name}/{row.id}", level.name, level.operation.told)
+            captions = [
+                Caption(summary.text, tuple(sentences[k] for k in summary.kept))
+                for summary, sentences in zip(short, each, strict=True)
+            ]
+            yield expand_rows.compressed(row, captions, f"{level.name}/{row.id}", level.name, level.operation.told)
 
 
 def summariser_of(level: Level) -> Summariser:

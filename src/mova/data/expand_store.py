@@ -91,8 +91,7 @@ class Store:
     def delete(self) -> None:
         """Close and remove the file."""
         self._database.close()
-        for ending in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+        delete_workspace(self.path)
 
     def finished(self, step: str) -> dict[str, Any] | None:
         """What a finished step left; None where it is not finished, and then no row of it or of later ones is there."""
@@ -208,6 +207,12 @@ class Store:
             self._database.executemany(
                 "INSERT OR REPLACE INTO summaries VALUES (?, ?)", [(key, json.dumps(answer)) for key, answer in answers]
             )
+
+
+def delete_workspace(path: Path) -> None:
+    """Remove a file that no process has open, and what SQLite keeps beside it."""
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def pages(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

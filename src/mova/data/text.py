@@ -80,6 +80,11 @@ def split_sentences(text: str) -> list[str]:
     return sentences
 
 
+def has_words(text: str) -> bool:
+    """Whether a text holds a letter or digit."""
+    return _WORD.search(text) is not None
+
+
 def ends_with_mark(sentence: str) -> bool:
     """Whether a sentence ends with a full stop or its like, closing quotes and brackets after it allowed."""
     return any(match.end() == len(sentence) for match in _MARK.finditer(sentence))
