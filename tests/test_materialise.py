@@ -192,6 +192,13 @@ def test_the_map_is_drawn_where_there_are_pairs_enough(tmp_path: Path) -> None:
     draw_expansion(shown, [found], tmp_path / "new" / "report.png")
     with Image.open(tmp_path / "new" / "report.png") as picture:
         assert picture.width == 1728
+        height = picture.height
+    many = {f"GRANULARITY{n}$": {"rows": 10**6, "seconds": figures, "words": figures} for n in range(12)}
+    draw_expansion(many, [found], tmp_path / "many.png")
+    with Image.open(tmp_path / "many.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+        assert picture.height > height
+    assert (pixels[:, -10:] == 255).all(), "the key runs off the page"
 
 
 def test_the_command_compares_by_a_model_and_writes_videos(

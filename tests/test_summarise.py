@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mova.data import summarise
+from mova.data.llm import LanguageModel, _as_chat
 from mova.data.summarise import Extractive, Summary, count_words, first_words
-from mova.data.summarise_models import Written, by_endpoint, by_model, tidy
+from mova.data.summarise_models import PROMPT, Written, by_endpoint, by_model, tidy
 from mova.data.units import word_spans
 from mova.errors import ModelError
 
@@ -114,6 +115,18 @@ def test_a_language_model_answers_the_same_alone_and_in_a_batch(tiny_language_mo
         by_model(str(tiny_language_model / "no"), words=4).summarise([TEXT])
 
 
+def test_a_prompt_that_the_model_cannot_read_has_no_answer(tiny_language_model: Path) -> None:
+    model = by_model(str(tiny_language_model), words=4)
+    generator = model.generator
+    assert isinstance(generator, LanguageModel)
+    expected = model.summarise([TEXT[:1]])
+    tokenizer, loaded = generator._loaded
+    chat = _as_chat(tokenizer, PROMPT.format(words=4, text=TEXT[0]))
+    loaded.config.max_position_embeddings = len(tokenizer(chat)["input_ids"]) + generator.max_tokens
+    assert model.summarise([TEXT * 9, TEXT[:1], TEXT * 9]) == [Summary(""), *expected, Summary("")]
+    assert model.summarise([TEXT * 9]) == [Summary("")]
+
+
 class Server(HTTPServer):
     """Answers with the states it is told, then with the words that were asked about, shouted."""
 
@@ -200,3 +213,7 @@ def test_answers_lose_quotes_and_line_ends() -> None:
     assert tidy(' "A dog\nruns." ') == "A dog runs."
     assert tidy('He says "no"') == 'He says "no"'
     assert tidy('"') == '"'
+    assert tidy('"No," he says, "never."') == '"No," he says, "never."'
+    assert tidy('<think>\nA "dog"?\n</think>\n\n"A dog runs."') == "A dog runs."
+    assert tidy("so a dog.</think> A dog runs.") == "A dog runs."
+    assert tidy("<think> the text is about") == ""

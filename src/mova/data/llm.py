@@ -54,10 +54,10 @@ class LanguageModel:
     device: str = "cpu"
 
     def __call__(self, prompts: Sequence[str]) -> list[str]:
-        """See `Generator`.
+        """See `Generator`. What is longer than the model reads has an empty answer, and a warning in the log.
 
         Raises:
-            ModelError: the model cannot be loaded.
+            ModelError: the model cannot be loaded, or a batch does not fit into memory.
         """
         starts = range(0, len(prompts), self.batch)
         return [answer for start in starts for answer in self._answers(prompts[start : start + self.batch])]
@@ -65,10 +65,32 @@ class LanguageModel:
     def _answers(self, prompts: Sequence[str]) -> list[str]:
         import torch
 
-        tokenizer, model = self._loaded
+        tokenizer, _ = self._loaded
         chat = getattr(tokenizer, "chat_template", None) is not None
         texts = [_as_chat(tokenizer, prompt) if chat else f"{prompt}\n" for prompt in prompts]
-        inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=not chat).to(self.device)
+        fit = [text for text in texts if self._fits(text, not chat)]
+        try:
+            answers = iter(self._generated(fit, not chat) if fit else ())
+        except torch.OutOfMemoryError as error:
+            raise ModelError(f"{self.model}: {len(fit)} prompts at once do not fit into memory: {error}") from error
+        return [next(answers) if text in fit else "" for text in texts]
+
+    def _fits(self, text: str, special: bool) -> bool:
+        """Whether the model reads a prompt to its end and has room for an answer."""
+        tokenizer, model = self._loaded
+        limit = getattr(model.config, "max_position_embeddings", None)
+        if limit is None:
+            return True
+        room = limit if model.config.is_encoder_decoder else limit - self.max_tokens
+        if (count := len(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])) > room:
+            log.warning("%s: a prompt of %d tokens is left out; the model reads %d", self.model, count, room)
+        return count <= room
+
+    def _generated(self, texts: Sequence[str], special: bool) -> list[str]:
+        import torch
+
+        tokenizer, model = self._loaded
+        inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=special).to(self.device)
         inputs.pop("token_type_ids", None)
         with torch.inference_mode():
             found = model.generate(**inputs, max_new_tokens=self.max_tokens, do_sample=False)
@@ -94,8 +116,9 @@ class LanguageModel:
 
 
 def _as_chat(tokenizer: Any, prompt: str) -> str:
+    """The prompt as a chat; templates of models that may think first are told not to, others do not look at that."""
     turn = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False))
 
 
 @dataclass

@@ -5,6 +5,7 @@ GEXIA used Vicuna 13B (Section 4.1; Appendix A compares others). Answers are gre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ PROMPT = (
     "The following sentences describe one video, in order of time. Summarise them in one sentence of at most {words} "
     "words. Answer with that sentence alone.\n\n{text}"
 )
+_THOUGHTS = re.compile(r"^.*</think>|<think>.*", re.DOTALL)
 TOKENS_A_WORD = 3
 """Room for an answer; most languages need fewer."""
 
@@ -59,6 +61,6 @@ def by_endpoint(url: str, model: str, words: int, parallel: int = 4, **options: 
 
 
 def tidy(answer: str) -> str:
-    """An answer on one line, without the quotes that models like to put around it."""
-    text = " ".join(answer.split())
-    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
+    """An answer on one line, without a model's thoughts before it and the quotes that models like to put around it."""
+    text = " ".join(_THOUGHTS.sub("", answer).split())
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2 else text

@@ -14,39 +14,67 @@ import numpy as np
 from mova.lab.expansion import Agreement
 from mova.lab.style import INK, MUTED, PALE, Page
 
-COLOURS = ("#2f6db5", "#d9822b", "#3a9d5d", "#8a56b0", "#b53f4c", "#5d6b7a")
+COLOURS = (
+    *("#2f6db5", "#d9822b", "#3a9d5d", "#8a56b0", "#b53f4c", "#5d6b7a"),
+    *("#8fbbe8", "#f2c48d", "#9ad3ae", "#cdb2e0", "#e8a3aa", "#1f9ea3"),
+)
 WIDTH, MARGIN, TOP, GAP = 12.0, 0.75, 0.95, 1.0
 CHART = 2.6
 """Height of a chart."""
 ROW = 3.75
 """From one row of charts to the next."""
-SMALL = 8.0
-"""Points of labels."""
+LINE, LETTER = 0.24, 0.085
+"""Height of a line of the key and width of a letter there."""
+SMALL, ENTRY = 8.0, 0.165
+"""Points of labels, and height of an entry of a chart's legend."""
 
 
 def draw_expansion(
     granularities: Mapping[str, Mapping[str, Any]], agreed: Sequence[Agreement], path: str | Path
 ) -> None:
     """Draw a report (`Expansion.to_json()["granularities"]`) and its agreements as PNG; the folder is made."""
-    page = Page(WIDTH, TOP + ROW * (1 + len(agreed)) - 0.15)
+    key, down = _key(granularities)
+    page = Page(WIDTH, down + TOP + ROW * (1 + len(agreed)) - 0.15)
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(granularities)}
     page.text(MARGIN, 0.4, "Granularity expansion", size=15, va="baseline", weight="bold")
-    left = MARGIN
-    for name, figures in granularities.items():
-        page.box(left, 0.55, 0.14, 0.14, color=colours[name])
-        label = f"{name}: {figures['rows']:,} rows"
-        page.text(left + 0.2, 0.67, label, size=9, va="baseline")
-        left += 0.45 + 0.085 * len(label)
+    for name, (left, line, label) in key.items():
+        page.box(left, line + 0.55, 0.14, 0.14, color=colours[name])
+        page.text(left + 0.2, line + 0.67, label, size=9, va="baseline")
     wide = (WIDTH - 2 * MARGIN - GAP) / 2
     for k, (what, unit) in enumerate((("seconds", "seconds a video"), ("words", "words a text"))):
         shown = {name: figures[what] for name, figures in granularities.items() if figures[what]["count"]}
-        _histograms(page, (MARGIN + k * (wide + GAP), TOP + 0.35, wide), shown, colours, unit)
+        _histograms(page, (MARGIN + k * (wide + GAP), down + TOP + 0.35, wide), shown, colours, unit)
     for row, each in enumerate(agreed, start=1):
-        top = TOP + 0.35 + ROW * row
+        top = down + TOP + 0.35 + ROW * row
         _similarities(page, (MARGIN, top, wide), each, colours.get(each.level, INK))
         _map(page, (MARGIN + wide + GAP, top, wide), each, colours.get(each.level, INK))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
+
+
+def _key(granularities: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, tuple[float, float, str]], float]:
+    """Name -> left, line and label in the key on top; and how much higher than one line it is."""
+    found, left, line = {}, MARGIN, 0.0
+    for name, figures in granularities.items():
+        label = f"{name}: {figures['rows']:,} rows"
+        wide = 0.45 + LETTER * len(label)
+        if left > MARGIN and left + wide > WIDTH:
+            left, line = MARGIN, line + LINE
+        found[name] = (left, line, label)
+        left += wide
+    return found, line
+
+
+def _legend(page: Page, axes: Any, entries: int = 0) -> None:
+    """A legend that is never read as formulas; with a number of entries, above bars that leave it room."""
+    columns = 1 + (entries - 1) // 6
+    if entries:
+        room = -(-entries // columns) * ENTRY / CHART
+        axes.set_ylim(0, axes.get_ylim()[1] / (1 - room))
+    place = "upper right" if entries else "best"
+    shown = axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK, loc=place, ncols=max(1, columns))
+    for text in shown.get_texts():
+        text.set(parse_math=False, family=page.family)
 
 
 def _axes(page: Page, place: tuple[float, float, float], title: str) -> Any:
@@ -87,7 +115,7 @@ def _histograms(
     top = float(shares.max())
     ticks = [tick for tick in (0.1, 0.25, 0.5, 0.75, 1.0) if tick <= top * 1.05]
     axes.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
-    axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK)
+    _legend(page, axes, len(shown))
 
 
 def _similarities(page: Page, place: tuple[float, float, float], each: Agreement, colour: str) -> None:
@@ -99,7 +127,7 @@ def _similarities(page: Page, place: tuple[float, float, float], each: Agreement
             told = f"{label}: {values.mean():.3f} ± {values.std():.3f}"
             axes.hist(np.clip(values, lowest, 1.0), bins, color=tint, alpha=0.75, label=told)
     axes.set_xticks(np.arange(np.ceil(lowest * 5) / 5, 1.01, 0.2))
-    axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK)
+    _legend(page, axes, 2)
 
 
 def _map(page: Page, place: tuple[float, float, float], each: Agreement, colour: str) -> None:
@@ -114,4 +142,4 @@ def _map(page: Page, place: tuple[float, float, float], each: Agreement, colour:
     axes.scatter(*each.short.T, s=12, color=colour, label="short", zorder=3)
     if len(each.videos):
         axes.scatter(*each.videos.T, s=14, color=MUTED, marker="^", label="video", zorder=2)
-    axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK)
+    _legend(page, axes)
