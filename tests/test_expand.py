@@ -59,7 +59,7 @@ def test_clips_of_a_source_are_joined_in_order_of_time(clips: Path) -> None:
     assert long.meta["source_video"] == "a"
     assert rows["LVLT"][1].split == "val"
     assert len(rows["SVST"]) == 11
-    assert done.left_out["LVLT"] == {expand_levels.TOO_FEW: {"count": 2, "first": ["b0"]}}
+    assert done.left_out["LVLT"] == {expand_levels.TOO_FEW: {"count": 2, "first": ["b0"], "kept": False}}
     assert done.figures["LVLT"]["seconds"]["mean"] == 13.5
     assert done.figures["LVLT"]["splits"] == {"train": 1, "val": 1}
 
@@ -131,7 +131,7 @@ def test_no_long_video_shows_a_clip_twice(tmp_path: Path) -> None:
     rows = [clip("a", n, start) for n, start in enumerate((0.0, 4.0, 0.0, 8.0, 12.0, 4.0))]
     done, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")
     assert [row.meta["members"] for row in found["LVLT"]] == [["a0", "a1", "a3", "a4"]]
-    assert done.left_out["LVLT"] == {expand_levels.SHOWN: {"count": 2, "first": ["a2", "a5"]}}
+    assert done.left_out["LVLT"] == {expand_levels.SHOWN: {"count": 2, "first": ["a2", "a5"], "kept": False}}
 
 
 def test_sentences_of_the_same_seconds_are_captions_of_one_clip(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_what_cannot_be_done_is_told(clips: Path, tmp_path: Path) -> None:
         expanded(tmp_path / "half.jsonl", "integrate")
     silent = [*read_manifest(clips), Row("s", "s.mp4", 3.0, "train", ())]
     done, _ = expanded(write_manifest(clips, silent), "integrate")
-    assert done.left_out["LVLT"][expand_levels.NO_CAPTION] == {"count": 1, "first": ["s"]}
+    assert done.left_out["LVLT"][expand_levels.NO_CAPTION] == {"count": 1, "first": ["s"], "kept": False}
 
 
 WORDS = "integrate:source,min=4 compress:transformers,model=m,words=3 image:middle,of=LVST"
@@ -290,7 +290,7 @@ def test_long_texts_are_compressed_sentence_by_sentence(tmp_path: Path) -> None:
     captions = [row.captions[0] for row in found["SVST2"]]
     assert captions[0] == Caption("Dr. Lee opens a red car.", (TimedSentence("Dr. Lee opens a red car."),))
     assert captions[1].sentences == (TimedSentence("Dr. Lee opens a red car.", 1.0, 5.0),)
-    assert done.left_out["SVST2"] == {"the summariser gave no words": {"count": 1, "first": ["c"]}}
+    assert done.left_out["SVST2"] == {"the summariser gave no words": {"count": 1, "first": ["c"], "kept": False}}
 
 
 class Parrot:

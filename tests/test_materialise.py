@@ -150,6 +150,18 @@ def test_middle_frames_and_keyframes(worlds_manifest: Path, tmp_path: Path) -> N
     assert keyframe([Part(video, keys[0] + 0.3, keys[0] + 0.6)], folder) is None
 
 
+def test_images_of_unreadable_videos_are_left_out_and_others_of_the_middle_kept(
+    worlds_manifest: Path, tmp_path: Path
+) -> None:
+    video = str(worlds_manifest.parent / read_manifest(worlds_manifest)[0].video)
+    late = Row("late", "", None, "t", (Caption("B."),), parts=(Part(video, 500.0, None),))
+    rows = [Row("a", video, 10.0, "t", (Caption("A."),), 0.3, 0.6), late, replace(late, id="gone", parts=(Part("no"),))]
+    done = expand(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", parse_operations(["image:keyframe"]))
+    told = {reason: (each["count"], each["kept"]) for reason, each in done.left_out["IT"].items()}
+    assert told == {"clip without a keyframe; its middle frame is taken": (1, True), "video cannot be read": (2, False)}
+    assert read_manifest(done.manifest)[-1].start == 0.45
+
+
 def pair(long: str, short: str) -> Compressed:
     rows = [Row("x", "x.mp4", None, "t", (Caption(text),)) for text in (long, short)]
     return Compressed("LVST", *rows)

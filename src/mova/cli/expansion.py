@@ -136,7 +136,7 @@ def _vector(model: DualEncoder, folder: Path, row: Row) -> Any:
 def _tell(report: dict[str, Any]) -> None:
     table = Table("granularity", "rows", "seconds", "words", "left out")
     for name, figures in report["granularities"].items():
-        left = sum(each["count"] for each in report["left_out"].get(name, {}).values())
+        left = sum(each["count"] for each in report["left_out"].get(name, {}).values() if not each["kept"])
         row = (f"{figures['rows']:,}", _spread(figures["seconds"]), _spread(figures["words"]), f"{left:,}")
         table.add_row(name, *row)
     show(table)

@@ -78,21 +78,27 @@ class Figures:
 
 
 class LeftOut:
-    """What an operation could not use, by reason: how many, and the first of them."""
+    """What an operation could not use, or used otherwise than asked (`kept`), by reason: how many, and the first."""
 
     SHOWN = 5
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, list[str]] = {}
+        self._kept: set[str] = set()
 
-    def add(self, reason: str, which: str, count: int = 1) -> None:
-        """Count `which` under a reason."""
+    def add(self, reason: str, which: str, count: int = 1, *, kept: bool = False) -> None:
+        """Count `which` under a reason; `kept` where it is used nevertheless."""
         self._counts[reason] += count
+        if kept:
+            self._kept.add(reason)
         shown = self._first.setdefault(reason, [])
         if len(shown) < self.SHOWN:
             shown.append(which)
 
     def to_json(self) -> dict[str, Any]:
-        """`{reason: {"count", "first"}}`."""
-        return {reason: {"count": count, "first": self._first[reason]} for reason, count in self._counts.items()}
+        """`{reason: {"count", "first", "kept"}}`."""
+        return {
+            reason: {"count": count, "first": self._first[reason], "kept": reason in self._kept}
+            for reason, count in self._counts.items()
+        }

@@ -163,10 +163,10 @@ def _images(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iter
             if level.operation.method == "keyframe":
                 frame = stills.keyframe(row.segments, folder)
                 if frame is None:
-                    left_out.add("clip without a keyframe; its middle frame is taken", row.id)
+                    left_out.add("clip without a keyframe; its middle frame is taken", row.id, kept=True)
             frame = frame or stills.middle(row.segments, folder)
         except VideoError as error:
-            left_out.add("length not known and file not readable", f"{row.id}: {error}")
+            left_out.add("video cannot be read", f"{row.id}: {error}")
             continue
         yield expand_rows.still(row, frame, f"{level.name}/{row.id}", level.name, level.operation.told)
 
@@ -183,7 +183,7 @@ def _compressed(level: Level, store: Store, folder: Path, left_out: LeftOut) -> 
                 left_out.add("the summariser gave no words", row.id)
                 continue
             if any(count_words(summary.text) > words for summary in short):
-                left_out.add("summary longer than asked; kept", row.id)
+                left_out.add("summary longer than asked; kept", row.id, kept=True)
             captions = [
                 Caption(summary.text, tuple(sentences[k] for k in summary.kept))
                 for summary, sentences in zip(short, each, strict=True)

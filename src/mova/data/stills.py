@@ -9,6 +9,7 @@ Times are seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from mova.data.decoder import open_video, read_packets
 from mova.data.expand_rows import DIGITS, STILL
 from mova.data.manifest import Part, total_length
+from mova.data.montage import Montage
 from mova.data.video import probe
 
 
@@ -52,9 +54,8 @@ def keyframe(parts: Sequence[Part], folder: str | Path) -> Part | None:
 def _halfway(parts: Sequence[Part], folder: str | Path) -> tuple[Part, float]:
     """The stretch that is shown halfway, and the second of its file."""
     if total_length(parts) is None:
-        parts = [
-            Part(p.video, p.start, probe(Path(folder) / p.video).duration if p.end is None else p.end) for p in parts
-        ]
+        shown = Montage.of(parts, folder).stretches
+        parts = [replace(part, end=each.end) for part, each in zip(parts, shown, strict=True)]
     total = total_length(parts)
     assert total is not None
     left = total / 2
