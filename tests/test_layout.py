@@ -26,6 +26,7 @@ FLOORS = {
     "lab": 6,
     "serve": 7,
     "cli": 8,
+    "__main__": 9,
 }
 FILES = sorted(p for p in ROOT.rglob("*.py"))
 HEAVY = ("torch", "transformers", "av", "lancedb", "matplotlib", "sklearn")

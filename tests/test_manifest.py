@@ -98,6 +98,13 @@ def test_missing_empty_and_binary_files(tmp_path: Path) -> None:
             read_manifest(path)
 
 
+def test_a_manifest_that_is_not_there_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"typo\.jsonl: there is no such manifest"):
+        read_manifest(tmp_path / "typo.jsonl")
+    with pytest.raises(DataError, match="this is a folder; name the manifest in it"):
+        read_manifest(tmp_path)
+
+
 def test_unknown_durations_and_line_separators_inside_text(tmp_path: Path) -> None:
     text = "a\u2028b\x85c"
     line = json.dumps(plain(duration=None, captions=[{"text": text}]), ensure_ascii=False)

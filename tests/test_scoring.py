@@ -149,7 +149,10 @@ def test_pairs_are_read_strictly(tmp_path: Path) -> None:
     assert read_pairs(path) == [VideoText("a.avi", tmp_path / "a.avi", "A dog")]
     lines = tmp_path / "l.jsonl"
     lines.write_text('{"video": "a.mp4", "text": "x", "start": 1, "end": 2.5}\n')
-    assert read_pairs(lines, "/v") == [VideoText("a.mp4", Path("/v/a.mp4"), "x", 1.0, 2.5)]
+    (tmp_path / "v").mkdir()
+    assert read_pairs(lines, tmp_path / "v") == [VideoText("a.mp4", tmp_path / "v" / "a.mp4", "x", 1.0, 2.5)]
+    with pytest.raises(UsageError, match="typo: there is no such folder of videos"):
+        read_pairs(lines, tmp_path / "typo")
     for content, what in (
         ('{"video": "a.mp4"}\n', "'text' or 'caption'"),
         ('{"video": "a.mp4", "text": " "}\n', "not empty"),

@@ -58,9 +58,20 @@ def note(text: str) -> None:
     err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+class _Lines(logging.Handler):
+    """A message is a line, however long."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.levelname} {self.format(record)}")
+
+
 def setup_logging() -> None:
-    """Warnings of mova go to stderr as short lines; bars of libraries only where a person looks at them."""
-    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
+    """Warnings of mova go to stderr: folded to a terminal, one line each for a file or pipe.
+
+    Bars of libraries are shown only where a person looks at them.
+    """
+    rich = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
+    handler = rich if err.is_terminal else _Lines()
     logger = logging.getLogger("mova")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

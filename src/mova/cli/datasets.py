@@ -167,7 +167,10 @@ def _check_files(paths: list[Path], strict: bool, json: bool) -> None:
 
     good: list[str] = []
     bad: list[dict[str, str]] = []
-    for path in find_videos(paths):
+    found = find_videos(paths)
+    if not found:
+        raise UsageError(f"no video found in {', '.join(map(str, paths))}; name video files, or folders with some")
+    for path in found:
         try:
             for _ in stream(path, fps=None, short_side=16):
                 pass

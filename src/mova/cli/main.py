@@ -1,4 +1,4 @@
-"""`mova`: the front door. Exit codes: 0 done, 1 the job failed, 2 wrong usage."""
+"""`mova`: the front door. Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 stopped by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from mova.cli import (
 )
 from mova.cli.console import note, setup_logging
 from mova.errors import MovaError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 
 app = typer.Typer(
     name="mova",
@@ -66,6 +69,10 @@ def run() -> None:
     """Entry point: errors meant for people are printed as one message, without a traceback."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            note("mova: stopped")
+        raise
     except MovaError as error:
         note(f"mova: {error}")
         sys.exit(error.exit_code)

@@ -96,27 +96,31 @@ def _tell_excluded(excluded: list[dict[str, str]]) -> None:
 
 
 def print_report(report: dict[str, Any], name: str) -> None:
-    """Tables, then what differs, then a Markdown row."""
+    """What was measured, tables, then what differs, then a Markdown row."""
     from mova.eval.reports import markdown_row
 
-    title = f"{report['protocol']}: {report['settings']['data']}, fingerprint {report['fingerprint']}"
+    title = f"{report['protocol']}: {report['settings']['data']}"
+    if "t2v" in report:
+        title += f", {report['queries']} texts by {report['candidates']} videos"
+    title += f", fingerprint {report['fingerprint']}"
     if "model" in report:
         title += f", {report['model']['name']}, split {report['settings']['split']}"
     if "form" in report["settings"]:
         title += f", form {report['settings']['form']}"
+    say(title)
     if "t2v" in report:
-        _print_ranks(report, title)
+        _print_ranks(report)
     if "moments" in report or "highlights" in report:
-        _print_moments(report, title)
+        _print_moments(report)
     if "figures" in report:
-        _print_figures(report, title)
+        _print_figures(report)
     say(markdown_row(name, report))
 
 
-def _print_ranks(report: dict[str, Any], title: str) -> None:
+def _print_ranks(report: dict[str, Any]) -> None:
     from mova.eval.reports import WAYS
 
-    table = Table(title=title, header_style="bold")
+    table = Table(header_style="bold")
     shown = [metric for metric in METRICS if metric in report["t2v"]]
     for column in ("row", *shown, "tied"):
         table.add_column(column, justify="left" if column == "row" else "right")
@@ -139,8 +143,8 @@ def _print_ranks(report: dict[str, Any], title: str) -> None:
         say(f"old arithmetic, {line}")
 
 
-def _print_moments(report: dict[str, Any], title: str) -> None:
-    table = Table(title=title, header_style="bold")
+def _print_moments(report: dict[str, Any]) -> None:
+    table = Table(header_style="bold")
     columns = ("part", "R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP", "HIT@1")
     for column in columns:
         table.add_column(column, justify="left" if column == "part" else "right")
@@ -159,9 +163,9 @@ def _print_moments(report: dict[str, Any], title: str) -> None:
     say(f"{report['ties']} of {report['queries']} queries hold equal scores; they stand in the order of the file")
 
 
-def _print_figures(report: dict[str, Any], title: str) -> None:
+def _print_figures(report: dict[str, Any]) -> None:
     """Means over queries with their intervals, a row a group and figure."""
-    table = Table(title=title, header_style="bold")
+    table = Table(header_style="bold")
     for column in ("of", "figure", "value", "95 % interval", "counted"):
         table.add_column(column, justify="right" if column in ("value", "95 % interval") else "left")
     for group, figures in report["figures"].items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mova.errors import MovaError
+from mova.errors import MovaError, UsageError
 
 
 @contextmanager
@@ -18,6 +18,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         folder: made if it is not there.
 
     Raises:
+        UsageError: the folder cannot be made or written to.
         MovaError: another process holds it, or this system has no such locks (Windows).
     """
     try:
@@ -28,8 +29,13 @@ def sole_writer(folder: Path) -> Iterator[None]:
             f"write it there and read it here"
         ) from error
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "writer.lock").open("a+") as handle:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / "writer.lock").open("a+")
+    except OSError as error:
+        cause = error.strerror or error
+        raise UsageError(f"{folder}: this folder cannot be written ({cause}); name another") from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

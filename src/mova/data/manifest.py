@@ -219,6 +219,10 @@ def iter_manifest(path: str | Path) -> Iterator[tuple[int, Row]]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, _parsed(path, number, line)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such manifest; make one with `mova data convert`") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: this is a folder; name the manifest in it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a manifest: {error}") from error
 

@@ -47,13 +47,15 @@ def read_pairs(path: str | Path, videos: str | Path | None = None) -> list[Video
         videos: folder that the videos' paths are relative to; the file's own if left out.
 
     Raises:
-        UsageError: no such file, or another ending.
+        UsageError: no such file, another ending, or no such folder of videos.
         DataError: a row that is no such row (told with its line), or no rows at all.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     root = path.parent if videos is None else Path(videos)
+    if not root.is_dir():
+        raise UsageError(f"{root}: there is no such folder of videos")
     if path.suffix.lower() == ".csv":
         found = [_pair(where, row, root) for where, row in read_csv(path)]
     elif path.suffix.lower() in {".jsonl", ".json"}:

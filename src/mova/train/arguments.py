@@ -12,7 +12,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
@@ -88,6 +91,20 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, str] | None = None) -
     if unknown:
         raise UsageError(f"{path}: unknown key(s) {', '.join(unknown)}; a recipe has {', '.join(sorted(known_keys))}")
     return Recipe(**{"name": path.stem, **document})
+
+
+def refused_setting(error: Exception, taker: Callable[..., object]) -> str:
+    """What a call with a recipe's settings says of one that it does not know, without Python's words for it.
+
+    Args:
+        error: what the call raised.
+        taker: what was called; its parameters are the settings that there are.
+    """
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if found is None:
+        return str(error)
+    close = difflib.get_close_matches(found[1], inspect.signature(taker).parameters, n=1)
+    return f"there is no {found[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def _override(document: dict[str, Any], key: str, value: str) -> None:

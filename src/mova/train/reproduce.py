@@ -31,7 +31,7 @@ from mova.eval.tasks import open_test
 from mova.models.dual import DualEncoder, VideoEmbedding
 from mova.models.registry import load
 from mova.models.tiny import write_tiny_clip
-from mova.train.arguments import Recipe, load_recipe, shipped_recipes
+from mova.train.arguments import Recipe, load_recipe, refused_setting, shipped_recipes
 from mova.train.run import train
 
 FOLDERS = ("annotations", "videos")
@@ -240,7 +240,7 @@ def _target(recipe: Recipe) -> Target:
     try:
         return Target(**recipe.reproduce)
     except TypeError as error:
-        raise UsageError(f"recipe {recipe.name}: section 'reproduce': {error}") from error
+        raise UsageError(f"recipe {recipe.name}: section 'reproduce': {refused_setting(error, Target)}") from error
 
 
 def _rendered(target: Target, output: Path) -> tuple[Path, Path]:

@@ -20,7 +20,7 @@ from mova.data.granular import GranularPairs
 from mova.data.triplets import TripletVideos
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
-from mova.train.arguments import Recipe
+from mova.train.arguments import Recipe, refused_setting
 from mova.train.contract import Inputs, Objective, Vectors
 from mova.train.logs import BrokenVideos, JsonLines, tensorboard_where_installed
 from mova.train.objectives import build_objective
@@ -297,10 +297,11 @@ def _build(recipe: Recipe, section: str, table: Mapping[str, Any], *more: Any) -
     if name not in table:
         raise UsageError(f"recipe {recipe.name}: {section}.kind {name!r} is not known; there are {', '.join(table)}")
     entry = table[name]
+    build = entry.build if isinstance(entry, Kind) else entry
     try:
-        return entry, (entry.build if isinstance(entry, Kind) else entry)(settings, *more)
+        return entry, build(settings, *more)
     except (TypeError, KeyError) as error:
-        raise UsageError(f"recipe {recipe.name}: section '{section}': {error}") from error
+        raise UsageError(f"recipe {recipe.name}: section '{section}': {refused_setting(error, build)}") from error
 
 
 def _arguments(recipe: Recipe, output: Path) -> PairArguments:
@@ -325,4 +326,6 @@ def _arguments(recipe: Recipe, output: Path) -> PairArguments:
     try:
         return PairArguments(output_dir=str(output), **settings)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"recipe {recipe.name}: section 'training': {error}") from error
+        raise UsageError(
+            f"recipe {recipe.name}: section 'training': {refused_setting(error, PairArguments)}"
+        ) from error

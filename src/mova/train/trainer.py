@@ -98,7 +98,7 @@ class PairTrainer(Trainer):
         if args.n_gpu > 1:
             raise UsageError(
                 f"{args.n_gpu} GPUs in one process would each see a part of the negatives: start one process a GPU "
-                "(torchrun --nproc-per-node N -m mova.cli.main train ...), or name one in CUDA_VISIBLE_DEVICES"
+                "(torchrun --nproc-per-node N -m mova train ...), or name one in CUDA_VISIBLE_DEVICES"
             )
         if args.cache_chunk:
             refuse_batch_statistics(model)
