@@ -40,6 +40,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             pass
 
 
+def test_a_file_of_the_system_is_named_without_its_number(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(paths: object) -> None:
+        raise OSError(28, "No space left on device", "/disk/frames")
+
+    monkeypatch.setattr("mova.data.files.find_videos", full)
+    assert call("data", "check", tmp_path) == (1, "", "mova: /disk/frames: No space left on device\n")
+
+
 def test_a_folder_without_videos_is_not_called_right(call: Call, tmp_path: Path) -> None:
     code, out, err = call("data", "check", tmp_path)
     assert (code, out) == (2, "")

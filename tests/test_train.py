@@ -65,6 +65,18 @@ def test_resuming_ends_with_the_weights_of_an_unbroken_run(recipe_file: Path, tm
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_a_run_is_not_written_over(recipe_file: Path, tmp_path: Path) -> None:
+    for name, left, said in (
+        ("cut", "checkpoint-4/trainer_state.json", r"cut: holds a run \(checkpoint-4\); --resume goes on"),
+        ("done", "training.json", "done: holds a finished run"),
+    ):
+        (tmp_path / name / left).parent.mkdir(parents=True)
+        (tmp_path / name / left).write_text('{"global_step": 4}')
+        with pytest.raises(UsageError, match=said):
+            train(load_recipe(str(recipe_file)), tmp_path / name)
+        assert [path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*.*")] == [left]
+
+
 def test_resuming_without_a_checkpoint_is_refused(recipe_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no checkpoint"):
         train(load_recipe(str(recipe_file)), tmp_path / "nothing", resume=True)

@@ -79,7 +79,8 @@ def run() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        note(f"mova: {error}")
+        named = error.filename is not None and error.strerror is not None
+        note(f"mova: {error.filename}: {error.strerror}" if named else f"mova: {error}")
         sys.exit(1)
 
 

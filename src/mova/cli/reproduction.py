@@ -29,7 +29,7 @@ def reproduce(
         bool, typer.Option("--one-step", help="Try the whole path: rendered data, random weights, one step.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of all that is made; reproductions/NAME if left out.")
+        Path | None, typer.Option(help="Folder of all that is made; reproductions/NAME if left out (NAME-one-step).")
     ] = None,
     quarantine: Quarantine = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
@@ -38,11 +38,12 @@ def reproduce(
     """Convert, train, measure, and say whether the published figure is met. Recipe overrides: `--section.key value`."""
     from mova.train import reproduce as reproduction
 
+    folder = Path("reproductions") / (Path(name).stem + ("-one-step" if one_step else ""))
     with progress_bar() as progress:
         measuring = progress.add_task("videos measured", total=None)
         found = reproduction.reproduce(
             name,
-            output or Path("reproductions") / Path(name).stem,
+            output or folder,
             data=data,
             one_step=one_step,
             overrides=overridden(context.args),

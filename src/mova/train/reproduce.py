@@ -32,7 +32,7 @@ from mova.models.dual import DualEncoder, VideoEmbedding
 from mova.models.registry import load
 from mova.models.tiny import write_tiny_clip
 from mova.train.arguments import Recipe, load_recipe, refused_setting, shipped_recipes
-from mova.train.run import train
+from mova.train.run import SUMMARY, train
 
 FOLDERS = ("annotations", "videos")
 """What a data folder holds: the publishers' files, and the videos (or images)."""
@@ -179,7 +179,7 @@ def reproduce(
         recipe.name,
         one_step,
         conversion,
-        json.loads((output / "run" / "training.json").read_text(encoding="utf-8")),
+        json.loads((output / "run" / SUMMARY).read_text(encoding="utf-8")),
         report,
         figure,
         () if figure is None else tuple(compare_with_published(report, figure, protocol.videos or len(test))),

@@ -29,6 +29,8 @@ from mova.train.parameters import freeze_bias
 from mova.train.synvita import Synvita
 from mova.train.trainer import Material, PairArguments, PairTrainer
 
+SUMMARY = "training.json"
+"""What a run did; it is written last."""
 SHARED = {
     "lr_scheduler_type": "cosine",
     "logging_steps": 50,
@@ -218,7 +220,7 @@ def train(
         The trained model in evaluation mode, saved in `output`: that of the best validation where there is one.
 
     Raises:
-        UsageError: the recipe names what does not exist, or `resume` without a checkpoint.
+        UsageError: the recipe names what does not exist, `resume` without a checkpoint, or a new run where one lies.
     """
     objective = _objective(recipe)
     set_seed(recipe.seed)
@@ -230,6 +232,8 @@ def train(
     checkpoint = newest_checkpoint(output) if resume else None
     if resume and checkpoint is None:
         raise UsageError(f"{output}: no checkpoint to resume from; leave --resume out to start anew")
+    if not resume:
+        _refuse_another_run(output)
     trainer = _trainer(recipe, model, objective, output, callbacks or [])
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(asdict(recipe), sort_keys=False), encoding="utf-8")
@@ -246,8 +250,23 @@ def train(
         summary["data"] = trainer.train_dataset.to_json()
     if len(trainer.broken):
         summary["broken"] = len(trainer.broken)
-    (output / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (output / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return model
+
+
+def _refuse_another_run(output: Path) -> None:
+    """A new run beside an earlier one's checkpoints would overwrite its model, and `--resume` could mix them up.
+
+    Raises:
+        UsageError: the folder holds a finished run, or a checkpoint of one.
+    """
+    checkpoint = newest_checkpoint(output)
+    if checkpoint is not None:
+        raise UsageError(
+            f"{output}: holds a run ({checkpoint.name}); --resume goes on with it, another --output begins a new one"
+        )
+    if (output / SUMMARY).is_file():
+        raise UsageError(f"{output}: holds a finished run; name another --output")
 
 
 def newest_checkpoint(output: Path) -> Path | None:
