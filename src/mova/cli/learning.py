@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that comes with mova.")],
-    output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", "--output", help="Folder of the run; runs/NAME if left out.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
     json: Json = False,
 ) -> None:

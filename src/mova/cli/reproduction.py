@@ -29,7 +29,10 @@ def reproduce(
         bool, typer.Option("--one-step", help="Try the whole path: rendered data, random weights, one step.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of all that is made; reproductions/NAME if left out (NAME-one-step).")
+        Path | None,
+        typer.Option(
+            "--out", "--output", help="Folder of all that is made; reproductions/NAME if left out (NAME-one-step)."
+        ),
     ] = None,
     quarantine: Quarantine = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,

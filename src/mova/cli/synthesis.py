@@ -67,7 +67,7 @@ def synthesize(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     motion_adapter: Annotated[str | None, typer.Option(help="AnimateDiff's adapter, for an image --model.")] = None,
     device: Device = None,
-    dtype: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    dtype: Annotated[str, typer.Option("--precision", "--dtype", help="auto, fp32, bf16 or fp16.")] = "auto",
     offload: Annotated[bool, typer.Option("--offload", help="Keep only the part that works on the GPU.")] = False,
     join: Join = None,
     pattern: Pattern = None,

@@ -263,10 +263,10 @@ def _refuse_another_run(output: Path) -> None:
     checkpoint = newest_checkpoint(output)
     if checkpoint is not None:
         raise UsageError(
-            f"{output}: holds a run ({checkpoint.name}); --resume goes on with it, another --output begins a new one"
+            f"{output}: holds a run ({checkpoint.name}); --resume goes on with it, another --out begins a new one"
         )
     if (output / SUMMARY).is_file():
-        raise UsageError(f"{output}: holds a finished run; name another --output")
+        raise UsageError(f"{output}: holds a finished run; name another --out")
 
 
 def newest_checkpoint(output: Path) -> Path | None:
