@@ -26,17 +26,16 @@ import torch
 from torch import Tensor, nn
 
 from mova.data.granularity import GRANULARITIES
-from mova.data.units import UnitRule
 from mova.errors import UsageError, VideoError
 from mova.models.around import AroundBackbone, backbone_settings, random_backbone, require_backbone
 from mova.models.card import write_gexia_card
 from mova.models.costs import measure_costs
 from mova.models.dual import DualEncoder, Source, TextEmbedding, VideoEmbedding
 from mova.models.embeddings import told, wholes_of
-from mova.models.evidence import EvidenceRule
 from mova.models.gexia_config import TEMPERATURE, GexiaConfig
 from mova.models.iam import IterativeApproximation
 from mova.models.kept_frames import DenseVideo, KeptFrames
+from mova.models.measured import read_measured, write_measured
 from mova.models.precision import hash_weights
 from mova.models.tokens import TextRule
 from mova.types import Frames
@@ -79,8 +78,7 @@ class Gexia(AroundBackbone):
         self.log_scale = nn.Parameter(torch.full((taus,), math.log(1 / TEMPERATURE)))
         self.head = nn.Linear(width, len(config.labels)) if config.labels else None
         self._complete(given)
-        self.relevance_threshold = config.relevance_threshold
-        self.units, self.rule = UnitRule.from_dict(config.units), EvidenceRule.from_dict(config.rule)
+        read_measured(self)
         self._hash: tuple[Any, str] | None = None
 
     @classmethod
@@ -383,8 +381,7 @@ class Gexia(AroundBackbone):
         return self.video_vectors(dense, real, torch.tensor([rounds]))[0].float()
 
     def _remember(self) -> None:
-        self.config.relevance_threshold = self.relevance_threshold
-        self.config.units, self.config.rule = self.units.to_dict(), self.rule.to_dict()
+        write_measured(self)
 
     def _write_card(self, folder: Path) -> None:
         write_gexia_card(folder, self.config, *self.count_parameters(), self.embedding_dim)
