@@ -12,12 +12,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import SENTENCE_WIDTH, clock, emit, show, write_plot
-from mova.cli.options import Caption, Json, Model, take_groups
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, progress_bar, show, write_plot
+from mova.cli.options import Caption, Json, Loading, Model, take_groups
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
+    from mova.lab.saliency_maps import SaliencyMaps
     from mova.models.dual import DualEncoder
+    from mova.models.videollm import VideoLLM
 
 FRAMES = 8
 Answer = tuple[dict[str, Any], Table, Callable[[Path], None]]
@@ -41,11 +43,12 @@ def explain(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
     plot: Annotated[Path, typer.Option(help="The picture to write, .png.")],
     caption: Caption,
+    loading: Loading,
     method: Annotated[
         Method,
         typer.Option(
             help="Which sentences each frame selects (subsets), or where in a frame a sentence is seen: by gradients "
-            "(gradcam) or by covering small parts (occlusion: slower, works with every tower)."
+            "(gradcam) or by covering small parts (occlusion: slower, works with every model)."
         ),
     ] = Method.SUBSETS,
     frames: Annotated[
@@ -59,14 +62,20 @@ def explain(
 ) -> None:
     """Show what a model sees of a caption in a video: which sentences per frame, or where in the frames."""
     from mova.data.units import sentences_or_windows
-    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.models.registry import DEFAULT_MODEL, load_any
+    from mova.models.videollm import VideoLLM
 
     units = _choose(sentences_or_windows(caption.read()), sentences)
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: only .png can be written")
-    encoder = load(model or DEFAULT_MODEL)
-    answer = _subsets if method is Method.SUBSETS else _saliency
-    document, table, draw = answer(encoder, video, units, frames, method)
+    encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
+    if method is Method.OCCLUSION:
+        document, table, draw = _occlusion(encoder, video, units, frames)
+    elif isinstance(encoder, VideoLLM):
+        raise UsageError(f"{encoder.name}: a video LLM has no vectors of frames; use --method occlusion")
+    else:
+        answer = _subsets if method is Method.SUBSETS else _gradcam
+        document, table, draw = answer(encoder, video, units, frames)
     if json:
         emit(document)
     else:
@@ -89,7 +98,7 @@ def _choose(units: list[str], numbers: str | None) -> list[str]:
     return [unit for i, unit in enumerate(units) if str(i + 1) in wanted]
 
 
-def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int, _: Method) -> Answer:
+def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> Answer:
     """What each frame selects."""
     from mova.lab.subsets import select_subsets
     from mova.lab.subsets_picture import draw_subsets
@@ -107,13 +116,35 @@ def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int, _: 
     return found.to_json(), table, partial(draw_subsets, found)
 
 
-def _saliency(model: DualEncoder, video: Path, units: list[str], frames: int, method: Method) -> Answer:
-    """Where in the frames each sentence is seen."""
+def _gradcam(model: DualEncoder, video: Path, units: list[str], frames: int) -> Answer:
+    """Where in the frames each sentence is seen, by gradients."""
     from mova.lab.saliency_maps import saliency_maps
+
+    return _saliency(saliency_maps(model, video, units, frames, "gradcam"))
+
+
+def _occlusion(model: DualEncoder | VideoLLM, video: Path, units: list[str], frames: int) -> Answer:
+    """Where in the frames each sentence is seen, by covering."""
+    from mova.lab.saliency_maps import saliency_maps
+    from mova.lab.saliency_videollm import occlude_video_llm
+    from mova.models.videollm import VideoLLM
+
+    if not isinstance(model, VideoLLM):
+        return _saliency(saliency_maps(model, video, units, frames, "occlusion"))
+    with progress_bar() as bar:
+        task = bar.add_task("covering", total=None)
+        return _saliency(
+            occlude_video_llm(model, video, units, frames, lambda done, of: bar.update(task, completed=done, total=of))
+        )
+
+
+def _saliency(found: SaliencyMaps) -> Answer:
     from mova.lab.saliency_picture import draw_saliency
 
-    found = saliency_maps(model, video, units, frames, "occlusion" if method is Method.OCCLUSION else "gradcam")
-    titles = {"cosine": "cosines of frames and sentences", "fall": "fall of the video's cosine without a frame"}
+    titles = {
+        "cosine": "cosines of frames and sentences",
+        "fall": f"fall of the video's {found.score} with a frame {found.lacking}",
+    }
     table = Table(header_style="bold", title=titles[found.measure], title_justify="left")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)
     for time in found.times:

@@ -52,10 +52,11 @@ class SaliencyMaps:
             not shown.
         pictures: uint8, (F, H, W, 3).
         seen: shares of height and width that the model sees, around the middle; maps lie there.
-        values: float32, (S, F), cosines of sentences and frames; of a whole video, how far its cosine falls where the
-            frame is left out.
+        values: float32, (S, F), cosines of sentences and frames; of a whole video, how far its score falls where the
+            frame is left out (a video LLM: where all of it is covered).
         maps: float32, (S, F, r, c).
-        wholes: float32, (S,), cosines of the whole video where the maps tell of it; None where they tell of frames.
+        wholes: float32, (S,), scores of the whole video where the maps tell of it; None where they tell of frames.
+        score: what falls, "cosine" or "log-odds".
     """
 
     video: str
@@ -69,11 +70,17 @@ class SaliencyMaps:
     values: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     wholes: npt.NDArray[np.float32] | None = None
+    score: Literal["cosine", "log-odds"] = "cosine"
 
     @property
     def measure(self) -> str:
-        """What `values` are: "cosine", or "fall" of a whole video's cosine."""
+        """What `values` are: "cosine", or "fall" of a whole video's score."""
         return "cosine" if self.wholes is None else "fall"
+
+    @property
+    def lacking(self) -> str:
+        """What becomes of a frame for `values` of a whole video, "left out" or "covered"."""
+        return "left out" if self.score == "cosine" else "covered"
 
     def to_json(self) -> dict[str, Any]:
         """The document that `mova explain --json` prints; maps are averaged to at most 16 x 16 values."""
@@ -104,7 +111,9 @@ class SaliencyMaps:
             "frames": cells,
         }
         if self.wholes is not None:
-            document["cosines"] = [round(float(value), 6) for value in self.wholes]
+            document[{"cosine": "cosines", "log-odds": "log_odds"}[self.score]] = [
+                round(float(value), 6) for value in self.wholes
+            ]
         return document
 
 
@@ -129,8 +138,7 @@ def saliency_maps(
     if isinstance(model, Gexia):
         if method == "gradcam":
             raise UsageError(f"{model.name}: its vector is of all frames together; use the method occlusion")
-        together = [" ".join(sentences)] if len(sentences) > 1 else []
-        return _of_whole(model, video, [*sentences, *together], count)
+        return _of_whole(model, video, with_whole_text(sentences), count)
     sight = look_into(model)
     if method == "gradcam" and sight.reader is None:
         raise UsageError(f"{model.name}: no grid of patches is known of this kind of model; use the method occlusion")
@@ -149,12 +157,17 @@ def saliency_maps(
         method=method,
         sentences=tuple(sentences),
         times=seen.times[chosen],
-        best=_shown(relevance, chosen),
+        best=shown_best(relevance, chosen),
         pictures=reduced(pictures, PICTURE_PIXELS),
         seen=sight.seen(*pictures.shape[1:3]),
         values=cosine(texts, seen.frames[chosen]).cpu().numpy(),
         maps=maps.transpose(0, 1).cpu().numpy(),
     )
+
+
+def with_whole_text(sentences: Sequence[str]) -> list[str]:
+    """Sentences and, after several, all of them as one text: what is asked of a model that sees a video as a whole."""
+    return [*sentences, " ".join(sentences)] if len(sentences) > 1 else list(sentences)
 
 
 def _of_whole(model: Gexia, video: str | Path, sentences: Sequence[str], count: int) -> SaliencyMaps:
@@ -175,7 +188,7 @@ def _of_whole(model: Gexia, video: str | Path, sentences: Sequence[str], count: 
         method="occlusion",
         sentences=tuple(sentences),
         times=times[chosen],
-        best=_shown(falls, chosen),
+        best=shown_best(falls, chosen),
         pictures=reduced(pictures, PICTURE_PIXELS),
         seen=sight.seen(*pictures.shape[1:3]),
         values=falls[:, chosen],
@@ -222,7 +235,7 @@ def _approximated(model: Gexia, dense: Tensor, rounds: int) -> Tensor:
     return model.video_vectors(dense.flatten(0, 1), real, torch.full((len(dense),), rounds)).float()
 
 
-def _shown(values: npt.NDArray[np.float32], chosen: Sequence[int]) -> npt.NDArray[np.int64]:
+def shown_best(values: npt.NDArray[np.float32], chosen: Sequence[int]) -> npt.NDArray[np.int64]:
     """Which of the chosen frames has each row's highest value of all; -1 where it is not among them."""
     best = values.argmax(axis=1).tolist()
     return np.array([chosen.index(place) if place in chosen else -1 for place in best], dtype=np.int64)

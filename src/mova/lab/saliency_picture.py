@@ -18,10 +18,10 @@ from mova.lab.keyframes import Pixels
 from mova.lab.saliency_maps import SaliencyMaps
 from mova.lab.style import INK, MUTED, Page
 
-WIDTH, MARGIN, TOP, GAP, LINE, FOOT = 13.0, 0.35, 1.12, 0.1, 0.2, 0.26
+WIDTH, NARROWEST, MARGIN, TOP, GAP, LINE, FOOT = 13.0, 10.5, 0.35, 1.12, 0.1, 0.2, 0.26
 WIDEST = 2.4
 """Of a frame."""
-CHARACTERS = 150
+CHARACTERS = 120
 HEAT = LinearSegmentedColormap.from_list("heat", ["#0b3c8c", "#2f7fd0", "#8fd0ee", "#ffd95a", "#ff7b1c", "#c4001a"])
 OPAQUE = 0.85
 """Of the strongest places; weaker ones let the frame through."""
@@ -33,15 +33,15 @@ WHAT = {
     "sentence (yellow to red) or raises it (blue).",
 }
 WHAT_WHOLE = (
-    "Colour: where a small patch of a frame's mean colour, laid over it, lowers the cosine of the whole video with the "
-    "text (yellow to red) or raises it (blue)."
+    "Colour: where a small patch of a frame's mean colour, laid over it, lowers the {score} of the whole video with "
+    "the text (yellow to red) or raises it (blue)."
 )
 SCALE = (
     "Every frame has its own scale, and is the paler the lower its cosine beside the best shown one. "
     "Outlined: the sentence's most relevant frame of the video."
 )
 SCALE_WHOLE = (
-    "All frames of a text have one scale. Under each: how the cosine changes without that frame. "
+    "All frames of a text have one scale. Under each: what changes when that frame is {lacking}. "
     "Outlined: where it falls most."
 )
 
@@ -72,8 +72,9 @@ def draw_saliency(found: SaliencyMaps, path: str | Path) -> None:
     picture = column * tall / wide
     texts = [textwrap.wrap(_heading(found, k), CHARACTERS) for k in range(len(found.sentences))]
     rows = [0.12 + LINE * len(lines) + picture + FOOT for lines in texts]
-    page = Page(WIDTH, TOP + picture + 0.1 + sum(rows) + 0.2)
-    _title(page, found)
+    width = max(NARROWEST, 2 * MARGIN + column * count + GAP * (count - 1))
+    page = Page(width, TOP + picture + 0.1 + sum(rows) + 0.2)
+    _title(page, found, width)
     grey = _greyed(found.pictures, found.seen)
     lefts = [MARGIN + i * (column + GAP) for i in range(count)]
     for left, time, frame in zip(lefts, found.times, found.pictures, strict=True):
@@ -97,22 +98,26 @@ def draw_saliency(found: SaliencyMaps, path: str | Path) -> None:
 
 
 def _heading(found: SaliencyMaps, sentence: int) -> str:
-    told = "" if found.wholes is None else f"  (cosine {found.wholes[sentence]:.2f})"
+    told = "" if found.wholes is None else f"  ({found.score} {found.wholes[sentence]:.2f})"
     return f"{sentence + 1}  {found.sentences[sentence]}{told}"
 
 
-def _title(page: Page, found: SaliencyMaps) -> None:
+def _title(page: Page, found: SaliencyMaps, width: float) -> None:
     name = textwrap.shorten(Path(found.video).name, 60, placeholder="…")
     page.text(MARGIN, 0.36, f"Where frames show each sentence · {name}", size=13, weight="bold", va="baseline")
-    page.text(WIDTH - MARGIN, 0.36, Path(found.model).name, size=9.5, color=MUTED, ha="right", va="baseline")
+    page.text(width - MARGIN, 0.36, Path(found.model).name, size=9.5, color=MUTED, ha="right", va="baseline")
     whole = found.wholes is not None
-    page.text(MARGIN, 0.6, WHAT_WHOLE if whole else WHAT[found.method], size=9, color=MUTED, va="baseline")
-    page.text(MARGIN, 0.78, SCALE_WHOLE if whole else SCALE, size=9, color=MUTED, va="baseline")
+    page.text(MARGIN, 0.6, _for(WHAT_WHOLE, found) if whole else WHAT[found.method], size=9, color=MUTED, va="baseline")
+    page.text(MARGIN, 0.78, _for(SCALE_WHOLE, found) if whole else SCALE, size=9, color=MUTED, va="baseline")
+
+
+def _for(words: str, found: SaliencyMaps) -> str:
+    return words.format(score=found.score, lacking=found.lacking)
 
 
 def _value(found: SaliencyMaps, sentence: int, frame: int) -> str:
     value = float(found.values[sentence, frame])
-    return f"cosine {value:.2f}" if found.wholes is None else f"{-value:+.3f} without"
+    return f"cosine {value:.2f}" if found.wholes is None else f"{-value:+.3f} {found.lacking}"
 
 
 def _colours(found: SaliencyMaps, sentence: int) -> list[npt.NDArray[np.float32]]:
