@@ -37,6 +37,7 @@ class Arm:
         freeze: encoders of a GEXIA that stay as they are; with both of them a step costs a third.
         gexia: a GEXIA; else a MoVA with the objective of subsets.
         trained: or left as it starts.
+        scratch: encoders start at random.
         few: a batch of clips holds as many pairs as one of long videos, not as many clips.
         curve: other `#iter` than its own are tried at inference.
     """
@@ -47,6 +48,7 @@ class Arm:
     freeze: str = "encoders"
     gexia: bool = True
     trained: bool = True
+    scratch: bool = False
     few: bool = False
     curve: bool = False
 
@@ -80,6 +82,7 @@ ARMS: dict[str, Arm] = {
     "MoVA, + LVLT at random": Arm(LONG, way="random", gexia=False),
     "SVST, #iter 3": Arm(CLIPS, rounds=3),
     "all three + images, #iter by size": Arm(("SVST", "LVLT", "LVST", "IT"), curve=True),
+    "all three, #iter by size, from scratch": Arm(freeze="none", scratch=True),
 }
 """In the order in which they are run: what says most stands first."""
 WARM = Arm(CLIPS, freeze="none")
@@ -129,6 +132,8 @@ def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
     if not arm.gexia:
         return Mova.around(backbone, "subsets")
     gexia.config.video_rounds = gexia.config.text_rounds = arm.rounds
+    if arm.scratch:
+        gexia.randomise_encoders()
     return gexia.freeze(arm.freeze)
 
 

@@ -17,7 +17,7 @@ OWN = "own"
 BY_SIZE, ONE, THREE = "all three, #iter by size", "all three, #iter 1", "all three, #iter 3"
 RANDOM_BY_SIZE, RANDOM_ONE = "all three at random, #iter by size", "all three at random, #iter 1"
 FREE, FREE_SHORT = "all three, #iter by size, nothing frozen", "SVST, #iter 1, nothing frozen"
-NO_VISION, NO_TEXT = f"{BY_SIZE}, vision frozen", f"{BY_SIZE}, text frozen"
+NO_VISION, NO_TEXT, SCRATCH = (f"{BY_SIZE}, {what}" for what in ("vision frozen", "text frozen", "from scratch"))
 FEW, FEW_MOVA = "SVST, #iter 1, as few pairs", "MoVA, SVST, as few pairs"
 SHORT_ONE, IMAGES = "SVST, #iter 1", "all three + images, #iter by size"
 QUICK = (SHORT_ONE, BY_SIZE, "MoVA, SVST")
@@ -39,14 +39,16 @@ DIFFERENCES: tuple[tuple[str, Term, Term, str], ...] = (
     ("inference 1-1 above 3-3, short", (BY_SIZE, "1-1"), (BY_SIZE, "3-3"), "short"),
     ("inference 3-1 above 1-1, brief", (BY_SIZE, "3-1"), (BY_SIZE, "1-1"), "brief"),
     ("inference 3-1 above 3-3, brief", (BY_SIZE, "3-1"), (BY_SIZE, "3-3"), "brief"),
+    *((f"training SVST by 1 above 3, {g}", (SHORT_ONE, OWN), ("SVST, #iter 3", OWN), g) for g in GALLERIES),
+    *((f"images besides, {g}", (IMAGES, OWN), (BY_SIZE, OWN), g) for g in (*GALLERIES, "image")),
     ("inference 0-1 above 1-1, image", (IMAGES, "0-1"), (IMAGES, "1-1"), "image"),
     ("inference 0-1 above 3-1, image", (IMAGES, "0-1"), (IMAGES, "3-1"), "image"),
     *((f"nothing frozen above both frozen, {g}", (FREE, OWN), (BY_SIZE, OWN), g) for g in GALLERIES),
     *(
-        (f"nothing frozen above vision frozen, {g}", (FREE, OWN), (f"{BY_SIZE}, vision frozen", OWN), g)
+        (f"nothing frozen above {what}, {g}", (FREE, OWN), (arm, OWN), g)
+        for what, arm in (("vision frozen", NO_VISION), ("text frozen", NO_TEXT), ("from scratch", SCRATCH))
         for g in GALLERIES
     ),
-    *((f"nothing frozen above text frozen, {g}", (FREE, OWN), (f"{BY_SIZE}, text frozen", OWN), g) for g in GALLERIES),
     *((f"nothing frozen: all three by size above SVST, {g}", (FREE, OWN), (FREE_SHORT, OWN), g) for g in GALLERIES),
     *((f"MoVA: LVLT besides SVST, {g}", ("MoVA, + LVLT", OWN), ("MoVA, SVST", OWN), g) for g in GALLERIES),
     *(
