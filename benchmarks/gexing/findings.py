@@ -20,6 +20,22 @@ FREE, FREE_SHORT = "all three, #iter by size, nothing frozen", "SVST, #iter 1, n
 NO_VISION, NO_TEXT, SCRATCH = (f"{BY_SIZE}, {what}" for what in ("vision frozen", "text frozen", "from scratch"))
 FEW, FEW_MOVA = "SVST, #iter 1, as few pairs", "MoVA, SVST, as few pairs"
 SHORT_ONE, IMAGES = "SVST, #iter 1", "all three + images, #iter by size"
+DRAWN = (
+    *(
+        "GEXIA as it starts",
+        SHORT_ONE,
+        "SVST, #iter 3",
+        FEW,
+        "+ LVLT, #iter 1",
+        "+ LVST, #iter 1",
+        ONE,
+        RANDOM_ONE,
+        THREE,
+    ),
+    *(BY_SIZE, RANDOM_BY_SIZE, IMAGES, NO_VISION, NO_TEXT, FREE, FREE_SHORT),
+    *("MoVA as it starts", "MoVA, SVST", FEW_MOVA, "MoVA, + LVLT", "MoVA, + LVLT at random"),
+)
+"""Arms of the picture, from top to bottom; what was trained from scratch would squeeze all others together."""
 QUICK = (SHORT_ONE, BY_SIZE, "MoVA, SVST")
 Runs = Sequence[dict[str, Any]]
 Term = tuple[str, str]
@@ -150,7 +166,7 @@ def plot(runs: Runs, figure: Any) -> None:
     """R@1 of every arm by gallery, seeds as dots, and long videos by iterations at inference (as Fig. 3)."""
     figure.set_size_inches(15, 6)
     axes = figure.subplots(1, len(GALLERIES) + 1, gridspec_kw={"width_ratios": [1] * len(GALLERIES) + [1.25]})
-    names = [name for name in ARMS if any(run["arm"] == name for run in runs)][::-1]
+    names = [name for name in DRAWN if any(run["arm"] == name for run in runs)][::-1]
     for axis, gallery in zip(axes[:-1], GALLERIES, strict=True):
         for y, name in enumerate(names):
             values = recalls(runs, (name, OWN), gallery)
