@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from mova.data.manifest import Row, read_manifest
+from mova.data.manifest import Row, read_manifest, write_manifest
 from mova.models.gexia import Gexia
 from mova.models.registry import load
 from mova.train.arguments import load_recipe
@@ -97,6 +99,47 @@ def test_lvu_is_trained_and_measured_by_its_head(
     assert report["figures"]["genre"]["top-1"] == pytest.approx(100 * np.mean(right))
     assert report["counts"]["genre"] == {"videos": 3, "classes": 3, "ties": 0}
     assert report["settings"]["by"] == "linear head"
+
+
+def test_the_path_from_clips_to_figures(
+    tiny_clip: Path,
+    worlds_manifest: Path,
+    call: Callable[..., tuple[int, str, str]],
+    evaluate: Evaluate,
+    tmp_path: Path,
+) -> None:
+    """Expand, pre-train by the paper's recipe (one step of it), measure: nothing but commands."""
+    source = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
+    given = write_manifest(tmp_path / "given.jsonl", source)
+    operations = "segments integrate:source,min=2 compress:extractive,words=6 image:middle,of=SVST"
+    words = ("--base", "PARAGRAPH", "--leave-out", "PARAGRAPH", "--ops", operations)
+    code, _, err = call("data", "expand", given, tmp_path / "out", *words)
+    assert code == 0, err
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    counts = Counter(row.meta["granularity"] for row in read_manifest(manifest) if row.split == "train")
+    assert counts.keys() == {"SVST", "LVLT", "LVST", "IT"}
+    granularities = "{SVST: {frames: 2}, LVLT: {frames: 3}, LVST: {frames: 3}, IT: {frames: 1}}"
+    settings = {
+        "model.source": tiny_clip,
+        "data.manifest": manifest,
+        "data.granularities": granularities,
+        "training.max_steps": 1,
+        "training.save_steps": 1,
+        "training.per_device_train_batch_size": 3,
+        "training.dataloader_num_workers": 0,
+        "training.report_to": "[]",
+    }
+    run = tmp_path / "run"
+    options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    code, _, err = call("train", "gexia-pretrain", "--out", run, *options)
+    assert code == 0, err
+    assert opened(run).config.frames == {"image": 1, "short": 2, "long": 3}
+    for granularity in ("LVLT", "LVST"):
+        rows = [row for row in read_manifest(manifest) if row.meta["granularity"] == granularity]
+        part = write_manifest(manifest.parent / f"{granularity}.jsonl", rows)
+        report = evaluate("retrieval", part, run, "--split", "train", "--protocol", "captions")
+        told = [len(row.captions) for row in rows if row.split == "train"]
+        assert (report["queries"], report["candidates"]) == (sum(told), counts[granularity])
 
 
 def test_charades_ego_is_a_map_over_its_classes(
