@@ -73,7 +73,7 @@ class Agreement:
 def _spread(values: Vectors) -> dict[str, Any]:
     """How many values there are and how they lie; None where there are none."""
     quantiles = np.quantile(values, (0.05, 0.5, 0.95)).round(4).tolist() if len(values) else [None] * 3
-    mean, deviation = (round(float(f(values)), 4) if len(values) else None for f in (np.mean, np.std))
+    mean, deviation = (round(float(f(values)), 6) if len(values) else None for f in (np.mean, np.std))
     return {"count": len(values), "mean": mean, "deviation": deviation, "quantiles_5_50_95": quantiles}
 
 
