@@ -199,6 +199,18 @@ def test_two_processes_train_as_one_also_where_images_have_no_iteration(
     assert_equal_weights(one, load(tmp_path / "0", precision="fp32", device="cpu"), 1e-6)
 
 
+def test_pairs_leave_a_head_alone(small: Recipe, tmp_path: Path) -> None:
+    first = train(changed(small, training={"max_steps": 1}), tmp_path / "first")
+    assert isinstance(first, Gexia)
+    first.make_head(["odd", "even"])
+    first.save_pretrained(tmp_path / "headed")
+    tuned = changed(small, model={"source": str(tmp_path / "headed")}, training={"max_steps": 1})
+    second = train(tuned, tmp_path / "second")
+    assert second.labels == ["odd", "even"]
+    assert not any(weight.requires_grad for weight in second.head.parameters())
+    assert torch.equal(second.head.weight, first.head.weight)
+
+
 @pytest.mark.parametrize("multiple", [False, True])
 def test_a_head_learns_labels_and_leaves_the_text_branch(
     multiple: bool, small: Recipe, manifest: Path, tmp_path: Path

@@ -81,6 +81,8 @@ def pair_material(
     if isinstance(model, Gexia) and granules is not None:
         model.config.follow({name: granule.frames for name, granule in granules.items()})
         arguments.expect_rounds(rounds for name in granules for rounds in model.config.rounds_of(name))
+        if model.head is not None:
+            model.head.requires_grad_(False)  # pairs do not pass it; processes would wait for its gradients
     sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate, validate = Collator(feed, objective.units), None
     if validation is not None:
