@@ -79,10 +79,7 @@ def pair_material(
     part = partial(_part, manifest, partial(FrameRule, rule=rule, fps=fps), frames, granules, lengths, source)
     dataset = part(split, captions)
     if isinstance(model, Gexia) and granules is not None:
-        model.config.follow({name: granule.frames for name, granule in granules.items()})
-        arguments.expect_rounds(rounds for name in granules for rounds in model.config.rounds_of(name))
-        if model.head is not None:
-            model.head.requires_grad_(False)  # pairs do not pass it; processes would wait for its gradients
+        _follow(model, granules, arguments)
     sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate, validate = Collator(feed, objective.units), None
     if validation is not None:
@@ -92,6 +89,14 @@ def pair_material(
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(held, collate, objective, size, workers, broken)
     return Material(dataset, collate, feed.encode, sampler, validate)
+
+
+def _follow(model: Gexia, granules: Mapping[str, Granule], arguments: PairArguments) -> None:
+    """Put into the model and the arguments what training by these granularities means for them."""
+    model.config.follow({name: granule.frames for name, granule in granules.items()})
+    arguments.expect_rounds(rounds for name in granules for rounds in model.config.rounds_of(name))
+    if model.head is not None:
+        model.head.requires_grad_(False)  # pairs do not pass it; processes would wait for its gradients
 
 
 def _part(
