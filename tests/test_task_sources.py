@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from tests.fakes import ColourEncoder, write_colours
 
 from mova.data.dataset import FrameRule
 from mova.data.manifest import Caption, Part, Row, write_manifest
+from mova.errors import UsageError
 from mova.eval.encoding import decode_rows
 from mova.eval.protocols import find_protocol
+from mova.eval.task_classify import evaluate_classify
 from mova.eval.task_retrieval import evaluate_retrieval
 from mova.eval.tasks import open_test
 from mova.models.features import StoredEmbeddings, write_features
@@ -51,11 +54,42 @@ def test_a_feature_store_gives_the_figures_of_decoding(folder: Path, tmp_path: P
     assert {**decoded, "settings": None} == {**stored, "settings": None}
 
 
-def test_rows_of_a_quarantine_list_are_excluded_and_told(folder: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.jsonl"
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A quarantine list that names the row "red"."""
     entry = {"id": "red", "video": "red.mp4", "kind": "unreadable", "cause": "it does not decode"}
-    bad.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    return path
+
+
+def test_rows_of_a_quarantine_list_are_excluded_and_told(folder: Path, bad: Path) -> None:
     test = open_test(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
     report = evaluate_retrieval(test, find_protocol("pairs"))
     assert (report["queries"], report["candidates"]) == (2, 2)
     assert [(row["id"], row["cause"]) for row in report["excluded"]] == [("red", "the quarantine list names it")]
+
+
+def test_a_quarantined_row_makes_a_protocol_of_fixed_size_incomplete(folder: Path, bad: Path) -> None:
+    three = replace(find_protocol("pairs"), name="three", texts=3, videos=3)
+    test = open_test(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
+    report = evaluate_retrieval(test, three)
+    assert (report["protocol"], report["queries"], report["candidates"]) == ("three-incomplete", 2, 2)
+    test = open_test(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
+    with pytest.raises(UsageError, match="3 texts instead of 4"):
+        evaluate_retrieval(test, replace(three, texts=4))
+
+
+def test_a_task_is_measured_though_rows_of_another_one_are_quarantined(folder: Path, bad: Path) -> None:
+    told = {"red": ("way", "warm"), "cyan": ("scene", "cold"), "blue": ("scene", "dark")}
+    rows = [Row(n, f"{n}.mp4", 2.0, "test", (), meta={"task": t, "label": label}) for n, (t, label) in told.items()]
+    manifest = write_manifest(folder / "tasks.jsonl", rows)
+    test = open_test(ColourEncoder(), manifest, quarantine=bad)
+    report = evaluate_classify(test, find_protocol("classify"), template="{label}", task="scene")
+    assert report["excluded"] == []
+    assert report["counts"]["scene"]["videos"] == 2
+    rows.append(replace(rows[0], id="train", split="train", meta={"task": "way", "label": "cool"}))
+    write_manifest(manifest, rows)
+    every = evaluate_classify(open_test(ColourEncoder(), manifest, "test", quarantine=bad), find_protocol("classify"))
+    assert list(every["figures"]) == ["scene"]
+    assert [row["id"] for row in every["excluded"]] == ["red"]

@@ -39,6 +39,7 @@ class Test:
         frame_rate: frames a second at which clips are looked at, as asked for; None where the model decides.
         progress: told after every clip.
         held: clips held at a time.
+        barred: ids of rows whose clips are not to be opened; they count as those that cannot be read.
         excluded: id of a row that takes no part -> why.
     """
 
@@ -51,6 +52,7 @@ class Test:
     frame_rate: float | None
     progress: Progress | None = None
     held: int = GROUP_CLIPS
+    barred: frozenset[str] = frozenset()
     excluded: dict[str, str] = field(default_factory=dict)
 
     __test__ = False  # the name is no test of pytest's
@@ -85,11 +87,12 @@ class Test:
         )
 
     def groups(self) -> Iterator[Group]:
-        """Every clip of the kept rows once; what cannot be read is excluded, with the cause.
+        """Every clip of the kept rows once; what is barred or cannot be read is excluded, with the cause.
 
         Raises:
-            DataError: in the end, where no row is left.
+            DataError: no row is left.
         """
+        self.keep(lambda row: row.id not in self.barred, "the quarantine list names it")
         yield from encode_groups(self.kept, self.encode, self.excluded, self.progress, self.held)
         self._some()
 
@@ -189,7 +192,6 @@ def make_test(
 ) -> Test:
     """A split of a manifest with a model of any kind; see `open_test` and `Test`."""
     rows = read_manifest(manifest)
-    kept, barred = without_quarantined(rows, quarantine)
     splits = list(dict.fromkeys(row.split for row in rows))
     if split is None and (TEST_SPLIT in splits or len(splits) == 1):
         split = TEST_SPLIT if TEST_SPLIT in splits else splits[0]
@@ -199,9 +201,6 @@ def make_test(
     found: dict[bool, list[Row]] = {True: [], False: []}
     for row in rows:
         found[row.split == split].append(row)
-    usable = {row.id for row in kept}
-    others = [row for row in found[False] if row.id in usable]
-    test = Test(model, found[True], split, others, encode, form, frame_rate, progress, held)
-    if barred:
-        test.keep(lambda row: row.id in usable, "the quarantine list names it")
-    return test
+    barred = frozenset(without_quarantined(rows, quarantine)[1])
+    others = [row for row in found[False] if row.id not in barred]
+    return Test(model, found[True], split, others, encode, form, frame_rate, progress, held, barred)
