@@ -97,6 +97,7 @@ def texts_of(manifest: Path, mode: str, epochs: int = 1) -> list[list[str]]:
 
 def test_caption_modes(two_captions: Path) -> None:
     assert texts_of(two_captions, "paragraph") == [["A cat runs. A dog sits.", "Only this."]]
+    assert texts_of(two_captions, "first") == [["A cat runs. A dog sits.", "Only this."]]
     assert texts_of(two_captions, "caption") == [["A cat runs. A dog sits.", "A bird.", "Rain falls.", "Only this."]]
     assert texts_of(two_captions, "clip") == [["A cat runs.", "A dog sits.", "A bird."]]
     drawn = {epoch[0] for epoch in texts_of(two_captions, "sentence", 30)}
@@ -133,7 +134,7 @@ def test_what_a_manifest_lacks_is_named(two_captions: Path, video: Path, tmp_pat
         silent[0]
     with pytest.raises(DataError, match="no sentence of split 'train' has times"):
         PairDataset(tmp_path / "silent.jsonl", split="train", sampling=RULE, captions="clip")
-    assert set(CAPTIONS) == {"paragraph", "caption", "sentence", "clip"}
+    assert set(CAPTIONS) == {"paragraph", "first", "caption", "sentence", "clip"}
 
 
 def test_a_broken_file_is_told_and_never_replaced(two_captions: Path, tmp_path: Path) -> None:

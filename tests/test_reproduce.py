@@ -124,6 +124,20 @@ def test_a_test_that_is_known_to_be_another_one_gets_no_verdict(
         assert "another test" in found.target.note
 
 
+def test_the_long_caption_alone_is_trained_and_measured_by_the_recipe_s_own_protocol(
+    runs: Callable[[str], tuple[Reproduction, Path]], call: Call
+) -> None:
+    for name in ("videoufo", "ultravideo"):
+        found, folder = runs(name)
+        rows = [row for row in found.conversion.rows if row.split == "train"]
+        assert found.training["data"]["pairs"] == len(rows) < sum(len(row.captions) for row in rows)
+        words = ("--manifest", folder / "manifest.jsonl", "--model", folder / "run", "--protocol", name, "--json")
+        code, out, err = call("eval", "retrieval", *words)
+        assert code == 0, err
+        measured = json.loads(out)
+        assert (measured["protocol"], measured["queries"]) == (name, found.report["queries"])
+
+
 def test_a_part_that_is_missing_is_said_before_training(
     runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_caption_modes_by_name() -> None:
         "a", "a.mp4", None, "test", (Caption("Short."), Caption("One. Two.", told), Caption("Three. Four.", told))
     )
     assert texts_of([several], "paragraph") == (["a"], ["One. Two."])
+    assert texts_of([several], "first") == (["a"], ["Short."])
     assert texts_of([several], "each")[1] == ["Short.", "One. Two.", "Three. Four."]
     assert texts_of([row("b", "Only.")], "paragraph") == (["b"], ["Only."])
     with pytest.raises(UsageError, match="'a' has 3 captions"):

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 CAPTIONS = {
     "paragraph": "an item a row: one of its captions of several sentences, drawn anew each epoch (any, if none has)",
+    "first": "an item a row: its first caption, such as VideoUFO's detailed one",
     "caption": "an item for every caption of a row, such as the forty of an MSVD video",
     "sentence": "an item a row: one sentence of its captions, drawn anew each epoch, against the whole clip",
     "clip": "an item for every sentence whose times are known, against the frames of those times",
@@ -237,7 +238,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         rng = np.random.default_rng([self.seed, epoch, index])
         if self.captions == "clip":
             text = row.captions[caption].sentences[sentence].text
-        elif self.captions == "caption":
+        elif self.captions in ("caption", "first"):
             text = row.captions[caption].text
         else:
             text = _draw_paragraph(row, rng) if self.captions == "paragraph" else _draw_sentence(row, rng)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from mova.errors import UsageError
 
-Captions = Literal["one", "paragraph", "each"]
+Captions = Literal["one", "first", "paragraph", "each"]
 VideoToText = Literal["one", "any-caption", "max-over-captions"]
 Task = Literal["retrieval", "entailment", "moments", "classify", "choice"]
 
@@ -27,7 +27,8 @@ class Protocol:
         data: data set and split.
         task: what is measured: ranks of a matrix, true captions against false ones (and average precision with several
             right videos a text), moments, classes, or multiple choice.
-        captions: "one" caption a video; "paragraph", all its sentences joined; "each", every caption is a query.
+        captions: "one" caption a video; "first", the first of its captions; "paragraph", all its sentences joined;
+            "each", every caption is a query.
         video_to_text: "one" where a video has one text; "any-caption", a video is answered by the best ranked of its
             captions; "max-over-captions", a video's score for another is the highest of the other's captions, and
             videos are ranked. With several captions both are reported, this one as v2t.
@@ -105,11 +106,11 @@ _ALL = (
         "CLIP4Clip measures 1003; missing videos change the test: use 'pairs' and say how many are left.",
     ),
     Protocol(
-        "videoufo", "VideoUFO, mova's test part", "retrieval", "one", "one", None, None,
+        "videoufo", "VideoUFO, mova's test part", "retrieval", "first", "one", None, None,
         "The detailed captions of a hundredth of the source videos, by a hash of their names; no split is published.",
     ),
     Protocol(
-        "ultravideo", "UltraVideo, mova's test part", "retrieval", "one", "one", None, None,
+        "ultravideo", "UltraVideo, mova's test part", "retrieval", "first", "one", None, None,
         "The long structured captions of a hundredth of the source videos, by a hash of their names; no split is "
         "published.",
     ),

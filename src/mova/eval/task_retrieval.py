@@ -81,8 +81,8 @@ def evaluate_retrieval(
 def texts_of(rows: Sequence[Row], captions: Captions) -> tuple[list[str], list[str]]:
     """The texts of rows by a protocol's caption mode, and whose they are.
 
-    "one": the only caption of a row. "paragraph": its first caption of several sentences, or the only one. "each":
-    every caption.
+    "one": the only caption of a row. "first": its first caption. "paragraph": its first caption of several sentences,
+    or the only one. "each": every caption.
 
     Returns:
         (Q,) ids of rows, and (Q,) texts, row by row.
@@ -95,6 +95,8 @@ def texts_of(rows: Sequence[Row], captions: Captions) -> tuple[list[str], list[s
         found = [caption.text for caption in row.captions]
         if captions == "paragraph":
             found = [caption.text for caption in row.captions if len(caption.sentences) > 1][:1] or found
+        if captions == "first":
+            found = found[:1]
         if captions != "each" and len(found) > 1:
             raise UsageError(
                 f"row {row.id!r} has {len(found)} captions, and the protocol takes one a video: "

@@ -83,7 +83,7 @@ def pair_material(
     sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
     collate, validate = Collator(feed, objective.units), None
     if validation is not None:
-        mode = captions if captions in ("paragraph", "sentence") else "paragraph"
+        mode = captions if captions in ("paragraph", "first", "sentence") else "paragraph"
         held = part(validation, mode)
         _warn_of_leaks(dataset, held)
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
