@@ -43,6 +43,19 @@ def test_a_row_of_parts_is_encoded_part_after_part(folder: Path) -> None:
     assert found.times[-1] < 2.0
 
 
+@pytest.mark.parametrize("context", [0, 1])
+def test_parts_may_be_of_files_of_different_sizes(folder: Path, context: int) -> None:
+    model = ColourEncoder()
+    model.context = context
+    write_colours(folder / "large.mp4", [("cyan", 2)], size=(64, 96))
+    parts = (Part("red.mp4", 0.0, 1.0), Part("large.mp4", 1.0, 2.0), Part("blue.mp4", 0.0, 1.0))
+    row = Row("three", "", 3.0, "test", (Caption("It is red. It is cyan.", ()),), parts=parts)
+    found = decode_rows(model, folder)(row)
+    singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
+    assert np.allclose(found.frames, np.concatenate([one.frames for one in singles]), atol=1e-5)
+    assert found.times == pytest.approx(np.arange(12) / 4)
+
+
 def test_a_feature_store_gives_the_figures_of_decoding(folder: Path, tmp_path: Path) -> None:
     model = ColourEncoder()
     write_features(tmp_path / "store", model, folder / "manifest.jsonl", FrameRule(64, None, model.frame_rate))

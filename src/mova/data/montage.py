@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -112,28 +113,33 @@ class Montage:
             DataError: frames of different files differ in size.
         """
         asked = np.atleast_1d(np.asarray(times, dtype=np.float64))
-        offsets = np.array([each.offset for each in self.stretches])
-        which = np.maximum(np.searchsorted(offsets, asked + TOLERANCE, side="right") - 1, 0)
-        pictures = []
-        for number in np.unique(which):
-            each = self.stretches[number]
-            length = _checked(each.path, each.start)
-            inside = each.start + asked[which == number] - each.offset
-            pixels = read_times(each.path, np.clip(inside, each.start, min(each.end, length)), threads=1).pixels
-            pictures.append(pixels if prepare is None else prepare(pixels))
+        pictures = [
+            frames.pixels if prepare is None else prepare(frames.pixels) for frames in self._file_by_file(asked)
+        ]
         _require_one_size(pictures, self.stretches)
         return Frames(np.concatenate(pictures), asked)
 
+    def _file_by_file(self, asked: Times) -> Iterator[Frames]:
+        """The frames on display at times (T,), those of a stretch together."""
+        offsets = np.array([each.offset for each in self.stretches])
+        which = np.maximum(np.searchsorted(offsets, asked + TOLERANCE, side="right") - 1, 0)
+        for number in np.unique(which):
+            each, mine = self.stretches[number], asked[which == number]
+            length = _checked(each.path, each.start)
+            inside = np.clip(each.start + mine - each.offset, each.start, min(each.end, length))
+            yield Frames(read_times(each.path, inside, threads=1).pixels, mine)
+
     def stream(self, fps: float, chunk: int) -> Iterator[Frames]:
-        """The frames at a rate, at most `chunk` at a time, so that memory does not grow with the montage.
+        """The frames at a rate, at most `chunk` at a time and of one size each, so that memory does not grow with it.
 
         Raises:
             VideoError: a file cannot be read there.
-            DataError: frames of different files differ in size.
         """
         times = fps_times(self.end, fps, self.start)
         for first in range(0, len(times), chunk):
-            yield self.read([times[i] for i in range(first, min(first + chunk, len(times)))])
+            asked = np.array([times[i] for i in range(first, min(first + chunk, len(times)))])
+            for _, frames in groupby(self._file_by_file(asked), key=lambda frames: frames.pixels.shape[1:3]):
+                yield Frames.concatenate(list(frames))
 
 
 def _checked(path: Path, start: float) -> float:

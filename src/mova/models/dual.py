@@ -114,7 +114,8 @@ class DualEncoder(ABC):
         """Encode a video chunk by chunk, with the vectors that one pass over the whole would give.
 
         The last `2 * context` frames are kept between chunks: half of them still wait for frames to their
-        right, the other half stands to their left.
+        right, the other half stands to their left. Where the size of pictures changes, as between files that are
+        shown one after the other, there is no such neighbour: a new window begins.
 
         Args:
             chunks: consecutive stretches of one video; empty ones are allowed.
@@ -128,6 +129,10 @@ class DualEncoder(ABC):
         window: Frames | None = None
         done = 0
         for chunk in chunks:
+            if window is not None and len(window) and len(chunk) and chunk.pixels.shape[1:] != window.pixels.shape[1:]:
+                if len(window) > done:
+                    yield window.pts[done:], encode(window)[done:]
+                window, done = None, 0
             window = chunk if window is None or not len(window) else Frames.concatenate([window, chunk])
             ready = len(window) - self.context
             if ready > done:
