@@ -11,11 +11,12 @@ import pytest
 from tests.fakes import ColourEncoder, write_colours
 
 from mova.data.dataset import FrameRule
-from mova.data.manifest import Caption, Part, Row, write_manifest
+from mova.data.manifest import Caption, Part, Row, TimedSentence, write_manifest
 from mova.errors import UsageError
 from mova.eval.encoding import decode_rows
 from mova.eval.protocols import find_protocol
 from mova.eval.task_classify import evaluate_classify
+from mova.eval.task_moments import evaluate_moments_of
 from mova.eval.task_retrieval import evaluate_retrieval
 from mova.eval.tasks import open_test
 from mova.models.features import StoredEmbeddings, write_features
@@ -54,6 +55,19 @@ def test_parts_may_be_of_files_of_different_sizes(folder: Path, context: int) ->
     singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
     assert np.allclose(found.frames, np.concatenate([one.frames for one in singles]), atol=1e-5)
     assert found.times == pytest.approx(np.arange(12) / 4)
+
+
+def test_rows_of_parts_are_counted_and_named_by_their_files(folder: Path) -> None:
+    def shown(id: str, *files: str) -> Row:
+        told = Caption("It is red. It is cyan.", (TimedSentence("It is red.", 0.0, 1.0),))
+        parts = tuple(Part(f"{file}.mp4", 0.0, 1.0) for file in files)
+        return Row(id, "", float(len(parts)), "test", (told,), parts=parts)
+
+    rows = [shown("a", "red", "cyan"), shown("b", "red", "blue"), shown("c", "red", "lost")]
+    manifest = write_manifest(folder / "parts.jsonl", rows)
+    report = evaluate_moments_of(open_test(ColourEncoder(), manifest), find_protocol("moments"))
+    assert (report["queries"], report["candidates"]) == (2, 2)
+    assert [(row["id"], row["video"]) for row in report["excluded"]] == [("c", "red.mp4 + lost.mp4")]
 
 
 def test_a_feature_store_gives_the_figures_of_decoding(folder: Path, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def evaluate_moments_of(test: Test, protocol: Protocol) -> Report:
         "spans": f"peaks of relevance, widened to half prominence, {MOST_WINDOWS} at most",
         "sentences_without_times": sum(sentences_of(row) for row in kept) - len(told),
     }
-    return report | test.head(protocol, report["order"], len(told), len({row.video for row in kept}), truth, **said)
+    return report | test.head(
+        protocol, report["order"], len(told), len({row.parts or row.video for row in kept}), truth, **said
+    )
 
 
 def sentences_of(row: Row) -> int:

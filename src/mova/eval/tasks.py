@@ -106,7 +106,7 @@ class Test:
         said = {"split": self.split, "frame_rate": self.frame_rate, **form, **settings}
         if self.form.cut:
             said["texts_cut_by_the_model"] = self.form.cut
-        videos = {row.id: row.video for row in self.rows}
+        videos = {row.id: " + ".join(part.video for part in row.segments) for row in self.rows}
         return {
             "task": protocol.task,
             "model": {"name": self.model.name, "fingerprint": self.model.fingerprint()},
