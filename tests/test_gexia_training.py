@@ -14,6 +14,7 @@ import torch
 from transformers import TrainerCallback
 
 from mova.data.manifest import read_manifest, write_manifest
+from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.models.gexia import Gexia
@@ -218,9 +219,12 @@ def test_a_head_learns_labels_and_leaves_the_text_branch(
     if multiple:
         rows = [replace(row, meta={"label": [row.meta["label"], "all"]}) for row in read_manifest(manifest)]
         manifest = write_manifest(tmp_path / "manifest.jsonl", rows)
+    own = [row for row in read_manifest(manifest) if row.split == "train"]
+    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(own[0].id, "lost.mp4", "missing", "no such file")])
     overrides = {
         "model.source": small.model["source"],
         "model.bases": "3",
+        "data.quarantine": str(bad),
         "data.manifest": str(manifest),
         "data.frames": "2",
         "training.max_steps": "2",
@@ -238,6 +242,8 @@ def test_a_head_learns_labels_and_leaves_the_text_branch(
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert rows[0]["binary_cross_entropy" if multiple else "cross_entropy"] > 0
     assert {"eval_accuracy", "eval_mAP"} <= rows[1].keys()
+    data = json.loads((tmp_path / "run" / "training.json").read_text())["data"]
+    assert (data["rows"], data["quarantined"]) == (len(own) - 1, 1)
     fresh = load(small.model["source"], precision="fp32", device="cpu")
     tower = fresh.backbone.text_model.state_dict()
     assert all(torch.equal(value, tower[name]) for name, value in model.backbone.towers[1].state_dict().items())

@@ -15,7 +15,8 @@ from mova.data.dataset import Draw, FrameRule, PairDataset
 from mova.data.granular import GranularPairs, GranularSampler, Granule, read_granules, row_granularity
 from mova.data.granularity import LengthRule
 from mova.data.labelled import LabelledVideos
-from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.data.manifest import Caption, Row, fingerprint, read_manifest, write_manifest
+from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import DataError, UsageError
 from mova.types import Pair
 
@@ -159,6 +160,12 @@ def test_labels_of_videos(worlds_manifest: Path, tmp_path: Path) -> None:
     assert len(both[Draw(0, 4)].frames) == 2
     one = LabelledVideos(manifest, split="train", sampling=rule, task="a")
     assert (len(one), one.labels, one.multiple) == (2, ["3", "x"], False)
+    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(rows[0].id, "lost.mp4", "missing", "no such file")])
+    left = LabelledVideos(manifest, split="train", sampling=rule, task="a", quarantine=bad)
+    assert ([row.id for row in left.rows], left.labels, left.left_out) == ([rows[1].id], ["x"], (rows[0].id,))
+    told = left.to_json()
+    assert (told["rows"], told["classes"], told["quarantined"]) == (1, 1, 1)
+    assert told["fingerprint"] == fingerprint(marked[1:2])
     with pytest.raises(DataError, match="labels that training has not: x"):
         LabelledVideos(manifest, split="train", sampling=rule, labels=["3", "y"])
     with pytest.raises(DataError, match=r"no row of task 'c'.*tasks with labels: a, b"):

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from mova.data.dataset import Draw, FrameRule, Pixels, row_clip
-from mova.data.manifest import Row, read_manifest
+from mova.data.manifest import Row, fingerprint, read_manifest
+from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, VideoError
 from mova.types import BrokenVideo, Frames
 
@@ -42,6 +43,7 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
         task: only rows whose `meta.task` is this, as LVU has several tasks in a manifest; None: all rows with a label.
         labels: classes in order; those of the split, sorted, if left out.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3); see `PairDataset`.
+        quarantine: a list of `mova data check`; rows that it names are left out, and `left_out` has their ids.
 
     Attributes:
         labels: classes in order.
@@ -61,11 +63,14 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
         task: str | None = None,
         labels: Sequence[str] | None = None,
         prepare: Callable[[Pixels], Pixels] | None = None,
+        quarantine: str | Path | None = None,
     ) -> None:
+        self.manifest, self.split, self.label, self.task = str(manifest), split, label, task
         self.folder = Path(manifest).resolve().parent
         self.sampling, self.prepare = sampling, prepare
-        rows = [row for row in read_manifest(manifest) if row.split == split and row_labels(row, label) is not None]
-        self.rows = [row for row in rows if task is None or row.meta.get("task") == task]
+        usable, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
+        rows = [row for row in usable if row.split == split and row_labels(row, label) is not None]
+        self.rows = [row for row in rows if task is None or str(row.meta.get("task")) == str(task)]
         if not self.rows:
             known = ", ".join(sorted({str(row.meta["task"]) for row in rows if "task" in row.meta}))
             tasks = f"; tasks with labels: {known}" if known else ""
@@ -84,6 +89,19 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a run's report says of its data."""
+        return {
+            "manifest": self.manifest,
+            "split": self.split,
+            "label": self.label,
+            "task": self.task,
+            "rows": len(self),
+            "classes": len(self.labels),
+            "fingerprint": fingerprint(self.rows),
+            "quarantined": len(self.left_out),
+        }
 
     def __getitem__(self, key: int | Draw) -> Labelled | BrokenVideo:
         """The video, or what is wrong with it."""

@@ -99,6 +99,7 @@ def label_material(
     frames: int = 32,
     rule: str | None = None,
     fps: float | None = None,
+    quarantine: str | None = None,
 ) -> Material:
     """Training and validation videos of a manifest with their labels; the model gets a head for those of training.
 
@@ -110,6 +111,7 @@ def label_material(
         label, task: see `LabelledVideos`.
         size: of all videos, "image", "short" or "long": says `#iter` (Table 10 has LVU and COIN as long).
         frames, rule, fps: see `FrameRule`.
+        quarantine: a list of `mova data check`, whose rows are left out of both parts.
 
     Raises:
         UsageError: a model without a place for a head, an unknown size, or a rule of frames that does not fit.
@@ -123,7 +125,8 @@ def label_material(
     feed = feed_for(model)
     assert isinstance(feed, GexiaFeed)
     sampling = FrameRule(frames, rule, fps)
-    part = partial(LabelledVideos, manifest, sampling=sampling, label=label, task=task, prepare=feed.shape)
+    source: dict[str, Any] = {"label": label, "task": task, "prepare": feed.shape, "quarantine": quarantine}
+    part = partial(LabelledVideos, manifest, sampling=sampling, **source)
     dataset = part(split=split, labels=None)
     model.make_head(dataset.labels, dataset.multiple)
     config = model.config

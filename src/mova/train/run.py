@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_
 
 from mova.data.dataset import PairDataset
 from mova.data.granular import GranularPairs
+from mova.data.labelled import LabelledVideos
 from mova.data.triplets import TripletVideos
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
@@ -246,7 +247,7 @@ def train(
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     if trainer.state.best_metric is not None:
         summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
-    if isinstance(trainer.train_dataset, PairDataset | GranularPairs | TripletVideos):
+    if isinstance(trainer.train_dataset, PairDataset | GranularPairs | TripletVideos | LabelledVideos):
         summary["data"] = trainer.train_dataset.to_json()
     if len(trainer.broken):
         summary["broken"] = len(trainer.broken)
