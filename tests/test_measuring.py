@@ -52,6 +52,9 @@ def test_several_captions_report_both_conventions(call: Call, tmp_path: Path) ->
     scores = np.array([[0.9, 0.1], [0.2, 0.3], [0.4, 0.8]])
     np.save(tmp_path / "sim.npy", scores)
     (tmp_path / "ids.json").write_text(json.dumps({"videos": ["a", "b"], "texts": ["a", "a", "b"]}))
+    code, _, err = call("eval", "matrix", tmp_path / "sim.npy", "--protocol", "pairs", "--ids", tmp_path / "ids.json")
+    assert code == 2
+    assert "protocol pairs has one text a video, and ids name 3 texts of 2 videos" in err
     words = ("eval", "matrix", tmp_path / "sim.npy", "--protocol", "captions", "--ids", tmp_path / "ids.json", "--json")
     report = json.loads(call(*words)[1])
     assert report["t2v"]["R@1"] == pytest.approx(200 / 3)

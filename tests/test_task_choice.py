@@ -77,7 +77,7 @@ def test_what_is_not_of_the_form_is_refused() -> None:
     for answer in (2, -1, "1", None, True):
         with pytest.raises(DataError, match=r"meta\.answer must be 0 to 1"):
             options_of(row("q", "x", options=["a", "b"], answer=answer))
-    for template in ("{question}", "{option} {other}", "{option"):
+    for template in ("{question}", "{option} {other}", "{option", "{option} {question[a]}", "{option} {question.a}"):
         with pytest.raises(UsageError, match="--template"):
             options_of(row("q", "x", options=["a", "b"], answer=0), template)
     with pytest.raises(DataError, match=r"none of the 1 rows.*no options"):

@@ -256,6 +256,11 @@ def _targets(matrix: ScoreMatrix, protocol: Protocol, ids: Ids | None) -> npt.ND
                 f"ids of {len(ids.owners)} texts and {len(ids.videos)} videos do not fit a matrix of {texts} by "
                 f"{videos}, or name other videos than its columns"
             )
+        if protocol.captions != "each" and len(set(ids.owners)) < texts:
+            raise UsageError(
+                f"protocol {protocol.name} has one text a video, and ids name {texts} texts of "
+                f"{len(set(ids.owners))} videos; where every caption is a query, take 'captions'"
+            )
         column = {name: place for place, name in enumerate(names)}
         return np.array([column[owner] for owner in ids.owners])
     if texts != videos or protocol.captions == "each":

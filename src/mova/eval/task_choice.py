@@ -88,5 +88,5 @@ def options_of(row: Row, template: str = TEMPLATE) -> list[str]:
 def _filled(template: str, fields: Mapping[str, Any]) -> str:
     try:
         return template.format(**fields).strip()
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"--template {template!r}: only {', '.join(f'{{{name}}}' for name in fields)}") from error
