@@ -48,6 +48,16 @@ def test_csv_and_parquet_by_names_give_what_npy_gives(call: Call, matrix: Path, 
         assert found["v2t"] == pytest.approx(plain["v2t"])
 
 
+def test_texts_that_a_file_names_by_their_videos_may_stand_in_another_order(call: Call, tmp_path: Path) -> None:
+    videos = [f"v{i}" for i in range(4)]
+    (tmp_path / "ids.json").write_text(json.dumps({"videos": videos, "texts": videos}))
+    scores = np.eye(4) + 0.1 * np.arange(4)
+    lines = [",".join(["", *videos]), *(f"v{i}," + ",".join(map(str, scores[i])) for i in (2, 0, 3, 1))]
+    (tmp_path / "sim.csv").write_text("\n".join(lines) + "\n")
+    report = json.loads(call("eval", "matrix", tmp_path / "sim.csv", "--ids", tmp_path / "ids.json", "--json")[1])
+    assert (report["t2v"]["R@1"], report["v2t"]["R@1"]) == (100.0, 100.0)
+
+
 def test_several_captions_report_both_conventions(call: Call, tmp_path: Path) -> None:
     scores = np.array([[0.9, 0.1], [0.2, 0.3], [0.4, 0.8]])
     np.save(tmp_path / "sim.npy", scores)

@@ -47,8 +47,9 @@ def report_matrix(
     Args:
         matrix: scores, and names where the file has them.
         protocol: task "retrieval".
-        ids: which video each text belongs to. Without them text i belongs to video i, or, where the file names both
-            texts and videos alike, to the video of its name.
+        ids: which video each text belongs to, in the order of the rows; where the file names its texts as these name
+            their videos, the names count. Without them text i belongs to video i, or, where the file names both texts
+            and videos alike, to the video of its name.
         compat: add what CLIP4Clip's arithmetic gives.
         transductive: add dual softmax.
 
@@ -262,7 +263,10 @@ def _targets(matrix: ScoreMatrix, protocol: Protocol, ids: Ids | None) -> npt.ND
                 f"{len(set(ids.owners))} videos; where every caption is a query, take 'captions'"
             )
         column = {name: place for place, name in enumerate(names)}
-        return np.array([column[owner] for owner in ids.owners])
+        owners = ids.owners
+        if matrix.texts and sorted(matrix.texts) == sorted(owners):
+            owners = matrix.texts
+        return np.array([column[owner] for owner in owners])
     if texts != videos or protocol.captions == "each":
         raise UsageError(
             f"{texts} texts and {videos} videos, protocol {protocol.name}: say with --ids which video each text "
