@@ -18,6 +18,7 @@ pytest.importorskip("peft")
 from transformers import TrainerCallback
 
 from mova.data.manifest import Row, read_manifest, write_manifest
+from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.task_entailment import evaluate_entailment
@@ -31,7 +32,7 @@ from mova.train.logs import BrokenVideos
 from mova.train.run import train
 from mova.train.synvita import Synvita
 from mova.train.trainer import PairArguments
-from mova.train.triplets import adapted, shared_part, triplet_material
+from mova.train.triplets import EntailmentValidation, adapted, shared_part, triplet_material
 from tiny_videollms import build
 
 FAMILIES = ("video_llava", "qwen2_5_vl")
@@ -264,6 +265,22 @@ def test_validation_keeps_the_checkpoint_of_the_highest_auc(
     pairs = [float(own > other) for own, _ in told for _, other in told]
     assert report["eval_AUC"] == pytest.approx(100 * sum(pairs) / len(pairs))
     assert report["eval_accuracy"] == pytest.approx(100 * sum(own > other for own, other in told) / len(told))
+
+
+def test_validation_leaves_out_quarantined_rows_and_those_without_captions(
+    base: Callable[[str], Path], manifest: Path, tmp_path: Path
+) -> None:
+    one, other = (row for row in read_manifest(manifest) if row.split == "val")
+    rows = [one, other, replace(one, id="silent", captions=())]
+    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(other.id, other.video, "other duration", "cut off")])
+    llm = VideoLLM.from_pretrained(base("video_llava"), precision="fp32", device="cpu", max_frames=4)
+    broken = BrokenVideos(tmp_path / "broken.jsonl")
+    found = EntailmentValidation(
+        llm, str(write_manifest(tmp_path / "val.jsonl", rows)), "val", broken, quarantine=str(bad)
+    )(llm)
+    right, wrong = llm.log_odds(one.video, [one.captions[0].text, one.meta["negatives"][0]["text"]]).tolist()
+    assert found == {"AUC": 100.0 * (right > wrong), "accuracy": 100.0 * (right > wrong)}
+    assert len(broken) == 0
 
 
 def test_real_videos_alone(small: Callable[..., Recipe], tmp_path: Path) -> None:

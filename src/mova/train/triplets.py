@@ -132,20 +132,23 @@ class EntailmentValidation:
         llm: as it is trained.
         manifest, split: what is measured.
         broken: collects what cannot be read.
+        quarantine: a list of `mova data check`, whose rows are left out.
     """
 
     llm: VideoLLM
     manifest: str
     split: str
     broken: BrokenVideos
+    quarantine: str | None = None
 
     def __call__(self, model: Towers) -> dict[str, float]:
         """`AUC`, and `accuracy`: how often a caption scores above a false one of its video; both in percent.
 
         No fingerprint is taken, which would hash all weights.
         """
-        test = open_llm_test(self.llm, self.manifest, self.split)
-        rows = test.keep(lambda row: bool(row.meta.get("negatives")), "it has no negatives")
+        test = open_llm_test(self.llm, self.manifest, self.split, quarantine=self.quarantine)
+        rows = test.keep(lambda row: bool(row.captions and row.meta.get("negatives")), "it has nothing to tell apart")
+        rows = [row for row in rows if row.id not in test.barred]
         claims = [claims_of(row) for row in rows]
         scored = score_texts(test, {claim.row.id: (*claim.true, *claim.false) for claim in claims})
         self.broken.add(
@@ -182,7 +185,7 @@ def triplet_material(
         seed: of order and draws.
         manifest: path of a `manifest.jsonl` with negatives.
         split, validation: names of parts; validation None chooses no checkpoint.
-        quarantine: a list of `mova data check`, whose rows are left out of training.
+        quarantine: a list of `mova data check`, whose rows are left out of both parts.
 
     Raises:
         UsageError: a model that answers no questions, or fewer triplets than a batch.
@@ -207,7 +210,7 @@ def triplet_material(
         "%d triplets, %d without a synthetic video (Eq. 2 alone); %d synthetic ones, %d of weight 0, mean weight %.3f",
         *(told[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0", "mean_weight")),
     )
-    validate = None if validation is None else EntailmentValidation(llm, manifest, validation, broken)
+    validate = None if validation is None else EntailmentValidation(llm, manifest, validation, broken, quarantine)
     collate = TripletCollator(llm, objective.consistency > 0, objective.compat)
     return Material(dataset, collate, partial(encode_triplets, llm), PairSampler(len(dataset), seed), validate)
 
