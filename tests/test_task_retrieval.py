@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,12 @@ def test_several_captions_a_video_are_queries_each() -> None:
     back = 1 + np.array([(scores[owners != v, v] > best[v]).sum() for v in range(12)])
     assert report["v2t"]["MnR"] == pytest.approx(back.mean())
     assert set(report["conventions"]) == {"any-caption", "max-over-captions"}
+    highest = replace(find_protocol("msvd"), videos=None)
+    (found,) = evaluate_retrieval(known_test(rows), highest, dual_softmax=True)["transductive"].values()
+    prior = np.exp(100 * (scores - scores.max(axis=1, keepdims=True)))
+    scaled = scores * prior / prior.sum(axis=1, keepdims=True)
+    among = np.array([[scaled[owners == other, v].max() for other in range(12)] for v in range(12)])
+    assert found["v2t"]["MnR"] == pytest.approx((1 + (among > np.diag(among)[:, None]).sum(axis=1)).mean())
 
 
 def test_caption_modes_by_name() -> None:

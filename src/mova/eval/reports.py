@@ -70,17 +70,18 @@ def report_matrix(
         t2v, v2t = find_ranks(scores, targets, names), _any_caption(scores, targets)
     others = {"any-caption": v2t}
     if protocol.video_to_text != "one":
-        others["max-over-captions"] = find_ranks(max_over_captions(scores, targets).T)
+        others["max-over-captions"] = _max_over_captions(scores, targets)
         v2t = others[protocol.video_to_text]
         report["conventions"] = {name: summarise(ranks) for name, ranks in others.items()}
     _fill(report, {"t2v": t2v, "v2t": v2t})
     if compat:
         report["compat"] = _old(scores, diagonal)
     if transductive:
+        back = _max_over_captions if protocol.video_to_text == "max-over-captions" else _any_caption
         report["transductive"] = {
             f"dual softmax (scale {DUAL_SOFTMAX_SCALE:g})": {
                 "t2v": summarise(find_ranks(dual_softmax(scores), targets)),
-                "v2t": summarise(_any_caption(dual_softmax(scores.T).T, targets)),
+                "v2t": summarise(back(dual_softmax(scores.T).T, targets)),
             }
         }
     return report
@@ -298,6 +299,11 @@ def _any_caption(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.intege
     """Video to text: a video is answered by the best ranked of its captions."""
     own = owners[None, :] == np.arange(scores.shape[1])[:, None]
     return find_ranks(scores.T, own)
+
+
+def _max_over_captions(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.integer]) -> Ranks:
+    """Video to text: a video is ranked among all by the best scores of their captions."""
+    return find_ranks(max_over_captions(scores, owners).T)
 
 
 def _old(scores: npt.NDArray[np.floating], diagonal: bool) -> Report:
