@@ -18,6 +18,7 @@ pytest.importorskip("peft")
 from transformers import TrainerCallback
 
 from mova.data.manifest import Row, read_manifest, write_manifest
+from mova.data.synthetic import synthetic_videos
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.task_entailment import evaluate_entailment
@@ -31,7 +32,7 @@ from mova.train.logs import BrokenVideos
 from mova.train.run import train
 from mova.train.synvita import Synvita
 from mova.train.trainer import PairArguments
-from mova.train.triplets import adapted, shared_part, triplet_material
+from mova.train.triplets import adapted, shared_part, triplet_material, weigh_by
 from tiny_videollms import build
 
 FAMILIES = ("video_llava", "qwen2_5_vl")
@@ -296,6 +297,16 @@ def test_broken_videos_are_named_and_leave_the_rest_as_it_is(
     )
     with pytest.raises(DataError, match="none of the 4 real videos"):
         train(small(data={"manifest": str(none)}, training={"max_steps": 1}), tmp_path / "nothing")
+
+
+def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_run(manifest: Path) -> None:
+    rows = read_manifest(manifest)
+    videos = [video for row in rows for video in synthetic_videos(row)]
+    lost = replace(videos[1], weighing={"broken": "is no video"})
+    assert weigh_by([videos[0], lost, videos[2]], "difference") == pytest.approx([0.7, 0.0, 0.4])
+    assert weigh_by([lost], "own") == pytest.approx([0.0])
+    with pytest.raises(DataError, match="1 of 2 synthetic videos have no scores"):
+        weigh_by([lost, replace(lost, weighing={"own": 0.3})], "own")
 
 
 def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], manifest: Path, tmp_path: Path) -> None:
