@@ -299,6 +299,22 @@ def test_broken_videos_are_named_and_leave_the_rest_as_it_is(
         train(small(data={"manifest": str(none)}, training={"max_steps": 1}), tmp_path / "nothing")
 
 
+def test_a_broken_video_that_is_a_batch_of_its_own_is_left_out(
+    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
+    rows = [row for row in read_manifest(manifest) if row.split == "train"]
+    single = {"max_steps": 1, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "optim": "sgd"}
+    path = write_manifest(tmp_path / "one.jsonl", [replace(rows[0], video="missing.mp4"), *rows[1:]])
+    train(small(data={"manifest": str(path)}, training=single), tmp_path / "run")
+    (line,) = logged(tmp_path / "run")
+    assert line["broken"] == 1
+    assert line["shown"] == pytest.approx(1 / 3, abs=1e-4)
+    gone = [replace(rows[0], id=f"v{i}", video=f"missing{i}.mp4") for i in range(5)]
+    path = write_manifest(tmp_path / "none.jsonl", gone)
+    with pytest.raises(DataError, match="no video of 5 batches in a row"):
+        train(small(data={"manifest": str(path)}, training={**single, "max_steps": 5}), tmp_path / "nothing")
+
+
 def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_run(manifest: Path) -> None:
     rows = read_manifest(manifest)
     videos = [video for row in rows for video in synthetic_videos(row)]

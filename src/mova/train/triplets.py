@@ -83,6 +83,8 @@ def adapted(
 class TripletCollator:
     """Triplets -> a batch as `train/synvita.py` has it, and under `broken` the videos that could not be read.
 
+    A lone triplet whose real video cannot be read leaves an empty batch.
+
     Attributes:
         llm: tokenizes.
         masked: whether the shared part of both captions is wanted (Eq. 6).
@@ -97,11 +99,11 @@ class TripletCollator:
         """See above.
 
         Raises:
-            DataError: no real video of the batch can be read.
+            DataError: there are several real videos, and none can be read.
         """
         found = [item for item in items if isinstance(item, Shown)]
         broken = [item for item in items if isinstance(item, BrokenVideo)]
-        if not found:
+        if not found and len(broken) > 1:
             raise DataError(
                 f"none of the {len(broken)} real videos of a batch can be read; the first: {broken[0].path}: "
                 f"{broken[0].cause}. Are the files where the manifest says?"
