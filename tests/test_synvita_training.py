@@ -309,6 +309,11 @@ def test_a_broken_video_that_is_a_batch_of_its_own_is_left_out(
     (line,) = logged(tmp_path / "run")
     assert line["broken"] == 1
     assert line["shown"] == pytest.approx(1 / 3, abs=1e-4)
+    left = tmp_path / "anew" / "broken.jsonl"  # of a run that was stopped before its first checkpoint
+    left.parent.mkdir()
+    left.write_text('{"path": "mended.mp4", "cause": "empty"}\n')
+    train(small(data={"manifest": str(path)}, training=single), left.parent)
+    assert [Path(json.loads(told)["path"]).name for told in left.read_text().splitlines()] == ["missing.mp4"]
     gone = [replace(rows[0], id=f"v{i}", video=f"missing{i}.mp4") for i in range(5)]
     path = write_manifest(tmp_path / "none.jsonl", gone)
     with pytest.raises(DataError, match="no video of 5 batches in a row"):
