@@ -15,6 +15,7 @@ from mova.data.contrast_check import grammar_fault, refusal
 from mova.data.contrast_rules import PROPOSALS
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.data.misalignments import KINDS, Kind, kind_of
+from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.data.videocon import write_videocon
 from mova.data.words import Words
 from mova.errors import DataError, UsageError
@@ -254,3 +255,12 @@ def test_a_triplet_without_a_kind() -> None:
     made = triplet_rows([Triplet(row("v", "A b."), "A b.", Negative("A c.", None))])
     assert made[0].id == "v/negative"
     assert made[0].meta["negatives"] == [{"text": "A c."}]
+
+
+def test_a_triplet_keeps_the_synthetic_videos_of_its_own_captions_alone() -> None:
+    texts = [("A c.", "negative", 0), ("A d.", "negative", 1), ("A b.", "positive", 1)]
+    videos = [Synthetic(f"{i}.mp4", text, role, place, 0, 1.0) for i, (text, role, place) in enumerate(texts)]  # type: ignore[arg-type]
+    given = with_synthetic(row("v", "A a.", "A b."), videos)
+    made = triplet_rows([Triplet(given, "A b.", Negative(text, None)) for text in ("A d.", "A e.")])
+    assert [[each.video for each in synthetic_videos(one)] for one in made] == [["1.mp4", "2.mp4"], ["2.mp4"]]
+    assert {each.place for one in made for each in synthetic_videos(one)} == {0}

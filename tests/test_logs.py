@@ -46,6 +46,17 @@ def test_a_broken_video_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert [record.message.split(":")[0] for record in caplog.records] == ["a.mp4", "b.mp4"]
 
 
+def test_a_run_that_goes_on_tells_broken_videos_no_second_time(tmp_path: Path) -> None:
+    one, two = BrokenVideo("a.mp4", "cut off"), BrokenVideo("b.mp4", "empty")
+    BrokenVideos(tmp_path / "broken.jsonl").add((one,))
+    with (tmp_path / "broken.jsonl").open("a") as file:
+        file.write('{"path": "b.m')
+    again = BrokenVideos(tmp_path / "broken.jsonl")
+    assert len(again) == 1
+    again.add((one, two))
+    assert [json.loads(line) for line in again.path.read_text().splitlines()] == [one.__dict__, two.__dict__]
+
+
 def test_tensorboard_is_used_where_it_is_installed_and_missed_aloud(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -119,6 +119,16 @@ def test_going_on_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> N
         score_pairs(EntailmentScorer(llm), pairs, out=out)
 
 
+def test_going_on_with_texts_that_hold_other_ends_of_lines(folder: Path, llm: VideoLLM, tmp_path: Path) -> None:
+    """JSON leaves U+2028 and U+0085 as they are, and Python ends lines at them too."""
+    pairs = [VideoText("one.mp4", folder / "one.mp4", text) for text in ("a red\u2028wall", "a blue\x85wall")]
+    out = tmp_path / "scores.jsonl"
+    whole = score_pairs(EntailmentScorer(llm), pairs, out=out)
+    again = score_pairs(EntailmentScorer(llm), pairs, out=out)
+    assert again.resumed == 2
+    assert again.rows == whole.rows
+
+
 def test_the_command_reads_every_form_of_file(folder: Path, tmp_path: Path, call: Call) -> None:
     options = ("--model", folder / "llm", "--max-frames", 2, "--precision", "fp32", "--device", "cpu")
     path = write_pairs(tmp_path, "p.csv", ROWS[:4], ("video", "text"))

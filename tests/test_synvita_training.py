@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 
 from mova.data.manifest import Row, read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
+from mova.data.synthetic import synthetic_videos
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.task_entailment import evaluate_entailment
@@ -32,7 +33,7 @@ from mova.train.logs import BrokenVideos
 from mova.train.run import train
 from mova.train.synvita import Synvita
 from mova.train.trainer import PairArguments
-from mova.train.triplets import EntailmentValidation, adapted, shared_part, triplet_material
+from mova.train.triplets import EntailmentValidation, adapted, shared_part, triplet_material, weigh_by
 from tiny_videollms import build
 
 FAMILIES = ("video_llava", "qwen2_5_vl")
@@ -313,6 +314,37 @@ def test_broken_videos_are_named_and_leave_the_rest_as_it_is(
     )
     with pytest.raises(DataError, match="none of the 4 real videos"):
         train(small(data={"manifest": str(none)}, training={"max_steps": 1}), tmp_path / "nothing")
+
+
+def test_a_broken_video_that_is_a_batch_of_its_own_is_left_out(
+    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
+    rows = [row for row in read_manifest(manifest) if row.split == "train"]
+    single = {"max_steps": 1, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "optim": "sgd"}
+    path = write_manifest(tmp_path / "one.jsonl", [replace(rows[0], video="missing.mp4"), *rows[1:]])
+    train(small(data={"manifest": str(path)}, training=single), tmp_path / "run")
+    (line,) = logged(tmp_path / "run")
+    assert line["broken"] == 1
+    assert line["shown"] == pytest.approx(1 / 3, abs=1e-4)
+    left = tmp_path / "anew" / "broken.jsonl"  # of a run that was stopped before its first checkpoint
+    left.parent.mkdir()
+    left.write_text('{"path": "mended.mp4", "cause": "empty"}\n')
+    train(small(data={"manifest": str(path)}, training=single), left.parent)
+    assert [Path(json.loads(told)["path"]).name for told in left.read_text().splitlines()] == ["missing.mp4"]
+    gone = [replace(rows[0], id=f"v{i}", video=f"missing{i}.mp4") for i in range(5)]
+    path = write_manifest(tmp_path / "none.jsonl", gone)
+    with pytest.raises(DataError, match="no video of 5 batches in a row"):
+        train(small(data={"manifest": str(path)}, training={**single, "max_steps": 5}), tmp_path / "nothing")
+
+
+def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_run(manifest: Path) -> None:
+    rows = read_manifest(manifest)
+    videos = [video for row in rows for video in synthetic_videos(row)]
+    lost = replace(videos[1], weighing={"broken": "is no video"})
+    assert weigh_by([videos[0], lost, videos[2]], "difference") == pytest.approx([0.7, 0.0, 0.4])
+    assert weigh_by([lost], "own") == pytest.approx([0.0])
+    with pytest.raises(DataError, match="1 of 2 synthetic videos have no scores"):
+        weigh_by([lost, replace(lost, weighing={"own": 0.3})], "own")
 
 
 def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], manifest: Path, tmp_path: Path) -> None:

@@ -45,6 +45,21 @@ def test_adapters_train_save_and_load(kind: str, tmp_path: Path) -> None:
         again.attach_lora()
 
 
+def test_scores_have_no_dropout_before_training_begins(tmp_path: Path) -> None:
+    options = {"precision": "fp32", "device": "cpu"}
+    model = VideoLLM.from_pretrained(build("qwen2_5_vl", tmp_path / "base"), **options)
+    model.attach_lora(rank=4, alpha=8, dropout=0.5)
+    for name, weight in model.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    expected = model.scores(SHOWN, TEXTS)
+    torch.testing.assert_close(model.scores(SHOWN, TEXTS), expected)
+    folder = model.save_adapters(tmp_path / "adapters")
+    further = VideoLLM.from_pretrained(folder, **options, trainable=True)
+    torch.testing.assert_close(further.scores(SHOWN, TEXTS), expected)
+    assert any(weight.requires_grad for weight in further.model.parameters())
+
+
 def test_defaults_are_the_papers_and_the_tower_stays_free(tmp_path: Path) -> None:
     model = VideoLLM.from_pretrained(build("llava_onevision", tmp_path / "base"), precision="fp32", device="cpu").model
     pattern = attention_targets(model)

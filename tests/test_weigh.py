@@ -88,7 +88,9 @@ def test_videos_that_cannot_be_read_are_named_and_keep_no_old_weight(manifest: P
     found = weigh(rows, manifest.parent, {"one": known(ONE, [])})
     assert [Path(video).name for video, _ in found.broken] == ["gone.mp4"]
     assert len(found.weights) == 3
-    assert synthetic_videos(found.rows[2])[0].weight is None
+    (video,) = synthetic_videos(found.rows[2])
+    assert video.weight is None
+    assert video.weighing == {"broken": found.broken[0][1]}
     with pytest.raises(DataError, match="none of 1 synthetic videos"):
         weigh(rows[2:], manifest.parent, {"one": known(ONE, [])})
 

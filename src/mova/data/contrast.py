@@ -22,6 +22,7 @@ from mova.data.contrast_order import timed_flips
 from mova.data.contrast_rules import PROPOSALS
 from mova.data.manifest import Caption, Row
 from mova.data.misalignments import KINDS, Kind, kind_of
+from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.data.words import Words
 from mova.errors import DataError, UsageError
 
@@ -194,7 +195,8 @@ def _balance(chosen: list[dict[Kind, str]], per_caption: int | None, report: Rep
 
 
 def triplet_rows(triplets: Iterable[Triplet]) -> list[Row]:
-    """Triplets as rows of a manifest: one caption, and the negative in `meta.negatives` (docs/data.md)."""
+    """Triplets as rows of a manifest: one caption, the negative in `meta.negatives` (docs/data.md), and of the
+    synthetic videos that the row has, those of these two."""
     counts: Counter[str] = Counter()
     rows = []
     for triplet in triplets:
@@ -208,8 +210,15 @@ def triplet_rows(triplets: Iterable[Triplet]) -> list[Row]:
             negative["misalignment"] = triplet.negative.name
         meta = {**triplet.row.meta, "negatives": [negative], "of": triplet.row.id}
         id = name if counts[name] == 1 else f"{name}/{counts[name]}"
-        rows.append(replace(triplet.row, id=id, captions=(caption,), meta=meta))
+        made = replace(triplet.row, id=id, captions=(caption,), meta=meta)
+        rows.append(with_synthetic(made, _of_triplet(triplet)))
     return rows
+
+
+def _of_triplet(triplet: Triplet) -> list[Synthetic]:
+    """Those of the row's synthetic videos that show a caption of the triplet; another negative's are not its."""
+    texts = {"negative": triplet.negative.text.strip(), "positive": triplet.positive.strip()}
+    return [replace(each, place=0) for each in synthetic_videos(triplet.row) if each.text == texts[each.role]]
 
 
 def read_triplets(rows: Iterable[Row]) -> list[Triplet]:

@@ -234,7 +234,7 @@ def _resume(out: Path, mark: str) -> dict[tuple[str, str, float | None, float | 
         with out.open("r+b") as file:
             file.truncate(len(whole))
     found = {}
-    for number, line in enumerate(whole.decode("utf-8").splitlines(), start=1):
+    for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], start=1):
         try:
             row = json.loads(line)
             found[row["video"], row["text"], row.get("start"), row.get("end")] = float(row["score"])

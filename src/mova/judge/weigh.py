@@ -168,7 +168,9 @@ def weigh(
     kept = [cases[i] for i in good]
     told = {"strategy": strategy, "models": list(models)}
     named = [(str(video), cause) for video, cause in broken.items()]
-    return Weighed(_written(rows, kept, own, other, weights, told), kept, own, other, weights, named, positives)
+    lost = {(case.row, case.at): broken[case.video] for case in cases if case.video in broken}
+    written = _written(rows, kept, own, other, weights, told, lost)
+    return Weighed(written, kept, own, other, weights, named, positives)
 
 
 def _cases(rows: Sequence[Row], folder: Path) -> tuple[list[Case], int]:
@@ -191,13 +193,21 @@ def _cases(rows: Sequence[Row], folder: Path) -> tuple[list[Case], int]:
 
 
 def _written(
-    rows: Sequence[Row], cases: Sequence[Case], own: Array, other: Array, weights: Array, told: Mapping[str, Any]
+    rows: Sequence[Row],
+    cases: Sequence[Case],
+    own: Array,
+    other: Array,
+    weights: Array,
+    told: Mapping[str, Any],
+    lost: Mapping[tuple[int, int], str],
 ) -> list[Row]:
-    """Rows with weights; videos without one lose the weight that they may have had."""
+    """Rows with weights; videos without one lose the weight that they may have had, and `lost` ones say why."""
     videos: list[list[Synthetic]] = [
         [replace(each, weight=None, weighing={}) for each in synthetic_videos(row)] for row in rows
     ]
     for case, mine, others, weight in zip(cases, own.tolist(), other.tolist(), weights.tolist(), strict=True):
         kept = videos[case.row]
         kept[case.at] = replace(kept[case.at], weight=weight, weighing={"own": mine, "other": others, **told})
+    for (row, at), cause in lost.items():
+        videos[row][at] = replace(videos[row][at], weighing={"broken": cause})
     return [with_synthetic(row, each) for row, each in zip(rows, videos, strict=True)]

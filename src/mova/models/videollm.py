@@ -304,10 +304,11 @@ class VideoLLM:
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _naming_base(self, adapters: Any) -> Any:
-        """Adapters that name the model below them as it was asked for, not where it lies."""
+        """Adapters that name the model below them as it was asked for, not where it lies; without dropout, as the
+        model is until its `train()` is called."""
         for config in adapters.peft_config.values():
             config.base_model_name_or_path = self._base or config.base_model_name_or_path
-        return adapters
+        return adapters.eval()
 
     @cached_property
     def _weights_hash(self) -> str:

@@ -69,9 +69,14 @@ def split_backward(
         scale: factor on the gradients.
 
     Returns:
-        Detached loss, not scaled, and the parts.
+        Detached loss, not scaled, and the parts. Of an empty batch both gradients and loss are 0, and there are no
+        parts.
     """
     count = len(next(iter(batch.values())))
+    if not count:
+        nothing = torch.stack([weight.sum() * 0 for weight in model.net.parameters() if weight.requires_grad]).sum()
+        nothing.backward()
+        return nothing.detach(), {}
     losses, parts = [], []
     for first in range(0, count, chunk or count):
         piece = _part(batch, slice(first, first + (chunk or count)))

@@ -35,11 +35,18 @@ class JsonLines(TrainerCallback):
 
 
 class BrokenVideos:
-    """Videos that could not be read in a run, each told once and kept in `broken.jsonl`."""
+    """Videos that could not be read in a run, each told once and kept in `broken.jsonl`.
+
+    Those that stand in the file already, of the run that this one goes on with, count too.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: set[str] = set()
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        if lines and not lines[-1].endswith("\n"):  # cut off by a kill
+            path.write_text("".join(lines[:-1]), encoding="utf-8")
+            del lines[-1]
+        self._seen: set[str] = {json.loads(line)["path"] for line in lines}
 
     def __len__(self) -> int:
         return len(self._seen)

@@ -32,6 +32,8 @@ from mova.train.trainer import Material, PairArguments, PairTrainer
 
 SUMMARY = "training.json"
 """What a run did; it is written last."""
+BROKEN = "broken.jsonl"
+"""Videos that could not be read."""
 SHARED = {
     "lr_scheduler_type": "cosine",
     "logging_steps": 50,
@@ -235,6 +237,7 @@ def train(
         raise UsageError(f"{output}: no checkpoint to resume from; leave --resume out to start anew")
     if not resume:
         _refuse_another_run(output)
+        (output / BROKEN).unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
     trainer = _trainer(recipe, model, objective, output, callbacks or [])
     output.mkdir(parents=True, exist_ok=True)
     (output / "recipe.yaml").write_text(yaml.safe_dump(asdict(recipe), sort_keys=False), encoding="utf-8")
@@ -302,7 +305,7 @@ def _trainer(
 ) -> PairTrainer:
     """Model, objective, data and arguments of a recipe, put together."""
     arguments = _arguments(recipe, output)
-    broken = BrokenVideos(output / "broken.jsonl")
+    broken = BrokenVideos(output / BROKEN)
     _, material = _build(recipe, "data", DATA, Setting(recipe, model, objective, arguments, broken))
     logs = JsonLines(output / "log.jsonl")
     trainer = PairTrainer(model, objective, arguments, material, broken, callbacks=[logs, *callbacks])

@@ -18,11 +18,15 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from mova.distributed import average_gradients
-from mova.errors import UsageError
+from mova.errors import DataError, UsageError
 from mova.train.cached import cached_backward, refuse_batch_statistics, split_backward
 from mova.train.contract import Inputs, Objective, Towers, Vectors
 from mova.train.logs import BrokenVideos
 from mova.train.parameters import parameter_groups
+from mova.types import BrokenVideo
+
+GIVE_UP = 5
+"""Empty batches one after another (all their videos broken) that stop a run."""
 
 
 @dataclass
@@ -108,6 +112,7 @@ class PairTrainer(Trainer):
             raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} cannot do that; leave it out")
         self.objective, self.material, self.broken = objective, material, broken
         self._parts: dict[str, list[Tensor]] = {}
+        self._empty = 0
         super().__init__(
             model=model,
             args=args,
@@ -129,7 +134,7 @@ class PairTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """One batch forward and backward; in chunks where `cache_chunk` says so."""
-        self.broken.add(inputs.pop("broken", ()))
+        self._lost(tuple(inputs.pop("broken", ())), inputs)
         if not (self.args.cache_chunk or self.objective.separable):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
@@ -184,6 +189,20 @@ class PairTrainer(Trainer):
 
     def _towers(self, model: nn.Module) -> Towers:
         return Towers(model, self.model, self.material.encode)
+
+    def _lost(self, found: tuple[BrokenVideo, ...], batch: dict[str, Any]) -> None:
+        """Tell of broken videos.
+
+        Raises:
+            DataError: batches are empty one after another.
+        """
+        self.broken.add(found)
+        self._empty = 0 if not found or len(next(iter(batch.values()))) else self._empty + 1
+        if self._empty >= GIVE_UP:
+            raise DataError(
+                f"no video of {self._empty} batches in a row can be read; the last: {found[-1].path}: "
+                f"{found[-1].cause}. Are the files where the manifest says?"
+            )
 
     def _remember(self, parts: dict[str, Tensor]) -> None:
         """Keep scalars on their device: reading them would make every step wait."""

@@ -83,6 +83,8 @@ def adapted(
 class TripletCollator:
     """Triplets -> a batch as `train/synvita.py` has it, and under `broken` the videos that could not be read.
 
+    A lone triplet whose real video cannot be read leaves an empty batch.
+
     Attributes:
         llm: tokenizes.
         masked: whether the shared part of both captions is wanted (Eq. 6).
@@ -97,11 +99,11 @@ class TripletCollator:
         """See above.
 
         Raises:
-            DataError: no real video of the batch can be read.
+            DataError: there are several real videos, and none can be read.
         """
         found = [item for item in items if isinstance(item, Shown)]
         broken = [item for item in items if isinstance(item, BrokenVideo)]
-        if not found:
+        if not found and len(broken) > 1:
             raise DataError(
                 f"none of the {len(broken)} real videos of a batch can be read; the first: {broken[0].path}: "
                 f"{broken[0].cause}. Are the files where the manifest says?"
@@ -218,20 +220,29 @@ def triplet_material(
 def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Array:
     """Weights of synthetic videos from the ensemble's scores in their rows; `fixed` needs none.
 
+    Those that could not be read when they were to be scored get 0, and the log says how many.
+
     Raises:
-        DataError: videos without scores.
+        DataError: other videos without scores.
     """
     if strategy == "fixed":
         return np.ones(len(videos))
-    unscored = [video for video in videos if not {"own", "other"} <= video.weighing.keys()]
+    scored = np.array([{"own", "other"} <= video.weighing.keys() for video in videos], dtype=bool)
+    lost = np.array(["broken" in video.weighing for video in videos], dtype=bool)
+    unscored = [videos[at] for at in np.flatnonzero(~(scored | lost)).tolist()]
     if unscored:
         makers = Counter(str(video.generator.get("model", "another program")) for video in unscored)
         raise DataError(
             f"{len(unscored)} of {len(videos)} synthetic videos have no scores to weigh them by, such as "
             f"{unscored[0].video} (by {', '.join(makers)}); run `mova data weights`, or say --objective.strategy fixed"
         )
-    own, other = ([float(video.weighing[key]) for video in videos] for key in ("own", "other"))
-    return weights_of(own, other, strategy)
+    if lost.any():
+        logger.warning("%d synthetic videos could not be read when they were weighed; their weight is 0", lost.sum())
+    kept = [videos[at].weighing for at in np.flatnonzero(scored).tolist()]
+    own, other = ([float(each[key]) for each in kept] for key in ("own", "other"))
+    weights = np.zeros(len(videos))
+    weights[scored] = weights_of(own, other, strategy)
+    return weights
 
 
 def _check_texts(llm: VideoLLM, dataset: TripletVideos) -> None:
