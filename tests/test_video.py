@@ -284,6 +284,12 @@ def test_photographs_are_shown_upright(tmp_path: Path, orientation: int, ending:
     assert np.median(np.abs(found.pixels[0].astype(int) - upright)) <= 2  # colours run at edges, each decoder's way
 
 
+def test_a_name_with_a_percent_sign_is_no_numbered_series(tmp_path: Path) -> None:
+    for name, colour in (("img%d.png", 200), ("img1.png", 50)):
+        Image.new("RGB", (32, 32), (colour,) * 3).save(tmp_path / name)
+    assert int(everything(tmp_path / "img%d.png").pixels[0, 0, 0, 0]) == 200
+
+
 COLOURS = np.array(
     [[250, 20, 20], [20, 250, 20], [20, 20, 250], [200, 200, 20], [128, 128, 128], [250, 250, 250]], float
 )

@@ -64,7 +64,8 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
     _check(path, file)
     try:
         with slips():
-            container = av.open(f"file:{file}", metadata_errors="replace")
+            # "img%d.jpg" is this file, not the first of a numbered series
+            container = av.open(f"file:{file}", metadata_errors="replace", options={"pattern_type": "none"})
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
             path, f"cannot be opened as video ({reason(error)}); is it a video file, and whole?"
