@@ -119,6 +119,16 @@ def test_remove_takes_files_and_folders(index: Index, film: Path, tmp_path: Path
     assert index.search("red") == []
 
 
+def test_one_path_alone_is_not_read_letter_by_letter(
+    index: Index, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert index.remove("films/other.mp4") == []  # its "/" is not the whole disk
+    assert index.add("films").unchanged == [str(film)]
+    assert index.add(film).unchanged == [str(film)]
+    assert index.remove(str(film)) == [str(film)]
+
+
 def test_a_quote_in_a_name_is_no_sql(tmp_path: Path) -> None:
     strange = write_colours(tmp_path / "films" / 'it\'s (1) [%] "ü" 我.mp4', [("red", 2)])
     index = Index(tmp_path / "index", ColourEncoder())

@@ -56,6 +56,12 @@ def test_writing_and_reading_gives_the_same_rows(ids: list[str], duration: float
         assert [p.name for p in Path(folder).iterdir()] == ["m.jsonl"]
 
 
+def test_half_a_character_is_told_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, plain(id="b"), plain(captions=[{"text": "A dog \ud83d"}]))  # cut between UTF-16 halves
+    with pytest.raises(DataError, match="line 2: a caption's text holds a character that is none"):
+        read_manifest(path)
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [

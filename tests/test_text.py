@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import pytest
@@ -103,6 +104,12 @@ def test_nothing_is_lost_and_nothing_invented(text: str) -> None:
 def test_any_text_is_split_or_refused(text: str) -> None:
     with suppress(UsageError):
         assert split_sentences(text)
+
+
+def test_bytes_that_are_no_utf8_are_refused() -> None:
+    for text in (os.fsdecode(b"A dog runs. \x85"), "A dog \ud83d"):
+        with pytest.raises(UsageError, match="not valid Unicode"):
+            split_sentences(text)
 
 
 def test_a_long_caption_takes_little_time() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -101,6 +103,18 @@ def test_one_frame_and_a_constant_curve(timeline: Timeline, tmp_path: Path) -> N
     still = Timeline(timeline.video, 5.0, np.array([0.0]), (row,), (Span(0, 5),))
     for ending in (".png", ".HTML"):
         assert draw(still, tmp_path / "new" / f"still{ending}").stat().st_size > 1000
+
+
+def test_a_name_that_is_no_text_is_drawn_all_the_same(timeline: Timeline, tmp_path: Path) -> None:
+    film = tmp_path / os.fsdecode(b"caf\xe9.mp4")  # from a disk written in Latin-1
+    try:
+        film.write_bytes(Path(timeline.video).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for ending in (".png", ".html"):
+        page = draw(replace(timeline, video=str(film)), tmp_path / f"t{ending}")
+        assert page.stat().st_size > 1000
+    assert "caf?.mp4" in page.read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_drawn_is_said(timeline: Timeline, tmp_path: Path) -> None:

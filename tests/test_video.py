@@ -284,6 +284,28 @@ def test_photographs_are_shown_upright(tmp_path: Path, orientation: int, ending:
     assert np.median(np.abs(found.pixels[0].astype(int) - upright)) <= 2  # colours run at edges, each decoder's way
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_photograph_that_was_cut_off_is_not_shown_with_a_grey_rest(tmp_path: Path, options: dict[str, bool]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(pixels).save(path, **options)
+    whole = path.read_bytes()
+    for share in (0.3, 0.6, 0.95):
+        path.write_bytes(whole[: int(share * len(whole))])
+        for look in (probe, everything):
+            with pytest.raises(VideoError, match="at its first frame"):
+                look(path)
+    for harmless in (whole[:-2], whole + bytes(99)):  # without its end marker, with something behind it
+        path.write_bytes(harmless)
+        assert probe(path).width == 96
+
+
+def test_a_name_with_a_percent_sign_is_no_numbered_series(tmp_path: Path) -> None:
+    for name, colour in (("img%d.png", 200), ("img1.png", 50)):
+        Image.new("RGB", (32, 32), (colour,) * 3).save(tmp_path / name)
+    assert int(everything(tmp_path / "img%d.png").pixels[0, 0, 0, 0]) == 200
+
+
 COLOURS = np.array(
     [[250, 20, 20], [20, 250, 20], [20, 20, 250], [200, 200, 20], [128, 128, 128], [250, 250, 250]], float
 )

@@ -42,6 +42,9 @@ LONGEST = 100 * 86400.0
 UNNAMED = 16
 """Kinds of side data that FFmpeg may have beyond those that PyAV knows."""
 
+PICTURES = frozenset({"image2", "jpeg_pipe"})
+"""FFmpeg's names for a photograph; of a JPEG that is cut off it would show a grey rest."""
+
 BROKEN = "play it to see what is left, or rescue that part with: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
@@ -64,7 +67,8 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
     _check(path, file)
     try:
         with slips():
-            container = av.open(f"file:{file}", metadata_errors="replace")
+            # "img%d.jpg" is this file, not the first of a numbered series
+            container = av.open(f"file:{file}", metadata_errors="replace", options={"pattern_type": "none"})
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
             path, f"cannot be opened as video ({reason(error)}); is it a video file, and whole?"
@@ -100,6 +104,8 @@ def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
         raise NoVideoError(path, "holds no video that can be decoded (text, or an unknown codec)")
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = threads or 0
+    if container.format.name in PICTURES and stream.codec_context.name == "mjpeg":
+        stream.codec_context.options = {"err_detect": "explode"}
     return stream
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.files import seen_from
+from mova.data.text import is_unicode
 from mova.errors import DataError
 
 TOLERANCE = 0.5
@@ -313,6 +314,8 @@ def _is_number(value: Any) -> bool:
 def _require_text(value: Any, what: str) -> None:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{what} must be text that is not empty, not {value!r}")
+    if not is_unicode(value):
+        raise DataError(f"{what} holds a character that is none (half of a pair, or no UTF-8): {value!r}")
 
 
 def _require_span(start: Any, end: Any, duration: float | None, what: str) -> None:

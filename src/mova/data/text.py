@@ -49,6 +49,7 @@ _MARK = re.compile(
 _LIST_MARKER = re.compile(r"^\s*(?:[-*•‣–—]\s+|\(?\d{1,3}[.)]\s+(?=\D))")
 _ACRONYM = re.compile(r"^(?:[^\W\d_]\.)+[^\W\d_]$")
 _WORD = re.compile(r"[^\W_]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -66,8 +67,10 @@ def split_sentences(text: str) -> list[str]:
         At least one sentence, each with at least one letter or digit, without surrounding white space.
 
     Raises:
-        UsageError: the text holds no letter or digit.
+        UsageError: the text holds no letter or digit, or what is no Unicode text.
     """
+    if not is_unicode(text):
+        raise UsageError(f"the caption is not valid Unicode text ({text[:80]!r}); write it in UTF-8")
     sentences: list[str] = []
     for line in _lines(text):
         for piece in _split_line(line):
@@ -78,6 +81,11 @@ def split_sentences(text: str) -> list[str]:
     if not sentences:
         raise UsageError("the caption holds no words; write at least one sentence")
     return sentences
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: not where it holds bytes that were none, or half of a pair of UTF-16."""
+    return _SURROGATE.search(text) is None
 
 
 def has_words(text: str) -> bool:

@@ -40,9 +40,9 @@ class Page:
         return axes
 
     def text(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Text in the page's ink, never mistaken for a formula."""
+        """Text in the page's ink, never mistaken for a formula; bytes of a file's name that are no text become "?"."""
         given: dict[str, Any] = {"color": INK, "family": self.family, "parse_math": False} | style
-        self.figure.text(left / self.width, 1 - top / self.height, text, **given)
+        self.figure.text(left / self.width, 1 - top / self.height, text.encode(errors="replace").decode(), **given)
 
     def box(self, left: float, top: float, width: float, height: float, **style: Any) -> None:
         """A rectangle."""

@@ -58,7 +58,7 @@ def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Spa
         "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     }.items():
         page = page.replace(f"<!--{key}-->", value)
-    Path(path).write_text(page, encoding="utf-8")
+    Path(path).write_text(page, encoding="utf-8", errors="replace")
 
 
 def _strip(timeline: Timeline) -> str:

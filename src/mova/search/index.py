@@ -79,14 +79,14 @@ class Index:
 
     def add(
         self,
-        paths: Iterable[str | Path],
+        paths: str | Path | Iterable[str | Path],
         *,
         fps: float | None = None,
         progress: Progress | None = None,
         prune: bool = True,
     ) -> IngestReport:
-        """Bring the index up to date with files and folders; see `mova.search.ingest.add`."""
-        given = list(paths)
+        """Bring the index up to date with files and folders (or one); see `mova.search.ingest.add`."""
+        given = _each(paths)
         ingest.videos_below(self._store, given)  # wrong paths are said before a model is loaded
         self.check(self.model)
         return ingest.add(self._store, self.model, given, fps=fps, progress=progress, prune=prune)
@@ -120,13 +120,13 @@ class Index:
     def __len__(self) -> int:
         return len(self.videos())
 
-    def remove(self, paths: Iterable[str | Path]) -> list[str]:
-        """Forget files, and all files below folders, whether they still exist or not.
+    def remove(self, paths: str | Path | Iterable[str | Path]) -> list[str]:
+        """Forget files (or one), and all files below folders, whether they still exist or not.
 
         Returns:
             The paths that were dropped.
         """
-        roots = [Path(path).resolve() for path in paths]
+        roots = [Path(path).resolve() for path in _each(paths)]
         with self._store.lock():
             dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
             self._store.drop(dropped)
@@ -161,3 +161,8 @@ class Index:
         if self._store.exists:
             rate = self._store.meta.frame_rate
             self._store.require(Meta(model.name, model.fingerprint(), model.embedding_dim, rate))
+
+
+def _each(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """Paths as a list; one alone is no list of its letters (one of which may be "/", which is every file)."""
+    return [paths] if isinstance(paths, str | Path) else list(paths)
