@@ -268,7 +268,7 @@ def test_what_cannot_be_done_is_told(clips: Path, tmp_path: Path) -> None:
         expanded(write_manifest(tmp_path / "twice.jsonl", [clip("a", 1, 0.0)] * 2), "integrate")
     with pytest.raises(DataError, match="cannot be read"):
         expanded(tmp_path / "none.jsonl", "integrate")
-    broken = clip("a", 1, 0.0, captions=(Caption("Half a \ud800 pair."),))
+    broken = clip("a", 1, 0.0, meta={"note": "Half a \ud800 pair."})
     line = json.dumps(broken.to_json())
     (tmp_path / "half.jsonl").write_text(line)
     with pytest.raises(DataError, match=r"half\.jsonl: a row holds text that is no Unicode: .*Half a .ud800 pair"):
