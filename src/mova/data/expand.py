@@ -204,6 +204,7 @@ def _made(level: Level, store: Store, folder: Path) -> tuple[dict[str, Any], dic
         figures, left_out = Figures(), LeftOut()
 
         def entries() -> Iterator[Entry]:
+            """Rows as they are stored, each counted on its way."""
             for row in make(level, store, folder, left_out):
                 figures.add(row)
                 yield _entry(row)

@@ -65,6 +65,7 @@ def materialise(manifest: str | Path, folder: str | Path, *, short_side: int | N
     done = Materialised(target)
 
     def rows() -> Iterator[Row]:
+        """Rows of real files; those that cannot be written are counted in `done`."""
         for _, row in iter_manifest(manifest):
             moved = rebased(row, manifest.parent, folder)
             if not row.parts and row.start is None:
@@ -112,6 +113,7 @@ def _real(row: Row, path: Path) -> Row:
     length = probe(path).duration
 
     def moved(told: TimedSentence) -> TimedSentence:
+        """By the clock of the new file; without times where nothing of it lies inside."""
         if told.start is None or told.end is None:
             return told
         start, end = max(0.0, told.start - base), min(told.end - base, length)
