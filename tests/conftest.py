@@ -29,13 +29,13 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def worlds_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten rendered Worlds of 10 s at 4 frames a second: six of split train, two of val, two of test."""
-    from mova.data.worlds import write_worlds
+    from mova.worlds.writer import write_worlds
 
     return write_worlds(tmp_path_factory.mktemp("worlds"), 10, 10, "flat", seed=0, size=48, fps=4.0)
 
 
 def _tiny(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny_models import BUILDERS
+    from tests.support.tiny_models import BUILDERS
 
     return BUILDERS[kind](tmp_path_factory.mktemp("checkpoints") / f"tiny-{kind}")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from mova.data.clips import write_mp4
-from mova.data.worlds_batches import vocabulary
-from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
+from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+from mova.video.writer import write_mp4
+from mova.worlds.batches import vocabulary
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -1,4 +1,4 @@
-"""The plan of the house, held: floors, file and function lengths, light imports."""
+"""The structure of the package: floors, folders, file and function lengths, light imports."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "src" / "mova"
 FLOORS = {
-    "_version": 0,
-    "types": 0,
-    "errors": 0,
-    "clock": 0,
-    "distributed": 0,
-    "data": 1,
-    "models": 2,
-    "losses": 3,
-    "eval": 4,
-    "train": 5,
-    "search": 6,
-    "judge": 6,
-    "lab": 6,
-    "serve": 7,
-    "cli": 8,
-    "__main__": 9,
+    name: floor
+    for floor, names in enumerate(
+        (
+            ("_version", "types", "errors", "distributed"),
+            ("utils", "video", "text", "scoring"),
+            ("data", "losses"),
+            ("models", "worlds"),
+            ("search", "eval", "explain", "text_to_video"),
+            ("train", "plots"),
+            ("reproduce", "serve"),
+            ("cli",),
+            ("__main__",),
+        ),
+        start=1,
+    )
+    for name in names
 }
+MOST_FOLDERS, MOST_FILES, MOST_LINES, MOST_FUNCTION_LINES, LARGEST_ROOM = 2, 18, 400, 60, 0.17
 FILES = sorted(p for p in ROOT.rglob("*.py"))
 HEAVY = ("torch", "transformers", "av", "lancedb", "matplotlib", "sklearn")
 
@@ -85,16 +86,38 @@ def test_no_circle_among_modules() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= 400, f"{path}: more than 400 lines"
+    assert text.count("\n") <= MOST_LINES, f"{path}: more than {MOST_LINES} lines"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= 60, f"{path}:{node.lineno} {node.name}: {length} lines"
+            assert length <= MOST_FUNCTION_LINES, f"{path}:{node.lineno} {node.name}: {length} lines"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_one_folder_deep(path: Path) -> None:
-    assert len(path.relative_to(ROOT).parts) <= 2
+def test_at_most_two_folders_deep_and_no_file_repeats_its_folder(path: Path) -> None:
+    *folders, _ = path.relative_to(ROOT).parts
+    assert len(folders) <= MOST_FOLDERS
+    if folders:
+        assert not path.stem.startswith(f"{folders[-1]}_"), f"{path}: repeats the name of its folder"
+
+
+def test_a_folder_is_one_idea_and_says_it_in_one_line() -> None:
+    for folder in {path.parent for path in FILES} - {ROOT}:
+        files = [path for path in FILES if path.parent == folder and path.name != "__init__.py"]
+        assert len(files) <= MOST_FILES, f"{folder}: {len(files)} files"
+        text = (folder / "__init__.py").read_text(encoding="utf-8")
+        assert len(text.splitlines()) == 1, f"{folder}/__init__.py: one line that says the folder's idea, no re-exports"
+        assert ast.get_docstring(ast.parse(text)), f"{folder}/__init__.py: no docstring"
+
+
+def test_no_room_holds_more_than_its_share() -> None:
+    """Lines of a room: of a folder without its sub-folders, or of one sub-folder."""
+    lines: dict[Path, int] = {}
+    for path in FILES:
+        lines[path.parent] = lines.get(path.parent, 0) + path.read_text(encoding="utf-8").count("\n")
+    for room, count in lines.items():
+        share = count / sum(lines.values())
+        assert share <= LARGEST_ROOM, f"{room}: {share:.0%} of all lines"
 
 
 @pytest.mark.parametrize("module", ["mova", "mova.cli.main"])

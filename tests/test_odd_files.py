@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from mova.data.files import find_videos
-from mova.data.sampling import on_display
-from mova.data.video import probe, read_count, read_times, stream
 from mova.errors import VideoError
 from mova.types import Frames
+from mova.utils.files import find_videos
+from mova.video.reader import probe, read_count, read_times, stream
+from mova.video.sampling import on_display
 
 BROKEN = {"corrupted_decord.mp4", "no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}
 BEST_STREAM = {"multi_stream_nasa.mp4": (390, 480, 270, 12.9796)}

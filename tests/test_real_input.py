@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mova.data.video import probe
 from mova.models.registry import load
 from mova.search.align import align
 from mova.search.index import Index
+from mova.video.reader import probe
 
 BROKEN = {"corrupted_decord.mp4", "no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mova.reproduce as reproduction
 from mova.data.dataset import FrameRule
 from mova.data.manifest import fingerprint, read_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
-from mova.data.readers import DATA_SETS
+from mova.data.readers.registry import DATA_SETS
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.published import published_figures
 from mova.models.registry import load
-from mova.train import reproduce as reproduction
-from mova.train.arguments import load_recipe, shipped_recipes
-from mova.train.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce, reproducible
+from mova.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce, reproducible
+from mova.train.recipe import load_recipe, shipped_recipes
 
 Call = Callable[..., tuple[int, str, str]]
 PAPER = ("activitynet", "didemo", "msvd", "ultravideo", "videoufo")

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-import mova.clock
+import mova.utils.time_format
 from mova.errors import MovaError
 
 out = Console()
@@ -120,4 +120,4 @@ def write_plot(draw: Callable[[Path], object], plot: Path) -> None:
 
 def clock(seconds: float) -> str:
     """`m:ss.t`: times to a tenth of a second."""
-    return mova.clock.clock(seconds, digits=1)
+    return mova.utils.time_format.clock(seconds, digits=1)

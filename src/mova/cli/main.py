@@ -8,21 +8,10 @@ from typing import Annotated
 import typer
 
 from mova._version import __version__
-from mova.cli import (
-    alignment,
-    contrasting,
-    datasets,
-    demonstration,
-    expansion,
-    explanation,
-    finding,
-    learning,
-    measuring,
-    reproduction,
-    scoring,
-    synthesis,
-)
+from mova.cli.commands import align, demo, explain, index_search, reproduce, score, train
 from mova.cli.console import note, setup_logging
+from mova.cli.data import commands, contrast, expand, synthesize
+from mova.cli.eval import matrix
 from mova.errors import MovaError
 
 INTERRUPTED = 130
@@ -35,18 +24,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-finding.register(app)
-alignment.register(app)
-scoring.register(app)
-explanation.register(app)
-learning.register(app)
-measuring.register(app)
-reproduction.register(app)
-datasets.register(app)
-expansion.register(app)
-contrasting.register(app)
-synthesis.register(app)
-demonstration.register(app)
+index_search.register(app)
+align.register(app)
+score.register(app)
+explain.register(app)
+train.register(app)
+matrix.register(app)
+reproduce.register(app)
+commands.register(app)
+expand.register(app)
+contrast.register(app)
+synthesize.register(app)
+demo.register(app)
 
 
 def _version(value: bool) -> None:

@@ -89,7 +89,7 @@ class Loading:
         Raises:
             UsageError: the prompt is no question.
         """
-        from mova.models.videollm_prompt import Question
+        from mova.models.video_llm.prompt import Question
 
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         prompt = given.pop("prompt")

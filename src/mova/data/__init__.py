@@ -1,1 +1,1 @@
-"""From files on disk to batches: sampling, decoding, texts, manifests, Worlds."""
+"""Manifests, their validation, and what training and evaluation read from them."""

@@ -18,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
-from mova.data.features import Clip, FeatureStore
+from mova.data.concat import Montage
+from mova.data.feature_store import Clip, FeatureStore
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest
-from mova.data.montage import Montage
 from mova.data.quarantine import without_quarantined
-from mova.data.sampling import RULES, fps_times, linspace
-from mova.data.text import split_sentences
-from mova.data.video import probe, read_count, read_times, stream
 from mova.errors import DataError, UsageError, VideoError
+from mova.text.sentences import split_sentences
 from mova.types import Batch, BrokenVideo, Frames, FrameVectors, Pair
+from mova.video.reader import probe, read_count, read_times, stream
+from mova.video.sampling import RULES, fps_times, linspace
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FrameRule:
 
     Attributes:
         frames: how many; at most so many with `fps`.
-        rule: a named rule of `data/sampling.py`, which always gives `frames` of them. None with `fps`.
+        rule: a named rule of `video/sampling.py`, which always gives `frames` of them. None with `fps`.
         fps: frames a second, from the clip's start on; where that is more than `frames`, `linspace` over them
             (CLIP4Clip's way: short videos have fewer frames and are padded). None with `rule`.
     """

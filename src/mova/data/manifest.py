@@ -20,9 +20,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mova.data.files import seen_from
-from mova.data.text import is_unicode
 from mova.errors import DataError
+from mova.text.sentences import is_unicode
+from mova.utils.files import seen_from
 
 TOLERANCE = 0.5
 """Seconds by which a span may pass the end of its video: annotations and containers round differently."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mova.data.manifest import Row
-from mova.data.readers_source import fields, read_jsonl, stripped
+from mova.data.readers.annotations import fields, read_jsonl, stripped
 from mova.errors import DataError
 
 Kind = Literal["missing", "unreadable", "no video", "too short", "other duration"]

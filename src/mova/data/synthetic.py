@@ -62,7 +62,7 @@ class Synthetic:
         duration: seconds.
         seed: of its noise; None where another program made it.
         generator: what made it, with all settings and versions.
-        weight: how far to trust it (`losses/synthetic_weights.py`); None where nobody has said.
+        weight: how far to trust it (`data/synthetic_weights.py`); None where nobody has said.
         weighing: scores, strategy and models behind the weight.
     """
 

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from mova.data.contrast import Triplet, read_triplets
 from mova.data.dataset import Draw, row_clip
 from mova.data.manifest import fingerprint, read_manifest
+from mova.data.negatives.generate import Triplet, read_triplets
 from mova.data.quarantine import without_quarantined
 from mova.data.synthetic import Synthetic, synthetic_videos
 from mova.errors import DataError, VideoError

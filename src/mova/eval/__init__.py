@@ -1,1 +1,1 @@
-"""Metrics on plain arrays, and the tasks around them."""
+"""Protocols, reports and comparisons of retrieval, localisation and classification."""

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mova.eval.ranking import retrieval_metrics
-from mova.models.evidence import Evidence, EvidenceRule
+from mova.eval.metrics.ranking import retrieval_metrics
+from mova.scoring.caption_score import Evidence, EvidenceRule
 
 _DIGITS = 9
 """Objectives equal to so many decimal places are equal: the simpler rule wins."""

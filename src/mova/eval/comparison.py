@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from mova.errors import DataError
-from mova.eval.bootstrap import Interval, median, paired_bootstrap
-from mova.eval.classify import auc_over_rows
-from mova.eval.grouped import Report
-from mova.eval.ranking import KS, Ranks
+from mova.eval.metrics.bootstrap import Interval, median, paired_bootstrap
+from mova.eval.metrics.classification import auc_over_rows
+from mova.eval.metrics.ranking import KS, Ranks
+from mova.eval.report_figures import Report
 
 _SAME = ("protocol", "fingerprint", "queries", "candidates", "order")
 _RANKS = ("better", "tied", "right")

@@ -1,6 +1,6 @@
 """Figures that others published, as data with their sources, and whether a report meets them.
 
-The figures lie in `recipes/published/*.json`, a file a source. A published recall is one draw: another sample of as
+The figures lie in `published_results/*.json`, a file a source. A published recall is one draw: another sample of as
 many videos would have given another one. So a recall p over n videos is a band, p +- 1.96 sqrt(p (1 - p) / n): the
 95 % interval of a binomial share. Captions of one video are not independent, so n counts videos, not queries. Within
 is a hit. Ranks (MdR, MnR) have no such interval; they are shown, and nothing is said of them.
@@ -79,7 +79,7 @@ def published_figures() -> tuple[Figure, ...]:
     Raises:
         DataError: a file is damaged.
     """
-    folder = Path(str(files("mova"))) / "recipes" / "published"
+    folder = Path(str(files("mova.eval"))) / "published_results"
     return tuple(figure for path in sorted(folder.glob("*.json")) for figure in read_figures(path))
 
 

@@ -17,14 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import DataError, UsageError
-from mova.eval.bootstrap import bootstrap, mean, median
-from mova.eval.classify import average_precision, mean_average_precision
-from mova.eval.compat import argsort_precision, clip4clip
-from mova.eval.grouped import Report, add_figures
-from mova.eval.protocols import Protocol
-from mova.eval.ranking import KS, Ranks, find_ranks, stream_ranks, summarise, tie_bounds
-from mova.eval.scorefiles import Entailment, Ids, ScoreMatrix, digest
-from mova.eval.spans import (
+from mova.eval.metrics.bootstrap import bootstrap, mean, median
+from mova.eval.metrics.classification import average_precision, mean_average_precision
+from mova.eval.metrics.hubness import DUAL_SOFTMAX_SCALE, QB_SCALE, dual_softmax, qb_norm
+from mova.eval.metrics.legacy import argsort_precision, clip4clip
+from mova.eval.metrics.ranking import KS, Ranks, find_ranks, stream_ranks, summarise, tie_bounds
+from mova.eval.metrics.spans import (
     MomentPrediction,
     MomentTruth,
     evaluate_highlights,
@@ -32,7 +30,9 @@ from mova.eval.spans import (
     moment_values,
     tied_queries,
 )
-from mova.eval.transductive import DUAL_SOFTMAX_SCALE, QB_SCALE, dual_softmax, qb_norm
+from mova.eval.protocols import Protocol
+from mova.eval.report_figures import Report, add_figures
+from mova.eval.score_files import Entailment, Ids, ScoreMatrix, digest
 
 DIGITS = 2
 """Decimals of a printed figure: where best and worst case agree to so many, they are not shown."""

@@ -1,1 +1,1 @@
-"""Objectives as pure functions on embeddings."""
+"""Loss functions on embeddings; none of them knows a model."""

@@ -7,13 +7,13 @@ A model answers Yes or No to "does this video entail this text?". All losses her
 Of a triplet (real video V^r, its caption t^r, negative caption t^s, and the video V^s rendered from t^s), every video
 meets every text. `log_odds[i, v, t]` holds `z(V^v, t^t)` with 0 for real and 1 for synthetic, so the diagonal holds
 what is true and the rest what is not. `common[i, v, t]` holds `z(V^v, t')` where t' is the part that both captions
-share, reached by masking tokens of caption t (`data/common_subsequence.py`): each hinge of Eq. 6 compares a caption
+share, reached by masking tokens of caption t (`text/common_subsequence.py`): each hinge of Eq. 6 compares a caption
 with its own masked form. Where only one form of t' was scored, expand it over the last axis.
 
 Sums of the paper are means over the n triplets here, weights included (divided by n, not by the sum of weights), so
 that learning rates do not depend on the batch and a batch of poor videos moves little.
 
-Log odds of next-token logits, over all surface forms of yes and no: `models/videollm_score.py`.
+Log odds of next-token logits, over all surface forms of yes and no: `models/video_llm/yes_no.py`.
 
 Shape legend: n triplets.
 """
@@ -46,7 +46,7 @@ def synthetic_loss(log_odds: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         log_odds: (n, 2, 2), see the module.
-        weights: (n,), in [0, 1], how far to trust the videos (`losses/synthetic_weights.py`); constants, no gradient.
+        weights: (n,), in [0, 1], how far to trust the videos (`data/synthetic_weights.py`); constants, no gradient.
     """
     return (weights.detach() * entailment_nll(log_odds[:, 1, 1], log_odds[:, 1, 0])).mean()
 

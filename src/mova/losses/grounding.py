@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mova.losses.contrastive import multi_positive_nce, symmetric_nce
-from mova.models.similarity import soft_pool
+from mova.scoring.similarity import soft_pool
 
 
 def frame_sentence_nce(cosines: Tensor, scale: Tensor, own: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from mova.models import similarity
-from mova.models.similarity import SQUARED_FLOOR
+from mova.scoring import similarity
+from mova.scoring.similarity import SQUARED_FLOOR
 
 BLOCK_ELEMENTS = 1 << 20
 """Entries of a block of rows that are held at a time: 4 MB an array in float32, about six arrays in all."""

@@ -1,1 +1,1 @@
-"""Towers, heads and scores: everything that turns frames and texts into vectors."""
+"""The encoder contract, the registry of families, and parts that families share."""

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import UsageError
-from mova.models.attention import Block
-from mova.models.masks import TemporalMaskNetwork, check_heads, straight_through
-from mova.models.pooling import masked_mean
-from mova.models.similarity import POOLING_TEMPERATURE, masked_cosine, relevance_pooled, squared_length, unit
+from mova.models.layers.attention import Block
+from mova.models.mova.masks import TemporalMaskNetwork, check_heads, straight_through
+from mova.scoring.pooling import masked_mean
+from mova.scoring.similarity import POOLING_TEMPERATURE, masked_cosine, relevance_pooled, squared_length, unit
 
 Side = tuple[Tensor, ...]
 """What a head computes of videos alone or of texts alone: tensors whose first size is V or N."""

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from mova.errors import ModelError, UsageError
 from mova.models.hub import read_json
-from mova.models.tokens import TextRule, stretch_positions
+from mova.models.two_tower.text_processor import TextRule, stretch_positions
 
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 """What transformers raises on a folder that is incomplete, damaged or of another kind."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
-from mova.data.montage import Montage
+from mova.data.concat import Montage
 from mova.errors import UsageError
 from mova.types import Frames
 

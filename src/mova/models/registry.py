@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mova.errors import ModelError, UsageError
-from mova.models.dual import DualEncoder
+from mova.models.encoder import DualEncoder
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype
 
 if TYPE_CHECKING:
-    from mova.models.videollm import VideoLLM
+    from mova.models.video_llm.model import VideoLLM
 
 DEFAULT_MODEL = "google/siglip2-base-patch32-256"
 
@@ -53,21 +53,21 @@ class Entry:
 
 def _load_two_tower(name: str, precision: str, device: torch.device) -> DualEncoder:
     """A checkpoint in the hub's layout."""
-    from mova.models.backbone import TwoTower
+    from mova.models.two_tower.model import TwoTower
 
     return TwoTower.from_backbone(name, precision=precision, device=device)
 
 
 def _load_saved_two_tower(folder: str, precision: str, device: torch.device) -> DualEncoder:
     """A folder that `TwoTower.save_pretrained` wrote."""
-    from mova.models.backbone import TwoTower
+    from mova.models.two_tower.model import TwoTower
 
     return TwoTower.from_pretrained(folder, precision=precision, device=device)
 
 
 def _load_saved_worlds_tiny(folder: str, precision: str, device: torch.device) -> DualEncoder:
     """A folder that `WorldsTiny.save_pretrained` wrote. It is small: "auto" means fp32 everywhere."""
-    from mova.models.worlds_tiny import WorldsTiny
+    from mova.models.worlds_tiny.model import WorldsTiny
 
     dtype = torch.float32 if precision == "auto" else choose_dtype(precision, device)
     return WorldsTiny.from_pretrained(folder).to(device=device, dtype=dtype).eval()
@@ -75,21 +75,21 @@ def _load_saved_worlds_tiny(folder: str, precision: str, device: torch.device) -
 
 def _load_saved_mova(folder: str, precision: str, device: torch.device) -> DualEncoder:
     """A folder that `Mova.save_pretrained` wrote."""
-    from mova.models.mova import Mova
+    from mova.models.mova.model import Mova
 
     return Mova.from_pretrained(folder, precision=precision, device=device)
 
 
 def _load_saved_gexia(folder: str, precision: str, device: torch.device) -> DualEncoder:
     """A folder that `Gexia.save_pretrained` wrote."""
-    from mova.models.gexia import Gexia
+    from mova.models.gexia.model import Gexia
 
     return Gexia.from_pretrained(folder, precision=precision, device=device)
 
 
 def _load_shipped_worlds_tiny(name: str, precision: str, device: torch.device) -> DualEncoder:
     """The trained model inside this package."""
-    from mova.models.worlds_tiny import shipped_folder
+    from mova.models.worlds_tiny.model import shipped_folder
 
     folder = shipped_folder()
     if not (folder / "config.json").is_file():
@@ -142,7 +142,7 @@ _ENTRIES = (
         size="in the package",
         use="rendered Worlds only: demonstration and offline tests, not real footage",
         quality="on held-out Worlds: see its model card",
-        source="src/mova/models/weights/mova-worlds-tiny/README.md",
+        source="src/mova/models/worlds_tiny/weights/mova-worlds-tiny/README.md",
         loader=_load_shipped_worlds_tiny,
     ),
 )
@@ -193,7 +193,7 @@ def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | VideoLLM
         UsageError: an option of video LLMs for a two-tower model.
         ModelError: it cannot be found or loaded.
     """
-    from mova.models.videollm import VideoLLM, is_video_llm
+    from mova.models.video_llm.model import VideoLLM, is_video_llm
 
     given = {key: value for key, value in options.items() if value is not None}
     shipped = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()

@@ -1,1 +1,1 @@
-"""Find and align: the index, ingestion, queries, timelines."""
+"""Index videos, find moments, align and score captions."""

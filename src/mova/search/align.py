@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from mova.data.units import sentences_or_windows
-from mova.models.dual import DualEncoder, VideoEmbedding
+from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.search.index import Index
+from mova.text.units import sentences_or_windows
 from mova.types import Timeline
 
 logger = logging.getLogger(__name__)

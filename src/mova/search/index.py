@@ -16,10 +16,10 @@ from typing import Any, cast
 
 import torch
 
-from mova.models.dual import DualEncoder, VideoEmbedding
+from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.search import ingest, query
 from mova.search.ingest import IngestReport, Progress
-from mova.search.rescore import CANDIDATES, Rescoring, choose, rescored
+from mova.search.rerank import CANDIDATES, Rescoring, choose, rescored
 from mova.search.store import Meta, Store, VideoRecord
 from mova.types import Moment
 
@@ -100,7 +100,7 @@ class Index:
             text: what to look for.
             k: at most so many.
             min_score: leave out moments below this cosine.
-            rescore: what scores the first moments again, see `mova.search.rescore`; their scores are then no cosines.
+            rescore: what scores the first moments again, see `mova.search.rerank`; their scores are then no cosines.
 
         Raises:
             UsageError: no words in the text, k below 1, or something to score by that the model does not have.

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mova.data.files import content_hash, find_videos, surely_gone
-from mova.data.video import prefetch, probe, stream
 from mova.errors import UsageError, VideoError
-from mova.models.dual import DECODE_CHUNK, DualEncoder
+from mova.models.encoder import DECODE_CHUNK, DualEncoder
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.types import Frames
+from mova.utils.files import content_hash, find_videos, surely_gone
+from mova.video.reader import prefetch, probe, stream
 
 FLUSH_ROWS = 2048
 """Frames held back before they are written."""

@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mova.data.clips import cut_clip
-from mova.data.units import sentences_or_windows
 from mova.errors import UsageError, VideoError
-from mova.models.dual import DualEncoder
-from mova.models.moments import cell_edges, peaks
+from mova.models.encoder import DualEncoder
+from mova.scoring.spans import cell_edges, peaks
 from mova.search.store import Store, StoredFrames, VideoRecord
+from mova.text.units import sentences_or_windows
 from mova.types import Moment, Span
+from mova.video.writer import cut_clip
 
 FIRST_HITS = 256
 HITS_PER_MOMENT = 16

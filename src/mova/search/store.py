@@ -27,8 +27,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from lancedb.index import BTree, IvfRq
 
-from mova.data.lock import sole_writer
 from mova.errors import IndexMismatchError, MovaError, UsageError
+from mova.utils.file_lock import sole_writer
 
 logger = logging.getLogger(__name__)
 

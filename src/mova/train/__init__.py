@@ -1,1 +1,1 @@
-"""One trainer for pairs of video and text, on top of transformers.Trainer."""
+"""Train a model from a recipe."""

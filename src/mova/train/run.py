@@ -16,18 +16,18 @@ from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
 from mova.data.dataset import PairDataset
-from mova.data.granular import GranularPairs
+from mova.data.granularity_batches import GranularPairs
 from mova.data.labelled import LabelledVideos
 from mova.data.triplets import TripletVideos
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
-from mova.train.arguments import Recipe, refused_setting
-from mova.train.contract import Inputs, Objective, Vectors
-from mova.train.logs import BrokenVideos, JsonLines, tensorboard_where_installed
-from mova.train.objectives import build_objective
-from mova.train.pair_objectives import PairObjective
-from mova.train.parameters import freeze_bias
-from mova.train.synvita import Synvita
+from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
+from mova.train.objectives.base import Inputs, Objective, Vectors
+from mova.train.objectives.pairs import PairObjective
+from mova.train.objectives.registry import build_objective
+from mova.train.objectives.synvita import Synvita
+from mova.train.param_groups import freeze_bias
+from mova.train.recipe import Recipe, refused_setting
 from mova.train.trainer import Material, PairArguments, PairTrainer
 
 SUMMARY = "training.json"
@@ -78,8 +78,8 @@ class Setting:
 
 
 def _worlds_tiny(settings: Mapping[str, Any]) -> PreTrainedModel:
-    from mova.data.worlds_batches import factor_sizes, vocabulary
-    from mova.models.worlds_tiny import WorldsTiny, WorldsTinyConfig
+    from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+    from mova.worlds.batches import factor_sizes, vocabulary
 
     known = inspect.signature(WorldsTinyConfig).parameters
     unknown = sorted(set(settings) - set(known))
@@ -91,19 +91,19 @@ def _worlds_tiny(settings: Mapping[str, Any]) -> PreTrainedModel:
 
 
 def _finish_worlds_tiny(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
-    from mova.train.finish import finish_worlds_tiny
+    from mova.train.publish import finish_worlds_tiny
 
     finish_worlds_tiny(model, recipe, output, steps)
 
 
 def _finish_arguments_worlds_tiny() -> Mapping[str, Any]:
-    from mova.eval.worlds import evaluate_worlds
+    from mova.eval.tasks.worlds import evaluate_worlds
 
     return {k: v for k, v in inspect.signature(evaluate_worlds).parameters.items() if k != "model"}
 
 
 def _two_tower(settings: Mapping[str, Any]) -> PreTrainedModel:
-    from mova.models.backbone import TwoTower
+    from mova.models.two_tower.model import TwoTower
 
     options = dict(settings)
     source = options.pop("source")
@@ -114,7 +114,7 @@ def _two_tower(settings: Mapping[str, Any]) -> PreTrainedModel:
 
 def _mova(settings: Mapping[str, Any]) -> PreTrainedModel:
     """Masks around the backbone that `source` names: a checkpoint, or the folder of an earlier stage."""
-    from mova.models.mova import Mova
+    from mova.models.mova.model import Mova
     from mova.train.warm_start import around_saved, is_saved
 
     options = dict(settings)
@@ -127,7 +127,7 @@ def _mova(settings: Mapping[str, Any]) -> PreTrainedModel:
 
 def _gexia(settings: Mapping[str, Any]) -> PreTrainedModel:
     """Iterative approximation around the backbone that `source` names, or an earlier stage of it."""
-    from mova.models.gexia import Gexia
+    from mova.models.gexia.model import Gexia
     from mova.train.warm_start import gexia_from_saved, is_saved
 
     options = dict(settings)
@@ -144,7 +144,7 @@ def _gexia(settings: Mapping[str, Any]) -> PreTrainedModel:
 
 def _video_llm(settings: Mapping[str, Any]) -> Any:
     """PEFT's wrapper of the video LLM that `source` names, with fresh adapters, or those of an earlier run."""
-    from mova.train.triplets import adapted
+    from mova.train.sources.triplets import adapted
 
     return adapted(**settings)
 
@@ -154,7 +154,7 @@ def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
 
 
 def _worlds(settings: Mapping[str, Any], setting: Setting) -> Material:
-    from mova.data.worlds_batches import WorldsBatches
+    from mova.worlds.batches import WorldsBatches
 
     return Material(WorldsBatches(seed=setting.recipe.seed, **settings), _only_item, _encode_worlds)
 
@@ -164,7 +164,7 @@ def _encode_worlds(model: nn.Module, batch: Inputs) -> Vectors:
 
 
 def _labels(settings: Mapping[str, Any], setting: Setting) -> Material:
-    from mova.train.labelled import label_material
+    from mova.train.sources.labelled import label_material
 
     return label_material(setting.model, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings)
 
@@ -176,7 +176,7 @@ def _only_item(items: list[Any]) -> Any:
 
 
 def _manifest(settings: Mapping[str, Any], setting: Setting) -> Material:
-    from mova.train.pairs import pair_material
+    from mova.train.sources.pairs import pair_material
 
     assert isinstance(setting.objective, PairObjective)
     return pair_material(
@@ -185,7 +185,7 @@ def _manifest(settings: Mapping[str, Any], setting: Setting) -> Material:
 
 
 def _triplets(settings: Mapping[str, Any], setting: Setting) -> Material:
-    from mova.train.triplets import triplet_material
+    from mova.train.sources.triplets import triplet_material
 
     assert isinstance(setting.objective, Synvita)
     return triplet_material(

@@ -2,8 +2,8 @@
 
 The model turns a batch into vectors, an objective turns vectors into a loss and its named parts. The Trainer brings
 the rest: optimiser, schedule, mixed precision, checkpoints, resuming, logs. What is added here: encoders and new
-modules learn at their own rates, large contrastive batches go through in chunks (`train/cached.py`), and checkpoints
-are chosen by a `validate` function.
+modules learn at their own rates, large contrastive batches go through in chunks (`train/grad_cache.py`), and
+checkpoints are chosen by a `validate` function.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 
 from mova.distributed import average_gradients
 from mova.errors import DataError, UsageError
-from mova.train.cached import cached_backward, refuse_batch_statistics, split_backward
-from mova.train.contract import Inputs, Objective, Towers, Vectors
-from mova.train.logs import BrokenVideos
-from mova.train.parameters import parameter_groups
+from mova.train.callbacks import BrokenVideos
+from mova.train.grad_cache import cached_backward, refuse_batch_statistics, split_backward
+from mova.train.objectives.base import Inputs, Objective, Towers, Vectors
+from mova.train.param_groups import parameter_groups
 from mova.types import BrokenVideo
 
 GIVE_UP = 5
@@ -76,7 +76,7 @@ class PairTrainer(Trainer):
 
     Args:
         model: what `material.encode` calls.
-        objective: see `train/contract.py`.
+        objective: see `train/objectives/base.py`.
         args: batch normalisation and fp16 forbid `cache_chunk`.
         material: data and how the model reads them.
         broken: collects videos that could not be read.

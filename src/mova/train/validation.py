@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from mova.eval.ranking import retrieval_metrics
-from mova.train.contract import Inputs, Towers, Vectors, masks_of
-from mova.train.feeding import Collator
-from mova.train.logs import BrokenVideos
-from mova.train.pair_objectives import PairObjective
+from mova.eval.metrics.ranking import retrieval_metrics
+from mova.train.callbacks import BrokenVideos
+from mova.train.inputs import Collator
+from mova.train.objectives.base import Inputs, Towers, Vectors, masks_of
+from mova.train.objectives.pairs import PairObjective
 
 ROWS = 16
 """Videos scored at a time, so that memory does not grow with the square of the split."""

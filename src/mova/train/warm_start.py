@@ -15,15 +15,15 @@ from typing import Any
 from torch import nn
 
 from mova.errors import UsageError
-from mova.models.around import AroundBackbone
-from mova.models.backbone import TwoTower
-from mova.models.dual import DualEncoder
-from mova.models.gexia import Gexia
-from mova.models.gexia_config import SHAPES, GexiaConfig
+from mova.models.backbone_wrapper import AroundBackbone
+from mova.models.encoder import DualEncoder
+from mova.models.gexia.config import SHAPES, GexiaConfig
+from mova.models.gexia.model import Gexia
 from mova.models.hub import read_json
-from mova.models.mova import Mova
+from mova.models.mova.model import Mova
 from mova.models.registry import SAVED, load
-from mova.train.parameters import freeze_bias
+from mova.models.two_tower.model import TwoTower
+from mova.train.param_groups import freeze_bias
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Arguments, tables and result files that all benchmarks share."""

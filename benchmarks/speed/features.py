@@ -1,0 +1,202 @@
+"""Training from stored frame vectors beside training from pixels, and reading single clips in several formats.
+
+An epoch over rendered films (640 x 360, 24 frames a second, looked at once a second) with CLIP4Clip's objective and a
+CLIP of ViT-B/16's proportions, random weights, widths divided by 4 (`--quick`: 12). The video tower is frozen in both
+runs, so both train the same weights: from pixels each epoch decodes and encodes anew, from the store it reads. One
+thread, processor time, text side included; the best of the rounds. How much is saved goes with the video tower: next to
+a GPU the tower is nearly free and what is left is decoding, so decoding alone stands in a row of its own.
+
+Single clips (60 frames of width 512, float16) are read at random from a store, from a LanceDB table (as the index of
+`mova search` keeps them) and from an Arrow file, all of the same content, all in the page cache.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import torch
+from index import film
+from torch import Tensor
+from training_step import TOKENS, VOCABULARY, backbone
+
+from benchmarks.common import harness
+from mova.data.dataset import FrameRule, PairDataset
+from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
+from mova.data.feature_store_writer import FeatureWriter
+from mova.data.manifest import Caption, Row, write_manifest
+from mova.models.feature_extraction import feature_key, write_features
+from mova.models.two_tower.model import TwoTower
+from mova.train.inputs import Collator, StoredFeed, TwoTowerFeed
+from mova.train.objectives.base import Towers
+from mova.train.objectives.pairs import Clip4Clip
+
+RATE = FrameRule(frames=64, fps=1.0)
+FRAMES, WIDTH, READS = 60, 512, 300
+BATCH = 4
+
+
+class Words(TwoTowerFeed):
+    """A feed whose tokens are drawn from the text: a real tokenizer's vocabulary is not needed to measure."""
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        ids = torch.stack([torch.randint(1, self.tokenizer - 2, (TOKENS,), generator=_seeded(text)) for text in texts])
+        ids[:, -1] = self.tokenizer - 1
+        return ids, torch.ones_like(ids, dtype=torch.bool), torch.zeros(len(texts), dtype=torch.int64)
+
+
+def _seeded(text: str) -> torch.Generator:
+    return torch.Generator().manual_seed(sum(text.encode()))
+
+
+def epoch(model: TwoTower, feed: Any, data: PairDataset, learning_rate: float) -> float:
+    """Train on every pair once; the mean loss."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=learning_rate)
+    objective, collate, losses = Clip4Clip(), Collator(feed, units=False), []
+    for first in range(0, len(data), BATCH):
+        batch = collate([data[i] for i in range(first, min(first + BATCH, len(data)))])
+        batch.pop("broken")
+        loss, _ = objective.forward(batch, Towers(model, model, feed.encode))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses))
+
+
+def films(folder: Path, count: int, length: int, rng: np.random.Generator) -> Path:
+    """A manifest of rendered films."""
+    rows = []
+    for i in range(count):
+        film(folder / f"{i}.mp4", length, (360, 640), rng)
+        rows.append(Row(str(i), f"{i}.mp4", None, "train", (Caption(f"Film number {i}. It moves."),)))
+    return write_manifest(folder / "manifest.jsonl", rows)
+
+
+def training(report: harness.Report, folder: Path, rng: np.random.Generator, quick: bool) -> dict[str, float]:
+    """Epochs from pixels and from the store; milliseconds a clip."""
+    divisor, count, length, rounds = (12, 4, 10, 1) if quick else (4, 6, 15, 1)
+    torch.set_num_threads(1)
+    model = backbone(divisor)
+    manifest = films(folder, count, length, rng)
+    feed = Words(model.image_rule, model.text_rule, VOCABULARY // divisor)
+    model.tokenizer = _Named()
+    for weight in model.video_parameters():
+        weight.requires_grad_(False)
+    write = harness.seconds(lambda: write_features(folder / "store", model, manifest, RATE), 1)
+    encode = harness.seconds(lambda: [model.encode_video(folder / f"{i}.mp4", 1.0) for i in range(count)], 1)
+    store = FeatureStore(folder / "store")
+    store.require(feature_key(model, RATE))
+    pixels = PairDataset(manifest, split="train", sampling=RATE, prepare=feed.shape)
+    stored = PairDataset(manifest, split="train", sampling=RATE, features=store)
+    frozen = (epoch(model, feed, pixels, 0.0), epoch(model, StoredFeed(feed), stored, 0.0))
+    found = {
+        "epoch from pixels": harness.seconds(lambda: epoch(model, feed, pixels, 1e-6), rounds),
+        "of it: decoding": harness.seconds(lambda: [pixels[i] for i in range(count)], rounds),
+        "epoch from the store": harness.seconds(lambda: epoch(model, StoredFeed(feed), stored, 1e-6), 3 * rounds),
+        "of it: reading": harness.seconds(lambda: [stored[i] for i in range(count)], 10 * rounds),
+        "writing the store": write,
+        "encoding without a store": encode,
+    }
+    found = {name: 1000 * value / count for name, value in found.items()}
+    for name, value in found.items():
+        report.row(name=name, ms_a_clip=value, of_pixels=value / found["epoch from pixels"])
+    gain = found["epoch from pixels"] / found["epoch from the store"]
+    report.claim("an epoch from the store is 10 times as fast as one from pixels", gain, 10, gain >= 10)
+    gain = found["of it: decoding"] / found["epoch from the store"]
+    report.claim("decoding alone takes longer than an epoch from the store", gain, 1, gain >= 1)
+    gain = found["of it: decoding"] / found["of it: reading"]
+    report.claim("reading a clip is 100 times as fast as decoding it", gain, 100, gain >= 100)
+    apart = abs(frozen[0] - frozen[1])
+    report.claim("the mean loss of an epoch differs by at most 0.001 (float16)", apart, 1e-3, apart <= 1e-3)
+    more = write / encode
+    report.claim("writing costs at most 1.1 times what encoding alone costs", more, 1.1, more <= 1.1)
+    return found
+
+
+class _Named:
+    """Enough of a tokenizer for a fingerprint."""
+
+    eos_token_id = 0
+
+    def __call__(self, texts: Sequence[str], **_: Any) -> dict[str, list[list[int]]]:
+        return {"input_ids": [[len(text)] for text in texts]}
+
+
+def reading(report: harness.Report, folder: Path, rng: np.random.Generator, clips: int) -> dict[str, float]:
+    """Random clips out of three formats of one content, and opening; microseconds a clip."""
+    vectors = rng.standard_normal((clips * FRAMES, WIDTH), dtype=np.float32).astype(np.float16)
+    times = np.arange(FRAMES, dtype=np.float64)
+    key = FeatureKey("none", "none", "none", WIDTH, fps=1.0)
+    with FeatureWriter(folder / "store", key) as writer:
+        for i, part in enumerate(vectors.reshape(clips, FRAMES, WIDTH)):
+            writer.add(ClipRecord(Clip(f"{i}.mp4", 0.0, None), 1, 1, end=FRAMES), times, torch.from_numpy(part))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH)
+    table = pa.table({"video": [f"{i}.mp4" for i in range(clips) for _ in range(FRAMES)], "vector": column})
+    lance = lancedb.connect(folder / "lance").create_table("frames", table)
+    with pa.OSFile(str(folder / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
+        out.write_table(table, max_chunksize=FRAMES)
+    arrow = pa.ipc.open_file(pa.memory_map(str(folder / "a.arrow")))
+    store = FeatureStore(folder / "store")
+
+    def by_name(i: int) -> Any:
+        return lance.search().where(f"video = '{i}.mp4'").select(["vector"]).to_arrow()["vector"]
+
+    def by_rows(i: int) -> Any:
+        return lance.take_offsets(list(range(i * FRAMES, (i + 1) * FRAMES))).to_arrow()["vector"]
+
+    ways: dict[str, tuple[Callable[[int], Any], int]] = {
+        "store (safetensors)": (lambda i: store.read(Clip(f"{i}.mp4", 0.0, None)).vectors, READS),
+        "Arrow file, memory-mapped": (
+            lambda i: arrow.get_batch(i).column(1).flatten().to_numpy().reshape(-1, WIDTH).copy(),
+            READS,
+        ),
+        "LanceDB, by row numbers": (by_rows, READS // 10),
+        "LanceDB, by name": (by_name, READS // 10),
+    }
+    found = {}
+    for name, (read, count) in ways.items():
+        order = rng.integers(0, clips, count).tolist()
+        found[name] = 1e6 * harness.seconds(lambda read=read, order=order: [read(i) for i in order], 3) / count  # type: ignore[misc]
+        report.row(name=name, us_a_clip=found[name])
+    assert np.array_equal(ways["store (safetensors)"][0](7), ways["Arrow file, memory-mapped"][0](7))
+    opening = harness.seconds(lambda: FeatureStore(folder / "store"), 3)
+    report.row(name=f"opening a store of {clips} clips", us_a_clip=1e6 * opening / clips)
+    ratio = found["LanceDB, by row numbers"] / found["store (safetensors)"]
+    report.claim("a clip out of the store is 10 times as fast as out of LanceDB by row numbers", ratio, 10, ratio >= 10)
+    ratio = found["Arrow file, memory-mapped"] / found["store (safetensors)"]
+    report.claim("a clip out of the store is no slower than out of an Arrow file", ratio, 1, ratio >= 1)
+    report.claim("opening takes at most 20 microseconds a clip", 1e6 * opening / clips, 20, 1e6 * opening / clips <= 20)
+    return found
+
+
+def main() -> None:
+    """Measure, print and record."""
+    args = harness.arguments(__doc__)
+    report = harness.Report("features", seeds=[args.seed])
+    rng = np.random.default_rng(args.seed)
+    torch.manual_seed(args.seed)
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "films").mkdir()
+        epochs = training(report, Path(name) / "films", rng, args.quick)
+        (Path(name) / "clips").mkdir()
+        clips = reading(report, Path(name) / "clips", rng, 200 if args.quick else 2000)
+
+    def plot(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        for axes, bars, label in ((left, epochs, "processor ms a clip"), (right, clips, "processor µs a clip")):
+            axes.barh(list(bars)[::-1], list(bars.values())[::-1], color="#4477aa")
+            axes.set_xscale("log")
+            axes.set_xlabel(label)
+
+    report.finish(cast(Any, plot))
+
+
+if __name__ == "__main__":
+    main()

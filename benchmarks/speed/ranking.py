@@ -1,0 +1,84 @@
+"""Retrieval both ways among 100,000 texts and 100,000 videos, in bounded memory, beside the whole matrix where it fits.
+
+Scores are products of unit vectors, made block by block: nothing of the size of the matrix is ever held (40 GB in
+float32). Seconds of the processor, and peak resident memory of a process of its own, vectors and libraries included.
+The chance level of a model without knowledge is k/N, and the planted pairs' ranks are the same by blocks and whole.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.common import harness
+from mova.eval.metrics.ranking import KS, find_ranks, stream_ranks, summarise
+
+WIDTH, BLOCK = 64, 2048
+SIZES, QUICK = (1000, 5000, 20_000, 100_000), (1000, 5000)
+WHOLE = 5000
+"""The matrix of so many texts and videos is also ranked whole."""
+LIMIT = 400e6
+"""Bytes that the process of the largest run may take in all."""
+
+
+def vectors(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (N, d) of texts and of videos near them."""
+    rng = np.random.default_rng([seed, size])
+    texts = rng.standard_normal((size, WIDTH), dtype=np.float32)
+    videos = texts + 1.2 * rng.standard_normal((size, WIDTH), dtype=np.float32)
+    return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (texts, videos))
+
+
+def peak() -> int:
+    """Highest resident memory of this process, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def run(size: int, seed: int, whole: bool) -> dict[str, float]:
+    """One measurement, in a process of its own."""
+    texts, videos = vectors(size, seed)
+    began = time.process_time()
+    if whole:
+        scores = texts @ videos.T
+        t2v, v2t = find_ranks(scores), find_ranks(scores.T)
+    else:
+        t2v, v2t = stream_ranks(lambda rows, columns: texts[rows] @ videos[columns].T, size, block=BLOCK)
+    seconds = time.process_time() - began
+    figures = {f"{way} {k}": v for way, r in (("t2v", t2v), ("v2t", v2t)) for k, v in summarise(r, KS).items()}
+    return {"seconds": seconds, "peak": peak(), **figures}
+
+
+def main() -> None:
+    """Run and record."""
+    args = harness.arguments(__doc__)
+    report = harness.Report("ranking", [args.seed])
+    found = {}
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for size in QUICK if args.quick else SIZES:
+            for whole in (False, True) if size <= WHOLE else (False,):
+                row = found[size, whole] = pool.apply(run, (size, args.seed, whole))
+                report.row(
+                    name=f"{size:,}, {'whole matrix' if whole else 'blocks'}",
+                    seconds=row["seconds"],
+                    ns_a_score=1e9 * row["seconds"] / size**2,
+                    peak_MB=row["peak"] / 1e6,
+                    matrix_MB=4 * size**2 / 1e6,
+                    t2v_R1=row["t2v R@1"],
+                    v2t_R1=row["v2t R@1"],
+                )
+    largest = max(size for size, _ in found)
+    most = found[largest, False]["peak"]
+    report.claim(f"peak memory, {largest:,} by {largest:,} (bytes)", most, LIMIT, most < LIMIT)
+    apart = max(abs(found[WHOLE, False][key] - found[WHOLE, True][key]) for key in found[WHOLE, True] if "v" in key[:3])
+    report.claim(
+        "largest difference of a figure, blocks and whole matrix (float32 products)", apart, 0.05, apart <= 0.05
+    )
+    report.finish(columns=("name", "seconds", "ns_a_score", "peak_MB", "matrix_MB", "t2v_R1"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Experiments that train models, one file or folder per study."""

@@ -1,0 +1,1 @@
+"""GEXIA on Worlds: what granularity expansion and iterative approximation contribute."""

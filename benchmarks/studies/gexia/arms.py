@@ -1,0 +1,162 @@
+"""What is compared, and how each is trained: same clips, warm start, batches and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import set_seed
+
+from benchmarks.studies.gexia.batches import GranularBatches
+from benchmarks.studies.gexia.footage import Footage, train_footage
+from benchmarks.studies.proving_ground.arms import BACKBONE_RATE, MODULE_RATE, SampleFeed
+from benchmarks.studies.proving_ground.fitting import fit
+from mova.models.gexia.model import Gexia
+from mova.models.mova.model import Mova
+from mova.models.registry import load
+from mova.models.worlds_tiny.model import WorldsTiny
+from mova.train.inputs import Feed, GexiaFeed
+from mova.train.objectives.base import Inputs, Objective, Vectors
+from mova.train.objectives.gexia import Vtc
+from mova.train.objectives.mova import Modular
+from mova.train.trainer import Material
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A training.
+
+    Attributes:
+        granularities: what it is trained on, in turns.
+        way: how clips were put together, "source" or "random".
+        rounds: `#iter` of every video and text; None: by size, 0 for images, 1 for short and 3 for long.
+        freeze: encoders of a GEXIA that stay as they are; with both of them a step costs a third.
+        gexia: a GEXIA; else a MoVA with the objective of subsets.
+        trained: or left as it starts.
+        scratch: encoders start at random.
+        few: a batch of clips holds as many pairs as one of long videos, not as many clips.
+        curve: other `#iter` than its own are tried at inference.
+    """
+
+    granularities: tuple[str, ...] = ("SVST", "LVLT", "LVST")
+    way: str = "source"
+    rounds: int | None = None
+    freeze: str = "encoders"
+    gexia: bool = True
+    trained: bool = True
+    scratch: bool = False
+    few: bool = False
+    curve: bool = False
+
+    @property
+    def cached(self) -> bool:
+        """Whether dense features of videos are the same for all such arms."""
+        return self.gexia and self.freeze == "encoders"
+
+
+CLIPS, LONG = ("SVST",), ("SVST", "LVLT")
+FULL = Arm(curve=True)
+ARMS: dict[str, Arm] = {
+    "GEXIA as it starts": Arm(CLIPS, rounds=1, trained=False),
+    "MoVA as it starts": Arm(CLIPS, gexia=False, trained=False),
+    "SVST, #iter 1": Arm(CLIPS, rounds=1, curve=True),
+    "all three, #iter by size": FULL,
+    "all three, #iter 1": Arm(rounds=1, curve=True),
+    "all three at random, #iter 1": Arm(way="random", rounds=1),
+    "MoVA, SVST": Arm(CLIPS, gexia=False),
+    "MoVA, + LVLT": Arm(LONG, gexia=False),
+    "all three, #iter by size, nothing frozen": replace(FULL, freeze="none"),
+    "all three, #iter 3": Arm(rounds=3, curve=True),
+    "+ LVLT, #iter 1": Arm(LONG, rounds=1),
+    "+ LVST, #iter 1": Arm(("SVST", "LVST"), rounds=1),
+    "SVST, #iter 1, as few pairs": Arm(CLIPS, rounds=1, few=True),
+    "all three at random, #iter by size": Arm(way="random"),
+    "SVST, #iter 1, nothing frozen": Arm(CLIPS, rounds=1, freeze="none"),
+    "all three, #iter by size, vision frozen": Arm(freeze="vision"),
+    "all three, #iter by size, text frozen": Arm(freeze="text"),
+    "MoVA, SVST, as few pairs": Arm(CLIPS, gexia=False, few=True),
+    "MoVA, + LVLT at random": Arm(LONG, way="random", gexia=False),
+    "SVST, #iter 3": Arm(CLIPS, rounds=3),
+    "all three + images, #iter by size": Arm(("SVST", "LVLT", "LVST", "IT"), curve=True),
+    "all three, #iter by size, from scratch": Arm(freeze="none", scratch=True),
+}
+"""In the order in which they are run: what says most stands first."""
+WARM = Arm(CLIPS, freeze="none")
+WARM_SEED = 10
+MOST_ROUNDS = 3
+
+
+class AnyRounds(GexiaFeed):
+    """Every video and text with an `#iter` of its own, 0 to `MOST_ROUNDS`, so that no arm's `#iter` is favoured."""
+
+    def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
+        """Drawn rounds."""
+        found = super().granularities(names, count)
+        drawn = {name: torch.randint(MOST_ROUNDS + 1, (count,)) for name in ("video_rounds", "text_rounds")}
+        return found | drawn
+
+
+class DenseFeed(GexiaFeed):
+    """For batches whose frames are dense features already, made by encoders that stay as they are."""
+
+    def encode(self, model: Any, batch: Inputs) -> Vectors:
+        """See `GexiaFeed`."""
+        mask = batch["frame_mask"]
+        videos = model.video_vectors(batch["frames"][mask], mask, batch["video_rounds"])
+        with torch.no_grad():
+            states = model.backbone.dense_texts(batch["input_ids"], batch["token_mask"])
+        texts = model.text_iam(states, batch["token_mask"], batch["text_rounds"]).mean(dim=1)
+        real = torch.ones(len(videos), 1, dtype=torch.bool)
+        return {"frames": videos.unsqueeze(1), "frame_mask": real, "texts": texts, "scale": model.scale()}
+
+
+def warm_gexia(backbone: WorldsTiny, steps: int, sources: int, videos: int, folder: Path) -> Gexia:
+    """A GEXIA trained on clips alone, from which all arms of GEXIA start: its modules are new, and the few steps of an
+    arm would measure little else than how fast they are learnt."""
+    if not (folder / "model.safetensors").exists():
+        set_seed(WARM_SEED)
+        footage = train_footage(WARM_SEED, sources, folder)
+        model = Gexia.around(backbone)
+        feed = AnyRounds(_inner_feed(model), model.config)
+        fit_arm(WARM, model, footage, steps, videos, WARM_SEED, folder, feed).save_pretrained(folder)
+    return cast(Gexia, load(str(folder), precision="fp32", device="cpu"))
+
+
+def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
+    """The model of an arm, out of fresh copies."""
+    set_seed(seed)
+    if not arm.gexia:
+        return Mova.around(backbone, "subsets")
+    gexia.config.video_rounds = gexia.config.text_rounds = arm.rounds
+    if arm.scratch:
+        gexia.randomise_encoders()
+    return gexia.freeze(arm.freeze)
+
+
+def fit_arm(
+    arm: Arm, model: Any, footage: Footage, steps: int, videos: int, seed: int, folder: Path, feed: Any = None
+) -> Any:
+    """Train a model as an arm says; its log stays in the folder. `feed` is another one than its own."""
+    objective: Objective = Vtc() if arm.gexia else Modular("subsets")
+    if feed is None:
+        feed = feed_of(arm, model)
+    rows = {name: footage.expanded[arm.way][name] for name in arm.granularities}
+    dense = footage.dense(model) if isinstance(feed, DenseFeed) else None
+    batches = GranularBatches(footage, rows, steps, videos, seed, feed, arm.few, dense)
+    material = Material(batches, lambda items: items[0], feed.encode)
+    return fit(model, objective, material, folder, seed, MODULE_RATE, BACKBONE_RATE)
+
+
+def feed_of(arm: Arm, model: Any) -> Feed:
+    """How an arm's model is fed."""
+    if not arm.gexia:
+        return _inner_feed(model)
+    return (DenseFeed if arm.cached else GexiaFeed)(_inner_feed(model), model.config)
+
+
+def _inner_feed(model: Any) -> SampleFeed:
+    return SampleFeed(model.backbone.config.image_size, model.backbone.tokenizer)

@@ -1,0 +1,1 @@
+"""MoVA's identifiability theory on a simulated world."""

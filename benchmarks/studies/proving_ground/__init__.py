@@ -1,0 +1,1 @@
+"""MoVA and its baselines on Worlds, at one budget."""

@@ -1,0 +1,183 @@
+"""The systems that are compared, and how each is trained: same backbone, data, batches and steps.
+
+Shape legend: V videos, N texts, T samples, L tokens, d width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import set_seed
+
+from benchmarks.studies.proving_ground.fitting import fit
+from benchmarks.studies.proving_ground.stage import Stage
+from mova.losses.contrastive import symmetric_nce
+from mova.models.baselines import BASELINES
+from mova.models.mova.model import Mova
+from mova.models.worlds_tiny.model import WorldsTiny
+from mova.train.inputs import WorldsTinyFeed
+from mova.train.objectives.base import Inputs, Vectors
+from mova.train.objectives.mova import Modular
+from mova.train.objectives.pairs import PairObjective
+from mova.train.trainer import Material
+
+BACKBONE_RATE, MODULE_RATE = 3e-4, 1e-3
+
+
+class SampleFeed(WorldsTinyFeed):
+    """For batches whose samples come with their neighbours already."""
+
+    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """uint8 (V, T, 9, h, w) -> `stacks` (n, 9, h, w)."""
+        return {"stacks": frames[mask]}
+
+
+class Headed(nn.Module):
+    """A backbone with a baseline's head."""
+
+    def __init__(self, backbone: WorldsTiny, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, **inputs: Tensor) -> dict[str, Any]:
+        """The backbone's vectors."""
+        found: dict[str, Any] = self.backbone(**inputs)
+        return found
+
+
+class TokenSubsets(Modular):
+    """The subset form with every token of the caption as a unit."""
+
+    def _scores(self, name: str, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+        if name == "subsets":
+            vectors, batch = {**vectors, "units": vectors["tokens"]}, {**batch, "unit_mask": batch["token_mask"]}
+        return super()._scores(name, vectors, batch, net)
+
+
+class HeadObjective(PairObjective):
+    """Symmetric InfoNCE on a head's scores."""
+
+    gathered = ("frames", "texts", "tokens")
+    masks = ("frame_mask", "group", "token_mask")
+
+    def losses(
+        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One part, `head`."""
+        loss = symmetric_nce(scale * self.scores(vectors, batch, net), own)
+        return loss, {"head": loss}
+
+    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+        """(V, N) of the head."""
+        head = cast(Headed, net).head
+        found: Tensor = head(
+            vectors["frames"], batch["frame_mask"], vectors["texts"], vectors["tokens"], batch["token_mask"]
+        )
+        return found
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A system: its model around a backbone, its objective, the forms by which it scores, its own first, how many of
+    the samples it sees (every n-th, in training and after), and whether it is trained at all."""
+
+    build: Callable[[WorldsTiny], nn.Module]
+    objective: Callable[[], PairObjective]
+    forms: tuple[str, ...]
+    every: int = 1
+    trained: bool = True
+
+
+def _head(name: str, **options: Any) -> Arm:
+    def build(backbone: WorldsTiny) -> nn.Module:
+        return Headed(backbone, BASELINES[name](backbone.embedding_dim, **options))
+
+    return Arm(build, HeadObjective, ("head", "global", "relevance", "late"))
+
+
+def _mova(preset: str, forms: tuple[str, ...], weights: dict[str, float] | None = None, **settings: Any) -> Arm:
+    def objective() -> PairObjective:
+        return Modular(preset, **(weights or {}))
+
+    return Arm(lambda backbone: Mova.around(backbone, preset, **settings), objective, forms)
+
+
+POOLED = ("relevance", "global", "global+relevance", "late")
+DIMENSIONS = ("relevance+masks", "global+masks", "global+relevance", "global", "relevance", "late")
+ARMS: dict[str, Arm] = {
+    "CLIP4Clip, mean": _head("mean_pool"),
+    "CLIP4Clip, temporal transformer": _head("temporal_transformer", positions=2048),
+    "SmartCLIP, one-way mask": _head("one_way_mask"),
+    "X-CLIP / DRL, token-wise": _head("token_wise"),
+    "X-Pool": _head("x_pool"),
+    "relevance pooling (no masks)": _mova("control", POOLED, {"late": 0.0, "relevance": 1.0}),
+    "late interaction (no masks)": _mova("control", ("late", "global", "relevance")),
+    "MoVA, paper": _mova("paper", DIMENSIONS),
+    "MoVA, repaired": _mova("repaired", DIMENSIONS),
+    "MoVA, subsets": _mova("subsets", ("subsets", "late", "global", "relevance")),
+}
+ABLATIONS: dict[str, Arm] = {
+    "paper, cross form": _mova("paper", DIMENSIONS, form="cross"),
+    "paper, TMN alone (no L_vt)": _mova("paper", DIMENSIONS, {"same_frame": 0.0, "different_frame": 0.0}),
+    "paper, CMN alone (no L_tv)": _mova("paper", DIMENSIONS, {"temporal": 0.0}),
+    "paper, no L_dfsm": _mova("paper", DIMENSIONS, {"different_frame": 0.0}),
+    "paper, no L_sfdm": _mova("paper", DIMENSIONS, {"same_frame": 0.0}),
+    "paper, no sparsity": _mova("paper", DIMENSIONS, {"sparsity": 0.0}),
+    "paper, soft masks": _mova("paper", DIMENSIONS, hard=False),
+    "paper, depth 1": _mova("paper", DIMENSIONS, depth=1),
+    "paper, depth 4": _mova("paper", DIMENSIONS, depth=4),
+    "paper, mask losses detached": _mova("paper", DIMENSIONS, detached=True),
+    "paper, mask losses times 0.1": _mova(
+        "paper", DIMENSIONS, {"temporal": 0.1, "same_frame": 0.1, "different_frame": 0.1}
+    ),
+    "paper, mask losses times 5": _mova(
+        "paper", DIMENSIONS, {"temporal": 5.0, "same_frame": 5.0, "different_frame": 5.0}
+    ),
+    "repaired, pair negatives alone": _mova(
+        "repaired",
+        DIMENSIONS,
+        {"relevance": 0.0, "temporal": 0.0, "same_frame": 0.0, "different_frame": 0.0, "pairs": 1.0},
+        pair_negatives=2,
+    ),
+    "subsets, raw tokens as units": Arm(
+        lambda backbone: Mova.around(backbone, "subsets"), lambda: TokenSubsets("subsets"), ("tokens", "late", "global")
+    ),
+    "subsets, half the frames": replace(ARMS["MoVA, subsets"], every=2),
+    "late interaction (no masks), half the frames": replace(ARMS["late interaction (no masks)"], every=2),
+}
+
+
+def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
+    """Train one system on the stage's batches, or read it where it was trained; seconds that training took."""
+    set_seed(stage.seed)
+    model = arm.build(stage.backbone())
+    if not arm.trained:
+        return model.eval(), 0.0
+    weights = folder / "weights.pt"
+    if weights.exists():
+        kept = torch.load(weights)
+        model.load_state_dict(kept["state"])
+        return model.eval(), kept["seconds"]
+    began = time.perf_counter()
+    backbone = cast(Any, model).backbone
+    feed = SampleFeed(backbone.config.image_size, backbone.tokenizer)
+    material = Material(
+        stage.batches, lambda items: _thinned(items[0], arm.every, backbone.config.max_words), feed.encode
+    )
+    model = fit(model, arm.objective(), material, folder, stage.seed, MODULE_RATE, BACKBONE_RATE)
+    seconds = time.perf_counter() - began
+    torch.save({"state": model.state_dict(), "seconds": seconds}, weights)
+    return model, seconds
+
+
+def _thinned(batch: dict[str, Tensor], every: int, words: int) -> dict[str, Tensor]:
+    """The batch with every n-th sample of its videos, whole captions cut to the words that the backbone reads."""
+    frames = {name: batch[name][:, ::every].contiguous() for name in ("frames", "frame_mask")}
+    texts = {name: batch[name][:, :words].contiguous() for name in ("input_ids", "token_mask")}
+    return {**batch, **frames, **texts}

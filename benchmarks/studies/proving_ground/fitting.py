@@ -1,0 +1,58 @@
+"""One short run of the project's trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+from transformers import PrinterCallback, set_seed
+
+from mova.train.callbacks import BrokenVideos, JsonLines
+from mova.train.objectives.base import Objective
+from mova.train.trainer import Material, PairArguments, PairTrainer
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    material: Material,
+    folder: Path,
+    seed: int,
+    rate: float,
+    backbone_rate: float | None = None,
+    workers: int = 0,
+    bf16: bool = True,
+) -> nn.Module:
+    """Train on every batch once, cosine rates after a tenth of warm-up; the log stays in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    set_seed(seed)
+    steps = len(cast(Any, material.dataset))
+    arguments = PairArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        encoder_learning_rate=backbone_rate,
+        learning_rate=rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, steps // 10),
+        weight_decay=0.05,
+        max_grad_norm=1.0,
+        adam_beta2=0.98,
+        bf16=bf16,
+        use_cpu=True,
+        logging_steps=25,
+        save_strategy="no",
+        report_to=[],
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        seed=seed,
+        data_seed=seed,
+        dataloader_num_workers=workers,
+    )
+    logs: list[Any] = [JsonLines(folder / "log.jsonl")]
+    broken = BrokenVideos(folder / "broken.jsonl")
+    trainer = PairTrainer(cast(Any, model), objective, arguments, material, broken, logs)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return model.eval()

@@ -1,0 +1,1 @@
+"""SynViTA on Worlds: what synthetic videos and their weights contribute."""

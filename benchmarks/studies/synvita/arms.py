@@ -1,0 +1,155 @@
+"""What is compared: the same decoder, triplets and steps, with synthetic videos counted in different ways.
+
+Shape legend: n triplets a batch, N in all, P videos to start from, T frames, d width of their vectors, L tokens a
+prompt.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from benchmarks.studies.proving_ground.fitting import fit
+from benchmarks.studies.synvita.decoder import Decoder
+from mova.data.synthetic_weights import Strategy, weights_of
+from mova.losses.entailment import entailment_nll, real_loss, synvita_loss
+from mova.train.objectives.base import Encoder, Inputs, Objective, Vectors
+from mova.train.trainer import Material
+
+BEGIN_RATE, RATE = 2e-3, 7e-4
+CONSISTENCY = 1.0
+"""Lambda of Eq. 7: the paper's for Video-LLaVA (0.01 for mPLUG-Owl would hardly be felt)."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How synthetic videos count.
+
+    Attributes:
+        weights: a strategy of Table 4, "oracle" (1 where the video shows t^s and not t^r), or None for Eq. 2 alone.
+        consistency: lambda.
+        scaled: whether weights are divided by their mean, so that synthetic videos count as much as with `fixed`.
+    """
+
+    weights: Strategy | str | None
+    consistency: float = 0.0
+    scaled: bool = False
+
+
+ARMS: Mapping[str, Arm] = {
+    "none (Eq. 2)": Arm(None),
+    "fixed": Arm("fixed"),
+    "own": Arm("own"),
+    "product": Arm("product"),
+    "indicator": Arm("indicator"),
+    "difference": Arm("difference"),
+    "difference + consistency": Arm("difference", CONSISTENCY),
+    "oracle": Arm("oracle"),
+    "difference, mean 1": Arm("difference", scaled=True),
+    "difference, mean 1 + consistency": Arm("difference", CONSISTENCY, scaled=True),
+}
+
+
+class Drawn(Dataset[Inputs]):
+    """Whole batches of rows of tensors of equal length, drawn without replacement until all rows were seen.
+
+    Args:
+        rows: tensors by name.
+        size: rows a batch.
+        steps: batches.
+        seed: of the order; equal seeds give all arms the same batches.
+    """
+
+    def __init__(self, rows: Mapping[str, Tensor], size: int, steps: int, seed: int) -> None:
+        self.rows, count = rows, len(next(iter(rows.values())))
+        rng = np.random.default_rng(seed)
+        passes = [rng.permutation(count) for _ in range(-(-size * steps // count))]
+        self.order = torch.from_numpy(np.concatenate(passes)[: size * steps].reshape(steps, size))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> Inputs:
+        return {name: values[self.order[index]] for name, values in self.rows.items()}
+
+
+class Entailment(Objective):
+    """Eq. 2 or Eq. 7 on log odds; a batch has `frames` (n, 2, T, d), `ids` and `keep` (n, 2, L) and `weights` (n,)."""
+
+    data = "triplets"
+
+    def __init__(self, arm: Arm) -> None:
+        self.arm = arm
+
+    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`."""
+        found = model(batch)
+        if self.arm.weights is None:
+            loss = real_loss(found["log_odds"])
+            return loss, {"real": loss}
+        return synvita_loss(found["log_odds"], batch["weights"], found.get("common"), self.arm.consistency)
+
+    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
+        """Log odds (n, V, 2), V being 1 without synthetic videos, and those of the shared part where needed."""
+        videos = 1 if self.arm.weights is None else 2
+        frames = batch["frames"][:, :videos]
+        found = {"log_odds": model(frames, batch["ids"])}
+        if self.arm.consistency:
+            found["common"] = model(frames, batch["ids"], batch["keep"])
+        return found
+
+
+class Beginning(Objective):
+    """What the decoder learns before any hard negative: to caption, and to tell its video's caption from another's."""
+
+    data = "captions"
+
+    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`; a batch has `frames` (n, T, d) and `ids` (n, L)."""
+        found = model(batch)
+        parts = {
+            "caption": found["caption"],
+            "answer": entailment_nll(found["log_odds"][:, 0, 0], found["log_odds"][:, 0, 1]).mean(),
+        }
+        return parts["caption"] + parts["answer"], parts
+
+    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
+        """See `Decoder.beginning`."""
+        caption, log_odds = cast(Decoder, model).beginning(batch["frames"], batch["ids"])
+        return {"caption": caption, "log_odds": log_odds}
+
+
+def begin(model: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, folder: Path, seed: int) -> Decoder:
+    """Train a new decoder on videos and captions, rows of `frames` (P, T, d) and `ids` (P, L)."""
+    objective = Beginning()
+    material = Material(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
+    fit(model, objective, material, folder, seed, BEGIN_RATE, bf16=False)
+    return model
+
+
+def train_arm(
+    arm: Arm, start: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, folder: Path, seed: int
+) -> Decoder:
+    """Train a copy of the common start as an arm says; rows as `Entailment` reads them."""
+    model, objective = copy.deepcopy(start), Entailment(arm)
+    material = Material(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
+    fit(model, objective, material, folder, seed, RATE, bf16=False)
+    return model
+
+
+def weights_for(arm: Arm, own: np.ndarray, other: np.ndarray, useful: np.ndarray) -> Tensor:
+    """(N,) float32 weights from the ensemble's scores, or from the truth."""
+    if arm.weights == "oracle":
+        return torch.from_numpy(useful.astype(np.float32))
+    if arm.weights is None:
+        return torch.zeros(len(own))
+    found = weights_of(own, other, cast(Strategy, arm.weights)).astype(np.float32)
+    return torch.from_numpy(found / found.mean() if arm.scaled else found)

@@ -1,1 +1,0 @@
-"""Parts of `benchmarks/synvita.py`: the world and its generator, its pictures, the decoder, the arms, the tests."""

@@ -1,0 +1,169 @@
+"""`mova demo`: the whole path on rendered Worlds, with the truth beside every answer."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, say, show
+from mova.cli.options import Json
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
+    from mova.search.index import Index
+    from mova.types import Span, Timeline
+
+MODEL = "mova-worlds-tiny"
+SHORT_VIDEOS, SHORT_SECONDS = 5, 40.0
+LONG_SECONDS = 630.0
+HELD_OUT_SEED = 900_001
+"""Training draws from other seeds (see the recipe), so these videos are new to the model."""
+SHOWN = 3
+"""Spans a sentence in the table; all are in the pictures and in `--json`."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's command."""
+    app.command()(demo)
+
+
+def demo(
+    target: Annotated[Path, typer.Option("--out", help="Folder for videos, index and pictures.")] = Path("demo"),
+    json: Json = False,
+) -> None:
+    """Render Worlds (one over ten minutes), index, search and align them, and print the truth beside the answers."""
+    from mova.models.registry import load
+    from mova.search.index import Index
+    from mova.worlds.writer import write_worlds
+
+    began = time.perf_counter()
+    note(f"rendering {SHORT_VIDEOS} videos of {SHORT_SECONDS:.0f} s and one of {LONG_SECONDS / 60:.1f} min ...")
+    short = write_worlds(target / "short", SHORT_VIDEOS, SHORT_SECONDS, "flat", HELD_OUT_SEED)
+    long = write_worlds(target / "long", 1, LONG_SECONDS, "shaded", HELD_OUT_SEED + 1)
+    rows = [(manifest.parent, row) for manifest in (short, long) for row in _rows(manifest)]
+    model = load(MODEL)
+    note(f"indexing {len(rows)} videos with {MODEL} ...")
+    shutil.rmtree(target / "index", ignore_errors=True)  # one of an earlier demo may be of another model
+    index = Index(target / "index", model)
+    report = index.add([target / "short", target / "long"])
+    searches = _search(index, rows)
+    alignments = [_align(model, index, folder, row, target) for folder, row in (rows[0], rows[-1])]
+    document = {
+        "model": MODEL,
+        "videos": len(rows),
+        "frames": report.frames,
+        "searches": searches,
+        "alignments": alignments,
+        "elapsed_seconds": round(time.perf_counter() - began, 1),
+    }
+    if json:
+        emit(document)
+    else:
+        _show(document)
+
+
+def _rows(manifest: Path) -> list[dict[str, Any]]:
+    return [jsonlib.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+
+
+def _truth(row: dict[str, Any], text: str) -> list[Span]:
+    """All spans of a video in which a told sentence is true."""
+    from mova.worlds.writer import true_spans
+
+    return list(true_spans(row, text))
+
+
+def _search(index: Index, rows: list[tuple[Path, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Ask every video for one of its told events, in a sentence of its own."""
+    found = []
+    for number, (folder, row) in enumerate(rows):
+        alone = [caption["text"] for caption in row["captions"] if len(caption["sentences"]) == 1]
+        sentence = alone[number % len(alone)]
+        moments = index.search(sentence, k=3)
+        truth = _truth(row, sentence)
+        name = str((folder / row["video"]).resolve())
+        hits = [m.video == name and any(min(m.end, s.end) > max(m.start, s.start) for s in truth) for m in moments]
+        found.append(
+            {
+                "query": sentence,
+                "truth": {"video": row["video"], "spans": [[s.start, s.end] for s in truth]},
+                "results": [{**m.to_json(), "video": Path(m.video).name} for m in moments],
+                "first_is_right": bool(hits and hits[0]),
+            }
+        )
+    return found
+
+
+def _align(model: DualEncoder, index: Index, folder: Path, row: dict[str, Any], target: Path) -> dict[str, Any]:
+    """Align a video's paragraph and draw it."""
+    from mova.plots.timeline import draw
+    from mova.search.align import align
+
+    timeline = align(model, folder / row["video"], row["captions"][0]["text"], index=index)
+    truth = [_truth(row, sentence.text) for sentence in timeline.sentences]
+    pictures = []
+    for suffix in (".png", ".html"):
+        picture = target / f"{folder.name}-{Path(row['video']).stem}{suffix}"
+        draw(timeline, picture, truth=truth)
+        pictures.append(str(picture))
+    return {
+        "video": row["video"],
+        "duration": timeline.duration,
+        "pictures": pictures,
+        "sentences": _overlaps(timeline, truth),
+    }
+
+
+def _overlaps(timeline: Timeline, truth: list[list[Span]]) -> list[dict[str, Any]]:
+    """Each sentence's spans beside the true ones, and the temporal IoU of both sets of seconds."""
+    rows = []
+    for sentence, real in zip(timeline.sentences, truth, strict=True):
+        found = [scored.span for scored in sentence.spans]
+        shared = sum(a.intersection(b) for a in found for b in real)
+        union = sum(s.duration for s in (*found, *real)) - shared
+        best = sorted(sentence.spans, key=lambda scored: -scored.score)
+        rows.append(
+            {
+                "text": sentence.text,
+                "spans": [scored.to_json() for scored in best],
+                "truth": [[span.start, span.end] for span in real],
+                "iou": round(shared / union, 3) if union else 0.0,
+            }
+        )
+    return rows
+
+
+def _show(document: dict[str, Any]) -> None:
+    """The tables, with the truth beside the answers."""
+    table = Table(title="search: the best moment for a sentence, over all videos", title_justify="left")
+    for column in ("query", "found", "truth", "right"):
+        table.add_column(column, max_width=SENTENCE_WIDTH if column == "query" else None)
+    for row in document["searches"]:
+        best = row["results"][0]
+        found = f"{best['video']} {clock(best['start'])}-{clock(best['end'])} ({best['score']:.2f})"
+        truth = f"{row['truth']['video']} " + ", ".join(f"{clock(a)}-{clock(b)}" for a, b in row["truth"]["spans"])
+        table.add_row(Text(row["query"]), Text(found), Text(truth), "yes" if row["first_is_right"] else "no")
+    show(table)
+    for alignment in document["alignments"]:
+        title = f"align: {alignment['video']} ({clock(alignment['duration'])})"
+        table = Table(title=title, title_justify="left")
+        for column in ("sentence", "found (score)", "truth", "IoU"):
+            table.add_column(column, max_width=SENTENCE_WIDTH if column == "sentence" else None)
+        for row in alignment["sentences"]:
+            spans = [f"{clock(s['start'])}-{clock(s['end'])} ({s['score']:.2f})" for s in row["spans"][:SHOWN]]
+            if len(row["spans"]) > SHOWN:
+                spans.append(f"and {len(row['spans']) - SHOWN} more")
+            real = [f"{clock(a)}-{clock(b)}" for a, b in row["truth"]]
+            said = Text("\n".join(spans) or "nowhere")
+            table.add_row(Text(row["text"]), said, Text("\n".join(real)), f"{row['iou']:.2f}")
+        show(table)
+        for picture in alignment["pictures"]:
+            say(f"picture: {picture}")
+    say(f"done in {document['elapsed_seconds']} s")

@@ -1,0 +1,155 @@
+"""`mova explain`: pictures of why a model says that a video shows a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, progress_bar, show, write_plot
+from mova.cli.options import Caption, Json, Loading, Model, take_groups
+from mova.errors import UsageError
+
+if TYPE_CHECKING:
+    from mova.explain.maps import SaliencyMaps
+    from mova.models.encoder import DualEncoder
+    from mova.models.video_llm.model import VideoLLM
+
+FRAMES = 8
+Answer = tuple[dict[str, Any], Table, Callable[[Path], None]]
+"""The document, the table, and what draws the picture."""
+
+
+class Method(StrEnum):
+    """What is shown."""
+
+    SUBSETS = "subsets"
+    GRADCAM = "gradcam"
+    OCCLUSION = "occlusion"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's command."""
+    app.command()(take_groups(explain))
+
+
+def explain(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
+    plot: Annotated[Path, typer.Option(help="The picture to write, .png.")],
+    caption: Caption,
+    loading: Loading,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="Which sentences each frame selects (subsets), or where in a frame a sentence is seen: by gradients "
+            "(gradcam) or by covering small parts (occlusion: slower, works with every model)."
+        ),
+    ] = Method.SUBSETS,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Most frames to show: the best one of each sentence, then evenly spaced ones.")
+    ] = FRAMES,
+    sentences: Annotated[
+        str | None, typer.Option(help="Only these sentences of the caption, by number: 1,3 (all if left out).")
+    ] = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Show what a model sees of a caption in a video: which sentences per frame, or where in the frames."""
+    from mova.models.registry import DEFAULT_MODEL, load_any
+    from mova.models.video_llm.model import VideoLLM
+    from mova.text.units import sentences_or_windows
+
+    units = _choose(sentences_or_windows(caption.read()), sentences)
+    if plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: only .png can be written")
+    encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
+    if method is Method.OCCLUSION:
+        document, table, draw = _occlusion(encoder, video, units, frames)
+    elif isinstance(encoder, VideoLLM):
+        raise UsageError(f"{encoder.name}: a video LLM has no vectors of frames; use --method occlusion")
+    else:
+        answer = _subsets if method is Method.SUBSETS else _gradcam
+        document, table, draw = answer(encoder, video, units, frames)
+    if json:
+        emit(document)
+    else:
+        show(table)
+    write_plot(draw, plot)
+
+
+def _choose(units: list[str], numbers: str | None) -> list[str]:
+    """The sentences with these numbers, counted from 1, in the caption's order.
+
+    Raises:
+        UsageError: something else than numbers, or one that no sentence has.
+    """
+    if numbers is None:
+        return units
+    wanted = {part.strip() for part in numbers.split(",")}
+    known = {str(i + 1) for i in range(len(units))}
+    if not wanted <= known:
+        raise UsageError(f"--sentences {numbers}: say numbers from 1 to {len(units)} with commas between, as 1,2")
+    return [unit for i, unit in enumerate(units) if str(i + 1) in wanted]
+
+
+def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> Answer:
+    """What each frame selects."""
+    from mova.explain.subsets import select_subsets
+    from mova.plots.subsets import draw_subsets
+
+    found = select_subsets(model, video, units, frames)
+    table = Table(header_style="bold", title=f"weights by {found.rule}", title_justify="left")
+    table.add_column("frame", justify="right")
+    table.add_column("strongest sentence", max_width=SENTENCE_WIDTH)
+    table.add_column("weight", justify="right")
+    table.add_column("none", justify="right")
+    for frame in found.shown:
+        unit, weights = found.strongest(frame)[0], found.weights[frame]
+        shares = f"{weights[unit]:.2f}", f"{weights[-1]:.2f}"
+        table.add_row(clock(float(found.times[frame])), Text(found.sentences[unit]), *shares)
+    return found.to_json(), table, partial(draw_subsets, found)
+
+
+def _gradcam(model: DualEncoder, video: Path, units: list[str], frames: int) -> Answer:
+    """Where in the frames each sentence is seen, by gradients."""
+    from mova.explain.maps import saliency_maps
+
+    return _saliency(saliency_maps(model, video, units, frames, "gradcam"))
+
+
+def _occlusion(model: DualEncoder | VideoLLM, video: Path, units: list[str], frames: int) -> Answer:
+    """Where in the frames each sentence is seen, by covering."""
+    from mova.explain.maps import saliency_maps
+    from mova.explain.video_llm import occlude_video_llm
+    from mova.models.video_llm.model import VideoLLM
+
+    if not isinstance(model, VideoLLM):
+        return _saliency(saliency_maps(model, video, units, frames, "occlusion"))
+    with progress_bar() as bar:
+        task = bar.add_task("covering", total=None)
+        return _saliency(
+            occlude_video_llm(model, video, units, frames, lambda done, of: bar.update(task, completed=done, total=of))
+        )
+
+
+def _saliency(found: SaliencyMaps) -> Answer:
+    from mova.plots.saliency import draw_saliency
+
+    titles = {
+        "cosine": "cosines of frames and sentences",
+        "fall": f"fall of the video's {found.score} with a frame {found.lacking}",
+    }
+    table = Table(header_style="bold", title=titles[found.measure], title_justify="left")
+    table.add_column("sentence", max_width=SENTENCE_WIDTH)
+    for time in found.times:
+        table.add_column(clock(float(time)), justify="right")
+    digits = {"cosine": 2, "fall": 3}[found.measure]
+    for sentence, values in zip(found.sentences, found.values, strict=True):
+        table.add_row(Text(sentence), *(f"{value:.{digits}f}" for value in values))
+    return found.to_json(), table, partial(draw_saliency, found)

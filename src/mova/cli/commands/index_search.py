@@ -1,0 +1,116 @@
+"""`mova index` and `mova search`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mova.cli.console import clock, emit, file_bar, note, say, show
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, Model
+
+if TYPE_CHECKING:
+    from mova.search.ingest import IngestReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(index)
+    app.command()(search)
+
+
+def index(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Video files, or folders to walk.")],
+    folder: IndexFolder = DEFAULT_INDEX,
+    model: Model = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second to embed; the model's own rate if left out.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Store frame embeddings of videos, so that `mova search` finds moments in them.
+
+    Incremental (only new or changed content is read) and resumable (run the same command again after a stop).
+    Files that cannot be read are skipped, counted and listed; the exit code is 1 only if nothing worked.
+    """
+    from mova.search.index import Index
+
+    store = Index(folder, model)
+    with file_bar("indexing") as shown:
+        report = store.add(paths, fps=fps, progress=shown)
+    if json:
+        emit({"index": str(folder), "model": store.model_name, **report.to_json()})
+    else:
+        _tell(report, folder)
+    if report.failed and not report.worked:
+        raise typer.Exit(1)
+
+
+def _tell(report: IngestReport, folder: str) -> None:
+    """What happened, in words."""
+    for path, cause in report.failed:
+        note(f"skipped {path}: {cause}")
+    counts = {
+        "indexed": len(report.indexed),
+        "unchanged": len(report.unchanged),
+        "moved or copied": len(report.moved),
+        "removed": len(report.removed),
+        "skipped": len(report.failed),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+    say(f"{folder}: {said} ({report.frames} frames in {report.seconds:.1f} s)")
+
+
+def search(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for: a sentence or a paragraph.")],
+    folder: IndexFolder = DEFAULT_INDEX,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many moments.")] = 10,
+    export: Annotated[Path | None, typer.Option(help="Cut the moments' clips into this folder.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out moments below this score (a cosine).")] = None,
+    rescore: Annotated[
+        str,
+        typer.Option(
+            help="What scores the first moments again, over all of their frames: rule (the model's), masks (of a MoVA) "
+            "or none; auto: the rule for paragraphs, where it has an order term."
+        ),
+    ] = "auto",
+    json: Json = False,
+) -> None:
+    """Find moments: stretches of the indexed videos that show what the text says.
+
+    The exit code is 1 if clips were asked for and none could be cut.
+    """
+    from mova.search.index import Index
+    from mova.search.query import document, export_clips
+    from mova.search.rerank import choose
+
+    store = Index(folder)
+    name = store.meta.model
+    by = choose(store.model, text, rescore)  # the model is loaded before the clock starts
+    began = time.perf_counter()
+    moments = store.search(text, k=k, min_score=min_score, rescore=by)
+    elapsed = time.perf_counter() - began
+    if json:
+        emit(document(text, name, elapsed, moments))
+    else:
+        table = Table(title=None, header_style="bold")
+        for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
+            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for moment in moments:
+            table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(moment.video))
+        show(table)
+        if not moments:
+            note("no moment found; is the index empty, or --min-score too high?")
+    if export is None:
+        return
+    clips, failures = export_clips(moments, export)
+    for clip in clips:
+        note(f"wrote {clip}")
+    for path, cause in failures:
+        note(f"not exported: {path}: {cause}")
+    if failures and not clips:
+        raise typer.Exit(1)

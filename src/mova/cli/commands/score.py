@@ -1,0 +1,133 @@
+"""`mova score`: how well videos show texts, by a two-tower model or a video LLM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, say, show
+from mova.cli.options import Json, Loading, Model, take_groups
+from mova.errors import MovaError, UsageError
+
+if TYPE_CHECKING:
+    from mova.search.score import PairReport, Scorer
+
+DIGITS = 6
+"""Of a score in JSON."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(take_groups(score))
+
+
+def score(
+    video: Annotated[Path | None, typer.Argument(metavar="[VIDEO]", help="A video file.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="One or more sentences.")] = None,
+    model: Model = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="A CSV (video or videopath, text or caption), JSON lines or a manifest instead.")
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="Folder of the videos of --pairs; its own if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write JSON lines as they come; run again to go on after a stop.")
+    ] = None,
+    *,
+    loading: Loading,
+    json: Json = False,
+) -> None:
+    """How well a video shows a text: one number a sentence, and one in all.
+
+    A video LLM says a probability: P(Yes) against P(No) for "Does this video entail the description?". Any other model
+    says a similarity (the best frame's cosine; in all the mean, or the model's evidence rule): it ranks, but is no
+    probability. The exit code is 1 if no pair of a file could be scored.
+    """
+    _check(video, text, pairs, videos, out)
+    if pairs is None:
+        assert video is not None
+        assert text is not None
+        scorer = _scorer(model, loading)
+        sentences, total = scorer.score_text(video, text)
+        _tell_text(scorer, video, sentences, total, json)
+        return
+    _score_file(pairs, videos, out, lambda: _scorer(model, loading), json)
+
+
+def _check(video: Path | None, text: str | None, pairs: Path | None, videos: Path | None, out: Path | None) -> None:
+    if pairs is None and (video is None or text is None):
+        raise UsageError('say a video and a text (mova score VIDEO "TEXT"), or a file of them with --pairs')
+    if pairs is not None and video is not None:
+        raise UsageError("say either a video and a text, or --pairs")
+    if pairs is None and (videos is not None or out is not None):
+        raise UsageError("--videos and --out go with --pairs")
+
+
+def _scorer(model: str | None, loading: Loading) -> Scorer:
+    from mova.models.registry import DEFAULT_MODEL
+    from mova.search.score import load_scorer
+
+    return load_scorer(model or DEFAULT_MODEL, **loading.arguments())
+
+
+def _tell_text(scorer: Scorer, video: Path, sentences: list[tuple[str, float]], total: float, json: bool) -> None:
+    if json:
+        rows = [{"text": sentence, "score": round(value, DIGITS)} for sentence, value in sentences]
+        found = {"sentences": rows, "score": round(total, DIGITS), "probability": scorer.probability}
+        emit({"video": str(video), "model": scorer.name, **found})
+        return
+    table = Table(header_style="bold")
+    table.add_column("P(yes)" if scorer.probability else "similarity", justify="right")
+    table.add_column("sentence")
+    for sentence, value in sentences:
+        table.add_row(f"{value:.3f}", Text(sentence))
+    table.add_section()
+    table.add_row(f"{total:.3f}", "in all")
+    show(table)
+
+
+def _score_file(pairs: Path, videos: Path | None, out: Path | None, load: Any, json: bool) -> None:
+    from mova.data.pair_list import read_pairs
+    from mova.search.score import score_pairs
+
+    given = read_pairs(pairs, videos)
+    if out is not None and not out.parent.is_dir():
+        raise MovaError(f"--out {out}: its folder does not exist")
+    scorer = load()
+    with file_bar("scoring") as shown:
+        report = score_pairs(scorer, given, out=out, progress=shown)
+    _tell_pairs(scorer, report, len(given), out, json)
+    if not report.rows:
+        raise typer.Exit(1)
+
+
+def _tell_pairs(scorer: Scorer, report: PairReport, count: int, out: Path | None, json: bool) -> None:
+    for name, cause in (*report.broken, *report.refused):
+        note(f"not scored: {name}: {cause}")
+    counts = {"pairs": count, "scored": len(report.rows), "resumed": report.resumed}
+    if json:
+        rows = [row | {"score": round(row["score"], DIGITS)} for row in report.rows]
+        emit(
+            {
+                "model": scorer.name,
+                "probability": scorer.probability,
+                **counts,
+                "broken": [{"video": video, "cause": cause} for video, cause in report.broken],
+                "refused": [{"text": text, "cause": cause} for text, cause in report.refused],
+                "out": None if out is None else str(out),
+                "rows": rows,
+            }
+        )
+        return
+    if out is None:
+        table = Table(header_style="bold")
+        for column in ("P(yes)" if scorer.probability else "similarity", "video", "text"):
+            table.add_column(column, max_width=SENTENCE_WIDTH if column == "text" else None)
+        for row in report.rows:
+            table.add_row(f"{row['score']:.3f}", Text(row["video"]), Text(row["text"]))
+        show(table)
+    lost = f", {len(report.broken)} videos broken, {len(report.refused)} texts refused"
+    say(f"{counts['scored']} of {count} pairs scored ({report.resumed} of them before){lost}")

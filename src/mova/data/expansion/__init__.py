@@ -1,0 +1,1 @@
+"""Granularity expansion: long videos with long and short texts, built from clips."""

@@ -1,0 +1,1 @@
+"""Hard negative captions: one detail of a true caption changed."""

@@ -1,0 +1,1 @@
+"""Convert public data sets' own annotation files to manifests."""

@@ -1,0 +1,1 @@
+"""Saliency maps, subset weights and key frames: why a score is what it is."""

@@ -1,0 +1,90 @@
+"""Which frames of a video stand for it beside a caption, and how they are read again as pictures and model input.
+
+Shape legend: S sentences, T sampled frames, F chosen frames, H W source pixels, C h w model input pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mova.errors import UsageError
+from mova.explain.frame_access import Sight
+from mova.models.two_tower.image_processor import resize
+from mova.types import Frames
+from mova.video.reader import read_times
+
+Pixels = npt.NDArray[np.uint8]
+
+PICTURE_PIXELS = 360
+"""Shorter side of a frame in a picture."""
+
+
+def choose_frames(relevance: npt.NDArray[np.float32], times: npt.NDArray[np.float64], count: int) -> list[int]:
+    """The most relevant frame of each sentence, then, one by one, the frame farthest from all chosen ones.
+
+    Where sentences want more frames than there may be, the most relevant ones stay.
+
+    Args:
+        relevance: (S, T) cosines, finite.
+        times: (T,) seconds.
+        count: most frames.
+
+    Returns:
+        At most `count` different indices, in order of time.
+
+    Raises:
+        UsageError: `count` is below 1.
+    """
+    if count < 1:
+        raise UsageError(f"at least one frame must be shown, not {count}")
+    best = relevance.argmax(axis=1)
+    by_height = best[np.argsort(-relevance.max(axis=1), kind="stable")]
+    chosen = list(dict.fromkeys(by_height.tolist()))[:count]
+    while len(chosen) < min(count, len(times)):
+        distance = np.abs(times[:, None] - times[chosen]).min(axis=1)
+        distance[chosen] = -1.0
+        chosen.append(int(distance.argmax()))
+    return sorted(chosen)
+
+
+def read_pictures(video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int], pixels: int) -> Pixels:
+    """The chosen frames with a shorter side of `pixels`: uint8, (F, H, W, 3).
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+    return read_times(video, times[list(chosen)], short_side=pixels).pixels
+
+
+def reduced(pictures: Pixels, pixels: int) -> Pixels:
+    """Frames (F, H, W, 3) with a shorter side of at most `pixels`, their ratio kept."""
+    tall, wide = pictures.shape[1:3]
+    share = pixels / min(tall, wide)
+    if share >= 1:
+        return pictures
+    frames = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    small = resize(frames, (round(tall * share), round(wide * share)), "bilinear")
+    return small.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def read_inputs(
+    sight: Sight, video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int]
+) -> tuple[Pixels, Tensor]:
+    """The chosen frames as pictures (F, H, W, 3) and as a tower is fed them, (F, C, h, w), neighbours included.
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+    around = np.arange(-sight.context, sight.context + 1)
+    wanted = np.clip(np.array(chosen)[:, None] + around, 0, len(times) - 1)
+    unique = np.unique(wanted)
+    read = read_times(video, times[unique])
+    rows = np.searchsorted(unique, wanted)
+    inputs = [sight.prepare(Frames(read.pixels[row], read.pts[row]))[sight.context] for row in rows]
+    return read.pixels[rows[:, sight.context]], torch.stack(inputs)

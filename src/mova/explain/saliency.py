@@ -1,0 +1,151 @@
+"""Where in a frame a model sees what a sentence says: Grad-CAM and occlusion maps.
+
+Both explain one number, the cosine of a frame's vector with a sentence's. Grad-CAM asks which patches' features raise
+it, in one backward pass (Selvaraju et al. 2017, equations 1 and 2). Occlusion covers a window and looks how far the
+cosine falls (GEXIA, appendix G): slower, and true of any model, because nothing is taken from inside.
+
+Shape legend: N frames, S sentences, C h w model input pixels, P patches, r c rows and columns of patches or windows,
+D width of a patch's features, d shared width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mova.errors import UsageError
+from mova.scoring.similarity import cosine
+
+Encode = Callable[[Tensor], Tensor]
+"""(N, C, h, w) -> (N, d)."""
+
+WINDOW, STRIDE = 32 / 224, 16 / 224
+"""Of the occluding window, as shares of the input's shorter side: 13 x 13 windows on a square."""
+CHUNK = 64
+"""Frames, or occluded copies, that pass a tower at a time."""
+
+
+def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sentences: Tensor) -> Tensor:
+    """Grad-CAM of the cosine of every frame with every sentence.
+
+    With A the features of the patches and y the cosine: `alpha_k = mean_p dy / dA_pk` (equation 1), and the map is
+    `relu(sum_k alpha_k A_pk)` (equation 2). One forward pass serves all sentences.
+
+    Args:
+        encode: the tower; gradients flow.
+        reader: module of the tower whose first argument is the grid, (N, D, r, c), or tokens with the patches at
+            their end, (N, P' >= P, D).
+        cell: input pixels a side of a patch.
+        pixels: (N, C, h, w).
+        sentences: (S, d).
+
+    Returns:
+        float32, (N, S, r, c), not negative, r = h // cell, c = w // cell. Gradients do not flow.
+
+    Raises:
+        UsageError: the reader is never called, or has fewer positions than there are patches.
+    """
+    rows, columns = pixels.shape[-2] // cell, pixels.shape[-1] // cell
+    parts = []
+    for chunk in pixels.split(CHUNK):
+        with torch.enable_grad(), _argument(reader) as kept:
+            scores = cosine(encode(chunk), sentences)
+        features = _patches(kept, rows, columns)
+        maps = []
+        for i in range(len(sentences)):
+            slopes = torch.autograd.grad(scores[:, i].sum(), kept, retain_graph=i + 1 < len(sentences))
+            weights = _patches(slopes, rows, columns).mean(dim=1, keepdim=True)
+            maps.append((features * weights).sum(dim=-1).relu().unflatten(1, (rows, columns)))
+        parts.append(torch.stack(maps, dim=1))
+    return torch.cat(parts)
+
+
+def _patches(found: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+    """The grid among what a reader was given, float32 (N, P, D).
+
+    Raises:
+        UsageError: there is none.
+    """
+    tokens = [x.flatten(2).transpose(1, 2) if x.ndim == 4 else x for x in found]
+    if len(tokens) != 1 or tokens[0].shape[1] < rows * columns:
+        raise UsageError(f"Grad-CAM: the tower gives no grid of {rows} x {columns} patches; use occlusion")
+    return tokens[0].detach()[:, -rows * columns :].float()
+
+
+@contextmanager
+def _argument(reader: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside, the reader's first argument is cut from what made it and kept; gradients are taken there."""
+    kept: list[Tensor] = []
+
+    def catch(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        kept.append(args[0].detach().requires_grad_())
+        return (kept[-1], *args[1:])
+
+    handle = reader.register_forward_pre_hook(catch)
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def occlusion(encode: Encode, pixels: Tensor, sentences: Tensor) -> Tensor:
+    """How far the cosine of a frame with a sentence falls where a window of the frame is covered.
+
+    The cover is the frame's own mean colour. Windows lie evenly and reach all borders.
+
+    Args:
+        encode: the tower.
+        pixels: (N, C, h, w); all channels of a place are covered together, so that of stacked frames none shows it.
+        sentences: (S, d).
+
+    Returns:
+        float32, (N, S, h, w), in cosines: a pixel's value is the mean of the falls of all windows that cover it;
+        negative where covering helps.
+    """
+    tall, wide = (covers(side, min(pixels.shape[-2:])).to(pixels.device) for side in pixels.shape[-2:])
+    windows = (tall[:, None, :, None] & wide[None, :, None, :]).flatten(0, 1)
+    parts = []
+    for frame in pixels:
+        whole = cosine(encode(frame[None]), sentences)
+        mean = frame.float().mean(dim=(-2, -1), keepdim=True).to(frame.dtype)
+        copies = (torch.where(chunk[:, None], mean, frame) for chunk in windows.split(CHUNK))
+        covered = torch.cat([cosine(encode(chunk), sentences) for chunk in copies])
+        parts.append((whole - covered).T.unflatten(1, (len(tall), len(wide))))
+    return spread(torch.stack(parts), tall, wide)
+
+
+def covers(side: int, shorter: int) -> Tensor:
+    """Which pixels of a side each of the occluding windows covers.
+
+    Args:
+        side: pixels.
+        shorter: pixels of the input's shorter side, of which window and stride are shares.
+
+    Returns:
+        bool, (windows, side); every pixel is covered. 13 windows where both sides are equal.
+    """
+    window = max(1, round(WINDOW * shorter))
+    count = max(2, 1 + round((side - WINDOW * shorter) / (STRIDE * shorter)))
+    starts = torch.linspace(0, side - window, count, dtype=torch.float64).round()[:, None]
+    places = torch.arange(side)
+    return (places >= starts) & (places < starts + window)
+
+
+def spread(falls: Tensor, tall: Tensor, wide: Tensor) -> Tensor:
+    """What windows say, pixel by pixel: the mean over all windows that cover a pixel.
+
+    Args:
+        falls: (N, S, r, c), a value a window.
+        tall, wide: bool, (r, h) and (c, w), from `covers`.
+
+    Returns:
+        (N, S, h, w).
+    """
+    down, across = tall.to(falls.dtype), wide.to(falls.dtype)
+    total = torch.einsum("nsrc,rh,cw->nshw", falls, down, across)
+    return total / (down.sum(0)[:, None] * across.sum(0)[None])

@@ -1,0 +1,143 @@
+"""Which parts of a caption each frame selects: the paper's figure 4, for any model.
+
+Where the model selects caption units itself (a MoVA with masks over units), its own weights are shown. For all other
+models the weights are a softmax of the frame's cosines with the sentences, with the model's relevance threshold in the
+place of "none": a frame whose cosines all lie below it selects nothing.
+
+Shape legend: T sampled frames, F shown frames, K units (sentences) of the caption, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mova.explain.keyframes import PICTURE_PIXELS, Pixels, choose_frames, read_pictures
+from mova.models.encoder import DualEncoder
+from mova.models.mova.model import Mova
+from mova.scoring.similarity import FRAME_TEMPERATURE, cosine
+
+Rule = Literal["unit masks", "softmax of cosines"]
+STRONGEST = 3
+"""Units that are listed for a frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subsets:
+    """What every sampled frame of a video selects of a caption, and the frames to show.
+
+    Attributes:
+        video, model: names.
+        sentences: the K units.
+        rule: where the weights come from.
+        threshold: the cosine that stands for "none"; None for the model's own weights.
+        duration: seconds.
+        times: (T,) seconds.
+        weights: float32, (T, K + 1); rows sum to 1, the last column is "none of the caption".
+        shown: F indices of frames, in order.
+        pictures: uint8, (F, H, W, 3).
+    """
+
+    video: str
+    model: str
+    sentences: tuple[str, ...]
+    rule: Rule
+    threshold: float | None
+    duration: float
+    times: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float32]
+    shown: tuple[int, ...]
+    pictures: Pixels
+
+    def strongest(self, frame: int) -> list[int]:
+        """The units with the greatest weights in frame `frame` of T, at most `STRONGEST`; ties by their order."""
+        order = np.argsort(-self.weights[frame, :-1], kind="stable")
+        return [int(unit) for unit in order[:STRONGEST]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `mova explain --method subsets --json` prints."""
+        frames = [
+            {
+                "time": round(float(self.times[t]), 3),
+                "strongest": [
+                    {"sentence": k, "weight": round(float(self.weights[t, k]), 6)} for k in self.strongest(t)
+                ],
+                "none": round(float(self.weights[t, -1]), 6),
+            }
+            for t in self.shown
+        ]
+        return {
+            "video": self.video,
+            "model": self.model,
+            "method": "subsets",
+            "rule": self.rule,
+            "threshold": None if self.threshold is None else round(self.threshold, 6),
+            "sentences": list(self.sentences),
+            "frames": frames,
+            "times": [round(float(time), 3) for time in self.times],
+            "weights": [[round(float(weight), 6) for weight in row] for row in self.weights],
+        }
+
+
+@torch.no_grad()
+def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[str], count: int) -> Subsets:
+    """What the frames of a video select of the sentences of a caption.
+
+    Args:
+        model: any encoder.
+        video: a file.
+        sentences: the caption's units.
+        count: most frames to show.
+
+    Raises:
+        UsageError: no sentence, or `count` is below 1.
+        VideoError: the file cannot be read.
+        ModelError: the model has no threshold and nothing to estimate one from.
+    """
+    units = model.encode_text(list(sentences)).pooled
+    seen = model.encode_video(video)
+    relevance = model.relevance(units, seen).cpu().numpy()
+    chosen = choose_frames(relevance, seen.times, count)
+    own = isinstance(model, Mova) and model.selector is not None
+    threshold = None if own else model.threshold(seen)
+    return Subsets(
+        video=str(video),
+        model=model.name,
+        sentences=tuple(sentences),
+        rule="unit masks" if own else "softmax of cosines",
+        threshold=threshold,
+        duration=seen.duration,
+        times=seen.times,
+        weights=subset_weights(model, seen.frames, units, threshold).cpu().numpy(),
+        shown=tuple(chosen),
+        pictures=read_pictures(video, seen.times, chosen, PICTURE_PIXELS),
+    )
+
+
+def subset_weights(model: DualEncoder, frames: Tensor, units: Tensor, threshold: float | None) -> Tensor:
+    """How much of each unit every frame selects.
+
+    Args:
+        model: whose own weights are taken where `threshold` is None.
+        frames: (T, d).
+        units: (K, d).
+        threshold: cosine that stands for "none": `softmax([c_t1 .. c_tK, threshold] / 0.1)`.
+
+    Returns:
+        float32, (T, K + 1), rows sum to 1; the last column is "none of the caption".
+    """
+    units = units.to(frames.device)
+    if threshold is None:
+        assert isinstance(model, Mova)
+        assert model.selector is not None
+        return model.selector.weights(frames, units).float()
+    cosines = cosine(frames, units)
+    none = cosines.new_full((len(frames), 1), threshold)
+    return (torch.cat([cosines, none], dim=1) / FRAME_TEMPERATURE).softmax(dim=1)

@@ -1,1 +1,0 @@
-"""Judging and making videos: does it show what the text says?"""

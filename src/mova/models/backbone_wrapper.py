@@ -1,0 +1,172 @@
+"""What every model around a two-tower backbone shares: the backbone, one folder for both, precision, freezing."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from mova.errors import ModelError, UsageError
+from mova.models.calibration_state import write_measured
+from mova.models.checkpoint import load_complete, load_tokenizer, quiet_transformers
+from mova.models.encoder import DualEncoder
+from mova.models.hub import read_json
+from mova.models.precision import choose_device, choose_dtype
+from mova.models.two_tower.model import TwoTower
+from mova.models.worlds_tiny.model import WorldsTiny
+
+BACKBONES: dict[str, type[PreTrainedModel]] = {kind.config_class.model_type: kind for kind in (TwoTower, WorldsTiny)}
+"""`model_type` of a backbone's configuration -> its class."""
+
+
+class AroundBackbone(PreTrainedModel, DualEncoder):
+    """A model with a two-tower `backbone` inside, whose configuration, weights and tokenizer lie in its own folder.
+
+    A subclass makes its modules in `__init__` between `self.backbone = ...` and `self._complete(given)`, and says what
+    `_remember` and `_write_card` do.
+    """
+
+    base_model_prefix = ""
+    main_input_name = "pixels"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    family: str
+    """How people call the kind of model."""
+    backbone: Any
+
+    def _complete(self, given: bool) -> None:
+        """The end of a subclass's `__init__`: transformers' own part, and what is the backbone's.
+
+        Args:
+            given: the backbone has its weights already.
+        """
+        if given:
+            with no_init_weights():
+                self.post_init()
+        else:
+            self.post_init()
+        self.name = self.backbone.name
+        self.frame_rate = self.backbone.frame_rate
+        self.context = self.backbone.context
+        self.fixed_frame_rate = self.backbone.fixed_frame_rate
+        self.background = self.backbone.background
+        self._frozen: list[nn.Module] = []
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """All parts initialise themselves."""
+
+    def _remember(self) -> None:
+        """Put what may have changed since the model was made into its configuration."""
+        raise NotImplementedError
+
+    def _write_card(self, folder: Path) -> None:
+        """Write the model card."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *args: Any,
+        precision: str = "fp32",
+        device: str | torch.device | None = "cpu",
+        **kwargs: Any,
+    ) -> Self:
+        """Load a folder that `save_pretrained` wrote; nothing beside it is needed.
+
+        Raises:
+            ModelError: the folder is of another kind, incomplete or damaged.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
+        found = read_json(folder / "config.json").get("model_type")
+        if found != cls.config_class.model_type:
+            raise ModelError(f"{folder}: holds a {found}, no {cls.family}; load it with mova.load")
+        kwargs.setdefault("dtype", torch.float32)
+        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
+        if isinstance(model.backbone, TwoTower):
+            inner = AutoConfig.for_model(**model.backbone.config.backbone)
+            model.backbone.tokenizer = load_tokenizer(folder, str(folder), inner)
+        model.name = model.backbone.name = str(folder)
+        return model.prepare(precision, device)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write weights (safetensors), configuration with the backbone's inside, tokenizer and model card."""
+        if isinstance(self.backbone, TwoTower):
+            self.backbone.warn_of_rounding()
+        self.config.backbone = backbone_settings(self.backbone)
+        self._remember()
+        with quiet_transformers():
+            super().save_pretrained(save_directory, *args, **kwargs)
+        if isinstance(self.backbone, TwoTower):
+            self.backbone.tokenizer.save_pretrained(save_directory)
+        self._write_card(Path(save_directory))
+
+    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
+        """Move to a device, the backbone to a precision (all else stays float32), ready to encode."""
+        target = choose_device(device)
+        if isinstance(self.backbone, TwoTower):
+            self.backbone.prepare(precision, target)
+        elif precision != "auto":
+            self.backbone.to(choose_dtype(precision, target))
+        return self.to(target).eval()
+
+    def _freeze(self, modules: list[nn.Module], frozen: bool) -> Self:
+        """Keep weights and running statistics of modules as they are in training, or let them train again."""
+        for module in modules:
+            module.requires_grad_(not frozen)
+        self._frozen = [kept for kept in self._frozen if kept not in modules] + (modules if frozen else [])
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def count_parameters(self) -> tuple[int, int]:
+        """Numbers of parameters: in all, and of the backbone."""
+        return sum(p.numel() for p in self.parameters()), sum(p.numel() for p in self.backbone.parameters())
+
+
+def backbone_settings(backbone: Any) -> dict[str, Any]:
+    """A backbone's configuration as it is now."""
+    write_measured(backbone)
+    return backbone.config.to_dict()
+
+
+def random_backbone(settings: dict[str, Any], what: str) -> Any:
+    """A backbone with random weights from its configuration.
+
+    Args:
+        settings: with its `model_type`.
+        what: goes around it, for the message ("masks go").
+
+    Raises:
+        UsageError: it is of no known kind.
+    """
+    kind = BACKBONES.get(str(settings.get("model_type")))
+    if kind is None:
+        raise UsageError(f"a backbone of kind {settings.get('model_type')!r}; {what} around {known_backbones()}")
+    return kind(kind.config_class.from_dict(settings))
+
+
+def require_backbone(backbone: Any, what: str) -> None:
+    """Refuse what is no backbone.
+
+    Raises:
+        UsageError: it is of another kind.
+    """
+    if not isinstance(backbone, tuple(BACKBONES.values())):
+        raise UsageError(f"{backbone.name}: is a {type(backbone).__name__}; {what} around {known_backbones()}")
+
+
+def known_backbones() -> str:
+    """Names of the classes, for people."""
+    return ", ".join(kind.__name__ for kind in BACKBONES.values())

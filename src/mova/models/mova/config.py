@@ -1,0 +1,128 @@
+"""What a MoVA is made of, and the presets that name whole sets of choices."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+from transformers import PreTrainedConfig
+
+from mova.errors import UsageError
+from mova.models.mova.masks import ConceptInputs, Form
+from mova.models.mova.unit_masks import ConceptMasks
+
+Masks = Literal["none", "caption", "dimensions", "units"]
+Units = Literal["rule", "learned"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "control": {"masks": "none", "frame_weights": False},
+    "smartclip": {"masks": "caption", "form": "cross", "last_residual": False, "frame_weights": False},
+    "paper": {
+        "masks": "dimensions",
+        "form": "joint",
+        "last_residual": True,
+        "concept_inputs": "text_and_frame",
+        "frame_weights": False,
+    },
+    "repaired": {
+        "masks": "dimensions",
+        "form": "cross",
+        "last_residual": False,
+        "concept_inputs": "text",
+        "frame_weights": True,
+    },
+    "subsets": {"masks": "units", "frame_weights": False},
+}
+"""Settings by name: no masks at all; the mask of a caption alone, of the warm-up; the published form as we understand
+it; the same with the leak reduced and frames weighted by relevance; selection among caption units."""
+
+
+class MovaConfig(PreTrainedConfig):
+    """A backbone's configuration and that of the masks around it.
+
+    Attributes:
+        backbone: configuration of the backbone as a dictionary, its `model_type` included.
+        preset: the name that these settings began from ("" for none); single settings may have been changed since.
+        masks: what is masked: "dimensions" (TMN and CMN), "units" (the subset form), "none", or "caption" (the TMN
+            alone, asked by captions instead of frames: what the warm-up trains, see `train/objectives/smartclip.py`).
+        form: of the TMN, "cross" or "joint".
+        depth: blocks of the TMN, 1 to 8.
+        heads: attention heads of all mask networks.
+        hard: masks of 0 and 1 with straight-through gradients; false: the probabilities themselves.
+        last_residual: false: no path of the frame around the TMN's last attention.
+        concept_inputs: what the CMN sees, "text" or "text_and_frame".
+        unit_concepts: concept masks of units, "none", "soft" or "hard".
+        frame_weights: objectives weight every frame by its relevance to the text.
+        pair_negatives: mismatched texts a video, and videos a text, whose masks objectives compute anew; 0: none.
+        detached: mask losses train the masks alone, not the backbone.
+        units: how captions are cut, by the backbone's "rule" or as "learned" (see `segment`); only objectives that
+            score units train the latter.
+
+    Raises:
+        UsageError: a setting that does not exist.
+    """
+
+    model_type = "mova"
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | None = None,
+        preset: str = "",
+        masks: Masks = "dimensions",
+        form: Form = "cross",
+        depth: int = 2,
+        heads: int = 8,
+        hard: bool = True,
+        last_residual: bool = False,
+        concept_inputs: ConceptInputs = "text",
+        unit_concepts: ConceptMasks = "none",
+        frame_weights: bool = True,
+        pair_negatives: int = 0,
+        detached: bool = False,
+        units: Units = "rule",
+        **kwargs: Any,
+    ) -> None:
+        if masks not in get_args(Masks):
+            raise UsageError(f"masks {masks!r} are not known; there are {', '.join(get_args(Masks))}")
+        if units not in get_args(Units):
+            raise UsageError(f"units {units!r} are not known; there are {', '.join(get_args(Units))}")
+        if pair_negatives < 0:
+            raise UsageError(f"pair_negatives {pair_negatives}: must be 0 or more")
+        self.backbone = backbone or {}
+        self.preset = preset
+        self.masks = masks
+        self.form = form
+        self.depth = depth
+        self.heads = heads
+        self.hard = hard
+        self.last_residual = last_residual
+        self.concept_inputs = concept_inputs
+        self.unit_concepts = unit_concepts
+        self.frame_weights = frame_weights
+        self.pair_negatives = pair_negatives
+        self.detached = detached
+        self.units = units
+        super().__init__(**kwargs)
+
+    @classmethod
+    def from_preset(cls, name: str, backbone: dict[str, Any], **settings: Any) -> Self:
+        """A preset around a backbone's configuration, with single settings changed.
+
+        Raises:
+            UsageError: an unknown preset or setting.
+        """
+        if name not in PRESETS:
+            raise UsageError(f"preset {name!r} is not known; there are {', '.join(PRESETS)}")
+        known = mask_settings()
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise UsageError(f"MoVA has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+        return cls(backbone=backbone, preset=name, **{**PRESETS[name], **settings})
+
+
+def mask_settings() -> Mapping[str, Any]:
+    """Names of the settings beside backbone and preset, and their defaults."""
+    known = inspect.signature(MovaConfig.__init__).parameters
+    left_out = {"self", "backbone", "preset", "kwargs"}
+    return {name: found.default for name, found in known.items() if name not in left_out}

@@ -1,0 +1,297 @@
+"""MoVA: any two-tower backbone with mask networks between its frames and its texts.
+
+The backbone gives all vectors, so everything that works on a dual encoder (index, search, align) works as before.
+The masks come in where single pairs are looked at: in training (`masks`, `unit_similarity`) and when the best few of a
+search are scored again (`modular_similarity`). Presets name the published form and ours; `control` has no masks.
+
+Shape legend: V videos, N texts, T frames, L tokens, K units of a text, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from mova.errors import UsageError
+from mova.models.backbone_wrapper import AroundBackbone, backbone_settings, random_backbone, require_backbone
+from mova.models.encoder import DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.model_card import write_mova_card
+from mova.models.mova.config import MovaConfig
+from mova.models.mova.masks import ConceptMaskNetwork, ModularMasks, TemporalMaskNetwork, TextMemory, straight_through
+from mova.models.mova.segmenter import UnitSegmenter, encode_learned_units, learned_units, state_width
+from mova.models.mova.unit_masks import UnitMaskNetwork, UnitScore, unit_score
+from mova.scoring.masked import ModularScore, modular_score
+from mova.scoring.pooling import pad_rows, within_cells
+from mova.types import Frames
+
+READ_POSITIONS = 2**14
+"""Positions that pass a mask network at a time when scoring: 34 MB a layer at a width of 512."""
+SCORED_CELLS = 2**21
+"""Frame-unit pairs that are scored at a time: 8 MB a tensor, of which some ten are alive."""
+
+
+class Added(NamedTuple):
+    """What the masks add to a backbone: a number of parameters, and its share of the backbone's."""
+
+    parameters: int
+    share: float
+
+
+def _of_backbone(name: str) -> Any:
+    """An attribute of `DualEncoder` that is kept in the backbone."""
+
+    def read(model: Mova) -> Any:
+        return getattr(model.backbone, name)
+
+    def write(model: Mova, value: Any) -> None:
+        setattr(model.backbone, name, value)
+
+    return property(read, write, doc=f"The backbone's `{name}`, see `DualEncoder`.")
+
+
+class Mova(AroundBackbone):
+    """A dual encoder with masks. Make one with `around`, load one with `from_pretrained` or `mova.load`.
+
+    Args:
+        config: backbone and masks.
+        backbone: the model itself where there is one; made with random weights from the configuration otherwise.
+
+    Raises:
+        UsageError: a backbone of another kind, or settings that do not fit its width.
+    """
+
+    config_class = MovaConfig
+    family = "MoVA"
+    relevance_threshold = _of_backbone("relevance_threshold")
+    units = _of_backbone("units")
+    rule = _of_backbone("rule")
+
+    def __init__(self, config: MovaConfig, backbone: Any = None) -> None:
+        super().__init__(config)
+        given = backbone is not None
+        self.backbone: Any = backbone if given else random_backbone(config.backbone, "masks go")
+        width, heads = self.backbone.embedding_dim, config.heads
+        self.temporal: TemporalMaskNetwork | None = None
+        self.concept: ConceptMaskNetwork | None = None
+        self.selector: UnitMaskNetwork | None = None
+        if config.masks in ("dimensions", "caption"):
+            self.temporal = TemporalMaskNetwork(width, config.depth, heads, config.form, config.last_residual)
+        if config.masks == "dimensions":
+            self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
+        elif config.masks == "units":
+            self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
+        self.segmenter = UnitSegmenter(state_width(self.backbone)) if config.units == "learned" else None
+        self._complete(given)
+
+    @classmethod
+    def around(cls, backbone: DualEncoder, preset: str = "subsets", **settings: Any) -> Self:
+        """Put masks around a backbone (which is used as it is, not copied).
+
+        Args:
+            backbone: a `TwoTower` or a `WorldsTiny`, as `mova.load` returns them.
+            preset: "paper", "repaired", "subsets" or "control", see `PRESETS`.
+            settings: of `MovaConfig`, over those of the preset.
+
+        Raises:
+            UsageError: an unknown preset or setting, or a backbone of another kind.
+        """
+        require_backbone(backbone, "masks go")
+        config = MovaConfig.from_preset(preset, backbone_settings(backbone), **settings)
+        model = cls(config, backbone)
+        return model.to(model.device).eval()
+
+    def _remember(self) -> None:
+        """Nothing beside the backbone's own."""
+
+    def _write_card(self, folder: Path) -> None:
+        write_mova_card(folder, self.config, self.count_parameters()[0], self.added_parameters(), self.embedding_dim)
+
+    def freeze_backbone(self, frozen: bool = True) -> Self:
+        """Keep the backbone's weights and running statistics as they are in training, or let them train again."""
+        return self._freeze([self.backbone], frozen)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width d of the shared space."""
+        return self.backbone.embedding_dim
+
+    def fingerprint(self) -> str:
+        """The backbone's: masks change no vector, so one index serves a backbone and every MoVA around it."""
+        return self.backbone.fingerprint()
+
+    def encode_frames(self, frames: Frames) -> Tensor:
+        """(T, d) float32 vectors of the backbone."""
+        return self.backbone.encode_frames(frames)
+
+    def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
+        """Vectors and token states of the backbone."""
+        return self.backbone.encode_text(texts)
+
+    def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
+        """Vectors (K, d) of each text's units, by rule or as this model learned to cut."""
+        if self.segmenter is None:
+            return super().encode_units(texts)
+        return encode_learned_units(self.backbone, self.segmenter, texts)
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The backbone's forward: `frames`, `texts`, `tokens`, `scale` and what else it gives; gradients flow.
+
+        With learned units, arguments go by name, those of a rule's units are not read, and `units` (N, M, d) come with
+        `unit_mask` (N, M).
+        """
+        if self.segmenter is None:
+            return self.backbone(*args, **kwargs)
+        found = self.backbone(*args, **{name: kwargs[name] for name in kwargs if name not in ("unit_ids", "unit_mask")})
+        ids, mask = kwargs["input_ids"], kwargs["attention_mask"].bool()
+        units, unit_mask = learned_units(self.backbone, self.segmenter, ids, mask, found["tokens"])
+        return {**found, "units": units, "unit_mask": unit_mask}
+
+    def masks(
+        self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor, text: Tensor
+    ) -> ModularMasks:
+        """Masks of videos with texts, video by video (for other pairs, index both sides first); gradients flow.
+
+        Args:
+            frames: (V, T, d).
+            frame_mask: bool, (V, T), true where a frame is real.
+            tokens: (V, L, d), token states.
+            token_mask: bool, (V, L), true where a token is real.
+            text: (V, d), pooled texts.
+
+        Raises:
+            UsageError: this model has no masks over dimensions.
+            ValueError: a text without a real token, or other numbers of videos and texts.
+        """
+        if not len(frames) == len(frame_mask) == len(tokens) == len(token_mask) == len(text):
+            raise ValueError(
+                f"masks pair {len(frames)} videos with {len(text)} texts one by one; index both sides first"
+            )
+        if self.temporal is None or self.concept is None:
+            raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it has none over dimensions")
+        if self.config.detached:
+            frames, tokens, text = frames.detach(), tokens.detach(), text.detach()
+        frames = frames.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
+        p_t, p_v = self._probabilities(frames, self.temporal.read(tokens, token_mask), text)
+        p_t, p_v = (p.masked_fill(~frame_mask.unsqueeze(-1), 0.0) for p in (p_t, p_v))
+        return ModularMasks(frames, text, p_t, p_v, self._decide(p_t), self._decide(p_v))
+
+    def unit_similarity(
+        self, frames: Tensor, frame_mask: Tensor, units: Tensor, unit_mask: Tensor, score: UnitScore = "sub"
+    ) -> Tensor:
+        """All videos against all texts through the subset form, in one product; gradients flow.
+
+        Args:
+            frames: (V, T, d).
+            frame_mask: bool, (V, T), true where a frame is real; at least one a video.
+            units: (N, K, d), units encoded alone.
+            unit_mask: bool, (N, K), true where a unit is real; at least one a text.
+            score: "sub" or "subc", see `unit_masks`.
+
+        Returns:
+            (V, N).
+
+        Raises:
+            UsageError: this model does not select units, or an unknown score.
+            ValueError: a text without units, or a video without frames.
+        """
+        if self.selector is None:
+            raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it selects no units")
+        if self.config.detached:
+            frames, units = frames.detach(), units.detach()
+        selection = self.selector(frames, frame_mask, self.selector.read(units, unit_mask))
+        return unit_score(selection, unit_mask, frame_mask, score)
+
+    @torch.no_grad()
+    def modular_similarity(
+        self,
+        videos: Sequence[VideoEmbedding],
+        texts: str | Sequence[str] | TextEmbedding | Sequence[Tensor],
+        score: ModularScore | UnitScore | None = None,
+    ) -> Tensor:
+        """Scores through the masks of every pair: what re-scores the best few of a search.
+
+        What belongs to a text alone is computed once, and the frames of all videos meet it in one batch.
+
+        Args:
+            videos: the candidates.
+            texts: captions, or what `encode_text` (masks over dimensions) or `encode_units` made of them.
+            score: "agg" (default) or "mod" for masks over dimensions, see `rescoring`; "sub" (default) or "subc"
+                for masks over units, see `unit_masks`.
+
+        Returns:
+            float32, (V, N).
+
+        Raises:
+            UsageError: a model without masks, an unknown score, no video or text, or texts encoded for other masks.
+        """
+        if self.config.masks in ("none", "caption"):
+            raise UsageError(f"{self.name}: has no masks of frames to score with; use `similarity`")
+        if not videos:
+            raise UsageError("there is no video to score")
+        texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, TextEmbedding) and not len(texts):
+            raise UsageError("there is no text to score")
+        frames = [video.frames for video in videos]
+        if self.selector is None:
+            encoded = texts if isinstance(texts, TextEmbedding) else self.encode_text(_strings(texts))
+            return self._score_dimensions(frames, encoded, score or "agg")
+        if isinstance(texts, TextEmbedding):
+            raise UsageError(f"{self.name}: selects units; give captions, or what `encode_units` made of them")
+        vectors = [text for text in texts if isinstance(text, Tensor)]
+        if len(vectors) < len(texts):
+            vectors = self.encode_units(_strings(texts))
+        return self._score_units(frames, vectors, score or "sub")
+
+    def _score_units(self, videos: Sequence[Tensor], texts: Sequence[Tensor], score: Any) -> Tensor:
+        """(V, N) by the subset form, some videos at a time."""
+        units, unit_mask = pad_rows([text.to(videos[0].device) for text in texts])
+        rows = []
+        for group in within_cells(videos, SCORED_CELLS // unit_mask.numel()):
+            frames, frame_mask = pad_rows(group)
+            rows.append(self.unit_similarity(frames, frame_mask, units, unit_mask, score))
+        return torch.cat(rows)
+
+    def _score_dimensions(self, videos: Sequence[Tensor], texts: TextEmbedding, score: Any) -> Tensor:
+        """(V, N) by the masks of every pair, text by text."""
+        assert self.temporal is not None
+        frames, lengths = torch.cat(list(videos)), [len(video) for video in videos]
+        columns = []
+        for pooled, tokens, mask in zip(texts.pooled, texts.tokens, texts.mask, strict=True):
+            text, told = pooled[None].to(frames.device), tokens[mask][None].to(frames.device)
+            memory = self.temporal.read(told, torch.ones(told.shape[:2], dtype=torch.bool, device=frames.device))
+            step = max(1, READ_POSITIONS // (1 + told.shape[1] if self.config.form == "joint" else 1))
+            parts = [self._probabilities(chunk[None], memory, text) for chunk in frames.split(step)]
+            m_t, m_v = (self._decide(torch.cat(side, dim=1)[0]).split(lengths) for side in zip(*parts, strict=True))
+            column = [
+                modular_score(z[None], text, t[None], v[None], torch.ones_like(z[None, :, 0], dtype=torch.bool), score)
+                for z, t, v in zip(frames.split(lengths), m_t, m_v, strict=True)
+            ]
+            columns.append(torch.cat(column))
+        return torch.stack(columns, dim=1)
+
+    def _probabilities(self, frames: Tensor, memory: TextMemory, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Both masks' probabilities (B, F, d) of frames (B, F, d) with texts (B, d)."""
+        assert self.temporal is not None
+        assert self.concept is not None
+        p_t = self.temporal(frames, memory)
+        return p_t, self.concept(text.unsqueeze(1) * self._decide(p_t), frames)
+
+    def _decide(self, probabilities: Tensor) -> Tensor:
+        """Masks from probabilities, hard or soft as configured."""
+        return straight_through(probabilities) if self.config.hard else probabilities
+
+    def added_parameters(self) -> Added:
+        """Parameters of the masks, and their share of the backbone's."""
+        total, inside = self.count_parameters()
+        return Added(total - inside, (total - inside) / inside)
+
+
+def _strings(texts: Sequence[Any]) -> list[str]:
+    """Captions, or an error that says what was given instead."""
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError("modular_similarity: give captions, or what the model's own encoder made of them")
+    return list(texts)

@@ -1,0 +1,1 @@
+"""Two-tower models: CLIP, SigLIP and SigLIP 2 checkpoints."""

@@ -1,0 +1,373 @@
+"""Two towers from transformers: any checkpoint with image and text features (CLIP, SigLIP, SigLIP 2, ...).
+
+A checkpoint is read in the hub's layout with its own preprocessing, tokenizer and rules, and saved and loaded
+in ours (configuration, safetensors, tokenizer, model card in one folder). Nothing is L2-normalised here.
+
+Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from mova.errors import ModelError, UsageError
+from mova.models.background_captions import background_sentences
+from mova.models.calibration_state import read_measured, write_measured
+from mova.models.checkpoint import (
+    dual_encoder_settings,
+    image_settings,
+    load_complete,
+    load_tokenizer,
+    load_weights,
+    quiet_transformers,
+    set_text_length,
+)
+from mova.models.encoder import DualEncoder, TextEmbedding, VideoFingerprint
+from mova.models.hub import find_checkpoint, read_json
+from mova.models.model_card import write_card
+from mova.models.precision import choose_device, choose_dtype, hash_tensors
+from mova.models.two_tower.config import TwoTowerConfig
+from mova.models.two_tower.fingerprint import NOT_VIDEO, PROBE, hash_towers
+from mova.models.two_tower.image_processor import ImageRule
+from mova.models.two_tower.text_processor import TextRule
+from mova.types import Frames
+
+logger = logging.getLogger(__name__)
+
+FRAME_BATCH = 64
+TEXT_BATCH = 256
+
+
+class TwoTower(PreTrainedModel, DualEncoder):
+    """A dual encoder of transformers behind mova's contract.
+
+    `from_backbone` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
+    folder format. The `encode_*` methods run without gradients and return ordinary float32 tensors, on which
+    heads can be trained; `image_features`, `text_features` and `forward` are differentiable.
+    """
+
+    config_class = TwoTowerConfig
+    base_model_prefix = ""
+    main_input_name = "pixels"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    def __init__(self, config: TwoTowerConfig, backbone: PreTrainedModel | None = None, tokenizer: Any = None) -> None:
+        super().__init__(config)
+        if backbone is None:
+            self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone))
+            self.post_init()
+        else:
+            self.backbone = backbone
+            with no_init_weights():
+                self.post_init()
+        self.tokenizer = tokenizer
+        self.image_rule = ImageRule.from_dict(config.image)
+        self.text_rule = TextRule(**config.text)
+        self.name = config.source
+        self.frame_rate = config.frame_rate
+        read_measured(self)
+        self.background = background_sentences()
+        self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The backbone initialises itself; there is nothing else."""
+
+    @classmethod
+    def from_backbone(
+        cls,
+        name_or_path: str | Path,
+        *,
+        precision: str = "auto",
+        device: str | torch.device | None = None,
+        text_length: int | None = None,
+    ) -> Self:
+        """Read a checkpoint in the hub's layout.
+
+        Args:
+            name_or_path: hub name or local folder.
+            precision: "fp32", "bf16", or "auto": bf16 where the hardware multiplies it natively, fp32
+                elsewhere. Train in "fp32" (with autocast); bf16 here means bf16 weights.
+            device: where it runs; a GPU if there is one, if left out.
+            text_length: most tokens a text, special ones included. More than the checkpoint's own (248 for
+                CLIP's 77) stretches its position table (`stretch_positions`); without training on long
+                captions this only keeps what would be cut off.
+
+        Raises:
+            ModelError: it cannot be found, is damaged, or is no dual encoder.
+            UsageError: an unknown precision, or a length that the family cannot have.
+        """
+        folder = find_checkpoint(name_or_path)
+        name = str(folder.resolve() if Path(name_or_path).expanduser().is_dir() else name_or_path)
+        settings = dual_encoder_settings(folder, name)
+        rule = ImageRule.from_settings(image_settings(folder, name), name)
+        tokenizer = load_tokenizer(folder, name, settings)
+        backbone = load_weights(folder, name)
+        positions = backbone.config.text_config.max_position_embeddings
+        limit = min(positions, getattr(tokenizer, "model_max_length", positions))
+        text = TextRule.for_family(settings.model_type, limit)
+        if text_length is not None:
+            text = set_text_length(backbone, text, text_length, name)
+        config = TwoTowerConfig(
+            backbone=backbone.config.to_dict(), image=rule.to_dict(), text=text.to_dict(), source=name
+        )
+        return cls(config, backbone, tokenizer).prepare(precision, device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *args: Any,
+        precision: str = "fp32",
+        device: str | torch.device | None = "cpu",
+        **kwargs: Any,
+    ) -> Self:
+        """Load what `save_pretrained` wrote; weights are bit-equal unless `precision` says otherwise.
+
+        Raises:
+            ModelError: the folder is incomplete or damaged.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
+        config = read_json(folder / "config.json").get("backbone", {})
+        if not config:
+            raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_backbone for a hub checkpoint")
+        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
+        model.tokenizer = load_tokenizer(folder, str(folder), AutoConfig.for_model(**config))
+        model.name = str(folder)
+        return model.prepare(precision, device)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
+        self.warn_of_rounding()
+        write_measured(self)
+        with quiet_transformers():
+            super().save_pretrained(save_directory, *args, **kwargs)
+        self.tokenizer.save_pretrained(save_directory)
+        write_card(Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim)
+
+    def warn_of_rounding(self) -> None:
+        """Say so where what is about to be saved is not of full precision."""
+        if self.compute_dtype != torch.float32:
+            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
+
+    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
+        """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""
+        target = choose_device(device)
+        dtype = choose_dtype(precision, target)
+        if dtype != self.compute_dtype:
+            hashes = self._hashed()
+            exact = {name: p.data.float() for name, p in self.backbone.named_parameters(recurse=False)}
+            self.backbone.to(dtype)
+            for name, p in self.backbone.named_parameters(recurse=False):
+                p.data = exact[name]
+            self._hashes = (self.weights_version(), hashes)
+        return self.to(target).eval()
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width d of the shared space."""
+        head = self._token_head()
+        return int(head.out_features)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Type of the towers' weights (scale and bias are float32 whatever it is)."""
+        return self._token_head().weight.dtype
+
+    @property
+    def logit_scale(self) -> Tensor | None:
+        """Factor on cosines (already exponentiated), float32; None where the checkpoint has none."""
+        scale = getattr(self.backbone, "logit_scale", None)
+        return None if scale is None else scale.float().exp()
+
+    @property
+    def logit_bias(self) -> Tensor | None:
+        """Summand after the factor (SigLIP), float32; None where the checkpoint has none."""
+        bias = getattr(self.backbone, "logit_bias", None)
+        return None if bias is None else bias.float()
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """(T, 3, h, w) normalised pixels -> (T, d) float32; gradients flow."""
+        return self._see(pixels).pooler_output.float()
+
+    def dense_images(self, pixels: Tensor) -> Tensor:
+        """(T, 3, h, w) normalised pixels -> states of the last layer (T, P, C) float32, a class token first if there is
+        one; gradients flow."""
+        return self._see(pixels).last_hidden_state.float()
+
+    def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask (N, L) -> states of the last layer (N, L, C) float32, not projected; gradients flow."""
+        attention = {} if self.text_rule.fixed else {"attention_mask": mask.long()}
+        return self.backbone.get_text_features(input_ids=input_ids, **attention).last_hidden_state.float()
+
+    @property
+    def dense_widths(self) -> tuple[int, int]:
+        """C of `dense_images` and of `dense_texts`."""
+        config = self.backbone.config
+        return config.vision_config.hidden_size, config.text_config.hidden_size
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first of `dense_images` is no patch."""
+        return hasattr(self.towers[0].embeddings, "class_embedding")
+
+    @property
+    def towers(self) -> tuple[nn.Module, nn.Module]:
+        """The image tower and the text tower."""
+        return self.backbone.vision_model, self.backbone.text_model
+
+    @property
+    def pooling_modules(self) -> list[nn.Module]:
+        """Parts of the towers that dense states do not pass: what makes one vector of them."""
+        images, texts = self.backbone.vision_model, self.backbone.text_model
+        own = images.head if hasattr(images, "head") else images.post_layernorm  # CLIP's norm is of its class token
+        return [own, texts.head] if hasattr(texts, "head") else [own]
+
+    def _see(self, pixels: Tensor) -> Any:
+        """What the image tower makes of (T, 3, h, w) normalised pixels."""
+        pixels = pixels.to(self.compute_dtype)
+        if self.image_rule.resize != "patches":
+            return self.backbone.get_image_features(pixel_values=pixels)
+        patch = self.image_rule.patch
+        rows, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
+        cut = pixels.unflatten(3, (columns, patch)).unflatten(2, (rows, patch))
+        patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(len(pixels), 2)
+        mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
+        return self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
+
+    def text_features(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled vectors and projected token states; gradients flow.
+
+        The projection of single tokens is the one that the family applies to its pooled token (CLIP's
+        `text_projection`, SigLIP's `text_model.head`), so both live in the shared space; the checkpoint never
+        saw it there in training.
+
+        Args:
+            input_ids: int64, (N, L).
+            mask: bool, (N, L), true where a token is real.
+
+        Returns:
+            float32 (N, d) and (N, L, d).
+        """
+        attention = {} if self.text_rule.fixed else {"attention_mask": mask.long()}
+        found = self.backbone.get_text_features(input_ids=input_ids, **attention)
+        return found.pooler_output.float(), self._token_head()(found.last_hidden_state).float()
+
+    def forward(
+        self,
+        pixels: Tensor | None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+        frames: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
+
+        A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
+        `unit_mask` give `units` (U, d). Frame vectors made before, `frames` (T, d), may stand for `pixels`.
+        """
+        texts, tokens = self.text_features(input_ids, attention_mask.bool())
+        found = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
+        if unit_ids is not None and unit_mask is not None:
+            found["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
+        if frames is None:
+            assert pixels is not None, "either pixels or frame vectors"
+            frames = self.image_features(pixels)
+        return {"frames": frames, **found}
+
+    @torch.no_grad()
+    def encode_frames(self, frames: Frames) -> Tensor:
+        """(T, d) float32 vectors of frames of any size, each on its own."""
+        if not len(frames):
+            return torch.empty(0, self.embedding_dim, device=self.device)
+        return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
+
+    def image_batches(self, frames: Frames) -> Iterator[Tensor]:
+        """What the image tower takes of consecutive frames, some (T, 3, h, w) at a time."""
+        for start in range(0, len(frames), FRAME_BATCH):
+            batch = frames.pixels[start : start + FRAME_BATCH]
+            yield self.image_rule.apply(batch, self.device, self.compute_dtype)
+
+    @torch.no_grad()
+    def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
+        """Vectors and token states of texts; what is longer than the model reads is cut, counted and said.
+
+        Texts are sorted by length and padded to the longest of their batch only, where the family allows it.
+        """
+        batch = [texts] if isinstance(texts, str) else list(texts)
+        if not batch:
+            raise UsageError("there is no text to encode")
+        rows, dropped = self._read(batch)
+        width = self.text_rule.length if self.text_rule.fixed else max(map(len, rows))
+        pooled = torch.empty(len(batch), self.embedding_dim, device=self.device)
+        tokens = torch.zeros(len(batch), width, self.embedding_dim, device=self.device)
+        mask = torch.zeros(len(batch), width, dtype=torch.bool, device=self.device)
+        order = sorted(range(len(batch)), key=lambda i: len(rows[i]))
+        pad_id, side = self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side
+        for start in range(0, len(order), TEXT_BATCH):
+            chosen = order[start : start + TEXT_BATCH]
+            ids, real = (part.to(self.device) for part in self.text_rule.pad([rows[i] for i in chosen], pad_id, side))
+            pooled[chosen], tokens[chosen, : ids.shape[1]] = self.text_features(ids, real)
+            mask[chosen, : ids.shape[1]] = real
+        return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
+
+    def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+        """Ids and mask (N, L), and how many tokens of each text were cut off, (N,); says so if any were."""
+        rows, dropped = self._read(texts)
+        ids, mask = self.text_rule.pad(rows, self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side)
+        return ids.to(self.device), mask.to(self.device), np.array(dropped, dtype=np.int64)
+
+    def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+        """Tokens of each text, and how many were cut off; says so if any were."""
+        rows, dropped = self.text_rule.token_ids(self.tokenizer, texts)
+        if any(dropped):
+            logger.warning(
+                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
+                "split captions into sentences%s",
+                *(sum(map(bool, dropped)), len(texts), self.text_rule.length, self.name, sum(dropped)),
+                "" if self.text_rule.fixed else ", or load with a greater text_length",
+            )
+        return rows, dropped
+
+    def fingerprint(self) -> str:
+        """Hash of weights, deciding settings, preprocessing and tokenizer.
+
+        Weights count as they were before any cast to bf16, so that an index serves both. Computed once and
+        kept until a weight is written to.
+        """
+        return self._hashed()[0]
+
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Of the image tower and its preprocessing alone: it stays while texts train. Kept as `fingerprint` is."""
+        return self._hashed()[1]
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The image tower's weights, its projection included."""
+        return [weight for name, weight in self.backbone.named_parameters() if not name.startswith(NOT_VIDEO)]
+
+    def _hashed(self) -> tuple[str, VideoFingerprint]:
+        version = self.weights_version()
+        if self._hashes is None or self._hashes[0] != version:
+            found = hash_tensors(self.backbone.state_dict())
+            tokens = self.text_rule.token_ids(self.tokenizer, [PROBE])[0]
+            self._hashes = (version, hash_towers(found, self.config.backbone, self.image_rule, self.text_rule, tokens))
+        return self._hashes[1]
+
+    def _token_head(self) -> nn.Linear:
+        """The linear map from text states to the shared width."""
+        head = getattr(self.backbone, "text_projection", None)
+        return self.backbone.text_model.head if head is None else head

@@ -1,0 +1,277 @@
+"""A small two-tower model for Worlds: demonstration and offline tests, not real footage.
+
+The frame tower sees three frames half a second apart, stacked as channels, so that one vector can tell motion; a
+convolutional stem feeds a few transformer blocks. The text tower reads whole words. Auxiliary heads predict the
+factors of the stacked frames while training.
+
+Shape legend: T frames, C channels, h = w input pixels, P patches, N texts, L words, D tower width, d shared width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mova.errors import UsageError
+from mova.models.calibration_state import read_measured, write_measured
+from mova.models.checkpoint import load_complete
+from mova.models.encoder import DualEncoder, TextEmbedding, VideoFingerprint
+from mova.models.precision import hash_weights
+from mova.models.worlds_tiny.towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
+from mova.scoring.pooling import masked_mean, weighted_mean
+from mova.types import Frames
+
+logger = logging.getLogger(__name__)
+
+BATCH = 256
+
+
+class WorldsTiny(PreTrainedModel, DualEncoder):
+    """Two towers over stacked frames and whole words. Load with `from_pretrained(folder)`."""
+
+    config_class = WorldsTinyConfig
+    base_model_prefix = "worlds_tiny"
+    main_input_name = "stacks"
+    context = STACK // 2
+    has_class_token = True
+    fixed_frame_rate = True
+
+    def __init__(self, config: WorldsTinyConfig) -> None:
+        super().__init__(config)
+        self.frame_tower = FrameTower(config)
+        self.text_tower = TextTower(config)
+        self.factor_heads = nn.ModuleDict(
+            {name: nn.Linear(config.embedding_dim, size) for name, size in config.factors.items()}
+        )
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(14.0))))
+        self.name = "mova-worlds-tiny"
+        self.frame_rate = config.frame_rate
+        self.background = config.background
+        read_measured(self)
+        self._tokenizer: PreTrainedTokenizerFast | None = None
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Self:
+        """Load a folder that `save_pretrained` wrote.
+
+        Raises:
+            ModelError: weights are missing or damaged.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
+        model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
+        model.name = str(folder)
+        return model
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write weights, configuration and what was measured on validation data into one folder."""
+        write_measured(self)
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """PyTorch's own initialisation stands; transformers must not replace it."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width d of the shared space."""
+        return self.config.embedding_dim
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Whole-word tokenizer over the configuration's vocabulary."""
+        if self._tokenizer is None:
+            self._tokenizer = word_tokenizer(self.config.vocabulary, self.config.max_words)
+        return self._tokenizer
+
+    def forward(
+        self,
+        stacks: Tensor | None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        unit_ids: Tensor | None = None,
+        unit_mask: Tensor | None = None,
+        frames: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Everything an objective needs of a batch; gradients flow.
+
+        Args:
+            stacks: uint8, (T, 9, h, w).
+            input_ids, attention_mask: (N, L).
+            unit_ids, unit_mask: (U, M), a second batch of texts with its own padding.
+            frames: float32, (T, d), vectors made before, which may stand for `stacks`.
+
+        Returns:
+            `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar,
+            and `units` (U, d) where they are given.
+        """
+        mask = attention_mask.bool()
+        if frames is None:
+            assert stacks is not None, "either stacks or frame vectors"
+            frames = self.frame_tower(self._normalise(stacks))
+        tokens = self.text_tower(input_ids, mask)
+        found = {
+            "frames": frames,
+            "texts": masked_mean(tokens, mask),
+            "tokens": tokens,
+            "factors": {name: head(frames) for name, head in self.factor_heads.items()},
+            "scale": self.log_scale.exp().clamp(max=100.0),
+        }
+        if unit_ids is not None and unit_mask is not None:
+            real = unit_mask.bool()
+            found["units"] = masked_mean(self.text_tower(unit_ids, real), real)
+        return found
+
+    def preprocess(self, frames: Frames) -> Tensor:
+        """(T, H, W, 3) frames -> uint8 (T, 3, h, w): shortest side to h, centre square."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames.pixels)).to(self.device)
+        return centre_square(pixels.permute(0, 3, 1, 2), self.config.image_size)
+
+    def stack(self, frames: Frames) -> Tensor:
+        """(T, H, W, 3) consecutive frames sampled at `frame_rate` -> uint8 stacks (T, 9, h, w); ends are repeated."""
+        small = self.preprocess(frames)
+        padded = torch.cat([small[:1], small, small[-1:]])
+        return torch.cat([padded[:-2], padded[1:-1], padded[2:]], dim=1)
+
+    def image_features(self, stacks: Tensor) -> Tensor:
+        """uint8 stacks (T, 9, h, w) -> (T, d) float32; gradients flow."""
+        return self.frame_tower(self._normalise(stacks)).float()
+
+    def dense_images(self, stacks: Tensor) -> Tensor:
+        """uint8 stacks (T, 9, h, w) -> states (T, 1 + P, D) float32, the class token first; gradients flow."""
+        return self.frame_tower.states(self._normalise(stacks)).float()
+
+    def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask (N, L) -> states (N, L, D) float32; gradients flow."""
+        return self.text_tower.states(input_ids, mask).float()
+
+    @property
+    def dense_widths(self) -> tuple[int, int]:
+        """D of `dense_images` and of `dense_texts`."""
+        return self.config.hidden_size, self.config.hidden_size
+
+    @property
+    def towers(self) -> tuple[nn.Module, nn.Module]:
+        """The frame tower and the text tower."""
+        return self.frame_tower, self.text_tower
+
+    @property
+    def pooling_modules(self) -> list[nn.Module]:
+        """Parts of the towers that dense states do not pass: what makes vectors of them."""
+        return [self.frame_tower.norm, self.frame_tower.project, self.text_tower.norm, self.text_tower.project]
+
+    @torch.no_grad()
+    def encode_frames(self, frames: Frames) -> Tensor:
+        """(T, d) float32 vectors of consecutive frames sampled at `frame_rate`; ends are repeated."""
+        return torch.cat([self.image_features(chunk) for chunk in self.image_batches(frames)])
+
+    def image_batches(self, frames: Frames) -> Iterable[Tensor]:
+        """What the frame tower takes of consecutive frames, some stacks (T, 9, h, w) at a time."""
+        return self.stack(frames).split(BATCH)
+
+    @torch.no_grad()
+    def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
+        """Vectors and token states; unknown words and words past the limit are counted in warnings.
+
+        Raises:
+            UsageError: no text at all.
+        """
+        ids, mask, dropped = self.token_ids([texts] if isinstance(texts, str) else texts)
+        unknown = int((ids == self.tokenizer.unk_token_id).sum())
+        if unknown:
+            logger.warning("%d of %d words are unknown to %s", unknown, int(mask.sum()), self.name)
+        if dropped.any():
+            logger.warning("%d words beyond the first %d of a text were dropped", dropped.sum(), ids.shape[1])
+        tokens = self.text_tower(ids, mask).float()
+        return TextEmbedding(masked_mean(tokens, mask), tokens, mask, dropped)
+
+    def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+        """Ids and mask (N, L), and how many words of each text were cut off, (N,).
+
+        Raises:
+            UsageError: no text at all.
+        """
+        if not len(texts):
+            raise UsageError("there is no text to encode")
+        nothing = self.tokenizer.unk_token_id  # stands for a text without any word
+        full = [row or [nothing] for row in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+        length = min(max(map(len, full)), self.config.max_words)
+        ids = torch.tensor([(row + [0] * length)[:length] for row in full], device=self.device)
+        counts = torch.tensor([len(row) for row in full], device=self.device)
+        mask = torch.arange(length, device=self.device) < counts[:, None]
+        return ids, mask, np.array([max(0, len(row) - length) for row in full], dtype=np.int64)
+
+    @property
+    def word_width(self) -> int:
+        """D of `word_vectors`."""
+        return self.config.hidden_size
+
+    def word_vectors(self, ids: Tensor) -> Tensor:
+        """Embeddings of words, without positions or neighbours: (N, L) -> (N, L, D)."""
+        return self.text_tower.words(ids)
+
+    def read_softly(self, ids: Tensor, weights: Tensor) -> Tensor:
+        """Texts whose words count in part: attention sees `log w` more of a word, and the mean is weighted.
+
+        With weights of 1 and 0 these are the vectors of `encode_text`.
+
+        Args:
+            ids: int64, (U, P).
+            weights: (U, P), in [0, 1]; at least one above 0 a row. Gradients flow to them.
+
+        Returns:
+            (U, d).
+        """
+        log_weights = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+        states = self.text_tower(ids, weights > 0, log_weights)
+        return weighted_mean(states, weights.unsqueeze(1)).squeeze(1)
+
+    def fingerprint(self) -> str:
+        """Hash of all weights and of the settings that change a vector."""
+        settings = (
+            self.config.vocabulary,
+            self.config.image_size,
+            self.config.max_words,
+            self.config.frame_rate,
+        )
+        return hashlib.sha256(f"{settings} {hash_weights(self.state_dict())}".encode()).hexdigest()
+
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Of the frame tower and its size and rate alone."""
+        settings = (self.config.image_size, self.config.frame_rate)
+        return VideoFingerprint(hash_weights(self.frame_tower.state_dict()), f"{settings[0]} pixels, {settings[1]} fps")
+
+    def video_parameters(self) -> list[nn.Parameter]:
+        """The frame tower's weights."""
+        return list(self.frame_tower.parameters())
+
+    def _normalise(self, stacks: Tensor) -> Tensor:
+        """uint8 -> [-1, 1] in the tower's type."""
+        return stacks.to(self.log_scale.dtype).mul_(1 / 127.5).sub_(1.0)
+
+
+def centre_square(pixels: Tensor, size: int) -> Tensor:
+    """Shortest side to `size`, then the centre: uint8 (T, 3, H, W) -> uint8 (T, 3, size, size)."""
+    height, width = pixels.shape[-2:]
+    if (height, width) == (size, size):
+        return pixels
+    short = min(height, width)
+    target = (max(size, round(height * size / short)), max(size, round(width * size / short)))
+    scaled = F.interpolate(pixels.float(), target, mode="bilinear", antialias=True, align_corners=False)
+    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    return scaled[..., top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
+
+
+def shipped_folder() -> Path:
+    """Where the trained weights lie inside the package."""
+    return Path(__file__).resolve().parent / "weights" / "mova-worlds-tiny"

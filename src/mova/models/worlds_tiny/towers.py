@@ -1,0 +1,138 @@
+"""The towers of `worlds_tiny.py` and their configuration.
+
+Shape legend: T frames, h = w input pixels, P patches, N texts, L words, D tower width, d shared width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
+
+from mova.models.layers.attention import Block
+
+STACK = 3
+"""Frames a stack: the one before, the frame itself, the one after."""
+
+
+class WorldsTinyConfig(PreTrainedConfig):
+    """Sizes of both towers, the vocabulary and what validation measured.
+
+    Attributes:
+        vocabulary: whole words, in the order of their ids (0 is padding, 1 any other word).
+        factors: name -> number of values, for the auxiliary heads.
+        image_size: pixels, square.
+        relevance_threshold, background: see `DualEncoder`.
+        units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
+    """
+
+    model_type = "mova-worlds-tiny"
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str] = ("<pad>", "<unk>"),
+        factors: dict[str, int] | None = None,
+        image_size: int = 64,
+        stem: Sequence[int] = (32, 64, 128),
+        hidden_size: int = 128,
+        frame_layers: int = 3,
+        text_layers: int = 2,
+        heads: int = 4,
+        embedding_dim: int = 192,
+        max_words: int = 48,
+        frame_rate: float = 2.0,
+        relevance_threshold: float | None = None,
+        background: Sequence[str] = (),
+        units: dict[str, int] | None = None,
+        rule: dict[str, float | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.vocabulary = list(vocabulary)
+        self.factors = dict(factors or {})
+        self.image_size = image_size
+        self.stem = list(stem)
+        self.hidden_size = hidden_size
+        self.frame_layers = frame_layers
+        self.text_layers = text_layers
+        self.heads = heads
+        self.embedding_dim = embedding_dim
+        self.max_words = max_words
+        self.frame_rate = frame_rate
+        self.relevance_threshold = relevance_threshold
+        self.background = list(background)
+        self.units = units
+        self.rule = rule
+        super().__init__(**kwargs)
+
+
+def word_tokenizer(vocabulary: Sequence[str], max_words: int) -> PreTrainedTokenizerFast:
+    """Lower-cased whole words; punctuation is dropped. `vocabulary[0]` pads, `vocabulary[1]` is any other word."""
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=vocabulary[1]))
+    words.normalizer = normalizers.Lowercase()
+    words.pre_tokenizer = pre_tokenizers.Split(Regex("[^a-z]+"), behavior="removed")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token=vocabulary[0], unk_token=vocabulary[1], model_max_length=max_words
+    )
+
+
+class FrameTower(nn.Module):
+    """(T, 9, h, w) stacked frames in [-1, 1] -> (T, d)."""
+
+    def __init__(self, config: WorldsTinyConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3 * STACK
+        for i, width in enumerate(config.stem):
+            layers += [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            if 0 < i < len(config.stem) - 1:
+                layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        self.stem = nn.Sequential(*layers)
+        self.enter = nn.Linear(channels, config.hidden_size)
+        patches = (config.image_size // 2 ** len(config.stem)) ** 2
+        self.cls = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, patches + 1, config.hidden_size))
+        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.frame_layers))
+        self.norm = nn.LayerNorm(2 * config.hidden_size)
+        self.project = nn.Linear(2 * config.hidden_size, config.embedding_dim)
+
+    def forward(self, stacks: Tensor) -> Tensor:
+        """(T, 9, h, w) -> (T, d)."""
+        x = self.states(stacks)
+        return self.project(self.norm(torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)))
+
+    def states(self, stacks: Tensor) -> Tensor:
+        """(T, 9, h, w) -> states of the last block (T, 1 + P, D), the class token first."""
+        x = self.enter(self.stem(stacks.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2))
+        x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class TextTower(nn.Module):
+    """(N, L) word ids -> token states (N, L, d), already projected; their masked mean is the text's vector."""
+
+    def __init__(self, config: WorldsTinyConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(len(config.vocabulary), config.hidden_size)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, config.max_words, config.hidden_size))
+        self.blocks = nn.ModuleList(Block(config.hidden_size, config.heads) for _ in range(config.text_layers))
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.project = nn.Linear(config.hidden_size, config.embedding_dim)
+
+    def forward(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
+        """(N, L) ids and mask, and how much of each word the others see -> (N, L, d)."""
+        return self.project(self.norm(self.states(ids, mask, log_weights)))
+
+    def states(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
+        """Arguments as in `forward` -> states of the last block (N, L, D)."""
+        x = self.words(ids) + self.positions[:, : ids.shape[1]]
+        for block in self.blocks:
+            x = block(x, mask, log_weights)
+        return x

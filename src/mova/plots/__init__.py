@@ -1,0 +1,1 @@
+"""Figures as PNG or HTML: timelines, saliency, subsets, expansion statistics."""

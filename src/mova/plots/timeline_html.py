@@ -1,0 +1,241 @@
+"""A timeline as one HTML file: no network, light and dark, the time and relevance under the pointer.
+
+Everything is drawn without scripts (pictures and heat rows are data URIs, marks are boxes); the script only
+adds what the pointer shows.
+
+Shape legend: T frames, C columns (pixels of a heat row).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mova.plots.filmstrip import film_strip, tick_labels, tick_times
+from mova.scoring.spans import cell_edges
+from mova.types import SentenceTimeline, Span, Timeline
+from mova.utils.time_format import clock
+
+COLUMNS = 1600
+"""Pixels of a heat row; longer curves show the highest value of each column."""
+STRIP_RATIO = 12.0
+STRIP_PIXELS = 120
+HUE = (43, 108, 176)
+
+
+def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Span]] | None = None) -> None:
+    """Draw a timeline as self-contained HTML; see `mova.plots.timeline.draw`."""
+    low = min(float(row.relevance.min()) for row in timeline.sentences)
+    high = max(float(row.relevance.max()) for row in timeline.sentences)
+    edges = cell_edges(timeline.times, timeline.duration)
+    rows = [
+        _row(row, edges, (low, high), timeline, truth[i] if truth is not None else None)
+        for i, row in enumerate(timeline.sentences)
+    ]
+    data = {
+        "duration": timeline.duration,
+        "times": [round(float(t), 3) for t in timeline.times],
+        "relevance": [[round(float(r), 4) for r in row.relevance] for row in timeline.sentences],
+    }
+    name = escape(Path(timeline.video).name)
+    page = _PAGE.replace("/*STYLE*/", _STYLE).replace("/*SCRIPT*/", _SCRIPT)
+    for key, value in {
+        "TITLE": name,
+        "ABOUT": f"{clock(timeline.duration)} · {len(timeline.sentences)} sentences",
+        "STRIP": _strip(timeline),
+        "ROWS": "\n".join(rows),
+        "AXIS": _axis(timeline.duration),
+        "LEGEND": _legend(low, high, truth is not None),
+        "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+    }.items():
+        page = page.replace(f"<!--{key}-->", value)
+    Path(path).write_text(page, encoding="utf-8", errors="replace")
+
+
+def _strip(timeline: Timeline) -> str:
+    """Thumbnails side by side, silent stretches dimmed."""
+    pictures = film_strip(timeline.video, timeline.duration, STRIP_RATIO, STRIP_PIXELS).pictures
+    images = "".join(f'<img alt="" src="{_data_uri(Image.fromarray(p), "JPEG")}">' for p in pictures)
+    return f'<div class="strip">{images}{_boxes("silent", timeline.irrelevant, timeline.duration)}</div>'
+
+
+def _row(
+    row: SentenceTimeline,
+    edges: npt.NDArray[np.float64],
+    scale: tuple[float, float],
+    timeline: Timeline,
+    truth: Sequence[Span] | None,
+) -> str:
+    """A sentence, its heat and its marks."""
+    duration = float(edges[-1])
+    heat = _data_uri(Image.fromarray(_heat(row.relevance, edges, scale)), "PNG")
+    found = _boxes("found", (s.span for s in row.spans), duration, [f"{s.score:.3f}" for s in row.spans])
+    real = "" if truth is None else f'<div class="truth">{_boxes("real", truth, duration)}</div>'
+    silent = _boxes("silent", timeline.irrelevant, duration)
+    return (
+        f'<section><p>{escape(row.text)}<output></output></p><div class="heat"><img alt="" src="{heat}">'
+        f"{silent}{found}</div>{real}</section>"
+    )
+
+
+def _heat(
+    relevance: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], scale: tuple[float, float]
+) -> npt.NDArray[np.uint8]:
+    """A heat row as RGBA, (1, C, 4): one hue whose opacity is the relevance, for light and dark grounds."""
+    bounds = np.linspace(edges[0], edges[-1], COLUMNS + 1)
+    middles = (bounds[:-1] + bounds[1:]) / 2
+    if len(relevance) <= COLUMNS:
+        values = relevance[np.searchsorted(edges, middles, side="right") - 1]
+    else:
+        cells = np.searchsorted(edges, bounds, side="right") - 1
+        values = np.array([relevance[a : max(a + 1, b)].max() for a, b in itertools.pairwise(cells)])
+    picture = np.empty((1, COLUMNS, 4), dtype=np.uint8)
+    picture[..., :3] = HUE
+    picture[0, :, 3] = np.round(255 * (values - scale[0]) / max(scale[1] - scale[0], 1e-6))
+    return picture
+
+
+def _boxes(kind: str, spans: Iterable[Span], duration: float, notes: Sequence[str] = ()) -> str:
+    """Spans as boxes at percentages of the width."""
+    boxes = []
+    for i, span in enumerate(spans):
+        title = f"{clock(span.start, 1)} to {clock(span.end, 1)}" + (f", score {notes[i]}" if notes else "")
+        place = f"left:{100 * span.start / duration:.4f}%;width:{100 * span.duration / duration:.4f}%"
+        boxes.append(f'<i class="{kind}" style="{place}" title="{title}"></i>')
+    return "".join(boxes)
+
+
+def _axis(duration: float) -> str:
+    times = tick_times(duration)
+    marks = zip(times, tick_labels(times), strict=True)
+    return "".join(f'<span style="left:{100 * t / duration:.4f}%">{label}</span>' for t, label in marks)
+
+
+def _legend(low: float, high: float, has_truth: bool) -> str:
+    real = '<span><b class="real"></b>truth</span>' if has_truth else ""
+    return (
+        f'<span>relevance {low:.2f}<b class="ramp"></b>{high:.2f}</span>'
+        f'<span><b class="found"></b>told here</span>{real}'
+        '<span><b class="silent"></b>told by no sentence</span>'
+    )
+
+
+def _data_uri(image: Image.Image, kind: str) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 82} if kind == "JPEG" else {"optimize": True}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title><!--TITLE--></title>
+<style>/*STYLE*/</style>
+</head>
+<body>
+<main>
+<header><h1><!--TITLE--></h1><span><!--ABOUT--></span></header>
+<div id="plot">
+<!--STRIP-->
+<!--ROWS-->
+<div class="axis"><!--AXIS--></div>
+<div id="line"><span></span></div>
+</div>
+<footer><!--LEGEND--></footer>
+</main>
+<script id="data" type="application/json"><!--DATA--></script>
+<script>/*SCRIPT*/</script>
+</body>
+</html>
+"""
+
+_STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --page: #f3f5f9; --ink: #1d2433; --muted: #6b7385;
+  --rule: #dfe3ea; --hatch: #8a93a555; --truth: #e07a1f; --hue: 43 108 176; --frame: #1d2433; }
+@media (prefers-color-scheme: dark) { :root { --ground: #171b24; --page: #0f1219; --ink: #e8ebf2;
+  --muted: #98a1b3;
+  --rule: #2c3342; --hatch: #a5aec055; --truth: #f09a4a; --frame: #f2f4f8;
+  } .heat img { filter: brightness(1.55); } }
+* { box-sizing: border-box; }
+body { margin: 0; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
+  font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+main { max-width: 76rem; margin: auto; padding: 1.5rem 1.75rem 1.25rem; background: var(--ground);
+  border: 1px solid var(--rule); border-radius: 14px; }
+header { display: flex; align-items: baseline; justify-content: space-between; gap: 1rem;
+  margin-bottom: .8rem; }
+h1 { margin: 0; font-size: 1.2rem; overflow-wrap: anywhere; }
+header span, footer, .axis, output { color: var(--muted); font-size: .85rem; }
+header span { white-space: nowrap; }
+#plot { position: relative; }
+.strip, .heat, .truth, .axis { position: relative; }
+.strip { display: flex; gap: 2px; border-radius: 8px; overflow: hidden; aspect-ratio: 12;
+  margin-bottom: .4rem; }
+.strip img { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
+section p { display: flex; justify-content: space-between; gap: 1rem; margin: .7rem 0 .25rem; }
+output { font-variant-numeric: tabular-nums; align-self: end; }
+.heat { height: 30px; border-radius: 4px; background: rgb(var(--hue) / 7%);
+  box-shadow: inset 0 0 0 1px var(--rule); }
+.heat img { display: block; width: 100%; height: 100%; border-radius: 4px; image-rendering: pixelated; }
+i { position: absolute; top: 0; bottom: 0; }
+i.found, b.found { border: 2px solid var(--frame); border-radius: 4px; }
+i.found { top: -2px; bottom: -2px; min-width: 4px; }
+i.silent, b.silent {
+  background: repeating-linear-gradient(135deg, var(--hatch) 0 1.5px, transparent 1.5px 7px);
+  }
+.strip i.silent { background-color: rgb(128 134 148 / 55%); }
+.truth { height: 6px; margin-top: 4px; background: var(--rule); border-radius: 3px; }
+i.real, b.real { background: var(--truth); border-radius: 3px; }
+.axis { height: 1.6rem; margin-top: .5rem; border-top: 1px solid var(--rule); }
+.axis span { position: absolute; top: .25rem; transform: translateX(-50%);
+  font-variant-numeric: tabular-nums; }
+.axis span:first-child { transform: none; }
+#line { position: absolute; top: 0; bottom: 1.6rem; width: 1px; background: var(--ink); opacity: 0;
+  pointer-events: none; }
+#line span { position: absolute; top: -1.35rem; transform: translateX(-50%); padding: 0 .4rem;
+  border-radius: 5px;
+  background: var(--ink); color: var(--ground); font-size: .8rem; font-variant-numeric: tabular-nums; }
+footer { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin-top: .6rem; }
+footer b { display: inline-block; width: 1.9rem; height: .8rem; margin: 0 .45rem -1px 0; }
+footer b.real { height: 6px; margin-bottom: 2px; }
+footer b.ramp { width: 5rem; margin: 0 .45rem -1px; border-radius: 3px;
+  background: linear-gradient(90deg, rgb(var(--hue) / 7%), rgb(var(--hue))); }
+"""
+
+_SCRIPT = """
+const data = JSON.parse(document.getElementById("data").textContent);
+const plot = document.getElementById("plot"), line = document.getElementById("line");
+const outputs = [...plot.querySelectorAll("output")];
+function frameAt(time) {
+  let low = 0, high = data.times.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (data.times[middle] <= time) low = middle; else high = middle - 1;
+  }
+  return low;
+}
+plot.addEventListener("pointermove", (event) => {
+  const box = plot.getBoundingClientRect();
+  const part = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+  const time = part * data.duration, frame = frameAt(time);
+  line.style.left = 100 * part + "%";
+  line.style.opacity = 1;
+  const seconds = (time % 60).toFixed(1).padStart(4, "0");
+  line.firstElementChild.textContent = Math.floor(time / 60) + ":" + seconds;
+  outputs.forEach((output, row) => { output.textContent = data.relevance[row][frame].toFixed(3); });
+});
+plot.addEventListener("pointerleave", () => {
+  line.style.opacity = 0;
+  outputs.forEach((output) => { output.textContent = ""; });
+});
+"""

@@ -1,0 +1,1 @@
+"""Pure functions on embeddings: similarity, pooling, caption scores and spans."""

@@ -1,0 +1,77 @@
+"""Scores of a video with a text through MoVA's masks, as pure functions.
+
+The masks are computed for one pair of video and text, so these scores re-score the few best of a search; they are no
+index. Formulas as in the notes on the method: `c_t = z_t * m_v,t`, `s_t = z_T * m_t,t`.
+
+Shape legend: P pairs of video and text, T frames, d width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from mova.errors import UsageError
+from mova.scoring.similarity import POOLING_TEMPERATURE, full, paired_cosine, unit
+
+ModularScore = Literal["mod", "agg"]
+
+
+def frame_relevance_weights(
+    frames: Tensor, text: Tensor, frame_mask: Tensor, tau: float = POOLING_TEMPERATURE
+) -> Tensor:
+    """How much each frame has to do with a text: `w_t = softmax_t(cos(z_t, z_T) / tau)`.
+
+    Args:
+        frames: (P, T, d).
+        text: (P, d).
+        frame_mask: bool, (P, T), true where a frame is real; at least one a row.
+        tau: temperature, above 0.
+
+    Returns:
+        (P, T); rows sum to 1, padding is 0.
+    """
+    scores = paired_cosine(frames, text.unsqueeze(1)) / tau
+    return scores.masked_fill(~frame_mask, float("-inf")).softmax(dim=-1)
+
+
+def modular_score(
+    frames: Tensor,
+    text: Tensor,
+    m_t: Tensor,
+    m_v: Tensor,
+    frame_mask: Tensor,
+    score: ModularScore = "agg",
+) -> Tensor:
+    """One number for each pair of video and text, from the masks of that pair.
+
+    - "mod": `mean_t cos(z_t * m_v,t, z_T * m_t,t)`.
+    - "agg": `cos(sum_t w_t (z_t / |z_t|) * m_v,t, z_T)`, `w_t` from `frame_relevance_weights`. The text stays
+      whole, so a mask cannot choose its own denominator.
+
+    Args:
+        frames: (P, T, d).
+        text: (P, d).
+        m_t, m_v: (P, T, d), text and frame masks, in [0, 1].
+        frame_mask: bool, (P, T), true where a frame is real.
+        score: see above.
+
+    Returns:
+        (P,), at least float32, in [-1, 1]. A pair whose masks are all zero has 0, with finite gradients.
+
+    Raises:
+        UsageError: an unknown score.
+        ValueError: a video without a real frame.
+    """
+    if not bool(frame_mask.any(dim=1).all()):
+        raise ValueError("modular_score: a video has no real frame, so it has no score")
+    frames = full(frames).masked_fill(~frame_mask.unsqueeze(-1), 0.0)
+    if score == "mod":
+        cosines = paired_cosine(frames * m_v, full(text).unsqueeze(1) * m_t)
+        return cosines.masked_fill(~frame_mask, 0.0).sum(dim=1) / frame_mask.sum(dim=1)
+    if score == "agg":
+        weights = frame_relevance_weights(frames, full(text), frame_mask)
+        pooled = (weights.unsqueeze(-1) * unit(frames) * m_v).sum(dim=1)
+        return paired_cosine(pooled, full(text))
+    raise UsageError(f"score {score!r} is not known; there are {', '.join(get_args(ModularScore))}")

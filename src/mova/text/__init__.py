@@ -1,0 +1,1 @@
+"""Captions to sentences and units, summaries, and clients of language models."""

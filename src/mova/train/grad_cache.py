@@ -1,0 +1,142 @@
+"""Gradient caching: a contrastive loss on a large batch in the memory of a small one.
+
+GradCache (Gao et al. 2021, arXiv 2101.06983): (1) encode all chunks without a graph; (2) the loss on all vectors, and
+its gradient with respect to them, the cache; (3) encode every chunk again, now with a graph, and send its part of the
+cache back through it. Weights get the gradient of the whole batch: dL/dw = sum over chunks of (dL/dv) (dv/dw). A
+second forward pass is the price. Random numbers (dropout) are the same in both passes.
+
+Shape legend: V pairs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mova.errors import UsageError
+from mova.train.objectives.base import Encoder, Inputs, Objective, Remembered, Vectors
+
+
+def cached_backward(
+    objective: Objective, batch: Inputs, model: Encoder, chunk: int, scale: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and parts of a batch as `objective.forward` gives them; gradients are added to the weights.
+
+    Args:
+        objective: works on vectors; its own use of `model.net` (heads) keeps its graph and gets its gradient in step 2.
+        batch: every entry has V first.
+        model: each pair's vectors must depend on that pair alone (see `refuse_batch_statistics`).
+        chunk: pairs at a time, above 0.
+        scale: factor on the gradients (one over the number of accumulated batches).
+
+    Returns:
+        Detached loss, not scaled, and the objective's parts.
+    """
+    count = len(next(iter(batch.values())))
+    pieces = [slice(first, min(first + chunk, count)) for first in range(0, count, chunk)]
+    if len(pieces) == 1:
+        loss, parts = objective.forward(batch, model)
+        (loss * scale).backward()
+        return loss.detach(), parts
+    devices = _devices(batch)
+    states, found = [], []
+    with torch.no_grad():
+        for piece in pieces:
+            states.append(_random_states(devices))
+            found.append(model(_part(batch, piece)))
+    leaves = {key: _join([vectors[key] for vectors in found]) for key in found[0]}
+    del found
+    loss, parts = objective.forward(batch, Remembered(model.net, leaves))
+    (loss * scale).backward()
+    after = _random_states(devices)
+    for piece, state in zip(pieces, states, strict=True):
+        _restore(state, devices)
+        _send_back(model(_part(batch, piece)), leaves, piece)
+    _restore(after, devices)
+    return loss.detach(), parts
+
+
+def split_backward(
+    objective: Objective, batch: Inputs, model: Encoder, chunk: int, scale: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The same for a `separable` objective: every chunk forward and backward once, with its share of the batch.
+
+    Args:
+        objective: its loss and parts are means over items.
+        batch: every entry can be sliced along its first axis.
+        model: as for `cached_backward`; nothing of one chunk is held while the next one runs.
+        chunk: items at a time; 0 takes the batch as a whole.
+        scale: factor on the gradients.
+
+    Returns:
+        Detached loss, not scaled, and the parts. Of an empty batch both gradients and loss are 0, and there are no
+        parts.
+    """
+    count = len(next(iter(batch.values())))
+    if not count:
+        nothing = torch.stack([weight.sum() * 0 for weight in model.net.parameters() if weight.requires_grad]).sum()
+        nothing.backward()
+        return nothing.detach(), {}
+    losses, parts = [], []
+    for first in range(0, count, chunk or count):
+        piece = _part(batch, slice(first, first + (chunk or count)))
+        share = len(next(iter(piece.values()))) / count
+        loss, found = objective.forward(piece, model)
+        (loss * (share * scale)).backward()
+        losses.append(loss.detach() * share)
+        parts.append({key: value.detach() * share for key, value in found.items()})
+    means = {key: torch.stack([found[key] for found in parts]).sum() for key in parts[0]}
+    return torch.stack(losses).sum(), means
+
+
+def refuse_batch_statistics(model: nn.Module) -> None:
+    """Gradient caching needs vectors that do not depend on their neighbours in a batch.
+
+    Raises:
+        UsageError: the model has batch normalisation, whose statistics would be those of a chunk.
+    """
+    kinds = (nn.modules.batchnorm._BatchNorm,)
+    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    if names:
+        raise UsageError(
+            f"training.cache_chunk: {type(model).__name__} has batch normalisation ({names[0]}, {len(names)} in all), "
+            "so chunks are not a whole batch; set cache_chunk to 0"
+        )
+
+
+def _part(batch: Inputs, piece: slice) -> Inputs:
+    return {key: value[piece] for key, value in batch.items()}
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """One leaf from the chunks' vectors; a scalar is the same in each."""
+    joined = parts[0] if parts[0].ndim == 0 else torch.cat(parts)
+    return joined.detach().clone().requires_grad_(joined.is_floating_point())
+
+
+def _send_back(vectors: Vectors, leaves: Vectors, piece: slice) -> None:
+    """The cached gradient of one chunk through its graph; that of a scalar goes with the first chunk."""
+    tensors, grads = [], []
+    for key, value in vectors.items():
+        cache = leaves[key].grad
+        if cache is None or not value.requires_grad or (value.ndim == 0 and piece.start > 0):
+            continue
+        tensors.append(value)
+        grads.append(cache if value.ndim == 0 else cache[piece])
+    torch.autograd.backward(tensors, grads)
+
+
+def _devices(batch: Inputs) -> list[torch.device]:
+    """GPUs that hold the batch."""
+    return sorted({value.device for value in batch.values() if value.device.type == "cuda"}, key=str)
+
+
+def _random_states(devices: list[torch.device]) -> list[Tensor]:
+    """States of the generators of the CPU and of the GPUs."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
+
+
+def _restore(states: list[Tensor], devices: list[torch.device]) -> None:
+    torch.set_rng_state(states[0])
+    for state, device in zip(states[1:], devices, strict=True):
+        torch.cuda.set_rng_state(state, device)

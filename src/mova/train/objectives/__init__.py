@@ -1,0 +1,1 @@
+"""Training objectives: which losses on which scores."""

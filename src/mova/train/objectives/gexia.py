@@ -1,0 +1,55 @@
+"""GEXIA's objectives: contrast of one vector a video with one a text, and classes of videos.
+
+Shape legend: V videos, N texts (V = N in a batch), Y classes, d width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mova.errors import UsageError
+from mova.models.gexia.model import Gexia
+from mova.train.objectives.base import Encoder, Inputs, Objective, Vectors
+from mova.train.objectives.pairs import Clip4Clip
+
+
+class Vtc(Clip4Clip):
+    """`L_VTC = (L_v2t + L_t2v) / 2` on cosines over a learnable tau (Wang et al. 2024, arXiv 2412.07704, section 3.2).
+
+    It is the symmetric InfoNCE of `Clip4Clip` where each video is one vector, so there is nothing to pool. What is to
+    be told apart are the pairs of a batch, which are of one granularity.
+    """
+
+    def losses(
+        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Parts `vtc` and `hits`."""
+        loss, parts = super().losses(vectors, batch, scale, own, net)
+        return loss, {"vtc": loss, "hits": parts["hits"]}
+
+
+class Classification(Objective):
+    """A linear head on the video branch: cross-entropy, or binary cross-entropy where videos have several labels.
+
+    Batches hold `classes`, bool (V, Y).
+    """
+
+    data = "labels"
+
+    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`. Parts: the loss by its name, and `accuracy`, the share of videos whose top class is right.
+
+        Raises:
+            UsageError: the model has no such head.
+        """
+        if not isinstance(model.net, Gexia):
+            raise UsageError("objective classification trains the head of a GEXIA: say model.kind gexia")
+        logits, classes = model(batch)["logits"].float(), batch["classes"]
+        if model.net.config.multiple_labels:
+            name, loss = "binary_cross_entropy", F.binary_cross_entropy_with_logits(logits, classes.float())
+        else:
+            name, loss = "cross_entropy", F.cross_entropy(logits, classes.int().argmax(dim=1))
+        rows = torch.arange(len(logits), device=logits.device)
+        return loss, {name: loss, "accuracy": classes[rows, logits.detach().argmax(dim=1)].float().mean()}

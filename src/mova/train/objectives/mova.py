@@ -1,0 +1,211 @@
+"""MoVA's objective: global contrast, late interaction, mask losses and the subset form, each with a weight of its own.
+
+The presets are the sums that belong to the presets of the model (`models/mova/config.py`). The published form can be
+solved without looking at whether text and video match, so what tells that is logged in every run: the loss on rolled
+captions, matched against mismatched scores with masks computed anew, and how the masks are used
+(`losses/diagnostics.py`).
+
+Shape legend: V videos, N = V texts, T frames, L tokens, K units a text, P pairs, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from mova.errors import UsageError
+from mova.losses import masked_contrast as modular
+from mova.losses.diagnostics import mask_use, matching, prefixed, rolled_caption_gap
+from mova.losses.hard_pairs import pair_nce, sample_hard_pairs
+from mova.models.mova.masks import ModularMasks
+from mova.models.mova.model import Mova
+from mova.scoring.masked import modular_score
+from mova.train.objectives.base import Inputs, Vectors
+from mova.train.objectives.pairs import PairObjective
+
+WEIGHTS: dict[str, dict[str, float]] = {
+    "control": {"late": 1.0, "pooled": 0.5},
+    "subsets": {"subsets": 1.0, "pooled": 0.5},
+    "paper": {"pooled": 1.0, "temporal": 1.0, "same_frame": 1.0, "different_frame": 1.0, "sparsity": 0.01},
+    "repaired": {
+        "pooled": 1.0,
+        "relevance": 1.0,
+        "temporal": 0.1,
+        "same_frame": 0.1,
+        "different_frame": 0.1,
+        "sparsity": 0.01,
+    },
+}
+"""Weights by preset; a term that is not named has weight 0."""
+MASK_TERMS = ("temporal", "same_frame", "different_frame", "sparsity", "pairs")
+TERMS = ("late", "subsets", "relevance", "pooled", *MASK_TERMS)
+MASK_TAU = 0.07
+"""Temperature of the mask losses."""
+
+
+class Modular(PairObjective):
+    """The weighted sum of MoVA's terms; formulas in `losses/masked_contrast.py`.
+
+    Args:
+        preset: where the weights start from, one of `WEIGHTS`; it should be the model's own.
+        temporal_form: of L_tv, "nce" or "hinge".
+        margin: of L_tv.
+        tau: temperature of the mask losses.
+        diagnose_every: steps between two looks at the diagnostics; 0: never.
+        weights: single terms (`TERMS`), over those of the preset. `pairs` needs a model with `pair_negatives`.
+
+    Raises:
+        UsageError: a preset, form, or term that does not exist, or a number out of its range.
+    """
+
+    units = True
+    gathered = ("frames", "texts", "tokens", "units")
+    masks = ("frame_mask", "group", "token_mask", "unit_mask")
+
+    def __init__(
+        self,
+        preset: str = "subsets",
+        temporal_form: Literal["nce", "hinge"] = "nce",
+        margin: float = modular.MARGIN,
+        tau: float = MASK_TAU,
+        diagnose_every: int = 100,
+        **weights: float,
+    ) -> None:
+        if preset not in WEIGHTS:
+            raise UsageError(f"objective.preset {preset!r} is not known; there are {', '.join(WEIGHTS)}")
+        if unknown := sorted(set(weights) - set(TERMS)):
+            raise UsageError(f"objective: there is no term {', '.join(unknown)}; there are {', '.join(TERMS)}")
+        if temporal_form not in ("nce", "hinge") or not tau > 0 or min(weights.values(), default=0.0) < 0:
+            raise UsageError("objective: temporal_form is nce or hinge, tau above 0, and no weight is below 0")
+        self.weights = dict.fromkeys(TERMS, 0.0) | WEIGHTS[preset] | weights
+        self.temporal_form, self.margin, self.scale = temporal_form, margin, 1.0 / tau
+        self.diagnose_every = diagnose_every
+        self._steps = 0
+
+    def losses(
+        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A part for every term with a weight, and now and then the diagnostics."""
+        valid = ~own | torch.eye(len(own), dtype=torch.bool, device=own.device)
+        parts: dict[str, Tensor] = {}
+        for name in ("late", "subsets", "relevance", "pooled"):
+            if self.weights[name]:
+                parts[name] = modular.score_nce(self._scores(name, vectors, batch, net), scale, valid=valid)
+        if any(self.weights[name] for name in MASK_TERMS):
+            model = _with_dimensions(net)
+            parts |= self._mask_losses(model, vectors, batch, valid)
+            self._steps += 1
+            if self.diagnose_every and self._steps % self.diagnose_every == 1 % self.diagnose_every:
+                parts |= self._diagnostics(model, vectors, batch)
+        terms = [self.weights[name] * part for name, part in parts.items() if self.weights.get(name)]
+        return torch.stack(terms).sum(), parts
+
+    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+        """By the form that this objective trains most directly: subsets, units, relevant frames, or all frames."""
+        name = next((name for name in ("subsets", "late", "relevance") if self.weights[name]), "pooled")
+        return self._scores(name, vectors, batch, net)
+
+    def _scores(self, name: str, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+        """(V, N) by one form."""
+        frames, real = vectors["frames"], batch["frame_mask"]
+        if name == "subsets":
+            return cast(Mova, net).unit_similarity(frames, real, vectors["units"], batch["unit_mask"])
+        if name == "late":
+            return modular.unit_scores(frames, real, vectors["units"], batch["unit_mask"])
+        if name == "relevance":
+            return modular.relevance_pooled_scores(frames, real, vectors["texts"])
+        return modular.mean_pooled_scores(frames, real, vectors["texts"])
+
+    def _mask_losses(self, net: Mova, vectors: Vectors, batch: Inputs, valid: Tensor) -> dict[str, Tensor]:
+        """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, as far as they have a weight."""
+        found, real = _masks(net, vectors, batch), batch["frame_mask"]
+        weights = modular.frame_weights(found.frames, real, found.text) if net.config.frame_weights else None
+        parts = self._contrasts(found, real, weights)
+        if self.weights["sparsity"]:
+            parts["sparsity"] = modular.expected_l0(found.p_t, real) + modular.expected_l0(found.p_v, real)
+        if self.weights["pairs"]:
+            parts["pairs"] = self._pairs(net, vectors, batch, valid)
+        return parts
+
+    def _contrasts(self, found: ModularMasks, real: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
+        """L_tv, L_sfdm and L_dfsm of given masks."""
+        parts: dict[str, Tensor] = {}
+        given = (found.frames, real, found.text, found.m_t)
+        if self.weights["temporal"] and self.temporal_form == "nce":
+            parts["temporal"] = modular.temporal_nce(*given, self.scale, margin=self.margin, weights=weights)
+        elif self.weights["temporal"]:
+            parts["temporal"] = modular.temporal_hinge(*given, margin=self.margin, weights=weights)
+        if self.weights["same_frame"] or self.weights["different_frame"]:
+            same, different = modular.concept_nce(*given, found.m_v, self.scale, weights=weights)
+            parts |= {"same_frame": same, "different_frame": different}
+        return parts
+
+    def _pairs(self, net: Mova, vectors: Vectors, batch: Inputs, valid: Tensor) -> Tensor:
+        """Every video and text against mismatched ones, whose masks are computed for just that pair."""
+        count = net.config.pair_negatives
+        if count < 1:
+            raise UsageError("objective.pairs: the model has pair_negatives 0; set model.pair_negatives")
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        scores = modular.mean_pooled_scores(vectors["frames"], batch["frame_mask"], vectors["texts"])
+        texts, videos = sample_hard_pairs(scores, count, generator, valid=valid)
+        rows = torch.arange(len(scores), device=scores.device)
+        matched = _pair_scores(net, vectors, batch, rows, rows)
+        repeated = rows.repeat_interleave(count)
+        wrong_text = _pair_scores(net, vectors, batch, repeated, texts.flatten()).view(-1, count)
+        wrong_video = _pair_scores(net, vectors, batch, videos.flatten(), repeated).view(-1, count)
+        return 0.5 * (pair_nce(matched, wrong_text, self.scale) + pair_nce(matched, wrong_video, self.scale))
+
+    @torch.no_grad()
+    def _diagnostics(self, net: Mova, vectors: Vectors, batch: Inputs) -> dict[str, Tensor]:
+        """What tells whether the masks look at the match; see `losses/diagnostics.py`."""
+        count, real = len(batch["frame_mask"]), batch["frame_mask"]
+        if count < 2:
+            return {}
+        order = torch.arange(count, device=real.device)
+        rolled = order.roll(-1)
+
+        def loss_of(name: str) -> Callable[[Tensor], Tensor]:
+            return lambda texts: self._contrasts(_masks(net, vectors, batch, order, texts), real, None)[name]
+
+        figures: dict[str, float] = {}
+        found = _masks(net, vectors, batch)
+        for name in self._contrasts(found, real, None):
+            figures |= prefixed(f"rolled/{name}", rolled_caption_gap(loss_of(name), count, real.device))
+        overall = modular.mean_pooled_scores(vectors["frames"], real, vectors["texts"])
+        matched, mismatched = (_pair_scores(net, vectors, batch, order, texts) for texts in (order, rolled))
+        figures |= prefixed("match", matching(matched, mismatched, overall.diagonal(), overall[order, rolled]))
+        for name, mask in (("m_t", found.m_t), ("m_v", found.m_v)):
+            figures |= prefixed(name, mask_use(mask, real))
+        return {name: torch.tensor(value) for name, value in figures.items()}
+
+
+def _masks(
+    net: Mova, vectors: Vectors, batch: Inputs, videos: Tensor | None = None, texts: Tensor | None = None
+) -> ModularMasks:
+    """Masks of pairs: video i with text i, or those that are named."""
+    rows: Any = slice(None) if videos is None else videos
+    columns: Any = slice(None) if texts is None else texts
+    return net.masks(
+        vectors["frames"][rows],
+        batch["frame_mask"][rows],
+        vectors["tokens"][columns],
+        batch["token_mask"][columns],
+        vectors["texts"][columns],
+    )
+
+
+def _pair_scores(net: Mova, vectors: Vectors, batch: Inputs, videos: Tensor, texts: Tensor) -> Tensor:
+    """(P,) pooled modular scores of named pairs, with masks of their own."""
+    found = _masks(net, vectors, batch, videos, texts)
+    return modular_score(found.frames, found.text, found.m_t, found.m_v, batch["frame_mask"][videos])
+
+
+def _with_dimensions(net: nn.Module) -> Mova:
+    if not isinstance(net, Mova) or net.config.masks != "dimensions":
+        raise UsageError(
+            "objective: mask losses need a MoVA with masks over dimensions (model.preset paper or repaired)"
+        )
+    return net

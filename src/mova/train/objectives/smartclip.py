@@ -1,0 +1,86 @@
+"""SmartCLIP's objective: the first stage of MoVA's training, on images and sentences of their captions.
+
+An image shows more than a sentence says. SmartCLIP (Xie et al. 2025, arXiv 2507.22264) lets the sentence alone decide
+which dimensions of the image's vector count, `S = cos(v * m(text), u)`, contrasts S both ways, and charges for every
+dimension that a mask keeps. Its captions are long ones of which each step draws a part: here one sentence
+(`data.captions: sentence`).
+
+The mask network is the Temporal Mask Network of the MoVA that is trained (preset `smartclip`) with the caption's vector
+where a frame would stand, so it is carried into MoVA as it is (`train/warm_start.py`). SmartCLIP masks the image's
+vector and MoVA's temporal mask the caption's: the inner product `<z * m, u> = <z, u * m>` is the same number, only the
+lengths that it is divided by differ. What changes is the query: MoVA asks with a frame, which the network has not met.
+
+Shape legend: V images, N = V texts, T frames (1 of an image), L tokens, d width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mova.errors import UsageError
+from mova.losses.contrastive import symmetric_nce
+from mova.losses.diagnostics import OPEN
+from mova.losses.masked_contrast import expected_l0
+from mova.models.baselines import OneWayMask
+from mova.models.mova.model import Mova
+from mova.scoring.similarity import unit
+from mova.train.objectives.base import Inputs, Vectors
+from mova.train.objectives.pairs import PairObjective, hits
+
+
+class SmartClip(PairObjective):
+    """Symmetric InfoNCE on images under the masks of texts, with a price on open dimensions: `L = L_nce + w L_0`.
+
+    `L_0` is the mean probability of a dimension to be on (`losses/masked_contrast.py: expected_l0`). Videos may stand
+    where images do: the mean of their frames is masked.
+
+    Args:
+        sparsity: w.
+
+    Raises:
+        UsageError: a weight below 0.
+    """
+
+    gathered = ("frames", "texts", "tokens")
+    masks = ("frame_mask", "group", "token_mask")
+
+    def __init__(self, sparsity: float = 0.01) -> None:
+        if not sparsity >= 0:
+            raise UsageError(f"objective.sparsity must not be below 0, not {sparsity}")
+        self.sparsity = sparsity
+
+    def losses(
+        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Parts `one_way` and `sparsity`, and `density`, the share of dimensions that masks keep."""
+        scores, probabilities = _masked(vectors, batch, net)
+        contrast = symmetric_nce(scale * scores, own)
+        real = torch.ones_like(probabilities[:, :1], dtype=torch.bool)
+        sparsity = expected_l0(probabilities.unsqueeze(1), real)
+        density = (probabilities.detach() > OPEN).float().mean()
+        parts = {"one_way": contrast, "sparsity": sparsity, "density": density, "hits": hits(scores, own)}
+        return contrast + self.sparsity * sparsity, parts
+
+    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+        """Cosine of every image, under each text's mask, with that text."""
+        return _masked(vectors, batch, net)[0]
+
+
+def _masked(vectors: Vectors, batch: Inputs, net: nn.Module) -> tuple[Tensor, Tensor]:
+    """Scores (V, N) under the masks of the texts, and the masks' probabilities (N, d)."""
+    head = _head(net)
+    texts, tokens = vectors["texts"], vectors["tokens"]
+    with torch.autocast(texts.device.type, enabled=False):
+        frames = unit(vectors["frames"].masked_fill(~batch["frame_mask"].unsqueeze(-1), 0.0))
+        probabilities = head.probabilities(texts, tokens, batch["token_mask"])
+        scores = head.meet(head.videos(frames, batch["frame_mask"]), (unit(texts), head.decide(probabilities)))
+    return scores, probabilities
+
+
+def _head(net: nn.Module) -> OneWayMask:
+    """SmartCLIP's mask made of the model's own network."""
+    if not isinstance(net, Mova) or net.config.masks != "caption":
+        raise UsageError("objective smartclip trains the mask of captions: say model.kind mova, model.preset smartclip")
+    assert net.temporal is not None
+    return OneWayMask(net.embedding_dim, hard=net.config.hard, network=net.temporal)

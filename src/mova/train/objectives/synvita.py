@@ -1,0 +1,100 @@
+"""SynViTA's objective on a batch of triplets (Zanella et al., papers/synvita.txt, Eq. 7).
+
+A batch of kind `triplets` holds, all with n first:
+
+    real, synthetic  lists of `Visual`; None where a triplet has no synthetic video to learn from
+    tails            list of (caption, negative caption) as `Tail`
+    keep             list of their masks of Eq. 6, or of None where nothing is masked
+    weights          float32 (n,), 0 without a synthetic video
+
+and its vectors are `log_odds` and, where Eq. 6 is wanted, `common`, both (n, 2, 2) as `losses/entailment.py` has them;
+rows of triplets without a synthetic video are 0 beyond Eq. 2, and their weight of 0 keeps them out of every sum.
+
+Shape legend: n triplets.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from mova.data.synthetic_weights import Strategy
+from mova.errors import UsageError
+from mova.losses.entailment import MARGIN, synvita_loss
+from mova.train.objectives.base import Encoder, Inputs, Objective
+
+Use = Literal[Strategy, "none"]
+"""A strategy of Table 4, or `none`: real videos alone, Eq. 2."""
+
+
+class Synvita(Objective):
+    """Eq. 7: real videos, weighted synthetic ones, semantic consistency.
+
+    Args:
+        strategy: how synthetic videos are weighted.
+        consistency: lambda of Eq. 6; 0 leaves it out, and its passes.
+        margin: gamma of Eq. 6.
+        compat: the shared part of captions as the published code finds it (`text/common_subsequence.py`).
+
+    Raises:
+        UsageError: an unknown strategy, or a number below 0.
+    """
+
+    data = "triplets"
+    separable = True
+
+    def __init__(
+        self, strategy: Use = "difference", consistency: float = 1e-2, margin: float = MARGIN, compat: bool = False
+    ) -> None:
+        known = (*get_args(Strategy), "none")
+        if strategy not in known:
+            raise UsageError(f"objective.strategy {strategy!r} is not known; there are {', '.join(known)}")
+        if consistency < 0 or margin < 0:
+            raise UsageError(f"consistency and margin must not be below 0, not {consistency} and {margin}")
+        self.strategy, self.margin, self.compat = strategy, margin, compat
+        self.consistency = 0.0 if strategy == "none" else consistency
+
+    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`.
+
+        Parts are those of Eq. 7, `weight` (mean over triplets), `shown` (share of triplets with a synthetic video to
+        learn from) and `above` (share whose caption scores above the negative one on the real video).
+        """
+        found, weights = model(batch), batch["weights"]
+        log_odds = found["log_odds"]
+        loss, parts = synvita_loss(log_odds, weights, found.get("common"), self.consistency, self.margin)
+        own, other = log_odds.detach()[:, 0].unbind(dim=1)
+        told = {"weight": weights, "shown": (weights > 0).float(), "above": (own > other).float()}
+        return loss, parts | {name: value.mean() for name, value in told.items()}
+
+
+def encode_triplets(llm: Any, module: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
+    """Scores of a batch, see the module; every video runs once.
+
+    Args:
+        llm: the `VideoLLM`.
+        module: what is called in place of its model: with adapters, perhaps wrapped.
+        batch: of `train/sources/triplets.py: TripletCollator`.
+    """
+    log_odds: list[Tensor] = []
+    common: list[Tensor] = []
+    for real, synthetic, tails, keep in zip(
+        batch["real"], batch["synthetic"], batch["tails"], batch["keep"], strict=True
+    ):
+        masked = keep is not None and synthetic is not None
+        asked = [*tails, *tails] if masked else list(tails)
+        hidden = [None, None, *keep] if masked else None
+        rows = [
+            llm.packed_log_odds(video, asked, keep=hidden, run=module)
+            for video in (real, synthetic)
+            if video is not None
+        ]
+        found = torch.stack(rows if len(rows) == 2 else [rows[0], torch.zeros_like(rows[0])])
+        log_odds.append(found[:, :2])
+        common.append(found[:, 2:] if masked else torch.zeros_like(found[:, :2]))
+    vectors = {"log_odds": torch.stack(log_odds)}
+    if any(keep is not None for keep in batch["keep"]):
+        vectors["common"] = torch.stack(common)
+    return vectors

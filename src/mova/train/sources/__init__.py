@@ -1,0 +1,1 @@
+"""Data sources of training: pairs, labelled videos and triplets."""

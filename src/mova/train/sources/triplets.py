@@ -1,0 +1,255 @@
+"""Data of kind `triplets`: real and synthetic videos with true and false captions, for a video LLM with adapters.
+
+Shape legend: n triplets, L tokens of a description.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from mova.data.dataset import PairSampler
+from mova.data.synthetic import Synthetic
+from mova.data.synthetic_weights import Array, Strategy, weights_of
+from mova.data.triplets import Shown, TripletVideos, Weigh
+from mova.errors import DataError, UsageError
+from mova.eval.metrics.classification import roc_auc
+from mova.eval.tasks.entailment import claims_of, score_texts
+from mova.eval.tasks.video_llm import open_llm_test
+from mova.models.video_llm.model import VideoLLM
+from mova.models.video_llm.prompt import Question, Tail, Visual
+from mova.text.common_subsequence import common_subsequence_mask
+from mova.train.callbacks import BrokenVideos
+from mova.train.objectives.base import Towers
+from mova.train.objectives.synvita import Synvita, encode_triplets
+from mova.train.trainer import Material, PairArguments
+from mova.types import BrokenVideo
+
+logger = logging.getLogger(__name__)
+
+SCORER = "scorer"
+"""Attribute of PEFT's wrapper that holds the `VideoLLM` it belongs to."""
+
+
+def adapted(
+    source: str,
+    *,
+    rank: int = 32,
+    alpha: int = 32,
+    dropout: float = 0.05,
+    precision: str = "auto",
+    quantise: str | None = None,
+    device_map: str | None = None,
+    max_frames: int | None = None,
+    prompt: str | None = None,
+) -> Any:
+    """A video LLM with adapters to train, as PEFT's wrapper; attribute `scorer` is the `VideoLLM`.
+
+    Args:
+        source: a checkpoint, or the folder of adapters to train further, whose rank, alpha and dropout must be these.
+        rank, alpha, dropout: of the adapters (the paper's, if left out).
+        precision, quantise, device_map, max_frames: see `VideoLLM.from_pretrained`.
+        prompt: what is asked, see `Question.named`; the entailment question if left out.
+
+    Raises:
+        UsageError: other adapters than those of `source`, or an option that does not exist.
+        ModelError: it cannot be loaded.
+    """
+    question = None if prompt is None else Question.named(prompt)
+    options: dict[str, Any] = {"precision": precision, "quantise": quantise, "device_map": device_map}
+    llm = VideoLLM.from_pretrained(source, **options, max_frames=max_frames, question=question, trainable=True)
+    if llm.adapters is None:
+        llm.attach_lora(rank, alpha, dropout)
+    (config,) = llm.adapters.peft_config.values()
+    kept = {"rank": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
+    asked = {"rank": rank, "alpha": alpha, "dropout": dropout}
+    if kept != asked:
+        differing = ", ".join(f"model.{name} {value}" for name, value in kept.items() if value != asked[name])
+        raise UsageError(f"{source}: its adapters have {differing}, which cannot be changed now; say the same")
+    setattr(llm.adapters, SCORER, llm)
+    return llm.adapters
+
+
+@dataclass(frozen=True)
+class TripletCollator:
+    """Triplets -> a batch as `train/objectives/synvita.py` has it, and under `broken` the videos that could not be
+    read.
+
+    A lone triplet whose real video cannot be read leaves an empty batch.
+
+    Attributes:
+        llm: tokenizes.
+        masked: whether the shared part of both captions is wanted (Eq. 6).
+        compat: how it is found, see `text/common_subsequence.py`.
+    """
+
+    llm: VideoLLM
+    masked: bool
+    compat: bool
+
+    def __call__(self, items: Sequence[Shown | BrokenVideo]) -> dict[str, Any]:
+        """See above.
+
+        Raises:
+            DataError: there are several real videos, and none can be read.
+        """
+        found = [item for item in items if isinstance(item, Shown)]
+        broken = [item for item in items if isinstance(item, BrokenVideo)]
+        if not found and len(broken) > 1:
+            raise DataError(
+                f"none of the {len(broken)} real videos of a batch can be read; the first: {broken[0].path}: "
+                f"{broken[0].cause}. Are the files where the manifest says?"
+            )
+        tails = [self.llm.tails([item.positive, item.negative]) for item in found]
+        return {
+            "real": [item.real for item in found],
+            "synthetic": [item.synthetic for item in found],
+            "tails": tails,
+            "keep": [shared_part(one, two, self.compat) if self.masked else None for one, two in tails],
+            "weights": torch.tensor([item.weight for item in found], dtype=torch.float32),
+            "broken": (*broken, *(video for item in found for video in item.broken)),
+        }
+
+
+def shared_part(first: Tail, second: Tail, compat: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masks of two descriptions' tokens, bool (L,) each: true where the other has them too."""
+    ids, others = (tail.ids[tail.description].numpy() for tail in (first, second))
+    one, two = common_subsequence_mask(ids, others, compat=compat)
+    return torch.from_numpy(one), torch.from_numpy(two)
+
+
+@dataclass(frozen=True)
+class EntailmentValidation:
+    """Captions against false captions of a validation split's real videos.
+
+    Attributes:
+        llm: as it is trained.
+        manifest, split: what is measured.
+        broken: collects what cannot be read.
+        quarantine: a list of `mova data check`, whose rows are left out.
+    """
+
+    llm: VideoLLM
+    manifest: str
+    split: str
+    broken: BrokenVideos
+    quarantine: str | None = None
+
+    def __call__(self, model: Towers) -> dict[str, float]:
+        """`AUC`, and `accuracy`: how often a caption scores above a false one of its video; both in percent.
+
+        No fingerprint is taken, which would hash all weights.
+        """
+        test = open_llm_test(self.llm, self.manifest, self.split, quarantine=self.quarantine)
+        rows = test.keep(lambda row: bool(row.captions and row.meta.get("negatives")), "it has nothing to tell apart")
+        rows = [row for row in rows if row.id not in test.barred]
+        claims = [claims_of(row) for row in rows]
+        scored = score_texts(test, {claim.row.id: (*claim.true, *claim.false) for claim in claims})
+        self.broken.add(
+            tuple(BrokenVideo(c.row.video, test.excluded[c.row.id]) for c in claims if c.row.id not in scored)
+        )
+        kept = [(scored[claim.row.id], claim) for claim in claims if claim.row.id in scored]
+        true = [np.array([own[text] for text in claim.true]) for own, claim in kept]
+        false = [np.array([own[text] for text in claim.false]) for own, claim in kept]
+        right = [*(np.ones(len(own), dtype=bool) for own in true), *(np.zeros(len(own), dtype=bool) for own in false)]
+        above = [np.sign(ours[:, None] - others).mean() for ours, others in zip(true, false, strict=True)]
+        return {
+            "AUC": 100 * roc_auc(np.concatenate([*true, *false]), np.concatenate(right)),
+            "accuracy": 50 * (1 + float(np.mean(above))),
+        }
+
+
+def triplet_material(
+    model: nn.Module,
+    objective: Synvita,
+    arguments: PairArguments,
+    broken: BrokenVideos,
+    *,
+    seed: int,
+    manifest: str,
+    split: str = "train",
+    validation: str | None = None,
+    quarantine: str | None = None,
+) -> Material:
+    """Triplets of a manifest for a video LLM with adapters.
+
+    Args:
+        model: PEFT's wrapper, as model kind `video-llm` makes it.
+        objective, arguments, broken: what the triplets are for.
+        seed: of order and draws.
+        manifest: path of a `manifest.jsonl` with negatives.
+        split, validation: names of parts; validation None chooses no checkpoint.
+        quarantine: a list of `mova data check`, whose rows are left out of both parts.
+
+    Raises:
+        UsageError: a model that answers no questions, or fewer triplets than a batch.
+        DataError: the manifest does not hold what is asked for.
+    """
+    llm = getattr(model, SCORER, None)
+    if not isinstance(llm, VideoLLM):
+        raise UsageError("data of kind triplets train a video LLM: say model.kind video-llm")
+
+    def see(path: Path, start: float, end: float | None) -> Visual:
+        return llm.prepare(llm.sample(path, start, end))
+
+    weigh = None if objective.strategy == "none" else partial(weigh_by, strategy=objective.strategy)
+    dataset = TripletVideos(
+        manifest, split=split, see=see, weigh=cast(Weigh | None, weigh), seed=seed, quarantine=quarantine
+    )
+    _check_texts(llm, dataset)
+    if arguments.dataloader_drop_last and len(dataset) < arguments.per_device_train_batch_size:
+        raise UsageError(f"{manifest}: split {split!r} has {len(dataset)} triplets, fewer than a batch")
+    told = dataset.to_json()
+    logger.info(
+        "%d triplets, %d without a synthetic video (Eq. 2 alone); %d synthetic ones, %d of weight 0, mean weight %.3f",
+        *(told[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0", "mean_weight")),
+    )
+    validate = None if validation is None else EntailmentValidation(llm, manifest, validation, broken, quarantine)
+    collate = TripletCollator(llm, objective.consistency > 0, objective.compat)
+    return Material(dataset, collate, partial(encode_triplets, llm), PairSampler(len(dataset), seed), validate)
+
+
+def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Array:
+    """Weights of synthetic videos from the ensemble's scores in their rows; `fixed` needs none.
+
+    Those that could not be read when they were to be scored get 0, and the log says how many.
+
+    Raises:
+        DataError: other videos without scores.
+    """
+    if strategy == "fixed":
+        return np.ones(len(videos))
+    scored = np.array([{"own", "other"} <= video.weighing.keys() for video in videos], dtype=bool)
+    lost = np.array(["broken" in video.weighing for video in videos], dtype=bool)
+    unscored = [videos[at] for at in np.flatnonzero(~(scored | lost)).tolist()]
+    if unscored:
+        makers = Counter(str(video.generator.get("model", "another program")) for video in unscored)
+        raise DataError(
+            f"{len(unscored)} of {len(videos)} synthetic videos have no scores to weigh them by, such as "
+            f"{unscored[0].video} (by {', '.join(makers)}); run `mova data weights`, or say --objective.strategy fixed"
+        )
+    if lost.any():
+        logger.warning("%d synthetic videos could not be read when they were weighed; their weight is 0", lost.sum())
+    kept = [videos[at].weighing for at in np.flatnonzero(scored).tolist()]
+    own, other = ([float(each[key]) for each in kept] for key in ("own", "other"))
+    weights = np.zeros(len(videos))
+    weights[scored] = weights_of(own, other, strategy)
+    return weights
+
+
+def _check_texts(llm: VideoLLM, dataset: TripletVideos) -> None:
+    """Refuse captions that cannot be asked about now, not hours into a run."""
+    for triplet in dataset.triplets:
+        try:
+            llm.tails([triplet.positive, triplet.negative.text])
+        except UsageError as error:
+            raise DataError(f"{dataset.manifest}: row {triplet.row.id!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""Video files to frames and back, with times from the file itself."""

@@ -1,0 +1,344 @@
+"""Write mp4 files, cut exact clips, take thumbnails.
+
+Everything is re-encoded (H.264 and AAC), so a clip begins and ends where it was asked to, not at a keyframe.
+Files are written under a temporary name beside the target and renamed at the end: whoever reads the target
+never sees half of it.
+
+Shape legend: T frames, H height, W width (pixels). Times are seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image, ImageOps
+
+from mova.errors import UsageError, VideoError
+from mova.types import Frames
+from mova.video.container import Pixels, open_video, read_packets, reason, slips
+from mova.video.reader import probe, read_times, stream
+
+log = logging.getLogger(__name__)
+
+LEAD = 2.0
+"""Seconds before a clip at which its sound begins to be decoded, so that the codec has settled."""
+
+CLOCK = 90_000
+"""Ticks a second of written videos: MPEG's own, a multiple of the usual frame rates."""
+
+
+def write_mp4(
+    path: str | Path,
+    frames: Iterable[Frames | Pixels],
+    *,
+    fps: float | None = None,
+    crf: float = 20,
+    preset: str = "veryfast",
+) -> Path:
+    """Encode frames as H.264 yuv420p (BT.709), with the index in front, so that browsers play it while it
+    loads.
+
+    Args:
+        path: the target; its folder must exist. An existing file is replaced when the new one is complete.
+        frames: stretches of one video: `Frames`, or uint8 arrays (T, H, W, 3); all of one size. H.264 needs
+            even sizes: an odd height or width repeats its last row or column once.
+        fps: frames per second. None keeps the times of `Frames` (a variable rate; the first becomes time 0;
+            the last frame stays as long as the one before it).
+        crf: x264's quality, 0 (lossless) to 51; 18 is visually lossless, 28 small.
+        preset: x264's speed against size.
+
+    Raises:
+        UsageError: no frames, sizes or types that do not agree, times that do not increase, or arrays without
+        fps. VideoError: the file cannot be written.
+    """
+    with _replacing(path) as temporary, _Writer(temporary, crf, preset, reorder=fps is not None) as writer:
+        index, origin = 0, None
+        for part in frames:
+            pixels = part.pixels if isinstance(part, Frames) else np.asarray(part)
+            if fps is None and not isinstance(part, Frames):
+                raise UsageError("arrays have no times: give write_mp4 an fps, or Frames")
+            for at, picture in enumerate(pixels):
+                if fps is None:
+                    assert isinstance(part, Frames)
+                    origin = float(part.pts[0]) if origin is None else origin
+                    writer.add(picture, float(part.pts[at]) - origin)
+                else:
+                    writer.add(picture, index / fps)
+                index += 1
+        writer.finish(1.0 / fps if fps else None)
+    return Path(path)
+
+
+def cut_clip(
+    source: str | Path,
+    target: str | Path,
+    start: float,
+    end: float,
+    *,
+    short_side: int | None = None,
+    crf: float = 20,
+) -> Path:
+    """Cut `[start, end)` out of a file, exactly: re-encoded, upright, its clock starting at 0.
+
+    The first picture is the one on display at `start`; the last stays until `end` (the end of the video at
+    the latest). Sound is kept as AAC; from where it cannot be decoded on the clip is silent, and a warning in
+    the log says so. Memory does not grow with the length.
+
+    Args:
+        source: a video file.
+        target: the mp4 to write.
+        start: seconds in the source.
+        end: seconds in the source.
+        short_side: scale down, as in `mova.video.reader.stream`.
+        crf: as in `write_mp4`.
+
+    Raises:
+        UsageError: not `0 <= start < end`, or `start` is not within the video.
+        VideoError: the source cannot be read there, or the target cannot be written.
+    """
+    info = probe(source)
+    if not 0 <= start < end or start >= info.duration:
+        raise UsageError(f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not [{start}, {end})")
+    end = min(end, info.duration)
+    with (
+        closing(_sound(source, info.start + start, end - start, info.has_audio)) as sound,
+        _replacing(target) as temporary,
+        _Writer(temporary, crf, "veryfast", sound=sound) as writer,
+    ):
+        for part in stream(source, fps=None, start=start, end=end, short_side=short_side):
+            for picture, pts in zip(part.pixels, part.pts, strict=True):
+                writer.add(picture, max(0.0, float(pts) - start))
+        writer.finish(None, end - start)
+    return Path(target)
+
+
+def join_clips(
+    spans: Sequence[tuple[str | Path, float, float | None]],
+    target: str | Path,
+    *,
+    short_side: int | None = None,
+    crf: float = 20,
+) -> Path:
+    """Write stretches of files one after the other as one silent video, its clock starting at 0.
+
+    Pictures are shown as `cut_clip` shows those of one stretch. All get the size of the first one; those of other
+    proportions keep theirs between black bars. Memory does not grow with the length.
+
+    Args:
+        spans: file, start and end (seconds; None for the end of the file) of each stretch, at least one.
+        target, short_side, crf: as in `cut_clip`.
+
+    Raises:
+        UsageError: no span, not `0 <= start < end`, or a `start` that is not within its video.
+        VideoError: a source cannot be read there, or the target cannot be written.
+    """
+    with _replacing(target) as temporary, _Writer(temporary, crf, "veryfast") as writer:
+        offset, size = 0.0, None
+        for source, start, until in spans:
+            info = probe(source)
+            end = info.duration if until is None else min(until, info.duration)
+            if not 0 <= start < end:
+                raise UsageError(f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not {start}")
+            for part in stream(source, fps=None, start=start, end=end, short_side=short_side):
+                for picture, pts in zip(part.pixels, part.pts, strict=True):
+                    size = size or (picture.shape[1], picture.shape[0])
+                    writer.add(_fitted(picture, size), offset + max(0.0, float(pts) - start))
+            offset += (end if until is None else until) - start
+        writer.finish(None, offset)
+    return Path(target)
+
+
+def _fitted(picture: Pixels, size: tuple[int, int]) -> Pixels:
+    """A picture (H, W, 3) in a frame of `size` (width, height), its proportions kept."""
+    if (picture.shape[1], picture.shape[0]) == size:
+        return picture
+    return np.asarray(ImageOps.pad(Image.fromarray(picture), size))
+
+
+def thumbnail(path: str | Path, time: float, *, short_side: int = 160) -> Image.Image:
+    """The picture on display at `time` seconds, upright, scaled down to `short_side`.
+
+    Raises:
+        UsageError: the time is not within the video.
+        VideoError: the file cannot be read there.
+    """
+    return Image.fromarray(read_times(path, [time], short_side=short_side).pixels[0])
+
+
+@contextmanager
+def _replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place when the block ends well and is removed when it
+    does not."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise UsageError(f"{target}: its folder does not exist; make it first")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(
+            target, f"cannot be written ({reason(error)}); is there room, and may you write there?"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _Writer:
+    """One mp4 being written: pictures one behind, so that each is given the time until the next as its
+    duration; sound as far as the pictures are.
+
+    `reorder` allows B-frames. An mp4 stores durations in decoding order, so with a variable rate they would
+    give the file a wrong length; then there are none.
+    """
+
+    def __init__(
+        self, path: Path, crf: float, preset: str, *, reorder: bool = False, sound: Iterable[Any] = ()
+    ) -> None:
+        self._container = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
+        self._options = {"crf": str(crf), "preset": preset, **({} if reorder else {"bf": "0"})}
+        self._durations: deque[int] = deque()
+        self._video: Any = None
+        self._sound = iter(sound)
+        self._heard: Any = next(self._sound, None)
+        self._audio: Any = None
+        self._size: tuple[int, ...] = ()
+        self._waiting: tuple[Any, int] | None = None
+        self._step = 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def add(self, picture: Pixels, time: float) -> None:
+        """Append one picture, uint8 (H, W, 3), at `time` seconds."""
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+            raise UsageError(f"frames must be uint8 (T, H, W, 3), not {picture.dtype} pictures of {picture.shape}")
+        if self._video is None:
+            self._begin(picture)
+        if picture.shape != self._size:
+            raise UsageError(f"frames must all have one size: {self._size[:2]} and then {picture.shape[:2]}")
+        tick = round(time * CLOCK)
+        if self._waiting is not None:
+            self._step = tick - self._waiting[1]
+            if self._step <= 0:
+                raise UsageError(f"times must increase from frame to frame, not stay or go back at {time:.4f} s")
+            self._encode(self._step)
+        self._waiting = (self._convert(picture), tick)
+
+    def finish(self, step: float | None, end: float | None = None) -> None:
+        """Write what waits; the last picture stays for `step` seconds or until `end`, else as long as the one
+        before."""
+        if self._waiting is None:
+            raise UsageError("there are no frames to write")
+        ticks = self._step or CLOCK // 25
+        if step is not None:
+            ticks = round(step * CLOCK)
+        if end is not None:
+            ticks = round(end * CLOCK) - self._waiting[1]
+        self._encode(max(1, ticks))
+        self._mux(None)
+        if self._audio is not None:
+            self._hear(np.inf)
+            self._container.mux(self._audio.encode(None))
+
+    def _begin(self, picture: Pixels) -> None:
+        self._size = picture.shape
+        height, width = (side + side % 2 for side in picture.shape[:2])
+        video = self._container.add_stream("libx264", options=self._options)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.codec_context.time_base = video.time_base = Fraction(1, CLOCK)
+        video.codec_context.colorspace = video.codec_context.color_primaries = video.codec_context.color_trc = 1
+        video.codec_context.color_range = ColorRange.MPEG
+        self._video = video
+        if self._heard is not None:
+            first = self._heard
+            self._audio = self._container.add_stream("aac", rate=first.sample_rate, layout=first.layout.name)
+
+    def _convert(self, picture: Pixels) -> Any:
+        height, width = self._size[:2]
+        if height % 2 or width % 2:
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        return frame.reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+        )
+
+    def _encode(self, ticks: int) -> None:
+        assert self._waiting is not None
+        frame, tick = self._waiting
+        frame.pts, frame.time_base = tick, Fraction(1, CLOCK)
+        self._durations.append(ticks)
+        self._mux(frame)
+        self._hear((tick + ticks) / CLOCK)
+
+    def _hear(self, until: float) -> None:
+        """Append the sound that begins before `until` seconds."""
+        while self._heard is not None and self._heard.pts * self._heard.time_base < until:
+            self._container.mux(self._audio.encode(self._heard))
+            self._heard = next(self._sound, None)
+
+    def _mux(self, frame: Any) -> None:
+        for packet in self._video.encode(frame):
+            packet.duration = self._durations.popleft()
+            self._container.mux(packet)
+
+
+def _sound(source: str | Path, start: float, length: float, there: bool) -> Generator[Any, None, None]:
+    """`length` seconds of sound from `start` (by the file's own clock) on, as float planar frames, while they
+    are asked for.
+
+    Ends where it does not decode; the log says so. Empty where none is `there`.
+    """
+    if not there:
+        return
+    try:
+        with open_video(source) as (container, _):
+            track = container.streams.best("audio")
+            if start > LEAD:
+                with slips():
+                    container.seek(int((start - LEAD) / track.time_base), stream=track)
+            layout = "stereo" if track.channels > 1 else "mono"
+            resampler = av.AudioResampler(format="fltp", layout=layout)
+            for frame in _audio_frames(container, track):
+                begin = float(frame.pts * frame.time_base) - start
+                if begin >= length:
+                    break
+                for piece in resampler.resample(frame) if begin > -1.0 else ():
+                    yield from _trimmed(piece, begin, length)
+    except (av.FFmpegError, OSError) as error:
+        log.warning("%s: the sound cannot be decoded (%s); from there on the clip is silent", source, reason(error))
+
+
+def _audio_frames(container: Any, track: Any) -> Iterator[Any]:
+    """The decoded sound that has a time."""
+    for packet in read_packets(container, track):
+        with slips():
+            frames = packet.decode()
+        yield from (frame for frame in frames if frame.pts is not None)
+
+
+def _trimmed(frame: Any, begin: float, length: float) -> list[Any]:
+    """The part of a frame of sound that lies within `[0, length)` seconds, if `begin` is its time."""
+    rate = frame.sample_rate
+    first, last = max(0, round(-begin * rate)), min(frame.samples, round((length - begin) * rate))
+    if first >= last:
+        return []
+    part = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(frame.to_ndarray()[:, first:last]), format="fltp", layout=frame.layout.name
+    )
+    part.sample_rate, part.time_base = rate, Fraction(1, rate)
+    part.pts = round(begin * rate) + first
+    return [part]

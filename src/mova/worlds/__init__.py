@@ -1,0 +1,1 @@
+"""Worlds: procedural videos with known events, captions and hard negatives."""

@@ -1,0 +1,234 @@
+"""Worlds in the publishers' own form: annotation files and file names as a public data set has them, small and known.
+
+    write_worlds -> manifest -> write_native(NAME, manifest, OUT) -> OUT/annotations, OUT/videos -> convert(NAME, ...)
+
+So everything that a recipe does with real data can be run without them, the reader included. What a format cannot say
+is not in it: DiDeMo's times are segments of 5 s, and MSVD's, VideoUFO's and UltraVideo's captions have none. Files are
+copies of the Worlds' mp4; readers take any ending. ShareGPT4V gets a picture from the middle of each video.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mova.data.manifest import Caption, Row, read_manifest
+from mova.data.readers.annotations import place_of
+from mova.data.readers.captioning import DIDEMO_SEGMENT
+from mova.data.readers.registry import HELD_OUT_SHARE
+from mova.data.readers.web_scale import SHAREGPT4V_FILES, ULTRAVIDEO_TEXTS, held_out
+from mova.errors import UsageError
+from mova.video.writer import thumbnail
+
+WORLDS_PARTS = ("train", "val", "test")
+PICTURE = 64
+"""Pixels of a picture's shorter side."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a data set names its files and writes its annotations.
+
+    Attributes:
+        parts: what Worlds' train, val and test are called in it, once converted.
+        named: (number, part) -> the set's name of a video, without ending.
+        write: writes the annotation files of rows into a folder; rows have the set's names as ids.
+        ending: of the files.
+    """
+
+    parts: tuple[str, str, str]
+    named: Callable[[int, str], str]
+    write: Callable[[Sequence[Row], Path], None]
+    ending: str = ".mp4"
+
+
+@dataclass(frozen=True)
+class Native:
+    """What `write_native` wrote.
+
+    Attributes:
+        annotations, videos: folders, as `mova data convert` takes them.
+        rows: Worlds' rows under the set's names and parts, `video` as the file is called below `videos`.
+    """
+
+    annotations: Path
+    videos: Path
+    rows: tuple[Row, ...]
+
+
+def write_native(name: str, manifest: str | Path, out: str | Path) -> Native:
+    """Write Worlds in a data set's own form.
+
+    Args:
+        name: of `FORMATS`.
+        manifest: of Worlds (`data.worlds.write_worlds`).
+        out: folder for `annotations` and `videos`.
+
+    Raises:
+        UsageError: no such form, or rows that are not Worlds'.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"Worlds cannot be written in the form of {name!r}; they can as {', '.join(FORMATS)}")
+    form, out, folder = FORMATS[name], Path(out), Path(manifest).resolve().parent
+    annotations, videos = out / "annotations", out / "videos"
+    annotations.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, row in enumerate(read_manifest(manifest)):
+        if row.source != "worlds" or row.split not in WORLDS_PARTS:
+            raise UsageError(f"{manifest}: row {row.id!r} is none of Worlds; render some with `mova data worlds`")
+        part = form.parts[WORLDS_PARTS.index(row.split)]
+        id = form.named(number, part)
+        file = f"{id}{form.ending}"
+        target = videos / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if form.ending == ".mp4":
+            shutil.copyfile(folder / row.video, target)
+        else:
+            assert row.duration is not None
+            thumbnail(folder / row.video, row.duration / 2, short_side=PICTURE).save(target)
+        rows.append(replace(row, id=id, video=file, split=part))
+    form.write(rows, annotations)
+    return Native(annotations, videos, tuple(rows))
+
+
+def paragraph(row: Row) -> Caption:
+    """The first caption of several sentences, which formats of long texts take (a World always has one caption)."""
+    return next((caption for caption in row.captions if len(caption.sentences) > 1), row.captions[0])
+
+
+def _letters(number: int, taken: Callable[[str], bool], length: int = 11) -> str:
+    """A name like YouTube's, the first for this number that may be taken."""
+    for attempt in range(100_000):
+        digest = hashlib.blake2b(f"{number}.{attempt}".encode(), digest_size=9).digest()
+        name = base64.urlsafe_b64encode(digest).decode()[:length]
+        if name.isalnum() and taken(name):
+            return name
+    raise AssertionError(f"no name for video {number}")
+
+
+def _any(name: str) -> bool:
+    return True
+
+
+def _json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+
+
+def _table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _activitynet_name(number: int, part: str) -> str:
+    """`val` is held out of train by the hash of the name, as `convert(hold_out="val")` does it."""
+    return "v_" + _letters(number, lambda name: (place_of(name) < HELD_OUT_SHARE) == (part == "val"))
+
+
+def _activitynet(rows: Sequence[Row], folder: Path) -> None:
+    for file, parts in (("train.json", ("train", "val")), ("val_1.json", ("val_1",))):
+        document = {}
+        for row in (row for row in rows if row.split in parts):
+            told = paragraph(row).sentences
+            document[row.id] = {
+                "duration": row.duration,
+                "timestamps": [[sentence.start, sentence.end] for sentence in told],
+                "sentences": [sentence.text for sentence in told],
+            }
+        _json(folder / file, document)
+
+
+def _msvd_name(number: int, part: str) -> str:
+    return f"{_letters(number, _any)}_{number}_{number + 10}"
+
+
+def _msvd(rows: Sequence[Row], folder: Path) -> None:
+    lines = ["# a remark, as the publishers' file begins with"]
+    for row in rows:
+        said = dict.fromkeys(sentence.text for caption in row.captions for sentence in caption.sentences)
+        lines += [f"{row.id} {text}" for text in said]
+    (folder / "AllVideoDescriptions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for part in WORLDS_PARTS:
+        (folder / f"{part}_list.txt").write_text("".join(f"{row.id}\n" for row in rows if row.split == part), "utf-8")
+
+
+def _didemo_name(number: int, part: str) -> str:
+    digits = int(hashlib.blake2b(str(number).encode(), digest_size=4).hexdigest(), 16)
+    return f"{10_000_000 + number}@N00_{digits}_{_letters(number, _any, 10)}"
+
+
+def _didemo(rows: Sequence[Row], folder: Path) -> None:
+    """Four annotators a sentence, three of one mind."""
+    for part in WORLDS_PARTS:
+        own = [row for row in rows if row.split == part]
+        entries: list[dict[str, object]] = []
+        for row in own:
+            for sentence in paragraph(row).sentences:
+                assert sentence.start is not None
+                assert sentence.end is not None
+                segment = [int(sentence.start // DIDEMO_SEGMENT), math.ceil(sentence.end / DIDEMO_SEGMENT) - 1]
+                entry = {"annotation_id": len(entries), "video": row.video, "description": sentence.text}
+                entries.append({**entry, "num_segments": 6, "times": [[5, 5], segment, segment, segment]})
+        _json(folder / f"{part}_data.json", entries)
+        (folder / f"{part}_list.txt").write_text("".join(f"{row.video}\n" for row in own), encoding="utf-8")
+
+
+def _held_out_name(number: int, part: str) -> str:
+    """A source video's name that mova's split of the sets without one puts into `part`."""
+    return _letters(number, lambda name: held_out(name) == part)
+
+
+def _videoufo(rows: Sequence[Row], folder: Path) -> None:
+    columns = ("ID", "Topic", "Brief Caption", "Detailed Caption")
+    lines = [(row.id, "worlds", row.captions[-1].text, paragraph(row).text) for row in rows]
+    _table(folder / "VideoUFO.csv", columns, [dict(zip(columns, line, strict=True)) for line in lines])
+
+
+def _ultravideo_name(number: int, part: str) -> str:
+    return hashlib.blake2b(f"{number}.{part}".encode(), digest_size=16).hexdigest()
+
+
+def _ultravideo(rows: Sequence[Row], folder: Path) -> None:
+    """Clips have names of no meaning; the source, by which they are split, is a column."""
+    lines = []
+    for number, row in enumerate(rows):
+        texts = (row.captions[-1].text, row.captions[1].text, paragraph(row).text)
+        line = {"clip_id": row.video, "url": _held_out_name(number, row.split), "duration": row.duration}
+        lines.append({**line, "Lighting": "", **dict(zip(ULTRAVIDEO_TEXTS, texts, strict=True))})
+    _table(folder / "short.csv", ("clip_id", "url", "duration", "Lighting", *ULTRAVIDEO_TEXTS), lines)
+
+
+def _sharegpt4v_name(number: int, part: str) -> str:
+    for attempt in range(100_000):
+        name = f"coco/train2017/{number * 100_000 + attempt:012d}"
+        if held_out(f"{name}.jpg") == part:
+            return name
+    raise AssertionError(f"no name for image {number}")
+
+
+def _sharegpt4v(rows: Sequence[Row], folder: Path) -> None:
+    entries = []
+    for row in rows:
+        question = {"from": "human", "value": "<image>\nWhat do you see in the picture?"}
+        answer = {"from": "gpt", "value": paragraph(row).text}
+        entries.append({"id": Path(row.id).name, "image": row.video, "conversations": [question, answer]})
+    _json(folder / SHAREGPT4V_FILES[0], entries)
+
+
+FORMATS: dict[str, Format] = {
+    "activitynet": Format(("train", "val", "val_1"), _activitynet_name, _activitynet),
+    "msvd": Format(WORLDS_PARTS, _msvd_name, _msvd),
+    "didemo": Format(WORLDS_PARTS, _didemo_name, _didemo),
+    "videoufo": Format(WORLDS_PARTS, lambda number, part: f"{_held_out_name(number, part)}.{number}", _videoufo),
+    "ultravideo": Format(WORLDS_PARTS, _ultravideo_name, _ultravideo),
+    "sharegpt4v": Format(WORLDS_PARTS, _sharegpt4v_name, _sharegpt4v, ".jpg"),
+}
+"""Name of the data set (as `mova data convert` has it) -> its form."""

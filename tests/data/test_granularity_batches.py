@@ -1,0 +1,172 @@
+"""Pairs by granularity: what a row is of, batches of one, shares, order, leaving out; videos with labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mova.data.dataset import Draw, FrameRule, PairDataset
+from mova.data.granularity import LengthRule
+from mova.data.granularity_batches import GranularPairs, GranularSampler, Granule, read_granules, row_granularity
+from mova.data.labelled import LabelledVideos
+from mova.data.manifest import Caption, Row, fingerprint, read_manifest, write_manifest
+from mova.data.quarantine import Quarantined, write_quarantine
+from mova.errors import DataError, UsageError
+from mova.types import Pair
+
+RULE = LengthRule()
+SHORT, LONG = "A cat runs.", "word " * 33
+
+
+def row(seconds: float | None = 10.0, text: str = SHORT, **more: object) -> Row:
+    return replace(Row("a", "a.mp4", seconds, "train", (Caption(text),)), **more)
+
+
+@pytest.mark.parametrize(
+    ("given_row", "names", "name"),
+    [
+        (row(10.0), ["SVST", "LVLT"], "SVST"),
+        (row(24.5), ["SVST", "LVLT"], "SVST"),
+        (row(24.6), ["SVST", "LVLT"], "LVST"),
+        (row(180.0, LONG), ["SVST", "LVLT"], "LVLT"),
+        (row(10.0, LONG), ["SVST", "LVLT"], "SVLT"),
+        (row(180.0, start=3.0, end=9.0), ["SVST", "LVLT"], "SVST"),
+        (row(None), ["SVST", "LVLT"], "IT"),
+        (row(10.0), ["LVLT"], "LVLT"),
+        (row(10.0, meta={"granularity": "LVST"}), ["LVLT"], "LVST"),
+    ],
+)
+def test_what_a_row_is_of(given_row: Row, names: list[str], name: str) -> None:
+    assert row_granularity(given_row, names, RULE) == name
+
+
+def test_an_unknown_granularity_is_named() -> None:
+    with pytest.raises(DataError, match=r"row 'a': granularity 'XL'"):
+        row_granularity(row(meta={"granularity": "XL"}), ["LVLT"], RULE)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(3, 40), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_every_batch_is_of_one_granularity_and_no_pair_comes_twice(
+    sizes: list[int], batch: int, epoch: int, shared: bool
+) -> None:
+    names = [f"g{i}" for i in range(len(sizes))]
+    shares = {name: float(i + 1) for i, name in enumerate(names)} if shared else None
+    sampler = GranularSampler(dict(zip(names, sizes, strict=True)), batch, 5, shares)
+    sampler.set_epoch(epoch)
+    draws = list(sampler)
+    again = GranularSampler(dict(zip(names, sizes, strict=True)), batch, 5, shares)
+    again.set_epoch(epoch)
+    assert list(again) == draws == list(sampler)
+    assert len(draws) == len(sampler)
+    assert {draw.epoch for draw in draws} == {epoch}
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    for first in range(0, len(draws), batch):
+        items = [draw.item for draw in draws[first : first + batch]]
+        assert len(set(of[items])) == 1
+        assert len(set(items)) == batch
+    seen = Counter(draw.item for draw in draws)
+    if shares is None:
+        assert set(seen.values()) == {1}
+        assert len(seen) == sum(size - size % batch for size in sizes)
+    for place in range(len(sizes)):
+        counts = [seen[item] for item in np.flatnonzero(of == place)]
+        assert max(counts) - min(counts) <= 1 + max(counts) * (sizes[place] % batch > 0)
+
+
+def test_shares_are_shares_of_batches() -> None:
+    sampler = GranularSampler({"a": 80, "b": 20}, 10, 0, {"a": 1.0, "b": 4.0})
+    of = [draw.item < 80 for draw in sampler]
+    assert (len(of), sum(of)) == (100, 20)
+    sampler.set_epoch(1)
+    assert [draw.item < 80 for draw in sampler] != of
+
+
+def test_a_granularity_smaller_than_a_batch_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"batch of 4: \{'b': 3\}"):
+        GranularSampler({"a": 8, "b": 3}, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "names nothing"),
+        ({"XL": {"frames": 3}}, "names XL"),
+        ({"LVLT": {}}, "frames"),
+        ({"LVLT": {"frames": 3, "surprise": 1}}, "surprise"),
+        ({"LVLT": {"frames": 3, "share": 0}}, "share must be above 0"),
+        ({"LVLT": {"frames": 3, "share": 1}, "SVST": {"frames": 2}}, "all have a share or none"),
+    ],
+)
+def test_wrong_granularities_of_a_recipe_are_named(settings: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_granules(settings)
+
+
+def pairs(manifest: Path, granules: dict[str, Granule]) -> GranularPairs:
+    def build(granule: Granule, keep: object) -> PairDataset:
+        rule = FrameRule(granule.frames, "linspace")
+        return PairDataset(manifest, split="train", sampling=rule, keep=keep)
+
+    rows = [row for row in read_manifest(manifest) if row.split == "train"]
+    return GranularPairs.make(build, granules, rows, RULE)
+
+
+def test_pairs_know_their_granularity_and_its_frames(
+    worlds_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
+    rows = [row for row in rows if row.split == "train"]
+    told = ["SVST", "LVLT", "SVST", "LVST", "LVLT", "SVST"]
+    marked = [replace(row, meta={"granularity": name}) for row, name in zip(rows, told, strict=True)]
+    manifest = write_manifest(tmp_path / "manifest.jsonl", marked)
+    found = pairs(manifest, {"LVLT": Granule(3), "SVST": Granule(2), "IT": Granule(1)})
+    assert "{'LVST': 1}" in caplog.text
+    assert "no row is of granularity IT" in caplog.text
+    made = [found[Draw(i, 1)] for i in range(len(found))]
+    assert all(isinstance(pair, Pair) for pair in made)
+    assert [pair.granularity for pair in made] == ["LVLT"] * 2 + ["SVST"] * 3
+    assert [len(pair.frames) for pair in made] == [3, 3, 2, 2, 2]
+    assert [pair.id for pair in made] == [rows[i].id for i in (1, 4, 0, 2, 5)]
+    assert len({pair.group for pair in made}) == 5
+    with pytest.raises(DataError, match="no row is of the granularities SVLT"):
+        pairs(manifest, {"SVLT": Granule(1)})
+
+
+def test_labels_of_videos(worlds_manifest: Path, tmp_path: Path) -> None:
+    rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)][:4]
+    meta = [{"label": 3, "task": "a"}, {"label": "x", "task": "a"}, {"label": ["x", "y"], "task": "b"}, {"other": 1}]
+    marked = [replace(row, split="train", captions=(), meta=own) for row, own in zip(rows, meta, strict=True)]
+    manifest = write_manifest(tmp_path / "manifest.jsonl", marked)
+    rule = FrameRule(2, "linspace")
+    both = LabelledVideos(manifest, split="train", sampling=rule)
+    assert (len(both), both.labels, both.multiple) == (3, ["3", "x", "y"], True)
+    assert [both[i].classes.tolist() for i in range(3)] == [
+        [True, False, False],
+        [False, True, False],
+        [False, True, True],
+    ]
+    assert len(both[Draw(0, 4)].frames) == 2
+    one = LabelledVideos(manifest, split="train", sampling=rule, task="a")
+    assert (len(one), one.labels, one.multiple) == (2, ["3", "x"], False)
+    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(rows[0].id, "lost.mp4", "missing", "no such file")])
+    left = LabelledVideos(manifest, split="train", sampling=rule, task="a", quarantine=bad)
+    assert ([row.id for row in left.rows], left.labels, left.left_out) == ([rows[1].id], ["x"], (rows[0].id,))
+    told = left.to_json()
+    assert (told["rows"], told["classes"], told["quarantined"]) == (1, 1, 1)
+    assert told["fingerprint"] == fingerprint(marked[1:2])
+    with pytest.raises(DataError, match="labels that training has not: x"):
+        LabelledVideos(manifest, split="train", sampling=rule, labels=["3", "y"])
+    with pytest.raises(DataError, match=r"no row of task 'c'.*tasks with labels: a, b"):
+        LabelledVideos(manifest, split="train", sampling=rule, task="c")

@@ -1,0 +1,69 @@
+"""Dual softmax and QB-Norm against forms written out, and what they must not change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mova.eval.metrics.hubness import dual_softmax, qb_norm
+from mova.eval.metrics.ranking import retrieval_metrics
+
+
+def test_dual_softmax_equals_the_written_out_form() -> None:
+    scores = np.random.default_rng(0).normal(size=(4, 3))
+    found = dual_softmax(scores, scale=2.0)
+    for i in range(4):
+        for j in range(3):
+            prior = math.exp(2 * scores[i, j]) / sum(math.exp(2 * scores[q, j]) for q in range(4))
+            assert found[i, j] == pytest.approx(scores[i, j] * prior)
+
+
+def test_dual_softmax_depends_on_the_other_queries() -> None:
+    scores = np.abs(np.random.default_rng(0).normal(size=(30, 30)))
+    assert not np.allclose(dual_softmax(scores)[:5], dual_softmax(scores[:5]))
+
+
+def test_qb_norm_equals_the_written_out_form_where_a_hub_is_on_top() -> None:
+    rng = np.random.default_rng(1)
+    scores, bank = rng.normal(size=(6, 5)), rng.normal(size=(3, 5))
+    found = qb_norm(scores, bank, scale=2.0)
+    active = set(bank.argmax(axis=1).tolist())
+    assert 0 < len(active) < 5
+    for i in range(6):
+        if int(scores[i].argmax()) not in active:
+            assert found[i].tolist() == scores[i].tolist()
+            continue
+        for j in range(5):
+            ratio = math.exp(2 * scores[i, j]) / sum(math.exp(2 * bank[m, j]) for m in range(3))
+            assert found[i, j] == pytest.approx(math.log(ratio))
+
+
+def test_a_hub_is_taken_down() -> None:
+    scores = np.eye(20)
+    scores[:, 0] += 1.5  # video 0 answers everything
+    bank = np.zeros((50, 20))
+    bank[:, 0] = 1.5
+    assert retrieval_metrics(scores, ks=(1,))["R@1"] == pytest.approx(5.0)
+    assert retrieval_metrics(qb_norm(scores, bank), ks=(1,))["R@1"] == pytest.approx(100.0)
+
+
+def test_large_scores_do_not_overflow() -> None:
+    scores = 1e4 * np.eye(3)
+    assert np.isfinite(dual_softmax(scores)).all()
+    assert np.isfinite(qb_norm(scores, scores)).all()
+
+
+def test_what_cannot_be_normalised_is_refused() -> None:
+    square, nan = np.eye(3), np.full((3, 3), np.nan)
+    for call, message in (
+        (lambda: dual_softmax(nan), "not finite"),
+        (lambda: dual_softmax(np.zeros((0, 3))), "not empty"),
+        (lambda: dual_softmax(square, scale=0), "positive scale"),
+        (lambda: qb_norm(square, np.eye(4)), "same candidates"),
+        (lambda: qb_norm(square, nan), "bank's scores of query 0"),
+        (lambda: qb_norm(square, square, nearest=4), "nearest"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -1,0 +1,98 @@
+"""Forms of scoring against the functions that define them, in float64 or by the model itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mova.errors import UsageError
+from mova.eval.tasks import scoring_forms as forms
+from mova.eval.tasks.scoring_forms import FORMS, Form
+from mova.models.mova.model import Mova
+from mova.models.registry import load
+from mova.scoring.caption_score import EvidenceRule
+from mova.types import Frames
+from tests.support.known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
+
+TEXTS = ["A dog runs. A cat sleeps.", "A bird.", "Rain falls. It stops. The sun shines."]
+VIDEOS = [Clips(count=n)(row(f"v{n}")) for n in (1, 4, 7)]
+
+
+def late(text: list[str], frames: torch.Tensor) -> float:
+    c = cosines(torch.cat([drawn(unit) for unit in text]), frames)
+    w = np.exp(c / 0.1)
+    return float((w / w.sum(axis=1, keepdims=True) * c).sum(axis=1).mean())
+
+
+def test_global_and_late_are_the_written_out_forms() -> None:
+    model = KnownEncoder()
+    found = {}
+    for name in ("global", "late", "rule"):
+        form = Form(model, name)
+        found[name] = form.score(VIDEOS, form.encode(TEXTS)).numpy()
+    expected = cosines(torch.cat([drawn(t) for t in TEXTS]), torch.stack([pooled(v.frames) for v in VIDEOS])).T
+    np.testing.assert_allclose(found["global"], expected, atol=1e-6)
+    units = [model.units.split(text) for text in TEXTS]
+    expected = np.array([[late(u, v.frames) for u in units] for v in VIDEOS])
+    np.testing.assert_allclose(found["late"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["rule"], expected, atol=1e-5)
+
+
+def test_the_rule_is_the_models_own_and_stands_in_the_report() -> None:
+    model = KnownEncoder()
+    model.rule = EvidenceRule(g=0.5, theta=0.1, beta=0.3, global_share=0.2)
+    form = Form(model, "rule")
+    assert not form.used
+    assert torch.equal(form.score(VIDEOS, form.encode(TEXTS)), model.score(VIDEOS, TEXTS))
+    assert form.to_json() == {"form": "rule", "rule": model.rule.to_dict(), "units": model.units.to_dict()}
+    assert form.used
+
+
+def test_relevance_pools_frames_by_what_they_have_to_do_with_the_text() -> None:
+    form = Form(KnownEncoder(), "relevance")
+    found = form.score(VIDEOS, form.encode(TEXTS)).numpy()
+    for v, video in enumerate(VIDEOS):
+        frames = video.frames.double().numpy()
+        frames /= np.linalg.norm(frames, axis=1, keepdims=True)
+        for n, text in enumerate(TEXTS):
+            weights = np.exp(cosines(drawn(text), video.frames)[0] / 0.2)
+            mixed = (weights / weights.sum()) @ frames
+            expected = cosines(drawn(text), torch.from_numpy(mixed[None]))[0, 0]
+            assert found[v, n] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["paper", "subsets"])
+def test_modular_scores_are_the_models_own_in_any_number_of_texts(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Mova.around(load("mova-worlds-tiny"), preset).eval()
+    rng = np.random.default_rng(0)
+    videos = [
+        model.encode_video(Frames(rng.integers(0, 256, (n, 64, 64, 3), dtype=np.uint8), np.arange(n) / 2))
+        for n in (3, 5)
+    ]
+    expected = model.modular_similarity(videos, TEXTS)
+    monkeypatch.setattr(forms, "TEXT_CHUNK", 2)
+    form = Form(model, "modular")
+    torch.testing.assert_close(form.score(videos, form.encode(TEXTS)), expected)
+    with pytest.raises(UsageError, match="has no masks"):
+        Form(Mova.around(load("mova-worlds-tiny"), "control"), "modular")
+
+
+def test_unknown_forms_and_missing_masks_are_refused() -> None:
+    with pytest.raises(UsageError, match="not known; there are rule"):
+        Form(KnownEncoder(), "best")
+    with pytest.raises(UsageError, match="has no masks"):
+        Form(KnownEncoder(), "modular")
+    assert set(FORMS) >= {"rule", "late", "global", "relevance", "modular"}
+
+
+def test_texts_that_the_model_cuts_are_counted() -> None:
+    class Short(KnownEncoder):
+        def encode_text(self, texts):  # type: ignore[no-untyped-def]
+            found = super().encode_text(texts)
+            found.dropped[:] = [max(0, len(t.split()) - 4) for t in texts]
+            return found
+
+    test = known_test([], model=Short())
+    test.form.encode(TEXTS)
+    assert test.form.cut == 2

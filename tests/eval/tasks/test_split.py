@@ -1,0 +1,122 @@
+"""Where the clips of `mova eval` come from: parts of files, a feature store, and rows that a quarantine list names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mova.data.dataset import FrameRule
+from mova.data.manifest import Caption, Part, Row, TimedSentence, write_manifest
+from mova.errors import UsageError
+from mova.eval.protocols import find_protocol
+from mova.eval.tasks.classification import evaluate_classify
+from mova.eval.tasks.encoding import decode_rows
+from mova.eval.tasks.moments import evaluate_moments_of
+from mova.eval.tasks.retrieval import evaluate_retrieval
+from mova.eval.tasks.split import open_test
+from mova.models.feature_extraction import StoredEmbeddings, write_features
+from tests.support.fakes import ColourEncoder, write_colours
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("sources")
+    rows = []
+    for name in ("red", "cyan", "blue"):
+        write_colours(found / f"{name}.mp4", [(name, 2)])
+        rows.append(Row(name, f"{name}.mp4", 2.0, "test", (Caption(f"It is {name}.", ()),)))
+    write_manifest(found / "manifest.jsonl", rows)
+    return found
+
+
+def test_a_row_of_parts_is_encoded_part_after_part(folder: Path) -> None:
+    model = ColourEncoder()
+    parts = (Part("cyan.mp4", 1.0, 2.0), Part("red.mp4", 0.0, 1.0))
+    row = Row("both", "", 2.0, "test", (Caption("It is cyan. It is red.", ()),), parts=parts)
+    found = decode_rows(model, folder)(row)
+    singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
+    assert np.allclose(found.frames, np.concatenate([one.frames for one in singles]), atol=1e-5)
+    assert found.duration == pytest.approx(2.0)
+    assert found.times[-1] < 2.0
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_parts_may_be_of_files_of_different_sizes(folder: Path, context: int) -> None:
+    model = ColourEncoder()
+    model.context = context
+    write_colours(folder / "large.mp4", [("cyan", 2)], size=(64, 96))
+    parts = (Part("red.mp4", 0.0, 1.0), Part("large.mp4", 1.0, 2.0), Part("blue.mp4", 0.0, 1.0))
+    row = Row("three", "", 3.0, "test", (Caption("It is red. It is cyan.", ()),), parts=parts)
+    found = decode_rows(model, folder)(row)
+    singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
+    assert np.allclose(found.frames, np.concatenate([one.frames for one in singles]), atol=1e-5)
+    assert found.times == pytest.approx(np.arange(12) / 4)
+
+
+def test_rows_of_parts_are_counted_and_named_by_their_files(folder: Path) -> None:
+    def shown(id: str, *files: str) -> Row:
+        told = Caption("It is red. It is cyan.", (TimedSentence("It is red.", 0.0, 1.0),))
+        parts = tuple(Part(f"{file}.mp4", 0.0, 1.0) for file in files)
+        return Row(id, "", float(len(parts)), "test", (told,), parts=parts)
+
+    rows = [shown("a", "red", "cyan"), shown("b", "red", "blue"), shown("c", "red", "lost")]
+    manifest = write_manifest(folder / "parts.jsonl", rows)
+    report = evaluate_moments_of(open_test(ColourEncoder(), manifest), find_protocol("moments"))
+    assert (report["queries"], report["candidates"]) == (2, 2)
+    assert [(row["id"], row["video"]) for row in report["excluded"]] == [("c", "red.mp4 + lost.mp4")]
+
+
+def test_a_feature_store_gives_the_figures_of_decoding(folder: Path, tmp_path: Path) -> None:
+    model = ColourEncoder()
+    write_features(tmp_path / "store", model, folder / "manifest.jsonl", FrameRule(64, None, model.frame_rate))
+    encode = StoredEmbeddings(tmp_path / "store", model)
+    decoded, stored = (
+        evaluate_retrieval(open_test(model, folder / "manifest.jsonl", encode=how), find_protocol("pairs"))
+        for how in (None, encode)
+    )
+    assert {**decoded, "settings": None} == {**stored, "settings": None}
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A quarantine list that names the row "red"."""
+    entry = {"id": "red", "video": "red.mp4", "kind": "unreadable", "cause": "it does not decode"}
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    return path
+
+
+def test_rows_of_a_quarantine_list_are_excluded_and_told(folder: Path, bad: Path) -> None:
+    test = open_test(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
+    report = evaluate_retrieval(test, find_protocol("pairs"))
+    assert (report["queries"], report["candidates"]) == (2, 2)
+    assert [(row["id"], row["cause"]) for row in report["excluded"]] == [("red", "the quarantine list names it")]
+
+
+def test_a_quarantined_row_makes_a_protocol_of_fixed_size_incomplete(folder: Path, bad: Path) -> None:
+    three = replace(find_protocol("pairs"), name="three", texts=3, videos=3)
+    test = open_test(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
+    report = evaluate_retrieval(test, three)
+    assert (report["protocol"], report["queries"], report["candidates"]) == ("three-incomplete", 2, 2)
+    test = open_test(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
+    with pytest.raises(UsageError, match="3 texts instead of 4"):
+        evaluate_retrieval(test, replace(three, texts=4))
+
+
+def test_a_task_is_measured_though_rows_of_another_one_are_quarantined(folder: Path, bad: Path) -> None:
+    told = {"red": ("way", "warm"), "cyan": ("scene", "cold"), "blue": ("scene", "dark")}
+    rows = [Row(n, f"{n}.mp4", 2.0, "test", (), meta={"task": t, "label": label}) for n, (t, label) in told.items()]
+    manifest = write_manifest(folder / "tasks.jsonl", rows)
+    test = open_test(ColourEncoder(), manifest, quarantine=bad)
+    report = evaluate_classify(test, find_protocol("classify"), template="{label}", task="scene")
+    assert report["excluded"] == []
+    assert report["counts"]["scene"]["videos"] == 2
+    rows.append(replace(rows[0], id="train", split="train", meta={"task": "way", "label": "cool"}))
+    write_manifest(manifest, rows)
+    every = evaluate_classify(open_test(ColourEncoder(), manifest, "test", quarantine=bad), find_protocol("classify"))
+    assert list(every["figures"]) == ["scene"]
+    assert [row["id"] for row in every["excluded"]] == ["red"]

@@ -1,0 +1,122 @@
+"""`mova eval` with a video LLM: log odds rank, tasks refuse what it cannot do, six tests stand in one report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.errors import DataError, UsageError
+from mova.eval.tasks.synvita_suite import TESTS, evaluate_synvita
+from mova.models.video_llm.model import VideoLLM
+from tests.support.tiny_videollms import build
+
+ACTIONS = ["pushing a cup to the left", "lifting a bowl and dropping it", "closing a drawer"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("video_llava", tmp_path_factory.mktemp("video_llava"))
+
+
+@pytest.fixture(scope="module")
+def llm(base: Path) -> VideoLLM:
+    return VideoLLM.from_pretrained(base, precision="fp32", device="cpu", max_frames=2)
+
+
+@pytest.fixture(scope="module")
+def rows(worlds_manifest: Path) -> list[Row]:
+    found = read_manifest(worlds_manifest)[:6]
+    return [replace(row, video=str(worlds_manifest.parent / row.video), split="test", meta={}) for row in found]
+
+
+@pytest.fixture(scope="module")
+def data(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All but VideoCon Human-Hard, each of a handful of clips."""
+    folder = tmp_path_factory.mktemp("six")
+    told = [(Caption(f"{row.id} moves"), {"negatives": [{"text": f"{row.id} rests"}]}) for row in rows]
+    pairs = [replace(row, captions=(caption,), meta=meta) for row, (caption, meta) in zip(rows, told, strict=True)]
+    write_manifest(folder / "videocon-llm.jsonl", pairs)
+    (folder / "videocon-human").mkdir()
+    write_manifest(folder / "videocon-human" / "manifest.jsonl", pairs[:3])
+    crossed = []
+    for i, row in enumerate(rows):
+        wrong = [{"text": text} for text in ACTIONS if text != ACTIONS[i % 3]]
+        crossed.append(replace(row, captions=(Caption(ACTIONS[i % 3]),), meta={"negatives": wrong}))
+    write_manifest(folder / "ssv2-temporal.jsonl", crossed)
+    write_manifest(folder / "ssv2-events.jsonl", crossed)
+    asked = {"question": "what is done?", "options": ACTIONS}
+    kinds = ["CW", "CH", "TN"] * 2
+    questions = [replace(row, meta={**asked, "answer": i % 3, "type": kinds[i]}) for i, row in enumerate(rows)]
+    write_manifest(folder / "atp-hard.jsonl", questions)
+    return folder
+
+
+def test_six_tests_stand_in_one_report_and_a_missing_one_is_named(llm: VideoLLM, data: Path, rows: list[Row]) -> None:
+    report = evaluate_synvita(llm, data, any_size=True)
+    assert list(report["tests"]) == [test.name for test in TESTS]
+    assert (report["complete"], report["missing"]) == (False, ["VideoCon Human-Hard"])
+    assert "mova data convert videocon-human-hard" in report["tests"]["VideoCon Human-Hard"]["missing"]
+    pairs = np.array([llm.log_odds(row.video, [f"{row.id} moves", f"{row.id} rests"]).tolist() for row in rows])
+    auc = 100 * roc_auc_score([1, 0] * 6, pairs.reshape(-1))
+    assert report["tests"]["VideoCon LLM"]["figures"]["AUC"]["value"] == pytest.approx(auc)
+    scores = np.array([llm.log_odds(row.video, ACTIONS).tolist() for row in rows]).T
+    right = np.array([[i % 3 == a for i in range(6)] for a in range(3)])
+    precision = np.mean([average_precision_score(r, s) for r, s in zip(right, scores, strict=True)])
+    assert report["tests"]["SSv2-Events"]["figures"]["mAP"]["value"] == pytest.approx(100 * precision)
+    texts = [f"what is done? {action}" for action in ACTIONS]
+    chosen = np.array([int(llm.log_odds(row.video, texts).argmax()) for row in rows])
+    hits = chosen == np.arange(6) % 3
+    figures = report["tests"]["ATP-Hard"]["figures"]
+    assert figures["accuracy"]["value"] == pytest.approx(100 * hits.mean())
+    assert figures["accuracy, temporal"]["value"] == pytest.approx(100 * hits[2::3].mean())
+    assert figures["accuracy, causal"]["value"] == pytest.approx(100 * hits[[0, 1, 3, 4]].mean())
+
+
+def test_sets_of_another_size_and_empty_folders_are_refused(llm: VideoLLM, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"protocol ssv2-temporal .* is another test: 3 texts instead of 18"):
+        evaluate_synvita(llm, data)
+    with pytest.raises(DataError, match="holds none of the tests"):
+        evaluate_synvita(llm, tmp_path)
+
+
+def test_the_command_prints_one_table_and_names_what_is_missing(
+    base: Path, data: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    words = ("eval", "synvita", "--model", base, "--data", data, "--any-size", "--max-frames", "2")
+    code, told, beside = call(*words, "--out", tmp_path / "report.json")
+    assert code == 0, beside
+    assert "VideoCon Human-Hard is missing" in beside
+    for name in ("VideoCon LLM", "SSv2-Temporal", "ATP-Hard", "missing", "accuracy, causal"):
+        assert name in told
+    assert json.loads((tmp_path / "report.json").read_text())["tests"]["SSv2-Temporal"]["figures"]["mAP"]
+    code, _, beside = call("eval", "synvita", "--model", base, "--data", tmp_path)
+    assert (code, "holds none of the tests" in beside) == (1, True)
+
+
+def test_single_tasks_take_a_video_llm(
+    base: Path, llm: VideoLLM, data: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    shown = ("--model", base, "--max-frames", "2", "--json")
+    code, told, beside = call("eval", "entailment", "--manifest", data / "videocon-llm.jsonl", *shown)
+    assert code == 0, beside
+    settings = json.loads(told)["settings"]
+    assert settings["form"] == "log odds"
+    assert settings["question"] == llm.question.text
+    assert settings["budget"] == {"frames": 8, "rule": "linspace", "max_frames": 2}
+    code, told, beside = call("eval", "retrieval", "--manifest", data / "videocon-human" / "manifest.jsonl", *shown)
+    assert code == 0, beside
+    assert json.loads(told)["t2v"]["R@5"] == 100.0
+    for words, what in (
+        (("entailment", "--fps", "2"), "--fps is for two-tower models only"),
+        (("entailment", "--features", data), "--features is for two-tower models only"),
+        (("moments",), "moments need vectors of frames"),
+    ):
+        code, _, beside = call("eval", *words, "--manifest", data / "videocon-llm.jsonl", "--model", base)
+        assert (code, what in " ".join(beside.split())) == (2, True), beside

@@ -1,0 +1,81 @@
+"""Comparing reports of every task: differences by counting, the same draws, refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mova.errors import DataError
+from mova.eval.comparison import compare
+from mova.eval.protocols import find_protocol
+from mova.eval.tasks.entailment import evaluate_entailment
+from mova.eval.tasks.moments import evaluate_moments_of
+from mova.eval.tasks.multiple_choice import evaluate_choice
+from tests.support.known import Clips, drawn, known_test, row
+
+ROWS = [
+    row(
+        f"v{i}",
+        (f"true {i}", 1.0, 3.0),
+        negatives=[{"text": f"false {i}"}],
+        question="q",
+        options=[f"a {i}", f"b {i}"],
+        answer=i % 2,
+    )
+    for i in range(25)
+]
+OTHER = Clips({each.video: drawn(f"other {each.id}", 6).tolist() for each in ROWS})
+TASKS = {"entailment": evaluate_entailment, "choice": evaluate_choice, "moments": evaluate_moments_of}
+
+
+def both(task: str) -> list[dict[str, Any]]:
+    reports = (TASKS[task](known_test(ROWS, clips=clips), find_protocol(task)) for clips in (Clips(), OTHER))
+    return [json.loads(json.dumps(report, allow_nan=False)) for report in reports]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_differences_are_those_of_the_figures(task: str) -> None:
+    first, second = both(task)
+    found = compare(first, second)
+    checked = 0
+    for group, figures in first["figures"].items():
+        for metric, value in figures.items():
+            row = found[group][metric]
+            assert row["value"] == pytest.approx(second["figures"][group][metric] - value)
+            assert row["low"] <= row["value"] <= row["high"]
+            checked += 1
+    assert checked >= 1
+    same = compare(first, first)
+    assert all(row["value"] == row["low"] == row["high"] == 0 for row in same[next(iter(first["figures"]))].values())
+
+
+def test_the_interval_of_auc_is_that_of_rows_drawn_for_both() -> None:
+    first, second = both("entailment")
+    found = compare(first, second)["all"]["AUC"]
+
+    def auc(report: dict[str, Any], drawn_rows: np.ndarray) -> float:
+        true, false = (np.array(report["places"]["all"][kind])[drawn_rows].ravel() for kind in ("true", "false"))
+        return 100 * float((true[:, None] > false[None]).mean() + 0.5 * (true[:, None] == false[None]).mean())
+
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, 25, 25) for _ in range(2000)]
+    moved = [auc(second, d) - auc(first, d) for d in draws]
+    low, high = np.quantile(moved, [0.025, 0.975])
+    assert found["low"] == pytest.approx(low, abs=1.5)
+    assert found["high"] == pytest.approx(high, abs=1.5)
+
+
+def test_reports_of_other_tests_are_refused() -> None:
+    first, second = both("choice")
+    for field in ("protocol", "fingerprint", "queries", "candidates", "order"):
+        with pytest.raises(DataError, match=f"differ in {field}"):
+            compare(first, {**second, field: "other"})
+    with pytest.raises(DataError, match="must hold 'places'"):
+        compare(first, {key: value for key, value in second.items() if key != "places"})
+    with pytest.raises(DataError, match="other groups of queries"):
+        compare(first, {**second, "places": {"some": {}}})
+    with pytest.raises(DataError, match="other values of queries"):
+        compare(first, {**second, "places": {"all": {"top-1": [1.0]}}})

@@ -1,0 +1,136 @@
+"""Occlusion of the vector of a whole video against features that are covered by hand, and through `mova explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mova.errors import UsageError
+from mova.explain import maps as maps_module
+from mova.explain.frame_access import look_into
+from mova.explain.maps import saliency_maps, within, without_each
+from mova.explain.saliency import covers
+from mova.models.gexia.model import Gexia
+from mova.models.two_tower.model import TwoTower
+from mova.plots.saliency import draw_saliency, overlay
+from mova.types import Frames
+from mova.video.writer import write_mp4
+
+Call = Callable[..., tuple[int, str, str]]
+TEXTS = ["A man opens a door.", "The dog runs across the street."]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_clip: Path) -> Gexia:
+    torch.manual_seed(1)
+    backbone = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    return Gexia.around(backbone, bases=3, heads=2, frames={"image": 1, "short": 3, "long": 3}, video_rounds=2)
+
+
+def some_frames(count: int) -> Frames:
+    pixels = np.random.default_rng(count).integers(0, 255, (count, 40, 40, 3), dtype=np.uint8)
+    return Frames(pixels, np.arange(count, dtype=np.float64))
+
+
+def falls_by_hand(model: Gexia, frames: Frames, place: int, texts: torch.Tensor) -> np.ndarray:
+    """Cover every window of one frame's input, encode all frames anew, and take the mean over windows of a pixel."""
+    inputs = torch.cat(list(model.backbone.image_batches(frames)))
+    real = torch.ones(1, len(inputs), dtype=torch.bool)
+    side = inputs.shape[-1]
+
+    def scores(pixels: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            whole = model.video_vectors(model.dense_of(pixels), real, torch.tensor([2])).double()
+        return torch.cosine_similarity(whole, texts.double()).numpy()
+
+    total, count = np.zeros((len(texts), side, side)), np.zeros((side, side))
+    windows, own = covers(side, side), scores(inputs)
+    for rows in windows:
+        for columns in windows:
+            copy, cover = inputs.clone(), rows[:, None] & columns
+            copy[place][:, cover] = inputs[place].mean(dim=(1, 2))[:, None]
+            total[:, cover.numpy()] += (own - scores(copy))[:, None]
+            count += cover.numpy()
+    return total / count
+
+
+def test_occlusion_of_a_whole_video_equals_covering_by_hand(model: Gexia, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = some_frames(3)
+    texts = model.encode_text(TEXTS).pooled
+    seen = model.dense_video(frames)
+    pixels = look_into(model.backbone).prepare(frames)
+    expected = falls_by_hand(model, frames, 1, texts)
+    for largest in (7 * seen.dense.numel(), maps_module.LARGEST):
+        monkeypatch.setattr(maps_module, "LARGEST", largest)
+        found = maps_module.occlusion(within(model, seen, 1), pixels[1:2], texts)
+        assert np.abs(found[0].numpy() - expected).max() < 1e-5
+    assert np.abs(expected).max() > 1e-4
+
+
+def test_a_frame_left_out_is_a_video_without_it(model: Gexia) -> None:
+    frames = some_frames(3)
+    text = model.encode_text(TEXTS).pooled
+    wholes, falls = without_each(model, model.dense_video(frames), text)
+    own = model.encode_video(frames)
+    assert own.whole is not None
+    assert np.allclose(wholes, torch.cosine_similarity(own.whole[None], text).numpy(), atol=1e-6)
+    for place in range(3):
+        kept = [i for i in range(3) if i != place]
+        rest = model.encode_video(Frames(frames.pixels[kept], frames.pts[kept])).whole
+        assert rest is not None
+        expected = wholes - torch.cosine_similarity(rest[None], text).numpy()
+        assert np.allclose(falls[:, place], expected, atol=1e-6)
+
+
+def test_one_frame_alone_has_nothing_to_be_left_out_of(model: Gexia) -> None:
+    wholes, falls = without_each(model, model.dense_video(some_frames(1)), model.encode_text(TEXTS).pooled)
+    assert wholes.shape == (2,)
+    assert falls.tolist() == [[0.0], [0.0]]
+
+
+def test_explain_takes_a_gexia(call: Call, model: Gexia, tmp_path: Path) -> None:
+    """Shown are frames that the vector is made of, at most three of a film of six seconds."""
+    film = write_mp4(tmp_path / "film.mp4", [some_frames(24).pixels], fps=4.0)
+    model.save_pretrained(tmp_path / "gexia")
+    options = ("--text", " ".join(TEXTS), "--frames", 8, "--model", tmp_path / "gexia")
+    code, out, err = call(
+        "explain", film, *options, "--method", "occlusion", "--plot", tmp_path / "where.png", "--json"
+    )
+    found = json.loads(out)
+    assert code == 0, err
+    assert found["sentences"] == [*TEXTS, " ".join(TEXTS)]
+    assert len(found["cosines"]) == 3
+    times = [frame["time"] for frame in found["frames"]]
+    assert len(times) == 3
+    assert times == sorted(times)
+    assert {"sentence", "fall", "map"} == set(found["frames"][0]["sentences"][0])
+    assert np.asarray(Image.open(tmp_path / "where.png").convert("L")).std() > 10
+    code, _, err = call("explain", film, *options, "--method", "gradcam", "--plot", tmp_path / "no.png")
+    assert code == 2
+    assert "method occlusion" in err
+
+
+def test_frames_of_a_whole_video_are_coloured_by_one_scale() -> None:
+    weak, strong = np.array([[0.0, 0.1]], dtype=np.float32), np.array([[0.0, -0.4]], dtype=np.float32)
+    assert overlay(weak)[0, 1, 3] == overlay(strong)[0, 1, 3] == pytest.approx(0.85)
+    assert overlay(weak, highest=0.4)[0, 1, 3] == pytest.approx(0.85 / 4)
+    assert (overlay(weak, highest=0.0)[0, 0, 3], overlay(weak, highest=0.4)[0, 0, 3]) == (0, 0)
+
+
+def test_what_is_shown_and_drawn_of_a_whole_video(model: Gexia, tmp_path: Path) -> None:
+    film = write_mp4(tmp_path / "film.mp4", [some_frames(24).pixels], fps=4.0)
+    found = saliency_maps(model, film, TEXTS[:1], 2, "occlusion")
+    assert found.sentences == tuple(TEXTS[:1])
+    assert found.values.shape == (1, 2)
+    assert found.best.tolist() == [found.values[0].argmax()]
+    assert found.measure == "fall"
+    draw_saliency(found, tmp_path / "new" / "one.png")
+    assert (tmp_path / "new" / "one.png").exists()
+    with pytest.raises(UsageError, match="at least one frame"):
+        saliency_maps(model, film, TEXTS, 0, "occlusion")

@@ -1,0 +1,141 @@
+"""Weights of caption units and their picture, and the choice of frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mova.errors import UsageError
+from mova.explain.frame_access import look_into
+from mova.explain.keyframes import choose_frames, read_inputs, reduced
+from mova.explain.subsets import Subsets, select_subsets, subset_weights
+from mova.models.mova.model import Mova
+from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+from mova.plots.subsets import draw_subsets, unit_colours
+from tests.support.fakes import ColourEncoder, write_colours
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_colours(
+        tmp_path_factory.mktemp("films") / "a $x$.mp4", [("red", 3), ("white", 4), ("blue", 3)], size=(60, 80)
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny() -> WorldsTiny:
+    torch.manual_seed(0)
+    words = ["<pad>", "<unk>", "red", "blue", "star", "ring"]
+    config = WorldsTinyConfig(
+        vocabulary=words,
+        image_size=32,
+        stem=[8, 8],
+        hidden_size=16,
+        heads=2,
+        embedding_dim=16,
+        background=["a red star"],
+    )
+    return WorldsTiny(config).eval()
+
+
+def test_weights_are_the_softmax_with_the_threshold_as_none() -> None:
+    generator = torch.Generator().manual_seed(4)
+    frames, units = torch.randn(7, 8, generator=generator), torch.randn(3, 8, generator=generator)
+    found = subset_weights(ColourEncoder(), frames, units, 0.25).numpy()
+    for t, row in enumerate(frames.double().numpy()):
+        logits = [row @ u / np.linalg.norm(row) / np.linalg.norm(u) / 0.1 for u in units.double().numpy()]
+        powers = np.exp([*logits, 2.5])
+        assert np.abs(found[t] - powers / powers.sum()).max() < 1e-5
+    assert np.abs(found.sum(axis=1) - 1).max() < 1e-6
+
+
+def test_a_mova_with_masks_over_units_shows_its_own_weights(film: Path, tiny: WorldsTiny) -> None:
+    torch.manual_seed(1)
+    model = Mova.around(tiny, "subsets").eval()
+    assert model.selector is not None
+    torch.nn.init.normal_(model.selector.leave.weight, std=0.2)
+    sentences = ["a red star", "a blue ring", "a ring"]
+    found = select_subsets(model, film, sentences, 4)
+    expected = model.selector.weights(model.encode_video(film).frames, model.encode_text(sentences).pooled)
+    assert (found.rule, found.threshold) == ("unit masks", None)
+    assert np.abs(found.weights - expected.detach().numpy()).max() < 1e-6
+    assert np.abs(found.weights.sum(axis=1) - 1).max() < 1e-5
+    for other in (tiny, Mova.around(tiny, "repaired").eval()):
+        assert select_subsets(other, film, sentences, 4).rule == "softmax of cosines"
+
+
+def test_frames_select_what_they_show_and_none_where_nothing_is_told(film: Path, tmp_path: Path) -> None:
+    found = select_subsets(ColourEncoder(), film, ["It is red.", "A blue one.", "All is green."], 5)
+    assert found.weights.shape == (40, 4)
+    strongest = found.weights.argmax(axis=1)
+    assert strongest.tolist() == [0] * 12 + [3] * 16 + [1] * 12
+    assert len(found.shown) == len(found.pictures) == 5
+    document = found.to_json()
+    assert list(document) == [
+        "video", "model", "method", "rule", "threshold", "sentences", "frames", "times", "weights",
+    ]  # fmt: skip
+    assert document["threshold"] == 0.7
+    for frame in document["frames"]:
+        assert [row["sentence"] for row in frame["strongest"]] == found.strongest(
+            document["times"].index(frame["time"])
+        )
+        assert sum(row["weight"] for row in frame["strongest"]) + frame["none"] == pytest.approx(1, abs=1e-5)
+    draw_subsets(found, tmp_path / "new" / "subsets.png")
+    picture = np.asarray(Image.open(tmp_path / "new" / "subsets.png").convert("RGB")).astype(int)
+    red, blue = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in unit_colours(2))
+    for colour in (red, blue):
+        assert (np.abs(picture - colour).max(axis=2) < 3).sum() > 0.25 * 1.15 * 144 * 12.3 * 144
+
+
+def test_one_frame_one_sentence_and_more_sentences_than_colours(tmp_path: Path) -> None:
+    for frames, units in ((1, 1), (3, 45)):
+        weights = np.full((frames, units + 1), 1 / (units + 1), dtype=np.float32)
+        found = Subsets(
+            video="film.mp4",
+            model="m",
+            sentences=tuple(f"Sentence {k} with many words to be cut off somewhere." for k in range(units)),
+            rule="unit masks",
+            threshold=None,
+            duration=2.0,
+            times=np.arange(frames) / 2,
+            weights=weights,
+            shown=(0,),
+            pictures=np.zeros((1, 90, 40, 3), dtype=np.uint8),
+        )
+        assert found.strongest(0) == list(range(min(units, 3)))
+        draw_subsets(found, tmp_path / f"{units}.png")
+        assert (tmp_path / f"{units}.png").stat().st_size > 1000
+    assert len(set(unit_colours(45))) == 18
+
+
+def test_the_best_frames_come_first_then_the_farthest() -> None:
+    times = np.arange(20) / 2
+    relevance = np.zeros((3, 20), dtype=np.float32)
+    relevance[[0, 1, 2], [4, 15, 4]] = [0.5, 0.9, 0.7]
+    assert choose_frames(relevance, times, 1) == [15]
+    assert choose_frames(relevance, times, 2) == [4, 15]
+    assert choose_frames(relevance, times, 3) == [4, 9, 15]
+    assert choose_frames(relevance, times, 100) == list(range(20))
+    assert choose_frames(np.zeros((2, 4), dtype=np.float32), times[:4], 2) == [0, 3]
+    assert choose_frames(np.zeros((1, 1), dtype=np.float32), times[:1], 8) == [0]
+    with pytest.raises(UsageError, match="at least one frame"):
+        choose_frames(relevance, times, 0)
+
+
+def test_chosen_frames_are_read_as_the_model_saw_them(film: Path, tiny: WorldsTiny) -> None:
+    seen = tiny.encode_video(film)
+    chosen = [0, 5, 6, len(seen.times) - 1]
+    pictures, inputs = read_inputs(look_into(tiny), film, seen.times, chosen)
+    assert pictures.shape == (4, 60, 80, 3)
+    with torch.no_grad():
+        assert torch.allclose(tiny.image_features(inputs), seen.frames[chosen], atol=1e-5)
+
+
+def test_large_pictures_are_reduced_and_small_ones_left() -> None:
+    pictures = np.zeros((2, 90, 160, 3), dtype=np.uint8)
+    assert reduced(pictures, 45).shape == (2, 45, 80, 3)
+    assert reduced(pictures, 91) is pictures

@@ -1,0 +1,345 @@
+"""MoVA's objectives against loops in float64; padding, one frame, closed masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mova.losses import masked_contrast as modular
+from mova.losses.pairwise import SQUARED_FLOOR
+
+COUNTS = [3, 1, 4, 2]
+WIDTH = 8
+SCALE = 1 / 0.07
+
+
+class Batch:
+    """Four videos of 3, 1, 4 and 2 frames, their texts, masks and units, in float64."""
+
+    def __init__(self, counts: list[int] = COUNTS, kind: str = "soft", padding: int = 0) -> None:
+        generator = torch.Generator().manual_seed(0)
+        longest = max(COUNTS)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+        count = len(counts)
+        self.frames, self.text = 3 * draw(len(COUNTS), longest, WIDTH)[:count], draw(len(COUNTS), WIDTH)[:count]
+        self.m_t, self.m_v = (draw(len(COUNTS), longest, WIDTH)[:count] for _ in range(2))
+        shape = (lambda x: x.sigmoid()) if kind == "soft" else (lambda x: (x > 0).double())
+        self.m_t, self.m_v = shape(self.m_t), shape(self.m_v)
+        if kind == "closed":
+            self.m_t[0, 1] = self.m_v[0, 0] = 0
+            self.m_t[count - 1] = self.m_v[count - 1] = 0
+        self.frame_mask = torch.arange(longest) < torch.tensor(counts)[:, None]
+        for name in ("frames", "m_t", "m_v"):
+            filled = torch.where(self.frame_mask[:, :, None], getattr(self, name), 77.0)
+            setattr(self, name, F.pad(filled, (0, 0, 0, padding), value=-5.0))
+        self.frame_mask = F.pad(self.frame_mask, (0, padding))
+        for tensor in self.inputs():
+            tensor.requires_grad_()
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self.frames, self.text, self.m_t, self.m_v
+
+    def places(self) -> list[tuple[int, int]]:
+        return [tuple(place) for place in self.frame_mask.nonzero().tolist()]
+
+
+def floored(squared: Tensor) -> Tensor:
+    return squared.clamp_min(SQUARED_FLOOR).sqrt()
+
+
+def temporal_matrix(b: Batch) -> Tensor:
+    rows = []
+    for i, t in b.places():
+        frame = b.frames[i, t] / b.frames[i, t].norm()
+        row = []
+        for j, u in b.places():
+            s = b.text[j] / b.text[j].norm() * b.m_t[j, u]
+            row.append(frame @ s / floored(s @ s))
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def concept_matrix(b: Batch) -> Tensor:
+    rows = []
+    for i, t in b.places():
+        frame = b.frames[i, t] / b.frames[i, t].norm()
+        row = []
+        for j, u in b.places():
+            s = b.text[j] / b.text[j].norm() * b.m_t[j, u]
+            seen = frame * b.m_v[j, u]
+            row.append(seen @ s / floored(seen @ seen) / floored(s @ s))
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def rows_nce(logits: Tensor, b: Batch, weights: Tensor | None, same_video: bool, normalise: bool) -> Tensor:
+    places, values, kept = b.places(), [], []
+    for a, (i, t) in enumerate(places):
+        row = [logits[a, a]] + [logits[a, c] for c, (j, _) in enumerate(places) if c != a and (same_video or j != i)]
+        value = F.cross_entropy(torch.stack(row)[None], torch.tensor([0]))
+        values.append(value / math.log(max(2, len(row))) if normalise else value)
+        kept.append(torch.ones(()).double() if weights is None else weights[i, t])
+    values, kept = torch.stack(values), torch.stack(kept)
+    return (values * kept).sum() / kept.sum()
+
+
+def expected_temporal(b: Batch, weights: Tensor | None, same_video: bool, normalise: bool) -> Tensor:
+    cosines = temporal_matrix(b)
+    return rows_nce(
+        SCALE * (cosines - 0.2 * torch.eye(len(cosines), dtype=cosines.dtype)), b, weights, same_video, normalise
+    )
+
+
+def expected_concept(b: Batch, weights: Tensor | None, normalise: bool) -> tuple[Tensor, Tensor]:
+    logits = SCALE * concept_matrix(b)
+    return rows_nce(logits, b, weights, False, normalise), rows_nce(logits.T, b, weights, False, normalise)
+
+
+def same(ours: object, theirs: object, atol: float = 1e-10) -> None:
+    torch.testing.assert_close(ours, theirs, atol=atol, rtol=0)
+
+
+def gradients(loss: Tensor, b: Batch) -> list[Tensor]:
+    found = torch.autograd.grad(loss, b.inputs(), allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, b.inputs(), strict=True)]
+
+
+@pytest.fixture(params=["soft", "hard", "closed"])
+def batch(request: pytest.FixtureRequest) -> Batch:
+    return Batch(kind=request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["all frames alike", "frame weights"])
+def weights(request: pytest.FixtureRequest, batch: Batch) -> Tensor | None:
+    return modular.frame_weights(batch.frames, batch.frame_mask, batch.text) if request.param else None
+
+
+@pytest.mark.parametrize("same_video", [True, False])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_temporal_nce_equals_loops(batch: Batch, weights: Tensor | None, same_video: bool, normalise: bool) -> None:
+    ours = modular.temporal_nce(
+        batch.frames,
+        batch.frame_mask,
+        batch.text,
+        batch.m_t,
+        SCALE,
+        same_video=same_video,
+        weights=weights,
+        normalise=normalise,
+    )
+    theirs = expected_temporal(batch, weights, same_video, normalise)
+    same(ours, theirs)
+    same(gradients(ours, batch), gradients(theirs, batch))
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normalise: bool) -> None:
+    ours = modular.concept_nce(
+        batch.frames,
+        batch.frame_mask,
+        batch.text,
+        batch.m_t,
+        batch.m_v,
+        SCALE,
+        weights=weights,
+        normalise=normalise,
+    )
+    theirs = expected_concept(batch, weights, normalise)
+    same(ours, theirs)
+    for mine, plain in zip(ours, theirs, strict=True):
+        same(gradients(mine, batch), gradients(plain, batch))
+    same(gradients(sum(ours), batch), gradients(sum(theirs), batch))
+    assert all(g.isfinite().all() for g in gradients(sum(ours), batch))
+
+
+def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None) -> None:
+    ours = modular.temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights)
+    cosines, places, values, kept = temporal_matrix(batch), batch.places(), [], []
+    for a, (i, t) in enumerate(places):
+        value = 1 - cosines[a, a]
+        for inside in (True, False):
+            excess = [
+                cosines[a, c] - cosines[a, a] + 0.2 for c, (j, _) in enumerate(places) if c != a and (j == i) == inside
+            ]
+            violating = [x for x in excess if x > 0]
+            value = value + (torch.stack(violating).mean() if violating else 0.0)
+        values.append(value)
+        kept.append(torch.ones(()).double() if weights is None else weights[i, t])
+    theirs = (torch.stack(values) * torch.stack(kept)).sum() / torch.stack(kept).sum()
+    same(ours, theirs)
+    same(gradients(ours, batch), gradients(theirs, batch))
+
+
+def test_the_scale_can_be_learned(batch: Batch) -> None:
+    scale = torch.tensor(SCALE, dtype=torch.float64, requires_grad=True)
+    f, mask, t, m_t, m_v = batch.frames, batch.frame_mask, batch.text, batch.m_t, batch.m_v
+    ours = modular.temporal_nce(f, mask, t, m_t, scale) + sum(modular.concept_nce(f, mask, t, m_t, m_v, scale))
+    (gradient,) = torch.autograd.grad(ours, scale)
+    step = 1e-5
+
+    def at(value: float) -> Tensor:
+        return modular.temporal_nce(f, mask, t, m_t, value) + sum(modular.concept_nce(f, mask, t, m_t, m_v, value))
+
+    same(gradient, (at(SCALE + step) - at(SCALE - step)) / (2 * step), atol=1e-7)
+
+
+def every_loss(b: Batch) -> dict[str, Tensor]:
+    f, mask, t, m_t, m_v = b.frames, b.frame_mask, b.text, b.m_t, b.m_v
+    weights = modular.frame_weights(f, mask, t)
+    units, unit_mask = t[:, None].expand(-1, 2, -1) * torch.tensor([[1.0], [2.0]]), torch.ones(len(t), 2).bool()
+    sfdm, dfsm = modular.concept_nce(f, mask, t, m_t, m_v, SCALE, weights=weights)
+    return {
+        "global": modular.global_nce(f, mask, t, SCALE),
+        "relevance": modular.relevance_nce(f, mask, t, SCALE),
+        "unit": modular.unit_nce(f, mask, units, unit_mask, SCALE),
+        "temporal": modular.temporal_nce(f, mask, t, m_t, SCALE, weights=weights),
+        "hinge": modular.temporal_hinge(f, mask, t, m_t, weights=weights),
+        "sfdm": sfdm,
+        "dfsm": dfsm,
+        "sparsity": modular.expected_l0(m_t, mask, weights=weights),
+    }
+
+
+@pytest.mark.parametrize("name", list(every_loss(Batch())))
+def test_padding_changes_no_value_and_gets_no_gradient(name: str) -> None:
+    short, long = Batch(), Batch(padding=3)
+    ours, padded = every_loss(short)[name], every_loss(long)[name]
+    same(ours, padded, atol=1e-6)
+    longest = max(COUNTS)
+    for plain, wide in zip(gradients(ours, short), gradients(padded, long), strict=True):
+        if plain.ndim == 3:
+            same(plain, wide[:, :longest], atol=1e-6)
+            assert (wide[~long.frame_mask] == 0).all()
+        else:
+            same(plain, wide, atol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [[1], [1, 1], [4]])
+def test_one_frame_or_one_video_is_finite(counts: list[int]) -> None:
+    b = Batch(counts)
+    for name, loss in every_loss(b).items():
+        assert loss.isfinite(), name
+        assert all(g.isfinite().all() for g in gradients(loss, b)), name
+    if len(counts) == 1:  # nothing to be confused with
+        sfdm, dfsm = modular.concept_nce(b.frames, b.frame_mask, b.text, b.m_t, b.m_v, SCALE, normalise=True)
+        assert sfdm == dfsm == 0
+        assert modular.global_nce(b.frames, b.frame_mask, b.text, SCALE) == 0
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    b = Batch()
+    whole = every_loss(b)
+    monkeypatch.setattr("mova.losses.pairwise.BLOCK_ELEMENTS", 30)  # three rows of ten at a time
+    for name, loss in every_loss(b).items():
+        same(loss, whole[name])
+        same(gradients(loss, b), gradients(whole[name], b))
+
+
+def test_mean_pooled_scores_are_clip4clips() -> None:
+    b = Batch()
+    scores = modular.mean_pooled_scores(b.frames, b.frame_mask, b.text)
+    for i, count in enumerate(COUNTS):
+        pooled = F.normalize(b.frames[i, :count], dim=-1).mean(dim=0)
+        for j in range(len(COUNTS)):
+            same(scores[i, j].double(), F.cosine_similarity(pooled, b.text[j], dim=0), atol=1e-6)
+    target = torch.arange(len(COUNTS))
+    clip = 0.5 * (F.cross_entropy(SCALE * scores, target) + F.cross_entropy(SCALE * scores.T, target))
+    same(modular.global_nce(b.frames, b.frame_mask, b.text, SCALE), clip, atol=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.2, 0.05, 1e6])
+def test_relevance_pooled_scores_equal_pooling_every_pair(tau: float) -> None:
+    b = Batch()
+    scores = modular.relevance_pooled_scores(b.frames, b.frame_mask, b.text, tau)
+    expected = torch.zeros_like(scores)
+    for i, count in enumerate(COUNTS):
+        unit = F.normalize(b.frames[i, :count], dim=-1)
+        for j in range(len(COUNTS)):
+            share = (F.cosine_similarity(unit, b.text[j], dim=-1) / tau).softmax(0)
+            expected[i, j] = F.cosine_similarity((share[:, None] * unit).sum(0), b.text[j], dim=0)
+    same(scores, expected)
+    same(gradients(scores.square().sum(), b), gradients(expected.square().sum(), b))
+    if tau == 1e6:
+        same(scores, modular.mean_pooled_scores(b.frames, b.frame_mask, b.text).double(), atol=1e-5)
+    with pytest.raises(ValueError, match="tau"):
+        modular.relevance_pooled_scores(b.frames, b.frame_mask, b.text, 0.0)
+
+
+def test_unit_scores_equal_loops_over_texts_of_unequal_length() -> None:
+    b = Batch()
+    units = torch.randn(4, 3, WIDTH, generator=torch.Generator().manual_seed(5))
+    unit_mask = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 0], [1, 1, 1]]).bool()
+    scores = modular.unit_scores(b.frames, b.frame_mask, units, unit_mask)
+    for i, count in enumerate(COUNTS):
+        for j in range(4):
+            pooled = []
+            for k in unit_mask[j].nonzero()[:, 0].tolist():
+                c = F.cosine_similarity(b.frames[i, :count], units[j, k].double(), dim=-1)
+                pooled.append(((c / 0.1).softmax(0) * c).sum())
+            same(scores[i, j].double(), torch.stack(pooled).mean(), atol=1e-6)
+    with pytest.raises(ValueError, match="real unit"):
+        modular.unit_scores(b.frames, b.frame_mask, units, unit_mask & torch.tensor([True, False, False]))
+
+
+def test_texts_that_hold_elsewhere_are_left_out() -> None:
+    scores = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    valid = torch.ones(4, 4, dtype=torch.bool)
+    valid[0, 2] = False
+    raised = scores.clone()
+    raised[0, 2] = 50.0
+    same(modular.score_nce(scores, 2.0, valid=valid), modular.score_nce(raised, 2.0, valid=valid), atol=0)
+    assert modular.score_nce(raised, 2.0) > modular.score_nce(scores, 2.0)
+
+
+def test_chance_is_one_where_normalised() -> None:
+    b = Batch(counts=[2, 2, 2, 2])
+    alike, opened = torch.ones_like(b.frames), torch.ones_like(b.m_t)
+    text = torch.ones_like(b.text)
+    one = torch.ones((), dtype=torch.float64)
+    given: tuple[Any, ...] = (alike, b.frame_mask, text)
+    same(modular.global_nce(*given, SCALE, normalise=True).double(), one, atol=1e-6)
+    same(modular.temporal_nce(*given, opened, SCALE, margin=0.0, normalise=True), one)
+    for loss in modular.concept_nce(*given, opened, opened, SCALE, normalise=True):
+        same(loss, one)
+
+
+def test_frame_weights_are_a_softmax_without_gradient() -> None:
+    b = Batch()
+    found = modular.frame_weights(b.frames, b.frame_mask, b.text)
+    assert not found.requires_grad
+    for i, count in enumerate(COUNTS):
+        c = F.cosine_similarity(b.frames[i, :count], b.text[i][None], dim=-1).detach()
+        same(found[i, :count], (c / 0.2).softmax(0))
+        assert (found[i, count:] == 0).all()
+
+
+def test_expected_l0_is_the_mean_probability_of_real_frames() -> None:
+    b = Batch()
+    real = torch.stack([b.m_t[i, t] for i, t in b.places()])
+    same(modular.expected_l0(b.m_t, b.frame_mask), real.mean())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda b: modular.global_nce(b.frames, b.frame_mask[:, :2], b.text, SCALE),
+        lambda b: modular.global_nce(b.frames, b.frame_mask.double(), b.text, SCALE),
+        lambda b: modular.global_nce(b.frames, b.frame_mask & False, b.text, SCALE),
+        lambda b: modular.temporal_nce(b.frames, b.frame_mask, b.text[:3], b.m_t, SCALE),
+        lambda b: modular.temporal_nce(b.frames, b.frame_mask, b.text, b.m_t[:, :1], SCALE),
+        lambda b: modular.concept_nce(b.frames, b.frame_mask, b.text, b.m_t, b.m_v[:1], SCALE),
+        lambda b: modular.expected_l0(b.m_t, b.frame_mask, weights=torch.ones(2, 2)),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(call: Callable[[Batch], Tensor]) -> None:
+    with pytest.raises(ValueError, match=r"shape|needed|no real frame|one vector"):
+        call(Batch())

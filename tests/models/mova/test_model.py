@@ -1,0 +1,307 @@
+"""Masks around backbones: the contract of all models, presets, saving, re-scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mova.errors import ModelError, UsageError
+from mova.models.encoder import VideoEmbedding
+from mova.models.mova.config import PRESETS, MovaConfig
+from mova.models.mova.model import Mova
+from mova.models.registry import load
+from mova.models.two_tower.model import TwoTower
+from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+from mova.scoring.caption_score import EvidenceRule
+from mova.scoring.masked import modular_score
+from mova.scoring.pooling import pad_rows
+from mova.text.units import UnitRule
+from mova.types import Frames
+from tests.support.fakes import ColourEncoder
+
+CAPTIONS = ["A man opens a door. Then he pours tea.", "A red star rises.", "Two squares. A dog runs! Children play."]
+WORDS = ["<pad>", "<unk>", *sorted({w.strip(".!").lower() for c in CAPTIONS for w in c.split()})]
+MASKED = ["paper", "repaired", "subsets"]
+
+
+def clip(count: int, seed: int = 0) -> Frames:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return Frames(pixels, np.arange(count) / 2)
+
+
+def worlds() -> WorldsTiny:
+    torch.manual_seed(0)
+    config = WorldsTinyConfig(
+        vocabulary=WORDS,
+        image_size=32,
+        stem=[8, 16],
+        hidden_size=16,
+        heads=2,
+        embedding_dim=24,
+        relevance_threshold=0.4,
+    )
+    return WorldsTiny(config).eval()
+
+
+@pytest.fixture
+def backbones(tiny_clip: Path, tiny_siglip: Path) -> dict:
+    return {
+        "clip": lambda: TwoTower.from_backbone(tiny_clip, precision="fp32"),
+        "long clip": lambda: TwoTower.from_backbone(tiny_clip, precision="fp32", text_length=248),
+        "siglip": lambda: TwoTower.from_backbone(tiny_siglip, precision="fp32"),
+        "worlds": worlds,
+    }
+
+
+def around(backbone: object, preset: str, **settings: object) -> Mova:
+    torch.manual_seed(1)
+    model = Mova.around(backbone, preset, **settings)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if not name.startswith("backbone."):
+                weight += 0.1 * torch.randn_like(weight)
+    return model
+
+
+def videos(model: Mova) -> list[VideoEmbedding]:
+    return [model.encode_video(clip(n, seed=n)) for n in (5, 2, 1)]
+
+
+def pair(model: Mova) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Three videos and their texts as a training batch."""
+    frames, frame_mask = pad_rows([video.frames for video in videos(model)])
+    texts = model.encode_text(CAPTIONS)
+    return frames, frame_mask, texts.tokens, texts.mask, texts.pooled
+
+
+@pytest.mark.parametrize("kind", ["clip", "long clip", "siglip", "worlds"])
+@pytest.mark.parametrize("preset", [*MASKED, "control"])
+def test_a_saved_folder_holds_everything(kind: str, preset: str, backbones: dict, tmp_path: Path) -> None:
+    made = around(backbones[kind](), preset)
+    made.save_pretrained(tmp_path / "mine")
+    again = load(tmp_path / "mine", precision="fp32")
+    assert isinstance(again, Mova)
+    assert again.config.preset == preset
+    assert {key: getattr(again.config, key) for key in PRESETS[preset]} == PRESETS[preset]
+    assert again.name == str(tmp_path / "mine")
+    for name in ("frame_rate", "context", "fixed_frame_rate", "relevance_threshold", "embedding_dim"):
+        assert getattr(again, name) == getattr(made, name)
+    assert tuple(again.background) == tuple(made.background)
+    assert again.fingerprint() == made.fingerprint() == made.backbone.fingerprint()
+    assert torch.equal(again.encode_frames(clip(3)), made.encode_frames(clip(3)))
+    words = " ".join(CAPTIONS * 12) if kind == "long clip" else CAPTIONS[0]
+    assert torch.equal(again.encode_text(words).tokens, made.encode_text(words).tokens)
+    if preset != "control":
+        torch.testing.assert_close(
+            again.modular_similarity(videos(again), CAPTIONS), made.modular_similarity(videos(made), CAPTIONS)
+        )
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert f"| preset | {preset} |" in card
+    assert f"{made.added_parameters().parameters:,}" in card
+
+
+def test_what_was_measured_is_saved(tmp_path: Path) -> None:
+    model = around(worlds(), "subsets")
+    model.relevance_threshold, model.rule, model.units = 0.7, EvidenceRule(g=0.5, theta=0.1), UnitRule(longest=9)
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    assert (again.relevance_threshold, again.rule, again.units) == (0.7, model.rule, model.units)
+    assert again.backbone.rule == model.rule
+    assert again.encode_units(["red star " * 5])[0].shape[0] == len(model.units.split("red star " * 5)) > 1
+    torch.testing.assert_close(again.score(videos(again), CAPTIONS), model.backbone.score(videos(model), CAPTIONS))
+
+
+def test_the_contract_is_the_backbones(backbones: dict) -> None:
+    backbone = backbones["worlds"]()
+    model = around(backbone, "repaired")
+    assert torch.equal(model.encode_frames(clip(4)), backbone.encode_frames(clip(4)))
+    assert torch.equal(model.encode_video(clip(4)).frames, backbone.encode_video(clip(4)).frames)
+    timeline, expected = model.align(clip(6), CAPTIONS[0]), backbone.align(clip(6), CAPTIONS[0])
+    for ours, theirs in zip(timeline.sentences, expected.sentences, strict=True):
+        np.testing.assert_array_equal(ours.relevance, theirs.relevance)
+    with pytest.raises(UsageError, match="frames a second"):
+        model.encode_video(clip(3), fps=1.0)
+
+
+@pytest.mark.parametrize("preset", ["paper", "repaired"])
+@pytest.mark.parametrize("hard", [True, False])
+def test_masks_of_a_batch(preset: str, hard: bool, backbones: dict) -> None:
+    model = around(backbones["clip"](), preset, hard=hard)
+    frames, frame_mask, tokens, token_mask, text = pair(model)
+    found = model.masks(frames, frame_mask, tokens, token_mask, text)
+    for mask, p in ((found.m_t, found.p_t), (found.m_v, found.p_v)):
+        assert mask.shape == frames.shape
+        assert torch.equal(mask, (p > 0.5).float() if hard else p)
+        assert not mask[~frame_mask].any()
+        assert p[frame_mask].min() > 0
+    garbage = frames.masked_fill(~frame_mask.unsqueeze(-1), float("nan"))
+    wider = torch.cat([garbage, torch.full((3, 2, frames.shape[2]), float("nan"))], dim=1)
+    again = model.masks(wider, torch.nn.functional.pad(frame_mask, (0, 2)), tokens, token_mask, text)
+    torch.testing.assert_close(again.p_t[:, :5], found.p_t, atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.p_v[:, :5], found.p_v, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("preset", ["paper", "repaired"])
+@pytest.mark.parametrize("score", ["mod", "agg"])
+def test_rescoring_equals_the_masks_of_each_pair(preset: str, score: str, backbones: dict, monkeypatch) -> None:
+    model = around(backbones["worlds"](), preset)
+    shown, texts = videos(model), model.encode_text(CAPTIONS)
+    found = model.modular_similarity(shown, CAPTIONS, score)
+    for v, video in enumerate(shown):
+        for n in range(3):
+            one = video.frames[None]
+            real = torch.ones(1, len(video.frames), dtype=torch.bool)
+            m = model.masks(one, real, texts.tokens[n : n + 1], texts.mask[n : n + 1], texts.pooled[n : n + 1])
+            expected = modular_score(one, m.text, m.m_t, m.m_v, real, score)
+            torch.testing.assert_close(found[v, n], expected[0], atol=1e-6, rtol=0)
+    monkeypatch.setattr("mova.models.mova.model.READ_POSITIONS", 3)
+    torch.testing.assert_close(model.modular_similarity(shown, texts, score), found, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        model.modular_similarity(shown[1:2], CAPTIONS[2], score), found[1:2, 2:], atol=1e-6, rtol=0
+    )
+
+
+def test_subsets_score_all_pairs(backbones: dict, monkeypatch) -> None:
+    model = around(backbones["siglip"](), "subsets", unit_concepts="soft")
+    shown, units = videos(model), model.encode_units(CAPTIONS)
+    assert [len(own) for own in units] == [2, 1, 3]
+    found = model.modular_similarity(shown, CAPTIONS)
+    frames, frame_mask = pad_rows([video.frames for video in shown])
+    torch.testing.assert_close(found, model.unit_similarity(frames, frame_mask, *pad_rows(units)))
+    monkeypatch.setattr("mova.models.mova.model.SCORED_CELLS", 1)
+    torch.testing.assert_close(model.modular_similarity(shown, units), found, atol=1e-6, rtol=0)
+    covered = model.modular_similarity(shown, CAPTIONS, "subc")
+    assert (covered - found).abs().max() > 1e-4
+
+
+def test_what_a_model_cannot_do_is_said(backbones: dict) -> None:
+    control, dimensions, units = (around(backbones["worlds"](), p) for p in ("control", "repaired", "subsets"))
+    shown = videos(control)
+    with pytest.raises(UsageError, match="no masks"):
+        control.modular_similarity(shown, CAPTIONS)
+    with pytest.raises(UsageError, match="none over dimensions"):
+        units.masks(*pair(units))
+    frames, frame_mask, tokens, token_mask, text = pair(dimensions)
+    with pytest.raises(ValueError, match="3 videos with 1 texts"):
+        dimensions.masks(frames, frame_mask, tokens[:1], token_mask[:1], text[:1])
+    with pytest.raises(UsageError, match="selects no units"):
+        dimensions.unit_similarity(*pad_rows([v.frames for v in shown]), *pad_rows(units.encode_units(CAPTIONS)))
+    with pytest.raises(UsageError, match="encode_units"):
+        units.modular_similarity(shown, units.encode_text(CAPTIONS))
+    with pytest.raises(UsageError, match="own encoder"):
+        dimensions.modular_similarity(shown, units.encode_units(CAPTIONS))
+    with pytest.raises(UsageError, match="sub"):
+        dimensions.modular_similarity(shown, CAPTIONS, "sub")
+    with pytest.raises(UsageError, match="no video"):
+        dimensions.modular_similarity([], CAPTIONS)
+    with pytest.raises(UsageError, match="no text"):
+        units.modular_similarity(shown, [])
+    with pytest.raises(UsageError, match=r"colours-a.*TwoTower, WorldsTiny"):
+        Mova.around(ColourEncoder())
+    with pytest.raises(UsageError, match="paper, repaired"):
+        Mova.around(worlds(), "best")
+    with pytest.raises(UsageError, match="no setting deep"):
+        Mova.around(worlds(), deep=3)
+    with pytest.raises(UsageError, match="divide"):
+        Mova.around(worlds(), heads=7)
+    with pytest.raises(UsageError, match="not known"):
+        MovaConfig(masks="all")
+
+
+def loss_of(model: Mova) -> Tensor:
+    """A loss through backbone and masks."""
+    pixels = torch.randint(0, 256, (4, 9, 32, 32), dtype=torch.uint8)
+    ids = torch.randint(2, len(WORDS), (2, 6))
+    out = model(stacks=pixels, input_ids=ids, attention_mask=torch.ones_like(ids))
+    frames, all_real = out["frames"].view(2, 2, -1), torch.ones(2, 2, dtype=torch.bool)
+    if model.config.masks == "units":
+        units = out["texts"].view(2, 1, -1)
+        return model.unit_similarity(frames, all_real, units, all_real[:, :1]).sum()
+    m = model.masks(frames, all_real, out["tokens"], torch.ones(2, 6, dtype=torch.bool), out["texts"])
+    return modular_score(m.frames, m.text, m.m_t, m.m_v, all_real).sum() + m.p_t.mean() + m.p_v.mean()
+
+
+@pytest.mark.parametrize("preset", MASKED)
+def test_every_mask_parameter_learns_and_a_frozen_backbone_does_not(preset: str) -> None:
+    model = around(worlds(), preset, unit_concepts="soft").train()
+    statistics = {name: value.clone() for name, value in model.backbone.named_buffers()}
+    model.freeze_backbone()
+    loss_of(model).backward()
+    for name, weight in model.named_parameters():
+        if name.startswith("backbone."):
+            assert weight.grad is None, name
+        else:
+            assert weight.grad is not None, name
+            assert torch.isfinite(weight.grad).all(), name
+    assert all(torch.equal(value, statistics[name]) for name, value in model.backbone.named_buffers())
+    assert model.training
+    assert not model.backbone.training
+    model.freeze_backbone(False)
+    loss_of(model).backward()
+    assert model.backbone.training
+    assert model.backbone.frame_tower.project.weight.grad.abs().sum() > 0
+    assert model.backbone.text_tower.project.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("preset", MASKED)
+def test_detached_mask_losses_leave_the_backbone_alone(preset: str) -> None:
+    model = around(worlds(), preset, detached=True)
+    loss_of(model).backward()
+    assert all(weight.grad is None for weight in model.backbone.parameters())
+
+
+def test_checkpointing_reaches_the_masks() -> None:
+    model = around(worlds(), "paper").train()
+    torch.manual_seed(5)
+    plain = loss_of(model)
+    model._set_gradient_checkpointing(enable=True)
+    assert model.temporal.gradient_checkpointing
+    torch.manual_seed(5)
+    torch.testing.assert_close(loss_of(model), plain)
+
+
+def test_added_parameters() -> None:
+    backbone = worlds()
+    size = sum(weight.numel() for weight in backbone.parameters())
+    assert around(backbone, "control").added_parameters() == (0, 0.0)
+    model = around(backbone, "paper")
+    added = model.added_parameters()
+    assert added.parameters == sum(weight.numel() for weight in model.parameters()) - size
+    assert added.share == added.parameters / size
+    assert around(backbone, "paper", depth=3).added_parameters().parameters > added.parameters
+
+
+def test_damaged_and_foreign_folders_are_refused(tiny_clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no MoVA"):
+        Mova.from_pretrained(tiny_clip)
+    around(worlds(), "repaired").save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    assert any(name.startswith("temporal.") for name in weights)
+    save_file({k: v for k, v in weights.items() if "concept.pool.query" not in k}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="1 weights are missing"):
+        load(tmp_path)
+
+
+def test_around_the_shipped_model(tmp_path: Path) -> None:
+    backbone = load("mova-worlds-tiny")
+    model = around(backbone, "subsets")
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    assert again.fingerprint() == backbone.fingerprint()
+    assert again.threshold(again.encode_video(clip(3))) == backbone.relevance_threshold
+
+
+def test_half_precision_is_for_the_backbone(backbones: dict, tmp_path: Path) -> None:
+    made = around(backbones["clip"](), "repaired")
+    made.save_pretrained(tmp_path)
+    half = load(tmp_path, precision="bf16")
+    assert half.backbone.compute_dtype == torch.bfloat16
+    assert half.temporal.head.logits.weight.dtype == torch.float32
+    assert half.fingerprint() == made.fingerprint()
+    assert half.modular_similarity(videos(half), CAPTIONS).dtype == torch.float32

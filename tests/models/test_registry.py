@@ -1,0 +1,151 @@
+"""Names, folders and the hub: what is loaded, and what is said when nothing is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from mova.errors import ModelError, MovaError, UsageError
+from mova.models.hub import find_checkpoint, read_json
+from mova.models.registry import DEFAULT_MODEL, MODELS, load
+from mova.models.two_tower.model import TwoTower
+from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+
+TEXTS = ["A man opens a door.", "tea"]
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    cache = tmp_path / "hub"
+    cache.mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    return cache
+
+
+def put_into_cache(cache: Path, name: str, folder: Path) -> None:
+    """As the hub's client keeps it: snapshots by revision and a reference to one."""
+    place = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / "0123abc")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("0123abc")
+
+
+def test_the_table_is_complete() -> None:
+    assert DEFAULT_MODEL in MODELS
+    assert "mova-worlds-tiny" in MODELS
+    for name, entry in MODELS.items():
+        row = entry.to_json()
+        assert row["name"] == name
+        assert all(row.values())
+        assert set(row) == {"name", "licence", "size", "use", "quality", "source"}
+
+
+def test_a_folder_in_the_hubs_layout(tiny_clip: Path) -> None:
+    model = load(tiny_clip, precision="fp32")
+    assert isinstance(model, TwoTower)
+    assert model.name == str(tiny_clip)
+    assert not model.training
+
+
+def test_a_folder_that_mova_saved(tiny_siglip: Path, tmp_path: Path) -> None:
+    first = load(tiny_siglip, precision="fp32")
+    first.save_pretrained(tmp_path / "mine")
+    again = load(str(tmp_path / "mine"), precision="fp32")
+    assert isinstance(again, TwoTower)
+    assert again.name == str(tmp_path / "mine")
+    assert torch.equal(again.encode_text(TEXTS).pooled, first.encode_text(TEXTS).pooled)
+    assert again.fingerprint() == first.fingerprint()
+
+
+def test_a_saved_worlds_model(tmp_path: Path) -> None:
+    config = WorldsTinyConfig(vocabulary=("<pad>", "<unk>", "red"), image_size=16, stem=(8, 8, 8), hidden_size=16)
+    made = WorldsTiny(config).eval()
+    made.save_pretrained(tmp_path / "worlds")
+    found = load(tmp_path / "worlds")
+    assert isinstance(found, WorldsTiny)
+    assert found.fingerprint() == made.fingerprint()
+
+
+def test_a_hub_name_in_the_cache_needs_no_network(tiny_clip: Path, empty_cache: Path) -> None:
+    put_into_cache(empty_cache, "someone/some-clip", tiny_clip)
+    model = load("someone/some-clip", precision="fp32")
+    assert model.name == "someone/some-clip"
+    assert model.fingerprint() == load(tiny_clip, precision="fp32").fingerprint()
+
+
+def test_a_registry_name_reads_the_cache_too(tiny_siglip2: Path, empty_cache: Path) -> None:
+    put_into_cache(empty_cache, DEFAULT_MODEL, tiny_siglip2)
+    model = load(DEFAULT_MODEL, precision="fp32")
+    assert model.name == DEFAULT_MODEL
+
+
+def test_not_cached_and_offline_says_how_by_hand(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(HfApi, "model_info", refuse)
+    with pytest.raises(ModelError) as caught:
+        load("someone/nothing")
+    for part in (
+        "someone/nothing",
+        "config.json",
+        "--model FOLDER",
+        "HF_HOME",
+        str(empty_cache),
+        "HF_HUB_OFFLINE",
+    ):
+        assert part in str(caught.value)
+
+
+def test_out_of_reach_names_the_cause(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise HfHubHTTPError.__bases__[0]("Name or service not known")
+
+    monkeypatch.setattr(HfApi, "model_info", refuse)
+    with pytest.raises(ModelError, match=r"cannot be reached \(Name or service not known\)"):
+        load("someone/nothing")
+
+
+@pytest.mark.parametrize("name", ["./nothing", "no/such/folder", "~/nothing here", "/nothing"])
+def test_no_such_folder(name: str) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        load(name)
+    with pytest.raises(ModelError, match="no such folder"):
+        load(Path("nothing"))
+
+
+def test_an_incomplete_folder_names_what_lacks(tmp_path: Path, tiny_clip: Path) -> None:
+    with pytest.raises(ModelError, match=r"lacks config\.json and model\.safetensors"):
+        load(tmp_path)
+    folder = shutil.copytree(tiny_clip, tmp_path / "half")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"lacks model\.safetensors"):
+        load(folder)
+    (folder / "pytorch_model.bin").touch()
+    assert find_checkpoint(folder) == folder
+
+
+def test_damaged_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json"):
+        read_json(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ModelError, match="no JSON object"):
+        read_json(tmp_path / "config.json")
+
+
+def test_precision_and_device_are_checked_before_anything_is_fetched() -> None:
+    with pytest.raises(UsageError, match="fp8"):
+        load("someone/nothing", precision="fp8")
+    with pytest.raises(UsageError, match="toaster"):
+        load("someone/nothing", device="toaster")
+
+
+def test_the_small_model_is_never_a_substitute(empty_cache: Path) -> None:
+    with pytest.raises(MovaError):
+        load(DEFAULT_MODEL)

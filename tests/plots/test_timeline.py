@@ -1,0 +1,146 @@
+"""Pictures of timelines: what is drawn where, on what kind of video and caption."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mova.errors import UsageError, VideoError
+from mova.plots.filmstrip import film_strip, tick_labels, tick_times
+from mova.plots.timeline import draw
+from mova.search.align import align
+from mova.types import SentenceTimeline, Span, Timeline
+from tests.support.fakes import COLOURS, ColourEncoder, write_colours
+
+
+@pytest.fixture(scope="module")
+def timeline(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
+    folder = tmp_path_factory.mktemp("films")
+    film = write_colours(folder / "a <b> & c.mp4", [("red", 3), ("white", 4), ("blue", 3)], size=(60, 80))
+    return align(ColourEncoder(), film, 'It is <i>red</i> & "bright". A $x_1$ blue one.')
+
+
+def uris(page: str) -> list[Image.Image]:
+    found = re.findall(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)", page)
+    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in found]
+
+
+def boxes(page: str, kind: str) -> list[tuple[float, float]]:
+    """(left, width) in per cent of all marks of a kind."""
+    pattern = rf'<i class="{kind}" style="left:([\d.]+)%;width:([\d.]+)%"'
+    return [(float(a), float(b)) for a, b in re.findall(pattern, page)]
+
+
+def test_html_stands_alone_and_marks_lie_at_their_times(timeline: Timeline, tmp_path: Path) -> None:
+    page = draw(timeline, tmp_path / "t.html", truth=[[Span(0, 2)], []]).read_text(encoding="utf-8")
+    assert "http" not in page
+    assert "<!--" not in page
+    assert boxes(page, "found") == [pytest.approx((0, 30), abs=0.1), pytest.approx((70, 30), abs=0.1)]
+    assert boxes(page, "real") == [pytest.approx((0, 20), abs=0.1)]
+    assert boxes(page, "silent") == 3 * [pytest.approx((30, 40), abs=0.1)]
+    assert "It is &lt;i&gt;red&lt;/i&gt; &amp; &quot;bright&quot;." in page
+    assert "<title>a &lt;b&gt; &amp; c.mp4</title>" in page
+    parser = HTMLParser()
+    parser.feed(page)
+    parser.close()
+
+
+def test_html_heat_is_the_relevance(timeline: Timeline, tmp_path: Path) -> None:
+    page = draw(timeline, tmp_path / "t.html").read_text(encoding="utf-8")
+    assert boxes(page, "real") == []
+    *thumbnails, first, second = uris(page)
+    assert len(thumbnails) == 9
+    opacity = np.asarray(first)[0, :, 3]
+    assert opacity[: int(0.3 * len(opacity)) - 2].min() > 250
+    assert opacity[int(0.3 * len(opacity)) + 2 :].max() < 5
+    assert np.asarray(second)[0, -1, 3] > 250
+    data = json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', page)[1])
+    assert data["times"] == timeline.times.tolist()
+    assert np.allclose(data["relevance"][1], timeline.sentences[1].relevance, atol=1e-4)
+
+
+def test_a_long_curve_keeps_its_highest_values(timeline: Timeline, tmp_path: Path) -> None:
+    relevance = np.zeros(5000, dtype=np.float32)
+    relevance[[17, 3333]] = 1.0
+    row = SentenceTimeline("Two flashes.", relevance, ())
+    long = Timeline(timeline.video, 10.0, np.arange(5000) / 500, (row,), (Span(0, 10),))
+    heat = np.asarray(uris(draw(long, tmp_path / "t.html").read_text())[-1])[0, :, 3]
+    assert np.flatnonzero(heat == 255).tolist() == [17 * 1600 // 5000, 3333 * 1600 // 5000]
+
+
+def test_png_shows_frames_heat_spans_and_truth(timeline: Timeline, tmp_path: Path) -> None:
+    from mova.plots import timeline as module
+
+    pictures = {}
+    for name, truth in (("with", [[Span(0, 3)], [Span(7, 10)]]), ("without", None)):
+        path = draw(timeline, tmp_path / f"{name}.png", truth=truth)
+        pictures[name] = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    plain = pictures["without"]
+    width = plain.shape[1]
+    assert width == round(module.WIDTH * module.DPI)
+    strip_row = round((module.TOP + 0.2) * module.DPI)
+    inner = round(module.LEFT * module.DPI), round((module.WIDTH - module.RIGHT) * module.DPI)
+    left_pixel = plain[strip_row, inner[0] + 20]
+    assert np.abs(left_pixel - COLOURS["red"]).max() < 25
+    assert np.abs(plain[strip_row, inner[1] - 20] - COLOURS["blue"]).max() < 25
+    accent = np.abs(pictures["with"] - np.array([0xE0, 0x7A, 0x1F])).max(axis=2) < 12
+    assert accent[:, inner[0] : inner[1]].sum() > 0.5 * 0.6 * (inner[1] - inner[0]) * 0.09 * module.DPI
+    assert not (np.abs(plain - np.array([0xE0, 0x7A, 0x1F])).max(axis=2) < 12).any()
+
+
+def test_one_frame_and_a_constant_curve(timeline: Timeline, tmp_path: Path) -> None:
+    row = SentenceTimeline("Still.", np.array([0.3], dtype=np.float32), ())
+    still = Timeline(timeline.video, 5.0, np.array([0.0]), (row,), (Span(0, 5),))
+    for ending in (".png", ".HTML"):
+        assert draw(still, tmp_path / "new" / f"still{ending}").stat().st_size > 1000
+
+
+def test_a_name_that_is_no_text_is_drawn_all_the_same(timeline: Timeline, tmp_path: Path) -> None:
+    film = tmp_path / os.fsdecode(b"caf\xe9.mp4")  # from a disk written in Latin-1
+    try:
+        film.write_bytes(Path(timeline.video).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for ending in (".png", ".html"):
+        page = draw(replace(timeline, video=str(film)), tmp_path / f"t{ending}")
+        assert page.stat().st_size > 1000
+    assert "caf?.mp4" in page.read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_drawn_is_said(timeline: Timeline, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.png or \.html"):
+        draw(timeline, tmp_path / "t.svg")
+    with pytest.raises(UsageError, match="1 truths for 2"):
+        draw(timeline, tmp_path / "t.png", truth=[[]])
+    gone = Timeline("gone.mp4", 5.0, timeline.times[:20], (), ())
+    with pytest.raises((VideoError, UsageError)):
+        film_strip(gone.video, gone.duration, 10, 100)
+
+
+@pytest.mark.parametrize("size", [(60, 80), (80, 60), (20, 160)])
+def test_thumbnails_fill_the_strip_without_distortion(size: tuple[int, int], tmp_path: Path) -> None:
+    film = write_colours(tmp_path / "a.mp4", [("red", 2), ("green", 2)], size=size)
+    pictures = film_strip(str(film), 4.0, 10.0, 48).pictures
+    count, height, width = pictures.shape[:3]
+    assert count * width / height == pytest.approx(10.0, rel=0.1)
+    assert np.abs(pictures[0].mean(axis=(0, 1)) - COLOURS["red"]).max() < 20
+    assert np.abs(pictures[-1].mean(axis=(0, 1)) - COLOURS["green"]).max() < 20
+
+
+def test_ticks_are_round_and_few() -> None:
+    for duration in (0.4, 3.0, 59.0, 61.0, 633.0, 7200.0, 90_000.0):
+        times = tick_times(duration)
+        assert 1 <= len(times) <= 14
+        assert times[-1] <= duration
+        assert len(set(tick_labels(times))) == len(times)
+    assert tick_labels(tick_times(61.0))[:3] == ["0:00", "0:10", "0:20"]

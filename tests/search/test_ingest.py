@@ -1,0 +1,459 @@
+"""Files into an index: what is read, skipped, shared, forgotten, and what a killed run leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mova.errors import MovaError, UsageError
+from mova.search.index import Index
+from mova.search.ingest import add
+from mova.search.store import Store, VideoRecord
+from mova.video import container as decoder
+from mova.video import packet_plan as packets
+from tests.support.fakes import ColourEncoder, draw_parts, write_colours
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Three short videos in a folder and a folder below it."""
+    folder = tmp_path / "films"
+    write_colours(folder / "a.mp4", [("red", 2), ("blue", 3)])
+    write_colours(folder / "b.mp4", [("green", 1.5), ("white", 2)])
+    write_colours(folder / "deep" / "c.mp4", [("cyan", 4)])
+    return folder
+
+
+def names(paths: list[str]) -> list[str]:
+    return [Path(path).name for path in paths]
+
+
+def contents(index: Index) -> dict[str, tuple[list[float], np.ndarray]]:
+    """All that an index holds, by path."""
+    store = index._store
+    found = {}
+    for path, record in store.records().items():
+        frames = store.fetch([record.content])[record.content]
+        assert len(frames.times) == record.frames
+        found[path] = (frames.times.tolist(), frames.vectors)
+    return found
+
+
+def stored_contents(index: Index) -> set[str]:
+    """Hashes of all frames on disk, claimed or not."""
+    return set(index._store._frames.to_arrow()["video"].to_pylist())
+
+
+def assert_equal(one: Index, other: Index) -> None:
+    left, right = contents(one), contents(other)
+    assert left.keys() == right.keys()
+    for path in left:
+        assert left[path][0] == right[path][0]
+        assert np.array_equal(left[path][1], right[path][1])
+    assert stored_contents(one) == stored_contents(other)
+
+
+def test_all_frames_at_their_times(films: Path, tmp_path: Path) -> None:
+    index = Index(tmp_path / "index", ColourEncoder(rate=4))
+    report = index.add([films])
+    assert names(report.indexed) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert report.frames == 20 + 14 + 16
+    assert report.worked
+    assert report.seconds > 0
+    times, vectors = contents(index)[str(films / "a.mp4")]
+    assert times == (np.arange(20) / 4).tolist()
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert vectors[:8].argmax(axis=1).tolist() == [0] * 8
+    assert vectors[8:].argmax(axis=1).tolist() == [2] * 12
+    record = index.videos()[0]
+    assert record.duration == pytest.approx(5.0, abs=0.01)
+    assert np.allclose(record.mean, vectors.mean(axis=0), atol=1e-3)
+
+
+def test_unchanged_files_are_not_read_again(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ColourEncoder()
+    index = Index(tmp_path / "index", model)
+    index.add([films])
+    seen = model.frames_seen
+
+    def refuse(path: str) -> None:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("mova.search.ingest.probe", refuse)
+    monkeypatch.setattr("mova.search.ingest.content_hash", refuse)
+    report = Index(tmp_path / "index", model).add([films])
+    assert len(report.unchanged) == 3
+    assert (report.indexed, report.moved, report.removed, report.failed) == ([], [], [], [])
+    assert model.frames_seen == seen
+
+
+def test_a_touched_file_is_hashed_but_not_encoded(films: Path, tmp_path: Path) -> None:
+    model = ColourEncoder()
+    index = Index(tmp_path / "index", model)
+    index.add([films])
+    seen = model.frames_seen
+    os.utime(films / "a.mp4", ns=(1, 1))
+    report = index.add([films])
+    assert len(report.unchanged) == 3
+    assert not report.moved
+    assert model.frames_seen == seen
+    assert index.videos()[0].mtime_ns == 1
+
+
+def test_a_changed_file_replaces_its_frames(films: Path, tmp_path: Path) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films])
+    write_colours(films / "a.mp4", [("yellow", 1)])
+    assert names(index.add([films]).indexed) == ["a.mp4"]
+    fresh = Index(tmp_path / "fresh", ColourEncoder())
+    fresh.add([films])
+    assert_equal(index, fresh)
+
+
+def test_moved_and_copied_files_share_frames(films: Path, tmp_path: Path) -> None:
+    model = ColourEncoder()
+    index = Index(tmp_path / "index", model)
+    index.add([films])
+    seen = model.frames_seen
+    (films / "a.mp4").rename(films / "deep" / "moved.mp4")
+    shutil.copy(films / "b.mp4", films / "copy.mp4")
+    report = index.add([films])
+    assert names(report.moved) == ["copy.mp4", "moved.mp4"]
+    assert (report.indexed, report.removed) == ([], [])
+    assert model.frames_seen == seen
+    assert names([v.path for v in index.videos()]) == ["b.mp4", "copy.mp4", "c.mp4", "moved.mp4"]
+    assert len(stored_contents(index)) == 3
+    (films / "copy.mp4").unlink()
+    assert names(index.add([films]).removed) == ["copy.mp4"]
+    assert len(stored_contents(index)) == 3
+
+
+def test_equal_files_in_one_run_are_encoded_once(tmp_path: Path) -> None:
+    write_colours(tmp_path / "v" / "a.mp4", [("red", 2)])
+    shutil.copy(tmp_path / "v" / "a.mp4", tmp_path / "v" / "b.mp4")
+    model = ColourEncoder()
+    index = Index(tmp_path / "index", model)
+    report = index.add([tmp_path / "v"])
+    assert (names(report.indexed), names(report.moved)) == (["a.mp4"], ["b.mp4"])
+    assert model.frames_seen == report.frames == 8
+    assert len(index) == 2
+
+
+def test_deleted_files_are_dropped_only_below_the_folder(films: Path, tmp_path: Path) -> None:
+    other = write_colours(tmp_path / "other" / "d.mp4", [("black", 1)])
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films, other])
+    other.unlink()
+    (films / "b.mp4").unlink()
+    assert names(index.add([films], prune=False).removed) == []
+    report = index.add([films])
+    assert names(report.removed) == ["b.mp4"]
+    assert names([v.path for v in index.videos()]) == ["a.mp4", "c.mp4", "d.mp4"]
+    assert len(stored_contents(index)) == 3
+
+
+def test_a_folder_that_is_gone_or_empty_is_an_error_not_a_mass_delete(films: Path, tmp_path: Path) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films])
+    films.rename(tmp_path / "unplugged")
+    with pytest.raises(UsageError, match="films"):
+        index.add([films])
+    films.mkdir()
+    with pytest.raises(UsageError, match="mounted"):
+        index.add([films])
+    assert len(index) == 3
+    assert names(index.remove([films])) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert len(index) == 0
+    assert stored_contents(index) == set()
+
+
+def test_broken_files_are_told_and_tried_again(films: Path, tmp_path: Path) -> None:
+    good = (films / "a.mp4").read_bytes()
+    (films / "empty.mp4").write_bytes(b"")
+    (films / "text.mp4").write_text("not a video")
+    (films / "cut.mp4").write_bytes(good[: len(good) // 2])
+    index = Index(tmp_path / "index", ColourEncoder())
+    report = index.add([films])
+    assert len(report.indexed) == 3
+    failed = dict(report.failed)
+    assert sorted(names(list(failed))) == ["cut.mp4", "empty.mp4", "text.mp4"]
+    assert all(failed.values())
+    assert len(stored_contents(index)) == 3
+    (films / "cut.mp4").write_bytes(good + b"")
+    report = index.add([films])
+    assert names(report.moved) == ["cut.mp4"]
+    assert len(report.failed) == 2
+
+
+def test_nothing_but_broken_files_did_not_work(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    report = Index(tmp_path / "index", ColourEncoder()).add([tmp_path / "text.mp4"])
+    assert not report.worked
+    document = report.to_json()
+    assert document["failed"] == [{"path": str(tmp_path / "text.mp4"), "cause": report.failed[0][1]}]
+
+
+def test_a_file_that_breaks_off_midway_leaves_nothing(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames before the break were already written."""
+    from mova.errors import VideoError
+    from mova.search import ingest
+
+    real = ingest.stream
+
+    def breaking(path: str, **options: object):
+        chunks = real(path, **{**options, "chunk": 4})
+        yield next(chunks)
+        yield next(chunks)
+        if path.endswith("a.mp4"):
+            raise VideoError(path, "damaged")
+        yield from chunks
+
+    monkeypatch.setattr(ingest, "stream", breaking)
+    monkeypatch.setattr(ingest, "FLUSH_ROWS", 4)
+    index = Index(tmp_path / "index", ColourEncoder())
+    report = index.add([films])
+    assert report.failed == [(str(films / "a.mp4"), "damaged")]
+    assert len(report.indexed) == 2
+    assert stored_contents(index) == {video.content for video in index.videos()}
+
+
+def test_a_file_that_changes_while_it_is_read_fails(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mova.search import ingest
+
+    real = ingest.stream
+
+    def growing(path: str, **options: object):
+        yield from real(path, **options)
+        if path.endswith("a.mp4"):
+            os.utime(path, ns=(5, 5))
+
+    monkeypatch.setattr(ingest, "stream", growing)
+    report = Index(tmp_path / "index", ColourEncoder()).add([films])
+    assert [(Path(path).name, "changed" in cause) for path, cause in report.failed] == [("a.mp4", True)]
+
+
+def test_progress_counts_seconds_of_video(films: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, float, float]] = []
+    (films / "text.mp4").write_text("not a video")
+    Index(tmp_path / "index", ColourEncoder()).add([films], progress=lambda *each: told.append(each))
+    done = [each[1] for each in told]
+    assert done == sorted(done)
+    assert told[-1][1] == pytest.approx(told[-1][2])
+    assert told[-1][2] == pytest.approx(12.5, abs=0.05)
+
+
+def test_two_writers_at_once_are_refused(films: Path, tmp_path: Path) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    with Store(tmp_path / "index").lock(new=True), pytest.raises(MovaError, match=str(os.getpid())):
+        index.add([films])
+    assert index.add([films]).worked
+
+
+def test_leftovers_of_a_killed_run_are_never_seen_and_swept(films: Path, tmp_path: Path) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films])
+    store = index._store
+    left = store.fetch([index.videos()[0].content]).popitem()[1]
+    store.append(["f" * 32], [left])
+    assert {m.video for m in index.search("red", k=50)} == {v.path for v in index.videos()}
+    index.add([films])
+    assert stored_contents(index) == {v.content for v in index.videos()}
+
+
+def test_many_small_writes_are_joined(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mova.search import ingest
+
+    monkeypatch.setattr(ingest, "FLUSH_ROWS", 1)
+    monkeypatch.setattr(ingest, "TIDY_EVERY", 1)
+    monkeypatch.setattr(ingest, "DECODE_CHUNK", 1)
+    index = Index(tmp_path / "index", ColourEncoder(rate=8))
+    report = index.add([films])
+    fragments = index._store._frames.stats()["fragment_stats"]["num_fragments"]
+    assert report.frames == 100
+    assert fragments <= 33
+    fresh = Index(tmp_path / "fresh", ColourEncoder(rate=8))
+    monkeypatch.undo()
+    fresh.add([films])
+    assert_equal(index, fresh)
+
+
+def test_a_file_uri_is_the_folder_and_has_its_lock(films: Path, tmp_path: Path) -> None:
+    uri = f"file://{tmp_path}/index"
+    assert add(Store(uri), ColourEncoder(), [films]).worked
+    assert len(Index(uri)) == len(Index(tmp_path / "index")) == 3
+    with Store(tmp_path / "index").lock(), pytest.raises(MovaError, match=str(os.getpid())):
+        Index(uri, ColourEncoder()).add([films])
+
+
+def without_lock(folder: Path) -> Store:
+    """A store as it is where nothing can be locked (object storage)."""
+    store = Store(folder)
+    store.folder = None
+    return store
+
+
+def test_a_second_writer_without_a_lock_is_said_and_mended(films: Path, tmp_path: Path) -> None:
+    """The second sweeps what the first has not recorded yet: no record may stand without its frames."""
+    folder, model = tmp_path / "index", ColourEncoder()
+    add(without_lock(folder), model, [films / "a.mp4"])
+    first, second = without_lock(folder), without_lock(folder)
+    record = first.records()[str(films / "a.mp4")]
+    frames = first.fetch([record.content])[record.content]
+    late = VideoRecord("/late.mp4", "e" * 32, 1, 1, record.duration, record.frames, record.mean)
+    first.append([late.content], [frames])
+    assert second.sweep() == 1
+    with pytest.raises(MovaError, match="one writer at a time"):
+        first.commit([late])
+    assert list(second.records()) == [str(films / "a.mp4")]
+
+
+def test_a_record_without_all_its_frames_is_dropped_and_read_again(
+    films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films])
+    lost = index.videos()[0]
+    index._store.discard([lost.content])
+    (films / "b.mp4").touch()
+    report = index.add([films])
+    assert report.indexed == [lost.path]
+    assert "not complete" in caplog.text
+    fresh = Index(tmp_path / "fresh", ColourEncoder())
+    fresh.add([films])
+    assert_equal(index, fresh)
+
+
+def test_a_file_that_changed_and_broke_gives_up_its_old_moments(films: Path, tmp_path: Path) -> None:
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([films])
+    good = (films / "a.mp4").read_bytes()
+    (films / "a.mp4").write_bytes(b"broken now")
+    report = index.add([films])
+    assert names([path for path, _ in report.failed]) == ["a.mp4"]
+    assert names([video.path for video in index.videos()]) == ["b.mp4", "c.mp4"]
+    assert stored_contents(index) == {video.content for video in index.videos()}
+    (films / "a.mp4").write_bytes(good)
+    assert names(index.add([films]).indexed) == ["a.mp4"]
+
+
+def test_no_video_at_all_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "readme.txt").write_text("nothing")
+    with pytest.raises(UsageError, match=r"no video found in .*films"):
+        Index(tmp_path / "index", ColourEncoder()).add([tmp_path / "films"])
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_system_without_locks_says_so(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(MovaError, match="Linux and macOS"):
+        Index(tmp_path / "index", ColourEncoder()).add([films])
+
+
+def test_links_that_lead_nowhere_and_damaged_clocks_do_not_stop_a_run(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What PyAV raises of its own (a packet of a stream it does not know) is one file's failure, no more."""
+    (films / "link.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    real = decoder.read_packets
+
+    class Confused:
+        def __init__(self, container: object) -> None:
+            self.container = container
+
+        def demux(self, *tracks: object):
+            yield next(self.container.demux(*tracks))  # type: ignore[attr-defined]
+            raise IndexError("list index out of range")
+
+    def confuse(container: object, *tracks: object):
+        odd = "a.mp4" in str(getattr(container, "name", ""))
+        return real(Confused(container) if odd else container, *tracks)
+
+    for module in (decoder, packets):
+        monkeypatch.setattr(module, "read_packets", confuse)
+    report = Index(tmp_path / "index", ColourEncoder()).add([films])
+    failed = {Path(path).name: cause for path, cause in report.failed}
+    assert names(report.indexed) == ["b.mp4", "c.mp4"]
+    assert failed.keys() == {"a.mp4", "link.mp4"}
+    assert "contradict" in failed["a.mp4"]
+
+
+KILLED = """
+import os, random, signal, sys, time
+from mova.search import ingest
+from mova.search.index import Index
+from tests.support.fakes import ColourEncoder
+ingest.FLUSH_ROWS, ingest.FLUSH_SECONDS, ingest.DECODE_CHUNK, ingest.TIDY_EVERY = 16, 0.0, 8, 3
+
+def attempt(delay):
+    child = os.fork()
+    if child == 0:
+        Index(sys.argv[1], ColourEncoder(seconds_per_frame=delay)).add([sys.argv[2]])
+        os._exit(0)
+    return child
+
+moments = random.Random(0)
+for _ in range(10):
+    child = attempt(float(sys.argv[3]))
+    time.sleep(moments.uniform(0, 0.6))
+    os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1], flush=True)
+print(os.waitpid(attempt(0.0), 0)[1])
+"""
+
+
+@pytest.mark.slow
+def test_kill_nine_at_ten_random_moments_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    films = tmp_path / "films"
+    for i in range(12):
+        write_colours(films / f"{i:02d}.mp4", draw_parts(rng, 4))
+    fresh = Index(tmp_path / "fresh", ColourEncoder())
+    total = fresh.add([films]).frames
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "index"), str(films), str(4.0 / total)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["9"] * 10 + ["0"]
+    assert_equal(Index(tmp_path / "index"), fresh)
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from mova.search.index import Index
+from tests.support.fakes import ColourEncoder
+report = Index(sys.argv[1], ColourEncoder(rate=2, width=512)).add([sys.argv[2]])
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(report.frames, int(peak.split()[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
+    """Two hours against ten minutes. (`ru_maxrss` would carry over the peak of the test process itself.)"""
+    peaks = {}
+    for minutes in (10, 120):
+        parts = [("red", 20.0), ("blue", 40.0)] * minutes
+        film = write_colours(tmp_path / f"{minutes}.mp4", parts, fps=2.0, size=(32, 32))
+        command = [sys.executable, "-c", MEASURED, str(tmp_path / f"index-{minutes}"), str(film)]
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+        frames, peaks[minutes] = map(int, done.stdout.split())
+        assert frames == minutes * 120
+    assert peaks[120] <= 1.15 * peaks[10]

@@ -1,0 +1,301 @@
+"""Moments against an oracle that looks at every frame of every video."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mova.errors import UsageError
+from mova.scoring.spans import peaks
+from mova.search import query, store
+from mova.search.index import Index
+from mova.search.query import document, export_clips, find_moments
+from mova.search.store import Meta, Store, StoredFrames, VideoRecord
+from mova.text.units import split_units
+from mova.types import Moment
+from mova.video.reader import probe
+from tests.support.fakes import ColourEncoder, write_colours
+
+DIM = 16
+
+
+class Written:
+    """A model whose text vectors are looked up."""
+
+    def __init__(self, vectors: dict[str, np.ndarray]) -> None:
+        self.vectors = vectors
+
+    def encode_text(self, texts: list[str]):
+        pooled = torch.tensor(np.stack([self.vectors[text] for text in texts]))
+        return type("Text", (), {"pooled": pooled})
+
+
+def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    vectors = rng.normal(size=shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def smooth_videos(rng: np.random.Generator, count: int, longest: int = 60) -> dict[str, StoredFrames]:
+    """Videos made of scenes: frames around a few directions, so that relevance curves have real moments."""
+    scenes = unit(rng, 12, DIM)
+    made = {}
+    for i in range(count):
+        length = int(rng.integers(1, longest))
+        chosen = scenes[np.repeat(rng.integers(0, 12, length), 4)[:length]]
+        noisy = chosen + 0.2 * unit(rng, length, DIM)
+        noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+        made[f"{i:032x}"] = StoredFrames(np.arange(length) / 2, noisy.astype(np.float16).astype(np.float32))
+    return made
+
+
+def filled(folder: Path, videos: dict[str, StoredFrames]) -> Store:
+    made = Store(folder)
+    made.create(Meta("m", "f", DIM, 2.0))
+    made.append(list(videos), list(videos.values()))
+    made.commit(
+        [
+            VideoRecord(f"/v/{c}.mp4", c, 1, 1, len(v.times) / 2, len(v.times), v.vectors.mean(axis=0))
+            for c, v in videos.items()
+        ]
+    )
+    return made
+
+
+def brute_force(videos: dict[str, StoredFrames], vector: np.ndarray, k: int) -> list[Moment]:
+    """All moments of all videos, then the best."""
+    found = []
+    for content, frames in videos.items():
+        for peak in peaks(frames.vectors @ vector, frames.times, len(frames.times) / 2, k):
+            found.append(Moment(f"/v/{content}.mp4", peak.span.start, peak.span.end, peak.score))
+    return sorted(found, key=lambda m: (-round(m.score, 6), m.video, m.start))[:k]
+
+
+def same(found: list[Moment], wanted: list[Moment]) -> bool:
+    return len(found) == len(wanted) and all(
+        (a.video, a.start, a.end) == (b.video, b.start, b.end) and abs(a.score - b.score) < 1e-4
+        for a, b in zip(found, wanted, strict=True)
+    )
+
+
+@pytest.mark.parametrize("first_hits", [1, 256])
+@pytest.mark.parametrize("k", [1, 7, 60])
+def test_one_sentence_equals_brute_force(
+    k: int, first_hits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where few frames are looked at first, so that several rounds are needed."""
+    monkeypatch.setattr(query, "FIRST_HITS", first_hits)
+    monkeypatch.setattr(query, "HITS_PER_MOMENT", 1)
+    monkeypatch.setattr(query, "BATCH_FRAMES", 64)
+    rng = np.random.default_rng(k)
+    videos = smooth_videos(rng, 40)
+    made = filled(tmp_path / "index", videos)
+    for seed in range(5):
+        vector = unit(np.random.default_rng(seed), DIM)
+        found = query.search(made, Written({"x": vector}), "x", k)
+        assert same(found, brute_force(videos, vector, k))
+
+
+def test_few_videos_are_read_for_few_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    videos = smooth_videos(rng, 120)
+    made = filled(tmp_path / "index", videos)
+    read: list[str] = []
+    fetch = made.fetch
+    monkeypatch.setattr(query, "BATCH_FRAMES", 1)
+    monkeypatch.setattr(made, "fetch", lambda contents: (read.extend(contents), fetch(contents))[1])
+    query.search(made, Written({"x": unit(rng, DIM)}), "x", 2)
+    assert len(read) == len(set(read)) < 30
+
+
+def test_min_score_cuts_the_list(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    videos = smooth_videos(rng, 10)
+    made = filled(tmp_path / "index", videos)
+    vector = unit(rng, DIM)
+    everything = query.search(made, Written({"x": vector}), "x", 500)
+    bar = everything[len(everything) // 3].score
+    assert query.search(made, Written({"x": vector}), "x", 500, min_score=bar) == [
+        moment for moment in everything if moment.score >= bar
+    ]
+
+
+def test_a_paragraph_prefers_moments_that_show_more_of_it(tmp_path: Path) -> None:
+    write_colours(tmp_path / "v" / "both.mp4", [("white", 2), ("red", 2), ("blue", 2), ("white", 2)])
+    write_colours(tmp_path / "v" / "apart.mp4", [("red", 2), ("white", 3), ("blue", 2), ("black", 2)])
+    write_colours(tmp_path / "v" / "one.mp4", [("black", 2), ("red", 3), ("cyan", 2)])
+    write_colours(tmp_path / "v" / "none.mp4", [("black", 2), ("green", 3), ("cyan", 2)])
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([tmp_path / "v"])
+    found = index.search("It turns red. Then blue comes.", k=10)
+    told = [(Path(m.video).name, m.start, m.end, round(m.score, 2)) for m in found]
+    assert told == [
+        ("both.mp4", 2.0, 6.0, 1.0),
+        ("apart.mp4", 0.0, 2.0, 0.5),
+        ("apart.mp4", 5.0, 7.0, 0.5),
+        ("one.mp4", 2.0, 5.0, 0.5),
+    ]
+
+
+def test_a_paragraph_of_the_same_sentence_is_that_sentence(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    videos = smooth_videos(rng, 30)
+    made = filled(tmp_path / "index", videos)
+    model = Written({"It is x.": unit(rng, DIM)})
+    one = query.search(made, model, "It is x.", 5)
+    twice = query.search(made, model, "It is x. It is x.", 5)
+    assert twice[0].score == pytest.approx(one[0].score, abs=1e-6)
+    assert (twice[0].video, twice[0].start <= one[0].start < twice[0].end) == (one[0].video, True)
+
+
+def test_a_long_text_without_marks_is_asked_in_windows(tmp_path: Path) -> None:
+    write_colours(tmp_path / "v" / "both.mp4", [("white", 2), ("red", 2), ("blue", 2), ("white", 2)])
+    write_colours(tmp_path / "v" / "one.mp4", [("black", 2), ("red", 3), ("cyan", 2)])
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([tmp_path / "v"])
+    text = "at first there is a wall that turns red and later on another one that is blue"
+    found = index.search(text, k=10)
+    windows = [f"{unit}." for unit in split_units(text)]
+    assert len(windows) == 4
+    assert found == index.search(" ".join(windows), k=10)
+    assert (Path(found[0].video).name, found[0].start, found[0].end) == ("both.mp4", 2.0, 6.0)
+
+
+def test_paragraph_scores_are_the_mean_of_the_best_cosines_inside() -> None:
+    rng = np.random.default_rng(5)
+    frames = next(iter(smooth_videos(rng, 1).values()))
+    queries = unit(rng, 3, DIM)
+    found = find_moments(queries, frames, len(frames.times) / 2, np.full(3, 0.2, dtype=np.float32), 5)
+    assert found
+    curves = queries @ frames.vectors.T
+    for span, score in found:
+        inside = (frames.times >= span.start) & (frames.times < span.end)
+        assert score == pytest.approx(curves[:, inside].max(axis=1).mean())
+    ends = [(span.start, span.end) for span, _ in found]
+    assert all(b[0] - a[1] > 0.5 for a, b in pairwise(ends))
+
+
+def test_the_first_of_a_paragraph_does_not_depend_on_how_many_are_wanted(tmp_path: Path) -> None:
+    """Each sentence's best peak lies far from the other's; only a second peak makes the moment that shows both."""
+    rng = np.random.default_rng(8)
+    vectors = {"One.": unit(rng, DIM), "Two.": unit(rng, DIM)}
+    between = (vectors["One."] + vectors["Two."]) / np.linalg.norm(vectors["One."] + vectors["Two."])
+    other = -between
+    near = 0.98 * between + 0.02 * vectors["One."]
+    shown = [other, vectors["One."], *[other] * 4, near, near, *[other] * 4, vectors["Two."], other]
+    frames = np.stack(shown) / np.linalg.norm(shown, axis=1, keepdims=True)
+    made = filled(tmp_path / "index", {f"{1:032x}": StoredFrames(np.arange(len(frames)) / 2, frames)})
+    model = Written(vectors)
+    assert query.search(made, model, "One. Two.", 1) == query.search(made, model, "One. Two.", 20)[:1]
+
+
+def test_ties_are_told_by_path_and_start(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        write_colours(tmp_path / "v" / f"{name}.mp4", [("red", 1), ("cyan", 1 + ord(name) % 4), ("red", 1)])
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([tmp_path / "v"])
+    found = index.search("red", k=5)
+    assert [Path(m.video).stem for m in found] == ["a", "a", "b", "b", "c"]
+    assert found[0].start < found[1].start
+
+
+def test_the_approximate_index_is_built_and_finds_nearly_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "ANN_ROWS", 2000)
+    rng = np.random.default_rng(6)
+    videos = smooth_videos(rng, 120)
+    made = filled(tmp_path / "index", videos)
+    assert made.count_frames() >= 2000
+    made.tidy()
+    assert {index.name for index in made._frames.list_indices()} == {"vector_idx", "video_idx"}
+    extra = smooth_videos(rng, 125)
+    late = {content: frames for content, frames in extra.items() if content not in videos}
+    made.append(list(late), list(late.values()))
+    made.commit(
+        [
+            VideoRecord(f"/v/{c}.mp4", c, 1, 1, len(v.times) / 2, len(v.times), v.vectors.mean(axis=0))
+            for c, v in late.items()
+        ]
+    )
+    hits = 0
+    for seed in range(20):
+        vector = unit(np.random.default_rng(seed), DIM)
+        found = query.search(made, Written({"x": vector}), "x", 10)
+        wanted = brute_force(videos | late, vector, 10)
+        hits += len({(m.video, m.start) for m in found} & {(m.video, m.start) for m in wanted})
+    assert hits >= 190
+
+
+def test_wrong_questions_are_refused(tmp_path: Path) -> None:
+    made = filled(tmp_path / "index", smooth_videos(np.random.default_rng(0), 2))
+    with pytest.raises(UsageError, match="k must be"):
+        query.search(made, Written({}), "x", 0)
+    with pytest.raises(UsageError, match="words"):
+        query.search(made, Written({}), " ... ", 5)
+
+
+def test_the_json_document_is_exactly_as_promised() -> None:
+    assert document("a q", "m", 0.12345, [Moment("v.mp4", 1.23456, 2.5, 0.98765432)]) == {
+        "query": "a q",
+        "model": "m",
+        "elapsed_seconds": 0.123,
+        "results": [{"video": "v.mp4", "start": 1.235, "end": 2.5, "score": 0.987654}],
+    }
+
+
+def test_exported_clips_are_named_in_order_and_last_as_long(tmp_path: Path) -> None:
+    video = write_colours(tmp_path / "it's/a b:c.mp4", [("red", 2), ("blue", 3)])
+    moments = [Moment(str(video), 2.0, 4.5, 0.9), Moment(str(video), 0.0, 2.0, 0.8)]
+    clips, failures = export_clips(moments, tmp_path / "out" / "clips")
+    assert not failures
+    assert [clip.name for clip in clips] == ["01_a_b_c_0002.00-0004.50.mp4", "02_a_b_c_0000.00-0002.00.mp4"]
+    assert [probe(clip).duration for clip in clips] == pytest.approx([2.5, 2.0], abs=0.13)
+
+
+def test_a_clip_that_cannot_be_cut_does_not_keep_the_others_back(tmp_path: Path) -> None:
+    video = write_colours(tmp_path / "a.mp4", [("red", 2)])
+    moments = [
+        Moment(str(tmp_path / "gone.mp4"), 0.0, 1.0, 0.9),
+        Moment(str(video), 0.0, 1.0, 0.8),
+        Moment(str(video), 5.0, 6.0, 0.7),
+    ]
+    clips, failures = export_clips(moments, tmp_path / "out")
+    assert [clip.name for clip in clips] == ["02_a_0000.00-0001.00.mp4"]
+    assert [path for path, _ in failures] == [moments[0].video, moments[2].video]
+    assert "no such file" in failures[0][1]
+    assert "within 2." in failures[1][1]
+    with pytest.raises(UsageError, match="cannot be made"):
+        export_clips(moments, video / "below")
+
+
+def test_what_another_process_removes_meanwhile_has_no_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    videos = smooth_videos(rng, 12)
+    made, vector = filled(tmp_path / "index", videos), unit(rng, DIM)
+    gone = Path(brute_force(videos, vector, 1)[0].video).stem
+    real = Store.fetch
+    monkeypatch.setattr(Store, "fetch", lambda self, names: {c: f for c, f in real(self, names).items() if c != gone})
+    rest = {content: frames for content, frames in videos.items() if content != gone}
+    assert same(query.search(made, Written({"x": vector}), "x", 5), brute_force(rest, vector, 5))
+
+
+def test_more_moments_than_there_are_frames_mean_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    videos, vector = smooth_videos(rng, 4), unit(rng, DIM)
+    made = filled(tmp_path / "index", videos)
+    assert same(query.search(made, Written({"x": vector}), "x", 10**12), brute_force(videos, vector, 10**6))
+
+
+def test_an_interrupted_build_of_the_approximate_index_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    made = filled(tmp_path / "index", smooth_videos(rng, 60))
+    monkeypatch.setattr(store, "ANN_ROWS", 500)
+    made._frames.create_index(
+        "vector", config=store.IvfRq(distance_type="dot", num_bits=store.BITS), name="vector_idx"
+    )  # killed here
+    made.tidy()
+    assert {index.name for index in made._frames.list_indices()} == {"vector_idx", "video_idx"}

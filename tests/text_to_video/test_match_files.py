@@ -1,0 +1,124 @@
+"""Videos of other programs joined to the captions that they show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.data.synthetic import Order, orders, synthetic_videos
+from mova.errors import DataError, UsageError
+from mova.text_to_video.match_files import join_folder, join_table, plain
+from mova.video.writer import write_mp4
+
+Call = Callable[..., tuple[int, str, str]]
+LONG = "A man is trimming the bottom of a palm tree and then climbs it"
+
+
+def row(id: str, *negatives: str, kind: str | None = None) -> Row:
+    listed = [{"text": text, **({"misalignment": kind} if kind else {})} for text in negatives]
+    return Row(id, f"{id}.mp4", None, "train", (Caption("true"),), meta={"negatives": listed, "of": id.split("/")[0]})
+
+
+ROWS = [row("v1/flip", LONG, kind="flip"), row("v1/count", "Two men!", kind="count"), row("v2", "a red, red dog")]
+WANTED = orders(ROWS)
+
+
+def folder(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_mp4(root / name, [np.zeros((4, 16, 16, 3), np.uint8)], fps=4)
+    return root
+
+
+def joined(root: Path, pattern: str, wanted: list[Order] = WANTED) -> dict[str, list[str]]:
+    done = join_folder(wanted, root, pattern, "lavie")
+    return {key: [Path(each.video).name for each in videos] for key, videos in done.videos.items()}
+
+
+def test_names_are_compared_by_letters_and_digits() -> None:
+    assert plain("A  man's  hat – Ünder_it.") == "a_man_s_hat_ünder_it"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "found"),
+    [
+        ("{text}.mp4", "two_men.mp4", "v1/count"),
+        ("{text}.mp4", "A man is trimming the bottom of a pal.mp4", "v1/flip"),
+        ("{text}-{index}.mp4", "a red, red dog-12.mp4", "v2"),
+        ("{id}_{index}.mp4", "v1_flip_001.mp4", "v1/flip"),
+        ("{of}/{misalignment}.mp4", "v1/count.mp4", "v1/count"),
+        ("{line}.mp4", "0003.mp4", "v2"),
+        ("{position}.MP4", "0000.mp4", "v1/flip"),
+    ],
+)
+def test_a_pattern_says_what_names_hold(pattern: str, name: str, found: str, tmp_path: Path) -> None:
+    assert joined(folder(tmp_path, name), pattern) == {found: [Path(name).name]}
+
+
+def test_both_sides_are_counted(tmp_path: Path) -> None:
+    root = folder(tmp_path, "v1_2.mp4", "v2_10.mp4", "v2_9.mp4", "other.mp4", "v9_1.mp4")
+    (root / "v2_11.mp4").write_bytes(b"no video")
+    done = join_folder(WANTED, root, "{of}_{index}.mp4", "lavie")
+    assert [(Path(v.video).name, v.index) for v in done.videos["v2"]] == [("v2_9.mp4", 0), ("v2_10.mp4", 1)]
+    assert done.joined == 2
+    assert [Path(name).name for name in done.files] == ["other.mp4", "v9_1.mp4"]
+    assert [(Path(name).name, count) for name, count in done.ambiguous] == [("v1_2.mp4", 2)]
+    assert [Path(name).name for name, _ in done.broken] == ["v2_11.mp4"]
+    assert done.captions == [("v1/flip", LONG), ("v1/count", "Two men!")]
+
+
+def test_a_cut_name_fits_only_one_caption(tmp_path: Path) -> None:
+    wanted = orders([row("a", LONG), row("b", LONG + " again")])
+    done = join_folder(wanted, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x")
+    assert list(done.videos) == ["a"]
+    assert len(done.ambiguous) == len(done.files) == 1
+
+
+def test_equal_captions_of_several_rows_share_a_video(tmp_path: Path) -> None:
+    wanted = orders([row("a", "two men"), row("b", "Two men")])
+    assert joined(folder(tmp_path, "two men.mp4"), "{text}.mp4", wanted[:1]) == {"a": ["two men.mp4"]}
+    same = orders([row("a", "two men"), row("b", "two men")])
+    assert list(joined(tmp_path, "{text}.mp4", same)) == ["a", "b"]
+
+
+def test_wrong_patterns_and_folders(tmp_path: Path) -> None:
+    for pattern in ("x.mp4", "{colour}.mp4", "{index}.mp4", "{id}{id}.mp4"):
+        with pytest.raises(UsageError, match="must hold"):
+            join_folder(WANTED, tmp_path, pattern, "x")
+    with pytest.raises(UsageError, match="no such folder"):
+        join_folder(WANTED, tmp_path / "none", "{id}.mp4", "x")
+    with pytest.raises(DataError, match="no video to join"):
+        join_folder(WANTED, tmp_path, "{id}.mp4", "x")
+
+
+def test_a_table_says_which_video_shows_what(tmp_path: Path) -> None:
+    folder(tmp_path, "x/1.mp4", "x/2.mp4")
+    (tmp_path / "table.csv").write_text(f"video,caption\n1.mp4,two men\n2.mp4,nobody\n3.mp4,{LONG}\n")
+    done = join_table(WANTED, tmp_path / "table.csv", tmp_path / "x", "cogvideox")
+    assert [v.generator for v in done.videos["v1/count"]] == [{"model": "cogvideox"}]
+    assert [Path(name).name for name in done.files] == ["2.mp4"]
+    assert [Path(name).name for name, _ in done.broken] == ["3.mp4"]
+
+
+def test_join_from_the_command_line_adds_to_what_is_there(call: Call, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "triplets.jsonl", ROWS)
+    for name in ("lavie", "cogvideox"):
+        root = folder(tmp_path / name, "two men.mp4", "nobody.mp4")
+        words = ["--join", root, "--pattern", "{text}.mp4", "--model", name, "--json"]
+        code, printed, _ = call("data", "synthesize", manifest, tmp_path / f"with-{name}", *words)
+        told = json.loads(printed)
+        assert (code, told["joined"], len(told["videos_without_caption"])) == (0, 1, 1)
+        assert [each["id"] for each in told["captions_without_video"]] == ["v1/flip", "v2"]
+        manifest = Path(told["manifest"])
+    videos = synthetic_videos(read_manifest(manifest)[1])
+    assert [v.generator["model"] for v in videos] == ["lavie", "cogvideox"]
+    assert all((manifest.parent / v.video).is_file() for v in videos)
+    code, _, _ = call(
+        "data", "synthesize", manifest, tmp_path / "no", "--join", tmp_path, "--pattern", "{id}/{line}.mp4"
+    )
+    assert code == 1

@@ -1,0 +1,177 @@
+"""Weights of synthetic videos in a manifest, and the picture of what they follow from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mova.data.manifest import Caption, Row, read_manifest, write_manifest
+from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
+from mova.errors import DataError, UsageError
+from mova.models.video_llm.model import VideoLLM
+from mova.plots.generator_agreement import draw_misalignments, spreads
+from mova.text_to_video.score_cache import ScoreCache
+from mova.text_to_video.weighting import FigureScorer, Loader, weigh
+from mova.video.reader import read_count
+from mova.video.writer import write_mp4
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three triplets; the first has two synthetic videos, the second one of its positive caption too."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, kind in enumerate(("action", "flip", None)):
+        videos = []
+        for at, role in enumerate((("negative",) * 2, ("negative", "positive"), ("negative",))[i]):
+            name = f"{i}-{at}.mp4"
+            write_mp4(folder / name, [rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)], fps=8)
+            videos.append(Synthetic(name, f"false {i}", role, 0, at, 9 / 8, kind))  # type: ignore[arg-type]
+        row = Row(f"v{i}", "real.mp4", None, "train", (Caption(f"true {i}"),))
+        rows.append(with_synthetic(row, videos))
+    return write_manifest(folder / "manifest.jsonl", rows)
+
+
+def known(table: dict[str, tuple[float, float]], asked: list[str], key: str = "k") -> Loader:
+    """A model whose scores stand in a table: name of the video -> (own, other)."""
+
+    def score(video: Path, texts: Sequence[str]) -> list[float]:
+        asked.append(video.name)
+        read_count(video, 1)
+        return [table[video.name]["false" not in text] for text in texts]
+
+    return lambda: (key, score)
+
+
+ONE = {"0-0.mp4": (0.9, 0.2), "0-1.mp4": (0.5, 0.5), "1-0.mp4": (0.1, 0.7), "2-0.mp4": (1.0, 0.0)}
+TWO = {name: (own / 2, other / 2) for name, (own, other) in ONE.items()}
+
+
+def test_weights_stand_beside_their_videos_and_scores_are_kept(manifest: Path, tmp_path: Path) -> None:
+    rows = read_manifest(manifest)
+    asked: list[str] = []
+    models = {"one": known(ONE, asked, "1"), "two": known(TWO, asked, "2")}
+    with ScoreCache(tmp_path / "scores.sqlite") as cache:
+        found = weigh(rows, manifest.parent, models, "difference", cache)
+        assert asked == [*ONE, *ONE]
+        again = weigh(rows, manifest.parent, models, "product", cache)
+        assert len(asked) == 8
+    expected = {name: ((own + own / 2) / 2, (other + other / 2) / 2) for name, (own, other) in ONE.items()}
+    assert np.allclose(found.own, [own for own, _ in expected.values()])
+    assert np.allclose(found.weights, [max(0.0, own - other) for own, other in expected.values()])
+    assert np.allclose(again.weights, [own * (1 - other) for own, other in expected.values()])
+    first, second = synthetic_videos(found.rows[0])
+    assert first.weight == pytest.approx(0.525)
+    assert second.weight == 0
+    assert first.weighing["strategy"] == "difference"
+    assert first.weighing["models"] == ["one", "two"]
+    assert first.weighing["own"] == pytest.approx(0.675)
+    assert found.positives == 1
+    assert synthetic_videos(found.rows[1])[1].weight is None
+    assert [case.misalignment for case in found.cases] == ["action", "action", "flip", None]
+
+
+def test_videos_that_cannot_be_read_are_named_and_keep_no_old_weight(manifest: Path) -> None:
+    rows = read_manifest(manifest)
+    lost = [replace(each, video="gone.mp4", weight=0.5) for each in synthetic_videos(rows[2])]
+    rows[2] = with_synthetic(rows[2], lost)
+    found = weigh(rows, manifest.parent, {"one": known(ONE, [])})
+    assert [Path(video).name for video, _ in found.broken] == ["gone.mp4"]
+    assert len(found.weights) == 3
+    (video,) = synthetic_videos(found.rows[2])
+    assert video.weight is None
+    assert video.weighing == {"broken": found.broken[0][1]}
+    with pytest.raises(DataError, match="none of 1 synthetic videos"):
+        weigh(rows[2:], manifest.parent, {"one": known(ONE, [])})
+
+
+def test_what_has_no_weights_says_why(manifest: Path) -> None:
+    rows = read_manifest(manifest)
+    with pytest.raises(UsageError, match="at least one VQA model"):
+        weigh(rows, manifest.parent, {})
+    with pytest.raises(UsageError, match="no weighting strategy"):
+        weigh(rows, manifest.parent, {"one": known(ONE, [])}, "best")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="synthesize"):
+        weigh([with_synthetic(rows[0], [])], manifest.parent, {"one": known(ONE, [])})
+    two = replace(rows[0], captions=(Caption("a"), Caption("b")))
+    with pytest.raises(DataError, match="2 captions"):
+        weigh([two], manifest.parent, {"one": known(ONE, [])})
+
+
+@pytest.fixture(scope="module")
+def vqa(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.tiny_videollms import build
+
+    return build("llava_onevision", tmp_path_factory.mktemp("vqa"))
+
+
+def test_a_video_llm_is_asked_about_four_frames(manifest: Path, vqa: Path) -> None:
+    model = VideoLLM.from_pretrained(vqa, precision="fp32", device="cpu")
+    scorer = FigureScorer(model)
+    video, texts = manifest.parent / "0-0.mp4", ["false 0", "true 0"]
+    frames = read_count(video, 4, rule="segment_midpoint")
+    each = torch.stack([model.figure_scores([picture], texts)[0] for picture in frames.pixels])
+    assert each.shape == (4, 2)
+    assert np.allclose(scorer(video, texts), each.mean(dim=0).numpy(), atol=1e-6)
+    assert scorer.key != FigureScorer(model, frames=2).key
+    with pytest.raises(UsageError, match="at least one frame"):
+        FigureScorer(model, frames=0)
+
+
+def test_weights_from_the_command_line(call: Call, manifest: Path, vqa: Path, tmp_path: Path) -> None:
+    words = ["data", "weights", manifest, tmp_path / "out.jsonl", "--vqa", vqa, "--precision", "fp32", "--frames", 2]
+    code, printed, _ = call(*words, "--plot", tmp_path / "fig" / "2.png", "--strategy", "own", "--json")
+    told = json.loads(printed)
+    assert (code, told["videos"], told["positives"]) == (0, 4, 1)
+    assert [each["kind"] for each in told["differences"]] == ["all", "action", "flip", "unknown"]
+    rows = read_manifest(tmp_path / "out.jsonl")
+    videos = [each for row in rows for each in synthetic_videos(row)]
+    assert all(each.weight == each.weighing["own"] for each in videos if each.role == "negative")
+    assert videos[0].video == str(manifest.parent / "0-0.mp4")
+    assert (tmp_path / "scores.sqlite").is_file()
+    assert json.loads((tmp_path / "fig" / "2.json").read_text()) == told["differences"]
+    assert Image.open(tmp_path / "fig" / "2.png").width > 1000
+    assert call(*words, "--strategy", "best")[0] == 2
+
+
+def test_spreads_are_those_of_plain_loops(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    own, other = rng.random(500), rng.random(500)
+    own[:20] = other[:20]
+    kinds = rng.choice(["flip", "action", None], 500).tolist()  # type: ignore[arg-type]
+    found = {each.kind: each for each in spreads(kinds, own, other)}
+    assert list(found) == ["all", "action", "flip", "unknown"]
+    for name, spread in found.items():
+        values = [a - b for a, b, k in zip(own, other, kinds, strict=True) if name in ("all", k or "unknown")]
+        mean = sum(values) / len(values)
+        assert spread.count == len(values) == sum(spread.bars)
+        assert spread.mean == pytest.approx(mean)
+        assert spread.std == pytest.approx((sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5)
+        assert spread.quartiles[1] == pytest.approx(sorted(values)[len(values) // 2], abs=0.05)
+        assert spread.below == pytest.approx(sum(v < 0 for v in values) / len(values))
+        assert spread.ties == pytest.approx(sum(v == 0 for v in values) / len(values))
+    path = draw_misalignments(list(found.values()), tmp_path / "two.png")
+    assert np.asarray(Image.open(path)).std() > 10
+
+
+@pytest.mark.parametrize("values", [[0.0], [1.0], [0.5], [0.05, 0.95]])
+def test_extremes_are_inside_the_bars(values: list[float]) -> None:
+    (spread, _) = spreads(["flip"] * len(values), values, values[::-1])
+    assert sum(spread.bars) == len(values)
+    assert 0.0 in spread.edges
+
+
+def test_scores_that_are_none_are_refused() -> None:
+    for kinds, own, other in (([], [], []), (["a"], [0.1, 0.2], [0.1]), (["a"], [np.nan], [0.1]), (["a"], [1.1], [0])):
+        with pytest.raises(DataError):
+            spreads(kinds, own, other)

@@ -1,0 +1,172 @@
+"""MoVA's objective: its terms are the losses it names, its diagnostics tell a shortcut, and every preset trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mova.errors import UsageError
+from mova.losses import masked_contrast as modular
+from mova.models.mova.model import Mova
+from mova.models.registry import load
+from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+from mova.train.objectives.base import Inputs, Remembered, Vectors
+from mova.train.objectives.mova import WEIGHTS, Modular
+from mova.train.recipe import Recipe
+from mova.train.run import train
+from mova.worlds.batches import vocabulary
+
+WIDTH = 16
+
+
+def around(preset: str, **settings: Any) -> Mova:
+    torch.manual_seed(0)
+    backbone = WorldsTiny(
+        WorldsTinyConfig(
+            vocabulary=vocabulary(), image_size=32, stem=[8, 8], hidden_size=WIDTH, heads=2, embedding_dim=WIDTH
+        )
+    )
+    return Mova.around(backbone, preset, heads=2, **settings)
+
+
+def pairs(videos: int = 4) -> tuple[Vectors, Inputs]:
+    torch.manual_seed(1)
+    shapes = {"frames": (5, WIDTH), "texts": (WIDTH,), "tokens": (6, WIDTH), "units": (3, WIDTH)}
+    vectors = {name: torch.randn(videos, *shape, requires_grad=True) for name, shape in shapes.items()}
+    vectors["scale"] = torch.tensor(5.0)
+    batch = {
+        "frame_mask": torch.arange(5) < torch.tensor([5, 3, 1, 4])[:videos, None],
+        "token_mask": torch.arange(6) < torch.tensor([6, 2, 1, 4])[:videos, None],
+        "unit_mask": torch.arange(3) < torch.tensor([3, 1, 2, 1])[:videos, None],
+        "group": torch.arange(videos),
+        "dropped": torch.zeros(videos, dtype=torch.int64),
+    }
+    return vectors, batch
+
+
+def run(objective: Modular, net: Mova, vectors: Vectors, batch: Inputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    return objective.forward(batch, Remembered(net, vectors))
+
+
+@pytest.mark.parametrize("preset", WEIGHTS)
+def test_the_loss_is_the_weighted_sum_of_its_parts(preset: str) -> None:
+    objective = Modular(preset, diagnose_every=0)
+    vectors, batch = pairs()
+    loss, parts = run(objective, around(preset), vectors, batch)
+    terms = {name: weight for name, weight in objective.weights.items() if weight}
+    assert set(parts) == {*terms, "scale", "dropped_tokens"}
+    assert float(loss.detach()) == pytest.approx(
+        sum(weight * float(parts[name].detach()) for name, weight in terms.items()), rel=1e-5
+    )
+    loss.backward()
+    assert all(bool(value.grad.isfinite().all()) for value in vectors.values() if value.grad is not None)
+
+
+def test_published_terms_are_the_written_losses_on_the_models_masks() -> None:
+    net = around("paper")
+    vectors, batch = pairs()
+    _, parts = run(Modular("paper", diagnose_every=0), net, vectors, batch)
+    real = batch["frame_mask"]
+    found = net.masks(vectors["frames"], real, vectors["tokens"], batch["token_mask"], vectors["texts"])
+    given = (vectors["frames"], real, vectors["texts"], found.m_t)
+    assert torch.allclose(parts["temporal"], modular.temporal_nce(*given, 1 / 0.07))
+    for name, value in zip(
+        ("same_frame", "different_frame"), modular.concept_nce(*given, found.m_v, 1 / 0.07), strict=True
+    ):
+        assert torch.allclose(parts[name], value)
+    assert torch.allclose(parts["pooled"], modular.global_nce(*given[:3], vectors["scale"]))
+
+
+def test_repaired_frames_are_weighted_and_detached_masks_leave_the_backbone_alone() -> None:
+    vectors, batch = pairs()
+    masks_alone = {"pooled": 0.0, "relevance": 0.0}
+    _, plain = run(Modular("repaired", diagnose_every=0), around("repaired", frame_weights=False), vectors, batch)
+    _, weighted = run(Modular("repaired", diagnose_every=0), around("repaired"), vectors, batch)
+    assert not torch.allclose(plain["temporal"], weighted["temporal"])
+    loss, _ = run(
+        Modular("repaired", diagnose_every=0, **masks_alone), around("repaired", detached=True), vectors, batch
+    )
+    loss.backward()
+    assert all(value.grad is None for value in vectors.values())
+
+
+def test_diagnostics_come_with_the_first_step_and_then_at_their_interval() -> None:
+    net, objective = around("paper"), Modular("paper", diagnose_every=3)
+    vectors, batch = pairs()
+    logged = [set(run(objective, net, vectors, batch)[1]) for _ in range(4)]
+    wanted = {"rolled/temporal/gap", "rolled/same_frame/gap", "match/auc", "match/auc_gain", "m_t/density", "m_v/dead"}
+    assert [wanted <= names for names in logged] == [True, False, False, True]
+    one = run(Modular("paper", diagnose_every=1), net, *pairs(1))[1]
+    assert "match/auc" not in one
+
+
+def test_pair_negatives_score_mismatched_pairs_with_masks_of_their_own() -> None:
+    vectors, batch = pairs()
+    _, parts = run(
+        Modular("repaired", diagnose_every=0, pairs=1.0), around("repaired", pair_negatives=2), vectors, batch
+    )
+    assert 0 < float(parts["pairs"].detach()) < 100
+    with pytest.raises(UsageError, match="pair_negatives"):
+        run(Modular("repaired", pairs=1.0), around("repaired"), vectors, batch)
+
+
+def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
+    vectors, batch = pairs()
+    batch["group"] = torch.tensor([0, 0, 1, 2])
+    _, shared = run(Modular("control"), around("control"), vectors, batch)
+    batch["group"] = torch.arange(4)
+    _, apart = run(Modular("control"), around("control"), vectors, batch)
+    assert float(shared["late"].detach()) < float(apart["late"].detach())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"preset": "best"}, "preset"),
+        ({"late_interaction": 1.0}, "no term"),
+        ({"temporal_form": "ce"}, "temporal_form"),
+        ({"tau": 0.0}, "tau"),
+        ({"pooled": -1.0}, "below 0"),
+    ],
+)
+def test_wrong_settings_are_said(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Modular(**options)
+
+
+def test_mask_losses_need_masks_over_dimensions() -> None:
+    vectors, batch = pairs()
+    with pytest.raises(UsageError, match="masks over dimensions"):
+        run(Modular("paper"), around("subsets"), vectors, batch)
+
+
+@pytest.mark.parametrize("preset", WEIGHTS)
+def test_every_preset_trains_from_a_recipe_and_loads_again(
+    preset: str, tiny_clip: Path, worlds_manifest: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe(
+        "small",
+        seed=3,
+        model={"kind": "mova", "preset": preset, "source": str(tiny_clip)},
+        data={"kind": "manifest", "manifest": str(worlds_manifest), "fps": 1.0, "frames": 3, "captions": "paragraph"},
+        objective={"kind": "mova", "preset": preset},
+        training={
+            "max_steps": 2,
+            "logging_steps": 1,
+            "per_device_train_batch_size": 2,
+            "learning_rate": 1e-2,
+            "encoder_learning_rate": 1e-5,
+            "bf16": False,
+            "report_to": [],
+            "cache_chunk": 1,
+        },
+    )
+    model = train(recipe, tmp_path / "run")
+    again = load(tmp_path / "run", precision="fp32", device="cpu")
+    assert isinstance(again, Mova)
+    assert again.config.preset == preset
+    for (name, weight), other in zip(model.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(weight, other), name

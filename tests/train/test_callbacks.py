@@ -1,0 +1,69 @@
+"""Logs of a run: lines of the past are kept, those of an abandoned future are dropped, broken videos told once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
+from mova.types import BrokenVideo
+
+
+def state(step: int) -> SimpleNamespace:
+    return SimpleNamespace(global_step=step, is_world_process_zero=True)
+
+
+def test_resuming_drops_what_was_logged_after_the_checkpoint(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "log.jsonl")
+    for step in (1, 2, 3):
+        log.on_log(None, state(step), None, logs={"loss": float(step)})
+    with log.path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    log.on_train_begin(None, state(2), None)
+    log.on_log(None, state(3), None, logs={"loss": 9.0})
+    assert [json.loads(line)["loss"] for line in log.path.read_text().splitlines()] == [1.0, 2.0, 9.0]
+    log.on_train_begin(None, state(0), None)
+    assert log.path.read_text() == ""
+
+
+def test_other_processes_write_nothing(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "log.jsonl")
+    log.on_log(None, SimpleNamespace(global_step=1, is_world_process_zero=False), None, logs={})
+    assert not log.path.exists()
+
+
+def test_a_broken_video_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = BrokenVideos(tmp_path / "broken.jsonl")
+    one, two = BrokenVideo("a.mp4", "cut off"), BrokenVideo("b.mp4", "empty")
+    for found in ((), (one,), (one, two)):
+        broken.add(found)
+    assert len(broken) == 2
+    assert [json.loads(line) for line in broken.path.read_text().splitlines()] == [one.__dict__, two.__dict__]
+    assert [record.message.split(":")[0] for record in caplog.records] == ["a.mp4", "b.mp4"]
+
+
+def test_a_run_that_goes_on_tells_broken_videos_no_second_time(tmp_path: Path) -> None:
+    one, two = BrokenVideo("a.mp4", "cut off"), BrokenVideo("b.mp4", "empty")
+    BrokenVideos(tmp_path / "broken.jsonl").add((one,))
+    with (tmp_path / "broken.jsonl").open("a") as file:
+        file.write('{"path": "b.m')
+    again = BrokenVideos(tmp_path / "broken.jsonl")
+    assert len(again) == 1
+    again.add((one, two))
+    assert [json.loads(line) for line in again.path.read_text().splitlines()] == [one.__dict__, two.__dict__]
+
+
+def test_tensorboard_is_used_where_it_is_installed_and_missed_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert tensorboard_where_installed() == ["tensorboard"]
+    assert not caplog.records
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert tensorboard_where_installed() == []
+    assert "pip install 'mova[train]'" in caplog.text

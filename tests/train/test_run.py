@@ -1,0 +1,131 @@
+"""Training by a recipe: every weight moves, a stopped run ends as an unbroken one, wrong recipes are explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mova.errors import UsageError
+from mova.models.registry import load
+from mova.train.recipe import load_recipe, shipped_recipes
+from mova.train.run import train
+
+SMALL = {
+    "model": {"kind": "worlds-tiny", "image_size": 32, "stem": [8, 8], "hidden_size": 16, "heads": 2},
+    "data": {"kind": "worlds", "batches": 4, "videos": 2, "events": 3, "image_size": 32},
+    "objective": {"kind": "grounding"},
+    "training": {"max_steps": 4, "logging_steps": 1, "save_steps": 2, "bf16": False, "learning_rate": 1.0e-3},
+    "finish": {"clips": 3, "worlds": 2},
+}
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_moves_every_weight_and_leaves_a_model_with_its_card(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    frozen = {"training.max_steps": "1", "training.learning_rate": "0.0"}
+    start = train(load_recipe(str(recipe_file), frozen), tmp_path / "0")
+    end = train(load_recipe(str(recipe_file)), out)
+    before, after = dict(start.named_parameters()), dict(end.named_parameters())
+    still = [name for name in before if torch.equal(before[name], after[name])]
+    assert still == []
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert {"loss", "frame", "sentence", "paragraph", "factors"} <= lines[0].keys()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "| relation (of 4) |" in card
+    again = load(out)
+    assert again.relevance_threshold == pytest.approx(end.relevance_threshold)
+    assert again.rule == end.rule
+    assert json.loads((out / "calibration.json").read_text())["rule"] == end.rule.to_dict()
+    assert "| evidence rule |" in card
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["training"]["max_steps"] == 4
+
+
+@pytest.mark.slow
+def test_resuming_ends_with_the_weights_of_an_unbroken_run(recipe_file: Path, tmp_path: Path) -> None:
+    whole = train(load_recipe(str(recipe_file)), tmp_path / "whole")
+    cut = tmp_path / "cut"
+    train(load_recipe(str(recipe_file)), cut)
+    for checkpoint in cut.glob("checkpoint-4*"):
+        for file in checkpoint.iterdir():
+            file.unlink()
+        checkpoint.rmdir()
+    resumed = train(load_recipe(str(recipe_file)), cut, resume=True)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_a_run_is_not_written_over(recipe_file: Path, tmp_path: Path) -> None:
+    for name, left, said in (
+        ("cut", "checkpoint-4/trainer_state.json", r"cut: holds a run \(checkpoint-4\); --resume goes on"),
+        ("done", "training.json", "done: holds a finished run"),
+    ):
+        (tmp_path / name / left).parent.mkdir(parents=True)
+        (tmp_path / name / left).write_text('{"global_step": 4}')
+        with pytest.raises(UsageError, match=said):
+            train(load_recipe(str(recipe_file)), tmp_path / name)
+        assert [path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*.*")] == [left]
+
+
+def test_resuming_without_a_checkpoint_is_refused(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no checkpoint"):
+        train(load_recipe(str(recipe_file)), tmp_path / "nothing", resume=True)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_shipped_recipes_are_complete(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        ({"model.kind": "nothing"}, "model.kind 'nothing'"),
+        ({"data.kind": "unheard"}, "data.kind 'unheard'"),
+        ({"model.no_such_size": "3"}, "no no_such_size"),
+        ({"objective.kind": "none"}, "objective.kind"),
+        ({"training.no_such_field": "1"}, "section 'training': there is no 'no_such_field'$"),
+        ({"training.max_stops": "1"}, "there is no 'max_stops'; did you mean 'max_steps'"),
+        ({"objective.depth": "1"}, "grounding"),
+        ({"finish.clip": "1"}, "no clip"),
+    ],
+)
+def test_what_a_recipe_gets_wrong_is_named(
+    recipe_file: Path, tmp_path: Path, overrides: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        train(load_recipe(str(recipe_file), overrides), tmp_path / "out")
+
+
+def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="neither a recipe file nor"):
+        load_recipe("no-such-recipe")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("model: [1, 2]\n")
+    with pytest.raises(UsageError, match="must be a mapping"):
+        load_recipe(str(bad))
+    bad.write_text("{")
+    with pytest.raises(UsageError, match="not valid YAML"):
+        load_recipe(str(bad))
+    bad.write_text("surprise: 1\nmodel: {kind: x}\ndata: {kind: x}\nobjective: {kind: x}\n")
+    with pytest.raises(UsageError, match="unknown key"):
+        load_recipe(str(bad))
+
+
+def test_numbers_are_read_as_people_write_them(recipe_file: Path) -> None:
+    recipe = load_recipe(str(recipe_file), {"training.learning_rate": "1e-3", "training.bf16": "false", "name": "x"})
+    assert recipe.training["learning_rate"] == 1e-3
+    assert recipe.training["bf16"] is False
+    assert recipe.name == "x"

@@ -1,0 +1,408 @@
+"""SynViTA's training: equal gradients of all memory-saving paths, resuming, what a run leaves, what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("peft")
+
+from transformers import TrainerCallback
+
+from mova.data.manifest import Row, read_manifest, write_manifest
+from mova.data.quarantine import Quarantined, write_quarantine
+from mova.data.synthetic import synthetic_videos
+from mova.errors import DataError, UsageError
+from mova.eval.protocols import find_protocol
+from mova.eval.tasks.entailment import evaluate_entailment
+from mova.eval.tasks.video_llm import open_any_test
+from mova.losses.entailment import synvita_loss
+from mova.models.video_llm.model import VideoLLM
+from mova.train.callbacks import BrokenVideos
+from mova.train.grad_cache import split_backward
+from mova.train.objectives.base import Towers
+from mova.train.objectives.synvita import Synvita
+from mova.train.recipe import Recipe, load_recipe
+from mova.train.run import train
+from mova.train.sources.triplets import EntailmentValidation, adapted, shared_part, triplet_material, weigh_by
+from mova.train.trainer import PairArguments
+from tests.support.tiny_videollms import build
+
+FAMILIES = ("video_llava", "qwen2_5_vl")
+WHOLE_PATH = ("internvl", "qwen3_vl")
+"""Families that go the whole way beside Video-LLaVA, in slow tests."""
+SCORES = [{"own": 0.9, "other": 0.2}, {"own": 0.4, "other": 0.6}, {"own": 0.7, "other": 0.3}]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def get(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = build(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def manifest(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four triplets of training, the last without a synthetic video, and two of validation."""
+    rows = read_manifest(worlds_manifest)
+    train_rows = [row for row in rows if row.split == "train"][:4]
+    others = [row for row in rows if row.split == "test"] + train_rows[2:]
+    found = [_triplet(row, worlds_manifest.parent) for row in train_rows]
+    for i, scores in enumerate(SCORES):
+        synthetic = {
+            "video": str(worlds_manifest.parent / others[i].video),
+            "text": found[i].meta["negatives"][0]["text"],
+            "role": "negative",
+            "place": 0,
+            "index": 0,
+            "duration": 10.0,
+            "weighing": scores,
+        }
+        found[i] = replace(found[i], meta={**found[i].meta, "synthetic": [synthetic]})
+    found += [_triplet(row, worlds_manifest.parent) for row in rows if row.split == "val"]
+    return write_manifest(tmp_path_factory.mktemp("triplets") / "manifest.jsonl", found)
+
+
+def _triplet(row: Row, folder: Path) -> Row:
+    text = f"A {row.id} moves to the left, then a circle appears."
+    caption = replace(row.captions[0], text=text, sentences=())
+    negative = {"text": text.replace("left", "right"), "misalignment": "relation"}
+    return replace(row, video=str(folder / row.video), captions=(caption,), meta={"negatives": [negative]})
+
+
+@pytest.fixture
+def small(base: Callable[[str], Path], manifest: Path) -> Callable[..., Recipe]:
+    def make(kind: str = "video_llava", **sections: dict[str, Any]) -> Recipe:
+        source = str(base(kind))
+        plain: dict[str, dict[str, Any]] = {
+            "model": {"source": source, "rank": 4, "alpha": 8, "dropout": 0.0, "precision": "fp32", "max_frames": 4},
+            "data": {"kind": "triplets", "manifest": str(manifest)},
+            "objective": {"kind": "synvita", "consistency": 1.0},
+            "training": {
+                "max_steps": 2,
+                "per_device_train_batch_size": 4,
+                "logging_steps": 1,
+                "save_strategy": "no",
+                "learning_rate": 1e-2,
+                "bf16": False,
+                "report_to": [],
+            },
+        }
+        plain["model"]["kind"] = "video-llm"
+        return Recipe("small", seed=3, **{name: {**plain[name], **sections.get(name, {})} for name in plain})
+
+    return make
+
+
+def adapters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def assert_equal(one: torch.nn.Module, other: torch.nn.Module, tolerance: float = 0.0) -> None:
+    first, second = adapters(one), adapters(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.allclose(value, second[name], rtol=0, atol=tolerance), name
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if "loss" in row]
+
+
+def opened(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], Towers, Synvita]:
+    """The batch of all training triplets, the model and the objective of a recipe, without a trainer."""
+    torch.manual_seed(3)
+    model = adapted(**{key: value for key, value in recipe.model.items() if key != "kind"})
+    for name, weight in model.named_parameters():  # as after some steps: what B holds decides A's gradient
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    objective = Synvita(**{key: value for key, value in recipe.objective.items() if key != "kind"})
+    broken, arguments = BrokenVideos(folder / "broken.jsonl"), PairArguments(output_dir=str(folder), report_to=[])
+    data = {key: value for key, value in recipe.data.items() if key != "kind"}
+    material = triplet_material(model, objective, arguments, broken, seed=0, **data)
+    batch = material.collate([material.dataset[i] for i in range(4)])
+    assert batch.pop("broken") == ()
+    return batch, Towers(model.train(), model, material.encode), objective
+
+
+def gradients(
+    objective: Synvita, batch: dict[str, Any], towers: Towers, chunk: int
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    towers.net.zero_grad()
+    loss, parts = split_backward(objective, batch, towers, chunk)
+    found = {name: weight.grad.clone() for name, weight in towers.net.named_parameters() if weight.grad is not None}
+    return found, {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
+
+
+class Stop(TrainerCallback):
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["video_llava", pytest.param("qwen2_5_vl", marks=pytest.mark.slow)])
+def test_the_log_is_equation_7_of_scores_one_by_one_and_only_adapters_move(
+    kind: str, small: Callable[..., Recipe], base: Callable[[str], Path], manifest: Path, tmp_path: Path
+) -> None:
+    model = train(small(kind), tmp_path / "run")
+    fresh = VideoLLM.from_pretrained(base(kind), precision="fp32", device="cpu", max_frames=4)
+    rows = [row for row in read_manifest(manifest) if row.split == "train"]
+    log_odds, common = torch.zeros(4, 2, 2), torch.zeros(4, 2, 2)
+    for i, row in enumerate(rows):
+        tails = fresh.tails([row.captions[0].text, row.meta["negatives"][0]["text"]])
+        shared = shared_part(*tails)
+        videos = [row.video, *(each["video"] for each in row.meta.get("synthetic", []))]
+        with torch.no_grad():
+            for v, video in enumerate(videos):
+                shown = [fresh.prepare(video)] * 2
+                log_odds[i, v] = fresh.pair_log_odds(shown, tails)
+                common[i, v] = fresh.pair_log_odds(shown, tails, keep=shared)
+    weights = torch.tensor([0.7, 0.0, 0.4, 0.0])  # max(0, own - other); the last has no synthetic video
+    loss, parts = synvita_loss(log_odds.double(), weights.double(), common.double(), 1.0)
+    first = logged(tmp_path / "run")[0]
+    assert first["loss"] == pytest.approx(float(loss), abs=1e-4)
+    for name, value in parts.items():
+        assert first[name] == pytest.approx(float(value), abs=1e-4), name
+    assert (first["weight"], first["shown"]) == (pytest.approx(0.275), 0.5)
+    moved = {name for name, value in adapters(model).items() if "lora_B" in name and value.abs().sum() > 0}
+    assert len(moved) == 8  # of two layers, four projections
+    before = fresh.model.state_dict()
+    after = {name.replace(".base_layer", ""): value for name, value in model.get_base_model().state_dict().items()}
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_micro_batches_and_checkpointing_give_the_gradients_of_the_whole_batch(
+    kind: str, small: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    batch, towers, objective = opened(small(kind), tmp_path)
+    whole, parts = gradients(objective, batch, towers, 0)
+    for chunk, checkpointing in ((1, True), (3, False)):
+        if checkpointing:
+            towers.net.activation_checkpointing_enable()
+        else:
+            towers.net.activation_checkpointing_disable()
+        found, told = gradients(objective, batch, towers, chunk)
+        assert found.keys() == whole.keys()
+        for name, value in whole.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+        assert told == pytest.approx(parts, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_accumulated_batches_end_with_the_weights_of_one(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    sgd = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
+    plain = train(small(training=sgd), tmp_path / "plain")
+    accumulated = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
+    assert_equal(plain, train(small(training=sgd | accumulated), tmp_path / "accumulated"), 2e-5)
+
+
+@pytest.mark.parametrize("kind", ["video_llava", *(pytest.param(k, marks=pytest.mark.slow) for k in WHOLE_PATH)])
+def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
+    kind: str, small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
+    """Train, stop, resume, load, score and evaluate."""
+    small = partial(small, kind)
+    dropped = {"dropout": 0.05}
+    saving = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1}
+    whole = train(small(model=dropped, training=saving), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(small(model=dropped, training=saving), tmp_path / "cut", callbacks=[Stop()])
+    assert_equal(whole, train(small(model=dropped, training=saving), tmp_path / "cut", resume=True))
+    assert [row["step"] for row in logged(tmp_path / "cut")] == [1, 2, 3]
+    again = VideoLLM.from_pretrained(tmp_path / "whole", precision="fp32", device="cpu", max_frames=4)
+    row = read_manifest(manifest)[0]
+    text = row.captions[0].text
+    torch.testing.assert_close(again.log_odds(row.video, [text]), whole.scorer.log_odds(row.video, [text]))
+    report = evaluate_entailment(open_any_test(again, manifest, "val"), find_protocol("entailment"))
+    assert report["model"]["fingerprint"] == again.fingerprint()
+    assert 0 <= report["figures"]["all"]["AUC"] <= 100
+    assert report["excluded"] == []
+    config = json.loads((tmp_path / "whole" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == small().model["source"]
+    further = small(model={"source": str(tmp_path / "whole"), "dropout": 0.05}, training={"max_steps": 1})
+    second = train(further, tmp_path / "second")
+    assert any(not torch.equal(value, adapters(whole)[name]) for name, value in adapters(second).items())
+    with pytest.raises(UsageError, match=r"its adapters have model.rank 4, which cannot"):
+        train(replace(further, model={**further.model, "rank": 8}), tmp_path / "third")
+
+
+def test_validation_keeps_the_checkpoint_of_the_highest_auc(
+    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
+    training = {
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "metric_for_best_model": "AUC",
+        "learning_rate": 0.5,
+        "per_device_train_batch_size": 2,
+    }
+    train(small(data={"validation": "val"}, training=training), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    found = {line["step"]: line["eval_AUC"] for line in lines if "eval_AUC" in line}
+    summary = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert found.keys() == {1, 2}
+    assert summary["best"] == max(found.values())
+    judge = VideoLLM.from_pretrained(tmp_path / "run", precision="fp32", device="cpu", max_frames=4)
+    (report,) = [
+        line for line in lines if line.get("eval_AUC") == summary["best"] and line["step"] == summary["best_step"]
+    ]
+    rows = [row for row in read_manifest(manifest) if row.split == "val"]
+    told = [judge.log_odds(r.video, [r.captions[0].text, r.meta["negatives"][0]["text"]]).tolist() for r in rows]
+    pairs = [float(own > other) for own, _ in told for _, other in told]
+    assert report["eval_AUC"] == pytest.approx(100 * sum(pairs) / len(pairs))
+    assert report["eval_accuracy"] == pytest.approx(100 * sum(own > other for own, other in told) / len(told))
+
+
+def test_validation_leaves_out_quarantined_rows_and_those_without_captions(
+    base: Callable[[str], Path], manifest: Path, tmp_path: Path
+) -> None:
+    one, other = (row for row in read_manifest(manifest) if row.split == "val")
+    rows = [one, other, replace(one, id="silent", captions=())]
+    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(other.id, other.video, "other duration", "cut off")])
+    llm = VideoLLM.from_pretrained(base("video_llava"), precision="fp32", device="cpu", max_frames=4)
+    broken = BrokenVideos(tmp_path / "broken.jsonl")
+    found = EntailmentValidation(
+        llm, str(write_manifest(tmp_path / "val.jsonl", rows)), "val", broken, quarantine=str(bad)
+    )(llm)
+    right, wrong = llm.log_odds(one.video, [one.captions[0].text, one.meta["negatives"][0]["text"]]).tolist()
+    assert found == {"AUC": 100.0 * (right > wrong), "accuracy": 100.0 * (right > wrong)}
+    assert len(broken) == 0
+
+
+def test_real_videos_alone(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    batch, towers, objective = opened(small(objective={"strategy": "none"}), tmp_path)
+    with torch.no_grad():
+        loss, parts = objective.forward(batch, towers)
+    torch.testing.assert_close(loss, parts["real"])
+    assert [parts[name].item() for name in ("weight", "shown", "synthetic")] == [0.0, 0.0, 0.0]
+    assert "consistency" not in parts
+    assert batch["synthetic"] == batch["keep"] == [None] * 4
+
+
+def test_broken_videos_are_named_and_leave_the_rest_as_it_is(
+    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
+    rows = read_manifest(manifest)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    gone = replace(rows[0], meta={**rows[0].meta, "synthetic": [rows[0].meta["synthetic"][0] | {"video": str(bad)}]})
+    changed = [gone, replace(rows[1], video="missing.mp4"), *rows[2:]]
+    path = write_manifest(tmp_path / "manifest.jsonl", changed)
+    train(small(data={"manifest": str(path)}, training={"max_steps": 1, "cache_chunk": 1}), tmp_path / "run")
+    (row,) = logged(tmp_path / "run")
+    assert row["broken"] == 2
+    assert (row["shown"], row["weight"]) == (pytest.approx(1 / 3, abs=1e-4), pytest.approx(0.4 / 3, abs=1e-4))
+    named = [json.loads(line)["path"] for line in (tmp_path / "run" / "broken.jsonl").read_text().splitlines()]
+    assert {Path(name).name for name in named} == {"bad.mp4", "missing.mp4"}
+    none = write_manifest(
+        tmp_path / "none.jsonl", [replace(row, video=f"missing{i}.mp4") for i, row in enumerate(rows)]
+    )
+    with pytest.raises(DataError, match="none of the 4 real videos"):
+        train(small(data={"manifest": str(none)}, training={"max_steps": 1}), tmp_path / "nothing")
+
+
+def test_a_broken_video_that_is_a_batch_of_its_own_is_left_out(
+    small: Callable[..., Recipe], manifest: Path, tmp_path: Path
+) -> None:
+    rows = [row for row in read_manifest(manifest) if row.split == "train"]
+    single = {"max_steps": 1, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "optim": "sgd"}
+    path = write_manifest(tmp_path / "one.jsonl", [replace(rows[0], video="missing.mp4"), *rows[1:]])
+    train(small(data={"manifest": str(path)}, training=single), tmp_path / "run")
+    (line,) = logged(tmp_path / "run")
+    assert line["broken"] == 1
+    assert line["shown"] == pytest.approx(1 / 3, abs=1e-4)
+    left = tmp_path / "anew" / "broken.jsonl"  # of a run that was stopped before its first checkpoint
+    left.parent.mkdir()
+    left.write_text('{"path": "mended.mp4", "cause": "empty"}\n')
+    train(small(data={"manifest": str(path)}, training=single), left.parent)
+    assert [Path(json.loads(told)["path"]).name for told in left.read_text().splitlines()] == ["missing.mp4"]
+    gone = [replace(rows[0], id=f"v{i}", video=f"missing{i}.mp4") for i in range(5)]
+    path = write_manifest(tmp_path / "none.jsonl", gone)
+    with pytest.raises(DataError, match="no video of 5 batches in a row"):
+        train(small(data={"manifest": str(path)}, training={**single, "max_steps": 5}), tmp_path / "nothing")
+
+
+def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_run(manifest: Path) -> None:
+    rows = read_manifest(manifest)
+    videos = [video for row in rows for video in synthetic_videos(row)]
+    lost = replace(videos[1], weighing={"broken": "is no video"})
+    assert weigh_by([videos[0], lost, videos[2]], "difference") == pytest.approx([0.7, 0.0, 0.4])
+    assert weigh_by([lost], "own") == pytest.approx([0.0])
+    with pytest.raises(DataError, match="1 of 2 synthetic videos have no scores"):
+        weigh_by([lost, replace(lost, weighing={"own": 0.3})], "own")
+
+
+def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'best' is not known; there are fixed, own"):
+        train(small(objective={"strategy": "best"}), tmp_path / "a")
+    with pytest.raises(UsageError, match=r"say --data.manifest"):
+        train(small(data={"manifest": None}), tmp_path / "a")
+    rows = read_manifest(manifest)
+    bare = write_manifest(tmp_path / "bare.jsonl", [replace(row, meta={}) for row in rows])
+    with pytest.raises(DataError, match="no negatives; `mova data contrast`"):
+        train(small(data={"manifest": str(bare)}), tmp_path / "a")
+    unscored = [{key: value for key, value in rows[0].meta["synthetic"][0].items() if key != "weighing"}]
+    path = write_manifest(
+        tmp_path / "unscored.jsonl", [replace(rows[0], meta={**rows[0].meta, "synthetic": unscored}), *rows[1:]]
+    )
+    with pytest.raises(DataError, match="1 of 3 synthetic videos have no scores"):
+        train(small(data={"manifest": str(path)}), tmp_path / "a")
+    odd = replace(rows[0], meta={"negatives": [{"text": "a <image> of it"}]})
+    path = write_manifest(tmp_path / "odd.jsonl", [odd, *rows[1:]])
+    with pytest.raises(DataError, match="control token"):
+        train(small(data={"manifest": str(path)}), tmp_path / "a")
+    worlds = replace(small(), model={"kind": "worlds-tiny", "image_size": 32, "stem": [8, 8], "hidden_size": 16})
+    with pytest.raises(UsageError, match=r"say model.kind video-llm"):
+        train(worlds, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("synvita", torch.bfloat16), ("synvita-video-llava", torch.float32)], ids=["bf16", "fp32"]
+)
+def test_shipped_recipes_take_a_step(
+    name: str, precision: torch.dtype, base: Callable[[str], Path], manifest: Path, tmp_path: Path
+) -> None:
+    half = precision == torch.bfloat16
+    settings = {
+        "model.source": base("qwen2_5_vl" if name == "synvita" else "video_llava"),
+        "model.precision": "bf16" if half else "fp32",
+        "model.max_frames": 4,
+        "data.manifest": manifest,
+        "training.bf16": str(half).lower(),
+        "training.max_steps": 1,
+        "training.logging_steps": 1,
+        "training.save_strategy": "'no'",
+        "training.gradient_accumulation_steps": 1,
+        "training.dataloader_num_workers": 0,
+    }
+    recipe = load_recipe(name, {key: str(value) for key, value in settings.items()})
+    model = train(recipe, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (32, 32, 0.05)
+    assert {weight.dtype for weight in adapters(model).values()} == {torch.float32}
+    assert model.scorer.model.dtype == precision
+    assert all(math.isfinite(row[key]) for row in logged(tmp_path / "run") for key in ("loss", "grad_norm"))
+
+
+def test_the_published_comparison_of_characters_changes_the_mask(base: Callable[[str], Path]) -> None:
+    llm = VideoLLM.from_pretrained(base("video_llava"), precision="fp32", device="cpu")
+    tails = llm.tails(["a dog runs to a tree", "a cat sits by a tree"])
+    plain, compat = shared_part(*tails), shared_part(*tails, compat=True)
+    kept = [tail.ids[tail.description][mask].tolist() for tail, mask in zip(tails, plain, strict=True)]
+    assert kept[0] == kept[1]
+    assert any(not torch.equal(a, b) for a, b in zip(plain, compat, strict=True))

@@ -1,0 +1,241 @@
+"""Sentences are read back by a small parser of the test's own, so that what is said is held against what is meant."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import numpy as np
+import pytest
+
+from mova.worlds.captions import OPENINGS, VOCABULARY, Claim, connect, holds, tell, words
+from mova.worlds.factors import FACTORS, Event, facts, labels, mutate, sample_event
+from mova.worlds.negatives import KINDS
+from mova.worlds.script import sample_world
+
+NOUN = {
+    "circle": "circles?|discs?|balls?",
+    "square": "squares?|box(?:es)?",
+    "triangle": "triangles?",
+    "star": "stars?",
+    "heart": "hearts?",
+    "cross": "cross(?:es)?|plus(?:es)?",
+    "ring": "rings?|hoops?",
+    "crescent": "crescents?|moons?",
+}
+COLOUR = {
+    "red": "red|crimson",
+    "orange": "orange",
+    "yellow": "yellow|golden",
+    "green": "green|emerald",
+    "blue": "blue|azure",
+    "purple": "purple|violet",
+    "black": "black",
+    "white": "white",
+}
+SIZE = {"small": "small|little|tiny", "large": "large|big|huge"}
+COUNT = {"1": "a|an|one|a single", "2": "two", "3": "three"}
+RELATION = {"above": "above|over", "below": "below|under|beneath", "left_of": "left of", "right_of": "right of"}
+PLACE = {
+    "beach": "beach|shore",
+    "night": "night",
+    "forest": "forest|woods|trees",
+    "snow": "snow|snowy|winter",
+    "desert": "desert|dunes",
+    "sea": "sea|waves",
+    "city": "city|buildings|street",
+    "room": "room|indoors|house",
+}
+MOTION = {
+    "left_to_right": "from left to right|to the right|rightward",
+    "right_to_left": "from right to left|to the left|leftward",
+    "rising": "ris(?:e|es|ing)|(?:moves?|moving|floats?|floating) up|upward",
+    "falling": "fall(?:s|ing)?|down(?:ward)?|sink(?:s|ing)?",
+    "bouncing": "bounc(?:e|es|ing)|up and down",
+    "spinning": "spin(?:s|ning)?|rotat(?:e|es|ing)|on the spot",
+    "circling": "in a circle|in circles|round path",
+    "growing": "grow(?:s|ing)?|bigger|larger",
+    "shrinking": "shrink(?:s|ing)?|smaller",
+    "blinking": "blink(?:s|ing)?|flash(?:es|ing)?|flicker(?:s|ing)?",
+}
+
+
+def any_of(table: dict[str, str]) -> str:
+    return "|".join(table.values())
+
+
+def name_of(text: str, table: dict[str, str]) -> str | None:
+    found = [name for name, pattern in table.items() if re.search(rf"\b(?:{pattern})\b", text)]
+    assert len(found) <= 1, (text, found)
+    return found[0] if found else None
+
+
+def parse(text: str) -> dict[str, str | None]:
+    """What a sentence says: the value of every factor, None where it is not said."""
+    rest = text.lower()
+    second = re.search(rf"(?:to the )?\b({any_of(RELATION)}) (an?) (?:({any_of(COLOUR)}) )?({any_of(NOUN)})\b", rest)
+    said: dict[str, str | None] = dict.fromkeys(FACTORS)
+    if second:
+        said["relation"] = name_of(second[1], RELATION)
+        said["colour2"] = name_of(second[3], COLOUR) if second[3] else None
+        said["shape2"] = name_of(second[4], NOUN)
+        rest = rest[: second.start()] + rest[second.end() :]
+    # "in a circle" is how something moves, "up and down" is neither up nor down
+    for name in ("bouncing", "circling", "left_to_right", "right_to_left", *MOTION):
+        match = re.search(rf"\b(?:{MOTION[name]})\b", rest)
+        if match:
+            said["motion"] = name
+            rest = rest[: match.start()] + rest[match.end() :]
+            break
+    said["place"] = name_of(rest, PLACE)
+    adjectives = f"(?:({any_of(SIZE)}) )?(?:({any_of(COLOUR)}) )?"
+    subject = re.search(rf"\b({any_of(COUNT)}) {adjectives}({any_of(NOUN)})\b", rest)
+    assert subject, text
+    said["count"] = next(n for n, p in COUNT.items() if re.fullmatch(p, subject[1]))
+    said["size"] = name_of(subject[2], SIZE) if subject[2] else None
+    said["colour"] = name_of(subject[3], COLOUR) if subject[3] else None
+    said["shape"] = name_of(subject[4], NOUN)
+    assert subject[4].endswith("s") == (said["count"] != "1") or subject[4] in ("cross", "plus"), text
+    return said
+
+
+def test_a_sentence_says_exactly_what_it_claims_to_mention() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(4000):
+        event = sample_event(rng)
+        said = tell(event, rng)
+        truth = facts(event)
+        assert parse(said.text) == {n: truth[n] if n in said.mentioned else None for n in FACTORS}, said
+
+
+def test_grammar() -> None:
+    rng = np.random.default_rng(1)
+    texts = [tell(sample_event(rng), rng).text for _ in range(4000)]
+    for text in texts:
+        assert re.fullmatch(r"[A-Z][a-z]*(?:,? [a-z]+)*\.", text), text
+        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text.lower()), text
+        many = re.search(r"\b(two|three)\b", text.lower())
+        assert not re.search(r"\b(is|appears)\b" if many else r"\b(are|appear)\b", text.lower()), text
+        assert not re.search(r"\b(\w+) \1\b", text.lower()), text
+    openings = {" ".join(text.split()[:2]) for text in texts}
+    assert len(set(texts)) > 3900
+    assert len(openings) > 40
+
+
+def test_verbs_agree_with_their_subjects() -> None:
+    rng = np.random.default_rng(2)
+    verbs = "moves|slides|drifts|travels|rises|climbs|floats|falls|sinks|drops|bounces|hops|jumps|spins|rotates|turns"
+    verbs += "|goes|grows|gets|becomes|shrinks|blinks|flashes|flickers"
+    for _ in range(3000):
+        event = sample_event(rng)
+        text = tell(event, rng).text.lower()
+        if event.count > 1:
+            assert not re.search(rf"\b({verbs})\b", text), text
+        else:
+            bare = "|".join(re.sub(r"(?<=sh)es$|(?<=go)es$|s$", "", verb) for verb in verbs.split("|"))
+            assert not re.search(rf"\b({bare})\b", text), text
+
+
+def test_mentions_follow_what_is_asked() -> None:
+    rng = np.random.default_rng(3)
+    event = Event("star", "red", "small", "spinning", "snow", 2, ("above", "circle", "blue"))
+    assert tell(event, rng, ()).mentioned == ("shape", "count")
+    assert tell(event, rng, ("colour2", "place")).mentioned == ("shape", "place", "count")
+    assert tell(event, rng, ("relation",)).mentioned == ("shape", "count", "relation", "shape2")
+    assert tell(event, rng, tuple(FACTORS)).mentioned == tuple(FACTORS)
+    assert "relation" not in tell(sample_plain(rng), rng, tuple(FACTORS)).mentioned
+    for factor in FACTORS:
+        assert all(factor in tell(event, rng, must=(factor,)).mentioned for _ in range(30))
+    shares = np.mean(
+        [[f in tell(event, rng).mentioned for f in ("colour", "motion", "place")] for _ in range(2000)], axis=0
+    )
+    assert shares == pytest.approx([0.75] * 3, abs=0.04)
+
+
+def sample_plain(rng: np.random.Generator) -> Event:
+    while True:
+        event = sample_event(rng)
+        if event.relation is None:
+            return event
+
+
+def test_the_vocabulary_is_complete_and_nothing_in_it_is_idle() -> None:
+    rng = np.random.default_rng(4)
+    seen: set[str] = set()
+    for _ in range(9000):
+        seen.update(words(tell(sample_event(rng), rng).text))
+    for position, _ in product(OPENINGS, range(60)):
+        seen.update(words(connect("A star is seen.", position, rng)))
+    assert tuple(sorted(seen)) == VOCABULARY
+    assert 150 <= len(VOCABULARY) <= 230
+
+
+def test_a_connective_keeps_the_sentence() -> None:
+    rng = np.random.default_rng(5)
+    text = connect("In the snow, a star spins.", "last", rng)
+    opening, rest = text.split(", ", 1)
+    assert opening.lower() in OPENINGS["last"]
+    assert rest == "in the snow, a star spins."
+    assert opening[0].isupper()
+
+
+def test_holds_agrees_with_facts_and_reads_relations_both_ways() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(500):
+        event = sample_event(rng)
+        said = tell(event, rng)
+        assert holds(event, Claim(event, said.mentioned))
+        for factor in said.mentioned:
+            false = Claim(mutate(event, factor, rng), said.mentioned)
+            if "motion" in said.mentioned or event.relation is None:
+                assert not holds(event, false)
+    shown = Event("star", "red", "small", "spinning", "snow", 1, ("above", "circle", "blue"))
+    reverse = Event("circle", "blue", "large", "growing", "snow", 1, ("below", "star", "red"))
+    assert holds(shown, Claim(reverse, ("shape", "colour", "place", "count", "relation", "shape2", "colour2")))
+    assert not holds(shown, Claim(reverse, ("shape", "motion", "count")))
+    wrong = Event("circle", "blue", "large", "growing", "snow", 1, ("above", "star", "red"))
+    assert not holds(shown, Claim(wrong, ("shape", "count", "relation", "shape2")))
+
+
+@pytest.mark.parametrize("seconds", [10, 40, 300])
+def test_negatives_are_false_and_change_one_thing(seconds: int) -> None:
+    kinds: set[str] = set()
+    for seed in range(12 if seconds < 300 else 4):
+        world = sample_world(seed, seconds, "flat")
+        shown = [(span, facts(event)) for span, event in world.shown]
+        true = [line.text for line in world.paragraphs[0]]
+
+        def spans(text: str, shown: list = shown) -> list[float]:
+            said = {name: value for name, value in parse(text).items() if value is not None}
+            return [span.start for span, real in shown if all(real[n] == v for n, v in said.items())]
+
+        for text, found in world.told:
+            assert spans(text) == [span.start for span in found]
+        for false in world.negatives:
+            kinds.add(false.kind)
+            assert false.text == " ".join(false.sentences)
+            assert false.sentences == tuple(line.text for line in false.lines)
+            if false.kind == "hallucination":
+                assert [*false.sentences[: false.sentence], *false.sentences[false.sentence + 1 :]] == true
+                assert spans(false.sentences[false.sentence]) == []
+                continue
+            changed = [i for i, (a, b) in enumerate(zip(true, false.sentences, strict=True)) if a != b]
+            assert false.sentence in changed
+            if false.kind == "flip":
+                first, second = (spans(false.sentences[i]) for i in changed)
+                assert min(first) > max(second)
+            else:
+                assert changed == [false.sentence]
+                assert spans(false.sentences[false.sentence]) == []
+                before, after = parse(true[false.sentence]), parse(false.sentences[false.sentence])
+                assert sum(before[name] != after[name] for name in FACTORS) == 1
+    assert kinds == set(KINDS)
+
+
+def test_labels_index_the_factors() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(200):
+        event = sample_event(rng)
+        named = {n: None if i < 0 else FACTORS[n][i] for n, i in labels(event).items()}
+        assert named == facts(event)
+        assert Event.from_json(event.to_json()) == event

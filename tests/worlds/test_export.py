@@ -1,0 +1,111 @@
+"""Worlds in the publishers' form: every reader gives back the captions, times and parts that were written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from mova.data.manifest import read_manifest
+from mova.data.readers.registry import convert, held_out_rows, shared_videos
+from mova.errors import DataError, UsageError
+from mova.video.reader import probe
+from mova.worlds.export import FORMATS, Native, write_native
+from tests.support.readers_files import read, texts
+
+TIMED = {"activitynet": 0.0, "didemo": 5.0}
+"""Sets whose sentences have times, and how coarse they are (seconds)."""
+
+
+@pytest.fixture(scope="module")
+def native(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Native]:
+    folder = tmp_path_factory.mktemp("native")
+    return {name: write_native(name, worlds_manifest, folder / name) for name in FORMATS}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_reader_gives_back_what_was_written(
+    name: str, native: dict[str, Native], worlds_manifest: Path, tmp_path: Path
+) -> None:
+    made = native[name]
+    done = convert(
+        name, made.annotations, tmp_path, videos=made.videos, hold_out="val" if name == "activitynet" else None
+    )
+    assert done.missing == ()
+    assert not done.notes
+    found = {row.id.removesuffix(FORMATS[name].ending): row for row in done.rows}
+    worlds = read_manifest(worlds_manifest)
+    parts = dict(zip(("train", "val", "test"), FORMATS[name].parts, strict=True))
+    assert len(found) == len(worlds)
+    for wrote, world in zip(made.rows, worlds, strict=True):
+        row = found[wrote.id]
+        assert row.split == parts[world.split]
+        told = next(caption for caption in world.captions if len(caption.sentences) > 1)
+        if name == "msvd":
+            sentences = {s.text for caption in world.captions for s in caption.sentences}
+            assert set(texts(row)) == sentences
+            assert len(row.captions) == len(sentences)
+        else:
+            assert row.captions[0].text == told.text
+        if name in TIMED:
+            spans = [(s.text, s.start, s.end) for s in told.sentences]
+            grid = TIMED[name]
+            if grid:
+                spans = [(t, math.floor(a / grid) * grid, math.ceil(b / grid) * grid) for t, a, b in spans]  # type: ignore[operator]
+            assert [(s.text, s.start, s.end) for s in row.captions[0].sentences] == spans
+        length = probe(tmp_path / row.video).duration
+        assert length == pytest.approx(world.duration, abs=0.3) if FORMATS[name].ending == ".mp4" else length < 1
+
+
+def test_what_is_held_out_of_train_shares_no_source_and_is_the_same_for_all(
+    native: dict[str, Native], tmp_path: Path
+) -> None:
+    made = native["activitynet"]
+    plain = convert("activitynet", made.annotations, tmp_path / "a").rows
+    held = held_out_rows(plain, "val")
+    assert {row.split for row in held} == {"train", "val", "val_1"}
+    by_part = {part: [row for row in held if row.split == part] for part in ("train", "val")}
+    assert shared_videos(by_part["train"], by_part["val"]) == []
+    fewer = held_out_rows([row for row in plain if row.id != by_part["train"][0].id], "val")
+    assert {row.id: row.split for row in fewer}.items() <= {row.id: row.split for row in held}.items()
+    with pytest.raises(UsageError, match="'val_1' is there already"):
+        held_out_rows(plain, "val_1")
+    with pytest.raises(UsageError, match="1 to 99"):
+        held_out_rows(plain, "val", 0)
+    with pytest.raises(DataError, match="'val' is empty"):
+        held_out_rows([row for row in plain if row.id in {r.id for r in by_part["train"]}], "val")
+
+
+def test_only_worlds_in_known_forms_are_written(
+    worlds_manifest: Path, tmp_path: Path, native: dict[str, Native]
+) -> None:
+    with pytest.raises(UsageError, match="form of 'lsmdc'; they can as activitynet, "):
+        write_native("lsmdc", worlds_manifest, tmp_path)
+    done = convert("msvd", native["msvd"].annotations, tmp_path / "m")
+    with pytest.raises(UsageError, match="is none of Worlds"):
+        write_native("msvd", done.manifest, tmp_path)
+
+
+def test_sharegpt4v_takes_the_one_answer_of_each_image(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": " A meal. "}]
+    entry = {"id": "9", "image": "coco/train2017/9.jpg", "conversations": turns}
+    name = "sharegpt4v_instruct_gpt4-vision_cap100k.json"
+    (row,) = read("sharegpt4v", tmp_path, {name: [entry]}).values()
+    assert (row.id, row.video, texts(row)) == (entry["image"], entry["image"], ["A meal."])
+    with pytest.raises(DataError, match="entry 1: has 2 answers instead of one"):
+        read("sharegpt4v", tmp_path, {name: [{**entry, "conversations": [*turns, turns[1]]}]})
+
+
+def test_videocon_human_shares_videos_with_activitynets_validation_part(
+    native: dict[str, Native], tmp_path: Path
+) -> None:
+    made = native["activitynet"]
+    validation = next(row for row in made.rows if row.split == "val_1")
+    anet = convert("activitynet", made.annotations, tmp_path / "anet")
+    header = "video_url,caption,neg_caption,nle,hard"
+    url = f"https://a.host/videos/{validation.id}.mp4?token=1"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "videocon_human.csv").write_text(f"{header}\n{url},a,b,c,True\n")
+    done = convert("videocon-human", tmp_path / "in", tmp_path / "out", against=[anet.manifest])
+    assert done.leaks == {str(anet.manifest): [validation.id.removeprefix("v_")]}
