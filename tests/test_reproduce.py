@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mova.reproduce as reproduction
-from mova.data.dataset import FrameRule
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import fingerprint, read_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.data.readers.registry import DATA_SETS

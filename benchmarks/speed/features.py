@@ -26,9 +26,10 @@ from torch import Tensor
 from training_step import TOKENS, VOCABULARY, backbone
 
 from benchmarks.common import harness
-from mova.data.dataset import FrameRule, PairDataset
+from mova.data.dataset import PairDataset
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.models.feature_extraction import feature_key, write_features
 from mova.models.two_tower.model import TwoTower

@@ -16,7 +16,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from mova.data.dataset import FrameRule, row_clip
+from mova.data.dataset import row_clip
+from mova.data.frame_selection import FrameRule
 from mova.data.granularity_batches import read_granules
 from mova.data.manifest import Row
 from mova.data.readers.registry import DATA_SETS, Conversion, convert, shared_videos

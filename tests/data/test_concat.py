@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mova.data.batch import BrokenVideo
 from mova.data.concat import Montage
-from mova.data.dataset import FrameRule, PairDataset
+from mova.data.dataset import PairDataset
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Part, Row, TimedSentence, fingerprint, read_manifest, write_manifest
 from mova.errors import DataError, VideoError
-from mova.types import BrokenVideo, Frames
+from mova.types import Frames
 from mova.video.reader import stream
 from mova.video.sampling import RULES
 

@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from mova.data.dataset import FrameRule, PairDataset
+from mova.data.dataset import PairDataset
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.errors import DataError, IndexMismatchError, MovaError, UsageError, VideoError
 from mova.models.feature_extraction import StoredEmbeddings, feature_key, write_features

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.data.dataset import Draw, FrameRule, PairDataset
+from mova.data.batch import Pair
+from mova.data.dataset import Draw, PairDataset
+from mova.data.frame_selection import FrameRule
 from mova.data.granularity import LengthRule
 from mova.data.granularity_batches import GranularPairs, GranularSampler, Granule, read_granules, row_granularity
 from mova.data.labelled import LabelledVideos
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import DataError, UsageError
-from mova.types import Pair
 
 RULE = LengthRule()
 SHORT, LONG = "A cat runs.", "word " * 33

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mova.data.batch import BrokenVideo
 from mova.data.dataset import Draw
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.data.synthetic import Synthetic
 from mova.data.triplets import Shown, TripletVideos
 from mova.errors import DataError, VideoError
-from mova.types import BrokenVideo
 
 
 def synthetic(place: int, index: int, role: str = "negative") -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mova.data.dataset import FrameRule, PairDataset
+from mova.data.dataset import PairDataset
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import KINDS, Quarantined, read_quarantine, without_quarantined, write_quarantine
 from mova.data.readers.registry import convert

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mova.errors import ModelError, UsageError
 from mova.text.sentences import split_sentences
-from mova.text.units import UnitRule, sentences_or_windows, split_units
+from mova.text.units import UnitRule, sentences_or_windows, split_units, windows
 
 
 def numbered(count: int) -> str:
@@ -160,3 +160,15 @@ def test_any_text_gives_units_or_is_refused(text: str) -> None:
         found = split_units(text)
         assert found
         assert all(any(c.isalnum() for c in unit) for unit in found)
+
+
+@given(st.integers(1, 100), st.integers(1, 20), st.integers(1, 20))
+def test_windows_cover_everything_with_full_length(n: int, length: int, stride: int) -> None:
+    if stride > length:
+        with pytest.raises(UsageError):
+            windows(n, length, stride)
+        return
+    slices = windows(n, length, stride)
+    assert sorted({i for each in slices for i in range(each.start, each.stop)}) == list(range(n))
+    assert {each.stop - each.start for each in slices} == {min(n, length)}
+    assert len({each.start for each in slices}) == len(slices)

@@ -11,7 +11,7 @@ import pytest
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.data.negatives.generate import read_triplets
 from mova.data.synthetic import synthetic_videos
-from mova.utils.files import content_hash
+from mova.utils.hashing import content_hash
 from tests.support import tiny_generators, tiny_videollms
 
 pytest.importorskip("diffusers", reason="the extra `t2v` is not installed")

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from mova.data.batch import BrokenVideo
 from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
-from mova.types import BrokenVideo
 
 
 def state(step: int) -> SimpleNamespace:

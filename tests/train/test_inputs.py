@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from mova.data.dataset import FrameRule, PairDataset, collate
+from mova.data.batch import Pair
+from mova.data.dataset import PairDataset, collate
+from mova.data.frame_selection import FrameRule
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.train.inputs import Collator, TwoTowerFeed, WorldsTinyFeed, feed_for
-from mova.types import Pair
 from mova.worlds.batches import vocabulary
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mova.data.dataset import Draw, FrameRule, PairDataset
+from mova.data.dataset import Draw, PairDataset
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import read_manifest, write_manifest
 from mova.errors import ModelError, UsageError
 from mova.models.mova.model import Mova

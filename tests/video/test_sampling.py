@@ -83,18 +83,6 @@ def test_fps_times_never_include_the_end_by_rounding() -> None:
         sampling.fps_times(5.0, 1.0, start=-1.0)
 
 
-@given(st.integers(1, 100), st.integers(1, 20), st.integers(1, 20))
-def test_windows_cover_everything_with_full_length(n: int, length: int, stride: int) -> None:
-    if stride > length:
-        with pytest.raises(UsageError):
-            sampling.windows(n, length, stride)
-        return
-    slices = sampling.windows(n, length, stride)
-    assert sorted({i for each in slices for i in range(each.start, each.stop)}) == list(range(n))
-    assert {each.stop - each.start for each in slices} == {min(n, length)}
-    assert len({each.start for each in slices}) == len(slices)
-
-
 @given(st.lists(st.integers(0, 50), min_size=1), st.lists(st.floats(-5, 60), min_size=1))
 def test_on_display_is_the_last_frame_begun(ticks: list[int], times: list[float]) -> None:
     pts = np.array(sorted(ticks), dtype=float)

@@ -19,11 +19,9 @@ import numpy.typing as npt
 
 from mova.data.manifest import Part
 from mova.errors import DataError, VideoError
-from mova.types import Frames
+from mova.types import Frames, Pixels
 from mova.video.reader import clip_times, probe, read_times
 from mova.video.sampling import TOLERANCE, Times, fps_times
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from mova.data.dataset import Draw, FrameRule, Pixels, row_clip
+from mova.data.batch import BrokenVideo
+from mova.data.dataset import Draw, row_clip
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, VideoError
-from mova.types import BrokenVideo, Frames
+from mova.types import Frames, Pixels
 
 LABEL = "label"
 """The usual key of `meta`."""

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
+from mova.data.batch import BrokenVideo
 from mova.data.dataset import Draw, row_clip
 from mova.data.manifest import fingerprint, read_manifest
 from mova.data.negatives.generate import Triplet, read_triplets
 from mova.data.quarantine import without_quarantined
 from mova.data.synthetic import Synthetic, synthetic_videos
 from mova.errors import DataError, VideoError
-from mova.types import BrokenVideo
 
 See = Callable[[Path, float, float | None], Any]
 """(file, start, end) in seconds -> the clip as a model takes it; raises `VideoError` where it cannot be read."""

@@ -32,7 +32,8 @@ from mova.eval.metrics.spans import (
 )
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report, add_figures
-from mova.eval.score_files import Entailment, Ids, ScoreMatrix, digest
+from mova.eval.score_files import Entailment, Ids, ScoreMatrix
+from mova.utils.hashing import digest
 
 DIGITS = 2
 """Decimals of a printed figure: where best and worst case agree to so many, they are not shown."""

@@ -9,7 +9,6 @@ Shape legend: Q texts, N videos, C clips, A annotators.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from mova.data.manifest import fingerprint, read_manifest
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.spans import CLIP_SECONDS, MomentPrediction, MomentTruth
+from mova.utils.hashing import digest
 
 Array = npt.NDArray[np.floating]
 
@@ -59,14 +59,6 @@ class Entailment:
     texts: tuple[str, ...]
     videos: tuple[str, ...]
     fingerprint: str
-
-
-def digest(parts: Sequence[str]) -> str:
-    """16 hex digits over strings in order."""
-    found = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        found.update(part.encode() + b"\n")
-    return found.hexdigest()
 
 
 def read_matrix(path: str | Path) -> ScoreMatrix:

@@ -16,10 +16,8 @@ from torch import Tensor
 from mova.errors import UsageError
 from mova.explain.frame_access import Sight
 from mova.models.two_tower.image_processor import resize
-from mova.types import Frames
+from mova.types import Frames, Pixels
 from mova.video.reader import read_times
-
-Pixels = npt.NDArray[np.uint8]
 
 PICTURE_PIXELS = 360
 """Shorter side of a frame in a picture."""

@@ -24,12 +24,13 @@ from torch.nn import functional as F
 
 from mova.errors import UsageError
 from mova.explain.frame_access import look_into
-from mova.explain.keyframes import PICTURE_PIXELS, Pixels, choose_frames, read_inputs, reduced
+from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, read_inputs, reduced
 from mova.explain.saliency import Encode, grad_cam, occlusion
 from mova.models.encoder import DualEncoder
 from mova.models.gexia.frame_reservoir import DenseVideo
 from mova.models.gexia.model import Gexia
 from mova.scoring.similarity import cosine
+from mova.types import Pixels
 
 Method = Literal["gradcam", "occlusion"]
 

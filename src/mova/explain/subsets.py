@@ -19,10 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mova.explain.keyframes import PICTURE_PIXELS, Pixels, choose_frames, read_pictures
+from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, read_pictures
 from mova.models.encoder import DualEncoder
 from mova.models.mova.model import Mova
 from mova.scoring.similarity import FRAME_TEMPERATURE, cosine
+from mova.types import Pixels
 
 Rule = Literal["unit masks", "softmax of cosines"]
 STRONGEST = 3

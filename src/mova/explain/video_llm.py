@@ -17,11 +17,11 @@ import torch
 from torch.nn import functional as F
 
 from mova.errors import UsageError
-from mova.explain.keyframes import PICTURE_PIXELS, Pixels, choose_frames, reduced
+from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, reduced
 from mova.explain.maps import SaliencyMaps, shown_best, with_whole_text
 from mova.explain.saliency import covers, spread
 from mova.models.video_llm.model import VideoLLM
-from mova.types import Frames
+from mova.types import Frames, Pixels
 
 Progress = Callable[[int, int], None]
 """(copies of the video that were run, of how many)."""

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from mova.data.dataset import FrameRule, row_clip
+from mova.data.dataset import row_clip
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Row, read_manifest
 from mova.errors import DataError, VideoError
 from mova.models.encoder import DECODE_CHUNK, DualEncoder, VideoEmbedding
 from mova.types import Frames
-from mova.utils.files import content_hash
+from mova.utils.hashing import content_hash
 from mova.video.reader import prefetch, probe
 
 AHEAD = 2

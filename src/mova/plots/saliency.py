@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 
-from mova.explain.keyframes import Pixels
 from mova.explain.maps import SaliencyMaps
 from mova.plots.style import INK, MUTED, Page
+from mova.types import Pixels
 from mova.utils.time_format import clock
 
 WIDTH, NARROWEST, MARGIN, TOP, GAP, LINE, FOOT = 13.0, 10.5, 0.35, 1.12, 0.1, 0.2, 0.26

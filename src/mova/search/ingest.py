@@ -21,7 +21,8 @@ from mova.errors import UsageError, VideoError
 from mova.models.encoder import DECODE_CHUNK, DualEncoder
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.types import Frames
-from mova.utils.files import content_hash, find_videos, surely_gone
+from mova.utils.files import find_videos, surely_gone
+from mova.utils.hashing import content_hash
 from mova.video.reader import prefetch, probe, stream
 
 FLUSH_ROWS = 2048

@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any
 
-from mova.errors import ModelError
+from mova.errors import ModelError, UsageError
 from mova.text.sentences import OPENING, ends_with_mark, split_sentences
-from mova.video.sampling import windows
 
 _EAST_ASIAN = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
@@ -152,3 +151,19 @@ def _cuts(chunk: str) -> list[int]:
             letters = sum(other.isalnum() for other in chunk[cut:i])
         script, letters = size, letters + 1
     return cuts
+
+
+def windows(n: int, length: int, stride: int) -> list[slice]:
+    """Slices of `length` items every `stride` that together cover all `n`; the last one ends at `n`.
+
+        n=8 length=4 stride=3    [0:4] [3:7] [4:8]      the last is moved back to keep its length
+        n=3 length=4 stride=3    [0:3]                  a short list is one short window
+
+    Raises:
+        UsageError: a number is not positive, or `stride > length` would leave items out.
+    """
+    if n <= 0 or length <= 0 or not 0 < stride <= length:
+        raise UsageError(f"windows need n > 0 and 0 < stride <= length, not n={n}, length={length}, stride={stride}")
+    last = max(0, n - length)
+    starts = [*range(0, last, stride), last]
+    return [slice(first, min(first + length, n)) for first in starts]

@@ -27,8 +27,8 @@ from mova.errors import ModelError, UsageError
 from mova.models.hub import NETWORK_ERRORS, read_json
 from mova.models.precision import choose_device, choose_dtype
 from mova.text_to_video.output_frames import to_pixels
-from mova.utils.files import content_hash
-from mova.video.container import Pixels
+from mova.types import Pixels
+from mova.utils.hashing import content_hash
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "frames": ("num_frames", "video_length"),

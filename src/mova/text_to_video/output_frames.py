@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import ModelError
-from mova.video.container import Pixels
+from mova.types import Pixels
 
 FIELDS = ("frames", "videos", "video", "images")
 """Where pipelines put their videos, in the order of looking."""

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from mova.data.manifest import write_lines
 from mova.data.synthetic import Order, Synthetic
 from mova.errors import DataError, ModelError, VideoError
+from mova.types import Pixels
 from mova.utils.file_lock import sole_writer
-from mova.video.container import Pixels
 from mova.video.writer import write_mp4
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import numpy as np
 
 from mova.data.synthetic_weights import Array, require_probabilities
 from mova.errors import DataError, ModelError
-from mova.utils.files import content_hash
+from mova.utils.hashing import content_hash
 
 
 class Scorer(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 
-from mova.types import BrokenVideo
+from mova.data.batch import BrokenVideo
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mova.data.batch import BrokenVideo, Pair
 from mova.data.dataset import collate
 from mova.data.granularity import GRANULARITIES
 from mova.errors import UsageError
@@ -30,9 +30,7 @@ from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule
 from mova.models.worlds_tiny.model import WorldsTiny, centre_square
 from mova.train.objectives.base import Inputs, Vectors
-from mova.types import BrokenVideo, Pair
-
-Pixels = npt.NDArray[np.uint8]
+from mova.types import Pixels
 
 
 class Feed(ABC):

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
+from mova.data.batch import BrokenVideo
 from mova.distributed import average_gradients
 from mova.errors import DataError, UsageError
 from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import cached_backward, refuse_batch_statistics, split_backward
 from mova.train.objectives.base import Inputs, Objective, Towers, Vectors
 from mova.train.param_groups import parameter_groups
-from mova.types import BrokenVideo
 
 GIVE_UP = 5
 """Empty batches one after another (all their videos broken) that stop a run."""

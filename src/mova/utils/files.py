@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -77,13 +76,3 @@ def surely_gone(path: str | Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def content_hash(path: str | Path) -> str:
-    """Hash of a whole file's content, hexadecimal.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

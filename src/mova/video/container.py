@@ -22,15 +22,14 @@ from typing import Any
 import av
 import av.filter
 import numpy as np
-import numpy.typing as npt
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from mova.errors import NoVideoError, VideoError
+from mova.types import Pixels
 
 log = logging.getLogger(__name__)
 
-Pixels = npt.NDArray[np.uint8]
 TimedFrame = tuple[float, float, Any]
 
 NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})

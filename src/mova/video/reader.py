@@ -24,12 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
-from mova.types import Frames
+from mova.types import Frames, Pixels
 from mova.video.container import (
     BROKEN,
     LONGEST,
     Converter,
-    Pixels,
     TimedFrame,
     decode,
     ends_early,

@@ -151,22 +151,6 @@ def fps_times(duration: float, fps: float, start: float = 0.0) -> FpsTimes:
     return FpsTimes(start, fps, FpsTimes(start, fps, most).index_from(duration - TOLERANCE))
 
 
-def windows(n: int, length: int, stride: int) -> list[slice]:
-    """Slices of `length` items every `stride` that together cover all `n`; the last one ends at `n`.
-
-        n=8 length=4 stride=3    [0:4] [3:7] [4:8]      the last is moved back to keep its length
-        n=3 length=4 stride=3    [0:3]                  a short list is one short window
-
-    Raises:
-        UsageError: a number is not positive, or `stride > length` would leave items out.
-    """
-    if n <= 0 or length <= 0 or not 0 < stride <= length:
-        raise UsageError(f"windows need n > 0 and 0 < stride <= length, not n={n}, length={length}, stride={stride}")
-    last = max(0, n - length)
-    starts = [*range(0, last, stride), last]
-    return [slice(first, min(first + length, n)) for first in starts]
-
-
 def on_display(pts: npt.ArrayLike, times: npt.ArrayLike) -> Indices:
     """Index of the frame that a viewer sees at each time: the last with `pts <= time`; before the first, the
     first.

@@ -24,8 +24,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageOps
 
 from mova.errors import UsageError, VideoError
-from mova.types import Frames
-from mova.video.container import Pixels, open_video, read_packets, reason, slips
+from mova.types import Frames, Pixels
+from mova.video.container import open_video, read_packets, reason, slips
 from mova.video.reader import probe, read_times, stream
 
 log = logging.getLogger(__name__)

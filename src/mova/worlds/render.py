@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mova.types import Pixels
 from mova.worlds.factors import Event, Filler, sample_filler
 from mova.worlds.motion import Poses, poses, second_poses
 from mova.worlds.nuisance import NOISE_LEVELS, Nuisance, sample_nuisance
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.floating[Any]]
-Pixels = npt.NDArray[np.uint8]
 
 TRAIN_STYLES = ("flat", "outline", "shaded", "pixel", "bright", "neon")
 HELD_OUT_STYLE = "sketch"

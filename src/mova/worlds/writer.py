@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mova.data.manifest import Caption, Row, TimedSentence, write_manifest
 from mova.errors import UsageError
-from mova.types import Span
+from mova.types import Pixels, Span
 from mova.video.writer import write_mp4
 from mova.worlds.captions import words
 from mova.worlds.factors import Event
@@ -35,7 +35,6 @@ __all__ = [
     "write_worlds",
 ]
 
-Pixels = npt.NDArray[np.uint8]
 
 MANIFEST = "manifest.jsonl"
 SPLITS = ("train", "train", "train", "val", "test")

@@ -361,7 +361,7 @@ def test_a_killed_process_leaves_what_the_next_one_finishes(clips: Path) -> None
     target = clips.parent / "killed"
     code = f"""
 import os, signal
-from mova.data import expand_store
+from mova.data.expansion import workspace as expand_store
 add = expand_store.Store.add
 def dying(self, entries):
     entries = list(entries)

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from mova.data.concat import Montage
-from mova.data.dataset import FrameRule, PairDataset
+from mova.data.dataset import PairDataset
 from mova.data.expansion.expand import Compressed, expand
 from mova.data.expansion.materialize import materialise
 from mova.data.expansion.operations import parse_operations
 from mova.data.expansion.still_frames import keyframe, middle
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Part, Row, TimedSentence, read_manifest, write_manifest
 from mova.errors import UsageError, VideoError
 from mova.eval.summary_agreement import agreements

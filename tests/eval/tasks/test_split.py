@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mova.data.dataset import FrameRule
+from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Part, Row, TimedSentence, write_manifest
 from mova.errors import UsageError
 from mova.eval.protocols import find_protocol

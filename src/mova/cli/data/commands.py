@@ -209,7 +209,7 @@ def features(
 
     Run the same command again after a stop: it goes on. The exit code is 1 only if no clip could be read.
     """
-    from mova.data.dataset import FrameRule
+    from mova.data.frame_selection import FrameRule
     from mova.models.feature_extraction import write_features
     from mova.models.registry import DEFAULT_MODEL, load
 

@@ -29,9 +29,9 @@ from mova.eval.metrics.classification import average_precision
 from mova.eval.metrics.ranking import find_ranks
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report, add_figures
-from mova.eval.score_files import digest
 from mova.eval.tasks.split import Test
 from mova.models.encoder import VideoEmbedding
+from mova.utils.hashing import digest
 
 TEMPLATE = "A video of a {label}."
 """GEXIA's, for labels that are nouns."""

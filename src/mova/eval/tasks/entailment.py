@@ -27,8 +27,9 @@ from mova.eval.metrics.classification import auc_over_rows
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report, add_figures
 from mova.eval.reports import report_entailment
-from mova.eval.score_files import Entailment, digest
+from mova.eval.score_files import Entailment
 from mova.eval.tasks.split import Test
+from mova.utils.hashing import digest
 
 KINDS = ("misalignment", "kind")
 """Keys of a false caption that may name its kind: VideoCon's and Worlds'."""

@@ -19,9 +19,9 @@ from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import choice_hits
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report, add_figures
-from mova.eval.score_files import digest
 from mova.eval.tasks.entailment import score_texts
 from mova.eval.tasks.split import Test
+from mova.utils.hashing import digest
 
 TEMPLATE = "{question} {option}"
 NEXTQA_KINDS = {

@@ -17,10 +17,10 @@ from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report
-from mova.eval.score_files import digest
 from mova.eval.tasks.encoding import GROUP_CLIPS, EncodeRow, Group, Progress, decode_rows, encode_groups
 from mova.eval.tasks.scoring_forms import Form, Scoring
 from mova.models.encoder import DualEncoder
+from mova.utils.hashing import digest
 
 TEST_SPLIT = "test"
 

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mova.data.dataset import FrameRule, PairSampler, side_by_side
+from mova.data.batch import BrokenVideo
+from mova.data.dataset import PairSampler, side_by_side
+from mova.data.frame_selection import FrameRule
 from mova.data.labelled import Labelled, LabelledVideos
 from mova.errors import UsageError
 from mova.eval.metrics.classification import mean_average_precision
@@ -26,7 +28,6 @@ from mova.train.inputs import GexiaFeed, feed_for
 from mova.train.objectives.base import Towers
 from mova.train.trainer import Material, PairArguments
 from mova.train.validation import held_out_batches
-from mova.types import BrokenVideo
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from mova.data.dataset import FrameRule, PairDataset, PairSampler
+from mova.data.dataset import PairDataset, PairSampler
 from mova.data.feature_store import FeatureStore
+from mova.data.frame_selection import FrameRule
 from mova.data.granularity import LengthRule
 from mova.data.granularity_batches import GranularPairs, GranularSampler, Granule, read_granules
 from mova.data.manifest import Row, read_manifest

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mova.data.batch import BrokenVideo
 from mova.data.dataset import PairSampler
 from mova.data.synthetic import Synthetic
 from mova.data.synthetic_weights import Array, Strategy, weights_of
@@ -32,7 +33,6 @@ from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import Towers
 from mova.train.objectives.synvita import Synvita, encode_triplets
 from mova.train.trainer import Material, PairArguments
-from mova.types import BrokenVideo
 
 logger = logging.getLogger(__name__)
 
