@@ -3,7 +3,7 @@
 Each condition is fitted to worlds of several seeds and measured on held-out draws
 (`benchmarks.studies.identify.study`). The table has a row a measure with the value that the theory wants, means over
 seeds, and the standard deviation below. Its last rows are the rolled-pair test: the same objective fitted to wrong
-pairs. `docs/theory.md` reads the result.
+pairs. `docs/research/theory.md` reads the result.
 """
 
 from __future__ import annotations
