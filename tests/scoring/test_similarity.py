@@ -112,7 +112,7 @@ def all_paths(scores: Tensor, tau: float) -> Tensor:
 
 @pytest.fixture(params=["sums", "logarithms"])
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both arithmetics of the order score."""
+    """Both arithmetic of the order score."""
     if request.param == "logarithms":
         monkeypatch.setattr(similarity, "DEEPEST", (-1.0, -1.0))
 
