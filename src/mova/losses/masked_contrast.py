@@ -2,8 +2,8 @@
 
 The published objective (MoVA, arXiv 2607.00858) is `lam_g L_g + lam_tv L_tv + lam_vt (L_sfdm + L_dfsm) + lam_s L_s`.
 L_tv, L_sfdm and L_dfsm can be minimised without looking at whether video and text match
-(docs/reference/losses.md): the mask of a frame may simply encode that frame. What listens to the match are L_g, L_LI (`unit_nce`) and pair negatives
-(`losses.hard_pairs`); `losses.diagnostics` measures it in every run.
+(docs/reference/losses.md): the mask of a frame may simply encode that frame. What listens to the match are L_g,
+L_LI (`unit_nce`) and pair negatives (`losses.hard_pairs`); `losses.diagnostics` measures it in every run.
 
 L_g: `global_nce`, `relevance_nce`. L_LI: `unit_nce`. L_tv: `temporal_nce`, `temporal_hinge`. L_sfdm and L_dfsm:
 `concept_nce`. L_s: `expected_l0`, once a mask.

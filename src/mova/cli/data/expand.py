@@ -42,7 +42,7 @@ def expand(
     ops: Annotated[
         list[str],
         typer.Option(
-            help='What to do, in order: "integrate:source,min=4 compress:extractive,words=20". See docs/guides/expand.md.'
+            help='Operations in order: "integrate:source,min=4 compress:extractive,words=20" (docs/guides/expand.md).'
         ),
     ],
     base: Annotated[str, typer.Option(help="Granularity of the manifest's rows that name none.")] = "SVST",

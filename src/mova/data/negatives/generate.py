@@ -195,8 +195,8 @@ def _balance(chosen: list[dict[Kind, str]], per_caption: int | None, report: Rep
 
 
 def triplet_rows(triplets: Iterable[Triplet]) -> list[Row]:
-    """Triplets as rows of a manifest: one caption, the negative in `meta.negatives` (docs/reference/manifest.md), and of
-    the synthetic videos that the row has, those of these two."""
+    """Triplets as rows of a manifest: one caption, the negative in `meta.negatives` (docs/reference/manifest.md), and
+    of the synthetic videos that the row has, those of these two."""
     counts: Counter[str] = Counter()
     rows = []
     for triplet in triplets:
