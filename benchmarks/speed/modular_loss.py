@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from benchmarks.common import harness
-from mova.losses import masked_contrast as modular
+from mova.losses.masked_contrast import concept_nce
 from mova.losses.pairwise import masked_cosine
 
 FRAMES, WIDTH, SCALE = 16, 512, 14.0
@@ -72,7 +72,7 @@ def whole_matrix(*inputs: Tensor) -> Tensor:
 def in_blocks(frames: Tensor, text: Tensor, m_t: Tensor, m_v: Tensor) -> Tensor:
     """What `mova.losses.masked_contrast` does."""
     real = torch.ones(frames.shape[:2], dtype=torch.bool)
-    same_frame, same_mask = modular.concept_nce(frames, real, text, m_t, m_v, SCALE)
+    same_frame, same_mask = concept_nce(frames, real, text, m_t, m_v, SCALE)
     return same_frame + same_mask
 
 

@@ -34,7 +34,7 @@ def test_several_positives_and_invalid_candidates_equal_the_written_out_form() -
     torch.testing.assert_close(multi_positive_nce(logits, positive, valid), expected, atol=1e-12, rtol=0)
 
 
-def test_no_positive_anywhere_gives_zero_with_a_gradient() -> None:
+def test_no_positive_at_all_gives_zero_with_a_gradient() -> None:
     logits = torch.randn(2, 3, requires_grad=True)
     loss = multi_positive_nce(logits, torch.zeros(2, 3, dtype=torch.bool))
     loss.backward()
@@ -42,7 +42,7 @@ def test_no_positive_anywhere_gives_zero_with_a_gradient() -> None:
     assert torch.equal(logits.grad, torch.zeros(2, 3))
 
 
-def test_symmetric_form_is_clips_loss_on_a_square_matrix() -> None:
+def test_symmetric_form_equals_clip_on_a_square_matrix() -> None:
     logits = torch.randn(4, 4, dtype=torch.float64)
     target = torch.arange(4)
     clip = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))

@@ -21,7 +21,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def printed(f: Tensor, g: Tensor, w: Tensor, gamma: float) -> tuple[float, float, float]:
-    """Eq. 2, 5 and 6 written out with probabilities, videos and texts in the order real, synthetic; over n."""
+    """Write out Eq. 2, 5 and 6 with probabilities; videos and texts in the order real, synthetic; means over n."""
     real = synthetic = consistency = 0.0
     for i in range(len(f)):
         real -= math.log(f[i, 0, 0]) + math.log(1 - f[i, 0, 1])
@@ -45,7 +45,7 @@ def test_losses_are_the_printed_equations() -> None:
     assert set(synvita_loss(z, weights)[1]) == {"real", "synthetic"}
 
 
-def test_consistency_is_nothing_once_all_margins_hold() -> None:
+def test_consistency_is_zero_when_all_margins_hold() -> None:
     z = torch.tensor([[[6.0, -6.0], [-6.0, 6.0]]])
     middle = torch.zeros(1, 2, 2)
     assert consistency_loss(z, middle, torch.ones(1)).item() == 0.0
@@ -57,14 +57,14 @@ def test_one_form_of_the_shared_part_can_be_expanded() -> None:
     z, one, weights = drawn(3, 2, 2), drawn(3, 2, seed=1), torch.ones(3, dtype=torch.float64)
     wide = one[..., None].expand(-1, -1, 2)
     f, g = z.sigmoid(), one.sigmoid()
-    own, other = f[:, [0, 1], [0, 1]], f[:, [0, 1], [1, 0]]
-    expected = ((0.2 + g - own).clamp_min(0) + (0.2 + other - g).clamp_min(0)).sum(1).mean()
+    true, false = f[:, [0, 1], [0, 1]], f[:, [0, 1], [1, 0]]
+    expected = ((0.2 + g - true).clamp_min(0) + (0.2 + false - g).clamp_min(0)).sum(1).mean()
     torch.testing.assert_close(consistency_loss(z, wide, weights), expected)
 
 
 @pytest.mark.parametrize("size", [50.0, 200.0, 1e4])
 def test_extreme_scores_stay_finite_and_so_do_gradients(size: float) -> None:
-    """All wrong with certainty, where the logarithm of a rounded probability is minus infinity."""
+    """Everything is wrong with certainty, where the logarithm of a rounded probability is minus infinity."""
     z = (size * torch.tensor([[[-1.0, 1.0], [1.0, -1.0]]])).expand(4, 2, 2).clone().requires_grad_()
     total, parts = synvita_loss(z, torch.ones(4), z, consistency=1.0)
     total.backward()
@@ -75,7 +75,7 @@ def test_extreme_scores_stay_finite_and_so_do_gradients(size: float) -> None:
     assert (z.grad != 0).all()
 
 
-def test_gradients_are_right_and_weights_get_none() -> None:
+def test_gradients_are_correct_and_weights_get_none() -> None:
     z, common = drawn(3, 2, 2).requires_grad_(), drawn(3, 2, 2, seed=1).requires_grad_()
     weights = torch.rand(3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda a, b: synvita_loss(a, weights, b, consistency=0.7)[0], (z, common))
@@ -83,7 +83,7 @@ def test_gradients_are_right_and_weights_get_none() -> None:
     assert weights.grad is None
 
 
-def test_weight_nought_leaves_the_synthetic_video_out() -> None:
+def test_weight_zero_excludes_the_synthetic_video() -> None:
     z, common = drawn(3, 2, 2).requires_grad_(), drawn(3, 2, 2, seed=1)
     synvita_loss(z, torch.zeros(3, dtype=torch.float64), common, consistency=1.0)[0].backward()
     assert z.grad is not None
@@ -91,7 +91,7 @@ def test_weight_nought_leaves_the_synthetic_video_out() -> None:
     assert (z.grad[:, 0] != 0).all()
 
 
-def test_wrong_calls_are_refused() -> None:
+def test_invalid_calls_raise() -> None:
     with pytest.raises(ValueError, match="shared part"):
         synvita_loss(drawn(2, 2, 2), torch.ones(2), consistency=1.0)
     with pytest.raises(ValueError, match=r"\(n, 2, 2\)"):

@@ -23,23 +23,23 @@ def test_late_interaction_of_a_batch_equals_loops() -> None:
             torch.testing.assert_close(scores[v, p], torch.stack(pooled).mean())
 
 
-def test_pairs_that_are_true_by_accident_do_not_count() -> None:
+def test_pairs_that_are_true_by_coincidence_are_excluded() -> None:
     torch.manual_seed(0)
     cosines, scale = torch.randn(4, 6), torch.tensor(3.0)
-    own = torch.zeros(4, 6, dtype=torch.bool)
-    own[[0, 1, 2], [0, 1, 2]] = True
-    truth = own.clone()
+    positive = torch.zeros(4, 6, dtype=torch.bool)
+    positive[[0, 1, 2], [0, 1, 2]] = True
+    truth = positive.clone()
     truth[0, 4] = True
-    there, back = frame_sentence_nce(cosines, scale, own, truth)
+    there, back = frame_sentence_nce(cosines, scale, positive, truth)
     changed = cosines.clone()
     changed[0, 4] = 99.0
-    there2, back2 = frame_sentence_nce(changed, scale, own, truth)
+    there2, back2 = frame_sentence_nce(changed, scale, positive, truth)
     torch.testing.assert_close((there, back), (there2, back2))
     changed[0, 5] = 9.0
-    assert frame_sentence_nce(changed, scale, own, truth)[0] > there
+    assert frame_sentence_nce(changed, scale, positive, truth)[0] > there
 
 
-def test_paragraph_loss_is_clips_where_nothing_is_ambiguous() -> None:
+def test_paragraph_loss_equals_clip_when_nothing_is_ambiguous() -> None:
     scores = torch.randn(4, 4)
     plain = paragraph_nce(scores, torch.tensor(2.0), torch.eye(4, dtype=torch.bool))
     torch.testing.assert_close(plain, symmetric_nce(2.0 * scores))

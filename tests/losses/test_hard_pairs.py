@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mova.losses.hard_pairs import pair_nce, sample_hard_pairs
 
 
-def test_pairs_are_others_without_repeats_and_follow_the_seed() -> None:
+def test_pairs_are_distinct_mismatches_and_follow_the_seed() -> None:
     scores = torch.rand(9, 9, generator=torch.Generator().manual_seed(0))
     texts, videos = sample_hard_pairs(scores, 4, torch.Generator().manual_seed(1))
     again = sample_hard_pairs(scores, 4, torch.Generator().manual_seed(1))
@@ -49,7 +49,7 @@ def test_accidental_positives_are_never_drawn_and_far_candidates_can_be() -> Non
     ("scores", "count"),
     [(torch.zeros(3, 4), 1), (torch.zeros(3, 3), 3), (torch.zeros(3, 3), 0), (torch.full((3, 3), float("nan")), 1)],
 )
-def test_what_cannot_be_drawn_is_refused(scores: torch.Tensor, count: int) -> None:
+def test_invalid_requests_raise(scores: torch.Tensor, count: int) -> None:
     with pytest.raises(ValueError, match="hard pairs"):
         sample_hard_pairs(scores, count, torch.Generator())
 
@@ -64,7 +64,7 @@ def test_loss_is_cross_entropy_on_the_matched_column() -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
     both = (torch.autograd.grad(loss, (matched, mismatched)) for loss in (ours, theirs))
     torch.testing.assert_close(*both, atol=1e-10, rtol=0)
-    chance = pair_nce(torch.zeros(5), torch.zeros(5, 3), 30.0, normalise=True)
+    chance = pair_nce(torch.zeros(5), torch.zeros(5, 3), 30.0, normalize=True)
     torch.testing.assert_close(chance, torch.tensor(1.0))
     with pytest.raises(ValueError, match=r"\(R,\), \(R, K\)"):
         pair_nce(matched, mismatched[:4], 1.0)

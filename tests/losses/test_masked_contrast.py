@@ -1,4 +1,4 @@
-"""MoVA's objectives against loops in float64; padding, one frame, closed masks."""
+"""MoVA's losses against loops in float64; padding, single frames, closed masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mova.losses import masked_contrast as modular
+from mova.losses.global_contrast import (
+    global_nce,
+    mean_pooled_scores,
+    relevance_nce,
+    relevance_pooled_scores,
+    score_nce,
+    unit_nce,
+    unit_scores,
+)
+from mova.losses.masked_contrast import concept_nce, expected_l0, frame_weights, temporal_hinge, temporal_nce
 from mova.losses.pairwise import SQUARED_FLOOR
 
 COUNTS = [3, 1, 4, 2]
@@ -48,8 +57,8 @@ class Batch:
     def inputs(self) -> tuple[Tensor, ...]:
         return self.frames, self.text, self.m_t, self.m_v
 
-    def places(self) -> list[tuple[int, int]]:
-        return [tuple(place) for place in self.frame_mask.nonzero().tolist()]
+    def positions(self) -> list[tuple[int, int]]:
+        return [tuple(position) for position in self.frame_mask.nonzero().tolist()]
 
 
 def floored(squared: Tensor) -> Tensor:
@@ -58,10 +67,10 @@ def floored(squared: Tensor) -> Tensor:
 
 def temporal_matrix(b: Batch) -> Tensor:
     rows = []
-    for i, t in b.places():
+    for i, t in b.positions():
         frame = b.frames[i, t] / b.frames[i, t].norm()
         row = []
-        for j, u in b.places():
+        for j, u in b.positions():
             s = b.text[j] / b.text[j].norm() * b.m_t[j, u]
             row.append(frame @ s / floored(s @ s))
         rows.append(torch.stack(row))
@@ -70,10 +79,10 @@ def temporal_matrix(b: Batch) -> Tensor:
 
 def concept_matrix(b: Batch) -> Tensor:
     rows = []
-    for i, t in b.places():
+    for i, t in b.positions():
         frame = b.frames[i, t] / b.frames[i, t].norm()
         row = []
-        for j, u in b.places():
+        for j, u in b.positions():
             s = b.text[j] / b.text[j].norm() * b.m_t[j, u]
             seen = frame * b.m_v[j, u]
             row.append(seen @ s / floored(seen @ seen) / floored(s @ s))
@@ -81,27 +90,27 @@ def concept_matrix(b: Batch) -> Tensor:
     return torch.stack(rows)
 
 
-def rows_nce(logits: Tensor, b: Batch, weights: Tensor | None, same_video: bool, normalise: bool) -> Tensor:
-    places, values, kept = b.places(), [], []
-    for a, (i, t) in enumerate(places):
-        row = [logits[a, a]] + [logits[a, c] for c, (j, _) in enumerate(places) if c != a and (same_video or j != i)]
+def rows_nce(logits: Tensor, b: Batch, weights: Tensor | None, same_video: bool, normalize: bool) -> Tensor:
+    positions, values, kept = b.positions(), [], []
+    for a, (i, t) in enumerate(positions):
+        row = [logits[a, a]] + [logits[a, c] for c, (j, _) in enumerate(positions) if c != a and (same_video or j != i)]
         value = F.cross_entropy(torch.stack(row)[None], torch.tensor([0]))
-        values.append(value / math.log(max(2, len(row))) if normalise else value)
+        values.append(value / math.log(max(2, len(row))) if normalize else value)
         kept.append(torch.ones(()).double() if weights is None else weights[i, t])
     values, kept = torch.stack(values), torch.stack(kept)
     return (values * kept).sum() / kept.sum()
 
 
-def expected_temporal(b: Batch, weights: Tensor | None, same_video: bool, normalise: bool) -> Tensor:
+def expected_temporal(b: Batch, weights: Tensor | None, same_video: bool, normalize: bool) -> Tensor:
     cosines = temporal_matrix(b)
     return rows_nce(
-        SCALE * (cosines - 0.2 * torch.eye(len(cosines), dtype=cosines.dtype)), b, weights, same_video, normalise
+        SCALE * (cosines - 0.2 * torch.eye(len(cosines), dtype=cosines.dtype)), b, weights, same_video, normalize
     )
 
 
-def expected_concept(b: Batch, weights: Tensor | None, normalise: bool) -> tuple[Tensor, Tensor]:
+def expected_concept(b: Batch, weights: Tensor | None, normalize: bool) -> tuple[Tensor, Tensor]:
     logits = SCALE * concept_matrix(b)
-    return rows_nce(logits, b, weights, False, normalise), rows_nce(logits.T, b, weights, False, normalise)
+    return rows_nce(logits, b, weights, False, normalize), rows_nce(logits.T, b, weights, False, normalize)
 
 
 def same(ours: object, theirs: object, atol: float = 1e-10) -> None:
@@ -109,8 +118,8 @@ def same(ours: object, theirs: object, atol: float = 1e-10) -> None:
 
 
 def gradients(loss: Tensor, b: Batch) -> list[Tensor]:
-    found = torch.autograd.grad(loss, b.inputs(), allow_unused=True, retain_graph=True)
-    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, b.inputs(), strict=True)]
+    values = torch.autograd.grad(loss, b.inputs(), allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(values, b.inputs(), strict=True)]
 
 
 @pytest.fixture(params=["soft", "hard", "closed"])
@@ -118,15 +127,15 @@ def batch(request: pytest.FixtureRequest) -> Batch:
     return Batch(kind=request.param)
 
 
-@pytest.fixture(params=[False, True], ids=["all frames alike", "frame weights"])
+@pytest.fixture(params=[False, True], ids=["equal frame weights", "frame weights"])
 def weights(request: pytest.FixtureRequest, batch: Batch) -> Tensor | None:
-    return modular.frame_weights(batch.frames, batch.frame_mask, batch.text) if request.param else None
+    return frame_weights(batch.frames, batch.frame_mask, batch.text) if request.param else None
 
 
 @pytest.mark.parametrize("same_video", [True, False])
-@pytest.mark.parametrize("normalise", [False, True])
-def test_temporal_nce_equals_loops(batch: Batch, weights: Tensor | None, same_video: bool, normalise: bool) -> None:
-    ours = modular.temporal_nce(
+@pytest.mark.parametrize("normalize", [False, True])
+def test_temporal_nce_equals_loops(batch: Batch, weights: Tensor | None, same_video: bool, normalize: bool) -> None:
+    ours = temporal_nce(
         batch.frames,
         batch.frame_mask,
         batch.text,
@@ -134,16 +143,16 @@ def test_temporal_nce_equals_loops(batch: Batch, weights: Tensor | None, same_vi
         SCALE,
         same_video=same_video,
         weights=weights,
-        normalise=normalise,
+        normalize=normalize,
     )
-    theirs = expected_temporal(batch, weights, same_video, normalise)
+    theirs = expected_temporal(batch, weights, same_video, normalize)
     same(ours, theirs)
     same(gradients(ours, batch), gradients(theirs, batch))
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normalise: bool) -> None:
-    ours = modular.concept_nce(
+@pytest.mark.parametrize("normalize", [False, True])
+def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normalize: bool) -> None:
+    ours = concept_nce(
         batch.frames,
         batch.frame_mask,
         batch.text,
@@ -151,9 +160,9 @@ def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normalis
         batch.m_v,
         SCALE,
         weights=weights,
-        normalise=normalise,
+        normalize=normalize,
     )
-    theirs = expected_concept(batch, weights, normalise)
+    theirs = expected_concept(batch, weights, normalize)
     same(ours, theirs)
     for mine, plain in zip(ours, theirs, strict=True):
         same(gradients(mine, batch), gradients(plain, batch))
@@ -162,13 +171,15 @@ def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normalis
 
 
 def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None) -> None:
-    ours = modular.temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights)
-    cosines, places, values, kept = temporal_matrix(batch), batch.places(), [], []
-    for a, (i, t) in enumerate(places):
+    ours = temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights)
+    cosines, positions, values, kept = temporal_matrix(batch), batch.positions(), [], []
+    for a, (i, t) in enumerate(positions):
         value = 1 - cosines[a, a]
         for inside in (True, False):
             excess = [
-                cosines[a, c] - cosines[a, a] + 0.2 for c, (j, _) in enumerate(places) if c != a and (j == i) == inside
+                cosines[a, c] - cosines[a, a] + 0.2
+                for c, (j, _) in enumerate(positions)
+                if c != a and (j == i) == inside
             ]
             violating = [x for x in excess if x > 0]
             value = value + (torch.stack(violating).mean() if violating else 0.0)
@@ -182,30 +193,30 @@ def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None) -> No
 def test_the_scale_can_be_learned(batch: Batch) -> None:
     scale = torch.tensor(SCALE, dtype=torch.float64, requires_grad=True)
     f, mask, t, m_t, m_v = batch.frames, batch.frame_mask, batch.text, batch.m_t, batch.m_v
-    ours = modular.temporal_nce(f, mask, t, m_t, scale) + sum(modular.concept_nce(f, mask, t, m_t, m_v, scale))
+    ours = temporal_nce(f, mask, t, m_t, scale) + sum(concept_nce(f, mask, t, m_t, m_v, scale))
     (gradient,) = torch.autograd.grad(ours, scale)
     step = 1e-5
 
     def at(value: float) -> Tensor:
-        return modular.temporal_nce(f, mask, t, m_t, value) + sum(modular.concept_nce(f, mask, t, m_t, m_v, value))
+        return temporal_nce(f, mask, t, m_t, value) + sum(concept_nce(f, mask, t, m_t, m_v, value))
 
     same(gradient, (at(SCALE + step) - at(SCALE - step)) / (2 * step), atol=1e-7)
 
 
 def every_loss(b: Batch) -> dict[str, Tensor]:
     f, mask, t, m_t, m_v = b.frames, b.frame_mask, b.text, b.m_t, b.m_v
-    weights = modular.frame_weights(f, mask, t)
+    weights = frame_weights(f, mask, t)
     units, unit_mask = t[:, None].expand(-1, 2, -1) * torch.tensor([[1.0], [2.0]]), torch.ones(len(t), 2).bool()
-    sfdm, dfsm = modular.concept_nce(f, mask, t, m_t, m_v, SCALE, weights=weights)
+    sfdm, dfsm = concept_nce(f, mask, t, m_t, m_v, SCALE, weights=weights)
     return {
-        "global": modular.global_nce(f, mask, t, SCALE),
-        "relevance": modular.relevance_nce(f, mask, t, SCALE),
-        "unit": modular.unit_nce(f, mask, units, unit_mask, SCALE),
-        "temporal": modular.temporal_nce(f, mask, t, m_t, SCALE, weights=weights),
-        "hinge": modular.temporal_hinge(f, mask, t, m_t, weights=weights),
+        "global": global_nce(f, mask, t, SCALE),
+        "relevance": relevance_nce(f, mask, t, SCALE),
+        "unit": unit_nce(f, mask, units, unit_mask, SCALE),
+        "temporal": temporal_nce(f, mask, t, m_t, SCALE, weights=weights),
+        "hinge": temporal_hinge(f, mask, t, m_t, weights=weights),
         "sfdm": sfdm,
         "dfsm": dfsm,
-        "sparsity": modular.expected_l0(m_t, mask, weights=weights),
+        "sparsity": expected_l0(m_t, mask, weights=weights),
     }
 
 
@@ -230,9 +241,9 @@ def test_one_frame_or_one_video_is_finite(counts: list[int]) -> None:
         assert loss.isfinite(), name
         assert all(g.isfinite().all() for g in gradients(loss, b)), name
     if len(counts) == 1:  # nothing to be confused with
-        sfdm, dfsm = modular.concept_nce(b.frames, b.frame_mask, b.text, b.m_t, b.m_v, SCALE, normalise=True)
+        sfdm, dfsm = concept_nce(b.frames, b.frame_mask, b.text, b.m_t, b.m_v, SCALE, normalize=True)
         assert sfdm == dfsm == 0
-        assert modular.global_nce(b.frames, b.frame_mask, b.text, SCALE) == 0
+        assert global_nce(b.frames, b.frame_mask, b.text, SCALE) == 0
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,22 +255,22 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         same(gradients(loss, b), gradients(whole[name], b))
 
 
-def test_mean_pooled_scores_are_clip4clips() -> None:
+def test_mean_pooled_scores_equal_clip4clip() -> None:
     b = Batch()
-    scores = modular.mean_pooled_scores(b.frames, b.frame_mask, b.text)
+    scores = mean_pooled_scores(b.frames, b.frame_mask, b.text)
     for i, count in enumerate(COUNTS):
         pooled = F.normalize(b.frames[i, :count], dim=-1).mean(dim=0)
         for j in range(len(COUNTS)):
             same(scores[i, j].double(), F.cosine_similarity(pooled, b.text[j], dim=0), atol=1e-6)
     target = torch.arange(len(COUNTS))
     clip = 0.5 * (F.cross_entropy(SCALE * scores, target) + F.cross_entropy(SCALE * scores.T, target))
-    same(modular.global_nce(b.frames, b.frame_mask, b.text, SCALE), clip, atol=1e-6)
+    same(global_nce(b.frames, b.frame_mask, b.text, SCALE), clip, atol=1e-6)
 
 
 @pytest.mark.parametrize("tau", [0.2, 0.05, 1e6])
 def test_relevance_pooled_scores_equal_pooling_every_pair(tau: float) -> None:
     b = Batch()
-    scores = modular.relevance_pooled_scores(b.frames, b.frame_mask, b.text, tau)
+    scores = relevance_pooled_scores(b.frames, b.frame_mask, b.text, tau)
     expected = torch.zeros_like(scores)
     for i, count in enumerate(COUNTS):
         unit = F.normalize(b.frames[i, :count], dim=-1)
@@ -269,16 +280,16 @@ def test_relevance_pooled_scores_equal_pooling_every_pair(tau: float) -> None:
     same(scores, expected)
     same(gradients(scores.square().sum(), b), gradients(expected.square().sum(), b))
     if tau == 1e6:
-        same(scores, modular.mean_pooled_scores(b.frames, b.frame_mask, b.text).double(), atol=1e-5)
+        same(scores, mean_pooled_scores(b.frames, b.frame_mask, b.text).double(), atol=1e-5)
     with pytest.raises(ValueError, match="tau"):
-        modular.relevance_pooled_scores(b.frames, b.frame_mask, b.text, 0.0)
+        relevance_pooled_scores(b.frames, b.frame_mask, b.text, 0.0)
 
 
 def test_unit_scores_equal_loops_over_texts_of_unequal_length() -> None:
     b = Batch()
     units = torch.randn(4, 3, WIDTH, generator=torch.Generator().manual_seed(5))
     unit_mask = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 0], [1, 1, 1]]).bool()
-    scores = modular.unit_scores(b.frames, b.frame_mask, units, unit_mask)
+    scores = unit_scores(b.frames, b.frame_mask, units, unit_mask)
     for i, count in enumerate(COUNTS):
         for j in range(4):
             pooled = []
@@ -287,59 +298,59 @@ def test_unit_scores_equal_loops_over_texts_of_unequal_length() -> None:
                 pooled.append(((c / 0.1).softmax(0) * c).sum())
             same(scores[i, j].double(), torch.stack(pooled).mean(), atol=1e-6)
     with pytest.raises(ValueError, match="real unit"):
-        modular.unit_scores(b.frames, b.frame_mask, units, unit_mask & torch.tensor([True, False, False]))
+        unit_scores(b.frames, b.frame_mask, units, unit_mask & torch.tensor([True, False, False]))
 
 
-def test_texts_that_hold_elsewhere_are_left_out() -> None:
+def test_texts_that_are_true_of_other_videos_are_excluded() -> None:
     scores = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     valid = torch.ones(4, 4, dtype=torch.bool)
     valid[0, 2] = False
     raised = scores.clone()
     raised[0, 2] = 50.0
-    same(modular.score_nce(scores, 2.0, valid=valid), modular.score_nce(raised, 2.0, valid=valid), atol=0)
-    assert modular.score_nce(raised, 2.0) > modular.score_nce(scores, 2.0)
+    same(score_nce(scores, 2.0, valid=valid), score_nce(raised, 2.0, valid=valid), atol=0)
+    assert score_nce(raised, 2.0) > score_nce(scores, 2.0)
 
 
-def test_chance_is_one_where_normalised() -> None:
+def test_chance_is_one_when_normalized() -> None:
     b = Batch(counts=[2, 2, 2, 2])
     alike, opened = torch.ones_like(b.frames), torch.ones_like(b.m_t)
     text = torch.ones_like(b.text)
     one = torch.ones((), dtype=torch.float64)
-    given: tuple[Any, ...] = (alike, b.frame_mask, text)
-    same(modular.global_nce(*given, SCALE, normalise=True).double(), one, atol=1e-6)
-    same(modular.temporal_nce(*given, opened, SCALE, margin=0.0, normalise=True), one)
-    for loss in modular.concept_nce(*given, opened, opened, SCALE, normalise=True):
+    inputs: tuple[Any, ...] = (alike, b.frame_mask, text)
+    same(global_nce(*inputs, SCALE, normalize=True).double(), one, atol=1e-6)
+    same(temporal_nce(*inputs, opened, SCALE, margin=0.0, normalize=True), one)
+    for loss in concept_nce(*inputs, opened, opened, SCALE, normalize=True):
         same(loss, one)
 
 
 def test_frame_weights_are_a_softmax_without_gradient() -> None:
     b = Batch()
-    found = modular.frame_weights(b.frames, b.frame_mask, b.text)
-    assert not found.requires_grad
+    weights = frame_weights(b.frames, b.frame_mask, b.text)
+    assert not weights.requires_grad
     for i, count in enumerate(COUNTS):
         c = F.cosine_similarity(b.frames[i, :count], b.text[i][None], dim=-1).detach()
-        same(found[i, :count], (c / 0.2).softmax(0))
-        assert (found[i, count:] == 0).all()
+        same(weights[i, :count], (c / 0.2).softmax(0))
+        assert (weights[i, count:] == 0).all()
 
 
 def test_expected_l0_is_the_mean_probability_of_real_frames() -> None:
     b = Batch()
-    real = torch.stack([b.m_t[i, t] for i, t in b.places()])
-    same(modular.expected_l0(b.m_t, b.frame_mask), real.mean())
+    real = torch.stack([b.m_t[i, t] for i, t in b.positions()])
+    same(expected_l0(b.m_t, b.frame_mask), real.mean())
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda b: modular.global_nce(b.frames, b.frame_mask[:, :2], b.text, SCALE),
-        lambda b: modular.global_nce(b.frames, b.frame_mask.double(), b.text, SCALE),
-        lambda b: modular.global_nce(b.frames, b.frame_mask & False, b.text, SCALE),
-        lambda b: modular.temporal_nce(b.frames, b.frame_mask, b.text[:3], b.m_t, SCALE),
-        lambda b: modular.temporal_nce(b.frames, b.frame_mask, b.text, b.m_t[:, :1], SCALE),
-        lambda b: modular.concept_nce(b.frames, b.frame_mask, b.text, b.m_t, b.m_v[:1], SCALE),
-        lambda b: modular.expected_l0(b.m_t, b.frame_mask, weights=torch.ones(2, 2)),
+        lambda b: global_nce(b.frames, b.frame_mask[:, :2], b.text, SCALE),
+        lambda b: global_nce(b.frames, b.frame_mask.double(), b.text, SCALE),
+        lambda b: global_nce(b.frames, b.frame_mask & False, b.text, SCALE),
+        lambda b: temporal_nce(b.frames, b.frame_mask, b.text[:3], b.m_t, SCALE),
+        lambda b: temporal_nce(b.frames, b.frame_mask, b.text, b.m_t[:, :1], SCALE),
+        lambda b: concept_nce(b.frames, b.frame_mask, b.text, b.m_t, b.m_v[:1], SCALE),
+        lambda b: expected_l0(b.m_t, b.frame_mask, weights=torch.ones(2, 2)),
     ],
 )
-def test_what_does_not_fit_together_is_refused(call: Callable[[Batch], Tensor]) -> None:
+def test_mismatched_shapes_raise(call: Callable[[Batch], Tensor]) -> None:
     with pytest.raises(ValueError, match=r"shape|needed|no real frame|one vector"):
         call(Batch())

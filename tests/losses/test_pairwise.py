@@ -154,12 +154,12 @@ def test_autocast_and_half_precision_do_not_round_logits() -> None:
 
 def test_a_backward_pass_inside_autocast_is_exact_too() -> None:
     a, m, s = (draw(6, 32, seed=seed).float().requires_grad_() for seed in range(3))
-    found = []
+    values = []
     for inside in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=inside):
             loss = sum(part.sum() for part in negative_logsumexp(a, s, (a.square(), m.square())))
-            found.append(torch.autograd.grad(loss, (a, m, s)))
-    torch.testing.assert_close(*found, atol=0, rtol=0)
+            values.append(torch.autograd.grad(loss, (a, m, s)))
+    torch.testing.assert_close(*values, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("what", ["sums", "hinge"])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from benchmarks.studies.proving_ground.stage import Gallery, LongVideo
 from mova.eval.calibration import Grid, calibrate
 from mova.eval.metrics.ranking import retrieval_metrics
-from mova.losses.masked_contrast import mean_pooled_scores, relevance_pooled_scores
+from mova.losses.global_contrast import mean_pooled_scores, relevance_pooled_scores
 from mova.models.encoder import TextEmbedding, VideoEmbedding
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny

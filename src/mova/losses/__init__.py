@@ -1,1 +1,1 @@
-"""Loss functions on embeddings; none of them knows a model."""
+"""Loss functions on embeddings and scores, independent of any model."""

@@ -1,6 +1,6 @@
-"""Objectives that know which frames a sentence tells: frames against sentences, videos against paragraphs.
+"""Losses that use time annotations: frames against sentences, and videos against paragraphs.
 
-Shape legend: T frames (or stacks of frames), N sentences, V videos, P paragraphs, K sentences a paragraph, d width.
+Shape legend: T frames (or stacks of frames), N sentences, V videos, P paragraphs, K sentences per paragraph.
 """
 
 from __future__ import annotations
@@ -12,34 +12,51 @@ from mova.losses.contrastive import multi_positive_nce, symmetric_nce
 from mova.scoring.similarity import soft_pool
 
 
-def frame_sentence_nce(cosines: Tensor, scale: Tensor, own: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Contrast both ways between frames and sentences, leaving out pairs that are true by accident.
+def frame_sentence_nce(
+    cosines: Tensor, scale: Tensor | float, positive: Tensor, truth: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Contrast frames with sentences in both directions, excluding pairs that are true by coincidence.
 
     Args:
         cosines: (T, N).
         scale: scalar, multiplies the cosines.
-        own: bool, (T, N), the sentence was written for this frame. Columns without any true entry are negatives.
-        truth: bool, (T, N), the sentence holds for what the frame shows (own included).
+        positive: bool, (T, N), the sentence was written for this frame. A column that is false throughout is a
+            negative sentence.
+        truth: bool, (T, N), the sentence is true of what the frame shows (includes `positive`).
 
     Returns:
-        Frame-to-sentence and sentence-to-frame loss.
+        Frame-to-sentence and sentence-to-frame loss, scalars.
+
+    Example:
+        >>> import torch
+        >>> written = torch.eye(3, dtype=torch.bool)
+        >>> frame_sentence_nce(torch.eye(3), 2.0, written, written)
+        (tensor(0.2395), tensor(0.2395))
     """
     logits = scale * cosines
-    valid = ~truth | own
-    return multi_positive_nce(logits, own, valid), multi_positive_nce(logits.T, own.T, valid.T)
+    valid = ~truth | positive
+    return multi_positive_nce(logits, positive, valid), multi_positive_nce(logits.T, positive.T, valid.T)
 
 
 def late_interaction_scores(cosines: Tensor, video: Tensor, paragraphs: Tensor, videos: int) -> Tensor:
-    """Late interaction of every video with every paragraph: `S[v, p] = mean_k soft_pool_{t in v}(c_tk)`.
+    """Score every video with every paragraph by late interaction: `S[v, p] = mean_k soft_pool_{t in v}(c_tk)`.
 
     Args:
         cosines: (T, N) frame-sentence cosines of the whole batch.
-        video: int64, (T,), which video a frame belongs to; every one of `videos` has as many frames.
-        paragraphs: int64, (P, K), sentence indices, -1 where a paragraph has fewer; at least one each.
+        video: int64, (T,), index of the video each frame belongs to; all videos have the same number of frames.
+        paragraphs: int64, (P, K), sentence indices, padded with -1; at least one sentence each.
         videos: V.
 
     Returns:
         (V, P).
+
+    Example:
+        >>> import torch
+        >>> cosines = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+        >>> video, paragraphs = torch.tensor([0, 0, 1, 1]), torch.tensor([[0, 1], [2, -1]])
+        >>> late_interaction_scores(cosines, video, paragraphs, videos=2)
+        tensor([[1.0000, 0.0000],
+                [0.0000, 1.0000]])
     """
     order = torch.argsort(video, stable=True)
     grouped = cosines[order].view(videos, -1, cosines.shape[1])
@@ -47,27 +64,42 @@ def late_interaction_scores(cosines: Tensor, video: Tensor, paragraphs: Tensor, 
 
 
 def mean_of_units(pooled: Tensor, paragraphs: Tensor) -> Tensor:
-    """Scores of paragraphs from those of their sentences (or other units): `S[v, p] = mean_{n in p} pooled[v, n]`.
+    """Average the scores of each paragraph's sentences (or other units): `S[v, p] = mean_{n in p} pooled[v, n]`.
 
     Args:
         pooled: (V, N), every video with every sentence.
-        paragraphs: int64, (P, K), sentence indices, -1 where a paragraph has fewer; at least one each. Paragraphs
-            may share sentences.
+        paragraphs: int64, (P, K), sentence indices, padded with -1; at least one sentence each. Paragraphs may share
+            sentences.
 
     Returns:
         (V, P).
+
+    Example:
+        >>> import torch
+        >>> mean_of_units(torch.tensor([[0.2, 0.4, 0.9]]), torch.tensor([[0, 1], [2, -1]]))
+        tensor([[0.3000, 0.9000]])
     """
-    told = (paragraphs >= 0).to(pooled.dtype)
+    real = (paragraphs >= 0).to(pooled.dtype)
     picked = pooled[:, paragraphs.clamp(min=0)]
-    return (picked * told).sum(dim=-1) / told.sum(dim=-1)
+    return (picked * real).sum(dim=-1) / real.sum(dim=-1)
 
 
-def paragraph_nce(scores: Tensor, scale: Tensor, truth: Tensor) -> Tensor:
-    """Symmetric InfoNCE on late-interaction scores; paragraphs that hold for another video by accident are left out.
+def paragraph_nce(scores: Tensor, scale: Tensor | float, truth: Tensor) -> Tensor:
+    """Compute symmetric InfoNCE on late-interaction scores.
 
     Args:
         scores: (V, V), paragraph p belongs to video p.
-        truth: bool, (V, V), all sentences of the paragraph hold somewhere in the video.
+        scale: multiplies the scores.
+        truth: bool, (V, V), every sentence of the paragraph is true somewhere in the video. Off the diagonal such pairs
+            are excluded: they are true by coincidence.
+
+    Returns:
+        Scalar.
+
+    Example:
+        >>> import torch
+        >>> paragraph_nce(torch.eye(3), 2.0, torch.eye(3, dtype=torch.bool))
+        tensor(0.2395)
     """
-    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    return symmetric_nce(scale * scores, own, ~truth | own)
+    diagonal = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    return symmetric_nce(scale * scores, diagonal, ~truth | diagonal)

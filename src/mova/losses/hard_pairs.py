@@ -1,9 +1,9 @@
-"""Pair negatives: videos and texts that do not belong together, with masks made for just that pair.
+"""Hard pair negatives: mismatched videos and texts, scored with masks computed for exactly that pair.
 
-A mask network is asked about mismatched pairs too, so a mask that encodes its frame no longer wins: of the mask
-losses only this one has to look at the match. The caller recomputes masks and scores for the sampled pairs.
+The mask network sees mismatched pairs too, so a mask that merely encodes its frame does not lower this loss. It is the
+only mask loss that depends on the match. The caller recomputes masks and scores for the sampled pairs.
 
-Shape legend: V videos, N texts (N = V, text i belongs to video i), K negatives a row, R rows.
+Shape legend: V videos, N texts (N = V, text i belongs to video i), K negatives per row, R rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from mova.losses.pairwise import full_precision
 
 SHARPNESS = 20.0
-"""Multiplies global cosines before the softmax that negatives are drawn from."""
+"""Default factor on the global cosines before the softmax from which negatives are drawn."""
 
 
 def sample_hard_pairs(
@@ -28,15 +28,15 @@ def sample_hard_pairs(
     valid: Tensor | None = None,
     sharpness: float = SHARPNESS,
 ) -> tuple[Tensor, Tensor]:
-    """Draw hard negatives within the batch: `count` texts a video and `count` videos a text, without replacement.
+    """Draw hard negatives within the batch: `count` texts per video and `count` videos per text, without replacement.
 
-    The chance of a pair is `softmax(sharpness * G)` over the candidates of its row (or column).
+    The probability of a pair is `softmax(sharpness * G)` over the candidates of its row (or column).
 
     Args:
         scores: (V, N) global cosines G; no gradient flows.
-        count: K, negatives a row, at most V - 1.
-        generator: where the randomness comes from.
-        valid: bool, (V, N); false where a text holds for another video by accident, which is then never drawn.
+        count: K, negatives per row, at most V - 1.
+        generator: source of randomness.
+        valid: bool, (V, N); false where a text happens to be true of another video. Such pairs are never drawn.
         sharpness: 0 draws uniformly.
 
     Returns:
@@ -44,6 +44,12 @@ def sample_hard_pairs(
 
     Raises:
         ValueError: scores are not square or not finite, or a row or column has fewer than `count` candidates.
+
+    Example:
+        >>> import torch
+        >>> texts, videos = sample_hard_pairs(torch.rand(4, 4), 2, torch.Generator().manual_seed(0))
+        >>> texts.shape, bool((texts == torch.arange(4)[:, None]).any())
+        (torch.Size([4, 2]), False)
     """
     if scores.ndim != 2 or scores.shape[0] != scores.shape[1] or count < 1:
         raise ValueError(f"hard pairs need square scores and a count above 0, not {tuple(scores.shape)} and {count}")
@@ -54,13 +60,14 @@ def sample_hard_pairs(
         allowed &= valid
     fewest = int(torch.minimum(allowed.sum(dim=0), allowed.sum(dim=1)).min())
     if fewest < count:
-        raise ValueError(f"hard pairs: {count} negatives asked for, but a row or column has only {fewest} candidates")
+        raise ValueError(f"hard pairs: {count} negatives requested, but a row or column has only {fewest} candidates")
 
-    def draw(logits: Tensor, among: Tensor) -> Tensor:
-        """Columns (R, count), each at most once a row."""
-        # The smallest double keeps a candidate that is far behind: as many as asked for can always be drawn.
-        chance = logits.masked_fill(~among, float("-inf")).softmax(dim=1).clamp_min(1e-300).masked_fill(~among, 0.0)
-        return torch.multinomial(chance.to(generator.device), count, generator=generator).to(scores.device)
+    def draw(logits: Tensor, candidates: Tensor) -> Tensor:
+        """Draw distinct columns for each row, (R, count)."""
+        odds = logits.masked_fill(~candidates, float("-inf")).softmax(dim=1)
+        # A tiny floor keeps candidates whose probability underflows, so that `count` can always be drawn.
+        odds = odds.clamp_min(1e-300).masked_fill(~candidates, 0.0)
+        return torch.multinomial(odds.to(generator.device), count, generator=generator).to(scores.device)
 
     logits = sharpness * scores.detach().double()
     return draw(logits, allowed), draw(logits.T, allowed.T)
@@ -72,20 +79,26 @@ def pair_nce(
     mismatched: Tensor,
     scale: Tensor | float,
     *,
-    normalise: bool = False,
+    normalize: bool = False,
 ) -> Tensor:
-    """InfoNCE of one matched score against K mismatched ones.
+    """Compute InfoNCE of one matched score against K mismatched ones per row.
 
-    `mean_r -log(e^(s m_r) / (e^(s m_r) + sum_k e^(s n_rk)))`. Call it for texts of a video and for videos of a text.
+    `mean_r -log(e^(s m_r) / (e^(s m_r) + sum_k e^(s n_rk)))`. Call it once with mismatched texts and once with
+    mismatched videos.
 
     Args:
         matched: (R,), scores of true pairs.
-        mismatched: (R, K), scores of pairs with one side exchanged, masks recomputed for each.
+        mismatched: (R, K), scores of pairs with one side replaced, masks recomputed for each.
         scale: s, multiplies the scores.
-        normalise: divide by log(K + 1).
+        normalize: divide by log(K + 1).
 
     Raises:
         ValueError: shapes disagree.
+
+    Example:
+        >>> import torch
+        >>> pair_nce(torch.tensor([0.9, 0.8]), torch.tensor([[0.1, 0.2], [0.3, 0.0]]), 2.0)
+        tensor(0.4107)
     """
     if mismatched.ndim != 2 or matched.shape != mismatched.shape[:1]:
         raise ValueError(
@@ -93,4 +106,4 @@ def pair_nce(
         )
     excess = scale * (mismatched - matched[:, None])
     loss = F.softplus(excess.logsumexp(dim=1), threshold=40.0).mean()
-    return loss / math.log(mismatched.shape[1] + 1) if normalise else loss
+    return loss / math.log(mismatched.shape[1] + 1) if normalize else loss

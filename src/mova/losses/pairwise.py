@@ -1,12 +1,12 @@
-"""Every frame against every mask, by matrix products, in memory that does not grow with their number squared.
+"""Compare every frame with every mask by matrix products, in memory that is not quadratic in their number.
 
 `cos(a_i * m_j, s_j)` for all i and j needs no array of shape (A, B, d): the numerator is `a @ (m * s).T` and the
 squared norm of the masked vector is `a^2 @ (m^2).T` (`m^2`, not `m`: masks may be soft). The contrastive sums over
-that matrix are taken block of rows by block of rows, and the blocks are computed again in the backward pass.
+that matrix are computed in blocks of rows, and the blocks are recomputed in the backward pass.
 
-Squared norms are raised to `SQUARED_FLOOR` before the root is taken. An all-zero mask then gives cosine 0 and a
-finite gradient (floored after the root, its gradient would be infinite). The floor is meant for vectors of about
-unit length, which is what `losses.modular` passes.
+Squared norms are clamped to `SQUARED_FLOOR` before the root is taken. An all-zero mask then gives cosine 0 and a
+finite gradient (clamped after the root, the gradient would be infinite). The floor is meant for vectors of about unit
+length, which is what `losses/masked_contrast.py` passes.
 
 Shape legend: A rows (vectors), B columns (masks with their texts), P rows and columns where both are the same P
 frames, d width; leading dots are any batch dimensions.
@@ -27,22 +27,28 @@ from mova.scoring import similarity
 from mova.scoring.similarity import SQUARED_FLOOR
 
 BLOCK_ELEMENTS = 1 << 20
-"""Entries of a block of rows that are held at a time: 4 MB an array in float32, about six arrays in all."""
+"""Entries of one block of rows: 4 MB per array in float32, about six arrays in all."""
 
 Inputs = ParamSpec("Inputs")
 Output = TypeVar("Output")
 
 
 def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
-    """Run a loss in float32 at least, under autocast and on half-precision input too.
+    """Decorate a loss so that it runs in float32 or wider, also under autocast and on half-precision input.
 
-    Logits are cosines times a scale of up to 100: bfloat16 would round them to steps of 0.4.
+    Logits are cosines times a scale of up to 100; bfloat16 would round them to steps of 0.4.
+
+    Example:
+        >>> import torch
+        >>> double = full_precision(lambda scores: 2 * scores)
+        >>> double(torch.ones(1, dtype=torch.bfloat16)).dtype
+        torch.float32
     """
 
     @wraps(function)
     def wrapped(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
-        given = (*args, *kwargs.values())
-        device = next((value.device.type for value in given if isinstance(value, Tensor)), "cpu")
+        values = (*args, *kwargs.values())
+        device = next((value.device.type for value in values if isinstance(value, Tensor)), "cpu")
         with torch.autocast(device, enabled=False):
             return function(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
 
@@ -50,25 +56,31 @@ def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Outpu
 
 
 def _widened(value: Any) -> Any:
-    """Tensors in float32 at least, also those in a tuple; everything else as it is."""
+    """Promote tensors, also those in a tuple, to float32 or wider; return anything else unchanged."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.to(torch.promote_types(value.dtype, torch.float32))
     return tuple(map(_widened, value)) if isinstance(value, tuple) else value
 
 
 def inverse_root(squared: Tensor) -> Tensor:
-    """`1 / sqrt(max(squared, SQUARED_FLOOR))`, elementwise; no gradient below the floor."""
+    """Return `1 / sqrt(max(squared, SQUARED_FLOOR))`, elementwise; no gradient below the floor.
+
+    Example:
+        >>> import torch
+        >>> inverse_root(torch.tensor([4.0, 0.25]))
+        tensor([0.5000, 2.0000])
+    """
     return squared.clamp_min(SQUARED_FLOOR).rsqrt()
 
 
 masked_cosine = full_precision(similarity.masked_cosine)
-"""`models.similarity.masked_cosine`, under autocast too. It holds A x B entries: use `negative_logsumexp` where only
-the contrastive sums over them are wanted."""
+"""`mova.scoring.similarity.masked_cosine` in full precision. It holds A x B entries: use `negative_logsumexp`
+if you only need the contrastive sums over them."""
 
 
 @full_precision
 def aligned_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """The diagonal of `masked_cosine`, without the rest: `cos(a_i * m_i, s_i)`.
+    """Compute only the diagonal of `masked_cosine`: `cos(a_i * m_i, s_i)`.
 
     Args:
         a: (..., d).
@@ -77,6 +89,11 @@ def aligned_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
 
     Returns:
         (...).
+
+    Example:
+        >>> import torch
+        >>> aligned_cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
+        tensor([1.])
     """
     seen = a * m
     product = (seen * s).sum(dim=-1)
@@ -84,7 +101,12 @@ def aligned_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
 
 
 def block_rows(columns: int) -> int:
-    """Rows of a block so that it holds at most `BLOCK_ELEMENTS` entries, and at least one row."""
+    """Return the rows per block so that a block holds at most `BLOCK_ELEMENTS` entries; at least one row.
+
+    Example:
+        >>> block_rows(4096)
+        256
+    """
     return max(1, BLOCK_ELEMENTS // max(1, columns))
 
 
@@ -96,22 +118,27 @@ def negative_logsumexp(
     group: Tensor | None = None,
     rows: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Sums over the negatives of every row and of every column of a P x P matrix of logits, block by block.
+    """Sum over the negatives of every row and every column of a P x P matrix of logits, block by block.
 
     `L = (x @ y.T) / sqrt(p @ q.T)` with `norms = (p, q)`, or `L = x @ y.T` without. Entry (i, j) is a negative if
-    i and j are of different groups. Memory is O(P d) besides blocks of a fixed size, also in the backward pass,
-    which computes the blocks again: eight P x P x d products in all with norms, four without.
+    i and j belong to different groups. Memory is O(P d) plus blocks of a fixed size, also in the backward pass, which
+    recomputes the blocks: eight P x P x d products in all with norms, four without.
 
     Args:
-        x: (P, d), the scale multiplied in.
+        x: (P, d), already scaled.
         y: (P, d).
         norms: non-negative p and q, (P, d) each.
-        group: int64, (P,). Left out, every index is its own group: all but the diagonal are negatives.
-        rows: rows of a block; `block_rows(P)` if left out. It changes nothing but speed and memory.
+        group: int64, (P,) (default: every index is its own group, so everything off the diagonal is a negative).
+        rows: rows per block (default: `block_rows(P)`); affects only speed and memory.
 
     Returns:
         `log sum_j e^L[i, j]` over the negatives of row i, and `log sum_i e^L[i, j]` over those of column j, both
         (P,); -inf where there is none.
+
+    Example:
+        >>> import torch
+        >>> negative_logsumexp(torch.zeros(3, 2), torch.zeros(3, 2))
+        (tensor([0.6931, 0.6931, 0.6931]), tensor([0.6931, 0.6931, 0.6931]))
     """
     p, q = norms if norms is not None else (None, None)
     return _NegativeLogsumexp.apply(x, y, p, q, group, rows or block_rows(len(y)))
@@ -142,8 +169,8 @@ class _NegativeLogsumexp(torch.autograd.Function):
     @full_precision
     def backward(ctx: Any, row_gradient: Tensor | None, column_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         x, y, p, q, group, over_rows, over_columns = ctx.saved_tensors
-        wanted = zip((x, y, p, q), ctx.needs_input_grad[:4], strict=True)
-        x_gradient, y_gradient, p_gradient, q_gradient = (torch.zeros_like(t) if need else None for t, need in wanted)
+        inputs = zip((x, y, p, q), ctx.needs_input_grad[:4], strict=True)
+        x_gradient, y_gradient, p_gradient, q_gradient = (torch.zeros_like(t) if need else None for t, need in inputs)
         # An empty sum has no gradient: e^(L - inf) = 0.
         over_rows = over_rows.masked_fill(over_rows.isneginf(), float("inf"))
         over_columns = over_columns.masked_fill(over_columns.isneginf(), float("inf"))
@@ -173,7 +200,7 @@ class _NegativeLogsumexp(torch.autograd.Function):
 
 
 def _block(x: Tensor, y: Tensor, p: Tensor | None, q: Tensor | None, block: slice) -> tuple[Tensor, Tensor | None]:
-    """Logits of a block of rows (R, P) and the inverse norms that they were multiplied by, if there are norms."""
+    """Return logits of a block of rows (R, P), and the inverse norms they were multiplied by, if any."""
     logits = x[block] @ y.T
     if p is None or q is None:
         return logits, None
@@ -191,33 +218,39 @@ def _drop_positives(logits: Tensor, group: Tensor | None, block: slice) -> Tenso
 
 @full_precision
 def mean_violation(x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int | None = None) -> Tensor:
-    """Hinge over the violating negatives of every row, within the group and outside of it apart.
+    """Compute a hinge over the violating negatives of every row, separately inside and outside its group.
 
     `V[i] = mean_j [C_ij - C_ii + margin]_+` over the j of the same group (j != i) for which it is above 0, plus the
-    same over the other groups, `C = x @ y.T`; a mean of nothing is 0.
+    same over the other groups, with `C = x @ y.T`. An empty mean is 0.
 
     Args:
         x: (P, d).
         y: (P, d).
         margin: in units of C.
         group: int64, (P,).
-        rows: rows of a block; each is computed again in the backward pass, so memory does not grow with P squared.
+        rows: rows per block; blocks are recomputed in the backward pass, so memory is not quadratic in P.
 
     Returns:
         (P,).
+
+    Example:
+        >>> import torch
+        >>> x = torch.eye(3)
+        >>> mean_violation(x, x, margin=1.2, group=torch.arange(3))
+        tensor([0.2000, 0.2000, 0.2000])
     """
     index = torch.arange(len(x), device=x.device)
-    own = (x * y).sum(dim=-1)
+    positive = (x * y).sum(dim=-1)
 
-    def violation(part: Tensor, own: Tensor, at: Tensor) -> Tensor:
-        """Values of some rows, (R,): rows `part` of x at the places `at`, with their own scores."""
-        excess = (part @ y.T - own[:, None] + margin).clamp_min(0.0).masked_fill(at[:, None] == index, 0.0)
-        same = group[at, None] == group
+    def violation(block: Tensor, positive: Tensor, row: Tensor) -> Tensor:
+        """Compute the violation (R,) of a block of rows of x, given their positive scores and row indices."""
+        excess = (block @ y.T - positive[:, None] + margin).clamp_min(0.0).masked_fill(row[:, None] == index, 0.0)
+        same = group[row, None] == group
         return _mean_of_positive(excess.masked_fill(~same, 0.0)) + _mean_of_positive(excess.masked_fill(same, 0.0))
 
     rows = rows or block_rows(len(y))
-    parts = zip(x.split(rows), own.split(rows), index.split(rows), strict=True)
-    return torch.cat([checkpoint(violation, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+    blocks = zip(x.split(rows), positive.split(rows), index.split(rows), strict=True)
+    return torch.cat([checkpoint(violation, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks])
 
 
 def _mean_of_positive(values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
-from mova.losses.masked_contrast import unit_scores
+from mova.losses.global_contrast import unit_scores
 from mova.models.mova.model import Mova
 from mova.models.mova.segmenter import (
     LEAST,

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from mova.errors import UsageError
-from mova.losses import masked_contrast as modular
+from mova.losses.global_contrast import global_nce
+from mova.losses.masked_contrast import concept_nce, temporal_nce
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
@@ -72,12 +73,10 @@ def test_published_terms_are_the_written_losses_on_the_models_masks() -> None:
     real = batch["frame_mask"]
     found = net.masks(vectors["frames"], real, vectors["tokens"], batch["token_mask"], vectors["texts"])
     given = (vectors["frames"], real, vectors["texts"], found.m_t)
-    assert torch.allclose(parts["temporal"], modular.temporal_nce(*given, 1 / 0.07))
-    for name, value in zip(
-        ("same_frame", "different_frame"), modular.concept_nce(*given, found.m_v, 1 / 0.07), strict=True
-    ):
+    assert torch.allclose(parts["temporal"], temporal_nce(*given, 1 / 0.07))
+    for name, value in zip(("same_frame", "different_frame"), concept_nce(*given, found.m_v, 1 / 0.07), strict=True):
         assert torch.allclose(parts[name], value)
-    assert torch.allclose(parts["pooled"], modular.global_nce(*given[:3], vectors["scale"]))
+    assert torch.allclose(parts["pooled"], global_nce(*given[:3], vectors["scale"]))
 
 
 def test_repaired_frames_are_weighted_and_detached_masks_leave_the_backbone_alone() -> None:

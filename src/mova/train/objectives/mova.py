@@ -17,9 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import UsageError
-from mova.losses import masked_contrast as modular
 from mova.losses.diagnostics import mask_use, matching, prefixed, rolled_caption_gap
+from mova.losses.global_contrast import mean_pooled_scores, relevance_pooled_scores, score_nce, unit_scores
 from mova.losses.hard_pairs import pair_nce, sample_hard_pairs
+from mova.losses.masked_contrast import (
+    MARGIN,
+    concept_nce,
+    expected_l0,
+    frame_weights,
+    temporal_hinge,
+    temporal_nce,
+)
 from mova.models.mova.masks import ModularMasks
 from mova.models.mova.model import Mova
 from mova.scoring.masked import modular_score
@@ -47,7 +55,7 @@ MASK_TAU = 0.07
 
 
 class Modular(PairObjective):
-    """The weighted sum of MoVA's terms; formulas in `losses/masked_contrast.py`.
+    """The weighted sum of MoVA's terms; formulas in `losses/global_contrast.py` and `losses/masked_contrast.py`.
 
     Args:
         preset: where the weights start from, one of `WEIGHTS`; it should be the model's own.
@@ -69,7 +77,7 @@ class Modular(PairObjective):
         self,
         preset: str = "subsets",
         temporal_form: Literal["nce", "hinge"] = "nce",
-        margin: float = modular.MARGIN,
+        margin: float = MARGIN,
         tau: float = MASK_TAU,
         diagnose_every: int = 100,
         **weights: float,
@@ -93,7 +101,7 @@ class Modular(PairObjective):
         parts: dict[str, Tensor] = {}
         for name in ("late", "subsets", "relevance", "pooled"):
             if self.weights[name]:
-                parts[name] = modular.score_nce(self._scores(name, vectors, batch, net), scale, valid=valid)
+                parts[name] = score_nce(self._scores(name, vectors, batch, net), scale, valid=valid)
         if any(self.weights[name] for name in MASK_TERMS):
             model = _with_dimensions(net)
             parts |= self._mask_losses(model, vectors, batch, valid)
@@ -114,18 +122,18 @@ class Modular(PairObjective):
         if name == "subsets":
             return cast(Mova, net).unit_similarity(frames, real, vectors["units"], batch["unit_mask"])
         if name == "late":
-            return modular.unit_scores(frames, real, vectors["units"], batch["unit_mask"])
+            return unit_scores(frames, real, vectors["units"], batch["unit_mask"])
         if name == "relevance":
-            return modular.relevance_pooled_scores(frames, real, vectors["texts"])
-        return modular.mean_pooled_scores(frames, real, vectors["texts"])
+            return relevance_pooled_scores(frames, real, vectors["texts"])
+        return mean_pooled_scores(frames, real, vectors["texts"])
 
     def _mask_losses(self, net: Mova, vectors: Vectors, batch: Inputs, valid: Tensor) -> dict[str, Tensor]:
         """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, as far as they have a weight."""
         found, real = _masks(net, vectors, batch), batch["frame_mask"]
-        weights = modular.frame_weights(found.frames, real, found.text) if net.config.frame_weights else None
+        weights = frame_weights(found.frames, real, found.text) if net.config.frame_weights else None
         parts = self._contrasts(found, real, weights)
         if self.weights["sparsity"]:
-            parts["sparsity"] = modular.expected_l0(found.p_t, real) + modular.expected_l0(found.p_v, real)
+            parts["sparsity"] = expected_l0(found.p_t, real) + expected_l0(found.p_v, real)
         if self.weights["pairs"]:
             parts["pairs"] = self._pairs(net, vectors, batch, valid)
         return parts
@@ -135,11 +143,11 @@ class Modular(PairObjective):
         parts: dict[str, Tensor] = {}
         given = (found.frames, real, found.text, found.m_t)
         if self.weights["temporal"] and self.temporal_form == "nce":
-            parts["temporal"] = modular.temporal_nce(*given, self.scale, margin=self.margin, weights=weights)
+            parts["temporal"] = temporal_nce(*given, self.scale, margin=self.margin, weights=weights)
         elif self.weights["temporal"]:
-            parts["temporal"] = modular.temporal_hinge(*given, margin=self.margin, weights=weights)
+            parts["temporal"] = temporal_hinge(*given, margin=self.margin, weights=weights)
         if self.weights["same_frame"] or self.weights["different_frame"]:
-            same, different = modular.concept_nce(*given, found.m_v, self.scale, weights=weights)
+            same, different = concept_nce(*given, found.m_v, self.scale, weights=weights)
             parts |= {"same_frame": same, "different_frame": different}
         return parts
 
@@ -149,7 +157,7 @@ class Modular(PairObjective):
         if count < 1:
             raise UsageError("objective.pairs: the model has pair_negatives 0; set model.pair_negatives")
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        scores = modular.mean_pooled_scores(vectors["frames"], batch["frame_mask"], vectors["texts"])
+        scores = mean_pooled_scores(vectors["frames"], batch["frame_mask"], vectors["texts"])
         texts, videos = sample_hard_pairs(scores, count, generator, valid=valid)
         rows = torch.arange(len(scores), device=scores.device)
         matched = _pair_scores(net, vectors, batch, rows, rows)
@@ -174,7 +182,7 @@ class Modular(PairObjective):
         found = _masks(net, vectors, batch)
         for name in self._contrasts(found, real, None):
             figures |= prefixed(f"rolled/{name}", rolled_caption_gap(loss_of(name), count, real.device))
-        overall = modular.mean_pooled_scores(vectors["frames"], real, vectors["texts"])
+        overall = mean_pooled_scores(vectors["frames"], real, vectors["texts"])
         matched, mismatched = (_pair_scores(net, vectors, batch, order, texts) for texts in (order, rolled))
         figures |= prefixed("match", matching(matched, mismatched, overall.diagonal(), overall[order, rolled]))
         for name, mask in (("m_t", found.m_t), ("m_v", found.m_v)):

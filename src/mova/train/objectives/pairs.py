@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mova.distributed import gather_with_gradient
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
-from mova.losses.masked_contrast import mean_pooled_scores, unit_scores
+from mova.losses.global_contrast import mean_pooled_scores, unit_scores
 from mova.scoring.similarity import FRAME_TEMPERATURE
 from mova.train.objectives.base import Encoder, Inputs, Objective, Vectors, masks_of
 
