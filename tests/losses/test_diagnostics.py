@@ -131,7 +131,7 @@ def trained(loss: Loss, steps: int, wrong: bool, seed: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_published_loss_is_solved_without_matching_and_a_matching_loss_is_not(seed: int) -> None:
-    """See docs/reference/losses.md. The embeddings are fixed and match; only the mask network is trained, on fresh batches."""
+    """See docs/reference/losses.md. Embeddings are fixed and match; only the mask network learns, on fresh batches."""
     true, wrong = (trained(published, 300, wrong, seed) for wrong in (False, True))
     fall = true["start"] - true["true"]
     assert fall > 1.5
