@@ -34,7 +34,7 @@ from mova.data.manifest import Caption, Row, write_manifest
 from mova.models.feature_extraction import feature_key, write_features
 from mova.models.two_tower.model import TwoTower
 from mova.train.inputs import Collator, StoredFeed, TwoTowerFeed
-from mova.train.objectives.base import Towers
+from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.pairs import Clip4Clip
 
 RATE = FrameRule(frames=64, fps=1.0)
@@ -63,7 +63,7 @@ def epoch(model: TwoTower, feed: Any, data: PairDataset, learning_rate: float) -
     for first in range(0, len(data), BATCH):
         batch = collate([data[i] for i in range(first, min(first + BATCH, len(data)))])
         batch.pop("broken")
-        loss, _ = objective.forward(batch, Towers(model, model, feed.encode))
+        loss, _ = objective.forward(batch, ModelEncoder(model, model, feed.encode))
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()

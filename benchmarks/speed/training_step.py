@@ -39,7 +39,7 @@ from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower, TwoTowerConfig
 from mova.models.two_tower.text_processor import TextRule
 from mova.train.inputs import feed_for
-from mova.train.objectives.base import Towers
+from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.mova import Modular
 from mova.train.objectives.pairs import Clip4Clip, PairObjective
 from mova.train.param_groups import parameter_groups
@@ -139,7 +139,7 @@ class Trained:
         torch.manual_seed(seed)
         system = SYSTEMS[name]
         self.model, self.objective = system.build(backbone(divisor)).train(), system.objective()
-        self.encoder = Towers(self.model, self.model, feed_for(self.model).encode)
+        self.encoder = ModelEncoder(self.model, self.model, feed_for(self.model).encode)
         self.optimiser = torch.optim.AdamW(parameter_groups(self.model, 1e-4, 1e-7, 0.2))
         self.batch = batch_of(2, 1, VOCABULARY // divisor)
         self.step()

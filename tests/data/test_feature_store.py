@@ -31,7 +31,7 @@ from mova.models.mova.model import Mova
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.train.inputs import Collator, StoredFeed, feed_for
-from mova.train.objectives.base import Towers
+from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.registry import build_objective
 from mova.train.recipe import Recipe
 from mova.train.run import train
@@ -120,7 +120,7 @@ def losses(model: Any, feed: Any, data: PairDataset, kind: str) -> tuple[torch.T
     assert batch.pop("broken") == ()
     model.zero_grad()
     torch.manual_seed(0)
-    loss, _ = objective.forward(batch, Towers(model, model, feed.encode))
+    loss, _ = objective.forward(batch, ModelEncoder(model, model, feed.encode))
     loss.backward()
     return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

@@ -20,7 +20,7 @@ from mova.losses.contrastive import symmetric_nce
 from mova.models.gexia.model import Gexia
 from mova.models.registry import load
 from mova.scoring.similarity import cosine
-from mova.train.objectives.base import Remembered
+from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.gexia import Classification, Vtc
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
@@ -117,7 +117,7 @@ def test_vtc_is_the_symmetric_contrast_of_whole_vectors() -> None:
     real = torch.ones(4, 1, dtype=torch.bool)
     found = {"frames": videos, "texts": texts, "frame_mask": real, "scale": torch.tensor(5.0)}
     batch = {"frame_mask": torch.ones(4, 9, dtype=torch.bool), "group": torch.arange(4), "dropped": torch.zeros(4)}
-    loss, parts = Vtc().forward(batch, Remembered(torch.nn.Identity(), found))
+    loss, parts = Vtc().forward(batch, CachedEncoder(torch.nn.Identity(), found))
     torch.testing.assert_close(loss, symmetric_nce(5.0 * cosine(videos[:, 0], texts)))
     assert {"vtc", "hits"} <= parts.keys()
 
@@ -262,7 +262,7 @@ def test_the_head_needs_its_model(small: Recipe, manifest: Path, tmp_path: Path)
     with pytest.raises(UsageError, match=r"data\.granularities"):
         train(changed(small, data={"granularities": None, "frames": 2}), tmp_path / "run")
     with pytest.raises(UsageError, match="objective classification"):
-        Classification().forward({}, Remembered(torch.nn.Identity(), {}))
+        Classification().forward({}, CachedEncoder(torch.nn.Identity(), {}))
 
 
 @pytest.mark.parametrize("name", ["gexia-pretrain", "gexia-finetune", "gexia-classify"])

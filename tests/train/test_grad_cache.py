@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.train.grad_cache import cached_backward, refuse_batch_statistics
-from mova.train.objectives.base import Encoder, Inputs, Objective, Remembered, Towers, Vectors
+from mova.train.objectives.base import CachedEncoder, Encoder, Inputs, ModelEncoder, Objective, Vectors
 
 
 class Net(nn.Module):
@@ -49,15 +49,15 @@ def batch() -> Inputs:
     return {"videos": torch.randn(7, 3, 6, **shape), "texts": torch.randn(7, 5, **shape)}
 
 
-def towers(net: Net) -> Towers:
-    return Towers(net, net, lambda module, inputs: module(inputs))
+def towers(net: Net) -> ModelEncoder:
+    return ModelEncoder(net, net, lambda module, inputs: module(inputs))
 
 
-def in_chunks_with_graph(net: Net, inputs: Inputs, chunk: int) -> Remembered:
+def in_chunks_with_graph(net: Net, inputs: Inputs, chunk: int) -> CachedEncoder:
     """The oracle: chunks encoded one after the other, all their graphs kept."""
     parts = [net({key: value[i : i + chunk] for key, value in inputs.items()}) for i in range(0, 7, chunk)]
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0] if key != "scale"}
-    return Remembered(net, {**joined, "scale": parts[0]["scale"]})
+    return CachedEncoder(net, {**joined, "scale": parts[0]["scale"]})
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6, 7, 100])

@@ -28,11 +28,11 @@ from mova.losses.entailment import synvita_loss
 from mova.models.video_llm.model import VideoLLM
 from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import split_backward
-from mova.train.objectives.base import Towers
+from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.synvita import Synvita
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
-from mova.train.sources.triplets import EntailmentValidation, adapted, shared_part, triplet_material, weigh_by
+from mova.train.sources.triplets import EntailmentValidation, adapted, build_triplets, shared_part, weigh_by
 from mova.train.trainer import PairArguments
 from tests.support.tiny_videollms import build
 
@@ -123,7 +123,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     return [row for row in rows if "loss" in row]
 
 
-def opened(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], Towers, Synvita]:
+def opened(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], ModelEncoder, Synvita]:
     """The batch of all training triplets, the model and the objective of a recipe, without a trainer."""
     torch.manual_seed(3)
     model = adapted(**{key: value for key, value in recipe.model.items() if key != "kind"})
@@ -133,14 +133,14 @@ def opened(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], Towers, Synvit
     objective = Synvita(**{key: value for key, value in recipe.objective.items() if key != "kind"})
     broken, arguments = BrokenVideos(folder / "broken.jsonl"), PairArguments(output_dir=str(folder), report_to=[])
     data = {key: value for key, value in recipe.data.items() if key != "kind"}
-    material = triplet_material(model, objective, arguments, broken, seed=0, **data)
-    batch = material.collate([material.dataset[i] for i in range(4)])
+    training_data = build_triplets(model, objective, arguments, broken, seed=0, **data)
+    batch = training_data.collate([training_data.dataset[i] for i in range(4)])
     assert batch.pop("broken") == ()
-    return batch, Towers(model.train(), model, material.encode), objective
+    return batch, ModelEncoder(model.train(), model, training_data.encode), objective
 
 
 def gradients(
-    objective: Synvita, batch: dict[str, Any], towers: Towers, chunk: int
+    objective: Synvita, batch: dict[str, Any], towers: ModelEncoder, chunk: int
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     towers.net.zero_grad()
     loss, parts = split_backward(objective, batch, towers, chunk)

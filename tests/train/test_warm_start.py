@@ -21,7 +21,7 @@ from mova.errors import ModelError, UsageError
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.objectives.base import Remembered
+from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.smartclip import SmartClip
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
@@ -157,7 +157,7 @@ def test_the_loss_is_the_written_out_one(settings: dict[str, Any]) -> None:
     model = small_mova("smartclip", **settings)
     vectors, batch = vectors_of(5, 7, 24)
     with torch.no_grad():
-        loss, parts = SmartClip(sparsity=0.3).forward(batch, Remembered(model, vectors))
+        loss, parts = SmartClip(sparsity=0.3).forward(batch, CachedEncoder(model, vectors))
         expected = written_out(model, vectors, batch, 0.3)
     assert float(loss) == pytest.approx(expected, abs=2e-5)
     assert float(loss) == pytest.approx(float(parts["one_way"] + 0.3 * parts["sparsity"]), abs=1e-6)
@@ -189,7 +189,7 @@ def test_sparsity_closes_masks_and_the_contrast_alone_need_not() -> None:
         assert model.temporal is not None
         optimiser = torch.optim.Adam(model.temporal.parameters(), lr=3e-3)
         for _ in range(40):
-            loss, parts = SmartClip(weight).forward(batch, Remembered(model, vectors))
+            loss, parts = SmartClip(weight).forward(batch, CachedEncoder(model, vectors))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

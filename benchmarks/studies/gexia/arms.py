@@ -23,7 +23,7 @@ from mova.train.inputs import Feed, GexiaFeed
 from mova.train.objectives.base import Inputs, Objective, Vectors
 from mova.train.objectives.gexia import Vtc
 from mova.train.objectives.mova import Modular
-from mova.train.trainer import Material
+from mova.train.trainer import TrainingData
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def fit_arm(
     rows = {name: footage.expanded[arm.way][name] for name in arm.granularities}
     dense = footage.dense(model) if isinstance(feed, DenseFeed) else None
     batches = GranularBatches(footage, rows, steps, videos, seed, feed, arm.few, dense)
-    material = Material(batches, lambda items: items[0], feed.encode)
-    return fit(model, objective, material, folder, seed, MODULE_RATE, BACKBONE_RATE)
+    training_data = TrainingData(batches, lambda items: items[0], feed.encode)
+    return fit(model, objective, training_data, folder, seed, MODULE_RATE, BACKBONE_RATE)
 
 
 def feed_of(arm: Arm, model: Any) -> Feed:

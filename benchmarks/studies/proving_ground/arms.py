@@ -25,7 +25,7 @@ from mova.train.inputs import WorldsTinyFeed
 from mova.train.objectives.base import Inputs, Vectors
 from mova.train.objectives.mova import Modular
 from mova.train.objectives.pairs import PairObjective
-from mova.train.trainer import Material
+from mova.train.trainer import TrainingData
 
 BACKBONE_RATE, MODULE_RATE = 3e-4, 1e-3
 
@@ -167,10 +167,10 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
     began = time.perf_counter()
     backbone = cast(Any, model).backbone
     feed = SampleFeed(backbone.config.image_size, backbone.tokenizer)
-    material = Material(
+    training_data = TrainingData(
         stage.batches, lambda items: _thinned(items[0], arm.every, backbone.config.max_words), feed.encode
     )
-    model = fit(model, arm.objective(), material, folder, stage.seed, MODULE_RATE, BACKBONE_RATE)
+    model = fit(model, arm.objective(), training_data, folder, stage.seed, MODULE_RATE, BACKBONE_RATE)
     seconds = time.perf_counter() - began
     torch.save({"state": model.state_dict(), "seconds": seconds}, weights)
     return model, seconds

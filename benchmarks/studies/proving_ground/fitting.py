@@ -10,13 +10,13 @@ from transformers import PrinterCallback, set_seed
 
 from mova.train.callbacks import BrokenVideos, JsonLines
 from mova.train.objectives.base import Objective
-from mova.train.trainer import Material, PairArguments, PairTrainer
+from mova.train.trainer import PairArguments, PairTrainer, TrainingData
 
 
 def fit(
     model: nn.Module,
     objective: Objective,
-    material: Material,
+    training_data: TrainingData,
     folder: Path,
     seed: int,
     rate: float,
@@ -27,7 +27,7 @@ def fit(
     """Train on every batch once, cosine rates after a tenth of warm-up; the log stays in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
-    steps = len(cast(Any, material.dataset))
+    steps = len(cast(Any, training_data.dataset))
     arguments = PairArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -52,7 +52,7 @@ def fit(
     )
     logs: list[Any] = [JsonLines(folder / "log.jsonl")]
     broken = BrokenVideos(folder / "broken.jsonl")
-    trainer = PairTrainer(cast(Any, model), objective, arguments, material, broken, logs)
+    trainer = PairTrainer(cast(Any, model), objective, arguments, training_data, broken, logs)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return model.eval()

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from benchmarks.studies.proving_ground.fitting import fit
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.train.objectives.base import Inputs, Vectors
 from mova.train.objectives.registry import Grounding
-from mova.train.trainer import Material
+from mova.train.trainer import TrainingData
 from mova.worlds.batches import WorldsBatches, factor_sizes, vocabulary
 from mova.worlds.galleries import RATE, Short, WorldsPairs, easy_gallery, hard_gallery, render_shorts
 from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES
@@ -122,9 +122,10 @@ def warm_backbone(budget: Budget, folder: Path) -> WorldsTiny:
         set_seed(WARM_SEED)
         config = WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), image_size=SIZE, **TOWERS)
         source = WorldsBatches(WARM_SEED, budget.warm_steps, budget.videos)
-        material = Material(source, lambda items: items[0], _encode)
+        training_data = TrainingData(source, lambda items: items[0], _encode)
         objective = Grounding(paragraph=0.0, factors=3.0)
-        fit(WorldsTiny(config), objective, material, folder, WARM_SEED, WARM_RATE, workers=1).save_pretrained(folder)
+        model = fit(WorldsTiny(config), objective, training_data, folder, WARM_SEED, WARM_RATE, workers=1)
+        cast(WorldsTiny, model).save_pretrained(folder)
     return WorldsTiny.from_pretrained(folder).float()
 
 

@@ -22,7 +22,7 @@ from benchmarks.studies.synvita.decoder import Decoder
 from mova.data.synthetic_weights import Strategy, weights_of
 from mova.losses.entailment import entailment_nll, real_loss, synvita_loss
 from mova.train.objectives.base import Encoder, Inputs, Objective, Vectors
-from mova.train.trainer import Material
+from mova.train.trainer import TrainingData
 
 BEGIN_RATE, RATE = 2e-3, 7e-4
 CONSISTENCY = 1.0
@@ -130,8 +130,8 @@ class Beginning(Objective):
 def begin(model: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, folder: Path, seed: int) -> Decoder:
     """Train a new decoder on videos and captions, rows of `frames` (P, T, d) and `ids` (P, L)."""
     objective = Beginning()
-    material = Material(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
-    fit(model, objective, material, folder, seed, BEGIN_RATE, bf16=False)
+    training_data = TrainingData(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
+    fit(model, objective, training_data, folder, seed, BEGIN_RATE, bf16=False)
     return model
 
 
@@ -140,8 +140,8 @@ def train_arm(
 ) -> Decoder:
     """Train a copy of the common start as an arm says; rows as `Entailment` reads them."""
     model, objective = copy.deepcopy(start), Entailment(arm)
-    material = Material(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
-    fit(model, objective, material, folder, seed, RATE, bf16=False)
+    training_data = TrainingData(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
+    fit(model, objective, training_data, folder, seed, RATE, bf16=False)
     return model
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import UsageError
-from mova.train.objectives.base import Encoder, Inputs, Objective, Remembered, Vectors
+from mova.train.objectives.base import CachedEncoder, Encoder, Inputs, Objective, Vectors
 
 
 def cached_backward(
@@ -46,7 +46,7 @@ def cached_backward(
             found.append(model(_part(batch, piece)))
     leaves = {key: _join([vectors[key] for vectors in found]) for key in found[0]}
     del found
-    loss, parts = objective.forward(batch, Remembered(model.net, leaves))
+    loss, parts = objective.forward(batch, CachedEncoder(model.net, leaves))
     (loss * scale).backward()
     after = _random_states(devices)
     for piece, state in zip(pieces, states, strict=True):

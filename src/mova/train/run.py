@@ -28,7 +28,7 @@ from mova.train.objectives.registry import build_objective
 from mova.train.objectives.synvita import Synvita
 from mova.train.param_groups import freeze_bias
 from mova.train.recipe import Recipe, refused_setting
-from mova.train.trainer import Material, PairArguments, PairTrainer
+from mova.train.trainer import PairArguments, PairTrainer, TrainingData
 
 SUMMARY = "training.json"
 """What a run did; it is written last."""
@@ -153,20 +153,20 @@ def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
     """The Trainer has saved the model; how good it is, `mova eval` says."""
 
 
-def _worlds(settings: Mapping[str, Any], setting: Setting) -> Material:
+def _worlds(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
     from mova.worlds.batches import WorldsBatches
 
-    return Material(WorldsBatches(seed=setting.recipe.seed, **settings), _only_item, _encode_worlds)
+    return TrainingData(WorldsBatches(seed=setting.recipe.seed, **settings), _only_item, _encode_worlds)
 
 
 def _encode_worlds(model: nn.Module, batch: Inputs) -> Vectors:
     return model(**{key: batch[key] for key in WORLDS_INPUTS})
 
 
-def _labels(settings: Mapping[str, Any], setting: Setting) -> Material:
-    from mova.train.sources.labelled import label_material
+def _labels(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
+    from mova.train.sources.labelled import build_labels
 
-    return label_material(setting.model, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings)
+    return build_labels(setting.model, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings)
 
 
 def _only_item(items: list[Any]) -> Any:
@@ -175,20 +175,20 @@ def _only_item(items: list[Any]) -> Any:
     return batch
 
 
-def _manifest(settings: Mapping[str, Any], setting: Setting) -> Material:
-    from mova.train.sources.pairs import pair_material
+def _manifest(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
+    from mova.train.sources.pairs import build_pairs
 
     assert isinstance(setting.objective, PairObjective)
-    return pair_material(
+    return build_pairs(
         setting.model, setting.objective, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings
     )
 
 
-def _triplets(settings: Mapping[str, Any], setting: Setting) -> Material:
-    from mova.train.sources.triplets import triplet_material
+def _triplets(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
+    from mova.train.sources.triplets import build_triplets
 
     assert isinstance(setting.objective, Synvita)
-    return triplet_material(
+    return build_triplets(
         setting.model, setting.objective, setting.arguments, setting.broken, seed=setting.recipe.seed, **settings
     )
 
@@ -200,7 +200,7 @@ MODELS: dict[str, Kind] = {
     "gexia": Kind(_gexia, _nothing, dict),
     "video-llm": Kind(_video_llm, _nothing, dict),
 }
-DATA: dict[str, Callable[[Mapping[str, Any], Setting], Material]] = {
+DATA: dict[str, Callable[[Mapping[str, Any], Setting], TrainingData]] = {
     "worlds": _worlds,
     "manifest": _manifest,
     "labels": _labels,
@@ -306,9 +306,9 @@ def _trainer(
     """Model, objective, data and arguments of a recipe, put together."""
     arguments = _arguments(recipe, output)
     broken = BrokenVideos(output / BROKEN)
-    _, material = _build(recipe, "data", DATA, Setting(recipe, model, objective, arguments, broken))
+    _, training_data = _build(recipe, "data", DATA, Setting(recipe, model, objective, arguments, broken))
     logs = JsonLines(output / "log.jsonl")
-    trainer = PairTrainer(model, objective, arguments, material, broken, callbacks=[logs, *callbacks])
+    trainer = PairTrainer(model, objective, arguments, training_data, broken, callbacks=[logs, *callbacks])
     trainer.remove_callback(PrinterCallback)
     return trainer
 

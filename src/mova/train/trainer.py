@@ -22,7 +22,7 @@ from mova.distributed import average_gradients
 from mova.errors import DataError, UsageError
 from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import cached_backward, refuse_batch_statistics, split_backward
-from mova.train.objectives.base import Inputs, Objective, Towers, Vectors
+from mova.train.objectives.base import Inputs, ModelEncoder, Objective, Vectors
 from mova.train.param_groups import parameter_groups
 
 GIVE_UP = 5
@@ -53,7 +53,7 @@ class PairArguments(TrainingArguments):
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """What a kind of data gives the trainer.
 
     Attributes:
@@ -61,24 +61,24 @@ class Material:
         collate: items -> batch; the key `broken` may list videos that could not be read.
         encode: (model, batch) -> vectors.
         sampler: order of the items, with `set_epoch`; None for the Trainer's own.
-        validate: model as `Towers` -> figures, of which one chooses the checkpoint; None without validation data.
+        validate: model as `ModelEncoder` -> figures, of which one chooses the checkpoint; None without validation data.
     """
 
     dataset: Dataset[Any]
     collate: Callable[[list[Any]], dict[str, Any]]
     encode: Callable[[nn.Module, Inputs], Vectors]
     sampler: Sampler[Any] | None = None
-    validate: Callable[[Towers], dict[str, float]] | None = None
+    validate: Callable[[ModelEncoder], dict[str, float]] | None = None
 
 
 class PairTrainer(Trainer):
     """Trainer whose loss is an objective on the model's vectors.
 
     Args:
-        model: what `material.encode` calls.
+        model: what `training_data.encode` calls.
         objective: see `train/objectives/base.py`.
         args: batch normalisation and fp16 forbid `cache_chunk`.
-        material: data and how the model reads them.
+        training_data: data and how the model reads them.
         broken: collects videos that could not be read.
         callbacks: as in transformers.
 
@@ -95,7 +95,7 @@ class PairTrainer(Trainer):
         model: PreTrainedModel,
         objective: Objective,
         args: PairArguments,
-        material: Material,
+        training_data: TrainingData,
         broken: BrokenVideos,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
@@ -110,16 +110,16 @@ class PairTrainer(Trainer):
             raise UsageError("training in chunks does not scale gradients as fp16 needs; train in bf16")
         if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} cannot do that; leave it out")
-        self.objective, self.material, self.broken = objective, material, broken
+        self.objective, self.training_data, self.broken = objective, training_data, broken
         self._parts: dict[str, list[Tensor]] = {}
         self._empty = 0
         super().__init__(
             model=model,
             args=args,
-            train_dataset=material.dataset,
-            eval_dataset=[] if material.validate else None,
-            data_collator=material.collate,
-            callbacks=[*(callbacks or []), _Epochs(material.sampler)],
+            train_dataset=training_data.dataset,
+            eval_dataset=[] if training_data.validate else None,
+            data_collator=training_data.collate,
+            callbacks=[*(callbacks or []), _Epochs(training_data.sampler)],
         )
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -166,12 +166,12 @@ class PairTrainer(Trainer):
         Raises:
             UsageError: there is no validation data.
         """
-        if self.material.validate is None:
+        if self.training_data.validate is None:
             raise UsageError("there is no validation data: name its split in the recipe (data.validation)")
         was_training = self.model.training
         self.model.eval()
         with torch.no_grad():
-            figures = self.material.validate(self._towers(self.model))
+            figures = self.training_data.validate(self._towers(self.model))
         self.model.train(was_training)
         metrics = {f"eval_{key}": float(value) for key, value in figures.items()}
         self.log(metrics)
@@ -187,8 +187,8 @@ class PairTrainer(Trainer):
                 logs["broken"] = len(self.broken)
         super().log(logs, *args, **kwargs)
 
-    def _towers(self, model: nn.Module) -> Towers:
-        return Towers(model, self.model, self.material.encode)
+    def _towers(self, model: nn.Module) -> ModelEncoder:
+        return ModelEncoder(model, self.model, self.training_data.encode)
 
     def _lost(self, found: tuple[BrokenVideo, ...], batch: dict[str, Any]) -> None:
         """Tell of broken videos.
@@ -210,7 +210,7 @@ class PairTrainer(Trainer):
             self._parts.setdefault(key, []).append(value.detach().float())
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
-        return self.material.sampler or super()._get_train_sampler(train_dataset)
+        return self.training_data.sampler or super()._get_train_sampler(train_dataset)
 
 
 class _Epochs(TrainerCallback):

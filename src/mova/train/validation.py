@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from mova.eval.metrics.ranking import retrieval_metrics
 from mova.train.callbacks import BrokenVideos
 from mova.train.inputs import Collator
-from mova.train.objectives.base import Inputs, Towers, Vectors, masks_of
+from mova.train.objectives.base import Inputs, ModelEncoder, Vectors, masks_of
 from mova.train.objectives.pairs import PairObjective
 
 ROWS = 16
@@ -44,7 +44,7 @@ class RetrievalValidation:
     workers: int
     broken: BrokenVideos
 
-    def __call__(self, model: Towers) -> dict[str, float]:
+    def __call__(self, model: ModelEncoder) -> dict[str, float]:
         """`R@1` (mean of both ways, percent), and each way's R@K, median and mean rank under `t2v_` and `v2t_`.
 
         No random number of the training run is used up.
@@ -61,7 +61,7 @@ class RetrievalValidation:
         figures = {f"{way}_{name}": value for way, found in ways.items() for name, value in found.items()}
         return {"R@1": (figures["t2v_R@1"] + figures["v2t_R@1"]) / 2, **figures}
 
-    def _encode(self, model: Towers) -> tuple[Vectors, Inputs]:
+    def _encode(self, model: ModelEncoder) -> tuple[Vectors, Inputs]:
         """Everything that `scores` reads, of the whole split, on the model's device."""
         vectors: list[Vectors] = []
         batches: list[Inputs] = []
@@ -73,7 +73,7 @@ class RetrievalValidation:
 
 
 def held_out_batches(
-    model: Towers,
+    model: ModelEncoder,
     dataset: Dataset[Any],
     collate: Callable[[list[Any]], dict[str, Any]],
     batch: int,

@@ -30,7 +30,7 @@ from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig, shipped_folder
 from mova.train.grad_cache import cached_backward
 from mova.train.inputs import feed_for
-from mova.train.objectives.base import Towers
+from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.mova import Modular
 from mova.train.recipe import Recipe
 from mova.train.run import train
@@ -291,7 +291,7 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
         "group": torch.arange(3),
         "dropped": dropped,
     }
-    towers = Towers(model, model, feed.encode)
+    towers = ModelEncoder(model, model, feed.encode)
     found = {}
     for chunk in (3, 2, 1):
         model.zero_grad()

@@ -14,7 +14,7 @@ from mova.losses.masked_contrast import concept_nce, temporal_nce
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.objectives.base import Inputs, Remembered, Vectors
+from mova.train.objectives.base import CachedEncoder, Inputs, Vectors
 from mova.train.objectives.mova import WEIGHTS, Modular
 from mova.train.recipe import Recipe
 from mova.train.run import train
@@ -49,7 +49,7 @@ def pairs(videos: int = 4) -> tuple[Vectors, Inputs]:
 
 
 def run(objective: Modular, net: Mova, vectors: Vectors, batch: Inputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    return objective.forward(batch, Remembered(net, vectors))
+    return objective.forward(batch, CachedEncoder(net, vectors))
 
 
 @pytest.mark.parametrize("preset", WEIGHTS)

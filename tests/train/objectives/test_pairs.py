@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import UsageError
-from mova.train.objectives.base import Inputs, Remembered, Vectors
+from mova.train.objectives.base import CachedEncoder, Inputs, Vectors
 from mova.train.objectives.pairs import Clip4Clip, LateInteraction, PairObjective
 from mova.train.objectives.registry import build_objective
 
@@ -60,7 +60,7 @@ def written_out_nce(scores: list[list[float]], own: list[list[bool]], scale: flo
 
 
 def run(objective: PairObjective, vectors: Vectors, batch: Inputs) -> tuple[float, dict[str, float]]:
-    loss, parts = objective.forward(batch, Remembered(nn.Identity(), vectors))
+    loss, parts = objective.forward(batch, CachedEncoder(nn.Identity(), vectors))
     return float(loss), {key: float(value) for key, value in parts.items()}
 
 

@@ -52,7 +52,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Towers:
+class ModelEncoder:
     """An `Encoder` that runs the model.
 
     Attributes:
@@ -71,7 +71,7 @@ class Towers:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class CachedEncoder:
     """An `Encoder` that gives vectors made before, whatever the batch."""
 
     net: nn.Module

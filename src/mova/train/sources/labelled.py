@@ -25,8 +25,8 @@ from mova.models.gexia.config import ROUNDS
 from mova.models.gexia.model import Gexia
 from mova.train.callbacks import BrokenVideos
 from mova.train.inputs import GexiaFeed, feed_for
-from mova.train.objectives.base import Towers
-from mova.train.trainer import Material, PairArguments
+from mova.train.objectives.base import ModelEncoder
+from mova.train.trainer import PairArguments, TrainingData
 from mova.train.validation import held_out_batches
 
 
@@ -71,7 +71,7 @@ class ClassValidation:
     workers: int
     broken: BrokenVideos
 
-    def __call__(self, model: Towers) -> dict[str, float]:
+    def __call__(self, model: ModelEncoder) -> dict[str, float]:
         """`accuracy` (the top class is right, percent), and `mAP` over classes that some video has (percent)."""
         logits: list[Tensor] = []
         classes: list[Tensor] = []
@@ -85,7 +85,7 @@ class ClassValidation:
         return {"accuracy": 100 * float(top.mean()), "mAP": 100 * precision}
 
 
-def label_material(
+def build_labels(
     model: PreTrainedModel,
     arguments: PairArguments,
     broken: BrokenVideos,
@@ -101,7 +101,7 @@ def label_material(
     rule: str | None = None,
     fps: float | None = None,
     quarantine: str | None = None,
-) -> Material:
+) -> TrainingData:
     """Training and validation videos of a manifest with their labels; the model gets a head for those of training.
 
     Args:
@@ -139,4 +139,4 @@ def label_material(
     if validation is not None:
         batch, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = ClassValidation(part(split=validation, labels=dataset.labels), collate, batch, workers, broken)
-    return Material(dataset, collate, feed.encode_videos, PairSampler(len(dataset), seed), validate)
+    return TrainingData(dataset, collate, feed.encode_videos, PairSampler(len(dataset), seed), validate)

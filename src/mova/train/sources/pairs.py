@@ -25,13 +25,13 @@ from mova.models.gexia.model import Gexia
 from mova.train.callbacks import BrokenVideos
 from mova.train.inputs import Collator, feed_for
 from mova.train.objectives.pairs import PairObjective
-from mova.train.trainer import Material, PairArguments
+from mova.train.trainer import PairArguments, TrainingData
 from mova.train.validation import RetrievalValidation
 
 logger = logging.getLogger(__name__)
 
 
-def pair_material(
+def build_pairs(
     model: PreTrainedModel,
     objective: PairObjective,
     arguments: PairArguments,
@@ -48,7 +48,7 @@ def pair_material(
     features: str | None = None,
     quarantine: str | None = None,
     granularities: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Material:
+) -> TrainingData:
     """Training and validation pairs of a manifest.
 
     With `features` frame vectors are read from a store and the model's video tower is frozen.
@@ -89,7 +89,7 @@ def pair_material(
         _warn_of_leaks(dataset, held)
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(held, collate, objective, size, workers, broken)
-    return Material(dataset, collate, feed.encode, sampler, validate)
+    return TrainingData(dataset, collate, feed.encode, sampler, validate)
 
 
 def _follow(model: Gexia, granules: Mapping[str, Granule], arguments: PairArguments) -> None:

@@ -30,9 +30,9 @@ from mova.models.video_llm.model import VideoLLM
 from mova.models.video_llm.prompt import Question, Tail, Visual
 from mova.text.common_subsequence import common_subsequence_mask
 from mova.train.callbacks import BrokenVideos
-from mova.train.objectives.base import Towers
+from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.synvita import Synvita, encode_triplets
-from mova.train.trainer import Material, PairArguments
+from mova.train.trainer import PairArguments, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class EntailmentValidation:
     broken: BrokenVideos
     quarantine: str | None = None
 
-    def __call__(self, model: Towers) -> dict[str, float]:
+    def __call__(self, model: ModelEncoder) -> dict[str, float]:
         """`AUC`, and `accuracy`: how often a caption scores above a false one of its video; both in percent.
 
         No fingerprint is taken, which would hash all weights.
@@ -168,7 +168,7 @@ class EntailmentValidation:
         }
 
 
-def triplet_material(
+def build_triplets(
     model: nn.Module,
     objective: Synvita,
     arguments: PairArguments,
@@ -179,7 +179,7 @@ def triplet_material(
     split: str = "train",
     validation: str | None = None,
     quarantine: str | None = None,
-) -> Material:
+) -> TrainingData:
     """Triplets of a manifest for a video LLM with adapters.
 
     Args:
@@ -215,7 +215,7 @@ def triplet_material(
     )
     validate = None if validation is None else EntailmentValidation(llm, manifest, validation, broken, quarantine)
     collate = TripletCollator(llm, objective.consistency > 0, objective.compat)
-    return Material(dataset, collate, partial(encode_triplets, llm), PairSampler(len(dataset), seed), validate)
+    return TrainingData(dataset, collate, partial(encode_triplets, llm), PairSampler(len(dataset), seed), validate)
 
 
 def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Array:
