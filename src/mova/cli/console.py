@@ -35,6 +35,8 @@ BAR_WIDTH = 32
 """Characters of a file's name beside a bar."""
 SENTENCE_WIDTH = 60
 """Characters of a sentence side by side with other columns."""
+FAILURES_SHOWN = 5
+"""Failures named on the terminal; `--json` names all."""
 
 
 def emit(document: dict[str, Any]) -> None:

@@ -1,41 +1,71 @@
-"""`mova`: the front door. Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+"""The `mova` command. Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 stopped by Ctrl-C."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
 
 import typer
 
 from mova._version import __version__
-from mova.cli.commands import align, demo, explain, index_search, reproduce, score, train
+from mova.cli.commands import align, bench, demo, explain, index, models, reproduce, score, search, train
 from mova.cli.console import note, setup_logging
-from mova.cli.data import commands, contrast, expand, synthesize
-from mova.cli.eval import matrix
+from mova.cli.data import check, contrast, convert, expand, features, synthesize, weights
+from mova.cli.data import worlds as data_worlds
+from mova.cli.eval import matrix, synvita, tasks
+from mova.cli.options import take_groups
 from mova.errors import MovaError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 
-app = typer.Typer(
-    name="mova",
-    help="Align long videos with long texts: find moments, align captions, train and measure.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+
+class Command(NamedTuple):
+    """A row of the table of commands."""
+
+    group: str
+    """The group it belongs to: `mova GROUP NAME`; empty for `mova NAME`."""
+    name: str
+    function: Callable[..., None]
+    overrides: bool = False
+    """Whether it also takes the keys of a recipe as options: `--training.max_steps 10`."""
+
+
+GROUPS = {
+    "data": "Make and check data.",
+    "eval": "Measure: a model by task, score files of any system, two reports.",
+}
+COMMANDS = (
+    Command("", "index", index.index),
+    Command("", "search", search.search),
+    Command("", "align", align.align),
+    Command("", "score", score.score),
+    Command("", "explain", explain.explain),
+    Command("", "train", train.train, overrides=True),
+    Command("", "models", models.models),
+    Command("", "bench", bench.bench),
+    Command("", "reproduce", reproduce.reproduce, overrides=True),
+    Command("", "demo", demo.demo),
+    Command("data", "worlds", data_worlds.worlds),
+    Command("data", "convert", convert.convert),
+    Command("data", "check", check.check),
+    Command("data", "features", features.features),
+    Command("data", "expand", expand.expand),
+    Command("data", "contrast", contrast.contrast),
+    Command("data", "synthesize", synthesize.synthesize),
+    Command("data", "weights", weights.weights),
+    Command("eval", "worlds", matrix.worlds),
+    Command("eval", "matrix", matrix.matrix),
+    Command("eval", "compare", matrix.compare),
+    Command("eval", "retrieval", tasks.retrieval),
+    Command("eval", "entailment", tasks.entailment),
+    Command("eval", "moments", tasks.moments),
+    Command("eval", "classify", tasks.classify),
+    Command("eval", "choice", tasks.choice),
+    Command("eval", "synvita", synvita.synvita),
 )
-index_search.register(app)
-align.register(app)
-score.register(app)
-explain.register(app)
-train.register(app)
-matrix.register(app)
-reproduce.register(app)
-commands.register(app)
-expand.register(app)
-contrast.register(app)
-synthesize.register(app)
-demo.register(app)
+"""Every command, in the order of the help pages."""
 
 
 def _version(value: bool) -> None:
@@ -44,7 +74,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
@@ -54,8 +83,30 @@ def main(
     setup_logging()
 
 
+def build_app() -> typer.Typer:
+    """Build the command line from the table of commands."""
+    root = typer.Typer(
+        name="mova",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    root.callback()(main)
+    apps = {"": root}
+    for group, about in GROUPS.items():
+        apps[group] = typer.Typer(help=about, no_args_is_help=True)
+        root.add_typer(apps[group], name=group)
+    for command in COMMANDS:
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True} if command.overrides else None
+        apps[command.group].command(command.name, context_settings=settings)(take_groups(command.function))
+    return root
+
+
+app = build_app()
+
+
 def run() -> None:
-    """Entry point: errors meant for people are printed as one message, without a traceback."""
+    """Run `mova`. Errors meant for people are printed as one message, without a traceback."""
     try:
         app()
     except SystemExit as stop:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, say, show, write_plot
-from mova.cli.options import Caption, Fps, Json, Model, take_groups
+from mova.cli.options import Caption, Fps, Json, Model
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 40
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command()(take_groups(align))
 
 
 def align(

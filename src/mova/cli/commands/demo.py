@@ -29,11 +29,6 @@ SHOWN = 3
 """Spans a sentence in the table; all are in the pictures and in `--json`."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add this group's command."""
-    app.command()(demo)
-
-
 def demo(
     target: Annotated[Path, typer.Option("--out", help="Folder for videos, index and pictures.")] = Path("demo"),
     json: Json = False,

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, progress_bar, show, write_plot
-from mova.cli.options import Caption, Json, Loading, Model, take_groups
+from mova.cli.options import Caption, Json, Loading, Model
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ class Method(StrEnum):
     SUBSETS = "subsets"
     GRADCAM = "gradcam"
     OCCLUSION = "occlusion"
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's command."""
-    app.command()(take_groups(explain))
 
 
 def explain(

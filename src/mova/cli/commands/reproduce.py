@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from mova.cli.commands.train import overridden, training_bar
 from mova.cli.console import emit, note, progress_bar, say, show
 from mova.cli.options import Json, Quarantine
+from mova.cli.training import overridden, training_bar
 
 if TYPE_CHECKING:
     from mova.reproduce import Reproduction
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(reproduce)
 
 
 def reproduce(

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, say, show
-from mova.cli.options import Json, Loading, Model, take_groups
+from mova.cli.options import Json, Loading, Model
 from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 DIGITS = 6
 """Of a score in JSON."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    app.command()(take_groups(score))
 
 
 def score(

@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from mova.cli.console import emit, say
-from mova.cli.data.commands import data
 from mova.cli.options import Json
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the group `data`, which `cli/data/commands.py` adds to the app."""
-    data.command()(contrast)
 
 
 def contrast(

@@ -13,7 +13,6 @@ import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, say, show
-from mova.cli.data.commands import data
 from mova.cli.options import Json, Model
 from mova.errors import DataError, UsageError, VideoError
 
@@ -29,11 +28,6 @@ FRAMES = 16
 """Of a video on the map."""
 BATCH = 64
 """Texts encoded at once."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to `mova data`; `app` takes that group elsewhere."""
-    data.command()(expand)
 
 
 def expand(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mova.cli.console import emit, file_bar, note, progress_bar, say
-from mova.cli.data.commands import data
+from mova.cli.console import FAILURES_SHOWN, emit, note, progress_bar, say
 from mova.cli.options import Device, Json
 from mova.errors import UsageError
 
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     from mova.data.manifest import Row
     from mova.data.synthetic import Order, Synthetic
     from mova.text_to_video.match_files import Joined
-    from mova.text_to_video.weighting import Weighed
-
-NAMED = 5
-"""Failures named on the terminal; all of them stand in the JSON."""
 
 Pipeline = Annotated[
     str | None, typer.Option(help="Text-to-video pipeline of diffusers: folder or hub name. With --join only a name.")
@@ -38,12 +33,6 @@ Pattern = Annotated[
 Prompts = Annotated[
     bool, typer.Option("--prompts", help="Only write OUT/prompts.txt, a caption a line, for another program.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to `mova data`; `app` takes that group elsewhere."""
-    data.command()(synthesize)
-    data.command()(weights)
 
 
 def synthesize(
@@ -166,7 +155,7 @@ def _render(
             progress=lambda at, _: progress.update(task, completed=at),
         )
     path = _write_manifest(rows, done.videos, manifest, target)
-    for row, text, cause in done.failed[:NAMED]:
+    for row, text, cause in done.failed[:FAILURES_SHOWN]:
         note(f"not rendered: {row}: {text!r}: {cause}")
     counts = {"captions": len(wanted), "made": done.made, "kept": done.kept}
     failed = [{"id": row, "text": text, "cause": cause} for row, text, cause in done.failed]
@@ -214,9 +203,9 @@ def _join(
 
 
 def _tell_joined(done: Joined, path: Path, json: bool) -> None:
-    for video, cause in done.broken[:NAMED]:
+    for video, cause in done.broken[:FAILURES_SHOWN]:
         note(f"cannot be read: {video}: {cause}")
-    for video, count in done.ambiguous[:NAMED]:
+    for video, count in done.ambiguous[:FAILURES_SHOWN]:
         note(f"fits {count} captions: {video}")
     without = [{"id": row, "text": text} for row, text in done.captions]
     if json:
@@ -249,72 +238,3 @@ def _write_manifest(rows: Sequence[Row], videos: dict[str, list[Synthetic]], man
     return write_manifest(
         target / "manifest.jsonl", joined([rebased(row, manifest.parent, target) for row in rows], new)
     )
-
-
-def weights(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="With synthetic videos.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="manifest.jsonl to write, or a folder for it.")],
-    vqa: Annotated[list[str], typer.Option(help="Video or image LLM that scores; may be repeated for an ensemble.")],
-    strategy: Annotated[
-        str, typer.Option(help="fixed, own, product, indicator or difference (SynViTA, Table 4).")
-    ] = "difference",
-    frames: Annotated[int, typer.Option(min=1, help="Looked at in each video.")] = 4,
-    prompt: Annotated[str, typer.Option(help="What is asked: `figure`, or a YAML file with `text`.")] = "figure",
-    cache: Annotated[Path | None, typer.Option(help="File of scores; scores.sqlite beside OUT if left out.")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="PNG of the differences by misalignment, with a JSON table.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    device: Device = None,
-    device_map: Annotated[str | None, typer.Option(help="Spread a model over devices: auto, balanced, ...")] = None,
-    quantise: Annotated[str | None, typer.Option(help="Weights in `4bit` or `8bit`, on a GPU.")] = None,
-    json: Json = False,
-) -> None:
-    """How far to trust each synthetic video of a negative: an ensemble of VQA models over a few frames."""
-    from mova.data.manifest import read_manifest, rebased, write_manifest
-    from mova.models.video_llm.prompt import Question
-    from mova.text_to_video.score_cache import ScoreCache
-    from mova.text_to_video.weighting import figure_loader, weigh
-
-    path = target if target.suffix == ".jsonl" else target / "manifest.jsonl"
-    rows = read_manifest(manifest)
-    options = {"precision": precision, "device": device, "device_map": device_map, "quantise": quantise}
-    question = Question.named(prompt)
-    models = {name: figure_loader(name, frames, question, **options) for name in vqa}
-    with ScoreCache(cache or path.parent / "scores.sqlite") as scores, file_bar("scoring") as shown:
-        found = weigh(rows, manifest.parent, models, strategy, scores, shown)  # type: ignore[arg-type]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(path, [rebased(row, manifest.parent, path.parent) for row in found.rows])
-    _tell_weights(found, path, plot, strategy, vqa, json)
-
-
-def _tell_weights(found: Weighed, path: Path, plot: Path | None, strategy: str, vqa: Sequence[str], json: bool) -> None:
-    from mova.plots.generator_agreement import draw_misalignments, spreads
-    from mova.plots.generator_agreement import table as as_table
-
-    kinds = spreads([case.misalignment for case in found.cases], found.own, found.other)
-    if plot is not None:
-        draw_misalignments(kinds, plot, ", ".join(Path(name).name for name in vqa))
-    for video, cause in found.broken[:NAMED]:
-        note(f"no weight: {video}: {cause}")
-    if found.positives:
-        note(f"no weight: {found.positives} videos of positive captions, which no weight is defined for")
-    if json:
-        emit(
-            {
-                "manifest": str(path),
-                "strategy": strategy,
-                "models": list(vqa),
-                "videos": len(found.cases),
-                "mean_weight": float(found.weights.mean()),
-                "zero": int((found.weights == 0).sum()),
-                "broken": [{"video": video, "cause": cause} for video, cause in found.broken],
-                "positives": found.positives,
-                "differences": as_table(kinds),
-                "plot": None if plot is None else str(plot),
-            }
-        )
-        return
-    say(f"{path}: {len(found.cases)} weights, mean {found.weights.mean():.3f}, {(found.weights == 0).sum()} of them 0")
-    for kind in kinds:
-        say(f"{kind.kind}: difference {kind.mean:+.3f} (std {kind.std:.3f}), below 0 {kind.below:.0%}, n {kind.count}")

@@ -10,25 +10,12 @@ import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, show
-from mova.cli.eval import synvita as measuring_synvita
-from mova.cli.eval import tasks as measuring_tasks
-from mova.cli.options import Json, Model, take_groups
+from mova.cli.options import Json, Model
 from mova.cli.report_output import Delivery, refused_as_data
 from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mova.eval.protocols import Protocol
-
-
-def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
-    group = typer.Typer(help="Measure: a model by task, score files of any system, two reports.", no_args_is_help=True)
-    group.command()(worlds)
-    group.command()(take_groups(matrix))
-    group.command()(compare)
-    measuring_tasks.register(group)
-    measuring_synvita.register(group)
-    app.add_typer(group, name="eval")
 
 
 def worlds(

@@ -9,13 +9,8 @@ import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, progress_bar, show
-from mova.cli.options import Json, Loading, Model, take_groups
+from mova.cli.options import Json, Loading, Model
 from mova.cli.report_output import Output, check_output, refused_as_data, write_report
-
-
-def register(group: typer.Typer) -> None:
-    """Add this command."""
-    group.command()(take_groups(synvita))
 
 
 def synvita(

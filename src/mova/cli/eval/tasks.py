@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mova.cli.console import progress_bar
-from mova.cli.options import Fps, MaxFrames, Model, Quarantine, take_groups
+from mova.cli.options import Fps, MaxFrames, Model, Quarantine
 from mova.cli.report_output import Delivery, check_output, refused_as_data
 from mova.errors import UsageError
 
@@ -55,12 +55,6 @@ class Scored:
         typer.Option(help="How a text is scored: rule (the model's own, default), late, global, relevance, modular."),
     ] = None
     max_frames: MaxFrames = None
-
-
-def register(group: typer.Typer) -> None:
-    """Add this group's commands."""
-    for command in (retrieval, entailment, moments, classify, choice):
-        group.command()(take_groups(command))
 
 
 def retrieval(

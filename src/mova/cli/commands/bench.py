@@ -1,0 +1,62 @@
+"""`mova bench`: run a benchmark of a source checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from json import loads
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mova.cli.console import emit, note, say
+from mova.cli.options import Json
+from mova.errors import UsageError
+
+
+def bench(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A benchmark; all names are listed if left out.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small form in under a minute.")] = False,
+    seed: Annotated[int, typer.Option(help="Another draw.")] = 0,
+    json: Json = False,
+) -> None:
+    """Run a benchmark of a source checkout (`benchmarks/speed`, `benchmarks/studies`)."""
+    root = Path(__file__).resolve().parents[4]
+    folder = root / "benchmarks"
+    if not folder.is_dir():
+        raise UsageError("benchmarks come with a source checkout of mova, not with the installed package")
+    modules = benchmark_modules(folder)
+    names = sorted(modules)
+    if name is None:
+        if json:
+            emit({"benchmarks": names})
+        else:
+            say("\n".join(names))
+        return
+    if name not in names:
+        raise UsageError(f"{name}: no such benchmark; there are {', '.join(names)}")
+    command = [
+        sys.executable,
+        "-m",
+        modules[name],
+        "--seed",
+        str(seed),
+        *(["--quick"] if quick else []),
+    ]
+    code = subprocess.run(command, check=False, cwd=root, stdout=sys.stderr if json else None).returncode
+    if code:
+        note(f"benchmark {name} ended with exit code {code}")
+        raise typer.Exit(1)
+    if json:
+        result = folder / "results" / f"{name}{'-quick' if quick else ''}.json"
+        emit(loads(result.read_text(encoding="utf-8")))
+
+
+def benchmark_modules(folder: Path) -> dict[str, str]:
+    """Benchmark name -> module to run: a file of `speed/` or `studies/`, or a folder of `studies/`."""
+    files = [path for room in ("speed", "studies") for path in (folder / room).glob("*.py") if path.stem != "__init__"]
+    studies = [path.parent for path in (folder / "studies").glob("*/__main__.py")]
+    return {path.stem: f"benchmarks.{path.parent.name}.{path.stem}" for path in [*files, *studies]}

@@ -1,0 +1,30 @@
+"""`mova data worlds`: render procedural videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mova.cli.console import emit, say
+from mova.cli.options import Json
+
+
+def worlds(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos and manifest.jsonl.")],
+    videos: Annotated[int, typer.Option(min=1, help="How many videos.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Length of each, 10 to 1200 seconds.")] = 30.0,
+    style: Annotated[str, typer.Option(help="How they look; a wrong name lists all.")] = "flat",
+    seed: Annotated[int, typer.Option(help="Same seed, same videos and same bytes of manifest.")] = 0,
+    size: Annotated[int, typer.Option(min=32, max=1080, help="Pixels, square.")] = 256,
+    json: Json = False,
+) -> None:
+    """Render Worlds: videos of known events with captions, spans and hard negatives."""
+    from mova.worlds.writer import write_worlds
+
+    manifest = write_worlds(target, videos, seconds, style, seed, size=size)
+    if json:
+        emit({"manifest": str(manifest), "videos": videos, "seconds": seconds, "style": style, "seed": seed})
+    else:
+        say(f"{manifest}: {videos} videos")
