@@ -17,6 +17,7 @@ from mova.data.manifest import read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
+from mova.models.gexia.build import GexiaBuild
 from mova.models.gexia.model import Gexia
 from mova.models.registry import load
 from mova.scoring.similarity import cosine
@@ -25,7 +26,6 @@ from mova.train.objectives.gexia import Classification, Vtc
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
 from mova.train.trainer import PairArguments
-from mova.train.warm_start import gexia_from_saved
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_inference_is_as_training_and_a_stage_forgets_the_last_ones_rounds(
     model = load(tmp_path / "run", precision="fp32", device="cpu")
     assert (model.config.video_rounds, model.config.text_rounds) == rounds
     assert model.config.frames == frames
-    tuned = gexia_from_saved(str(tmp_path / "run"), None, {"text_rounds": 2})
+    tuned = GexiaBuild(str(tmp_path / "run"), text_rounds=2).build()
     assert (tuned.config.video_rounds, tuned.config.text_rounds) == (None, 2)
 
 

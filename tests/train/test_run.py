@@ -94,7 +94,7 @@ def test_shipped_recipes_are_complete(name: str) -> None:
     [
         ({"model.kind": "nothing"}, "model.kind 'nothing'"),
         ({"data.kind": "unheard"}, "data.kind 'unheard'"),
-        ({"model.no_such_size": "3"}, "no no_such_size"),
+        ({"model.no_such_size": "3"}, "no setting no_such_size"),
         ({"objective.kind": "none"}, "objective.kind"),
         ({"training.no_such_field": "1"}, "section 'training': there is no 'no_such_field'$"),
         ({"training.max_stops": "1"}, "there is no 'max_stops'; did you mean 'max_steps'"),

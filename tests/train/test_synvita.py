@@ -31,8 +31,8 @@ from mova.train.grad_cache import split_backward
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.synvita import Synvita
 from mova.train.recipe import Recipe, load_recipe
-from mova.train.run import train
-from mova.train.sources.triplets import EntailmentValidation, adapted, build_triplets, shared_part, weigh_by
+from mova.train.run import build_model, train
+from mova.train.sources.triplets import EntailmentValidation, build_triplets, shared_part, weigh_by
 from mova.train.trainer import PairArguments
 from tests.support.tiny_videollms import build
 
@@ -126,7 +126,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 def opened(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], ModelEncoder, Synvita]:
     """The batch of all training triplets, the model and the objective of a recipe, without a trainer."""
     torch.manual_seed(3)
-    model = adapted(**{key: value for key, value in recipe.model.items() if key != "kind"})
+    model = build_model(recipe)
     for name, weight in model.named_parameters():  # as after some steps: what B holds decides A's gradient
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)

@@ -18,6 +18,7 @@ from mova.data.dataset import Draw, PairDataset
 from mova.data.frame_selection import FrameRule
 from mova.data.manifest import read_manifest, write_manifest
 from mova.errors import ModelError, UsageError
+from mova.models.mova.build import carry_masks
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
@@ -25,7 +26,6 @@ from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.smartclip import SmartClip
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
-from mova.train.warm_start import carry_masks
 from mova.video.reader import read_count
 
 SMALL = {"vocabulary": ["red", "blue"], "image_size": 16, "stem": [8], "hidden_size": 16, "heads": 2}

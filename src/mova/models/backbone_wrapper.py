@@ -15,13 +15,10 @@ from mova.errors import ModelError, UsageError
 from mova.models.calibration_state import write_measured
 from mova.models.checkpoint import load_complete, load_tokenizer, quiet_transformers
 from mova.models.encoder import DualEncoder
+from mova.models.families import FAMILIES, family_of, family_of_type
 from mova.models.hub import read_json
 from mova.models.precision import choose_device, choose_dtype
 from mova.models.two_tower.model import TwoTower
-from mova.models.worlds_tiny.model import WorldsTiny
-
-BACKBONES: dict[str, type[PreTrainedModel]] = {kind.config_class.model_type: kind for kind in (TwoTower, WorldsTiny)}
-"""`model_type` of a backbone's configuration -> its class."""
 
 
 class AroundBackbone(PreTrainedModel, DualEncoder):
@@ -151,22 +148,24 @@ def random_backbone(settings: dict[str, Any], what: str) -> Any:
     Raises:
         UsageError: it is of no known kind.
     """
-    kind = BACKBONES.get(str(settings.get("model_type")))
-    if kind is None:
+    family = family_of_type(settings.get("model_type"))
+    if family is None or not family.is_backbone:
         raise UsageError(f"a backbone of kind {settings.get('model_type')!r}; {what} around {known_backbones()}")
+    kind = family.model_class()
     return kind(kind.config_class.from_dict(settings))
 
 
 def require_backbone(backbone: Any, what: str) -> None:
-    """Refuse what is no backbone.
+    """Raise if a model cannot be wrapped.
 
     Raises:
-        UsageError: it is of another kind.
+        UsageError: its family is not one of backbones.
     """
-    if not isinstance(backbone, tuple(BACKBONES.values())):
+    family = family_of(backbone)
+    if family is None or not family.is_backbone:
         raise UsageError(f"{backbone.name}: is a {type(backbone).__name__}; {what} around {known_backbones()}")
 
 
 def known_backbones() -> str:
-    """Names of the classes, for people."""
-    return ", ".join(kind.__name__ for kind in BACKBONES.values())
+    """Return the names of the classes that can be wrapped, for messages."""
+    return ", ".join(family.model.rpartition(":")[2] for family in FAMILIES.values() if family.is_backbone)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mova.errors import ModelError, UsageError
 from mova.models.encoder import DualEncoder
-from mova.models.hub import find_checkpoint, read_json
+from mova.models.families import FAMILIES, family_of_folder
+from mova.models.hub import find_checkpoint
 from mova.models.precision import choose_device, choose_dtype
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "google/siglip2-base-patch32-256"
 
-Loader = Callable[[str, str, torch.device], DualEncoder]
-"""(name or folder, precision, device) -> model."""
+FOREIGN = FAMILIES["two-tower"]
+"""The family that loads checkpoints which no family recognizes as its own."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Entry:
         use: what it is for.
         quality: published zero-shot figures, per cent.
         source: where licence and figures were published.
-        loader: how it is loaded.
+        folder_function: path of the function that returns the folder of weights inside the package; None: on the Hub.
     """
 
     name: str
@@ -43,7 +44,17 @@ class Entry:
     use: str
     quality: str
     source: str
-    loader: Loader
+    folder_function: str | None = None
+
+    @property
+    def in_package(self) -> bool:
+        """Whether the weights come with mova."""
+        return self.folder_function is not None
+
+    def folder(self) -> Path:
+        """Return the folder of the weights inside the package."""
+        assert self.folder_function is not None
+        return resolve_name(self.folder_function)()
 
     def to_json(self) -> dict[str, str]:
         """The row that `mova models --json` prints."""
@@ -51,58 +62,10 @@ class Entry:
         return {key: getattr(self, key) for key in keys}
 
 
-def _load_two_tower(name: str, precision: str, device: torch.device) -> DualEncoder:
-    """A checkpoint in the hub's layout."""
-    from mova.models.two_tower.model import TwoTower
-
-    return TwoTower.from_backbone(name, precision=precision, device=device)
-
-
-def _load_saved_two_tower(folder: str, precision: str, device: torch.device) -> DualEncoder:
-    """A folder that `TwoTower.save_pretrained` wrote."""
-    from mova.models.two_tower.model import TwoTower
-
-    return TwoTower.from_pretrained(folder, precision=precision, device=device)
-
-
-def _load_saved_worlds_tiny(folder: str, precision: str, device: torch.device) -> DualEncoder:
-    """A folder that `WorldsTiny.save_pretrained` wrote. It is small: "auto" means fp32 everywhere."""
-    from mova.models.worlds_tiny.model import WorldsTiny
-
-    dtype = torch.float32 if precision == "auto" else choose_dtype(precision, device)
-    return WorldsTiny.from_pretrained(folder).to(device=device, dtype=dtype).eval()
-
-
-def _load_saved_mova(folder: str, precision: str, device: torch.device) -> DualEncoder:
-    """A folder that `Mova.save_pretrained` wrote."""
-    from mova.models.mova.model import Mova
-
-    return Mova.from_pretrained(folder, precision=precision, device=device)
-
-
-def _load_saved_gexia(folder: str, precision: str, device: torch.device) -> DualEncoder:
-    """A folder that `Gexia.save_pretrained` wrote."""
-    from mova.models.gexia.model import Gexia
-
-    return Gexia.from_pretrained(folder, precision=precision, device=device)
-
-
-def _load_shipped_worlds_tiny(name: str, precision: str, device: torch.device) -> DualEncoder:
-    """The trained model inside this package."""
-    from mova.models.worlds_tiny.model import shipped_folder
-
-    folder = shipped_folder()
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{name}: this installation lacks the weights that should lie in {folder}; install mova again")
-    model = _load_saved_worlds_tiny(str(folder), precision, device)
-    model.name = name
-    return model
-
-
 BIG_VISION = "google-research/big_vision, configs/proj/image_text/README_siglip2.md; arXiv 2502.14786, Table 1"
 OPEN_CLIP = "openai/CLIP, LICENSE; mlfoundations/open_clip, docs/openclip_retrieval_results.csv"
 
-_HUB = Entry("", "Apache-2.0", "", "", "", BIG_VISION, _load_two_tower)
+_HUB = Entry("", "Apache-2.0", "", "", "", BIG_VISION)
 _ENTRIES = (
     replace(
         _HUB,
@@ -143,62 +106,66 @@ _ENTRIES = (
         use="rendered Worlds only: demonstration and offline tests, not real footage",
         quality="on held-out Worlds: see its model card",
         source="src/mova/models/worlds_tiny/weights/mova-worlds-tiny/README.md",
-        loader=_load_shipped_worlds_tiny,
+        folder_function="mova.models.worlds_tiny.model:shipped_folder",
     ),
 )
 MODELS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 """Every model known by name."""
 
-SAVED: dict[str, Loader] = {
-    "mova-two-tower": _load_saved_two_tower,
-    "mova-worlds-tiny": _load_saved_worlds_tiny,
-    "mova": _load_saved_mova,
-    "mova-gexia": _load_saved_gexia,
-}
-"""`model_type` of folders that mova wrote -> how they are loaded."""
-
 
 def load(name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> DualEncoder:
-    """Load a model, ready to encode. It is the one asked for or an error, never another one.
+    """Load a model, ready to encode. It is the requested one or an error, never another one.
 
     Args:
-        name_or_path: a folder (saved by mova, or in the hub's layout), a name in `MODELS`, or any hub name of
-            a transformers dual encoder.
+        name_or_path: a folder (saved by mova, or in the Hub's layout), a name in `MODELS`, or the Hub name of any dual
+            encoder that transformers loads.
         precision: "fp32", "bf16", or "auto" (bf16 where the hardware multiplies it natively).
-        device: where it runs; a GPU if there is one, if left out.
+        device: where the model runs; default: a GPU if there is one.
 
     Raises:
-        ModelError: it cannot be found or is no dual encoder; the message says how to get weights by hand.
+        ModelError: the model cannot be found or is not a dual encoder; the message says how to get weights by hand.
         UsageError: an unknown precision or device.
     """
     target = choose_device(device)
     choose_dtype(precision, target)
     entry = MODELS.get(str(name_or_path))
-    if entry is not None and not Path(name_or_path).is_dir():
-        return entry.loader(entry.name, precision, target)
+    if entry is not None and entry.in_package and not Path(name_or_path).is_dir():
+        return _load_packaged(entry, precision, target)
     folder = find_checkpoint(name_or_path)
-    kind = read_json(folder / "config.json").get("model_type")
-    loader = SAVED.get(str(kind), _load_two_tower)
-    return loader(str(folder if loader is not _load_two_tower else name_or_path), precision, target)
+    family = family_of_folder(folder)
+    if family is not None:
+        return family.model_class().from_pretrained(str(folder), precision=precision, device=target)
+    assert FOREIGN.load_foreign is not None
+    return resolve_name(FOREIGN.load_foreign)(name_or_path, precision=precision, device=target)
+
+
+def _load_packaged(entry: Entry, precision: str, device: torch.device) -> DualEncoder:
+    folder = entry.folder()
+    family = family_of_folder(folder) if (folder / "config.json").is_file() else None
+    if family is None:
+        raise ModelError(f"{entry.name}: this installation lacks the weights in {folder}; reinstall mova")
+    model = family.model_class().from_pretrained(str(folder), precision=precision, device=device)
+    model.name = entry.name
+    return model
 
 
 def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | VideoLLM:
-    """A two-tower model or a video LLM, whichever a name or folder is.
+    """Load a dual encoder or a video LLM, whichever a name or folder is.
 
     Args:
-        name_or_path: whatever `load` or `VideoLLM.from_pretrained` takes.
-        options: of `VideoLLM.from_pretrained`; those that are None count as left out.
+        name_or_path: anything that `load` or `VideoLLM.from_pretrained` accepts.
+        options: of `VideoLLM.from_pretrained`; those that are None count as not passed.
 
     Raises:
-        UsageError: an option of video LLMs for a two-tower model.
-        ModelError: it cannot be found or loaded.
+        UsageError: an option of video LLMs for a dual encoder.
+        ModelError: the model cannot be found or loaded.
     """
-    from mova.models.video_llm.model import VideoLLM, is_video_llm
-
-    given = {key: value for key, value in options.items() if value is not None}
-    shipped = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()
-    if not shipped and is_video_llm(name_or_path):
-        return VideoLLM.from_pretrained(name_or_path, **given)
-    if strange := given.keys() - {"precision", "device"}:
-        raise UsageError(f"{name_or_path} is a two-tower model; {', '.join(sorted(strange))} is for video LLMs only")
-    return load(name_or_path, **given)
+    options = {key: value for key, value in options.items() if value is not None}
+    known = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()
+    for family in () if known else FAMILIES.values():
+        if family.recognizes is not None and resolve_name(family.recognizes)(name_or_path):
+            assert family.load_foreign is not None
+            return resolve_name(family.load_foreign)(name_or_path, **options)
+    if unknown := options.keys() - {"precision", "device"}:
+        raise UsageError(f"{name_or_path} is a two-tower model; {', '.join(sorted(unknown))} is for video LLMs only")
+    return load(name_or_path, **options)

@@ -12,13 +12,6 @@ ENCODERS = "backbone."
 """Names of pretrained weights begin so in every model of mova that has some; all others are new modules."""
 
 
-def freeze_bias(model: Any) -> None:
-    """Freeze a two-tower's `logit_bias` (SigLIP): it adds the same to every logit, which no InfoNCE sees."""
-    bias = getattr(model.backbone, "logit_bias", None)
-    if bias is not None:
-        bias.requires_grad_(False)
-
-
 def parameter_groups(
     model: nn.Module, learning_rate: float, encoder_learning_rate: float | None, weight_decay: float
 ) -> list[dict[str, Any]]:

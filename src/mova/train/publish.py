@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -55,6 +58,19 @@ For every factor the candidates differ in that fact alone. Chance is one over th
 """
 BLIND = "which this model cannot see: sentences are scored one by one"
 SEEING = "which the order term of the evidence rule sees"
+
+
+@dataclass(frozen=True)
+class PostTraining:
+    """What follows the training of a family of models, beside saving it.
+
+    Attributes:
+        run: (model, recipe, output folder, steps) -> None: evaluates and saves.
+        settings: names of what the recipe's section `finish` may hold.
+    """
+
+    run: Callable[[Any, Recipe, Path, int], None]
+    settings: Callable[[], Sequence[str]]
 
 
 def finish_worlds_tiny(model: WorldsTiny, recipe: Recipe, output: Path, steps: int) -> None:
@@ -118,3 +134,11 @@ def _figure(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if 0 < value <= 1 else f"{value:.1f}"
+
+
+POST_TRAINING: dict[str, PostTraining] = {
+    "worlds-tiny": PostTraining(
+        finish_worlds_tiny, lambda: [name for name in signature(evaluate_worlds).parameters if name != "model"]
+    ),
+}
+"""Name of a family -> its step after training; the other families have none."""

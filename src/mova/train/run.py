@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -20,13 +19,14 @@ from mova.data.granularity_batches import GranularPairs
 from mova.data.labelled import LabelledVideos
 from mova.data.triplets import TripletVideos
 from mova.errors import UsageError
+from mova.models.families import FAMILIES
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
 from mova.train.objectives.base import Inputs, Objective, Vectors
 from mova.train.objectives.pairs import PairObjective
 from mova.train.objectives.registry import build_objective
 from mova.train.objectives.synvita import Synvita
-from mova.train.param_groups import freeze_bias
+from mova.train.publish import POST_TRAINING
 from mova.train.recipe import Recipe, refused_setting
 from mova.train.trainer import PairArguments, PairTrainer, TrainingData
 
@@ -56,17 +56,6 @@ WORLDS_INPUTS = ("stacks", "input_ids", "attention_mask")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How a model kind is built for training, and what follows training."""
-
-    build: Callable[[Mapping[str, Any]], PreTrainedModel]
-    finish: Callable[[Any, Recipe, Path, int], None]
-    """(model, recipe, output folder, steps): measures and saves what the Trainer has not saved."""
-    finish_arguments: Callable[[], Mapping[str, Any]]
-    """What the recipe's section `finish` may hold."""
-
-
-@dataclass(frozen=True)
 class Setting:
     """What a kind of data is built for."""
 
@@ -75,82 +64,6 @@ class Setting:
     objective: Objective
     arguments: PairArguments
     broken: BrokenVideos
-
-
-def _worlds_tiny(settings: Mapping[str, Any]) -> PreTrainedModel:
-    from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-    from mova.worlds.batches import factor_sizes, vocabulary
-
-    known = inspect.signature(WorldsTinyConfig).parameters
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise UsageError(f"section 'model': worlds-tiny has no {', '.join(unknown)}; it has {', '.join(known)}")
-    model = WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), **settings))
-    model.frame_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
-
-
-def _finish_worlds_tiny(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
-    from mova.train.publish import finish_worlds_tiny
-
-    finish_worlds_tiny(model, recipe, output, steps)
-
-
-def _finish_arguments_worlds_tiny() -> Mapping[str, Any]:
-    from mova.eval.tasks.worlds import evaluate_worlds
-
-    return {k: v for k, v in inspect.signature(evaluate_worlds).parameters.items() if k != "model"}
-
-
-def _two_tower(settings: Mapping[str, Any]) -> PreTrainedModel:
-    from mova.models.two_tower.model import TwoTower
-
-    options = dict(settings)
-    source = options.pop("source")
-    model = TwoTower.from_backbone(source, precision="fp32", device="cpu", **options)
-    freeze_bias(model)
-    return model
-
-
-def _mova(settings: Mapping[str, Any]) -> PreTrainedModel:
-    """Masks around the backbone that `source` names: a checkpoint, or the folder of an earlier stage."""
-    from mova.models.mova.model import Mova
-    from mova.train.warm_start import around_saved, is_saved
-
-    options = dict(settings)
-    source, preset = str(options.pop("source")), options.pop("preset", "subsets")
-    length = options.pop("text_length", None)
-    if is_saved(source):
-        return around_saved(source, preset, length, options)
-    return Mova.around(_two_tower({"source": source, "text_length": length}), preset, **options)
-
-
-def _gexia(settings: Mapping[str, Any]) -> PreTrainedModel:
-    """Iterative approximation around the backbone that `source` names, or an earlier stage of it."""
-    from mova.models.gexia.model import Gexia
-    from mova.train.warm_start import gexia_from_saved, is_saved
-
-    options = dict(settings)
-    source, freeze, scratch = str(options.pop("source")), options.pop("freeze", "none"), options.pop("scratch", False)
-    length = options.pop("text_length", None)
-    if is_saved(source):
-        model = gexia_from_saved(source, length, options)
-    else:
-        model = Gexia.around(_two_tower({"source": source, "text_length": length}), **options)
-    if scratch:
-        model.randomise_encoders()
-    return model.freeze(freeze)
-
-
-def _video_llm(settings: Mapping[str, Any]) -> Any:
-    """PEFT's wrapper of the video LLM that `source` names, with fresh adapters, or those of an earlier run."""
-    from mova.train.sources.triplets import adapted
-
-    return adapted(**settings)
-
-
-def _nothing(model: Any, recipe: Recipe, output: Path, steps: int) -> None:
-    """The Trainer has saved the model; how good it is, `mova eval` says."""
 
 
 def _worlds(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
@@ -193,13 +106,6 @@ def _triplets(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
     )
 
 
-MODELS: dict[str, Kind] = {
-    "worlds-tiny": Kind(_worlds_tiny, _finish_worlds_tiny, _finish_arguments_worlds_tiny),
-    "two-tower": Kind(_two_tower, _nothing, dict),
-    "mova": Kind(_mova, _nothing, dict),
-    "gexia": Kind(_gexia, _nothing, dict),
-    "video-llm": Kind(_video_llm, _nothing, dict),
-}
 DATA: dict[str, Callable[[Mapping[str, Any], Setting], TrainingData]] = {
     "worlds": _worlds,
     "manifest": _manifest,
@@ -227,10 +133,12 @@ def train(
     """
     objective = _objective(recipe)
     set_seed(recipe.seed)
-    kind, model = _build(recipe, "model", MODELS)
-    unknown = sorted(set(recipe.finish) - set(kind.finish_arguments()))
+    model = build_model(recipe)
+    step = POST_TRAINING.get(recipe.model["kind"])
+    settings = () if step is None else step.settings()
+    unknown = sorted(set(recipe.finish) - set(settings))
     if unknown:
-        known = ", ".join(kind.finish_arguments()) or "nothing"
+        known = ", ".join(settings) or "nothing"
         raise UsageError(f"recipe {recipe.name}: section 'finish' has no {', '.join(unknown)}; it has {known}")
     checkpoint = newest_checkpoint(output) if resume else None
     if resume and checkpoint is None:
@@ -246,7 +154,8 @@ def train(
     seconds = time.perf_counter() - began
     model.eval()
     trainer.save_model(str(output))
-    kind.finish(model, recipe, output, trainer.state.global_step)
+    if step is not None:
+        step.run(model, recipe, output, trainer.state.global_step)
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     if trainer.state.best_metric is not None:
         summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
@@ -306,25 +215,41 @@ def _trainer(
     """Model, objective, data and arguments of a recipe, put together."""
     arguments = _arguments(recipe, output)
     broken = BrokenVideos(output / BROKEN)
-    _, training_data = _build(recipe, "data", DATA, Setting(recipe, model, objective, arguments, broken))
+    training_data = _build_data(recipe, Setting(recipe, model, objective, arguments, broken))
     logs = JsonLines(output / "log.jsonl")
     trainer = PairTrainer(model, objective, arguments, training_data, broken, callbacks=[logs, *callbacks])
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _build(recipe: Recipe, section: str, table: Mapping[str, Any], *more: Any) -> tuple[Any, Any]:
-    """Look the section's kind up and call its builder, with errors that name the section."""
-    settings = dict(getattr(recipe, section))
+def build_model(recipe: Recipe) -> PreTrainedModel:
+    """Build the model that a recipe names.
+
+    Raises:
+        UsageError: the kind or a setting is unknown, or a setting does not fit.
+        ModelError: the model's source cannot be found or loaded.
+    """
+    settings = dict(recipe.model)
     name = settings.pop("kind")
-    if name not in table:
-        raise UsageError(f"recipe {recipe.name}: {section}.kind {name!r} is not known; there are {', '.join(table)}")
-    entry = table[name]
-    build = entry.build if isinstance(entry, Kind) else entry
+    if name not in FAMILIES:
+        raise UsageError(f"recipe {recipe.name}: model.kind {name!r} is not known; there are {', '.join(FAMILIES)}")
     try:
-        return entry, build(settings, *more)
+        build = FAMILIES[name].settings(settings)
+    except UsageError as error:
+        raise UsageError(f"recipe {recipe.name}: section 'model': {error}") from error
+    return build.build()
+
+
+def _build_data(recipe: Recipe, setting: Setting) -> TrainingData:
+    """Look the kind of data up and call its builder, with errors that name the section."""
+    settings = dict(recipe.data)
+    name = settings.pop("kind")
+    if name not in DATA:
+        raise UsageError(f"recipe {recipe.name}: data.kind {name!r} is not known; there are {', '.join(DATA)}")
+    try:
+        return DATA[name](settings, setting)
     except (TypeError, KeyError) as error:
-        raise UsageError(f"recipe {recipe.name}: section '{section}': {refused_setting(error, build)}") from error
+        raise UsageError(f"recipe {recipe.name}: section 'data': {refused_setting(error, DATA[name])}") from error
 
 
 def _arguments(recipe: Recipe, output: Path) -> PairArguments:

@@ -27,7 +27,7 @@ from mova.errors import UsageError
 from mova.models.calibration_state import read_measured, write_measured
 from mova.models.checkpoint import load_complete
 from mova.models.encoder import DualEncoder, TextEmbedding, VideoFingerprint
-from mova.models.precision import hash_weights
+from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.worlds_tiny.towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
 from mova.scoring.pooling import masked_mean, weighted_mean
 from mova.types import Frames
@@ -63,16 +63,25 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Self:
-        """Load a folder that `save_pretrained` wrote.
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *args: Any,
+        precision: str = "auto",
+        device: str | torch.device | None = "cpu",
+        **kwargs: Any,
+    ) -> Self:
+        """Load a folder that `save_pretrained` wrote. The model is small: precision "auto" is fp32 on any device.
 
         Raises:
             ModelError: weights are missing or damaged.
         """
+        target = choose_device(device)
+        dtype = torch.float32 if precision == "auto" else choose_dtype(precision, target)
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.name = str(folder)
-        return model
+        return model.to(device=target, dtype=dtype).eval()
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights, configuration and what was measured on validation data into one folder."""

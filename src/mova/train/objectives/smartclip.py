@@ -6,7 +6,7 @@ dimension that a mask keeps. Its captions are long ones of which each step draws
 (`data.captions: sentence`).
 
 The mask network is the Temporal Mask Network of the MoVA that is trained (preset `smartclip`) with the caption's vector
-where a frame would stand, so it is carried into MoVA as it is (`train/warm_start.py`). SmartCLIP masks the image's
+where a frame would stand, so it is carried into MoVA as it is (`models/mova/build.py`). SmartCLIP masks the image's
 vector and MoVA's temporal mask the caption's: the inner product `<z * m, u> = <z, u * m>` is the same number, only the
 lengths that it is divided by differ. What changes is the query: MoVA asks with a frame, which the network has not met.
 

@@ -26,8 +26,9 @@ from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import roc_auc
 from mova.eval.tasks.entailment import claims_of, score_texts
 from mova.eval.tasks.video_llm import open_llm_test
+from mova.models.video_llm.build import SCORER
 from mova.models.video_llm.model import VideoLLM
-from mova.models.video_llm.prompt import Question, Tail, Visual
+from mova.models.video_llm.prompt import Tail, Visual
 from mova.text.common_subsequence import common_subsequence_mask
 from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import ModelEncoder
@@ -35,48 +36,6 @@ from mova.train.objectives.synvita import Synvita, encode_triplets
 from mova.train.trainer import PairArguments, TrainingData
 
 logger = logging.getLogger(__name__)
-
-SCORER = "scorer"
-"""Attribute of PEFT's wrapper that holds the `VideoLLM` it belongs to."""
-
-
-def adapted(
-    source: str,
-    *,
-    rank: int = 32,
-    alpha: int = 32,
-    dropout: float = 0.05,
-    precision: str = "auto",
-    quantise: str | None = None,
-    device_map: str | None = None,
-    max_frames: int | None = None,
-    prompt: str | None = None,
-) -> Any:
-    """A video LLM with adapters to train, as PEFT's wrapper; attribute `scorer` is the `VideoLLM`.
-
-    Args:
-        source: a checkpoint, or the folder of adapters to train further, whose rank, alpha and dropout must be these.
-        rank, alpha, dropout: of the adapters (the paper's, if left out).
-        precision, quantise, device_map, max_frames: see `VideoLLM.from_pretrained`.
-        prompt: what is asked, see `Question.named`; the entailment question if left out.
-
-    Raises:
-        UsageError: other adapters than those of `source`, or an option that does not exist.
-        ModelError: it cannot be loaded.
-    """
-    question = None if prompt is None else Question.named(prompt)
-    options: dict[str, Any] = {"precision": precision, "quantise": quantise, "device_map": device_map}
-    llm = VideoLLM.from_pretrained(source, **options, max_frames=max_frames, question=question, trainable=True)
-    if llm.adapters is None:
-        llm.attach_lora(rank, alpha, dropout)
-    (config,) = llm.adapters.peft_config.values()
-    kept = {"rank": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
-    asked = {"rank": rank, "alpha": alpha, "dropout": dropout}
-    if kept != asked:
-        differing = ", ".join(f"model.{name} {value}" for name, value in kept.items() if value != asked[name])
-        raise UsageError(f"{source}: its adapters have {differing}, which cannot be changed now; say the same")
-    setattr(llm.adapters, SCORER, llm)
-    return llm.adapters
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""The record that describes one family of models, and the settings that build a member of it for training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from pkgutil import resolve_name
+from typing import Any, ClassVar, Protocol
+
+from mova.errors import UsageError
+
+
+class BuildSettings(Protocol):
+    """Settings of section `model` of a recipe, as a frozen dataclass with one field per setting."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def build(self) -> Any:
+        """Return a model to train, in float32 on the CPU.
+
+        Raises:
+            UsageError: a setting that is unknown or does not fit the source.
+            ModelError: the source cannot be found or loaded.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelFamily:
+    """Everything the package knows about a family of models before one of them is loaded.
+
+    Code is named by path, "package.module:attribute", and imported when it is first used, so that listing the families
+    is fast and needs no optional library.
+
+    Attributes:
+        name: `model.kind` in recipes.
+        title: display name.
+        model: the class; `from_pretrained(folder, precision=, device=)` loads a folder that `save_pretrained` wrote.
+        build: a dataclass that satisfies `BuildSettings`.
+        model_type: `model_type` in `config.json` of a folder that mova saved; None if another library defines the
+            format.
+        is_backbone: whether models of other families may wrap one of this family.
+        recognizes: (name or folder) -> whether this family loads a checkpoint that mova did not save; None if it
+            loads none, or all that no other family recognizes.
+        load_foreign: (name or folder, precision=, device=) -> model, for such a checkpoint.
+        input_adapter: (model, stored) -> `InputAdapter`; None for that of the model's backbone.
+        open_tower: (model) -> `TowerAccess`; None for that of the model's backbone.
+    """
+
+    name: str
+    title: str
+    model: str
+    build: str
+    model_type: str | None = None
+    is_backbone: bool = False
+    recognizes: str | None = None
+    load_foreign: str | None = None
+    input_adapter: str | None = None
+    open_tower: str | None = None
+
+    def model_class(self) -> type[Any]:
+        """Import the class of the family's models."""
+        found = resolve_name(self.model)
+        assert isinstance(found, type)
+        return found
+
+    def settings(self, values: Mapping[str, Any]) -> BuildSettings:
+        """Check settings by name and return them as the family's dataclass.
+
+        Raises:
+            UsageError: a setting is unknown, or a required one is missing.
+        """
+        settings_class = resolve_name(self.build)
+        known = fields(settings_class)
+        unknown = sorted(set(values) - {field.name for field in known})
+        if unknown:
+            names = ", ".join(field.name for field in known)
+            raise UsageError(f"model kind {self.name} has no setting {', '.join(unknown)}; it has {names}")
+        required = [f.name for f in known if f.default is MISSING and f.default_factory is MISSING]
+        missing = [name for name in required if name not in values]
+        if missing:
+            raise UsageError(f"model kind {self.name} needs {', '.join(missing)}")
+        return settings_class(**values)
+
+
+def chosen(settings: Any, *apart: str) -> dict[str, Any]:
+    """Return the settings that are not None, apart from the named ones."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in apart}
+    return {name: value for name, value in values.items() if value is not None}

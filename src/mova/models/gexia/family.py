@@ -1,0 +1,11 @@
+"""The family of models with iterative approximation around a backbone."""
+
+from mova.models.family import ModelFamily
+
+GEXIA = ModelFamily(
+    name="gexia",
+    title="GEXIA",
+    model="mova.models.gexia.model:Gexia",
+    build="mova.models.gexia.build:GexiaBuild",
+    model_type="mova-gexia",
+)

@@ -1,0 +1,105 @@
+"""Build a MoVA for training: masks around a checkpoint, or the next stage after an earlier run.
+
+A backbone is carried over whole. A mask network is carried over if the old and the new model have it with the same
+settings: the network trained by SmartCLIP's warm-up becomes the Temporal Mask Network of `repaired` as it is (of
+`paper` if the warm-up was given its form: `--model.form joint --model.last_residual true`). It is *not* carried into
+`subsets`, which selects among units and masks no dimension: there the warm-up provides the backbone alone, and the log
+says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from torch import nn
+
+from mova.models.family import chosen
+from mova.models.mova.config import Masks, Units
+from mova.models.mova.masks import ConceptInputs, Form
+from mova.models.mova.model import Mova
+from mova.models.mova.unit_masks import ConceptMasks
+from mova.models.two_tower.build import TwoTowerBuild
+from mova.models.warm_start import is_saved, open_saved
+
+logger = logging.getLogger(__name__)
+
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "temporal": ("form", "depth", "heads", "last_residual"),
+    "concept": ("heads", "concept_inputs"),
+    "selector": ("heads", "unit_concepts"),
+}
+"""Mask networks of a MoVA -> the settings that define what their weights mean."""
+
+
+@dataclass(frozen=True)
+class MovaBuild:
+    """Settings of model kind `mova`; see `MovaConfig`. All after `text_length` override the preset unless None."""
+
+    source: str
+    """The backbone: a name on the Hub, a folder, or the folder of an earlier stage."""
+    preset: str = "subsets"
+    """One of `PRESETS`."""
+    text_length: int | None = None
+    """Maximum number of tokens per text. Only the first stage sets it."""
+    masks: Masks | None = None
+    """What is masked."""
+    form: Form | None = None
+    """Form of the Temporal Mask Network."""
+    depth: int | None = None
+    """Blocks of the Temporal Mask Network."""
+    heads: int | None = None
+    """Attention heads of all mask networks."""
+    hard: bool | None = None
+    """Masks of 0 and 1 with straight-through gradients."""
+    last_residual: bool | None = None
+    """Whether a residual path goes around the last attention of the Temporal Mask Network."""
+    concept_inputs: ConceptInputs | None = None
+    """What the Concept Mask Network sees."""
+    unit_concepts: ConceptMasks | None = None
+    """Concept masks of units."""
+    frame_weights: bool | None = None
+    """Whether objectives weight frames by their relevance to the text."""
+    pair_negatives: int | None = None
+    """Mismatched texts per video whose masks objectives compute anew."""
+    detached: bool | None = None
+    """Whether mask losses leave the backbone alone."""
+    units: Units | None = None
+    """How captions are split into units."""
+
+    def build(self) -> Mova:
+        """Put masks around the backbone. Those of an earlier stage that fit are carried over."""
+        settings = chosen(self, "source", "preset", "text_length")
+        if not is_saved(self.source):
+            return Mova.around(TwoTowerBuild(self.source, self.text_length).build(), self.preset, **settings)
+        start, backbone = open_saved(self.source, self.text_length)
+        model = Mova.around(backbone, self.preset, **settings)
+        if isinstance(start, Mova):
+            carry_masks(start, model)
+        return model
+
+
+def carry_masks(start: Mova, model: Mova) -> list[str]:
+    """Copy the mask networks that both models have with the same settings; log why any other starts from scratch.
+
+    Returns:
+        Names of the networks that were copied.
+    """
+    carried = []
+    for name, settings in NETWORKS.items():
+        old, new = getattr(start, name), getattr(model, name)
+        if not isinstance(old, nn.Module):
+            continue
+        if not isinstance(new, nn.Module):
+            logger.warning("the %s network of %s is left behind: the new model has none", name, start.name)
+            continue
+        differing = [s for s in settings if getattr(start.config, s) != getattr(model.config, s)]
+        if differing:
+            changes = ", ".join(
+                f"{s} {getattr(start.config, s)!r}, now {getattr(model.config, s)!r}" for s in differing
+            )
+            logger.warning("the %s network of %s does not fit and starts anew (%s)", name, start.name, changes)
+            continue
+        new.load_state_dict(old.state_dict())
+        carried.append(name)
+    return carried

@@ -1,0 +1,13 @@
+"""The family of two-tower models that transformers loads."""
+
+from mova.models.family import ModelFamily
+
+TWO_TOWER = ModelFamily(
+    name="two-tower",
+    title="two-tower model",
+    model="mova.models.two_tower.model:TwoTower",
+    build="mova.models.two_tower.build:TwoTowerBuild",
+    model_type="mova-two-tower",
+    is_backbone=True,
+    load_foreign="mova.models.two_tower.model:TwoTower.from_backbone",
+)

@@ -1,0 +1,12 @@
+"""The family of small models for Worlds."""
+
+from mova.models.family import ModelFamily
+
+WORLDS_TINY = ModelFamily(
+    name="worlds-tiny",
+    title="Worlds model",
+    model="mova.models.worlds_tiny.model:WorldsTiny",
+    build="mova.models.worlds_tiny.build:WorldsTinyBuild",
+    model_type="mova-worlds-tiny",
+    is_backbone=True,
+)
