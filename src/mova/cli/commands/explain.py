@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
     from mova.models.video_llm.model import VideoLLM
 
 FRAMES = 8
-Answer = tuple[dict[str, Any], Table, Callable[[Path], None]]
-"""The document, the table, and what draws the picture."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An answer in its three forms."""
+
+    document: dict[str, Any]
+    table: Table
+    draw: Callable[[Path], None]
 
 
 class Method(StrEnum):
@@ -65,17 +73,18 @@ def explain(
         raise UsageError(f"--plot {plot}: only .png can be written")
     encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
     if method is Method.OCCLUSION:
-        document, table, draw = _occlusion(encoder, video, units, frames)
+        explanation = _occlusion(encoder, video, units, frames)
     elif isinstance(encoder, VideoLLM):
         raise UsageError(f"{encoder.name}: a video LLM has no vectors of frames; use --method occlusion")
+    elif method is Method.SUBSETS:
+        explanation = _subsets(encoder, video, units, frames)
     else:
-        answer = _subsets if method is Method.SUBSETS else _gradcam
-        document, table, draw = answer(encoder, video, units, frames)
+        explanation = _gradcam(encoder, video, units, frames)
     if json:
-        emit(document)
+        emit(explanation.document)
     else:
-        show(table)
-    write_plot(draw, plot)
+        show(explanation.table)
+    write_plot(explanation.draw, plot)
 
 
 def _choose(units: list[str], numbers: str | None) -> list[str]:
@@ -93,7 +102,7 @@ def _choose(units: list[str], numbers: str | None) -> list[str]:
     return [unit for i, unit in enumerate(units) if str(i + 1) in wanted]
 
 
-def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> Answer:
+def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> Explanation:
     """What each frame selects."""
     from mova.explain.subsets import select_subsets
     from mova.plots.subsets import draw_subsets
@@ -108,17 +117,17 @@ def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> 
         unit, weights = found.strongest(frame)[0], found.weights[frame]
         shares = f"{weights[unit]:.2f}", f"{weights[-1]:.2f}"
         table.add_row(clock(float(found.times[frame])), Text(found.sentences[unit]), *shares)
-    return found.to_json(), table, partial(draw_subsets, found)
+    return Explanation(found.to_json(), table, partial(draw_subsets, found))
 
 
-def _gradcam(model: DualEncoder, video: Path, units: list[str], frames: int) -> Answer:
+def _gradcam(model: DualEncoder, video: Path, units: list[str], frames: int) -> Explanation:
     """Where in the frames each sentence is seen, by gradients."""
     from mova.explain.maps import saliency_maps
 
     return _saliency(saliency_maps(model, video, units, frames, "gradcam"))
 
 
-def _occlusion(model: DualEncoder | VideoLLM, video: Path, units: list[str], frames: int) -> Answer:
+def _occlusion(model: DualEncoder | VideoLLM, video: Path, units: list[str], frames: int) -> Explanation:
     """Where in the frames each sentence is seen, by covering."""
     from mova.explain.maps import saliency_maps
     from mova.explain.video_llm import occlude_video_llm
@@ -133,7 +142,7 @@ def _occlusion(model: DualEncoder | VideoLLM, video: Path, units: list[str], fra
         )
 
 
-def _saliency(found: SaliencyMaps) -> Answer:
+def _saliency(found: SaliencyMaps) -> Explanation:
     from mova.plots.saliency import draw_saliency
 
     titles = {
@@ -147,4 +156,4 @@ def _saliency(found: SaliencyMaps) -> Answer:
     digits = {"cosine": 2, "fall": 3}[found.measure]
     for sentence, values in zip(found.sentences, found.values, strict=True):
         table.add_row(Text(sentence), *(f"{value:.{digits}f}" for value in values))
-    return found.to_json(), table, partial(draw_saliency, found)
+    return Explanation(found.to_json(), table, partial(draw_saliency, found))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -20,18 +23,25 @@ DIGITS = 6
 """Of a score in JSON."""
 
 
+@dataclass(frozen=True)
+class PairFile:
+    """Many pairs of a video and a text, from a file."""
+
+    pairs: Annotated[
+        Path | None, typer.Option(help="A CSV (video or videopath, text or caption), JSON lines or a manifest instead.")
+    ] = None
+    videos: Annotated[Path | None, typer.Option(help="Folder of the videos of --pairs; its own if left out.")] = None
+    out: Annotated[
+        Path | None, typer.Option(help="Write JSON lines as they come; run again to go on after a stop.")
+    ] = None
+
+
 def score(
     video: Annotated[Path | None, typer.Argument(metavar="[VIDEO]", help="A video file.")] = None,
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="One or more sentences.")] = None,
     model: Model = None,
-    pairs: Annotated[
-        Path | None, typer.Option(help="A CSV (video or videopath, text or caption), JSON lines or a manifest instead.")
-    ] = None,
-    videos: Annotated[Path | None, typer.Option(help="Folder of the videos of --pairs; its own if left out.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write JSON lines as they come; run again to go on after a stop.")
-    ] = None,
     *,
+    pair_file: PairFile,
     loading: Loading,
     json: Json = False,
 ) -> None:
@@ -41,24 +51,18 @@ def score(
     says a similarity (the best frame's cosine; in all the mean, or the model's evidence rule): it ranks, but is no
     probability. The exit code is 1 if no pair of a file could be scored.
     """
-    _check(video, text, pairs, videos, out)
-    if pairs is None:
-        assert video is not None
-        assert text is not None
-        scorer = _scorer(model, loading)
-        sentences, total = scorer.score_text(video, text)
-        _tell_text(scorer, video, sentences, total, json)
+    if pair_file.pairs is not None:
+        if video is not None:
+            raise UsageError("say either a video and a text, or --pairs")
+        _score_file(pair_file.pairs, pair_file.videos, pair_file.out, partial(_scorer, model, loading), json)
         return
-    _score_file(pairs, videos, out, lambda: _scorer(model, loading), json)
-
-
-def _check(video: Path | None, text: str | None, pairs: Path | None, videos: Path | None, out: Path | None) -> None:
-    if pairs is None and (video is None or text is None):
+    if video is None or text is None:
         raise UsageError('say a video and a text (mova score VIDEO "TEXT"), or a file of them with --pairs')
-    if pairs is not None and video is not None:
-        raise UsageError("say either a video and a text, or --pairs")
-    if pairs is None and (videos is not None or out is not None):
+    if pair_file.videos is not None or pair_file.out is not None:
         raise UsageError("--videos and --out go with --pairs")
+    scorer = _scorer(model, loading)
+    sentences, total = scorer.score_text(video, text)
+    _tell_text(scorer, video, sentences, total, json)
 
 
 def _scorer(model: str | None, loading: Loading) -> Scorer:
@@ -84,7 +88,7 @@ def _tell_text(scorer: Scorer, video: Path, sentences: list[tuple[str, float]], 
     show(table)
 
 
-def _score_file(pairs: Path, videos: Path | None, out: Path | None, load: Any, json: bool) -> None:
+def _score_file(pairs: Path, videos: Path | None, out: Path | None, load: Callable[[], Scorer], json: bool) -> None:
     from mova.data.pair_list import read_pairs
     from mova.search.score import score_pairs
 
