@@ -32,9 +32,9 @@ def twins(rng: np.random.Generator, count: int) -> list[Short]:
     made: list[Short] = []
     while len(made) < 2 * count:
         (short,) = easy_gallery(rng, 1)
-        if len(short.told) == 2:
-            told = [short.events[i] for i in short.told]
-            rest = [event for i, event in enumerate(short.events) if i not in short.told]
+        if len(short.captioned) == 2:
+            told = [short.events[i] for i in short.captioned]
+            rest = [event for i, event in enumerate(short.events) if i not in short.captioned]
             at = int(rng.integers(len(rest) + 1))
             for pair, lines in ((told, short.lines), (told[::-1], short.lines[::-1])):
                 made.append(Short((*rest[:at], *pair, *rest[at:]), (at, at + 1), lines))

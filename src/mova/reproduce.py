@@ -32,7 +32,7 @@ from mova.models.registry import load
 from mova.models.tiny_checkpoint import write_tiny_clip
 from mova.train.recipe import Recipe, load_recipe, refused_setting, shipped_recipes
 from mova.train.run import SUMMARY, train
-from mova.worlds.export import write_native
+from mova.worlds.export import export_worlds
 from mova.worlds.writer import write_worlds
 
 FOLDERS = ("annotations", "videos")
@@ -247,7 +247,7 @@ def _target(recipe: Recipe) -> Target:
 def _rendered(target: Target, output: Path) -> tuple[Path, Path]:
     """Worlds in the form of the data set, and a backbone: folders of annotations and videos."""
     worlds = write_worlds(output / "worlds", **ONE_STEP_WORLDS)
-    native = write_native(target.data_set, worlds, output / "data")
+    native = export_worlds(target.data_set, worlds, output / "data")
     write_tiny_clip(output / "backbone", (caption.text for row in native.rows for caption in row.captions))
     return native.annotations, native.videos
 

@@ -232,13 +232,13 @@ def shown() -> list[tuple[Tensor, Tensor, np.ndarray]]:
     for style in ("flat", "outline", "shaded"):
         for index in range(5):
             world = sample_world(900_001, 30.0, style, index=index)
-            told = [stretch for stretch in world.stretches if stretch.role == "told"]
+            told = [stretch for stretch in world.segments if stretch.role == "told"]
             for stretch, line in zip(told, world.singles, strict=True):
-                assert isinstance(stretch.shows, Event)
+                assert isinstance(stretch.content, Event)
                 times = stretch.span.start + stretch.span.duration / 2 + np.array([-0.5, 0.0, 0.5])
                 since = times - stretch.span.start, stretch.span.duration, 64
-                with_it = render_event(stretch.shows, stretch.nuisance, style, *since)
-                without = render_scenery(Filler(stretch.shows.place, None), stretch.nuisance, style, *since)
+                with_it = render_event(stretch.content, stretch.nuisance, style, *since)
+                without = render_scenery(Filler(stretch.content.place, None), stretch.nuisance, style, *since)
                 there = (np.abs(with_it.astype(int) - without) > 12).any(axis=(0, 3))
                 stack = model.stack(Frames(render_world(world, times, 64), times))[1:2]
                 found.append((stack, model.encode_text(line.text).pooled, there))

@@ -1,4 +1,4 @@
-"""Training batches: deterministic, and their truth is the symbolic truth."""
+"""Training batches are deterministic, and their truth matches the symbolic truth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mova.worlds.batches import WorldsBatches, factor_sizes, holds_matrix, label_matrix, vocabulary
-from mova.worlds.captions import Claim, holds, tell
+from mova.worlds.captions import Claim, describe, holds
 from mova.worlds.factors import FACTORS, sample_event
 
 
@@ -16,7 +16,7 @@ def batches() -> WorldsBatches:
     return WorldsBatches(seed=5, batches=4, videos=4, events=5, stacks=3, image_size=32)
 
 
-def test_a_batch_depends_on_seed_and_number_alone(batches: WorldsBatches) -> None:
+def test_a_batch_depends_only_on_seed_and_index(batches: WorldsBatches) -> None:
     first, again = batches[1], WorldsBatches(5, 9, videos=4, events=5, stacks=3, image_size=32)[1]
     assert first.keys() == again.keys()
     assert all(torch.equal(first[key], again[key]) for key in first)
@@ -28,23 +28,23 @@ def test_shapes_are_those_of_the_legend(batches: WorldsBatches) -> None:
     frames, sentences = 4 * (5 + 1) * 3, 2 * 4 * 5
     assert batch["stacks"].shape == (frames, 9, 32, 32)
     assert batch["stacks"].dtype == torch.uint8
-    assert batch["own"].shape == batch["truth"].shape == (frames, sentences)
+    assert batch["positive"].shape == batch["truth"].shape == (frames, sentences)
     assert batch["input_ids"].shape == batch["attention_mask"].shape
     assert len(batch["input_ids"]) == sentences
     assert torch.bincount(batch["video"]).tolist() == [6 * 3] * 4
     assert all(batch[f"label_{name}"].max() < size for name, size in factor_sizes().items())
 
 
-def test_own_sentences_are_true_negatives_are_false_and_fillers_tell_nothing(batches: WorldsBatches) -> None:
+def test_positives_are_true_negatives_are_false_and_fillers_have_no_sentence(batches: WorldsBatches) -> None:
     for i in range(4):
         batch = batches[i]
-        assert (batch["own"] <= batch["truth"]).all()
-        told = batch["own"].any(dim=1)
-        assert told.sum() == 20 * 3
-        assert not batch["truth"][~told].any()
+        assert (batch["positive"] <= batch["truth"]).all()
+        captioned = batch["positive"].any(dim=1)
+        assert captioned.sum() == 20 * 3
+        assert not batch["truth"][~captioned].any()
         clips = torch.arange(20).repeat_interleave(3)
         assert not batch["truth"][torch.arange(60), 20 + clips].any()
-        assert (batch["label_shape"][~told] == -1).all()
+        assert (batch["label_shape"][~captioned] == -1).all()
 
 
 def test_consecutive_stacks_share_frames_inside_a_clip(batches: WorldsBatches) -> None:
@@ -61,23 +61,23 @@ def test_no_word_is_unknown_and_padding_is_masked(batches: WorldsBatches) -> Non
     assert len(set(vocabulary())) == len(vocabulary())
 
 
-def test_paragraphs_tell_their_own_video(batches: WorldsBatches) -> None:
+def test_paragraphs_describe_their_own_video(batches: WorldsBatches) -> None:
     batch = batches[2]
     for v, row in enumerate(batch["paragraphs"].tolist()):
-        told = [k for k in row if k >= 0]
-        assert 1 <= len(told) <= 2
-        assert all(k // 5 == v for k in told)
+        captioned = [k for k in row if k >= 0]
+        assert 1 <= len(captioned) <= 2
+        assert all(k // 5 == v for k in captioned)
     assert batch["paragraph_truth"].diagonal().all()
 
 
-def test_truth_of_all_pairs_is_the_truth_of_each() -> None:
+def test_truth_of_all_pairs_equals_the_truth_of_each_pair() -> None:
     rng = np.random.default_rng(0)
-    shown = [sample_event(rng) for _ in range(60)]
+    events = [sample_event(rng) for _ in range(60)]
     claimed = [sample_event(rng) for _ in range(60)]
-    said = [tell(event, rng, [f for f in FACTORS if rng.random() < 0.15]).mentioned for event in claimed]
-    mentioned = np.array([[factor in s for factor in FACTORS] for s in said])
-    expected = [[holds(real, Claim(e, s)) for e, s in zip(claimed, said, strict=True)] for real in shown]
-    result = holds_matrix(shown, claimed, mentioned)
+    mentions = [describe(event, rng, [f for f in FACTORS if rng.random() < 0.15]).mentioned for event in claimed]
+    mentioned = np.array([[factor in s for factor in FACTORS] for s in mentions])
+    expected = [[holds(real, Claim(e, s)) for e, s in zip(claimed, mentions, strict=True)] for real in events]
+    result = holds_matrix(events, claimed, mentioned)
     assert result.tolist() == expected
     assert 0.01 < result.mean() < 0.5
 

@@ -1,4 +1,4 @@
-"""Sentences are read back by a small parser of the test's own, so that what is said is held against what is meant."""
+"""Sentences are parsed back by an independent parser, to compare what they say with what they mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mova.worlds.captions import OPENINGS, VOCABULARY, Claim, connect, holds, tell, words
+from mova.worlds.captions import OPENINGS, VOCABULARY, Claim, connect, describe, holds, words
 from mova.worlds.factors import FACTORS, Event, facts, labels, mutate, sample_event
 from mova.worlds.negatives import KINDS
 from mova.worlds.script import sample_world
@@ -65,52 +65,52 @@ def any_of(table: dict[str, str]) -> str:
 
 
 def name_of(text: str, table: dict[str, str]) -> str | None:
-    found = [name for name, pattern in table.items() if re.search(rf"\b(?:{pattern})\b", text)]
-    assert len(found) <= 1, (text, found)
-    return found[0] if found else None
+    names = [name for name, pattern in table.items() if re.search(rf"\b(?:{pattern})\b", text)]
+    assert len(names) <= 1, (text, names)
+    return names[0] if names else None
 
 
 def parse(text: str) -> dict[str, str | None]:
-    """What a sentence says: the value of every factor, None where it is not said."""
+    """Parse a sentence into the value of every factor, None where it is not mentioned."""
     rest = text.lower()
     second = re.search(rf"(?:to the )?\b({any_of(RELATION)}) (an?) (?:({any_of(COLOUR)}) )?({any_of(NOUN)})\b", rest)
-    said: dict[str, str | None] = dict.fromkeys(FACTORS)
+    values: dict[str, str | None] = dict.fromkeys(FACTORS)
     if second:
-        said["relation"] = name_of(second[1], RELATION)
-        said["colour2"] = name_of(second[3], COLOUR) if second[3] else None
-        said["shape2"] = name_of(second[4], NOUN)
+        values["relation"] = name_of(second[1], RELATION)
+        values["colour2"] = name_of(second[3], COLOUR) if second[3] else None
+        values["shape2"] = name_of(second[4], NOUN)
         rest = rest[: second.start()] + rest[second.end() :]
-    # "in a circle" is how something moves, "up and down" is neither up nor down
+    # "in a circle" is a motion, and "up and down" is neither up nor down
     for name in ("bouncing", "circling", "left_to_right", "right_to_left", *MOTION):
         match = re.search(rf"\b(?:{MOTION[name]})\b", rest)
         if match:
-            said["motion"] = name
+            values["motion"] = name
             rest = rest[: match.start()] + rest[match.end() :]
             break
-    said["place"] = name_of(rest, PLACE)
+    values["place"] = name_of(rest, PLACE)
     adjectives = f"(?:({any_of(SIZE)}) )?(?:({any_of(COLOUR)}) )?"
     subject = re.search(rf"\b({any_of(COUNT)}) {adjectives}({any_of(NOUN)})\b", rest)
     assert subject, text
-    said["count"] = next(n for n, p in COUNT.items() if re.fullmatch(p, subject[1]))
-    said["size"] = name_of(subject[2], SIZE) if subject[2] else None
-    said["colour"] = name_of(subject[3], COLOUR) if subject[3] else None
-    said["shape"] = name_of(subject[4], NOUN)
-    assert subject[4].endswith("s") == (said["count"] != "1") or subject[4] in ("cross", "plus"), text
-    return said
+    values["count"] = next(n for n, p in COUNT.items() if re.fullmatch(p, subject[1]))
+    values["size"] = name_of(subject[2], SIZE) if subject[2] else None
+    values["colour"] = name_of(subject[3], COLOUR) if subject[3] else None
+    values["shape"] = name_of(subject[4], NOUN)
+    assert subject[4].endswith("s") == (values["count"] != "1") or subject[4] in ("cross", "plus"), text
+    return values
 
 
-def test_a_sentence_says_exactly_what_it_claims_to_mention() -> None:
+def test_a_sentence_says_exactly_what_it_lists_as_mentioned() -> None:
     rng = np.random.default_rng(0)
     for _ in range(4000):
         event = sample_event(rng)
-        said = tell(event, rng)
+        sentence = describe(event, rng)
         truth = facts(event)
-        assert parse(said.text) == {n: truth[n] if n in said.mentioned else None for n in FACTORS}, said
+        assert parse(sentence.text) == {n: truth[n] if n in sentence.mentioned else None for n in FACTORS}, sentence
 
 
 def test_grammar() -> None:
     rng = np.random.default_rng(1)
-    texts = [tell(sample_event(rng), rng).text for _ in range(4000)]
+    texts = [describe(sample_event(rng), rng).text for _ in range(4000)]
     for text in texts:
         assert re.fullmatch(r"[A-Z][a-z]*(?:,? [a-z]+)*\.", text), text
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text.lower()), text
@@ -128,7 +128,7 @@ def test_verbs_agree_with_their_subjects() -> None:
     verbs += "|goes|grows|gets|becomes|shrinks|blinks|flashes|flickers"
     for _ in range(3000):
         event = sample_event(rng)
-        text = tell(event, rng).text.lower()
+        text = describe(event, rng).text.lower()
         if event.count > 1:
             assert not re.search(rf"\b({verbs})\b", text), text
         else:
@@ -136,18 +136,18 @@ def test_verbs_agree_with_their_subjects() -> None:
             assert not re.search(rf"\b({bare})\b", text), text
 
 
-def test_mentions_follow_what_is_asked() -> None:
+def test_mentions_follow_the_request() -> None:
     rng = np.random.default_rng(3)
     event = Event("star", "red", "small", "spinning", "snow", 2, ("above", "circle", "blue"))
-    assert tell(event, rng, ()).mentioned == ("shape", "count")
-    assert tell(event, rng, ("colour2", "place")).mentioned == ("shape", "place", "count")
-    assert tell(event, rng, ("relation",)).mentioned == ("shape", "count", "relation", "shape2")
-    assert tell(event, rng, tuple(FACTORS)).mentioned == tuple(FACTORS)
-    assert "relation" not in tell(sample_plain(rng), rng, tuple(FACTORS)).mentioned
+    assert describe(event, rng, ()).mentioned == ("shape", "count")
+    assert describe(event, rng, ("colour2", "place")).mentioned == ("shape", "place", "count")
+    assert describe(event, rng, ("relation",)).mentioned == ("shape", "count", "relation", "shape2")
+    assert describe(event, rng, tuple(FACTORS)).mentioned == tuple(FACTORS)
+    assert "relation" not in describe(sample_plain(rng), rng, tuple(FACTORS)).mentioned
     for factor in FACTORS:
-        assert all(factor in tell(event, rng, must=(factor,)).mentioned for _ in range(30))
+        assert all(factor in describe(event, rng, must=(factor,)).mentioned for _ in range(30))
     shares = np.mean(
-        [[f in tell(event, rng).mentioned for f in ("colour", "motion", "place")] for _ in range(2000)], axis=0
+        [[f in describe(event, rng).mentioned for f in ("colour", "motion", "place")] for _ in range(2000)], axis=0
     )
     assert shares == pytest.approx([0.75] * 3, abs=0.04)
 
@@ -159,11 +159,11 @@ def sample_plain(rng: np.random.Generator) -> Event:
             return event
 
 
-def test_the_vocabulary_is_complete_and_nothing_in_it_is_idle() -> None:
+def test_the_vocabulary_is_complete_and_every_word_is_used() -> None:
     rng = np.random.default_rng(4)
     seen: set[str] = set()
     for _ in range(9000):
-        seen.update(words(tell(sample_event(rng), rng).text))
+        seen.update(words(describe(sample_event(rng), rng).text))
     for position, _ in product(OPENINGS, range(60)):
         seen.update(words(connect("A star is seen.", position, rng)))
     assert tuple(sorted(seen)) == VOCABULARY
@@ -183,18 +183,18 @@ def test_holds_agrees_with_facts_and_reads_relations_both_ways() -> None:
     rng = np.random.default_rng(6)
     for _ in range(500):
         event = sample_event(rng)
-        said = tell(event, rng)
-        assert holds(event, Claim(event, said.mentioned))
-        for factor in said.mentioned:
-            false = Claim(mutate(event, factor, rng), said.mentioned)
-            if "motion" in said.mentioned or event.relation is None:
+        sentence = describe(event, rng)
+        assert holds(event, Claim(event, sentence.mentioned))
+        for factor in sentence.mentioned:
+            false = Claim(mutate(event, factor, rng), sentence.mentioned)
+            if "motion" in sentence.mentioned or event.relation is None:
                 assert not holds(event, false)
-    shown = Event("star", "red", "small", "spinning", "snow", 1, ("above", "circle", "blue"))
+    scene = Event("star", "red", "small", "spinning", "snow", 1, ("above", "circle", "blue"))
     reverse = Event("circle", "blue", "large", "growing", "snow", 1, ("below", "star", "red"))
-    assert holds(shown, Claim(reverse, ("shape", "colour", "place", "count", "relation", "shape2", "colour2")))
-    assert not holds(shown, Claim(reverse, ("shape", "motion", "count")))
+    assert holds(scene, Claim(reverse, ("shape", "colour", "place", "count", "relation", "shape2", "colour2")))
+    assert not holds(scene, Claim(reverse, ("shape", "motion", "count")))
     wrong = Event("circle", "blue", "large", "growing", "snow", 1, ("above", "star", "red"))
-    assert not holds(shown, Claim(wrong, ("shape", "count", "relation", "shape2")))
+    assert not holds(scene, Claim(wrong, ("shape", "count", "relation", "shape2")))
 
 
 @pytest.mark.parametrize("seconds", [10, 40, 300])
@@ -202,15 +202,15 @@ def test_negatives_are_false_and_change_one_thing(seconds: int) -> None:
     kinds: set[str] = set()
     for seed in range(12 if seconds < 300 else 4):
         world = sample_world(seed, seconds, "flat")
-        shown = [(span, facts(event)) for span, event in world.shown]
+        events = [(span, facts(event)) for span, event in world.events]
         true = [line.text for line in world.paragraphs[0]]
 
-        def spans(text: str, shown: list = shown) -> list[float]:
-            said = {name: value for name, value in parse(text).items() if value is not None}
-            return [span.start for span, real in shown if all(real[n] == v for n, v in said.items())]
+        def spans(text: str, events: list = events) -> list[float]:
+            claims = {name: value for name, value in parse(text).items() if value is not None}
+            return [span.start for span, real in events if all(real[n] == v for n, v in claims.items())]
 
-        for text, found in world.told:
-            assert spans(text) == [span.start for span in found]
+        for text, annotated in world.annotations:
+            assert spans(text) == [span.start for span in annotated]
         for false in world.negatives:
             kinds.add(false.kind)
             assert false.text == " ".join(false.sentences)

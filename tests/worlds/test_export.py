@@ -1,4 +1,4 @@
-"""Worlds in the publishers' form: every reader gives back the captions, times and parts that were written."""
+"""Worlds exported in public formats: every reader returns the captions, times and splits that were written."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ from mova.data.manifest import read_manifest
 from mova.data.readers.registry import convert, held_out_rows, shared_videos
 from mova.errors import DataError, UsageError
 from mova.video.reader import probe
-from mova.worlds.export import FORMATS, Native, write_native
+from mova.worlds.export import FORMATS, ExportedWorlds, export_worlds
 from tests.support.readers_files import read, texts
 
 TIMED = {"activitynet": 0.0, "didemo": 5.0}
-"""Sets whose sentences have times, and how coarse they are (seconds)."""
+"""Data sets whose sentences have times, and the resolution of those times in seconds."""
 
 
 @pytest.fixture(scope="module")
-def native(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Native]:
+def native(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportedWorlds]:
     folder = tmp_path_factory.mktemp("native")
-    return {name: write_native(name, worlds_manifest, folder / name) for name in FORMATS}
+    return {name: export_worlds(name, worlds_manifest, folder / name) for name in FORMATS}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_reader_gives_back_what_was_written(
-    name: str, native: dict[str, Native], worlds_manifest: Path, tmp_path: Path
+def test_the_reader_returns_what_was_written(
+    name: str, native: dict[str, ExportedWorlds], worlds_manifest: Path, tmp_path: Path
 ) -> None:
     made = native[name]
-    done = convert(
+    converted = convert(
         name, made.annotations, tmp_path, videos=made.videos, hold_out="val" if name == "activitynet" else None
     )
-    assert done.missing == ()
-    assert not done.notes
-    found = {row.id.removesuffix(FORMATS[name].ending): row for row in done.rows}
+    assert converted.missing == ()
+    assert not converted.notes
+    rows = {row.id.removesuffix(FORMATS[name].extension): row for row in converted.rows}
     worlds = read_manifest(worlds_manifest)
     parts = dict(zip(("train", "val", "test"), FORMATS[name].parts, strict=True))
-    assert len(found) == len(worlds)
+    assert len(rows) == len(worlds)
     for wrote, world in zip(made.rows, worlds, strict=True):
-        row = found[wrote.id]
+        row = rows[wrote.id]
         assert row.split == parts[world.split]
-        told = next(caption for caption in world.captions if len(caption.sentences) > 1)
+        paragraph = next(caption for caption in world.captions if len(caption.sentences) > 1)
         if name == "msvd":
             sentences = {s.text for caption in world.captions for s in caption.sentences}
             assert set(texts(row)) == sentences
             assert len(row.captions) == len(sentences)
         else:
-            assert row.captions[0].text == told.text
+            assert row.captions[0].text == paragraph.text
         if name in TIMED:
-            spans = [(s.text, s.start, s.end) for s in told.sentences]
+            spans = [(s.text, s.start, s.end) for s in paragraph.sentences]
             grid = TIMED[name]
             if grid:
                 spans = [(t, math.floor(a / grid) * grid, math.ceil(b / grid) * grid) for t, a, b in spans]  # type: ignore[operator]
             assert [(s.text, s.start, s.end) for s in row.captions[0].sentences] == spans
         length = probe(tmp_path / row.video).duration
-        assert length == pytest.approx(world.duration, abs=0.3) if FORMATS[name].ending == ".mp4" else length < 1
+        assert length == pytest.approx(world.duration, abs=0.3) if FORMATS[name].extension == ".mp4" else length < 1
 
 
-def test_what_is_held_out_of_train_shares_no_source_and_is_the_same_for_all(
-    native: dict[str, Native], tmp_path: Path
+def test_rows_held_out_of_train_share_no_source_and_do_not_depend_on_other_rows(
+    native: dict[str, ExportedWorlds], tmp_path: Path
 ) -> None:
     made = native["activitynet"]
     plain = convert("activitynet", made.annotations, tmp_path / "a").rows
@@ -77,17 +77,17 @@ def test_what_is_held_out_of_train_shares_no_source_and_is_the_same_for_all(
         held_out_rows([row for row in plain if row.id in {r.id for r in by_part["train"]}], "val")
 
 
-def test_only_worlds_in_known_forms_are_written(
-    worlds_manifest: Path, tmp_path: Path, native: dict[str, Native]
+def test_only_worlds_rows_in_known_formats_are_exported(
+    worlds_manifest: Path, tmp_path: Path, native: dict[str, ExportedWorlds]
 ) -> None:
-    with pytest.raises(UsageError, match="form of 'lsmdc'; they can as activitynet, "):
-        write_native("lsmdc", worlds_manifest, tmp_path)
-    done = convert("msvd", native["msvd"].annotations, tmp_path / "m")
-    with pytest.raises(UsageError, match="is none of Worlds"):
-        write_native("msvd", done.manifest, tmp_path)
+    with pytest.raises(UsageError, match="exported as 'lsmdc'; choose one of activitynet, "):
+        export_worlds("lsmdc", worlds_manifest, tmp_path)
+    converted = convert("msvd", native["msvd"].annotations, tmp_path / "m")
+    with pytest.raises(UsageError, match="is not a Worlds row"):
+        export_worlds("msvd", converted.manifest, tmp_path)
 
 
-def test_sharegpt4v_takes_the_one_answer_of_each_image(tmp_path: Path) -> None:
+def test_sharegpt4v_reads_the_single_answer_of_each_image(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": " A meal. "}]
     entry = {"id": "9", "image": "coco/train2017/9.jpg", "conversations": turns}
     name = "sharegpt4v_instruct_gpt4-vision_cap100k.json"
@@ -97,8 +97,8 @@ def test_sharegpt4v_takes_the_one_answer_of_each_image(tmp_path: Path) -> None:
         read("sharegpt4v", tmp_path, {name: [{**entry, "conversations": [*turns, turns[1]]}]})
 
 
-def test_videocon_human_shares_videos_with_activitynets_validation_part(
-    native: dict[str, Native], tmp_path: Path
+def test_videocon_human_shares_videos_with_the_activitynet_validation_split(
+    native: dict[str, ExportedWorlds], tmp_path: Path
 ) -> None:
     made = native["activitynet"]
     validation = next(row for row in made.rows if row.split == "val_1")
@@ -107,5 +107,5 @@ def test_videocon_human_shares_videos_with_activitynets_validation_part(
     url = f"https://a.host/videos/{validation.id}.mp4?token=1"
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "videocon_human.csv").write_text(f"{header}\n{url},a,b,c,True\n")
-    done = convert("videocon-human", tmp_path / "in", tmp_path / "out", against=[anet.manifest])
-    assert done.leaks == {str(anet.manifest): [validation.id.removeprefix("v_")]}
+    converted = convert("videocon-human", tmp_path / "in", tmp_path / "out", against=[anet.manifest])
+    assert converted.leaks == {str(anet.manifest): [validation.id.removeprefix("v_")]}

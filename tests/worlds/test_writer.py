@@ -1,4 +1,4 @@
-"""Worlds, seen from outside: objects are found again in the pixels, and what was told must be what is there."""
+"""Worlds from the outside: objects are detected in the pixels and compared with the captions."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ TIMES = np.linspace(0, SECONDS, 33)[:-1]
 
 
 def calm(seed: int = 0, **changes: object) -> Nuisance:
-    """Nuisances without noise or camera drift, so that only the event moves."""
+    """Draw nuisances without noise or camera drift, so that only the event moves."""
     nuisance = sample_nuisance(np.random.default_rng(seed))
     return replace(nuisance, noise=0, drift=(0.0, 0.0), vignette=0.0, speed=1.0, phase=0.1, **changes)
 
 
 def masks(event: Event, style: str = "flat", size: int = SIZE, seed: int = 0) -> npt.NDArray[np.bool_]:
-    """(T, H, W): where frames differ from the same place without objects."""
+    """Return where frames differ from the same place without objects, (T, H, W)."""
     with_it = render_event(event, calm(seed), style, TIMES, SECONDS, size).astype(int)
     without = render_scenery(Filler(event.place, None), calm(seed), style, TIMES, SECONDS, size)
     return abs(with_it - without).max(axis=-1) > 24
 
 
-def centres(found: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    return np.array([ndimage.center_of_mass(mask) for mask in found])[:, ::-1] / found.shape[1]
+def centres(regions: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    return np.array([ndimage.center_of_mass(mask) for mask in regions])[:, ::-1] / regions.shape[1]
 
 
 def objects(mask: npt.NDArray[np.bool_]) -> int:
-    """How many connected regions there are, leaving out single pixels such as a covered speck of the scenery."""
+    """Count connected regions, ignoring single pixels such as a covered speck of the scenery."""
     regions, _ = ndimage.label(mask, np.ones((3, 3)))
     return int((np.bincount(regions.ravel())[1:] > 8).sum())
 
@@ -70,7 +70,7 @@ def one(motion: str, shape: str = "heart", **more: object) -> Event:
     ("motion", "axis", "sign"),
     [("left_to_right", 0, 1), ("right_to_left", 0, -1), ("falling", 1, 1), ("rising", 1, -1)],
 )
-def test_passes_go_where_they_are_told_to(style: str, motion: str, axis: int, sign: int) -> None:
+def test_passes_move_in_their_direction(style: str, motion: str, axis: int, sign: int) -> None:
     steps = np.diff(centres(masks(one(motion), style)), axis=0)
     assert (sign * steps[:, axis] > 0.004).all()
     assert abs(steps[:, 1 - axis]).max() < 0.01
@@ -78,7 +78,7 @@ def test_passes_go_where_they_are_told_to(style: str, motion: str, axis: int, si
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_other_motions_are_seen_in_the_pixels(style: str) -> None:
+def test_other_motions_are_visible_in_the_pixels(style: str) -> None:
     bounce = centres(masks(one("bouncing"), style))
     assert np.ptp(bounce[:, 1]) > 0.25
     assert np.ptp(bounce[:, 0]) < 0.03
@@ -108,14 +108,14 @@ def test_objects_are_counted_and_large_ones_are_larger(place: str) -> None:
         areas = []
         for size in ("small", "large"):
             event = Event("star", "red", size, "rising", place, count)
-            found = masks(event, size=128)
-            assert all(objects(mask) == count for mask in found[::4])
-            areas.append(found.sum(axis=(1, 2)).mean() / count)
+            regions = masks(event, size=128)
+            assert all(objects(mask) == count for mask in regions[::4])
+            areas.append(regions.sum(axis=(1, 2)).mean() / count)
         assert areas[1] > 1.8 * areas[0]
 
 
 @pytest.mark.parametrize("relation", FACTORS["relation"])
-def test_the_second_object_lies_where_the_relation_says(relation: str) -> None:
+def test_the_second_object_is_where_the_relation_says(relation: str) -> None:
     for motion in FACTORS["motion"]:
         event = Event("star", "red", "large", motion, "room", 2, (relation, "circle", "blue"))
         if not is_possible(event):
@@ -135,10 +135,10 @@ def test_the_second_object_lies_where_the_relation_says(relation: str) -> None:
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("factor", FACTORS)
 def test_every_factor_shows_in_every_style(style: str, factor: str) -> None:
-    """A change of one fact changes pixels of some frame in every case: at least 0.6 per cent of them, by 20 or more."""
+    """Changing one factor always changes at least 0.6 percent of the pixels of some frame by 20 or more."""
     rng = np.random.default_rng(1)
-    done = 0
-    while done < 12:
+    checked = 0
+    while checked < 12:
         event = sample_event(rng)
         if facts(event)[factor] is None:
             continue
@@ -149,7 +149,7 @@ def test_every_factor_shows_in_every_style(style: str, factor: str) -> None:
         )
         share = (abs(one - other).max(axis=-1) > 20).mean(axis=(1, 2)).max()
         assert share > 0.006, (event, share)
-        done += 1
+        checked += 1
 
 
 def test_no_combination_is_impossible_and_mutations_change_one_factor() -> None:
@@ -181,7 +181,7 @@ def test_no_combination_is_impossible_and_mutations_change_one_factor() -> None:
     assert np.mean([row["relation"] is not None for row in seen]) == pytest.approx(0.4, abs=0.03)
 
 
-def test_a_frame_depends_on_its_time_alone() -> None:
+def test_a_frame_depends_only_on_its_time() -> None:
     rng = np.random.default_rng(3)
     for style in STYLES:
         event, nuisance = sample_event(rng), sample_nuisance(rng)
@@ -229,25 +229,25 @@ def test_scripts_cover_their_time(seconds: float, fps: float) -> None:
         world = sample_world(seed, seconds, "flat", fps=fps)
         assert world.duration == pytest.approx(seconds, abs=0.5 / fps + 1e-9)
         edges = [0.0]
-        for stretch in world.stretches:
-            assert stretch.span.start == edges[-1]
-            assert stretch.span.duration >= 2.5 - 1e-9
-            assert stretch.span.end * fps == pytest.approx(round(stretch.span.end * fps), abs=1e-6)
-            edges.append(stretch.span.end)
-            assert (stretch.role == "filler") == isinstance(stretch.shows, Filler)
+        for segment in world.segments:
+            assert segment.span.start == edges[-1]
+            assert segment.span.duration >= 2.5 - 1e-9
+            assert segment.span.end * fps == pytest.approx(round(segment.span.end * fps), abs=1e-6)
+            edges.append(segment.span.end)
+            assert (segment.role == "filler") == isinstance(segment.content, Filler)
         assert edges[-1] == world.duration
-        told = [s for s in world.stretches if s.role == "told"]
-        assert len(told) >= 2
-        assert all(s.span.duration <= 6 + 1 / fps for s in told)
-        assert len(told) < len(world.stretches)
+        captioned = [s for s in world.segments if s.role == "told"]
+        assert len(captioned) >= 2
+        assert all(s.span.duration <= 6 + 1 / fps for s in captioned)
+        assert len(captioned) < len(world.segments)
         for lines in world.paragraphs:
-            assert [line.claim.event for line in lines] == [s.shows for s in told]
-        for stretch in world.stretches:
-            if stretch.role in ("near", "random"):
-                assert stretch.shows not in [s.shows for s in told]
+            assert [line.claim.event for line in lines] == [s.content for s in captioned]
+        for segment in world.segments:
+            if segment.role in ("near", "random"):
+                assert segment.content not in [s.content for s in captioned]
 
 
-def test_told_spans_are_the_stretches_of_their_event() -> None:
+def test_caption_spans_are_the_segments_of_their_event() -> None:
     repeats = 0
     for seed in range(40):
         world = sample_world(seed, 60, "flat")
@@ -255,13 +255,13 @@ def test_told_spans_are_the_stretches_of_their_event() -> None:
         for caption, lines in zip(row["captions"], [*world.paragraphs, *([x] for x in world.singles)], strict=True):
             assert caption["text"] == " ".join(s["text"] for s in caption["sentences"])
             for sentence, line in zip(caption["sentences"], lines, strict=True):
-                truth = tuple(s.span for s in world.stretches if s.shows == line.claim.event)
+                truth = tuple(s.span for s in world.segments if s.content == line.claim.event)
                 assert (sentence["start"], sentence["end"]) == (truth[0].start, truth[0].end)
                 assert true_spans(row, sentence["text"].upper().rstrip(".")) == truth
                 repeats += len(truth) > 1
     assert repeats > 5
     with pytest.raises(KeyError, match="no caption"):
-        true_spans(row, "Nobody told this.")
+        true_spans(row, "This is in no caption.")
 
 
 def digest(world: World) -> str:
@@ -269,29 +269,31 @@ def digest(world: World) -> str:
     return hashlib.sha256((pixels + json.dumps(world_row(world, 256).to_json())).encode()).hexdigest()
 
 
-def test_the_same_in_another_process() -> None:
+def test_another_process_gives_the_same() -> None:
     code = "import numpy as np; np.random.seed(int(__import__('os').environ['PYTHONHASHSEED']))\n"
     code += "from tests.worlds.test_writer import *\nprint(digest(sample_world(5, 40, 'neon', index=3)))"
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
     seen = set()
     for seed in ("1", "77"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-        seen.add(done.stdout.strip())
+        completed = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+        )
+        seen.add(completed.stdout.strip())
     seen.add(digest(sample_world(5, 40, "neon", index=3)))
     assert len(seen) == 1
     assert digest(sample_world(5, 40, "neon", index=2)) not in seen
     assert digest(sample_world(6, 40, "neon", index=3)) not in seen
 
 
-def test_a_style_changes_the_look_and_not_the_script() -> None:
+def test_a_style_changes_the_pixels_but_not_the_script() -> None:
     flat, neon = sample_world(5, 40, "flat"), sample_world(5, 40, "neon")
-    assert flat.stretches == neon.stretches
+    assert flat.segments == neon.segments
     assert flat.paragraph == neon.paragraph
     assert flat.id != neon.id
 
 
-def test_frames_at_any_time_are_those_of_the_stream() -> None:
+def test_frames_at_any_time_equal_those_of_the_stream() -> None:
     world = sample_world(9, 12, "shaded")
     whole = np.concatenate(list(stream_world(world, 48)))
     assert len(whole) == 96
@@ -299,7 +301,7 @@ def test_frames_at_any_time_are_those_of_the_stream() -> None:
     assert np.array_equal(render_world(world, order / world.fps, 48), whole[order])
     assert render_world(world, [], 48).shape == (0, 48, 48, 3)
     for bad in (-0.1, 12.0):
-        with pytest.raises(ValueError, match="times must lie"):
+        with pytest.raises(ValueError, match="times must be"):
             render_world(world, [bad], 48)
 
 
@@ -320,7 +322,7 @@ def test_files_and_manifest_agree(tmp_path: Path) -> None:
         file = path.parent / row.video
         world = sample_world(4, 10, "flat", index=i)
         assert probe(file).duration == pytest.approx(10.0, abs=1e-3)
-        starts = [s.span.start for s in world.stretches]
+        starts = [s.span.start for s in world.segments]
         times = np.array([t for start in starts for t in (start, start + 1.0)])
         decoded = read_times(file, times).pixels.astype(int)
         assert abs(decoded - render_world(world, times, 96)).mean() < 6
@@ -342,16 +344,14 @@ def test_files_and_manifest_agree(tmp_path: Path) -> None:
         ({"fps": 0}, "fps"),
     ],
 )
-def test_wrong_requests_are_refused_before_anything_is_written(
-    tmp_path: Path, wrong: dict[str, object], says: str
-) -> None:
+def test_invalid_requests_raise_before_anything_is_written(tmp_path: Path, wrong: dict[str, object], says: str) -> None:
     request = {"videos": 1, "seconds": 10.0, "style": "flat", "seed": 0} | wrong
     with pytest.raises(UsageError, match=says):
         write_worlds(tmp_path / "out", **request)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+def test_a_file_at_the_output_path_raises(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         write_worlds(tmp_path / "out", 1, 10, "flat", 0)

@@ -276,7 +276,7 @@ def _foreign(shorts: Sequence[Short], own: int, rng: np.random.Generator) -> str
     """A sentence of another caption that nothing in this video makes true."""
     while True:
         line = shorts[int(rng.integers(len(shorts)))].lines[0]
-        if not shorts[own].shows([line]):
+        if not shorts[own].satisfies([line]):
             return line.text
 
 
@@ -324,14 +324,14 @@ def long_videos(system: System, forms: Sequence[str], videos: Sequence[LongVideo
         return {}
     kept = slice(None, min(len(video.times) for video in videos), system.every)
     frames = torch.stack([system.frames(video.frames[kept]) for video in videos])
-    told = [[text for text, _ in video.world.told] for video in videos]
+    told = [[text for text, _ in video.world.annotations] for video in videos]
     texts = system.texts(told)
     found: dict[str, float] = {}
     for form in forms:
         if "+" not in form:
             t2v, v2t = both_ways(system.scores(form, frames, texts).double().numpy())
             found |= {f"{form}, t2v": t2v, f"{form}, v2t": v2t}
-    truth = [np.stack([_inside(video.times[kept], spans) for _, spans in video.world.told]) for video in videos]
+    truth = [np.stack([_inside(video.times[kept], spans) for _, spans in video.world.annotations]) for video in videos]
     return found | localisation(list(frames), texts.units, truth)
 
 

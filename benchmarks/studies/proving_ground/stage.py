@@ -112,7 +112,7 @@ class Stage:
 
 def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:
     """R@1 (percent, both ways) of one who knows every fact and guesses among all that fit."""
-    truth = np.array([[video.shows(caption.lines) for caption in shorts] for video in shorts])
+    truth = np.array([[video.satisfies(caption.lines) for caption in shorts] for video in shorts])
     return 100.0 * float((1 / truth.sum(axis=0)).mean()), 100.0 * float((1 / truth.sum(axis=1)).mean())
 
 

@@ -21,7 +21,7 @@ from mova.types import Span
 from mova.worlds.captions import OPENINGS, Claim, holds
 from mova.worlds.factors import FACTORS, Event, facts, is_possible, mutate, sample_event
 from mova.worlds.galleries import NEAR_SHARE, Short, true_line
-from mova.worlds.negatives import Line, Negative, negative
+from mova.worlds.negatives import Line, Negative, make_negative
 from mova.worlds.script import OPENING_SHARE
 
 EVENTS = 3
@@ -99,7 +99,7 @@ def sample_pair(rng: np.random.Generator, kind: Kind, biased: bool) -> tuple[Sho
 def false_caption(real: Short, kind: Kind, rng: np.random.Generator) -> Negative | None:
     """A hard negative of a video's caption, None where it has none of that kind."""
     shown = [(Span(float(i), i + 1.0), event) for i, event in enumerate(real.events)]
-    return negative(real.lines, kind, rng, shown)
+    return make_negative(real.lines, kind, rng, shown)
 
 
 def sample_video(rng: np.random.Generator, biased: bool) -> Short:
@@ -145,9 +145,9 @@ def shown_faithfully(real: Short, false: Negative) -> Short:
     Raises:
         ValueError: a hallucination, which tells of more events.
     """
-    changed = dict(zip(real.told, (line.claim.event for line in false.lines), strict=True))
+    changed = dict(zip(real.captioned, (line.claim.event for line in false.lines), strict=True))
     events = tuple(changed.get(i, event) for i, event in enumerate(real.events))
-    return Short(events, real.told, false.lines)
+    return Short(events, real.captioned, false.lines)
 
 
 def generate(caption: Sequence[Line], false: Negative, rng: np.random.Generator) -> tuple[Short, str]:

@@ -141,7 +141,7 @@ def _beginning(count: int, towers: Sequence[WorldsTiny]) -> dict[str, Any]:
 def _figures(first: dict[str, Any], tower: int) -> tuple[Tensor, list[str]]:
     """Single frames of the videos to start from, and a sentence that is true of each."""
     shorts: Sequence[Short] = first["shorts"]
-    places = torch.tensor([short.told[0] * SAMPLES for short in shorts])
+    places = torch.tensor([short.captioned[0] * SAMPLES for short in shorts])
     return first["frames"][tower][torch.arange(len(shorts)), places], [short.sentences[0] for short in shorts]
 
 

@@ -1,7 +1,8 @@
-"""How Worlds events are told: one sentence in many wordings, with a record of which factors it mentions.
+"""Sentences about Worlds events in many wordings, with a record of the factors each one mentions.
 
-A sentence always says what (the shape) and how many; every other factor is said with probability `SAID`. What
-a sentence claims is therefore known exactly: `holds` decides whether it is true of an event.
+A sentence always mentions the shape and the count; any other factor is mentioned with probability
+`MENTION_PROBABILITY`. The claim of a sentence is therefore known exactly: `holds` decides whether it is true of an
+event.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 
 from mova.worlds.factors import FACTORS, Event, facts
 
-SAID = 0.75
-"""Probability that a factor is mentioned where the caller leaves it open."""
+MENTION_PROBABILITY = 0.75
+"""Default probability that a factor is mentioned."""
 
 _NOUNS = {  # singular, plural
     "circle": (("circle", "circles"), ("disc", "discs"), ("ball", "balls")),
@@ -135,17 +136,17 @@ _TEMPLATES = (  # S subject, V finite verb, I participle, R relation, P place; b
     ("S be R P", "R-"),
     ("S appear R P", "-"),
 )
-"""Wording and what it needs: P a place, V a motion, R a relation, - no motion."""
+"""Templates and what each requires: P a place, V a motion, R a relation, - no motion."""
 
 OPENINGS = {
     "first": ("first", "at first", "to begin with", "at the start"),
     "middle": ("then", "next", "after that", "later", "a moment later", "afterwards"),
     "last": ("finally", "in the end", "lastly", "at the end"),
 }
-"""Temporal connectives of a paragraph's sentences."""
+"""Temporal connectives by the position of the sentence in its paragraph."""
 
 
-class Said(NamedTuple):
+class Description(NamedTuple):
     """A sentence and the names of the factors it mentions, in the order of `FACTORS`."""
 
     text: str
@@ -154,85 +155,107 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """What a sentence asserts: an event, of which only the mentioned factors count."""
+    """What a sentence asserts: the mentioned factors of an event."""
 
     event: Event
     mentioned: tuple[str, ...]
 
 
-def tell(
+def describe(
     event: Event,
     rng: np.random.Generator,
     mention: Collection[str] | None = None,
     *,
     must: Collection[str] = (),
-) -> Said:
-    """One sentence about an event.
+) -> Description:
+    """Write one sentence about an event.
 
     Args:
-        event: what to tell.
-        rng: draws the wording and, where `mention` is None, what to mention.
-        mention: exactly these factors are told, with what goes with them: shape and count always, and the
-            second object's shape together with the relation.
-        must: factors told in any case, where they apply.
+        event: the event to describe.
+        rng: draws the wording and, if `mention` is None, the factors to mention.
+        mention: mention exactly these factors, plus those they imply: shape and count always, and the second object's
+            shape together with the relation.
+        must: factors to mention in any case, if they apply.
+
+    Example:
+        >>> event = Event("star", "red", "small", "rising", "room")
+        >>> describe(event, np.random.default_rng(0), mention=("colour",))
+        Description(text='There is a red star.', mentioned=('shape', 'colour', 'count'))
     """
     truth = facts(event)
     if mention is None:
         chance = rng.random(len(FACTORS))
-        wanted = {name for name, luck in zip(FACTORS, chance.tolist(), strict=True) if luck < SAID and name != "shape2"}
+        drawn = (name for name, luck in zip(FACTORS, chance.tolist(), strict=True) if luck < MENTION_PROBABILITY)
+        factors = {name for name in drawn if name != "shape2"}
     else:
-        wanted = set(mention)
-    wanted |= {"shape", "count", *must}
-    if "shape2" in wanted or "colour2" in must:
-        wanted.add("relation")
-    if "relation" in wanted:
-        wanted.add("shape2")
+        factors = set(mention)
+    factors |= {"shape", "count", *must}
+    if "shape2" in factors or "colour2" in must:
+        factors.add("relation")
+    if "relation" in factors:
+        factors.add("shape2")
     else:
-        wanted.discard("colour2")
-    mentioned = tuple(name for name in FACTORS if name in wanted and truth[name] is not None)
-    return Said(_sentence(event, mentioned, rng), mentioned)
+        factors.discard("colour2")
+    mentioned = tuple(name for name in FACTORS if name in factors and truth[name] is not None)
+    return Description(_sentence(event, mentioned, rng), mentioned)
 
 
 def connect(text: str, position: str, rng: np.random.Generator) -> str:
-    """The sentence with a temporal connective in front; `position` is a key of `OPENINGS`."""
+    """Open a sentence with a random temporal connective; `position` is a key of `OPENINGS`."""
     return open_with(text, _pick(OPENINGS[position], rng))
 
 
 def open_with(text: str, opening: str) -> str:
-    """The sentence with `opening` in front."""
+    """Open a sentence with `opening`.
+
+    Example:
+        >>> open_with("A star rises.", "then")
+        'Then, a star rises.'
+    """
     return f"{opening[0].upper()}{opening[1:]}, {text[0].lower()}{text[1:]}"
 
 
-def holds(shown: Event, claim: Claim) -> bool:
-    """Whether a claim is true of what a clip shows.
+def holds(event: Event, claim: Claim) -> bool:
+    """Return whether a claim is true of a clip of this event.
 
-    Beside the plain reading, a clip with a second object also shows that object, which does nothing, and the
-    relation seen from it. Nobody says how large it is, so a claim about its size is taken to hold.
+    A clip with a second object also shows that object, which does not move, and the inverse relation. Its size is not
+    defined, so any claim about its size holds.
+
+    Example:
+        >>> event = Event("star", "red", "small", "rising", "room")
+        >>> claim = Claim(Event("star", "blue", "small", "rising", "room"), ("shape", "motion"))
+        >>> holds(event, claim), holds(event, Claim(claim.event, ("shape", "colour")))
+        (True, False)
     """
-    told, real = facts(claim.event), facts(shown)
-    if all(told[name] == real[name] for name in claim.mentioned):
+    claimed, real = facts(claim.event), facts(event)
+    if all(claimed[name] == real[name] for name in claim.mentioned):
         return True
-    if shown.relation is None or "motion" in claim.mentioned:
+    if event.relation is None or "motion" in claim.mentioned:
         return False
-    relation, shape2, colour2 = shown.relation
+    relation, shape2, colour2 = event.relation
     seen = {
         "shape": shape2,
         "colour": colour2,
         "size": claim.event.size,
-        "place": shown.place,
+        "place": event.place,
         "count": "1",
         "relation": INVERSE[relation],
-        "shape2": shown.shape,
-        "colour2": shown.colour,
+        "shape2": event.shape,
+        "colour2": event.colour,
     }
-    return all(told[name] == seen[name] for name in claim.mentioned)
+    return all(claimed[name] == seen[name] for name in claim.mentioned)
 
 
 INVERSE = {"above": "below", "below": "above", "left_of": "right_of", "right_of": "left_of"}
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words; anything that is no letter separates."""
+    """Split into lower-case words; anything that is not a letter separates.
+
+    Example:
+        >>> words("Then, a red star rises.")
+        ['then', 'a', 'red', 'star', 'rises']
+    """
     return re.findall("[a-z]+", text.lower())
 
 
@@ -290,7 +313,7 @@ def _sentence(event: Event, mentioned: tuple[str, ...], rng: np.random.Generator
 
 
 def _usable(place: bool, motion: bool, relation: bool) -> tuple[tuple[str, ...], ...]:
-    """Token lists of the templates whose needs are met."""
+    """Return the token lists of the templates whose requirements are met."""
     has = {"P": place, "V": motion, "R": relation, "-": not motion}
     return tuple(tuple(text.split()) for text, needs in _TEMPLATES if all(has[need] for need in needs))
 

@@ -1,10 +1,11 @@
-"""Worlds in the publishers' own form: annotation files and file names as a public data set has them, small and known.
+"""Export Worlds in the format of public data sets: the same annotation files and file names, with known content.
 
-    write_worlds -> manifest -> write_native(NAME, manifest, OUT) -> OUT/annotations, OUT/videos -> convert(NAME, ...)
+    write_worlds -> manifest -> export_worlds(NAME, manifest, OUT) -> OUT/annotations, OUT/videos -> convert(NAME, ...)
 
-So everything that a recipe does with real data can be run without them, the reader included. What a format cannot say
-is not in it: DiDeMo's times are segments of 5 s, and MSVD's, VideoUFO's and UltraVideo's captions have none. Files are
-copies of the Worlds' mp4; readers take any ending. ShareGPT4V gets a picture from the middle of each video.
+This way a whole recipe can run without the real data, the reader included. Information that a format cannot express is
+dropped: DiDeMo's times are segments of 5 s, and captions of MSVD, VideoUFO and UltraVideo have no times. Videos are
+copies of the Worlds mp4 files; readers accept any extension. For ShareGPT4V, a still from the middle of each video is
+written.
 """
 
 from __future__ import annotations
@@ -29,33 +30,33 @@ from mova.video.writer import thumbnail
 
 WORLDS_PARTS = ("train", "val", "test")
 PICTURE = 64
-"""Pixels of a picture's shorter side."""
+"""Shorter side of a still image, in pixels."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a data set names its files and writes its annotations.
+    """File names and annotation format of a data set.
 
     Attributes:
-        parts: what Worlds' train, val and test are called in it, once converted.
-        named: (number, part) -> the set's name of a video, without ending.
-        write: writes the annotation files of rows into a folder; rows have the set's names as ids.
-        ending: of the files.
+        parts: names of the train, val and test splits after conversion.
+        video_name: maps (number, part) to the name of a video, without extension.
+        write: writes the annotation files of rows into a folder; the ids of the rows are the names of the videos.
+        extension: extension of the video or image files.
     """
 
     parts: tuple[str, str, str]
-    named: Callable[[int, str], str]
+    video_name: Callable[[int, str], str]
     write: Callable[[Sequence[Row], Path], None]
-    ending: str = ".mp4"
+    extension: str = ".mp4"
 
 
 @dataclass(frozen=True)
-class Native:
-    """What `write_native` wrote.
+class ExportedWorlds:
+    """Result of `export_worlds`.
 
     Attributes:
-        annotations, videos: folders, as `mova data convert` takes them.
-        rows: Worlds' rows under the set's names and parts, `video` as the file is called below `videos`.
+        annotations, videos: folders, as `mova data convert` expects them.
+        rows: the Worlds rows with the data set's ids and splits; `video` is relative to `videos`.
     """
 
     annotations: Path
@@ -63,52 +64,52 @@ class Native:
     rows: tuple[Row, ...]
 
 
-def write_native(name: str, manifest: str | Path, out: str | Path) -> Native:
-    """Write Worlds in a data set's own form.
+def export_worlds(name: str, manifest: str | Path, out: str | Path) -> ExportedWorlds:
+    """Write Worlds in the format of a data set.
 
     Args:
-        name: of `FORMATS`.
-        manifest: of Worlds (`data.worlds.write_worlds`).
+        name: one of `FORMATS`.
+        manifest: a Worlds manifest (`mova.worlds.writer.write_worlds`).
         out: folder for `annotations` and `videos`.
 
     Raises:
-        UsageError: no such form, or rows that are not Worlds'.
+        UsageError: unknown format, or rows that are not Worlds rows.
     """
     if name not in FORMATS:
-        raise UsageError(f"Worlds cannot be written in the form of {name!r}; they can as {', '.join(FORMATS)}")
-    form, out, folder = FORMATS[name], Path(out), Path(manifest).resolve().parent
+        raise UsageError(f"Worlds cannot be exported as {name!r}; choose one of {', '.join(FORMATS)}")
+    spec, out, folder = FORMATS[name], Path(out), Path(manifest).resolve().parent
     annotations, videos = out / "annotations", out / "videos"
     annotations.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, row in enumerate(read_manifest(manifest)):
         if row.source != "worlds" or row.split not in WORLDS_PARTS:
-            raise UsageError(f"{manifest}: row {row.id!r} is none of Worlds; render some with `mova data worlds`")
-        part = form.parts[WORLDS_PARTS.index(row.split)]
-        id = form.named(number, part)
-        file = f"{id}{form.ending}"
+            raise UsageError(f"{manifest}: row {row.id!r} is not a Worlds row; render videos with `mova data worlds`")
+        part = spec.parts[WORLDS_PARTS.index(row.split)]
+        id = spec.video_name(number, part)
+        file = f"{id}{spec.extension}"
         target = videos / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        if form.ending == ".mp4":
+        if spec.extension == ".mp4":
             shutil.copyfile(folder / row.video, target)
         else:
             assert row.duration is not None
             thumbnail(folder / row.video, row.duration / 2, short_side=PICTURE).save(target)
         rows.append(replace(row, id=id, video=file, split=part))
-    form.write(rows, annotations)
-    return Native(annotations, videos, tuple(rows))
+    spec.write(rows, annotations)
+    return ExportedWorlds(annotations, videos, tuple(rows))
 
 
 def paragraph(row: Row) -> Caption:
-    """The first caption of several sentences, which formats of long texts take (a World always has one caption)."""
+    """Return the first caption with several sentences, for formats with long texts (default: the first caption)."""
     return next((caption for caption in row.captions if len(caption.sentences) > 1), row.captions[0])
 
 
-def _letters(number: int, taken: Callable[[str], bool], length: int = 11) -> str:
-    """A name like YouTube's, the first for this number that may be taken."""
+def _letters(number: int, accept: Callable[[str], bool], length: int = 11) -> str:
+    """Return a name like YouTube's, the first for this number that `accept` accepts."""
     for attempt in range(100_000):
         digest = hashlib.blake2b(f"{number}.{attempt}".encode(), digest_size=9).digest()
         name = base64.urlsafe_b64encode(digest).decode()[:length]
-        if name.isalnum() and taken(name):
+        if name.isalnum() and accept(name):
             return name
     raise AssertionError(f"no name for video {number}")
 
@@ -129,7 +130,7 @@ def _table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, obje
 
 
 def _activitynet_name(number: int, part: str) -> str:
-    """`val` is held out of train by the hash of the name, as `convert(hold_out="val")` does it."""
+    """Name a video so that `convert(hold_out="val")`, which hashes the name, puts it into `part`."""
     return "v_" + _letters(number, lambda name: (place_of(name) < HELD_OUT_SHARE) == (part == "val"))
 
 
@@ -137,11 +138,11 @@ def _activitynet(rows: Sequence[Row], folder: Path) -> None:
     for file, parts in (("train.json", ("train", "val")), ("val_1.json", ("val_1",))):
         document = {}
         for row in (row for row in rows if row.split in parts):
-            told = paragraph(row).sentences
+            sentences = paragraph(row).sentences
             document[row.id] = {
                 "duration": row.duration,
-                "timestamps": [[sentence.start, sentence.end] for sentence in told],
-                "sentences": [sentence.text for sentence in told],
+                "timestamps": [[sentence.start, sentence.end] for sentence in sentences],
+                "sentences": [sentence.text for sentence in sentences],
             }
         _json(folder / file, document)
 
@@ -153,8 +154,8 @@ def _msvd_name(number: int, part: str) -> str:
 def _msvd(rows: Sequence[Row], folder: Path) -> None:
     lines = ["# a remark, as the publishers' file begins with"]
     for row in rows:
-        said = dict.fromkeys(sentence.text for caption in row.captions for sentence in caption.sentences)
-        lines += [f"{row.id} {text}" for text in said]
+        texts = dict.fromkeys(sentence.text for caption in row.captions for sentence in caption.sentences)
+        lines += [f"{row.id} {text}" for text in texts]
     (folder / "AllVideoDescriptions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for part in WORLDS_PARTS:
         (folder / f"{part}_list.txt").write_text("".join(f"{row.id}\n" for row in rows if row.split == part), "utf-8")
@@ -166,11 +167,11 @@ def _didemo_name(number: int, part: str) -> str:
 
 
 def _didemo(rows: Sequence[Row], folder: Path) -> None:
-    """Four annotators a sentence, three of one mind."""
+    """Write four annotators per sentence, three of whom agree."""
     for part in WORLDS_PARTS:
-        own = [row for row in rows if row.split == part]
+        selected = [row for row in rows if row.split == part]
         entries: list[dict[str, object]] = []
-        for row in own:
+        for row in selected:
             for sentence in paragraph(row).sentences:
                 assert sentence.start is not None
                 assert sentence.end is not None
@@ -178,11 +179,11 @@ def _didemo(rows: Sequence[Row], folder: Path) -> None:
                 entry = {"annotation_id": len(entries), "video": row.video, "description": sentence.text}
                 entries.append({**entry, "num_segments": 6, "times": [[5, 5], segment, segment, segment]})
         _json(folder / f"{part}_data.json", entries)
-        (folder / f"{part}_list.txt").write_text("".join(f"{row.video}\n" for row in own), encoding="utf-8")
+        (folder / f"{part}_list.txt").write_text("".join(f"{row.video}\n" for row in selected), encoding="utf-8")
 
 
 def _held_out_name(number: int, part: str) -> str:
-    """A source video's name that mova's split of the sets without one puts into `part`."""
+    """Return a source video name that mova's split (for data sets without an official one) puts into `part`."""
     return _letters(number, lambda name: held_out(name) == part)
 
 
@@ -197,7 +198,7 @@ def _ultravideo_name(number: int, part: str) -> str:
 
 
 def _ultravideo(rows: Sequence[Row], folder: Path) -> None:
-    """Clips have names of no meaning; the source, by which they are split, is a column."""
+    """Write clips with meaningless names; the source, which decides the split, is a column."""
     lines = []
     for number, row in enumerate(rows):
         texts = (row.captions[-1].text, row.captions[1].text, paragraph(row).text)
@@ -231,4 +232,4 @@ FORMATS: dict[str, Format] = {
     "ultravideo": Format(WORLDS_PARTS, _ultravideo_name, _ultravideo),
     "sharegpt4v": Format(WORLDS_PARTS, _sharegpt4v_name, _sharegpt4v, ".jpg"),
 }
-"""Name of the data set (as `mova data convert` has it) -> its form."""
+"""Formats by the name of the data set (as in `mova data convert`)."""

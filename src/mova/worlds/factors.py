@@ -1,8 +1,8 @@
-"""What a Worlds video can show: vocabularies of factors, events, and how two events may differ.
+"""Content of Worlds videos: the factors of an event, sampling, and how two events may differ.
 
-An event is a few seconds in which one kind of object (one to three of them) does one thing in one place, now
-and then beside a second object. Combinations that nobody could see are never sampled: a circle that spins, an
-object that moves along the very axis of its relation, a second object that looks like the first.
+In an event one kind of object (one to three copies) does one thing in one place for a few seconds, sometimes next to a
+second object. Combinations that cannot be seen are never sampled: a circle that spins, an object that moves along the
+axis of its relation, a second object that looks like the first.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
 """Every factor and its values; the last three apply only to events with a second object."""
 
 OTHER_SHAPES = ("arrow", "hourglass", "corner")
-"""Shapes that no caption ever names; they appear in fillers."""
+"""Shapes that no caption names; they appear in fillers."""
 
 RELATION_SHARE = 0.4
 """Share of events with a second object."""
@@ -63,8 +63,8 @@ class Event:
     Attributes:
         shape, colour, size, motion, place: values of `FACTORS`.
         count: how many equal objects, 1 to 3 (1 or 2 beside a second object).
-        relation: None, or (relation, shape2, colour2): where the objects are as seen from the second one,
-            which stands still and differs in shape and colour.
+        relation: None, or (relation, shape2, colour2): the position of the objects relative to a second object, which
+            does not move and differs in shape and colour.
     """
 
     shape: str
@@ -76,20 +76,20 @@ class Event:
     relation: tuple[str, str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All fields by name; `relation` as a list or null."""
+        """Return all fields by name; `relation` as a list or null."""
         row = {field.name: getattr(self, field.name) for field in fields(self)}
         row["relation"] = None if self.relation is None else list(self.relation)
         return row
 
     @staticmethod
     def from_json(row: dict[str, Any]) -> Event:
-        """The event that `to_json` wrote."""
+        """Return the event that `to_json` wrote."""
         relation = row["relation"]
         return Event(**{**row, "relation": None if relation is None else tuple(relation)})
 
 
 def facts(event: Event) -> dict[str, str | None]:
-    """The value of every factor, None where it does not apply."""
+    """Return the value of every factor, None where it does not apply."""
     relation, shape2, colour2 = event.relation or (None, None, None)
     return {
         "shape": event.shape,
@@ -105,12 +105,17 @@ def facts(event: Event) -> dict[str, str | None]:
 
 
 def labels(event: Event) -> dict[str, int]:
-    """Index of every factor's value in `FACTORS`, -1 where it does not apply."""
+    """Return the index of every factor's value in `FACTORS`, -1 where it does not apply."""
     return {name: -1 if value is None else FACTORS[name].index(value) for name, value in facts(event).items()}
 
 
 def is_possible(event: Event) -> bool:
-    """Whether a person could see all that the event claims (see the module's text)."""
+    """Return whether every factor of the event can be seen (see the module's description).
+
+    Example:
+        >>> is_possible(Event("circle", "red", "small", "spinning", "room"))
+        False
+    """
     if event.motion == "spinning" and event.shape in _ROUND:
         return False
     if event.relation is None:
@@ -123,7 +128,7 @@ def is_possible(event: Event) -> bool:
 
 
 def sample_event(rng: np.random.Generator) -> Event:
-    """A possible event, each factor close to uniform, `RELATION_SHARE` of them with a second object."""
+    """Draw a possible event; each factor is close to uniform, and a share `RELATION_SHARE` has a second object."""
     related = rng.random() < RELATION_SHARE
     while True:
         draw = {name: values[int(rng.integers(len(values)))] for name, values in FACTORS.items()}
@@ -133,10 +138,10 @@ def sample_event(rng: np.random.Generator) -> Event:
 
 
 def alternatives(event: Event, factor: str) -> list[Event]:
-    """All possible events that differ from this one in exactly that factor.
+    """Return all possible events that differ from this one in exactly that factor.
 
     Raises:
-        ValueError: no such factor, or it does not apply to the event (a relation where there is none).
+        ValueError: unknown factor, or it does not apply to the event (the relation of a single object).
     """
     current = facts(event)
     if current.get(factor) is None:
@@ -146,17 +151,22 @@ def alternatives(event: Event, factor: str) -> list[Event]:
 
 
 def mutate(event: Event, factor: str, rng: np.random.Generator) -> Event:
-    """The same event with exactly that factor changed, still possible.
+    """Draw a possible event that differs from this one in exactly that factor.
 
     Raises:
         ValueError: see `alternatives`.
+
+    Example:
+        >>> event = Event("star", "red", "small", "rising", "room")
+        >>> differing(event, mutate(event, "colour", np.random.default_rng(0)))
+        ('colour',)
     """
     possible = alternatives(event, factor)
     return possible[int(rng.integers(len(possible)))]
 
 
 def differing(one: Event, other: Event) -> tuple[str, ...]:
-    """Names of the factors in which two events differ."""
+    """Return the names of the factors in which two events differ."""
     second = facts(other)
     return tuple(name for name, value in facts(one).items() if value != second[name])
 
@@ -171,18 +181,18 @@ def _event(values: dict[str, Any]) -> Event:
 
 @dataclass(frozen=True)
 class Filler:
-    """Scenery that no caption tells: empty, or with an object whose shape has no name in `FACTORS`."""
+    """Scenery that no caption describes: empty, or with an object whose shape is not in `FACTORS`."""
 
     place: str
     stranger: Event | None
 
     def to_json(self) -> dict[str, Any]:
-        """`{"place", "stranger"}`."""
+        """Return both fields by name."""
         return {"place": self.place, "stranger": None if self.stranger is None else self.stranger.to_json()}
 
 
 def sample_filler(rng: np.random.Generator) -> Filler:
-    """Half of all fillers are empty."""
+    """Draw a filler; half of all fillers are empty."""
     event = sample_event(rng)
     if rng.random() < 0.5:
         return Filler(event.place, None)

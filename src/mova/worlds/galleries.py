@@ -1,11 +1,12 @@
-"""Short worlds whose captions differ by design: batches to train on, and galleries to test retrieval.
+"""Short worlds with controlled captions: training batches and galleries for retrieval tests.
 
-A video is a row of clips of one event each and a filler at the end; every clip is seen as a few consecutive samples.
-A caption tells some of the events in order of time. Two galleries: `easy`, unrelated videos; `hard`, groups of four
-near duplicates (a base; an attribute swapped between two told events; one attribute changed; one object changed), each
-with a look and timing of its own, the changed fact always told.
+A video is a sequence of clips of one event each, with a filler at the end; every clip is a few consecutive samples. A
+caption describes some of the events in order of time. There are two galleries: `easy` has unrelated videos, `hard` has
+groups of four near duplicates (a base; an attribute swapped between two captioned events; one attribute changed; one
+object changed). Members of a group differ in style and timing, and the caption always mentions the changed factor.
 
-Shape legend: V videos, E events a video, S samples a clip, T = (E + 1) S samples a video, K told sentences, L words.
+Shape legend: V videos, E events per video, S samples per clip, T = (E + 1) S samples per video, K sentences per
+caption, L words.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mova.worlds.batches import SECONDS, WorldsBatches
-from mova.worlds.captions import Claim, holds, tell
+from mova.worlds.captions import Claim, describe, holds
 from mova.worlds.factors import FACTORS, Event, differing, facts, is_possible, mutate, sample_event
 from mova.worlds.negatives import Line
 from mova.worlds.nuisance import sample_nuisance
 from mova.worlds.render import render_event, render_filler
 
 EVENTS, SAMPLES, RATE = 6, 2, 2.0
-"""Events a video, samples a clip, and samples a second: those of the batches that are trained on."""
+"""Events per video, samples per clip, and samples per second, as in the training batches."""
 MEMBERS = ("base", "swap", "attribute", "object")
 ATTRIBUTES = ("colour", "size", "motion", "place", "count")
 NEAR_SHARE = 0.5
-"""Share of untold events that differ from a told one in a single fact."""
+"""Share of events without a sentence that differ from a captioned one in a single factor."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class Short:
 
     Attributes:
         events: what happens, in order.
-        told: indices of the told events, rising.
-        lines: a sentence for each of them.
-        member: which of `MEMBERS` it is; "" outside of groups.
+        captioned: ascending indices of the captioned events.
+        lines: one sentence per captioned event.
+        member: role in its group, one of `MEMBERS`; "" outside groups.
     """
 
     events: tuple[Event, ...]
-    told: tuple[int, ...]
+    captioned: tuple[int, ...]
     lines: tuple[Line, ...]
     member: str = ""
 
@@ -55,35 +56,44 @@ class Short:
         """The caption's sentences in order."""
         return [line.text for line in self.lines]
 
-    def shows(self, lines: Sequence[Line]) -> bool:
-        """Whether every one of some sentences is true of some event."""
+    def satisfies(self, lines: Sequence[Line]) -> bool:
+        """Return whether each of the sentences is true of some event."""
         return all(any(holds(event, line.claim) for event in self.events) for line in lines)
 
     def truth(self, samples: int = SAMPLES) -> npt.NDArray[np.bool_]:
-        """(K, T): the samples of which each sentence is true."""
+        """Return which samples each sentence is true of, (K, T)."""
         rows = [[holds(event, line.claim) for event in self.events] + [False] for line in self.lines]
         return np.repeat(np.array(rows), samples, axis=1)
 
 
 def easy_gallery(rng: np.random.Generator, count: int, most: int = 3) -> list[Short]:
-    """Unrelated videos whose captions tell 1 to `most` events, each sentence true of its own event alone."""
+    """Draw unrelated videos whose captions describe 1 to `most` events; each sentence is true of its own event only.
+
+    Example:
+        >>> [short] = easy_gallery(np.random.default_rng(0), 1)
+        >>> len(short.events), short.truth().shape[1]
+        (6, 14)
+    """
     return [_short(rng, int(rng.integers(1, most + 1))) for _ in range(count)]
 
 
 def hard_gallery(rng: np.random.Generator, groups: int) -> list[Short]:
-    """Groups of `MEMBERS`, in that order."""
-    found: list[Short] = []
-    while len(found) < groups * len(MEMBERS):
-        found += _group(rng) or []
-    return found
+    """Draw groups of near duplicates, the members of each in the order of `MEMBERS`."""
+    shorts: list[Short] = []
+    while len(shorts) < groups * len(MEMBERS):
+        shorts += _group(rng) or []
+    return shorts
 
 
 def render_shorts(
     shorts: Sequence[Short], rng: np.random.Generator, styles: Sequence[str], size: int = 64
 ) -> npt.NDArray[np.uint8]:
-    """uint8 (V, T, 9, size, size): every sample between its neighbours, half a second away; ends are repeated.
+    """Render every sample stacked with its neighbours, half a second apart; the ends of a clip are repeated.
 
     All videos must have the same number of events.
+
+    Returns:
+        uint8 (V, T, 9, size, size).
     """
     videos = np.empty((len(shorts), (len(shorts[0].events) + 1) * SAMPLES, 9, size, size), dtype=np.uint8)
     for video, short in zip(videos, shorts, strict=True):
@@ -104,14 +114,15 @@ def render_shorts(
 
 
 class WorldsPairs(Dataset[dict[str, Tensor]]):
-    """Item i is a whole batch of videos and paragraphs, from `WorldsBatches` of the same seed.
+    """A data set whose item i is a whole batch of videos and paragraphs, from `WorldsBatches` of the same seed.
 
     Args:
-        seed, batches, videos: as there.
+        seed, batches, videos: as for `WorldsBatches`.
 
-    Returns (by `[i]`): `frames` uint8 (V, T, 9, h, w), samples between their neighbours; `frame_mask` bool (V, T);
+    An item holds `frames` uint8 (V, T, 9, h, w), samples stacked with their neighbours; `frame_mask` bool (V, T);
     `input_ids` int64 (V, L), the sentences of the paragraph in order of time; `token_mask` bool; `unit_ids` (V, K, M),
-    its sentences, `unit_token_mask`, `unit_mask` bool; `group`, `dropped` int64 (V,), all different and all 0.
+    the sentences separately; `unit_token_mask`, `unit_mask` bool; `group` int64 (V,), all different; `dropped` int64
+    (V,), all 0.
     """
 
     def __init__(self, seed: int, batches: int, videos: int = 16) -> None:
@@ -121,15 +132,15 @@ class WorldsPairs(Dataset[dict[str, Tensor]]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """See the class."""
+        """Return batch `index`; keys and shapes are those of the class."""
         batch, videos = self.source[index], self.source.videos
         order = torch.argsort(batch["video"], stable=True)
         stacks = batch["stacks"][order]
         ids, mask = batch["input_ids"], batch["attention_mask"].bool()
-        told = [sorted(row[row >= 0].tolist()) for row in batch["paragraphs"]]
-        most = max(map(len, told))
-        unit_mask = torch.tensor([[k < len(row) for k in range(most)] for row in told])
-        index_of = torch.tensor([row + [0] * (most - len(row)) for row in told])
+        sentences = [sorted(row[row >= 0].tolist()) for row in batch["paragraphs"]]
+        most = max(map(len, sentences))
+        unit_mask = torch.tensor([[k < len(row) for k in range(most)] for row in sentences])
+        index_of = torch.tensor([row + [0] * (most - len(row)) for row in sentences])
         unit_ids, unit_tokens = ids[index_of], mask[index_of] & unit_mask.unsqueeze(-1)
         whole = [unit_ids[v][unit_tokens[v]] for v in range(videos)]
         input_ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True)
@@ -146,36 +157,36 @@ class WorldsPairs(Dataset[dict[str, Tensor]]):
         }
 
 
-def _short(rng: np.random.Generator, sentences: int, told_events: Sequence[Event] | None = None) -> Short:
-    """A video with so many told events among near duplicates and others."""
-    told_events = told_events or [sample_event(rng) for _ in range(sentences)]
-    told = tuple(sorted(rng.permutation(EVENTS)[:sentences].tolist()))
+def _short(rng: np.random.Generator, sentences: int) -> Short:
+    """Draw a video with this number of captioned events among near duplicates and unrelated events."""
+    captioned = [sample_event(rng) for _ in range(sentences)]
+    indices = tuple(sorted(rng.permutation(EVENTS)[:sentences].tolist()))
     events: list[Event] = []
     for i in range(EVENTS):
-        events.append(told_events[told.index(i)] if i in told else _untold(told_events, rng))
-    lines = tuple(true_line(event, events, rng) for event in told_events)
-    return Short(tuple(events), told, lines)
+        events.append(captioned[indices.index(i)] if i in indices else _distractor(captioned, rng))
+    lines = tuple(true_line(event, events, rng) for event in captioned)
+    return Short(tuple(events), indices, lines)
 
 
-def _untold(told: Sequence[Event], rng: np.random.Generator) -> Event:
-    """An event that no sentence tells, often a near duplicate of one that a sentence tells."""
+def _distractor(captioned: Sequence[Event], rng: np.random.Generator) -> Event:
+    """Draw an event without a sentence, often a near duplicate of a captioned event."""
     while True:
-        near = told[int(rng.integers(len(told)))]
+        near = captioned[int(rng.integers(len(captioned)))]
         event = mutate(near, _applicable(near, rng), rng) if rng.random() < NEAR_SHARE else sample_event(rng)
-        if event not in told:
+        if event not in captioned:
             return event
 
 
-def true_line(event: Event, shown: Sequence[Event], rng: np.random.Generator, must: Sequence[str] = ()) -> Line:
-    """A sentence about an event that is true of none of the others shown (all facts are told should that need it)."""
+def true_line(event: Event, events: Sequence[Event], rng: np.random.Generator, must: Sequence[str] = ()) -> Line:
+    """Draw a sentence about an event that is true of no other of `events`; it mentions all factors if necessary."""
     wording = int(rng.integers(2**31))
-    apart = [differing(event, other) for other in shown]
+    apart = [differing(event, other) for other in events]
     needed = {*must, *(names[0] for names in apart if len(names) == 1)}
     for _ in range(20):
-        claim = Claim(event, tell(event, rng, must=[name for name in needed if facts(event)[name]]).mentioned)
-        if not any(holds(other, claim) for other in shown if other != event):
+        claim = Claim(event, describe(event, rng, must=[name for name in needed if facts(event)[name]]).mentioned)
+        if not any(holds(other, claim) for other in events if other != event):
             return Line(claim, wording)
-    return Line(Claim(event, tell(event, rng, mention=tuple(FACTORS)).mentioned), wording)
+    return Line(Claim(event, describe(event, rng, mention=tuple(FACTORS)).mentioned), wording)
 
 
 def _applicable(event: Event, rng: np.random.Generator) -> str:
@@ -184,9 +195,9 @@ def _applicable(event: Event, rng: np.random.Generator) -> str:
 
 
 def _group(rng: np.random.Generator) -> list[Short] | None:
-    """A base and three near duplicates; None where the draw does not allow them."""
+    """Draw a base and three near duplicates; None if the drawn base does not allow them."""
     base = _short(rng, int(rng.integers(2, 4)))
-    one, other = (base.events[i] for i in base.told[:2])
+    one, other = (base.events[i] for i in base.captioned[:2])
     swaps = [
         (replace(one, **{name: getattr(other, name)}), replace(other, **{name: getattr(one, name)}), name)
         for name in ATTRIBUTES
@@ -199,18 +210,18 @@ def _group(rng: np.random.Generator) -> list[Short] | None:
     attribute = ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))]
     changes = {
         "base": {},
-        "swap": {base.told[0]: first, base.told[1]: second},
-        "attribute": {base.told[0]: mutate(one, attribute, rng)},
-        "object": {base.told[1]: mutate(other, "shape", rng)},
+        "swap": {base.captioned[0]: first, base.captioned[1]: second},
+        "attribute": {base.captioned[0]: mutate(one, attribute, rng)},
+        "object": {base.captioned[1]: mutate(other, "shape", rng)},
     }
-    must = {base.told[0]: (swapped, attribute), base.told[1]: (swapped, "shape")}
-    mentioned = [true_line(base.events[i], base.events, rng, must.get(i, ())).claim.mentioned for i in base.told]
+    must = {base.captioned[0]: (swapped, attribute), base.captioned[1]: (swapped, "shape")}
+    mentioned = [true_line(base.events[i], base.events, rng, must.get(i, ())).claim.mentioned for i in base.captioned]
     members = []
     for member in MEMBERS:
         events = tuple(changes[member].get(i, event) for i, event in enumerate(base.events))
         lines = tuple(
-            Line(Claim(events[i], tell(events[i], rng, mention=said).mentioned), int(rng.integers(2**31)))
-            for i, said in zip(base.told, mentioned, strict=True)
+            Line(Claim(events[i], describe(events[i], rng, mention=factors).mentioned), int(rng.integers(2**31)))
+            for i, factors in zip(base.captioned, mentioned, strict=True)
         )
-        members.append(Short(events, base.told, lines, member))
+        members.append(Short(events, base.captioned, lines, member))
     return members

@@ -1,9 +1,10 @@
-"""Where the objects of a Worlds event are at a time: path, angle, growth and opacity of every copy.
+"""Poses of the objects of a Worlds event over time: path, angle, growth and opacity of every copy.
 
-Speeds are chosen so that three frames half a second apart tell every motion: passes take about four seconds,
-bounces and blinks about one, and a turn is slow enough that no shape's symmetry hides it.
+Speeds are chosen so that three frames half a second apart identify every motion: passes take about four seconds,
+bounces and blinks about one, and turns are slow enough that no shape's symmetry hides them.
 
-Shape legend: T times, N = T * copies object images, by time, then copy. Shares of the frame; y downward.
+Shape legend: T times, N = T * copies object images, ordered by time, then copy. Lengths are shares of the frame; y
+points down.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ RADIUS = {("large", 1): 0.180, ("large", 2): 0.155, ("large", 3): 0.125}
 RADIUS |= {("small", 1): 0.100, ("small", 2): 0.095, ("small", 3): 0.085}
 """Radius of an object by size class and count, as a share of the frame."""
 BESIDE = 0.86
-"""Objects shrink by this beside a second one."""
+"""Scale of the main objects next to a second one."""
 SECOND_RADIUS = 0.115
 PASS_SECONDS, GROWTH_SECONDS, BOUNCE_SECONDS, ORBIT_SECONDS, BLINK_SECONDS = 4.0, 2.2, 1.15, 2.4, 1.0
 TURNS_PER_SECOND = 0.25
 GROWTH = (0.60, 1.15)
-"""Smallest and largest scale of what grows or shrinks."""
+"""Smallest and largest scale of a growing or shrinking object."""
 DIM = 0.10
 """Opacity of a blinking object while it is off."""
 SPACING, GROWING_SPACING = 2.7, 2.8
-"""Between the centres of copies, in radii; more where they grow or shrink."""
+"""Distance between the centres of copies, in radii; larger if they grow or shrink."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,9 @@ class Poses:
     """Images of equal objects.
 
     Attributes:
-        frame: int (N,), index of the frame each belongs to.
+        frame: int (N,), frame index of each image.
         centre: (N, 2), x and y.
-        radius: (N,); `stretch` (N,) widens by that factor and flattens by the same.
+        radius: (N,); `stretch` (N,) widens by this factor and flattens by the same factor.
         angle: (N,) radians; `opacity` (N,) in [0, 1].
     """
 
@@ -54,18 +55,18 @@ class Poses:
     opacity: Floats
 
     def moved(self, offset: Floats) -> Poses:
-        """The same, shifted by an offset (T, 2) for each frame."""
+        """Return a copy shifted by an offset per frame, (T, 2)."""
         return replace(self, centre=self.centre + offset[self.frame])
 
 
 def poses(event: Event, seconds: Floats, duration: float, nuisance: Nuisance) -> Poses:
-    """All copies of an event's main object.
+    """Return the poses of all copies of an event's main object.
 
     Args:
-        event: what happens.
+        event: the event.
         seconds: (T,) from the event's start, within [0, duration].
-        duration: of the event.
-        nuisance: phase, speed and the like.
+        duration: length of the event in seconds.
+        nuisance: phase, speed and other variation.
     """
     radius = RADIUS[event.size, event.count] * nuisance.scale * (1.0 if event.relation is None else BESIDE)
     spacing = GROWING_SPACING if event.motion in ("growing", "shrinking") else SPACING
@@ -79,21 +80,21 @@ def poses(event: Event, seconds: Floats, duration: float, nuisance: Nuisance) ->
     centre = np.array(_home(event)) + np.array(nuisance.shift) + path[:, None] + copies
     times = len(seconds)
 
-    def each(value: Floats) -> Floats:
+    def per_copy(value: Floats) -> Floats:
         return np.repeat(value, event.count)
 
     return Poses(
         np.repeat(np.arange(times), event.count),
         centre.reshape(-1, 2),
-        each(radius * growth),
-        each(stretch),
-        each(angle),
-        each(opacity),
+        per_copy(radius * growth),
+        per_copy(stretch),
+        per_copy(angle),
+        per_copy(opacity),
     )
 
 
 def second_poses(event: Event, seconds: Floats, nuisance: Nuisance) -> Poses | None:
-    """The second object, which stands still, or None."""
+    """Return the poses of the second object, which does not move; None if there is none."""
     if event.relation is None:
         return None
     ones = np.ones(len(seconds))
@@ -104,7 +105,7 @@ def second_poses(event: Event, seconds: Floats, nuisance: Nuisance) -> Poses | N
 
 
 def _home(event: Event) -> tuple[float, float]:
-    """The middle of the main objects' path; the second object stands opposite."""
+    """Return the centre of the main objects' path; the second object is opposite."""
     if event.relation is None:
         return (0.5, 0.5)
     return {"above": (0.5, 0.27), "below": (0.5, 0.73), "left_of": (0.27, 0.5), "right_of": (0.73, 0.5)}[
@@ -113,7 +114,7 @@ def _home(event: Event) -> tuple[float, float]:
 
 
 def _in_column(event: Event) -> bool:
-    """Whether copies stand one above the other: across their path, and facing a second object beside them."""
+    """Return whether copies are stacked vertically: across their path, and facing a second object at their side."""
     if event.relation is not None:
         return event.relation[0] in ("left_of", "right_of")
     return event.motion in ("left_to_right", "right_to_left")
@@ -122,7 +123,7 @@ def _in_column(event: Event) -> bool:
 def _move(
     motion: str, seconds: Floats, duration: float, nuisance: Nuisance, room: tuple[float, float]
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Path (T, 2), growth, stretch, angle and opacity (T,) of a motion with `room` to either side of home."""
+    """Return path (T, 2), growth, stretch, angle and opacity (T,) of a motion with `room` on either side of home."""
     times = len(seconds)
     path, growth, stretch = np.zeros((times, 2)), np.ones(times), np.ones(times)
     angle, opacity = np.full(times, nuisance.tilt), np.ones(times)
@@ -152,12 +153,12 @@ def _move(
         on = (seconds * nuisance.speed / BLINK_SECONDS + nuisance.phase) % 1.0 < 0.5
         opacity = np.where(on, 1.0, DIM)
     else:
-        raise ValueError(f"no motion {motion!r}")
+        raise ValueError(f"unknown motion {motion!r}")
     return path, growth, stretch, angle, opacity
 
 
 def _sweep(seconds: Floats, duration: float, period: float, nuisance: Nuisance) -> Floats:
-    """0 to 1 again and again: a whole number of sweeps fills the event; `phase` cuts off their beginning."""
+    """Return repeated sweeps from 0 to 1: a whole number fills the event; `phase` cuts off the start of each."""
     sweeps = max(1, round(duration * nuisance.speed / period))
     return (
         np.minimum(seconds / duration * sweeps, sweeps - 1e-9) % 1.0 * (1 - 0.15 * nuisance.phase)

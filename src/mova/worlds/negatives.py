@@ -1,8 +1,8 @@
-"""Paragraphs of Worlds as structures, and hard negatives of them: one thing changed, really false of the video.
+"""Structured paragraphs of Worlds and their hard negatives: one change that is provably false of the video.
 
 The seven kinds are VideoCon's misalignments (Bansal et al. 2024, arXiv 2311.10111): action, attribute, count, flip,
-hallucination, object, relation. They are made on what the sentences claim, not on their letters, and each sentence
-keeps its wording, so that a negative differs from its paragraph in nothing but the change.
+hallucination, object, relation. A change is made to what a sentence claims, not to its characters, and every sentence
+keeps its wording, so a negative differs from its paragraph only in the change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from mova.data.negatives.kinds import KINDS as KINDS
 from mova.types import Span
-from mova.worlds.captions import Claim, holds, open_with, tell
+from mova.worlds.captions import Claim, describe, holds, open_with
 from mova.worlds.factors import Event, mutate, sample_event
 
 _CHANGED = {
@@ -44,8 +44,8 @@ class Line:
     @property
     def text(self) -> str:
         """The sentence; equal lines give equal texts."""
-        said = tell(self.claim.event, np.random.default_rng(self.wording), self.claim.mentioned)
-        return open_with(said.text, self.opening) if self.opening else said.text
+        sentence = describe(self.claim.event, np.random.default_rng(self.wording), self.claim.mentioned)
+        return open_with(sentence.text, self.opening) if self.opening else sentence.text
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Negative:
     Attributes:
         kind: one of `KINDS`.
         text: the whole paragraph.
-        sentence: index in it of the sentence that is false (of a flip: the first of the two swapped ones).
+        sentence: index of the false sentence (for a flip: the first of the two swapped sentences).
         sentences: its sentences.
-        lines: the same as structures.
+        lines: its sentences in structured form.
     """
 
     kind: str
@@ -68,33 +68,33 @@ class Negative:
 
 
 def paragraph_text(lines: Sequence[Line]) -> str:
-    """The sentences of a paragraph, joined."""
+    """Join the sentences of a paragraph."""
     return " ".join(line.text for line in lines)
 
 
-def spans_of(claim: Claim, shown: Sequence[tuple[Span, Event]]) -> tuple[Span, ...]:
-    """All stretches of which a claim is true."""
-    return tuple(span for span, event in shown if holds(event, claim))
+def spans_of(claim: Claim, events: Sequence[tuple[Span, Event]]) -> tuple[Span, ...]:
+    """Return the spans of all events of which a claim is true."""
+    return tuple(span for span, event in events if holds(event, claim))
 
 
-def negative(
-    lines: Sequence[Line], kind: str, rng: np.random.Generator, shown: Sequence[tuple[Span, Event]]
+def make_negative(
+    lines: Sequence[Line], kind: str, rng: np.random.Generator, events: Sequence[tuple[Span, Event]]
 ) -> Negative | None:
-    """A hard negative of a paragraph.
+    """Make a hard negative of a paragraph.
 
     Args:
         lines: the paragraph.
         kind: one of `KINDS`.
-        rng: draws what is changed, and how.
-        shown: every event of the video, told or not, with its span, in order of time.
+        rng: draws the change.
+        events: every event of the video, captioned or not, with its span, in order of time.
 
     Returns:
-        None where this paragraph has no such negative (no sentence mentions a relation, ...).
+        None if the paragraph has no negative of this kind (e.g. no sentence mentions a relation).
     """
     if kind == "flip":
-        return _flip(lines, rng, shown)
+        return _flip(lines, rng, events)
     if kind == "hallucination":
-        return _hallucinate(lines, rng, shown)
+        return _hallucinate(lines, rng, events)
     options = [
         (i, factor) for i, line in enumerate(lines) for factor in _CHANGED[kind] if factor in line.claim.mentioned
     ]
@@ -102,7 +102,7 @@ def negative(
         i, factor = options[choice]
         for _ in range(_ATTEMPTS):
             false = replace(lines[i].claim, event=mutate(lines[i].claim.event, factor, rng))
-            if not spans_of(false, shown):
+            if not spans_of(false, events):
                 changed = [*lines[:i], replace(lines[i], claim=false), *lines[i + 1 :]]
                 return _negative(kind, changed, i)
     return None
@@ -113,9 +113,9 @@ def _negative(kind: str, lines: Sequence[Line], sentence: int) -> Negative:
     return Negative(kind, " ".join(texts), sentence, texts, tuple(lines))
 
 
-def _flip(lines: Sequence[Line], rng: np.random.Generator, shown: Sequence[tuple[Span, Event]]) -> Negative | None:
-    """Swap two sentences, connectives left in place, where no true spans of theirs come in the swapped order."""
-    starts = [[span.start for span in spans_of(line.claim, shown)] for line in lines]
+def _flip(lines: Sequence[Line], rng: np.random.Generator, events: Sequence[tuple[Span, Event]]) -> Negative | None:
+    """Swap two sentences whose true spans never occur in the swapped order; connectives stay in place."""
+    starts = [[span.start for span in spans_of(line.claim, events)] for line in lines]
     pairs = [(i, j) for i in range(len(lines)) for j in range(i + 1, len(lines)) if min(starts[j]) > max(starts[i])]
     if not pairs:
         return None
@@ -126,15 +126,15 @@ def _flip(lines: Sequence[Line], rng: np.random.Generator, shown: Sequence[tuple
     return _negative("flip", swapped, i)
 
 
-def _hallucinate(lines: Sequence[Line], rng: np.random.Generator, shown: Sequence[tuple[Span, Event]]) -> Negative:
-    """Add a sentence about something that never happens; every second one resembles a told event."""
+def _hallucinate(lines: Sequence[Line], rng: np.random.Generator, events: Sequence[tuple[Span, Event]]) -> Negative:
+    """Add a sentence about something that never happens; half of them resemble a captioned event."""
     while True:
         event = sample_event(rng)
         if rng.random() < 0.5:
-            told = lines[int(rng.integers(len(lines)))].claim.event
-            event = mutate(mutate(told, "shape", rng), "colour", rng)
-        claim = Claim(event, tell(event, rng).mentioned)
-        if not spans_of(claim, shown):
+            captioned = lines[int(rng.integers(len(lines)))].claim.event
+            event = mutate(mutate(captioned, "shape", rng), "colour", rng)
+        claim = Claim(event, describe(event, rng).mentioned)
+        if not spans_of(claim, events):
             break
     at = int(rng.integers(1, len(lines) + 1))
     opening = lines[at].opening if at < len(lines) else "then"

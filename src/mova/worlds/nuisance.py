@@ -1,4 +1,4 @@
-"""What varies in Worlds and no caption ever tells."""
+"""Nuisance parameters of Worlds: variation that no caption mentions."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 
 VARIANTS = 8
-"""Layouts a place (see `worlds_scenery`)."""
+"""Layouts per place (see `mova.worlds.scenery`)."""
 NOISE_LEVELS = (0.0, 2.0, 4.0, 7.0)
-"""Standard deviations of sensor noise, of 255."""
+"""Standard deviations of sensor noise, on a scale of 255."""
 
 
 @dataclass(frozen=True)
 class Nuisance:
-    """One draw of all of them.
+    """One draw of all nuisance parameters.
 
     Attributes:
         variant, flip: layout of the scenery, and whether it is mirrored.
-        gain: of red, green and blue; `gamma` of all.
-        hue, saturation: of the objects' colours, a turn's share and a factor.
-        drift: camera's swing to the right and down, share of the frame; `drift_phase` in turns.
-        noise: index into `NOISE_LEVELS`; `vignette`: loss of light in the corners.
-        clutter: how many specks lie about; `seed` places them and the noise.
-        phase, speed: of the motion, in turns and as a factor; `clockwise` for what turns.
-        shift: of the whole arrangement, share of the frame; `scale`: of the objects, within their size class.
+        gain: factors of red, green and blue; `gamma` applies to all channels.
+        hue, saturation: of the objects' colours, as a share of a turn and as a factor.
+        drift: swing of the camera to the right and down, as a share of the frame; `drift_phase` in turns.
+        noise: index into `NOISE_LEVELS`; `vignette`: darkening of the corners.
+        clutter: number of specks in the scenery; `seed` places them and the noise.
+        phase, speed: of the motion, in turns and as a factor; `clockwise` is the sense of rotation.
+        shift: of the whole arrangement, as a share of the frame; `scale`: of the objects, within their size class.
         tilt: resting angle, radians.
     """
 
@@ -49,12 +49,12 @@ class Nuisance:
     tilt: float
 
     def to_json(self) -> dict[str, Any]:
-        """All fields by name."""
+        """Return all fields by name."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
 def sample_nuisance(rng: np.random.Generator) -> Nuisance:
-    """Independent draws; numbers are rounded so that a manifest holds them exactly."""
+    """Draw all parameters independently; numbers are rounded so that a manifest stores them exactly."""
     u = [round(float(x), 4) for x in rng.random(16)]
     whole = rng.integers(0, [VARIANTS, 2, len(NOISE_LEVELS), 7, 2**31, 2])
     spread = [round(2 * x - 1, 4) for x in u]

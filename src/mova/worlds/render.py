@@ -1,9 +1,9 @@
-"""Pixels of Worlds: events and fillers in a style, with nuisances that no caption mentions.
+"""Render Worlds events and fillers in a style, with nuisances that no caption mentions.
 
-Everything is computed at once for all asked times of a clip: scenery is a crop of a kept drawing, objects are
-signed distance fields evaluated inside their bounding boxes only.
+All requested times of a clip are computed at once. Scenery is a crop of a cached drawing; objects are signed distance
+fields, evaluated only inside their bounding boxes.
 
-Shape legend: T frames, N object images (T times copies), b pixels a side of a bounding box; y downward.
+Shape legend: T frames, N object images (T times copies), b side of a bounding box in pixels; y points down.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Array = npt.NDArray[np.floating[Any]]
 
 TRAIN_STYLES = ("flat", "outline", "shaded", "pixel", "bright", "neon")
 HELD_OUT_STYLE = "sketch"
-"""Never used in training: it measures how far a model goes beyond the looks it knows."""
+"""Never used in training: it measures generalization to an unseen style."""
 STYLES = (*TRAIN_STYLES, HELD_OUT_STYLE)
 
 RGB: dict[str, tuple[int, int, int]] = {
@@ -66,24 +66,30 @@ _CONTOUR = {
 """Width of an object's contour, as a share of the frame."""
 _NOISE_SLACK = 61
 GLOW = 3.0
-"""How far neon shines beyond the contour, in contours."""
+"""Reach of the neon glow beyond the contour, in contour widths."""
 
 
 def render_event(
     event: Event, nuisance: Nuisance, style: str, times: npt.ArrayLike, duration: float, size: int
 ) -> Pixels:
-    """Frames of an event.
+    """Render frames of an event.
 
     Args:
-        event: what happens; its shape may also be one of `OTHER_SHAPES`.
-        nuisance: everything that no caption tells.
+        event: the event; its shape may also be one of `OTHER_SHAPES`.
+        nuisance: variation that no caption mentions.
         style: one of `STYLES`.
         times: (T,) seconds from the event's start, each in [0, duration].
-        duration: of the event, seconds.
-        size: pixels, square.
+        duration: length of the event in seconds.
+        size: width and height in pixels.
 
     Returns:
-        uint8 (T, size, size, 3); a frame depends on its own time alone, never on the other times asked for.
+        uint8 (T, size, size, 3). A frame depends only on its own time, not on the other requested times.
+
+    Example:
+        >>> event = Event("star", "red", "small", "rising", "room")
+        >>> nuisance = sample_nuisance(np.random.default_rng(0))
+        >>> render_event(event, nuisance, "flat", [0.0, 0.5], duration=3.0, size=32).shape
+        (2, 32, 32, 3)
     """
     return _render(event.place, event, nuisance, style, times, duration, size)
 
@@ -91,14 +97,14 @@ def render_event(
 def render_scenery(
     filler: Filler, nuisance: Nuisance, style: str, times: npt.ArrayLike, duration: float, size: int
 ) -> Pixels:
-    """Frames of a filler; arguments and result as for `render_event`."""
+    """Render frames of a filler; arguments and result as for `render_event`."""
     return _render(filler.place, filler.stranger, nuisance, style, times, duration, size)
 
 
 def render_filler(
     rng: np.random.Generator, nuisance: Nuisance, style: str, times: npt.ArrayLike, duration: float, size: int
 ) -> Pixels:
-    """Frames of a filler that `rng` draws."""
+    """Render frames of a filler drawn with `rng`."""
     return render_scenery(sample_filler(rng), nuisance, style, times, duration, size)
 
 
@@ -116,24 +122,24 @@ def _render(
     if style == "pixel":
         size = min(size, PIXEL_GRID)
     table = _palette(nuisance)
-    wander = _drift(seconds, nuisance)
-    frames = _background(place, nuisance, style, table, wander, size)
+    offset = _drift(seconds, nuisance)
+    frames = _background(place, nuisance, style, table, offset, size)
     if event is not None:
         second = second_poses(event, seconds, nuisance)
         if second is not None and event.relation is not None:
-            _draw(frames, event.relation[1], event.relation[2], second.moved(wander), nuisance, style, table)
-        own = poses(event, seconds, duration, nuisance)
-        _draw(frames, event.shape, event.colour, own.moved(wander), nuisance, style, table)
+            _draw(frames, event.relation[1], event.relation[2], second.moved(offset), nuisance, style, table)
+        main = poses(event, seconds, duration, nuisance)
+        _draw(frames, event.shape, event.colour, main.moved(offset), nuisance, style, table)
     _sensor(frames, seconds, nuisance)
-    done = frames.astype(np.uint8)
+    pixels = frames.astype(np.uint8)
     if fine != size:
         nearest = (np.arange(fine) * size) // fine
-        done = done[:, nearest[:, None], nearest]
-    return done
+        pixels = pixels[:, nearest[:, None], nearest]
+    return pixels
 
 
 def _palette(nuisance: Nuisance) -> Array:
-    """(3, 256) what each channel's values become."""
+    """Return the output value of each channel and input value, (3, 256)."""
     return (_gamma(round(nuisance.gamma, 2)) * np.array(nuisance.gain, np.float32)[:, None]).astype(np.float32)
 
 
@@ -143,15 +149,15 @@ def _gamma(gamma: float) -> Array:
 
 
 def _drift(seconds: npt.NDArray[np.float64], nuisance: Nuisance) -> npt.NDArray[np.float64]:
-    """(T, 2) the camera's offset, share of the frame: a slow swing."""
+    """Return the camera's offset, a slow swing, as a share of the frame, (T, 2)."""
     swing = np.sin(2 * math.pi * (0.11 * nuisance.speed * seconds + nuisance.drift_phase))
     return swing[:, None] * np.array(nuisance.drift)
 
 
 def _background(
-    place: str, nuisance: Nuisance, style: str, table: Array, wander: npt.NDArray[np.float64], size: int
+    place: str, nuisance: Nuisance, style: str, table: Array, offset: npt.NDArray[np.float64], size: int
 ) -> Array:
-    """float32 (T, size, size, 3): the place seen by the drifting camera."""
+    """Return the place as the drifting camera sees it, float32 (T, size, size, 3)."""
     whole = scenery(place, style, nuisance.variant, size)
     if nuisance.flip:
         whole = whole[:, ::-1]
@@ -161,8 +167,8 @@ def _background(
     margin = round(MARGIN * size)
     if nuisance.clutter:
         _specks(coloured, nuisance, size)
-    frames = np.empty((len(wander), size, size, 3), dtype=np.float32)
-    for frame, (right, down) in zip(frames, np.rint(wander * size).astype(int), strict=True):
+    frames = np.empty((len(offset), size, size, 3), dtype=np.float32)
+    for frame, (right, down) in zip(frames, np.rint(offset * size).astype(int), strict=True):
         x, y = margin - right, margin - down
         frame[:] = coloured[y : y + size, x : x + size]
     return frames
@@ -178,36 +184,36 @@ def _specks(scene: Array, nuisance: Nuisance, size: int) -> None:
 
 
 def _sensor(frames: Array, seconds: npt.NDArray[np.float64], nuisance: Nuisance) -> None:
-    """Vignette and noise, in place, clipped to [0, 255]."""
+    """Apply vignette and noise in place, clipped to [0, 255]."""
     size = frames.shape[1]
     if nuisance.vignette:
         frames *= 1 - nuisance.vignette * _corners(size)
     if NOISE_LEVELS[nuisance.noise]:
         tile = _noise(size, nuisance.noise)
         for frame, tick in zip(frames, np.rint(seconds * 1000).astype(np.int64).tolist(), strict=True):
-            place = (nuisance.seed + tick * 2654435761) % (_NOISE_SLACK * _NOISE_SLACK)
-            y, x = divmod(place, _NOISE_SLACK)
+            position = (nuisance.seed + tick * 2654435761) % (_NOISE_SLACK * _NOISE_SLACK)
+            y, x = divmod(position, _NOISE_SLACK)
             frame += tile[y : y + size, x : x + size]
     np.clip(frames, 0, 255, out=frames)
 
 
 @lru_cache(maxsize=4)
 def _corners(size: int) -> Array:
-    """(size, size, 1): 0 in the middle, 1 in the corners."""
+    """Return (size, size, 1): 0 in the middle, 1 in the corners."""
     axis = np.linspace(-1, 1, size, dtype=np.float32) ** 2
     return ((axis[:, None] + axis[None]) / 2)[..., None]
 
 
 @lru_cache(maxsize=8)
 def _noise(size: int, level: int) -> Array:
-    """A tile of noise, larger than a frame, from which each frame takes another part."""
+    """Return a tile of noise larger than a frame; each frame uses a different part of it."""
     side = size + _NOISE_SLACK
     rng = np.random.default_rng([size, level])
     return (NOISE_LEVELS[level] * rng.standard_normal((side, side, 3), dtype=np.float32)).astype(np.float32)
 
 
 def _paint_of(colour: str, nuisance: Nuisance, style: str, table: Array) -> tuple[Array, Array]:
-    """Fill and contour colour, float32 (3,) each, after palette shift."""
+    """Return fill and contour colour after the palette shift, float32 (3,) each."""
     hue, light, saturation = colorsys.rgb_to_hls(*(c / 255 for c in RGB[colour]))
     if style == "neon" and colour not in ("black", "white"):
         light = min(0.62, light + 0.08)
@@ -260,7 +266,7 @@ def _draw(frames: Array, shape: str, colour: str, at: Poses, nuisance: Nuisance,
 
 
 def _coat(style: str, away: Array, x: Array, y: Array, fill: Array, edge: Array, contour: float) -> tuple[Array, Array]:
-    """Colours (N, b, b, 3) and coverage (N, b, b) of objects, from the signed distance in pixels."""
+    """Return colours (N, b, b, 3) and coverage (N, b, b) of objects from the signed distance in pixels."""
     if style == "pixel":
         inside, alpha = (away < 0).astype(np.float32), (away < contour).astype(np.float32)
     else:

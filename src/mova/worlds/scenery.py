@@ -1,9 +1,9 @@
-"""The places of Worlds as simple drawings, one look a style. Drawn once and kept: they fill most of a frame.
+"""Draw the places of Worlds in each style. Drawings are cached: they fill most of every frame.
 
-A drawing is larger than the frame by a margin, so that the camera can drift. Coordinates are independent of
-resolution: u to the right and v downward, [0, 1] inside the frame.
+A drawing extends beyond the frame by a margin, so that the camera can drift. Coordinates do not depend on the
+resolution: u points right and v down, both in [0, 1] inside the frame.
 
-Shape legend: P pixels a side of the drawing, K = `OVERSAMPLING`.
+Shape legend: P side of the drawing in pixels.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Array = npt.NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
 
 MARGIN = 0.06
-"""Extra drawing on each side, as a share of the frame."""
+"""Margin on each side, as a share of the frame."""
 OVERSAMPLING = 2
 SMALL = 256
-"""Drawings up to this size are all kept (all styles and places at 64 pixels: 10 MB); of larger ones only a few."""
+"""Frame size up to which all drawings are cached (all styles and places at 64 pixels: 10 MB); few larger ones are."""
 PIXEL_GRID = 64
-"""The pixel style draws on a grid of so many cells a side at most."""
+"""Maximum number of grid cells per side in the pixel style."""
 
 
 class Canvas:
-    """A drawing under way: colours, and which layer each pixel shows (for outlines)."""
+    """A drawing in progress: colours, and the layer of each pixel (for outlines)."""
 
     def __init__(self, side: int, margin: int) -> None:
         axis = (np.arange(side, dtype=np.float32) + 0.5 - margin) / (side - 2 * margin)
@@ -41,7 +41,7 @@ class Canvas:
         self._layers = 0
 
     def paint(self, mask: npt.NDArray[np.bool_], colour: Colour, outlined: bool = True) -> None:
-        """Fill where `mask` (broadcasts to the drawing); small marks take no outline."""
+        """Fill where `mask` (broadcast to the drawing) is true; small marks have no outline."""
         mask = np.broadcast_to(mask, self.layer.shape)
         self.pixels[mask] = colour
         if outlined:
@@ -49,20 +49,20 @@ class Canvas:
             self.layer[mask] = self._layers
 
     def gradient(self, top: Colour, bottom: Colour) -> None:
-        """Fill all, from `top` to `bottom`."""
+        """Fill everything with a gradient from `top` to `bottom`."""
         mix = np.clip(self.v, 0, 1)[..., None]
         self.pixels[:] = np.array(top, np.float32) * (1 - mix) + np.array(bottom, np.float32) * mix
 
     def box(self, left: float, right: float, top: float, bottom: float) -> npt.NDArray[np.bool_]:
-        """A rectangle's mask."""
+        """Return the mask of a rectangle."""
         return (self.u >= left) & (self.u < right) & (self.v >= top) & (self.v < bottom)
 
     def disc(self, u: float, v: float, radius: float, flat: float = 1.0) -> npt.NDArray[np.bool_]:
-        """An ellipse's mask, `flat` times as high as wide."""
+        """Return the mask of an ellipse, `flat` times as high as wide."""
         return (self.u - u) ** 2 + ((self.v - v) / flat) ** 2 < radius**2
 
     def peak(self, u: float, top: float, bottom: float, half: float) -> npt.NDArray[np.bool_]:
-        """A triangle's mask, standing on `bottom`, `2 * half` wide."""
+        """Return the mask of a triangle whose base is at `bottom` and `2 * half` wide."""
         return (abs(self.u - u) * (bottom - top) < (self.v - top) * half) & (self.v < bottom)
 
 
@@ -186,7 +186,7 @@ _DRAW: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
 
 
 def _texture(side: int, rng: np.random.Generator) -> Array:
-    """(P, P, 1) smooth random pattern around 0: two octaves of bilinear value noise."""
+    """Return a smooth random pattern around 0, (P, P, 1): two octaves of bilinear value noise."""
     total = np.zeros((side, side), dtype=np.float32)
     for cells, weight in ((7, 1.0), (23, 0.6)):
         grid = rng.standard_normal((cells + 2, cells + 2)).astype(np.float32)
@@ -199,7 +199,7 @@ def _texture(side: int, rng: np.random.Generator) -> Array:
 
 
 def _edges(layer: npt.NDArray[np.int32], width: int) -> npt.NDArray[np.bool_]:
-    """(P, P) whether another layer begins within `width` pixels to the left or above."""
+    """Return whether another layer begins within `width` pixels to the left or above, (P, P)."""
     edge = np.zeros(layer.shape, dtype=bool)
     for step in range(1, width + 1):
         edge[step:] |= layer[step:] != layer[:-step]
@@ -212,7 +212,7 @@ def _grey(pixels: Array) -> Array:
 
 
 def _styled(c: Canvas, style: str, size: int, rng: np.random.Generator) -> Array:
-    """The drawing in the look of a style, float (P, P, 3) in [0, 255]."""
+    """Return the drawing in a style, float (P, P, 3) in [0, 255]."""
     texture = _texture(len(c.layer), rng)
     pixels = c.pixels + 4.0 * texture
     edges = _edges(c.layer, max(1, round(0.011 * size)))[..., None]
@@ -238,16 +238,16 @@ def _styled(c: Canvas, style: str, size: int, rng: np.random.Generator) -> Array
 
 
 def scenery(place: str, style: str, variant: int, size: int) -> npt.NDArray[np.uint8]:
-    """The drawing of a place, read-only uint8 (P, P, 3) with P = size + 2 * round(MARGIN * size).
+    """Return the drawing of a place, read-only uint8 (P, P, 3) with P = size + 2 * round(MARGIN * size).
 
     Args:
-        place: of `FACTORS["place"]`.
-        style: of `worlds_render.STYLES`.
-        variant: layout, from 0 to `worlds_nuisance.VARIANTS` - 1; the same in every style and size.
-        size: pixels a side of the frame.
+        place: one of `FACTORS["place"]`.
+        style: one of `mova.worlds.render.STYLES`.
+        variant: layout, from 0 to `mova.worlds.nuisance.VARIANTS` - 1; the same in every style and size.
+        size: width and height of the frame in pixels.
     """
-    keep = _small if size <= SMALL else _big
-    return keep(place, style, variant, size)
+    cached = _small if size <= SMALL else _big
+    return cached(place, style, variant, size)
 
 
 def _drawn(place: str, style: str, variant: int, size: int) -> npt.NDArray[np.uint8]:

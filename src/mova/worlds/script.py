@@ -1,7 +1,7 @@
-"""Scripts of whole Worlds videos: what happens when, what is told of it, and what is false.
+"""Scripts of whole Worlds videos: a timeline of events, captions of some of them, and false captions.
 
-A video is a row of stretches without gaps. Told events are scattered among stretches that no caption tells: near
-duplicates of told events, other events, fillers, and now and then a told event once more.
+A video is a sequence of segments without gaps. Captioned events are scattered among segments that no caption describes:
+near duplicates of captioned events, other events, fillers, and sometimes a repeat of a captioned event.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from mova.errors import UsageError
 from mova.types import Span
-from mova.worlds.captions import OPENINGS, Claim, tell
+from mova.worlds.captions import OPENINGS, Claim, describe
 from mova.worlds.factors import (
     FACTORS,
     Event,
@@ -24,7 +24,7 @@ from mova.worlds.factors import (
     sample_event,
     sample_filler,
 )
-from mova.worlds.negatives import KINDS, Line, Negative, negative, paragraph_text, spans_of
+from mova.worlds.negatives import KINDS, Line, Negative, make_negative, paragraph_text, spans_of
 from mova.worlds.nuisance import Nuisance, sample_nuisance
 from mova.worlds.render import STYLES
 
@@ -32,28 +32,29 @@ SECONDS = (10.0, 1200.0)
 """Shortest and longest video."""
 EVENT_SECONDS = (2.5, 6.0)
 DISTRACTOR_SECONDS = (2.5, 10.0)
-MOST_TOLD = 12
+MAX_CAPTIONED = 12
 REPEAT_SHARE = 0.3
-"""Share of videos that show a told event a second time."""
+"""Share of videos that show a captioned event a second time."""
 OPENING_SHARE = {"first": 0.6, "middle": 0.85, "last": 1.0}
 PARAGRAPHS = 2
 _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """A part of a video.
 
     Attributes:
         span: seconds of the video.
-        role: "told", "repeat" (of a told event), "near" (one factor away from a told event), "random" or "filler".
-        shows: what happens.
-        nuisance: what varies untold.
+        role: "told" (captioned), "repeat" (of a captioned event), "near" (one factor away from a captioned event),
+            "random" or "filler".
+        content: what happens.
+        nuisance: variation that no caption mentions.
     """
 
     span: Span
     role: str
-    shows: Event | Filler
+    content: Event | Filler
     nuisance: Nuisance
 
 
@@ -62,13 +63,13 @@ class World:
     """A video before it is rendered.
 
     Attributes:
-        seed, index: all that it depends on, with the four below.
-        style: of `worlds_render.STYLES`.
+        seed, index: together with style, duration and fps they determine everything else.
+        style: one of `mova.worlds.render.STYLES`.
         duration: seconds.
-        fps: frames per second of the file; stretches begin and end on frames.
-        stretches: cover the video in order, without gaps.
-        paragraphs: the same told events in several wordings, in order of time.
-        singles: one more sentence about each told event, without a connective.
+        fps: frames per second of the file; segments begin and end on frames.
+        segments: cover the video in order, without gaps.
+        paragraphs: several wordings of the same captioned events, in order of time.
+        singles: one more sentence about each captioned event, without a connective.
         negatives: false forms of the first paragraph.
     """
 
@@ -77,7 +78,7 @@ class World:
     style: str
     duration: float
     fps: float
-    stretches: tuple[Stretch, ...]
+    segments: tuple[Segment, ...]
     paragraphs: tuple[tuple[Line, ...], ...]
     singles: tuple[Line, ...]
     negatives: tuple[Negative, ...]
@@ -88,9 +89,9 @@ class World:
         return f"world-{self.style}-{self.seed}-{self.index:05d}"
 
     @cached_property
-    def shown(self) -> tuple[tuple[Span, Event], ...]:
-        """Every event with its span, told or not, in order."""
-        return tuple((s.span, s.shows) for s in self.stretches if isinstance(s.shows, Event))
+    def events(self) -> tuple[tuple[Span, Event], ...]:
+        """Every event with its span, captioned or not, in order."""
+        return tuple((s.span, s.content) for s in self.segments if isinstance(s.content, Event))
 
     @property
     def paragraph(self) -> str:
@@ -98,73 +99,80 @@ class World:
         return paragraph_text(self.paragraphs[0])
 
     @property
-    def told(self) -> list[tuple[str, tuple[Span, ...]]]:
+    def annotations(self) -> list[tuple[str, tuple[Span, ...]]]:
         """Each sentence of the first paragraph with all spans in which it is true."""
-        return [(line.text, spans_of(line.claim, self.shown)) for line in self.paragraphs[0]]
+        return [(line.text, spans_of(line.claim, self.events)) for line in self.paragraphs[0]]
 
 
 def sample_world(seed: int, seconds: float, style: str, *, index: int = 0, fps: float = 8.0) -> World:
-    """Video `index` of a seed; it does not depend on how many others are drawn.
+    """Draw video `index` of a seed, independently of how many others are drawn.
 
     Args:
         seed: not negative.
         seconds: length, within `SECONDS`; rounded to whole frames.
-        style: one of `worlds_render.STYLES`.
+        style: one of `mova.worlds.render.STYLES`.
         index: not negative.
         fps: frames per second, 1 to 60.
 
     Raises:
-        UsageError: an argument out of its range.
+        UsageError: an argument is out of range.
+
+    Example:
+        >>> world = sample_world(0, 60.0, "flat")
+        >>> world.id, world.duration, len(world.annotations)
+        ('world-flat-0-00000', 60.0, 5)
+        >>> world.annotations[0]
+        ('...', (Span(start=..., end=...),))
     """
     check_request(seed, seconds, style, index, fps)
     rng = np.random.default_rng([seed, index])
     frames = round(seconds * fps)
     lengths = _lengths(frames, fps, rng)
-    told = _distinct_events(sum(is_told for _, is_told in lengths), rng)
-    stretches = _stretches(lengths, told, fps, rng)
-    shown = tuple((s.span, s.shows) for s in stretches if isinstance(s.shows, Event))
-    paragraphs = tuple(_paragraph(told, shown, rng) for _ in range(PARAGRAPHS))
-    singles = tuple(_line(event, shown, rng) for event in told)
-    drawn = (negative(paragraphs[0], kind, rng, shown) for kind in KINDS)
+    captioned = _distinct_events(sum(is_captioned for _, is_captioned in lengths), rng)
+    segments = _segments(lengths, captioned, fps, rng)
+    events = tuple((s.span, s.content) for s in segments if isinstance(s.content, Event))
+    paragraphs = tuple(_paragraph(captioned, events, rng) for _ in range(PARAGRAPHS))
+    singles = tuple(_line(event, events, rng) for event in captioned)
+    drawn = (make_negative(paragraphs[0], kind, rng, events) for kind in KINDS)
     negatives = tuple(false for false in drawn if false is not None)
-    return World(seed, index, style, frames / fps, fps, stretches, paragraphs, singles, negatives)
+    return World(seed, index, style, frames / fps, fps, segments, paragraphs, singles, negatives)
 
 
 def check_request(seed: int, seconds: float, style: str, index: int, fps: float) -> None:
-    """Raise a UsageError where `sample_world` could not do what is asked."""
+    """Raise a UsageError if `sample_world` would not accept these arguments."""
     if style not in STYLES:
-        raise UsageError(f"no style {style!r}; choose one of {', '.join(STYLES)}")
+        raise UsageError(f"unknown style {style!r}; choose one of {', '.join(STYLES)}")
     if not SECONDS[0] <= seconds <= SECONDS[1]:
         raise UsageError(f"a Worlds video lasts {SECONDS[0]:.0f} to {SECONDS[1]:.0f} seconds, not {seconds}")
     if seed < 0 or index < 0:
         raise UsageError(f"seed and index must be 0 or more, not {seed} and {index}")
     if not 1 <= fps <= 60:
-        raise UsageError(f"fps must lie between 1 and 60, not {fps}")
+        raise UsageError(f"fps must be between 1 and 60, not {fps}")
 
 
 def _lengths(frames: int, fps: float, rng: np.random.Generator) -> list[tuple[int, bool]]:
-    """Lengths of all stretches in frames, and whether each is told; at least one is not."""
+    """Draw the lengths of all segments in frames, and whether each is captioned; at least one is not."""
     seconds = frames / fps
     shortest, longest = (int(np.ceil(bound * fps)) for bound in EVENT_SECONDS)
     least = int(np.ceil(DISTRACTOR_SECONDS[0] * fps))
-    most = int(min(MOST_TOLD, 2 + seconds / 12, 4 + seconds / 60))
-    told = [int(rng.integers(shortest, longest + 1)) for _ in range(int(rng.integers(min(2, most), most + 1)))]
-    while frames - sum(told) < least:
-        told = [max(shortest, length - 1) for length in told]
-    rest = frames - sum(told)
-    gaps = np.floor(rng.dirichlet(np.full(len(told) + 1, 0.8)) * rest).astype(int)
+    most = int(min(MAX_CAPTIONED, 2 + seconds / 12, 4 + seconds / 60))
+    captioned = [int(rng.integers(shortest, longest + 1)) for _ in range(int(rng.integers(min(2, most), most + 1)))]
+    while frames - sum(captioned) < least:
+        captioned = [max(shortest, length - 1) for length in captioned]
+    rest = frames - sum(captioned)
+    gaps = np.floor(rng.dirichlet(np.full(len(captioned) + 1, 0.8)) * rest).astype(int)
     gaps[gaps < least] = 0
     gaps[int(rng.integers(len(gaps))) if gaps.max() == 0 else int(gaps.argmax())] += rest - gaps.sum()
     result: list[tuple[int, bool]] = []
     for i, gap in enumerate(gaps.tolist()):
         result += [(length, False) for length in _cut(gap, fps, rng)]
-        if i < len(told):
-            result.append((told[i], True))
+        if i < len(captioned):
+            result.append((captioned[i], True))
     return result
 
 
 def _cut(gap: int, fps: float, rng: np.random.Generator) -> list[int]:
-    """Cut a gap, in frames, into distractors none of which is too short."""
+    """Cut a gap, in frames, into distractors, none of them too short."""
     least, most = (int(np.ceil(bound * fps)) for bound in DISTRACTOR_SECONDS)
     parts = []
     while gap >= 2 * least:
@@ -174,7 +182,7 @@ def _cut(gap: int, fps: float, rng: np.random.Generator) -> list[int]:
 
 
 def _distinct_events(count: int, rng: np.random.Generator) -> list[Event]:
-    """Events of which no two are equal."""
+    """Draw events of which no two are equal."""
     events: list[Event] = []
     while len(events) < count:
         event = sample_event(rng)
@@ -183,32 +191,32 @@ def _distinct_events(count: int, rng: np.random.Generator) -> list[Event]:
     return events
 
 
-def _stretches(
-    lengths: list[tuple[int, bool]], told: list[Event], fps: float, rng: np.random.Generator
-) -> tuple[Stretch, ...]:
-    """Decide what each stretch shows."""
-    free = [i for i, (_, is_told) in enumerate(lengths) if not is_told]
-    first = next(i for i, (_, is_told) in enumerate(lengths) if is_told)
+def _segments(
+    lengths: list[tuple[int, bool]], captioned: list[Event], fps: float, rng: np.random.Generator
+) -> tuple[Segment, ...]:
+    """Decide the content of each segment."""
+    free = [i for i, (_, is_captioned) in enumerate(lengths) if not is_captioned]
+    first = next(i for i, (_, is_captioned) in enumerate(lengths) if is_captioned)
     later = [i for i in free if i > first + 1]
     repeat = int(rng.choice(later)) if later and rng.random() < REPEAT_SHARE else -1
-    stretches: list[Stretch] = []
+    segments: list[Segment] = []
     cursor, number = 0, 0
-    for i, (length, is_told) in enumerate(lengths):
+    for i, (length, is_captioned) in enumerate(lengths):
         span = Span(cursor / fps, (cursor + length) / fps)
-        shows: Event | Filler
-        if is_told:
-            role, shows, number = "told", told[number], number + 1
+        content: Event | Filler
+        if is_captioned:
+            role, content, number = "told", captioned[number], number + 1
         elif i == repeat:
-            role, shows = "repeat", told[int(rng.integers(number))]
+            role, content = "repeat", captioned[int(rng.integers(number))]
         else:
-            role, shows = _distractor(told, rng)
-        stretches.append(Stretch(span, role, shows, sample_nuisance(rng)))
+            role, content = _distractor(captioned, rng)
+        segments.append(Segment(span, role, content, sample_nuisance(rng)))
         cursor += length
-    return tuple(stretches)
+    return tuple(segments)
 
 
-def _distractor(told: list[Event], rng: np.random.Generator) -> tuple[str, Event | Filler]:
-    """Something that no caption tells, and its role."""
+def _distractor(captioned: list[Event], rng: np.random.Generator) -> tuple[str, Event | Filler]:
+    """Draw content that no caption describes, and its role."""
     while True:
         draw = rng.random()
         if draw < 0.3:
@@ -216,39 +224,41 @@ def _distractor(told: list[Event], rng: np.random.Generator) -> tuple[str, Event
         if draw < 0.6:
             role, event = "random", sample_event(rng)
         else:
-            near = told[int(rng.integers(len(told)))]
+            near = captioned[int(rng.integers(len(captioned)))]
             names = [name for name, value in facts(near).items() if value is not None]
             role, event = "near", mutate(near, names[int(rng.integers(len(names)))], rng)
-        if event not in told:
+        if event not in captioned:
             return role, event
 
 
-def _line(event: Event, shown: tuple[tuple[Span, Event], ...], rng: np.random.Generator) -> Line:
-    """A sentence that is true only where this very event is shown.
+def _line(event: Event, events: tuple[tuple[Span, Event], ...], rng: np.random.Generator) -> Line:
+    """Draw a sentence that is true only of this very event.
 
-    What tells the event from its near duplicates is always mentioned; should that not do, everything is.
+    The factors that separate the event from its near duplicates are always mentioned. If that is not enough, all are.
     """
-    own = tuple(span for span, other in shown if other == event)
-    apart = [differing(event, other) for _, other in shown]
+    spans = tuple(span for span, other in events if other == event)
+    apart = [differing(event, other) for _, other in events]
     must = {names[0] for names in apart if len(names) == 1}
     wording = int(rng.integers(2**31))
     for _ in range(_ATTEMPTS):
-        claim = Claim(event, tell(event, rng, must=must).mentioned)
-        if spans_of(claim, shown) == own:
+        claim = Claim(event, describe(event, rng, must=must).mentioned)
+        if spans_of(claim, events) == spans:
             return Line(claim, wording)
-    everything = Claim(event, tell(event, rng, mention=tuple(FACTORS)).mentioned)
-    assert spans_of(everything, shown) == own
+    everything = Claim(event, describe(event, rng, mention=tuple(FACTORS)).mentioned)
+    assert spans_of(everything, events) == spans
     return Line(everything, wording)
 
 
-def _paragraph(told: list[Event], shown: tuple[tuple[Span, Event], ...], rng: np.random.Generator) -> tuple[Line, ...]:
-    """All told events in order, most sentences with a temporal connective."""
+def _paragraph(
+    captioned: list[Event], events: tuple[tuple[Span, Event], ...], rng: np.random.Generator
+) -> tuple[Line, ...]:
+    """Describe all captioned events in order, most sentences with a temporal connective."""
     lines = []
-    for i, event in enumerate(told):
-        position = "first" if i == 0 else "last" if i == len(told) - 1 else "middle"
-        line = _line(event, shown, rng)
+    for i, event in enumerate(captioned):
+        position = "first" if i == 0 else "last" if i == len(captioned) - 1 else "middle"
+        line = _line(event, events, rng)
         opening = OPENINGS[position][int(rng.integers(len(OPENINGS[position])))]
-        if len(told) > 1 and rng.random() < OPENING_SHARE[position]:
+        if len(captioned) > 1 and rng.random() < OPENING_SHARE[position]:
             line = replace(line, opening=opening)
         lines.append(line)
     return tuple(lines)

@@ -1,6 +1,6 @@
-"""Signed distances of the shapes of Worlds: below 0 inside, in units of the object's radius, y downward.
+"""Signed distances to the shapes of Worlds: negative inside, in units of the object's radius, y pointing down.
 
-Distances need only be right near the outline, where they soften the edge; far away some are bounds.
+Distances need only be accurate near the outline, where they soften the edge; far away some are bounds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]]
 
 EXTENT = 1.12
-"""No shape reaches farther than this from its centre, in radii."""
+"""Largest extent of any shape from its centre, in radii."""
 
 
 def _circle(x: Array, y: Array) -> Array:
@@ -38,7 +38,7 @@ _EDGE_UP = np.float32((_NOTCH * math.cos(_WEDGE) - _TIP) / _EDGE)
 
 
 def _star(x: Array, y: Array) -> Array:
-    """Five points: mirror twice into half a point's wedge about the upward axis; one edge is left."""
+    """Mirror a five-pointed star twice into half a point's wedge about the upward axis, leaving one edge."""
     side, up = abs(x), -y
     normal = np.float32(math.cos(_WEDGE)), np.float32(-math.sin(_WEDGE))
     for _ in range(2):
@@ -99,5 +99,10 @@ _SHAPES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def distance(shape: str, x: Array, y: Array) -> Array:
-    """Signed distance at points `x`, `y` (any equal shape), all in radii."""
+    """Return the signed distance at points `x`, `y` (arrays of equal shape), all in radii.
+
+    Example:
+        >>> distance("circle", np.array([0.0, 2.0]), np.array([0.0, 0.0]))
+        array([-0.92,  1.08])
+    """
     return _SHAPES[shape](x, y)

@@ -1,4 +1,4 @@
-"""Worlds: procedural videos and captions whose factors, spans and nuisances are known.
+"""Render and write Worlds: procedural videos and captions with known factors, spans and nuisances.
 
     sample_world -> World (a script) -> render_world (frames at any times) or write_worlds (mp4 files and a manifest)
 
@@ -22,10 +22,10 @@ from mova.worlds.captions import words
 from mova.worlds.factors import Event
 from mova.worlds.negatives import spans_of
 from mova.worlds.render import render_event, render_scenery
-from mova.worlds.script import Stretch, World, check_request, sample_world
+from mova.worlds.script import Segment, World, check_request, sample_world
 
 __all__ = [
-    "Stretch",
+    "Segment",
     "World",
     "render_world",
     "sample_world",
@@ -38,45 +38,49 @@ __all__ = [
 
 MANIFEST = "manifest.jsonl"
 SPLITS = ("train", "train", "train", "val", "test")
-"""Video i is of split i modulo 5."""
+"""Video i belongs to split i modulo 5."""
 _CHUNK_PIXELS = 2**21
-"""Frames are rendered so many pixels at a time: memory does not grow with the length of a video."""
+"""Pixels rendered at a time, so that memory does not grow with the length of a video."""
 
 
 def render_world(world: World, times: npt.ArrayLike, size: int) -> Pixels:
-    """Frames at any times, in any order.
+    """Render frames at any times, in any order.
 
     Args:
         world: the script.
         times: (T,) seconds, each in [0, world.duration).
-        size: pixels, square.
+        size: width and height in pixels.
 
     Returns:
         uint8 (T, size, size, 3).
 
     Raises:
-        ValueError: a time outside of the video.
+        ValueError: a time is outside the video.
+
+    Example:
+        >>> render_world(sample_world(0, 10.0, "flat"), [0.0, 9.5], size=32).shape
+        (2, 32, 32, 3)
     """
     seconds = np.asarray(times, dtype=np.float64)
     if seconds.size and not (seconds.min() >= 0 and seconds.max() < world.duration):
-        raise ValueError(f"times must lie in [0, {world.duration}) seconds")
-    starts = np.array([stretch.span.start for stretch in world.stretches])
-    which = np.searchsorted(starts, seconds, side="right") - 1
+        raise ValueError(f"times must be in [0, {world.duration}) seconds")
+    starts = np.array([segment.span.start for segment in world.segments])
+    index = np.searchsorted(starts, seconds, side="right") - 1
     pixels = np.empty((len(seconds), size, size, 3), dtype=np.uint8)
-    for i in np.unique(which).tolist():
-        stretch = world.stretches[i]
-        mine = which == i
-        local, duration = seconds[mine] - stretch.span.start, stretch.span.duration
-        if isinstance(stretch.shows, Event):
-            frames = render_event(stretch.shows, stretch.nuisance, world.style, local, duration, size)
+    for i in np.unique(index).tolist():
+        segment = world.segments[i]
+        inside = index == i
+        local, duration = seconds[inside] - segment.span.start, segment.span.duration
+        if isinstance(segment.content, Event):
+            frames = render_event(segment.content, segment.nuisance, world.style, local, duration, size)
         else:
-            frames = render_scenery(stretch.shows, stretch.nuisance, world.style, local, duration, size)
-        pixels[mine] = frames
+            frames = render_scenery(segment.content, segment.nuisance, world.style, local, duration, size)
+        pixels[inside] = frames
     return pixels
 
 
 def stream_world(world: World, size: int) -> Iterator[Pixels]:
-    """All frames of the video at its own rate, in chunks of a bounded number of pixels."""
+    """Yield all frames of the video at its own rate, in chunks of a bounded number of pixels."""
     total = round(world.duration * world.fps)
     chunk = max(1, _CHUNK_PIXELS // (size * size))
     for begin in range(0, total, chunk):
@@ -89,19 +93,19 @@ def write_worlds(
     """Render videos into a folder, `OUT/*.mp4` and `OUT/manifest.jsonl`.
 
     Args:
-        out: folder, made where absent; files of equal names are replaced.
-        videos: how many; video i depends on the seed and i alone.
-        seconds: length of each, 10 to 1200.
-        style: one of `worlds_render.STYLES`.
-        seed: same seed, same bytes of manifest.
-        size: pixels, square, even, 32 to 1080.
+        out: folder; created if missing. Existing files of the same names are replaced.
+        videos: number of videos; video i depends only on the seed and i.
+        seconds: length of each video, 10 to 1200.
+        style: one of `mova.worlds.render.STYLES`.
+        seed: the same seed writes the same manifest, byte for byte.
+        size: width and height in pixels, even, 32 to 1080.
         fps: frames per second.
 
     Returns:
-        The manifest's path.
+        Path of the manifest.
 
     Raises:
-        UsageError: an argument out of its range.
+        UsageError: an argument is out of range.
     """
     if videos < 1:
         raise UsageError(f"the number of videos must be at least 1, not {videos}")
@@ -110,7 +114,7 @@ def write_worlds(
     check_request(seed, seconds, style, 0, fps)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder to write to")
+        raise UsageError(f"{folder} is a file; pass a folder to write to")
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for index in range(videos):
@@ -122,26 +126,26 @@ def write_worlds(
 
 
 def world_row(world: World, size: int) -> Row:
-    """The manifest's row of a video.
+    """Return the manifest row of a video.
 
     Captions are the paragraphs, then single sentences. A sentence's `start` and `end` are the first span in which it
-    is true; `meta["spans"]` has all of them, by caption and sentence.
+    is true; `meta["spans"]` lists all spans, by caption and sentence.
     """
     lines_of = [*world.paragraphs, *((line,) for line in world.singles)]
     captions, spans = [], []
     for lines in lines_of:
-        found = [spans_of(line.claim, world.shown) for line in lines]
-        timed = [TimedSentence(line.text, s[0].start, s[0].end) for line, s in zip(lines, found, strict=True)]
+        true = [spans_of(line.claim, world.events) for line in lines]
+        timed = [TimedSentence(line.text, s[0].start, s[0].end) for line, s in zip(lines, true, strict=True)]
         captions.append(Caption(" ".join(line.text for line in lines), tuple(timed)))
-        spans.append([[[span.start, span.end] for span in s] for s in found])
+        spans.append([[[span.start, span.end] for span in s] for s in true])
     meta = {
         "style": world.style,
         "seed": world.seed,
         "index": world.index,
         "fps": world.fps,
         "size": size,
-        "events": [_stretch_json(s) for s in world.stretches if s.role in ("told", "repeat")],
-        "distractors": [_stretch_json(s) for s in world.stretches if s.role not in ("told", "repeat")],
+        "events": [_segment_json(s) for s in world.segments if s.role in ("told", "repeat")],
+        "distractors": [_segment_json(s) for s in world.segments if s.role not in ("told", "repeat")],
         "spans": spans,
         "mentioned": [[list(line.claim.mentioned) for line in lines] for lines in lines_of],
         "negatives": [
@@ -154,29 +158,29 @@ def world_row(world: World, size: int) -> Row:
 
 
 def true_spans(row: Row | dict[str, Any], text: str) -> tuple[Span, ...]:
-    """All spans of a video in which one of its own sentences is true.
+    """Return all spans of a video in which one of its sentences is true.
 
     Args:
-        row: of a Worlds manifest, parsed or as JSON.
-        text: the sentence; letter case and punctuation do not matter.
+        row: row of a Worlds manifest, parsed or as JSON.
+        text: the sentence; case and punctuation are ignored.
 
     Raises:
-        KeyError: no caption of the row holds that sentence.
+        KeyError: no caption of the row contains the sentence.
     """
     document = row.to_json() if isinstance(row, Row) else row
-    wanted = words(text)
+    target = words(text)
     for caption, spans in zip(document["captions"], document["meta"]["spans"], strict=True):
-        for sentence, found in zip(caption["sentences"], spans, strict=True):
-            if words(sentence["text"]) == wanted:
-                return tuple(Span(start, end) for start, end in found)
-    raise KeyError(f"no caption of {document['id']!r} holds the sentence {text!r}")
+        for sentence, bounds in zip(caption["sentences"], spans, strict=True):
+            if words(sentence["text"]) == target:
+                return tuple(Span(start, end) for start, end in bounds)
+    raise KeyError(f"no caption of {document['id']!r} contains the sentence {text!r}")
 
 
-def _stretch_json(stretch: Stretch) -> dict[str, Any]:
+def _segment_json(segment: Segment) -> dict[str, Any]:
     return {
-        "start": stretch.span.start,
-        "end": stretch.span.end,
-        "role": stretch.role,
-        "shows": stretch.shows.to_json(),
-        "nuisance": stretch.nuisance.to_json(),
+        "start": segment.span.start,
+        "end": segment.span.end,
+        "role": segment.role,
+        "shows": segment.content.to_json(),
+        "nuisance": segment.nuisance.to_json(),
     }

@@ -89,9 +89,9 @@ def test_an_oracle_that_sees_the_script_is_perfect(monkeypatch: pytest.MonkeyPat
     seen = list(see_worlds(Bag(), TRAIN_STYLES, 700_123, 4))
     oracle = Bag()
     for s in seen:
-        told = oracle.encode_text([text for text, _ in s.world.told]).pooled
+        told = oracle.encode_text([text for text, _ in s.world.annotations]).pooled
         vectors = torch.full((len(s.times), oracle.embedding_dim), 1e-6)
-        for row, (_, spans) in zip(told, s.world.told, strict=True):
+        for row, (_, spans) in zip(told, s.world.annotations, strict=True):
             for span in spans:
                 inside = torch.from_numpy((s.times >= span.start) & (s.times < span.end))
                 vectors[inside] = row

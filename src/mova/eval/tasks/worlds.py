@@ -25,7 +25,7 @@ from mova.scoring.caption_score import gather_evidence
 from mova.scoring.similarity import relevance, soft_pool
 from mova.types import Frames, Span
 from mova.worlds.batches import holds_matrix
-from mova.worlds.captions import tell
+from mova.worlds.captions import describe
 from mova.worlds.factors import FACTORS, Event, alternatives, facts, mutate, sample_event
 from mova.worlds.nuisance import sample_nuisance
 from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES, render_event
@@ -88,7 +88,7 @@ def clip_gallery(model: DualEncoder, styles: Sequence[str], rng: np.random.Gener
         twins += [event, mutate(event, names[int(rng.integers(len(names)))], rng)]
     measures = {}
     for name, events in (("random", plain), ("twins", twins)):
-        told = [tell(event, rng) for event in events]
+        told = [describe(event, rng) for event in events]
         clips_seen = [_see_clip(model, event, styles, rng) for event in events]
         scores = _clip_scores(model, [t.text for t in told], clips_seen)
         said = np.array([[factor in t.mentioned for factor in FACTORS] for t in told])
@@ -115,7 +115,7 @@ def factor_accuracy(
                 continue
             wording = int(rng.integers(2**31))
             candidates = [event, *alternatives(event, factor)]
-            texts = [tell(e, np.random.default_rng(wording), mention=applicable(e)).text for e in candidates]
+            texts = [describe(e, np.random.default_rng(wording), mention=applicable(e)).text for e in candidates]
             scores = _clip_scores(model, texts, [_see_clip(model, event, styles, rng)])[:, 0]
             right += float(scores[0] == scores.max()) / float((scores == scores.max()).sum())
             total += 1
@@ -170,8 +170,8 @@ def localisation(model: DualEncoder, seen: Sequence[SeenWorld]) -> dict[str, flo
     """Sentence-to-frame mean average precision, and how well the best sentence's relevance tells told frames."""
     precisions, told, best = [], [], []
     for s in seen:
-        truth = np.stack([_inside(s.times, spans) for _, spans in s.world.told])
-        curves = relevance(model.encode_text([text for text, _ in s.world.told]).pooled, s.frames).cpu().numpy()
+        truth = np.stack([_inside(s.times, spans) for _, spans in s.world.annotations])
+        curves = relevance(model.encode_text([text for text, _ in s.world.annotations]).pooled, s.frames).cpu().numpy()
         precisions += [average_precision_score(t, c) for t, c in zip(truth, curves, strict=True) if t.any()]
         told.append(truth.any(axis=0))
         best.append(curves.max(axis=0))
@@ -185,8 +185,8 @@ def measure_threshold(model: DualEncoder, seen: Sequence[SeenWorld]) -> float:
     """The cosine at which told frames are found best: highest F1 over all pairs of sentence and frame."""
     truth, scores = [], []
     for s in seen:
-        curves = relevance(model.encode_text([text for text, _ in s.world.told]).pooled, s.frames).cpu().numpy()
-        truth.append(np.stack([_inside(s.times, spans) for _, spans in s.world.told]).ravel())
+        curves = relevance(model.encode_text([text for text, _ in s.world.annotations]).pooled, s.frames).cpu().numpy()
+        truth.append(np.stack([_inside(s.times, spans) for _, spans in s.world.annotations]).ravel())
         scores.append(curves.ravel())
     precision, recall, thresholds = precision_recall_curve(np.concatenate(truth), np.concatenate(scores))
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)

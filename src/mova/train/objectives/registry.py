@@ -47,7 +47,7 @@ class Grounding(Objective):
         scale = outputs["scale"].float()
         with torch.autocast(frames.device.type, enabled=False):  # bfloat16 would round logits to steps of up to 0.4
             cosines = frames @ texts.T
-        to_sentence, to_frame = frame_sentence_nce(cosines, scale, batch["own"], batch["truth"])
+        to_sentence, to_frame = frame_sentence_nce(cosines, scale, batch["positive"], batch["truth"])
         parts = {"frame": to_sentence, "sentence": to_frame}
         if self.weights["paragraph"]:
             videos = len(batch["paragraphs"])
