@@ -39,7 +39,7 @@ SYSTEMS: dict[str, Arm] = {
     "as it ships": replace(ARMS[CONTROL], trained=False),
     "masks trained around it": replace(
         ARMS[MASKS],
-        build=lambda backbone: Mova.around(_still(backbone), "subsets", detached=True),
+        build=lambda backbone: Mova.from_backbone(_still(backbone), "subsets", detached=True),
         objective=lambda: Modular("subsets", pooled=0.0),
     ),
     "trained on without masks": ARMS[CONTROL],

@@ -49,7 +49,7 @@ KEY = FeatureKey("m", "w", "p", 4, fps=1.0, dtype="float32")
 
 @pytest.fixture(scope="module")
 def clip(tiny_clip: Path) -> TwoTower:
-    return TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    return TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,9 @@ def test_the_loss_from_the_store_is_the_loss_from_pixels(
     kind: str, stores: dict[str, Path], tiny_clip: Path, worlds_manifest: Path
 ) -> None:
     torch.manual_seed(1)
-    model: Any = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    model: Any = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     if kind == "mova":
-        model = Mova.around(model, "subsets")
+        model = Mova.from_backbone(model, "subsets")
     model.train()
     for weight in model.video_parameters():
         weight.requires_grad_(False)
@@ -161,7 +161,7 @@ def test_a_recipe_trains_from_the_store(
         objective={"kind": "late_interaction"},
         training=TRAINING,
     )
-    start = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    start = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     train(replace(recipe, training=TRAINING | {"max_steps": 1}), tmp_path / "pixels")
     stored = replace(recipe, data=data | {"features": str(stores["float32"])})
     with caplog.at_level(logging.INFO, logger="mova"):
@@ -188,14 +188,14 @@ def model_frames(store: Path, row: Row) -> torch.Tensor:
 
 def test_a_mismatch_says_what_differs(stores: dict[str, Path], tiny_clip: Path) -> None:
     store = FeatureStore(stores["float32"])
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
-    masked = Mova.around(model, "subsets")
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
+    masked = Mova.from_backbone(model, "subsets")
     store.require(feature_key(masked, ONE))
-    store.require(feature_key(TwoTower.from_backbone(tiny_clip, precision="bf16", device="cpu"), ONE))
+    store.require(feature_key(TwoTower.from_checkpoint(tiny_clip, precision="bf16", device="cpu"), ONE))
     with torch.no_grad():
         model.backbone.text_projection.weight.mul_(2)
     store.require(feature_key(masked, ONE))
-    other = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    other = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     other.image_rule = replace(other.image_rule, resample="bilinear")
     with pytest.raises(IndexMismatchError) as told:
         store.require(feature_key(other, ONE))
@@ -241,7 +241,7 @@ def test_the_small_model_of_worlds_trains_from_a_store_of_all_its_frames(worlds_
 def test_no_pixels_are_asked_of_a_stored_feed(clip: TwoTower, tiny_naflex: Path) -> None:
     with pytest.raises(UsageError):
         feed_for(clip, stored=True).shape(np.zeros((1, 8, 8, 3), np.uint8))
-    varied = TwoTower.from_backbone(tiny_naflex, precision="fp32", device="cpu")
+    varied = TwoTower.from_checkpoint(tiny_naflex, precision="fp32", device="cpu")
     assert isinstance(feed_for(varied, stored=True), StoredFeed)
 
 

@@ -29,8 +29,8 @@ TEXTS = ["A man opens a door.", "The dog runs across the street."]
 @pytest.fixture(scope="module")
 def model(tiny_clip: Path) -> Gexia:
     torch.manual_seed(1)
-    backbone = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
-    return Gexia.around(backbone, bases=3, heads=2, frames={"image": 1, "short": 3, "long": 3}, video_rounds=2)
+    backbone = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
+    return Gexia.from_backbone(backbone, bases=3, heads=2, frames={"image": 1, "short": 3, "long": 3}, video_rounds=2)
 
 
 def some_frames(count: int) -> Frames:

@@ -148,7 +148,7 @@ def test_a_tower_without_a_grid_is_said() -> None:
 
 @pytest.fixture(params=["tiny_clip", "tiny_siglip", "tiny_siglip2", "tiny_naflex"])
 def tower(request: pytest.FixtureRequest) -> TwoTower:
-    return TwoTower.from_backbone(request.getfixturevalue(request.param), precision="fp32", device="cpu")
+    return TwoTower.from_checkpoint(request.getfixturevalue(request.param), precision="fp32", device="cpu")
 
 
 def noise(size: tuple[int, int], count: int = 3) -> Frames:
@@ -159,7 +159,7 @@ def noise(size: tuple[int, int], count: int = 3) -> Frames:
 def test_every_tower_can_be_looked_into(tower: TwoTower) -> None:
     frames = noise((40, 60))
     texts = tower.encode_text(TEXTS).pooled
-    for model in (tower, Mova.around(tower, "subsets")):
+    for model in (tower, Mova.from_backbone(tower, "subsets")):
         sight = look_into(model)
         pixels = sight.prepare(frames)
         assert torch.equal(sight.encode(pixels), model.encode_frames(frames))
@@ -175,7 +175,7 @@ def test_every_tower_can_be_looked_into(tower: TwoTower) -> None:
 
 
 def test_grad_cam_of_clip_equals_gradients_at_its_own_hidden_states(tiny_clip: Path) -> None:
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     sight = look_into(model)
     pixels, texts = sight.prepare(noise((32, 32))), model.encode_text(TEXTS).pooled
     assert sight.reader is not None
@@ -193,7 +193,7 @@ def test_grad_cam_of_clip_equals_gradients_at_its_own_hidden_states(tiny_clip: P
 
 
 def test_the_part_that_a_tower_sees(tiny_clip: Path, tiny_siglip: Path) -> None:
-    clip, siglip = (TwoTower.from_backbone(path, precision="fp32", device="cpu") for path in (tiny_clip, tiny_siglip))
+    clip, siglip = (TwoTower.from_checkpoint(path, precision="fp32", device="cpu") for path in (tiny_clip, tiny_siglip))
     assert look_into(clip).seen(100, 200) == (1.0, 0.5)
     assert look_into(siglip).seen(100, 200) == (1.0, 1.0)
     assert look_into(load("mova-worlds-tiny")).seen(200, 100) == (0.5, 1.0)
@@ -201,7 +201,7 @@ def test_the_part_that_a_tower_sees(tiny_clip: Path, tiny_siglip: Path) -> None:
 
 def test_a_cropping_tower_is_drawn_where_it_sees(tiny_clip: Path, tmp_path: Path) -> None:
     film = write_mp4(tmp_path / "wide.mp4", [noise((40, 80), 24).pixels], fps=4.0)
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     found = saliency_maps(model, film, TEXTS, 4, "gradcam")
     assert found.maps.shape == (2, 4, 4, 4)
     assert found.to_json()["area"] == [0.25, 0, 0.75, 1]

@@ -55,7 +55,7 @@ def test_weights_are_the_softmax_with_the_threshold_as_none() -> None:
 
 def test_a_mova_with_masks_over_units_shows_its_own_weights(film: Path, tiny: WorldsTiny) -> None:
     torch.manual_seed(1)
-    model = Mova.around(tiny, "subsets").eval()
+    model = Mova.from_backbone(tiny, "subsets").eval()
     assert model.selector is not None
     torch.nn.init.normal_(model.selector.leave.weight, std=0.2)
     sentences = ["a red star", "a blue ring", "a ring"]
@@ -64,7 +64,7 @@ def test_a_mova_with_masks_over_units_shows_its_own_weights(film: Path, tiny: Wo
     assert (found.rule, found.threshold) == ("unit masks", None)
     assert np.abs(found.weights - expected.detach().numpy()).max() < 1e-6
     assert np.abs(found.weights.sum(axis=1) - 1).max() < 1e-5
-    for other in (tiny, Mova.around(tiny, "repaired").eval()):
+    for other in (tiny, Mova.from_backbone(tiny, "repaired").eval()):
         assert select_subsets(other, film, sentences, 4).rule == "softmax of cosines"
 
 

@@ -29,7 +29,7 @@ def test_another_family_with_the_same_interface(tmp_path: Path) -> None:
     reference = ChineseCLIPModel(config).eval()
     image = {"image_processor_type": "ChineseCLIPImageProcessor", "size": {"shortest_edge": SIZE}}
     folder = save_checkpoint(tmp_path / "chinese", reference, tokenizer, image | {"crop_size": SIZE})
-    model = TwoTower.from_backbone(folder, precision="fp32", device="cpu")
+    model = TwoTower.from_checkpoint(folder, precision="fp32", device="cpu")
     texts = ["一个人", "man tea man"]
     pixels = torch.zeros(1, 3, SIZE, SIZE)
     with torch.no_grad():
@@ -41,7 +41,7 @@ def test_another_family_with_the_same_interface(tmp_path: Path) -> None:
     torch.testing.assert_close(model.image_features(pixels), frames)
     assert model.encode_frames(Frames(np.zeros((2, 40, 60, 3), np.uint8), np.arange(2.0))).shape == (2, WIDTH)
     with pytest.raises(UsageError, match="no position table"):
-        TwoTower.from_backbone(folder, text_length=248)
+        TwoTower.from_checkpoint(folder, text_length=248)
 
 
 def test_hash_of_weights_depends_on_names_shapes_and_values() -> None:
@@ -59,10 +59,10 @@ def test_missing_weights_are_refused(tiny_clip: Path, tmp_path: Path) -> None:
     del weights["visual_projection.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"1 weights are missing.*visual_projection"):
-        TwoTower.from_backbone(folder)
+        TwoTower.from_checkpoint(folder)
     (folder / "model.safetensors").write_bytes(b"not weights at all")
     with pytest.raises(ModelError, match="cannot be read"):
-        TwoTower.from_backbone(folder)
+        TwoTower.from_checkpoint(folder)
 
 
 @pytest.mark.parametrize("gone", ["preprocessor_config.json", "tokenizer.json"])
@@ -70,21 +70,21 @@ def test_missing_files_are_named(tiny_clip: Path, tmp_path: Path, gone: str) -> 
     folder = shutil.copytree(tiny_clip, tmp_path / "holes")
     (folder / gone).unlink()
     with pytest.raises(ModelError, match=gone):
-        TwoTower.from_backbone(folder)
+        TwoTower.from_checkpoint(folder)
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     size = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 20}
     T5Model(T5Config(**size)).save_pretrained(tmp_path / "t5")
     with pytest.raises(ModelError, match="is a t5, not a dual encoder"):
-        TwoTower.from_backbone(tmp_path / "t5")
+        TwoTower.from_checkpoint(tmp_path / "t5")
 
 
 def test_an_unknown_image_processor_is_refused(tiny_clip: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_clip, tmp_path / "other")
     (folder / "preprocessor_config.json").write_text('{"image_processor_type": "EfficientNetImageProcessor"}')
     with pytest.raises(ModelError, match="EfficientNetImageProcessor"):
-        TwoTower.from_backbone(folder)
+        TwoTower.from_checkpoint(folder)
 
 
 def test_image_settings_inside_a_processor_file(tiny_siglip: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_image_settings_inside_a_processor_file(tiny_siglip: Path, tmp_path: Pat
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
-    assert TwoTower.from_backbone(folder).image_rule.height == SIZE
+    assert TwoTower.from_checkpoint(folder).image_rule.height == SIZE
 
 
 def test_devices_and_precisions() -> None:
@@ -106,5 +106,5 @@ def test_devices_and_precisions() -> None:
 
 
 def test_a_folder_of_another_format_is_refused(tiny_clip: Path) -> None:
-    with pytest.raises(ModelError, match="from_backbone"):
+    with pytest.raises(ModelError, match="from_checkpoint"):
         TwoTower.from_pretrained(tiny_clip)

@@ -68,7 +68,7 @@ def test_masks_are_those_of_a_mova(tmp_path: Path) -> None:
         stem=[8, 8, 8, 8], hidden_size=16, frame_layers=1, text_layers=1, heads=2, embedding_dim=16,
     )  # fmt: skip
     torch.manual_seed(0)
-    model = Mova.around(WorldsTiny(config), "subsets", heads=2).eval()
+    model = Mova.from_backbone(WorldsTiny(config), "subsets", heads=2).eval()
     write_colours(tmp_path / "v" / "a.mp4", [("cyan", 2), ("red", 2)])
     index = Index(tmp_path / "index", model)
     index.add([tmp_path / "v"])

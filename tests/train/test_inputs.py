@@ -24,7 +24,7 @@ def model_of(kind: str, request: pytest.FixtureRequest) -> DualEncoder:
         torch.manual_seed(0)
         sizes = {"image_size": 32, "stem": [8, 8], "hidden_size": 16, "heads": 2}
         return WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary(), **sizes)).eval()
-    return TwoTower.from_backbone(request.getfixturevalue(f"tiny_{kind}"), precision="fp32", device="cpu")
+    return TwoTower.from_checkpoint(request.getfixturevalue(f"tiny_{kind}"), precision="fp32", device="cpu")
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2", "worlds"])
@@ -55,7 +55,7 @@ def test_a_batch_has_the_vectors_of_inference(kind: str, request: pytest.Fixture
 
 
 def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> None:
-    feed = feed_for(TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu"))
+    feed = feed_for(TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu"))
     data = PairDataset(worlds_manifest, split="train", sampling=FrameRule(2, rule="head"), prepare=feed.shape)
     batch = Collator(feed, units=False)([data[0], data[1]])
     assert sorted(batch) == ["broken", "dropped", "frame_mask", "frames", "group", "input_ids", "token_mask"]
@@ -65,10 +65,10 @@ def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> 
 
 def test_the_feed_is_found_inside_other_models(tiny_clip: Path, tiny_naflex: Path) -> None:
     holder = torch.nn.Module()
-    holder.backbone = TwoTower.from_backbone(tiny_clip, precision="fp32", device="cpu")
+    holder.backbone = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     assert isinstance(feed_for(holder), TwoTowerFeed)
     assert isinstance(feed_for(WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary()))), WorldsTinyFeed)
     with pytest.raises(UsageError, match="Linear cannot be trained"):
         feed_for(torch.nn.Linear(1, 1))
     with pytest.raises(UsageError, match="proportions"):
-        feed_for(TwoTower.from_backbone(tiny_naflex, precision="fp32", device="cpu"))
+        feed_for(TwoTower.from_checkpoint(tiny_naflex, precision="fp32", device="cpu"))

@@ -126,7 +126,7 @@ def vectors_of(images: int, tokens: int, width: int, seed: int = 0) -> tuple[dic
 
 def small_mova(preset: str, **settings: Any) -> Mova:
     torch.manual_seed(1)
-    return Mova.around(WorldsTiny(WorldsTinyConfig(embedding_dim=24, **SMALL)), preset, **settings)
+    return Mova.from_backbone(WorldsTiny(WorldsTinyConfig(embedding_dim=24, **SMALL)), preset, **settings)
 
 
 def written_out(model: Mova, vectors: dict[str, Any], batch: dict[str, Any], weight: float) -> float:

@@ -120,7 +120,7 @@ def warm_gexia(backbone: WorldsTiny, steps: int, sources: int, videos: int, fold
     if not (folder / "model.safetensors").exists():
         set_seed(WARM_SEED)
         footage = train_footage(WARM_SEED, sources, folder)
-        model = Gexia.around(backbone)
+        model = Gexia.from_backbone(backbone)
         feed = AnyRounds(_inner_feed(model), model.config)
         fit_arm(WARM, model, footage, steps, videos, WARM_SEED, folder, feed).save_pretrained(folder)
     return cast(Gexia, load(str(folder), precision="fp32", device="cpu"))
@@ -130,7 +130,7 @@ def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
     """The model of an arm, out of fresh copies."""
     set_seed(seed)
     if not arm.gexia:
-        return Mova.around(backbone, "subsets")
+        return Mova.from_backbone(backbone, "subsets")
     gexia.config.video_rounds = gexia.config.text_rounds = arm.rounds
     if arm.scratch:
         gexia.randomise_encoders()

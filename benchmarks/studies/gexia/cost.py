@@ -76,4 +76,4 @@ def _vit_b32() -> Gexia:
     """CLIP ViT-B/32, its text tower of one layer: texts are not timed."""
     config = CLIPConfig(text_config={"num_hidden_layers": 1}, vision_config={"image_size": SIZE, "patch_size": 32})
     rules = {"image": ImageRule("exact", SIZE, SIZE).to_dict(), "text": TextRule(POSITIONS).to_dict()}
-    return Gexia.around(TwoTower(TwoTowerConfig(backbone=config.to_dict(), **rules)))
+    return Gexia.from_backbone(TwoTower(TwoTowerConfig(backbone=config.to_dict(), **rules)))

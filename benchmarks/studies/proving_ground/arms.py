@@ -105,7 +105,7 @@ def _mova(preset: str, forms: tuple[str, ...], weights: dict[str, float] | None 
     def objective() -> PairObjective:
         return Modular(preset, **(weights or {}))
 
-    return Arm(lambda backbone: Mova.around(backbone, preset, **settings), objective, forms)
+    return Arm(lambda backbone: Mova.from_backbone(backbone, preset, **settings), objective, forms)
 
 
 POOLED = ("relevance", "global", "global+relevance", "late")
@@ -146,7 +146,9 @@ ABLATIONS: dict[str, Arm] = {
         pair_negatives=2,
     ),
     "subsets, raw tokens as units": Arm(
-        lambda backbone: Mova.around(backbone, "subsets"), lambda: TokenSubsets("subsets"), ("tokens", "late", "global")
+        lambda backbone: Mova.from_backbone(backbone, "subsets"),
+        lambda: TokenSubsets("subsets"),
+        ("tokens", "late", "global"),
     ),
     "subsets, half the frames": replace(ARMS["MoVA, subsets"], every=2),
     "late interaction (no masks), half the frames": replace(ARMS["late interaction (no masks)"], every=2),

@@ -21,7 +21,7 @@ from mova.models.precision import choose_device, choose_dtype
 from mova.models.two_tower.model import TwoTower
 
 
-class AroundBackbone(PreTrainedModel, DualEncoder):
+class BackboneWrapper(PreTrainedModel, DualEncoder):
     """A model with a two-tower `backbone` inside, whose configuration, weights and tokenizer lie in its own folder.
 
     A subclass makes its modules in `__init__` between `self.backbone = ...` and `self._complete(given)`, and says what

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.errors import UsageError
-from mova.models.backbone_wrapper import AroundBackbone
+from mova.models.backbone_wrapper import BackboneWrapper
 from mova.models.encoder import DualEncoder
 from mova.models.families import family_of_folder
 from mova.models.registry import MODELS, load
@@ -34,7 +34,7 @@ def open_saved(source: str, text_length: int | None) -> tuple[DualEncoder, Any]:
         ModelError: the folder is incomplete or damaged.
     """
     start = load(source, precision="fp32", device="cpu")
-    backbone = start.backbone if isinstance(start, AroundBackbone) else start
+    backbone = start.backbone if isinstance(start, BackboneWrapper) else start
     trained_length = None
     if isinstance(backbone, TwoTower):
         trained_length = backbone.text_rule.length

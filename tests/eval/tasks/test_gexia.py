@@ -30,7 +30,7 @@ NAMES = ("Romance", "Action / Crime", "Horror")
 def folder(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("gexia") / "model"
-    Gexia.around(load(tiny_clip, precision="fp32", device="cpu"), bases=3, heads=2).save_pretrained(path)
+    Gexia.from_backbone(load(tiny_clip, precision="fp32", device="cpu"), bases=3, heads=2).save_pretrained(path)
     return path
 
 

@@ -64,7 +64,7 @@ def test_relevance_pools_frames_by_what_they_have_to_do_with_the_text() -> None:
 
 @pytest.mark.parametrize("preset", ["paper", "subsets"])
 def test_modular_scores_are_the_models_own_in_any_number_of_texts(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Mova.around(load("mova-worlds-tiny"), preset).eval()
+    model = Mova.from_backbone(load("mova-worlds-tiny"), preset).eval()
     rng = np.random.default_rng(0)
     videos = [
         model.encode_video(Frames(rng.integers(0, 256, (n, 64, 64, 3), dtype=np.uint8), np.arange(n) / 2))
@@ -75,7 +75,7 @@ def test_modular_scores_are_the_models_own_in_any_number_of_texts(preset: str, m
     form = Form(model, "modular")
     torch.testing.assert_close(form.score(videos, form.encode(TEXTS)), expected)
     with pytest.raises(UsageError, match="has no masks"):
-        Form(Mova.around(load("mova-worlds-tiny"), "control"), "modular")
+        Form(Mova.from_backbone(load("mova-worlds-tiny"), "control"), "modular")
 
 
 def test_unknown_forms_and_missing_masks_are_refused() -> None:

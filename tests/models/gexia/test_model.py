@@ -46,13 +46,13 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict:
         sizes = {"image_size": 32, "stem": [8, 16], "hidden_size": 16, "heads": 2, "embedding_dim": 24}
         return WorldsTiny(WorldsTinyConfig(vocabulary=WORDS, background=["nothing"], **sizes)).eval()
 
-    made = {kind: (lambda k=kind: TwoTower.from_backbone(sources[k], precision="fp32")) for kind in sources}
+    made = {kind: (lambda k=kind: TwoTower.from_checkpoint(sources[k], precision="fp32")) for kind in sources}
     return {**made, "worlds": worlds}
 
 
 def around(backbone: object, **settings: object) -> Gexia:
     torch.manual_seed(1)
-    return Gexia.around(backbone, bases=3, heads=2, **settings)
+    return Gexia.from_backbone(backbone, bases=3, heads=2, **settings)
 
 
 def learning(model: Gexia) -> set[str]:
@@ -307,11 +307,11 @@ def test_wrong_use_is_explained(backbones: dict) -> None:
     model = around(backbones["worlds"]())
     for settings, said in (({"surprise": 1}, "no setting surprise"), ({"heads": 5}, "do not divide")):
         with pytest.raises(UsageError, match=said):
-            Gexia.around(backbones["worlds"](), **settings)
+            Gexia.from_backbone(backbones["worlds"](), **settings)
     with pytest.raises(UsageError, match="freeze 'all'"):
         model.freeze("all")
     with pytest.raises(UsageError, match="GEXIA goes around"):
-        Gexia.around(model)
+        Gexia.from_backbone(model)
 
 
 def test_costs_are_counted(backbones: dict) -> None:
@@ -333,7 +333,7 @@ def test_a_frame_costs_what_the_paper_says_with_vit_b_32() -> None:
     config.text_config.vocab_size, config.text_config.num_hidden_layers = 700, 1
     rule = ImageRule("shortest", 224, 224, crop=(224, 224))
     settings = TwoTowerConfig(config.to_dict(), rule.to_dict(), TextRule(77).to_dict())
-    model = Gexia.around(TwoTower(settings, CLIPModel(config), clip_tokenizer()))
+    model = Gexia.from_backbone(TwoTower(settings, CLIPModel(config), clip_tokenizer()))
     costs = measure_costs(model, "long")
     assert costs.tower_per_frame == pytest.approx(4.4, abs=0.05)
     assert costs.per_frame == pytest.approx(costs.paper_per_frame, abs=0.3)

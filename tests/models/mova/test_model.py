@@ -51,16 +51,16 @@ def worlds() -> WorldsTiny:
 @pytest.fixture
 def backbones(tiny_clip: Path, tiny_siglip: Path) -> dict:
     return {
-        "clip": lambda: TwoTower.from_backbone(tiny_clip, precision="fp32"),
-        "long clip": lambda: TwoTower.from_backbone(tiny_clip, precision="fp32", text_length=248),
-        "siglip": lambda: TwoTower.from_backbone(tiny_siglip, precision="fp32"),
+        "clip": lambda: TwoTower.from_checkpoint(tiny_clip, precision="fp32"),
+        "long clip": lambda: TwoTower.from_checkpoint(tiny_clip, precision="fp32", text_length=248),
+        "siglip": lambda: TwoTower.from_checkpoint(tiny_siglip, precision="fp32"),
         "worlds": worlds,
     }
 
 
 def around(backbone: object, preset: str, **settings: object) -> Mova:
     torch.manual_seed(1)
-    model = Mova.around(backbone, preset, **settings)
+    model = Mova.from_backbone(backbone, preset, **settings)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if not name.startswith("backbone."):
@@ -202,13 +202,13 @@ def test_what_a_model_cannot_do_is_said(backbones: dict) -> None:
     with pytest.raises(UsageError, match="no text"):
         units.modular_similarity(shown, [])
     with pytest.raises(UsageError, match=r"colours-a.*TwoTower, WorldsTiny"):
-        Mova.around(ColourEncoder())
+        Mova.from_backbone(ColourEncoder())
     with pytest.raises(UsageError, match="paper, repaired"):
-        Mova.around(worlds(), "best")
+        Mova.from_backbone(worlds(), "best")
     with pytest.raises(UsageError, match="no setting deep"):
-        Mova.around(worlds(), deep=3)
+        Mova.from_backbone(worlds(), deep=3)
     with pytest.raises(UsageError, match="divide"):
-        Mova.around(worlds(), heads=7)
+        Mova.from_backbone(worlds(), heads=7)
     with pytest.raises(UsageError, match="not known"):
         MovaConfig(masks="all")
 

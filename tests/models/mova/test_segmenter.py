@@ -185,7 +185,7 @@ def test_hard_boundaries_make_units_that_were_encoded_alone() -> None:
 
 @torch.no_grad()
 def test_other_backbones_have_their_states_pooled(tiny_clip: Path) -> None:
-    backbone = TwoTower.from_backbone(tiny_clip, precision="fp32")
+    backbone = TwoTower.from_checkpoint(tiny_clip, precision="fp32")
     model = UnitSegmenter(backbone.embedding_dim)
     torch.nn.init.normal_(model.boundary.weight)
     text = backbone.encode_text(CAPTIONS)
@@ -222,7 +222,7 @@ def test_gradients_reach_every_weight_and_are_right(kind: str) -> None:
 
 @pytest.mark.parametrize("preset", ["control", "subsets", "repaired"])
 def test_a_model_keeps_what_it_learned(preset: str, tmp_path: Path) -> None:
-    made = Mova.around(worlds(), preset, units="learned", heads=2)
+    made = Mova.from_backbone(worlds(), preset, units="learned", heads=2)
     with torch.no_grad():
         for weight in made.segmenter.parameters():
             weight += 0.5 * torch.randn_like(weight)
@@ -233,7 +233,7 @@ def test_a_model_keeps_what_it_learned(preset: str, tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
     assert "| units | learned |" in (tmp_path / "mine" / "README.md").read_text()
     assert again.added_parameters().parameters == made.added_parameters().parameters
-    plain = Mova.around(worlds(), preset, heads=2)
+    plain = Mova.from_backbone(worlds(), preset, heads=2)
     assert plain.segmenter is None
     own = sum(weight.numel() for weight in made.segmenter.parameters())
     assert made.added_parameters().parameters - plain.added_parameters().parameters == own
@@ -241,15 +241,15 @@ def test_a_model_keeps_what_it_learned(preset: str, tmp_path: Path) -> None:
 
 def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(UsageError, match="'guessed'"):
-        Mova.around(worlds(), "control", units="guessed")
-    model = Mova.around(worlds(), "control", units="learned")
+        Mova.from_backbone(worlds(), "control", units="guessed")
+    model = Mova.from_backbone(worlds(), "control", units="learned")
     assert model.encode_units([]) == []
     with pytest.raises(UsageError):
         model.encode_units(["a ring", "..."])
 
 
 def test_many_texts_are_encoded_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Mova.around(worlds(), "control", units="learned")
+    model = Mova.from_backbone(worlds(), "control", units="learned")
     whole = model.encode_units(CAPTIONS)
     monkeypatch.setattr("mova.models.mova.segmenter.TEXTS", 2)
     for one, other in itertools.zip_longest(model.encode_units(CAPTIONS), whole):
@@ -280,7 +280,7 @@ def test_a_recipe_trains_boundaries(
 
 
 def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
-    model = Mova.around(worlds(), "control", units="learned").double()
+    model = Mova.from_backbone(worlds(), "control", units="learned").double()
     feed = feed_for(model)
     ids, mask, dropped = feed.tokens(CAPTIONS)
     inputs = {
@@ -305,7 +305,7 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
 
 @torch.no_grad()
 def test_training_and_inference_cut_alike() -> None:
-    model = Mova.around(worlds(), "control", units="learned")
+    model = Mova.from_backbone(worlds(), "control", units="learned")
     with torch.no_grad():
         model.segmenter.boundary.weight.normal_()
     ids, mask, _ = feed_for(model).tokens(CAPTIONS)

@@ -56,7 +56,7 @@ def checkpoint(family: str, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def model(checkpoint: Path) -> TwoTower:
-    return TwoTower.from_backbone(checkpoint, precision="fp32", device="cpu")
+    return TwoTower.from_checkpoint(checkpoint, precision="fp32", device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -229,21 +229,21 @@ def test_token_states_hold_the_pooled_one_where_the_family_pools(model: TwoTower
 
 
 def test_clip_is_padded_to_the_longest_only(tiny_clip: Path) -> None:
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32")
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32")
     assert model.encode_text("tea").tokens.shape[1] < 10
 
 
 def test_the_old_end_of_text_number_pools_at_the_same_token(tiny_clip: Path, tmp_path: Path) -> None:
     old = build_clip(tmp_path / "old", old_eos=True)
     assert AutoModel.from_pretrained(old).config.text_config.eos_token_id == 2
-    a = TwoTower.from_backbone(tiny_clip, precision="fp32").encode_text(TEXTS)
-    b = TwoTower.from_backbone(old, precision="fp32").encode_text(TEXTS)
+    a = TwoTower.from_checkpoint(tiny_clip, precision="fp32").encode_text(TEXTS)
+    b = TwoTower.from_checkpoint(old, precision="fp32").encode_text(TEXTS)
     torch.testing.assert_close(a.pooled, b.pooled)
 
 
 @pytest.mark.parametrize("kind", ["siglip", "siglip2", "naflex"])
 def test_siglip_families_do_not_see_capitals(kind: str, request: pytest.FixtureRequest) -> None:
-    model = TwoTower.from_backbone(request.getfixturevalue(f"tiny_{kind}"), precision="fp32")
+    model = TwoTower.from_checkpoint(request.getfixturevalue(f"tiny_{kind}"), precision="fp32")
     a, b = model.encode_text(["A Dog RUNS", "a dog runs"]).pooled
     torch.testing.assert_close(a, b)
 
@@ -278,7 +278,7 @@ def test_saved_and_loaded_is_bit_equal(model: TwoTower, frames: Frames, tmp_path
 
 
 def test_what_was_measured_is_saved(tiny_clip: Path, tmp_path: Path) -> None:
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32")
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32")
     model.relevance_threshold = 0.31
     model.rule = EvidenceRule(g=0.25, theta=0.1, beta=0.5, global_share=0.1)
     model.units = UnitRule(longest=14, keep_sentences=False)
@@ -287,13 +287,13 @@ def test_what_was_measured_is_saved(tiny_clip: Path, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "saved")
     again = TwoTower.from_pretrained(tmp_path / "saved")
     assert (again.relevance_threshold, again.rule, again.units) == (0.31, model.rule, model.units)
-    assert TwoTower.from_backbone(tiny_clip, precision="fp32").rule.plain
+    assert TwoTower.from_checkpoint(tiny_clip, precision="fp32").rule.plain
     assert (tmp_path / "saved" / "README.md").read_text(encoding="utf-8") == "# My own card\n"
 
 
 def test_long_captions_through_a_stretched_table(tiny_clip: Path, tmp_path: Path) -> None:
-    short = TwoTower.from_backbone(tiny_clip, precision="fp32")
-    long = TwoTower.from_backbone(tiny_clip, precision="fp32", text_length=248)
+    short = TwoTower.from_checkpoint(tiny_clip, precision="fp32")
+    long = TwoTower.from_checkpoint(tiny_clip, precision="fp32", text_length=248)
     table = long.backbone.text_model.embeddings.position_embedding.weight
     assert table.shape[0] == 248
     assert table.requires_grad
@@ -310,7 +310,7 @@ def test_long_captions_through_a_stretched_table(tiny_clip: Path, tmp_path: Path
 
 
 def test_a_shorter_text_length_only_cuts(tiny_clip: Path) -> None:
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32", text_length=6)
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", text_length=6)
     found = model.encode_text("Two red squares move left and stand still")
     assert found.mask.sum() == 6
     assert found.dropped[0] > 0
@@ -320,18 +320,18 @@ def test_a_shorter_text_length_only_cuts(tiny_clip: Path) -> None:
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_refused_text_lengths(kind: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(UsageError, match="text_length"):
-        TwoTower.from_backbone(request.getfixturevalue(f"tiny_{kind}"), text_length=2 if kind == "clip" else 248)
+        TwoTower.from_checkpoint(request.getfixturevalue(f"tiny_{kind}"), text_length=2 if kind == "clip" else 248)
 
 
 def test_a_head_can_be_trained_on_encoded_frames(tiny_clip: Path, frames: Frames) -> None:
-    vectors = TwoTower.from_backbone(tiny_clip).encode_frames(frames)
+    vectors = TwoTower.from_checkpoint(tiny_clip).encode_frames(frames)
     head = torch.nn.Linear(WIDTH, 2)
     head(vectors).sum().backward()
     assert head.weight.grad.any()
 
 
 def test_every_weight_gets_a_gradient(tiny_clip: Path, frames: Frames) -> None:
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32").train()
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32").train()
     pixels = model.image_rule.apply(frames.pixels, torch.device("cpu"), torch.float32)
     rows, _ = model.text_rule.token_ids(model.tokenizer, TEXTS)
     ids, mask = model.text_rule.pad(rows, model.tokenizer.pad_token_id, "right")
@@ -343,7 +343,7 @@ def test_every_weight_gets_a_gradient(tiny_clip: Path, frames: Frames) -> None:
 
 
 def test_bf16_stays_close_and_keeps_fingerprint_and_scale(checkpoint: Path, model: TwoTower, frames: Frames) -> None:
-    half = TwoTower.from_backbone(checkpoint, precision="bf16", device="cpu")
+    half = TwoTower.from_checkpoint(checkpoint, precision="bf16", device="cpu")
     assert half.compute_dtype == torch.bfloat16
     found = half.encode_frames(frames)
     assert found.dtype == torch.float32
@@ -355,7 +355,7 @@ def test_bf16_stays_close_and_keeps_fingerprint_and_scale(checkpoint: Path, mode
 
 
 def test_fingerprint_sees_one_weight_the_tokenizer_and_the_preprocessing(tiny_clip: Path, tmp_path: Path) -> None:
-    model = TwoTower.from_backbone(tiny_clip, precision="fp32")
+    model = TwoTower.from_checkpoint(tiny_clip, precision="fp32")
     before = model.fingerprint()
     with torch.no_grad():
         model.backbone.vision_model.post_layernorm.weight[0] += 1e-6
@@ -363,8 +363,8 @@ def test_fingerprint_sees_one_weight_the_tokenizer_and_the_preprocessing(tiny_cl
     folder = shutil.copytree(tiny_clip, tmp_path / "other")
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"resample": 2}))
-    assert TwoTower.from_backbone(folder, precision="fp32").fingerprint() != before
-    assert TwoTower.from_backbone(tiny_clip, precision="fp32").fingerprint() == before
+    assert TwoTower.from_checkpoint(folder, precision="fp32").fingerprint() != before
+    assert TwoTower.from_checkpoint(tiny_clip, precision="fp32").fingerprint() == before
 
 
 def test_background_sentences_are_many_and_different() -> None:
@@ -376,7 +376,7 @@ def test_background_sentences_are_many_and_different() -> None:
 
 def test_no_text_is_refused(tiny_clip: Path) -> None:
     with pytest.raises(UsageError, match="no text"):
-        TwoTower.from_backbone(tiny_clip).encode_text([])
+        TwoTower.from_checkpoint(tiny_clip).encode_text([])
 
 
 def test_configuration_round_trip() -> None:

@@ -30,7 +30,7 @@ def around(preset: str, **settings: Any) -> Mova:
             vocabulary=vocabulary(), image_size=32, stem=[8, 8], hidden_size=WIDTH, heads=2, embedding_dim=WIDTH
         )
     )
-    return Mova.around(backbone, preset, heads=2, **settings)
+    return Mova.from_backbone(backbone, preset, heads=2, **settings)
 
 
 def pairs(videos: int = 4) -> tuple[Vectors, Inputs]:

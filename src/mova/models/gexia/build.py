@@ -60,7 +60,7 @@ class GexiaBuild:
         if is_saved(self.source):
             model = _next_stage(self.source, self.text_length, settings)
         else:
-            model = Gexia.around(TwoTowerBuild(self.source, self.text_length).build(), **settings)
+            model = Gexia.from_backbone(TwoTowerBuild(self.source, self.text_length).build(), **settings)
         if self.scratch:
             model.randomise_encoders()
         return model.freeze(self.freeze)
@@ -78,7 +78,7 @@ def _next_stage(source: str, text_length: int | None, settings: dict[str, Any]) 
     """
     start, backbone = open_saved(source, text_length)
     if not isinstance(start, Gexia):
-        return Gexia.around(backbone, **settings)
+        return Gexia.from_backbone(backbone, **settings)
     fixed = [name for name in SHAPES if name in settings and settings[name] != getattr(start.config, name)]
     if fixed:
         kept = ", ".join(f"{name} {getattr(start.config, name)!r}" for name in fixed)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from mova.data.granularity import GRANULARITIES
 from mova.errors import UsageError, VideoError
-from mova.models.backbone_wrapper import AroundBackbone, backbone_settings, random_backbone, require_backbone
+from mova.models.backbone_wrapper import BackboneWrapper, backbone_settings, random_backbone, require_backbone
 from mova.models.calibration_state import read_measured, write_measured
 from mova.models.embeddings import told, wholes_of
 from mova.models.encoder import DualEncoder, Source, TextEmbedding, VideoEmbedding
@@ -49,8 +49,8 @@ FROZEN = ("none", "encoders", "vision", "text")
 """Encoders that can be kept as they are (Table 5)."""
 
 
-class Gexia(AroundBackbone):
-    """A dual encoder by iterative approximation. Make one with `around`, load one with `mova.load`.
+class Gexia(BackboneWrapper):
+    """A dual encoder by iterative approximation. Make one with `from_backbone`, load one with `mova.load`.
 
     Args:
         config: backbone and approximation.
@@ -82,7 +82,7 @@ class Gexia(AroundBackbone):
         self._hash: tuple[Any, str] | None = None
 
     @classmethod
-    def around(cls, backbone: DualEncoder, **settings: Any) -> Self:
+    def from_backbone(cls, backbone: DualEncoder, **settings: Any) -> Self:
         """Put approximation modules around a backbone (which is used as it is, not copied).
 
         Args:
@@ -99,7 +99,7 @@ class Gexia(AroundBackbone):
         return model.to(model.device).eval()
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
-        """See `AroundBackbone.prepare`; loading has made all weights trainable, and some are never to be trained."""
+        """See `BackboneWrapper.prepare`; loading has made all weights trainable, and some are never to be trained."""
         self._leave_pooling_alone()
         return super().prepare(precision, device)
 

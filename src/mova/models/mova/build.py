@@ -71,9 +71,9 @@ class MovaBuild:
         """Put masks around the backbone. Those of an earlier stage that fit are carried over."""
         settings = chosen(self, "source", "preset", "text_length")
         if not is_saved(self.source):
-            return Mova.around(TwoTowerBuild(self.source, self.text_length).build(), self.preset, **settings)
+            return Mova.from_backbone(TwoTowerBuild(self.source, self.text_length).build(), self.preset, **settings)
         start, backbone = open_saved(self.source, self.text_length)
-        model = Mova.around(backbone, self.preset, **settings)
+        model = Mova.from_backbone(backbone, self.preset, **settings)
         if isinstance(start, Mova):
             carry_masks(start, model)
         return model

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mova.errors import UsageError
-from mova.models.backbone_wrapper import AroundBackbone, backbone_settings, random_backbone, require_backbone
+from mova.models.backbone_wrapper import BackboneWrapper, backbone_settings, random_backbone, require_backbone
 from mova.models.encoder import DualEncoder, TextEmbedding, VideoEmbedding
 from mova.models.model_card import write_mova_card
 from mova.models.mova.config import MovaConfig
@@ -53,8 +53,8 @@ def _of_backbone(name: str) -> Any:
     return property(read, write, doc=f"The backbone's `{name}`, see `DualEncoder`.")
 
 
-class Mova(AroundBackbone):
-    """A dual encoder with masks. Make one with `around`, load one with `from_pretrained` or `mova.load`.
+class Mova(BackboneWrapper):
+    """A dual encoder with masks. Make one with `from_backbone`, load one with `from_pretrained` or `mova.load`.
 
     Args:
         config: backbone and masks.
@@ -88,7 +88,7 @@ class Mova(AroundBackbone):
         self._complete(given)
 
     @classmethod
-    def around(cls, backbone: DualEncoder, preset: str = "subsets", **settings: Any) -> Self:
+    def from_backbone(cls, backbone: DualEncoder, preset: str = "subsets", **settings: Any) -> Self:
         """Put masks around a backbone (which is used as it is, not copied).
 
         Args:

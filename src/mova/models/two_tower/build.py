@@ -19,7 +19,7 @@ class TwoTowerBuild:
 
     def build(self) -> TwoTower:
         """Read the checkpoint in float32 on the CPU, its logit bias frozen."""
-        model = TwoTower.from_backbone(self.source, precision="fp32", device="cpu", text_length=self.text_length)
+        model = TwoTower.from_checkpoint(self.source, precision="fp32", device="cpu", text_length=self.text_length)
         freeze_bias(model)
         return model
 

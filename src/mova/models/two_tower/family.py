@@ -9,5 +9,5 @@ TWO_TOWER = ModelFamily(
     build="mova.models.two_tower.build:TwoTowerBuild",
     model_type="mova-two-tower",
     is_backbone=True,
-    load_foreign="mova.models.two_tower.model:TwoTower.from_backbone",
+    load_foreign="mova.models.two_tower.model:TwoTower.from_checkpoint",
 )

@@ -52,7 +52,7 @@ TEXT_BATCH = 256
 class TwoTower(PreTrainedModel, DualEncoder):
     """A dual encoder of transformers behind mova's contract.
 
-    `from_backbone` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
+    `from_checkpoint` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
     folder format. The `encode_*` methods run without gradients and return ordinary float32 tensors, on which
     heads can be trained; `image_features`, `text_features` and `forward` are differentiable.
     """
@@ -86,7 +86,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         """The backbone initialises itself; there is nothing else."""
 
     @classmethod
-    def from_backbone(
+    def from_checkpoint(
         cls,
         name_or_path: str | Path,
         *,
@@ -142,7 +142,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         config = read_json(folder / "config.json").get("backbone", {})
         if not config:
-            raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_backbone for a hub checkpoint")
+            raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_checkpoint for a hub checkpoint")
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.tokenizer = load_tokenizer(folder, str(folder), AutoConfig.for_model(**config))
         model.name = str(folder)
