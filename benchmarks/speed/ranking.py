@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from benchmarks.common import harness
-from mova.eval.metrics.ranking import KS, find_ranks, stream_ranks, summarise
+from mova.eval.metrics.ranking import KS, find_ranks, stream_ranks, summarize
 
 WIDTH, BLOCK = 64, 2048
 SIZES, QUICK = (1000, 5000, 20_000, 100_000), (1000, 5000)
@@ -48,7 +48,7 @@ def run(size: int, seed: int, whole: bool) -> dict[str, float]:
     else:
         t2v, v2t = stream_ranks(lambda rows, columns: texts[rows] @ videos[columns].T, size, block=BLOCK)
     seconds = time.process_time() - began
-    figures = {f"{way} {k}": v for way, r in (("t2v", t2v), ("v2t", v2t)) for k, v in summarise(r, KS).items()}
+    figures = {f"{way} {k}": v for way, r in (("t2v", t2v), ("v2t", v2t)) for k, v in summarize(r, KS).items()}
     return {"seconds": seconds, "peak": peak(), **figures}
 
 

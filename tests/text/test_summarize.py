@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mova.errors import ModelError
-from mova.text import summarize as summarise
+from mova.text import summarize
 from mova.text.llm import LanguageModel, _as_chat
 from mova.text.summarize import Extractive, Summary, count_words, first_words
 from mova.text.summarize_llm import PROMPT, Written, by_endpoint, by_model, tidy
@@ -41,10 +41,10 @@ def written_out(text: tuple[str, ...]) -> list[float]:
 
 def test_centralities_are_those_written_out_whatever_else_is_in_the_batch() -> None:
     others = [("A cat.", "The red dog runs."), ("One.",)]
-    words = [[summarise._words(s) for s in text] for text in (others[0], TEXT, others[1])]
-    found = summarise._centralities(words)
+    words = [[summarize._words(s) for s in text] for text in (others[0], TEXT, others[1])]
+    found = summarize._centralities(words)
     assert found[2:6] == pytest.approx(written_out(TEXT), abs=1e-12)
-    assert found[2:6].tolist() == summarise._centralities(words[1:2]).tolist()
+    assert found[2:6].tolist() == summarize._centralities(words[1:2]).tolist()
     assert found[6] == pytest.approx(1.0)
 
 
@@ -56,17 +56,17 @@ def test_the_most_central_sentences_that_fit_are_kept_in_order() -> None:
             if len(TEXT[n].split()) <= left:
                 left -= len(TEXT[n].split())
                 expected.append(n)
-        (found,) = Extractive(budget).summarise([TEXT])
+        (found,) = Extractive(budget).summarize([TEXT])
         assert found.kept == tuple(sorted(expected))
         assert found.text == " ".join(TEXT[n] for n in found.kept)
         assert count_words(found.text) <= budget
 
 
 def test_repetitions_are_kept_once_and_long_sentences_cut() -> None:
-    assert Extractive(9).summarise([("A dog runs.", "a dog runs", "A dog runs!")]) == [Summary("A dog runs.", (0,))]
-    assert Extractive(3).summarise([("One, two, three, four.",)]) == [Summary("One, two, three")]
-    assert Extractive(4).summarise([("!!", "?")])[0].text == "!!"
-    assert Extractive(5).summarise([]) == []
+    assert Extractive(9).summarize([("A dog runs.", "a dog runs", "A dog runs!")]) == [Summary("A dog runs.", (0,))]
+    assert Extractive(3).summarize([("One, two, three, four.",)]) == [Summary("One, two, three")]
+    assert Extractive(4).summarize([("!!", "?")])[0].text == "!!"
+    assert Extractive(5).summarize([]) == []
     assert first_words("我们在这里打篮球", 2) == "我们在这"
 
 
@@ -75,7 +75,7 @@ def test_the_short_way_for_ascii_counts_the_same_words(text: str) -> None:
     spans = word_spans(text)
     assert count_words(text) == len(spans)
     letters = ["".join(c for c in text[a:b].lower() if c.isalnum()) for a, b in spans]
-    assert summarise._words(text) == letters
+    assert summarize._words(text) == letters
 
 
 @pytest.fixture(scope="module")
@@ -107,24 +107,24 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_language_model_answers_the_same_alone_and_in_a_batch(tiny_language_model: Path) -> None:
     model = by_model(str(tiny_language_model), words=4, batch=3)
     texts = [TEXT, TEXT[:1], TEXT[2:]]
-    together = model.summarise(texts)
-    assert together == [model.summarise([text])[0] for text in texts]
+    together = model.summarize(texts)
+    assert together == [model.summarize([text])[0] for text in texts]
     assert all("user:" not in summary.text and not summary.kept for summary in together)
     assert str(tiny_language_model) in model.name
     with pytest.raises(ModelError, match="cannot be loaded"):
-        by_model(str(tiny_language_model / "no"), words=4).summarise([TEXT])
+        by_model(str(tiny_language_model / "no"), words=4).summarize([TEXT])
 
 
 def test_a_prompt_that_the_model_cannot_read_has_no_answer(tiny_language_model: Path) -> None:
     model = by_model(str(tiny_language_model), words=4)
     generator = model.generator
     assert isinstance(generator, LanguageModel)
-    expected = model.summarise([TEXT[:1]])
+    expected = model.summarize([TEXT[:1]])
     tokenizer, loaded = generator._loaded
     chat = _as_chat(tokenizer, PROMPT.format(words=4, text=TEXT[0]))
     loaded.config.max_position_embeddings = len(tokenizer(chat)["input_ids"]) + generator.max_tokens
-    assert model.summarise([TEXT * 9, TEXT[:1], TEXT * 9]) == [Summary(""), *expected, Summary("")]
-    assert model.summarise([TEXT * 9]) == [Summary("")]
+    assert model.summarize([TEXT * 9, TEXT[:1], TEXT * 9]) == [Summary(""), *expected, Summary("")]
+    assert model.summarize([TEXT * 9]) == [Summary("")]
 
 
 class Server(HTTPServer):
@@ -178,14 +178,14 @@ def test_an_endpoint_is_asked_again_until_it_answers(server: Server, monkeypatch
     monkeypatch.setenv("MOVA_TEST_KEY", "sk-secret")
     waits: list[float] = []
     server.states = [503, 429]
-    found = endpoint(server, waits, parallel=1).summarise([("a dog", "runs"), ("it rains",)])
+    found = endpoint(server, waits, parallel=1).summarize([("a dog", "runs"), ("it rains",)])
     assert found == [Summary("A DOG RUNS"), Summary("IT RAINS")]
     assert waits == [7.0, 7.0]
     assert set(server.keys) == {"Bearer sk-secret"}
     assert server.asked[0]["model"] == "m"
     assert server.asked[0]["temperature"] == 0
     many = [(f"text {n}",) for n in range(20)]
-    assert [s.text for s in endpoint(server, waits).summarise(many)] == [f"TEXT {n}" for n in range(20)]
+    assert [s.text for s in endpoint(server, waits).summarize(many)] == [f"TEXT {n}" for n in range(20)]
 
 
 def test_an_endpoint_that_refuses_or_is_gone_is_told_without_the_key(
@@ -195,16 +195,16 @@ def test_an_endpoint_that_refuses_or_is_gone_is_told_without_the_key(
     waits: list[float] = []
     server.states = [401]
     with pytest.raises(ModelError, match=r"refuses 'm': 401.*\*\*\*") as caught:
-        endpoint(server, waits).summarise([("a",)])
+        endpoint(server, waits).summarize([("a",)])
     assert "sk-secret" not in str(caught.value)
     server.states = [500] * 9
     with pytest.raises(ModelError, match="no answer after 3 attempts: 500"):
-        endpoint(server, waits, retries=2).summarise([("a",)])
+        endpoint(server, waits, retries=2).summarize([("a",)])
     server.states = [299]
     with pytest.raises(ModelError, match="no chat completion"):
-        endpoint(server, waits).summarise([("a",)])
+        endpoint(server, waits).summarize([("a",)])
     with pytest.raises(ModelError, match="no answer after 2 attempts"):
-        by_endpoint("http://127.0.0.1:9/v1", "m", 5, retries=1, sleep=waits.append).summarise([("a",)])
+        by_endpoint("http://127.0.0.1:9/v1", "m", 5, retries=1, sleep=waits.append).summarize([("a",)])
     with pytest.raises(ModelError, match="begins with http"):
         by_endpoint("ftp://x", "m", 5)
 

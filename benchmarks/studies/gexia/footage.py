@@ -204,7 +204,7 @@ def galleries(footage: Footage) -> dict[str, Queries]:
     every = [list(range(a, b)) for a, b in pairwise(starts.tolist())]
     whole, twins = every[: -footage.twins], [*every[: footage.twins], *every[-footage.twins :]]
     singles = [[i] for video in whole for i in (video[0], video[-1])]
-    summaries = Extractive(WORDS).summarise([[footage.clips[i].text for i in video] for video in whole])
+    summaries = Extractive(WORDS).summarize([[footage.clips[i].text for i in video] for video in whole])
     brief = [[video[k] for k in found.kept] for video, found in zip(whole, summaries, strict=True)]
     ways = {"short": (singles, singles), "long": (whole, whole), "twins": (twins, twins), "brief": (whole, brief)}
     return {name: _queries(footage, *way) for name, way in {**ways, "image": ways["short"]}.items()}

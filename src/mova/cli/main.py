@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from mova._version import __version__
 from mova.cli.commands import align, bench, demo, explain, index, models, reproduce, score, search, train
@@ -19,6 +20,9 @@ from mova.errors import MovaError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
+
+OLD_OPTIONS = {"--materialise": "--materialize"}
+"""Old name of an option -> its name today. Old names work, and no help page lists them."""
 
 
 class Command(NamedTuple):
@@ -68,6 +72,21 @@ COMMANDS = (
 """Every command, in the order of the help pages."""
 
 
+class _Command(TyperCommand):
+    """A command that also takes the old names of its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        names = {name for parameter in self.params for name in parameter.opts}
+        return super().parse_args(ctx, [_current_name(word, names) for word in args])
+
+
+def _current_name(word: str, names: set[str]) -> str:
+    """Replace the old name of an option that a command has: `--old` or `--old=value`."""
+    old, equals, value = word.partition("=")
+    new = OLD_OPTIONS.get(old)
+    return f"{new}{equals}{value}" if new in names else word
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(__version__)
@@ -98,7 +117,8 @@ def build_app() -> typer.Typer:
         root.add_typer(apps[group], name=group)
     for command in COMMANDS:
         settings = {"allow_extra_args": True, "ignore_unknown_options": True} if command.overrides else None
-        apps[command.group].command(command.name, context_settings=settings)(take_groups(command.function))
+        register = apps[command.group].command(command.name, cls=_Command, context_settings=settings)
+        register(take_groups(command.function))
     return root
 
 

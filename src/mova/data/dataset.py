@@ -121,7 +121,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             if several := next((row for row in self.rows if row.parts), None):
                 raise DataError(
                     f"{manifest}: row {several.id!r} is made of several clips, which a feature store does not hold; "
-                    "write them as files first (`mova data expand ... --materialise FOLDER`)"
+                    "write them as files first (`mova data expand ... --materialize FOLDER`)"
                 )
             features.expect({clip for _, clip in seen}, self.folder)
 

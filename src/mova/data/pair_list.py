@@ -72,7 +72,7 @@ def _from_lines(path: Path, root: Path) -> Iterator[VideoText]:
     if lines and isinstance(lines[0][1], dict) and "captions" in lines[0][1]:
         for row in read_manifest(path):
             if row.parts:
-                raise DataError(f"{path}: row {row.id!r} is made of several clips; materialise the manifest first")
+                raise DataError(f"{path}: row {row.id!r} is made of several clips; materialize the manifest first")
             for caption in row.captions:
                 yield VideoText(row.video, root / row.video, caption.text.strip(), row.start, row.end)
         return

@@ -21,7 +21,7 @@ from mova.eval.metrics.bootstrap import bootstrap, mean, median
 from mova.eval.metrics.classification import average_precision, mean_average_precision
 from mova.eval.metrics.hubness import DUAL_SOFTMAX_SCALE, QB_SCALE, dual_softmax, qb_norm
 from mova.eval.metrics.legacy import argsort_precision, clip4clip
-from mova.eval.metrics.ranking import KS, Ranks, find_ranks, stream_ranks, summarise, tie_bounds
+from mova.eval.metrics.ranking import KS, Ranks, find_ranks, stream_ranks, summarize, tie_bounds
 from mova.eval.metrics.spans import (
     MomentPrediction,
     MomentTruth,
@@ -73,7 +73,7 @@ def report_matrix(
     if protocol.video_to_text != "one":
         others["max-over-captions"] = _max_over_captions(scores, targets)
         v2t = others[protocol.video_to_text]
-        report["conventions"] = {name: summarise(ranks) for name, ranks in others.items()}
+        report["conventions"] = {name: summarize(ranks) for name, ranks in others.items()}
     _fill(report, {"t2v": t2v, "v2t": v2t})
     if compat:
         report["compat"] = _old(scores, diagonal)
@@ -81,8 +81,8 @@ def report_matrix(
         back = _max_over_captions if protocol.video_to_text == "max-over-captions" else _any_caption
         report["transductive"] = {
             f"dual softmax (scale {DUAL_SOFTMAX_SCALE:g})": {
-                "t2v": summarise(find_ranks(dual_softmax(scores), targets)),
-                "v2t": summarise(back(dual_softmax(scores.T).T, targets)),
+                "t2v": summarize(find_ranks(dual_softmax(scores), targets)),
+                "v2t": summarize(back(dual_softmax(scores.T).T, targets)),
             }
         }
     return report
@@ -103,7 +103,7 @@ def add_qb_norm(
     if matrix.videos and bank.videos and matrix.videos != bank.videos:
         raise DataError("the bank's columns are other videos, or the same in another order")
     ranks = find_ranks(qb_norm(matrix.scores, bank.scores), _targets(matrix, protocol, ids))
-    row = {"t2v": summarise(ranks), "bank": {"texts": len(bank.scores), "fingerprint": _fingerprint(bank, None)}}
+    row = {"t2v": summarize(ranks), "bank": {"texts": len(bank.scores), "fingerprint": _fingerprint(bank, None)}}
     report.setdefault("transductive", {})[f"QB-Norm (scale {QB_SCALE:g})"] = row
 
 
@@ -233,7 +233,7 @@ def _head(protocol: Protocol, fingerprint: str, order: str, shape: tuple[int, ..
 def _fill(report: Report, ways: Mapping[str, Ranks]) -> None:
     """Figures, bounds where they differ in a printed digit, intervals and places of every way."""
     for way, ranks in ways.items():
-        figures = summarise(ranks)
+        figures = summarize(ranks)
         report["ties"][way] = figures.pop("ties")
         report[way] = figures
         report["bounds"][way] = {

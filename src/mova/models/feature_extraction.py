@@ -88,7 +88,7 @@ def clips_of(rows: Iterable[Row], sentences: bool = False) -> list[Clip]:
     found = {}
     for row in rows:
         if row.parts:
-            raise DataError(f"row {row.id!r} is made of several clips; materialise the manifest first")
+            raise DataError(f"row {row.id!r} is made of several clips; materialize the manifest first")
         found[row_clip(row)] = True
         told = (sentence for caption in row.captions for sentence in caption.sentences) if sentences else ()
         found |= {Clip(row.video, s.start, s.end): True for s in told if s.start is not None}

@@ -1,9 +1,9 @@
-"""Long captions into short ones: what a summariser is, and the one that needs no model.
+"""Long captions into short ones: what a summarizer is, and the one that needs no model.
 
-The extractive summariser keeps whole sentences, those nearest to what the text as a whole is about: cosine of a
+The extractive summarizer keeps whole sentences, those nearest to what the text as a whole is about: cosine of a
 sentence's TF-IDF vector with the centroid of all (Radev et al., "Centroid-based summarization of multiple documents",
 2004), with inverse document frequencies among the text's own sentences, smoothed as scikit-learn does. It is the same
-for a text whatever other texts it is summarised with.
+for a text whatever other texts it is summarized with.
 
 Shape legend: S sentences of all texts together, M texts, K different (text, term) pairs.
 """
@@ -35,7 +35,7 @@ class Summary:
     kept: tuple[int, ...] = ()
 
 
-class Summariser(Protocol):
+class Summarizer(Protocol):
     """Makes one short text of each long one."""
 
     @property
@@ -48,7 +48,7 @@ class Summariser(Protocol):
         """How many texts it likes to have at once."""
         ...
 
-    def summarise(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
+    def summarize(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
         """A summary of each text, which is given as its sentences.
 
         Raises:
@@ -73,8 +73,8 @@ class Extractive:
         """Method and budget."""
         return f"extractive,words={self.words}"
 
-    def summarise(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
-        """See `Summariser`."""
+    def summarize(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
+        """See `Summarizer`."""
         words = [[_words(sentence) for sentence in text] for text in texts]
         central = _centralities(words)
         summaries, at = [], 0

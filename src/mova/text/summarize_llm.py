@@ -24,7 +24,7 @@ TOKENS_A_WORD = 3
 
 @dataclass(frozen=True)
 class Written:
-    """Summaries by whatever answers prompts; a `Summariser`.
+    """Summaries by whatever answers prompts; a `Summarizer`.
 
     Attributes:
         generator: answers prompts.
@@ -38,8 +38,8 @@ class Written:
     words: int
     batch: int
 
-    def summarise(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
-        """See `Summariser`.
+    def summarize(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
+        """See `Summarizer`.
 
         Raises:
             ModelError: the model cannot be loaded, or the server refuses or does not answer.

@@ -84,11 +84,11 @@ def test_a_long_clip_reaches_over_short_ones_within_it(tmp_path: Path) -> None:
     assert [row.meta["members"] for row in found["LVLT"]] == [["a0", "a1", "a2"], ["a3", "a4"]]
 
 
-def test_every_summariser_takes_the_options_of_its_operation() -> None:
+def test_every_summarizer_takes_the_options_of_its_operation() -> None:
     words = (
         "compress:extractive,words=7 compress:transformers,model=m,device=meta compress:endpoint,url=http://h,model=n"
     )
-    made = [expand_levels.summariser_of(level) for level in plan(parse_operations([words]), "SVST")]
+    made = [expand_levels.summarizer_of(level) for level in plan(parse_operations([words]), "SVST")]
     assert [each.name for each in made] == [
         "extractive,words=7",
         "transformers,model=m,words=20",
@@ -294,13 +294,13 @@ def test_long_texts_are_compressed_sentence_by_sentence(tmp_path: Path) -> None:
 
 
 class Parrot:
-    """A summariser that says the first words, and dies once after so many texts."""
+    """A summarizer that says the first words, and dies once after so many texts."""
 
     name, batch = "parrot", 1
     asked = 0
     dies_at: int | None = None
 
-    def summarise(self, texts: list[tuple[str, ...]]) -> list[Summary]:
+    def summarize(self, texts: list[tuple[str, ...]]) -> list[Summary]:
         Parrot.asked += len(texts)
         if Parrot.asked == Parrot.dies_at:
             raise KeyboardInterrupt
@@ -308,7 +308,7 @@ class Parrot:
 
 
 def test_a_stopped_run_goes_on_and_asks_for_no_summary_twice(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expand_levels, "summariser_of", lambda level: Parrot())
+    monkeypatch.setattr(expand_levels, "summarizer_of", lambda level: Parrot())
     monkeypatch.setattr(Parrot, "asked", 0)
     expected = expanded(clips, WORDS)[0].manifest.read_bytes()
     assert Parrot.asked == 2
@@ -327,10 +327,10 @@ def test_a_stopped_run_goes_on_and_asks_for_no_summary_twice(clips: Path, monkey
 def test_what_fails_after_the_expansion_costs_no_summary(
     clips: Path, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expand_levels, "summariser_of", lambda level: Parrot())
+    monkeypatch.setattr(expand_levels, "summarizer_of", lambda level: Parrot())
     monkeypatch.setattr(Parrot, "asked", 0)
     out, folder = clips.parent / "out", clips.parent / "real"
-    words = ("data", "expand", clips, out, "--ops", WORDS, "--materialise", folder)
+    words = ("data", "expand", clips, out, "--ops", WORDS, "--materialize", folder)
     code, _, stderr = call(*words)
     assert code == 1
     assert "the video of no row can be read" in stderr
@@ -347,7 +347,7 @@ def test_no_manifest_is_written_over(clips: Path, call: Callable[..., tuple[int,
     manifest = clips.rename(clips.parent / "manifest.jsonl")
     before = manifest.read_bytes()
     for folder in (manifest.parent, manifest.parent / "out"):
-        words = (manifest, manifest.parent / "out", "--ops", "integrate", "--materialise", folder)
+        words = (manifest, manifest.parent / "out", "--ops", "integrate", "--materialize", folder)
         code, _, stderr = call("data", "expand", *words)
         assert code == 2
         assert "choose another folder" in stderr

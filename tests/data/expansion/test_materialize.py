@@ -14,7 +14,7 @@ from PIL import Image
 from mova.data.concat import Montage
 from mova.data.dataset import PairDataset
 from mova.data.expansion.expand import Compressed, expand
-from mova.data.expansion.materialize import materialise
+from mova.data.expansion.materialize import materialize
 from mova.data.expansion.operations import parse_operations
 from mova.data.expansion.still_frames import keyframe, middle
 from mova.data.frame_selection import FrameRule
@@ -56,7 +56,7 @@ def test_frames_of_a_virtual_row_are_those_of_its_parts(manifest: Path) -> None:
 
 
 def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
-    done = materialise(manifest, tmp_path / "real")
+    done = materialize(manifest, tmp_path / "real")
     rows, real = read_manifest(manifest), read_manifest(done.manifest)
     assert [row.id for row in real] == [row.id for row in rows]
     assert (done.rows, done.videos, done.found) == (14, 12, 2)
@@ -70,7 +70,7 @@ def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
         if old.meta["granularity"] == "LVLT":
             assert new.duration == pytest.approx(8.0, abs=1e-3)
             assert [(s.start, s.end) for s in new.captions[0].sentences] == [(2.0 * k, 2.0 * k + 2.0) for k in range(4)]
-    again = materialise(manifest, tmp_path / "real")
+    again = materialize(manifest, tmp_path / "real")
     assert (again.videos, again.found) == (0, 14)
     assert read_manifest(again.manifest) == real
     data = PairDataset(done.manifest, split="train", sampling=FrameRule(2, rule="head"), captions="caption")
@@ -84,7 +84,7 @@ def test_written_clips_keep_their_source_and_their_place_in_it(manifest: Path, t
         if row.meta["granularity"] == "SVST"
     ]
     virtual = write_manifest(manifest.parent / "backwards.jsonl", rows[::-1])
-    written = materialise(virtual, tmp_path / "real").manifest
+    written = materialize(virtual, tmp_path / "real").manifest
     assert read_manifest(written)[0].meta["synthetic"] == [{"video": str(manifest.parent / "fake.mp4")}]
     found = [
         read_manifest(expand(each, tmp_path / name, parse_operations(["integrate:adjacent,min=2"])).manifest)[8:]
@@ -104,16 +104,16 @@ def test_what_cannot_be_read_is_counted(manifest: Path, tmp_path: Path) -> None:
         replace(good, id="late", start=50.0, end=60.0, duration=None),
         replace(good, id="whole", start=None, end=None),
     ]
-    done = materialise(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "real")
+    done = materialize(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "real")
     assert (done.rows, done.videos) == (2, 1)
     assert done.left_out.to_json()["video cannot be read"]["count"] == 2
     first, whole = read_manifest(done.manifest)
     assert [(s.start, s.end) for s in first.captions[0].sentences] == [(None, None), (0.5, 2.0)]
     assert whole.video == good.video
     with pytest.raises(VideoError, match="of no row"):
-        materialise(write_manifest(tmp_path / "n.jsonl", rows[1:2]), tmp_path / "other")
+        materialize(write_manifest(tmp_path / "n.jsonl", rows[1:2]), tmp_path / "other")
     with pytest.raises(UsageError, match="another folder"):
-        materialise(done.manifest, tmp_path / "real")
+        materialize(done.manifest, tmp_path / "real")
 
 
 def test_joined_files_of_other_sizes_are_fitted(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_command_compares_by_a_model_and_writes_videos(
 ) -> None:
     clips = manifest.parent.parent / "clips.jsonl"
     words = ("--ops", "integrate:source,min=4 compress:extractive,words=2", "--leave-out", "SVST")
-    more = ("--materialise", tmp_path / "real", "--short-side", 32, "--model", tiny_clip)
+    more = ("--materialize", tmp_path / "real", "--short-side", 32, "--model", tiny_clip)
     code, stdout, stderr = call("data", "expand", clips, tmp_path, *words, *more, "--json")
     assert code == 0, stderr
     report = json.loads(stdout)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mova.eval.metrics.ranking import find_ranks, retrieval_metrics, stream_ranks, summarise, tie_bounds
+from mova.eval.metrics.ranking import find_ranks, retrieval_metrics, stream_ranks, summarize, tie_bounds
 
 
 def ranks_over_orders(row: list[int], target: int) -> list[int]:
@@ -98,7 +98,7 @@ def test_blocks_with_targets_and_a_gallery_of_another_size() -> None:
     scores, targets = rng.integers(0, 9, (300, 700)).astype(float), rng.integers(0, 700, 300)
     streamed, none = stream_ranks(lambda r, c: scores[r, c], 300, 700, targets, block=128)
     assert none is None
-    assert summarise(streamed) == summarise(find_ranks(scores, targets))
+    assert summarize(streamed) == summarize(find_ranks(scores, targets))
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5))
@@ -115,7 +115,7 @@ def test_permuting_and_padding_change_nothing(seed: int, padding: int) -> None:
 def test_best_and_worst_case_enclose_the_expected_value() -> None:
     scores = np.random.default_rng(0).integers(0, 5, (40, 40)).astype(float)
     ranks = find_ranks(scores)
-    metrics = summarise(ranks)
+    metrics = summarize(ranks)
     for name, (best, worst) in tie_bounds(ranks).items():
         low, high = sorted((best, worst))
         assert low <= metrics[name] <= high

@@ -44,10 +44,10 @@ def expand(
     shared_sources: Annotated[
         bool, typer.Option("--shared-sources", help="Allow source videos whose clips are in several splits.")
     ] = False,
-    materialise: Annotated[
+    materialize: Annotated[
         Path | None, typer.Option(help="Folder to write every row's own video into, with a manifest of them.")
     ] = None,
-    short_side: Annotated[int | None, typer.Option(min=16, help="Pixels of materialised videos.")] = None,
+    short_side: Annotated[int | None, typer.Option(min=16, help="Pixels of materialized videos.")] = None,
     model: Model = None,
     json: Json = False,
 ) -> None:
@@ -57,8 +57,8 @@ def expand(
     from mova.plots.expansion import draw_expansion
 
     operations = parse_operations(ops)
-    if materialise is not None:
-        _refuse_overwriting(materialise, manifest, gex.target_file(target))
+    if materialize is not None:
+        _refuse_overwriting(materialize, manifest, gex.target_file(target))
     encoder = None
     if model is not None:
         from mova.models.registry import load
@@ -78,10 +78,10 @@ def expand(
     report["similarity"] = {each.level: each.to_json() for each in agreed}
     report["picture"] = str(done.manifest.with_name(f"{done.manifest.stem}-report.png"))
     draw_expansion(report["granularities"], agreed, report["picture"])
-    if materialise is not None:
-        from mova.data.expansion.materialize import materialise as write_videos
+    if materialize is not None:
+        from mova.data.expansion.materialize import materialize as write_videos
 
-        report["materialised"] = write_videos(done.manifest, materialise, short_side=short_side).to_json()
+        report["materialised"] = write_videos(done.manifest, materialize, short_side=short_side).to_json()
     document = json_text.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
     done.manifest.with_name(f"{done.manifest.stem}-report.json").write_text(document + "\n", encoding="utf-8")
     gex.forget(done)
@@ -94,7 +94,7 @@ def expand(
 def _refuse_overwriting(folder: Path, *manifests: Path) -> None:
     for manifest in manifests:
         if (folder / "manifest.jsonl").resolve() == manifest.resolve():
-            raise UsageError(f"--materialise {folder}: its manifest.jsonl is {manifest}; choose another folder")
+            raise UsageError(f"--materialize {folder}: its manifest.jsonl is {manifest}; choose another folder")
 
 
 def _agreed(done: Expansion, name: str | None, encoder: DualEncoder | None) -> list[Agreement]:
@@ -135,7 +135,7 @@ def _tell(report: dict[str, Any]) -> None:
         table.add_row(name, *row)
     show(table)
     written = report.get("materialised", {}).get("left_out", {})
-    for name, reasons in {**report["left_out"], "--materialise": written}.items():
+    for name, reasons in {**report["left_out"], "--materialize": written}.items():
         for reason, each in reasons.items():
             note(f"{name}: {reason}: {each['count']:,} (such as {each['first'][0]})")
     if report["shared_sources"]:

@@ -105,7 +105,7 @@ def expand(
     Raises:
         UsageError: operations that do not fit together, an unknown name in `leave_out`, or nothing left to write.
         DataError: the manifest cannot be read, or leaks from split to split.
-        ModelError: a summariser that cannot be run or reached.
+        ModelError: a summarizer that cannot be run or reached.
     """
     manifest, path = Path(manifest), target_file(target)
     if os.path.abspath(path) == os.path.abspath(manifest):

@@ -23,7 +23,7 @@ from mova.data.expansion.workspace import Store, pages
 from mova.data.manifest import Caption, Row
 from mova.errors import VideoError
 from mova.text.sentences import has_words
-from mova.text.summarize import Extractive, Summariser, Summary, count_words
+from mova.text.summarize import Extractive, Summarizer, Summary, count_words
 from mova.text.summarize_llm import by_endpoint, by_model
 
 Maker = Callable[[Level, Store, Path, LeftOut], Iterator[Row]]
@@ -42,7 +42,7 @@ def make(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iterato
         left_out: counts what cannot be used.
 
     Raises:
-        ModelError: a summariser that cannot be run or reached.
+        ModelError: a summarizer that cannot be run or reached.
     """
     return _MAKERS[level.operation.kind](level, store, folder, left_out)
 
@@ -173,11 +173,11 @@ def _images(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iter
 
 
 def _compressed(level: Level, store: Store, folder: Path, left_out: LeftOut) -> Iterator[Row]:
-    summariser, words = summariser_of(level), level.operation.options["words"]
-    for rows in pages(_with_captions((line for _, _, line in store.stream(level.of)), left_out), summariser.batch):
+    summarizer, words = summarizer_of(level), level.operation.options["words"]
+    for rows in pages(_with_captions((line for _, _, line in store.stream(level.of)), left_out), summarizer.batch):
         told = [[expand_rows.single_sentences(caption) for caption in row.captions] for row in rows]
         texts = [tuple(s.text for s in sentences) for each in told for sentences in each]
-        answers = iter(_summaries(texts, summariser, store))
+        answers = iter(_summaries(texts, summarizer, store))
         for row, each in zip(rows, told, strict=True):
             short = [next(answers) for _ in each]
             if not all(has_words(summary.text) for summary in short):
@@ -192,9 +192,9 @@ def _compressed(level: Level, store: Store, folder: Path, left_out: LeftOut) -> 
             yield expand_rows.compressed(row, captions, f"{level.name}/{row.id}", level.name, level.operation.told)
 
 
-def summariser_of(level: Level) -> Summariser:
-    """The summariser that an operation names."""
-    kinds: dict[str, Callable[..., Summariser]] = {
+def summarizer_of(level: Level) -> Summarizer:
+    """The summarizer that an operation names."""
+    kinds: dict[str, Callable[..., Summarizer]] = {
         "extractive": Extractive,
         "transformers": by_model,
         "endpoint": by_endpoint,
@@ -202,15 +202,15 @@ def summariser_of(level: Level) -> Summariser:
     return kinds[level.operation.method](**level.operation.options)
 
 
-def _summaries(texts: Sequence[tuple[str, ...]], summariser: Summariser, store: Store) -> list[Summary]:
+def _summaries(texts: Sequence[tuple[str, ...]], summarizer: Summarizer, store: Store) -> list[Summary]:
     """Summaries of texts; those of language models are made once and remembered."""
-    if isinstance(summariser, Extractive):
-        return summariser.summarise(texts)
-    keys = [_key(summariser.name, text) for text in texts]
+    if isinstance(summarizer, Extractive):
+        return summarizer.summarize(texts)
+    keys = [_key(summarizer.name, text) for text in texts]
     known: dict[bytes, Any] = {key: store.remembered(key) for key in keys}
     missing = {key: text for key, text in zip(keys, texts, strict=True) if known[key] is None}
     if missing:
-        made = summariser.summarise(list(missing.values()))
+        made = summarizer.summarize(list(missing.values()))
         known |= {key: [summary.text, summary.kept] for key, summary in zip(missing, made, strict=True)}
         store.remember((key, known[key]) for key in missing)
     return [Summary(known[key][0], tuple(known[key][1])) for key in keys]

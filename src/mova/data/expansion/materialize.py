@@ -24,7 +24,7 @@ from mova.video.writer import join_clips
 
 
 @dataclass
-class Materialised:
+class Materialized:
     """What was written: `videos` files (of which `found` were there), and what could not be read."""
 
     manifest: Path
@@ -44,7 +44,7 @@ class Materialised:
         }
 
 
-def materialise(manifest: str | Path, folder: str | Path, *, short_side: int | None = None) -> Materialised:
+def materialize(manifest: str | Path, folder: str | Path, *, short_side: int | None = None) -> Materialized:
     """Write the videos of a manifest and `folder/manifest.jsonl`, whose rows name them.
 
     Args:
@@ -62,7 +62,7 @@ def materialise(manifest: str | Path, folder: str | Path, *, short_side: int | N
     if target.resolve() == manifest.resolve():
         raise UsageError(f"{folder}: holds the manifest that is read; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    done = Materialised(target)
+    done = Materialized(target)
 
     def rows() -> Iterator[Row]:
         """Rows of real files; those that cannot be written are counted in `done`."""
@@ -82,7 +82,7 @@ def materialise(manifest: str | Path, folder: str | Path, *, short_side: int | N
     return done
 
 
-def _video(row: Row, old: Path, folder: Path, short_side: int | None, done: Materialised) -> Path | None:
+def _video(row: Row, old: Path, folder: Path, short_side: int | None, done: Materialized) -> Path | None:
     """The file that shows what a row shows, written where it is not there; None where it cannot be read."""
     spans = [(old / part.video, part.start, part.end) for part in row.segments]
     content = json.dumps([[str(path.resolve()), start, end] for path, start, end in spans] + [short_side])

@@ -55,7 +55,7 @@ def videoufo(source: Source, rows: Collector) -> None:
 def ultravideo(source: Source, rows: Collector) -> None:
     """UltraVideo (Xue et al., arXiv 2506.13691): `short.csv`, `long.csv`; clip files of their own.
 
-    Captions: summarised (the long structured one), detailed, brief; the seven aspects are in `meta`. A caption that is
+    Captions: summarized (the long structured one), detailed, brief; the seven aspects are in `meta`. A caption that is
     empty is left out and noted; a clip without any caption is an error.
     """
     paths = [path for path in (source.find("short.csv"), source.find("long.csv")) if path] or [source.need("short.csv")]

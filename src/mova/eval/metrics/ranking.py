@@ -181,7 +181,7 @@ def stream_ranks(
     return Ranks(ahead[0], ahead[1], one), Ranks(back[0], back[1], one) if both else None
 
 
-def summarise(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, float]:
+def summarize(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, float]:
     """`{"R@K", "MdR", "MnR", "ties"}`: recall in percent, median and mean rank, expected over random order of ties.
 
     `ties` counts the queries whose rank the order of ties changes. MdR is the median of expected ranks.
@@ -204,8 +204,8 @@ def tie_bounds(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, tuple[float, f
 def retrieval_metrics(
     scores: Array, targets: npt.ArrayLike | None = None, ks: Sequence[int] = (1, 5, 10)
 ) -> dict[str, float]:
-    """`summarise` of `find_ranks`: (Q, N) scores -> R@K (percent), MdR, MnR and `ties`."""
-    return summarise(find_ranks(scores, targets), ks)
+    """`summarize` of `find_ranks`: (Q, N) scores -> R@K (percent), MdR, MnR and `ties`."""
+    return summarize(find_ranks(scores, targets), ks)
 
 
 def _check_targets(shape: tuple[int, ...], targets: npt.ArrayLike | None) -> npt.NDArray[Any]:
