@@ -62,7 +62,6 @@ def epoch(model: TwoTower, feed: Any, data: PairDataset, learning_rate: float) -
     objective, collate, losses = Clip4Clip(), Collator(feed, units=False), []
     for first in range(0, len(data), BATCH):
         batch = collate([data[i] for i in range(first, min(first + BATCH, len(data)))])
-        batch.pop("broken")
         loss, _ = objective.forward(batch, ModelEncoder(model, model, feed.encode))
         loss.backward()
         optimiser.step()

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from transformers import CLIPConfig
 
 from benchmarks.common import harness
 from benchmarks.studies.proving_ground.arms import Headed, HeadObjective
+from mova.data.batch import PairBatch
 from mova.models.baselines import TemporalTransformer
 from mova.models.mova.config import MovaConfig
 from mova.models.mova.model import Mova
@@ -109,8 +110,8 @@ def backbone(divisor: int) -> TwoTower:
     return TwoTower(TwoTowerConfig(backbone=config.to_dict(), **rules))
 
 
-def batch_of(videos: int, frames: int, vocabulary: int) -> dict[str, Tensor]:
-    """Random pixels and tokens in the contract's form; texts end with their end token."""
+def batch_of(videos: int, frames: int, vocabulary: int) -> PairBatch:
+    """Random pixels and tokens; texts end with their end token."""
 
     def texts(*shape: int) -> Tensor:
         ids = torch.randint(1, vocabulary - 2, shape)
@@ -118,17 +119,17 @@ def batch_of(videos: int, frames: int, vocabulary: int) -> dict[str, Tensor]:
         return ids
 
     ids, units = texts(videos, TOKENS), texts(videos, UNITS, UNIT_TOKENS)
-    return {
-        "frames": torch.randint(0, 256, (videos, frames, SIZE, SIZE, 3), dtype=torch.uint8),
-        "frame_mask": torch.ones(videos, frames, dtype=torch.bool),
-        "input_ids": ids,
-        "token_mask": torch.ones_like(ids, dtype=torch.bool),
-        "unit_ids": units,
-        "unit_token_mask": torch.ones_like(units, dtype=torch.bool),
-        "unit_mask": torch.ones(videos, UNITS, dtype=torch.bool),
-        "group": torch.arange(videos),
-        "dropped": torch.zeros(videos, dtype=torch.int64),
-    }
+    return PairBatch(
+        frames=torch.randint(0, 256, (videos, frames, SIZE, SIZE, 3), dtype=torch.uint8),
+        frame_mask=torch.ones(videos, frames, dtype=torch.bool),
+        input_ids=ids,
+        token_mask=torch.ones_like(ids, dtype=torch.bool),
+        unit_ids=units,
+        unit_token_mask=torch.ones_like(units, dtype=torch.bool),
+        unit_mask=torch.ones(videos, UNITS, dtype=torch.bool),
+        group=torch.arange(videos),
+        dropped=torch.zeros(videos, dtype=torch.int64),
+    )
 
 
 class Trained:
@@ -147,8 +148,9 @@ class Trained:
 
     def step(self) -> float:
         """Forward, loss, backward, update; the loss."""
-        told = self.batch.items()
-        batch = {key: x for key, x in told if self.objective.units or not key.startswith("unit_")}
+        batch = self.batch
+        if not self.objective.units:
+            batch = replace(batch, unit_ids=None, unit_token_mask=None, unit_mask=None)
         loss, _ = self.objective.forward(batch, self.encoder)
         loss.backward()
         self.optimiser.step()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from mova.data.batch import PairVectors
 from mova.data.manifest import read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import UsageError
@@ -26,6 +27,7 @@ from mova.train.objectives.gexia import Classification, Vtc
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
 from mova.train.trainer import PairArguments
+from tests.support.pair_batches import unread_batch
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +117,8 @@ def test_vtc_is_the_symmetric_contrast_of_whole_vectors() -> None:
     torch.manual_seed(0)
     videos, texts = torch.randn(4, 1, 8), torch.randn(4, 8)
     real = torch.ones(4, 1, dtype=torch.bool)
-    found = {"frames": videos, "texts": texts, "frame_mask": real, "scale": torch.tensor(5.0)}
-    batch = {"frame_mask": torch.ones(4, 9, dtype=torch.bool), "group": torch.arange(4), "dropped": torch.zeros(4)}
-    loss, parts = Vtc().forward(batch, CachedEncoder(torch.nn.Identity(), found))
+    vectors = PairVectors(videos, real, texts, torch.arange(4), torch.tensor(5.0))
+    loss, parts = Vtc().forward(unread_batch(4), CachedEncoder(torch.nn.Identity(), vectors))
     torch.testing.assert_close(loss, symmetric_nce(5.0 * cosine(videos[:, 0], texts)))
     assert {"vtc", "hits"} <= parts.keys()
 

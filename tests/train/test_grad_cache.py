@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mova.data.batch import TensorRecord
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.train.grad_cache import cached_backward, refuse_batch_statistics
-from mova.train.objectives.base import CachedEncoder, Encoder, Inputs, ModelEncoder, Objective, Vectors
+from mova.train.objectives.base import CachedEncoder, Encoder, ModelEncoder, Objective
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(TensorRecord):
+    videos: Tensor
+    texts: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors(TensorRecord):
+    frames: Tensor
+    texts: Tensor
+    unused: Tensor
+    scale: Tensor
+    absent: Tensor | None = None
 
 
 class Net(nn.Module):
@@ -26,38 +44,37 @@ class Net(nn.Module):
         self.scale = nn.Parameter(torch.tensor(1.0, **exact))
         self.calls = 0
 
-    def forward(self, batch: Inputs) -> Vectors:
+    def forward(self, batch: Batch) -> Vectors:
         self.calls += 1
-        unused = self.text(batch["texts"]).detach()
-        found = {"frames": self.video(batch["videos"]), "texts": self.text(batch["texts"]), "unused": unused}
-        return {**found, "scale": self.scale.exp()}
+        unused = self.text(batch.texts).detach()
+        return Vectors(self.video(batch.videos), self.text(batch.texts), unused, self.scale.exp())
 
 
-class Contrast(Objective):
+class Contrast(Objective[Batch, Vectors]):
     data = "none"
 
-    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, model: Encoder[Batch, Vectors]) -> tuple[Tensor, dict[str, Tensor]]:
         vectors = model(batch)
-        pooled = model.net.head(vectors["frames"].mean(dim=1)) * torch.rand((), dtype=torch.float64)
-        loss = symmetric_nce(vectors["scale"] * pooled @ vectors["texts"].T)
+        pooled = model.net.head(vectors.frames.mean(dim=1)) * torch.rand((), dtype=torch.float64)
+        loss = symmetric_nce(vectors.scale * pooled @ vectors.texts.T)
         return loss, {"contrast": loss}
 
 
-def batch() -> Inputs:
+def batch() -> Batch:
     generator = torch.Generator().manual_seed(5)
     shape = {"dtype": torch.float64, "generator": generator}
-    return {"videos": torch.randn(7, 3, 6, **shape), "texts": torch.randn(7, 5, **shape)}
+    return Batch(torch.randn(7, 3, 6, **shape), torch.randn(7, 5, **shape))
 
 
 def towers(net: Net) -> ModelEncoder:
     return ModelEncoder(net, net, lambda module, inputs: module(inputs))
 
 
-def in_chunks_with_graph(net: Net, inputs: Inputs, chunk: int) -> CachedEncoder:
+def in_chunks_with_graph(net: Net, inputs: Batch, chunk: int) -> CachedEncoder:
     """The oracle: chunks encoded one after the other, all their graphs kept."""
-    parts = [net({key: value[i : i + chunk] for key, value in inputs.items()}) for i in range(0, 7, chunk)]
-    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0] if key != "scale"}
-    return CachedEncoder(net, {**joined, "scale": parts[0]["scale"]})
+    parts = [net(inputs.slice(i, i + chunk)) for i in range(0, 7, chunk)]
+    names = [name for name in parts[0].tensors() if name != "scale"]
+    return CachedEncoder(net, replace(parts[0], **{n: torch.cat([getattr(p, n) for p in parts]) for n in names}))
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6, 7, 100])

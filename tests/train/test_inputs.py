@@ -42,25 +42,26 @@ def test_a_batch_has_the_vectors_of_inference(kind: str, request: pytest.Fixture
     vectors = feed.encode(model, batch)
     for i, pair in enumerate(whole):
         count = len(pair.frames)
-        assert torch.allclose(vectors["frames"][i, :count], model.encode_frames(pair.frames), atol=1e-5)
-        assert not vectors["frames"][i, count:].any()
-        for key, texts, mask in (("texts", [pair.text], None), ("units", pair.units, batch["unit_mask"][i])):
+        assert torch.allclose(vectors.frames[i, :count], model.encode_frames(pair.frames), atol=1e-5)
+        assert not vectors.frames[i, count:].any()
+        for key, texts, mask in (("texts", [pair.text], None), ("units", pair.units, batch.unit_mask[i])):
             embedding = model.encode_text(list(texts))
             expected = embedding.pooled
-            assert mask is not None or batch["dropped"][i] == embedding.dropped[0]
-            found = vectors[key][i : i + 1] if mask is None else vectors[key][i][mask]
+            assert mask is not None or batch.dropped[i] == embedding.dropped[0]
+            found = getattr(vectors, key)[i : i + 1] if mask is None else getattr(vectors, key)[i][mask]
             assert torch.allclose(found, expected, atol=1e-5), key
-    assert vectors["tokens"].shape[:2] == batch["input_ids"].shape
-    assert vectors["scale"].ndim == 0
+    assert vectors.tokens.shape[:2] == batch.input_ids.shape
+    assert vectors.scale.ndim == 0
 
 
 def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> None:
     feed = feed_for(TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu"))
     data = PairDataset(worlds_manifest, split="train", sampling=FrameRule(2, rule="head"), prepare=feed.shape)
     batch = Collator(feed, units=False)([data[0], data[1]])
-    assert sorted(batch) == ["broken", "dropped", "frame_mask", "frames", "group", "input_ids", "token_mask"]
-    assert batch["frames"].shape == (2, 2, 32, 32, 3)
-    assert np.array_equal(batch["group"], collate([data[0], data[1]]).groups)
+    assert sorted(batch.tensors()) == ["dropped", "frame_mask", "frames", "group", "input_ids", "token_mask"]
+    assert batch.broken == ()
+    assert batch.frames.shape == (2, 2, 32, 32, 3)
+    assert np.array_equal(batch.group, collate([data[0], data[1]]).groups)
 
 
 def test_the_feed_is_found_inside_other_models(tiny_clip: Path, tiny_naflex: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mova.data.batch import PairVectors
 from mova.data.dataset import Draw, PairDataset
 from mova.data.frame_selection import FrameRule
 from mova.data.manifest import read_manifest, write_manifest
@@ -27,6 +28,7 @@ from mova.train.objectives.smartclip import SmartClip
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
 from mova.video.reader import read_count
+from tests.support.pair_batches import unread_batch
 
 SMALL = {"vocabulary": ["red", "blue"], "image_size": 16, "stem": [8], "hidden_size": 16, "heads": 2}
 
@@ -107,21 +109,22 @@ def test_sentences_of_captions_that_list_none_are_drawn_anew(images_manifest: Pa
     assert all(any(text in caption.text for caption in data.rows[0].captions) for text in drawn)
 
 
-def vectors_of(images: int, tokens: int, width: int, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+def vectors_of(images: int, tokens: int, width: int, seed: int = 0) -> PairVectors:
     """Random vectors of a batch of images, one text shorter than the others, two texts of one image."""
-    made = torch.Generator().manual_seed(seed)
-    vectors = {
-        "frames": torch.randn(images, 1, width, generator=made),
-        "texts": torch.randn(images, width, generator=made),
-        "tokens": torch.randn(images, tokens, width, generator=made),
-        "scale": torch.tensor(12.0),
-    }
+    generator = torch.Generator().manual_seed(seed)
     real = torch.ones(images, tokens, dtype=torch.bool)
     real[1, 3:] = False
     group = torch.arange(images)
     group[2] = 0
-    batch = {"frame_mask": torch.ones(images, 1, dtype=torch.bool), "token_mask": real, "group": group}
-    return vectors, batch | {"dropped": torch.zeros(images)}
+    return PairVectors(
+        frames=torch.randn(images, 1, width, generator=generator),
+        texts=torch.randn(images, width, generator=generator),
+        tokens=torch.randn(images, tokens, width, generator=generator),
+        scale=torch.tensor(12.0),
+        frame_mask=torch.ones(images, 1, dtype=torch.bool),
+        token_mask=real,
+        group=group,
+    )
 
 
 def small_mova(preset: str, **settings: Any) -> Mova:
@@ -129,21 +132,21 @@ def small_mova(preset: str, **settings: Any) -> Mova:
     return Mova.from_backbone(WorldsTiny(WorldsTinyConfig(embedding_dim=24, **SMALL)), preset, **settings)
 
 
-def written_out(model: Mova, vectors: dict[str, Any], batch: dict[str, Any], weight: float) -> float:
+def written_out(model: Mova, vectors: PairVectors, weight: float) -> float:
     """The loss pair by pair, in float64."""
     assert model.temporal is not None
-    z, u, h = (F.normalize(vectors[key].double(), dim=-1) for key in ("frames", "texts", "tokens"))
+    z, u, h = (F.normalize(x.double(), dim=-1) for x in (vectors.frames, vectors.texts, vectors.tokens))
     network = model.temporal.double()
     count = len(u)
     scores, probabilities = torch.zeros(count, count), []
     for n in range(count):
-        told = h[n, batch["token_mask"][n]][None]
+        told = h[n, vectors.token_mask[n]][None]
         p = network(u[n][None, None], network.read(told, torch.ones(1, told.shape[1], dtype=torch.bool)))[0, 0]
         probabilities.append(p)
         mask = (p > 0.5).double() if model.config.hard else p
         for v in range(count):
             scores[v, n] = 12.0 * F.cosine_similarity(z[v, 0] * mask, u[n], dim=0)
-    own, exact = batch["group"][:, None] == batch["group"], scores.double()
+    own, exact = vectors.group[:, None] == vectors.group, scores.double()
     ways = []
     for logits, right in ((exact, own), (exact.T, own.T)):
         rows = [-(logits[i].softmax(0)[right[i]].sum()).log() for i in range(count)]
@@ -155,10 +158,10 @@ def written_out(model: Mova, vectors: dict[str, Any], batch: dict[str, Any], wei
 @pytest.mark.parametrize("settings", [{}, {"hard": False}, {"form": "joint", "last_residual": True}])
 def test_the_loss_is_the_written_out_one(settings: dict[str, Any]) -> None:
     model = small_mova("smartclip", **settings)
-    vectors, batch = vectors_of(5, 7, 24)
+    vectors = vectors_of(5, 7, 24)
     with torch.no_grad():
-        loss, parts = SmartClip(sparsity=0.3).forward(batch, CachedEncoder(model, vectors))
-        expected = written_out(model, vectors, batch, 0.3)
+        loss, parts = SmartClip(sparsity=0.3).forward(unread_batch(len(vectors)), CachedEncoder(model, vectors))
+        expected = written_out(model, vectors, 0.3)
     assert float(loss) == pytest.approx(expected, abs=2e-5)
     assert float(loss) == pytest.approx(float(parts["one_way"] + 0.3 * parts["sparsity"]), abs=1e-6)
     assert 0 <= float(parts["density"]) <= 1
@@ -166,18 +169,18 @@ def test_the_loss_is_the_written_out_one(settings: dict[str, Any]) -> None:
 
 def test_the_mask_depends_on_the_caption_alone_and_padding_never_counts() -> None:
     model, objective = small_mova("smartclip"), SmartClip()
-    vectors, batch = vectors_of(4, 6, 24)
-    before = objective.scores(vectors, batch, model)
-    other = vectors["frames"].clone()
+    vectors = vectors_of(4, 6, 24)
+    before = objective.scores(vectors, model)
+    other = vectors.frames.clone()
     other[0] = other[0] + 1
-    moved = objective.scores(vectors | {"frames": other}, batch, model)
+    moved = objective.scores(replace(vectors, frames=other), model)
     assert torch.equal(before[1:], moved[1:])
-    tokens = vectors["tokens"].clone()
+    tokens = vectors.tokens.clone()
     tokens[1, 3:] = float("nan")
-    assert torch.allclose(before, objective.scores(vectors | {"tokens": tokens}, batch, model), atol=1e-6)
-    frames = torch.cat([vectors["frames"], torch.full_like(vectors["frames"], 9.0)], dim=1)
+    assert torch.allclose(before, objective.scores(replace(vectors, tokens=tokens), model), atol=1e-6)
+    frames = torch.cat([vectors.frames, torch.full_like(vectors.frames, 9.0)], dim=1)
     shown = torch.tensor([[True, False]]).expand(4, 2)
-    padded = objective.scores(vectors | {"frames": frames}, batch | {"frame_mask": shown}, model)
+    padded = objective.scores(replace(vectors, frames=frames, frame_mask=shown), model)
     assert torch.allclose(before, padded, atol=1e-6)
 
 
@@ -185,11 +188,11 @@ def test_sparsity_closes_masks_and_the_contrast_alone_need_not() -> None:
     density = []
     for weight in (0.0, 5.0):
         model = small_mova("smartclip")
-        vectors, batch = vectors_of(6, 5, 24)
+        vectors = vectors_of(6, 5, 24)
         assert model.temporal is not None
         optimiser = torch.optim.Adam(model.temporal.parameters(), lr=3e-3)
         for _ in range(40):
-            loss, parts = SmartClip(weight).forward(batch, CachedEncoder(model, vectors))
+            loss, parts = SmartClip(weight).forward(unread_batch(len(vectors)), CachedEncoder(model, vectors))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -201,9 +204,9 @@ def test_sparsity_closes_masks_and_the_contrast_alone_need_not() -> None:
 def test_what_smartclip_cannot_train_is_named() -> None:
     with pytest.raises(UsageError, match="sparsity must not be below 0"):
         SmartClip(-0.1)
-    vectors, batch = vectors_of(4, 6, 24)
+    vectors = vectors_of(4, 6, 24)
     with pytest.raises(UsageError, match=r"model\.preset smartclip"):
-        SmartClip().scores(vectors, batch, small_mova("repaired"))
+        SmartClip().scores(vectors, small_mova("repaired"))
     model = small_mova("smartclip")
     with pytest.raises(UsageError, match="no masks of frames"):
         model.modular_similarity([], "A red square.")

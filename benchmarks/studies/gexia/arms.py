@@ -15,14 +15,15 @@ from benchmarks.studies.gexia.batches import GranularBatches
 from benchmarks.studies.gexia.footage import Footage, train_footage
 from benchmarks.studies.proving_ground.arms import BACKBONE_RATE, MODULE_RATE, SampleFeed
 from benchmarks.studies.proving_ground.fitting import fit
+from mova.data.batch import PairBatch, PairVectors
 from mova.models.gexia.model import Gexia
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.train.inputs import Feed, GexiaFeed
-from mova.train.objectives.base import Inputs, Objective, Vectors
 from mova.train.objectives.gexia import Vtc
 from mova.train.objectives.mova import Modular
+from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
 
 
@@ -103,15 +104,16 @@ class AnyRounds(GexiaFeed):
 class DenseFeed(GexiaFeed):
     """For batches whose frames are dense features already, made by encoders that stay as they are."""
 
-    def encode(self, model: Any, batch: Inputs) -> Vectors:
+    def encode(self, model: Any, batch: PairBatch) -> PairVectors:
         """See `GexiaFeed`."""
-        mask = batch["frame_mask"]
-        videos = model.video_vectors(batch["frames"][mask], mask, batch["video_rounds"])
+        mask = batch.frame_mask
+        video_rounds, text_rounds, _ = batch.rounds()
+        videos = model.video_vectors(batch.frames[mask], mask, video_rounds)
         with torch.no_grad():
-            states = model.backbone.dense_texts(batch["input_ids"], batch["token_mask"])
-        texts = model.text_iam(states, batch["token_mask"], batch["text_rounds"]).mean(dim=1)
+            states = model.backbone.dense_texts(batch.input_ids, batch.token_mask)
+        texts = model.text_iam(states, batch.token_mask, text_rounds).mean(dim=1)
         real = torch.ones(len(videos), 1, dtype=torch.bool)
-        return {"frames": videos.unsqueeze(1), "frame_mask": real, "texts": texts, "scale": model.scale()}
+        return PairVectors(videos.unsqueeze(1), real, texts, batch.group, model.scale())
 
 
 def warm_gexia(backbone: WorldsTiny, steps: int, sources: int, videos: int, folder: Path) -> Gexia:
@@ -141,7 +143,7 @@ def fit_arm(
     arm: Arm, model: Any, footage: Footage, steps: int, videos: int, seed: int, folder: Path, feed: Any = None
 ) -> Any:
     """Train a model as an arm says; its log stays in the folder. `feed` is another one than its own."""
-    objective: Objective = Vtc() if arm.gexia else Modular("subsets")
+    objective: PairObjective = Vtc() if arm.gexia else Modular("subsets")
     if feed is None:
         feed = feed_of(arm, model)
     rows = {name: footage.expanded[arm.way][name] for name in arm.granularities}

@@ -9,7 +9,6 @@ Shape legend: V videos, T samples, L words, K sentences, M words of a sentence.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks.studies.gexia.footage import LEAST, MOST, SAMPLES, Dense, Footage
+from mova.data.batch import PairBatch
 from mova.data.manifest import Row
 from mova.scoring.pooling import pad_rows
 from mova.train.inputs import Feed, GexiaFeed
@@ -25,7 +25,7 @@ CLIPS = (LEAST + MOST) / 2
 """Of a source, on average."""
 
 
-class GranularBatches(Dataset[dict[str, Tensor]]):
+class GranularBatches(Dataset[PairBatch]):
     """Item i is a whole batch; granularities take turns, and each goes through its rows in an order of its own.
 
     The j-th batch of a granularity is the same whatever others there are. Those with as many rows share an order: the
@@ -62,8 +62,8 @@ class GranularBatches(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """See `train/objectives/base.py`."""
+    def __getitem__(self, index: int) -> PairBatch:
+        """See the class."""
         name, rows = self.batches[index]
         shown = [self.footage.clips_of(row) for row in rows]
         flat = [clip for clips in shown for clip in clips]
@@ -71,17 +71,11 @@ class GranularBatches(Dataset[dict[str, Tensor]]):
         samples = self._samples(flat, name == "IT")
         frames, mask = pad_rows(samples.split(counts.tolist()))
         ids, tokens, dropped = self.feed.tokens([row.captions[0].text for row in rows])
-        batch = {
-            "frames": frames,
-            "frame_mask": mask,
-            "input_ids": ids,
-            "token_mask": tokens,
-            "group": torch.arange(len(rows)),
-            "dropped": dropped,
-        }
         if isinstance(self.feed, GexiaFeed):
-            return batch | self.feed.granularities([name] * len(rows), len(rows))
-        return batch | self._units([[s.text for s in row.captions[0].sentences] for row in rows])
+            more = self.feed.granularities([name] * len(rows), len(rows))
+        else:
+            more = self._units([[s.text for s in row.captions[0].sentences] for row in rows])
+        return PairBatch(frames, mask, ids, tokens, torch.arange(len(rows)), dropped, **more)
 
     def _samples(self, clips: list[int], still: bool) -> Tensor:
         """(n, ...) of clips one after the other, or their middle frames."""

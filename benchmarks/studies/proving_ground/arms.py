@@ -17,12 +17,12 @@ from transformers import set_seed
 
 from benchmarks.studies.proving_ground.fitting import fit
 from benchmarks.studies.proving_ground.stage import Stage
+from mova.data.batch import PairBatch, PairVectors
 from mova.losses.contrastive import symmetric_nce
 from mova.models.baselines import BASELINES
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.train.inputs import WorldsTinyFeed
-from mova.train.objectives.base import Inputs, Vectors
 from mova.train.objectives.mova import Modular
 from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
@@ -54,32 +54,27 @@ class Headed(nn.Module):
 class TokenSubsets(Modular):
     """The subset form with every token of the caption as a unit."""
 
-    def _scores(self, name: str, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+    def _scores(self, name: str, vectors: PairVectors, net: nn.Module) -> Tensor:
         if name == "subsets":
-            vectors, batch = {**vectors, "units": vectors["tokens"]}, {**batch, "unit_mask": batch["token_mask"]}
-        return super()._scores(name, vectors, batch, net)
+            vectors = replace(vectors, units=vectors.tokens, unit_mask=vectors.token_mask)
+        return super()._scores(name, vectors, net)
 
 
 class HeadObjective(PairObjective):
     """Symmetric InfoNCE on a head's scores."""
 
-    gathered = ("frames", "texts", "tokens")
-    masks = ("frame_mask", "group", "token_mask")
+    reads = ("tokens", "token_mask")
 
-    def losses(
-        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
         """One part, `head`."""
-        loss = symmetric_nce(scale * self.scores(vectors, batch, net), own)
+        loss = symmetric_nce(vectors.scale * self.scores(vectors, net), own)
         return loss, {"head": loss}
 
-    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
         """(V, N) of the head."""
         head = cast(Headed, net).head
-        found: Tensor = head(
-            vectors["frames"], batch["frame_mask"], vectors["texts"], vectors["tokens"], batch["token_mask"]
-        )
-        return found
+        scores: Tensor = head(vectors.frames, vectors.frame_mask, vectors.texts, *vectors.with_tokens())
+        return scores
 
 
 @dataclass(frozen=True)
@@ -178,8 +173,8 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
     return model, seconds
 
 
-def _thinned(batch: dict[str, Tensor], every: int, words: int) -> dict[str, Tensor]:
+def _thinned(batch: dict[str, Tensor], every: int, words: int) -> PairBatch:
     """The batch with every n-th sample of its videos, whole captions cut to the words that the backbone reads."""
     frames = {name: batch[name][:, ::every].contiguous() for name in ("frames", "frame_mask")}
     texts = {name: batch[name][:, :words].contiguous() for name in ("input_ids", "token_mask")}
-    return {**batch, **frames, **texts}
+    return PairBatch(**{**batch, **frames, **texts})

@@ -15,7 +15,7 @@ from mova.train.trainer import PairArguments, PairTrainer, TrainingData
 
 def fit(
     model: nn.Module,
-    objective: Objective,
+    objective: Objective[Any, Any],
     training_data: TrainingData,
     folder: Path,
     seed: int,

@@ -20,8 +20,8 @@ from transformers import set_seed
 
 from benchmarks.studies.proving_ground.fitting import fit
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.objectives.base import Inputs, Vectors
-from mova.train.objectives.registry import Grounding
+from mova.train.objectives.base import Tensors
+from mova.train.objectives.worlds import Grounding
 from mova.train.trainer import TrainingData
 from mova.worlds.batches import WorldsBatches, factor_sizes, vocabulary
 from mova.worlds.galleries import RATE, Short, WorldsPairs, easy_gallery, hard_gallery, render_shorts
@@ -129,8 +129,10 @@ def warm_backbone(budget: Budget, folder: Path) -> WorldsTiny:
     return WorldsTiny.from_pretrained(folder).float()
 
 
-def _encode(model: nn.Module, batch: Inputs) -> Vectors:
-    found: Vectors = model(stacks=batch["stacks"], input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+def _encode(model: nn.Module, batch: Tensors) -> dict[str, Any]:
+    found: dict[str, Any] = model(
+        stacks=batch["stacks"], input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+    )
     return found
 
 

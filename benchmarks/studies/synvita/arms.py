@@ -21,7 +21,7 @@ from benchmarks.studies.proving_ground.fitting import fit
 from benchmarks.studies.synvita.decoder import Decoder
 from mova.data.synthetic_weights import Strategy, weights_of
 from mova.losses.entailment import entailment_nll, real_loss, synvita_loss
-from mova.train.objectives.base import Encoder, Inputs, Objective, Vectors
+from mova.train.objectives.base import Encoder, Objective, Tensors
 from mova.train.trainer import TrainingData
 
 BEGIN_RATE, RATE = 2e-3, 7e-4
@@ -58,7 +58,7 @@ ARMS: Mapping[str, Arm] = {
 }
 
 
-class Drawn(Dataset[Inputs]):
+class Drawn(Dataset[Tensors]):
     """Whole batches of rows of tensors of equal length, drawn without replacement until all rows were seen.
 
     Args:
@@ -77,11 +77,11 @@ class Drawn(Dataset[Inputs]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> Inputs:
+    def __getitem__(self, index: int) -> Tensors:
         return {name: values[self.order[index]] for name, values in self.rows.items()}
 
 
-class Entailment(Objective):
+class Entailment(Objective[Tensors, Tensors]):
     """Eq. 2 or Eq. 7 on log odds; a batch has `frames` (n, 2, T, d), `ids` and `keep` (n, 2, L) and `weights` (n,)."""
 
     data = "triplets"
@@ -89,7 +89,7 @@ class Entailment(Objective):
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
 
-    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
         """See `Objective`."""
         found = model(batch)
         if self.arm.weights is None:
@@ -97,7 +97,7 @@ class Entailment(Objective):
             return loss, {"real": loss}
         return synvita_loss(found["log_odds"], batch["weights"], found.get("common"), self.arm.consistency)
 
-    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
+    def encode(self, model: nn.Module, batch: Tensors) -> Tensors:
         """Log odds (n, V, 2), V being 1 without synthetic videos, and those of the shared part where needed."""
         videos = 1 if self.arm.weights is None else 2
         frames = batch["frames"][:, :videos]
@@ -107,12 +107,12 @@ class Entailment(Objective):
         return found
 
 
-class Beginning(Objective):
+class Beginning(Objective[Tensors, Tensors]):
     """What the decoder learns before any hard negative: to caption, and to tell its video's caption from another's."""
 
     data = "captions"
 
-    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
         """See `Objective`; a batch has `frames` (n, T, d) and `ids` (n, L)."""
         found = model(batch)
         parts = {
@@ -121,7 +121,7 @@ class Beginning(Objective):
         }
         return parts["caption"] + parts["answer"], parts
 
-    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
+    def encode(self, model: nn.Module, batch: Tensors) -> Tensors:
         """See `Decoder.beginning`."""
         caption, log_odds = cast(Decoder, model).beginning(batch["frames"], batch["ids"])
         return {"caption": caption, "log_odds": log_odds}

@@ -10,16 +10,24 @@ Shape legend: V pairs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
+from mova.data.batch import TensorRecord
 from mova.errors import UsageError
-from mova.train.objectives.base import CachedEncoder, Encoder, Inputs, Objective, Vectors
+from mova.train.objectives.base import BatchT, CachedEncoder, Encoder, Objective, Tensors, VectorsT
 
 
 def cached_backward(
-    objective: Objective, batch: Inputs, model: Encoder, chunk: int, scale: float = 1.0
-) -> tuple[Tensor, dict[str, Tensor]]:
+    objective: Objective[BatchT, VectorsT],
+    batch: BatchT,
+    model: Encoder[BatchT, VectorsT],
+    chunk: int,
+    scale: float = 1.0,
+) -> tuple[Tensor, Tensors]:
     """Loss and parts of a batch as `objective.forward` gives them; gradients are added to the weights.
 
     Args:
@@ -32,33 +40,37 @@ def cached_backward(
     Returns:
         Detached loss, not scaled, and the objective's parts.
     """
-    count = len(next(iter(batch.values())))
+    count = batch_size(batch)
     pieces = [slice(first, min(first + chunk, count)) for first in range(0, count, chunk)]
     if len(pieces) == 1:
         loss, parts = objective.forward(batch, model)
         (loss * scale).backward()
         return loss.detach(), parts
     devices = _devices(batch)
-    states, found = [], []
+    states, chunks = [], []
     with torch.no_grad():
         for piece in pieces:
             states.append(_random_states(devices))
-            found.append(model(_part(batch, piece)))
-    leaves = {key: _join([vectors[key] for vectors in found]) for key in found[0]}
-    del found
+            chunks.append(model(_part(batch, piece)))
+    leaves = _joined(chunks)
+    del chunks
     loss, parts = objective.forward(batch, CachedEncoder(model.net, leaves))
     (loss * scale).backward()
     after = _random_states(devices)
     for piece, state in zip(pieces, states, strict=True):
         _restore(state, devices)
-        _send_back(model(_part(batch, piece)), leaves, piece)
+        _send_back(_tensors(model(_part(batch, piece))), _tensors(leaves), piece)
     _restore(after, devices)
     return loss.detach(), parts
 
 
 def split_backward(
-    objective: Objective, batch: Inputs, model: Encoder, chunk: int, scale: float = 1.0
-) -> tuple[Tensor, dict[str, Tensor]]:
+    objective: Objective[BatchT, VectorsT],
+    batch: BatchT,
+    model: Encoder[BatchT, VectorsT],
+    chunk: int,
+    scale: float = 1.0,
+) -> tuple[Tensor, Tensors]:
     """The same for a `separable` objective: every chunk forward and backward once, with its share of the batch.
 
     Args:
@@ -72,7 +84,7 @@ def split_backward(
         Detached loss, not scaled, and the parts. Of an empty batch both gradients and loss are 0, and there are no
         parts.
     """
-    count = len(next(iter(batch.values())))
+    count = batch_size(batch)
     if not count:
         nothing = torch.stack([weight.sum() * 0 for weight in model.net.parameters() if weight.requires_grad]).sum()
         nothing.backward()
@@ -80,12 +92,12 @@ def split_backward(
     losses, parts = [], []
     for first in range(0, count, chunk or count):
         piece = _part(batch, slice(first, first + (chunk or count)))
-        share = len(next(iter(piece.values()))) / count
-        loss, found = objective.forward(piece, model)
+        share = batch_size(piece) / count
+        loss, terms = objective.forward(piece, model)
         (loss * (share * scale)).backward()
         losses.append(loss.detach() * share)
-        parts.append({key: value.detach() * share for key, value in found.items()})
-    means = {key: torch.stack([found[key] for found in parts]).sum() for key in parts[0]}
+        parts.append({key: value.detach() * share for key, value in terms.items()})
+    means = {key: torch.stack([terms[key] for terms in parts]).sum() for key in parts[0]}
     return torch.stack(losses).sum(), means
 
 
@@ -104,18 +116,36 @@ def refuse_batch_statistics(model: nn.Module) -> None:
         )
 
 
-def _part(batch: Inputs, piece: slice) -> Inputs:
+def batch_size(batch: Any) -> int:
+    """Return the number of items of a batch."""
+    return len(batch) if isinstance(batch, TensorRecord) else len(next(iter(batch.values())))
+
+
+def _part(batch: Any, piece: slice) -> Any:
+    if isinstance(batch, TensorRecord):
+        return batch.slice(piece.start, piece.stop)
     return {key: value[piece] for key, value in batch.items()}
 
 
-def _join(parts: list[Tensor]) -> Tensor:
-    """One leaf from the chunks' vectors; a scalar is the same in each."""
+def _tensors(values: Any) -> Tensors:
+    return values.tensors() if isinstance(values, TensorRecord) else values
+
+
+def _joined(chunks: list[VectorsT]) -> VectorsT:
+    """Leaves made of the chunks' vectors."""
+    first = chunks[0]
+    leaves = {key: _leaf([_tensors(chunk)[key] for chunk in chunks]) for key in _tensors(first)}
+    return replace(first, **leaves) if isinstance(first, TensorRecord) else cast(VectorsT, leaves)
+
+
+def _leaf(parts: list[Tensor]) -> Tensor:
+    """One leaf; a scalar is the same in each chunk."""
     joined = parts[0] if parts[0].ndim == 0 else torch.cat(parts)
     return joined.detach().clone().requires_grad_(joined.is_floating_point())
 
 
-def _send_back(vectors: Vectors, leaves: Vectors, piece: slice) -> None:
-    """The cached gradient of one chunk through its graph; that of a scalar goes with the first chunk."""
+def _send_back(vectors: Tensors, leaves: Tensors, piece: slice) -> None:
+    """Send the cached gradient of one chunk back through its graph; that of a scalar goes with the first chunk."""
     tensors, grads = [], []
     for key, value in vectors.items():
         cache = leaves[key].grad
@@ -126,9 +156,9 @@ def _send_back(vectors: Vectors, leaves: Vectors, piece: slice) -> None:
     torch.autograd.backward(tensors, grads)
 
 
-def _devices(batch: Inputs) -> list[torch.device]:
+def _devices(batch: Any) -> list[torch.device]:
     """GPUs that hold the batch."""
-    return sorted({value.device for value in batch.values() if value.device.type == "cuda"}, key=str)
+    return sorted({value.device for value in _tensors(batch).values() if value.device.type == "cuda"}, key=str)
 
 
 def _random_states(devices: list[torch.device]) -> list[Tensor]:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mova.data.batch import BrokenVideo, Pair
+from mova.data.batch import BrokenVideo, Pair, PairBatch, PairVectors
 from mova.data.dataset import collate
 from mova.data.granularity import GRANULARITIES
 from mova.errors import UsageError
@@ -29,7 +29,6 @@ from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule
 from mova.models.worlds_tiny.model import WorldsTiny, centre_square
-from mova.train.objectives.base import Inputs, Vectors
 from mova.types import Pixels
 
 
@@ -48,23 +47,36 @@ class Feed(ABC):
     def images(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
         """uint8 (V, T, h, w, 3) and bool (V, T) -> the model's keyword argument of all n real frames, row by row."""
 
-    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
-        """Run the model on a batch of pairs; see `train/objectives/base.py` for both sides."""
-        arguments = self.images(batch["frames"], batch["frame_mask"])
-        arguments |= {"input_ids": batch["input_ids"], "attention_mask": batch["token_mask"]}
-        if "unit_mask" in batch:
-            real = batch["unit_mask"]
-            ids, mask = batch["unit_ids"][real], batch["unit_token_mask"][real]
+    def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
+        """Fields of `PairBatch` that depend on the granularity of each of the `count` pairs; most models have none."""
+        return {}
+
+    def encode(self, model: nn.Module, batch: PairBatch) -> PairVectors:
+        """Run the model on a batch of pairs."""
+        arguments = self.images(batch.frames, batch.frame_mask)
+        arguments |= {"input_ids": batch.input_ids, "attention_mask": batch.token_mask}
+        if batch.unit_mask is not None:
+            unit_ids, unit_token_mask, real = batch.units()
+            ids, mask = unit_ids[real], unit_token_mask[real]
             longest = slice(int(mask.sum(dim=1).max()) if self.cuts_padding else None)
             arguments |= {"unit_ids": ids[:, longest], "unit_mask": mask[:, longest]}
         found = model(**arguments)
-        vectors = {"texts": found["texts"], "tokens": found["tokens"], "scale": found["scale"].reshape(())}
-        vectors["frames"] = _spread(found["frames"], batch["frame_mask"])
+        units, unit_mask = None, batch.unit_mask
         if "unit_mask" in found:
-            vectors |= {"units": found["units"], "unit_mask": found["unit_mask"]}
-        elif "unit_mask" in batch:
-            vectors["units"] = _spread(found["units"], batch["unit_mask"])
-        return vectors
+            units, unit_mask = found["units"], found["unit_mask"]
+        elif unit_mask is not None:
+            units = _spread(found["units"], unit_mask)
+        return PairVectors(
+            frames=_spread(found["frames"], batch.frame_mask),
+            frame_mask=batch.frame_mask,
+            texts=found["texts"],
+            group=batch.group,
+            scale=found["scale"].reshape(()),
+            tokens=found["tokens"],
+            token_mask=batch.token_mask,
+            units=units,
+            unit_mask=unit_mask,
+        )
 
     pictures: str
     """Name of the model's keyword argument that `images` gives."""
@@ -74,34 +86,34 @@ class Feed(ABC):
 
 @dataclass(frozen=True)
 class Collator:
-    """Pairs -> tensors of a batch, and under `broken` the videos that could not be read."""
+    """Pairs -> tensors of a batch."""
 
     feed: Feed
     units: bool
 
-    def __call__(self, items: Sequence[Pair | BrokenVideo]) -> dict[str, Any]:
-        """See `train/objectives/base.py`."""
+    def __call__(self, items: Sequence[Pair | BrokenVideo]) -> PairBatch:
+        """Pad, tokenize, and list the videos that could not be read."""
         batch = collate(items)
         ids, mask, dropped = self.feed.tokens(batch.texts)
-        inputs: dict[str, Any] = {
-            "frames": torch.from_numpy(batch.frames),
-            "frame_mask": torch.from_numpy(batch.frame_mask),
-            "input_ids": ids,
-            "token_mask": mask,
-            "group": torch.from_numpy(batch.groups),
-            "dropped": dropped,
-            "broken": batch.broken,
-        }
-        if isinstance(self.feed, GexiaFeed):
-            inputs |= self.feed.granularities(batch.granularities, len(batch))
-        if self.units:
-            real = torch.zeros(len(batch), max(map(len, batch.units)), dtype=torch.bool)
-            for row, units in zip(real, batch.units, strict=True):
-                row[: len(units)] = True
-            flat_ids, flat_mask, _ = self.feed.tokens([unit for units in batch.units for unit in units])
-            inputs |= {"unit_ids": _spread(flat_ids, real), "unit_token_mask": _spread(flat_mask, real)}
-            inputs["unit_mask"] = real
-        return inputs
+        return PairBatch(
+            frames=torch.from_numpy(batch.frames),
+            frame_mask=torch.from_numpy(batch.frame_mask),
+            input_ids=ids,
+            token_mask=mask,
+            group=torch.from_numpy(batch.groups),
+            dropped=dropped,
+            broken=batch.broken,
+            **self.feed.granularities(batch.granularities, len(batch)),
+            **(self._units(batch.units) if self.units else {}),
+        )
+
+    def _units(self, texts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        """`unit_ids`, `unit_token_mask` and `unit_mask` of the units of each text."""
+        real = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.bool)
+        for row, units in zip(real, texts, strict=True):
+            row[: len(units)] = True
+        ids, mask, _ = self.feed.tokens([unit for units in texts for unit in units])
+        return {"unit_ids": _spread(ids, real), "unit_token_mask": _spread(mask, real), "unit_mask": real}
 
 
 class TwoTowerFeed(Feed):
@@ -217,28 +229,29 @@ class GexiaFeed(Feed):
         values = {"video_rounds": video, "text_rounds": text, "granularity": index}
         return {name: torch.tensor(value) for name, value in values.items()}
 
-    def encode(self, model: nn.Module, batch: Inputs) -> Vectors:
-        """A video has one vector, so `frames` is (V, 1, d) with a `frame_mask` of its own, and `tokens` there are none.
+    def encode(self, model: nn.Module, batch: PairBatch) -> PairVectors:
+        """Run the model; a video has one vector, so `frames` is (V, 1, d), and no `tokens` are returned.
 
         Raises:
-            UsageError: the objective asks for units.
+            UsageError: the objective reads units.
         """
-        if "unit_mask" in batch:
+        if batch.unit_mask is not None:
             raise UsageError("GEXIA has one vector a video and text: train it with objective vtc")
+        video_rounds, text_rounds, granularity = batch.rounds()
         found = model(
-            **self.images(batch["frames"], batch["frame_mask"]),
-            frame_mask=batch["frame_mask"],
-            video_rounds=batch["video_rounds"],
-            input_ids=batch["input_ids"],
-            attention_mask=batch["token_mask"],
-            text_rounds=batch["text_rounds"],
-            granularity=batch["granularity"][0],  # batches of training are of one
+            **self.images(batch.frames, batch.frame_mask),
+            frame_mask=batch.frame_mask,
+            video_rounds=video_rounds,
+            input_ids=batch.input_ids,
+            attention_mask=batch.token_mask,
+            text_rounds=text_rounds,
+            granularity=granularity[0],  # batches of training are of one
         )
         frames = found["videos"].unsqueeze(1)
         real = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-        return {"frames": frames, "frame_mask": real, "texts": found["texts"], "scale": found["scale"]}
+        return PairVectors(frames, real, found["texts"], batch.group, found["scale"])
 
-    def encode_videos(self, model: nn.Module, batch: Inputs) -> Vectors:
+    def encode_videos(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`logits` (V, Y) of videos without texts."""
         arguments = self.images(batch["frames"], batch["frame_mask"])
         found = model(**arguments, frame_mask=batch["frame_mask"], video_rounds=batch["video_rounds"])

@@ -22,7 +22,7 @@ from mova.errors import UsageError
 from mova.models.families import FAMILIES
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
-from mova.train.objectives.base import Inputs, Objective, Vectors
+from mova.train.objectives.base import Objective, Tensors
 from mova.train.objectives.pairs import PairObjective
 from mova.train.objectives.registry import build_objective
 from mova.train.objectives.synvita import Synvita
@@ -61,7 +61,7 @@ class Setting:
 
     recipe: Recipe
     model: PreTrainedModel
-    objective: Objective
+    objective: Objective[Any, Any]
     arguments: PairArguments
     broken: BrokenVideos
 
@@ -72,8 +72,8 @@ def _worlds(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
     return TrainingData(WorldsBatches(seed=setting.recipe.seed, **settings), _only_item, _encode_worlds)
 
 
-def _encode_worlds(model: nn.Module, batch: Inputs) -> Vectors:
-    return model(**{key: batch[key] for key in WORLDS_INPUTS})
+def _encode_worlds(model: nn.Module, batch: Tensors) -> dict[str, Any]:
+    return dict(model(**{key: batch[key] for key in WORLDS_INPUTS}))
 
 
 def _labels(settings: Mapping[str, Any], setting: Setting) -> TrainingData:
@@ -196,7 +196,7 @@ def newest_checkpoint(output: Path) -> Path | None:
     return max(found, default=(0, None))[1]
 
 
-def _objective(recipe: Recipe) -> Objective:
+def _objective(recipe: Recipe) -> Objective[Any, Any]:
     """The objective of a recipe, and what can be seen to be wrong before a model is fetched."""
     objective, kind = build_objective(recipe.objective), recipe.data["kind"]
     if kind in DATA and objective.data != kind:
@@ -210,7 +210,11 @@ def _objective(recipe: Recipe) -> Objective:
 
 
 def _trainer(
-    recipe: Recipe, model: PreTrainedModel, objective: Objective, output: Path, callbacks: list[TrainerCallback]
+    recipe: Recipe,
+    model: PreTrainedModel,
+    objective: Objective[Any, Any],
+    output: Path,
+    callbacks: list[TrainerCallback],
 ) -> PairTrainer:
     """Model, objective, data and arguments of a recipe, put together."""
     arguments = _arguments(recipe, output)

@@ -17,16 +17,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
-from mova.data.batch import BrokenVideo
+from mova.data.batch import BrokenVideo, PairBatch, TensorRecord
 from mova.distributed import average_gradients
 from mova.errors import DataError, UsageError
 from mova.train.callbacks import BrokenVideos
-from mova.train.grad_cache import cached_backward, refuse_batch_statistics, split_backward
-from mova.train.objectives.base import Inputs, ModelEncoder, Objective, Vectors
+from mova.train.grad_cache import batch_size, cached_backward, refuse_batch_statistics, split_backward
+from mova.train.objectives.base import ModelEncoder, Objective
 from mova.train.param_groups import parameter_groups
 
 GIVE_UP = 5
 """Empty batches one after another (all their videos broken) that stop a run."""
+BATCH = "batch"
+"""Key of the batch among the inputs of transformers' Trainer."""
 
 
 @dataclass
@@ -54,21 +56,31 @@ class PairArguments(TrainingArguments):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a kind of data gives the trainer.
-
-    Attributes:
-        dataset: items, or whole batches with a batch size of 1.
-        collate: items -> batch; the key `broken` may list videos that could not be read.
-        encode: (model, batch) -> vectors.
-        sampler: order of the items, with `set_epoch`; None for the Trainer's own.
-        validate: model as `ModelEncoder` -> figures, of which one chooses the checkpoint; None without validation data.
-    """
+    """Everything that the trainer needs from one data source."""
 
     dataset: Dataset[Any]
-    collate: Callable[[list[Any]], dict[str, Any]]
-    encode: Callable[[nn.Module, Inputs], Vectors]
+    """Items, or whole batches with a batch size of 1."""
+    collate: Callable[[list[Any]], Any]
+    """Items -> batch: a `TensorRecord`, or a dictionary. `broken` of it may list videos that could not be read."""
+    encode: Callable[[nn.Module, Any], Any]
+    """(model, batch) -> vectors."""
     sampler: Sampler[Any] | None = None
-    validate: Callable[[ModelEncoder], dict[str, float]] | None = None
+    """Order of the items, with `set_epoch`; None for the default of transformers."""
+    validate: Callable[[ModelEncoder[Any, Any]], dict[str, float]] | None = None
+    """Model -> metrics, one of which chooses the checkpoint; None without validation data."""
+
+
+@dataclass(frozen=True)
+class _Boxed:
+    """Put a batch into a mapping of one entry, the only form of a batch that transformers' Trainer accepts.
+
+    Data loaders pin and move its entries: a `TensorRecord` by its own methods, a dictionary entry by entry.
+    """
+
+    collate: Callable[[list[Any]], Any]
+
+    def __call__(self, items: list[Any]) -> dict[str, Any]:
+        return {BATCH: self.collate(items)}
 
 
 class PairTrainer(Trainer):
@@ -93,7 +105,7 @@ class PairTrainer(Trainer):
     def __init__(
         self,
         model: PreTrainedModel,
-        objective: Objective,
+        objective: Objective[Any, Any],
         args: PairArguments,
         training_data: TrainingData,
         broken: BrokenVideos,
@@ -118,7 +130,7 @@ class PairTrainer(Trainer):
             args=args,
             train_dataset=training_data.dataset,
             eval_dataset=[] if training_data.validate else None,
-            data_collator=training_data.collate,
+            data_collator=_Boxed(training_data.collate),
             callbacks=[*(callbacks or []), _Epochs(training_data.sampler)],
         )
 
@@ -133,16 +145,17 @@ class PairTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """One batch forward and backward; in chunks where `cache_chunk` says so."""
-        self._lost(tuple(inputs.pop("broken", ())), inputs)
+        """Run one batch forward and backward, in chunks if `cache_chunk` says so."""
+        batch = inputs[BATCH]
+        self._check_broken(batch.broken if isinstance(batch, PairBatch) else tuple(batch.pop("broken", ())), batch)
         if not (self.args.cache_chunk or self.objective.separable):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
-        batch: Inputs = self._prepare_inputs(inputs)
+        batch = self._on_device(self._prepare_inputs(inputs))
         scale = 1.0 / self.current_gradient_accumulation_steps
         backward = split_backward if self.objective.separable else cached_backward
         with self.accelerator.no_sync(model):
-            loss, parts = backward(self.objective, batch, self._towers(model), self.args.cache_chunk, scale)
+            loss, parts = backward(self.objective, batch, self._encoder(model), self.args.cache_chunk, scale)
         if self.accelerator.sync_gradients:
             average_gradients(self.model.parameters())
         self._remember(parts)
@@ -151,14 +164,19 @@ class PairTrainer(Trainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The objective on the model's vectors; its parts are averaged into the log."""
-        loss, parts = self.objective.forward(inputs, self._towers(model))
+        """Apply the objective to the model's vectors; its parts are averaged into the log."""
+        loss, parts = self.objective.forward(self._on_device(inputs), self._encoder(model))
         self._remember(parts)
         return (loss, parts) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """See `Trainer`, which looks for the model's main input by name."""
+        batch = inputs[BATCH]
+        return super().floating_point_ops(batch.tensors() if isinstance(batch, TensorRecord) else batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Figures of the `validate` function, under `eval_` names.
@@ -171,7 +189,7 @@ class PairTrainer(Trainer):
         was_training = self.model.training
         self.model.eval()
         with torch.no_grad():
-            figures = self.training_data.validate(self._towers(self.model))
+            figures = self.training_data.validate(self._encoder(self.model))
         self.model.train(was_training)
         metrics = {f"eval_{key}": float(value) for key, value in figures.items()}
         self.log(metrics)
@@ -187,21 +205,26 @@ class PairTrainer(Trainer):
                 logs["broken"] = len(self.broken)
         super().log(logs, *args, **kwargs)
 
-    def _towers(self, model: nn.Module) -> ModelEncoder:
+    def _encoder(self, model: nn.Module) -> ModelEncoder[Any, Any]:
         return ModelEncoder(model, self.model, self.training_data.encode)
 
-    def _lost(self, found: tuple[BrokenVideo, ...], batch: dict[str, Any]) -> None:
-        """Tell of broken videos.
+    def _on_device(self, inputs: dict[str, Any]) -> Any:
+        """The batch, on the trainer's device. Trainer itself moves dictionaries, but no other types."""
+        batch = inputs[BATCH]
+        return batch.to(self.args.device) if isinstance(batch, TensorRecord) else batch
+
+    def _check_broken(self, broken: tuple[BrokenVideo, ...], batch: Any) -> None:
+        """Report broken videos.
 
         Raises:
-            DataError: batches are empty one after another.
+            DataError: several batches in a row are empty.
         """
-        self.broken.add(found)
-        self._empty = 0 if not found or len(next(iter(batch.values()))) else self._empty + 1
+        self.broken.add(broken)
+        self._empty = 0 if not broken or batch_size(batch) else self._empty + 1
         if self._empty >= GIVE_UP:
             raise DataError(
-                f"no video of {self._empty} batches in a row can be read; the last: {found[-1].path}: "
-                f"{found[-1].cause}. Are the files where the manifest says?"
+                f"no video of {self._empty} batches in a row can be read; the last: {broken[-1].path}: "
+                f"{broken[-1].cause}. Are the files where the manifest says?"
             )
 
     def _remember(self, parts: dict[str, Tensor]) -> None:

@@ -6,7 +6,7 @@ Shape legend: V videos, N = V texts, d width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from mova.data.batch import PairBatch, PairVectors
 from mova.eval.metrics.ranking import retrieval_metrics
 from mova.train.callbacks import BrokenVideos
 from mova.train.inputs import Collator
-from mova.train.objectives.base import Inputs, ModelEncoder, Vectors, masks_of
+from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.pairs import PairObjective
 
 ROWS = 16
@@ -44,43 +45,38 @@ class RetrievalValidation:
     workers: int
     broken: BrokenVideos
 
-    def __call__(self, model: ModelEncoder) -> dict[str, float]:
+    def __call__(self, model: ModelEncoder[PairBatch, PairVectors]) -> dict[str, float]:
         """`R@1` (mean of both ways, percent), and each way's R@K, median and mean rank under `t2v_` and `v2t_`.
 
         No random number of the training run is used up.
         """
-        vectors, batch = self._encode(model)
+        vectors = self._encode(model)
         parts = []
-        for first in range(0, len(vectors["frames"]), ROWS):
+        for first in range(0, len(vectors), ROWS):
             rows = slice(first, first + ROWS)
-            videos = {"frames": vectors["frames"][rows]}
-            shown = {"frame_mask": batch["frame_mask"][rows]}
-            parts.append(self.objective.scores(vectors | videos, batch | shown, model.net).cpu())
+            videos = replace(vectors, frames=vectors.frames[rows], frame_mask=vectors.frame_mask[rows])
+            parts.append(self.objective.scores(videos, model.net).cpu())
         scores = torch.cat(parts).double().numpy()
         ways = {"t2v": retrieval_metrics(np.ascontiguousarray(scores.T)), "v2t": retrieval_metrics(scores)}
         figures = {f"{way}_{name}": value for way, found in ways.items() for name, value in found.items()}
         return {"R@1": (figures["t2v_R@1"] + figures["v2t_R@1"]) / 2, **figures}
 
-    def _encode(self, model: ModelEncoder) -> tuple[Vectors, Inputs]:
+    def _encode(self, model: ModelEncoder[PairBatch, PairVectors]) -> PairVectors:
         """Everything that `scores` reads, of the whole split, on the model's device."""
-        vectors: list[Vectors] = []
-        batches: list[Inputs] = []
-        for inputs in held_out_batches(model, self.dataset, self.collate, self.batch, self.workers, self.broken):
-            found = model(inputs)
-            vectors.append({key: found[key].float() for key in self.objective.gathered})
-            batches.append(masks_of(found, inputs, self.objective.masks))
-        return _join(vectors), _join(batches)
+        batches = held_out_batches(model, self.dataset, self.collate, self.batch, self.workers, self.broken)
+        parts = [self.objective.select(model(batch)) for batch in batches]
+        return _join([part.map(lambda value: value.float() if value.is_floating_point() else value) for part in parts])
 
 
 def held_out_batches(
-    model: ModelEncoder,
+    model: ModelEncoder[Any, Any],
     dataset: Dataset[Any],
-    collate: Callable[[list[Any]], dict[str, Any]],
+    collate: Callable[[list[Any]], Any],
     batch: int,
     workers: int,
     broken: BrokenVideos,
-) -> Iterator[Inputs]:
-    """All rows in order, on the model's device; what cannot be read goes to `broken`.
+) -> Iterator[Any]:
+    """Yield all rows in order, on the model's device; what cannot be read goes to `broken`.
 
     No random number of the training run is used up.
     """
@@ -89,18 +85,24 @@ def held_out_batches(
         dataset, batch_size=batch, num_workers=workers, collate_fn=collate, generator=torch.Generator()
     )
     for inputs in loader:
-        broken.add(inputs.pop("broken"))
-        yield {key: value.to(device) for key, value in inputs.items()}
+        if isinstance(inputs, PairBatch):
+            broken.add(inputs.broken)
+            yield inputs.to(device)
+        else:
+            broken.add(inputs.pop("broken"))
+            yield {key: value.to(device) for key, value in inputs.items()}
 
 
-def _join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _join(parts: Sequence[PairVectors]) -> PairVectors:
     """Rows of all parts, other dimensions padded at their ends with zeros (false) to the longest."""
     joined = {}
-    for key in parts[0]:
-        tensors = [part[key] for part in parts]
+    for name, first in parts[0].tensors().items():
+        tensors = [getattr(part, name) for part in parts]
+        if first.ndim == 0:
+            continue
         largest = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)][1:]
-        joined[key] = torch.cat([_pad(tensor, largest) for tensor in tensors])
-    return joined
+        joined[name] = torch.cat([_pad(tensor, largest) for tensor in tensors])
+    return replace(parts[0], **joined)
 
 
 def _pad(tensor: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 
+from mova.data.batch import PairBatch
 from mova.errors import ModelError, UsageError, VideoError
 from mova.models.gexia.config import GexiaConfig
 from mova.models.gexia.flops import measure_costs
@@ -171,22 +172,22 @@ def test_a_mixed_batch_equals_one_by_one(kind: str, backbones: dict) -> None:
     frames = torch.stack([torch.from_numpy(feed.shape(clip(4, i).pixels)) for i in range(4)])
     mask = torch.arange(4) < torch.tensor(counts)[:, None]
     ids, token_mask, _ = feed.tokens(["red star", "dog", TEXTS[1], "star rises dog runs"])
-    batch = {"frames": frames, "frame_mask": mask, "input_ids": ids, "token_mask": token_mask}
-    batch |= feed.granularities(names, 4)
-    assert batch["video_rounds"].tolist() == [3, 0, 3, 1]
-    assert batch["text_rounds"].tolist() == [1, 1, 3, 1]
+    rounds = feed.granularities(names, 4)
+    batch = PairBatch(frames, mask, ids, token_mask, torch.arange(4), torch.zeros(4), **rounds)
+    assert rounds["video_rounds"].tolist() == [3, 0, 3, 1]
+    assert rounds["text_rounds"].tolist() == [1, 1, 3, 1]
     with torch.no_grad():
         found = feed.encode(model, batch)
-        assert found["scale"].item() == pytest.approx(1 / 0.07)
+        assert found.scale.item() == pytest.approx(1 / 0.07)
         for i, (count, length) in enumerate(zip(counts, token_mask.sum(dim=1), strict=True)):
-            own = {key: value[[i]] for key, value in batch.items()}
-            own |= {"frames": own["frames"][:, :count], "frame_mask": own["frame_mask"][:, :count]}
-            own |= {"input_ids": own["input_ids"][:, :length], "token_mask": own["token_mask"][:, :length]}
-            alone = feed.encode(model, own)
-            torch.testing.assert_close(alone["frames"][0], found["frames"][i], rtol=0, atol=1e-6)
-            torch.testing.assert_close(alone["texts"][0], found["texts"][i], rtol=0, atol=1e-6)
+            one = batch.slice(i, i + 1)
+            one = replace(one, frames=one.frames[:, :count], frame_mask=one.frame_mask[:, :count])
+            one = replace(one, input_ids=one.input_ids[:, :length], token_mask=one.token_mask[:, :length])
+            alone = feed.encode(model, one)
+            torch.testing.assert_close(alone.frames[0], found.frames[i], rtol=0, atol=1e-6)
+            torch.testing.assert_close(alone.texts[0], found.texts[i], rtol=0, atol=1e-6)
     with pytest.raises(UsageError, match="one vector"):
-        feed.encode(model, batch | {"unit_mask": mask})
+        feed.encode(model, replace(batch, unit_mask=mask))
     with pytest.raises(UsageError, match=r"data\.granularities"):
         feed.granularities([], 4)
 

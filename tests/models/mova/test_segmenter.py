@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mova.data.batch import PairBatch
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.global_contrast import unit_scores
@@ -283,14 +284,14 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
     model = Mova.from_backbone(worlds(), "control", units="learned").double()
     feed = feed_for(model)
     ids, mask, dropped = feed.tokens(CAPTIONS)
-    inputs = {
-        "frames": torch.randint(0, 256, (3, 2, 32, 32, 3), dtype=torch.uint8),
-        "frame_mask": torch.tensor([[True, True], [True, False], [True, True]]),
-        "input_ids": ids,
-        "token_mask": mask,
-        "group": torch.arange(3),
-        "dropped": dropped,
-    }
+    inputs = PairBatch(
+        frames=torch.randint(0, 256, (3, 2, 32, 32, 3), dtype=torch.uint8),
+        frame_mask=torch.tensor([[True, True], [True, False], [True, True]]),
+        input_ids=ids,
+        token_mask=mask,
+        group=torch.arange(3),
+        dropped=dropped,
+    )
     towers = ModelEncoder(model, model, feed.encode)
     found = {}
     for chunk in (3, 2, 1):

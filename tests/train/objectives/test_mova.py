@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mova.data.batch import PairVectors
 from mova.errors import UsageError
 from mova.losses.global_contrast import global_nce
 from mova.losses.masked_contrast import concept_nce, temporal_nce
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.objectives.base import CachedEncoder, Inputs, Vectors
+from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.mova import WEIGHTS, Modular
 from mova.train.recipe import Recipe
 from mova.train.run import train
 from mova.worlds.batches import vocabulary
+from tests.support.pair_batches import unread_batch
 
 WIDTH = 16
 
@@ -33,91 +36,86 @@ def around(preset: str, **settings: Any) -> Mova:
     return Mova.from_backbone(backbone, preset, heads=2, **settings)
 
 
-def pairs(videos: int = 4) -> tuple[Vectors, Inputs]:
+def pairs(videos: int = 4) -> PairVectors:
     torch.manual_seed(1)
     shapes = {"frames": (5, WIDTH), "texts": (WIDTH,), "tokens": (6, WIDTH), "units": (3, WIDTH)}
     vectors = {name: torch.randn(videos, *shape, requires_grad=True) for name, shape in shapes.items()}
-    vectors["scale"] = torch.tensor(5.0)
-    batch = {
-        "frame_mask": torch.arange(5) < torch.tensor([5, 3, 1, 4])[:videos, None],
-        "token_mask": torch.arange(6) < torch.tensor([6, 2, 1, 4])[:videos, None],
-        "unit_mask": torch.arange(3) < torch.tensor([3, 1, 2, 1])[:videos, None],
-        "group": torch.arange(videos),
-        "dropped": torch.zeros(videos, dtype=torch.int64),
-    }
-    return vectors, batch
+    return PairVectors(
+        **vectors,
+        scale=torch.tensor(5.0),
+        frame_mask=torch.arange(5) < torch.tensor([5, 3, 1, 4])[:videos, None],
+        token_mask=torch.arange(6) < torch.tensor([6, 2, 1, 4])[:videos, None],
+        unit_mask=torch.arange(3) < torch.tensor([3, 1, 2, 1])[:videos, None],
+        group=torch.arange(videos),
+    )
 
 
-def run(objective: Modular, net: Mova, vectors: Vectors, batch: Inputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    return objective.forward(batch, CachedEncoder(net, vectors))
+def run(objective: Modular, net: Mova, vectors: PairVectors) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    return objective.forward(unread_batch(len(vectors)), CachedEncoder(net, vectors))
 
 
 @pytest.mark.parametrize("preset", WEIGHTS)
 def test_the_loss_is_the_weighted_sum_of_its_parts(preset: str) -> None:
     objective = Modular(preset, diagnose_every=0)
-    vectors, batch = pairs()
-    loss, parts = run(objective, around(preset), vectors, batch)
+    vectors = pairs()
+    loss, parts = run(objective, around(preset), vectors)
     terms = {name: weight for name, weight in objective.weights.items() if weight}
     assert set(parts) == {*terms, "scale", "dropped_tokens"}
     assert float(loss.detach()) == pytest.approx(
         sum(weight * float(parts[name].detach()) for name, weight in terms.items()), rel=1e-5
     )
     loss.backward()
-    assert all(bool(value.grad.isfinite().all()) for value in vectors.values() if value.grad is not None)
+    assert all(bool(value.grad.isfinite().all()) for value in vectors.tensors().values() if value.grad is not None)
 
 
 def test_published_terms_are_the_written_losses_on_the_models_masks() -> None:
     net = around("paper")
-    vectors, batch = pairs()
-    _, parts = run(Modular("paper", diagnose_every=0), net, vectors, batch)
-    real = batch["frame_mask"]
-    found = net.masks(vectors["frames"], real, vectors["tokens"], batch["token_mask"], vectors["texts"])
-    given = (vectors["frames"], real, vectors["texts"], found.m_t)
+    vectors = pairs()
+    _, parts = run(Modular("paper", diagnose_every=0), net, vectors)
+    real = vectors.frame_mask
+    found = net.masks(vectors.frames, real, vectors.tokens, vectors.token_mask, vectors.texts)
+    given = (vectors.frames, real, vectors.texts, found.m_t)
     assert torch.allclose(parts["temporal"], temporal_nce(*given, 1 / 0.07))
     for name, value in zip(("same_frame", "different_frame"), concept_nce(*given, found.m_v, 1 / 0.07), strict=True):
         assert torch.allclose(parts[name], value)
-    assert torch.allclose(parts["pooled"], global_nce(*given[:3], vectors["scale"]))
+    assert torch.allclose(parts["pooled"], global_nce(*given[:3], vectors.scale))
 
 
 def test_repaired_frames_are_weighted_and_detached_masks_leave_the_backbone_alone() -> None:
-    vectors, batch = pairs()
+    vectors = pairs()
     masks_alone = {"pooled": 0.0, "relevance": 0.0}
-    _, plain = run(Modular("repaired", diagnose_every=0), around("repaired", frame_weights=False), vectors, batch)
-    _, weighted = run(Modular("repaired", diagnose_every=0), around("repaired"), vectors, batch)
+    _, plain = run(Modular("repaired", diagnose_every=0), around("repaired", frame_weights=False), vectors)
+    _, weighted = run(Modular("repaired", diagnose_every=0), around("repaired"), vectors)
     assert not torch.allclose(plain["temporal"], weighted["temporal"])
-    loss, _ = run(
-        Modular("repaired", diagnose_every=0, **masks_alone), around("repaired", detached=True), vectors, batch
-    )
+    loss, _ = run(Modular("repaired", diagnose_every=0, **masks_alone), around("repaired", detached=True), vectors)
     loss.backward()
-    assert all(value.grad is None for value in vectors.values())
+    assert all(value.grad is None for value in vectors.tensors().values())
 
 
 def test_diagnostics_come_with_the_first_step_and_then_at_their_interval() -> None:
     net, objective = around("paper"), Modular("paper", diagnose_every=3)
-    vectors, batch = pairs()
-    logged = [set(run(objective, net, vectors, batch)[1]) for _ in range(4)]
+    vectors = pairs()
+    logged = [set(run(objective, net, vectors)[1]) for _ in range(4)]
     wanted = {"rolled/temporal/gap", "rolled/same_frame/gap", "match/auc", "match/auc_gain", "m_t/density", "m_v/dead"}
     assert [wanted <= names for names in logged] == [True, False, False, True]
-    one = run(Modular("paper", diagnose_every=1), net, *pairs(1))[1]
+    one = run(Modular("paper", diagnose_every=1), net, pairs(1))[1]
     assert "match/auc" not in one
 
 
 def test_pair_negatives_score_mismatched_pairs_with_masks_of_their_own() -> None:
-    vectors, batch = pairs()
-    _, parts = run(
-        Modular("repaired", diagnose_every=0, pairs=1.0), around("repaired", pair_negatives=2), vectors, batch
-    )
+    vectors = pairs()
+    _, parts = run(Modular("repaired", diagnose_every=0, pairs=1.0), around("repaired", pair_negatives=2), vectors)
     assert 0 < float(parts["pairs"].detach()) < 100
     with pytest.raises(UsageError, match="pair_negatives"):
-        run(Modular("repaired", pairs=1.0), around("repaired"), vectors, batch)
+        run(Modular("repaired", pairs=1.0), around("repaired"), vectors)
 
 
 def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
-    vectors, batch = pairs()
-    batch["group"] = torch.tensor([0, 0, 1, 2])
-    _, shared = run(Modular("control"), around("control"), vectors, batch)
-    batch["group"] = torch.arange(4)
-    _, apart = run(Modular("control"), around("control"), vectors, batch)
+    vectors = pairs()
+    vectors = replace(vectors, group=torch.tensor([0, 0, 1, 2]))
+    _, shared = run(Modular("control"), around("control"), vectors)
+    vectors = replace(vectors, group=torch.arange(4))
+    _, apart = run(Modular("control"), around("control"), vectors)
     assert float(shared["late"].detach()) < float(apart["late"].detach())
 
 
@@ -137,9 +135,9 @@ def test_wrong_settings_are_said(options: dict[str, Any], said: str) -> None:
 
 
 def test_mask_losses_need_masks_over_dimensions() -> None:
-    vectors, batch = pairs()
+    vectors = pairs()
     with pytest.raises(UsageError, match="masks over dimensions"):
-        run(Modular("paper"), around("subsets"), vectors, batch)
+        run(Modular("paper"), around("subsets"), vectors)
 
 
 @pytest.mark.parametrize("preset", WEIGHTS)

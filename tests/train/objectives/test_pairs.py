@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mova.data.batch import PairVectors
 from mova.errors import UsageError
-from mova.train.objectives.base import CachedEncoder, Inputs, Vectors
+from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.pairs import Clip4Clip, LateInteraction, PairObjective
 from mova.train.objectives.registry import build_objective
+from tests.support.pair_batches import unread_batch
 
 FRAMES, UNITS = (4, 1, 3), (2, 3, 1)
 
 
-def pairs() -> tuple[Vectors, Inputs]:
+def pairs(groups: Sequence[int] = (4, 5, 6)) -> PairVectors:
     torch.manual_seed(2)
-    vectors = {"frames": torch.randn(3, 4, 6), "texts": torch.randn(3, 6), "units": torch.randn(3, 3, 6)}
-    vectors["scale"] = torch.tensor(5.0)
-    masks = {
-        "frame_mask": torch.tensor([[t < count for t in range(4)] for count in FRAMES]),
-        "unit_mask": torch.tensor([[k < count for k in range(3)] for count in UNITS]),
-        "group": torch.tensor([4, 5, 6]),
-        "dropped": torch.tensor([0, 3, 0]),
-    }
-    return vectors, masks
+    return PairVectors(
+        frames=torch.randn(3, 4, 6),
+        texts=torch.randn(3, 6),
+        units=torch.randn(3, 3, 6),
+        scale=torch.tensor(5.0),
+        frame_mask=torch.tensor([[t < count for t in range(4)] for count in FRAMES]),
+        unit_mask=torch.tensor([[k < count for k in range(3)] for count in UNITS]),
+        group=torch.tensor(groups),
+    )
 
 
 def cos(a: Tensor, b: Tensor) -> float:
     return float(a.double() @ b.double() / (a.double().norm() * b.double().norm()))
 
 
-def written_out_global(vectors: Vectors, v: int, n: int) -> float:
-    rows = [frame.double() / frame.double().norm() for frame in vectors["frames"][v, : FRAMES[v]]]
-    return cos(sum(rows) / len(rows), vectors["texts"][n])
+def written_out_global(vectors: PairVectors, v: int, n: int) -> float:
+    rows = [frame.double() / frame.double().norm() for frame in vectors.frames[v, : FRAMES[v]]]
+    return cos(sum(rows) / len(rows), vectors.texts[n])
 
 
-def written_out_late(vectors: Vectors, v: int, n: int) -> float:
+def written_out_late(vectors: PairVectors, v: int, n: int) -> float:
     total = 0.0
-    for unit in vectors["units"][n, : UNITS[n]]:
-        c = [cos(frame, unit) for frame in vectors["frames"][v, : FRAMES[v]]]
+    for unit in vectors.units[n, : UNITS[n]]:
+        c = [cos(frame, unit) for frame in vectors.frames[v, : FRAMES[v]]]
         w = [math.exp(value / 0.1) for value in c]
         total += sum(a * b for a, b in zip(w, c, strict=True)) / sum(w)
     return total / UNITS[n]
@@ -59,24 +63,24 @@ def written_out_nce(scores: list[list[float]], own: list[list[bool]], scale: flo
     return 0.5 * (one_way(scores, own) + one_way(turned, [list(column) for column in zip(*own, strict=True)]))
 
 
-def run(objective: PairObjective, vectors: Vectors, batch: Inputs) -> tuple[float, dict[str, float]]:
+def run(objective: PairObjective, vectors: PairVectors) -> tuple[float, dict[str, float]]:
+    batch = unread_batch(len(vectors), dropped=[0, 3, 0][: len(vectors)])
     loss, parts = objective.forward(batch, CachedEncoder(nn.Identity(), vectors))
     return float(loss), {key: float(value) for key, value in parts.items()}
 
 
 @pytest.mark.parametrize("groups", [[4, 5, 6], [4, 5, 4]])
 def test_losses_are_what_is_written_out(groups: list[int]) -> None:
-    vectors, batch = pairs()
-    batch["group"] = torch.tensor(groups)
+    vectors = pairs(groups)
     own = [[a == b for b in groups] for a in groups]
     pooled = [[written_out_global(vectors, v, n) for n in range(3)] for v in range(3)]
     late = [[written_out_late(vectors, v, n) for n in range(3)] for v in range(3)]
-    loss, parts = run(Clip4Clip(), vectors, batch)
+    loss, parts = run(Clip4Clip(), vectors)
     assert loss == pytest.approx(written_out_nce(pooled, own, 5.0), abs=1e-5)
     assert parts["global"] == loss
     assert parts["dropped_tokens"] == 1.0
     expected = written_out_nce(late, own, 5.0)
-    loss, parts = run(LateInteraction(global_weight=0.25), vectors, batch)
+    loss, parts = run(LateInteraction(global_weight=0.25), vectors)
     assert parts["late"] == pytest.approx(expected, abs=1e-5)
     assert loss == pytest.approx(expected + 0.25 * parts["global"], abs=1e-5)
     hits = [own[max(range(3), key=lambda v: late[v][n])][n] for n in range(3)]
@@ -85,29 +89,30 @@ def test_losses_are_what_is_written_out(groups: list[int]) -> None:
 
 @pytest.mark.parametrize("objective", [Clip4Clip(), LateInteraction()])
 def test_padding_changes_nothing(objective: PairObjective) -> None:
-    vectors, batch = pairs()
-    loss, _ = run(objective, vectors, batch)
-    for key, mask in (("frames", "frame_mask"), ("units", "unit_mask")):
-        vectors[key] = torch.cat([vectors[key], torch.full((3, 2, 6), 7.0)], dim=1)
-        batch[mask] = torch.cat([batch[mask], torch.zeros(3, 2, dtype=torch.bool)], dim=1)
-    assert run(objective, vectors, batch)[0] == pytest.approx(loss, abs=1e-6)
+    vectors = pairs()
+    loss, _ = run(objective, vectors)
+    rest, unreal = torch.full((3, 2, 6), 7.0), torch.zeros(3, 2, dtype=torch.bool)
+    frames, frame_mask = torch.cat([vectors.frames, rest], dim=1), torch.cat([vectors.frame_mask, unreal], dim=1)
+    units, unit_mask = vectors.with_units()
+    units, unit_mask = torch.cat([units, rest], dim=1), torch.cat([unit_mask, unreal], dim=1)
+    vectors = replace(vectors, frames=frames, frame_mask=frame_mask, units=units, unit_mask=unit_mask)
+    assert run(objective, vectors)[0] == pytest.approx(loss, abs=1e-6)
 
 
 @pytest.mark.parametrize("objective", [Clip4Clip(), LateInteraction()])
 def test_the_temperature_is_bounded_and_a_single_pair_is_finite(objective: PairObjective) -> None:
-    vectors, batch = pairs()
-    vectors["scale"] = torch.tensor(1e6)
-    assert run(objective, vectors, batch)[1]["scale"] == 100.0
-    one = {key: value if value.ndim == 0 else value[:1] for key, value in vectors.items()}
-    assert run(objective, one, {key: value[:1] for key, value in batch.items()})[0] == 0.0
+    vectors = pairs()
+    vectors = replace(vectors, scale=torch.tensor(1e6))
+    assert run(objective, vectors)[1]["scale"] == 100.0
+    assert run(objective, vectors.slice(0, 1))[0] == 0.0
 
 
 def test_videos_can_be_scored_apart_from_texts() -> None:
-    vectors, batch = pairs()
+    vectors = pairs()
     for objective in (Clip4Clip(), LateInteraction()):
-        whole = objective.scores(vectors, batch, torch.nn.Identity())
-        some = vectors | {"frames": vectors["frames"][1:2]}
-        row = objective.scores(some, batch | {"frame_mask": batch["frame_mask"][1:2]}, torch.nn.Identity())
+        whole = objective.scores(vectors, torch.nn.Identity())
+        one = replace(vectors, frames=vectors.frames[1:2], frame_mask=vectors.frame_mask[1:2])
+        row = objective.scores(one, torch.nn.Identity())
         assert torch.allclose(row, whole[1:2], atol=1e-6)
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mova.data.batch import PairVectors
 from mova.errors import UsageError
 from mova.models.gexia.model import Gexia
-from mova.train.objectives.base import Encoder, Inputs, Objective, Vectors
+from mova.train.objectives.base import Encoder, Objective, Tensors
 from mova.train.objectives.pairs import Clip4Clip
 
 
@@ -22,15 +23,13 @@ class Vtc(Clip4Clip):
     be told apart are the pairs of a batch, which are of one granularity.
     """
 
-    def losses(
-        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Parts `vtc` and `hits`."""
-        loss, parts = super().losses(vectors, batch, scale, own, net)
+        loss, parts = super().losses(vectors, own, net)
         return loss, {"vtc": loss, "hits": parts["hits"]}
 
 
-class Classification(Objective):
+class Classification(Objective[Tensors, Tensors]):
     """A linear head on the video branch: cross-entropy, or binary cross-entropy where videos have several labels.
 
     Batches hold `classes`, bool (V, Y).
@@ -38,7 +37,7 @@ class Classification(Objective):
 
     data = "labels"
 
-    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
         """See `Objective`. Parts: the loss by its name, and `accuracy`, the share of videos whose top class is right.
 
         Raises:

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from mova.data.batch import PairVectors
 from mova.errors import UsageError
 from mova.losses.diagnostics import mask_use, matching, prefixed, rolled_caption_gap
 from mova.losses.global_contrast import mean_pooled_scores, relevance_pooled_scores, score_nce, unit_scores
@@ -31,7 +32,7 @@ from mova.losses.masked_contrast import (
 from mova.models.mova.masks import ModularMasks
 from mova.models.mova.model import Mova
 from mova.scoring.masked import modular_score
-from mova.train.objectives.base import Inputs, Vectors
+from mova.train.objectives.base import Tensors
 from mova.train.objectives.pairs import PairObjective
 
 WEIGHTS: dict[str, dict[str, float]] = {
@@ -70,8 +71,7 @@ class Modular(PairObjective):
     """
 
     units = True
-    gathered = ("frames", "texts", "tokens", "units")
-    masks = ("frame_mask", "group", "token_mask", "unit_mask")
+    reads = ("tokens", "token_mask", "units", "unit_mask")
 
     def __init__(
         self,
@@ -93,54 +93,52 @@ class Modular(PairObjective):
         self.diagnose_every = diagnose_every
         self._steps = 0
 
-    def losses(
-        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """A part for every term with a weight, and now and then the diagnostics."""
         valid = ~own | torch.eye(len(own), dtype=torch.bool, device=own.device)
-        parts: dict[str, Tensor] = {}
+        parts: Tensors = {}
         for name in ("late", "subsets", "relevance", "pooled"):
             if self.weights[name]:
-                parts[name] = score_nce(self._scores(name, vectors, batch, net), scale, valid=valid)
+                parts[name] = score_nce(self._scores(name, vectors, net), vectors.scale, valid=valid)
         if any(self.weights[name] for name in MASK_TERMS):
             model = _with_dimensions(net)
-            parts |= self._mask_losses(model, vectors, batch, valid)
+            parts |= self._mask_losses(model, vectors, valid)
             self._steps += 1
             if self.diagnose_every and self._steps % self.diagnose_every == 1 % self.diagnose_every:
-                parts |= self._diagnostics(model, vectors, batch)
+                parts |= self._diagnostics(model, vectors)
         terms = [self.weights[name] * part for name, part in parts.items() if self.weights.get(name)]
         return torch.stack(terms).sum(), parts
 
-    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
         """By the form that this objective trains most directly: subsets, units, relevant frames, or all frames."""
         name = next((name for name in ("subsets", "late", "relevance") if self.weights[name]), "pooled")
-        return self._scores(name, vectors, batch, net)
+        return self._scores(name, vectors, net)
 
-    def _scores(self, name: str, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+    def _scores(self, name: str, vectors: PairVectors, net: nn.Module) -> Tensor:
         """(V, N) by one form."""
-        frames, real = vectors["frames"], batch["frame_mask"]
+        frames, real = vectors.frames, vectors.frame_mask
         if name == "subsets":
-            return cast(Mova, net).unit_similarity(frames, real, vectors["units"], batch["unit_mask"])
+            return cast(Mova, net).unit_similarity(frames, real, *vectors.with_units())
         if name == "late":
-            return unit_scores(frames, real, vectors["units"], batch["unit_mask"])
+            return unit_scores(frames, real, *vectors.with_units())
         if name == "relevance":
-            return relevance_pooled_scores(frames, real, vectors["texts"])
-        return mean_pooled_scores(frames, real, vectors["texts"])
+            return relevance_pooled_scores(frames, real, vectors.texts)
+        return mean_pooled_scores(frames, real, vectors.texts)
 
-    def _mask_losses(self, net: Mova, vectors: Vectors, batch: Inputs, valid: Tensor) -> dict[str, Tensor]:
+    def _mask_losses(self, net: Mova, vectors: PairVectors, valid: Tensor) -> Tensors:
         """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, as far as they have a weight."""
-        found, real = _masks(net, vectors, batch), batch["frame_mask"]
+        found, real = _masks(net, vectors), vectors.frame_mask
         weights = frame_weights(found.frames, real, found.text) if net.config.frame_weights else None
         parts = self._contrasts(found, real, weights)
         if self.weights["sparsity"]:
             parts["sparsity"] = expected_l0(found.p_t, real) + expected_l0(found.p_v, real)
         if self.weights["pairs"]:
-            parts["pairs"] = self._pairs(net, vectors, batch, valid)
+            parts["pairs"] = self._pairs(net, vectors, valid)
         return parts
 
-    def _contrasts(self, found: ModularMasks, real: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
+    def _contrasts(self, found: ModularMasks, real: Tensor, weights: Tensor | None) -> Tensors:
         """L_tv, L_sfdm and L_dfsm of given masks."""
-        parts: dict[str, Tensor] = {}
+        parts: Tensors = {}
         given = (found.frames, real, found.text, found.m_t)
         if self.weights["temporal"] and self.temporal_form == "nce":
             parts["temporal"] = temporal_nce(*given, self.scale, margin=self.margin, weights=weights)
@@ -151,64 +149,63 @@ class Modular(PairObjective):
             parts |= {"same_frame": same, "different_frame": different}
         return parts
 
-    def _pairs(self, net: Mova, vectors: Vectors, batch: Inputs, valid: Tensor) -> Tensor:
+    def _pairs(self, net: Mova, vectors: PairVectors, valid: Tensor) -> Tensor:
         """Every video and text against mismatched ones, whose masks are computed for just that pair."""
         count = net.config.pair_negatives
         if count < 1:
             raise UsageError("objective.pairs: the model has pair_negatives 0; set model.pair_negatives")
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        scores = mean_pooled_scores(vectors["frames"], batch["frame_mask"], vectors["texts"])
+        scores = mean_pooled_scores(vectors.frames, vectors.frame_mask, vectors.texts)
         texts, videos = sample_hard_pairs(scores, count, generator, valid=valid)
         rows = torch.arange(len(scores), device=scores.device)
-        matched = _pair_scores(net, vectors, batch, rows, rows)
+        matched = _pair_scores(net, vectors, rows, rows)
         repeated = rows.repeat_interleave(count)
-        wrong_text = _pair_scores(net, vectors, batch, repeated, texts.flatten()).view(-1, count)
-        wrong_video = _pair_scores(net, vectors, batch, videos.flatten(), repeated).view(-1, count)
+        wrong_text = _pair_scores(net, vectors, repeated, texts.flatten()).view(-1, count)
+        wrong_video = _pair_scores(net, vectors, videos.flatten(), repeated).view(-1, count)
         return 0.5 * (pair_nce(matched, wrong_text, self.scale) + pair_nce(matched, wrong_video, self.scale))
 
     @torch.no_grad()
-    def _diagnostics(self, net: Mova, vectors: Vectors, batch: Inputs) -> dict[str, Tensor]:
+    def _diagnostics(self, net: Mova, vectors: PairVectors) -> Tensors:
         """What tells whether the masks look at the match; see `losses/diagnostics.py`."""
-        count, real = len(batch["frame_mask"]), batch["frame_mask"]
+        count, real = len(vectors.frame_mask), vectors.frame_mask
         if count < 2:
             return {}
         order = torch.arange(count, device=real.device)
         rolled = order.roll(-1)
 
         def loss_of(name: str) -> Callable[[Tensor], Tensor]:
-            return lambda texts: self._contrasts(_masks(net, vectors, batch, order, texts), real, None)[name]
+            return lambda texts: self._contrasts(_masks(net, vectors, order, texts), real, None)[name]
 
         figures: dict[str, float] = {}
-        found = _masks(net, vectors, batch)
+        found = _masks(net, vectors)
         for name in self._contrasts(found, real, None):
             figures |= prefixed(f"rolled/{name}", rolled_caption_gap(loss_of(name), count, real.device))
-        overall = mean_pooled_scores(vectors["frames"], real, vectors["texts"])
-        matched, mismatched = (_pair_scores(net, vectors, batch, order, texts) for texts in (order, rolled))
+        overall = mean_pooled_scores(vectors.frames, real, vectors.texts)
+        matched, mismatched = (_pair_scores(net, vectors, order, texts) for texts in (order, rolled))
         figures |= prefixed("match", matching(matched, mismatched, overall.diagonal(), overall[order, rolled]))
         for name, mask in (("m_t", found.m_t), ("m_v", found.m_v)):
             figures |= prefixed(name, mask_use(mask, real))
         return {name: torch.tensor(value) for name, value in figures.items()}
 
 
-def _masks(
-    net: Mova, vectors: Vectors, batch: Inputs, videos: Tensor | None = None, texts: Tensor | None = None
-) -> ModularMasks:
+def _masks(net: Mova, vectors: PairVectors, videos: Tensor | None = None, texts: Tensor | None = None) -> ModularMasks:
     """Masks of pairs: video i with text i, or those that are named."""
     rows: Any = slice(None) if videos is None else videos
     columns: Any = slice(None) if texts is None else texts
+    tokens, token_mask = vectors.with_tokens()
     return net.masks(
-        vectors["frames"][rows],
-        batch["frame_mask"][rows],
-        vectors["tokens"][columns],
-        batch["token_mask"][columns],
-        vectors["texts"][columns],
+        vectors.frames[rows],
+        vectors.frame_mask[rows],
+        tokens[columns],
+        token_mask[columns],
+        vectors.texts[columns],
     )
 
 
-def _pair_scores(net: Mova, vectors: Vectors, batch: Inputs, videos: Tensor, texts: Tensor) -> Tensor:
+def _pair_scores(net: Mova, vectors: PairVectors, videos: Tensor, texts: Tensor) -> Tensor:
     """(P,) pooled modular scores of named pairs, with masks of their own."""
-    found = _masks(net, vectors, batch, videos, texts)
-    return modular_score(found.frames, found.text, found.m_t, found.m_v, batch["frame_mask"][videos])
+    found = _masks(net, vectors, videos, texts)
+    return modular_score(found.frames, found.text, found.m_t, found.m_v, vectors.frame_mask[videos])
 
 
 def _with_dimensions(net: nn.Module) -> Mova:

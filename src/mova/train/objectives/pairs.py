@@ -6,72 +6,85 @@ Shape legend: V videos, N texts (V = N in a batch), T frames, K units a text, d 
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from mova.data.batch import PairBatch, PairVectors
 from mova.distributed import gather_with_gradient
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.global_contrast import mean_pooled_scores, unit_scores
 from mova.scoring.similarity import FRAME_TEMPERATURE
-from mova.train.objectives.base import Encoder, Inputs, Objective, Vectors, masks_of
+from mova.train.objectives.base import Encoder, Objective, Tensors
 
+OPTIONAL = ("tokens", "token_mask", "units", "unit_mask")
+"""Fields of `PairVectors` that only some objectives read."""
 LARGEST_SCALE = 100.0
 """CLIP's bound on the learnt factor of cosines (Radford et al. 2021, section 2.5)."""
 
 
-class PairObjective(Objective):
-    """Contrast of videos and texts over the batches of all processes; texts of one video are all its own."""
+class PairObjective(Objective[PairBatch, PairVectors]):
+    """Contrast of videos and texts over the batches of all processes; every text of a video is a match.
+
+    Class attributes:
+        reads: the optional fields of `PairVectors` that the losses read.
+    """
 
     data = "manifest"
-    gathered: tuple[str, ...] = ("frames", "texts")
-    """Vectors that the losses read; each is gathered with its gradient."""
-    masks: tuple[str, ...] = ("frame_mask", "group")
-    """What else of the batch they read."""
+    reads: ClassVar[tuple[str, ...]] = ()
 
-    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: PairBatch, model: Encoder[PairBatch, PairVectors]) -> tuple[Tensor, Tensors]:
         """See `Objective`. Every process has the same loss, that of all their pairs together."""
-        found = model(batch)
-        vectors = {key: gather_with_gradient(found[key].float()) for key in self.gathered}
-        shared = {key: gather_with_gradient(mask) for key, mask in masks_of(found, batch, self.masks).items()}
-        scale = found["scale"].float().clamp(max=LARGEST_SCALE)
-        own = shared["group"][:, None] == shared["group"]
-        loss, parts = self.losses(vectors, shared, scale, own, model.net)
-        return loss, {**parts, "scale": scale.detach(), "dropped_tokens": batch["dropped"].float().mean()}
+        vectors = _gathered(self.select(model(batch)))
+        own = vectors.group[:, None] == vectors.group
+        loss, parts = self.losses(vectors, own, model.net)
+        return loss, {**parts, "scale": vectors.scale.detach(), "dropped_tokens": batch.dropped.float().mean()}
+
+    def select(self, vectors: PairVectors) -> PairVectors:
+        """Drop the optional fields that the losses do not read."""
+        unread: dict[str, Any] = dict.fromkeys(set(OPTIONAL) - set(self.reads))
+        return replace(vectors, **unread)
 
     @abstractmethod
-    def losses(
-        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and parts.
+    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+        """Return the loss and its parts.
 
         Args:
-            vectors, batch: what `gathered` and `masks` name, of all processes.
-            scale: factor on cosines, scalar.
-            own: bool, (V, N), the pairs that belong together.
-            net: the bare model, for objectives that work with heads of it.
+            vectors: of all processes, in float32.
+            own: bool, (V, N), true where video and text belong together.
+            net: the model without wrappers, for objectives that use its heads.
         """
 
     @abstractmethod
-    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
-        """(V, N) scores by which this objective ranks, for validation; V and N may differ."""
+    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
+        """Return the scores (V, N) by which this objective ranks, for validation; V and N may differ."""
+
+
+def _gathered(vectors: PairVectors) -> PairVectors:
+    """Rows of all processes, in full precision, and the bounded scale."""
+
+    def gather(value: Tensor) -> Tensor:
+        return gather_with_gradient(value.float() if value.is_floating_point() else value)
+
+    rows = {name: gather(value) for name, value in vectors.tensors().items() if name != "scale"}
+    return replace(vectors, **rows, scale=vectors.scale.float().clamp(max=LARGEST_SCALE))
 
 
 class Clip4Clip(PairObjective):
     """Mean pooling and symmetric InfoNCE (CLIP4Clip, Luo et al. 2021, Eq. 5 to 7; L_g)."""
 
-    def losses(
-        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """One part, `global`."""
-        scores = self.scores(vectors, batch, net)
-        loss = symmetric_nce(scale * scores, own)
+        scores = self.scores(vectors, net)
+        loss = symmetric_nce(vectors.scale * scores, own)
         return loss, {"global": loss, "hits": hits(scores, own)}
 
-    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
         """Cosine of the mean of normalised frames with the text."""
-        return mean_pooled_scores(vectors["frames"], batch["frame_mask"], vectors["texts"])
+        return mean_pooled_scores(vectors.frames, vectors.frame_mask, vectors.texts)
 
 
 class LateInteraction(PairObjective):
@@ -86,8 +99,7 @@ class LateInteraction(PairObjective):
     """
 
     units = True
-    gathered = ("frames", "texts", "units")
-    masks = ("frame_mask", "group", "unit_mask")
+    reads = ("units", "unit_mask")
 
     def __init__(self, global_weight: float = 0.5, tau: float = FRAME_TEMPERATURE) -> None:
         if not (tau > 0 and global_weight >= 0):
@@ -95,19 +107,17 @@ class LateInteraction(PairObjective):
         self.global_weight, self.tau = global_weight, tau
         self._global = Clip4Clip()
 
-    def losses(
-        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Parts `late` and `global`."""
-        scores = self.scores(vectors, batch, net)
-        late = symmetric_nce(scale * scores, own)
-        pooled, parts = self._global.losses(vectors, batch, scale, own, net)
+        scores = self.scores(vectors, net)
+        late = symmetric_nce(vectors.scale * scores, own)
+        pooled, parts = self._global.losses(vectors, own, net)
         parts = {"late": late, "global": pooled, "hits": hits(scores, own), "global_hits": parts["hits"]}
         return late + self.global_weight * pooled, parts
 
-    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
         """Late interaction of every video with every text."""
-        return unit_scores(vectors["frames"], batch["frame_mask"], vectors["units"], batch["unit_mask"], self.tau)
+        return unit_scores(vectors.frames, vectors.frame_mask, *vectors.with_units(), self.tau)
 
 
 def hits(scores: Tensor, own: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mova.data.batch import PairVectors
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.diagnostics import OPEN
@@ -25,7 +26,7 @@ from mova.losses.masked_contrast import expected_l0
 from mova.models.baselines import OneWayMask
 from mova.models.mova.model import Mova
 from mova.scoring.similarity import unit
-from mova.train.objectives.base import Inputs, Vectors
+from mova.train.objectives.base import Tensors
 from mova.train.objectives.pairs import PairObjective, hits
 
 
@@ -42,39 +43,35 @@ class SmartClip(PairObjective):
         UsageError: a weight below 0.
     """
 
-    gathered = ("frames", "texts", "tokens")
-    masks = ("frame_mask", "group", "token_mask")
+    reads = ("tokens", "token_mask")
 
     def __init__(self, sparsity: float = 0.01) -> None:
         if not sparsity >= 0:
             raise UsageError(f"objective.sparsity must not be below 0, not {sparsity}")
         self.sparsity = sparsity
 
-    def losses(
-        self, vectors: Vectors, batch: Inputs, scale: Tensor, own: Tensor, net: nn.Module
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Parts `one_way` and `sparsity`, and `density`, the share of dimensions that masks keep."""
-        scores, probabilities = _masked(vectors, batch, net)
-        contrast = symmetric_nce(scale * scores, own)
+        scores, probabilities = _masked(vectors, net)
+        contrast = symmetric_nce(vectors.scale * scores, own)
         real = torch.ones_like(probabilities[:, :1], dtype=torch.bool)
         sparsity = expected_l0(probabilities.unsqueeze(1), real)
         density = (probabilities.detach() > OPEN).float().mean()
         parts = {"one_way": contrast, "sparsity": sparsity, "density": density, "hits": hits(scores, own)}
         return contrast + self.sparsity * sparsity, parts
 
-    def scores(self, vectors: Vectors, batch: Inputs, net: nn.Module) -> Tensor:
+    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
         """Cosine of every image, under each text's mask, with that text."""
-        return _masked(vectors, batch, net)[0]
+        return _masked(vectors, net)[0]
 
 
-def _masked(vectors: Vectors, batch: Inputs, net: nn.Module) -> tuple[Tensor, Tensor]:
+def _masked(vectors: PairVectors, net: nn.Module) -> tuple[Tensor, Tensor]:
     """Scores (V, N) under the masks of the texts, and the masks' probabilities (N, d)."""
-    head = _head(net)
-    texts, tokens = vectors["texts"], vectors["tokens"]
+    head, texts = _head(net), vectors.texts
     with torch.autocast(texts.device.type, enabled=False):
-        frames = unit(vectors["frames"].masked_fill(~batch["frame_mask"].unsqueeze(-1), 0.0))
-        probabilities = head.probabilities(texts, tokens, batch["token_mask"])
-        scores = head.meet(head.videos(frames, batch["frame_mask"]), (unit(texts), head.decide(probabilities)))
+        frames = unit(vectors.frames.masked_fill(~vectors.frame_mask.unsqueeze(-1), 0.0))
+        probabilities = head.probabilities(texts, *vectors.with_tokens())
+        scores = head.meet(head.videos(frames, vectors.frame_mask), (unit(texts), head.decide(probabilities)))
     return scores, probabilities
 
 

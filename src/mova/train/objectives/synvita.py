@@ -23,13 +23,13 @@ from torch import Tensor
 from mova.data.synthetic_weights import Strategy
 from mova.errors import UsageError
 from mova.losses.entailment import MARGIN, synvita_loss
-from mova.train.objectives.base import Encoder, Inputs, Objective
+from mova.train.objectives.base import Encoder, Objective, Tensors
 
 Use = Literal[Strategy, "none"]
 """A strategy of Table 4, or `none`: real videos alone, Eq. 2."""
 
 
-class Synvita(Objective):
+class Synvita(Objective[Tensors, Tensors]):
     """Eq. 7: real videos, weighted synthetic ones, semantic consistency.
 
     Args:
@@ -56,7 +56,7 @@ class Synvita(Objective):
         self.strategy, self.margin, self.compat = strategy, margin, compat
         self.consistency = 0.0 if strategy == "none" else consistency
 
-    def forward(self, batch: Inputs, model: Encoder) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
         """See `Objective`.
 
         Parts are those of Eq. 7, `weight` (mean over triplets), `shown` (share of triplets with a synthetic video to

@@ -71,7 +71,7 @@ class ClassValidation:
     workers: int
     broken: BrokenVideos
 
-    def __call__(self, model: ModelEncoder) -> dict[str, float]:
+    def __call__(self, model: ModelEncoder[Any, Any]) -> dict[str, float]:
         """`accuracy` (the top class is right, percent), and `mAP` over classes that some video has (percent)."""
         logits: list[Tensor] = []
         classes: list[Tensor] = []

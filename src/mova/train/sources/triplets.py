@@ -103,7 +103,7 @@ class EntailmentValidation:
     broken: BrokenVideos
     quarantine: str | None = None
 
-    def __call__(self, model: ModelEncoder) -> dict[str, float]:
+    def __call__(self, model: ModelEncoder[Any, Any]) -> dict[str, float]:
         """`AUC`, and `accuracy`: how often a caption scores above a false one of its video; both in percent.
 
         No fingerprint is taken, which would hash all weights.
