@@ -18,7 +18,6 @@ from mova.train.objectives.smartclip import SmartClip
 from mova.train.objectives.synvita import Synvita
 from mova.train.objectives.worlds import Grounding
 
-
 OBJECTIVES: dict[str, type[Objective[Any, Any]]] = {
     "grounding": Grounding,
     "clip4clip": Clip4Clip,
