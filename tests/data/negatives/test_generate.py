@@ -1,4 +1,4 @@
-"""Hard negatives by rule: what each kind changes, what is refused, balance, determinism, files, the command."""
+"""Hard negatives by rule: the change of each kind, rejections, balance, determinism, files, the command."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
-from mova.data.negatives.checks import grammar_fault, refusal
-from mova.data.negatives.generate import Negative, Triplet, by_rule, contrast, read_triplets, triplet_rows
-from mova.data.negatives.kinds import KINDS, Kind, kind_of
-from mova.data.negatives.rules import PROPOSALS
-from mova.data.negatives.tokens import Words
+from mova.data.negatives.checks import grammar_fault, rejection_reason
+from mova.data.negatives.generate import (
+    HardNegative,
+    Triplet,
+    generate_negatives,
+    read_triplets,
+    rule_writer,
+    triplet_rows,
+)
+from mova.data.negatives.kinds import KINDS, Kind, parse_kind
+from mova.data.negatives.rules import RULES
+from mova.data.negatives.tokens import TokenizedText
 from mova.data.negatives.videocon_csv import write_videocon
 from mova.data.readers import registry as readers
 from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
@@ -30,7 +37,7 @@ TEXTS = (
 
 
 def proposed(kind: str, text: str) -> set[str]:
-    return set(PROPOSALS[kind](Words.of(text)))
+    return set(RULES[kind](TokenizedText.of(text)))
 
 
 def row(name: str, *texts: str) -> Row:
@@ -43,7 +50,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "wanted"),
+    ("kind", "text", "expected"),
     [
         ("action", "A man walks to the table.", "A man runs to the table."),
         ("action", "The boys are walking away.", "The boys are running away."),
@@ -67,9 +74,9 @@ def manifest(tmp_path: Path) -> Path:
         ("hallucination", "A man sleeps.", "A man sleeps with a goat standing nearby."),
     ],
 )
-def test_what_a_kind_makes(kind: Kind, text: str, wanted: str) -> None:
-    assert wanted in proposed(kind, text)
-    assert refusal(text, wanted, kind) is None
+def test_negatives_of_each_kind(kind: Kind, text: str, expected: str) -> None:
+    assert expected in proposed(kind, text)
+    assert rejection_reason(text, expected, kind) is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_what_a_kind_makes(kind: Kind, text: str, wanted: str) -> None:
         ("attribute", "A black man smiles."),  # nobody's skin colour
         ("attribute", "A film for a little while."),
         ("count", "At two seconds he waves both of his two hands."),
-        ("count", "The two pass each other."),
+        ("count", "The two pass triplet other."),
         ("flip", "A man sits in a chair. The wall is white."),  # no order is claimed
         ("flip", "At five seconds he sits, and then stands up again."),
         ("object", "A hot dog lies near the car park."),
@@ -91,7 +98,7 @@ def test_what_a_kind_makes(kind: Kind, text: str, wanted: str) -> None:
         ("relation", "It lies under a blue sky."),
     ],
 )
-def test_what_is_left_alone(kind: str, text: str) -> None:
+def test_captions_without_a_safe_change_get_no_negative(kind: str, text: str) -> None:
     assert proposed(kind, text) == set()
 
 
@@ -118,34 +125,36 @@ def test_what_is_left_alone(kind: str, text: str) -> None:
         ("A cat sits here.", " ", "object", "empty"),
     ],
 )
-def test_refusals(positive: str, negative: str, kind: Kind, reason: str) -> None:
-    assert refusal(positive, negative, kind) == reason
+def test_rejection_reasons(positive: str, negative: str, kind: Kind, reason: str) -> None:
+    assert rejection_reason(positive, negative, kind) == reason
 
 
 def test_faults_of_the_caption_itself_do_not_count() -> None:
     assert grammar_fault("a apple lies here", "a apple stands here") is None
-    assert refusal("A cat sits near a dog.", "A dog sits near a cat.", "flip") is None
-    assert refusal("He eats before he runs.", "He eats after he runs.", "flip") is None
+    assert rejection_reason("A cat sits near a dog.", "A dog sits near a cat.", "flip") is None
+    assert rejection_reason("He eats before he runs.", "He eats after he runs.", "flip") is None
 
 
-def test_sentences_with_times_are_exchanged_where_one_ends_before_the_other() -> None:
+def test_timed_sentences_are_swapped_if_the_first_ends_before_the_second() -> None:
     texts = ("A man opens a door.", "A dog runs in.", "A cat sleeps.")
     times = ((0.0, 2.0), (2.0, 5.0), (4.0, 6.0))
     timed = tuple(TimedSentence(text, *span) for text, span in zip(texts, times, strict=True))
-    found = by_rule([Caption(" ".join(texts), timed)], "flip")
-    assert found == [["A dog runs in. A man opens a door. A cat sleeps."]]
-    assert by_rule([Caption(" ".join(texts))], "flip") == [[]]
+    negatives = rule_writer([Caption(" ".join(texts), timed)], "flip")
+    assert negatives == [["A dog runs in. A man opens a door. A cat sleeps."]]
+    assert rule_writer([Caption(" ".join(texts))], "flip") == [[]]
 
 
-def test_same_seed_same_negatives_whatever_stands_beside() -> None:
+def test_negatives_depend_on_the_seed_and_not_on_other_rows() -> None:
     rows = [row(f"v{i}", text) for i, text in enumerate(TEXTS)]
-    one, report = contrast(rows, seed=3)
-    assert one == contrast(rows, seed=3)[0]
-    assert contrast(rows[1:2], seed=3)[0] == [each for each in one if each.row.id == "v1"]
-    assert [each.negative for each in one] != [each.negative for each in contrast(rows, seed=4)[0]]
-    for each in one:
-        assert each.negative.kind is not None
-        assert refusal(each.positive, each.negative.text, each.negative.kind) is None
+    one, report = generate_negatives(rows, seed=3)
+    assert one == generate_negatives(rows, seed=3)[0]
+    assert generate_negatives(rows[1:2], seed=3)[0] == [triplet for triplet in one if triplet.row.id == "v1"]
+    assert [triplet.negative for triplet in one] != [
+        triplet.negative for triplet in generate_negatives(rows, seed=4)[0]
+    ]
+    for triplet in one:
+        assert triplet.negative.kind is not None
+        assert rejection_reason(triplet.positive, triplet.negative.text, triplet.negative.kind) is None
     assert report.captions == 4
     for kind in KINDS:
         assert report.made[kind] + report.impossible[kind] + report.refused[kind] == 4
@@ -154,40 +163,41 @@ def test_same_seed_same_negatives_whatever_stands_beside() -> None:
 def test_kinds_are_balanced_and_the_rare_kind_wins() -> None:
     rows = [row(f"v{i}", "A red car drives up the hill.") for i in range(12)]
     rows += [row(f"w{i}", "Two men sit.") for i in range(4)]
-    triplets, report = contrast(rows, ("attribute", "action", "count", "relation"), per_caption=1)
+    triplets, report = generate_negatives(rows, ("attribute", "action", "count", "relation"), per_caption=1)
     assert len(triplets) == 16
     assert report.made["count"] + report.made["action"] >= 4
     assert max(report.made[k] for k in ("attribute", "action", "relation")) <= 7
     assert report.surplus > 0
-    with pytest.raises(UsageError, match="at least one"):
-        contrast(rows, per_caption=0)
+    with pytest.raises(UsageError, match="per caption must be at least 1, not 0"):
+        generate_negatives(rows, per_caption=0)
     with pytest.raises(UsageError, match="hallucination"):
-        contrast(rows, ("colour",))
+        generate_negatives(rows, ("colour",))
 
 
 def test_an_entailment_filter_refuses_and_is_reported() -> None:
     def all_entailed(pairs: Sequence[tuple[str, str]]) -> list[float]:
         return [0.9] * len(pairs)
 
-    triplets, report = contrast([row("v", TEXTS[0])], ("attribute",), entails=all_entailed)
+    triplets, report = generate_negatives([row("v", TEXTS[0])], ("attribute",), entails=all_entailed)
     assert triplets == []
     assert report.refused["attribute"] == 1
     assert report.reasons["entailed"] > 0
     assert report.without == 1
 
 
-def test_what_another_caption_of_the_video_tells_is_no_negative() -> None:
+def test_a_statement_of_another_caption_is_not_a_negative() -> None:
     rows = [row("v", "A hand takes the cup away.", "A hand puts the cup back for the first time.")]
-    triplets, report = contrast(rows, ("action",))
-    assert "A hand puts the cup back." not in {each.negative.text for each in triplets}
+    triplets, report = generate_negatives(rows, ("action",))
+    assert "A hand puts the cup back." not in {triplet.negative.text for triplet in triplets}
     assert report.reasons == {"told by another caption": 1}
     assert (
-        contrast([row("v", rows[0].captions[0].text)], ("action",))[0][0].negative.text == "A hand puts the cup back."
+        generate_negatives([row("v", rows[0].captions[0].text)], ("action",))[0][0].negative.text
+        == "A hand puts the cup back."
     )
 
 
 def test_triplet_rows_are_read_back(tmp_path: Path) -> None:
-    triplets, _ = contrast([row("v", *TEXTS[:2])])
+    triplets, _ = generate_negatives([row("v", *TEXTS[:2])])
     path = write_manifest(tmp_path / "out.jsonl", triplet_rows(triplets))
     back = read_triplets(read_manifest(path))
     assert [(t.positive, t.negative) for t in back] == [(t.positive, t.negative) for t in triplets]
@@ -196,11 +206,11 @@ def test_triplet_rows_are_read_back(tmp_path: Path) -> None:
     doubled = Row("x", "x.mp4", None, "train", tuple(map(Caption, TEXTS[:2])), meta={"negatives": [{"text": "a"}]})
     with pytest.raises(DataError, match="2 captions"):
         read_triplets([doubled])
-    with pytest.raises(DataError, match="without text"):
+    with pytest.raises(DataError, match="non-empty 'text'"):
         read_triplets([Row("x", "x.mp4", None, "train", (Caption("a"),), meta={"negatives": [{}]})])
 
 
-def test_videocons_table_is_read_and_written_as_it_was(tmp_path: Path) -> None:
+def test_videocon_csv_round_trip(tmp_path: Path) -> None:
     header = "source,videopath,caption,neg_caption,split,misalignment,youtube_key\n"
     lines = (
         'vatex,a_000001_000011.mp4,"A cat, sits.",A dog sits.,train,object,k1\nmsr-vtt,b.mp4,c d,e d,test,counting,\n'
@@ -214,10 +224,10 @@ def test_videocons_table_is_read_and_written_as_it_was(tmp_path: Path) -> None:
 
 
 def test_names_of_kinds() -> None:
-    assert kind_of("Event Order Flipping") == "flip"
-    assert kind_of("object misalignment") == "object"
+    assert parse_kind("Event Order Flipping") == "flip"
+    assert parse_kind("object misalignment") == "object"
     with pytest.raises(UsageError, match="relation"):
-        kind_of("mood")
+        parse_kind("mood")
 
 
 def test_the_command(call: Call, manifest: Path, tmp_path: Path) -> None:
@@ -245,14 +255,14 @@ def test_negatives_of_the_real_clips_pass_their_own_checks(shared_data: Path) ->
     lines = (shared_data / "realclips.jsonl").read_text(encoding="utf-8").splitlines()
     clips = [json.loads(line) for line in lines]
     rows = [row(clip["video"], clip["caption"], *(event["text"] for event in clip["events"])) for clip in clips]
-    triplets, report = contrast(rows)
+    triplets, report = generate_negatives(rows)
     assert len(triplets) > 2.5 * report.captions
-    assert all(refusal(t.positive, t.negative.text, t.negative.kind or "object") is None for t in triplets)
+    assert all(rejection_reason(t.positive, t.negative.text, t.negative.kind or "object") is None for t in triplets)
     assert len({(t.positive, t.negative.text) for t in triplets}) > 0.99 * len(triplets)
 
 
 def test_a_triplet_without_a_kind() -> None:
-    made = triplet_rows([Triplet(row("v", "A b."), "A b.", Negative("A c.", None))])
+    made = triplet_rows([Triplet(row("v", "A b."), "A b.", HardNegative("A c.", None))])
     assert made[0].id == "v/negative"
     assert made[0].meta["negatives"] == [{"text": "A c."}]
 
@@ -261,6 +271,6 @@ def test_a_triplet_keeps_the_synthetic_videos_of_its_own_captions_alone() -> Non
     texts = [("A c.", "negative", 0), ("A d.", "negative", 1), ("A b.", "positive", 1)]
     videos = [Synthetic(f"{i}.mp4", text, role, place, 0, 1.0) for i, (text, role, place) in enumerate(texts)]  # type: ignore[arg-type]
     given = with_synthetic(row("v", "A a.", "A b."), videos)
-    made = triplet_rows([Triplet(given, "A b.", Negative(text, None)) for text in ("A d.", "A e.")])
-    assert [[each.video for each in synthetic_videos(one)] for one in made] == [["1.mp4", "2.mp4"], ["2.mp4"]]
-    assert {each.place for one in made for each in synthetic_videos(one)} == {0}
+    made = triplet_rows([Triplet(given, "A b.", HardNegative(text, None)) for text in ("A d.", "A e.")])
+    assert [[video.video for video in synthetic_videos(one)] for one in made] == [["1.mp4", "2.mp4"], ["2.mp4"]]
+    assert {video.place for one in made for video in synthetic_videos(one)} == {0}

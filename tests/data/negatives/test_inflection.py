@@ -1,4 +1,4 @@
-"""English forms, the lexicons' tables, and captions as words."""
+"""English inflection, the tables of the lexicon, and tokenized captions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from mova.data.negatives.inflection import article, plural, verb_forms
 from mova.data.negatives.lexicon import lexicon
-from mova.data.negatives.tokens import Words
+from mova.data.negatives.tokens import TokenizedText
 
 IRREGULAR = {"run": ("ran", "run"), "take": ("took", "taken")}
 
@@ -61,7 +61,7 @@ def test_a(word: str) -> None:
 def test_every_target_of_the_lexicon_has_forms_and_no_synonym_is_a_target() -> None:
     tables = lexicon()
     assert all("" not in forms.values() for forms in tables.verb_forms.values())
-    for contrast in [each for found in (tables.adjectives, tables.verbs) for v in found.values() for each in v]:
+    for contrast in [entry for table in (tables.adjectives, tables.verbs) for v in table.values() for entry in v]:
         assert contrast.targets
         assert not set(contrast.words) & set(contrast.targets), contrast
         if contrast.frame:
@@ -69,25 +69,25 @@ def test_every_target_of_the_lexicon_has_forms_and_no_synonym_is_a_target() -> N
     assert all(len({noun.sense for noun in nouns}) > 1 for nouns in tables.groups.values())
 
 
-def test_conditions_of_the_lexicon_name_what_is_there() -> None:
+def test_conditions_of_the_lexicon_refer_to_known_nouns() -> None:
     tables = lexicon()
     names = {word for noun, _ in tables.nouns.values() for word in (*noun.group.split(), noun.lemma)} | {"anything"}
-    contrasts = [each for found in (tables.adjectives, tables.verbs) for v in found.values() for each in v]
-    assert {name for each in contrasts for name in each.nouns | each.barred} <= names
-    assert all(re.match(r"(?:a|an) ", each.thing) for each in tables.additions)
-    assert all(each.thing.split()[0] == article(each.thing.split()[1]) for each in tables.additions)
+    contrasts = [entry for table in (tables.adjectives, tables.verbs) for v in table.values() for entry in v]
+    assert {name for entry in contrasts for name in entry.nouns | entry.excluded} <= names
+    assert all(re.match(r"(?:a|an) ", addition.thing) for addition in tables.additions)
+    assert all(addition.thing.split()[0] == article(addition.thing.split()[1]) for addition in tables.additions)
 
 
 @pytest.mark.parametrize(
     "text", ["", "A man's 3.5 m rope - e.g. here!", "  two  spaces\nline ", 'naïve über-cat, "so"…']
 )
-def test_words_put_together_are_the_text(text: str) -> None:
-    assert Words.of(text).exchange({}) == text
+def test_tokens_join_to_the_original_text(text: str) -> None:
+    assert TokenizedText.of(text).replace({}) == text
 
 
-def test_exchange_keeps_capitals_and_mends_the_article_before() -> None:
-    words = Words.of("A dog runs. An old man, a boy.")
-    assert words.exchange({1: "elephant"}) == "An elephant runs. An old man, a boy."
-    assert words.exchange({4: "young"}) == "A dog runs. A young man, a boy."
-    assert words.exchange({0: "the", 3: "some"}) == "The dog runs. Some old man, a boy."
-    assert words.exchange({4: ""}) == "A dog runs. An man, a boy."
+def test_replace_keeps_capitals_and_corrects_the_article() -> None:
+    words = TokenizedText.of("A dog runs. An old man, a boy.")
+    assert words.replace({1: "elephant"}) == "An elephant runs. An old man, a boy."
+    assert words.replace({4: "young"}) == "A dog runs. A young man, a boy."
+    assert words.replace({0: "the", 3: "some"}) == "The dog runs. Some old man, a boy."
+    assert words.replace({4: ""}) == "A dog runs. An man, a boy."

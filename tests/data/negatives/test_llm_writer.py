@@ -1,4 +1,4 @@
-"""Negatives by a language model: prompts, answers, an endpoint in this process, a tiny model of transformers."""
+"""Negatives written by a language model: prompts, answers, a local endpoint, a tiny transformers model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from mova.data.manifest import Caption, Row
-from mova.data.negatives.checks import refusal
-from mova.data.negatives.generate import contrast
+from mova.data.negatives.checks import rejection_reason
+from mova.data.negatives.generate import generate_negatives
 from mova.data.negatives.kinds import KINDS
-from mova.data.negatives.llm_writer import EXAMPLES, Asking, first_line, prompt_for
+from mova.data.negatives.llm_writer import EXAMPLES, LanguageModelWriter, build_prompt, parse_answer
 from mova.errors import ModelError
 from mova.text.llm import Endpoint, LanguageModel
 from mova.text.nli import Inference
@@ -24,7 +24,7 @@ ROWS = [Row("v", "v.mp4", None, "train", (Caption("A big cat sits on a bed."),))
 
 
 class Server:
-    """Answers what it is told to, state by state, and remembers what it was sent."""
+    """A server that replies with a sequence of status codes and records its requests."""
 
     def __init__(self, states: Sequence[int], answer: str) -> None:
         self.states, self.asked, self.keys = list(states), [], []  # type: ignore[var-annotated]
@@ -67,11 +67,11 @@ def serve() -> Iterator[Any]:
         server.http.server_close()
 
 
-def test_our_own_examples_pass_our_own_checks() -> None:
+def test_the_examples_of_the_prompt_pass_the_checks() -> None:
     assert set(EXAMPLES) == set(KINDS)
     for kind, (old, new) in EXAMPLES.items():
-        assert refusal(old, new, kind) is None, kind
-        prompt = prompt_for("A cat {sits}.", kind)
+        assert rejection_reason(old, new, kind) is None, kind
+        prompt = build_prompt("A cat {sits}.", kind)
         assert "A cat {sits}." in prompt
         assert new in prompt
 
@@ -87,22 +87,22 @@ def test_our_own_examples_pass_our_own_checks() -> None:
     ],
 )
 def test_the_answer_is_its_first_line(answer: str, text: str) -> None:
-    assert first_line(answer) == text
+    assert parse_answer(answer) == text
 
 
-def test_what_a_model_writes_is_checked_like_anything_else() -> None:
+def test_answers_of_a_language_model_pass_the_same_checks() -> None:
     answers = {"object": "A big dog sits on a bed.", "attribute": "A large cat sits on a bed.", "action": "NONE"}
 
     def generate(prompts: Sequence[str]) -> list[str]:
         return [answers[kind] for prompt in prompts for kind in answers if EXAMPLES[kind][1] in prompt]  # type: ignore[index]
 
-    triplets, report = contrast(ROWS, tuple(answers), writer=Asking(generate))
+    triplets, report = generate_negatives(ROWS, tuple(answers), writer=LanguageModelWriter(generate))
     assert [(t.negative.text, t.negative.kind) for t in triplets] == [("A big dog sits on a bed.", "object")]
     assert report.reasons == {"no change": 1}
     assert report.impossible["action"] == report.refused["attribute"] == 1
 
 
-def test_an_endpoint_is_asked_again_and_its_key_is_not_told(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_is_retried_and_its_key_is_not_shown(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     waits: list[float] = []
     server = serve((503, 429))
@@ -133,7 +133,7 @@ def test_the_command_asks_an_endpoint(serve: Any, call: Any, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A llama of random weights with a word tokenizer, and a classifier beside it."""
+    """A Llama with random weights and a word tokenizer, and a classifier of the same shape."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 

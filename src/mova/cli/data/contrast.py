@@ -33,19 +33,18 @@ def contrast(
 ) -> None:
     """Make hard negatives of captions: seven kinds, by rule without any model, or by a language model."""
     from mova.data.manifest import read_manifest, rebased, write_manifest
-    from mova.data.negatives.generate import by_rule, triplet_rows
-    from mova.data.negatives.generate import contrast as make
+    from mova.data.negatives.generate import generate_negatives, rule_writer, triplet_rows
     from mova.data.negatives.kinds import KINDS
-    from mova.data.negatives.llm_writer import writer_of
+    from mova.data.negatives.llm_writer import make_writer
     from mova.data.negatives.videocon_csv import write_videocon
     from mova.text.nli import Inference
 
     names = KINDS if kinds is None else tuple(name for name in kinds.split(",") if name.strip())
-    writer = by_rule if llm is None and endpoint is None else writer_of(llm, endpoint, device)
+    writer = rule_writer if llm is None and endpoint is None else make_writer(llm, endpoint, device)
     judge = None if entailment is None else Inference(entailment, device=device)
     path = target if target.suffix in (".jsonl", ".csv") else target / "manifest.jsonl"
     rows = [rebased(row, manifest.parent, path.parent) for row in read_manifest(manifest)]
-    triplets, report = make(rows, names, per_caption, seed, writer, judge)
+    triplets, report = generate_negatives(rows, names, per_caption, seed, writer, judge)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         write_videocon(path, triplets)

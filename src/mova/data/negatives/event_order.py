@@ -1,4 +1,4 @@
-"""The order of events turned round: sentences, clauses joined by "then", and "before" and "after"."""
+"""Reverse the order of events: sentences, clauses joined by "then", and "before" and "after"."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from mova.data.manifest import TimedSentence
 from mova.data.negatives.grammar import finite_verbs, verb_at
-from mova.data.negatives.tokens import Words
+from mova.data.negatives.tokens import TokenizedText
 from mova.errors import UsageError
 from mova.text.sentences import split_sentences
 
@@ -28,36 +28,36 @@ _THEN = re.compile(r"(?:,? and then|, then|;? and afterwards) ", re.IGNORECASE)
 _REFERRING = re.compile(r"^(?:he|she|it|they|his|her|its|their|this|these|both|there)\b", re.IGNORECASE)
 
 
-def flips(words: Words) -> Iterator[str]:
-    """All captions with two events exchanged in time."""
-    text = words.exchange({})
+def flips(words: TokenizedText) -> Iterator[str]:
+    """Yield captions in which two events happen in the opposite order."""
+    text = words.replace({})
     yield from _before_after(words)
     try:
         sentences = split_sentences(text)
     except UsageError:
         return
     for i, sentence in enumerate(sentences):
-        for turned in _clauses(sentence):
-            yield _put(text, sentence, turned)
+        for swapped in _clauses(sentence):
+            yield _replace_once(text, sentence, swapped)
         if i + 1 < len(sentences):
             yield from _sentences(text, sentence, sentences[i + 1])
 
 
-def _put(text: str, old: str, new: str) -> str:
+def _replace_once(text: str, old: str, new: str) -> str:
     return text.replace(old, new, 1)
 
 
-def _before_after(words: Words) -> Iterator[str]:
-    """ "before" and "after", where a gerund follows."""
-    turned = {"before": "after", "after": "before"}
-    for place in range(len(words) - 1):
-        clause = words.joined(place + 1) and any(form == "ing" for _, form in verb_at(words, place + 1))
-        if words[place] in turned and clause:
-            yield words.exchange({place: turned[words[place]]})
+def _before_after(words: TokenizedText) -> Iterator[str]:
+    """Swap "before" and "after" before a gerund."""
+    swapped = {"before": "after", "after": "before"}
+    for index in range(len(words) - 1):
+        gerund = words.joined(index + 1) and any(form == "ing" for _, form in verb_at(words, index + 1))
+        if words[index] in swapped and gerund:
+            yield words.replace({index: swapped[words[index]]})
 
 
 def _clauses(sentence: str) -> Iterator[str]:
-    """ "S does A and then does B" -> "S does B and then does A"; both verbs must have one form."""
+    """Turn "S does A and then does B" into "S does B and then does A"; both verbs must have the same form."""
     for match in _THEN.finditer(sentence):
         joint = match.group()
         head, tail = sentence[: match.start()], sentence[match.end() :]
@@ -65,8 +65,8 @@ def _clauses(sentence: str) -> Iterator[str]:
         listed = "," in body or "," in head or _THEN.search(tail) or _THEN.search(head)
         if listed or _FIXED_TIME.search(sentence):
             continue
-        one, two = Words.of(head), Words.of(f"and {body}")
-        later = {form for _, form in verb_at(Words.of(f"{head} and {body}"), len(one) + 1)}
+        one, two = TokenizedText.of(head), TokenizedText.of(f"and {body}")
+        later = {form for _, form in verb_at(TokenizedText.of(f"{head} and {body}"), len(one) + 1)}
         if not later or len(two) < 3:
             continue
         start = next((i for i in range(1, len(one)) if {form for _, form in verb_at(one, i)} & later), None)
@@ -77,21 +77,21 @@ def _clauses(sentence: str) -> Iterator[str]:
 
 
 def _sentences(text: str, one: str, two: str) -> Iterator[str]:
-    """Two sentences that follow each other, the second said to come later; the words that say so keep their places."""
+    """Swap two consecutive sentences if the second begins with a connective such as "then"; connectives stay put."""
     opening_one, opening_two = (match.group("opening") if (match := _CONNECTIVE.match(s)) else "" for s in (one, two))
     rest_one, rest_two = one[len(opening_one) :], two[len(opening_two) :]
     if not opening_two or any(_FIXED_TIME.search(rest) for rest in (rest_one, rest_two)):
         return
     if any(not _eventful(rest) for rest in (rest_one, rest_two)) or _REFERRING.match(rest_two):
         return
-    turned_one = _open(opening_one, rest_two)
-    turned_two = _open(opening_two, rest_one)
+    new_one = _open(opening_one, rest_two)
+    new_two = _open(opening_two, rest_one)
     if f"{one} {two}" in text:
-        yield _put(text, f"{one} {two}", f"{turned_one} {turned_two}")
+        yield _replace_once(text, f"{one} {two}", f"{new_one} {new_two}")
 
 
 def _open(opening: str, rest: str) -> str:
-    """A sentence with another opening, capitals where they belong."""
+    """Put a connective before a sentence and adjust capitals."""
     first = rest.split()[0]
     if opening:
         lower = first in ("I",) or (len(first) > 1 and first.isupper())
@@ -100,16 +100,21 @@ def _open(opening: str, rest: str) -> str:
 
 
 def _eventful(sentence: str) -> bool:
-    """Whether a sentence tells that something is done: a known verb of action."""
-    words = Words.of(sentence)
-    return any(verb_at(words, place) for place in finite_verbs(words, 0, len(words)))
+    """Return whether a sentence describes an action: it has a finite verb of the lexicon."""
+    words = TokenizedText.of(sentence)
+    return any(verb_at(words, index) for index in finite_verbs(words, 0, len(words)))
 
 
 def timed_flips(text: str, sentences: Sequence[TimedSentence]) -> Iterator[str]:
-    """Captions with two sentences exchanged that follow each other in the text and, by their times, in the video."""
+    """Yield captions with two consecutive sentences swapped, where the first ends before the second begins.
+
+    Args:
+        text: a caption.
+        sentences: its sentences, with times in seconds where annotated.
+    """
     for one, two in pairwise(sentences):
         if one.end is None or two.start is None or one.end > two.start:
             continue
-        fixed = any(_FIXED_TIME.search(each.text) or _CONNECTIVE.match(each.text) for each in (one, two))
+        fixed = any(_FIXED_TIME.search(s.text) or _CONNECTIVE.match(s.text) for s in (one, two))
         if not fixed and not _REFERRING.match(two.text) and f"{one.text} {two.text}" in text:
-            yield _put(text, f"{one.text} {two.text}", f"{two.text} {one.text}")
+            yield _replace_once(text, f"{one.text} {two.text}", f"{two.text} {one.text}")

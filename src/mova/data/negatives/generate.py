@@ -1,10 +1,10 @@
-"""Hard negatives of captions: triplets of video, caption and a caption that is false of the video in one respect.
+"""Generate hard negatives: triplets of a video, its caption, and a caption that is false of the video in one respect.
 
-SynViTA trains on VideoCon's seven misalignments (papers/synvita.txt, Section 4). A writer proposes negatives of one
-kind for a caption: the rules of `contrast_rules.py`, or a language model (`contrast_llm.py`). All pass the checks of
-`contrast_check.py`, and a filter of entailment where one is given. What is chosen depends on the seed, the row's id,
-the caption and the kind, so the negatives of a caption do not change with the rest of the manifest; only which kinds
-are kept of it, where fewer than all are wanted, follows the balance of kinds.
+SynViTA (Zanella et al. 2025, Section 4) trains on VideoCon's seven kinds. A writer proposes negatives of one kind for
+each caption: the rules of `rules.py`, or a language model (`llm_writer.py`). Every proposal must pass the checks of
+`checks.py` and, optionally, an entailment model. The choice among proposals depends on the seed, the row's id, the
+caption and the kind, so the negatives of a caption do not change with the rest of the manifest. Only the selection of
+kinds under `per_caption` depends on the balance of kinds over the whole manifest.
 """
 
 from __future__ import annotations
@@ -18,60 +18,65 @@ from typing import Any
 import numpy as np
 
 from mova.data.manifest import Caption, Row
-from mova.data.negatives.checks import refusal, says
+from mova.data.negatives.checks import rejection_reason, states
 from mova.data.negatives.event_order import timed_flips
-from mova.data.negatives.kinds import KINDS, Kind, kind_of
-from mova.data.negatives.rules import PROPOSALS
-from mova.data.negatives.tokens import Words
+from mova.data.negatives.kinds import KINDS, Kind, parse_kind
+from mova.data.negatives.rules import RULES
+from mova.data.negatives.tokens import TokenizedText
 from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.errors import DataError, UsageError
 
 Writer = Callable[[Sequence[Caption], Kind], list[list[str]]]
-"""Captions and a kind -> for each caption, negatives of that kind, as many as it has; best choice drawn by seed."""
-Entails = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
-"""Pairs (caption, negative) -> probability that a video of which the caption is true shows the negative too."""
+"""(captions, kind) -> for each caption, any number of proposed negatives of that kind."""
+EntailmentModel = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+"""Pairs (caption, negative) -> probability that the caption entails the negative."""
 MAX_ENTAILMENT = 0.5
-"""A negative that is entailed with more than this is refused."""
+"""A negative with a higher entailment probability is rejected."""
 
 
 @dataclass(frozen=True)
-class Negative:
-    """A false caption and how it differs; `name` is the kind as its source calls it, None where it does not say."""
+class HardNegative:
+    """A false caption.
+
+    Attributes:
+        text: the caption.
+        source_kind: its kind as spelled by its source ("counting"); None if not annotated.
+    """
 
     text: str
-    name: str | None
+    source_kind: str | None
 
     @property
     def kind(self) -> Kind | None:
-        """Which of the seven it is.
+        """Its kind, one of the seven; None if not annotated.
 
         Raises:
-            UsageError: the name stands for none of them.
+            UsageError: `source_kind` refers to none of them.
         """
-        return None if self.name is None else kind_of(self.name)
+        return None if self.source_kind is None else parse_kind(self.source_kind)
 
 
 @dataclass(frozen=True)
 class Triplet:
-    """A row with one caption and one negative of it."""
+    """A row with one of its captions and one hard negative of that caption."""
 
     row: Row
     positive: str
-    negative: Negative
+    negative: HardNegative
 
 
 @dataclass
-class Report:
-    """What was made and what was not.
+class NegativesReport:
+    """Counts of accepted and rejected negatives.
 
     Attributes:
-        captions: how many were looked at.
+        captions: number of captions processed.
         made: kind -> negatives kept.
-        impossible: kind -> captions for which nothing was proposed.
-        refused: kind -> captions whose proposals all failed a check.
-        reasons: reason of a check -> proposals it refused.
-        surplus: negatives that were good and left out, because only some a caption were wanted.
-        without: captions that have no negative at all.
+        impossible: kind -> captions without any proposal.
+        refused: kind -> captions whose proposals were all rejected.
+        reasons: reason -> proposals rejected for it.
+        surplus: accepted negatives dropped because of `per_caption`.
+        without: captions without any negative.
     """
 
     captions: int = 0
@@ -83,90 +88,99 @@ class Report:
     without: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """All counts; every kind is named, with 0 too where it was asked for."""
+        """Return all counts as JSON; requested kinds without negatives are listed with 0."""
         counts = {name: dict(getattr(self, name)) for name in ("made", "impossible", "refused", "reasons")}
         return {"captions": self.captions, **counts, "surplus": self.surplus, "without": self.without}
 
 
-def by_rule(captions: Sequence[Caption], kind: Kind) -> list[list[str]]:
-    """The writer that needs no model: every negative of a kind that the rules make of each caption."""
+def rule_writer(captions: Sequence[Caption], kind: Kind) -> list[list[str]]:
+    """Propose all negatives of a kind that the rules make; a `Writer` that needs no model.
+
+    >>> rule_writer([Caption("Two men sit.")], "count")
+    [['Three men sit.', 'Four men sit.', 'Five men sit.']]
+    """
     proposals = []
     for caption in captions:
-        found = list(PROPOSALS[kind](Words.of(caption.text)))
+        negatives = list(RULES[kind](TokenizedText.of(caption.text)))
         if kind == "flip":
-            found += timed_flips(caption.text, caption.sentences)
-        proposals.append(found)
+            negatives += timed_flips(caption.text, caption.sentences)
+        proposals.append(negatives)
     return proposals
 
 
-def contrast(
+def generate_negatives(
     rows: Sequence[Row],
     kinds: Sequence[str] = KINDS,
     per_caption: int | None = None,
     seed: int = 0,
-    writer: Writer = by_rule,
-    entails: Entails | None = None,
-) -> tuple[list[Triplet], Report]:
-    """Hard negatives of every caption of a manifest.
+    writer: Writer = rule_writer,
+    entails: EntailmentModel | None = None,
+) -> tuple[list[Triplet], NegativesReport]:
+    """Generate hard negatives for every caption of a manifest.
 
     Args:
         rows: rows whose captions are true of their videos.
-        kinds: kinds wanted.
-        per_caption: negatives kept of a caption, each of another kind; the kinds made least so far come first. None
-            keeps one of every kind that is possible.
-        seed: of the choice among proposals.
+        kinds: kinds to generate.
+        per_caption: negatives to keep per caption, each of a different kind; the rarest kinds so far come first. None
+            keeps one of every possible kind.
+        seed: seed of the choice among proposals.
         writer: proposes negatives.
-        entails: judges them; see `Entails`.
+        entails: optional model that rejects entailed negatives; see `MAX_ENTAILMENT`.
 
     Returns:
         Triplets in the order of rows, captions and `KINDS`, and the report.
 
     Raises:
-        UsageError: no such kind, or `per_caption` below 1.
+        UsageError: an unknown kind, or `per_caption` below 1.
+
+    >>> row = Row("v", "v.mp4", None, "train", (Caption("Two men sit."),))
+    >>> triplets, report = generate_negatives([row], ["count"])
+    >>> [triplet.negative.kind for triplet in triplets], report.made["count"]
+    (['count'], 1)
     """
-    wanted = [kind for kind in KINDS if kind in {kind_of(name) for name in kinds}]
+    requested = [kind for kind in KINDS if kind in {parse_kind(name) for name in kinds}]
     if per_caption is not None and per_caption < 1:
-        raise UsageError(f"at least one negative a caption must be wanted, not {per_caption}")
-    places = [(row, i) for row in rows for i in range(len(row.captions))]
-    captions = [row.captions[i] for row, i in places]
-    none: dict[Kind, int] = dict.fromkeys(wanted, 0)
-    report = Report(len(captions), Counter(none), Counter(none), Counter(none))
+        raise UsageError(f"negatives per caption must be at least 1, not {per_caption}")
+    sources = [(row, i) for row in rows for i in range(len(row.captions))]
+    captions = [row.captions[i] for row, i in sources]
+    zeros: dict[Kind, int] = dict.fromkeys(requested, 0)
+    report = NegativesReport(len(captions), Counter(zeros), Counter(zeros), Counter(zeros))
     chosen: list[dict[Kind, str]] = [{} for _ in captions]
-    for kind in wanted:
-        for at, proposals in enumerate(writer(captions, kind)):
-            row, i = places[at]
+    for kind in requested:
+        for index, proposals in enumerate(writer(captions, kind)):
+            row, i = sources[index]
             order = _shuffled(proposals, f"{seed}/{row.id}/{i}/{kind}")
-            others = [each.text for each in row.captions if each.text != captions[at].text]
-            text = _first_good(captions[at].text, order, kind, others, entails, report)
+            others = [caption.text for caption in row.captions if caption.text != captions[index].text]
+            text = _first_accepted(captions[index].text, order, kind, others, entails, report)
             if text is not None:
-                chosen[at][kind] = text
+                chosen[index][kind] = text
             else:
                 (report.refused if proposals else report.impossible)[kind] += 1
     _balance(chosen, per_caption, report, seed)
-    report.without = sum(not each for each in chosen)
+    report.without = sum(not negatives for negatives in chosen)
     triplets = [
-        Triplet(row, row.captions[i].text, Negative(text, kind))
-        for (row, i), each in zip(places, chosen, strict=True)
-        for kind, text in sorted(each.items())
+        Triplet(row, row.captions[i].text, HardNegative(text, kind))
+        for (row, i), negatives in zip(sources, chosen, strict=True)
+        for kind, text in sorted(negatives.items())
     ]
     return triplets, report
 
 
-def _first_good(
+def _first_accepted(
     positive: str,
     proposals: Sequence[str],
     kind: Kind,
     others: Sequence[str],
-    entails: Entails | None,
-    report: Report,
+    entails: EntailmentModel | None,
+    report: NegativesReport,
 ) -> str | None:
-    """The first proposal that passes all checks; the report counts why the others did not.
+    """Return the first proposal that passes all checks, and count in the report why the others failed.
 
-    A proposal that `others`, the row's other captions, tell of the same video is true and no negative.
+    A proposal that one of `others`, the row's other captions, states as well is true of the video: not a negative.
     """
     for text in proposals:
-        reason = refusal(positive, text, kind)
-        if reason is None and any(says(other, text) for other in others):
+        reason = rejection_reason(positive, text, kind)
+        if reason is None and any(states(other, text) for other in others):
             reason = "told by another caption"
         if reason is None and entails is not None and entails([(positive, text)])[0] > MAX_ENTAILMENT:
             reason = "entailed"
@@ -177,37 +191,39 @@ def _first_good(
 
 
 def _shuffled(proposals: Sequence[str], key: str) -> list[str]:
-    """Proposals without repeats in an order that depends on the key alone."""
+    """Return the distinct proposals in an order that depends only on the key."""
     distinct = list(dict.fromkeys(proposals))
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     order = np.random.default_rng(int.from_bytes(digest, "big")).permutation(len(distinct))
     return [distinct[i] for i in order]
 
 
-def _balance(chosen: list[dict[Kind, str]], per_caption: int | None, report: Report, seed: int) -> None:
-    """Keep so many negatives a caption, rare kinds first; captions with few possible kinds choose first."""
-    for at in sorted(range(len(chosen)), key=lambda at: (len(chosen[at]), at)):
-        drawn = [kind_of(name) for name in _shuffled(sorted(chosen[at]), f"{seed}/{at}")]
+def _balance(chosen: list[dict[Kind, str]], per_caption: int | None, report: NegativesReport, seed: int) -> None:
+    """Keep at most `per_caption` negatives per caption, rare kinds first; captions with few kinds choose first."""
+    for i in sorted(range(len(chosen)), key=lambda i: (len(chosen[i]), i)):
+        drawn = [parse_kind(name) for name in _shuffled(sorted(chosen[i]), f"{seed}/{i}")]
         kept = sorted(drawn, key=lambda kind: report.made[kind])[:per_caption]
         report.surplus += len(drawn) - len(kept)
         report.made.update(kept)
-        chosen[at] = {kind: chosen[at][kind] for kind in kept}
+        chosen[i] = {kind: chosen[i][kind] for kind in kept}
 
 
 def triplet_rows(triplets: Iterable[Triplet]) -> list[Row]:
-    """Triplets as rows of a manifest: one caption, the negative in `meta.negatives` (docs/reference/manifest.md), and
-    of the synthetic videos that the row has, those of these two."""
+    """Convert triplets to rows of a manifest: one caption, and the negative in `meta.negatives`.
+
+    Of the row's synthetic videos, those of the caption and of the negative are kept (docs/reference/manifest.md).
+    """
     counts: Counter[str] = Counter()
     rows = []
     for triplet in triplets:
-        name = f"{triplet.row.id}/{triplet.negative.name or 'negative'}"
+        kind = triplet.negative.source_kind
+        name = f"{triplet.row.id}/{kind or 'negative'}"
         counts[name] += 1
-        caption = next(
-            (each for each in triplet.row.captions if each.text == triplet.positive), Caption(triplet.positive)
-        )
+        captions = (caption for caption in triplet.row.captions if caption.text == triplet.positive)
+        caption = next(captions, Caption(triplet.positive))
         negative = {"text": triplet.negative.text}
-        if triplet.negative.name:
-            negative["misalignment"] = triplet.negative.name
+        if kind:
+            negative["misalignment"] = kind
         meta = {**triplet.row.meta, "negatives": [negative], "of": triplet.row.id}
         id = name if counts[name] == 1 else f"{name}/{counts[name]}"
         made = replace(triplet.row, id=id, captions=(caption,), meta=meta)
@@ -216,27 +232,28 @@ def triplet_rows(triplets: Iterable[Triplet]) -> list[Row]:
 
 
 def _of_triplet(triplet: Triplet) -> list[Synthetic]:
-    """Those of the row's synthetic videos that show a caption of the triplet; another negative's are not its."""
+    """Return the row's synthetic videos that show the caption or the negative of this triplet."""
     texts = {"negative": triplet.negative.text.strip(), "positive": triplet.positive.strip()}
-    return [replace(each, place=0) for each in synthetic_videos(triplet.row) if each.text == texts[each.role]]
+    return [replace(video, place=0) for video in synthetic_videos(triplet.row) if video.text == texts[video.role]]
 
 
 def read_triplets(rows: Iterable[Row]) -> list[Triplet]:
-    """The triplets of rows with negatives: those of `triplet_rows`, and VideoCon's as `mova data convert` reads them.
+    """Read the triplets of rows with negatives, from `triplet_rows` or from `mova data convert videocon-llm`.
 
     Raises:
-        DataError: a row has negatives and not exactly one caption, or a negative without text.
+        DataError: a row with negatives does not have exactly one caption, or a negative has no text.
     """
-    found = []
+    triplets = []
     for row in rows:
         negatives = row.meta.get("negatives", [])
         if negatives and len(row.captions) != 1:
             raise DataError(
-                f"row {row.id!r} has negatives and {len(row.captions)} captions; it needs one, to know whose"
+                f"row {row.id!r} has negatives and {len(row.captions)} captions; a row with negatives needs exactly "
+                "one caption, to know which caption they contradict"
             )
         for negative in negatives:
             if not isinstance(negative, dict) or not str(negative.get("text") or "").strip():
-                raise DataError(f"row {row.id!r}: a negative without text")
-            name = negative.get("misalignment") or None
-            found.append(Triplet(row, row.captions[0].text, Negative(negative["text"], name)))
-    return found
+                raise DataError(f"row {row.id!r}: every entry of 'negatives' must be an object with a non-empty 'text'")
+            kind = negative.get("misalignment") or None
+            triplets.append(Triplet(row, row.captions[0].text, HardNegative(negative["text"], kind)))
+    return triplets

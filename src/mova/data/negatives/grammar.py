@@ -1,18 +1,34 @@
-"""Which part a word plays in a caption, as far as small lexicons and the words beside it tell.
+"""Shallow parsing of captions: parts of speech and heads, from small lexicons and neighboring words.
 
-All answers err on the side of "not known": a rule that asks them leaves a caption alone rather than break it.
+Every function errs on the side of "not known", so that a rule skips a caption rather than break its grammar.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mova.data.negatives.inflection import VerbForm
 from mova.data.negatives.lexicon import Noun, lexicon
-from mova.data.negatives.tokens import Words
+from mova.data.negatives.tokens import TokenizedText
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Split a text at white space into a set of words."""
     return frozenset(text.split())
+
+
+class NounMatch(NamedTuple):
+    """A known noun in a caption.
+
+    Attributes:
+        noun: its entry in the lexicon.
+        plural: whether the caption has its plural; None if the form is both.
+        length: number of words it spans.
+    """
+
+    noun: Noun
+    plural: bool | None
+    length: int
 
 
 POSSESSIVES = word_set("his her its their my our your whose")
@@ -49,124 +65,124 @@ COMPOUNDS = frozenset(
      ("little", "by"), ("video", "camera"), ("traffic", "camera"), ("teddy", "bear"), ("teddy", "bears"),
      ("bowler", "hat"), ("party", "hat"), ("bucket", "hat"), ("swimming", "pool"), ("fire", "truck")}
 )  # fmt: skip
-"""Pairs that mean one thing together; neither word of them is exchanged."""
+"""Fixed pairs of words with one meaning; neither word is ever replaced."""
 
 
-def adverb(word: str) -> bool:
-    """Whether a word is an adverb."""
+def is_adverb(word: str) -> bool:
+    """Return whether a word is an adverb."""
     return word in ADVERBS or (len(word) > 4 and word.endswith("ly"))
 
 
-def adjective(word: str) -> bool:
-    """Whether a word can be an adjective."""
+def is_adjective(word: str) -> bool:
+    """Return whether a word can be an adjective."""
     return word in lexicon().adjectives or word in _PLAIN_ADJECTIVES or ("-" in word and word.endswith(("ed", "ing")))
 
 
-def in_compound(words: Words, place: int) -> bool:
-    """Whether a word is part of a fixed pair, or of a hyphenated one before it ("upward-facing dog")."""
-    pairs = ((words[place - 1], words[place]), (words[place], words[place + 1]))
+def in_compound(words: TokenizedText, index: int) -> bool:
+    """Return whether a word is part of a fixed pair, or follows a hyphenated modifier ("upward-facing dog")."""
+    pairs = ((words[index - 1], words[index]), (words[index], words[index + 1]))
     return any(pair in COMPOUNDS for pair in pairs) or (
-        words.joined(place) and words[place - 1].endswith(("-facing", "facing"))
+        words.joined(index) and words[index - 1].endswith(("-facing", "facing"))
     )
 
 
-def noun_at(words: Words, place: int) -> tuple[Noun, bool | None, int] | None:
-    """The known noun at a place: itself, whether plural (None: could be either), and how many words it has.
+def noun_at(words: TokenizedText, index: int) -> NounMatch | None:
+    """Return the known noun that begins at an index; None if there is none.
 
-    A word that is also a verb must stand where a noun does.
+    A word that can also be a verb counts only in a position where a noun is expected.
     """
     for length in (2, 1):
-        form = " ".join(words[place + i] for i in range(length))
-        if form in lexicon().nouns and all(words.joined(place + i) for i in range(1, length)):
-            noun, many = lexicon().nouns[form]
-            if length == 1 and form in lexicon().verbs_by_form and not _after_nominal(words, place, many):
+        form = " ".join(words[index + i] for i in range(length))
+        if form in lexicon().nouns and all(words.joined(index + i) for i in range(1, length)):
+            noun, is_plural = lexicon().nouns[form]
+            if length == 1 and form in lexicon().verbs_by_form and not _in_noun_position(words, index, is_plural):
                 return None
-            return noun, many, length
+            return NounMatch(noun, is_plural, length)
     return None
 
 
-def _after_nominal(words: Words, place: int, many: bool | None) -> bool:
-    """Whether what stands before a word opens a noun."""
-    before = words[place - 1]
-    if not words.joined(place):
+def _in_noun_position(words: TokenizedText, index: int, is_plural: bool | None) -> bool:
+    """Return whether the word before this one introduces a noun."""
+    before = words[index - 1]
+    if not words.joined(index):
         return False
-    described = before in DETERMINERS or before in NUMBERS or adjective(before)
-    return described or (many is True and before in PREPOSITIONS - {"to"})
+    modified = before in DETERMINERS or before in NUMBERS or is_adjective(before)
+    return modified or (is_plural is True and before in PREPOSITIONS - {"to"})
 
 
-def head_of(words: Words, place: int) -> Noun | None:
-    """The noun that the adjectives and determiners from a place on belong to; None where none is known.
+def head_of(words: TokenizedText, index: int) -> Noun | None:
+    """Return the head noun of the adjectives and determiners that begin at an index; None if it is not known.
 
-    "and" between adjectives and nouns that qualify nouns are passed over: the last of a row of nouns is the head.
+    "and" between adjectives, and nouns that modify nouns, are skipped: the last noun of a sequence is the head.
     """
     last = None
-    at = place
-    while at < len(words) and (at == place or words.joined(at)):
-        found = noun_at(words, at)
-        if found is not None:
-            last = found[0]
-            at += found[2]
+    i = index
+    while i < len(words) and (i == index or words.joined(i)):
+        match = noun_at(words, i)
+        if match is not None:
+            last = match.noun
+            i += match.length
             continue
         if last is not None:
             break
-        word = words[at]
-        passing = adjective(word) or word in DETERMINERS or word in NUMBERS or word == "and" or adverb(word)
-        if not passing and at != place:
+        word = words[i]
+        modifier = is_adjective(word) or word in DETERMINERS or word in NUMBERS or word == "and" or is_adverb(word)
+        if not modifier and i != index:
             break
-        at += 1
+        i += 1
     return last
 
 
-def verb_at(words: Words, place: int) -> list[tuple[str, VerbForm]]:
-    """Base forms and forms that a word can be as a verb where it stands, most likely first; empty for no verb."""
-    found = sorted(lexicon().verbs_by_form.get(words[place], ()))
-    return [(base, form) for base, form in found if _form_fits(words, place, form)]
+def verb_at(words: TokenizedText, index: int) -> list[tuple[str, VerbForm]]:
+    """Return the readings (base form, form) of a word as a verb in its context, sorted; empty if it is not a verb."""
+    readings = sorted(lexicon().verbs_by_form.get(words[index], ()))
+    return [(base, form) for base, form in readings if _form_fits(words, index, form)]
 
 
-def _form_fits(words: Words, place: int, form: VerbForm) -> bool:
-    """Whether the word before a verb lets it have this form."""
-    before, joined = words[place - 1], words.joined(place)
-    if joined and adverb(before) and before not in ("first", "both"):
-        before, joined = words[place - 2], joined and words.joined(place - 1)
+def _form_fits(words: TokenizedText, index: int, form: VerbForm) -> bool:
+    """Return whether the word before a verb permits this form."""
+    before, joined = words[index - 1], words.joined(index)
+    if joined and is_adverb(before) and before not in ("first", "both"):
+        before, joined = words[index - 2], joined and words.joined(index - 1)
     noun = lexicon().nouns.get(before)
     if form == "ing":
-        return not joined or not (before in DETERMINERS | NUMBERS or adjective(before) or before in {"of"})
+        return not joined or not (before in DETERMINERS | NUMBERS or is_adjective(before) or before in {"of"})
     if form == "participle":
         return joined and before in BE | HAVE
     if not joined:
-        return form == "s" and words.gaps[place].strip() == "," and bool(verbs_before(words, place, form))
+        return form == "s" and words.gaps[index].strip() == "," and bool(verbs_before(words, index, form))
     if form == "base":
-        plural_subject = noun is not None and noun[1] is not False and words[place + 1] != "of"
+        plural_subject = noun is not None and noun[1] is not False and words[index + 1] != "of"
         return (
             plural_subject
             or before in {"they", "we", "you", "to"} | (MODALS - {"n't"})
-            or (before == "and" and bool(verbs_before(words, place, form)))
+            or (before == "and" and bool(verbs_before(words, index, form)))
         )
     singular = noun is not None and noun[1] is not True
     if form == "s" and (singular or before in {"he", "she", "it", "who", "which", "that"}):
         return True
     if form == "past" and (noun is not None or before in PRONOUNS):
         return True
-    return before in {"and", "or", "then"} and bool(verbs_before(words, place, form))
+    return before in {"and", "or", "then"} and bool(verbs_before(words, index, form))
 
 
-def verbs_before(words: Words, place: int, form: VerbForm) -> list[int]:
-    """Places of earlier verbs of the same form in the same sentence."""
-    found = []
-    at = place - 1
-    while at >= 0 and not words.opens(at + 1):
-        if any(f == form for _, f in lexicon().verbs_by_form.get(words[at], ())) and _form_fits(words, at, form):
-            found.append(at)
-        at -= 1
-    return found
+def verbs_before(words: TokenizedText, index: int, form: VerbForm) -> list[int]:
+    """Return the indices of earlier verbs of the same form in the same sentence, nearest first."""
+    indices = []
+    i = index - 1
+    while i >= 0 and not words.starts_sentence(i + 1):
+        if any(f == form for _, f in lexicon().verbs_by_form.get(words[i], ())) and _form_fits(words, i, form):
+            indices.append(i)
+        i -= 1
+    return indices
 
 
-def finite_verbs(words: Words, start: int, stop: int) -> list[int]:
-    """Places from start to stop that hold a verb with a subject (forms of "be" included)."""
-    found = []
-    for place in range(start, stop):
-        if words[place] in BE - {"be", "been", "being"} or any(
-            form in ("s", "base", "past") for _, form in verb_at(words, place)
+def finite_verbs(words: TokenizedText, start: int, stop: int) -> list[int]:
+    """Return the indices in [start, stop) of finite verbs, including forms of "be"."""
+    indices = []
+    for index in range(start, stop):
+        if words[index] in BE - {"be", "been", "being"} or any(
+            form in ("s", "base", "past") for _, form in verb_at(words, index)
         ):
-            found.append(place)
-    return found
+            indices.append(index)
+    return indices

@@ -1,4 +1,4 @@
-"""English word forms: plurals, forms of verbs, and the article before a word. Rules; exceptions come from tables."""
+"""English inflection by rule: plurals, verb forms, and the article before a word. Exceptions come from tables."""
 
 from __future__ import annotations
 
@@ -17,18 +17,25 @@ _CONSONANT_SOUND = re.compile(r"^(?:uni(?!n|m)|eu|one\b|once\b|one-|use|usu|uku|
 
 
 def plural(noun: str) -> str:
-    """The regular plural of a noun; of several words, the last one's: "tennis ball" -> "tennis balls"."""
+    """Return the regular plural of a noun; in a phrase, the last word is inflected.
+
+    >>> plural("lorry"), plural("tennis ball")
+    ('lorries', 'tennis balls')
+    """
     if _CONSONANT_Y.search(noun):
         return f"{noun[:-1]}ies"
     return f"{noun}es" if _SIBILANT.search(noun) else f"{noun}s"
 
 
 def verb_forms(verb: str, irregular: dict[str, tuple[str, str]]) -> dict[VerbForm, str]:
-    """All forms of a verb; a particle ("pick up") stays behind the verb.
+    """Return all forms of a verb; a particle ("pick up") stays behind the verb.
 
     Args:
         verb: base form.
         irregular: base form -> past and participle.
+
+    >>> verb_forms("take away", {"take": ("took", "taken")})["participle"]
+    'taken away'
     """
     base, _, particle = verb.partition(" ")
     past, participle = irregular.get(base, (_past(base),) * 2)
@@ -49,7 +56,7 @@ def _past(base: str) -> str:
 
 
 def _before_vowel(base: str) -> str:
-    """The stem before -ing: "run" -> "runn", "ride" -> "rid", "lie" -> "ly"."""
+    """Return the stem before -ing: "run" -> "runn", "ride" -> "rid", "lie" -> "ly"."""
     if base.endswith("ie"):
         return f"{base[:-2]}y"
     if base.endswith("e") and not base.endswith(("ee", "oe", "ye")):
@@ -58,5 +65,9 @@ def _before_vowel(base: str) -> str:
 
 
 def article(following: str) -> str:
-    """ "a" or "an", by the sound with which the next word begins."""
+    """Return "a" or "an", by the sound with which the next word begins.
+
+    >>> article("umbrella"), article("unicycle")
+    ('an', 'a')
+    """
     return "an" if _VOWEL_SOUND.match(following) and not _CONSONANT_SOUND.match(following) else "a"

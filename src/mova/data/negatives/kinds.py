@@ -1,4 +1,7 @@
-"""The seven ways in which a hard negative differs from its caption (VideoCon, Bansal et al. 2024, arXiv 2311.10111)."""
+"""The seven kinds of hard negatives: how each differs from its caption (VideoCon, arXiv 2311.10111).
+
+VideoCon calls a kind a *misalignment*; so do the JSON keys and CSV columns that hold it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from mova.errors import UsageError
 
 Kind = Literal["action", "attribute", "count", "flip", "hallucination", "object", "relation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-CHANGES: Mapping[Kind, str] = {
+DESCRIPTIONS: Mapping[Kind, str] = {
     "action": "what somebody or something does",
     "attribute": "a quality of a thing or person, such as a colour, a size or a material",
     "count": "how many there are of something",
@@ -18,8 +21,8 @@ CHANGES: Mapping[Kind, str] = {
     "object": "a thing or animal is another one",
     "relation": "where something is beside something else, or which way it moves",
 }
-"""What is changed, in words."""
-_OTHER_NAMES: Mapping[str, Kind] = {
+"""Kind -> what it changes, as phrased in the prompt of a language model (`llm_writer.py`)."""
+_ALIASES: Mapping[str, Kind] = {
     "counting": "count",
     "event order": "flip",
     "event order flipping": "flip",
@@ -33,14 +36,17 @@ _OTHER_NAMES: Mapping[str, Kind] = {
 }
 
 
-def kind_of(name: str) -> Kind:
-    """The kind that a name stands for, in any case; VideoCon's longer names included.
+def parse_kind(name: str) -> Kind:
+    """Return the kind that a name refers to, ignoring case; VideoCon's longer names are accepted.
 
     Raises:
-        UsageError: none of the seven.
+        UsageError: the name refers to none of the seven kinds.
+
+    >>> parse_kind("Event Order Flipping"), parse_kind("object misalignment")
+    ('flip', 'object')
     """
     plain = name.strip().lower().replace("_", " ").removesuffix(" misalignment")
-    found = next((kind for kind in KINDS if kind == plain), None) or _OTHER_NAMES.get(plain)
-    if found is None:
-        raise UsageError(f"{name!r} is no kind of misalignment; there are {', '.join(KINDS)}")
-    return found
+    kind = next((kind for kind in KINDS if kind == plain), None) or _ALIASES.get(plain)
+    if kind is None:
+        raise UsageError(f"{name!r} is not a kind of hard negative; choose from {', '.join(KINDS)}")
+    return kind

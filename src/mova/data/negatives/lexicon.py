@@ -1,7 +1,8 @@
-"""Small English lexicons for rules on captions: which words exclude one another, and how they are inflected.
+"""Small English lexicons for the rules: which words exclude one another, and how they are inflected.
 
-The tables lie in `lexicon/*.txt`; their first lines say how they are read. Nouns stand in groups of co-hyponyms: a car
-is no bus, and a lorry is the same as a truck. Adjectives and verbs name what contradicts them, and of which nouns.
+The tables are in `lexicon/*.txt`; their first lines describe the format. Nouns form groups of co-hyponyms: a car is
+not a bus, whereas a lorry is the same as a truck. Adjectives and verbs list the words that contradict them, and the
+nouns for which that holds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from mova.data.negatives.inflection import VERB_FORMS, VerbForm, plural, verb_fo
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun: `group` of co-hyponyms, `sense` shared by synonyms and kinds, `fixed` where it is never exchanged."""
+    """A noun.
+
+    Attributes:
+        lemma: singular.
+        plural: plural.
+        group: name of its group of co-hyponyms.
+        sense: number shared with its synonyms and hyponyms.
+        fixed: the noun is recognized and never replaced.
+    """
 
     lemma: str
     plural: str
@@ -24,38 +33,38 @@ class Noun:
     sense: int
     fixed: bool
 
-    def form(self, many: bool) -> str:
-        """Plural or singular."""
-        return self.plural if many else self.lemma
+    def form(self, is_plural: bool) -> str:
+        """Return the plural or the singular."""
+        return self.plural if is_plural else self.lemma
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """What contradicts a word.
+    """Words that contradict a word.
 
     Attributes:
-        words: synonyms this holds for.
-        targets: what excludes each of them.
-        frame: of a verb, "i", "i0" or "t"; "" of an adjective.
-        nouns: groups (or a word of their names) and lemmas of the noun that it may stand with; empty for any.
-        barred: groups and lemmas that it may not stand with.
+        words: synonyms to which this entry applies.
+        targets: words that contradict each of them.
+        frame: syntactic frame of a verb, "i", "i0" or "t" (see `lexicon/verbs.txt`); "" for an adjective.
+        nouns: groups (or a word of a group's name) and lemmas of the nouns it applies to; empty for any noun.
+        excluded: groups and lemmas of nouns that it does not apply to.
     """
 
     words: tuple[str, ...]
     targets: tuple[str, ...]
     frame: str = ""
     nouns: frozenset[str] = frozenset()
-    barred: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
 
-    def suits(self, noun: Noun | None) -> bool:
-        """Whether it may stand with a noun; None for one that is not known."""
+    def allows(self, noun: Noun | None) -> bool:
+        """Return whether the entry applies with a noun; None stands for an unknown noun."""
         names = set() if noun is None else {*noun.group.split(), noun.lemma}
-        return not names & self.barred and (not self.nouns or bool(names & self.nouns))
+        return not names & self.excluded and (not self.nouns or bool(names & self.nouns))
 
 
 @dataclass(frozen=True)
 class Addition:
-    """A thing with its article, and what it does: "a goat", "standing nearby"."""
+    """A thing with its article and an activity: "a goat", "standing nearby"."""
 
     thing: str
     doing: str
@@ -66,13 +75,13 @@ class Lexicon:
     """All tables.
 
     Attributes:
-        nouns: form -> noun and whether the form is plural; None for a form that is both.
-        groups: name -> nouns that may be exchanged for each other, those of one sense together.
+        nouns: form -> noun, and whether the form is plural (None if it is both).
+        groups: name -> nouns that may replace each other, those of one sense together.
         adjectives: word -> contrasts.
-        verbs: base form, with a particle where there is one -> contrasts.
-        verb_forms: base form -> its forms, of every verb here.
-        verbs_by_form: form without particle -> base forms and which form it is.
-        additions: what a hallucination may add.
+        verbs: base form, with its particle if any -> contrasts.
+        verb_forms: base form -> all forms of that verb.
+        verbs_by_form: form without particle -> (base form, form) readings.
+        additions: phrases that a hallucination may add.
     """
 
     nouns: dict[str, tuple[Noun, bool | None]] = field(default_factory=dict)
@@ -84,7 +93,11 @@ class Lexicon:
     additions: list[Addition] = field(default_factory=list)
 
     def sense(self, word: str) -> str:
-        """A name that synonyms share; the word itself where it has none here."""
+        """Return a label that synonyms share; the word itself if it is not in the lexicon.
+
+        >>> lexicon().sense("truck") == lexicon().sense("lorry")
+        True
+        """
         word = word.lower()
         if word in self.nouns:
             return f"noun {self.nouns[word][0].sense}"
@@ -98,44 +111,44 @@ class Lexicon:
 
 @cache
 def lexicon() -> Lexicon:
-    """The lexicon of this package, read once."""
-    found = Lexicon()
-    for sense, (group, fixed, entry) in enumerate(_noun_senses()):
-        for each in entry:
-            lemma, _, irregular = each.partition("/")
+    """Return the lexicon of this package, read once."""
+    tables = Lexicon()
+    for sense, (group, fixed, synonyms) in enumerate(_noun_senses()):
+        for word in synonyms:
+            lemma, _, irregular = word.partition("/")
             noun = Noun(lemma, irregular or plural(lemma), group, sense, fixed)
-            if lemma in found.nouns:
+            if lemma in tables.nouns:
                 continue
-            found.nouns[lemma] = (noun, None if noun.plural == lemma else False)
-            found.nouns.setdefault(noun.plural, (noun, True))
+            tables.nouns[lemma] = (noun, None if noun.plural == lemma else False)
+            tables.nouns.setdefault(noun.plural, (noun, True))
             if not fixed:
-                found.groups.setdefault(group, []).append(noun)
-    for contrast in map(_contrast, _lines("adjectives")):
+                tables.groups.setdefault(group, []).append(noun)
+    for contrast in map(_parse_contrast, _lines("adjectives")):
         for word in contrast.words:
-            found.adjectives.setdefault(word, []).append(contrast)
-    contrasts = [_contrast(line) for line in _lines("verbs")]
+            tables.adjectives.setdefault(word, []).append(contrast)
+    contrasts = [_parse_contrast(line) for line in _lines("verbs")]
     for contrast in contrasts:
         for word in contrast.words:
-            found.verbs.setdefault(word, []).append(contrast)
+            tables.verbs.setdefault(word, []).append(contrast)
     irregular_verbs = {base: (past, participle) for base, past, participle in map(str.split, _lines("irregular_verbs"))}
     known = {word for line in _lines("known_verbs") for word in line.split()}
     for base in sorted(known.union(*((*c.words, *c.targets) for c in contrasts))):
-        forms = found.verb_forms[base] = verb_forms(base, irregular_verbs)
+        forms = tables.verb_forms[base] = verb_forms(base, irregular_verbs)
         for name in VERB_FORMS:
-            found.verbs_by_form.setdefault(forms[name].split()[0], set()).add((base.split()[0], name))
-    found.additions.extend(Addition(*map(str.strip, line.split("|"))) for line in _lines("additions"))
-    return found
+            tables.verbs_by_form.setdefault(forms[name].split()[0], set()).add((base.split()[0], name))
+    tables.additions.extend(Addition(*map(str.strip, line.split("|"))) for line in _lines("additions"))
+    return tables
 
 
 def _noun_senses() -> Iterator[tuple[str, bool, list[str]]]:
-    """Group, whether it is fixed, and the synonyms of each sense. In fixed groups every sense stands alone."""
+    """Yield the group, whether it is fixed, and the synonyms of each sense."""
     for line in _lines("nouns"):
         name, _, rest = line.partition(":")
         for sense in rest.split("|"):
             yield name.rstrip("!"), name.endswith("!"), [word.strip() for word in sense.split(",") if word.strip()]
 
 
-def _contrast(line: str) -> Contrast:
+def _parse_contrast(line: str) -> Contrast:
     words, _, rest = line.partition(">")
     targets, _, condition = rest.partition("|")
     marks = condition.split()
@@ -150,6 +163,6 @@ def _contrast(line: str) -> Contrast:
 
 
 def _lines(name: str) -> list[str]:
-    """Lines of a table that say something."""
+    """Return the lines of a table without blank lines and comments."""
     text = files("mova.data.negatives").joinpath("lexicon", f"{name}.txt").read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]

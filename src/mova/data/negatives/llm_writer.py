@@ -1,4 +1,4 @@
-"""Hard negatives by a language model: a prompt a caption and kind, checked like any other."""
+"""Hard negatives written by a language model: one prompt per caption and kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mova.data.manifest import Caption
-from mova.data.negatives.kinds import CHANGES, Kind
+from mova.data.negatives.kinds import DESCRIPTIONS, Kind
 from mova.errors import UsageError
 from mova.text.llm import Endpoint, Generator, LanguageModel
 
@@ -27,13 +27,13 @@ EXAMPLES: dict[Kind, tuple[str, str]] = {
     "object": ("She paints a bench.", "She paints a ladder."),
     "relation": ("The cat sleeps under the car.", "The cat sleeps on top of the car."),
 }
-"""One caption and its negative a kind, in our own words."""
+"""Kind -> a caption and its negative, as an example in the prompt."""
 _DECLINED = "none"
 
 
 @dataclass(frozen=True)
-class Asking:
-    """A writer (`contrast.py: Writer`) that asks a language model.
+class LanguageModelWriter:
+    """A `Writer` (see `generate.py`) that prompts a language model.
 
     Attributes:
         generate: answers prompts.
@@ -42,20 +42,24 @@ class Asking:
     generate: Generator
 
     def __call__(self, captions: Sequence[Caption], kind: Kind) -> list[list[str]]:
-        """At most one negative a caption; none where the model declines."""
-        answers = self.generate([prompt_for(caption.text, kind) for caption in captions])
-        return [[text] if text else [] for text in map(first_line, answers)]
+        """Return at most one negative per caption; none if the model declines."""
+        answers = self.generate([build_prompt(caption.text, kind) for caption in captions])
+        return [[text] if text else [] for text in map(parse_answer, answers)]
 
 
-def prompt_for(caption: str, kind: Kind) -> str:
-    """What the model is asked."""
+def build_prompt(caption: str, kind: Kind) -> str:
+    """Return the prompt for one caption and kind."""
     old, new = EXAMPLES[kind]
     example = f"\nFor example, of {old!r} you could make {new!r}."
-    return PROMPT.format(caption=caption, change=CHANGES[kind], example=example)
+    return PROMPT.format(caption=caption, change=DESCRIPTIONS[kind], example=example)
 
 
-def first_line(answer: str) -> str:
-    """The negative in an answer: its first line that says something, without quotes; "" where the model declined."""
+def parse_answer(answer: str) -> str:
+    """Return the negative in an answer: its first non-empty line, without quotes; "" if the model declined.
+
+    >>> parse_answer('"A dog sits." \\nBecause ...'), parse_answer("NONE.")
+    ('A dog sits.', '')
+    """
     line = next((line.strip() for line in answer.splitlines() if line.strip()), "")
     for opening, closing in (('"', '"'), ("'", "'"), ("“", "”")):
         if len(line) > 1 and line.startswith(opening) and line.endswith(closing):
@@ -63,12 +67,17 @@ def first_line(answer: str) -> str:
     return "" if line.rstrip(".").lower() == _DECLINED else line
 
 
-def writer_of(model: str | None, endpoint: str | None, device: str) -> Asking:
-    """The writer that asks a model of transformers, or one of a server where an address is given.
+def make_writer(model: str | None, endpoint: str | None, device: str) -> LanguageModelWriter:
+    """Return a writer that uses a local transformers model, or a server's model if an endpoint is given.
+
+    Args:
+        model: name or folder of the model.
+        endpoint: URL of a server with an OpenAI-compatible API; None runs the model in this process.
+        device: device of a local model.
 
     Raises:
-        UsageError: an address without the model's name.
+        UsageError: no model is named.
     """
     if model is None:
-        raise UsageError("name the server's model too: --endpoint URL --llm NAME")
-    return Asking(LanguageModel(model, device=device) if endpoint is None else Endpoint(endpoint, model))
+        raise UsageError("--endpoint needs the name of the server's model; add --llm NAME")
+    return LanguageModelWriter(LanguageModel(model, device=device) if endpoint is None else Endpoint(endpoint, model))

@@ -1,6 +1,6 @@
-"""VideoCon's table of captions and negatives, `videocon_llm_entailment.csv`, written with its own columns.
+"""Write triplets with the columns of VideoCon's `videocon_llm_entailment.csv`.
 
-It is read by `mova data convert videocon-llm`; what was read is written back as it was.
+`mova data convert videocon-llm` reads that table; a table that was read is written back unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COLUMNS = ("source", "videopath", "caption", "neg_caption", "split", "misalignme
 
 
 def write_videocon(path: str | Path, triplets: Iterable[Triplet]) -> Path:
-    """Write triplets, a line each; `source` and `youtube_key` are empty where a row does not tell them."""
+    """Write one line per triplet; `source` and `youtube_key` are empty where a row does not have them."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.partial")
     try:
@@ -33,5 +33,6 @@ def _line(triplet: Triplet) -> tuple[str, ...]:
     row = triplet.row
     origin = str(row.meta.get("source_video") or "")
     key = "" if origin == source_video(row.video) else origin
-    name = str(row.meta.get("source_set") or row.source or "")
-    return (name, row.video, triplet.positive, triplet.negative.text, row.split, triplet.negative.name or "", key)
+    source = str(row.meta.get("source_set") or row.source or "")
+    kind = triplet.negative.source_kind or ""
+    return (source, row.video, triplet.positive, triplet.negative.text, row.split, kind, key)
