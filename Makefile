@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check format bench clean
+.PHONY: help install demo test test-fast check format docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +37,13 @@ check: $(STAMP)  ## static checks: ruff, formatting, mypy, spelling
 format: $(STAMP)  ## fix and format the source
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $(DOCS_STAMP)
+
+docs: $(DOCS_STAMP)  ## build the documentation site in build/docs; a broken link or reference fails
+	$(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning --keep-going --quiet docs build/docs
 
 bench: $(STAMP)  ## run all benchmarks in their quick form (drop --quick for the recorded figures)
 	@set -e; for name in $$($(BIN)/mova bench); do $(BIN)/mova bench $$name --quick; done

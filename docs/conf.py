@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mova import __version__  # noqa: E402  (after the path is set)
+from mova import __version__
 
 project = "mova"
 version = release = __version__

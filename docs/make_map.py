@@ -1,6 +1,6 @@
-"""Write the map of folders in docs/architecture.md: floors from tests/test_layout.py, lines from the packages' docstrings.
+"""Write the map of folders in docs/architecture.md.
 
-python docs/make_map.py
+Floors come from tests/test_layout.py, purposes from docstrings. Run `python docs/make_map.py`.
 """
 
 from __future__ import annotations
