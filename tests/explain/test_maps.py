@@ -13,10 +13,10 @@ from PIL import Image
 
 from mova.errors import UsageError
 from mova.explain import maps as maps_module
-from mova.explain.frame_access import look_into
 from mova.explain.maps import saliency_maps, within, without_each
 from mova.explain.saliency import covers
 from mova.models.gexia.model import Gexia
+from mova.models.tower_access import open_tower
 from mova.models.two_tower.model import TwoTower
 from mova.plots.saliency import draw_saliency, overlay
 from mova.types import Frames
@@ -64,11 +64,11 @@ def test_occlusion_of_a_whole_video_equals_covering_by_hand(model: Gexia, monkey
     frames = some_frames(3)
     texts = model.encode_text(TEXTS).pooled
     seen = model.dense_video(frames)
-    pixels = look_into(model.backbone).prepare(frames)
+    pixels = open_tower(model.backbone).prepare(frames)
     expected = falls_by_hand(model, frames, 1, texts)
     for largest in (7 * seen.dense.numel(), maps_module.LARGEST):
         monkeypatch.setattr(maps_module, "LARGEST", largest)
-        found = maps_module.occlusion(within(model, seen, 1), pixels[1:2], texts)
+        found = maps_module.occlusion(within(open_tower(model).fusion, seen, 1), pixels[1:2], texts)
         assert np.abs(found[0].numpy() - expected).max() < 1e-5
     assert np.abs(expected).max() > 1e-4
 
@@ -76,7 +76,7 @@ def test_occlusion_of_a_whole_video_equals_covering_by_hand(model: Gexia, monkey
 def test_a_frame_left_out_is_a_video_without_it(model: Gexia) -> None:
     frames = some_frames(3)
     text = model.encode_text(TEXTS).pooled
-    wholes, falls = without_each(model, model.dense_video(frames), text)
+    wholes, falls = without_each(open_tower(model).fusion, model.dense_video(frames), text)
     own = model.encode_video(frames)
     assert own.whole is not None
     assert np.allclose(wholes, torch.cosine_similarity(own.whole[None], text).numpy(), atol=1e-6)
@@ -89,7 +89,9 @@ def test_a_frame_left_out_is_a_video_without_it(model: Gexia) -> None:
 
 
 def test_one_frame_alone_has_nothing_to_be_left_out_of(model: Gexia) -> None:
-    wholes, falls = without_each(model, model.dense_video(some_frames(1)), model.encode_text(TEXTS).pooled)
+    wholes, falls = without_each(
+        open_tower(model).fusion, model.dense_video(some_frames(1)), model.encode_text(TEXTS).pooled
+    )
     assert wholes.shape == (2,)
     assert falls.tolist() == [[0.0], [0.0]]
 

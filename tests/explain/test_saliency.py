@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from mova.errors import UsageError
 from mova.explain import saliency
-from mova.explain.frame_access import look_into
 from mova.explain.maps import saliency_maps
 from mova.explain.saliency import covers, grad_cam, occlusion, spread
 from mova.models.mova.model import Mova
 from mova.models.registry import load
+from mova.models.tower_access import open_tower
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.plots.saliency import draw_saliency, overlay
@@ -143,7 +143,7 @@ def test_a_tower_without_a_grid_is_said() -> None:
     with pytest.raises(UsageError, match="4 x 6"):
         grad_cam(lambda x: toy(x[..., :2, :3]), toy.reader, 1, torch.rand(1, 3, 4, 6), torch.rand(1, 3))
     with pytest.raises(UsageError, match="ColourEncoder"):
-        look_into(ColourEncoder())
+        open_tower(ColourEncoder())
 
 
 @pytest.fixture(params=["tiny_clip", "tiny_siglip", "tiny_siglip2", "tiny_naflex"])
@@ -160,7 +160,7 @@ def test_every_tower_can_be_looked_into(tower: TwoTower) -> None:
     frames = noise((40, 60))
     texts = tower.encode_text(TEXTS).pooled
     for model in (tower, Mova.from_backbone(tower, "subsets")):
-        sight = look_into(model)
+        sight = open_tower(model)
         pixels = sight.prepare(frames)
         assert torch.equal(sight.encode(pixels), model.encode_frames(frames))
         assert sight.reader is not None
@@ -176,7 +176,7 @@ def test_every_tower_can_be_looked_into(tower: TwoTower) -> None:
 
 def test_grad_cam_of_clip_equals_gradients_at_its_own_hidden_states(tiny_clip: Path) -> None:
     model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
-    sight = look_into(model)
+    sight = open_tower(model)
     pixels, texts = sight.prepare(noise((32, 32))), model.encode_text(TEXTS).pooled
     assert sight.reader is not None
     found = grad_cam(sight.encode, sight.reader, sight.cell, pixels, texts)
@@ -194,9 +194,9 @@ def test_grad_cam_of_clip_equals_gradients_at_its_own_hidden_states(tiny_clip: P
 
 def test_the_part_that_a_tower_sees(tiny_clip: Path, tiny_siglip: Path) -> None:
     clip, siglip = (TwoTower.from_checkpoint(path, precision="fp32", device="cpu") for path in (tiny_clip, tiny_siglip))
-    assert look_into(clip).seen(100, 200) == (1.0, 0.5)
-    assert look_into(siglip).seen(100, 200) == (1.0, 1.0)
-    assert look_into(load("mova-worlds-tiny")).seen(200, 100) == (0.5, 1.0)
+    assert open_tower(clip).visible(100, 200) == (1.0, 0.5)
+    assert open_tower(siglip).visible(100, 200) == (1.0, 1.0)
+    assert open_tower(load("mova-worlds-tiny")).visible(200, 100) == (0.5, 1.0)
 
 
 def test_a_cropping_tower_is_drawn_where_it_sees(tiny_clip: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def pointing(shown: list[tuple[Tensor, Tensor, np.ndarray]], explain: Callable[[
 
 
 def test_maps_of_the_shipped_model_fall_on_the_object_told_of(shown: list[tuple[Tensor, Tensor, np.ndarray]]) -> None:
-    sight = look_into(load("mova-worlds-tiny"))
+    sight = open_tower(load("mova-worlds-tiny"))
     reader = sight.reader
     assert reader is not None
     chance = float(np.mean([there.mean() for *_, there in shown]))

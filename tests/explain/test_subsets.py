@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from mova.errors import UsageError
-from mova.explain.frame_access import look_into
 from mova.explain.keyframes import choose_frames, read_inputs, reduced
 from mova.explain.subsets import Subsets, select_subsets, subset_weights
 from mova.models.mova.model import Mova
+from mova.models.tower_access import open_tower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.plots.subsets import draw_subsets, unit_colours
 from tests.support.fakes import ColourEncoder, write_colours
@@ -129,7 +129,7 @@ def test_the_best_frames_come_first_then_the_farthest() -> None:
 def test_chosen_frames_are_read_as_the_model_saw_them(film: Path, tiny: WorldsTiny) -> None:
     seen = tiny.encode_video(film)
     chosen = [0, 5, 6, len(seen.times) - 1]
-    pictures, inputs = read_inputs(look_into(tiny), film, seen.times, chosen)
+    pictures, inputs = read_inputs(open_tower(tiny), film, seen.times, chosen)
     assert pictures.shape == (4, 60, 80, 3)
     with torch.no_grad():
         assert torch.allclose(tiny.image_features(inputs), seen.frames[chosen], atol=1e-5)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mova.errors import UsageError
-from mova.explain.frame_access import Sight
+from mova.models.tower_access import TowerAccess
 from mova.models.two_tower.image_processor import resize
 from mova.types import Frames, Pixels
 from mova.video.reader import read_times
@@ -72,17 +72,17 @@ def reduced(pictures: Pixels, pixels: int) -> Pixels:
 
 
 def read_inputs(
-    sight: Sight, video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int]
+    tower: TowerAccess, video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int]
 ) -> tuple[Pixels, Tensor]:
     """The chosen frames as pictures (F, H, W, 3) and as a tower is fed them, (F, C, h, w), neighbours included.
 
     Raises:
         VideoError: the file cannot be read.
     """
-    around = np.arange(-sight.context, sight.context + 1)
+    around = np.arange(-tower.context, tower.context + 1)
     wanted = np.clip(np.array(chosen)[:, None] + around, 0, len(times) - 1)
     unique = np.unique(wanted)
     read = read_times(video, times[unique])
     rows = np.searchsorted(unique, wanted)
-    inputs = [sight.prepare(Frames(read.pixels[row], read.pts[row]))[sight.context] for row in rows]
-    return read.pixels[rows[:, sight.context]], torch.stack(inputs)
+    inputs = [tower.prepare(Frames(read.pixels[row], read.pts[row]))[tower.context] for row in rows]
+    return read.pixels[rows[:, tower.context]], torch.stack(inputs)

@@ -23,12 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mova.errors import UsageError
-from mova.explain.frame_access import look_into
 from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, read_inputs, reduced
 from mova.explain.saliency import Encode, grad_cam, occlusion
+from mova.models.embeddings import DenseVideo
 from mova.models.encoder import DualEncoder
-from mova.models.gexia.frame_reservoir import DenseVideo
-from mova.models.gexia.model import Gexia
+from mova.models.tower_access import FrameFusion, TowerAccess, open_tower
 from mova.scoring.similarity import cosine
 from mova.types import Pixels
 
@@ -136,22 +135,22 @@ def saliency_maps(
         UsageError: no sentence, `count` below 1, or a model that the method does not know.
         VideoError: the file cannot be read.
     """
-    if isinstance(model, Gexia):
+    tower = open_tower(model)
+    if tower.fusion is not None:
         if method == "gradcam":
             raise UsageError(f"{model.name}: its vector is of all frames together; use the method occlusion")
-        return _of_whole(model, video, with_whole_text(sentences), count)
-    sight = look_into(model)
-    if method == "gradcam" and sight.reader is None:
+        return _of_whole(model, tower, tower.fusion, video, with_whole_text(sentences), count)
+    if method == "gradcam" and tower.reader is None:
         raise UsageError(f"{model.name}: no grid of patches is known of this kind of model; use the method occlusion")
     texts = model.encode_text(list(sentences)).pooled
     seen = model.encode_video(video)
     relevance = model.relevance(texts, seen).cpu().numpy()
     chosen = choose_frames(relevance, seen.times, count)
-    pictures, pixels = read_inputs(sight, video, seen.times, chosen)
-    if method == "gradcam" and sight.reader is not None:
-        maps = grad_cam(sight.encode, sight.reader, sight.cell, pixels, texts)
+    pictures, pixels = read_inputs(tower, video, seen.times, chosen)
+    if method == "gradcam" and tower.reader is not None:
+        maps = grad_cam(tower.encode, tower.reader, tower.cell, pixels, texts)
     else:
-        maps = occlusion(sight.encode, pixels, texts)
+        maps = occlusion(tower.encode, pixels, texts)
     return SaliencyMaps(
         video=str(video),
         model=model.name,
@@ -160,7 +159,7 @@ def saliency_maps(
         times=seen.times[chosen],
         best=shown_best(relevance, chosen),
         pictures=reduced(pictures, PICTURE_PIXELS),
-        seen=sight.seen(*pictures.shape[1:3]),
+        seen=tower.visible(*pictures.shape[1:3]),
         values=cosine(texts, seen.frames[chosen]).cpu().numpy(),
         maps=maps.transpose(0, 1).cpu().numpy(),
     )
@@ -171,17 +170,23 @@ def with_whole_text(sentences: Sequence[str]) -> list[str]:
     return [*sentences, " ".join(sentences)] if len(sentences) > 1 else list(sentences)
 
 
-def _of_whole(model: Gexia, video: str | Path, sentences: Sequence[str], count: int) -> SaliencyMaps:
+def _of_whole(
+    model: DualEncoder,
+    tower: TowerAccess,
+    fusion: FrameFusion,
+    video: str | Path,
+    sentences: Sequence[str],
+    count: int,
+) -> SaliencyMaps:
     """Occlusion of the vector of a whole video; shown are frames that it is made of."""
-    sight = look_into(model.backbone)
     texts = model.encode_text(list(sentences)).pooled
-    seen = model.dense_video(video)
-    wholes, falls = without_each(model, seen, texts)
+    seen = fusion.read(video)
+    wholes, falls = without_each(fusion, seen, texts)
     times = seen.times[seen.chosen]
     chosen = choose_frames(falls, times, count)
-    pictures, pixels = read_inputs(sight, video, seen.times, [seen.chosen[place] for place in chosen])
+    pictures, pixels = read_inputs(tower, video, seen.times, [seen.chosen[place] for place in chosen])
     maps = [
-        occlusion(within(model, seen, place), frame[None], texts) for place, frame in zip(chosen, pixels, strict=True)
+        occlusion(within(fusion, seen, place), frame[None], texts) for place, frame in zip(chosen, pixels, strict=True)
     ]
     return SaliencyMaps(
         video=str(video),
@@ -191,7 +196,7 @@ def _of_whole(model: Gexia, video: str | Path, sentences: Sequence[str], count: 
         times=times[chosen],
         best=shown_best(falls, chosen),
         pictures=reduced(pictures, PICTURE_PIXELS),
-        seen=sight.seen(*pictures.shape[1:3]),
+        seen=tower.visible(*pictures.shape[1:3]),
         values=falls[:, chosen],
         maps=torch.cat(maps).transpose(0, 1).cpu().numpy(),
         wholes=wholes,
@@ -200,40 +205,34 @@ def _of_whole(model: Gexia, video: str | Path, sentences: Sequence[str], count: 
 
 @torch.no_grad()
 def without_each(
-    model: Gexia, seen: DenseVideo, texts: Tensor
+    fusion: FrameFusion, seen: DenseVideo, texts: Tensor
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Cosines of a video with texts, float32 (S,), and how far each falls where one frame is left out, (S, T).
 
     Of a video of one frame nothing would be left: that frame counts as 0.
     """
     count = len(seen.dense)
-    whole = cosine(texts, _approximated(model, seen.dense[None], seen.rounds))
+    whole = cosine(texts, fusion.fuse(seen.dense[None], seen.rounds))
     if count == 1:
         return whole[:, 0].cpu().numpy(), np.zeros((len(texts), 1), dtype=np.float32)
     rest = [torch.cat([seen.dense[:place], seen.dense[place + 1 :]]) for place in range(count)]
-    vectors = torch.cat([_approximated(model, some[None], seen.rounds) for some in rest])
+    vectors = torch.cat([fusion.fuse(some[None], seen.rounds) for some in rest])
     return whole[:, 0].cpu().numpy(), (whole - cosine(texts, vectors)).cpu().numpy()
 
 
-def within(model: Gexia, seen: DenseVideo, place: int) -> Encode:
+def within(fusion: FrameFusion, seen: DenseVideo, place: int) -> Encode:
     """Inputs (K, C, h, w) in the place of one of a video's frames -> vectors (K, d) of the whole video."""
-    return partial(_replaced, model, seen, place)
+    return partial(_replaced, fusion, seen, place)
 
 
-def _replaced(model: Gexia, seen: DenseVideo, place: int, pixels: Tensor) -> Tensor:
+def _replaced(fusion: FrameFusion, seen: DenseVideo, place: int, pixels: Tensor) -> Tensor:
     """See `within`; as many copies of the video at a time as `LARGEST` allows."""
     parts = []
-    for dense in model.dense_of(pixels).split(max(1, LARGEST // seen.dense.numel())):
+    for dense in fusion.features(pixels).split(max(1, LARGEST // seen.dense.numel())):
         copies = seen.dense.expand(len(dense), *seen.dense.shape).clone()
         copies[:, place] = dense
-        parts.append(_approximated(model, copies, seen.rounds))
+        parts.append(fusion.fuse(copies, seen.rounds))
     return torch.cat(parts)
-
-
-def _approximated(model: Gexia, dense: Tensor, rounds: int) -> Tensor:
-    """Features of K whole videos, (K, T, P, D) -> (K, d)."""
-    real = torch.ones(dense.shape[:2], dtype=torch.bool, device=dense.device)
-    return model.video_vectors(dense.flatten(0, 1), real, torch.full((len(dense),), rounds)).float()
 
 
 def shown_best(values: npt.NDArray[np.float32], chosen: Sequence[int]) -> npt.NDArray[np.int64]:

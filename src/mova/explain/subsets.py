@@ -21,7 +21,6 @@ from torch import Tensor
 
 from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, read_pictures
 from mova.models.encoder import DualEncoder
-from mova.models.mova.model import Mova
 from mova.scoring.similarity import FRAME_TEMPERATURE, cosine
 from mova.types import Pixels
 
@@ -106,13 +105,12 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
     seen = model.encode_video(video)
     relevance = model.relevance(units, seen).cpu().numpy()
     chosen = choose_frames(relevance, seen.times, count)
-    own = isinstance(model, Mova) and model.selector is not None
-    threshold = None if own else model.threshold(seen)
+    threshold = None if model.selects_units else model.threshold(seen)
     return Subsets(
         video=str(video),
         model=model.name,
         sentences=tuple(sentences),
-        rule="unit masks" if own else "softmax of cosines",
+        rule="unit masks" if model.selects_units else "softmax of cosines",
         threshold=threshold,
         duration=seen.duration,
         times=seen.times,
@@ -136,9 +134,7 @@ def subset_weights(model: DualEncoder, frames: Tensor, units: Tensor, threshold:
     """
     units = units.to(frames.device)
     if threshold is None:
-        assert isinstance(model, Mova)
-        assert model.selector is not None
-        return model.selector.weights(frames, units).float()
+        return model.unit_weights(frames, units)
     cosines = cosine(frames, units)
     none = cosines.new_full((len(frames), 1), threshold)
     return (torch.cat([cosines, none], dim=1) / FRAME_TEMPERATURE).softmax(dim=1)

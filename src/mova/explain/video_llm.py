@@ -20,7 +20,7 @@ from mova.errors import UsageError
 from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, reduced
 from mova.explain.maps import SaliencyMaps, shown_best, with_whole_text
 from mova.explain.saliency import covers, spread
-from mova.models.video_llm.model import VideoLLM
+from mova.models.entailment import EntailmentModel
 from mova.types import Frames, Pixels
 
 Progress = Callable[[int, int], None]
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 
 def occlude_video_llm(
-    model: VideoLLM, video: str | Path, sentences: Sequence[str], count: int, progress: Progress | None = None
+    model: EntailmentModel, video: str | Path, sentences: Sequence[str], count: int, progress: Progress | None = None
 ) -> SaliencyMaps:
     """Occlusion of the frames that a video LLM looks at, texts and, after several, all of them as one.
 
@@ -84,7 +84,7 @@ class _Asked:
     """A model with a video's frames and all texts: what it says of the video, and of covered copies."""
 
     def __init__(
-        self, model: VideoLLM, frames: Frames, texts: Sequence[str], passes: int, progress: Progress | None
+        self, model: EntailmentModel, frames: Frames, texts: Sequence[str], passes: int, progress: Progress | None
     ) -> None:
         self.model, self.frames, self.passes, self.progress = model, frames, passes, progress
         self.tails = model.tails(texts)

@@ -8,17 +8,15 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from mova.errors import ModelError, UsageError
-from mova.models.calibration_state import write_measured
-from mova.models.checkpoint import load_complete, load_tokenizer, quiet_transformers
+from mova.models.checkpoint import load_complete, quiet_transformers, write_calibration
 from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of, family_of_type
 from mova.models.hub import read_json
-from mova.models.precision import choose_device, choose_dtype
-from mova.models.two_tower.model import TwoTower
+from mova.models.precision import choose_device
 
 
 class BackboneWrapper(PreTrainedModel, DualEncoder):
@@ -86,31 +84,24 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
             raise ModelError(f"{folder}: holds a {found}, no {cls.family}; load it with mova.load")
         kwargs.setdefault("dtype", torch.float32)
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
-        if isinstance(model.backbone, TwoTower):
-            inner = AutoConfig.for_model(**model.backbone.config.backbone)
-            model.backbone.tokenizer = load_tokenizer(folder, str(folder), inner)
+        model.backbone.load_tokenizer_from(folder)
         model.name = model.backbone.name = str(folder)
         return model.prepare(precision, device)
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration with the backbone's inside, tokenizer and model card."""
-        if isinstance(self.backbone, TwoTower):
-            self.backbone.warn_of_rounding()
+        self.backbone.warn_of_rounding()
         self.config.backbone = backbone_settings(self.backbone)
         self._remember()
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
-        if isinstance(self.backbone, TwoTower):
-            self.backbone.tokenizer.save_pretrained(save_directory)
+        self.backbone.save_tokenizer_to(save_directory)
         self._write_card(Path(save_directory))
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device, the backbone to a precision (all else stays float32), ready to encode."""
         target = choose_device(device)
-        if isinstance(self.backbone, TwoTower):
-            self.backbone.prepare(precision, target)
-        elif precision != "auto":
-            self.backbone.to(choose_dtype(precision, target))
+        self.backbone.prepare(precision, target)
         return self.to(target).eval()
 
     def _freeze(self, modules: list[nn.Module], frozen: bool) -> Self:
@@ -134,7 +125,7 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
 
 def backbone_settings(backbone: Any) -> dict[str, Any]:
     """A backbone's configuration as it is now."""
-    write_measured(backbone)
+    write_calibration(backbone)
     return backbone.config.to_dict()
 
 

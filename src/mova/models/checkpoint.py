@@ -17,6 +17,8 @@ from transformers.utils import logging as transformers_logging
 from mova.errors import ModelError, UsageError
 from mova.models.hub import read_json
 from mova.models.two_tower.text_processor import TextRule, stretch_positions
+from mova.scoring.caption_score import EvidenceRule
+from mova.text.units import UnitRule
 
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 """What transformers raises on a folder that is incomplete, damaged or of another kind."""
@@ -153,3 +155,17 @@ def _line(error: BaseException) -> str:
     """First line of an error's text."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def read_calibration(model: Any) -> None:
+    """Set relevance threshold, units and evidence rule of a model from its configuration; see `DualEncoder`."""
+    model.relevance_threshold = model.config.relevance_threshold
+    model.units = UnitRule.from_dict(model.config.units)
+    model.rule = EvidenceRule.from_dict(model.config.rule)
+
+
+def write_calibration(model: Any) -> None:
+    """Write relevance threshold, units and evidence rule to the configuration, before it is saved."""
+    model.config.relevance_threshold = model.relevance_threshold
+    model.config.units = model.units.to_dict()
+    model.config.rule = model.rule.to_dict()

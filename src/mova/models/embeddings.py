@@ -1,6 +1,6 @@
 """What models make of videos and texts, and what they can look at.
 
-Shape legend: T frames, N texts, L tokens, d width.
+Shape legend: T frames, P dense vectors per frame, C their width, N texts, L tokens, d width.
 """
 
 from __future__ import annotations
@@ -67,6 +67,25 @@ class VideoEmbedding:
             return F.normalize(self.whole, dim=-1)
         unit = F.normalize(self.frames, dim=-1)
         return F.normalize(unit.mean(dim=0), dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseVideo:
+    """Features from which a model makes the vector of a whole video.
+
+    Attributes:
+        dense: float32, (T, P, C), features of the frames that make it.
+        chosen: T, which of the sampled frames those are.
+        times: float64, of all sampled frames, seconds.
+        duration: seconds.
+        rounds: `#iter`.
+    """
+
+    dense: Tensor
+    chosen: list[int]
+    times: npt.NDArray[np.float64]
+    duration: float
+    rounds: int
 
 
 def wholes_of(videos: Sequence[VideoEmbedding], name: str) -> list[Tensor]:

@@ -268,6 +268,43 @@ class DualEncoder(ABC):
         scores = exact.tolist()
         return sorted(zip(chosen, scores, strict=True), key=lambda found: (-found[1], found[0]))[:k]
 
+    @property
+    def scores_modular(self) -> bool:
+        """Whether the model has masks of frames, so that `modular_similarity` works."""
+        return False
+
+    @property
+    def selects_units(self) -> bool:
+        """Whether its masks select units of a caption, so that `unit_weights` works."""
+        return False
+
+    def modular_similarity(self, videos: Sequence[VideoEmbedding], texts: Any) -> Tensor:
+        """Return scores through the masks of every pair: float32, (V, N).
+
+        Args:
+            videos: the candidates.
+            texts: captions, or their encoding: by `encode_units` if `selects_units`, else by `encode_text`.
+
+        Raises:
+            UsageError: the model has no masks of frames.
+        """
+        raise UsageError(f"{self.name}: has no masks of frames to score with; use `similarity`")
+
+    def unit_weights(self, frames: Tensor, units: Tensor) -> Tensor:
+        """Return the weight that every frame gives to every unit of a caption, and to none of them.
+
+        Args:
+            frames: (T, d).
+            units: (K, d).
+
+        Returns:
+            float32, (T, K + 1), rows sum to 1; the last column is "none of the caption".
+
+        Raises:
+            UsageError: the model does not select units.
+        """
+        raise UsageError(f"{self.name}: selects no units of captions")
+
     def relevance(self, sentences: TextEmbedding | Tensor, frames: VideoEmbedding | Tensor) -> Tensor:
         """How much each frame shows each sentence.
 

@@ -16,7 +16,7 @@ from mova.models.hub import find_checkpoint
 from mova.models.precision import choose_device, choose_dtype
 
 if TYPE_CHECKING:
-    from mova.models.video_llm.model import VideoLLM
+    from mova.models.entailment import EntailmentModel
 
 DEFAULT_MODEL = "google/siglip2-base-patch32-256"
 
@@ -149,7 +149,19 @@ def _load_packaged(entry: Entry, precision: str, device: torch.device) -> DualEn
     return model
 
 
-def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | VideoLLM:
+def load_video_llm(name_or_path: str | Path, **options: Any) -> EntailmentModel:
+    """Load a video or image LLM; options as for `VideoLLM.from_pretrained`.
+
+    Raises:
+        ModelError: it cannot be found or loaded.
+        UsageError: an option that does not exist, or that this machine cannot serve.
+    """
+    load_foreign = FAMILIES["video-llm"].load_foreign
+    assert load_foreign is not None
+    return resolve_name(load_foreign)(name_or_path, **options)
+
+
+def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | EntailmentModel:
     """Load a dual encoder or a video LLM, whichever a name or folder is.
 
     Args:

@@ -10,8 +10,6 @@ from mova.models.backbone_wrapper import BackboneWrapper
 from mova.models.encoder import DualEncoder
 from mova.models.families import family_of_folder
 from mova.models.registry import MODELS, load
-from mova.models.two_tower.build import freeze_bias
-from mova.models.two_tower.model import TwoTower
 
 
 def is_saved(source: str) -> bool:
@@ -34,11 +32,9 @@ def open_saved(source: str, text_length: int | None) -> tuple[DualEncoder, Any]:
         ModelError: the folder is incomplete or damaged.
     """
     start = load(source, precision="fp32", device="cpu")
-    backbone = start.backbone if isinstance(start, BackboneWrapper) else start
-    trained_length = None
-    if isinstance(backbone, TwoTower):
-        trained_length = backbone.text_rule.length
-        freeze_bias(backbone)
+    backbone: Any = start.backbone if isinstance(start, BackboneWrapper) else start
+    backbone.freeze_bias()
+    trained_length = backbone.text_length
     if text_length not in (None, trained_length):
         limit = "has no text length to set"
         if trained_length is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.search.store import Store
 from mova.text.units import sentences_or_windows
 from mova.types import Moment
-
-if TYPE_CHECKING:
-    from mova.models.mova.model import Mova
 
 Rescoring = Literal["auto", "none", "rule", "masks"]
 """What scores a moment again; "auto": the rule where it has an order term and the text several units, else nothing."""
@@ -39,7 +36,7 @@ def choose(model: DualEncoder, text: str, by: str) -> Rescoring:
     if by not in get_args(Rescoring):
         raise UsageError(f"rescore {by!r} is not known; there are {', '.join(get_args(Rescoring))}")
     if by == "masks":
-        _masked(model)
+        _require_masks(model)
     if by == "auto":
         return "rule" if model.rule.beta > 0 and len(sentences_or_windows(text)) > 1 else "none"
     return cast(Rescoring, by)
@@ -56,7 +53,7 @@ def rescored(
         text: what was searched.
         moments: as `query.search` gives them.
         by: "rule": `S = K^g (LI + beta * order - theta)` over the frames inside each moment
-            (`scoring/caption_score.py`); "masks": `Mova.modular_similarity` of them.
+            (`scoring/caption_score.py`); "masks": `DualEncoder.modular_similarity` of them.
 
     Returns:
         Best first; equal scores keep their order. A moment whose frames another process removed meanwhile is left out.
@@ -72,16 +69,14 @@ def rescored(
             kept.append(moment)
     if not kept:
         return []
+    if by == "masks":
+        _require_masks(model)
     with torch.inference_mode():
-        scores = (_masked(model).modular_similarity if by == "masks" else model.score)(inside, text)[:, 0]
+        scores = (model.modular_similarity if by == "masks" else model.score)(inside, text)[:, 0]
     order = np.argsort(-scores.double().cpu().numpy(), kind="stable")
     return [replace(kept[i], score=float(scores[i])) for i in order]
 
 
-def _masked(model: DualEncoder) -> Mova:
-    """The model as a MoVA with masks of frames, or an error."""
-    from mova.models.mova.model import Mova
-
-    if isinstance(model, Mova) and model.config.masks in ("dimensions", "units"):
-        return model
-    raise UsageError(f"{model.name} has no masks of frames to score with; index with a MoVA, or rescore by rule")
+def _require_masks(model: DualEncoder) -> None:
+    if not model.scores_modular:
+        raise UsageError(f"{model.name} has no masks of frames to score with; index with a MoVA, or rescore by rule")

@@ -21,8 +21,8 @@ import torch
 from mova.data.pair_list import VideoText
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DECODE_CHUNK, DualEncoder, VideoEmbedding
+from mova.models.entailment import EntailmentModel
 from mova.models.registry import load_any
-from mova.models.video_llm.model import VideoLLM
 from mova.search.align import score_caption, score_embedding
 from mova.text.units import sentences_or_windows
 from mova.video.reader import stream
@@ -64,7 +64,7 @@ class EntailmentScorer(Scorer):
 
     probability = True
 
-    def __init__(self, model: VideoLLM) -> None:
+    def __init__(self, model: EntailmentModel) -> None:
         self.model, self.name = model, model.name
 
     def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
@@ -130,7 +130,7 @@ def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:
         ModelError: it cannot be found or loaded.
     """
     model = load_any(name_or_path, **options)
-    return EntailmentScorer(model) if isinstance(model, VideoLLM) else SimilarityScorer(model)
+    return EntailmentScorer(model) if isinstance(model, EntailmentModel) else SimilarityScorer(model)
 
 
 @dataclass

@@ -20,7 +20,8 @@ from mova.data.manifest import Row
 from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.data.synthetic_weights import Array, Strategy, ensemble, weights_of
 from mova.errors import DataError, UsageError, VideoError
-from mova.models.video_llm.model import VideoLLM
+from mova.models.entailment import EntailmentModel
+from mova.models.registry import load_video_llm
 from mova.models.video_llm.prompt import Question
 from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_scores
 from mova.video.reader import read_count
@@ -42,7 +43,7 @@ class FigureScorer:
         question: about one image; the shipped "figure" if left out.
     """
 
-    def __init__(self, model: VideoLLM, frames: int = FRAMES, question: Question | None = None) -> None:
+    def __init__(self, model: EntailmentModel, frames: int = FRAMES, question: Question | None = None) -> None:
         if frames < 1:
             raise UsageError(f"at least one frame must be looked at, not {frames}")
         self.model, self.frames, self.question = model, frames, question or Question.named("figure")
@@ -71,7 +72,7 @@ def figure_loader(name: str, frames: int = FRAMES, question: Question | None = N
     """Loads a video or image LLM by name; options as for `VideoLLM.from_pretrained`."""
 
     def load() -> tuple[str, Scorer]:
-        scorer = FigureScorer(VideoLLM.from_pretrained(name, **options), frames, question)
+        scorer = FigureScorer(load_video_llm(name, **options), frames, question)
         return scorer.key, scorer
 
     return load

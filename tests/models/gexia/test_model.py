@@ -15,7 +15,7 @@ from mova.data.batch import PairBatch
 from mova.errors import ModelError, UsageError, VideoError
 from mova.models.gexia.config import GexiaConfig
 from mova.models.gexia.flops import measure_costs
-from mova.models.gexia.frame_reservoir import KeptFrames
+from mova.models.gexia.frame_reservoir import FrameReservoir
 from mova.models.gexia.model import Gexia
 from mova.models.registry import load
 from mova.models.two_tower.config import TwoTowerConfig
@@ -207,7 +207,7 @@ def test_a_file_is_streamed_to_the_vectors_of_its_frames(
 
 @pytest.mark.parametrize(("seen", "most"), [(1, 4), (8, 4), (9, 4), (100, 4), (1000, 7)])
 def test_kept_frames_are_even_and_few(seen: int, most: int) -> None:
-    kept = KeptFrames(most)
+    kept = FrameReservoir(most)
     for part in torch.arange(seen).split(13):
         kept.add(part)
         assert len(kept._kept) <= 2 * most

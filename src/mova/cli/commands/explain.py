@@ -20,7 +20,7 @@ from mova.errors import UsageError
 if TYPE_CHECKING:
     from mova.explain.maps import SaliencyMaps
     from mova.models.encoder import DualEncoder
-    from mova.models.video_llm.model import VideoLLM
+    from mova.models.entailment import EntailmentModel
 
 FRAMES = 8
 
@@ -64,8 +64,8 @@ def explain(
     json: Json = False,
 ) -> None:
     """Show what a model sees of a caption in a video: which sentences per frame, or where in the frames."""
+    from mova.models.entailment import EntailmentModel
     from mova.models.registry import DEFAULT_MODEL, load_any
-    from mova.models.video_llm.model import VideoLLM
     from mova.text.units import sentences_or_windows
 
     units = _choose(sentences_or_windows(caption.read()), sentences)
@@ -74,7 +74,7 @@ def explain(
     encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
     if method is Method.OCCLUSION:
         explanation = _occlusion(encoder, video, units, frames)
-    elif isinstance(encoder, VideoLLM):
+    elif isinstance(encoder, EntailmentModel):
         raise UsageError(f"{encoder.name}: a video LLM has no vectors of frames; use --method occlusion")
     elif method is Method.SUBSETS:
         explanation = _subsets(encoder, video, units, frames)
@@ -127,13 +127,13 @@ def _gradcam(model: DualEncoder, video: Path, units: list[str], frames: int) -> 
     return _saliency(saliency_maps(model, video, units, frames, "gradcam"))
 
 
-def _occlusion(model: DualEncoder | VideoLLM, video: Path, units: list[str], frames: int) -> Explanation:
+def _occlusion(model: DualEncoder | EntailmentModel, video: Path, units: list[str], frames: int) -> Explanation:
     """Where in the frames each sentence is seen, by covering."""
     from mova.explain.maps import saliency_maps
     from mova.explain.video_llm import occlude_video_llm
-    from mova.models.video_llm.model import VideoLLM
+    from mova.models.entailment import EntailmentModel
 
-    if not isinstance(model, VideoLLM):
+    if not isinstance(model, EntailmentModel):
         return _saliency(saliency_maps(model, video, units, frames, "occlusion"))
     with progress_bar() as bar:
         task = bar.add_task("covering", total=None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mova.eval.tasks.encoding import EncodeRow
     from mova.eval.tasks.split import Test
     from mova.models.encoder import DualEncoder
-    from mova.models.video_llm.model import VideoLLM
+    from mova.models.entailment import EntailmentModel
 
     Evaluate = Callable[[Test, Protocol], dict[str, Any]]
 
@@ -157,13 +157,13 @@ def _measure(task: str, evaluate: Evaluate, tested: Tested, scored: Scored, deli
     delivery.deliver(report, encoder.name)
 
 
-def _stored(encoder: DualEncoder | VideoLLM, tested: Tested) -> EncodeRow | None:
+def _stored(encoder: DualEncoder | EntailmentModel, tested: Tested) -> EncodeRow | None:
     """Clips out of a feature store, where one is named."""
     if tested.features is None:
         return None
-    from mova.models.video_llm.model import VideoLLM
+    from mova.models.entailment import EntailmentModel
 
-    if isinstance(encoder, VideoLLM):
+    if isinstance(encoder, EntailmentModel):
         raise UsageError(f"{encoder.name} is a video LLM; --features is for two-tower models only")
     from mova.data.feature_store import FeatureStore
     from mova.models.feature_extraction import StoredEmbeddings

@@ -28,7 +28,7 @@ from mova.eval.reports import report_moments
 from mova.eval.score_files import moment_truth
 from mova.eval.tasks.split import Test
 from mova.models.encoder import TEXT_CHUNK, VideoEmbedding
-from mova.models.video_llm.model import VideoLLM
+from mova.models.entailment import EntailmentModel
 from mova.scoring.spans import peaks
 
 
@@ -51,7 +51,7 @@ def evaluate_moments_of(test: Test, protocol: Protocol) -> Report:
         UsageError: a model without vectors of frames, or the number of queries does not fit the protocol.
         DataError: nothing can be measured, or windows and saliency are not of the form.
     """
-    if isinstance(test.model, VideoLLM):
+    if isinstance(test.model, EntailmentModel):
         raise UsageError(f"{test.model.name} is a video LLM; moments need vectors of frames, so take a two-tower model")
     queries = {row.id: list(queries_of(row)) for row in test.rows}
     rows = test.keep(lambda row: bool(queries[row.id]), "it has no sentence with known times")

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from mova.errors import UsageError
 from mova.models.encoder import TEXT_CHUNK, DualEncoder, TextEmbedding, VideoEmbedding
-from mova.models.mova.model import Mova
 from mova.scoring.caption_score import EvidenceRule, gather_evidence
 
 FORMS = {
@@ -70,7 +69,7 @@ class Form:
         if name not in FORMS:
             known = "; ".join(f"{form} ({meaning})" for form, meaning in FORMS.items())
             raise UsageError(f"--form {name}: not known; there are {known}")
-        if name == "modular" and not (isinstance(model, Mova) and model.config.masks not in ("none", "caption")):
+        if name == "modular" and not model.scores_modular:
             raise UsageError(f"--form modular: {model.name} has no masks of frames; take another form")
         self.model, self.name, self.used, self.cut = model, name, False, 0
 
@@ -93,7 +92,7 @@ class Form:
         self.used = True
         if self.name in ("rule", "late"):
             return self.model.encode_units(texts)
-        if isinstance(self.model, Mova) and self.name == "modular" and self.model.selector is not None:
+        if self.name == "modular" and self.model.selects_units:
             vectors = self.model.encode_units(texts)
             return [vectors[i : i + TEXT_CHUNK] for i in range(0, len(vectors), TEXT_CHUNK)]
         parts = [self.model.encode_text(list(texts[i : i + TEXT_CHUNK])) for i in range(0, len(texts), TEXT_CHUNK)]
@@ -119,7 +118,6 @@ class Form:
             assert found is not None
             return found
         if self.name == "modular":
-            assert isinstance(self.model, Mova)
             return torch.cat([self.model.modular_similarity(videos, chunk).float() for chunk in encoded], dim=1)
         rule = self.model.rule if self.name == "rule" else EvidenceRule()
         return rule.score(frames, encoded)

@@ -23,7 +23,7 @@ from mova.eval.tasks.entailment import evaluate_entailment
 from mova.eval.tasks.multiple_choice import TEMPLATE, evaluate_choice
 from mova.eval.tasks.video_llm import open_any_test
 from mova.models.encoder import DualEncoder
-from mova.models.video_llm.model import VideoLLM
+from mova.models.entailment import EntailmentModel
 
 Find = Callable[[Mapping[str, Any]], Mapping[str, Mapping[str, float]]]
 """A task's report -> its figures by name, as intervals (`value`, `low`, `high`), in percent."""
@@ -83,7 +83,7 @@ SIZED_SETS = {"atp-hard-statements": "choice"}
 
 
 def evaluate_synvita(
-    model: DualEncoder | VideoLLM,
+    model: DualEncoder | EntailmentModel,
     folder: str | Path,
     *,
     any_size: bool = False,
@@ -130,7 +130,7 @@ def evaluate_synvita(
 
 
 def _measured(
-    model: DualEncoder | VideoLLM,
+    model: DualEncoder | EntailmentModel,
     test: PaperTest,
     name: str,
     manifest: Path,

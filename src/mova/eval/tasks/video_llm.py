@@ -23,7 +23,7 @@ from mova.errors import UsageError, VideoError
 from mova.eval.tasks.encoding import Progress
 from mova.eval.tasks.split import Test, make_test, open_test
 from mova.models.encoder import DualEncoder
-from mova.models.video_llm.model import VideoLLM
+from mova.models.entailment import EntailmentModel
 from mova.models.video_llm.prompt import Tail, Visual
 
 TOWERS_ONLY = {"form": "--form", "fps": "--fps", "encode": "--features"}
@@ -49,7 +49,7 @@ class LogOdds:
     name = "log odds"
     cut = 0
 
-    def __init__(self, model: VideoLLM) -> None:
+    def __init__(self, model: EntailmentModel) -> None:
         self.model, self.used = model, False
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class LogOdds:
 
 
 def open_llm_test(
-    model: VideoLLM,
+    model: EntailmentModel,
     manifest: str | Path,
     split: str | None = None,
     progress: Progress | None = None,
@@ -102,7 +102,7 @@ def open_llm_test(
 
 
 def open_any_test(
-    model: DualEncoder | VideoLLM, manifest: str | Path, split: str | None = None, **options: Any
+    model: DualEncoder | EntailmentModel, manifest: str | Path, split: str | None = None, **options: Any
 ) -> Test:
     """A split of a manifest with a model of either kind.
 
@@ -116,7 +116,7 @@ def open_any_test(
         DataError: the manifest cannot be read.
     """
     given = {key: value for key, value in options.items() if value is not None}
-    if not isinstance(model, VideoLLM):
+    if not isinstance(model, EntailmentModel):
         return open_test(model, manifest, split, **given)
     if strange := sorted(TOWERS_ONLY[key] for key in given.keys() & TOWERS_ONLY.keys()):
         raise UsageError(f"{model.name} is a video LLM; {', '.join(strange)} is for two-tower models only")

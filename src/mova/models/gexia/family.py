@@ -7,5 +7,6 @@ GEXIA = ModelFamily(
     title="GEXIA",
     model="mova.models.gexia.model:Gexia",
     build="mova.models.gexia.build:GexiaBuild",
+    open_tower="mova.models.gexia.tower_access:open_tower",
     model_type="mova-gexia",
 )

@@ -5,8 +5,6 @@ Shape legend: T kept frames, P dense vectors a frame, C their width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,26 +13,7 @@ from torch import Tensor
 from mova.video.sampling import linspace
 
 
-@dataclass(frozen=True, eq=False)
-class DenseVideo:
-    """What the vector of a whole video is made of.
-
-    Attributes:
-        dense: float32, (T, P, C), features of the frames that make it.
-        chosen: T, which of the sampled frames those are.
-        times: float64, of all sampled frames, seconds.
-        duration: seconds.
-        rounds: `#iter`.
-    """
-
-    dense: Tensor
-    chosen: list[int]
-    times: npt.NDArray[np.float64]
-    duration: float
-    rounds: int
-
-
-class KeptFrames:
+class FrameReservoir:
     """Features of frames spread evenly over a stream whose length is not known before its end.
 
     Every s-th frame is kept; when 2 x `most` are, every other one goes and s doubles. Up to 2 x `most` frames nothing

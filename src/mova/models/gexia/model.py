@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from mova.data.granularity import GRANULARITIES
 from mova.errors import UsageError, VideoError
 from mova.models.backbone_wrapper import BackboneWrapper, backbone_settings, random_backbone, require_backbone
-from mova.models.calibration_state import read_measured, write_measured
-from mova.models.embeddings import told, wholes_of
+from mova.models.checkpoint import read_calibration, write_calibration
+from mova.models.embeddings import DenseVideo, told, wholes_of
 from mova.models.encoder import DualEncoder, Source, TextEmbedding, VideoEmbedding
 from mova.models.gexia.approximation import IterativeApproximation
 from mova.models.gexia.config import TEMPERATURE, GexiaConfig
 from mova.models.gexia.flops import measure_costs
-from mova.models.gexia.frame_reservoir import DenseVideo, KeptFrames
+from mova.models.gexia.frame_reservoir import FrameReservoir
 from mova.models.model_card import write_gexia_card
 from mova.models.precision import hash_weights
 from mova.models.two_tower.text_processor import TextRule
@@ -78,7 +78,7 @@ class Gexia(BackboneWrapper):
         self.log_scale = nn.Parameter(torch.full((taus,), math.log(1 / TEMPERATURE)))
         self.head = nn.Linear(width, len(config.labels)) if config.labels else None
         self._complete(given)
-        read_measured(self)
+        read_calibration(self)
         self._hash: tuple[Any, str] | None = None
 
     @classmethod
@@ -226,7 +226,7 @@ class Gexia(BackboneWrapper):
         """Go through a video; `each` takes all its dense features, some frames at a time."""
         chunks, last = self.open_video(video, fps, start, end)
         times = []
-        kept = KeptFrames(max(self.config.frames.values()))
+        kept = FrameReservoir(max(self.config.frames.values()))
         for some, dense in self.encode_stream(chunks, self.dense_frames):
             times.append(some)
             each(dense)
@@ -381,7 +381,7 @@ class Gexia(BackboneWrapper):
         return self.video_vectors(dense, real, torch.tensor([rounds]))[0].float()
 
     def _remember(self) -> None:
-        write_measured(self)
+        write_calibration(self)
 
     def _write_card(self, folder: Path) -> None:
         write_gexia_card(folder, self.config, *self.count_parameters(), self.embedding_dim)

@@ -205,6 +205,23 @@ class Mova(BackboneWrapper):
         selection = self.selector(frames, frame_mask, self.selector.read(units, unit_mask))
         return unit_score(selection, unit_mask, frame_mask, score)
 
+    @property
+    def scores_modular(self) -> bool:
+        """Whether there are masks over dimensions or units."""
+        return self.config.masks in ("dimensions", "units")
+
+    @property
+    def selects_units(self) -> bool:
+        """Whether there are masks over units."""
+        return self.selector is not None
+
+    @torch.no_grad()
+    def unit_weights(self, frames: Tensor, units: Tensor) -> Tensor:
+        """Return the weights (T, K + 1) that frames (T, d) give to units (K, d) and to none of them."""
+        if self.selector is None:
+            return super().unit_weights(frames, units)
+        return self.selector.weights(frames, units).float()
+
     @torch.no_grad()
     def modular_similarity(
         self,
@@ -228,8 +245,8 @@ class Mova(BackboneWrapper):
         Raises:
             UsageError: a model without masks, an unknown score, no video or text, or texts encoded for other masks.
         """
-        if self.config.masks in ("none", "caption"):
-            raise UsageError(f"{self.name}: has no masks of frames to score with; use `similarity`")
+        if not self.scores_modular:
+            return super().modular_similarity(videos, texts)
         if not videos:
             raise UsageError("there is no video to score")
         texts = [texts] if isinstance(texts, str) else texts

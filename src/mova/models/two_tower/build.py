@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from mova.models.two_tower.model import TwoTower
 
@@ -20,12 +19,5 @@ class TwoTowerBuild:
     def build(self) -> TwoTower:
         """Read the checkpoint in float32 on the CPU, its logit bias frozen."""
         model = TwoTower.from_checkpoint(self.source, precision="fp32", device="cpu", text_length=self.text_length)
-        freeze_bias(model)
+        model.freeze_bias()
         return model
-
-
-def freeze_bias(model: Any) -> None:
-    """Freeze the `logit_bias` of a two-tower model (SigLIP): it shifts all logits alike, so InfoNCE ignores it."""
-    bias = getattr(model.backbone, "logit_bias", None)
-    if bias is not None:
-        bias.requires_grad_(False)

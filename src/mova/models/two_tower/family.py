@@ -7,6 +7,7 @@ TWO_TOWER = ModelFamily(
     title="two-tower model",
     model="mova.models.two_tower.model:TwoTower",
     build="mova.models.two_tower.build:TwoTowerBuild",
+    open_tower="mova.models.two_tower.tower_access:open_tower",
     model_type="mova-two-tower",
     is_backbone=True,
     load_foreign="mova.models.two_tower.model:TwoTower.from_checkpoint",

@@ -22,8 +22,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from mova.errors import ModelError, UsageError
+from mova.models.backbone import Backbone
 from mova.models.background_captions import background_sentences
-from mova.models.calibration_state import read_measured, write_measured
 from mova.models.checkpoint import (
     dual_encoder_settings,
     image_settings,
@@ -31,9 +31,11 @@ from mova.models.checkpoint import (
     load_tokenizer,
     load_weights,
     quiet_transformers,
+    read_calibration,
     set_text_length,
+    write_calibration,
 )
-from mova.models.encoder import DualEncoder, TextEmbedding, VideoFingerprint
+from mova.models.embeddings import TextEmbedding, VideoFingerprint
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.model_card import write_card
 from mova.models.precision import choose_device, choose_dtype, hash_tensors
@@ -49,7 +51,7 @@ FRAME_BATCH = 64
 TEXT_BATCH = 256
 
 
-class TwoTower(PreTrainedModel, DualEncoder):
+class TwoTower(PreTrainedModel, Backbone):
     """A dual encoder of transformers behind mova's contract.
 
     `from_checkpoint` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
@@ -78,7 +80,7 @@ class TwoTower(PreTrainedModel, DualEncoder):
         self.text_rule = TextRule(**config.text)
         self.name = config.source
         self.frame_rate = config.frame_rate
-        read_measured(self)
+        read_calibration(self)
         self.background = background_sentences()
         self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
 
@@ -151,14 +153,33 @@ class TwoTower(PreTrainedModel, DualEncoder):
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
         self.warn_of_rounding()
-        write_measured(self)
+        write_calibration(self)
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
         self.tokenizer.save_pretrained(save_directory)
         write_card(Path(save_directory), self.config, sum(p.numel() for p in self.parameters()), self.embedding_dim)
 
+    def load_tokenizer_from(self, folder: Path) -> None:
+        """Load the tokenizer from a wrapper's folder."""
+        self.tokenizer = load_tokenizer(folder, str(folder), AutoConfig.for_model(**self.config.backbone))
+
+    def save_tokenizer_to(self, folder: str | Path) -> None:
+        """Save the tokenizer to a wrapper's folder."""
+        self.tokenizer.save_pretrained(folder)
+
+    @property
+    def text_length(self) -> int | None:
+        """Maximum number of tokens per text."""
+        return self.text_rule.length
+
+    def freeze_bias(self) -> None:
+        """Freeze `logit_bias` (SigLIP): it shifts all logits alike, so InfoNCE leaves it without a gradient."""
+        bias = getattr(self.backbone, "logit_bias", None)
+        if bias is not None:
+            bias.requires_grad_(False)
+
     def warn_of_rounding(self) -> None:
-        """Say so where what is about to be saved is not of full precision."""
+        """Log a warning if the weights that are about to be saved do not have full precision."""
         if self.compute_dtype != torch.float32:
             logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
 

@@ -24,6 +24,7 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from mova.errors import ModelError, UsageError
+from mova.models.entailment import EntailmentModel
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.video_llm.lora import attach_lora, is_adapter, load_lora
@@ -58,7 +59,7 @@ class Encoded:
     images: int = 0
 
 
-class VideoLLM:
+class VideoLLM(EntailmentModel):
     """A video or image LLM that answers Yes or No.
 
     Args:
@@ -196,10 +197,6 @@ class VideoLLM:
             return torch.zeros(0)
         shown = video if isinstance(video, Encoded) else self.encode(video)
         return self._ask(shown, self._tails(texts), self._read_odds(self.question), batch, side).float().cpu()
-
-    def scores(self, video: str | Path | Frames | Visual | Encoded, texts: Sequence[str], **options: Any) -> Tensor:
-        """f(V, t) of Eq. 1 of every text about one video: float32, (N,), in [0, 1]; options as for `log_odds`."""
-        return self.log_odds(video, texts, **options).sigmoid()
 
     def pair_log_odds(
         self,

@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mova.errors import UsageError
-from mova.models.calibration_state import read_measured, write_measured
-from mova.models.checkpoint import load_complete
-from mova.models.encoder import DualEncoder, TextEmbedding, VideoFingerprint
+from mova.models.backbone import Backbone
+from mova.models.checkpoint import load_complete, read_calibration, write_calibration
+from mova.models.embeddings import TextEmbedding, VideoFingerprint
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.worlds_tiny.towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
 from mova.scoring.pooling import masked_mean, weighted_mean
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 BATCH = 256
 
 
-class WorldsTiny(PreTrainedModel, DualEncoder):
+class WorldsTiny(PreTrainedModel, Backbone):
     """Two towers over stacked frames and whole words. Load with `from_pretrained(folder)`."""
 
     config_class = WorldsTinyConfig
@@ -58,7 +58,7 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         self.name = "mova-worlds-tiny"
         self.frame_rate = config.frame_rate
         self.background = config.background
-        read_measured(self)
+        read_calibration(self)
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()
 
@@ -76,16 +76,20 @@ class WorldsTiny(PreTrainedModel, DualEncoder):
         Raises:
             ModelError: weights are missing or damaged.
         """
-        target = choose_device(device)
-        dtype = torch.float32 if precision == "auto" else choose_dtype(precision, target)
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.name = str(folder)
-        return model.to(device=target, dtype=dtype).eval()
+        return model.prepare(precision, device)
+
+    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
+        """Move to a device and a precision ("auto" is fp32), ready to encode."""
+        target = choose_device(device)
+        dtype = torch.float32 if precision == "auto" else choose_dtype(precision, target)
+        return self.to(device=target, dtype=dtype).eval()
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write weights, configuration and what was measured on validation data into one folder."""
-        write_measured(self)
+        write_calibration(self)
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:

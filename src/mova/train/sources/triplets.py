@@ -26,8 +26,8 @@ from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import roc_auc
 from mova.eval.tasks.entailment import claims_of, score_texts
 from mova.eval.tasks.video_llm import open_llm_test
+from mova.models.entailment import EntailmentModel
 from mova.models.video_llm.build import SCORER
-from mova.models.video_llm.model import VideoLLM
 from mova.models.video_llm.prompt import Tail, Visual
 from mova.text.common_subsequence import common_subsequence_mask
 from mova.train.callbacks import BrokenVideos
@@ -51,7 +51,7 @@ class TripletCollator:
         compat: how it is found, see `text/common_subsequence.py`.
     """
 
-    llm: VideoLLM
+    llm: EntailmentModel
     masked: bool
     compat: bool
 
@@ -97,7 +97,7 @@ class EntailmentValidation:
         quarantine: a list of `mova data check`, whose rows are left out.
     """
 
-    llm: VideoLLM
+    llm: EntailmentModel
     manifest: str
     split: str
     broken: BrokenVideos
@@ -154,7 +154,7 @@ def build_triplets(
         DataError: the manifest does not hold what is asked for.
     """
     llm = getattr(model, SCORER, None)
-    if not isinstance(llm, VideoLLM):
+    if not isinstance(llm, EntailmentModel):
         raise UsageError("data of kind triplets train a video LLM: say model.kind video-llm")
 
     def see(path: Path, start: float, end: float | None) -> Visual:
@@ -205,7 +205,7 @@ def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Array:
     return weights
 
 
-def _check_texts(llm: VideoLLM, dataset: TripletVideos) -> None:
+def _check_texts(llm: EntailmentModel, dataset: TripletVideos) -> None:
     """Refuse captions that cannot be asked about now, not hours into a run."""
     for triplet in dataset.triplets:
         try:

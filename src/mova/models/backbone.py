@@ -1,0 +1,38 @@
+"""The contract of backbones: dual encoders that models of other families can wrap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from mova.models.encoder import DualEncoder
+
+
+class Backbone(DualEncoder):
+    """A dual encoder that other models wrap and save in their own folder.
+
+    A wrapper needs more than these methods: see the uses of `backbone` in `models/mova/` and `models/gexia/`.
+    """
+
+    @property
+    def text_length(self) -> int | None:
+        """Maximum number of tokens per text if it can be chosen; else None."""
+        return None
+
+    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
+        """Move to a device and a precision, ready to encode."""
+        raise NotImplementedError
+
+    def load_tokenizer_from(self, folder: Path) -> None:
+        """Load the tokenizer from a wrapper's folder, unless the configuration holds it."""
+
+    def save_tokenizer_to(self, folder: str | Path) -> None:
+        """Save the tokenizer to a wrapper's folder, unless the configuration holds it."""
+
+    def warn_of_rounding(self) -> None:
+        """Log a warning if the weights that are about to be saved do not have full precision."""
+
+    def freeze_bias(self) -> None:
+        """Freeze weights that contrastive training leaves without a gradient."""

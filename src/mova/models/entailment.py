@@ -1,0 +1,68 @@
+"""The contract of models that answer whether a video shows a text, instead of comparing vectors.
+
+Shape legend: T frames, N texts, I images.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mova.models.video_llm.prompt import Budget, Question, Tail, Visual
+from mova.types import Frames
+
+
+class EntailmentModel(ABC):
+    """A model that answers Yes or No.
+
+    Attributes:
+        name: display name: a name on the Hub or a folder.
+        question: what is asked about videos.
+        budget: how many frames the model looks at.
+        max_frames: a smaller maximum; None: the budget's.
+    """
+
+    name: str
+    question: Question
+    budget: Budget
+    max_frames: int | None
+
+    @abstractmethod
+    def sample(self, video: str | Path, start: float = 0.0, end: float | None = None) -> Frames:
+        """Read the frames of `[start, end)` seconds that the model looks at.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+
+    @abstractmethod
+    def prepare(self, video: str | Path | Frames) -> Visual:
+        """Return a video as model input, on the CPU."""
+
+    @abstractmethod
+    def tails(self, texts: Sequence[str]) -> list[Tail]:
+        """Return the part of the prompt after the frames, for each text.
+
+        Raises:
+            UsageError: a text is empty or holds a control token.
+        """
+
+    @abstractmethod
+    def log_odds(self, video: Any, texts: Sequence[str | Tail]) -> Tensor:
+        """Return `log P(Yes) - log P(No)` of every text about one video: float32, (N,), on the CPU."""
+
+    def scores(self, video: Any, texts: Sequence[str], **options: Any) -> Tensor:
+        """Return P(Yes) against No of every text about one video: float32, (N,), in [0, 1]; options of `log_odds`."""
+        return self.log_odds(video, texts, **options).sigmoid()
+
+    @abstractmethod
+    def figure_scores(self, images: Any, texts: Sequence[str], *, question: Question | None = None) -> Tensor:
+        """Return P(Yes) of every image and text: float32, (I, N), in [0, 1], on the CPU."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a hash of all that changes a score."""
