@@ -86,7 +86,7 @@ def test_wrong_rules_are_refused(settings: dict, complaint: str) -> None:
 
 @pytest.mark.parametrize("rule", [FrameRule(2, rule="head"), FrameRule(2, fps=1.0)])
 def test_a_clip_after_the_end_of_its_file_is_an_error(video: Path, rule: FrameRule) -> None:
-    with pytest.raises(VideoError, match="nothing is at"):
+    with pytest.raises(VideoError, match="there is no frame at"):
         rule.read(video, 50.0, 60.0)
     with pytest.raises(UsageError, match="0 <= start < end"):
         read_count(video, 2, start=3.0, end=3.0)

@@ -336,7 +336,7 @@ def test_spans_come_out_of_longer_stretches_and_exactly_where_stored(
     assert rows.read(Clip("a.mp4", 2.1, 2.3)).pts.tolist() == [2.0]
     assert full.read(Clip("a.mp4", 2.1, 2.3)).pts.tolist() == [2.1]
     assert rows.read(Clip("a.mp4", 2.1, 2.3)).end == 2.3
-    with pytest.raises(VideoError, match="nothing is at 7"):
+    with pytest.raises(VideoError, match="there is no frame at 7"):
         rows.read(Clip("a.mp4", 7.0, 8.0))
     with pytest.raises(DataError, match=r"1 of the clips .* first is c\.mp4 \[0, end\)"):
         rows.read(Clip("c.mp4", 0.0, None))

@@ -31,7 +31,7 @@ def written(tmp_path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_a_row_is_read_as_it_stands(tmp_path: Path) -> None:
+def test_fields_of_a_row_are_read(tmp_path: Path) -> None:
     row = read_manifest(written(tmp_path, plain(start=1.0, end=4, source="x", meta={"k": [1]}), "", plain(id="b")))[0]
     assert (row.id, row.video, row.duration, row.split) == ("a", "a.mp4", 10.0, "train")
     assert (row.start, row.end, row.source, row.meta) == (1.0, 4, "x", {"k": [1]})
@@ -43,7 +43,7 @@ def test_a_row_is_read_as_it_stands(tmp_path: Path) -> None:
     st.floats(0.1, 1e5),
     st.text(min_size=1).filter(str.strip),
 )
-def test_writing_and_reading_gives_the_same_rows(ids: list[str], duration: float, text: str) -> None:
+def test_rows_survive_a_round_trip(ids: list[str], duration: float, text: str) -> None:
     import tempfile
 
     sentence = TimedSentence(text, 0.0, duration)
@@ -56,14 +56,14 @@ def test_writing_and_reading_gives_the_same_rows(ids: list[str], duration: float
         assert [p.name for p in Path(folder).iterdir()] == ["m.jsonl"]
 
 
-def test_half_a_character_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_lone_surrogate_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, plain(id="b"), plain(captions=[{"text": "A dog \ud83d"}]))  # cut between UTF-16 halves
-    with pytest.raises(DataError, match="line 2: a caption's text holds a character that is none"):
+    with pytest.raises(DataError, match="line 2: a caption's text is not valid Unicode"):
         read_manifest(path)
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         ("{", "not JSON"),
         ('{"id": NaN}', "NaN"),
@@ -79,19 +79,19 @@ def test_half_a_character_is_told_with_its_line(tmp_path: Path) -> None:
         (plain(start=4.0, end=12.0), "after the end of the video"),
         (plain(captions={}), "'captions'"),
         (plain(captions=[{"sentences": []}]), "lacks 'text'"),
-        (plain(captions=[{"text": " "}]), "not empty"),
+        (plain(captions=[{"text": " "}]), "must be a non-empty string"),
         (plain(captions=[{"text": "a", "sentences": [{"text": "a", "start": 3, "end": 3}]}]), "0 <= start < end"),
         (plain(captions=[{"text": "a", "sentences": [{"text": "a", "start": 3, "end": 30}]}]), "after the end"),
         (plain(captions=[{"text": "a", "sentences": [{"text": "a", "start": None, "end": 3}]}]), "both null"),
         (plain(meta=[]), "'meta'"),
-        (plain(), "stands in line 1 already"),
+        (plain(), "duplicate id 'a', first used in line 1"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, row: Any, says: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, row: Any, message: str) -> None:
     path = written(tmp_path, plain(), row)
     with pytest.raises(DataError) as caught:
         read_manifest(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert f"{path}, line 2: " in str(caught.value)
 
 
@@ -104,10 +104,10 @@ def test_missing_empty_and_binary_files(tmp_path: Path) -> None:
             read_manifest(path)
 
 
-def test_a_manifest_that_is_not_there_and_a_folder_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"typo\.jsonl: there is no such manifest"):
+def test_a_missing_file_and_a_folder_have_different_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"typo\.jsonl: no such file"):
         read_manifest(tmp_path / "typo.jsonl")
-    with pytest.raises(DataError, match="this is a folder; name the manifest in it"):
+    with pytest.raises(DataError, match="is a folder; give the path of the manifest in it"):
         read_manifest(tmp_path)
 
 

@@ -1,8 +1,8 @@
-"""Several stretches of files shown one after the other, read as one clip without copying anything.
+"""Read several segments of files as one concatenated video, without writing a file.
 
-The clock runs through: a frame that is shown at t seconds of its file, in a stretch that begins at `start` there and at
-`offset` here, is shown at `offset + t - start`. The first frame of a stretch may have begun before it and is shown from
-its beginning on. Only the frames that are asked for are decoded, stretch by stretch.
+The concatenation has one clock: a frame at t seconds of its file, in a segment that begins at `start` in the file and
+at `offset` in the concatenation, is at `offset + t - start`. If the first frame of a segment began earlier, it is on
+display from the segment's start. Only requested frames are decoded, one segment at a time.
 
 Shape legend: T frames, H height, W width (pixels). Times are seconds, spans half-open `[start, end)`.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mova.data.manifest import Part
+from mova.data.manifest import Segment
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
 from mova.video.reader import clip_times, probe, read_times
@@ -25,8 +25,8 @@ from mova.video.sampling import TOLERANCE, Times, fps_times
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """`[start, end)` seconds of a file, shown from `offset` on."""
+class ConcatSegment:
+    """The span `[start, end)` of a file, placed at `offset` in a concatenation; all in seconds."""
 
     path: Path
     start: float
@@ -35,122 +35,134 @@ class Stretch:
 
     @property
     def until(self) -> float:
-        """The second at which it is over, by the montage's clock."""
+        """End of the segment on the concatenation's clock, seconds."""
         return self.offset + self.end - self.start
 
 
 @dataclass(frozen=True)
-class Montage:
-    """A clip of at least one stretch, each beginning where the one before it is over."""
+class VideoConcat:
+    """A video of one or more segments, each beginning where the previous one ends.
 
-    stretches: tuple[Stretch, ...]
+    Attributes:
+        segments: the segments in order.
+    """
+
+    segments: tuple[ConcatSegment, ...]
 
     @staticmethod
-    def of(parts: Iterable[Part], folder: str | Path) -> Montage:
-        """The montage of a row's parts; files are looked at only for ends that the manifest leaves open.
+    def of(parts: Iterable[Segment], folder: str | Path) -> VideoConcat:
+        """Concatenate the segments of a row; a file is opened only if its segment has no end.
+
+        Args:
+            parts: segments of files, as in `Row.segments`.
+            folder: folder that their paths are relative to.
 
         Raises:
-            VideoError: such a file cannot be read, or ends before its part begins.
+            VideoError: such a file cannot be read, or ends before its segment begins.
         """
-        stretches, offset = [], 0.0
+        segments, offset = [], 0.0
         for part in parts:
             path, end = Path(folder) / part.video, part.end
             if end is None:
-                end = _checked(path, part.start)
-            stretches.append(Stretch(path, part.start, end, offset))
-            offset = stretches[-1].until
-        return Montage(tuple(stretches))
+                end = _checked_duration(path, part.start)
+            segments.append(ConcatSegment(path, part.start, end, offset))
+            offset = segments[-1].until
+        return VideoConcat(tuple(segments))
 
     @property
     def start(self) -> float:
-        """First second."""
-        return self.stretches[0].offset
+        """Start on the concatenation's clock, seconds: 0, unless it is a window."""
+        return self.segments[0].offset
 
     @property
     def end(self) -> float:
-        """The second at which it is over."""
-        return self.stretches[-1].until
+        """End on the concatenation's clock, seconds."""
+        return self.segments[-1].until
 
-    def within(self, start: float, end: float) -> Montage:
-        """What is shown during `[start, end)`, by the same clock.
+    def window(self, start: float, end: float) -> VideoConcat:
+        """Return the part during `[start, end)` seconds, on the same clock.
 
         Raises:
-            DataError: nothing is.
+            DataError: the window does not overlap the concatenation.
         """
         kept = []
-        for each in self.stretches:
-            first, last = max(start, each.offset), min(end, each.until)
+        for segment in self.segments:
+            first, last = max(start, segment.offset), min(end, segment.until)
             if last - first > TOLERANCE:
-                begin = each.start + first - each.offset
-                kept.append(replace(each, start=begin, end=begin + last - first, offset=first))
+                begin = segment.start + first - segment.offset
+                kept.append(replace(segment, start=begin, end=begin + last - first, offset=first))
         if not kept:
-            raise DataError(f"nothing is shown during [{start}, {end}) s of a clip of [{self.start}, {self.end}) s")
-        return Montage(tuple(kept))
+            raise DataError(f"the window [{start}, {end}) s does not overlap the clip [{self.start}, {self.end}) s")
+        return VideoConcat(tuple(kept))
 
     def times(self) -> Times:
-        """When each frame begins to be shown, (T,) seconds, non-decreasing.
+        """Return the time at which each frame goes on display, (T,) seconds, non-decreasing.
 
         Raises:
-            VideoError: a file cannot be read, or ends before its stretch begins.
+            VideoError: a file cannot be read, or ends before its segment begins.
         """
-        shown = []
-        for each in self.stretches:
-            pts = clip_times(each.path, each.start, each.end)
-            shown.append(each.offset + np.maximum(pts, each.start) - each.start)
-        return np.concatenate(shown)
+        times = []
+        for segment in self.segments:
+            pts = clip_times(segment.path, segment.start, segment.end)
+            times.append(segment.offset + np.maximum(pts, segment.start) - segment.start)
+        return np.concatenate(times)
 
     def read(self, times: npt.ArrayLike, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
-        """The frames on display at given times, decoded by one thread.
+        """Return the frames on display at the given times, decoded by one thread.
 
         Args:
-            times: (T,) seconds, non-decreasing, T > 0, within the montage.
-            prepare: uint8 (t, H, W, 3) -> uint8 (t, h, w, 3) of one size, for the frames of one file at a time.
+            times: (T,) seconds on the concatenation's clock, non-decreasing, T > 0.
+            prepare: uint8 (t, H, W, 3) -> uint8 (t, h, w, 3), run on the frames of each segment; resizes them to one
+                size if the files differ.
 
         Raises:
-            VideoError: a file cannot be read there.
+            VideoError: a file cannot be read at these times.
             DataError: frames of different files differ in size.
         """
-        asked = np.atleast_1d(np.asarray(times, dtype=np.float64))
-        pictures = [
-            frames.pixels if prepare is None else prepare(frames.pixels) for frames in self._file_by_file(asked)
-        ]
-        _require_one_size(pictures, self.stretches)
-        return Frames(np.concatenate(pictures), asked)
+        times = np.atleast_1d(np.asarray(times, dtype=np.float64))
+        arrays = [frames.pixels if prepare is None else prepare(frames.pixels) for frames in self._by_segment(times)]
+        _require_one_size(arrays, self.segments)
+        return Frames(np.concatenate(arrays), times)
 
-    def _file_by_file(self, asked: Times) -> Iterator[Frames]:
-        """The frames on display at times (T,), those of a stretch together."""
-        offsets = np.array([each.offset for each in self.stretches])
-        which = np.maximum(np.searchsorted(offsets, asked + TOLERANCE, side="right") - 1, 0)
-        for number in np.unique(which):
-            each, mine = self.stretches[number], asked[which == number]
-            length = _checked(each.path, each.start)
-            inside = np.clip(each.start + mine - each.offset, each.start, min(each.end, length))
-            yield Frames(read_times(each.path, inside, threads=1).pixels, mine)
+    def _by_segment(self, times: Times) -> Iterator[Frames]:
+        """Yield the frames on display at times (T,), segment by segment."""
+        offsets = np.array([segment.offset for segment in self.segments])
+        indices = np.maximum(np.searchsorted(offsets, times + TOLERANCE, side="right") - 1, 0)
+        for index in np.unique(indices):
+            segment, segment_times = self.segments[index], times[indices == index]
+            duration = _checked_duration(segment.path, segment.start)
+            file_times = segment.start + segment_times - segment.offset
+            inside = np.clip(file_times, segment.start, min(segment.end, duration))
+            yield Frames(read_times(segment.path, inside, threads=1).pixels, segment_times)
 
     def stream(self, fps: float, chunk: int) -> Iterator[Frames]:
-        """The frames at a rate, at most `chunk` at a time and of one size each, so that memory does not grow with it.
+        """Yield frames sampled at a constant rate, in bounded memory.
+
+        Args:
+            fps: frames per second.
+            chunk: largest number of frames per yield; the frames of one yield have the same size.
 
         Raises:
-            VideoError: a file cannot be read there.
+            VideoError: a file cannot be read.
         """
-        times = fps_times(self.end, fps, self.start)
-        for first in range(0, len(times), chunk):
-            asked = np.array([times[i] for i in range(first, min(first + chunk, len(times)))])
-            for _, frames in groupby(self._file_by_file(asked), key=lambda frames: frames.pixels.shape[1:3]):
+        sampled = fps_times(self.end, fps, self.start)
+        for first in range(0, len(sampled), chunk):
+            times = np.array([sampled[i] for i in range(first, min(first + chunk, len(sampled)))])
+            for _, frames in groupby(self._by_segment(times), key=lambda frames: frames.pixels.shape[1:3]):
                 yield Frames.concatenate(list(frames))
 
 
-def _checked(path: Path, start: float) -> float:
-    """Seconds that a file lasts, which must be more than `start`."""
+def _checked_duration(path: Path, start: float) -> float:
+    """Return the duration of a file in seconds, which must exceed `start`."""
     duration = probe(path).duration
     if start >= duration:
-        raise VideoError(path, f"lasts {duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
+        raise VideoError(path, f"is only {duration:.2f} s long, so there is no frame at {start:.2f} s; fix the start")
     return duration
 
 
-def _require_one_size(pictures: Sequence[Pixels], stretches: Sequence[Stretch]) -> None:
-    sizes = sorted({pixels.shape[1:3] for pixels in pictures})
+def _require_one_size(arrays: Sequence[Pixels], segments: Sequence[ConcatSegment]) -> None:
+    sizes = sorted({pixels.shape[1:3] for pixels in arrays})
     if len(sizes) > 1:
-        shown = ", ".join(f"{height} x {width}" for height, width in sizes)
-        files = ", ".join(sorted({each.path.name for each in stretches})[:3])
-        raise DataError(f"frames of one clip of several files ({files}) differ in size ({shown}); resize them first")
+        listed = ", ".join(f"{height} x {width}" for height, width in sizes)
+        files = ", ".join(sorted({segment.path.name for segment in segments})[:3])
+        raise DataError(f"the files of one row ({files}) have frames of different sizes ({listed}); resize them first")

@@ -1,12 +1,12 @@
-"""The one row format of all data: JSON lines, a row a video or clip, with captions and their sentences' times.
+"""The manifest: JSON lines, one row per video or clip, with captions and the times of their sentences.
 
 A row is `{"id", "video", "duration", "split", "captions": [{"text", "sentences": [{"text", "start", "end"}]}]}`, with
-`start` and `end` (a clip within the file), `source` and `meta` where known. Times are seconds from the start of the
-file; spans are half-open; what is not known is null or absent. `video` is relative to the manifest's folder.
+optional `start` and `end` (a clip within the file), `source` and `meta`. Times are seconds from the start of the file;
+spans are half-open; unknown values are null or absent. `video` is relative to the manifest's folder.
 
-A row may name several stretches instead, `"parts": [{"video", "start", "end"}]` in place of `video`, `start` and
-`end`: they are shown one after the other as one video, whose clock begins at 0 with the first and runs through.
-`duration` and the times of sentences are by that clock.
+A row may list several segments instead, `"parts": [{"video", "start", "end"}]` in place of `video`, `start` and `end`.
+They are played one after the other as one video, whose clock begins at 0 with the first segment. `duration` and the
+times of sentences are on that clock.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mova.text.sentences import is_unicode
 from mova.utils.files import seen_from
 
 TOLERANCE = 0.5
-"""Seconds by which a span may pass the end of its video: annotations and containers round differently."""
+"""Seconds by which a span may exceed the end of its video, because annotations and containers round differently."""
 
 
 @dataclass(frozen=True)
 class TimedSentence:
-    """One sentence of a caption; `start` and `end` in seconds, both None where not known."""
+    """One sentence of a caption; `start` and `end` in seconds, both None if not annotated."""
 
     text: str
     start: float | None = None
@@ -43,7 +43,7 @@ class TimedSentence:
 
 @dataclass(frozen=True)
 class Caption:
-    """A text about the whole video or clip, and its sentences in the order of the text."""
+    """A text that describes the whole video or clip, and its sentences in text order."""
 
     text: str
     sentences: tuple[TimedSentence, ...] = ()
@@ -53,13 +53,13 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A stretch of a file that a row shows.
+class Segment:
+    """A span of a file; an entry of `parts` in the manifest.
 
     Attributes:
-        video: as in `Row`.
+        video: path, as in `Row`.
         start: seconds within the file.
-        end: seconds within the file; None for its end.
+        end: seconds within the file; None for the end of the file.
     """
 
     video: str
@@ -70,31 +70,37 @@ class Part:
         _require_text(self.video, "a part's 'video'")
         end = math.inf if self.end is None else self.end
         if not (_is_number(self.start) and 0 <= self.start < end) or not (self.end is None or _is_number(self.end)):
-            raise DataError(f"a part needs 0 <= start < end in seconds (end null: to its end), not {self}")
+            raise DataError(
+                f"a part needs 0 <= start < end in seconds (end null: to the end of the file), not [{self.start!r}, "
+                f"{self.end!r}) of {self.video!r}"
+            )
 
     @property
     def length(self) -> float | None:
-        """Seconds; None where only the file itself knows."""
+        """Seconds; None if it runs to the end of the file."""
         return None if self.end is None else self.end - self.start
 
 
 @dataclass(frozen=True)
 class Row:
-    """A video, the clip `[start, end)` of one, or several stretches of files one after the other.
+    """A row of a manifest: a video, the clip `[start, end)` of a video, or several segments played in sequence.
 
     Attributes:
         id: unique in its manifest.
-        video: path, relative to the manifest's folder, or absolute; empty where there are `parts`.
-        duration: of the file (of all parts together), seconds; None where not known.
-        split: name of the part it belongs to, such as "train" or "test".
-        captions: what is said about it.
-        start, end: seconds within the file; None for all of it.
-        source: where the row comes from.
+        video: path, relative to the manifest's folder, or absolute; empty if the row has `parts`.
+        duration: seconds of the file, or of all parts together; None if not known.
+        split: name of its split, such as "train" or "test".
+        captions: texts that describe it.
+        start, end: seconds within the file; None for the whole file.
+        source: name of the data set it comes from.
         meta: anything else, as JSON.
-        parts: stretches shown one after the other, instead of `video`, `start` and `end`.
+        parts: segments played in sequence, instead of `video`, `start` and `end`.
 
     Raises:
-        DataError: a field that does not hold what it must.
+        DataError: a field has an invalid value.
+
+    >>> Row("a", "a.mp4", 60.0, "train", (Caption("A dog runs."),), start=10.0, end=25.0).length
+    15.0
     """
 
     id: str
@@ -106,7 +112,7 @@ class Row:
     end: float | None = None
     source: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("id", "split") if self.parts else ("id", "video", "split"):
@@ -128,17 +134,17 @@ class Row:
             raise DataError(f"'duration' must be the seconds of all parts together ({total:.3f}), not {self.duration}")
 
     @property
-    def segments(self) -> tuple[Part, ...]:
-        """The stretches of files that the row shows, in order; for a row of one video, that one."""
-        return self.parts or (Part(self.video, self.start or 0.0, self.duration if self.end is None else self.end),)
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments that the row plays, in order; a row of one video has one."""
+        return self.parts or (Segment(self.video, self.start or 0.0, self.duration if self.end is None else self.end),)
 
     @property
     def length(self) -> float | None:
-        """Seconds that the row lasts (a clip, not its file); None where not known."""
+        """Duration of the row in seconds (of the clip, not its file); None if not known."""
         return total_length(self.segments)
 
     def to_json(self) -> dict[str, Any]:
-        """The row as it stands in a manifest; unknown optional fields are left out."""
+        """Return the row as in a manifest, without optional fields that are not known."""
         names = ("id", "duration", "split") if self.parts else ("id", "video", "duration", "split")
         row: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.parts:
@@ -160,15 +166,25 @@ class Row:
 
     @staticmethod
     def from_json(row: Any) -> Row:
-        """The row of a parsed JSON object.
+        """Build a row from a parsed JSON object.
 
         Raises:
-            DataError: a missing or unknown key, or a value that cannot be right.
+            DataError: a key is missing or unknown, or a value is invalid.
+
+        >>> sentence = {"text": "A dog runs.", "start": 0.0, "end": 2.5}
+        >>> caption = {"text": "A dog runs.", "sentences": [sentence]}
+        >>> row = {"id": "a", "video": "a.mp4", "duration": 10.0, "split": "train", "captions": [caption]}
+        >>> Row.from_json(row).captions[0].sentences
+        (TimedSentence(text='A dog runs.', start=0.0, end=2.5),)
+        >>> Row.from_json(row).to_json() == row
+        True
         """
-        shown = "parts" if isinstance(row, dict) and "parts" in row else "video"
-        if shown == "parts" and row.keys() & {"video", "start", "end"}:
+        videos_key = "parts" if isinstance(row, dict) and "parts" in row else "video"
+        if videos_key == "parts" and row.keys() & {"video", "start", "end"}:
             raise DataError("a row has either 'video' (with 'start' and 'end') or 'parts', not both")
-        _require_keys(row, {"id", shown, "duration", "split", "captions"}, {"start", "end", "source", "meta"}, "a row")
+        _require_keys(
+            row, {"id", videos_key, "duration", "split", "captions"}, {"start", "end", "source", "meta"}, "a row"
+        )
         captions = []
         for caption in _require_list(row["captions"], "'captions'"):
             _require_keys(caption, {"text"}, {"sentences"}, "a caption")
@@ -180,28 +196,33 @@ class Row:
         if not isinstance(row.get("meta", {}), dict):
             raise DataError("'meta' must be an object")
         fields = {**row, "captions": tuple(captions)}
-        if shown == "parts":
-            fields |= {"video": "", "parts": _parts(row["parts"])}
+        if videos_key == "parts":
+            fields |= {"video": "", "parts": _parse_segments(row["parts"])}
         return Row(**fields)
 
 
-def total_length(parts: Iterable[Part]) -> float | None:
-    """Seconds of all parts together; None where one is not known."""
+def total_length(parts: Iterable[Segment]) -> float | None:
+    """Return the total duration of segments in seconds; None if one is not known.
+
+    >>> total_length([Segment("a.mp4", 1.0, 3.0), Segment("b.mp4", 0.0, 2.5)])
+    4.5
+    """
     lengths = [part.length for part in parts]
     return None if None in lengths else math.fsum(length for length in lengths if length is not None)
 
 
 def read_manifest(path: str | Path) -> list[Row]:
-    """All rows of a manifest.
+    """Read all rows of a manifest.
 
     Raises:
-        DataError: the file cannot be read, a line is not a right row (told with its number), or two share an id.
+        DataError: the file cannot be read, a line is not a valid row (the message has its number), or an id occurs
+            twice.
     """
     lines_of: dict[str, int] = {}
     rows = []
     for number, row in iter_manifest(path):
         if row.id in lines_of:
-            raise doubled(path, number, row.id, lines_of[row.id])
+            raise duplicate_id(path, number, row.id, lines_of[row.id])
         lines_of[row.id] = number
         rows.append(row)
     if not rows:
@@ -210,45 +231,45 @@ def read_manifest(path: str | Path) -> list[Row]:
 
 
 def iter_manifest(path: str | Path) -> Iterator[tuple[int, Row]]:
-    """Line numbers and rows, one after the other, in constant memory. Whether an id stands twice is not looked at.
+    """Yield line numbers and rows in constant memory, without checking for duplicate ids.
 
     Raises:
-        DataError: the file cannot be read, or a line is not a right row (told with its number).
+        DataError: the file cannot be read, or a line is not a valid row (the message has its number).
     """
     try:
         with Path(path).open(encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parsed(path, number, line)
+                    yield number, _parse_line(path, number, line)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such manifest; make one with `mova data convert`") from error
+        raise DataError(f"{path}: no such file; create a manifest with `mova data convert`") from error
     except IsADirectoryError as error:
-        raise DataError(f"{path}: this is a folder; name the manifest in it") from error
+        raise DataError(f"{path}: is a folder; give the path of the manifest in it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a manifest: {error}") from error
 
 
-def doubled(path: str | Path, number: int, id: str, before: int) -> DataError:
-    """The error of an id that stands in line `number` and stood in line `before`."""
-    return DataError(f"{path}, line {number}: id {id!r} stands in line {before} already")
+def duplicate_id(path: str | Path, number: int, id: str, before: int) -> DataError:
+    """Return the error for an id in line `number` that line `before` has already."""
+    return DataError(f"{path}, line {number}: duplicate id {id!r}, first used in line {before}")
 
 
 def write_manifest(path: str | Path, rows: Iterable[Row]) -> Path:
-    """Write rows in order, replacing `path` only when all are written. Equal rows give equal bytes."""
+    """Write rows in order, and replace `path` only once all are written. Equal rows give equal bytes."""
     return write_lines(path, (row_line(row) for row in rows))
 
 
 def row_line(row: Row) -> str:
-    """The line of a row, without its end.
+    """Return a row as one line of JSON, without the line ending.
 
     Raises:
-        ValueError: `meta` holds what JSON cannot.
+        ValueError: `meta` has a value that JSON cannot represent.
     """
     return json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False)
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
-    """Write lines in order, replacing `path` only when all are written."""
+    """Write lines in order, and replace `path` only once all are written."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -262,23 +283,23 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
 
 
 def rebased(row: Row, old: Path, new: Path) -> Row:
-    """A row whose files, relative to the folder `old` of its manifest, are told as seen from the folder `new`.
+    """Return a row with its paths, relative to the folder `old`, rewritten relative to the folder `new`.
 
-    Synthetic videos in `meta.synthetic` (`data/synthetic.py`) are among them.
+    This includes the synthetic videos in `meta.synthetic` (`data/synthetic.py`).
     """
     if os.path.abspath(old) == os.path.abspath(new):
         return row
     synthetic = row.meta.get("synthetic")
     if isinstance(synthetic, list):
-        told = [each | {"video": seen_from(new, old / each["video"])} for each in synthetic]
-        row = replace(row, meta={**row.meta, "synthetic": told})
+        videos = [video | {"video": seen_from(new, old / video["video"])} for video in synthetic]
+        row = replace(row, meta={**row.meta, "synthetic": videos})
     if row.parts:
         return replace(row, parts=tuple(replace(part, video=seen_from(new, old / part.video)) for part in row.parts))
     return replace(row, video=seen_from(new, old / row.video))
 
 
 def fingerprint(rows: Sequence[Row]) -> str:
-    """16 hex digits over ids, bounds of clips and parts, and captions with their times; the order does not matter."""
+    """Return 16 hex digits over ids, bounds of clips and segments, and captions with times, in any order of rows."""
     digest = hashlib.blake2b(digest_size=8)
     for row in sorted(rows, key=lambda row: row.id):
         document = row.to_json()
@@ -288,22 +309,22 @@ def fingerprint(rows: Sequence[Row]) -> str:
     return digest.hexdigest()
 
 
-def _parsed(path: str | Path, number: int, line: str) -> Row:
+def _parse_line(path: str | Path, number: int, line: str) -> Row:
     try:
-        return Row.from_json(json.loads(line, parse_constant=_refuse_constant))
+        return Row.from_json(json.loads(line, parse_constant=_reject_constant))
     except ValueError as error:
         raise DataError(f"{path}, line {number}: not JSON: {error}") from error
     except DataError as error:
         raise DataError(f"{path}, line {number}: {error}") from error
 
 
-def _parts(value: Any) -> tuple[Part, ...]:
+def _parse_segments(value: Any) -> tuple[Segment, ...]:
     parts = []
     for part in _require_list(value, "'parts'"):
         _require_keys(part, {"video"}, {"start", "end"}, "a part")
-        parts.append(Part(**part))
+        parts.append(Segment(**part))
     if not parts:
-        raise DataError("'parts' must name at least one stretch")
+        raise DataError("'parts' must list at least one segment")
     return tuple(parts)
 
 
@@ -313,9 +334,9 @@ def _is_number(value: Any) -> bool:
 
 def _require_text(value: Any, what: str) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{what} must be text that is not empty, not {value!r}")
+        raise DataError(f"{what} must be a non-empty string, not {value!r}")
     if not is_unicode(value):
-        raise DataError(f"{what} holds a character that is none (half of a pair, or no UTF-8): {value!r}")
+        raise DataError(f"{what} is not valid Unicode (a lone surrogate or bytes that are not UTF-8): {value!r}")
 
 
 def _require_span(start: Any, end: Any, duration: float | None, what: str) -> None:
@@ -333,7 +354,7 @@ def _require_keys(value: Any, required: set[str], optional: set[str], what: str)
     if missing := required - value.keys():
         raise DataError(f"{what} lacks {', '.join(sorted(map(repr, missing)))}")
     if unknown := value.keys() - required - optional:
-        raise DataError(f"{what} has unknown keys {', '.join(sorted(map(repr, unknown)))}; put them into 'meta'")
+        raise DataError(f"{what} has unknown keys {', '.join(sorted(map(repr, unknown)))}; move them to 'meta'")
 
 
 def _require_list(value: Any, what: str) -> list[Any]:
@@ -342,5 +363,5 @@ def _require_list(value: Any, what: str) -> list[Any]:
     return value
 
 
-def _refuse_constant(name: str) -> float:
+def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number")

@@ -15,18 +15,18 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
-from mova.data.concat import Montage
+from mova.data.concat import VideoConcat
 from mova.errors import UsageError
 from mova.types import Frames
 
-Source = str | Path | Frames | Montage
-"""What a model can look at: a file, several stretches of files, or frames that are sampled already."""
+Source = str | Path | Frames | VideoConcat
+"""A video that a model can encode: a file, several segments of files, or sampled frames."""
 
 
 def told(video: Source) -> str | Path:
     """What a person calls it: the file's path, or what it is made of."""
-    if isinstance(video, Montage):
-        return " + ".join(str(each.path) for each in video.stretches)
+    if isinstance(video, VideoConcat):
+        return " + ".join(str(each.path) for each in video.segments)
     return "frames" if isinstance(video, Frames) else video
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mova.data.concat import Montage
+from mova.data.concat import VideoConcat
 from mova.errors import ModelError, UsageError, VideoError
 from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, told
 from mova.scoring.caption_score import EvidenceRule
@@ -182,7 +182,7 @@ class DualEncoder(ABC):
         rate = self.sampling_rate(fps)
         if isinstance(video, Frames):
             return [video], float(video.pts[-1]) + 1 / rate if len(video) else 0.0
-        if isinstance(video, Montage):
+        if isinstance(video, VideoConcat):
             return prefetch(video.stream(rate, DECODE_CHUNK)), video.end
         duration = probe(video).duration
         duration = duration if end is None else min(end, duration)
@@ -196,7 +196,7 @@ class DualEncoder(ABC):
         """Frame vectors of a video; decoding runs beside encoding, memory does not grow with pixels.
 
         Args:
-            video: a file, several stretches of files, or frames already sampled (then `fps` only says how long the last
+            video: a file, several segments of files, or frames already sampled (then `fps` only says how long the last
                 one lasts).
             fps: frames a second to look at; the model's own rate if left out.
             start, end: seconds of a file to look at, `[start, end)`; all of it if left out. Times stay the file's.

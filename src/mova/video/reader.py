@@ -354,7 +354,9 @@ def _clip_times(path: str | Path, start: float, end: float | None) -> tuple[Vide
     _check_stretch(start, end)
     info = probe(path)
     if start >= info.duration:
-        raise VideoError(path, f"lasts {info.duration:.2f} s, so nothing is at {start:.2f} s; mend its times")
+        raise VideoError(
+            path, f"is only {info.duration:.2f} s long, so there is no frame at {start:.2f} s; fix the start"
+        )
     pts = _all_times(info)
     first = int(on_display(pts, start))
     return info, pts[first : max(first + 1, int(np.searchsorted(pts, (np.inf if end is None else end) - TOLERANCE)))]

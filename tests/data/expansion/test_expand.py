@@ -19,7 +19,7 @@ from mova.data.expansion.expand import Expansion, expand
 from mova.data.expansion.operations import parse_operations, plan
 from mova.data.expansion.rows import cut, integrate
 from mova.data.expansion.workspace import Entry, Store
-from mova.data.manifest import Caption, Part, Row, TimedSentence, read_manifest, write_manifest
+from mova.data.manifest import Caption, Row, Segment, TimedSentence, read_manifest, write_manifest
 from mova.data.readers.registry import convert
 from mova.errors import DataError, UsageError
 from mova.text.summarize import Summary
@@ -233,8 +233,8 @@ def test_times_of_rows_whose_length_is_unknown_are_left_open() -> None:
     assert row.duration is None
     assert [(s.start, s.end) for s in row.captions[0].sentences] == [(1.0, 2.0), (5.0, 6.0), (None, None)]
     assert len(row.captions) == 1
-    assert row.parts[1] == Part("b.mp4", 0.0, None)
-    assert cut(row.parts, 3.0, 6.0) == (Part("a.mp4", 3.0, 4.0), Part("b.mp4", 0.0, 2.0))
+    assert row.parts[1] == Segment("b.mp4", 0.0, None)
+    assert cut(row.parts, 3.0, 6.0) == (Segment("a.mp4", 3.0, 4.0), Segment("b.mp4", 0.0, 2.0))
     with pytest.raises(DataError, match="of splits t, u"):
         integrate([known, replace(known, split="u")], "x", "LVLT", "test")
 

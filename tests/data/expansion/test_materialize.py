@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mova.data.concat import Montage
+from mova.data.concat import VideoConcat
 from mova.data.dataset import PairDataset
 from mova.data.expansion.expand import Compressed, expand
 from mova.data.expansion.materialize import materialize
 from mova.data.expansion.operations import parse_operations
 from mova.data.expansion.still_frames import keyframe, middle
 from mova.data.frame_selection import FrameRule
-from mova.data.manifest import Caption, Part, Row, TimedSentence, read_manifest, write_manifest
+from mova.data.manifest import Caption, Row, Segment, TimedSentence, read_manifest, write_manifest
 from mova.errors import UsageError, VideoError
 from mova.eval.summary_agreement import agreements
 from mova.plots.expansion import draw_expansion
@@ -49,8 +49,8 @@ def test_frames_of_a_virtual_row_are_those_of_its_parts(manifest: Path) -> None:
         Frames.concatenate(list(stream(manifest.parent / m.video, fps=None, start=m.start or 0.0, end=m.end)))
         for m in members
     ]
-    montage = Montage.of(long.parts, manifest.parent)
-    found = montage.read(montage.times())
+    concat = VideoConcat.of(long.parts, manifest.parent)
+    found = concat.read(concat.times())
     assert np.array_equal(found.pixels, np.concatenate([part.pixels for part in parts]))
     assert len(np.unique(found.pixels.reshape(len(found), -1), axis=0)) > 8
 
@@ -63,7 +63,7 @@ def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
     for old, new in zip(rows, real, strict=True):
         assert not new.parts
         assert new.start is None
-        virtual = FrameRule(4, rule="segment_midpoint").read_montage(Montage.of(old.segments, manifest.parent))
+        virtual = FrameRule(4, rule="segment_midpoint").read_concat(VideoConcat.of(old.segments, manifest.parent))
         written = FrameRule(4, rule="segment_midpoint").read(tmp_path / "real" / new.video)
         difference = virtual.pixels.astype(int) - written.pixels.astype(int)
         assert np.abs(difference).mean() < 6
@@ -138,25 +138,29 @@ def test_joined_files_of_other_sizes_are_fitted(tmp_path: Path) -> None:
 def test_middle_frames_and_keyframes(worlds_manifest: Path, tmp_path: Path) -> None:
     video = read_manifest(worlds_manifest)[0].video
     folder = worlds_manifest.parent
-    assert middle([Part(video, 0.0, 4.0), Part(video, 6.0, 7.0)], folder) == Part(video, 2.5, 2.501)
-    assert middle([Part(video, 0.0, 1.0), Part(video, 6.0, None)], folder) == Part(video, 7.5, 7.501)
+    assert middle([Segment(video, 0.0, 4.0), Segment(video, 6.0, 7.0)], folder) == Segment(video, 2.5, 2.501)
+    assert middle([Segment(video, 0.0, 1.0), Segment(video, 6.0, None)], folder) == Segment(video, 7.5, 7.501)
     import av
 
     with av.open(str(folder / video)) as container:
         track = container.streams.video[0]
         keys = [float(p.pts * track.time_base) for p in container.demux(track) if p.pts is not None and p.is_keyframe]
-    found = keyframe([Part(video, 0.0, None)], folder)
+    found = keyframe([Segment(video, 0.0, None)], folder)
     assert found is not None
     assert found.start == pytest.approx(min(keys, key=lambda key: abs(key - 5.0)))
-    assert keyframe([Part(video, keys[0] + 0.3, keys[0] + 0.6)], folder) is None
+    assert keyframe([Segment(video, keys[0] + 0.3, keys[0] + 0.6)], folder) is None
 
 
 def test_images_of_unreadable_videos_are_left_out_and_others_of_the_middle_kept(
     worlds_manifest: Path, tmp_path: Path
 ) -> None:
     video = str(worlds_manifest.parent / read_manifest(worlds_manifest)[0].video)
-    late = Row("late", "", None, "t", (Caption("B."),), parts=(Part(video, 500.0, None),))
-    rows = [Row("a", video, 10.0, "t", (Caption("A."),), 0.3, 0.6), late, replace(late, id="gone", parts=(Part("no"),))]
+    late = Row("late", "", None, "t", (Caption("B."),), parts=(Segment(video, 500.0, None),))
+    rows = [
+        Row("a", video, 10.0, "t", (Caption("A."),), 0.3, 0.6),
+        late,
+        replace(late, id="gone", parts=(Segment("no"),)),
+    ]
     done = expand(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", parse_operations(["image:keyframe"]))
     told = {reason: (each["count"], each["kept"]) for reason, each in done.left_out["IT"].items()}
     assert told == {"clip without a keyframe; its middle frame is taken": (1, True), "video cannot be read": (2, False)}

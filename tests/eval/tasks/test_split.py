@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mova.data.frame_selection import FrameRule
-from mova.data.manifest import Caption, Part, Row, TimedSentence, write_manifest
+from mova.data.manifest import Caption, Row, Segment, TimedSentence, write_manifest
 from mova.errors import UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.tasks.classification import evaluate_classify
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_row_of_parts_is_encoded_part_after_part(folder: Path) -> None:
     model = ColourEncoder()
-    parts = (Part("cyan.mp4", 1.0, 2.0), Part("red.mp4", 0.0, 1.0))
+    parts = (Segment("cyan.mp4", 1.0, 2.0), Segment("red.mp4", 0.0, 1.0))
     row = Row("both", "", 2.0, "test", (Caption("It is cyan. It is red.", ()),), parts=parts)
     found = decode_rows(model, folder)(row)
     singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
@@ -49,7 +49,7 @@ def test_parts_may_be_of_files_of_different_sizes(folder: Path, context: int) ->
     model = ColourEncoder()
     model.context = context
     write_colours(folder / "large.mp4", [("cyan", 2)], size=(64, 96))
-    parts = (Part("red.mp4", 0.0, 1.0), Part("large.mp4", 1.0, 2.0), Part("blue.mp4", 0.0, 1.0))
+    parts = (Segment("red.mp4", 0.0, 1.0), Segment("large.mp4", 1.0, 2.0), Segment("blue.mp4", 0.0, 1.0))
     row = Row("three", "", 3.0, "test", (Caption("It is red. It is cyan.", ()),), parts=parts)
     found = decode_rows(model, folder)(row)
     singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
@@ -60,7 +60,7 @@ def test_parts_may_be_of_files_of_different_sizes(folder: Path, context: int) ->
 def test_rows_of_parts_are_counted_and_named_by_their_files(folder: Path) -> None:
     def shown(id: str, *files: str) -> Row:
         told = Caption("It is red. It is cyan.", (TimedSentence("It is red.", 0.0, 1.0),))
-        parts = tuple(Part(f"{file}.mp4", 0.0, 1.0) for file in files)
+        parts = tuple(Segment(f"{file}.mp4", 0.0, 1.0) for file in files)
         return Row(id, "", float(len(parts)), "test", (told,), parts=parts)
 
     rows = [shown("a", "red", "cyan"), shown("b", "red", "blue"), shown("c", "red", "lost")]

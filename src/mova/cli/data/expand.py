@@ -116,11 +116,11 @@ def _embed(model: DualEncoder, texts: Sequence[str]) -> Any:
 
 def _vector(model: DualEncoder, folder: Path, row: Row) -> Any:
     """The vector of a row's video, float64 (d,); its files lie below a folder. None where they cannot be read."""
-    from mova.data.concat import Montage
+    from mova.data.concat import VideoConcat
     from mova.data.frame_selection import FrameRule
 
     try:
-        frames = FrameRule(FRAMES, rule="segment_midpoint").read_montage(Montage.of(row.segments, folder))
+        frames = FrameRule(FRAMES, rule="segment_midpoint").read_concat(VideoConcat.of(row.segments, folder))
     except (VideoError, DataError) as error:
         log.info("%s: not on the map: %s", row.id, error)
         return None

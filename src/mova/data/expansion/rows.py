@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mova.data.manifest import Caption, Part, Row, TimedSentence, total_length
+from mova.data.manifest import Caption, Row, Segment, TimedSentence, total_length
 from mova.data.readers.annotations import origins, source_video, without_ending
 from mova.errors import DataError
 from mova.text.sentences import ends_with_mark, has_words, split_sentences
@@ -85,7 +85,7 @@ def _natural(name: str) -> list[str | int]:
     return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", name)]
 
 
-def _cut_at(part: Part) -> float:
+def _cut_at(part: Segment) -> float:
     """The second of its source at which a file begins, as its name tells; 0 where it does not."""
     told = _CLIP_START.search(without_ending(part.video))
     return float(told[1]) if told else 0.0
@@ -133,7 +133,7 @@ def segments(row: Row, granularity: str, operation: str) -> Iterator[Row]:
     Sentences of the same seconds, such as those of several captions, are captions of one row.
     """
     base = 0.0 if row.parts else row.start or 0.0
-    stretches: dict[tuple[Part, ...], list[Caption]] = {}
+    stretches: dict[tuple[Segment, ...], list[Caption]] = {}
     for told in (sentence for caption in row.captions for sentence in caption.sentences):
         if told.start is None or told.end is None:
             continue
@@ -149,7 +149,7 @@ def segments(row: Row, granularity: str, operation: str) -> Iterator[Row]:
             yield Row(id, "", total, row.split, captions, source=row.source, meta=meta, parts=parts)
 
 
-def cut(parts: Sequence[Part], start: float, end: float) -> tuple[Part, ...]:
+def cut(parts: Sequence[Segment], start: float, end: float) -> tuple[Segment, ...]:
     """What parts show during `[start, end)` of their common clock; up to the first whose length is not known."""
     kept, offset = [], 0.0
     for part in parts:
@@ -158,7 +158,7 @@ def cut(parts: Sequence[Part], start: float, end: float) -> tuple[Part, ...]:
         first, last = max(start, offset), min(end, until)
         if last - first > STILL / 2:
             begin = round(part.start + first - offset, DIGITS)
-            kept.append(Part(part.video, begin, round(part.start + last - offset, DIGITS)))
+            kept.append(Segment(part.video, begin, round(part.start + last - offset, DIGITS)))
         offset = until
     return tuple(kept)
 
@@ -171,7 +171,7 @@ def compressed(row: Row, captions: Sequence[Caption], id: str, granularity: str,
     return Row(id, captions=tuple(captions), meta=meta, **fields)
 
 
-def still(row: Row, frame: Part, id: str, granularity: str, operation: str) -> Row:
+def still(row: Row, frame: Segment, id: str, granularity: str, operation: str) -> Row:
     """One frame of a row with its texts; `frame` is a stretch of `STILL` seconds."""
     captions = tuple(
         Caption(caption.text, tuple(TimedSentence(s.text) for s in caption.sentences)) for caption in row.captions

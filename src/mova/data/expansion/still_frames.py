@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mova.data.concat import Montage
+from mova.data.concat import VideoConcat
 from mova.data.expansion.rows import DIGITS, STILL
-from mova.data.manifest import Part, total_length
+from mova.data.manifest import Segment, total_length
 from mova.video.container import open_video, read_packets
 from mova.video.reader import probe
 
 
-def middle(parts: Sequence[Part], folder: str | Path) -> Part:
+def middle(parts: Sequence[Segment], folder: str | Path) -> Segment:
     """The frame on display halfway through; files are looked at only where the manifest does not tell their length.
 
     Raises:
@@ -31,7 +31,7 @@ def middle(parts: Sequence[Part], folder: str | Path) -> Part:
     return _still(part.video, time)
 
 
-def keyframe(parts: Sequence[Part], folder: str | Path) -> Part | None:
+def keyframe(parts: Sequence[Segment], folder: str | Path) -> Segment | None:
     """The keyframe nearest to halfway, of the stretch that is shown there; None where that stretch has none.
 
     Raises:
@@ -51,10 +51,10 @@ def keyframe(parts: Sequence[Part], folder: str | Path) -> Part | None:
     return _still(part.video, min(inside, key=lambda key: abs(key - time))) if inside else None
 
 
-def _halfway(parts: Sequence[Part], folder: str | Path) -> tuple[Part, float]:
+def _halfway(parts: Sequence[Segment], folder: str | Path) -> tuple[Segment, float]:
     """The stretch that is shown halfway, and the second of its file."""
     if total_length(parts) is None:
-        shown = Montage.of(parts, folder).stretches
+        shown = VideoConcat.of(parts, folder).segments
         parts = [replace(part, end=each.end) for part, each in zip(parts, shown, strict=True)]
     total = total_length(parts)
     assert total is not None
@@ -67,6 +67,6 @@ def _halfway(parts: Sequence[Part], folder: str | Path) -> tuple[Part, float]:
     return parts[-1], parts[-1].start
 
 
-def _still(video: str, time: float) -> Part:
+def _still(video: str, time: float) -> Segment:
     start = round(time, DIGITS)
-    return Part(video, start, round(start + STILL, DIGITS))
+    return Segment(video, start, round(start + STILL, DIGITS))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mova.data.concat import Montage
-from mova.data.manifest import Part, Row
+from mova.data.concat import VideoConcat
+from mova.data.manifest import Row, Segment
 from mova.errors import VideoError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 
@@ -46,7 +46,7 @@ def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None
     def encode(row: Row) -> VideoEmbedding:
         """Raises VideoError where a file cannot be read."""
         if row.parts:
-            return model.encode_video(Montage.of(row.parts, folder), fps)
+            return model.encode_video(VideoConcat.of(row.parts, folder), fps)
         return model.encode_video(Path(folder) / row.video, fps, row.start or 0.0, row.end)
 
     return encode
@@ -71,9 +71,9 @@ def encode_groups(
     Yields:
         Groups that are never empty; memory is that of two groups at most, one in use and one that fills.
     """
-    clips: dict[tuple[Part, ...], list[Row]] = {}
+    clips: dict[tuple[Segment, ...], list[Row]] = {}
     for row in rows:
-        clips.setdefault(row.parts or (Part(row.video, row.start or 0.0, row.end),), []).append(row)
+        clips.setdefault(row.parts or (Segment(row.video, row.start or 0.0, row.end),), []).append(row)
     group: Group = []
     frames = 0
     for done, shown in enumerate(clips.values(), start=1):
