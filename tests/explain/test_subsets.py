@@ -15,7 +15,7 @@ from mova.explain.subsets import Subsets, select_subsets, subset_weights
 from mova.models.mova.model import Mova
 from mova.models.tower_access import open_tower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.plots.subsets import draw_subsets, unit_colours
+from mova.plots.subsets import draw_subsets, unit_colors
 from tests.support.fakes import ColourEncoder, write_colours
 
 
@@ -86,7 +86,7 @@ def test_frames_select_what_they_show_and_none_where_nothing_is_told(film: Path,
         assert sum(row["weight"] for row in frame["strongest"]) + frame["none"] == pytest.approx(1, abs=1e-5)
     draw_subsets(found, tmp_path / "new" / "subsets.png")
     picture = np.asarray(Image.open(tmp_path / "new" / "subsets.png").convert("RGB")).astype(int)
-    red, blue = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in unit_colours(2))
+    red, blue = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in unit_colors(2))
     for colour in (red, blue):
         assert (np.abs(picture - colour).max(axis=2) < 3).sum() > 0.25 * 1.15 * 144 * 12.3 * 144
 
@@ -109,7 +109,7 @@ def test_one_frame_one_sentence_and_more_sentences_than_colours(tmp_path: Path) 
         assert found.strongest(0) == list(range(min(units, 3)))
         draw_subsets(found, tmp_path / f"{units}.png")
         assert (tmp_path / f"{units}.png").stat().st_size > 1000
-    assert len(set(unit_colours(45))) == 18
+    assert len(set(unit_colors(45))) == 18
 
 
 def test_the_best_frames_come_first_then_the_farthest() -> None:

@@ -1,4 +1,4 @@
-"""Pictures of timelines: what is drawn where, on what kind of video and caption."""
+"""Pictures of timelines: positions of everything drawn, for various videos and captions."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def timeline(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
 
 
 def uris(page: str) -> list[Image.Image]:
-    found = re.findall(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)", page)
-    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in found]
+    encoded = re.findall(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)", page)
+    return [Image.open(io.BytesIO(base64.b64decode(text))) for text in encoded]
 
 
 def boxes(page: str, kind: str) -> list[tuple[float, float]]:
-    """(left, width) in per cent of all marks of a kind."""
+    """Return (left, width) in percent of all marks of a kind."""
     pattern = rf'<i class="{kind}" style="left:([\d.]+)%;width:([\d.]+)%"'
     return [(float(a), float(b)) for a, b in re.findall(pattern, page)]
 
 
-def test_html_stands_alone_and_marks_lie_at_their_times(timeline: Timeline, tmp_path: Path) -> None:
+def test_html_is_self_contained_and_marks_are_at_their_times(timeline: Timeline, tmp_path: Path) -> None:
     page = draw(timeline, tmp_path / "t.html", truth=[[Span(0, 2)], []]).read_text(encoding="utf-8")
     assert "http" not in page
     assert "<!--" not in page
-    assert boxes(page, "found") == [pytest.approx((0, 30), abs=0.1), pytest.approx((70, 30), abs=0.1)]
-    assert boxes(page, "real") == [pytest.approx((0, 20), abs=0.1)]
-    assert boxes(page, "silent") == 3 * [pytest.approx((30, 40), abs=0.1)]
+    assert boxes(page, "covered") == [pytest.approx((0, 30), abs=0.1), pytest.approx((70, 30), abs=0.1)]
+    assert boxes(page, "reference") == [pytest.approx((0, 20), abs=0.1)]
+    assert boxes(page, "uncovered") == 3 * [pytest.approx((30, 40), abs=0.1)]
     assert "It is &lt;i&gt;red&lt;/i&gt; &amp; &quot;bright&quot;." in page
     assert "<title>a &lt;b&gt; &amp; c.mp4</title>" in page
     parser = HTMLParser()
@@ -57,7 +57,7 @@ def test_html_stands_alone_and_marks_lie_at_their_times(timeline: Timeline, tmp_
 
 def test_html_heat_is_the_relevance(timeline: Timeline, tmp_path: Path) -> None:
     page = draw(timeline, tmp_path / "t.html").read_text(encoding="utf-8")
-    assert boxes(page, "real") == []
+    assert boxes(page, "reference") == []
     *thumbnails, first, second = uris(page)
     assert len(thumbnails) == 9
     opacity = np.asarray(first)[0, :, 3]
@@ -105,19 +105,19 @@ def test_one_frame_and_a_constant_curve(timeline: Timeline, tmp_path: Path) -> N
         assert draw(still, tmp_path / "new" / f"still{ending}").stat().st_size > 1000
 
 
-def test_a_name_that_is_no_text_is_drawn_all_the_same(timeline: Timeline, tmp_path: Path) -> None:
-    film = tmp_path / os.fsdecode(b"caf\xe9.mp4")  # from a disk written in Latin-1
+def test_an_undecodable_file_name_is_drawn(timeline: Timeline, tmp_path: Path) -> None:
+    film = tmp_path / os.fsdecode(b"caf\xe9.mp4")  # a Latin-1 name
     try:
         film.write_bytes(Path(timeline.video).read_bytes())
     except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
+        pytest.skip("this file system accepts only UTF-8 names")
     for ending in (".png", ".html"):
         page = draw(replace(timeline, video=str(film)), tmp_path / f"t{ending}")
         assert page.stat().st_size > 1000
     assert "caf?.mp4" in page.read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_drawn_is_said(timeline: Timeline, tmp_path: Path) -> None:
+def test_invalid_requests_raise(timeline: Timeline, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.png or \.html"):
         draw(timeline, tmp_path / "t.svg")
     with pytest.raises(UsageError, match="1 truths for 2"):

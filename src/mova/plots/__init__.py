@@ -1,1 +1,1 @@
-"""Figures as PNG or HTML: timelines, saliency, subsets, expansion statistics."""
+"""Figures as PNG or HTML: timelines, saliency, subsets, expansion statistics, generator agreement."""

@@ -1,4 +1,4 @@
-"""What pictures of a timeline share: thumbnails along the video, round tick times, times as people read them.
+"""Shared parts of timeline pictures: thumbnails along the video, and ticks at round times.
 
 Shape legend: N thumbnails, H height, W width (pixels).
 """
@@ -18,23 +18,23 @@ _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """Thumbnails of equal stretches of a video, each taken in the middle of its stretch.
+    """Thumbnails of equal segments of a video, each taken from the middle of its segment.
 
     Attributes:
-        pictures: uint8, (N, H, W, 3), RGB, cropped in the middle so that N of them fill the strip's width.
+        pictures: uint8, (N, H, W, 3), RGB, center-cropped so that N of them fill the width of the strip.
     """
 
     pictures: npt.NDArray[np.uint8]
 
 
 def film_strip(video: str, duration: float, ratio: float, pixels: int) -> Strip:
-    """Thumbnails that fill a strip.
+    """Read thumbnails that fill a strip.
 
     Args:
-        video: a file.
-        duration: seconds.
+        video: a video file.
+        duration: length of the strip in seconds.
         ratio: width of the strip divided by its height.
-        pixels: height of a thumbnail.
+        pixels: height of a thumbnail in pixels.
 
     Raises:
         VideoError: the file cannot be read.
@@ -47,23 +47,33 @@ def film_strip(video: str, duration: float, ratio: float, pixels: int) -> Strip:
     short_side = max(2, round(min(info.width, info.height) * scale))
     pictures = read_times(video, times, short_side=short_side).pixels
     height, width = pictures.shape[1:3]
-    wanted = ratio / count
-    if width / height > wanted:
-        keep = max(1, round(height * wanted))
+    target = ratio / count
+    if width / height > target:
+        keep = max(1, round(height * target))
         left = (width - keep) // 2
         return Strip(pictures[:, :, left : left + keep])
-    keep = max(1, round(width / wanted))
+    keep = max(1, round(width / target))
     top = (height - keep) // 2
     return Strip(pictures[:, top : top + keep])
 
 
 def tick_times(duration: float, most: int = 12) -> npt.NDArray[np.float64]:
-    """Round times in `[0, duration]` seconds, at most about `most` of them."""
+    """Return round times in `[0, duration]` seconds, at most about `most` of them.
+
+    Example:
+        >>> tick_times(61.0, most=4)
+        array([ 0., 30., 60.])
+    """
     step = next((step for step in _STEPS if duration / step <= most), duration / most)
     return np.arange(0, duration + 1e-9, step)
 
 
 def tick_labels(times: npt.NDArray[np.float64]) -> list[str]:
-    """`m:ss` for each tick; with a decimal where ticks lie closer than a second."""
+    """Format ticks as `m:ss`, with one decimal if they are less than a second apart.
+
+    Example:
+        >>> tick_labels(np.array([0.0, 30.0, 60.0]))
+        ['0:00', '0:30', '1:00']
+    """
     digits = 1 if len(times) > 1 and times[1] < 1 else 0
     return [clock(time, digits) for time in times]

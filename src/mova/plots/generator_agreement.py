@@ -1,7 +1,7 @@
-"""How well generators follow negative captions, by the kind of their misalignment: SynViTA's Fig. 2.
+"""Draw how well generators follow negative captions, by kind of misalignment: SynViTA (Zanella et al. 2025), Fig. 2.
 
-For every synthetic video the difference `f(V^s, t^s) - f(V^s, t^r)` of its scores with the caption that it was rendered
-from and with that of the real video (Zanella et al., papers/synvita.txt). Above 0 it shows rather what it should.
+The difference `f(V^s, t^s) - f(V^s, t^r)` compares the scores of a synthetic video with the caption it was rendered
+from and with the caption of the real video. Above 0 the video matches its own caption better.
 
 Shape legend: n videos.
 """
@@ -23,7 +23,7 @@ from mova.plots.style import INK, MUTED, PALE, Page
 
 ALL, UNKNOWN = "all", "unknown"
 COLUMNS, WIDE, TALL, GAP, MARGIN, TOP = 4, 3.0, 1.55, 0.42, 0.5, 1.05
-"""Of the page: panels in a row, a panel, between panels, around them, above them (inches)."""
+"""Panels per row; width, height and spacing of panels, margin, and space above them, in inches."""
 BLUE, RED = "#4c72b0", "#c2353c"
 BIN = 0.05
 """Width of a bar, in units of score."""
@@ -31,17 +31,17 @@ BIN = 0.05
 
 @dataclass(frozen=True)
 class Spread:
-    """The differences of one kind.
+    """Distribution of the differences of one kind.
 
     Attributes:
-        kind: of misalignment, `all` or `unknown`.
+        kind: kind of misalignment, `all` or `unknown`.
         count: n.
-        mean, std: of the differences; the deviation divides by n.
-        quartiles: first, median, third.
-        below: share of videos that show rather the real caption (difference < 0).
+        mean, std: of the differences; the standard deviation divides by n.
+        quartiles: first quartile, median, third quartile.
+        below: share of videos that match the real video's caption better (difference < 0).
         ties: share with a difference of exactly 0.
-        edges: (bins + 1,) of the bars.
-        bars: (bins,) videos in each; the last holds its upper edge too.
+        edges: (bins + 1,), bin edges.
+        bars: (bins,), videos per bin; the last bin includes its upper edge.
     """
 
     kind: str
@@ -56,21 +56,25 @@ class Spread:
 
 
 def spreads(kinds: Sequence[str | None], own: npt.ArrayLike, other: npt.ArrayLike) -> list[Spread]:
-    """All videos together, then each kind that occurs, in alphabetical order, `unknown` last.
+    """Compute the spread of all videos, then of each kind that occurs, in alphabetical order with `unknown` last.
 
     Args:
-        kinds: n misalignments; None where not known.
+        kinds: n kinds of misalignment; None if unknown.
         own, other: (n,), scores in [0, 1] of each video with its own caption and with that of the real video.
 
     Raises:
-        DataError: no videos, lengths that differ, or scores that are no probabilities.
+        DataError: no videos, lengths that differ, or scores that are not probabilities.
+
+    Example:
+        >>> [(spread.kind, round(spread.mean, 2)) for spread in spreads(["count", "flip"], [0.9, 0.4], [0.5, 0.6])]
+        [('all', 0.1), ('count', 0.4), ('flip', -0.2)]
     """
-    pair = [np.asarray(each, dtype=np.float64) for each in (own, other)]
-    if not len(kinds) or any(each.shape != (len(kinds),) for each in pair):
-        shapes = " and ".join(str(each.shape) for each in pair)
-        raise DataError(f"one kind and two scores a video are needed, not {len(kinds)} kinds and scores {shapes}")
-    if not all(((each >= 0) & (each <= 1)).all() for each in pair):
-        raise DataError("scores must lie in [0, 1]; some do not, or are not numbers")
+    pair = [np.asarray(scores, dtype=np.float64) for scores in (own, other)]
+    if not len(kinds) or any(scores.shape != (len(kinds),) for scores in pair):
+        shapes = " and ".join(str(scores.shape) for scores in pair)
+        raise DataError(f"one kind and two scores per video are needed, not {len(kinds)} kinds and scores {shapes}")
+    if not all(((scores >= 0) & (scores <= 1)).all() for scores in pair):
+        raise DataError("scores must be in [0, 1]; some are not, or are not numbers")
     differences = pair[0] - pair[1]
     edges = _edges(differences)
     names = np.array([kind or UNKNOWN for kind in kinds])
@@ -78,41 +82,41 @@ def spreads(kinds: Sequence[str | None], own: npt.ArrayLike, other: npt.ArrayLik
     return [_spread(ALL, differences, edges), *(_spread(name, differences[names == name], edges) for name in order)]
 
 
-def draw_misalignments(found: Sequence[Spread], path: str | Path, title: str = "") -> Path:
-    """Draw one panel a kind as PNG, and write the same as a table beside it (`.json`).
+def draw_misalignments(groups: Sequence[Spread], path: str | Path, title: str = "") -> Path:
+    """Draw one panel per kind as PNG, and write the same numbers as `.json` next to it.
 
-    The scale of differences is the same in all panels, that of counts is each panel's own. Kinds whose mean is below 0
-    are red, as in the paper.
+    All panels share the scale of differences; each has its own scale of counts. Kinds whose mean is below 0 are red, as
+    in the paper.
 
     Args:
-        found: of `spreads`.
-        path: of the picture; its folder is made.
+        groups: result of `spreads`.
+        path: path of the picture; its folder is created if missing.
         title: what was measured, such as generator and models.
     """
-    lines = -(-len(found) // COLUMNS)
-    columns = min(COLUMNS, len(found))
+    lines = -(-len(groups) // COLUMNS)
+    columns = min(COLUMNS, len(groups))
     height = TOP + lines * (TALL + GAP + 0.2)
     page = Page(2 * MARGIN + COLUMNS * WIDE + (COLUMNS - 1) * GAP, height)
-    page.text(MARGIN, 0.4, "Do synthetic videos show their caption?", size=13, weight="bold", va="baseline")
-    told = "Score with the caption rendered minus score with the real video's caption; dashed: the mean."
-    page.text(MARGIN, 0.64, f"{told}  {title}".rstrip(), size=9.5, color=MUTED, va="baseline")
-    for place, spread in enumerate(found):
-        left = MARGIN + place % columns * (WIDE + GAP)
-        _panel(page, spread, left, TOP + place // columns * (TALL + GAP + 0.2))
+    page.text(MARGIN, 0.4, "Do synthetic videos match their caption?", size=13, weight="bold", va="baseline")
+    note = "Score with the rendered caption minus score with the real video's caption. Dashed: mean."
+    page.text(MARGIN, 0.64, f"{note}  {title}".rstrip(), size=9.5, color=MUTED, va="baseline")
+    for i, spread in enumerate(groups):
+        left = MARGIN + i % columns * (WIDE + GAP)
+        _panel(page, spread, left, TOP + i // columns * (TALL + GAP + 0.2))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
-    path.with_suffix(".json").write_text(json.dumps(table(found), indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps(table(groups), indent=1) + "\n", encoding="utf-8")
     return path
 
 
-def table(found: Sequence[Spread]) -> list[dict[str, Any]]:
-    """Spreads as JSON."""
-    return [asdict(each) for each in found]
+def table(groups: Sequence[Spread]) -> list[dict[str, Any]]:
+    """Convert spreads to JSON objects."""
+    return [asdict(spread) for spread in groups]
 
 
 def _edges(differences: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Bars from the smallest to the greatest difference; 0 is an edge and inside."""
+    """Return bin edges from the smallest to the largest difference; 0 is an inner edge."""
     low = min(-1, int(np.floor(differences.min() / BIN)))
     high = max(1, int(np.ceil(differences.max() / BIN)))
     return np.arange(low, high + 1, dtype=np.float64) * BIN
@@ -135,14 +139,14 @@ def _spread(kind: str, differences: npt.NDArray[Any], edges: npt.NDArray[Any]) -
 
 
 def _panel(page: Page, spread: Spread, left: float, top: float) -> None:
-    colour = RED if spread.mean < 0 else INK
-    page.text(left, top + 0.02, spread.kind.capitalize(), size=10.5, weight="bold", color=colour, va="baseline")
-    told = f"mean {spread.mean:+.2f}  std {spread.std:.2f}  n {spread.count}"
-    page.text(left + WIDE, top + 0.02, told, size=8.5, color=colour, ha="right", va="baseline")
+    color = RED if spread.mean < 0 else INK
+    page.text(left, top + 0.02, spread.kind.capitalize(), size=10.5, weight="bold", color=color, va="baseline")
+    numbers = f"mean {spread.mean:+.2f}  std {spread.std:.2f}  n {spread.count}".replace("-", "\u2212")
+    page.text(left + WIDE, top + 0.02, numbers, size=8.5, color=color, ha="right", va="baseline")
     axes: Any = page.plot(left, top + 0.1, WIDE, TALL)
     axes.stairs(spread.bars, spread.edges, fill=True, facecolor=BLUE, edgecolor="none")
     axes.axvline(0.0, color=PALE, linewidth=1.0, zorder=0)
-    axes.axvline(spread.mean, color=colour, linewidth=1.2, linestyle=(0, (4, 2)))
+    axes.axvline(spread.mean, color=color, linewidth=1.2, linestyle=(0, (4, 2)))
     axes.set(xlim=(spread.edges[0], spread.edges[-1]), ylim=(0, 1.08 * max(spread.bars)))
     axes.spines["bottom"].set(visible=True, color=PALE)
     axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -1,6 +1,6 @@
-"""What all pictures share: a page measured in inches, its ink and fonts. matplotlib without its global state.
+"""Shared page style of all pictures: a page in inches, colors and fonts, without matplotlib's global state.
 
-Lengths are inches from the upper left corner.
+Lengths are in inches from the upper left corner.
 """
 
 from __future__ import annotations
@@ -19,11 +19,7 @@ FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro
 
 
 class Page:
-    """A white page.
-
-    Args:
-        width, height: inches.
-    """
+    """A white page of `width` x `height` inches."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -32,34 +28,34 @@ class Page:
         self.family = installed_fonts()
 
     def plot(self, left: float, top: float, width: float, height: float) -> Any:
-        """Axes without ticks or borders."""
-        axes = self.figure.add_axes(self._place(left, top, width, height))
+        """Add axes without ticks or borders."""
+        axes = self.figure.add_axes(self._fractions(left, top, width, height))
         axes.set(xticks=[], yticks=[])
         for side in axes.spines.values():
             side.set_visible(False)
         return axes
 
     def text(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Text in the page's ink, never mistaken for a formula; bytes of a file's name that are no text become "?"."""
-        given: dict[str, Any] = {"color": INK, "family": self.family, "parse_math": False} | style
-        self.figure.text(left / self.width, 1 - top / self.height, text.encode(errors="replace").decode(), **given)
+        """Write text, never parsed as a formula; undecodable bytes of a file name become "?"."""
+        options: dict[str, Any] = {"color": INK, "family": self.family, "parse_math": False} | style
+        self.figure.text(left / self.width, 1 - top / self.height, text.encode(errors="replace").decode(), **options)
 
     def box(self, left: float, top: float, width: float, height: float, **style: Any) -> None:
-        """A rectangle."""
-        x, y, wide, tall = self._place(left, top, width, height)
+        """Draw a rectangle."""
+        x, y, wide, tall = self._fractions(left, top, width, height)
         patch = Rectangle((x, y), wide, tall, transform=self.figure.transFigure, **style)
         self.figure.add_artist(patch)
 
     def save(self, path: str | Path) -> None:
-        """Write the page as PNG."""
+        """Save the page as PNG."""
         self.figure.savefig(path, format="png")
 
-    def _place(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
-        """Shares of the page, from its lower left corner."""
+    def _fractions(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
+        """Convert to fractions of the page, from its lower left corner."""
         return left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height
 
 
 def installed_fonts() -> list[str]:
-    """Installed fonts that together write most scripts."""
+    """Return the installed fonts that together cover most scripts."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in FONTS if name in installed]

@@ -1,6 +1,6 @@
-"""The picture of caption subsets: frames on top, under each its strongest units, below all weights over time.
+"""Draw caption subsets: frames on top, the strongest units under each, and all weights over time at the bottom.
 
-Shape legend: T sampled frames, F shown frames, K units. Lengths are inches.
+Shape legend: T sampled frames, F displayed frames, K units. Lengths are in inches.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from mova.utils.time_format import clock
 
 WIDTH, MARGIN, TOP, GAP = 13.0, 0.35, 0.78, 0.14
 WIDEST = 2.6
-"""Of a frame."""
+"""Maximum width of a frame."""
 BAR, CHART, LINE = 0.45, 1.15, 0.2
 SMALL_CHARACTER = 0.06
-"""Width of a character of the labels."""
-NONE_COLOUR = "#c9cdd6"
+"""Width of a character in the labels."""
+NONE_COLOR = "#c9cdd6"
 CHARACTERS = 150
-"""Characters of a sentence in one line of the legend."""
+"""Maximum characters per line of the legend."""
 
 
 def draw_subsets(subsets: Subsets, path: str | Path) -> None:
-    """Draw what frames select of a caption as PNG; the folder is made."""
+    """Draw the caption subsets of frames as PNG; the folder is created if missing."""
     count, (tall, wide) = len(subsets.shown), subsets.pictures.shape[1:3]
     column = min(WIDEST, (WIDTH - 2 * MARGIN - GAP * (count - 1)) / count)
     picture = column * tall / wide
@@ -41,63 +41,71 @@ def draw_subsets(subsets: Subsets, path: str | Path) -> None:
     legend = chart + CHART + 0.5
     page = Page(WIDTH, legend + LINE * (sum(map(len, entries)) + 1) + 0.62)
     _title(page, subsets)
-    colours = unit_colours(len(subsets.sentences))
+    colors = unit_colors(len(subsets.sentences))
     for i, frame in enumerate(subsets.shown):
         left = MARGIN + i * (column + GAP)
         page.text(left, TOP + 0.2, clock(float(subsets.times[frame]), 1), size=9, va="bottom")
         page.plot(left, TOP + 0.26, column, picture).imshow(subsets.pictures[i], interpolation="antialiased")
-        _bars(page, subsets, frame, (left, TOP + 0.26 + picture + 0.06, column), colours)
-    _chart(page, subsets, chart, colours)
-    _legend(page, subsets, legend, entries, colours)
+        _bars(page, subsets, frame, (left, TOP + 0.26 + picture + 0.06, column), colors)
+    _chart(page, subsets, chart, colors)
+    _legend(page, subsets, legend, entries, colors)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
 
 
-def unit_colours(count: int) -> list[str]:
-    """A colour a unit; they differ for the first twenty and then begin anew (numbers tell them apart)."""
+def unit_colors(count: int) -> list[str]:
+    """Return one color per unit; colors repeat after 18 units, which are also numbered.
+
+    Example:
+        >>> unit_colors(2)
+        ['#1f77b4', '#ff7f0e']
+    """
     table = [to_hex(colormaps["tab20"](k)) for k in range(20)]
-    table = [colour for colour in table[::2] + table[1::2] if colour not in ("#7f7f7f", "#c7c7c7")]
+    table = [color for color in table[::2] + table[1::2] if color not in ("#7f7f7f", "#c7c7c7")]
     return [table[k % len(table)] for k in range(count)]
 
 
 def _title(page: Page, subsets: Subsets) -> None:
     name = textwrap.shorten(Path(subsets.video).name, 60, placeholder="…")
-    page.text(MARGIN, 0.36, f"What frames select of the caption · {name}", size=13, weight="bold", va="baseline")
+    page.text(MARGIN, 0.36, f"Which sentences each frame selects · {name}", size=13, weight="bold", va="baseline")
     page.text(WIDTH - MARGIN, 0.36, Path(subsets.model).name, size=9.5, color=MUTED, ha="right", va="baseline")
-    told = "Under each frame its strongest sentences and their weights; weights of a frame, with none, add up to 100 %."
-    page.text(MARGIN, 0.6, told, size=9.5, color=MUTED, va="baseline")
+    note = 'Below each frame: its strongest sentences. The weights of a frame, including "none", add up to 100 %.'
+    page.text(MARGIN, 0.6, note, size=9.5, color=MUTED, va="baseline")
 
 
-def _bars(page: Page, subsets: Subsets, frame: int, at: tuple[float, float, float], colours: list[str]) -> None:
-    """The strongest units of a frame, then "none", at (left, top, width)."""
+def _bars(page: Page, subsets: Subsets, frame: int, at: tuple[float, float, float], colors: list[str]) -> None:
+    """Draw the strongest units of a frame, then "none", at (left, top, width)."""
     left, top, width = at
-    rows = [
-        (subsets.weights[frame, k], f"{k + 1} {subsets.sentences[k]}", colours[k]) for k in subsets.strongest(frame)
-    ]
-    rows.append((subsets.weights[frame, -1], "none", NONE_COLOUR))
-    for i, (weight, label, colour) in enumerate(rows):
+    rows = [(subsets.weights[frame, k], f"{k + 1} {subsets.sentences[k]}", colors[k]) for k in subsets.strongest(frame)]
+    rows.append((subsets.weights[frame, -1], "none", NONE_COLOR))
+    for i, (weight, label, color) in enumerate(rows):
         base = top + i * BAR
         strong = {"color": INK if weight >= 0.05 else MUTED, "size": 7.5, "va": "top", "linespacing": 1.15}
         page.text(left + width, base + 0.1, f"{100 * weight:.0f} %", ha="right", **strong)
         page.text(left, base + 0.1, short_label(label, width - 0.36), **strong)
         page.box(left, base, width, 0.07, facecolor="#f0f2f6", edgecolor="none")
-        page.box(left, base, width * float(weight), 0.07, facecolor=colour, edgecolor="none")
+        page.box(left, base, width * float(weight), 0.07, facecolor=color, edgecolor="none")
 
 
 def short_label(label: str, width: float) -> str:
-    """As much of a label as two lines of small print hold, with a mark where something is left out."""
+    """Shorten a label to two lines of small print, with an ellipsis if it is cut.
+
+    Example:
+        >>> short_label("1 A red star rises.", 1.0)
+        '1 A red star\\nrises.'
+    """
     room = max(6, int(width / SMALL_CHARACTER))
     return "\n".join(textwrap.wrap(label, room, max_lines=2, placeholder="…"))
 
 
-def _chart(page: Page, subsets: Subsets, top: float, colours: list[str]) -> None:
-    """All weights over time, stacked; marks above it show the frames that stand on top of the page."""
+def _chart(page: Page, subsets: Subsets, top: float, colors: list[str]) -> None:
+    """Draw all weights over time, stacked; markers show the frames at the top of the page."""
     axes: Any = page.plot(MARGIN, top, WIDTH - 2 * MARGIN, CHART)
     edges = cell_edges(subsets.times, subsets.duration)
     heights = np.cumsum(subsets.weights, axis=1)
     heights = np.concatenate([np.zeros_like(heights[:, :1]), heights], axis=1)
-    for k, colour in enumerate([*colours, NONE_COLOUR]):
-        axes.stairs(heights[:, k + 1], edges, baseline=heights[:, k], fill=True, facecolor=colour, edgecolor="none")
+    for k, color in enumerate([*colors, NONE_COLOR]):
+        axes.stairs(heights[:, k + 1], edges, baseline=heights[:, k], fill=True, facecolor=color, edgecolor="none")
     axes.set(xlim=(0, subsets.duration), ylim=(0, 1))
     seconds = subsets.times[list(subsets.shown)]
     axes.plot(seconds, np.full(len(seconds), 1.07), "v", color=INK, markersize=5, clip_on=False)
@@ -106,13 +114,13 @@ def _chart(page: Page, subsets: Subsets, top: float, colours: list[str]) -> None
     axes.set_xticks(ticks, tick_labels(ticks), fontsize=9, color=MUTED)
     axes.tick_params(axis="x", length=0, pad=2)
     axes.spines["bottom"].set(visible=True, color=PALE)
-    page.text(MARGIN, top - 0.16, "Weights of all sampled frames over time (▾ frames above)", size=9, va="bottom")
+    page.text(MARGIN, top - 0.16, "Weights of all sampled frames over time (▾ = frames above)", size=9, va="bottom")
 
 
-def _legend(page: Page, subsets: Subsets, top: float, entries: list[list[str]], colours: list[str]) -> None:
-    """Colours of units, full sentences, and where the weights come from."""
-    for lines, colour in zip([*entries, ["none of the caption"]], [*colours, NONE_COLOUR], strict=True):
-        page.box(MARGIN, top + 0.035, 0.22, 0.12, facecolor=colour, edgecolor="none")
+def _legend(page: Page, subsets: Subsets, top: float, entries: list[list[str]], colors: list[str]) -> None:
+    """List the color and full text of each unit, and the source of the weights."""
+    for lines, color in zip([*entries, ["none: not described by the caption"]], [*colors, NONE_COLOR], strict=True):
+        page.box(MARGIN, top + 0.035, 0.22, 0.12, facecolor=color, edgecolor="none")
         for line in lines:
             page.text(MARGIN + 0.32, top + 0.16, line, size=9)
             top += LINE
@@ -120,10 +128,10 @@ def _legend(page: Page, subsets: Subsets, top: float, entries: list[list[str]], 
 
 
 def _source(subsets: Subsets) -> str:
-    """Where the weights come from, in a sentence."""
+    """Describe the source of the weights in one sentence."""
     if subsets.threshold is None:
-        return "Weights: the model's own masks over units."
+        return "Weights: the model's masks over units."
     return (
-        "Weights: no masks over units in this model, so a softmax (temperature 0.1) of the cosines of frame and "
-        f"sentences, with the relevance threshold {subsets.threshold:.2f} as none."
+        "Weights: this model has no masks over units, so they are a softmax (temperature 0.1) of the cosines between "
+        f'frame and sentences, with the relevance threshold {subsets.threshold:.2f} in place of "none".'
     )

@@ -1,8 +1,8 @@
-"""Pictures of a timeline: frame strip, a heat row a sentence, spans outlined, truth as bars, silence hatched.
+"""Draw a timeline: film strip, one heat row per sentence, spans outlined, ground truth as bars, uncovered time hatched.
 
 PNG here, self-contained HTML in `timeline_html.py`.
 
-Shape legend: T frames, S sentences. Lengths are inches.
+Shape legend: T frames, S sentences. Lengths are in inches.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from matplotlib.patches import Rectangle
 from mova.errors import UsageError
 from mova.plots.filmstrip import film_strip, tick_labels, tick_times
 from mova.plots.style import DPI, INK, MUTED, PALE, Page
-from mova.plots.timeline_html import draw_html
+from mova.plots.timeline_html import describe, draw_html
 from mova.scoring.spans import cell_edges
 from mova.types import SentenceTimeline, Span, Timeline
-from mova.utils.time_format import clock
 
 __all__ = ["draw", "draw_html", "draw_png"]
 
@@ -31,31 +30,31 @@ Truth = Sequence[Sequence[Span]]
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 13.0, 0.35, 1.05, 0.62, 0.72
 STRIP, HEAT, GAP, LINE, TRUTH = 1.0, 0.30, 0.17, 0.185, 0.09
 CHARACTERS = 150
-"""Characters of a sentence in one line above its row."""
+"""Maximum characters per line of a sentence above its row."""
 ACCENT = "#e07a1f"
 RAMP = LinearSegmentedColormap.from_list("relevance", ["#f4f6fa", "#c6dcef", "#6fa8d6", "#2b6cb0", "#153e75"])
 
 
 def draw(timeline: Timeline, path: str | Path, truth: Truth | None = None) -> Path:
-    """Draw a timeline as PNG or self-contained HTML, after the path's ending.
+    """Draw a timeline as PNG or self-contained HTML, depending on the extension of the path.
 
     Args:
         timeline: its `video` must be a readable file.
-        path: `.png` or `.html`; the folder is made.
-        truth: for each sentence the spans it really covers, drawn beside what was found.
+        path: `.png` or `.html`; the folder is created if missing.
+        truth: ground-truth spans of each sentence, optional; drawn under the predicted ones.
 
     Returns:
         The path.
 
     Raises:
-        UsageError: another ending, or as many truths as sentences are not given.
-        VideoError: the video's thumbnails cannot be read.
+        UsageError: another extension, or the number of truths differs from the number of sentences.
+        VideoError: the video cannot be read.
     """
     target = Path(path)
     painters = {".png": draw_png, ".html": draw_html}
     painter = painters.get(target.suffix.lower())
     if painter is None:
-        raise UsageError(f"{target}: a timeline is drawn as .png or .html")
+        raise UsageError(f"{target}: the extension must be .png or .html")
     if truth is not None and len(truth) != len(timeline.sentences):
         raise UsageError(f"{len(truth)} truths for {len(timeline.sentences)} sentences")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,26 +80,26 @@ def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -
         page.text(LEFT, at - 0.045, "\n".join(lines), size=9.5, va="bottom", linespacing=1.3)
         axes = page.axes(at, HEAT)
         _heat(axes, row, edges, scale)
-        _silence(axes, timeline)
+        _uncovered(axes, timeline)
         _outlines(axes, row)
         if truth is not None:
             _truth(page.axes(at + HEAT + 0.03, TRUTH), truth[i])
         top += rows[i]
     _ticks(page.axes(top + 0.05, 0.05), timeline.duration)
-    _colour_bar(page, scale)
+    _color_bar(page, scale)
     _legend(page, truth is not None)
     page.save(path)
 
 
 class _Page(Page):
-    """A page on which the x axis of every plot over its whole width is time."""
+    """A page whose full-width plots share a time axis."""
 
     def __init__(self, width: float, height: float, duration: float) -> None:
         super().__init__(width, height)
         self.duration = duration
 
     def axes(self, top: float, height: float) -> Any:
-        """A plot over the whole width whose x axis is seconds and whose y axis is [0, 1]."""
+        """Add a full-width plot with seconds on the x axis and [0, 1] on the y axis."""
         axes = self.plot(LEFT, top, WIDTH - LEFT - RIGHT, height)
         axes.set(xlim=(0, self.duration), ylim=(0, 1))
         return axes
@@ -109,8 +108,8 @@ class _Page(Page):
 def _title(page: _Page, timeline: Timeline) -> None:
     name = textwrap.shorten(Path(timeline.video).name, 90, placeholder="…")
     page.text(LEFT, 0.36, name, size=13, weight="bold", va="baseline")
-    told = f"{clock(timeline.duration)} · {len(timeline.sentences)} sentences"
-    page.text(WIDTH - RIGHT, 0.36, told, size=9.5, color=MUTED, ha="right", va="baseline")
+    summary = describe(timeline)
+    page.text(WIDTH - RIGHT, 0.36, summary, size=9.5, color=MUTED, ha="right", va="baseline")
 
 
 def _strip(page: _Page, timeline: Timeline) -> None:
@@ -134,14 +133,14 @@ def _heat(axes: Any, row: SentenceTimeline, edges: np.ndarray, scale: Normalize)
     axes.add_patch(Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor=PALE, linewidth=0.8, clip_on=False))
 
 
-def _silence(axes: Any, timeline: Timeline) -> None:
+def _uncovered(axes: Any, timeline: Timeline) -> None:
     for span in timeline.irrelevant:
         _box(axes, span, 0, 1, facecolor="none", edgecolor="#b4bac6", linewidth=0.0, hatch="/////")
 
 
 def _outlines(axes: Any, row: SentenceTimeline) -> None:
-    for found in row.spans:
-        _box(axes, found.span, -0.04, 1.08, fill=False, edgecolor=INK, linewidth=1.7, clip_on=False, zorder=5)
+    for scored in row.spans:
+        _box(axes, scored.span, -0.04, 1.08, fill=False, edgecolor=INK, linewidth=1.7, clip_on=False, zorder=5)
 
 
 def _truth(axes: Any, spans: Sequence[Span]) -> None:
@@ -155,15 +154,15 @@ def _box(axes: Any, span: Span, bottom: float, height: float, **style: Any) -> N
 
 
 def _ticks(axes: Any, duration: float) -> None:
-    """The time axis under the last row."""
+    """Draw the time axis below the last row."""
     axes.spines["top"].set(visible=True, color=PALE)
     times = tick_times(duration)
     axes.set_xticks(times, tick_labels(times), fontsize=9, color=MUTED)
     axes.tick_params(axis="x", length=0, pad=2)
 
 
-def _colour_bar(page: _Page, scale: Normalize) -> None:
-    """Beside the film strip: which colour is which cosine."""
+def _color_bar(page: _Page, scale: Normalize) -> None:
+    """Draw the color bar of the relevance next to the film strip."""
     left, top, height = WIDTH - RIGHT + 0.22, TOP + 0.12, STRIP - 0.24
     bar = page.plot(left, top, 0.13, height)
     low, high = float(scale.vmin or 0), float(scale.vmax or 0)
@@ -175,19 +174,19 @@ def _colour_bar(page: _Page, scale: Normalize) -> None:
 
 
 def _legend(page: _Page, has_truth: bool) -> None:
-    """What the marks mean, below the time axis."""
+    """Explain the marks below the time axis."""
     top, size = page.height - 0.24, 0.11
     entries: list[tuple[str, dict[str, Any]]] = [
-        ("told here", {"fill": False, "edgecolor": INK, "linewidth": 1.5}),
+        ("covered by this sentence", {"fill": False, "edgecolor": INK, "linewidth": 1.5}),
         (
-            "told by no sentence",
+            "not covered by any sentence",
             {"facecolor": "none", "edgecolor": "#9aa1b0", "linewidth": 0.5, "hatch": "//////"},
         ),
     ]
     if has_truth:
-        entries.insert(1, ("truth", {"facecolor": ACCENT, "edgecolor": "none"}))
+        entries.insert(1, ("ground truth", {"facecolor": ACCENT, "edgecolor": "none"}))
     left = LEFT
     for label, style in entries:
         page.box(left, top, 0.3, size, **style)
         page.text(left + 0.38, top + size, label, size=8.5, color=MUTED, va="bottom")
-        left += 0.7 + 0.075 * len(label)
+        left += 0.75 + 0.07 * len(label)

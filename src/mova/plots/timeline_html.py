@@ -1,9 +1,9 @@
-"""A timeline as one HTML file: no network, light and dark, the time and relevance under the pointer.
+"""Draw a timeline as one HTML file: no network access, light and dark, time and relevance under the pointer.
 
-Everything is drawn without scripts (pictures and heat rows are data URIs, marks are boxes); the script only
-adds what the pointer shows.
+Everything is visible without scripts: pictures and heat rows are data URIs, marks are boxes. The script only adds the
+readout under the pointer.
 
-Shape legend: T frames, C columns (pixels of a heat row).
+Shape legend: C columns (pixels of a heat row).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mova.types import SentenceTimeline, Span, Timeline
 from mova.utils.time_format import clock
 
 COLUMNS = 1600
-"""Pixels of a heat row; longer curves show the highest value of each column."""
+"""Pixels of a heat row; for longer curves each column shows its highest value."""
 STRIP_RATIO = 12.0
 STRIP_PIXELS = 120
 HUE = (43, 108, 176)
@@ -50,7 +50,7 @@ def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Spa
     page = _PAGE.replace("/*STYLE*/", _STYLE).replace("/*SCRIPT*/", _SCRIPT)
     for key, value in {
         "TITLE": name,
-        "ABOUT": f"{clock(timeline.duration)} · {len(timeline.sentences)} sentences",
+        "ABOUT": describe(timeline),
         "STRIP": _strip(timeline),
         "ROWS": "\n".join(rows),
         "AXIS": _axis(timeline.duration),
@@ -61,11 +61,17 @@ def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Spa
     Path(path).write_text(page, encoding="utf-8", errors="replace")
 
 
+def describe(timeline: Timeline) -> str:
+    """Summarize a timeline: its duration and number of sentences."""
+    count = len(timeline.sentences)
+    return f"{clock(timeline.duration)} · {count} sentence{'' if count == 1 else 's'}"
+
+
 def _strip(timeline: Timeline) -> str:
-    """Thumbnails side by side, silent stretches dimmed."""
+    """Return thumbnails side by side, uncovered time dimmed."""
     pictures = film_strip(timeline.video, timeline.duration, STRIP_RATIO, STRIP_PIXELS).pictures
     images = "".join(f'<img alt="" src="{_data_uri(Image.fromarray(p), "JPEG")}">' for p in pictures)
-    return f'<div class="strip">{images}{_boxes("silent", timeline.irrelevant, timeline.duration)}</div>'
+    return f'<div class="strip">{images}{_boxes("uncovered", timeline.irrelevant, timeline.duration)}</div>'
 
 
 def _row(
@@ -75,22 +81,22 @@ def _row(
     timeline: Timeline,
     truth: Sequence[Span] | None,
 ) -> str:
-    """A sentence, its heat and its marks."""
+    """Return a sentence with its heat row and marks."""
     duration = float(edges[-1])
     heat = _data_uri(Image.fromarray(_heat(row.relevance, edges, scale)), "PNG")
-    found = _boxes("found", (s.span for s in row.spans), duration, [f"{s.score:.3f}" for s in row.spans])
-    real = "" if truth is None else f'<div class="truth">{_boxes("real", truth, duration)}</div>'
-    silent = _boxes("silent", timeline.irrelevant, duration)
+    covered = _boxes("covered", (s.span for s in row.spans), duration, [f"{s.score:.3f}" for s in row.spans])
+    reference = "" if truth is None else f'<div class="truth">{_boxes("reference", truth, duration)}</div>'
+    uncovered = _boxes("uncovered", timeline.irrelevant, duration)
     return (
         f'<section><p>{escape(row.text)}<output></output></p><div class="heat"><img alt="" src="{heat}">'
-        f"{silent}{found}</div>{real}</section>"
+        f"{uncovered}{covered}</div>{reference}</section>"
     )
 
 
 def _heat(
     relevance: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], scale: tuple[float, float]
 ) -> npt.NDArray[np.uint8]:
-    """A heat row as RGBA, (1, C, 4): one hue whose opacity is the relevance, for light and dark grounds."""
+    """Return a heat row as RGBA, (1, C, 4): one hue with the relevance as opacity, for light and dark pages."""
     bounds = np.linspace(edges[0], edges[-1], COLUMNS + 1)
     middles = (bounds[:-1] + bounds[1:]) / 2
     if len(relevance) <= COLUMNS:
@@ -105,27 +111,30 @@ def _heat(
 
 
 def _boxes(kind: str, spans: Iterable[Span], duration: float, notes: Sequence[str] = ()) -> str:
-    """Spans as boxes at percentages of the width."""
+    """Return spans as boxes, positioned in percent of the width."""
     boxes = []
     for i, span in enumerate(spans):
         title = f"{clock(span.start, 1)} to {clock(span.end, 1)}" + (f", score {notes[i]}" if notes else "")
-        place = f"left:{100 * span.start / duration:.4f}%;width:{100 * span.duration / duration:.4f}%"
-        boxes.append(f'<i class="{kind}" style="{place}" title="{title}"></i>')
+        style = f"left:{100 * span.start / duration:.4f}%;width:{100 * span.duration / duration:.4f}%"
+        boxes.append(f'<i class="{kind}" style="{style}" title="{title}"></i>')
     return "".join(boxes)
 
 
 def _axis(duration: float) -> str:
     times = tick_times(duration)
-    marks = zip(times, tick_labels(times), strict=True)
-    return "".join(f'<span style="left:{100 * t / duration:.4f}%">{label}</span>' for t, label in marks)
+    marks = zip(times / duration, tick_labels(times), strict=True)
+    return "".join(
+        f'<span{" class=last" if share > 0.98 else ""} style="left:{100 * share:.4f}%">{label}</span>'
+        for share, label in marks
+    )
 
 
 def _legend(low: float, high: float, has_truth: bool) -> str:
-    real = '<span><b class="real"></b>truth</span>' if has_truth else ""
+    reference = '<span><b class="reference"></b>ground truth</span>' if has_truth else ""
     return (
         f'<span>relevance {low:.2f}<b class="ramp"></b>{high:.2f}</span>'
-        f'<span><b class="found"></b>told here</span>{real}'
-        '<span><b class="silent"></b>told by no sentence</span>'
+        f'<span><b class="covered"></b>covered by this sentence</span>{reference}'
+        '<span><b class="uncovered"></b>not covered by any sentence</span>'
     )
 
 
@@ -172,15 +181,15 @@ body { margin: 0; padding: 2rem 1.25rem; background: var(--page); color: var(--i
   font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 main { max-width: 76rem; margin: auto; padding: 1.5rem 1.75rem 1.25rem; background: var(--ground);
   border: 1px solid var(--rule); border-radius: 14px; }
-header { display: flex; align-items: baseline; justify-content: space-between; gap: 1rem;
-  margin-bottom: .8rem; }
+header { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between;
+  gap: 0 1rem; margin-bottom: .8rem; }
 h1 { margin: 0; font-size: 1.2rem; overflow-wrap: anywhere; }
 header span, footer, .axis, output { color: var(--muted); font-size: .85rem; }
 header span { white-space: nowrap; }
 #plot { position: relative; }
 .strip, .heat, .truth, .axis { position: relative; }
 .strip { display: flex; gap: 2px; border-radius: 8px; overflow: hidden; aspect-ratio: 12;
-  margin-bottom: .4rem; }
+  min-height: 3rem; width: 100%; margin-bottom: .4rem; }
 .strip img { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
 section p { display: flex; justify-content: space-between; gap: 1rem; margin: .7rem 0 .25rem; }
 output { font-variant-numeric: tabular-nums; align-self: end; }
@@ -188,18 +197,19 @@ output { font-variant-numeric: tabular-nums; align-self: end; }
   box-shadow: inset 0 0 0 1px var(--rule); }
 .heat img { display: block; width: 100%; height: 100%; border-radius: 4px; image-rendering: pixelated; }
 i { position: absolute; top: 0; bottom: 0; }
-i.found, b.found { border: 2px solid var(--frame); border-radius: 4px; }
-i.found { top: -2px; bottom: -2px; min-width: 4px; }
-i.silent, b.silent {
+i.covered, b.covered { border: 2px solid var(--frame); border-radius: 4px; }
+i.covered { top: -2px; bottom: -2px; min-width: 4px; }
+i.uncovered, b.uncovered {
   background: repeating-linear-gradient(135deg, var(--hatch) 0 1.5px, transparent 1.5px 7px);
   }
-.strip i.silent { background-color: rgb(128 134 148 / 55%); }
+.strip i.uncovered { background-color: rgb(128 134 148 / 55%); }
 .truth { height: 6px; margin-top: 4px; background: var(--rule); border-radius: 3px; }
-i.real, b.real { background: var(--truth); border-radius: 3px; }
+i.reference, b.reference { background: var(--truth); border-radius: 3px; }
 .axis { height: 1.6rem; margin-top: .5rem; border-top: 1px solid var(--rule); }
 .axis span { position: absolute; top: .25rem; transform: translateX(-50%);
   font-variant-numeric: tabular-nums; }
 .axis span:first-child { transform: none; }
+.axis span.last { transform: translateX(-100%); }
 #line { position: absolute; top: 0; bottom: 1.6rem; width: 1px; background: var(--ink); opacity: 0;
   pointer-events: none; }
 #line span { position: absolute; top: -1.35rem; transform: translateX(-50%); padding: 0 .4rem;
@@ -207,9 +217,15 @@ i.real, b.real { background: var(--truth); border-radius: 3px; }
   background: var(--ink); color: var(--ground); font-size: .8rem; font-variant-numeric: tabular-nums; }
 footer { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin-top: .6rem; }
 footer b { display: inline-block; width: 1.9rem; height: .8rem; margin: 0 .45rem -1px 0; }
-footer b.real { height: 6px; margin-bottom: 2px; }
+footer b.reference { height: 6px; margin-bottom: 2px; }
 footer b.ramp { width: 5rem; margin: 0 .45rem -1px; border-radius: 3px;
   background: linear-gradient(90deg, rgb(var(--hue) / 7%), rgb(var(--hue))); }
+@media (max-width: 50rem) { .axis span:not(:nth-child(2n+1)) { display: none; } }
+@media (max-width: 36rem) {
+  body { padding: .6rem; }
+  main { padding: 1rem; }
+  .axis span:not(:nth-child(4n+1)) { display: none; }
+}
 """
 
 _SCRIPT = """
