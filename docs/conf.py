@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ default_role = "code"  # docstrings use `name`, as Markdown does
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -30,8 +31,18 @@ napoleon_use_ivar = True
 python_display_short_literal_types = True
 python_maximum_signature_line_length = 88
 
-# References within mova must resolve; those to other packages are not looked up, because the build uses no network.
-nitpick_ignore_regex = [(r"py:.*", r"(?!mova\.).*")]
+# A type whose module is documented must resolve. Others are not looked up: the build uses no network.
+DOCUMENTED = sorted(
+    {
+        name
+        for page in Path(__file__).parent.glob("reference/api/*.md")
+        for name in re.findall(r"^.. auto(?:module|class):: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+)
+nitpick_ignore_regex = [
+    (r"py:.*", rf"(?!({'|'.join(map(re.escape, DOCUMENTED))})\b).*"),
+    (r"py:(class|obj)", r".*\.(Item|Result|Output)"),  # type variables
+]
 
 html_theme = "furo"
 html_static_path = ["_static"]

@@ -36,7 +36,8 @@ def make_map() -> str:
     """Return the map as Markdown: one table row per folder, highest floor first."""
     rooms: dict[int, list[str]] = defaultdict(list)
     for name, floor in FLOORS.items():
-        rooms[floor].append(name)
+        if not name.startswith("_"):
+            rooms[floor].append(name)
     rows = ["| floor | folder | purpose |", "|---|---|---|"]
     for floor in sorted(rooms, reverse=True):
         label = str(floor)
