@@ -42,7 +42,9 @@ CANDIDATES = 100
 class DualEncoder(ABC):
     """Mixin of every model (beside `transformers.PreTrainedModel`).
 
-    Class or instance attributes that a model sets:
+    A model sets these on the class or the instance.
+
+    Attributes:
         name: how people refer to it (hub name, folder, or registry name).
         frame_rate: frames per second that it is meant to see.
         context: neighbouring sampled frames on either side that a frame's vector depends on (0: none).
