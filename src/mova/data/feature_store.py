@@ -308,7 +308,7 @@ def _cut(found: FrameVectors, clip: Clip) -> FrameVectors:
     inside = np.flatnonzero((found.pts >= clip.start - TOLERANCE) & (found.pts < end - TOLERANCE))
     if not len(inside):
         if clip.start >= found.end:
-            raise VideoError(clip.video, f"ends at {found.end:.2f} s, so nothing is at {clip.start:.2f} s")
+            raise VideoError(clip.video, f"ends at {found.end:.2f} s, so there is no frame at {clip.start:.2f} s")
         inside = on_display(found.pts, [clip.start])
     part = found[inside]
     return FrameVectors(part.vectors, part.pts, end)
