@@ -26,7 +26,7 @@ from mova.eval.protocols import Protocol, find_protocol
 from mova.eval.published import Comparison, Figure, Verdict, compare_with_published, find_target, others, overall
 from mova.eval.reports import Report
 from mova.eval.tasks.retrieval import evaluate_retrieval, texts_of
-from mova.eval.tasks.split import open_test
+from mova.eval.tasks.split import open_split
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.registry import load
 from mova.models.tiny_checkpoint import write_tiny_clip
@@ -220,7 +220,7 @@ def _measured(
         if done is not None:
             done(count)
 
-    test = open_test(model, conversion.manifest, part, encode=encode, fps=sampling.fps, progress=tell)
+    test = open_split(model, conversion.manifest, part, encode=encode, fps=sampling.fps, progress=tell)
     if protocol.captions == "one":
         test.rows = [replace(row, captions=row.captions[:1]) for row in test.rows]
     told = [row for row in test.rows if row.captions]

@@ -12,9 +12,9 @@ from mova.errors import DataError
 from mova.eval.comparison import compare
 from mova.eval.protocols import find_protocol
 from mova.eval.tasks.entailment import evaluate_entailment
-from mova.eval.tasks.moments import evaluate_moments_of
+from mova.eval.tasks.moments import evaluate_moment_retrieval
 from mova.eval.tasks.multiple_choice import evaluate_choice
-from tests.support.known import Clips, drawn, known_test, row
+from tests.support.known import Clips, drawn, known_split, row
 
 ROWS = [
     row(
@@ -28,11 +28,11 @@ ROWS = [
     for i in range(25)
 ]
 OTHER = Clips({each.video: drawn(f"other {each.id}", 6).tolist() for each in ROWS})
-TASKS = {"entailment": evaluate_entailment, "choice": evaluate_choice, "moments": evaluate_moments_of}
+TASKS = {"entailment": evaluate_entailment, "choice": evaluate_choice, "moments": evaluate_moment_retrieval}
 
 
 def both(task: str) -> list[dict[str, Any]]:
-    reports = (TASKS[task](known_test(ROWS, clips=clips), find_protocol(task)) for clips in (Clips(), OTHER))
+    reports = (TASKS[task](known_split(ROWS, clips=clips), find_protocol(task)) for clips in (Clips(), OTHER))
     return [json.loads(json.dumps(report, allow_nan=False)) for report in reports]
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mova.data.manifest import Caption, Row, TimedSentence
 from mova.errors import VideoError
-from mova.eval.tasks.scoring_forms import Form
-from mova.eval.tasks.split import Test
+from mova.eval.tasks.scoring_forms import ScoringForm
+from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import DualEncoder, TextEmbedding, VideoEmbedding
 from mova.types import Frames
 
@@ -71,19 +71,19 @@ class Clips:
         return VideoEmbedding(vectors, np.arange(len(vectors), dtype=np.float64), float(len(vectors)))
 
 
-def known_test(
+def known_split(
     rows: Sequence[Row],
     *,
     clips: Clips | None = None,
     model: KnownEncoder | None = None,
     form: str = "global",
     split: str = "test",
-) -> Test:
+) -> EvalSplit:
     """Those rows of the split, measured with known vectors."""
     encoder = model or KnownEncoder()
     mine = [row for row in rows if row.split == split]
     others = [row for row in rows if row.split != split]
-    return Test(encoder, mine, split, others, clips or Clips(), Form(encoder, form), 1.0)
+    return EvalSplit(encoder, mine, split, others, clips or Clips(), ScoringForm(encoder, form), 1.0)
 
 
 def row(

@@ -23,7 +23,7 @@ from mova.data.synthetic import synthetic_videos
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.tasks.entailment import evaluate_entailment
-from mova.eval.tasks.video_llm import open_any_test
+from mova.eval.tasks.video_llm import open_any_split
 from mova.losses.entailment import synvita_loss
 from mova.models.video_llm.model import VideoLLM
 from mova.train.callbacks import BrokenVideos
@@ -228,7 +228,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
     row = read_manifest(manifest)[0]
     text = row.captions[0].text
     torch.testing.assert_close(again.log_odds(row.video, [text]), whole.scorer.log_odds(row.video, [text]))
-    report = evaluate_entailment(open_any_test(again, manifest, "val"), find_protocol("entailment"))
+    report = evaluate_entailment(open_any_split(again, manifest, "val"), find_protocol("entailment"))
     assert report["model"]["fingerprint"] == again.fingerprint()
     assert 0 <= report["figures"]["all"]["AUC"] <= 100
     assert report["excluded"] == []

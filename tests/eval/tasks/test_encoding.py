@@ -27,9 +27,9 @@ def test_a_clip_that_several_rows_show_is_encoded_once() -> None:
 
 def test_groups_are_bounded_by_clips_and_by_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row(f"v{i}") for i in range(10)]
-    assert [len(group) for group in encode_groups(rows, Clips(), {}, held=4)] == [4, 4, 2]
+    assert [len(group) for group in encode_groups(rows, Clips(), {}, in_flight=4)] == [4, 4, 2]
     monkeypatch.setattr(encoding, "GROUP_FRAMES", 12)
-    assert [len(group) for group in encode_groups(rows, Clips(count=5), {}, held=4)] == [3, 3, 3, 1]
+    assert [len(group) for group in encode_groups(rows, Clips(count=5), {}, in_flight=4)] == [3, 3, 3, 1]
     assert not list(encode_groups(rows, Clips(broken=[r.video for r in rows]), {}))
 
 

@@ -11,7 +11,7 @@ from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.tasks.entailment import claims_of, evaluate_entailment
-from tests.support.known import Clips, cosines, drawn, known_test, pooled, row
+from tests.support.known import Clips, cosines, drawn, known_split, pooled, row
 
 ANY = find_protocol("entailment")
 KINDS = ("action", "flip")
@@ -32,7 +32,7 @@ def score(owner: Row, text: str) -> float:
 
 
 def test_auc_and_accuracy_by_kind_are_those_of_scikit_learn_and_of_counting() -> None:
-    report = evaluate_entailment(known_test(ROWS), ANY)
+    report = evaluate_entailment(known_split(ROWS), ANY)
     for group in ("all", *KINDS):
         true, false, hits = [], [], []
         for each in ROWS:
@@ -57,7 +57,7 @@ def test_where_all_videos_have_the_same_captions_texts_are_ranked_over_videos() 
     rows = [
         row(f"v{i}", actions[i % 3], negatives=[negative(a) for a in actions if a != actions[i % 3]]) for i in range(12)
     ]
-    test = known_test(rows)
+    test = known_split(rows)
     report = evaluate_entailment(test, ANY)
     expected = [
         average_precision_score([i % 3 == a for i in range(12)], [score(r, action) for r in rows])
@@ -68,17 +68,17 @@ def test_where_all_videos_have_the_same_captions_texts_are_ranked_over_videos() 
     assert report["figures"]["all"]["AUC"] > 0
     assert sorted(test.model.encoded) == sorted(actions)  # type: ignore[attr-defined]
     pushes = [each.video for i, each in enumerate(rows) if i % 3 == 0]
-    left = evaluate_entailment(known_test(rows, clips=Clips(broken=pushes)), ANY)
+    left = evaluate_entailment(known_split(rows, clips=Clips(broken=pushes)), ANY)
     assert left["t2v"]["mAP"] > 0
     assert (left["queries"], left["settings"]["texts_without_a_right_video"], len(left["excluded"])) == (2, 1, 4)
     with pytest.raises(UsageError, match="3 texts instead of 18, 12 videos instead of 216"):
-        evaluate_entailment(known_test(rows), find_protocol("ssv2-temporal"))
+        evaluate_entailment(known_split(rows), find_protocol("ssv2-temporal"))
 
 
 def test_ties_count_half_and_rows_that_cannot_be_measured_are_named() -> None:
     same = {each.video: [[1.0] * 16] for each in ROWS}
     rows = [*ROWS, row("nothing false", "text"), row("broken", "text", negatives=[negative("no")])]
-    test = known_test(rows, clips=Clips(same, broken=["broken.mp4"]))
+    test = known_split(rows, clips=Clips(same, broken=["broken.mp4"]))
     texts = {
         text: [1.0] * 16
         for each in ROWS
@@ -92,7 +92,7 @@ def test_ties_count_half_and_rows_that_cannot_be_measured_are_named() -> None:
 
 def test_the_fingerprint_is_of_the_false_captions_too() -> None:
     changed = [*ROWS[:-1], row("v29", "true 29", negatives=[negative("another")])]
-    first, second = (evaluate_entailment(known_test(rows), ANY) for rows in (ROWS, changed))
+    first, second = (evaluate_entailment(known_split(rows), ANY) for rows in (ROWS, changed))
     assert first["fingerprint"] != second["fingerprint"]
     assert first["order"] == second["order"]
 
@@ -103,6 +103,6 @@ def test_what_is_not_of_the_form_is_refused() -> None:
             claims_of(row("a", "text", negatives=bad))
     with pytest.raises(DataError, match=r"'text' is a caption and stands in meta\.negatives"):
         claims_of(row("a", "text", negatives=[negative("text")]))
-    test = known_test(ROWS, clips=Clips({"v4.mp4": torch.full((2, 16), float("nan")).tolist()}))
+    test = known_split(ROWS, clips=Clips({"v4.mp4": torch.full((2, 16), float("nan")).tolist()}))
     with pytest.raises(DataError, match="'v4': a score is NaN"):
         evaluate_entailment(test, ANY)

@@ -9,9 +9,9 @@ from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.spans import MomentTruth
 from mova.eval.protocols import find_protocol
-from mova.eval.tasks.moments import Query, evaluate_moments_of, predict, queries_of
+from mova.eval.tasks.moments import Query, evaluate_moment_retrieval, predict, queries_of
 from mova.models.encoder import VideoEmbedding
-from tests.support.known import Clips, KnownEncoder, known_test, row
+from tests.support.known import Clips, KnownEncoder, known_split, row
 
 ANY = find_protocol("moments")
 SHOWN, NOT = [1.0, 0.0] + [0.0] * 14, [0.0, 1.0] + [0.0] * 14
@@ -25,7 +25,7 @@ def clip(seconds: int, *windows: tuple[int, int]) -> list[list[float]]:
 
 def measured(rows: list[Row], frames: dict[str, list[list[float]]], broken: tuple[str, ...] = ()) -> dict:  # type: ignore[type-arg]
     model = KnownEncoder({TEXT: SHOWN})
-    return evaluate_moments_of(known_test(rows, clips=Clips(frames, broken), model=model), ANY)
+    return evaluate_moment_retrieval(known_split(rows, clips=Clips(frames, broken), model=model), ANY)
 
 
 def test_a_perfect_curve_gives_perfect_windows_and_a_shifted_one_its_overlap() -> None:
@@ -52,7 +52,7 @@ def test_several_windows_and_saliency_as_qvhighlights_has_them() -> None:
     assert report["highlights"]["Good"]["mAP"] == pytest.approx(100.0)
     assert report["places"]["highlights, Good"]["mAP"] == pytest.approx([report["highlights"]["Good"]["mAP"]])
     with pytest.raises(UsageError, match="1 texts instead of 1550"):
-        evaluate_moments_of(known_test([whole]), find_protocol("qvhighlights"))
+        evaluate_moment_retrieval(known_split([whole]), find_protocol("qvhighlights"))
 
 
 def test_saliency_is_the_mean_of_a_clips_frames_or_the_frame_on_display() -> None:

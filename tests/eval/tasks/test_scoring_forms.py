@@ -8,12 +8,12 @@ import torch
 
 from mova.errors import UsageError
 from mova.eval.tasks import scoring_forms as forms
-from mova.eval.tasks.scoring_forms import FORMS, Form
+from mova.eval.tasks.scoring_forms import FORMS, ScoringForm
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.scoring.caption_score import EvidenceRule
 from mova.types import Frames
-from tests.support.known import Clips, KnownEncoder, cosines, drawn, known_test, pooled, row
+from tests.support.known import Clips, KnownEncoder, cosines, drawn, known_split, pooled, row
 
 TEXTS = ["A dog runs. A cat sleeps.", "A bird.", "Rain falls. It stops. The sun shines."]
 VIDEOS = [Clips(count=n)(row(f"v{n}")) for n in (1, 4, 7)]
@@ -29,7 +29,7 @@ def test_global_and_late_are_the_written_out_forms() -> None:
     model = KnownEncoder()
     found = {}
     for name in ("global", "late", "rule"):
-        form = Form(model, name)
+        form = ScoringForm(model, name)
         found[name] = form.score(VIDEOS, form.encode(TEXTS)).numpy()
     expected = cosines(torch.cat([drawn(t) for t in TEXTS]), torch.stack([pooled(v.frames) for v in VIDEOS])).T
     np.testing.assert_allclose(found["global"], expected, atol=1e-6)
@@ -42,7 +42,7 @@ def test_global_and_late_are_the_written_out_forms() -> None:
 def test_the_rule_is_the_models_own_and_stands_in_the_report() -> None:
     model = KnownEncoder()
     model.rule = EvidenceRule(g=0.5, theta=0.1, beta=0.3, global_share=0.2)
-    form = Form(model, "rule")
+    form = ScoringForm(model, "rule")
     assert not form.used
     assert torch.equal(form.score(VIDEOS, form.encode(TEXTS)), model.score(VIDEOS, TEXTS))
     assert form.to_json() == {"form": "rule", "rule": model.rule.to_dict(), "units": model.units.to_dict()}
@@ -50,7 +50,7 @@ def test_the_rule_is_the_models_own_and_stands_in_the_report() -> None:
 
 
 def test_relevance_pools_frames_by_what_they_have_to_do_with_the_text() -> None:
-    form = Form(KnownEncoder(), "relevance")
+    form = ScoringForm(KnownEncoder(), "relevance")
     found = form.score(VIDEOS, form.encode(TEXTS)).numpy()
     for v, video in enumerate(VIDEOS):
         frames = video.frames.double().numpy()
@@ -72,17 +72,17 @@ def test_modular_scores_are_the_models_own_in_any_number_of_texts(preset: str, m
     ]
     expected = model.modular_similarity(videos, TEXTS)
     monkeypatch.setattr(forms, "TEXT_CHUNK", 2)
-    form = Form(model, "modular")
+    form = ScoringForm(model, "modular")
     torch.testing.assert_close(form.score(videos, form.encode(TEXTS)), expected)
     with pytest.raises(UsageError, match="has no masks"):
-        Form(Mova.from_backbone(load("mova-worlds-tiny"), "control"), "modular")
+        ScoringForm(Mova.from_backbone(load("mova-worlds-tiny"), "control"), "modular")
 
 
 def test_unknown_forms_and_missing_masks_are_refused() -> None:
     with pytest.raises(UsageError, match="not known; there are rule"):
-        Form(KnownEncoder(), "best")
+        ScoringForm(KnownEncoder(), "best")
     with pytest.raises(UsageError, match="has no masks"):
-        Form(KnownEncoder(), "modular")
+        ScoringForm(KnownEncoder(), "modular")
     assert set(FORMS) >= {"rule", "late", "global", "relevance", "modular"}
 
 
@@ -93,6 +93,6 @@ def test_texts_that_the_model_cuts_are_counted() -> None:
             found.dropped[:] = [max(0, len(t.split()) - 4) for t in texts]
             return found
 
-    test = known_test([], model=Short())
+    test = known_split([], model=Short())
     test.form.encode(TEXTS)
     assert test.form.cut == 2

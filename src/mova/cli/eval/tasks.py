@@ -18,11 +18,11 @@ from mova.errors import UsageError
 if TYPE_CHECKING:
     from mova.eval.protocols import Protocol
     from mova.eval.tasks.encoding import EncodeRow
-    from mova.eval.tasks.split import Test
+    from mova.eval.tasks.split import EvalSplit
     from mova.models.encoder import DualEncoder
     from mova.models.entailment import EntailmentModel
 
-    Evaluate = Callable[[Test, Protocol], dict[str, Any]]
+    Evaluate = Callable[[EvalSplit, Protocol], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def entailment(tested: Tested, scored: Scored, delivery: Delivery) -> None:
 
 def moments(tested: Tested, delivery: Delivery) -> None:
     """When a sentence is shown: R1 at IoU, mean IoU, moment mAP, and highlights where they are annotated."""
-    from mova.eval.tasks.moments import evaluate_moments_of
+    from mova.eval.tasks.moments import evaluate_moment_retrieval
 
-    _measure("moments", evaluate_moments_of, tested, Scored(), delivery)
+    _measure("moments", evaluate_moment_retrieval, tested, Scored(), delivery)
 
 
 def classify(
@@ -135,7 +135,7 @@ def _protocol(task: str, name: str | None) -> Protocol:
 
 def _measure(task: str, evaluate: Evaluate, tested: Tested, scored: Scored, delivery: Delivery) -> None:
     """Load the model, show progress, and deliver the report."""
-    from mova.eval.tasks.video_llm import open_any_test
+    from mova.eval.tasks.video_llm import open_any_split
     from mova.models.registry import DEFAULT_MODEL, load_any
 
     protocol = _protocol(task, tested.protocol)
@@ -143,7 +143,7 @@ def _measure(task: str, evaluate: Evaluate, tested: Tested, scored: Scored, deli
     encoder = load_any(tested.model or DEFAULT_MODEL, max_frames=scored.max_frames)
     with progress_bar() as bar, refused_as_data(tested.manifest):
         encoding = bar.add_task("encoding", total=None)
-        test = open_any_test(
+        test = open_any_split(
             encoder,
             tested.manifest,
             tested.split,

@@ -29,7 +29,7 @@ from mova.eval.metrics.classification import average_precision
 from mova.eval.metrics.ranking import find_ranks
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report, add_figures
-from mova.eval.tasks.split import Test
+from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import VideoEmbedding
 from mova.utils.hashing import digest
 
@@ -63,7 +63,7 @@ class Labels:
 
 
 def evaluate_classify(
-    test: Test,
+    test: EvalSplit,
     protocol: Protocol,
     template: str | None = None,
     zero_shot: bool = False,
@@ -86,7 +86,7 @@ def evaluate_classify(
         ValueError: a score is NaN.
     """
     if task is not None:
-        test.narrow(task)
+        test.select_task(task)
     rows = test.keep(lambda row: row_labels(row, label) is not None, f"it has no label in meta.{label}")
     protocol.check_size(len(rows), 0)
     tests = labels_of([*rows, *test.others], {row.id for row in rows}, label)
@@ -100,7 +100,7 @@ def evaluate_classify(
     report = test.head(protocol, digest([row.id for row in kept]), len(kept), classes, truth, **said)
     for one in tests:
         mine = [row for row in kept if row.id in one.of]
-        if one.of.keys() <= test.barred:
+        if one.of.keys() <= test.quarantined:
             continue
         if not mine:
             raise DataError(f"no video of task {one.group!r} can be read; leave its rows out of the manifest")
@@ -142,7 +142,9 @@ def _templates(template: str | None, tests: Sequence[Labels]) -> list[str]:
     return sorted({template or (SEVERAL_TEMPLATE if one.several else TEMPLATE) for one in tests})
 
 
-def _scores(test: Test, tests: Sequence[Labels], template: str | None, head: Classifier | None) -> dict[str, Scores]:
+def _scores(
+    test: EvalSplit, tests: Sequence[Labels], template: str | None, head: Classifier | None
+) -> dict[str, Scores]:
     """Row id -> (C,) scores of its task's classes."""
     columns: dict[str, list[int]] = {}
     texts: list[str] = []

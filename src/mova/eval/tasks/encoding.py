@@ -57,7 +57,7 @@ def encode_groups(
     encode: EncodeRow,
     broken: dict[str, str],
     progress: Progress | None = None,
-    held: int = GROUP_CLIPS,
+    in_flight: int = GROUP_CLIPS,
 ) -> Iterator[Group]:
     """Every distinct clip of the rows once, in order of appearance.
 
@@ -66,7 +66,7 @@ def encode_groups(
         encode: see `EncodeRow`.
         broken: takes the id of every row whose clip cannot be read, with the cause.
         progress: told after every clip.
-        held: clips in a group.
+        in_flight: clips in a group.
 
     Yields:
         Groups that are never empty; memory is that of two groups at most, one in use and one that fills.
@@ -84,7 +84,7 @@ def encode_groups(
         else:
             group.append((embedding, shown))
             frames += len(embedding.times)
-        if len(group) >= held or frames >= GROUP_FRAMES:
+        if len(group) >= in_flight or frames >= GROUP_FRAMES:
             yield group
             group, frames = [], 0
         if progress is not None:

@@ -28,7 +28,7 @@ from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report, add_figures
 from mova.eval.reports import report_entailment
 from mova.eval.score_files import Entailment
-from mova.eval.tasks.split import Test
+from mova.eval.tasks.split import EvalSplit
 from mova.utils.hashing import digest
 
 KINDS = ("misalignment", "kind")
@@ -45,7 +45,7 @@ class Claims:
     kinds: tuple[str | None, ...]
 
 
-def evaluate_entailment(test: Test, protocol: Protocol) -> Report:
+def evaluate_entailment(test: EvalSplit, protocol: Protocol) -> Report:
     """ROC-AUC and accuracy by kind of false caption, and mAP where all rows have the same captions.
 
     Returns:
@@ -100,7 +100,7 @@ def _kind(negative: Mapping[str, Any]) -> str | None:
     return next((str(negative[key]) for key in KINDS if negative.get(key)), None)
 
 
-def score_texts(test: Test, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+def score_texts(test: EvalSplit, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
     """Score every row's own texts against its clip.
 
     The texts of a group of clips are encoded together; those of the group before are used again where they are the

@@ -26,7 +26,7 @@ from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report
 from mova.eval.reports import report_moments
 from mova.eval.score_files import moment_truth
-from mova.eval.tasks.split import Test
+from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import TEXT_CHUNK, VideoEmbedding
 from mova.models.entailment import EntailmentModel
 from mova.scoring.spans import peaks
@@ -41,7 +41,7 @@ class Query:
     truth: MomentTruth
 
 
-def evaluate_moments_of(test: Test, protocol: Protocol) -> Report:
+def evaluate_moment_retrieval(test: EvalSplit, protocol: Protocol) -> Report:
     """R1@IoU, mean IoU, moment mAP, and highlights where all queries have saliency.
 
     Returns:
@@ -141,7 +141,7 @@ def _truth(row: Row) -> MomentTruth:
 
 
 @torch.no_grad()
-def _encode(test: Test, texts: Sequence[str]) -> torch.Tensor:
+def _encode(test: EvalSplit, texts: Sequence[str]) -> torch.Tensor:
     """(S, d) vectors of sentences, in batches."""
     parts = [test.model.encode_text(list(texts[i : i + TEXT_CHUNK])).pooled for i in range(0, len(texts), TEXT_CHUNK)]
     return torch.cat(parts)

@@ -20,7 +20,7 @@ from mova.eval.metrics.classification import choice_hits
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report, add_figures
 from mova.eval.tasks.entailment import score_texts
-from mova.eval.tasks.split import Test
+from mova.eval.tasks.split import EvalSplit
 from mova.utils.hashing import digest
 
 TEMPLATE = "{question} {option}"
@@ -32,7 +32,7 @@ NEXTQA_KINDS = {
 """Type of a NExT-QA question -> its kind (Xiao et al., CVPR 2021)."""
 
 
-def evaluate_choice(test: Test, protocol: Protocol, template: str = TEMPLATE) -> Report:
+def evaluate_choice(test: EvalSplit, protocol: Protocol, template: str = TEMPLATE) -> Report:
     """Accuracy in percent over all questions, by type and, where all types are NExT-QA's, by kind.
 
     Args:

@@ -17,13 +17,13 @@ from mova.eval.protocols import Captions, Protocol
 from mova.eval.report_figures import Report
 from mova.eval.reports import add_qb_norm, report_matrix
 from mova.eval.score_files import Ids, ScoreMatrix
-from mova.eval.tasks.split import Test
+from mova.eval.tasks.split import EvalSplit
 
 Scores = npt.NDArray[np.float32]
 
 
 def evaluate_retrieval(
-    test: Test,
+    test: EvalSplit,
     protocol: Protocol,
     *,
     dual_softmax: bool = False,
@@ -107,7 +107,7 @@ def texts_of(rows: Sequence[Row], captions: Captions) -> tuple[list[str], list[s
     return owners, texts
 
 
-def _bank_rows(test: Test, bank: str | None) -> list[Row]:
+def _bank_rows(test: EvalSplit, bank: str | None) -> list[Row]:
     if bank is None:
         return []
     if bank == test.split:
@@ -118,7 +118,7 @@ def _bank_rows(test: Test, bank: str | None) -> list[Row]:
     return rows
 
 
-def _scores(test: Test, rows: Sequence[Row], texts: Sequence[str], bank: Sequence[str]) -> tuple[Scores, Scores]:
+def _scores(test: EvalSplit, rows: Sequence[Row], texts: Sequence[str], bank: Sequence[str]) -> tuple[Scores, Scores]:
     """(Q, N) scores, and (M, N) of the bank; the column of a row that cannot be read holds NaN and is not used."""
     place = {row.id: column for column, row in enumerate(rows)}
     found = [np.full((len(part), len(rows)), np.nan, dtype=np.float32) for part in (texts, bank)]

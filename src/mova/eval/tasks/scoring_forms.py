@@ -28,7 +28,7 @@ FORMS = {
 
 
 class Scoring(Protocol):
-    """What a task asks of whatever scores texts against clips: `Form`, and a video LLM in `eval/tasks/video_llm.py`.
+    """What a task needs to score texts against clips: `ScoringForm`, or a video LLM in `eval/tasks/video_llm.py`.
 
     Attributes:
         name: of the form.
@@ -50,7 +50,7 @@ class Scoring(Protocol):
         """(V, N) scores, higher is better, of clips that were encoded for this form."""
 
 
-class Form:
+class ScoringForm:
     """One form of scoring with one model.
 
     Args:

@@ -18,7 +18,7 @@ from mova.errors import DataError, UsageError
 from mova.eval.protocols import Protocol
 from mova.eval.report_figures import Report
 from mova.eval.tasks.encoding import GROUP_CLIPS, EncodeRow, Group, Progress, decode_rows, encode_groups
-from mova.eval.tasks.scoring_forms import Form, Scoring
+from mova.eval.tasks.scoring_forms import Scoring, ScoringForm
 from mova.models.encoder import DualEncoder
 from mova.utils.hashing import digest
 
@@ -26,7 +26,7 @@ TEST_SPLIT = "test"
 
 
 @dataclass(eq=False)
-class Test:
+class EvalSplit:
     """One split of a manifest, to be measured with one model.
 
     Attributes:
@@ -38,8 +38,8 @@ class Test:
         form: scores texts against clips.
         frame_rate: frames a second at which clips are looked at, as asked for; None where the model decides.
         progress: told after every clip.
-        held: clips held at a time.
-        barred: ids of rows whose clips are not to be opened; they count as those that cannot be read.
+        in_flight: clips held at a time.
+        quarantined: ids of rows whose clips are not to be opened; they count as those that cannot be read.
         excluded: id of a row that takes no part -> why.
     """
 
@@ -51,11 +51,9 @@ class Test:
     form: Scoring
     frame_rate: float | None
     progress: Progress | None = None
-    held: int = GROUP_CLIPS
-    barred: frozenset[str] = frozenset()
+    in_flight: int = GROUP_CLIPS
+    quarantined: frozenset[str] = frozenset()
     excluded: dict[str, str] = field(default_factory=dict)
-
-    __test__ = False  # the name is no test of pytest's
 
     @property
     def kept(self) -> list[Row]:
@@ -71,7 +69,7 @@ class Test:
         self.excluded |= {row.id: why for row in self.kept if not usable(row)}
         return self._some()
 
-    def narrow(self, task: str) -> None:
+    def select_task(self, task: str) -> None:
         """Leave out rows of other tasks, as if the manifest did not hold them.
 
         Raises:
@@ -87,13 +85,13 @@ class Test:
         )
 
     def groups(self) -> Iterator[Group]:
-        """Every clip of the kept rows once; what is barred or cannot be read is excluded, with the cause.
+        """Every clip of the kept rows once; what is quarantined or cannot be read is excluded, with the cause.
 
         Raises:
             DataError: no row is left.
         """
-        self.keep(lambda row: row.id not in self.barred, "the quarantine list names it")
-        yield from encode_groups(self.kept, self.encode, self.excluded, self.progress, self.held)
+        self.keep(lambda row: row.id not in self.quarantined, "the quarantine list names it")
+        yield from encode_groups(self.kept, self.encode, self.excluded, self.progress, self.in_flight)
         self._some()
 
     def of(self, protocol: Protocol) -> Protocol:
@@ -145,7 +143,7 @@ class Test:
         return self.kept
 
 
-def open_test(
+def open_split(
     model: DualEncoder,
     manifest: str | Path,
     split: str | None = None,
@@ -155,7 +153,7 @@ def open_test(
     fps: float | None = None,
     progress: Progress | None = None,
     quarantine: str | Path | None = None,
-) -> Test:
+) -> EvalSplit:
     """A split of a manifest, ready to be measured.
 
     Args:
@@ -174,12 +172,12 @@ def open_test(
     """
     encode = encode or decode_rows(model, Path(manifest).resolve().parent, fps)
     rate = model.sampling_rate(fps)
-    return make_test(
-        model, manifest, split, encode, Form(model, form or model.scoring_form), rate, progress, quarantine
+    return make_split(
+        model, manifest, split, encode, ScoringForm(model, form or model.scoring_form), rate, progress, quarantine
     )
 
 
-def make_test(
+def make_split(
     model: Any,
     manifest: str | Path,
     split: str | None,
@@ -188,9 +186,9 @@ def make_test(
     frame_rate: float | None,
     progress: Progress | None = None,
     quarantine: str | Path | None = None,
-    held: int = GROUP_CLIPS,
-) -> Test:
-    """A split of a manifest with a model of any kind; see `open_test` and `Test`."""
+    in_flight: int = GROUP_CLIPS,
+) -> EvalSplit:
+    """A split of a manifest with a model of any kind; see `open_split` and `EvalSplit`."""
     rows = read_manifest(manifest)
     splits = list(dict.fromkeys(row.split for row in rows))
     if split is None and (TEST_SPLIT in splits or len(splits) == 1):
@@ -201,6 +199,6 @@ def make_test(
     found: dict[bool, list[Row]] = {True: [], False: []}
     for row in rows:
         found[row.split == split].append(row)
-    barred = frozenset(without_quarantined(rows, quarantine)[1])
-    others = [row for row in found[False] if row.id not in barred]
-    return Test(model, found[True], split, others, encode, form, frame_rate, progress, held, barred)
+    quarantined = frozenset(without_quarantined(rows, quarantine)[1])
+    others = [row for row in found[False] if row.id not in quarantined]
+    return EvalSplit(model, found[True], split, others, encode, form, frame_rate, progress, in_flight, quarantined)

@@ -21,7 +21,7 @@ from mova.eval.protocols import OF_ANY_SIZE, find_protocol
 from mova.eval.tasks.encoding import Progress
 from mova.eval.tasks.entailment import evaluate_entailment
 from mova.eval.tasks.multiple_choice import TEMPLATE, evaluate_choice
-from mova.eval.tasks.video_llm import open_any_test
+from mova.eval.tasks.video_llm import open_any_split
 from mova.models.encoder import DualEncoder
 from mova.models.entailment import EntailmentModel
 
@@ -139,7 +139,7 @@ def _measured(
 ) -> dict[str, Any]:
     task = "choice" if test.template else "entailment"
     protocol = find_protocol(OF_ANY_SIZE[task][0] if any_size else SIZED_SETS.get(name, test.protocol))
-    opened = open_any_test(model, manifest, progress=progress)
+    opened = open_any_split(model, manifest, progress=progress)
     if test.template:
         return evaluate_choice(opened, protocol, test.template[name])
     return evaluate_entailment(opened, protocol)

@@ -21,13 +21,13 @@ from torch import Tensor
 from mova.data.manifest import Row
 from mova.errors import UsageError, VideoError
 from mova.eval.tasks.encoding import Progress
-from mova.eval.tasks.split import Test, make_test, open_test
+from mova.eval.tasks.split import EvalSplit, make_split, open_split
 from mova.models.encoder import DualEncoder
 from mova.models.entailment import EntailmentModel
 from mova.models.video_llm.prompt import Tail, Visual
 
 TOWERS_ONLY = {"form": "--form", "fps": "--fps", "encode": "--features"}
-"""Options of `tasks.open_test` that mean nothing to a video LLM, as people write them."""
+"""Options of `tasks.open_split` that mean nothing to a video LLM, as people write them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Watched:
 
 
 class LogOdds:
-    """Scoring by a video LLM, in the place of `forms.Form`.
+    """Scoring by a video LLM, in place of `scoring_forms.ScoringForm`.
 
     Attributes:
         used: whether a text was asked about yet.
@@ -76,14 +76,14 @@ class LogOdds:
         return torch.stack([self.model.log_odds(video.visual, encoded) for video in videos])
 
 
-def open_llm_test(
+def open_llm_split(
     model: EntailmentModel,
     manifest: str | Path,
     split: str | None = None,
     progress: Progress | None = None,
     quarantine: str | Path | None = None,
-) -> Test:
-    """A split of a manifest, ready to be measured with a video LLM; see `tasks.open_test`.
+) -> EvalSplit:
+    """A split of a manifest, ready to be measured with a video LLM; see `tasks.open_split`.
 
     Raises:
         DataError: the manifest cannot be read.
@@ -98,26 +98,26 @@ def open_llm_test(
         frames = model.sample(folder / row.video, row.start or 0.0, row.end)
         return Watched(model.prepare(frames), frames.pts)
 
-    return make_test(model, manifest, split, encode, LogOdds(model), None, progress, quarantine, held=1)
+    return make_split(model, manifest, split, encode, LogOdds(model), None, progress, quarantine, in_flight=1)
 
 
-def open_any_test(
+def open_any_split(
     model: DualEncoder | EntailmentModel, manifest: str | Path, split: str | None = None, **options: Any
-) -> Test:
+) -> EvalSplit:
     """A split of a manifest with a model of either kind.
 
     Args:
         model: decides how clips are scored.
-        manifest, split: see `tasks.open_test`.
-        options: of `tasks.open_test`; those that are None count as left out.
+        manifest, split: see `tasks.open_split`.
+        options: of `tasks.open_split`; those that are None count as left out.
 
     Raises:
-        UsageError: `form`, `fps` or `encode` for a video LLM, and what `tasks.open_test` raises.
+        UsageError: `form`, `fps` or `encode` for a video LLM, and what `tasks.open_split` raises.
         DataError: the manifest cannot be read.
     """
     given = {key: value for key, value in options.items() if value is not None}
     if not isinstance(model, EntailmentModel):
-        return open_test(model, manifest, split, **given)
+        return open_split(model, manifest, split, **given)
     if strange := sorted(TOWERS_ONLY[key] for key in given.keys() & TOWERS_ONLY.keys()):
         raise UsageError(f"{model.name} is a video LLM; {', '.join(strange)} is for two-tower models only")
-    return open_llm_test(model, manifest, split, **given)
+    return open_llm_split(model, manifest, split, **given)

@@ -25,7 +25,7 @@ from mova.data.triplets import Shown, TripletVideos, Weigh
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import roc_auc
 from mova.eval.tasks.entailment import claims_of, score_texts
-from mova.eval.tasks.video_llm import open_llm_test
+from mova.eval.tasks.video_llm import open_llm_split
 from mova.models.entailment import EntailmentModel
 from mova.models.video_llm.build import SCORER
 from mova.models.video_llm.prompt import Tail, Visual
@@ -108,9 +108,9 @@ class EntailmentValidation:
 
         No fingerprint is taken, which would hash all weights.
         """
-        test = open_llm_test(self.llm, self.manifest, self.split, quarantine=self.quarantine)
+        test = open_llm_split(self.llm, self.manifest, self.split, quarantine=self.quarantine)
         rows = test.keep(lambda row: bool(row.captions and row.meta.get("negatives")), "it has nothing to tell apart")
-        rows = [row for row in rows if row.id not in test.barred]
+        rows = [row for row in rows if row.id not in test.quarantined]
         claims = [claims_of(row) for row in rows]
         scored = score_texts(test, {claim.row.id: (*claim.true, *claim.false) for claim in claims})
         self.broken.add(
