@@ -1,7 +1,8 @@
-"""What README and the guides say exists: commands, options, links."""
+"""README and docs: every command, option, link, make target and API name on a page exists."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -11,39 +12,54 @@ import typer
 from mova.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS]
+API = [page for page in DOCS if page.parent.name == "api"]
+AVOIDED = r"\b(?:told|mend|so many|lies in|is no|if left out|whatever|a second)\b"
+"""Wording that readers stumble over: reported, fix, at most N, is in, is not a, default, any, per second."""
 
 
 def commands() -> dict[str, set[str]]:
     """`mova` sub-command -> its options."""
-    found: dict[str, set[str]] = {}
+    options: dict[str, set[str]] = {}
     root = typer.main.get_command(app)
     queue = [((), root)]
     while queue:
         path, command = queue.pop()
-        found[" ".join(path)] = {option for p in command.params for option in p.opts}
+        options[" ".join(path)] = {option for p in command.params for option in p.opts} | {"--help"}
         queue += [((*path, name), child) for name, child in getattr(command, "commands", {}).items()]
-    return found
+    return options
+
+
+def slugs(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and the site build them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_and_options_on_the_page_exist(page: Path) -> None:
     known = commands()
     text = page.read_text(encoding="utf-8")
-    lines = re.findall(r"`mova ([^`]+)`", text) + re.findall(r"^\$ mova (.+?)(?:\s+#.*)?$", text, re.MULTILINE)
+    lines = re.findall(r"`mova ([^`]+)`", text) + re.findall(r"^ *\$ mova (.+?)(?:\s+#.*)?$", text, re.MULTILINE)
     for line in lines:
         words = line.split()
         name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
         assert name in known, f"{page.name}: `mova {line}`"
-        for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", line):
+        if name == "eval":  # `mova eval` or `mova eval TASK`: options of any task
+            known[name] = set().union(*(options for path, options in known.items() if path.startswith("eval ")))
+        for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)(?![\w.-])", line):
             assert option in known[name], f"{page.name}: `mova {line}` has no {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for path, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8")):
+        if "://" in path:
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {path}"
+        assert not anchor or anchor in slugs(target), f"{page.name}: {path}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -51,3 +67,23 @@ def test_make_targets_on_the_page_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for name in re.findall(r"(?:`|\$ )make ([a-z-]+)", page.read_text(encoding="utf-8")):
         assert name in targets, f"{page.name}: make {name}"
+
+
+@pytest.mark.parametrize("page", API, ids=lambda p: p.name)
+def test_documented_modules_and_classes_exist(page: Path) -> None:
+    for kind, name in re.findall(r"^\.\. auto(module|class|function):: (\S+)", page.read_text(encoding="utf-8"), re.M):
+        module, _, member = (name, "", "") if kind == "module" else name.rpartition(".")
+        path = ROOT / "src" / Path(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        assert path.is_file(), f"{page.name}: {name}"
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        assert not member or f'"{member}"' in text or member in {getattr(node, "name", None) for node in tree.body}, (
+            name
+        )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_the_page_is_in_plain_words(page: Path) -> None:
+    matches = re.findall(f".*{AVOIDED}.*", page.read_text(encoding="utf-8"), re.IGNORECASE)
+    assert not matches, f"{page.name}: {matches}"
