@@ -55,7 +55,7 @@ def child(count: str, seed: str) -> None:
         peak = harness.resident("VmHWM")
         size = done.manifest.stat().st_size / 1e6
         members = sum(len(row.meta["members"]) for _, row in iter_manifest(done.manifest) if "members" in row.meta)
-        rows = {name: each["rows"] for name, each in done.figures.items()}
+        rows = {name: each["rows"] for name, each in done.statistics.items()}
         left = sum(each["count"] for each in done.left_out["LVLT"].values())
     print(
         json.dumps(

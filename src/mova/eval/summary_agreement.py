@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mova.data.expansion.expand import Compressed
+from mova.data.expansion.expand import CompressedPair
 from mova.data.manifest import Row
 
 Vectors = npt.NDArray[np.float64]
@@ -78,7 +78,7 @@ def _spread(values: Vectors) -> dict[str, Any]:
 
 
 def agreements(
-    sample: Sequence[Compressed], embed: Embed | None = None, measure: str = "TF-IDF", show: Show | None = None
+    sample: Sequence[CompressedPair], embed: Embed | None = None, measure: str = "TF-IDF", show: Show | None = None
 ) -> list[Agreement]:
     """The agreement of every granularity of a sample, by its first captions.
 

@@ -1,4 +1,4 @@
-"""Expansion of manifests: what is put together, what is left out and told, leaks, and going on after a kill."""
+"""Expansion of manifests: grouping, unused input, leaks between splits, resuming after a kill."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from mova.data.expansion import levels as expand_levels
 from mova.data.expansion.expand import Expansion, expand
 from mova.data.expansion.operations import parse_operations, plan
-from mova.data.expansion.rows import cut, integrate
-from mova.data.expansion.workspace import Entry, Store
+from mova.data.expansion.rows import cut_segments, integrate
+from mova.data.expansion.workspace import StoredRow, Workspace
 from mova.data.manifest import Caption, Row, Segment, TimedSentence, read_manifest, write_manifest
 from mova.data.readers.registry import convert
 from mova.errors import DataError, UsageError
@@ -59,12 +59,12 @@ def test_clips_of_a_source_are_joined_in_order_of_time(clips: Path) -> None:
     assert long.meta["source_video"] == "a"
     assert rows["LVLT"][1].split == "val"
     assert len(rows["SVST"]) == 11
-    assert done.left_out["LVLT"] == {expand_levels.TOO_FEW: {"count": 2, "first": ["b0"], "kept": False}}
-    assert done.figures["LVLT"]["seconds"]["mean"] == 13.5
-    assert done.figures["LVLT"]["splits"] == {"train": 1, "val": 1}
+    assert done.left_out["LVLT"] == {expand_levels.TOO_FEW_CLIPS: {"count": 2, "first": ["b0"], "kept": False}}
+    assert done.statistics["LVLT"]["seconds"]["mean"] == 13.5
+    assert done.statistics["LVLT"]["splits"] == {"train": 1, "val": 1}
 
 
-def test_paths_stay_true_from_the_new_folder(clips: Path) -> None:
+def test_paths_are_relative_to_the_new_folder(clips: Path) -> None:
     _, rows = expanded(clips, "integrate")
     assert rows["SVST"][0].video == str(clips.parent / "a.mp4")
     beside = expand(clips, clips.parent / "beside.jsonl", parse_operations(["integrate"]))
@@ -97,7 +97,7 @@ def test_every_summarizer_takes_the_options_of_its_operation() -> None:
     assert [each.batch for each in made] == [500, 8, 32]
 
 
-def test_file_names_tell_where_clips_lie_in_their_source(tmp_path: Path) -> None:
+def test_positions_in_the_source_come_from_file_names(tmp_path: Path) -> None:
     spans = [(30, 40), (0, 10), (10, 20), (20, 30)]
     rows = [Row(f"{a}", f"v_x_{a}_{b}.mp4", 10.0, "train", (Caption("It."),)) for a, b in spans]
     _, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate:adjacent,min=4,gap=0")
@@ -114,7 +114,7 @@ def test_files_of_one_name_in_several_folders_are_several_sources(tmp_path: Path
     assert [row.meta["members"] for row in found["LVLT"]] == [[row.id for row in rows]]
 
 
-def test_files_whose_place_is_not_told_follow_by_name_and_never_touch(tmp_path: Path) -> None:
+def test_files_of_unknown_position_are_ordered_by_name_and_never_adjacent(tmp_path: Path) -> None:
     rows = [
         Row(f"{n}-{k}", f"scene{n}.mp4", 9.0, "t", (Caption("It."),), k, k + 1.0, meta={"source_video": "film"})
         for k in (0, 1)
@@ -127,11 +127,11 @@ def test_files_whose_place_is_not_told_follow_by_name_and_never_touch(tmp_path: 
     assert [row.meta["members"] for row in found["LVLT"]] == [["1-0", "1-1"], ["2-0", "2-1"], ["10-0", "10-1"]]
 
 
-def test_no_long_video_shows_a_clip_twice(tmp_path: Path) -> None:
+def test_no_long_video_repeats_a_clip(tmp_path: Path) -> None:
     rows = [clip("a", n, start) for n, start in enumerate((0.0, 4.0, 0.0, 8.0, 12.0, 4.0))]
     done, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")
     assert [row.meta["members"] for row in found["LVLT"]] == [["a0", "a1", "a3", "a4"]]
-    assert done.left_out["LVLT"] == {expand_levels.SHOWN: {"count": 2, "first": ["a2", "a5"], "kept": False}}
+    assert done.left_out["LVLT"] == {expand_levels.DUPLICATE_CLIP: {"count": 2, "first": ["a2", "a5"], "kept": False}}
 
 
 def test_sentences_of_the_same_seconds_are_captions_of_one_clip(tmp_path: Path) -> None:
@@ -150,11 +150,11 @@ def test_sentences_of_the_same_seconds_are_captions_of_one_clip(tmp_path: Path) 
     assert found["LVLT"][0].duration == 9.0
 
 
-def test_a_granularity_that_is_no_name_is_refused_or_none(tmp_path: Path) -> None:
+def test_an_invalid_granularity_is_an_error_and_null_is_the_default(tmp_path: Path) -> None:
     rows = [clip("a", n, 5.0 * n, meta={"granularity": None}) for n in range(4)]
     assert len(expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")[1]["SVST"]) == 4
     rows[2] = clip("a", 2, 9.0, meta={"granularity": 3})
-    with pytest.raises(DataError, match=r"m\.jsonl: row 'a2': meta.granularity must be text"):
+    with pytest.raises(DataError, match=r"m\.jsonl: row 'a2': meta.granularity must be a non-empty string"):
         expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")
 
 
@@ -206,7 +206,7 @@ def test_operations_compose_and_recurse(clips: Path) -> None:
     assert (image.video, image.start, image.end) == (str(clips.parent / "a.mp4"), 21.5, 21.501)
     again, more = expanded(clips.parent / "out" / "manifest.jsonl", "compress:extractive,of=LVLT2,words=4,name=TINY")
     assert len(more["TINY"]) == 1
-    assert again.figures.keys() == {"SVST", "LVLT", "LVST", "IT", "LVLT2", "TINY"}
+    assert again.statistics.keys() == {"SVST", "LVLT", "LVST", "IT", "LVLT2", "TINY"}
     named = "integrate:source,min=4,name=LONG image:middle,of=LONG"
     assert expanded(clips, named, leave_out=["SVST"])[1].keys() == {"LONG", "IT"}
 
@@ -234,12 +234,12 @@ def test_times_of_rows_whose_length_is_unknown_are_left_open() -> None:
     assert [(s.start, s.end) for s in row.captions[0].sentences] == [(1.0, 2.0), (5.0, 6.0), (None, None)]
     assert len(row.captions) == 1
     assert row.parts[1] == Segment("b.mp4", 0.0, None)
-    assert cut(row.parts, 3.0, 6.0) == (Segment("a.mp4", 3.0, 4.0), Segment("b.mp4", 0.0, 2.0))
-    with pytest.raises(DataError, match="of splits t, u"):
+    assert cut_segments(row.parts, 3.0, 6.0) == (Segment("a.mp4", 3.0, 4.0), Segment("b.mp4", 0.0, 2.0))
+    with pytest.raises(DataError, match=r"rows of several splits \(t, u\)"):
         integrate([known, replace(known, split="u")], "x", "LVLT", "test")
 
 
-def test_leaks_from_split_to_split_are_refused_by_name(clips: Path) -> None:
+def test_sources_in_several_splits_are_an_error(clips: Path) -> None:
     rows = [*read_manifest(clips), clip("a", 9, 50.0, "val"), clip("c", 9, 50.0, "test")]
     write_manifest(clips, rows)
     with pytest.raises(
@@ -253,25 +253,25 @@ def test_leaks_from_split_to_split_are_refused_by_name(clips: Path) -> None:
     )
 
 
-def test_what_cannot_be_done_is_told(clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"integrate:source,min=9.*makes nothing of SVST \(clips of a source.*: 11"):
+def test_errors_name_the_cause(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"integrate:source,min=9.*makes no rows from SVST \(clips of a source.*: 11"):
         expanded(clips, "integrate:source,min=9")
-    with pytest.raises(UsageError, match="no granularity 'XY'; there are SVST, LVLT"):
+    with pytest.raises(UsageError, match="unknown granularity 'XY'; choose from SVST, LVLT"):
         expanded(clips, "integrate", leave_out=["XY"])
     with pytest.raises(UsageError, match="leaves nothing"):
         expanded(clips, "integrate", leave_out=["SVST", "LVLT"])
-    with pytest.raises(UsageError, match="is the manifest itself"):
+    with pytest.raises(UsageError, match="is the input manifest"):
         expand(clips, clips, parse_operations(["integrate"]))
     with pytest.raises(DataError, match="no rows"):
         expanded(write_manifest(tmp_path / "empty.jsonl", []), "integrate")
-    with pytest.raises(DataError, match=r"twice\.jsonl.*'a1' stands twice"):
+    with pytest.raises(DataError, match=r"twice\.jsonl.*duplicate id 'a1'"):
         expanded(write_manifest(tmp_path / "twice.jsonl", [clip("a", 1, 0.0)] * 2), "integrate")
     with pytest.raises(DataError, match="cannot be read"):
         expanded(tmp_path / "none.jsonl", "integrate")
     broken = clip("a", 1, 0.0, meta={"note": "Half a \ud800 pair."})
     line = json.dumps(broken.to_json())
     (tmp_path / "half.jsonl").write_text(line)
-    with pytest.raises(DataError, match=r"half\.jsonl: a row holds text that is no Unicode: .*Half a .ud800 pair"):
+    with pytest.raises(DataError, match=r"half\.jsonl: a row has text that is not valid Unicode: .*Half a .ud800 pair"):
         expanded(tmp_path / "half.jsonl", "integrate")
     silent = [*read_manifest(clips), Row("s", "s.mp4", 3.0, "train", ())]
     done, _ = expanded(write_manifest(clips, silent), "integrate")
@@ -294,7 +294,7 @@ def test_long_texts_are_compressed_sentence_by_sentence(tmp_path: Path) -> None:
 
 
 class Parrot:
-    """A summarizer that says the first words, and dies once after so many texts."""
+    """A summarizer that returns the first words, and fails once after a given number of texts."""
 
     name, batch = "parrot", 1
     asked = 0
@@ -307,7 +307,7 @@ class Parrot:
         return [Summary(" ".join(" ".join(text).split()[:3])) for text in texts]
 
 
-def test_a_stopped_run_goes_on_and_asks_for_no_summary_twice(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes_and_requests_no_summary_twice(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expand_levels, "summarizer_of", lambda level: Parrot())
     monkeypatch.setattr(Parrot, "asked", 0)
     expected = expanded(clips, WORDS)[0].manifest.read_bytes()
@@ -324,7 +324,7 @@ def test_a_stopped_run_goes_on_and_asks_for_no_summary_twice(clips: Path, monkey
     assert sorted(path.name for path in (clips.parent / "out").iterdir()) == ["manifest.jsonl"]
 
 
-def test_what_fails_after_the_expansion_costs_no_summary(
+def test_a_failure_after_the_expansion_loses_no_summary(
     clips: Path, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(expand_levels, "summarizer_of", lambda level: Parrot())
@@ -343,7 +343,7 @@ def test_what_fails_after_the_expansion_costs_no_summary(
     assert not (out / ".manifest.jsonl.expand").exists()
 
 
-def test_no_manifest_is_written_over(clips: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+def test_no_manifest_is_overwritten(clips: Path, call: Callable[..., tuple[int, str, str]]) -> None:
     manifest = clips.rename(clips.parent / "manifest.jsonl")
     before = manifest.read_bytes()
     for folder in (manifest.parent, manifest.parent / "out"):
@@ -355,21 +355,21 @@ def test_no_manifest_is_written_over(clips: Path, call: Callable[..., tuple[int,
     assert not (manifest.parent / "out").exists()
 
 
-def test_a_killed_process_leaves_what_the_next_one_finishes(clips: Path) -> None:
+def test_a_killed_run_is_resumed(clips: Path) -> None:
     words = "integrate:source,min=4 compress:extractive,words=8"
     expected = expanded(clips, words)[0].manifest.read_bytes()
     target = clips.parent / "killed"
     code = f"""
 import os, signal
-from mova.data.expansion import workspace as expand_store
-add = expand_store.Store.add
+from mova.data.expansion import workspace
+add = workspace.Workspace.add
 def dying(self, entries):
     entries = list(entries)
     if entries[0].level == "LVST":
         add(self, entries[:1])
         os.kill(os.getpid(), signal.SIGKILL)
     add(self, entries)
-expand_store.Store.add = dying
+workspace.Workspace.add = dying
 from mova.data.expansion.expand import expand
 from mova.data.expansion.operations import parse_operations, plan
 expand({str(clips)!r}, {str(target)!r}, parse_operations([{words!r}]))
@@ -380,25 +380,25 @@ expand({str(clips)!r}, {str(target)!r}, parse_operations([{words!r}]))
     assert expand(clips, target, parse_operations([words])).manifest.read_bytes() == expected
 
 
-def fill(store: Store) -> None:
+def fill(store: Workspace) -> None:
     with store:
         store._database.execute("PRAGMA max_page_count=30")
-        store.add(Entry("SVST", str(n), "t", "s", 0.0, "x" * 4000) for n in range(100))
+        store.add(StoredRow("SVST", str(n), "t", "s", 0.0, "x" * 4000) for n in range(100))
 
 
-def test_another_manifest_or_a_strange_file_is_no_resumption(clips: Path, tmp_path: Path) -> None:
-    with Store(tmp_path / "work", "one") as store:
+def test_another_manifest_or_file_is_not_resumed(clips: Path, tmp_path: Path) -> None:
+    with Workspace(tmp_path / "work", "one") as store:
         store.finish("LVLT", {"x": 1})
-        store.remember([(b"k", "answer")])
-        assert store.finished("LVLT") == {"x": 1}
-    with Store(tmp_path / "work", "other") as store:
-        assert store.finished("LVLT") is None
-        assert store.remembered(b"k") == "answer"
-    with pytest.raises(DataError, match=r"work: .*full; .*run the same again"):
-        fill(Store(tmp_path / "work", "x"))
+        store.cache_answers([(b"k", "answer")])
+        assert store.find_result("LVLT") == {"x": 1}
+    with Workspace(tmp_path / "work", "other") as store:
+        assert store.find_result("LVLT") is None
+        assert store.cached_answer(b"k") == "answer"
+    with pytest.raises(DataError, match=r"work: .*full; .*run the same command again"):
+        fill(Workspace(tmp_path / "work", "x"))
     (tmp_path / "bad").write_bytes(b"no database at all, but long enough to look at" * 50)
-    with pytest.raises(DataError, match=r"bad: cannot be worked in .*delete it"):
-        Store(tmp_path / "bad", "x")
+    with pytest.raises(DataError, match=r"bad: cannot be used as a workspace .*delete it"):
+        Workspace(tmp_path / "bad", "x")
 
 
 def test_activitynet_from_its_segments(shared_data: Path, tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_activitynet_from_its_segments(shared_data: Path, tmp_path: Path) -> Non
         lengths = [s.end - s.start for s in row.captions[0].sentences if s.start is not None]
         assert long.duration == pytest.approx(sum(lengths), abs=0.6 * len(lengths))
     assert all(row.meta["source_video"] in by_source for row in rows["LVST"])
-    assert done.figures["LVST"]["words"]["most"] <= 20
+    assert done.statistics["LVST"]["words"]["most"] <= 20
     assert np.mean([len(row.captions[0].text.split()) for row in rows["LVLT"]]) > 60
 
 
@@ -442,6 +442,6 @@ def test_the_command_reports_and_draws(clips: Path, call: Callable[..., tuple[in
     assert "LVLT" in stdout
     code, stdout, stderr = call("data", "expand", clips, out, "--ops", "integrate:sauce")
     assert code == 2
-    assert "no way 'sauce'" in stderr
+    assert "no method 'sauce'" in stderr
     code, stdout, stderr = call("data", "expand", clips.parent / "no.jsonl", out, "--ops", "integrate")
     assert code == 1

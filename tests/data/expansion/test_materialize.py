@@ -1,4 +1,4 @@
-"""Virtual rows made real, single frames, and what the report says of compressed texts: on rendered videos."""
+"""Materialized rows, still frames, and the report on compressed texts, with rendered videos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from mova.data.concat import VideoConcat
 from mova.data.dataset import PairDataset
-from mova.data.expansion.expand import Compressed, expand
+from mova.data.expansion.expand import CompressedPair, expand
 from mova.data.expansion.materialize import materialize
 from mova.data.expansion.operations import parse_operations
 from mova.data.expansion.still_frames import keyframe, middle
@@ -77,7 +77,7 @@ def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
     assert len(data[len(data) - 1].frames) == 2
 
 
-def test_written_clips_keep_their_source_and_their_place_in_it(manifest: Path, tmp_path: Path) -> None:
+def test_written_clips_keep_their_position_in_the_source(manifest: Path, tmp_path: Path) -> None:
     rows = [
         replace(row, meta={"synthetic": [{"video": "fake.mp4"}], "granularity": "SVST"})
         for row in read_manifest(manifest)
@@ -95,11 +95,11 @@ def test_written_clips_keep_their_source_and_their_place_in_it(manifest: Path, t
     assert [row.meta["source_video"] for row in found[1]] == [row.meta["source_video"] for row in found[0]]
 
 
-def test_what_cannot_be_read_is_counted(manifest: Path, tmp_path: Path) -> None:
+def test_unreadable_videos_are_counted(manifest: Path, tmp_path: Path) -> None:
     good = read_manifest(manifest)[0]
-    told = (Caption("A. B.", (TimedSentence("A.", 0.5, 1.0), TimedSentence("B.", 1.5, 99.0))),)
+    left_out = (Caption("A. B.", (TimedSentence("A.", 0.5, 1.0), TimedSentence("B.", 1.5, 99.0))),)
     rows = [
-        replace(good, captions=told, start=1.0, end=3.0, duration=None),
+        replace(good, captions=left_out, start=1.0, end=3.0, duration=None),
         replace(good, id="gone", video="gone.mp4"),
         replace(good, id="late", start=50.0, end=60.0, duration=None),
         replace(good, id="whole", start=None, end=None),
@@ -162,14 +162,17 @@ def test_images_of_unreadable_videos_are_left_out_and_others_of_the_middle_kept(
         replace(late, id="gone", parts=(Segment("no"),)),
     ]
     done = expand(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", parse_operations(["image:keyframe"]))
-    told = {reason: (each["count"], each["kept"]) for reason, each in done.left_out["IT"].items()}
-    assert told == {"clip without a keyframe; its middle frame is taken": (1, True), "video cannot be read": (2, False)}
+    left_out = {reason: (each["count"], each["kept"]) for reason, each in done.left_out["IT"].items()}
+    assert left_out == {
+        "clip without a keyframe; its middle frame is taken": (1, True),
+        "video cannot be read": (2, False),
+    }
     assert read_manifest(done.manifest)[-1].start == 0.45
 
 
-def pair(long: str, short: str) -> Compressed:
+def pair(long: str, short: str) -> CompressedPair:
     rows = [Row("x", "x.mp4", None, "t", (Caption(text),)) for text in (long, short)]
-    return Compressed("LVST", *rows)
+    return CompressedPair("LVST", *rows)
 
 
 def test_similarity_is_the_cosine_and_stands_beside_that_of_others() -> None:

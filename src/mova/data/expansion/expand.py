@@ -1,12 +1,12 @@
-"""Granularity expansion (GEX; GEXIA, Section 3.1) of anyone's manifest: integration and compression, composed freely.
+"""Granularity expansion of any manifest (GEX; GEXIA, Section 3.1): integration and compression, freely composed.
 
-Rows of one granularity become rows of others: long videos with long texts by integration, long videos with short texts
-by compression of the texts, images by compression of the videos. Nothing of a video is copied; new rows name stretches
-of the files that are there. Rows pass through a workspace on the disk (`expand_store.py`), so memory does not grow with
-their number, and a run that was stopped goes on where it was; the same input gives the same bytes.
+Expansion converts rows between granularities: integration makes long videos with long texts, compression of texts makes
+long videos with short texts, compression of videos makes images. No video is copied; new rows name segments of the
+existing files. Rows pass through a workspace on disk (`workspace.py`), so memory does not grow with their number, and a
+run that was stopped continues where it was. Equal input gives equal bytes.
 
-No row mixes splits. A source video whose clips are in several splits would leak through texts that tell all of it, so
-that is an error unless it is allowed by name.
+No row mixes splits. A source video with clips in several splits would leak through texts that describe all of it, so it
+is an error unless explicitly allowed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mova.data.expansion.levels import make
+from mova.data.expansion.levels import make_rows
 from mova.data.expansion.operations import Level, Operation, plan
-from mova.data.expansion.rows import position, source_key
-from mova.data.expansion.statistics import Figures, LeftOut
-from mova.data.expansion.workspace import Entry, Store, delete_workspace, pages
+from mova.data.expansion.rows import source_key, source_start
+from mova.data.expansion.statistics import LeftOut, Statistics
+from mova.data.expansion.workspace import PAGE_ROWS, StoredRow, Workspace, delete_workspace, pages
 from mova.data.manifest import Row, iter_manifest, rebased, row_line, write_lines
 from mova.data.readers.annotations import origins
 from mova.errors import DataError, UsageError
@@ -32,17 +32,23 @@ from mova.errors import DataError, UsageError
 log = logging.getLogger(__name__)
 
 BASE = "SVST"
-"""Granularity of rows that name none: short videos with short texts."""
-SHOWN = 5
-"""Names of an error or report."""
-SAMPLE = 2000
-"""Pairs of long and short text that are looked at, of every compression."""
-_READ = "the manifest"
+"""Default granularity of a manifest's rows: short videos with short texts."""
+MAX_LISTED = 5
+"""Largest number of examples in an error message."""
+MAX_SAMPLE_PAIRS = 2000
+"""Largest number of pairs of long and short texts sampled per compression."""
+_READ_STEP = "the manifest"
 
 
 @dataclass(frozen=True)
-class Compressed:
-    """A row whose text was compressed, and the row it was made of."""
+class CompressedPair:
+    """A row with a compressed text and the row it was made from.
+
+    Attributes:
+        level: granularity of the compressed row.
+        long: the original row.
+        short: the compressed row.
+    """
 
     level: str
     long: Row
@@ -51,31 +57,31 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Expansion:
-    """What `expand` did.
+    """Result of `expand`.
 
     Attributes:
         manifest: the file written.
-        operations: as told, with the granularity each made and of which.
-        figures: granularity -> counts and histograms (`expand_figures.Figures`).
-        left_out: granularity -> what could not be used.
-        shared_sources: source videos that stand in several splits, where that was allowed.
-        sample: pairs of long and short rows, at most `SAMPLE` of every compression, drawn by id.
+        operations: for each operation, its text, the granularity it made and the one it was applied to.
+        statistics: granularity -> counts and histograms (`statistics.Statistics`).
+        left_out: granularity -> input that could not be used.
+        shared_sources: number of source videos in several splits, if allowed.
+        sample: pairs of long and short rows, at most `MAX_SAMPLE_PAIRS` per compression, drawn by id.
     """
 
     manifest: Path
     operations: Sequence[dict[str, str]]
-    figures: dict[str, dict[str, Any]]
+    statistics: dict[str, dict[str, Any]]
     left_out: dict[str, dict[str, Any]]
     shared_sources: int
-    sample: Sequence[Compressed]
+    sample: Sequence[CompressedPair]
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a JSON document, without the sample."""
+        """Return the report as a JSON document, without the sample."""
         return {
             "manifest": str(self.manifest),
-            "rows": sum(each["rows"] for each in self.figures.values()),
+            "rows": sum(values["rows"] for values in self.statistics.values()),
             "operations": list(self.operations),
-            "granularities": self.figures,
+            "granularities": self.statistics,
             "left_out": self.left_out,
             "shared_sources": self.shared_sources,
         }
@@ -94,146 +100,151 @@ def expand(
     """Expand a manifest.
 
     Args:
-        manifest: the rows to begin with.
+        manifest: the manifest to expand.
         target: a `.jsonl` file, or a folder for `manifest.jsonl`.
-        operations: from `parse_operations`, applied one after the other.
-        base: granularity of the manifest's rows whose `meta.granularity` names none.
+        operations: operations from `parse_operations`, applied in order.
+        base: granularity of rows without `meta.granularity`.
         leave_out: granularities that are made but not written.
-        shared_sources: allow source videos to stand in several splits.
-        keep_workspace: leave it to `forget`, so that what follows may fail without costing what was made.
+        shared_sources: allow source videos in several splits.
+        keep_workspace: keep the workspace until `forget`, so that a later failure does not lose the work.
 
     Raises:
         UsageError: operations that do not fit together, an unknown name in `leave_out`, or nothing left to write.
-        DataError: the manifest cannot be read, or leaks from split to split.
-        ModelError: a summarizer that cannot be run or reached.
+        DataError: the manifest cannot be read, or a source video is in several splits.
+        ModelError: a summarizer cannot be run or reached.
     """
     manifest, path = Path(manifest), target_file(target)
     if os.path.abspath(path) == os.path.abspath(manifest):
-        raise UsageError(f"{path}: is the manifest itself; write the expansion somewhere else")
+        raise UsageError(f"{path}: is the input manifest; write the expansion to another file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Store(_workspace(path), _fingerprint(manifest, path, operations, base)) as store:
-        figures = _read(manifest, path.parent, base, store)
-        shared = _refuse_leaks(manifest, store, shared_sources)
-        levels = plan(operations, base, figures.keys())
-        written = _written([*figures, *(level.name for level in levels)], leave_out)
+    with Workspace(_workspace_path(path), _fingerprint(manifest, path, operations, base)) as workspace:
+        statistics = _read_manifest(manifest, path.parent, base, workspace)
+        shared = _check_leaks(manifest, workspace, shared_sources)
+        levels = plan(operations, base, statistics.keys())
+        written = _select_written([*statistics, *(level.name for level in levels)], leave_out)
         left_out = {}
         for level in levels:
-            figures[level.name], left_out[level.name] = _made(level, store, path.parent)
-        write_lines(path, store.lines(written))
-        sample = _sample(store, [level for level in levels if level.operation.kind == "compress"])
+            statistics[level.name], left_out[level.name] = _make_level(level, workspace, path.parent)
+        write_lines(path, workspace.lines(written))
+        sample = _sample(workspace, [level for level in levels if level.operation.kind == "compress"])
         if not keep_workspace:
-            store.delete()
-    told = [{"granularity": level.name, "of": level.of, "operation": level.operation.told} for level in levels]
-    return Expansion(path, told, {name: figures[name] for name in written}, left_out, shared, sample)
+            workspace.delete()
+    applied = [{"granularity": level.name, "of": level.of, "operation": level.operation.spec} for level in levels]
+    return Expansion(path, applied, {name: statistics[name] for name in written}, left_out, shared, sample)
 
 
 def target_file(target: str | Path) -> Path:
-    """The manifest that an expansion into a folder or file writes."""
+    """Return the manifest that an expansion into a folder or file writes."""
     return path if (path := Path(target)).suffix == ".jsonl" else path / "manifest.jsonl"
 
 
 def forget(done: Expansion) -> None:
-    """Delete the workspace of an expansion that kept it."""
-    delete_workspace(_workspace(done.manifest))
+    """Delete the workspace of an expansion made with `keep_workspace`."""
+    delete_workspace(_workspace_path(done.manifest))
 
 
-def _workspace(path: Path) -> Path:
+def _workspace_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.expand")
 
 
 def _fingerprint(manifest: Path, path: Path, operations: Sequence[Operation], base: str) -> str:
-    """Of all that decides the rows; the manifest counts by its place, size and time of change."""
+    """Hash everything that determines the rows; the manifest is identified by path, size and modification time."""
     try:
         state = manifest.stat()
     except OSError as error:
         raise DataError(f"{manifest}: cannot be read as a manifest: {error}") from error
-    told = [(operation.told, operation.of, operation.name) for operation in operations]
-    places = [os.path.abspath(manifest), os.path.abspath(path)]
-    content = json.dumps([places, state.st_size, state.st_mtime_ns, told, base])
+    steps = [(operation.spec, operation.of, operation.name) for operation in operations]
+    paths = [os.path.abspath(manifest), os.path.abspath(path)]
+    content = json.dumps([paths, state.st_size, state.st_mtime_ns, steps, base])
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
-def _read(manifest: Path, folder: Path, base: str, store: Store) -> dict[str, dict[str, Any]]:
-    """Put the manifest's rows into the workspace; figures of the granularities it holds."""
-    if (known := store.finished(_READ)) is not None:
-        log.info("%s: going on where the last run stopped", manifest)
+def _read_manifest(manifest: Path, folder: Path, base: str, workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Copy the manifest's rows into the workspace, and return the statistics of its granularities."""
+    if (known := workspace.find_result(_READ_STEP)) is not None:
+        log.info("%s: continuing where the last run stopped", manifest)
         return known
-    figures: dict[str, Figures] = {}
+    statistics: dict[str, Statistics] = {}
     try:
-        for page in pages(_prepared(manifest, folder, base), SHOWN * 400):
-            store.note_origins((origin, row.split) for row in page for origin in origins(row))
+        for page in pages(_with_granularity(manifest, folder, base), PAGE_ROWS):
+            workspace.add_origins((origin, row.split) for row in page for origin in origins(row))
             for row in page:
-                figures.setdefault(row.meta["granularity"], Figures()).add(row)
-            store.add(map(_entry, page))
+                statistics.setdefault(row.meta["granularity"], Statistics()).add(row)
+            workspace.add(map(_stored_row, page))
     except DataError as error:
         raise DataError(str(error) if str(manifest) in str(error) else f"{manifest}: {error}") from error
-    if not figures:
+    if not statistics:
         raise DataError(f"{manifest}: holds no rows")
-    document = {name: each.to_json() for name, each in figures.items()}
-    store.finish(_READ, document)
+    document = {name: values.to_json() for name, values in statistics.items()}
+    workspace.finish(_READ_STEP, document)
     return document
 
 
-def _prepared(manifest: Path, folder: Path, base: str) -> Iterator[Row]:
-    """The manifest's rows with their granularity and with paths as seen from another folder."""
+def _with_granularity(manifest: Path, folder: Path, base: str) -> Iterator[Row]:
+    """Yield the manifest's rows with a granularity, and with paths relative to another folder."""
     for _, row in iter_manifest(manifest):
-        row, own = rebased(row, manifest.parent, folder), row.meta.get("granularity")
-        if own is not None and not (isinstance(own, str) and own.strip()):
-            raise DataError(f"row {row.id!r}: meta.granularity must be text that is not empty, not {own!r}")
-        yield row if own is not None else replace(row, meta={**row.meta, "granularity": base})
+        moved, granularity = rebased(row, manifest.parent, folder), row.meta.get("granularity")
+        if granularity is None:
+            yield replace(moved, meta={**moved.meta, "granularity": base})
+        elif isinstance(granularity, str) and granularity.strip():
+            yield moved
+        else:
+            raise DataError(f"row {row.id!r}: meta.granularity must be a non-empty string, not {granularity!r}")
 
 
-def _entry(row: Row) -> Entry:
-    return Entry(row.meta["granularity"], row.id, row.split, source_key(row), position(row), row_line(row))
+def _stored_row(row: Row) -> StoredRow:
+    return StoredRow(row.meta["granularity"], row.id, row.split, source_key(row), source_start(row), row_line(row))
 
 
-def _refuse_leaks(manifest: Path, store: Store, allowed: bool) -> int:
-    count, first = store.shared_origins(SHOWN)
+def _check_leaks(manifest: Path, workspace: Workspace, allowed: bool) -> int:
+    count, first = workspace.shared_origins(MAX_LISTED)
     if count and not allowed:
-        named = "; ".join(f"{source} in {splits}" for source, splits in first)
+        examples = [f"{source} in {splits}" for source, splits in first]
+        if count > MAX_LISTED:
+            examples.append("...")
         raise DataError(
-            f"{manifest}: {count} source videos are in several splits ({named}{'; ...' if count > SHOWN else ''}), so "
-            "what is made of one split would tell of another; mend the splits, or allow it: --shared-sources"
+            f"{manifest}: {count} source videos are in several splits ({'; '.join(examples)}), so rows made from one "
+            "split would describe videos of another; fix the splits, or allow it with --shared-sources"
         )
     return count
 
 
-def _made(level: Level, store: Store, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Make one granularity, or find it made; its figures and what was left out."""
-    if (known := store.finished(level.name)) is None:
-        figures, left_out = Figures(), LeftOut()
+def _make_level(level: Level, workspace: Workspace, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make one granularity unless it is complete already; return its statistics and what was left out."""
+    if (known := workspace.find_result(level.name)) is None:
+        statistics, left_out = Statistics(), LeftOut()
 
-        def entries() -> Iterator[Entry]:
-            """Rows as they are stored, each counted on its way."""
-            for row in make(level, store, folder, left_out):
-                figures.add(row)
-                yield _entry(row)
+        def entries() -> Iterator[StoredRow]:
+            """Yield the rows to store, and count each."""
+            for row in make_rows(level, workspace, folder, left_out):
+                statistics.add(row)
+                yield _stored_row(row)
 
-        store.add(entries())
-        known = {"figures": figures.to_json(), "left_out": left_out.to_json()}
-        store.finish(level.name, known)
+        workspace.add(entries())
+        known = {"figures": statistics.to_json(), "left_out": left_out.to_json()}
+        workspace.finish(level.name, known)
     if not known["figures"]["rows"]:
-        reasons = "; ".join(f"{reason}: {each['count']}" for reason, each in known["left_out"].items())
-        raise DataError(f"{level.operation.told} makes nothing of {level.of} ({reasons or 'it has no rows'})")
+        reasons = "; ".join(f"{reason}: {left['count']}" for reason, left in known["left_out"].items())
+        raise DataError(f"{level.operation.spec} makes no rows from {level.of} ({reasons or 'it has no rows'})")
     return known["figures"], known["left_out"]
 
 
-def _written(names: Sequence[str], leave_out: Collection[str]) -> list[str]:
+def _select_written(names: Sequence[str], leave_out: Collection[str]) -> list[str]:
     for name in leave_out:
         if name not in names:
-            raise UsageError(f"--leave-out: there is no granularity {name!r}; there are {', '.join(names)}")
+            raise UsageError(f"--leave-out: unknown granularity {name!r}; choose from {', '.join(names)}")
     written = [name for name in names if name not in leave_out]
     if not written:
         raise UsageError("--leave-out leaves nothing to write")
     return written
 
 
-def _sample(store: Store, levels: Sequence[Level]) -> list[Compressed]:
+def _sample(workspace: Workspace, levels: Sequence[Level]) -> list[CompressedPair]:
     pairs = []
     for level in levels:
-        for line in store.sample(level.name, SAMPLE):
+        for line in workspace.sample(level.name, MAX_SAMPLE_PAIRS):
             short = Row.from_json(json.loads(line))
-            long = store.line_of(short.meta["of"])
+            long = workspace.find_line(short.meta["of"])
             assert long is not None
-            pairs.append(Compressed(level.name, Row.from_json(json.loads(long)), short))
+            pairs.append(CompressedPair(level.name, Row.from_json(json.loads(long)), short))
     return pairs

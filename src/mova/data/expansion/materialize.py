@@ -1,8 +1,8 @@
-"""Virtual rows made real: every row that shows part of a file, or several, gets an mp4 of its own.
+"""Materialize virtual rows: every row of a clip or of several segments gets its own mp4 file.
 
-A file is named after what it shows, so rows that show the same (a long text and its summary) share it, and a run that
-was stopped finds what it has written. The name ends with the seconds of the source where there is one, so that clips
-can still be put in order of time. Videos are silent: nothing here listens.
+A file is named by a hash of its segments. Rows with the same segments (a long text and its summary) therefore share a
+file, and a run that was stopped reuses the files it has written. The name ends with the times in the source, if there
+is one source, so that clips can still be put in order of time. The videos have no sound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mova.data.expansion.rows import DIGITS, clock, last_second, position, told_origins
+from mova.data.expansion.rows import TIME_DIGITS, clock_file, origin_meta, source_end, source_start
 from mova.data.expansion.statistics import LeftOut
 from mova.data.manifest import Row, TimedSentence, iter_manifest, rebased, write_manifest
 from mova.data.readers.annotations import origins
@@ -25,7 +25,15 @@ from mova.video.writer import join_clips
 
 @dataclass
 class Materialized:
-    """What was written: `videos` files (of which `found` were there), and what could not be read."""
+    """Report of `materialize`.
+
+    Attributes:
+        manifest: the manifest written.
+        rows: rows in it.
+        videos: files written.
+        found: rows whose file existed already.
+        left_out: rows whose video could not be read.
+    """
 
     manifest: Path
     rows: int = 0
@@ -34,7 +42,7 @@ class Materialized:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a JSON document."""
+        """Return the report as a JSON document."""
         return {
             "manifest": str(self.manifest),
             "rows": self.rows,
@@ -45,82 +53,82 @@ class Materialized:
 
 
 def materialize(manifest: str | Path, folder: str | Path, *, short_side: int | None = None) -> Materialized:
-    """Write the videos of a manifest and `folder/manifest.jsonl`, whose rows name them.
+    """Write the videos of a manifest, and a `folder/manifest.jsonl` of them.
 
     Args:
-        manifest: rows, virtual or not; those of whole files keep their file.
-        folder: for the videos and the new manifest; made where it is not there.
-        short_side: scale down, as in `mova.video.reader.stream`.
+        manifest: any manifest; rows of whole files keep their file.
+        folder: folder for the videos and the new manifest, created if it does not exist.
+        short_side: pixels of the shorter side to scale down to, as in `mova.video.reader.stream`.
 
     Raises:
-        UsageError: the folder's manifest is the one that is read.
+        UsageError: the new manifest would overwrite the one that is read.
         DataError: the manifest cannot be read.
         VideoError: no row's video can be read, or a file cannot be written.
     """
     manifest, folder = Path(manifest), Path(folder)
     target = folder / "manifest.jsonl"
     if target.resolve() == manifest.resolve():
-        raise UsageError(f"{folder}: holds the manifest that is read; choose another folder")
+        raise UsageError(f"{folder}: contains the input manifest, which would be overwritten; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    done = Materialized(target)
+    report = Materialized(target)
 
     def rows() -> Iterator[Row]:
-        """Rows of real files; those that cannot be written are counted in `done`."""
+        """Yield rows of files; rows that cannot be written are counted in `report`."""
         for _, row in iter_manifest(manifest):
             moved = rebased(row, manifest.parent, folder)
             if not row.parts and row.start is None:
                 yield moved
-            elif (path := _video(row, manifest.parent, folder, short_side, done)) is not None:
-                yield _real(moved, path)
+            elif (path := _write_video(row, manifest.parent, folder, short_side, report)) is not None:
+                yield _file_row(moved, path)
             else:
                 continue
-            done.rows += 1
-        if not done.rows:
-            raise VideoError(manifest, f"the video of no row can be read: {done.left_out.to_json()}")
+            report.rows += 1
+        if not report.rows:
+            raise VideoError(manifest, f"the video of no row can be read: {report.left_out.to_json()}")
 
     write_manifest(target, rows())
-    return done
+    return report
 
 
-def _video(row: Row, old: Path, folder: Path, short_side: int | None, done: Materialized) -> Path | None:
-    """The file that shows what a row shows, written where it is not there; None where it cannot be read."""
-    spans = [(old / part.video, part.start, part.end) for part in row.segments]
+def _write_video(row: Row, source: Path, folder: Path, short_side: int | None, report: Materialized) -> Path | None:
+    """Return the file of a row's segments, writing it if it does not exist; None if a segment cannot be read."""
+    spans = [(source / part.video, part.start, part.end) for part in row.segments]
     content = json.dumps([[str(path.resolve()), start, end] for path, start, end in spans] + [short_side])
-    path = folder / f"{hashlib.blake2b(content.encode(), digest_size=10).hexdigest()}{_seconds(row)}.mp4"
+    path = folder / f"{hashlib.blake2b(content.encode(), digest_size=10).hexdigest()}{_time_suffix(row)}.mp4"
     if path.exists():
-        done.found += 1
+        report.found += 1
         return path
     try:
         join_clips(spans, path, short_side=short_side)
     except (VideoError, UsageError) as error:
         if isinstance(error, VideoError) and error.path == str(path):
             raise
-        done.left_out.add("video cannot be read", f"{row.id}: {error}")
+        report.left_out.add("video cannot be read", f"{row.id}: {error}")
         return None
-    done.videos += 1
+    report.videos += 1
     return path
 
 
-def _seconds(row: Row) -> str:
-    """Where in its source a row lies, as `mova.data.expansion.rows.position` reads it from a file's name."""
-    end = last_second(row)
-    return "" if end is None or len(origins(row)) > 1 or clock(row) else f"_{position(row):.6f}_{end:.6f}"
+def _time_suffix(row: Row) -> str:
+    """Return the row's times in its source as a suffix of the file name, which `rows.source_start` parses."""
+    end = source_end(row)
+    return "" if end is None or len(origins(row)) > 1 or clock_file(row) else f"_{source_start(row):.6f}_{end:.6f}"
 
 
-def _real(row: Row, path: Path) -> Row:
-    """The row of its own file, with times by that file's clock and its source, which the file's name hides."""
+def _file_row(row: Row, path: Path) -> Row:
+    """Return the row of its new file: times on that file's clock, and the source in the metadata."""
     base = 0.0 if row.parts else row.start or 0.0
     length = probe(path).duration
 
-    def moved(told: TimedSentence) -> TimedSentence:
-        """By the clock of the new file; without times where nothing of it lies inside."""
-        if told.start is None or told.end is None:
-            return told
-        start, end = max(0.0, told.start - base), min(told.end - base, length)
-        return TimedSentence(told.text, *((round(start, DIGITS), round(end, DIGITS)) if start < end else (None, None)))
+    def shifted(sentence: TimedSentence) -> TimedSentence:
+        """Shift a sentence to the clock of the new file; without times if it is outside."""
+        if sentence.start is None or sentence.end is None:
+            return sentence
+        start, end = max(0.0, sentence.start - base), min(sentence.end - base, length)
+        if start >= end:
+            return TimedSentence(sentence.text)
+        return TimedSentence(sentence.text, round(start, TIME_DIGITS), round(end, TIME_DIGITS))
 
-    captions = tuple(
-        replace(caption, sentences=tuple(moved(told) for told in caption.sentences)) for caption in row.captions
-    )
-    meta = {**row.meta, **told_origins([row])}
+    captions = tuple(replace(caption, sentences=tuple(map(shifted, caption.sentences))) for caption in row.captions)
+    meta = {**row.meta, **origin_meta([row])}
     return replace(row, video=path.name, duration=length, start=None, end=None, parts=(), captions=captions, meta=meta)

@@ -1,7 +1,7 @@
-"""One row out of others: integration, segments, stills, summaries (GEXIA, Section 3.1 and Appendix F).
+"""Make a row from other rows: integration, sentence clips, still frames, summaries (GEXIA, Section 3.1, Appendix F).
 
-Nothing is copied: a new row names stretches of the files that the old ones show. Sentences keep their times, moved to
-the new clock. Times are seconds; a new row's clock begins at 0 with its first part.
+No video is copied: a new row names segments of the files of the old rows. Sentences keep their times, shifted to the
+new clock. Times are seconds; the clock of a row with several segments begins at 0.
 """
 
 from __future__ import annotations
@@ -18,90 +18,103 @@ from mova.data.readers.annotations import origins, source_video, without_ending
 from mova.errors import DataError
 from mova.text.sentences import ends_with_mark, has_words, split_sentences
 
-STILL = 0.001
-"""Seconds that a row of a single frame lasts, so that it is a clip like any other: the frame on display there."""
-DIGITS = 6
-"""Of moved times: sums of decimals are rounded to microseconds."""
+STILL_SECONDS = 0.001
+"""Duration of a row of a single frame, seconds: a very short clip that shows the frame on display there."""
+TIME_DIGITS = 6
+"""Decimals of shifted times: sums are rounded to microseconds."""
 _CLIP_START = re.compile(r"_(\d+(?:\.\d+)?)_\d+(?:\.\d+)?$")
-_PLAIN = re.compile(r"[\w ,;:'\"()-]*[.!?]?")
-"""Certainly one sentence, which most are: seen in a tenth of the time."""
+_ONE_SENTENCE = re.compile(r"[\w ,;:'\"()-]*[.!?]?")
+"""Matches texts that are certainly one sentence; ten times faster than splitting them."""
 
 
 def source_key(row: Row) -> str:
-    """What rows of the same source share: its name; for a row of several sources, a key of all of them."""
-    found = origins(row)
-    if len(found) == 1:
-        return found[0]
-    return f"several-{hashlib.blake2b(repr(found).encode(), digest_size=8).hexdigest()}"
+    """Return the key that rows of the same source share: the source's name, or a hash of several names."""
+    names = origins(row)
+    if len(names) == 1:
+        return names[0]
+    return f"several-{hashlib.blake2b(repr(names).encode(), digest_size=8).hexdigest()}"
 
 
-def position(row: Row) -> float:
-    """Where a row begins in its source, seconds: `ID_000012_000022.mp4` was cut out at 12 s."""
+def source_start(row: Row) -> float:
+    """Return the time in its source video at which a row begins, seconds; `ID_000012_000022.mp4` begins at 12 s."""
     first = row.segments[0]
-    return _cut_at(first) + first.start
+    return _file_start(first) + first.start
 
 
-def last_second(row: Row) -> float | None:
-    """Where a row is over in its source, by the same clock as `position`; None where not known."""
+def source_end(row: Row) -> float | None:
+    """Return the time in its source video at which a row ends, on the clock of `source_start`; None if not known."""
     last = row.segments[-1]
-    return None if last.end is None else _cut_at(last) + last.end
+    return None if last.end is None else _file_start(last) + last.end
 
 
-def clock(row: Row) -> str:
-    """Whose clock `position` is by: "" for the source's own, else a file whose place in its source nobody tells.
+def clock_file(row: Row) -> str:
+    """Return the file whose clock `source_start` uses; "" for the clock of the source video.
 
-    A file that is named as its source, or whose name tells seconds, is by the source's clock.
+    A file named like its source, or with times in its name, uses the source's clock. The position of any other file
+    in its source is not known.
     """
-    video, found = row.segments[0].video, origins(row)
-    known = len(found) > 1 or found[0] == source_video(video) or _CLIP_START.search(without_ending(video))
+    video, names = row.segments[0].video, origins(row)
+    known = len(names) > 1 or names[0] == source_video(video) or _CLIP_START.search(without_ending(video))
     return "" if known else video
 
 
-def in_time(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one source's name, sorted by `position`, as one group for every source that has it, in order of time.
+def sources_in_time_order(rows: Sequence[Row]) -> list[list[Row]]:
+    """Group rows with the same source name by actual source, each group in order of time.
 
-    A file that is named as its source, without seconds, is the source; one of that name in another folder is another.
-    Files whose place in their source is not told follow one another by their names, "scene2" before "scene10".
+    A file named like its source, without times, is the source itself; a file of that name in another folder is another
+    source. Files whose position in the source is not known are ordered by name, "scene2" before "scene10".
+
+    Args:
+        rows: rows with the same `source_key`, sorted by `source_start`.
     """
     if len({row.segments[0].video for row in rows}) == 1:
         return [list(rows)]
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(_folder_of_source(row), []).append(row)
-    return [
-        sorted(group, key=lambda row: (_natural(clock(row)), position(row))) if any(map(clock, group)) else group
-        for group in groups.values()
-    ]
+    return [_by_file_name(group) if any(map(clock_file, group)) else group for group in groups.values()]
+
+
+def _by_file_name(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (_natural_key(clock_file(row)), source_start(row)))
 
 
 def _folder_of_source(row: Row) -> str:
-    """The folder of a file that is itself the source; "" for a clip that was cut out of one."""
-    video, found = row.segments[0].video, origins(row)
-    whole = found == [source_video(video)] and not _CLIP_START.search(without_ending(video))
+    """Return the folder of a file that is itself the source; "" for a clip cut out of a source."""
+    video, names = row.segments[0].video, origins(row)
+    whole = names == [source_video(video)] and not _CLIP_START.search(without_ending(video))
     return os.path.dirname(video) if whole else ""
 
 
-def _natural(name: str) -> list[str | int]:
+def _natural_key(name: str) -> list[str | int]:
     return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", name)]
 
 
-def _cut_at(part: Segment) -> float:
-    """The second of its source at which a file begins, as its name tells; 0 where it does not."""
-    told = _CLIP_START.search(without_ending(part.video))
-    return float(told[1]) if told else 0.0
+def _file_start(part: Segment) -> float:
+    """Return the time in its source at which a file begins, from the file's name, seconds; 0 if the name has none."""
+    match = _CLIP_START.search(without_ending(part.video))
+    return float(match[1]) if match else 0.0
 
 
 def integrate(rows: Sequence[Row], id: str, granularity: str, operation: str) -> Row:
-    """The videos of rows one after the other, and their texts with them.
+    """Concatenate the videos and the texts of rows.
 
-    The k-th caption is made of the k-th captions of all, as far as every row has one. A text that no mark ends is given
-    a full stop. A caption without listed sentences, or with one that has no times, is told of its whole clip.
+    The k-th caption joins the k-th captions of all rows, as long as every row has one. A text without final
+    punctuation gets a full stop. A caption without listed sentences, or with a single sentence without times, covers
+    its whole clip.
+
+    Args:
+        rows: rows of one split, in order.
+        id: id of the new row.
+        granularity: its granularity.
+        operation: `Operation.spec` of the operation.
 
     Raises:
-        DataError: rows of different splits.
+        DataError: the rows are of different splits.
     """
     if len({row.split for row in rows}) > 1:
-        raise DataError(f"{id}: its rows are of splits {', '.join(sorted({row.split for row in rows}))}")
+        splits = ", ".join(sorted({row.split for row in rows}))
+        raise DataError(f"{id}: rows of several splits ({splits}) cannot be joined")
     parts = tuple(part for row in rows for part in row.segments)
     offsets: list[float | None] = [0.0]
     for row in rows[:-1]:
@@ -109,16 +122,18 @@ def integrate(rows: Sequence[Row], id: str, granularity: str, operation: str) ->
         offsets.append(None if offset is None or length is None else offset + length)
     captions = []
     for number in range(min(len(row.captions) for row in rows)):
-        texts = [_ended(row.captions[number].text) for row in rows]
-        told = [s for row, offset in zip(rows, offsets, strict=True) for s in _moved(row, number, offset)]
-        captions.append(Caption(" ".join(texts), tuple(told)))
+        texts = [_with_final_mark(row.captions[number].text) for row in rows]
+        sentences: list[TimedSentence] = []
+        for row, offset in zip(rows, offsets, strict=True):
+            sentences.extend(_shifted_sentences(row, number, offset))
+        captions.append(Caption(" ".join(texts), tuple(sentences)))
     meta: dict[str, Any] = {"granularity": granularity, "operation": operation, "members": [row.id for row in rows]}
-    meta |= told_origins(rows)
+    meta |= origin_meta(rows)
     duration = total_length(parts)
     return Row(
         id,
         "",
-        None if duration is None else round(duration, DIGITS),
+        None if duration is None else round(duration, TIME_DIGITS),
         rows[0].split,
         tuple(captions),
         source=rows[0].source if len({row.source for row in rows}) == 1 else None,
@@ -127,20 +142,20 @@ def integrate(rows: Sequence[Row], id: str, granularity: str, operation: str) ->
     )
 
 
-def segments(row: Row, granularity: str, operation: str) -> Iterator[Row]:
-    """A row for every stretch that sentences with known times tell of, in the order of the text.
+def sentence_rows(row: Row, granularity: str, operation: str) -> Iterator[Row]:
+    """Yield one row per span of timed sentences, in text order.
 
-    Sentences of the same seconds, such as those of several captions, are captions of one row.
+    Sentences with the same span, such as those of several captions, are captions of one row.
     """
     base = 0.0 if row.parts else row.start or 0.0
-    stretches: dict[tuple[Segment, ...], list[Caption]] = {}
-    for told in (sentence for caption in row.captions for sentence in caption.sentences):
-        if told.start is None or told.end is None:
+    clips: dict[tuple[Segment, ...], list[Caption]] = {}
+    for sentence in (sentence for caption in row.captions for sentence in caption.sentences):
+        if sentence.start is None or sentence.end is None:
             continue
-        if parts := cut(row.segments, told.start - base, told.end - base):
-            stretches.setdefault(parts, []).append(Caption(told.text))
-    for count, (parts, texts) in enumerate(stretches.items()):
-        meta = {"granularity": granularity, "operation": operation, "of": row.id} | told_origins([row])
+        if parts := cut_segments(row.segments, sentence.start - base, sentence.end - base):
+            clips.setdefault(parts, []).append(Caption(sentence.text))
+    for count, (parts, texts) in enumerate(clips.items()):
+        meta = {"granularity": granularity, "operation": operation, "of": row.id} | origin_meta([row])
         first, captions, id = parts[0], tuple(texts), f"{row.id}#{count}"
         if len(parts) == 1 and not row.parts:
             yield Row(id, first.video, row.duration, row.split, captions, first.start, first.end, row.source, meta=meta)
@@ -149,75 +164,85 @@ def segments(row: Row, granularity: str, operation: str) -> Iterator[Row]:
             yield Row(id, "", total, row.split, captions, source=row.source, meta=meta, parts=parts)
 
 
-def cut(parts: Sequence[Segment], start: float, end: float) -> tuple[Segment, ...]:
-    """What parts show during `[start, end)` of their common clock; up to the first whose length is not known."""
+def cut_segments(parts: Sequence[Segment], start: float, end: float) -> tuple[Segment, ...]:
+    """Return the segments on display during `[start, end)` seconds of their common clock.
+
+    Segments after one of unknown length are not reached.
+
+    >>> cut_segments([Segment("a.mp4", 0.0, 4.0), Segment("b.mp4", 0.0, 4.0)], 3.0, 6.0)
+    (Segment(video='a.mp4', start=3.0, end=4.0), Segment(video='b.mp4', start=0.0, end=2.0))
+    """
     kept, offset = [], 0.0
     for part in parts:
         length = part.length
-        until = float("inf") if length is None else offset + length
-        first, last = max(start, offset), min(end, until)
-        if last - first > STILL / 2:
-            begin = round(part.start + first - offset, DIGITS)
-            kept.append(Segment(part.video, begin, round(part.start + last - offset, DIGITS)))
-        offset = until
+        segment_end = float("inf") if length is None else offset + length
+        first, last = max(start, offset), min(end, segment_end)
+        if last - first > STILL_SECONDS / 2:
+            begin = round(part.start + first - offset, TIME_DIGITS)
+            kept.append(Segment(part.video, begin, round(part.start + last - offset, TIME_DIGITS)))
+        offset = segment_end
     return tuple(kept)
 
 
-def compressed(row: Row, captions: Sequence[Caption], id: str, granularity: str, operation: str) -> Row:
-    """The same video with shorter captions."""
+def compressed_row(row: Row, captions: Sequence[Caption], id: str, granularity: str, operation: str) -> Row:
+    """Return a row of the same video with shorter captions."""
     meta = {**row.meta, "granularity": granularity, "operation": operation, "of": row.id}
     meta.pop("members", None)
     fields = {name: getattr(row, name) for name in ("video", "duration", "split", "start", "end", "source", "parts")}
     return Row(id, captions=tuple(captions), meta=meta, **fields)
 
 
-def still(row: Row, frame: Segment, id: str, granularity: str, operation: str) -> Row:
-    """One frame of a row with its texts; `frame` is a stretch of `STILL` seconds."""
+def still_row(row: Row, frame: Segment, id: str, granularity: str, operation: str) -> Row:
+    """Return a row of a single frame with the texts of `row`; `frame` is a segment of `STILL_SECONDS`."""
     captions = tuple(
         Caption(caption.text, tuple(TimedSentence(s.text) for s in caption.sentences)) for caption in row.captions
     )
-    meta = {"granularity": granularity, "operation": operation, "of": row.id} | told_origins([row])
+    meta = {"granularity": granularity, "operation": operation, "of": row.id} | origin_meta([row])
     return Row(id, frame.video, None, row.split, captions, frame.start, frame.end, row.source, meta)
 
 
-def told_sentences(caption: Caption) -> tuple[TimedSentence, ...]:
-    """The sentences that a caption lists, or the whole text as one."""
+def listed_sentences(caption: Caption) -> tuple[TimedSentence, ...]:
+    """Return the sentences that a caption lists; by default the whole text as one."""
     return caption.sentences or (TimedSentence(caption.text),)
 
 
-def single_sentences(caption: Caption) -> tuple[TimedSentence, ...]:
-    """What `told_sentences` gives, cut where it holds several sentences; each piece has the times of the whole."""
-    return tuple(piece for told in told_sentences(caption) for piece in _pieces(told))
+def separate_sentences(caption: Caption) -> tuple[TimedSentence, ...]:
+    """Return the listed sentences, split if an entry has several; each piece keeps the times of its entry.
+
+    >>> [sentence.text for sentence in separate_sentences(Caption("A dog runs! It barks."))]
+    ['A dog runs!', 'It barks.']
+    """
+    return tuple(piece for sentence in listed_sentences(caption) for piece in _split(sentence))
 
 
-def _pieces(told: TimedSentence) -> list[TimedSentence]:
-    if _PLAIN.fullmatch(told.text) or not has_words(told.text):
-        return [told]
-    return [replace(told, text=piece) for piece in split_sentences(told.text)]
+def _split(entry: TimedSentence) -> list[TimedSentence]:
+    if _ONE_SENTENCE.fullmatch(entry.text) or not has_words(entry.text):
+        return [entry]
+    return [replace(entry, text=piece) for piece in split_sentences(entry.text)]
 
 
-def _ended(text: str) -> str:
+def _with_final_mark(text: str) -> str:
     text = text.strip()
     return text if ends_with_mark(text) else f"{text}."
 
 
-def _moved(row: Row, number: int, offset: float | None) -> Iterator[TimedSentence]:
-    """The sentences of a caption by the clock of the whole, where the row begins at `offset`."""
+def _shifted_sentences(row: Row, number: int, offset: float | None) -> Iterator[TimedSentence]:
+    """Yield the sentences of a caption, shifted to the clock of a concatenation in which the row begins at `offset`."""
     base, length = 0.0 if row.parts else row.start or 0.0, row.length
-    sentences = told_sentences(row.captions[number])
-    for told in sentences:
-        start, end = told.start, told.end
+    sentences = listed_sentences(row.captions[number])
+    for sentence in sentences:
+        start, end = sentence.start, sentence.end
         if start is None and len(sentences) == 1 and length is not None:
             start, end = base, base + length
         if start is None or end is None or offset is None:
-            yield TimedSentence(_ended(told.text))
+            yield TimedSentence(_with_final_mark(sentence.text))
             continue
         first, last = max(0.0, start - base), end - base if length is None else min(end - base, length)
-        moved = (round(offset + first, DIGITS), round(offset + last, DIGITS))
-        yield TimedSentence(_ended(told.text), *(moved if moved[0] < moved[1] else (None, None)))
+        shifted = (round(offset + first, TIME_DIGITS), round(offset + last, TIME_DIGITS))
+        yield TimedSentence(_with_final_mark(sentence.text), *(shifted if shifted[0] < shifted[1] else (None, None)))
 
 
-def told_origins(rows: Sequence[Row]) -> dict[str, Any]:
-    """`source_video`, or `source_videos` where there are several, of what rows show."""
-    found = list(dict.fromkeys(origin for row in rows for origin in origins(row)))
-    return {"source_video": found[0]} if len(found) == 1 else {"source_videos": found}
+def origin_meta(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the metadata that names the source videos of rows: `source_video`, or `source_videos` if several."""
+    names = list(dict.fromkeys(origin for row in rows for origin in origins(row)))
+    return {"source_video": names[0]} if len(names) == 1 else {"source_videos": names}

@@ -1,7 +1,7 @@
-"""Which single frame stands for a clip of one or several stretches: the middle one, or a keyframe near it.
+"""Choose the still frame of a clip: the middle frame, or the keyframe nearest to it.
 
-GEXIA makes image-text pairs of the middle frames of short videos (Appendix F). A keyframe is one that the encoder
-wrote whole: often the first after a cut, and cheaper to decode.
+GEXIA makes image-text pairs from the middle frames of short videos (Appendix F). A keyframe is encoded on its own: it
+is often the first frame after a cut, and cheaper to decode.
 
 Times are seconds.
 """
@@ -15,14 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from mova.data.concat import VideoConcat
-from mova.data.expansion.rows import DIGITS, STILL
+from mova.data.expansion.rows import STILL_SECONDS, TIME_DIGITS
 from mova.data.manifest import Segment, total_length
 from mova.video.container import open_video, read_packets
 from mova.video.reader import probe
 
 
 def middle(parts: Sequence[Segment], folder: str | Path) -> Segment:
-    """The frame on display halfway through; files are looked at only where the manifest does not tell their length.
+    """Return the frame on display halfway through; a file is opened only if its segment has no end.
+
+    Args:
+        parts: segments of the clip.
+        folder: folder that their paths are relative to.
 
     Raises:
         VideoError: such a file cannot be read.
@@ -32,7 +36,11 @@ def middle(parts: Sequence[Segment], folder: str | Path) -> Segment:
 
 
 def keyframe(parts: Sequence[Segment], folder: str | Path) -> Segment | None:
-    """The keyframe nearest to halfway, of the stretch that is shown there; None where that stretch has none.
+    """Return the keyframe nearest to the middle, within the segment that is on display there; None if it has none.
+
+    Args:
+        parts: segments of the clip.
+        folder: folder that their paths are relative to.
 
     Raises:
         VideoError: the file cannot be read.
@@ -41,32 +49,32 @@ def keyframe(parts: Sequence[Segment], folder: str | Path) -> Segment | None:
     path = Path(folder) / part.video
     zero = probe(path).start
     with open_video(path, threads=1) as (container, track):
-        found = [
+        keyframe_times = [
             float(packet.pts * track.time_base) - zero
             for packet in read_packets(container, track)
             if packet.is_keyframe and packet.pts is not None
         ]
-    last = np.inf if part.end is None else part.end
-    inside = [key for key in found if part.start <= key < last]
+    end = np.inf if part.end is None else part.end
+    inside = [key for key in keyframe_times if part.start <= key < end]
     return _still(part.video, min(inside, key=lambda key: abs(key - time))) if inside else None
 
 
 def _halfway(parts: Sequence[Segment], folder: str | Path) -> tuple[Segment, float]:
-    """The stretch that is shown halfway, and the second of its file."""
+    """Return the segment on display halfway through, and the time in its file."""
     if total_length(parts) is None:
-        shown = VideoConcat.of(parts, folder).segments
-        parts = [replace(part, end=each.end) for part, each in zip(parts, shown, strict=True)]
+        segments = VideoConcat.of(parts, folder).segments
+        parts = [replace(part, end=segment.end) for part, segment in zip(parts, segments, strict=True)]
     total = total_length(parts)
     assert total is not None
-    left = total / 2
+    remaining = total / 2
     for part in parts:
         assert part.length is not None
-        if left < part.length:
-            return part, part.start + left
-        left -= part.length
+        if remaining < part.length:
+            return part, part.start + remaining
+        remaining -= part.length
     return parts[-1], parts[-1].start
 
 
 def _still(video: str, time: float) -> Segment:
-    start = round(time, DIGITS)
-    return Segment(video, start, round(start + STILL, DIGITS))
+    start = round(time, TIME_DIGITS)
+    return Segment(video, start, round(start + STILL_SECONDS, TIME_DIGITS))
