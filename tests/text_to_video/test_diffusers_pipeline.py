@@ -1,4 +1,4 @@
-"""Text-to-video pipelines of diffusers: tiny random ones of several families, loaded as those of the hub are."""
+"""Text-to-video pipelines of diffusers: tiny random ones of several families, loaded like those from the hub."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_a_seed_gives_a_video(kind: str, folders: Callable[[str], Path]) -> None
     json.dumps(model.identity)
 
 
-def test_frame_rates_are_given_or_the_pipelines_or_the_familys(folders: Callable[[str], Path]) -> None:
+def test_frame_rate_comes_from_settings_then_pipeline_then_family(folders: Callable[[str], Path]) -> None:
     ltx = TextToVideo.from_pretrained(folders("ltx"), SMALL["ltx"], dtype="fp32")
     assert ltx.fps == 12.0
     assert ltx.identity["arguments"]["frame_rate"] == 12.0
-    own = TextToVideo(ltx.pipeline, Settings(), {})
+    default = TextToVideo(ltx.pipeline, Settings(), {})
     assert own.fps == 25.0
     assert own.identity["guidance"] == 3
     assert family("CogVideoXPipeline")["fps"] == 8
@@ -63,7 +63,7 @@ def test_frame_rates_are_given_or_the_pipelines_or_the_familys(folders: Callable
     assert family("Nobody") == {"fps": 8}
 
 
-def test_parts_that_a_family_wants_in_float32_stay_in_it(folders: Callable[[str], Path]) -> None:
+def test_components_that_need_float32_keep_it(folders: Callable[[str], Path]) -> None:
     settings = Settings(frames=5, height=16, width=16, steps=1)
     model = TextToVideo.from_pretrained(folders("wan"), settings, dtype="bf16", device="cpu")
     assert model.pipeline.transformer.dtype == torch.bfloat16
@@ -86,37 +86,37 @@ class Moved:
     def __call__(self, image: Any, prompt: str, num_frames: int = 4) -> Any: ...
 
 
-def test_settings_find_their_names_and_unknown_ones_are_refused() -> None:
+def test_settings_are_mapped_to_arguments_and_unknown_ones_raise() -> None:
     model = TextToVideo(OldName(), Settings(frames=6, fps=10, options={"negative_prompt": "blurred"}), {})
     assert model.render("x", 0).shape == (6, 8, 8, 3)
     assert (model.fps, model.identity["frames"]) == (10.0, 6)
-    with pytest.raises(UsageError, match="no setting like --steps"):
+    with pytest.raises(UsageError, match="no setting for --steps"):
         TextToVideo(OldName(), Settings(steps=3), {})
-    with pytest.raises(UsageError, match=r"no option size; it has video_length, negative_prompt"):
+    with pytest.raises(UsageError, match=r"option size is unknown; it has video_length, negative_prompt"):
         TextToVideo(OldName(), Settings(options={"size": 3}), {})
-    with pytest.raises(UsageError, match="what is set here"):
+    with pytest.raises(UsageError, match="option prompt is reserved"):
         TextToVideo(OldName(), Settings(options={"prompt": "y"}), {})
-    with pytest.raises(ModelError, match="has no frames"):
+    with pytest.raises(ModelError, match="has no number of frames"):
         TextToVideo(Image(), Settings(), {})
-    with pytest.raises(ModelError, match="wants image"):
+    with pytest.raises(ModelError, match="needs image"):
         TextToVideo(Moved(), Settings(), {})
 
 
-def test_what_cannot_be_loaded_says_why(tmp_path: Path, folders: Callable[[str], Path]) -> None:
-    with pytest.raises(ModelError, match=r"holds no model_index\.json"):
+def test_load_errors_name_the_cause(tmp_path: Path, folders: Callable[[str], Path]) -> None:
+    with pytest.raises(ModelError, match=r"has no model_index\.json"):
         TextToVideo.from_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="there is no such folder"):
+    with pytest.raises(ModelError, match="no such folder, and not available"):
         TextToVideo.from_pretrained("nobody/nothing")
     (tmp_path / "model_index.json").write_text('{"_class_name": "NoSuchPipeline", "_diffusers_version": "0.42.1"}')
     with pytest.raises(ModelError, match="cannot load it as NoSuchPipeline"):
         TextToVideo.from_pretrained(tmp_path)
-    with pytest.raises(UsageError, match="motion adapter goes with"):
+    with pytest.raises(UsageError, match="motion adapter needs"):
         TextToVideo.from_pretrained(folders("cogvideox"), motion_adapter=tmp_path)
     with pytest.raises(UsageError, match="revision"):
         TextToVideo.from_pretrained(folders("cogvideox"), revision="main")
 
 
-def test_an_image_model_moves_with_an_adapter(folders: Callable[[str], Path]) -> None:
+def test_an_image_model_renders_videos_with_an_adapter(folders: Callable[[str], Path]) -> None:
     adapter = folders("motion_adapter")
     settings = Settings(frames=4, height=16, width=16, steps=2)
     model = TextToVideo.from_pretrained(
@@ -125,7 +125,7 @@ def test_an_image_model_moves_with_an_adapter(folders: Callable[[str], Path]) ->
     assert model.identity["pipeline"] == "AnimateDiffPipeline"
     assert model.identity["adapter_revision"] == revision_of(adapter)
     assert model.render("a man runs", 3).shape == (4, 16, 16, 3)
-    with pytest.raises(ModelError, match="StableDiffusionPipeline makes no videos"):
+    with pytest.raises(ModelError, match="StableDiffusionPipeline cannot render videos"):
         TextToVideo.from_pretrained(folders("stable_diffusion"), dtype="fp32")
 
 
@@ -135,8 +135,8 @@ def test_synthesize_from_the_command_line(call: Call, folders: Callable[[str], P
     words = ["data", "synthesize", manifest, out, "--model", folders("cogvideox"), "--frames", 9, "--height", 16]
     words += ["--width", 16, "--steps", 1, "--dtype", "fp32", "--option", "use_dynamic_cfg=true", "--json"]
     code, printed, _ = call(*words)
-    told = json.loads(printed)
-    assert (code, told["made"], told["kept"], told["failed"]) == (0, 2, 0, [])
+    report = json.loads(printed)
+    assert (code, report["made"], report["kept"], report["failed"]) == (0, 2, 0, [])
     rows = read_manifest(out / "manifest.jsonl")
     assert rows[0].video == str(tmp_path / "a.mp4")
     (video,) = synthetic_videos(rows[0])
@@ -156,7 +156,7 @@ def test_synthesize_from_the_command_line(call: Call, folders: Callable[[str], P
     assert (tmp_path / "texts" / "prompts.txt").read_text().splitlines()[:3] == ["a man sits", "a man runs", "a cat"]
 
 
-def test_wrong_words_exit_with_2(call: Call, tmp_path: Path) -> None:
+def test_invalid_arguments_exit_with_2(call: Call, tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "triplets.jsonl", ROWS)
     for words in (
         [],

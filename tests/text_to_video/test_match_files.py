@@ -1,4 +1,4 @@
-"""Videos of other programs joined to the captions that they show."""
+"""Matching videos of other programs to their captions."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def folder(root: Path, *names: str) -> Path:
 
 
 def joined(root: Path, pattern: str, wanted: list[Order] = WANTED) -> dict[str, list[str]]:
-    done = join_folder(wanted, root, pattern, "lavie")
-    return {key: [Path(each.video).name for each in videos] for key, videos in done.videos.items()}
+    result = join_folder(wanted, root, pattern, "lavie")
+    return {key: [Path(each.video).name for each in videos] for key, videos in result.videos.items()}
 
 
 def test_names_are_compared_by_letters_and_digits() -> None:
@@ -45,7 +45,7 @@ def test_names_are_compared_by_letters_and_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "name", "found"),
+    ("pattern", "name", "row"),
     [
         ("{text}.mp4", "two_men.mp4", "v1/count"),
         ("{text}.mp4", "A man is trimming the bottom of a pal.mp4", "v1/flip"),
@@ -56,27 +56,27 @@ def test_names_are_compared_by_letters_and_digits() -> None:
         ("{position}.MP4", "0000.mp4", "v1/flip"),
     ],
 )
-def test_a_pattern_says_what_names_hold(pattern: str, name: str, found: str, tmp_path: Path) -> None:
-    assert joined(folder(tmp_path, name), pattern) == {found: [Path(name).name]}
+def test_patterns_of_file_names(pattern: str, name: str, row: str, tmp_path: Path) -> None:
+    assert joined(folder(tmp_path, name), pattern) == {row: [Path(name).name]}
 
 
-def test_both_sides_are_counted(tmp_path: Path) -> None:
+def test_unmatched_videos_and_captions_are_reported(tmp_path: Path) -> None:
     root = folder(tmp_path, "v1_2.mp4", "v2_10.mp4", "v2_9.mp4", "other.mp4", "v9_1.mp4")
     (root / "v2_11.mp4").write_bytes(b"no video")
-    done = join_folder(WANTED, root, "{of}_{index}.mp4", "lavie")
-    assert [(Path(v.video).name, v.index) for v in done.videos["v2"]] == [("v2_9.mp4", 0), ("v2_10.mp4", 1)]
-    assert done.joined == 2
-    assert [Path(name).name for name in done.files] == ["other.mp4", "v9_1.mp4"]
-    assert [(Path(name).name, count) for name, count in done.ambiguous] == [("v1_2.mp4", 2)]
-    assert [Path(name).name for name, _ in done.broken] == ["v2_11.mp4"]
-    assert done.captions == [("v1/flip", LONG), ("v1/count", "Two men!")]
+    result = join_folder(WANTED, root, "{of}_{index}.mp4", "lavie")
+    assert [(Path(v.video).name, v.index) for v in result.videos["v2"]] == [("v2_9.mp4", 0), ("v2_10.mp4", 1)]
+    assert result.joined == 2
+    assert [Path(name).name for name in result.files] == ["other.mp4", "v9_1.mp4"]
+    assert [(Path(name).name, count) for name, count in result.ambiguous] == [("v1_2.mp4", 2)]
+    assert [Path(name).name for name, _ in result.broken] == ["v2_11.mp4"]
+    assert result.captions == [("v1/flip", LONG), ("v1/count", "Two men!")]
 
 
-def test_a_cut_name_fits_only_one_caption(tmp_path: Path) -> None:
+def test_a_truncated_name_must_match_exactly_one_caption(tmp_path: Path) -> None:
     wanted = orders([row("a", LONG), row("b", LONG + " again")])
-    done = join_folder(wanted, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x")
-    assert list(done.videos) == ["a"]
-    assert len(done.ambiguous) == len(done.files) == 1
+    result = join_folder(wanted, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x")
+    assert list(result.videos) == ["a"]
+    assert len(result.ambiguous) == len(result.files) == 1
 
 
 def test_equal_captions_of_several_rows_share_a_video(tmp_path: Path) -> None:
@@ -88,33 +88,33 @@ def test_equal_captions_of_several_rows_share_a_video(tmp_path: Path) -> None:
 
 def test_wrong_patterns_and_folders(tmp_path: Path) -> None:
     for pattern in ("x.mp4", "{colour}.mp4", "{index}.mp4", "{id}{id}.mp4"):
-        with pytest.raises(UsageError, match="must hold"):
+        with pytest.raises(UsageError, match="must contain"):
             join_folder(WANTED, tmp_path, pattern, "x")
     with pytest.raises(UsageError, match="no such folder"):
         join_folder(WANTED, tmp_path / "none", "{id}.mp4", "x")
-    with pytest.raises(DataError, match="no video to join"):
+    with pytest.raises(DataError, match="no videos to match"):
         join_folder(WANTED, tmp_path, "{id}.mp4", "x")
 
 
-def test_a_table_says_which_video_shows_what(tmp_path: Path) -> None:
+def test_a_table_maps_videos_to_captions(tmp_path: Path) -> None:
     folder(tmp_path, "x/1.mp4", "x/2.mp4")
     (tmp_path / "table.csv").write_text(f"video,caption\n1.mp4,two men\n2.mp4,nobody\n3.mp4,{LONG}\n")
-    done = join_table(WANTED, tmp_path / "table.csv", tmp_path / "x", "cogvideox")
-    assert [v.generator for v in done.videos["v1/count"]] == [{"model": "cogvideox"}]
-    assert [Path(name).name for name in done.files] == ["2.mp4"]
-    assert [Path(name).name for name, _ in done.broken] == ["3.mp4"]
+    result = join_table(WANTED, tmp_path / "table.csv", tmp_path / "x", "cogvideox")
+    assert [v.generator for v in result.videos["v1/count"]] == [{"model": "cogvideox"}]
+    assert [Path(name).name for name in result.files] == ["2.mp4"]
+    assert [Path(name).name for name, _ in result.broken] == ["3.mp4"]
 
 
-def test_join_from_the_command_line_adds_to_what_is_there(call: Call, tmp_path: Path) -> None:
+def test_join_from_the_command_line_keeps_existing_videos(call: Call, tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "triplets.jsonl", ROWS)
     for name in ("lavie", "cogvideox"):
         root = folder(tmp_path / name, "two men.mp4", "nobody.mp4")
         words = ["--join", root, "--pattern", "{text}.mp4", "--model", name, "--json"]
         code, printed, _ = call("data", "synthesize", manifest, tmp_path / f"with-{name}", *words)
-        told = json.loads(printed)
-        assert (code, told["joined"], len(told["videos_without_caption"])) == (0, 1, 1)
-        assert [each["id"] for each in told["captions_without_video"]] == ["v1/flip", "v2"]
-        manifest = Path(told["manifest"])
+        report = json.loads(printed)
+        assert (code, report["joined"], len(report["videos_without_caption"])) == (0, 1, 1)
+        assert [each["id"] for each in report["captions_without_video"]] == ["v1/flip", "v2"]
+        manifest = Path(report["manifest"])
     videos = synthetic_videos(read_manifest(manifest)[1])
     assert [v.generator["model"] for v in videos] == ["lavie", "cogvideox"]
     assert all((manifest.parent / v.video).is_file() for v in videos)

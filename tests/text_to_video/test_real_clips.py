@@ -19,7 +19,7 @@ CLIPS = 6
 
 
 @pytest.mark.slow
-def test_triplets_with_weighted_videos_come_out_of_real_clips(
+def test_real_clips_become_triplets_with_weighted_videos(
     call: Callable[..., tuple[int, str, str]], shared_data: Path, tmp_path: Path
 ) -> None:
     listed = [json.loads(line) for line in (shared_data / "realclips.jsonl").read_text().splitlines()]
@@ -38,9 +38,9 @@ def test_triplets_with_weighted_videos_come_out_of_real_clips(
     code, printed, _ = call(
         "data", "synthesize", tmp_path / "triplets" / "manifest.jsonl", tmp_path / "synthetic", *words, "--json"
     )
-    told = json.loads(printed)
-    assert (code, told["failed"]) == (0, [])
-    assert told["made"] == told["captions"] >= CLIPS
+    report = json.loads(printed)
+    assert (code, report["failed"]) == (0, [])
+    assert report["made"] == report["captions"] >= CLIPS
 
     vqa = [tiny_videollms.build(kind, tmp_path / kind) for kind in ("llava_onevision", "internvl")]
     code, printed, _ = call(
@@ -48,10 +48,10 @@ def test_triplets_with_weighted_videos_come_out_of_real_clips(
         *("--vqa", vqa[0], "--vqa", vqa[1], "--precision", "fp32", "--plot", tmp_path / "fig2.png"),
     )
     weighed = json.loads(printed)
-    assert (code, weighed["videos"], weighed["broken"]) == (0, told["made"], [])
+    assert (code, weighed["videos"], weighed["broken"]) == (0, report["made"], [])
     final = read_manifest(tmp_path / "weighted" / "manifest.jsonl")
     triplets = read_triplets(final)
-    assert len(triplets) == told["made"]
+    assert len(triplets) == report["made"]
     for row, triplet in zip(final, triplets, strict=True):
         (video,) = synthetic_videos(row)
         assert video.text == triplet.negative.text

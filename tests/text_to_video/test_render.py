@@ -1,4 +1,4 @@
-"""Rendering captions as videos: orders and seeds, any pipeline's output, stops at any moment, provenance."""
+"""Rendering captions as videos: orders and seeds, output of any pipeline, interruption at any time, provenance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mova.video.reader import probe, stream
 from tests.support.plain_generator import ROWS, Plain
 
 
-def test_orders_say_whose_caption_and_which() -> None:
+def test_orders_identify_row_and_caption() -> None:
     negatives = orders(ROWS, "negative", 2)
     assert [(o.row, o.text, o.index, o.misalignment, o.of) for o in negatives] == [
         ("v1/action", "a man sits", 0, "action", "v1"),
@@ -43,7 +43,7 @@ def test_orders_say_whose_caption_and_which() -> None:
         orders([Row("x", "x.mp4", 1.0, "train", (), meta={"negatives": [{}]})])
 
 
-def test_seeds_are_a_function_of_seed_row_caption_and_index_alone() -> None:
+def test_seeds_depend_only_on_seed_row_caption_and_index() -> None:
     few, many = orders(ROWS, "all", 1), orders(list(reversed(ROWS)), "all", 3)
     seeds = {(o.row, o.role, o.place, o.index): o.seed(7) for o in many}
     assert all(seeds[o.row, o.role, o.place, o.index] == o.seed(7) for o in few)
@@ -65,7 +65,7 @@ def test_seeds_are_a_function_of_seed_row_caption_and_index_alone() -> None:
         lambda x: {"frames": [[Image.fromarray((f * 255).astype(np.uint8)) for f in x]]},
     ],
 )
-def test_frames_of_every_form_come_out_as_the_same_bytes(wrap: Callable[[Any], dict[str, Any]]) -> None:
+def test_every_output_format_gives_the_same_bytes(wrap: Callable[[Any], dict[str, Any]]) -> None:
     values = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 3)).astype(np.float32)
     values[0, 0, 0], values[0, 0, 1] = 0, 255
     output = type("Output", (), wrap(values / 255))()
@@ -74,13 +74,13 @@ def test_frames_of_every_form_come_out_as_the_same_bytes(wrap: Callable[[Any], d
     assert np.array_equal(to_pixels((content, None)), values.astype(np.uint8))
 
 
-def test_what_is_no_video_is_refused() -> None:
+def test_output_that_is_not_a_video_raises() -> None:
     for wrong, message in (
         (np.full((1, 2, 4, 4, 3), np.nan), "not finite"),
         (np.zeros((2, 2, 4, 4, 3)), "not one video"),
-        (np.zeros((1, 2, 4, 4, 2)), "3 colours"),
-        (np.full((1, 2, 4, 4, 3), 1e4), "no range of colours"),
-        ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], "do not fit together"),
+        (np.zeros((1, 2, 4, 4, 2)), "3 color channels"),
+        (np.full((1, 2, 4, 4, 3), 1e4), "not a color range"),
+        ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], "different shapes"),
     ):
         with pytest.raises(ModelError, match=message):
             to_pixels((wrong,))
@@ -88,16 +88,16 @@ def test_what_is_no_video_is_refused() -> None:
         to_pixels(None)
 
 
-def test_a_run_goes_on_where_it_stopped_and_names_what_failed(tmp_path: Path) -> None:
+def test_a_run_resumes_and_reports_failures(tmp_path: Path) -> None:
     wanted = orders(ROWS, "all", 2)
     generator = Plain()
     first = render(wanted[:3], generator, tmp_path, seed=1)
     assert (first.made, first.kept) == (3, 0)
-    done = render(wanted, generator, tmp_path, seed=1, versions={"x": "1"})
-    assert (done.made, done.kept, done.untried) == (3, 3, 0)
-    assert [cause for _, _, cause in done.failed] == ["out of memory"] * 4
+    result = render(wanted, generator, tmp_path, seed=1, versions={"x": "1"})
+    assert (result.made, result.kept, result.untried) == (3, 3, 0)
+    assert [cause for _, _, cause in result.failed] == ["out of memory"] * 4
     assert generator.asked.count("a man sits") == 2
-    videos = done.videos["v1/action"]
+    videos = result.videos["v1/action"]
     assert [(v.role, v.index, v.misalignment) for v in videos] == [
         ("negative", 0, "action"),
         ("negative", 1, "action"),
@@ -114,20 +114,20 @@ def test_a_run_goes_on_where_it_stopped_and_names_what_failed(tmp_path: Path) ->
     assert (again.made, again.kept) == (6, 0)
 
 
-def test_damage_beside_a_video_renders_it_again(tmp_path: Path) -> None:
+def test_a_damaged_record_renders_the_video_again(tmp_path: Path) -> None:
     wanted = orders(ROWS)
     video = Path(render(wanted, Plain(), tmp_path).videos["v2"][0].video)
     video.with_suffix(".json").write_text("{")
     (video.parent / ".half.mp4.1.part").write_text("")
-    done = render(wanted, Plain(), tmp_path)
-    assert (done.made, done.kept) == (1, 1)
+    result = render(wanted, Plain(), tmp_path)
+    assert (result.made, result.kept) == (1, 1)
     assert len(list(video.parent.iterdir())) == 4
 
 
 def test_a_run_that_only_fails_is_given_up(tmp_path: Path) -> None:
     rows = [Row(str(i), "a.mp4", 1.0, "train", (Caption("a dog"),)) for i in range(GIVE_UP + 3)]
-    done = render(orders(rows, "positive"), Plain(), tmp_path)
-    assert (len(done.failed), done.untried, done.videos) == (GIVE_UP, 3, {})
+    result = render(orders(rows, "positive"), Plain(), tmp_path)
+    assert (len(result.failed), result.untried, result.videos) == (GIVE_UP, 3, {})
 
 
 KILLED = """
@@ -149,15 +149,15 @@ generate.render(orders(ROWS, "negative", 2), Plain(), {folder!r})
 """
 
 
-def test_after_a_kill_nothing_is_lost_twice_or_half(tmp_path: Path) -> None:
+def test_after_a_kill_only_the_missing_videos_are_rendered(tmp_path: Path) -> None:
     code = KILLED.format(tests=str(Path(__file__).resolve().parents[2]), folder=str(tmp_path))
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, env=dict(os.environ), check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     finished = sorted((tmp_path / "videos").glob("*.mp4"))
     assert len([path for path in finished if not path.name.startswith(".")]) == 2
     stamps = {path: path.stat().st_mtime_ns for path in finished}
-    done = render(orders(ROWS, "negative", 2), Plain(), tmp_path)
-    assert (done.made, done.kept) == (2, 2)
+    result = render(orders(ROWS, "negative", 2), Plain(), tmp_path)
+    assert (result.made, result.kept) == (2, 2)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert sorted(path.suffix for path in (tmp_path / "videos").iterdir()) == [".json"] * 4 + [".mp4"] * 4
 
@@ -169,7 +169,7 @@ def test_two_processes_do_not_render_into_one_folder(tmp_path: Path) -> None:
         render(orders(ROWS), Plain(), tmp_path)
 
 
-def test_synthetic_videos_in_a_manifest_follow_it_and_join_others(tmp_path: Path) -> None:
+def test_synthetic_videos_stay_valid_when_a_manifest_moves_and_are_merged(tmp_path: Path) -> None:
     made = render(orders(ROWS), Plain(), tmp_path).videos
     rows = joined(ROWS, made)
     path = write_manifest(tmp_path / "manifest.jsonl", rows)

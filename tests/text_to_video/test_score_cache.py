@@ -15,7 +15,7 @@ from mova.text_to_video.score_cache import ScoreCache, cached_scores
 
 
 class Counting:
-    """A scorer that remembers what it was asked."""
+    """A scorer that records its calls."""
 
     def __init__(self, value: float = 0.5) -> None:
         self.value = value
@@ -43,12 +43,12 @@ def video(tmp_path: Path) -> Path:
         ("difference", [0.7, 0, 0, 0]),
     ],
 )
-def test_the_five_rows(strategy: str, expected: list[float]) -> None:
-    found = weights_of([0.8, 0.3, 0.5, 0.0], [0.1, 0.6, 0.5, 1.0], strategy)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found, expected, atol=1e-15)
+def test_the_five_strategies(strategy: str, expected: list[float]) -> None:
+    weights = weights_of([0.8, 0.3, 0.5, 0.0], [0.1, 0.6, 0.5, 1.0], strategy)  # type: ignore[arg-type]
+    np.testing.assert_allclose(weights, expected, atol=1e-15)
 
 
-def test_what_is_no_probability_is_refused_with_its_place() -> None:
+def test_values_outside_zero_to_one_raise_with_their_position() -> None:
     with pytest.raises(DataError, match=r"nan at \(1,\)"):
         weights_of([0.2, np.nan], [0.1, 0.2])
     with pytest.raises(DataError, match="no probability"):
@@ -66,7 +66,7 @@ def test_the_ensemble_is_the_mean_over_models() -> None:
             ensemble(wrong)
 
 
-def test_nothing_is_scored_twice_and_renaming_does_not_matter(video: Path, tmp_path: Path) -> None:
+def test_nothing_is_scored_twice_even_after_renaming(video: Path, tmp_path: Path) -> None:
     models = {"a": Counting(), "b": Counting(1.0)}
     with ScoreCache(tmp_path / "deep" / "scores.db") as cache:
         first = cached_scores(video, ["xy", "x", "xy"], models, cache)
@@ -83,7 +83,7 @@ def test_nothing_is_scored_twice_and_renaming_does_not_matter(video: Path, tmp_p
     assert cached_scores(moved, ["x"], {"a": models["a"]}).shape == (1, 1)
 
 
-def test_a_scorer_that_fails_leaves_nothing_wrong_behind(video: Path, tmp_path: Path) -> None:
+def test_a_failing_scorer_stores_nothing(video: Path, tmp_path: Path) -> None:
     with ScoreCache(tmp_path / "scores.db") as cache:
         with pytest.raises(ModelError, match=r"m: .*a\.mp4.*probability"):
             cached_scores(video, ["x"], {"m": Counting(7.0)}, cache)
@@ -93,7 +93,7 @@ def test_a_scorer_that_fails_leaves_nothing_wrong_behind(video: Path, tmp_path: 
     assert rows == (0,)
 
 
-def test_a_file_that_is_no_cache_is_refused(video: Path) -> None:
+def test_a_file_that_is_not_a_cache_raises(video: Path) -> None:
     video.write_bytes(b"this is not a database at all, " * 64)
     with pytest.raises(DataError, match="cache of scores"):
         ScoreCache(video)

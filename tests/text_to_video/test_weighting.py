@@ -1,4 +1,4 @@
-"""Weights of synthetic videos in a manifest, and the picture of what they follow from."""
+"""Weights of synthetic videos in a manifest, and the picture of the scores behind them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three triplets; the first has two synthetic videos, the second one of its positive caption too."""
+    """Three triplets; the first has two synthetic videos, the second also has one of its positive caption."""
     folder = tmp_path_factory.mktemp("synthetic")
     rng = np.random.default_rng(0)
     rows = []
@@ -43,7 +43,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def known(table: dict[str, tuple[float, float]], asked: list[str], key: str = "k") -> Loader:
-    """A model whose scores stand in a table: name of the video -> (own, other)."""
+    """A model whose scores come from a table: name of the video -> (own, other)."""
 
     def score(video: Path, texts: Sequence[str]) -> list[float]:
         asked.append(video.name)
@@ -57,45 +57,45 @@ ONE = {"0-0.mp4": (0.9, 0.2), "0-1.mp4": (0.5, 0.5), "1-0.mp4": (0.1, 0.7), "2-0
 TWO = {name: (own / 2, other / 2) for name, (own, other) in ONE.items()}
 
 
-def test_weights_stand_beside_their_videos_and_scores_are_kept(manifest: Path, tmp_path: Path) -> None:
+def test_weights_are_written_to_the_rows_and_scores_are_cached(manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(manifest)
     asked: list[str] = []
     models = {"one": known(ONE, asked, "1"), "two": known(TWO, asked, "2")}
     with ScoreCache(tmp_path / "scores.sqlite") as cache:
-        found = weigh(rows, manifest.parent, models, "difference", cache)
+        result = weigh(rows, manifest.parent, models, "difference", cache)
         assert asked == [*ONE, *ONE]
         again = weigh(rows, manifest.parent, models, "product", cache)
         assert len(asked) == 8
     expected = {name: ((own + own / 2) / 2, (other + other / 2) / 2) for name, (own, other) in ONE.items()}
-    assert np.allclose(found.own, [own for own, _ in expected.values()])
-    assert np.allclose(found.weights, [max(0.0, own - other) for own, other in expected.values()])
+    assert np.allclose(result.own, [own for own, _ in expected.values()])
+    assert np.allclose(result.weights, [max(0.0, own - other) for own, other in expected.values()])
     assert np.allclose(again.weights, [own * (1 - other) for own, other in expected.values()])
-    first, second = synthetic_videos(found.rows[0])
+    first, second = synthetic_videos(result.rows[0])
     assert first.weight == pytest.approx(0.525)
     assert second.weight == 0
     assert first.weighing["strategy"] == "difference"
     assert first.weighing["models"] == ["one", "two"]
     assert first.weighing["own"] == pytest.approx(0.675)
-    assert found.positives == 1
-    assert synthetic_videos(found.rows[1])[1].weight is None
-    assert [case.misalignment for case in found.cases] == ["action", "action", "flip", None]
+    assert result.positives == 1
+    assert synthetic_videos(result.rows[1])[1].weight is None
+    assert [case.misalignment for case in result.cases] == ["action", "action", "flip", None]
 
 
-def test_videos_that_cannot_be_read_are_named_and_keep_no_old_weight(manifest: Path) -> None:
+def test_unreadable_videos_are_reported_and_lose_their_weight(manifest: Path) -> None:
     rows = read_manifest(manifest)
     lost = [replace(each, video="gone.mp4", weight=0.5) for each in synthetic_videos(rows[2])]
     rows[2] = with_synthetic(rows[2], lost)
-    found = weigh(rows, manifest.parent, {"one": known(ONE, [])})
-    assert [Path(video).name for video, _ in found.broken] == ["gone.mp4"]
-    assert len(found.weights) == 3
-    (video,) = synthetic_videos(found.rows[2])
+    result = weigh(rows, manifest.parent, {"one": known(ONE, [])})
+    assert [Path(video).name for video, _ in result.broken] == ["gone.mp4"]
+    assert len(result.weights) == 3
+    (video,) = synthetic_videos(result.rows[2])
     assert video.weight is None
-    assert video.weighing == {"broken": found.broken[0][1]}
+    assert video.weighing == {"broken": result.broken[0][1]}
     with pytest.raises(DataError, match="none of 1 synthetic videos"):
         weigh(rows[2:], manifest.parent, {"one": known(ONE, [])})
 
 
-def test_what_has_no_weights_says_why(manifest: Path) -> None:
+def test_invalid_requests_name_the_cause(manifest: Path) -> None:
     rows = read_manifest(manifest)
     with pytest.raises(UsageError, match="at least one VQA model"):
         weigh(rows, manifest.parent, {})
@@ -131,27 +131,27 @@ def test_a_video_llm_is_asked_about_four_frames(manifest: Path, vqa: Path) -> No
 def test_weights_from_the_command_line(call: Call, manifest: Path, vqa: Path, tmp_path: Path) -> None:
     words = ["data", "weights", manifest, tmp_path / "out.jsonl", "--vqa", vqa, "--precision", "fp32", "--frames", 2]
     code, printed, _ = call(*words, "--plot", tmp_path / "fig" / "2.png", "--strategy", "own", "--json")
-    told = json.loads(printed)
-    assert (code, told["videos"], told["positives"]) == (0, 4, 1)
-    assert [each["kind"] for each in told["differences"]] == ["all", "action", "flip", "unknown"]
+    report = json.loads(printed)
+    assert (code, report["videos"], report["positives"]) == (0, 4, 1)
+    assert [each["kind"] for each in report["differences"]] == ["all", "action", "flip", "unknown"]
     rows = read_manifest(tmp_path / "out.jsonl")
     videos = [each for row in rows for each in synthetic_videos(row)]
     assert all(each.weight == each.weighing["own"] for each in videos if each.role == "negative")
     assert videos[0].video == str(manifest.parent / "0-0.mp4")
     assert (tmp_path / "scores.sqlite").is_file()
-    assert json.loads((tmp_path / "fig" / "2.json").read_text()) == told["differences"]
+    assert json.loads((tmp_path / "fig" / "2.json").read_text()) == report["differences"]
     assert Image.open(tmp_path / "fig" / "2.png").width > 1000
     assert call(*words, "--strategy", "best")[0] == 2
 
 
-def test_spreads_are_those_of_plain_loops(tmp_path: Path) -> None:
+def test_spreads_equal_plain_loops(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     own, other = rng.random(500), rng.random(500)
     own[:20] = other[:20]
     kinds = rng.choice(["flip", "action", None], 500).tolist()  # type: ignore[arg-type]
-    found = {each.kind: each for each in spreads(kinds, own, other)}
-    assert list(found) == ["all", "action", "flip", "unknown"]
-    for name, spread in found.items():
+    result = {each.kind: each for each in spreads(kinds, own, other)}
+    assert list(result) == ["all", "action", "flip", "unknown"]
+    for name, spread in result.items():
         values = [a - b for a, b, k in zip(own, other, kinds, strict=True) if name in ("all", k or "unknown")]
         mean = sum(values) / len(values)
         assert spread.count == len(values) == sum(spread.bars)
@@ -160,18 +160,18 @@ def test_spreads_are_those_of_plain_loops(tmp_path: Path) -> None:
         assert spread.quartiles[1] == pytest.approx(sorted(values)[len(values) // 2], abs=0.05)
         assert spread.below == pytest.approx(sum(v < 0 for v in values) / len(values))
         assert spread.ties == pytest.approx(sum(v == 0 for v in values) / len(values))
-    path = draw_misalignments(list(found.values()), tmp_path / "two.png")
+    path = draw_misalignments(list(result.values()), tmp_path / "two.png")
     assert np.asarray(Image.open(path)).std() > 10
 
 
 @pytest.mark.parametrize("values", [[0.0], [1.0], [0.5], [0.05, 0.95]])
-def test_extremes_are_inside_the_bars(values: list[float]) -> None:
+def test_extremes_are_inside_the_bins(values: list[float]) -> None:
     (spread, _) = spreads(["flip"] * len(values), values, values[::-1])
     assert sum(spread.bars) == len(values)
     assert 0.0 in spread.edges
 
 
-def test_scores_that_are_none_are_refused() -> None:
+def test_invalid_scores_raise() -> None:
     for kinds, own, other in (([], [], []), (["a"], [0.1, 0.2], [0.1]), (["a"], [np.nan], [0.1]), (["a"], [1.1], [0])):
         with pytest.raises(DataError):
             spreads(kinds, own, other)

@@ -133,5 +133,5 @@ def _source(subsets: Subsets) -> str:
         return "Weights: the model's masks over units."
     return (
         "Weights: this model has no masks over units, so they are a softmax (temperature 0.1) of the cosines between "
-        f'frame and sentences, with the relevance threshold {subsets.threshold:.2f} in place of "none".'
+        f'frame and sentences, with the relevance threshold {subsets.threshold:.2f} as the score of "none".'
     )

@@ -1,8 +1,8 @@
-"""Any text-to-video pipeline of diffusers as a function of prompt and seed.
+"""Run any text-to-video pipeline of diffusers as a function of prompt and seed.
 
-`TextToVideo` loads what `DiffusionPipeline.from_pretrained` loads (CogVideoX, Wan, LTX, HunyuanVideo, ...), and an
-image model with a motion adapter (AnimateDiff). Settings that a pipeline calls by another name find it; those that it
-does not have are refused before anything is rendered. Needs the extra `t2v`.
+`TextToVideo` loads everything that `DiffusionPipeline.from_pretrained` loads (CogVideoX, Wan, LTX, HunyuanVideo, ...),
+and image models with a motion adapter (AnimateDiff). Settings are mapped to the pipeline's own argument names; settings
+that it does not have raise an error before anything is rendered. Needs the extra `t2v`.
 
 Shape legend: T frames, H height, W width (pixels).
 """
@@ -38,31 +38,31 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "steps": ("num_inference_steps",),
     "guidance": ("guidance_scale",),
 }
-"""A setting -> what pipelines call it."""
+"""Argument names of each setting in diffusers pipelines."""
 ANIMATED = {
     "StableDiffusionPipeline": "AnimateDiffPipeline",
     "StableDiffusionXLPipeline": "AnimateDiffSDXLPipeline",
 }
-"""Pipelines of images -> of videos, with a motion adapter (Guo et al. 2024, arXiv 2307.04725)."""
+"""Video pipeline for each image pipeline, with a motion adapter (Guo et al. 2024, arXiv 2307.04725)."""
 VERSIONS = ("diffusers", "transformers", "torch")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AttributeError, KeyError, TypeError)
-"""What diffusers raises for folders that hold something else than a whole pipeline."""
+"""Exceptions that diffusers raises for folders without a complete pipeline."""
 FETCH_ERRORS: tuple[type[BaseException], ...] = (*NETWORK_ERRORS, OSError, ValueError)
-"""What the hub's client raises for names and revisions that it cannot give."""
+"""Exceptions that the hub client raises for unavailable names and revisions."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How videos are rendered; None leaves the pipeline's own choice.
+    """Render settings; None means the pipeline's default.
 
     Attributes:
-        frames: frames of a video.
-        fps: frames a second of the file (and of the pipeline's own clock, where it has one).
+        frames: frames per video.
+        fps: frames per second of the file, and of the pipeline if it has such an argument.
         height, width: pixels.
-        steps: of denoising.
+        steps: denoising steps.
         guidance: scale of classifier-free guidance.
-        options: further arguments of the pipeline by their own names, such as `negative_prompt`.
+        options: further arguments of the pipeline by name, such as `negative_prompt`.
     """
 
     frames: int | None = None
@@ -78,24 +78,24 @@ class TextToVideo:
     """A pipeline with its settings.
 
     Args:
-        pipeline: of diffusers, on its device.
+        pipeline: a diffusers pipeline on its device.
         settings: see `Settings`.
-        identity: what else decides what it renders: revision of the weights, number format.
-        name: how people refer to it.
+        identity: everything else that determines the output: revision of the weights, data type.
+        name: display name.
 
     Raises:
-        UsageError: a setting that the pipeline does not have.
-        ModelError: the pipeline makes no videos, or wants more than a text.
+        UsageError: the pipeline does not have one of the settings.
+        ModelError: the pipeline does not render videos, or needs more inputs than a text.
     """
 
     def __init__(self, pipeline: Any, settings: Settings, identity: Mapping[str, Any], name: str = "unnamed") -> None:
         self.pipeline, self.name = pipeline, name
         kind = type(pipeline).__name__
-        takes = inspect.signature(pipeline.__call__).parameters
-        self._arguments = _arguments(kind, takes, settings)
-        self.fps = float(settings.fps or _own_rate(takes) or family(kind)["fps"])
-        told = {name: self._value(takes, name) for name in ("frames", "steps", "guidance")}
-        self._identity = {**identity, "pipeline": kind, **told, "fps": self.fps, "arguments": self._arguments}
+        parameters = inspect.signature(pipeline.__call__).parameters
+        self._arguments = _arguments(kind, parameters, settings)
+        self.fps = float(settings.fps or _default_rate(parameters) or family(kind)["fps"])
+        values = {name: self._value(parameters, name) for name in ("frames", "steps", "guidance")}
+        self._identity = {**identity, "pipeline": kind, **values, "fps": self.fps, "arguments": self._arguments}
 
     @classmethod
     def from_pretrained(
@@ -112,23 +112,23 @@ class TextToVideo:
         """Load a pipeline.
 
         Args:
-            name_or_path: a folder in diffusers' layout, or a hub name.
+            name_or_path: a folder in the diffusers layout, or a hub name.
             settings: see `Settings`.
             revision: branch, tag or commit on the hub.
-            motion_adapter: folder or hub name of AnimateDiff's adapter, for a Stable Diffusion model of images.
-            device: where it runs; a GPU if there is one.
-            dtype: "fp32", "bf16", "fp16" or "auto"; parts that a family wants in float32 stay in it.
-            offload: keep on the GPU only the part that works.
+            motion_adapter: folder or hub name of an AnimateDiff adapter, for Stable Diffusion image models.
+            device: device to run on (default: a GPU if available).
+            dtype: "fp32", "bf16", "fp16" or "auto"; components that need float32 keep it.
+            offload: keep only the active component on the GPU.
 
         Raises:
             ModelError: diffusers is not installed, or the pipeline cannot be found or loaded.
-            UsageError: options that do not exist or do not go together.
+            UsageError: unknown or incompatible options.
         """
         diffusers = _diffusers()
-        place = choose_device(device)
-        number = torch.float16 if dtype == "fp16" else choose_dtype(dtype, place)
-        if offload and place.type == "cpu":
-            raise UsageError("--offload is for GPUs: on a CPU the whole pipeline lies in its memory anyway")
+        target = choose_device(device)
+        number = torch.float16 if dtype == "fp16" else choose_dtype(dtype, target)
+        if offload and target.type == "cpu":
+            raise UsageError("--offload needs a GPU: on a CPU the whole pipeline is in memory anyway")
         folder = find_folder(diffusers.DiffusionPipeline, name_or_path, revision, "model_index.json")
         kind = str(read_json(folder / "model_index.json").get("_class_name"))
         options: dict[str, Any] = {
@@ -140,7 +140,7 @@ class TextToVideo:
         try:
             if motion_adapter is not None:
                 if kind not in ANIMATED:
-                    raise UsageError(f"{name_or_path}: a motion adapter goes with {' or '.join(ANIMATED)}, not {kind}")
+                    raise UsageError(f"{name_or_path}: a motion adapter needs {' or '.join(ANIMATED)}, not {kind}")
                 load = getattr(diffusers, ANIMATED[kind])
                 adapter = find_folder(diffusers.DiffusionPipeline, motion_adapter, None, "config.json")
                 options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=number)
@@ -153,33 +153,33 @@ class TextToVideo:
             raise ModelError(f"{name_or_path}: diffusers cannot load it as {kind} ({error})") from error
         pipeline.set_progress_bar_config(disable=True)
         if offload:
-            pipeline.enable_model_cpu_offload(device=place)
+            pipeline.enable_model_cpu_offload(device=target)
         else:
-            pipeline.to(place)
+            pipeline.to(target)
         return cls(pipeline, settings or Settings(), identity, name)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides, with prompt and seed, what is rendered, as JSON; versions of libraries apart."""
+        """Everything that, with prompt and seed, determines the output, as JSON; library versions are excluded."""
         return dict(self._identity)
 
     def render(self, prompt: str, seed: int) -> Pixels:
-        """The video of a prompt: uint8, (T, H, W, 3). Equal seeds give equal videos on equal machines.
+        """Render a prompt as uint8 (T, H, W, 3). On the same machine, equal seeds give equal videos.
 
         Raises:
-            ModelError: what the pipeline returned is no video.
+            ModelError: the pipeline did not return a video.
         """
         generator = torch.Generator("cpu").manual_seed(seed)
         return to_pixels(self.pipeline(prompt=prompt, generator=generator, **self._arguments))
 
-    def _value(self, takes: Mapping[str, inspect.Parameter], setting: str) -> Any:
-        """What a setting is: as given, or the pipeline's default; None where it decides while it runs."""
-        name = next((name for name in NAMES[setting] if name in takes), "")
-        return self._arguments.get(name, takes[name].default if name else None)
+    def _value(self, parameters: Mapping[str, inspect.Parameter], setting: str) -> Any:
+        """Return a setting or the pipeline's default; None if the pipeline decides at run time."""
+        name = next((name for name in NAMES[setting] if name in parameters), "")
+        return self._arguments.get(name, parameters[name].default if name else None)
 
 
 def versions() -> dict[str, str]:
-    """Versions of what renders."""
+    """Return the versions of mova and the libraries that render."""
     return {"mova": __version__, **{name: metadata.version(name) for name in VERSIONS}}
 
 
@@ -191,42 +191,48 @@ def _families() -> dict[str, dict[str, Any]]:
 
 
 def family(kind: str) -> dict[str, Any]:
-    """What `generators.yaml` says of a class of pipelines."""
+    """Return the entry of `generators.yaml` for a pipeline class, matched by prefix.
+
+    Example:
+        >>> sorted(family("WanPipeline"))
+        ['fp32', 'fps']
+    """
     names = [name for name in _families() if kind.startswith(name)]
     return _families()[max(names, key=len, default="default")]
 
 
 def find_folder(pipelines: Any, name_or_path: str | Path, revision: str | None, index: str) -> Path:
-    """The local folder of a pipeline or adapter: as it is, from the hub's cache, or from the hub, in this order.
+    """Return the local folder of a pipeline or adapter, from disk, the hub's cache or the hub, in this order.
 
     Args:
-        pipelines: diffusers' `DiffusionPipeline`.
+        pipelines: the class `DiffusionPipeline` of diffusers.
         name_or_path: a folder or a hub name.
-        revision: on the hub.
-        index: the file that the folder must hold.
+        revision: revision on the hub.
+        index: the file that the folder must contain.
 
     Raises:
-        ModelError: it is nowhere.
+        ModelError: it cannot be found.
+        UsageError: a revision of a local folder.
     """
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise UsageError(f"{folder}: a revision is for hub names; a folder has only what it holds")
+            raise UsageError(f"{folder}: a revision applies to hub names only, not to a local folder")
         if not (folder / index).is_file():
-            raise ModelError(f"{folder}: holds no {index}, so it is no folder that diffusers has saved")
+            raise ModelError(f"{folder}: has no {index}, so it is not a folder saved by diffusers")
         return folder
     try:
         return _fetched(pipelines, str(name_or_path), revision, index)
     except FETCH_ERRORS as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{name_or_path}: there is no such folder, and the hub does not give it ({cause}). Check the spelling, or "
-            f"download the whole repository on a machine with network and name its folder here"
+            f"{name_or_path}: no such folder, and not available from the hub ({cause}). Check the spelling, or "
+            f"download the whole repository on a machine with network access and pass its folder"
         ) from error
 
 
 def _fetched(pipelines: Any, name: str, revision: str | None, index: str) -> Path:
-    """A snapshot of the hub; the cache answers first, without network."""
+    """Return a snapshot from the hub; the local cache is tried first, without network."""
     from huggingface_hub import snapshot_download
 
     fetch = pipelines.download if index == "model_index.json" else snapshot_download
@@ -237,7 +243,7 @@ def _fetched(pipelines: Any, name: str, revision: str | None, index: str) -> Pat
 
 
 def revision_of(folder: Path) -> str:
-    """The commit of a snapshot of the hub; for other folders a hash of all files, which reads them once."""
+    """Return the commit of a hub snapshot; for other folders, a hash of the content of all files."""
     if folder.parent.name == "snapshots" and _COMMIT.match(folder.name):
         return folder.name
     digest = hashlib.blake2b(digest_size=16)
@@ -246,37 +252,39 @@ def revision_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _arguments(kind: str, takes: Mapping[str, inspect.Parameter], settings: Settings) -> dict[str, Any]:
-    """The arguments of a call besides prompt and generator."""
-    needed = [
+def _arguments(kind: str, parameters: Mapping[str, inspect.Parameter], settings: Settings) -> dict[str, Any]:
+    """Return the arguments of a call besides prompt and generator."""
+    required = [
         name
-        for name, each in takes.items()
-        if name != "prompt" and each.default is each.empty and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+        for name, parameter in parameters.items()
+        if name != "prompt"
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
-    if "prompt" not in takes or needed or not any(name in takes for name in NAMES["frames"]):
-        wants = f"wants {', '.join(needed)}" if needed else "has no frames, or takes no prompt"
-        raise ModelError(f"{kind} makes no videos from text alone: it {wants}")
-    found = {"output_type": "np"} if "output_type" in takes else {}
+    if "prompt" not in parameters or required or not any(name in parameters for name in NAMES["frames"]):
+        reason = f"needs {', '.join(required)}" if required else "has no number of frames, or no prompt"
+        raise ModelError(f"{kind} cannot render videos from text alone: it {reason}")
+    arguments = {"output_type": "np"} if "output_type" in parameters else {}
     for setting, names in NAMES.items():
         value = getattr(settings, setting)
-        name = next((name for name in names if name in takes), None)
+        name = next((name for name in names if name in parameters), None)
         if value is not None and name is not None:
-            found[name] = value
+            arguments[name] = value
         elif value is not None and setting != "fps":
-            raise UsageError(f"{kind} has no setting like --{setting}")
-    unknown = settings.options.keys() - takes.keys()
-    if unknown or settings.options.keys() & {"prompt", "generator", "output_type"}:
-        listed = ", ".join(name for name in takes if name not in ("prompt", "generator", "output_type"))
-        raise UsageError(
-            f"{kind} has no option {', '.join(sorted(unknown)) or 'for what is set here'}; it has {listed}"
-        )
-    return found | dict(settings.options)
+            raise UsageError(f"{kind} has no setting for --{setting}")
+    reserved = ("prompt", "generator", "output_type")
+    unknown = settings.options.keys() - parameters.keys()
+    if unknown or settings.options.keys() & set(reserved):
+        listed = ", ".join(name for name in parameters if name not in reserved)
+        wrong = ", ".join(sorted(unknown or settings.options.keys() & set(reserved)))
+        raise UsageError(f"{kind}: option {wrong} is {'unknown' if unknown else 'reserved'}; it has {listed}")
+    return arguments | dict(settings.options)
 
 
-def _own_rate(takes: Mapping[str, inspect.Parameter]) -> float | None:
-    """The default of a pipeline's own frame rate."""
-    found = [takes[name].default for name in NAMES["fps"] if name in takes]
-    return next((float(value) for value in found if isinstance(value, int | float)), None)
+def _default_rate(parameters: Mapping[str, inspect.Parameter]) -> float | None:
+    """Return the pipeline's default frame rate, if it has one."""
+    defaults = [parameters[name].default for name in NAMES["fps"] if name in parameters]
+    return next((float(value) for value in defaults if isinstance(value, int | float)), None)
 
 
 def _diffusers() -> Any:

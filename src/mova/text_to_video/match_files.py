@@ -1,7 +1,7 @@
-"""Videos that another program rendered, joined to the captions that they show.
+"""Match videos rendered by another program to their captions.
 
-Either a pattern says what the names of the files hold, or a table says which file shows which caption. What fits
-nothing is counted both ways: captions without a video, and videos without a caption.
+Files are matched by a pattern of file names, or by a table that maps files to captions. Captions without a video and
+videos without a caption are reported.
 """
 
 from __future__ import annotations
@@ -19,39 +19,44 @@ from mova.utils.files import find_videos
 from mova.video.reader import probe
 
 LEAST_PREFIX = 30
-"""Characters that a name which was cut off must share with the beginning of a caption."""
+"""Minimum number of characters that a truncated file name must share with the beginning of a caption."""
 
 
 def plain(text: str) -> str:
-    """A text as file names keep it: lower case, everything but letters and digits as one underscore."""
+    """Normalize a text as file names do: lower case, one underscore for any run of other characters.
+
+    Example:
+        >>> plain("A red star, rising!")
+        'a_red_star_rising'
+    """
     return "_".join(re.findall(r"[^\W_]+", text.casefold()))
 
 
 FIELDS: Mapping[str, Callable[[int, Order], str]] = {
-    "id": lambda at, order: plain(order.row),
-    "of": lambda at, order: plain(order.of),
-    "misalignment": lambda at, order: plain(order.misalignment or ""),
-    "text": lambda at, order: plain(order.text),
-    "position": lambda at, order: str(at),
-    "line": lambda at, order: str(at + 1),
+    "id": lambda i, order: plain(order.row),
+    "of": lambda i, order: plain(order.of),
+    "misalignment": lambda i, order: plain(order.misalignment or ""),
+    "text": lambda i, order: plain(order.text),
+    "position": lambda i, order: str(i),
+    "line": lambda i, order: str(i + 1),
 }
-"""What a pattern may name: the row's id, the id of the row a triplet was made from, the kind of its negative, the
-caption, and the caption's place among all, from 0 (`position`) or 1 (`line`). `index` tells videos of one caption
-apart and is compared with nothing."""
+"""Fields of a pattern: the row's id, the id of the row a triplet was made from, the kind of its negative, the caption,
+and the index of the caption, from 0 (`position`) or 1 (`line`). `index` distinguishes videos of one caption and is not
+compared with anything."""
 _NUMBERS = ("position", "line", "index")
 
 
 @dataclass
-class Joined:
-    """What was joined.
+class JoinResult:
+    """Result of matching files to captions.
 
     Attributes:
-        videos: row id -> its videos.
-        joined: how many.
+        videos: videos by row id.
+        joined: number of matched files.
         captions: (row id, caption) without a video.
-        files: files that show no caption asked for.
-        ambiguous: (file, how many captions) that fit more than one caption, and were given to none.
-        broken: (file, cause) that cannot be read.
+        files: files that match no caption.
+        ambiguous: (file, number of captions) of files that match several captions and were assigned to none.
+        broken: (file, cause) of files that cannot be read.
     """
 
     videos: dict[str, list[Synthetic]] = field(default_factory=dict)
@@ -62,71 +67,71 @@ class Joined:
     broken: list[tuple[str, str]] = field(default_factory=list)
 
 
-def join_folder(orders: Sequence[Order], folder: str | Path, pattern: str, name: str) -> Joined:
-    """Join the videos of a folder by their names.
+def join_folder(orders: Sequence[Order], folder: str | Path, pattern: str, name: str) -> JoinResult:
+    """Match the videos of a folder to captions by file name.
 
     Args:
         orders: the captions, one order each.
-        folder: searched through.
-        pattern: path of a video below the folder, with fields in braces (`FIELDS`): `{text}-{index}.mp4`,
-            `{id}.mp4`, `cogvideox/{of}_{index}.mp4`. Names are compared by letters and digits alone; a `text` that was
-            cut off fits by its beginning, where it has `LEAST_PREFIX` characters and fits one caption only.
-        name: of the generator.
+        folder: searched recursively.
+        pattern: path of a video relative to the folder, with fields in braces (`FIELDS`): `{text}-{index}.mp4`,
+            `{id}.mp4`, `cogvideox/{of}_{index}.mp4`. Only letters and digits are compared. A truncated `text` matches
+            by its beginning if it has at least `LEAST_PREFIX` characters and matches exactly one caption.
+        name: name of the generator.
 
     Raises:
-        UsageError: the pattern names no field or an unknown one, or there is no such folder.
+        UsageError: the pattern has no field or an unknown one, or the folder does not exist.
     """
     expression, names = _expression(pattern)
     root = Path(folder)
     if not root.is_dir():
-        raise UsageError(f"{folder}: there is no such folder")
-    compared = [each for each in names if each != "index"]
+        raise UsageError(f"{folder}: no such folder")
+    compared = [field for field in names if field != "index"]
     table = _table(orders, compared)
-    beginnings = _beginnings(table, compared)
+    prefixes = _sorted_captions(table, compared)
     claims: list[tuple[int, Path, list[int]]] = []
     for path in find_videos([root]):
         match = expression.fullmatch(path.relative_to(root).as_posix())
         if match is None:
             claims.append((0, path, []))
             continue
-        key = tuple(_value(each, match[each]) for each in compared)
+        key = tuple(_value(field, match[field]) for field in compared)
         index = int(match["index"]) if "index" in names else 0
-        claims.append((index, path, _fitting(table, beginnings, compared, key)))
-    return _assigned(orders, sorted(claims), name)
+        claims.append((index, path, _matching(table, prefixes, compared, key)))
+    return _assign(orders, sorted(claims), name)
 
 
-def join_table(orders: Sequence[Order], table: str | Path, folder: str | Path | None, name: str) -> Joined:
-    """Join the videos that a table names: a CSV (`video`, `text` or `caption`) or JSON lines with these keys.
+def join_table(orders: Sequence[Order], table: str | Path, folder: str | Path | None, name: str) -> JoinResult:
+    """Match the videos listed in a table: a CSV (`video`, `text` or `caption`) or JSON lines with these keys.
 
     Args:
         orders: the captions, one order each.
-        table: the file.
-        folder: what its paths are relative to; its own folder if left out.
-        name: of the generator.
+        table: the CSV or JSON lines file.
+        folder: base folder of relative paths (default: the folder of the table).
+        name: name of the generator.
 
     Raises:
-        UsageError: no such file.
-        DataError: a row without video or text.
+        UsageError: the file does not exist.
+        DataError: a row has no video or text.
     """
-    known = _table(orders, ["text"])
-    claims = [(0, pair.path, known.get((plain(pair.text),), [])) for pair in read_pairs(table, folder)]
-    return _assigned(orders, claims, name)
+    captions = _table(orders, ["text"])
+    claims = [(0, pair.path, captions.get((plain(pair.text),), [])) for pair in read_pairs(table, folder)]
+    return _assign(orders, claims, name)
 
 
 def _expression(pattern: str) -> tuple[re.Pattern[str], list[str]]:
     parts = re.split(r"\{(\w+)\}", pattern)
     names = parts[1::2]
-    wrong = [each for each in names if each not in FIELDS and each != "index"]
+    wrong = [field for field in names if field not in FIELDS and field != "index"]
     if wrong or not set(names) - {"index"} or len(set(names)) < len(names):
         raise UsageError(
-            f"pattern {pattern!r} must hold one or more of {', '.join(f'{{{each}}}' for each in FIELDS)}, each once; "
-            f"{{index}} may be there too"
+            f"pattern {pattern!r} must contain one or more of {', '.join(f'{{{field}}}' for field in FIELDS)}, each at "
+            f"most once; {{index}} is optional"
         )
-    found = "".join(
-        re.escape(part) if at % 2 == 0 else rf"(?P<{part}>{r'[0-9]+' if part in _NUMBERS else '.+?'})"
-        for at, part in enumerate(parts)
+    expression = "".join(
+        re.escape(part) if i % 2 == 0 else rf"(?P<{part}>{r'[0-9]+' if part in _NUMBERS else '.+?'})"
+        for i, part in enumerate(parts)
     )
-    return re.compile(found, flags=re.IGNORECASE), names
+    return re.compile(expression, flags=re.IGNORECASE), names
 
 
 def _value(name: str, text: str) -> str:
@@ -134,61 +139,61 @@ def _value(name: str, text: str) -> str:
 
 
 Table = Mapping[tuple[str, ...], list[int]]
-"""Values of the fields of a pattern -> places of the orders that have them."""
+"""Indices of the orders by the values of a pattern's fields."""
 
 
 def _table(orders: Sequence[Order], names: Sequence[str]) -> Table:
-    found: dict[tuple[str, ...], list[int]] = {}
-    for at, order in enumerate(orders):
-        found.setdefault(tuple(FIELDS[name](at, order) for name in names), []).append(at)
-    return found
+    indices: dict[tuple[str, ...], list[int]] = {}
+    for i, order in enumerate(orders):
+        indices.setdefault(tuple(FIELDS[name](i, order) for name in names), []).append(i)
+    return indices
 
 
-def _beginnings(table: Table, names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """(caption, key) of a table, sorted; empty where its pattern names no caption."""
+def _sorted_captions(table: Table, names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return sorted (caption, key) pairs of a table, for prefix search; empty if the pattern has no caption."""
     return sorted((key[names.index("text")], key) for key in table) if "text" in names else []
 
 
-def _fitting(
-    table: Table, beginnings: Sequence[tuple[str, tuple[str, ...]]], names: Sequence[str], key: tuple[str, ...]
+def _matching(
+    table: Table, captions: Sequence[tuple[str, tuple[str, ...]]], names: Sequence[str], key: tuple[str, ...]
 ) -> list[int]:
-    """Places of the orders that the fields of a name fit."""
-    if key in table or not beginnings:
+    """Return the indices of the orders that match the fields of a file name."""
+    if key in table or not captions:
         return table.get(key, [])
-    where = names.index("text")
-    text = key[where]
-    found: list[int] = []
-    for caption, other in beginnings[bisect_left(beginnings, (text,)) :] if len(text) >= LEAST_PREFIX else ():
+    position = names.index("text")
+    text = key[position]
+    indices: list[int] = []
+    for caption, other in captions[bisect_left(captions, (text,)) :] if len(text) >= LEAST_PREFIX else ():
         if not caption.startswith(text):
             break
-        if other[:where] + other[where + 1 :] == key[:where] + key[where + 1 :]:
-            found += table[other]
-    return found
+        if other[:position] + other[position + 1 :] == key[:position] + key[position + 1 :]:
+            indices += table[other]
+    return indices
 
 
-def _assigned(orders: Sequence[Order], claims: Sequence[tuple[int, Path, list[int]]], name: str) -> Joined:
-    """Every file to the caption that it fits; equal captions of several rows share it."""
-    done = Joined()
+def _assign(orders: Sequence[Order], claims: Sequence[tuple[int, Path, list[int]]], name: str) -> JoinResult:
+    """Assign every file to the caption it matches; equal captions of several rows share it."""
+    result = JoinResult()
     counts = [0] * len(orders)
-    for _, path, places in claims:
-        if not places:
-            done.files.append(str(path))
+    for _, path, indices in claims:
+        if not indices:
+            result.files.append(str(path))
             continue
-        if len({orders[at].text for at in places}) > 1:
-            done.ambiguous.append((str(path), len(places)))
+        if len({orders[i].text for i in indices}) > 1:
+            result.ambiguous.append((str(path), len(indices)))
             continue
         try:
             duration = probe(path).duration
         except VideoError as error:
-            done.broken.append((str(path), error.cause))
+            result.broken.append((str(path), error.cause))
             continue
-        done.joined += 1
-        for at in places:
-            order = orders[at]
-            made = Synthetic.made(order, path.absolute(), duration, {"model": name}, None)
-            done.videos.setdefault(order.row, []).append(replace(made, index=counts[at]))
-            counts[at] += 1
-    done.captions = [(order.row, order.text) for order, count in zip(orders, counts, strict=True) if not count]
+        result.joined += 1
+        for i in indices:
+            order = orders[i]
+            video = Synthetic.made(order, path.absolute(), duration, {"model": name}, None)
+            result.videos.setdefault(order.row, []).append(replace(video, index=counts[i]))
+            counts[i] += 1
+    result.captions = [(order.row, order.text) for order, count in zip(orders, counts, strict=True) if not count]
     if not claims:
-        raise DataError("there is no video to join")
-    return done
+        raise DataError("no videos to match")
+    return result

@@ -1,9 +1,9 @@
-"""One form for the frames of any text-to-video pipeline.
+"""Convert the output of any text-to-video pipeline to uint8 frames.
 
-Pipelines of diffusers return an object with `frames` (or `videos`, `video`, `images`), or a tuple; in it a batch of
-videos as lists of Pillow's images, NumPy arrays or tensors, channels first or last, bytes or floats.
+Diffusers pipelines return an object with `frames` (or `videos`, `video`, `images`), or a tuple. It holds a batch of
+videos as lists of Pillow images, NumPy arrays or tensors, channels first or last, bytes or floats.
 
-Shape legend: B videos (1 here), T frames, H height, W width (pixels), C channels (3).
+Shape legend: T frames, H height, W width (pixels).
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ from mova.errors import ModelError
 from mova.types import Pixels
 
 FIELDS = ("frames", "videos", "video", "images")
-"""Where pipelines put their videos, in the order of looking."""
+"""Attributes in which pipelines store their videos, in order of precedence."""
 SLACK = 0.05
-"""How far floats may pass their range (a decoder's overshoot) before they count as of another range."""
+"""How far floats may exceed their range (overshoot of a decoder) before another range is assumed."""
 
 
 def to_pixels(output: Any) -> Pixels:
-    """The only video of a pipeline's output.
+    """Return the single video of a pipeline's output.
 
     Args:
-        output: what a call of the pipeline returned for one prompt. Floats lie in [0, 1], or in [-1, 1] where there
-            are values below 0, or in [0, 255] where there are values above 1.
+        output: return value of the pipeline for one prompt. Floats are taken as [0, 1], as [-1, 1] if there are values
+            below 0, or as [0, 255] if there are values above 1.
 
     Returns:
         uint8, (T, H, W, 3).
 
     Raises:
-        ModelError: no such video, or values that are not finite (bfloat16 or float16 that overflowed).
+        ModelError: not a single video, or values that are not finite (overflow in bfloat16 or float16).
+
+    Example:
+        >>> to_pixels((np.ones((1, 8, 16, 16, 3)),)).shape
+        (8, 16, 16, 3)
     """
     array = _array(_content(output))
     while array.ndim == 5 and len(array) == 1:
@@ -44,21 +48,21 @@ def to_pixels(output: Any) -> Pixels:
 
 
 def _content(output: Any) -> Any:
-    found = next((getattr(output, name) for name in FIELDS if getattr(output, name, None) is not None), None)
-    if found is None and isinstance(output, tuple) and output:
-        found = output[0]
-    if found is None:
+    content = next((getattr(output, name) for name in FIELDS if getattr(output, name, None) is not None), None)
+    if content is None and isinstance(output, tuple) and output:
+        content = output[0]
+    if content is None:
         raise ModelError(f"the pipeline returned {type(output).__name__}, which holds no frames")
-    return found
+    return content
 
 
 def _array(content: Any) -> npt.NDArray[Any]:
-    """NumPy's array of nested lists, tensors and images."""
+    """Convert nested lists, tensors and images to an array."""
     if isinstance(content, list | tuple):
         try:
-            return np.stack([_array(each) for each in content])
+            return np.stack([_array(item) for item in content])
         except ValueError as error:
-            raise ModelError(f"the pipeline returned frames that do not fit together ({error})") from error
+            raise ModelError(f"the pipeline returned frames of different shapes ({error})") from error
     if hasattr(content, "detach"):
         return np.asarray(content.detach().float().cpu().numpy())
     if hasattr(content, "convert"):
@@ -67,10 +71,10 @@ def _array(content: Any) -> npt.NDArray[Any]:
 
 
 def _channels_last(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(T, H, W, 3) of it, of (T, 3, H, W) or of (3, T, H, W); the last axis is believed first."""
+    """Convert (T, H, W, 3), (T, 3, H, W) or (3, T, H, W) to (T, H, W, 3), preferring the last axis."""
     axis = next((axis for axis in (3, 1, 0) if array.shape[axis] == 3), None)
     if axis is None:
-        raise ModelError(f"the pipeline returned an array of shape {array.shape}, without an axis of 3 colours")
+        raise ModelError(f"the pipeline returned an array of shape {array.shape}, without an axis of 3 color channels")
     return np.moveaxis(array, axis, 3)
 
 
@@ -80,10 +84,10 @@ def _bytes(array: npt.NDArray[Any]) -> Pixels:
     values: npt.NDArray[Any] = array.astype(np.float32)
     if not np.isfinite(values).all():
         share = 1.0 - float(np.isfinite(values).mean())
-        raise ModelError(f"{share:.1%} of the pipeline's values are not finite; take --dtype fp32, or bf16 for fp16")
+        raise ModelError(f"{share:.1%} of the pipeline's values are not finite; use --dtype fp32 (or bf16 for fp16)")
     low, high = float(values.min()), float(values.max())
     if low < -1 - SLACK or high > 255 * (1 + SLACK):
-        raise ModelError(f"the pipeline's values lie in [{low:.3g}, {high:.3g}], which is no range of colours")
+        raise ModelError(f"the pipeline's values are in [{low:.3g}, {high:.3g}], which is not a color range")
     if high > 1 + SLACK:
         values = values / 255
     elif low < -SLACK:

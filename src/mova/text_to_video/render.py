@@ -1,8 +1,8 @@
-"""Render captions as videos, so that a run may be stopped at any moment and go on later (SynViTA, Section 3).
+"""Render captions as videos in a run that can be stopped and resumed at any time (SynViTA, Section 3).
 
-The name of a file stands for the row, prompt, seed and everything else that decides what is in it, so a file that is
-there is done. Beside each video lies a JSON file of the same name with its `Synthetic`, written before the video gets
-its name: a video without it cannot be. Whoever starts the same run again renders only what is missing.
+The file name identifies the row, prompt, seed and everything else that determines the content, so an existing file is
+finished. A JSON file of the same name holds the video's `Synthetic`. It is written before the video gets its final
+name, so no video exists without it. Starting the same run again renders only the missing videos.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from mova.video.writer import write_mp4
 log = logging.getLogger(__name__)
 
 FOLDER = "videos"
-"""Where the videos lie in a run's folder."""
+"""Folder of the videos within a run's folder."""
 GIVE_UP = 5
-"""Failures one after another, with nothing rendered between them, after which the rest is not tried."""
+"""Number of consecutive failures after which the remaining videos are not tried."""
 CRF = 17
-"""x264's quality of written videos: visually lossless, so that a model sees the generator's artefacts and no others."""
+"""x264 quality of written videos: visually lossless, so that a model sees only the generator's artifacts."""
 
 Progress = Callable[[int, int], None]
-"""(videos done, videos in all)."""
+"""Called with (videos finished, total videos)."""
 
 
 class Generator(Protocol):
-    """What renders: `text_to_video/diffusers_pipeline.py`, or any program of yours."""
+    """A text-to-video generator: `text_to_video/diffusers_pipeline.py`, or any implementation of your own."""
 
     name: str
     fps: float
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides, with prompt and seed, what is rendered, as JSON; names and paths do not."""
+        """Everything that, with prompt and seed, determines the output, as JSON; names and paths are excluded."""
 
     def render(self, prompt: str, seed: int, /) -> Pixels:
-        """uint8, (T, H, W, 3). Model-, Runtime-, Type- and ValueErrors count as a failure of this video alone."""
+        """Return uint8 (T, H, W, 3). Model-, Runtime-, Type- and ValueErrors count as a failure of this video only."""
 
 
 @dataclass
-class Rendered:
-    """What a run made.
+class RenderResult:
+    """Result of a run.
 
     Attributes:
-        videos: row id -> its videos, in the order of the orders.
-        made: how many were rendered now.
-        kept: how many were there already.
-        failed: (row id, caption, cause) of those that could not be.
-        untried: orders that were not tried after `GIVE_UP` failures.
+        videos: videos by row id, in the order of the orders.
+        made: number of videos rendered in this run.
+        kept: number of videos that already existed.
+        failed: (row id, caption, cause) of failed videos.
+        untried: number of orders not tried after `GIVE_UP` failures.
     """
 
     videos: dict[str, list[Synthetic]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Rendered:
     untried: int = 0
 
     def add(self, row: str, video: Synthetic) -> None:
-        """One more video of a row."""
+        """Add a video to a row."""
         self.videos.setdefault(row, []).append(video)
 
 
@@ -81,73 +81,73 @@ def render(
     seed: int = 0,
     versions: Mapping[str, str] | None = None,
     progress: Progress | None = None,
-) -> Rendered:
-    """Render what is missing of `orders` into `folder/videos`.
+) -> RenderResult:
+    """Render the missing videos of `orders` into `folder/videos`.
 
     Args:
-        orders: what is wanted.
-        generator: renders.
-        folder: of the run; one process at a time may write there.
-        seed: of the run; see `Order.seed`.
-        versions: of libraries, kept with every video made now.
-        progress: told after every video.
+        orders: the videos to render.
+        generator: the text-to-video generator.
+        folder: folder of the run; only one process at a time may write to it.
+        seed: seed of the run; see `Order.seed`.
+        versions: library versions, recorded with every new video.
+        progress: called after every video.
 
     Returns:
         The videos, with absolute paths.
 
     Raises:
-        MovaError: another process renders into this folder.
+        MovaError: another process is rendering into this folder.
     """
     target = Path(folder).absolute() / FOLDER
-    done, failing = Rendered(), 0
+    result, failing = RenderResult(), 0
     with sole_writer(Path(folder)):
         target.mkdir(exist_ok=True)
-        for left in (*target.glob(".*.part"), *target.glob(".*.partial")):
-            left.unlink()
+        for leftover in (*target.glob(".*.part"), *target.glob(".*.partial")):
+            leftover.unlink()
         for count, order in enumerate(orders):
             path = target / file_name(order, order.seed(seed), generator.identity)
-            video = known(path)
+            video = load_existing(path)
             if video is not None:
-                done.kept += 1
+                result.kept += 1
             elif failing >= GIVE_UP:
-                done.untried += 1
+                result.untried += 1
             else:
-                video = _rendered(order, order.seed(seed), generator, path, versions or {}, done)
+                video = _rendered(order, order.seed(seed), generator, path, versions or {}, result)
                 failing = 0 if video is not None else failing + 1
             if video is not None:
-                done.add(order.row, video)
+                result.add(order.row, video)
             if progress is not None:
                 progress(count + 1, len(orders))
-    return done
+    return result
 
 
 def file_name(order: Order, seed: int, identity: Mapping[str, Any]) -> str:
-    """The row's id as far as file names allow, and 16 hex digits over all that decides what the video shows."""
-    told = [order.row, order.role, order.place, order.index, order.text, seed, identity]
-    content = json.dumps(told, sort_keys=True, ensure_ascii=False, default=str)
+    """Return the row's id, as far as file names allow, and a 16-digit hash of everything that determines the video."""
+    key = [order.row, order.role, order.place, order.index, order.text, seed, identity]
+    content = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
     readable = re.sub(r"[^\w.-]+", "-", order.row, flags=re.ASCII).strip("-.")[:60]
     return f"{readable or 'row'}-{hashlib.blake2b(content.encode(), digest_size=8).hexdigest()}.mp4"
 
 
-def known(path: Path) -> Synthetic | None:
-    """What an earlier run says of a finished video; None where it has to be rendered."""
+def load_existing(path: Path) -> Synthetic | None:
+    """Load the record of a finished video from an earlier run; None if it has to be rendered."""
     if not path.is_file():
         return None
     try:
-        return Synthetic.from_json({**json.loads(_beside(path).read_text(encoding="utf-8")), "video": str(path)})
+        return Synthetic.from_json({**json.loads(_record_path(path).read_text(encoding="utf-8")), "video": str(path)})
     except (OSError, ValueError, TypeError, DataError) as error:
-        log.warning("%s: rendered again, because what was kept beside it cannot be read (%s)", path, error)
+        log.warning("%s: rendering it again, because its JSON file cannot be read (%s)", path, error)
         return None
 
 
 def _rendered(
-    order: Order, seed: int, generator: Generator, path: Path, versions: Mapping[str, str], done: Rendered
+    order: Order, seed: int, generator: Generator, path: Path, versions: Mapping[str, str], result: RenderResult
 ) -> Synthetic | None:
-    """One video, on disk; None where that failed, and `done` says why."""
+    """Render one video to disk; on failure return None and record the cause in `result`."""
     try:
         pixels = generator.render(order.text, seed)
         height, width = pixels.shape[1:3]
-        told = {
+        settings = {
             "model": generator.name,
             **generator.identity,
             "height": height,
@@ -155,17 +155,17 @@ def _rendered(
             "frames": len(pixels),
             "versions": dict(versions),
         }
-        video = Synthetic.made(order, path, len(pixels) / generator.fps, told, seed)
-        write_lines(_beside(path), [json.dumps(video.to_json(), ensure_ascii=False, default=str)])
+        video = Synthetic.made(order, path, len(pixels) / generator.fps, settings, seed)
+        write_lines(_record_path(path), [json.dumps(video.to_json(), ensure_ascii=False, default=str)])
         write_mp4(path, [pixels], fps=generator.fps, crf=CRF)
     except (ModelError, VideoError, RuntimeError, TypeError, ValueError) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.debug("%s: %s", order.row, cause, exc_info=True)
-        done.failed.append((order.row, order.text, cause))
+        result.failed.append((order.row, order.text, cause))
         return None
-    done.made += 1
+    result.made += 1
     return video
 
 
-def _beside(path: Path) -> Path:
+def _record_path(path: Path) -> Path:
     return path.with_suffix(".json")

@@ -1,7 +1,7 @@
-"""Scores that SynViTA's weights follow from, kept on disk (Zanella et al., papers/synvita.txt, Section 3).
+"""Score synthetic videos with VQA models, and cache the scores on disk: SynViTA (Zanella et al. 2025), Section 3.
 
-The scores are an ensemble: the mean over several VQA models of P(Yes) for "Does this figure show [t]?", itself a mean
-over four uniform frames. A scorer is any callable. The arithmetic of weights: `data/synthetic_weights.py`.
+The score of an ensemble is the mean over several VQA models of P(Yes) for "Does this figure show [t]?", itself a mean
+over four uniform frames. A scorer is any callable. `data/synthetic_weights.py` computes weights from the scores.
 
 Shape legend: M models, K texts.
 """
@@ -23,22 +23,22 @@ from mova.utils.hashing import content_hash
 
 
 class Scorer(Protocol):
-    """One model's scores of a video with several texts: mean over its frames of P(Yes), in [0, 1]."""
+    """A model that scores a video with several texts: the mean of P(Yes) over frames, in [0, 1]."""
 
     def __call__(self, video: Path, texts: Sequence[str], /) -> Sequence[float]:
-        """(K,) scores of K texts."""
+        """Return the scores of K texts, (K,)."""
 
 
 class ScoreCache:
-    """Scores on disk by content of the video, text and model, so that nothing is scored twice.
+    """Scores on disk, keyed by content of the video, text and model, so that nothing is scored twice.
 
-    Several processes may use one file. What was scored is on disk when `put` returns.
+    Several processes may use one file. Scores are on disk when `put` returns.
 
     Args:
-        path: of an SQLite file; made if it is not there, with its folder.
+        path: an SQLite file; created with its folder if missing.
 
     Raises:
-        DataError: the file is something else.
+        DataError: the file is not an SQLite database.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -53,27 +53,27 @@ class ScoreCache:
                 )
         except sqlite3.DatabaseError as error:
             self._file.close()
-            raise DataError(f"{path}: cannot be used as a cache of scores: {error}; name another file") from error
+            raise DataError(f"{path}: cannot be used as a cache of scores: {error}; choose another file") from error
 
     def get(self, video: str, texts: Sequence[str], model: str) -> dict[str, float]:
-        """Known scores by text; unknown ones are absent."""
-        found = {}
+        """Return cached scores by text; texts without a score are absent."""
+        scores = {}
         with closing(self._file.cursor()) as cursor:
             for text in texts:
                 query = "SELECT score FROM scores WHERE video = ? AND text = ? AND model = ?"
                 row = cursor.execute(query, (video, text, model)).fetchone()
                 if row is not None:
-                    found[text] = float(row[0])
-        return found
+                    scores[text] = float(row[0])
+        return scores
 
     def put(self, video: str, scores: Mapping[str, float], model: str) -> None:
-        """Keep scores by text."""
+        """Store scores by text."""
         with self._file:
             rows = [(video, text, model, score) for text, score in scores.items()]
             self._file.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
 
     def close(self) -> None:
-        """Close the file; nothing is lost without it."""
+        """Close the file. Nothing is lost if it is never called."""
         self._file.close()
 
     def __enter__(self) -> ScoreCache:
@@ -86,19 +86,19 @@ class ScoreCache:
 def cached_scores(
     video: str | Path, texts: Sequence[str], scorers: Mapping[str, Scorer], cache: ScoreCache | None = None
 ) -> Array:
-    """Scores of a video with texts by several models; each is asked only for what the cache lacks, each text once.
+    """Score a video with texts by several models, each asked only for texts that are not cached, and once per text.
 
     Args:
-        video: file; the cache knows it by its content, so a video that was rendered again is scored again.
-        texts: K texts, which may repeat.
-        scorers: M models by name. The name stands for everything that changes a score: weights, prompt, frames.
+        video: a file; the cache identifies it by content, so a video that was rendered again is scored again.
+        texts: K texts; may contain duplicates.
+        scorers: M models by name. The name must identify everything that affects a score: weights, prompt, frames.
         cache: None to score everything.
 
     Returns:
-        (M, K); `ensemble` takes it.
+        (M, K), as expected by `mova.data.synthetic_weights.ensemble`.
 
     Raises:
-        ModelError: a scorer returned something else than one probability a text.
+        ModelError: a scorer did not return one probability per text.
     """
     key = content_hash(video) if cache is not None else ""
     rows = []
@@ -117,7 +117,7 @@ def cached_scores(
 def _ask(name: str, scorer: Scorer, video: Path, texts: Sequence[str]) -> dict[str, float]:
     scores = np.asarray(scorer(video, texts), dtype=np.float64)
     if scores.shape != (len(texts),):
-        raise ModelError(f"{name}: gave scores of shape {scores.shape} for {len(texts)} texts of {video}")
+        raise ModelError(f"{name}: returned scores of shape {scores.shape} for {len(texts)} texts of {video}")
     try:
         require_probabilities(scores)
     except DataError as error:

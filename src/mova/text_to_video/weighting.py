@@ -1,7 +1,7 @@
-"""Weights of a manifest's synthetic videos: scored by VQA models, written into the rows (SynViTA, Eq. 4).
+"""Weight the synthetic videos of a manifest by scores of VQA models: SynViTA (Zanella et al. 2025), Eq. 4.
 
-The models are asked one after another, each loaded, asked about all videos and let go, so an ensemble needs no more
-memory than its largest model. What was scored is kept on disk: a stop loses nothing, another strategy costs nothing.
+The models run one after another: each is loaded, scores all videos and is freed, so an ensemble needs no more memory
+than its largest model. Scores are cached on disk, so an interrupted run loses nothing and another strategy is free.
 
 Shape legend: M models, n videos, K texts, T frames.
 """
@@ -27,11 +27,11 @@ from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_scores
 from mova.video.reader import read_count
 
 FRAMES = 4
-"""Of a video, as in the paper."""
+"""Frames per video, as in the paper."""
 RULE = "segment_midpoint"
-"""How they lie (`video/sampling.py`), where the paper says "uniformly sampled": in the middle of equal segments."""
+"""Sampling rule (`video/sampling.py`) for the paper's "uniformly sampled": the middle of equal segments."""
 Progress = Callable[[str, int, int], None]
-"""(model, videos done, videos in all)."""
+"""Called with (model, videos finished, total videos)."""
 
 
 class FigureScorer:
@@ -39,37 +39,37 @@ class FigureScorer:
 
     Args:
         model: a video or image LLM.
-        frames: how many of a video.
-        question: about one image; the shipped "figure" if left out.
+        frames: number of frames per video.
+        question: question about one image (default: the shipped "figure").
     """
 
     def __init__(self, model: EntailmentModel, frames: int = FRAMES, question: Question | None = None) -> None:
         if frames < 1:
-            raise UsageError(f"at least one frame must be looked at, not {frames}")
+            raise UsageError(f"at least one frame is needed, not {frames}")
         self.model, self.frames, self.question = model, frames, question or Question.named("figure")
 
     @property
     def key(self) -> str:
-        """Stands for all that changes a score, as the cache wants it."""
+        """Cache key that identifies everything that affects a score."""
         return f"{self.model.fingerprint()} {self.question} {self.frames} {RULE}"
 
     def __call__(self, video: Path, texts: Sequence[str], /) -> Sequence[float]:
-        """(K,) scores of K texts.
+        """Return the scores of K texts, (K,).
 
         Raises:
             VideoError: the file cannot be read.
         """
-        shown = read_count(video, self.frames, rule=RULE)
-        found: list[float] = self.model.figure_scores(shown, texts, question=self.question).mean(dim=0).tolist()
-        return found
+        frames = read_count(video, self.frames, rule=RULE)
+        scores: list[float] = self.model.figure_scores(frames, texts, question=self.question).mean(dim=0).tolist()
+        return scores
 
 
 Loader = Callable[[], tuple[str, Scorer]]
-"""Loads a model: the key under which its scores are cached, and the model."""
+"""Loads a model; returns its cache key and the scorer."""
 
 
 def figure_loader(name: str, frames: int = FRAMES, question: Question | None = None, **options: Any) -> Loader:
-    """Loads a video or image LLM by name; options as for `VideoLLM.from_pretrained`."""
+    """Return a loader of a video or image LLM; options as for `VideoLLM.from_pretrained`."""
 
     def load() -> tuple[str, Scorer]:
         scorer = FigureScorer(load_video_llm(name, **options), frames, question)
@@ -83,12 +83,12 @@ class Case:
     """A synthetic video of a negative caption, and both captions.
 
     Attributes:
-        row: place of its row.
-        at: its place among the row's synthetic videos.
+        row: index of its row.
+        at: its index among the row's synthetic videos.
         video: the file.
-        negative: t^s, which it was rendered from.
+        negative: t^s, the caption it was rendered from.
         positive: t^r, the caption of the real video.
-        misalignment: how they differ; None where not known.
+        misalignment: kind of difference; None if unknown.
     """
 
     row: int
@@ -100,15 +100,15 @@ class Case:
 
 
 @dataclass
-class Weighed:
-    """Rows with weights, and what they follow from.
+class WeighResult:
+    """Rows with weights, and the scores behind them.
 
     Attributes:
         rows: all rows, in order.
-        cases: n videos that have a weight.
+        cases: the n videos with a weight.
         own, other, weights: (n,).
-        broken: (video, cause) of videos that cannot be read; they keep no weight.
-        positives: videos of positive captions, which no weight is defined for.
+        broken: (video, cause) of videos that cannot be read; they get no weight.
+        positives: number of videos of positive captions, for which no weight is defined.
     """
 
     rows: list[Row]
@@ -127,20 +127,20 @@ def weigh(
     strategy: Strategy = "difference",
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
-) -> Weighed:
-    """Weights of all synthetic videos of a manifest's negatives.
+) -> WeighResult:
+    """Weight all synthetic videos of a manifest's negatives.
 
     Args:
-        rows: with synthetic videos.
-        folder: that their paths are relative to.
+        rows: rows with synthetic videos.
+        folder: base folder of their paths.
         models: the ensemble, by name.
         strategy: see `weights_of`.
-        cache: of scores.
-        progress: told after every video of every model.
+        cache: cache of scores, optional.
+        progress: called after every video of every model.
 
     Raises:
-        UsageError: no models, or no such strategy.
-        DataError: no synthetic video of a negative; a row with one and not exactly one caption; or no video is left.
+        UsageError: no models, or an unknown strategy.
+        DataError: no synthetic video of a negative, a row with one but not exactly one caption, or no readable video.
     """
     if not models:
         raise UsageError("an ensemble needs at least one VQA model")
@@ -161,54 +161,56 @@ def weigh(
                 progress(name, i + 1, len(cases))
         del scorer
         torch.cuda.empty_cache()
-    good = [i for i, case in enumerate(cases) if case.video not in broken]
-    if not good:
+    readable = [i for i, case in enumerate(cases) if case.video not in broken]
+    if not readable:
         raise DataError(f"none of {len(cases)} synthetic videos can be read: {next(iter(broken.items()))}")
-    own, other = ensemble(scores[:, good]).T
+    own, other = ensemble(scores[:, readable]).T
     weights = weights_of(own, other, strategy)
-    kept = [cases[i] for i in good]
-    told = {"strategy": strategy, "models": list(models)}
-    named = [(str(video), cause) for video, cause in broken.items()]
-    lost = {(case.row, case.at): broken[case.video] for case in cases if case.video in broken}
-    written = _written(rows, kept, own, other, weights, told, lost)
-    return Weighed(written, kept, own, other, weights, named, positives)
+    kept = [cases[i] for i in readable]
+    origin = {"strategy": strategy, "models": list(models)}
+    causes = [(str(video), cause) for video, cause in broken.items()]
+    unreadable = {(case.row, case.at): broken[case.video] for case in cases if case.video in broken}
+    weighted = _write_weights(rows, kept, own, other, weights, origin, unreadable)
+    return WeighResult(weighted, kept, own, other, weights, causes, positives)
 
 
 def _cases(rows: Sequence[Row], folder: Path) -> tuple[list[Case], int]:
     cases, positives = [], 0
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         for at, video in enumerate(synthetic_videos(row)):
             if video.role == "positive":
                 positives += 1
                 continue
             if len(row.captions) != 1:
                 raise DataError(
-                    f"row {row.id!r} has synthetic videos of negatives and {len(row.captions)} captions; it needs one, "
-                    "to know whose negatives they are"
+                    f"row {row.id!r} has synthetic videos of negatives and {len(row.captions)} captions; it needs "
+                    "exactly one, so that the positive caption is known"
                 )
             text = row.captions[0].text
-            cases.append(Case(place, at, folder / video.video, video.text, text, video.misalignment))
+            cases.append(Case(index, at, folder / video.video, video.text, text, video.misalignment))
     if not cases:
-        raise DataError("there is no synthetic video of a negative; `mova data synthesize` makes them")
+        raise DataError("no synthetic videos of negatives; create them with `mova data synthesize`")
     return cases, positives
 
 
-def _written(
+def _write_weights(
     rows: Sequence[Row],
     cases: Sequence[Case],
     own: Array,
     other: Array,
     weights: Array,
-    told: Mapping[str, Any],
-    lost: Mapping[tuple[int, int], str],
+    origin: Mapping[str, Any],
+    unreadable: Mapping[tuple[int, int], str],
 ) -> list[Row]:
-    """Rows with weights; videos without one lose the weight that they may have had, and `lost` ones say why."""
+    """Return rows with weights; previous weights are cleared, and `unreadable` videos record the cause instead."""
     videos: list[list[Synthetic]] = [
-        [replace(each, weight=None, weighing={}) for each in synthetic_videos(row)] for row in rows
+        [replace(video, weight=None, weighing={}) for video in synthetic_videos(row)] for row in rows
     ]
-    for case, mine, others, weight in zip(cases, own.tolist(), other.tolist(), weights.tolist(), strict=True):
-        kept = videos[case.row]
-        kept[case.at] = replace(kept[case.at], weight=weight, weighing={"own": mine, "other": others, **told})
-    for (row, at), cause in lost.items():
+    scored = zip(cases, own.tolist(), other.tolist(), weights.tolist(), strict=True)
+    for case, own_score, other_score, weight in scored:
+        siblings = videos[case.row]
+        weighing = {"own": own_score, "other": other_score, **origin}
+        siblings[case.at] = replace(siblings[case.at], weight=weight, weighing=weighing)
+    for (row, at), cause in unreadable.items():
         videos[row][at] = replace(videos[row][at], weighing={"broken": cause})
-    return [with_synthetic(row, each) for row, each in zip(rows, videos, strict=True)]
+    return [with_synthetic(row, synthetic) for row, synthetic in zip(rows, videos, strict=True)]

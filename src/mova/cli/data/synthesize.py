@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mova.data.manifest import Row
     from mova.data.synthetic import Order, Synthetic
     from mova.text_to_video.diffusers_pipeline import Settings, TextToVideo
-    from mova.text_to_video.match_files import Joined
+    from mova.text_to_video.match_files import JoinResult
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Rendered:
     def __bool__(self) -> bool:
         return self.join is not None or self.table is not None
 
-    def match(self, orders: Sequence[Order], name: str) -> Joined:
+    def match(self, orders: Sequence[Order], name: str) -> JoinResult:
         """Match the videos to captions; `name` is the generator's."""
         from mova.text_to_video.match_files import join_folder, join_table
 
@@ -239,7 +239,7 @@ def _join(job: Job, rendered: Rendered, name: str, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print_joined(done: Joined, path: Path, json: bool) -> None:
+def _print_joined(done: JoinResult, path: Path, json: bool) -> None:
     for video, cause in done.broken[:FAILURES_SHOWN]:
         note(f"cannot be read: {video}: {cause}")
     for video, count in done.ambiguous[:FAILURES_SHOWN]:

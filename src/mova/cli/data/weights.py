@@ -12,7 +12,7 @@ from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, say
 from mova.cli.options import Device, Json
 
 if TYPE_CHECKING:
-    from mova.text_to_video.weighting import Weighed
+    from mova.text_to_video.weighting import WeighResult
 
 
 def weights(
@@ -52,7 +52,9 @@ def weights(
     _tell_weights(found, path, plot, strategy, vqa, json)
 
 
-def _tell_weights(found: Weighed, path: Path, plot: Path | None, strategy: str, vqa: Sequence[str], json: bool) -> None:
+def _tell_weights(
+    found: WeighResult, path: Path, plot: Path | None, strategy: str, vqa: Sequence[str], json: bool
+) -> None:
     from mova.plots.generator_agreement import draw_misalignments, spreads
     from mova.plots.generator_agreement import table as as_table
 
