@@ -55,8 +55,8 @@ def test_frame_rate_comes_from_settings_then_pipeline_then_family(folders: Calla
     assert ltx.fps == 12.0
     assert ltx.identity["arguments"]["frame_rate"] == 12.0
     default = TextToVideo(ltx.pipeline, Settings(), {})
-    assert own.fps == 25.0
-    assert own.identity["guidance"] == 3
+    assert default.fps == 25.0
+    assert default.identity["guidance"] == 3
     assert family("CogVideoXPipeline")["fps"] == 8
     assert family("Cosmos2TextToVideo")["fps"] == 16
     assert family("CosmosTextToVideo")["fps"] == 30
