@@ -32,8 +32,10 @@ from mova.data.feature_store_writer import FeatureWriter
 from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.models.feature_extraction import feature_key, write_features
+from mova.models.inputs import StoredVectorInputs
+from mova.models.two_tower.inputs import TwoTowerInputs
 from mova.models.two_tower.model import TwoTower
-from mova.train.inputs import Collator, StoredFeed, TwoTowerFeed
+from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.pairs import Clip4Clip
 
@@ -42,10 +44,10 @@ FRAMES, WIDTH, READS = 60, 512, 300
 BATCH = 4
 
 
-class Words(TwoTowerFeed):
-    """A feed whose tokens are drawn from the text: a real tokenizer's vocabulary is not needed to measure."""
+class Words(TwoTowerInputs):
+    """An adapter whose tokens are drawn from the text: a real tokenizer's vocabulary is not needed to measure."""
 
-    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         ids = torch.stack([torch.randint(1, self.tokenizer - 2, (TOKENS,), generator=_seeded(text)) for text in texts])
         ids[:, -1] = self.tokenizer - 1
         return ids, torch.ones_like(ids, dtype=torch.bool), torch.zeros(len(texts), dtype=torch.int64)
@@ -55,14 +57,14 @@ def _seeded(text: str) -> torch.Generator:
     return torch.Generator().manual_seed(sum(text.encode()))
 
 
-def epoch(model: TwoTower, feed: Any, data: PairDataset, learning_rate: float) -> float:
+def epoch(model: TwoTower, adapter: Any, data: PairDataset, learning_rate: float) -> float:
     """Train on every pair once; the mean loss."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=learning_rate)
-    objective, collate, losses = Clip4Clip(), Collator(feed, units=False), []
+    objective, collate, losses = Clip4Clip(), Collator(adapter, units=False), []
     for first in range(0, len(data), BATCH):
         batch = collate([data[i] for i in range(first, min(first + BATCH, len(data)))])
-        loss, _ = objective.forward(batch, ModelEncoder(model, model, feed.encode))
+        loss, _ = objective.forward(batch, ModelEncoder(model, model, adapter.encode))
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -85,7 +87,7 @@ def training(report: harness.Report, folder: Path, rng: np.random.Generator, qui
     torch.set_num_threads(1)
     model = backbone(divisor)
     manifest = films(folder, count, length, rng)
-    feed = Words(model.image_rule, model.text_rule, VOCABULARY // divisor)
+    adapter = Words(model.image_rule, model.text_rule, VOCABULARY // divisor)
     model.tokenizer = _Named()
     for weight in model.video_parameters():
         weight.requires_grad_(False)
@@ -93,13 +95,15 @@ def training(report: harness.Report, folder: Path, rng: np.random.Generator, qui
     encode = harness.seconds(lambda: [model.encode_video(folder / f"{i}.mp4", 1.0) for i in range(count)], 1)
     store = FeatureStore(folder / "store")
     store.require(feature_key(model, RATE))
-    pixels = PairDataset(manifest, split="train", sampling=RATE, prepare=feed.shape)
+    pixels = PairDataset(manifest, split="train", sampling=RATE, prepare=adapter.resize)
     stored = PairDataset(manifest, split="train", sampling=RATE, features=store)
-    frozen = (epoch(model, feed, pixels, 0.0), epoch(model, StoredFeed(feed), stored, 0.0))
+    frozen = (epoch(model, adapter, pixels, 0.0), epoch(model, StoredVectorInputs(adapter), stored, 0.0))
     found = {
-        "epoch from pixels": harness.seconds(lambda: epoch(model, feed, pixels, 1e-6), rounds),
+        "epoch from pixels": harness.seconds(lambda: epoch(model, adapter, pixels, 1e-6), rounds),
         "of it: decoding": harness.seconds(lambda: [pixels[i] for i in range(count)], rounds),
-        "epoch from the store": harness.seconds(lambda: epoch(model, StoredFeed(feed), stored, 1e-6), 3 * rounds),
+        "epoch from the store": harness.seconds(
+            lambda: epoch(model, StoredVectorInputs(adapter), stored, 1e-6), 3 * rounds
+        ),
         "of it: reading": harness.seconds(lambda: [stored[i] for i in range(count)], 10 * rounds),
         "writing the store": write,
         "encoding without a store": encode,

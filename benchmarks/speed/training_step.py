@@ -33,13 +33,13 @@ from transformers import CLIPConfig
 from benchmarks.common import harness
 from benchmarks.studies.proving_ground.arms import Headed, HeadObjective
 from mova.data.batch import PairBatch
-from mova.models.baselines import TemporalTransformer
+from mova.models.baselines.temporal_transformer import TemporalTransformer
+from mova.models.inputs import input_adapter
 from mova.models.mova.config import MovaConfig
 from mova.models.mova.model import Mova
 from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower, TwoTowerConfig
 from mova.models.two_tower.text_processor import TextRule
-from mova.train.inputs import feed_for
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.mova import Modular
 from mova.train.objectives.pairs import Clip4Clip, PairObjective
@@ -140,7 +140,7 @@ class Trained:
         torch.manual_seed(seed)
         system = SYSTEMS[name]
         self.model, self.objective = system.build(backbone(divisor)).train(), system.objective()
-        self.encoder = ModelEncoder(self.model, self.model, feed_for(self.model).encode)
+        self.encoder = ModelEncoder(self.model, self.model, input_adapter(self.model).encode)
         self.optimiser = torch.optim.AdamW(parameter_groups(self.model, 1e-4, 1e-7, 0.2))
         self.batch = batch_of(2, 1, VOCABULARY // divisor)
         self.step()

@@ -27,10 +27,11 @@ from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.errors import DataError, IndexMismatchError, MovaError, UsageError, VideoError
 from mova.models.feature_extraction import StoredEmbeddings, feature_key, write_features
+from mova.models.inputs import StoredVectorInputs, input_adapter
 from mova.models.mova.model import Mova
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.inputs import Collator, StoredFeed, feed_for
+from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.registry import build_objective
 from mova.train.recipe import Recipe
@@ -113,14 +114,14 @@ def test_a_data_set_sees_the_frames_that_it_sees_in_pixels(
                 assert torch.allclose(clip.encode_frames(one.frames), torch.from_numpy(other.frames.vectors), atol=1e-5)
 
 
-def losses(model: Any, feed: Any, data: PairDataset, kind: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def losses(model: Any, adapter: Any, data: PairDataset, kind: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Loss and the gradients of one batch."""
     objective = build_objective({"kind": kind})
-    batch = Collator(feed, objective.units)([data[i] for i in range(4)])
+    batch = Collator(adapter, objective.units)([data[i] for i in range(4)])
     assert batch.broken == ()
     model.zero_grad()
     torch.manual_seed(0)
-    loss, _ = objective.forward(batch, ModelEncoder(model, model, feed.encode))
+    loss, _ = objective.forward(batch, ModelEncoder(model, model, adapter.encode))
     loss.backward()
     return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -136,14 +137,14 @@ def test_the_loss_from_the_store_is_the_loss_from_pixels(
     model.train()
     for weight in model.video_parameters():
         weight.requires_grad_(False)
-    rule, feed = FrameRule(frames=4, fps=1.0), feed_for(model)
-    data = PairDataset(worlds_manifest, split="train", sampling=rule, prepare=feed.shape)
-    expected, gradients = losses(model, feed, data, kind)
+    rule, adapter = FrameRule(frames=4, fps=1.0), input_adapter(model)
+    data = PairDataset(worlds_manifest, split="train", sampling=rule, prepare=adapter.resize)
+    expected, gradients = losses(model, adapter, data, kind)
     assert gradients
     assert not any("vision" in name or "visual" in name for name in gradients)
     for dtype, folder in stores.items():
         data = PairDataset(worlds_manifest, split="train", sampling=rule, features=FeatureStore(folder))
-        found, others = losses(model, feed_for(model, stored=True), data, kind)
+        found, others = losses(model, input_adapter(model, stored=True), data, kind)
         assert float(found) == pytest.approx(float(expected), abs=10 * TOLERANCE[dtype])
         assert others.keys() == gradients.keys()
         if dtype == "float32":
@@ -226,11 +227,11 @@ def test_the_small_model_of_worlds_trains_from_a_store_of_all_its_frames(worlds_
     rule = FrameRule(fps=2.0)
     write_features(tmp_path / "store", model, worlds_manifest, rule, splits=["train"], dtype="float32")
     store = FeatureStore(tmp_path / "store")
-    feed = feed_for(model)
-    pixels = PairDataset(worlds_manifest, split="train", sampling=rule, prepare=feed.shape)
-    expected, _ = losses(model, feed, pixels, "late_interaction")
+    adapter = input_adapter(model)
+    pixels = PairDataset(worlds_manifest, split="train", sampling=rule, prepare=adapter.resize)
+    expected, _ = losses(model, adapter, pixels, "late_interaction")
     data = PairDataset(worlds_manifest, split="train", sampling=rule, features=store)
-    found, _ = losses(model, feed_for(model, stored=True), data, "late_interaction")
+    found, _ = losses(model, input_adapter(model, stored=True), data, "late_interaction")
     assert float(found) == pytest.approx(float(expected), abs=1e-5)
     with pytest.raises(UsageError, match=r"--data\.frames 20"):
         stored_only(model, str(tmp_path / "store"), FrameRule(frames=19, fps=2.0))
@@ -240,9 +241,9 @@ def test_the_small_model_of_worlds_trains_from_a_store_of_all_its_frames(worlds_
 
 def test_no_pixels_are_asked_of_a_stored_feed(clip: TwoTower, tiny_naflex: Path) -> None:
     with pytest.raises(UsageError):
-        feed_for(clip, stored=True).shape(np.zeros((1, 8, 8, 3), np.uint8))
+        input_adapter(clip, stored=True).resize(np.zeros((1, 8, 8, 3), np.uint8))
     varied = TwoTower.from_checkpoint(tiny_naflex, precision="fp32", device="cpu")
-    assert isinstance(feed_for(varied, stored=True), StoredFeed)
+    assert isinstance(input_adapter(varied, stored=True), StoredVectorInputs)
 
 
 class Dies(ColourEncoder):

@@ -13,14 +13,15 @@ from transformers import set_seed
 
 from benchmarks.studies.gexia.batches import GranularBatches
 from benchmarks.studies.gexia.footage import Footage, train_footage
-from benchmarks.studies.proving_ground.arms import BACKBONE_RATE, MODULE_RATE, SampleFeed
+from benchmarks.studies.proving_ground.arms import BACKBONE_RATE, MODULE_RATE, SampleInputs
 from benchmarks.studies.proving_ground.fitting import fit
 from mova.data.batch import PairBatch, PairVectors
+from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia
+from mova.models.inputs import InputAdapter
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny
-from mova.train.inputs import Feed, GexiaFeed
 from mova.train.objectives.gexia import Vtc
 from mova.train.objectives.mova import Modular
 from mova.train.objectives.pairs import PairObjective
@@ -91,7 +92,7 @@ WARM_SEED = 10
 MOST_ROUNDS = 3
 
 
-class AnyRounds(GexiaFeed):
+class AnyRounds(GexiaInputs):
     """Every video and text with an `#iter` of its own, 0 to `MOST_ROUNDS`, so that no arm's `#iter` is favoured."""
 
     def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
@@ -101,11 +102,11 @@ class AnyRounds(GexiaFeed):
         return found | drawn
 
 
-class DenseFeed(GexiaFeed):
+class DenseInputs(GexiaInputs):
     """For batches whose frames are dense features already, made by encoders that stay as they are."""
 
     def encode(self, model: Any, batch: PairBatch) -> PairVectors:
-        """See `GexiaFeed`."""
+        """See `GexiaInputs`."""
         mask = batch.frame_mask
         video_rounds, text_rounds, _ = batch.rounds()
         videos = model.video_vectors(batch.frames[mask], mask, video_rounds)
@@ -123,8 +124,8 @@ def warm_gexia(backbone: WorldsTiny, steps: int, sources: int, videos: int, fold
         set_seed(WARM_SEED)
         footage = train_footage(WARM_SEED, sources, folder)
         model = Gexia.from_backbone(backbone)
-        feed = AnyRounds(_inner_feed(model), model.config)
-        fit_arm(WARM, model, footage, steps, videos, WARM_SEED, folder, feed).save_pretrained(folder)
+        adapter = AnyRounds(_inner_adapter(model), model.config)
+        fit_arm(WARM, model, footage, steps, videos, WARM_SEED, folder, adapter).save_pretrained(folder)
     return cast(Gexia, load(str(folder), precision="fp32", device="cpu"))
 
 
@@ -140,25 +141,25 @@ def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
 
 
 def fit_arm(
-    arm: Arm, model: Any, footage: Footage, steps: int, videos: int, seed: int, folder: Path, feed: Any = None
+    arm: Arm, model: Any, footage: Footage, steps: int, videos: int, seed: int, folder: Path, adapter: Any = None
 ) -> Any:
-    """Train a model as an arm says; its log stays in the folder. `feed` is another one than its own."""
+    """Train a model as an arm says; its log stays in the folder. `adapter` is another one than its own."""
     objective: PairObjective = Vtc() if arm.gexia else Modular("subsets")
-    if feed is None:
-        feed = feed_of(arm, model)
+    if adapter is None:
+        adapter = adapter_of(arm, model)
     rows = {name: footage.expanded[arm.way][name] for name in arm.granularities}
-    dense = footage.dense(model) if isinstance(feed, DenseFeed) else None
-    batches = GranularBatches(footage, rows, steps, videos, seed, feed, arm.few, dense)
-    training_data = TrainingData(batches, lambda items: items[0], feed.encode)
+    dense = footage.dense(model) if isinstance(adapter, DenseInputs) else None
+    batches = GranularBatches(footage, rows, steps, videos, seed, adapter, arm.few, dense)
+    training_data = TrainingData(batches, lambda items: items[0], adapter.encode)
     return fit(model, objective, training_data, folder, seed, MODULE_RATE, BACKBONE_RATE)
 
 
-def feed_of(arm: Arm, model: Any) -> Feed:
+def adapter_of(arm: Arm, model: Any) -> InputAdapter:
     """How an arm's model is fed."""
     if not arm.gexia:
-        return _inner_feed(model)
-    return (DenseFeed if arm.cached else GexiaFeed)(_inner_feed(model), model.config)
+        return _inner_adapter(model)
+    return (DenseInputs if arm.cached else GexiaInputs)(_inner_adapter(model), model.config)
 
 
-def _inner_feed(model: Any) -> SampleFeed:
-    return SampleFeed(model.backbone.config.image_size, model.backbone.tokenizer)
+def _inner_adapter(model: Any) -> SampleInputs:
+    return SampleInputs(model.backbone.config.image_size, model.backbone.tokenizer)

@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 from benchmarks.studies.gexia.footage import LEAST, MOST, SAMPLES, Dense, Footage
 from mova.data.batch import PairBatch
 from mova.data.manifest import Row
+from mova.models.gexia.inputs import GexiaInputs
+from mova.models.inputs import InputAdapter
 from mova.scoring.pooling import pad_rows
-from mova.train.inputs import Feed, GexiaFeed
 
 CLIPS = (LEAST + MOST) / 2
 """Of a source, on average."""
@@ -37,7 +38,7 @@ class GranularBatches(Dataset[PairBatch]):
         steps: batches.
         videos: long videos a batch.
         seed: of the order.
-        feed: makes tokens of texts, and rounds of granularities where it is a `GexiaFeed`.
+        adapter: makes tokens of texts, and rounds of granularities where it is a `GexiaInputs`.
         few: as many clips a batch as otherwise long videos.
         dense: features of clips and of their middle frames, which stand for pixels (`Footage.dense`).
     """
@@ -49,11 +50,11 @@ class GranularBatches(Dataset[PairBatch]):
         steps: int,
         videos: int,
         seed: int,
-        feed: Feed,
+        adapter: InputAdapter,
         few: bool,
         dense: Dense | None,
     ) -> None:
-        self.footage, self.feed, self.dense = footage, feed, dense
+        self.footage, self.adapter, self.dense = footage, adapter, dense
         sizes = {name: videos if few or name.startswith("LV") else round(videos * CLIPS) for name in rows}
         streams = {name: _batches(found, sizes[name], seed) for name, found in rows.items()}
         names = list(rows)
@@ -70,9 +71,9 @@ class GranularBatches(Dataset[PairBatch]):
         counts = torch.tensor([1 if name == "IT" else SAMPLES * len(clips) for clips in shown])
         samples = self._samples(flat, name == "IT")
         frames, mask = pad_rows(samples.split(counts.tolist()))
-        ids, tokens, dropped = self.feed.tokens([row.captions[0].text for row in rows])
-        if isinstance(self.feed, GexiaFeed):
-            more = self.feed.granularities([name] * len(rows), len(rows))
+        ids, tokens, dropped = self.adapter.tokenize([row.captions[0].text for row in rows])
+        if isinstance(self.adapter, GexiaInputs):
+            more = self.adapter.granularities([name] * len(rows), len(rows))
         else:
             more = self._units([[s.text for s in row.captions[0].sentences] for row in rows])
         return PairBatch(frames, mask, ids, tokens, torch.arange(len(rows)), dropped, **more)
@@ -86,7 +87,7 @@ class GranularBatches(Dataset[PairBatch]):
     def _units(self, units: Sequence[Sequence[str]]) -> dict[str, Tensor]:
         """`unit_ids`, `unit_token_mask` (V, K, M) and `unit_mask` (V, K)."""
         counts = [len(row) for row in units]
-        ids, mask, _ = self.feed.tokens([unit for row in units for unit in row])
+        ids, mask, _ = self.adapter.tokenize([unit for row in units for unit in row])
         spread, real = pad_rows(ids.split(counts))
         return {"unit_ids": spread, "unit_token_mask": pad_rows(mask.split(counts))[0], "unit_mask": real}
 

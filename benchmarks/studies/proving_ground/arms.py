@@ -19,10 +19,10 @@ from benchmarks.studies.proving_ground.fitting import fit
 from benchmarks.studies.proving_ground.stage import Stage
 from mova.data.batch import PairBatch, PairVectors
 from mova.losses.contrastive import symmetric_nce
-from mova.models.baselines import BASELINES
+from mova.models.baselines.registry import BASELINES
 from mova.models.mova.model import Mova
+from mova.models.worlds_tiny.inputs import WorldsTinyInputs
 from mova.models.worlds_tiny.model import WorldsTiny
-from mova.train.inputs import WorldsTinyFeed
 from mova.train.objectives.mova import Modular
 from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
@@ -30,10 +30,10 @@ from mova.train.trainer import TrainingData
 BACKBONE_RATE, MODULE_RATE = 3e-4, 1e-3
 
 
-class SampleFeed(WorldsTinyFeed):
+class SampleInputs(WorldsTinyInputs):
     """For batches whose samples come with their neighbours already."""
 
-    def images(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def image_arguments(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """uint8 (V, T, 9, h, w) -> `stacks` (n, 9, h, w)."""
         return {"stacks": frames[mask]}
 
@@ -163,9 +163,9 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
         return model.eval(), kept["seconds"]
     began = time.perf_counter()
     backbone = cast(Any, model).backbone
-    feed = SampleFeed(backbone.config.image_size, backbone.tokenizer)
+    adapter = SampleInputs(backbone.config.image_size, backbone.tokenizer)
     training_data = TrainingData(
-        stage.batches, lambda items: _thinned(items[0], arm.every, backbone.config.max_words), feed.encode
+        stage.batches, lambda items: _thinned(items[0], arm.every, backbone.config.max_words), adapter.encode
     )
     model = fit(model, arm.objective(), training_data, folder, stage.seed, MODULE_RATE, BACKBONE_RATE)
     seconds = time.perf_counter() - began

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from mova.data.batch import PairBatch, PairVectors
 from mova.eval.metrics.ranking import retrieval_metrics
 from mova.train.callbacks import BrokenVideos
-from mova.train.inputs import Collator
+from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.pairs import PairObjective
 

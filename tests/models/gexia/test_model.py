@@ -16,14 +16,15 @@ from mova.errors import ModelError, UsageError, VideoError
 from mova.models.gexia.config import GexiaConfig
 from mova.models.gexia.flops import measure_costs
 from mova.models.gexia.frame_reservoir import FrameReservoir
+from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia
+from mova.models.inputs import input_adapter
 from mova.models.registry import load
 from mova.models.two_tower.config import TwoTowerConfig
 from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.inputs import GexiaFeed, feed_for
 from mova.types import Frames
 from mova.video.reader import probe, stream
 from tests.support.tiny_models import BUILDERS, clip_tokenizer
@@ -166,30 +167,30 @@ def test_texts_have_the_rounds_of_their_words_and_their_own_padding(backbones: d
 @pytest.mark.parametrize("kind", ["clip", "worlds"])
 def test_a_mixed_batch_equals_one_by_one(kind: str, backbones: dict) -> None:
     model = around(backbones[kind]())
-    feed = feed_for(model)
-    assert isinstance(feed, GexiaFeed)
+    adapter = input_adapter(model)
+    assert isinstance(adapter, GexiaInputs)
     counts, names = [3, 1, 4, 2], ["LVST", "IT", "LVLT", "SVST"]
-    frames = torch.stack([torch.from_numpy(feed.shape(clip(4, i).pixels)) for i in range(4)])
+    frames = torch.stack([torch.from_numpy(adapter.resize(clip(4, i).pixels)) for i in range(4)])
     mask = torch.arange(4) < torch.tensor(counts)[:, None]
-    ids, token_mask, _ = feed.tokens(["red star", "dog", TEXTS[1], "star rises dog runs"])
-    rounds = feed.granularities(names, 4)
+    ids, token_mask, _ = adapter.tokenize(["red star", "dog", TEXTS[1], "star rises dog runs"])
+    rounds = adapter.granularities(names, 4)
     batch = PairBatch(frames, mask, ids, token_mask, torch.arange(4), torch.zeros(4), **rounds)
     assert rounds["video_rounds"].tolist() == [3, 0, 3, 1]
     assert rounds["text_rounds"].tolist() == [1, 1, 3, 1]
     with torch.no_grad():
-        found = feed.encode(model, batch)
+        found = adapter.encode(model, batch)
         assert found.scale.item() == pytest.approx(1 / 0.07)
         for i, (count, length) in enumerate(zip(counts, token_mask.sum(dim=1), strict=True)):
             one = batch.slice(i, i + 1)
             one = replace(one, frames=one.frames[:, :count], frame_mask=one.frame_mask[:, :count])
             one = replace(one, input_ids=one.input_ids[:, :length], token_mask=one.token_mask[:, :length])
-            alone = feed.encode(model, one)
+            alone = adapter.encode(model, one)
             torch.testing.assert_close(alone.frames[0], found.frames[i], rtol=0, atol=1e-6)
             torch.testing.assert_close(alone.texts[0], found.texts[i], rtol=0, atol=1e-6)
     with pytest.raises(UsageError, match="one vector"):
-        feed.encode(model, replace(batch, unit_mask=mask))
+        adapter.encode(model, replace(batch, unit_mask=mask))
     with pytest.raises(UsageError, match=r"data\.granularities"):
-        feed.granularities([], 4)
+        adapter.granularities([], 4)
 
 
 def test_a_file_is_streamed_to_the_vectors_of_its_frames(

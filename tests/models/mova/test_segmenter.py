@@ -16,6 +16,7 @@ from mova.data.batch import PairBatch
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.global_contrast import unit_scores
+from mova.models.inputs import input_adapter
 from mova.models.mova.model import Mova
 from mova.models.mova.segmenter import (
     LEAST,
@@ -30,7 +31,6 @@ from mova.models.registry import load
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig, shipped_folder
 from mova.train.grad_cache import cached_backward
-from mova.train.inputs import feed_for
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.mova import Modular
 from mova.train.recipe import Recipe
@@ -282,8 +282,8 @@ def test_a_recipe_trains_boundaries(
 
 def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
     model = Mova.from_backbone(worlds(), "control", units="learned").double()
-    feed = feed_for(model)
-    ids, mask, dropped = feed.tokens(CAPTIONS)
+    adapter = input_adapter(model)
+    ids, mask, dropped = adapter.tokenize(CAPTIONS)
     inputs = PairBatch(
         frames=torch.randint(0, 256, (3, 2, 32, 32, 3), dtype=torch.uint8),
         frame_mask=torch.tensor([[True, True], [True, False], [True, True]]),
@@ -292,7 +292,7 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
         group=torch.arange(3),
         dropped=dropped,
     )
-    towers = ModelEncoder(model, model, feed.encode)
+    towers = ModelEncoder(model, model, adapter.encode)
     found = {}
     for chunk in (3, 2, 1):
         model.zero_grad()
@@ -309,7 +309,7 @@ def test_training_and_inference_cut_alike() -> None:
     model = Mova.from_backbone(worlds(), "control", units="learned")
     with torch.no_grad():
         model.segmenter.boundary.weight.normal_()
-    ids, mask, _ = feed_for(model).tokens(CAPTIONS)
+    ids, mask, _ = input_adapter(model).tokenize(CAPTIONS)
     stacks = torch.zeros(1, 9, 32, 32, dtype=torch.uint8)
     rule = {"unit_ids": ids[:1], "unit_mask": mask[:1]}
     found = model(stacks=stacks, input_ids=ids, attention_mask=mask, **rule)

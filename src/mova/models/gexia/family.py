@@ -7,6 +7,7 @@ GEXIA = ModelFamily(
     title="GEXIA",
     model="mova.models.gexia.model:Gexia",
     build="mova.models.gexia.build:GexiaBuild",
+    input_adapter="mova.models.gexia.inputs:input_adapter",
     open_tower="mova.models.gexia.tower_access:open_tower",
     model_type="mova-gexia",
 )

@@ -7,6 +7,7 @@ TWO_TOWER = ModelFamily(
     title="two-tower model",
     model="mova.models.two_tower.model:TwoTower",
     build="mova.models.two_tower.build:TwoTowerBuild",
+    input_adapter="mova.models.two_tower.inputs:input_adapter",
     open_tower="mova.models.two_tower.tower_access:open_tower",
     model_type="mova-two-tower",
     is_backbone=True,

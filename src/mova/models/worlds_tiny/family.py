@@ -7,6 +7,7 @@ WORLDS_TINY = ModelFamily(
     title="Worlds model",
     model="mova.models.worlds_tiny.model:WorldsTiny",
     build="mova.models.worlds_tiny.build:WorldsTinyBuild",
+    input_adapter="mova.models.worlds_tiny.inputs:input_adapter",
     open_tower="mova.models.worlds_tiny.tower_access:open_tower",
     model_type="mova-worlds-tiny",
     is_backbone=True,

@@ -22,9 +22,10 @@ from mova.data.labelled import Labelled, LabelledVideos
 from mova.errors import UsageError
 from mova.eval.metrics.classification import mean_average_precision
 from mova.models.gexia.config import ROUNDS
+from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia
+from mova.models.inputs import input_adapter
 from mova.train.callbacks import BrokenVideos
-from mova.train.inputs import GexiaFeed, feed_for
 from mova.train.objectives.base import ModelEncoder
 from mova.train.trainer import PairArguments, TrainingData
 from mova.train.validation import held_out_batches
@@ -123,10 +124,10 @@ def build_labels(
     if size not in ROUNDS:
         raise UsageError(f"data.size {size!r} is not known; there are {', '.join(ROUNDS)}")
     model.check_rate(fps)
-    feed = feed_for(model)
-    assert isinstance(feed, GexiaFeed)
+    adapter = input_adapter(model)
+    assert isinstance(adapter, GexiaInputs)
     sampling = FrameRule(frames, rule, fps)
-    source: dict[str, Any] = {"label": label, "task": task, "prepare": feed.shape, "quarantine": quarantine}
+    source: dict[str, Any] = {"label": label, "task": task, "prepare": adapter.resize, "quarantine": quarantine}
     part = partial(LabelledVideos, manifest, sampling=sampling, **source)
     dataset = part(split=split, labels=None)
     model.make_head(dataset.labels, dataset.multiple)
@@ -139,4 +140,4 @@ def build_labels(
     if validation is not None:
         batch, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = ClassValidation(part(split=validation, labels=dataset.labels), collate, batch, workers, broken)
-    return TrainingData(dataset, collate, feed.encode_videos, PairSampler(len(dataset), seed), validate)
+    return TrainingData(dataset, collate, adapter.encode_videos, PairSampler(len(dataset), seed), validate)

@@ -22,8 +22,9 @@ from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.models.feature_extraction import feature_key
 from mova.models.gexia.model import Gexia
+from mova.models.inputs import input_adapter
 from mova.train.callbacks import BrokenVideos
-from mova.train.inputs import Collator, feed_for
+from mova.train.collate import Collator
 from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import PairArguments, TrainingData
 from mova.train.validation import RetrievalValidation
@@ -72,24 +73,24 @@ def build_pairs(
     """
     if isinstance(model, DualEncoder):
         model.check_rate(fps)
-    feed, granules = feed_for(model, stored=features is not None), read_granules(granularities)
+    adapter, granules = input_adapter(model, stored=features is not None), read_granules(granularities)
     store = None if features is None else stored_only(model, features, FrameRule(frames, rule, fps))
     lengths = model.config.lengths if isinstance(model, Gexia) else LengthRule()
-    source: dict[str, Any] = {"prepare": feed.shape} if store is None else {"features": store}
+    source: dict[str, Any] = {"prepare": adapter.resize} if store is None else {"features": store}
     source |= {"seed": seed, "quarantine": quarantine}
     part = partial(_part, manifest, partial(FrameRule, rule=rule, fps=fps), frames, granules, lengths, source)
     dataset = part(split, captions)
     if isinstance(model, Gexia) and granules is not None:
         _follow(model, granules, arguments)
     sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
-    collate, validate = Collator(feed, objective.units), None
+    collate, validate = Collator(adapter, objective.units), None
     if validation is not None:
         mode = captions if captions in ("paragraph", "first", "sentence") else "paragraph"
         held = part(validation, mode)
         _warn_of_leaks(dataset, held)
         size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         validate = RetrievalValidation(held, collate, objective, size, workers, broken)
-    return TrainingData(dataset, collate, feed.encode, sampler, validate)
+    return TrainingData(dataset, collate, adapter.encode, sampler, validate)
 
 
 def _follow(model: Gexia, granules: Mapping[str, Granule], arguments: PairArguments) -> None:

@@ -10,8 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mova.errors import UsageError
-from mova.models import baselines
-from mova.models.baselines import BASELINES, Baseline, OneWayMask, TemporalTransformer, TokenWise, XPool
+from mova.models.baselines import base
+from mova.models.baselines.base import Baseline
+from mova.models.baselines.one_way_mask import OneWayMask
+from mova.models.baselines.registry import BASELINES
+from mova.models.baselines.temporal_transformer import TemporalTransformer
+from mova.models.baselines.token_wise import TokenWise
+from mova.models.baselines.x_pool import XPool
 from mova.scoring.similarity import cosine, masked_cosine, relevance_pooled, squared_length
 
 WIDTH = 16
@@ -179,7 +184,7 @@ def test_blocks_of_pairs_give_what_one_block_gives(name: str, cells: int, monkey
     wanted = made(*inputs)
     inputs[0].requires_grad_()
     (gradient,) = torch.autograd.grad(made(*inputs).square().sum(), inputs[0])
-    monkeypatch.setattr(baselines, "BLOCK_CELLS", cells)
+    monkeypatch.setattr(base, "BLOCK_CELLS", cells)
     found = made(*inputs)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(torch.autograd.grad(found.square().sum(), inputs[0])[0], gradient)

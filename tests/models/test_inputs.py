@@ -13,9 +13,12 @@ from mova.data.dataset import PairDataset, collate
 from mova.data.frame_selection import FrameRule
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
+from mova.models.inputs import input_adapter
+from mova.models.two_tower.inputs import TwoTowerInputs
 from mova.models.two_tower.model import TwoTower
+from mova.models.worlds_tiny.inputs import WorldsTinyInputs
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.inputs import Collator, TwoTowerFeed, WorldsTinyFeed, feed_for
+from mova.train.collate import Collator
 from mova.worlds.batches import vocabulary
 
 
@@ -31,15 +34,16 @@ def model_of(kind: str, request: pytest.FixtureRequest) -> DualEncoder:
 @torch.no_grad()
 def test_a_batch_has_the_vectors_of_inference(kind: str, request: pytest.FixtureRequest, worlds_manifest: Path) -> None:
     model = model_of(kind, request)
-    feed = feed_for(model)
+    adapter = input_adapter(model)
     rule = FrameRule(frames=30, fps=2.0 if kind == "worlds" else 1.0)
     pairs = [PairDataset(worlds_manifest, split="train", sampling=rule)[i] for i in range(3)]
     whole = [Pair(p.id, p.group, p.frames[: 20 - 3 * i], p.text, p.units) for i, p in enumerate(pairs)]
     small = [
-        Pair(p.id, p.group, type(p.frames)(feed.shape(p.frames.pixels), p.frames.pts), p.text, p.units) for p in whole
+        Pair(p.id, p.group, type(p.frames)(adapter.resize(p.frames.pixels), p.frames.pts), p.text, p.units)
+        for p in whole
     ]
-    batch = Collator(feed, units=True)(small)
-    vectors = feed.encode(model, batch)
+    batch = Collator(adapter, units=True)(small)
+    vectors = adapter.encode(model, batch)
     for i, pair in enumerate(whole):
         count = len(pair.frames)
         assert torch.allclose(vectors.frames[i, :count], model.encode_frames(pair.frames), atol=1e-5)
@@ -55,9 +59,9 @@ def test_a_batch_has_the_vectors_of_inference(kind: str, request: pytest.Fixture
 
 
 def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> None:
-    feed = feed_for(TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu"))
-    data = PairDataset(worlds_manifest, split="train", sampling=FrameRule(2, rule="head"), prepare=feed.shape)
-    batch = Collator(feed, units=False)([data[0], data[1]])
+    adapter = input_adapter(TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu"))
+    data = PairDataset(worlds_manifest, split="train", sampling=FrameRule(2, rule="head"), prepare=adapter.resize)
+    batch = Collator(adapter, units=False)([data[0], data[1]])
     assert sorted(batch.tensors()) == ["dropped", "frame_mask", "frames", "group", "input_ids", "token_mask"]
     assert batch.broken == ()
     assert batch.frames.shape == (2, 2, 32, 32, 3)
@@ -67,9 +71,9 @@ def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> 
 def test_the_feed_is_found_inside_other_models(tiny_clip: Path, tiny_naflex: Path) -> None:
     holder = torch.nn.Module()
     holder.backbone = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
-    assert isinstance(feed_for(holder), TwoTowerFeed)
-    assert isinstance(feed_for(WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary()))), WorldsTinyFeed)
+    assert isinstance(input_adapter(holder), TwoTowerInputs)
+    assert isinstance(input_adapter(WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary()))), WorldsTinyInputs)
     with pytest.raises(UsageError, match="Linear cannot be trained"):
-        feed_for(torch.nn.Linear(1, 1))
+        input_adapter(torch.nn.Linear(1, 1))
     with pytest.raises(UsageError, match="proportions"):
-        feed_for(TwoTower.from_checkpoint(tiny_naflex, precision="fp32", device="cpu"))
+        input_adapter(TwoTower.from_checkpoint(tiny_naflex, precision="fp32", device="cpu"))

@@ -1,0 +1,1 @@
+"""Scoring heads on a two-tower backbone that MoVA is compared with."""

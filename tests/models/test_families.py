@@ -1,0 +1,102 @@
+"""The table of model families is the only place that knows them."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+import torch
+
+from mova.errors import UsageError
+from mova.models.families import FAMILIES, family_of, family_of_type
+from mova.models.family import ModelFamily
+from mova.models.inputs import input_adapter
+from mova.models.tower_access import open_tower
+from mova.train.recipe import load_recipe, shipped_recipes
+
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mova"
+MOST_PLACES = 6
+"""Files outside a family's folder that may name its model class."""
+
+
+def folder_of(family: ModelFamily) -> Path:
+    return PACKAGE.joinpath(*family.model.partition(":")[0].split(".")[1:-1])
+
+
+def named(path: Path) -> set[str]:
+    """Names that the code of a file uses, imports inside functions and for types included; strings do not count."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def test_model_classes_are_named_outside_their_family_in_few_places() -> None:
+    places = set()
+    for family in FAMILIES.values():
+        name = family.model_class().__name__
+        for path in sorted(PACKAGE.rglob("*.py")):
+            if folder_of(family) not in path.parents and name in named(path):
+                places.add((str(path.relative_to(PACKAGE)), name))
+    assert len(places) <= MOST_PLACES, sorted(places)
+
+
+def test_a_family_is_a_folder_and_one_line_in_the_table() -> None:
+    table = PACKAGE / "models" / "families.py"
+    for family in FAMILIES.values():
+        folder = folder_of(family)
+        records = [
+            name for name, value in vars(resolve_name(f"mova.models.{folder.name}.family")).items() if value is family
+        ]
+        lines = [line for line in table.read_text(encoding="utf-8").splitlines() if line.strip() == f"{records[0]},"]
+        assert len(lines) == 1
+        paths = [getattr(family, field.name) for field in fields(family)]
+        inside = [path for path in paths if isinstance(path, str) and path.startswith("mova.")]
+        assert len(inside) >= 2
+        assert all(path.startswith(f"mova.models.{folder.name}.") for path in inside), (
+            "a family's code is in its folder"
+        )
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_every_path_of_a_record_names_what_it_should(family: ModelFamily) -> None:
+    assert callable(family.model_class().from_pretrained)
+    settings = resolve_name(family.build)
+    assert is_dataclass(settings)
+    assert callable(settings.build)
+    for path in (family.recognizes, family.load_foreign, family.input_adapter, family.open_tower):
+        assert path is None or callable(resolve_name(path))
+    if family.model_type is not None:
+        assert family.model_class().config_class.model_type == family.model_type
+        assert family_of_type(family.model_type) is family
+
+
+def test_recipes_name_families_and_their_settings() -> None:
+    for name in shipped_recipes():
+        settings = dict(load_recipe(name).model)
+        FAMILIES[settings.pop("kind")].settings(settings)
+
+
+def test_settings_are_checked_by_name() -> None:
+    with pytest.raises(UsageError, match="kind mova has no setting deep; it has source, preset"):
+        FAMILIES["mova"].settings({"source": "x", "deep": 3})
+    with pytest.raises(UsageError, match="kind two-tower needs source"):
+        FAMILIES["two-tower"].settings({})
+
+
+def test_what_is_of_no_family_is_refused() -> None:
+    other = torch.nn.Linear(1, 1)
+    other.name = "other"
+    assert family_of(other) is None
+    with pytest.raises(UsageError, match="Linear cannot be trained on pairs"):
+        input_adapter(other)
+    with pytest.raises(UsageError, match="Linear is not accessible"):
+        open_tower(other)
