@@ -175,7 +175,7 @@ def test_models_are_listed_with_their_licence(call: Call) -> None:
         (["search", "x", "-k", "0"], 2, ""),
         (["align", "{tmp}/a.mp4"], 2, "exactly one of --text and --text-file"),
         (["align", "{tmp}/a.mp4", "--text", " "], 2, "caption is empty"),
-        (["align", "{tmp}/a.mp4", "--text", "x.", "--plot", "{tmp}/a.gif"], 2, ".png and .html"),
+        (["align", "{tmp}/a.mp4", "--text", "x.", "--plot", "{tmp}/a.gif"], 2, "must end in .png or .html"),
         (["index", "{tmp}/nothing-here"], 2, "nothing-here"),
         (["data", "worlds", "{tmp}/w", "--style", "baroque"], 2, "sketch"),
         (["train", "no-such-recipe"], 2, "no-such-recipe"),

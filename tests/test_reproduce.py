@@ -208,7 +208,7 @@ def test_the_command(
     monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: leaky)
     code, out, err = call("reproduce", "videoufo", "--output", tmp_path)
     assert code == 0
-    assert "LEAK: 1 source videos were trained on and measured on, such as abc" in err
+    assert "LEAK: 1 source videos are in both training and evaluation, such as abc" in err
     assert "a caveat" in err
     assert "no verdict" in out
     monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: replace(runs("didemo")[0], one_step=False))

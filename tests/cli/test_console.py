@@ -53,7 +53,7 @@ def test_a_file_of_the_system_is_named_without_its_number(
 def test_a_folder_without_videos_is_not_called_right(call: Call, tmp_path: Path) -> None:
     code, out, err = call("data", "check", tmp_path)
     assert (code, out) == (2, "")
-    assert f"no video found in {tmp_path}" in err
+    assert f"no videos found in {tmp_path}" in err
 
 
 def test_a_warning_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,4 +108,4 @@ def test_the_command_draws_it(
     assert (tmp_path / "why.png").stat().st_size > 5000
     code, _, err = call(*words)
     assert code == 2
-    assert "a video LLM has no vectors of frames; use --method occlusion" in err
+    assert "a video LLM has no frame vectors; use --method occlusion" in err

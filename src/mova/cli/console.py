@@ -1,4 +1,4 @@
-"""Where words go: one JSON document or tables on stdout, everything else on stderr."""
+"""Console output: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ out = Console()
 err = Console(stderr=True)
 
 PIPE_WIDTH = 10_000
-"""Characters: more than any table needs."""
+"""Characters; wider than any table."""
 BAR_WIDTH = 32
-"""Characters of a file's name beside a bar."""
+"""Characters of a file name next to a progress bar."""
 SENTENCE_WIDTH = 60
-"""Characters of a sentence side by side with other columns."""
+"""Characters of a sentence in a table with other columns."""
 FAILURES_SHOWN = 5
-"""Failures named on the terminal; `--json` names all."""
+"""Failures listed on the terminal; `--json` lists all of them."""
 
 
 def emit(document: dict[str, Any]) -> None:
@@ -46,31 +46,31 @@ def emit(document: dict[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of the answer on stdout, never mistaken for markup and never wrapped."""
+    """Print a line of the result on stdout, without markup and without wrapping."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(table: Table) -> None:
-    """Print a table: folded to the terminal, or, for a file or pipe, as wide as its words (a path stays whole)."""
+    """Print a table, folded to the terminal's width. In a file or pipe no cell is folded, so that paths stay whole."""
     (out if out.is_terminal else Console(width=PIPE_WIDTH)).print(table)
 
 
 def note(text: str) -> None:
-    """Say something to the person, on stderr, never mistaken for markup."""
+    """Print a line on stderr, without markup and without wrapping."""
     err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines(logging.Handler):
-    """A message is a line, however long."""
+    """Prints one line per message, however long."""
 
     def emit(self, record: logging.LogRecord) -> None:
         note(f"{record.levelname} {self.format(record)}")
 
 
 def setup_logging() -> None:
-    """Warnings of mova go to stderr: folded to a terminal, one line each for a file or pipe.
+    """Send mova's log to stderr: folded to a terminal's width, or one line per message in a file or pipe.
 
-    Bars of libraries are shown only where a person looks at them.
+    Progress bars of libraries appear on a terminal only.
     """
     rich = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
     handler = rich if err.is_terminal else _Lines()
@@ -84,7 +84,7 @@ def setup_logging() -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar on stderr that disappears when it is done; silent where stderr is no terminal."""
+    """Show a progress bar on stderr that disappears at the end. Print nothing if stderr is not a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -98,20 +98,24 @@ def progress_bar() -> Iterator[Progress]:
 
 
 @contextmanager
-def file_bar(doing: str) -> Iterator[Callable[[str, float, float], None]]:
-    """A bar for work that goes file by file: call what it gives with the file's path, how much is done, of how much."""
+def file_bar(activity: str) -> Iterator[Callable[[str, float, float], None]]:
+    """Show a progress bar for work that goes file by file.
+
+    Yields:
+        A function to call with the path of the current file, the amount done, and the total.
+    """
     with progress_bar() as progress:
-        task = progress.add_task(doing, total=None)
+        task = progress.add_task(activity, total=None)
         yield lambda path, done, total: progress.update(
             task, description=Path(path).name[:BAR_WIDTH], completed=done, total=total
         )
 
 
 def write_plot(draw: Callable[[Path], object], plot: Path) -> None:
-    """Draw the picture of --plot and say so.
+    """Write the plot of --plot and report its path.
 
     Raises:
-        MovaError: it cannot be written.
+        MovaError: the file cannot be written.
     """
     try:
         draw(plot)
@@ -121,5 +125,5 @@ def write_plot(draw: Callable[[Path], object], plot: Path) -> None:
 
 
 def clock(seconds: float) -> str:
-    """`m:ss.t`: times to a tenth of a second."""
+    """Format a time as `m:ss.t`, to a tenth of a second."""
     return mova.utils.time_format.clock(seconds, digits=1)

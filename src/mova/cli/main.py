@@ -21,59 +21,66 @@ from mova.errors import MovaError
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 
-OLD_OPTIONS = {"--materialise": "--materialize"}
-"""Old name of an option -> its name today. Old names work, and no help page lists them."""
+OLD_OPTIONS = {"--materialise": "--materialize", "--quantise": "--quantize", "--share": "--hold-out-percent"}
+"""Old name of an option -> its current name. Old names still work, but no help page lists them."""
+
+
+SEARCH = "Search and align"
+TRAIN = "Train and evaluate"
+MORE = "More"
 
 
 class Command(NamedTuple):
     """A row of the table of commands."""
 
     group: str
-    """The group it belongs to: `mova GROUP NAME`; empty for `mova NAME`."""
+    """Group of the command in `mova GROUP NAME`; empty for `mova NAME`."""
     name: str
     function: Callable[..., None]
+    panel: str | None = None
+    """Heading above the command on the help page."""
     overrides: bool = False
-    """Whether it also takes the keys of a recipe as options: `--training.max_steps 10`."""
+    """Whether the command also accepts the keys of a recipe as options: `--training.max_steps 10`."""
 
 
 GROUPS = {
-    "data": "Make and check data.",
-    "eval": "Measure: a model by task, score files of any system, two reports.",
+    "eval": "Evaluate models and score files, and compare reports.",
+    "data": "Create, convert and check data.",
 }
 COMMANDS = (
-    Command("", "index", index.index),
-    Command("", "search", search.search),
-    Command("", "align", align.align),
-    Command("", "score", score.score),
-    Command("", "explain", explain.explain),
-    Command("", "train", train.train, overrides=True),
-    Command("", "models", models.models),
-    Command("", "bench", bench.bench),
-    Command("", "reproduce", reproduce.reproduce, overrides=True),
-    Command("", "demo", demo.demo),
-    Command("data", "worlds", data_worlds.worlds),
+    Command("", "index", index.index, SEARCH),
+    Command("", "search", search.search, SEARCH),
+    Command("", "align", align.align, SEARCH),
+    Command("", "score", score.score, SEARCH),
+    Command("", "explain", explain.explain, SEARCH),
+    Command("", "train", train.train, TRAIN, overrides=True),
+    Command("", "reproduce", reproduce.reproduce, TRAIN, overrides=True),
+    Command("", "demo", demo.demo, MORE),
+    Command("", "models", models.models, MORE),
+    Command("", "bench", bench.bench, MORE),
     Command("data", "convert", convert.convert),
     Command("data", "check", check.check),
     Command("data", "features", features.features),
+    Command("data", "worlds", data_worlds.worlds),
     Command("data", "expand", expand.expand),
     Command("data", "contrast", contrast.contrast),
     Command("data", "synthesize", synthesize.synthesize),
     Command("data", "weights", weights.weights),
-    Command("eval", "worlds", matrix.worlds),
-    Command("eval", "matrix", matrix.matrix),
-    Command("eval", "compare", matrix.compare),
     Command("eval", "retrieval", tasks.retrieval),
-    Command("eval", "entailment", tasks.entailment),
     Command("eval", "moments", tasks.moments),
     Command("eval", "classify", tasks.classify),
     Command("eval", "choice", tasks.choice),
+    Command("eval", "entailment", tasks.entailment),
+    Command("eval", "worlds", matrix.worlds),
     Command("eval", "synvita", synvita.synvita),
+    Command("eval", "matrix", matrix.matrix),
+    Command("eval", "compare", matrix.compare),
 )
-"""Every command, in the order of the help pages."""
+"""All commands, in the order of the help pages."""
 
 
 class _Command(TyperCommand):
-    """A command that also takes the old names of its options."""
+    """A command that also accepts the old names of its options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         names = {name for parameter in self.params for name in parameter.opts}
@@ -81,7 +88,7 @@ class _Command(TyperCommand):
 
 
 def _current_name(word: str, names: set[str]) -> str:
-    """Replace the old name of an option that a command has: `--old` or `--old=value`."""
+    """Replace an option's old name (`--old` or `--old=value`) if the command has the new one."""
     old, equals, value = word.partition("=")
     new = OLD_OPTIONS.get(old)
     return f"{new}{equals}{value}" if new in names else word
@@ -95,10 +102,10 @@ def _version(value: bool) -> None:
 
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Align long videos with long texts: find moments, align captions, train and measure."""
+    """Align long videos with long texts: find moments, align captions, train and evaluate models."""
     setup_logging()
 
 
@@ -114,10 +121,12 @@ def build_app() -> typer.Typer:
     apps = {"": root}
     for group, about in GROUPS.items():
         apps[group] = typer.Typer(help=about, no_args_is_help=True)
-        root.add_typer(apps[group], name=group)
+        root.add_typer(apps[group], name=group, rich_help_panel=TRAIN)
     for command in COMMANDS:
         settings = {"allow_extra_args": True, "ignore_unknown_options": True} if command.overrides else None
-        register = apps[command.group].command(command.name, cls=_Command, context_settings=settings)
+        register = apps[command.group].command(
+            command.name, cls=_Command, context_settings=settings, rich_help_panel=command.panel
+        )
         register(take_groups(command.function))
     return root
 

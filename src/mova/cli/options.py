@@ -1,7 +1,7 @@
-"""Options that several commands share: single ones, groups of them, and how a command takes a group.
+"""Options shared by several commands: single options, groups of options, and `take_groups` for commands with groups.
 
-A group is a frozen dataclass whose fields are options. A command names it as the type of one parameter, and
-`take_groups` puts its fields in the parameter's place for Typer to read:
+A group is a frozen dataclass whose fields are options. A command declares one parameter of that type, and
+`take_groups` replaces the parameter by the fields of the dataclass, so that Typer sees plain options:
 
     @dataclass(frozen=True)
     class Caption:
@@ -27,37 +27,46 @@ from mova.errors import UsageError
 
 DEFAULT_INDEX = ".mova/index"
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else goes to stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and everything else on stderr.")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Hub name, local folder, or a name that `mova models` lists.")
+    str | None,
+    typer.Option("--model", help="A name from `mova models` (which shows the default), a Hub name, or a local folder."),
 ]
-Fps = Annotated[float | None, typer.Option(help="Frames a second to look at; the model's own rate if left out.")]
+Fps = Annotated[float | None, typer.Option(help="Frames per second to sample (default: the model's own rate).")]
 MaxFrames = Annotated[
     int | None,
-    typer.Option(min=1, help="Most frames that a video LLM looks at; the family's own number if left out."),
+    typer.Option(min=1, help="Maximum number of frames per video for a video LLM (default: that of its family)."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Precision = Annotated[str | None, typer.Option(help="Data type of the weights: auto, fp32 or bf16.")]
+Device = Annotated[str | None, typer.Option(help="Device: cpu, cuda, cuda:1, ... (default: a GPU if there is one).")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="How to distribute a video LLM over several devices: auto, balanced, ...")
+]
+Quantize = Annotated[str | None, typer.Option(help="Quantize the weights of a video LLM: 4bit or 8bit; needs a GPU.")]
 Quarantine = Annotated[
-    Path | None, typer.Option(help="A list of `mova data check`; rows that it names are left out and counted.")
+    Path | None,
+    typer.Option(help="Exclude (and count) the rows in this list, written by `mova data check --out`."),
 ]
-IndexFolder = Annotated[str, typer.Option("--index", help="Folder (or any LanceDB URI) of the index.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume from the latest checkpoint in the output folder.")]
+Splits = Annotated[list[str] | None, typer.Option(help="Use only this split; may be repeated (default: all).")]
+IndexFolder = Annotated[str, typer.Option("--index", help="Folder of the index, or any LanceDB URI.")]
 
 
 @dataclass(frozen=True)
 class Caption:
-    """The caption of a video, as words or as a file."""
+    """The caption of a video, as text or in a file."""
 
-    text: Annotated[str | None, typer.Option(help="The caption itself.")] = None
-    text_file: Annotated[Path | None, typer.Option(help="A UTF-8 file with the caption.")] = None
+    text: Annotated[str | None, typer.Option(help="The caption.")] = None
+    text_file: Annotated[Path | None, typer.Option(help="UTF-8 text file that contains the caption.")] = None
 
     def read(self) -> str:
-        """The caption from exactly one of both options.
+        """Return the caption from whichever of the two options is used.
 
         Raises:
-            UsageError: none or both are given, the file cannot be read, or there are no words.
+            UsageError: neither or both are used, the file cannot be read, or the caption is empty.
         """
         if (self.text is None) == (self.text_file is None):
-            raise UsageError("say the caption with exactly one of --text and --text-file")
+            raise UsageError("give the caption with exactly one of --text and --text-file")
         text = self.text
         if self.text_file is not None:
             try:
@@ -66,43 +75,48 @@ class Caption:
                 raise UsageError(f"--text-file {self.text_file}: cannot be read as UTF-8 text ({error})") from error
         assert text is not None
         if not text.strip():
-            raise UsageError("the caption is empty; say at least one sentence")
+            raise UsageError("the caption is empty; it needs at least one sentence")
         return text
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How a model of either kind is loaded; most of it speaks to video LLMs only."""
+    """How to load a model of any kind; most of these options apply to video LLMs only."""
 
     prompt: Annotated[
-        str | None, typer.Option(help="What a video LLM is asked: `entailment`, or a YAML file with `text`.")
+        str | None, typer.Option(help="Question for a video LLM: `entailment`, or a YAML file with the key `text`.")
     ] = None
     max_frames: MaxFrames = None
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None
+    precision: Precision = None
     device: Device = None
-    device_map: Annotated[str | None, typer.Option(help="Spread a video LLM over devices: auto, balanced, ...")] = None
-    quantise: Annotated[str | None, typer.Option(help="Weights of a video LLM in `4bit` or `8bit`, on a GPU.")] = None
+    device_map: DeviceMap = None
+    quantize: Quantize = None
 
     def arguments(self) -> dict[str, Any]:
-        """Arguments of `models.registry.load_any`; what was not said is None.
+        """Return the arguments of `models.registry.load_any`; options that were not used are None.
 
         Raises:
-            UsageError: the prompt is no question.
+            UsageError: the prompt is neither a known name nor a valid file.
         """
         from mova.models.video_llm.prompt import Question
 
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        prompt = given.pop("prompt")
-        return given | {"question": None if prompt is None else Question.named(prompt)}
+        return {
+            "question": None if self.prompt is None else Question.named(self.prompt),
+            "max_frames": self.max_frames,
+            "precision": self.precision,
+            "device": self.device,
+            "device_map": self.device_map,
+            "quantise": self.quantize,
+        }
 
 
 def take_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """The same command for Typer: every parameter whose type is a dataclass becomes that dataclass' fields.
+    """Return the command with every parameter that is a dataclass replaced by the fields of that dataclass.
 
-    Order is kept, so `--help` lists a group's options where the command names the group.
+    Order is kept: `--help` lists the options of a group where the command declares it.
 
     Raises:
-        ValueError: an option stands in two groups, or in a group and in the command itself.
+        ValueError: an option occurs in two groups, or in a group and in the command.
     """
     groups: dict[str, Any] = {}
     options: list[inspect.Parameter] = []
@@ -115,9 +129,9 @@ def take_groups(command: Callable[..., None]) -> Callable[..., None]:
             options.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @wraps(command)
-    def flat(**given: Any) -> None:
-        taken = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
-        command(**taken, **given)
+    def flat(**values: Any) -> None:
+        built = {name: group(**{f.name: values.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        command(**built, **values)
 
     flat.__annotations__ = {option.name: option.annotation for option in options}
     flat.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
@@ -125,7 +139,7 @@ def take_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _options(group: Any) -> list[inspect.Parameter]:
-    """A group's fields as parameters by name, so that one without a default may follow one with."""
+    """Return a group's fields as keyword parameters, so that one without a default may follow one with a default."""
     types = get_type_hints(group, include_extras=True)
     empty = inspect.Parameter.empty
     return [

@@ -1,4 +1,4 @@
-"""Recipe overrides and the progress bar of training, for `mova train` and `mova reproduce`."""
+"""Recipe overrides and training progress, for `mova train` and `mova reproduce`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-def overridden(arguments: list[str]) -> dict[str, str]:
-    """`--key value` and `--key=value` pairs that are not options of the command."""
+def parse_overrides(arguments: list[str]) -> dict[str, str]:
+    """Parse recipe overrides: the `--key value` and `--key=value` arguments that are not options of the command.
+
+    Raises:
+        UsageError: an argument is not of that form.
+
+    Example:
+        >>> parse_overrides(["--training.max_steps", "10", "--seed=3"])
+        {'training.max_steps': '10', 'seed': '3'}
+    """
     pairs: dict[str, str] = {}
     queue = list(arguments)
     while queue:
         word = queue.pop(0)
         if not word.startswith("--"):
-            raise UsageError(f"{word!r}: overrides are written --section.key value")
+            raise UsageError(f"{word!r}: overrides have the form --section.key value")
         key, equals, value = word[2:].partition("=")
         if not equals:
             if not queue:
@@ -28,7 +36,7 @@ def overridden(arguments: list[str]) -> dict[str, str]:
 
 
 def training_bar(progress: Progress) -> Any:
-    """A Trainer callback that moves the bar."""
+    """Return a Trainer callback that updates the progress bar with the step and the loss."""
     from transformers import TrainerCallback
 
     class Bar(TrainerCallback):

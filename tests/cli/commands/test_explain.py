@@ -76,7 +76,7 @@ def test_chosen_sentences_and_the_table(call: Call, film: tuple[Path, list[str]]
     [
         (["--plot", "{tmp}/a.png"], 2, "exactly one of --text and --text-file"),
         (["--plot", "{tmp}/a.png", "--text", " "], 2, "caption is empty"),
-        (["--plot", "{tmp}/a.html", "--text", "A star."], 2, "only .png"),
+        (["--plot", "{tmp}/a.html", "--text", "A star."], 2, "must end in .png"),
         (["--plot", "{tmp}/a.png", "--text", "A star.", "--sentences", "0"], 2, "from 1 to 1"),
         (["--plot", "{tmp}/a.png", "--text", "A star.", "--sentences", "one"], 2, "from 1 to 1"),
         (["--plot", "{tmp}/a.png", "--text", "A star.", "--method", "magic"], 2, "occlusion"),

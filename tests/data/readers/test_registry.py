@@ -192,7 +192,7 @@ def test_the_command_reports(call: Callable[..., tuple[int, str, str]], tmp_path
     assert code == 0
     assert report["rows"] == 2
     assert report["missing"] == {"count": 1, "videos": ["b"]}
-    assert "videos missing: 1 (b)" in err
+    assert "missing videos: 1 (b)" in err
     code, out, err = call("data", "convert", "folder", source, tmp_path / "p.jsonl", "--against", report["manifest"])
     assert code == 0
     assert "train: 2" in out

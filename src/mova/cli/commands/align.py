@@ -1,4 +1,4 @@
-"""`mova align`."""
+"""`mova align`: map each sentence of a caption to the seconds of a video that show it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,19 @@ def align(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
     caption: Caption,
     model: Model = None,
-    index: Annotated[str | None, typer.Option("--index", help="Reuse the frame embeddings of this index.")] = None,
+    index: Annotated[
+        str | None, typer.Option("--index", help="Reuse the frame embeddings stored in this index.")
+    ] = None,
     fps: Fps = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture: .png or self-contained .html.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a plot of the timeline: .png or self-contained .html.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Say which sentence of a caption belongs to which seconds of a video, and which seconds to none."""
+    """Find the seconds of a video that each sentence of a caption describes.
+
+    The seconds that no sentence describes are listed too.
+    """
     from mova.models.registry import DEFAULT_MODEL, load
     from mova.plots.timeline import draw
     from mova.search.align import align as align_video
@@ -39,10 +46,10 @@ def align(
 
     text = caption.read()
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
-        raise UsageError(f"--plot {plot}: only .png and .html can be written")
+        raise UsageError(f"--plot {plot}: the file must end in .png or .html")
     store = Index(index, model) if index is not None else None
     if store is not None:
-        _ = store.meta  # an index that does not exist is said before a model is loaded
+        _ = store.meta  # fails on a missing index before a model is loaded
     encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
     timeline = align_video(encoder, video, text, index=store, fps=fps)
     if json:
@@ -54,7 +61,7 @@ def align(
 
 
 def show_timeline(timeline: Timeline) -> None:
-    """A table: each sentence with its spans and its relevance over time as a row of bars."""
+    """Print a table with each sentence, its spans, and a bar chart of its relevance over time."""
     say(f"{timeline.video} ({clock(timeline.duration)})")
     table = Table(header_style="bold")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)
@@ -64,18 +71,18 @@ def show_timeline(timeline: Timeline) -> None:
     high = max(float(row.relevance.max()) for row in timeline.sentences)
     for row in timeline.sentences:
         spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.score:.2f})" for s in row.spans]
-        table.add_row(Text(row.text), Text("\n".join(spans) or "nowhere"), Text(_bars(row.relevance, low, high)))
+        table.add_row(Text(row.text), Text("\n".join(spans) or "none"), Text(_bars(row.relevance, low, high)))
     show(table)
-    silent = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
-    say(f"told by no sentence: {silent or 'nothing'}")
+    uncovered = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
+    say(f"not covered by any sentence: {uncovered or 'none'}")
 
 
 def _bars(relevance: object, low: float, high: float) -> str:
-    """Relevance over time in `WIDTH` characters; each shows the highest value of its stretch."""
+    """Draw relevance over time in at most `WIDTH` characters; each shows the maximum of its interval."""
     import numpy as np
 
     values = np.asarray(relevance)
     edges = np.linspace(0, len(values), min(WIDTH, len(values)) + 1).astype(int)
-    tops = [values[a:b].max() for a, b in pairwise(edges)]
-    reach = max(high - low, 1e-9)
-    return "".join(BARS[round((len(BARS) - 1) * float((top - low) / reach))] for top in tops)
+    maxima = [values[a:b].max() for a, b in pairwise(edges)]
+    extent = max(high - low, 1e-9)
+    return "".join(BARS[round((len(BARS) - 1) * float((value - low) / extent))] for value in maxima)

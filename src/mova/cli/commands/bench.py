@@ -1,4 +1,4 @@
-"""`mova bench`: run a benchmark of a source checkout."""
+"""`mova bench`: run a benchmark from a source checkout."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mova.errors import UsageError
 
 def bench(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A benchmark; all names are listed if left out.")
+        str | None, typer.Argument(metavar="NAME", help="Name of the benchmark (default: list all names).")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A small form in under a minute.")] = False,
-    seed: Annotated[int, typer.Option(help="Another draw.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Run a small version in under a minute.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     json: Json = False,
 ) -> None:
-    """Run a benchmark of a source checkout (`benchmarks/speed`, `benchmarks/studies`)."""
+    """Run a benchmark from `benchmarks/` of a source checkout."""
     root = Path(__file__).resolve().parents[4]
     folder = root / "benchmarks"
     if not folder.is_dir():
-        raise UsageError("benchmarks come with a source checkout of mova, not with the installed package")
+        raise UsageError("benchmarks are part of a source checkout of mova, not of the installed package")
     modules = benchmark_modules(folder)
     names = sorted(modules)
     if name is None:
@@ -37,7 +37,7 @@ def bench(
             say("\n".join(names))
         return
     if name not in names:
-        raise UsageError(f"{name}: no such benchmark; there are {', '.join(names)}")
+        raise UsageError(f"{name}: no such benchmark; choose one of {', '.join(names)}")
     command = [
         sys.executable,
         "-m",
@@ -48,7 +48,7 @@ def bench(
     ]
     code = subprocess.run(command, check=False, cwd=root, stdout=sys.stderr if json else None).returncode
     if code:
-        note(f"benchmark {name} ended with exit code {code}")
+        note(f"benchmark {name} failed with exit code {code}")
         raise typer.Exit(1)
     if json:
         result = folder / "results" / f"{name}{'-quick' if quick else ''}.json"
@@ -56,7 +56,7 @@ def bench(
 
 
 def benchmark_modules(folder: Path) -> dict[str, str]:
-    """Benchmark name -> module to run: a file of `speed/` or `studies/`, or a folder of `studies/`."""
+    """Map the name of a benchmark to its module: a file in `speed/` or `studies/`, or a folder in `studies/`."""
     files = [path for room in ("speed", "studies") for path in (folder / room).glob("*.py") if path.stem != "__init__"]
     studies = [path.parent for path in (folder / "studies").glob("*/__main__.py")]
     return {path.stem: f"benchmarks.{path.parent.name}.{path.stem}" for path in [*files, *studies]}

@@ -1,4 +1,4 @@
-"""`mova demo`: the whole path on rendered Worlds, with the truth beside every answer."""
+"""`mova demo`: index, search and align rendered videos, and compare each result with the ground truth."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ MODEL = "mova-worlds-tiny"
 SHORT_VIDEOS, SHORT_SECONDS = 5, 40.0
 LONG_SECONDS = 630.0
 HELD_OUT_SEED = 900_001
-"""Training draws from other seeds (see the recipe), so these videos are new to the model."""
-SHOWN = 3
-"""Spans a sentence in the table; all are in the pictures and in `--json`."""
+"""Training uses other seeds (see the recipe), so these videos are new to the model."""
+SPANS_SHOWN = 3
+"""Spans per sentence in the table; the plots and `--json` contain all."""
 
 
 def demo(
-    target: Annotated[Path, typer.Option("--out", help="Folder for videos, index and pictures.")] = Path("demo"),
+    target: Annotated[Path, typer.Option("--out", help="Folder for the videos, the index and the plots.")] = Path(
+        "demo"
+    ),
     json: Json = False,
 ) -> None:
-    """Render Worlds (one over ten minutes), index, search and align them, and print the truth beside the answers."""
+    """Index, search and align rendered videos, and compare the results with the ground truth."""
     from mova.models.registry import load
     from mova.search.index import Index
     from mova.worlds.writer import write_worlds
@@ -45,7 +47,7 @@ def demo(
     rows = [(manifest.parent, row) for manifest in (short, long) for row in _rows(manifest)]
     model = load(MODEL)
     note(f"indexing {len(rows)} videos with {MODEL} ...")
-    shutil.rmtree(target / "index", ignore_errors=True)  # one of an earlier demo may be of another model
+    shutil.rmtree(target / "index", ignore_errors=True)  # an earlier demo may have used another model
     index = Index(target / "index", model)
     report = index.add([target / "short", target / "long"])
     searches = _search(index, rows)
@@ -61,7 +63,7 @@ def demo(
     if json:
         emit(document)
     else:
-        _show(document)
+        _print_document(document)
 
 
 def _rows(manifest: Path) -> list[dict[str, Any]]:
@@ -69,23 +71,23 @@ def _rows(manifest: Path) -> list[dict[str, Any]]:
 
 
 def _truth(row: dict[str, Any], text: str) -> list[Span]:
-    """All spans of a video in which a told sentence is true."""
+    """Return all spans of a video in which a sentence of its caption is true."""
     from mova.worlds.writer import true_spans
 
     return list(true_spans(row, text))
 
 
 def _search(index: Index, rows: list[tuple[Path, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Ask every video for one of its told events, in a sentence of its own."""
-    found = []
+    """Search for one event of each video, by the sentence that describes it."""
+    searches = []
     for number, (folder, row) in enumerate(rows):
-        alone = [caption["text"] for caption in row["captions"] if len(caption["sentences"]) == 1]
-        sentence = alone[number % len(alone)]
+        sentences = [caption["text"] for caption in row["captions"] if len(caption["sentences"]) == 1]
+        sentence = sentences[number % len(sentences)]
         moments = index.search(sentence, k=3)
         truth = _truth(row, sentence)
         name = str((folder / row["video"]).resolve())
         hits = [m.video == name and any(min(m.end, s.end) > max(m.start, s.start) for s in truth) for m in moments]
-        found.append(
+        searches.append(
             {
                 "query": sentence,
                 "truth": {"video": row["video"], "spans": [[s.start, s.end] for s in truth]},
@@ -93,11 +95,11 @@ def _search(index: Index, rows: list[tuple[Path, dict[str, Any]]]) -> list[dict[
                 "first_is_right": bool(hits and hits[0]),
             }
         )
-    return found
+    return searches
 
 
 def _align(model: DualEncoder, index: Index, folder: Path, row: dict[str, Any], target: Path) -> dict[str, Any]:
-    """Align a video's paragraph and draw it."""
+    """Align the paragraph of a video and plot its timeline."""
     from mova.plots.timeline import draw
     from mova.search.align import align
 
@@ -117,48 +119,47 @@ def _align(model: DualEncoder, index: Index, folder: Path, row: dict[str, Any], 
 
 
 def _overlaps(timeline: Timeline, truth: list[list[Span]]) -> list[dict[str, Any]]:
-    """Each sentence's spans beside the true ones, and the temporal IoU of both sets of seconds."""
+    """Return the predicted and true spans of each sentence, and the temporal IoU of the seconds they cover."""
     rows = []
-    for sentence, real in zip(timeline.sentences, truth, strict=True):
-        found = [scored.span for scored in sentence.spans]
-        shared = sum(a.intersection(b) for a in found for b in real)
-        union = sum(s.duration for s in (*found, *real)) - shared
+    for sentence, true in zip(timeline.sentences, truth, strict=True):
+        predicted = [scored.span for scored in sentence.spans]
+        shared = sum(a.intersection(b) for a in predicted for b in true)
+        union = sum(s.duration for s in (*predicted, *true)) - shared
         best = sorted(sentence.spans, key=lambda scored: -scored.score)
         rows.append(
             {
                 "text": sentence.text,
                 "spans": [scored.to_json() for scored in best],
-                "truth": [[span.start, span.end] for span in real],
+                "truth": [[span.start, span.end] for span in true],
                 "iou": round(shared / union, 3) if union else 0.0,
             }
         )
     return rows
 
 
-def _show(document: dict[str, Any]) -> None:
-    """The tables, with the truth beside the answers."""
-    table = Table(title="search: the best moment for a sentence, over all videos", title_justify="left")
-    for column in ("query", "found", "truth", "right"):
+def _print_document(document: dict[str, Any]) -> None:
+    """Print the results next to the ground truth."""
+    table = Table(title="search: best moment for a sentence, over all videos", title_justify="left")
+    for column in ("query", "result (score)", "ground truth", "correct"):
         table.add_column(column, max_width=SENTENCE_WIDTH if column == "query" else None)
     for row in document["searches"]:
         best = row["results"][0]
-        found = f"{best['video']} {clock(best['start'])}-{clock(best['end'])} ({best['score']:.2f})"
+        result = f"{best['video']} {clock(best['start'])}-{clock(best['end'])} ({best['score']:.2f})"
         truth = f"{row['truth']['video']} " + ", ".join(f"{clock(a)}-{clock(b)}" for a, b in row["truth"]["spans"])
-        table.add_row(Text(row["query"]), Text(found), Text(truth), "yes" if row["first_is_right"] else "no")
+        table.add_row(Text(row["query"]), Text(result), Text(truth), "yes" if row["first_is_right"] else "no")
     show(table)
     for alignment in document["alignments"]:
         title = f"align: {alignment['video']} ({clock(alignment['duration'])})"
         table = Table(title=title, title_justify="left")
-        for column in ("sentence", "found (score)", "truth", "IoU"):
+        for column in ("sentence", "spans (score)", "ground truth", "IoU"):
             table.add_column(column, max_width=SENTENCE_WIDTH if column == "sentence" else None)
         for row in alignment["sentences"]:
-            spans = [f"{clock(s['start'])}-{clock(s['end'])} ({s['score']:.2f})" for s in row["spans"][:SHOWN]]
-            if len(row["spans"]) > SHOWN:
-                spans.append(f"and {len(row['spans']) - SHOWN} more")
-            real = [f"{clock(a)}-{clock(b)}" for a, b in row["truth"]]
-            said = Text("\n".join(spans) or "nowhere")
-            table.add_row(Text(row["text"]), said, Text("\n".join(real)), f"{row['iou']:.2f}")
+            spans = [f"{clock(s['start'])}-{clock(s['end'])} ({s['score']:.2f})" for s in row["spans"][:SPANS_SHOWN]]
+            if len(row["spans"]) > SPANS_SHOWN:
+                spans.append(f"and {len(row['spans']) - SPANS_SHOWN} more")
+            truth = "\n".join(f"{clock(a)}-{clock(b)}" for a, b in row["truth"])
+            table.add_row(Text(row["text"]), Text("\n".join(spans) or "none"), Text(truth), f"{row['iou']:.2f}")
         show(table)
         for picture in alignment["pictures"]:
-            say(f"picture: {picture}")
+            say(f"wrote {picture}")
     say(f"done in {document['elapsed_seconds']} s")

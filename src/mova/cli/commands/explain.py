@@ -1,4 +1,4 @@
-"""`mova explain`: pictures of why a model says that a video shows a caption."""
+"""`mova explain`: plots that show what a model sees of a caption in a video."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FRAMES = 8
 
 @dataclass(frozen=True)
 class Explanation:
-    """An answer in its three forms."""
+    """The JSON document, the table and the plot of one explanation."""
 
     document: dict[str, Any]
     table: Table
@@ -35,7 +35,7 @@ class Explanation:
 
 
 class Method(StrEnum):
-    """What is shown."""
+    """What to show."""
 
     SUBSETS = "subsets"
     GRADCAM = "gradcam"
@@ -44,38 +44,41 @@ class Method(StrEnum):
 
 def explain(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
-    plot: Annotated[Path, typer.Option(help="The picture to write, .png.")],
+    plot: Annotated[Path, typer.Option(help="Plot to write (.png).")],
     caption: Caption,
     loading: Loading,
     method: Annotated[
         Method,
         typer.Option(
-            help="Which sentences each frame selects (subsets), or where in a frame a sentence is seen: by gradients "
-            "(gradcam) or by covering small parts (occlusion: slower, works with every model)."
+            help="What to show: the sentences that each frame matches (subsets), or where in the frames they are seen: "
+            "from gradients (gradcam), or by occluding small regions (occlusion: slower, works with every model)."
         ),
     ] = Method.SUBSETS,
     frames: Annotated[
-        int, typer.Option(min=1, help="Most frames to show: the best one of each sentence, then evenly spaced ones.")
+        int,
+        typer.Option(
+            min=1, help="Maximum number of frames to show: the best one per sentence, then evenly spaced ones."
+        ),
     ] = FRAMES,
     sentences: Annotated[
-        str | None, typer.Option(help="Only these sentences of the caption, by number: 1,3 (all if left out).")
+        str | None, typer.Option(help="Use only these sentences of the caption, by number: 1,3 (default: all).")
     ] = None,
     model: Model = None,
     json: Json = False,
 ) -> None:
-    """Show what a model sees of a caption in a video: which sentences per frame, or where in the frames."""
+    """Plot which sentences of a caption a model sees in which frames, or where in the frames."""
     from mova.models.entailment import EntailmentModel
     from mova.models.registry import DEFAULT_MODEL, load_any
     from mova.text.units import sentences_or_windows
 
-    units = _choose(sentences_or_windows(caption.read()), sentences)
+    units = _select(sentences_or_windows(caption.read()), sentences)
     if plot.suffix.lower() != ".png":
-        raise UsageError(f"--plot {plot}: only .png can be written")
+        raise UsageError(f"--plot {plot}: the file must end in .png")
     encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
     if method is Method.OCCLUSION:
         explanation = _occlusion(encoder, video, units, frames)
     elif isinstance(encoder, EntailmentModel):
-        raise UsageError(f"{encoder.name}: a video LLM has no vectors of frames; use --method occlusion")
+        raise UsageError(f"{encoder.name}: a video LLM has no frame vectors; use --method occlusion")
     elif method is Method.SUBSETS:
         explanation = _subsets(encoder, video, units, frames)
     else:
@@ -87,48 +90,48 @@ def explain(
     write_plot(explanation.draw, plot)
 
 
-def _choose(units: list[str], numbers: str | None) -> list[str]:
-    """The sentences with these numbers, counted from 1, in the caption's order.
+def _select(units: list[str], numbers: str | None) -> list[str]:
+    """Return the sentences with these numbers, counted from 1, in the order of the caption.
 
     Raises:
-        UsageError: something else than numbers, or one that no sentence has.
+        UsageError: not a list of sentence numbers.
     """
     if numbers is None:
         return units
-    wanted = {part.strip() for part in numbers.split(",")}
+    selected = {part.strip() for part in numbers.split(",")}
     known = {str(i + 1) for i in range(len(units))}
-    if not wanted <= known:
-        raise UsageError(f"--sentences {numbers}: say numbers from 1 to {len(units)} with commas between, as 1,2")
-    return [unit for i, unit in enumerate(units) if str(i + 1) in wanted]
+    if not selected <= known:
+        raise UsageError(f"--sentences {numbers}: must be numbers from 1 to {len(units)}, separated by commas")
+    return [unit for i, unit in enumerate(units) if str(i + 1) in selected]
 
 
 def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> Explanation:
-    """What each frame selects."""
+    """Show which sentences each frame matches."""
     from mova.explain.subsets import select_subsets
     from mova.plots.subsets import draw_subsets
 
-    found = select_subsets(model, video, units, frames)
-    table = Table(header_style="bold", title=f"weights by {found.rule}", title_justify="left")
+    subsets = select_subsets(model, video, units, frames)
+    table = Table(header_style="bold", title=f"weights by {subsets.rule}", title_justify="left")
     table.add_column("frame", justify="right")
     table.add_column("strongest sentence", max_width=SENTENCE_WIDTH)
     table.add_column("weight", justify="right")
     table.add_column("none", justify="right")
-    for frame in found.shown:
-        unit, weights = found.strongest(frame)[0], found.weights[frame]
+    for frame in subsets.shown:
+        unit, weights = subsets.strongest(frame)[0], subsets.weights[frame]
         shares = f"{weights[unit]:.2f}", f"{weights[-1]:.2f}"
-        table.add_row(clock(float(found.times[frame])), Text(found.sentences[unit]), *shares)
-    return Explanation(found.to_json(), table, partial(draw_subsets, found))
+        table.add_row(clock(float(subsets.times[frame])), Text(subsets.sentences[unit]), *shares)
+    return Explanation(subsets.to_json(), table, partial(draw_subsets, subsets))
 
 
 def _gradcam(model: DualEncoder, video: Path, units: list[str], frames: int) -> Explanation:
-    """Where in the frames each sentence is seen, by gradients."""
+    """Show where in the frames each sentence is seen, from gradients."""
     from mova.explain.maps import saliency_maps
 
     return _saliency(saliency_maps(model, video, units, frames, "gradcam"))
 
 
 def _occlusion(model: DualEncoder | EntailmentModel, video: Path, units: list[str], frames: int) -> Explanation:
-    """Where in the frames each sentence is seen, by covering."""
+    """Show where in the frames each sentence is seen, by occluding regions."""
     from mova.explain.maps import saliency_maps
     from mova.explain.video_llm import occlude_video_llm
     from mova.models.entailment import EntailmentModel
@@ -136,24 +139,24 @@ def _occlusion(model: DualEncoder | EntailmentModel, video: Path, units: list[st
     if not isinstance(model, EntailmentModel):
         return _saliency(saliency_maps(model, video, units, frames, "occlusion"))
     with progress_bar() as bar:
-        task = bar.add_task("covering", total=None)
+        task = bar.add_task("occluding", total=None)
         return _saliency(
             occlude_video_llm(model, video, units, frames, lambda done, of: bar.update(task, completed=done, total=of))
         )
 
 
-def _saliency(found: SaliencyMaps) -> Explanation:
+def _saliency(maps: SaliencyMaps) -> Explanation:
     from mova.plots.saliency import draw_saliency
 
     titles = {
         "cosine": "cosines of frames and sentences",
-        "fall": f"fall of the video's {found.score} with a frame {found.lacking}",
+        "fall": f"drop of the video's {maps.score} with a frame {maps.lacking}",
     }
-    table = Table(header_style="bold", title=titles[found.measure], title_justify="left")
+    table = Table(header_style="bold", title=titles[maps.measure], title_justify="left")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)
-    for time in found.times:
+    for time in maps.times:
         table.add_column(clock(float(time)), justify="right")
-    digits = {"cosine": 2, "fall": 3}[found.measure]
-    for sentence, values in zip(found.sentences, found.values, strict=True):
+    digits = {"cosine": 2, "fall": 3}[maps.measure]
+    for sentence, values in zip(maps.sentences, maps.values, strict=True):
         table.add_row(Text(sentence), *(f"{value:.{digits}f}" for value in values))
-    return Explanation(found.to_json(), table, partial(draw_saliency, found))
+    return Explanation(maps.to_json(), table, partial(draw_saliency, maps))

@@ -1,4 +1,4 @@
-"""`mova index`: store the frame embeddings of videos."""
+"""`mova index`: store frame embeddings of videos for search."""
 
 from __future__ import annotations
 
@@ -7,41 +7,39 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import emit, file_bar, note, say
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, Model
+from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model
 
 if TYPE_CHECKING:
     from mova.search.ingest import IngestReport
 
 
 def index(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Video files, or folders to walk.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Video files, or folders to search for videos.")],
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames a second to embed; the model's own rate if left out.")
-    ] = None,
+    fps: Fps = None,
     json: Json = False,
 ) -> None:
-    """Store frame embeddings of videos, so that `mova search` finds moments in them.
+    """Store frame embeddings of videos, so that `mova search` can find moments in them.
 
-    Incremental (only new or changed content is read) and resumable (run the same command again after a stop).
-    Files that cannot be read are skipped, counted and listed; the exit code is 1 only if nothing worked.
+    Only new or changed files are read. Run the same command again to resume an interrupted run.
+    Unreadable files are skipped and listed. The exit code is 1 only if no file could be indexed.
     """
     from mova.search.index import Index
 
     store = Index(folder, model)
-    with file_bar("indexing") as shown:
-        report = store.add(paths, fps=fps, progress=shown)
+    with file_bar("indexing") as progress:
+        report = store.add(paths, fps=fps, progress=progress)
     if json:
         emit({"index": str(folder), "model": store.model_name, **report.to_json()})
     else:
-        _tell(report, folder)
+        _print_summary(report, folder)
     if report.failed and not report.worked:
         raise typer.Exit(1)
 
 
-def _tell(report: IngestReport, folder: str) -> None:
-    """What happened, in words."""
+def _print_summary(report: IngestReport, folder: str) -> None:
+    """Print a human-readable summary of the run."""
     for path, cause in report.failed:
         note(f"skipped {path}: {cause}")
     counts = {
@@ -51,5 +49,5 @@ def _tell(report: IngestReport, folder: str) -> None:
         "removed": len(report.removed),
         "skipped": len(report.failed),
     }
-    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
-    say(f"{folder}: {said} ({report.frames} frames in {report.seconds:.1f} s)")
+    summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "nothing to do"
+    say(f"{folder}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")

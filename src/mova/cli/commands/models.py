@@ -9,7 +9,10 @@ from mova.cli.options import Json
 
 
 def models(json: Json = False) -> None:
-    """List the models that mova knows by name, with licence, size and use. Any other hub name or folder works too."""
+    """List the known models with license, size and use.
+
+    Any other Hub name or local folder works too.
+    """
     from mova.models.registry import DEFAULT_MODEL, MODELS
 
     rows = [{"default": name == DEFAULT_MODEL, **entry.to_json()} for name, entry in MODELS.items()]
@@ -17,7 +20,7 @@ def models(json: Json = False) -> None:
         emit({"default": DEFAULT_MODEL, "models": rows})
         return
     table = Table(header_style="bold")
-    for column in ("name", "licence", "size", "use"):
+    for column in ("name", "license", "size", "use"):
         table.add_column(column)
     for name, entry in MODELS.items():
         table.add_row(f"{name} (default)" if name == DEFAULT_MODEL else name, entry.licence, entry.size, entry.use)

@@ -1,4 +1,4 @@
-"""`mova reproduce`."""
+"""`mova reproduce`: reproduce a published result."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, progress_bar, say, show
-from mova.cli.options import Json, Quarantine
-from mova.cli.training import overridden, training_bar
+from mova.cli.options import Json, Quarantine, Resume
+from mova.cli.training import parse_overrides, training_bar
 
 if TYPE_CHECKING:
     from mova.reproduce import Reproduction
@@ -18,80 +18,88 @@ if TYPE_CHECKING:
 
 def reproduce(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, such as activitynet; a wrong name lists all.")],
-    data: Annotated[Path | None, typer.Option(help="Folder with `annotations` and `videos`.")] = None,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A recipe, such as activitynet (an unknown name lists all).")
+    ],
+    data: Annotated[Path | None, typer.Option(help="Folder that contains `annotations` and `videos`.")] = None,
     one_step: Annotated[
-        bool, typer.Option("--one-step", help="Try the whole path: rendered data, random weights, one step.")
+        bool, typer.Option("--one-step", help="Dry run of all stages: rendered data, random weights, one step.")
     ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--out", "--output", help="Folder of all that is made; reproductions/NAME if left out (NAME-one-step)."
+            "--out", "--output", help="Output folder (default: reproductions/NAME, with --one-step NAME-one-step)."
         ),
     ] = None,
     quarantine: Quarantine = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """Convert, train, measure, and say whether the published figure is met. Recipe overrides: `--section.key value`."""
+    """Reproduce a published result: convert the data, train, evaluate and compare.
+
+    Any key of the recipe can be overridden: `--training.max_steps 10`.
+    """
     import mova.reproduce as reproduction
 
     folder = Path("reproductions") / (Path(name).stem + ("-one-step" if one_step else ""))
     with progress_bar() as progress:
-        measuring = progress.add_task("videos measured", total=None)
-        found = reproduction.reproduce(
+        evaluation = progress.add_task("evaluating", total=None)
+        result = reproduction.reproduce(
             name,
             output or folder,
             data=data,
             one_step=one_step,
-            overrides=overridden(context.args),
+            overrides=parse_overrides(context.args),
             quarantine=quarantine,
             resume=resume,
             callbacks=[training_bar(progress)],
-            done=lambda count: progress.update(measuring, completed=count),
+            done=lambda count: progress.update(evaluation, completed=count),
         )
-    for what, which in found.conversion.notes.items():
-        note(f"{what}: {len(which)}, such as {which[0]}")
-    if found.leaks:
-        note(f"LEAK: {len(found.leaks)} source videos were trained on and measured on, such as {found.leaks[0]}")
-    for caveat in () if found.one_step and not json else found.caveats:
+    for cause, rows in result.conversion.notes.items():
+        note(f"{cause}: {len(rows)}, such as {rows[0]}")
+    if result.leaks:
+        note(f"LEAK: {len(result.leaks)} source videos are in both training and evaluation, such as {result.leaks[0]}")
+    for caveat in () if result.one_step and not json else result.caveats:
         note(caveat)
     if json:
-        emit(found.to_json())
+        emit(result.to_json())
     else:
-        _print(found)
+        _print(result)
 
 
-def _print(found: Reproduction) -> None:
-    """The table: whose figure, what was published, the band, what was found here; then the verdict."""
-    report = found.report
+def _print(result: Reproduction) -> None:
+    """Print a table of published and reproduced results, then the verdict."""
+    report = result.report
     sizes = f"{report['queries']} texts, {report['candidates']} videos, fingerprint {report['fingerprint']}"
-    table = Table(title=f"{found.recipe}: {report['protocol']}, {sizes}", header_style="bold")
-    for column in ("figure", "published", "95 % band", "here", "said", "source"):
-        table.add_column(column, justify="left" if column in ("figure", "said", "source") else "right")
-    for row in found.rows:
-        assert found.target is not None
+    table = Table(title=f"{result.recipe}: {report['protocol']}, {sizes}", header_style="bold")
+    for column in ("metric", "published", "95 % band", "reproduced", "verdict", "source"):
+        table.add_column(column, justify="left" if column in ("metric", "verdict", "source") else "right")
+    for row in result.rows:
+        assert result.target is not None
         span = "" if row.low is None else f"{row.low:.1f} to {row.high:.1f}"
-        said = "no verdict" if found.verdict is None else row.verdict or ""
-        label, source = f"{found.target.system}, {row.way} {row.metric}", f"{found.target.source}, {found.target.where}"
-        table.add_row(label, f"{row.published:.1f}", span, f"{row.found:.1f}", said, source)
-    for figure in found.beside:
+        verdict = "no verdict" if result.verdict is None else row.verdict or ""
+        label, source = (
+            f"{result.target.system}, {row.way} {row.metric}",
+            f"{result.target.source}, {result.target.where}",
+        )
+        table.add_row(label, f"{row.published:.1f}", span, f"{row.found:.1f}", verdict, source)
+    for figure in result.beside:
         for way, metrics in figure.ways.items():
-            label = f"  beside it: {figure.system}, {way} R@1"
+            label = f"  for comparison: {figure.system}, {way} R@1"
             table.add_row(label, f"{metrics['R@1']:.1f}", "", "", "", f"{figure.source}, {figure.where}")
-    if found.target is None:
+    if result.target is None:
         for way in ("t2v", "v2t"):
             table.add_row(f"{way} R@1", "none", "", f"{report[way]['R@1']:.1f}", "no verdict", "")
     show(table)
-    say(_verdict(found))
+    say(_verdict(result))
 
 
-def _verdict(found: Reproduction) -> str:
-    """One line that says it plainly."""
-    if found.one_step:
-        return found.caveats[0]
-    if found.target is None:
-        return "no figure of this stage is published; there is nothing to compare with"
-    pairs = [f"{row.way} {row.metric} {row.found:.1f} here, {row.published:.1f} published" for row in found.rows]
-    said = found.verdict or f"no verdict ({found.target.note or 'nothing comparable'})"
-    return f"{said}: {'; '.join(pairs)} ({found.target.source}, {found.target.where})"
+def _verdict(result: Reproduction) -> str:
+    """Return the verdict in one line."""
+    if result.one_step:
+        return result.caveats[0]
+    if result.target is None:
+        return "no published result for this stage; there is nothing to compare with"
+    pairs = [f"{row.way} {row.metric} {row.found:.1f} reproduced, {row.published:.1f} published" for row in result.rows]
+    verdict = result.verdict or f"no verdict ({result.target.note or 'not comparable'})"
+    return f"{verdict}: {'; '.join(pairs)} ({result.target.source}, {result.target.where})"

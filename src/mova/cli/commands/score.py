@@ -1,4 +1,4 @@
-"""`mova score`: how well videos show texts, by a two-tower model or a video LLM."""
+"""`mova score`: score how well videos show texts, with a two-tower model or a video LLM."""
 
 from __future__ import annotations
 
@@ -20,49 +20,56 @@ if TYPE_CHECKING:
     from mova.search.score import PairReport, Scorer
 
 DIGITS = 6
-"""Of a score in JSON."""
+"""Decimals of a score in JSON."""
 
 
 @dataclass(frozen=True)
 class PairFile:
-    """Many pairs of a video and a text, from a file."""
+    """A file with many pairs of a video and a text."""
 
     pairs: Annotated[
-        Path | None, typer.Option(help="A CSV (video or videopath, text or caption), JSON lines or a manifest instead.")
+        Path | None,
+        typer.Option(
+            help="File of pairs: CSV or JSON lines (columns video or videopath, text or caption), or a manifest."
+        ),
     ] = None
-    videos: Annotated[Path | None, typer.Option(help="Folder of the videos of --pairs; its own if left out.")] = None
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder of the videos in --pairs (default: that of the file).")
+    ] = None
     out: Annotated[
-        Path | None, typer.Option(help="Write JSON lines as they come; run again to go on after a stop.")
+        Path | None, typer.Option(help="Write scores to this file as JSON lines; run the same command again to resume.")
     ] = None
 
 
 def score(
-    video: Annotated[Path | None, typer.Argument(metavar="[VIDEO]", help="A video file.")] = None,
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="One or more sentences.")] = None,
+    video: Annotated[Path | None, typer.Argument(metavar="VIDEO", help="A video file.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="One or more sentences.")] = None,
     model: Model = None,
     *,
     pair_file: PairFile,
     loading: Loading,
     json: Json = False,
 ) -> None:
-    """How well a video shows a text: one number a sentence, and one in all.
+    """Score how well a video shows a text, per sentence and as a whole.
 
-    A video LLM says a probability: P(Yes) against P(No) for "Does this video entail the description?". Any other model
-    says a similarity (the best frame's cosine; in all the mean, or the model's evidence rule): it ranks, but is no
-    probability. The exit code is 1 if no pair of a file could be scored.
+    A video LLM returns a probability: P(Yes) against P(No) for "Does this video entail the description?".
+    Other models return a similarity, which ranks videos but is not a probability.
+    Per sentence it is the cosine of the best frame; for the whole text, the mean or the model's caption score.
+
+    With --pairs, the exit code is 1 if no pair could be scored.
     """
     if pair_file.pairs is not None:
         if video is not None:
-            raise UsageError("say either a video and a text, or --pairs")
+            raise UsageError("give either a video and a text, or --pairs, not both")
         _score_file(pair_file.pairs, pair_file.videos, pair_file.out, partial(_scorer, model, loading), json)
         return
     if video is None or text is None:
-        raise UsageError('say a video and a text (mova score VIDEO "TEXT"), or a file of them with --pairs')
+        raise UsageError('give a video and a text (mova score VIDEO "TEXT"), or a file of pairs with --pairs')
     if pair_file.videos is not None or pair_file.out is not None:
-        raise UsageError("--videos and --out go with --pairs")
+        raise UsageError("--videos and --out need --pairs")
     scorer = _scorer(model, loading)
     sentences, total = scorer.score_text(video, text)
-    _tell_text(scorer, video, sentences, total, json)
+    _print_text_score(scorer, video, sentences, total, json)
 
 
 def _scorer(model: str | None, loading: Loading) -> Scorer:
@@ -72,11 +79,13 @@ def _scorer(model: str | None, loading: Loading) -> Scorer:
     return load_scorer(model or DEFAULT_MODEL, **loading.arguments())
 
 
-def _tell_text(scorer: Scorer, video: Path, sentences: list[tuple[str, float]], total: float, json: bool) -> None:
+def _print_text_score(
+    scorer: Scorer, video: Path, sentences: list[tuple[str, float]], total: float, json: bool
+) -> None:
     if json:
         rows = [{"text": sentence, "score": round(value, DIGITS)} for sentence, value in sentences]
-        found = {"sentences": rows, "score": round(total, DIGITS), "probability": scorer.probability}
-        emit({"video": str(video), "model": scorer.name, **found})
+        scores = {"sentences": rows, "score": round(total, DIGITS), "probability": scorer.probability}
+        emit({"video": str(video), "model": scorer.name, **scores})
         return
     table = Table(header_style="bold")
     table.add_column("P(yes)" if scorer.probability else "similarity", justify="right")
@@ -84,7 +93,7 @@ def _tell_text(scorer: Scorer, video: Path, sentences: list[tuple[str, float]], 
     for sentence, value in sentences:
         table.add_row(f"{value:.3f}", Text(sentence))
     table.add_section()
-    table.add_row(f"{total:.3f}", "in all")
+    table.add_row(f"{total:.3f}", "whole text")
     show(table)
 
 
@@ -92,18 +101,18 @@ def _score_file(pairs: Path, videos: Path | None, out: Path | None, load: Callab
     from mova.data.pair_list import read_pairs
     from mova.search.score import score_pairs
 
-    given = read_pairs(pairs, videos)
+    pair_list = read_pairs(pairs, videos)
     if out is not None and not out.parent.is_dir():
-        raise MovaError(f"--out {out}: its folder does not exist")
+        raise MovaError(f"--out {out}: no such directory: {out.parent}")
     scorer = load()
-    with file_bar("scoring") as shown:
-        report = score_pairs(scorer, given, out=out, progress=shown)
-    _tell_pairs(scorer, report, len(given), out, json)
+    with file_bar("scoring") as progress:
+        report = score_pairs(scorer, pair_list, out=out, progress=progress)
+    _print_pair_scores(scorer, report, len(pair_list), out, json)
     if not report.rows:
         raise typer.Exit(1)
 
 
-def _tell_pairs(scorer: Scorer, report: PairReport, count: int, out: Path | None, json: bool) -> None:
+def _print_pair_scores(scorer: Scorer, report: PairReport, count: int, out: Path | None, json: bool) -> None:
     for name, cause in (*report.broken, *report.refused):
         note(f"not scored: {name}: {cause}")
     counts = {"pairs": count, "scored": len(report.rows), "resumed": report.resumed}
@@ -128,5 +137,5 @@ def _tell_pairs(scorer: Scorer, report: PairReport, count: int, out: Path | None
         for row in report.rows:
             table.add_row(f"{row['score']:.3f}", Text(row["video"]), Text(row["text"]))
         show(table)
-    lost = f", {len(report.broken)} videos broken, {len(report.refused)} texts refused"
-    say(f"{counts['scored']} of {count} pairs scored ({report.resumed} of them before){lost}")
+    failures = f"{len(report.broken)} unreadable videos, {len(report.refused)} rejected texts"
+    say(f"{counts['scored']} of {count} pairs scored ({report.resumed} of them earlier), {failures}")

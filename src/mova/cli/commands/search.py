@@ -15,23 +15,25 @@ from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json
 
 
 def search(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for: a sentence or a paragraph.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The query: a sentence or a paragraph.")],
     folder: IndexFolder = DEFAULT_INDEX,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many moments.")] = 10,
-    export: Annotated[Path | None, typer.Option(help="Cut the moments' clips into this folder.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="Leave out moments below this score (a cosine).")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of moments to return.")] = 10,
+    export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Drop moments below this score (a cosine; applied before rescoring).")
+    ] = None,
     rescore: Annotated[
         str,
         typer.Option(
-            help="What scores the first moments again, over all of their frames: rule (the model's), masks (of a MoVA) "
-            "or none; auto: the rule for paragraphs, where it has an order term."
+            help="How to rescore the best moments with all of their frames: rule (the model's caption score), masks "
+            "(MoVA models), none, or auto (rule for paragraphs if the rule has an order term)."
         ),
     ] = "auto",
     json: Json = False,
 ) -> None:
-    """Find moments: stretches of the indexed videos that show what the text says.
+    """Find the moments in indexed videos that show what a text describes.
 
-    The exit code is 1 if clips were asked for and none could be cut.
+    The exit code is 1 if --export is used and no clip could be written.
     """
     from mova.search.index import Index
     from mova.search.query import document, export_clips
@@ -39,7 +41,7 @@ def search(
 
     store = Index(folder)
     name = store.meta.model
-    by = choose(store.model, text, rescore)  # the model is loaded before the clock starts
+    by = choose(store.model, text, rescore)  # loads the model, so that the elapsed time is that of the search
     began = time.perf_counter()
     moments = store.search(text, k=k, min_score=min_score, rescore=by)
     elapsed = time.perf_counter() - began
@@ -53,7 +55,7 @@ def search(
             table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(moment.video))
         show(table)
         if not moments:
-            note("no moment found; is the index empty, or --min-score too high?")
+            note("no moments found; the index may be empty, or --min-score too high")
     if export is None:
         return
     clips, failures = export_clips(moments, export)

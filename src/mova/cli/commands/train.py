@@ -8,30 +8,33 @@ from typing import Annotated
 import typer
 
 from mova.cli.console import emit, progress_bar, say
-from mova.cli.options import Json
-from mova.cli.training import overridden, training_bar
+from mova.cli.options import Json, Resume
+from mova.cli.training import parse_overrides, training_bar
 
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that comes with mova.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")],
     output: Annotated[
-        Path | None, typer.Option("--out", "--output", help="Folder of the run; runs/NAME if left out.")
+        Path | None, typer.Option("--out", "--output", help="Output folder (default: runs/RECIPE).")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the folder.")] = False,
+    resume: Resume = False,
     json: Json = False,
 ) -> None:
-    """Train a model by a recipe. Anything in the recipe can be overridden: `--training.max_steps 10`."""
+    """Train a model from a recipe.
+
+    Any key of the recipe can be overridden: `--training.max_steps 10`.
+    """
     from mova.train.recipe import load_recipe
     from mova.train.run import train as run_recipe
 
-    chosen = load_recipe(recipe, overridden(context.args))
-    folder = output or Path("runs") / chosen.name
+    settings = load_recipe(recipe, parse_overrides(context.args))
+    folder = output or Path("runs") / settings.name
     with progress_bar() as progress:
-        model = run_recipe(chosen, folder, resume=resume, callbacks=[training_bar(progress)])
+        model = run_recipe(settings, folder, resume=resume, callbacks=[training_bar(progress)])
     weights = list(model.parameters())
     count, trained = sum(p.numel() for p in weights), sum(p.numel() for p in weights if p.requires_grad)
     if json:
-        emit({"recipe": chosen.name, "output": str(folder), "parameters": count, "trained": trained})
+        emit({"recipe": settings.name, "output": str(folder), "parameters": count, "trained": trained})
     else:
-        say(f"{folder}: {trained / 1e6:.2f} of {count / 1e6:.2f} M parameters trained")
+        say(f"{folder}: trained {trained / 1e6:.2f} of {count / 1e6:.2f} M parameters")

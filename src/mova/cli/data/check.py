@@ -14,26 +14,33 @@ from mova.errors import UsageError
 
 def check(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="A manifest (.jsonl), or video files and folders to walk.")
+        list[Path],
+        typer.Argument(metavar="PATH", help="One manifest (.jsonl), or video files and folders to search for videos."),
     ],
-    out: Annotated[Path | None, typer.Option(help="Write the manifest's quarantine list to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the rows that fail to this quarantine list (manifests only).")
+    ] = None,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Decode a manifest's files to their end, not only their first and last.")
+        bool,
+        typer.Option("--decode", help="Decode the files of a manifest completely, not only the first and last frame."),
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Files of a manifest looked at side by side.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where anything at all is wrong.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of files of a manifest to check in parallel.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if any file or row fails.")] = False,
     json: Json = False,
 ) -> None:
-    """Probe every file of a manifest and list what is missing, unreadable or of another length; or decode any files.
+    """Find missing, unreadable and inconsistent videos in a manifest or in folders.
 
-    Files and folders are decoded to their end; then exit 1 if none can be read.
+    The videos of a manifest are probed, or decoded completely with --decode.
+    Other files are always decoded completely; the exit code is 1 if none is readable.
     """
     if any(path.suffix == ".jsonl" for path in paths):
         if len(paths) > 1:
-            raise UsageError("give one manifest alone, or files and folders")
+            raise UsageError("give either one manifest, or files and folders")
         _check_manifest(paths[0], out, decode, workers, strict, json)
     elif out is not None or decode or workers is not None:
-        raise UsageError("--out, --decode and --workers go with a manifest (.jsonl)")
+        raise UsageError("--out, --decode and --workers need a manifest (.jsonl)")
     else:
         _check_files(paths, strict, json)
 
@@ -47,8 +54,8 @@ def _check_manifest(
 
     rows = read_manifest(manifest)
     with progress_bar() as progress:
-        task = progress.add_task("probing", total=len({part.video for row in rows for part in row.segments}))
-        found = check_rows(
+        task = progress.add_task("probing", total=len({segment.video for row in rows for segment in row.segments}))
+        result = check_rows(
             rows,
             manifest.parent,
             decode=decode,
@@ -56,18 +63,18 @@ def _check_manifest(
             done=lambda count: progress.update(task, completed=count),
         )
     if out is not None:
-        write_quarantine(out, found.quarantined)
-    report = {"manifest": str(manifest), "quarantine": None if out is None else str(out), **found.to_json()}
+        write_quarantine(out, result.quarantined)
+    report = {"manifest": str(manifest), "quarantine": None if out is None else str(out), **result.to_json()}
     if json:
         emit(report)
     else:
-        for each in found.quarantined:
-            note(f"{each.id} ({each.video}): {each.kind}: {each.cause}")
+        for row in result.quarantined:
+            note(f"{row.id} ({row.video}): {row.kind}: {row.cause}")
         for kind, count in report["quarantined"].items():
             say(f"{kind}: {count}")
-        counted = f"{report['good']} of {report['rows']} rows good, {report['files']} files"
-        say(f"{counted}, fingerprint {report['fingerprint']}")
-    if strict and found.quarantined:
+        counts = f"{report['good']} of {report['rows']} rows passed, {report['files']} files"
+        say(f"{counts}, fingerprint {report['fingerprint']}")
+    if strict and result.quarantined:
         raise typer.Exit(1)
 
 
@@ -76,23 +83,25 @@ def _check_files(paths: list[Path], strict: bool, json: bool) -> None:
     from mova.utils.files import find_videos
     from mova.video.reader import stream
 
-    good: list[str] = []
-    bad: list[dict[str, str]] = []
-    found = find_videos(paths)
-    if not found:
-        raise UsageError(f"no video found in {', '.join(map(str, paths))}; name video files, or folders with some")
-    for path in found:
+    readable = 0
+    broken: list[dict[str, str]] = []
+    videos = find_videos(paths)
+    if not videos:
+        raise UsageError(
+            f"no videos found in {', '.join(map(str, paths))}; name video files, or folders that contain some"
+        )
+    for path in videos:
         try:
             for _ in stream(path, fps=None, short_side=16):
                 pass
-            good.append(str(path))
+            readable += 1
         except VideoError as error:
-            bad.append({"path": str(path), "cause": error.cause})
+            broken.append({"path": str(path), "cause": error.cause})
     if json:
-        emit({"readable": len(good), "broken": bad})
+        emit({"readable": readable, "broken": broken})
     else:
-        for row in bad:
+        for row in broken:
             note(f"{row['path']}: {row['cause']}")
-        say(f"{len(good)} readable, {len(bad)} broken")
-    if bad and (strict or not good):
+        say(f"{readable} readable, {len(broken)} unreadable")
+    if broken and (strict or not readable):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`mova data contrast`: hard negatives of captions."""
+"""`mova data contrast`: generate hard negatives for captions."""
 
 from __future__ import annotations
 
@@ -12,26 +12,41 @@ from mova.cli.options import Json
 
 
 def contrast(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest whose captions are true.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest with correct captions.")],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="manifest.jsonl, a folder for it, or a .csv with VideoCon's columns.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Manifest to write (.jsonl), a folder for manifest.jsonl, or a .csv with VideoCon's columns.",
+        ),
     ],
-    kinds: Annotated[str | None, typer.Option(help="Kinds, with commas between them; a wrong name lists all.")] = None,
-    per_caption: Annotated[
-        int | None, typer.Option(min=1, help="At most so many a caption, kinds balanced. One of every possible kind.")
+    kinds: Annotated[
+        str | None,
+        typer.Option(help="Kinds of negatives, separated by commas (default: all; an unknown name lists them)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same negatives.")] = 0,
-    llm: Annotated[str | None, typer.Option(help="Let an instruct model write them: hub name or folder.")] = None,
+    per_caption: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Maximum number of negatives per caption, balanced over kinds (default: one per kind)."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    llm: Annotated[
+        str | None, typer.Option(help="Instruction-tuned language model that writes the negatives: Hub name or folder.")
+    ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="Server of OpenAI's protocol that has the model of --llm; key: OPENAI_API_KEY.")
+        str | None,
+        typer.Option(
+            help="OpenAI-compatible server that hosts the model of --llm; the key is read from OPENAI_API_KEY."
+        ),
     ] = None,
     entailment: Annotated[
-        str | None, typer.Option(help="Refuse what follows from the caption, by this inference model.")
+        str | None, typer.Option(help="NLI model that rejects negatives entailed by the caption: Hub name or folder.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where models run here: cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device of local models: cpu, cuda, cuda:1, ...")] = "cpu",
     json: Json = False,
 ) -> None:
-    """Make hard negatives of captions: seven kinds, by rule without any model, or by a language model."""
+    """Generate hard negatives of captions, by rules or with a language model."""
     from mova.data.manifest import read_manifest, rebased, write_manifest
     from mova.data.negatives.generate import generate_negatives, rule_writer, triplet_rows
     from mova.data.negatives.kinds import KINDS
@@ -54,7 +69,7 @@ def contrast(
         emit({"out": str(path), "triplets": len(triplets), "seed": seed, **report.to_json()})
         return
     for kind, made in report.made.items():
-        say(f"{kind}: {made}, not possible for {report.impossible[kind]}, all refused for {report.refused[kind]}")
+        say(f"{kind}: {made} made, {report.impossible[kind]} not possible, {report.refused[kind]} rejected")
     for reason, count in report.reasons.most_common():
-        say(f"refused: {reason}: {count}")
-    say(f"{path}: {len(triplets)} of {report.captions} captions; {report.without} captions without any")
+        say(f"rejected: {reason}: {count}")
+    say(f"{path}: {len(triplets)} negatives of {report.captions} captions; {report.without} captions have none")

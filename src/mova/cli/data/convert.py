@@ -1,4 +1,4 @@
-"""`mova data convert`: make a manifest from a public data set."""
+"""`mova data convert`: convert the annotations of a data set to a manifest."""
 
 from __future__ import annotations
 
@@ -8,34 +8,43 @@ from typing import Annotated
 import typer
 
 from mova.cli.console import emit, note, say
-from mova.cli.options import Json, Quarantine
+from mova.cli.options import Json, Quarantine, Splits
 
 
 def convert(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Data set, such as activitynet; a wrong name lists all.")],
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Folder with the original annotation files, or the file.")
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Data set, such as activitynet (an unknown name lists all).")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="manifest.jsonl, or a folder for it.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Original annotation file, or the folder that contains the files.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Manifest to write (.jsonl), or a folder for manifest.jsonl.")
+    ],
     videos: Annotated[
-        Path | None, typer.Option(help="Folder with the videos; searched through for the set's ids.")
+        Path | None, typer.Option(help="Folder of the videos, searched recursively for the ids of the data set.")
     ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="Only this part; may be repeated. All that are there.")
+    split: Splits = None,
+    missing: Annotated[str, typer.Option(help="How to treat rows without a video: keep, omit or fail.")] = "keep",
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Manifest to check for shared source videos (leaks); may be repeated.")
     ] = None,
-    missing: Annotated[str, typer.Option(help="Rows without a video: keep, omit or fail.")] = "keep",
-    against: Annotated[list[Path] | None, typer.Option(help="Manifest to look for the same source videos in.")] = None,
     hold_out: Annotated[
-        str | None, typer.Option(help="Name of a part to take from train, for choosing checkpoints.")
+        str | None, typer.Option(help="Name of a validation split to take from train, for choosing checkpoints.")
     ] = None,
-    share: Annotated[int, typer.Option(help="Per cent of train's source videos that --hold-out takes.")] = 5,
+    hold_out_percent: Annotated[
+        int, typer.Option(help="Percentage of the source videos of train that --hold-out takes.")
+    ] = 5,
     quarantine: Quarantine = None,
     json: Json = False,
 ) -> None:
-    """Make a manifest of a public data set's own annotation files, or of your table of videos and captions."""
+    """Convert a data set to a manifest.
+
+    The source is the original annotation files of a public data set, or your own table of videos and captions.
+    """
     from mova.data.readers import registry as readers
 
-    done = readers.convert(
+    report = readers.convert(
         name,
         source,
         target,
@@ -44,28 +53,29 @@ def convert(
         missing=missing,
         against=against or (),
         hold_out=hold_out,
-        share=share,
+        share=hold_out_percent,
         quarantine=quarantine,
     ).to_json()
-    for what, found in done["notes"].items():
-        note(f"{what}: {_named(found['count'], found['which'])}")
-    for shared in done["shares"]:
+    for cause, rows in report["notes"].items():
+        note(f"{cause}: {_abbreviated(rows['count'], rows['which'])}")
+    for shared in report["shares"]:
         note(f"shared sources: {shared}")
-    for other, found in done["leaks"].items():
-        note(f"LEAK: {found['count']} source videos are in {other} too: {_named(found['count'], found['videos'])}")
-    if done["missing"] and done["missing"]["count"]:
-        note(f"videos missing: {_named(done['missing']['count'], done['missing']['videos'])}")
-    if done["quarantined"]["count"]:
-        note(f"left out by {quarantine}: {_named(done['quarantined']['count'], done['quarantined']['rows'])}")
+    for other, leak in report["leaks"].items():
+        note(f"LEAK: {leak['count']} source videos are also in {other}: {_abbreviated(leak['count'], leak['videos'])}")
+    if report["missing"] and report["missing"]["count"]:
+        note(f"missing videos: {_abbreviated(report['missing']['count'], report['missing']['videos'])}")
+    if report["quarantined"]["count"]:
+        note(f"excluded by {quarantine}: {_abbreviated(report['quarantined']['count'], report['quarantined']['rows'])}")
     if json:
-        emit(done)
+        emit(report)
         return
-    for part, count in done["splits"].items():
+    for split_name, count in report["splits"].items():
         published = "" if count["published"] is None else f" of {count['published']} published"
-        say(f"{part}: {count['rows']}{published}")
-    say(f"{done['manifest']}: {done['rows']} rows, {done['captions']} captions, fingerprint {done['fingerprint']}")
+        say(f"{split_name}: {count['rows']}{published}")
+    counts = f"{report['rows']} rows, {report['captions']} captions"
+    say(f"{report['manifest']}: {counts}, fingerprint {report['fingerprint']}")
 
 
-def _named(count: int, names: list[str], shown: int = 3) -> str:
-    """A count and the first few names; all of them stand in the JSON."""
-    return f"{count} ({', '.join(names[:shown])}{', ...' if count > shown else ''})"
+def _abbreviated(count: int, names: list[str], limit: int = 3) -> str:
+    """Return a count and the first few names; `--json` prints all of them."""
+    return f"{count} ({', '.join(names[:limit])}{', ...' if count > limit else ''})"

@@ -1,4 +1,4 @@
-"""`mova data expand`: more granularities out of one manifest."""
+"""`mova data expand`: derive more granularities (long videos, short texts, images) from one manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, say, show
-from mova.cli.options import Json, Model
+from mova.cli.options import Json
 from mova.errors import DataError, UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -25,33 +25,48 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FRAMES = 16
-"""Of a video on the map."""
+"""Frames per video in the plot of similarities."""
 BATCH = 64
-"""Texts encoded at once."""
+"""Texts per batch."""
 
 
 def expand(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.jsonl; it is not changed.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for manifest.jsonl and report, or a .jsonl.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (.jsonl); it is not changed.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Manifest to write (.jsonl), or a folder for manifest.jsonl; the report is written next to it.",
+        ),
+    ],
     ops: Annotated[
         list[str],
         typer.Option(
             help='Operations in order: "integrate:source,min=4 compress:extractive,words=20" (docs/guides/expand.md).'
         ),
     ],
-    base: Annotated[str, typer.Option(help="Granularity of the manifest's rows that name none.")] = "SVST",
-    leave_out: Annotated[list[str] | None, typer.Option(help="A granularity not to write; may be repeated.")] = None,
+    base: Annotated[str, typer.Option(help="Granularity of rows that do not name one.")] = "SVST",
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="Granularity to omit from the output; may be repeated.")
+    ] = None,
     shared_sources: Annotated[
-        bool, typer.Option("--shared-sources", help="Allow source videos whose clips are in several splits.")
+        bool, typer.Option("--shared-sources", help="Allow source videos with clips in more than one split.")
     ] = False,
     materialize: Annotated[
-        Path | None, typer.Option(help="Folder to write every row's own video into, with a manifest of them.")
+        Path | None, typer.Option(help="Folder to write one video file per row to, with a manifest.")
     ] = None,
-    short_side: Annotated[int | None, typer.Option(min=16, help="Pixels of materialized videos.")] = None,
-    model: Model = None,
+    short_side: Annotated[
+        int | None, typer.Option(min=16, help="Shorter side in pixels of the videos of --materialize.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model that compares the compressed texts with the long ones (default: TF-IDF).")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Make long videos with long texts, long videos with short texts and images out of clips, without copying any."""
+    """Derive long videos, short texts and images from the clips of a manifest.
+
+    No video is copied: the new rows refer to parts of the original files.
+    """
     from mova.data.expansion import expand as gex
     from mova.data.expansion.operations import parse_operations
     from mova.plots.expansion import draw_expansion
@@ -74,10 +89,10 @@ def expand(
         keep_workspace=True,
     )
     report = done.to_json()
-    agreed = _agreed(done, model, encoder)
-    report["similarity"] = {each.level: each.to_json() for each in agreed}
+    similarities = _similarities(done, model, encoder)
+    report["similarity"] = {row.level: row.to_json() for row in similarities}
     report["picture"] = str(done.manifest.with_name(f"{done.manifest.stem}-report.png"))
-    draw_expansion(report["granularities"], agreed, report["picture"])
+    draw_expansion(report["granularities"], similarities, report["picture"])
     if materialize is not None:
         from mova.data.expansion.materialize import materialize as write_videos
 
@@ -88,7 +103,7 @@ def expand(
     if json:
         emit(report)
     else:
-        _tell(report)
+        _print_report(report)
 
 
 def _refuse_overwriting(folder: Path, *manifests: Path) -> None:
@@ -97,7 +112,7 @@ def _refuse_overwriting(folder: Path, *manifests: Path) -> None:
             raise UsageError(f"--materialize {folder}: its manifest.jsonl is {manifest}; choose another folder")
 
 
-def _agreed(done: Expansion, name: str | None, encoder: DualEncoder | None) -> list[Agreement]:
+def _similarities(done: Expansion, name: str | None, encoder: DualEncoder | None) -> list[Agreement]:
     from mova.eval.summary_agreement import agreements
 
     if encoder is None or name is None:
@@ -107,7 +122,7 @@ def _agreed(done: Expansion, name: str | None, encoder: DualEncoder | None) -> l
 
 
 def _embed(model: DualEncoder, texts: Sequence[str]) -> Any:
-    """Vectors of texts, float64 (N, d)."""
+    """Encode texts as float64 (N, d)."""
     import numpy as np
 
     batches = [model.encode_text(list(texts[k : k + BATCH])).pooled for k in range(0, len(texts), BATCH)]
@@ -115,45 +130,48 @@ def _embed(model: DualEncoder, texts: Sequence[str]) -> Any:
 
 
 def _vector(model: DualEncoder, folder: Path, row: Row) -> Any:
-    """The vector of a row's video, float64 (d,); its files lie below a folder. None where they cannot be read."""
+    """Encode the video of a row, whose files are in `folder`, as float64 (d,). Return None if it is unreadable."""
     from mova.data.concat import VideoConcat
     from mova.data.frame_selection import FrameRule
 
     try:
         frames = FrameRule(FRAMES, rule="segment_midpoint").read_concat(VideoConcat.of(row.segments, folder))
     except (VideoError, DataError) as error:
-        log.info("%s: not on the map: %s", row.id, error)
+        log.info("%s: not in the plot of similarities: %s", row.id, error)
         return None
     return model.encode_video(frames).pooled.double().cpu().numpy()
 
 
-def _tell(report: dict[str, Any]) -> None:
-    table = Table("granularity", "rows", "seconds", "words", "left out")
-    for name, figures in report["granularities"].items():
-        left = sum(each["count"] for each in report["left_out"].get(name, {}).values() if not each["kept"])
-        row = (f"{figures['rows']:,}", _spread(figures["seconds"]), _spread(figures["words"]), f"{left:,}")
-        table.add_row(name, *row)
+def _print_report(report: dict[str, Any]) -> None:
+    table = Table("granularity", "rows", "seconds", "words", "excluded")
+    for name, statistics in report["granularities"].items():
+        reasons = report["left_out"].get(name, {}).values()
+        excluded = sum(reason["count"] for reason in reasons if not reason["kept"])
+        seconds, words = _spread(statistics["seconds"]), _spread(statistics["words"])
+        table.add_row(name, f"{statistics['rows']:,}", seconds, words, f"{excluded:,}")
     show(table)
-    written = report.get("materialised", {}).get("left_out", {})
-    for name, reasons in {**report["left_out"], "--materialize": written}.items():
-        for reason, each in reasons.items():
-            note(f"{name}: {reason}: {each['count']:,} (such as {each['first'][0]})")
+    unwritten = report.get("materialised", {}).get("left_out", {})
+    for name, causes in {**report["left_out"], "--materialize": unwritten}.items():
+        for cause, rows in causes.items():
+            note(f"{name}: {cause}: {rows['count']:,} (such as {rows['first'][0]})")
     if report["shared_sources"]:
-        note(f"source videos in several splits: {report['shared_sources']:,}")
-    for name, each in report["similarity"].items():
-        own, others = each["own"], each["others"]
-        against = "" if others["mean"] is None else f", with another's {others['mean']:.3f}"
-        alike = f"{own['mean']:.3f} ± {own['deviation']:.3f}{against} ({each['measure']})"
-        say(f"{name}: similarity with the long text {alike}")
-        if each["videos_not_read"]:
-            note(f"{name}: videos of the map that could not be read: {each['videos_not_read']}")
+        note(f"source videos in more than one split: {report['shared_sources']:,}")
+    for name, similarity in report["similarity"].items():
+        own, others = similarity["own"], similarity["others"]
+        baseline = "" if others["mean"] is None else f"; with other long texts {others['mean']:.3f}"
+        mean = f"{own['mean']:.3f} ± {own['deviation']:.3f}"
+        say(f"{name}: similarity with the long text {mean} ({similarity['measure']}){baseline}")
+        if similarity["videos_not_read"]:
+            note(f"{name}: unreadable videos in the plot of similarities: {similarity['videos_not_read']}")
     if "materialised" in report:
-        each = report["materialised"]
-        say(
-            f"{each['manifest']}: {each['rows']} rows, {each['videos']} videos written, {each['found']} shared or there"
+        written = report["materialised"]
+        counts = (
+            f"{written['rows']} rows, {written['videos']} videos written, {written['found']} shared or already there"
         )
-    say(f"{report['manifest']}: {report['rows']:,} rows; {report['picture']}")
+        say(f"{written['manifest']}: {counts}")
+    say(f"{report['manifest']}: {report['rows']:,} rows")
+    say(f"wrote {report['picture']}")
 
 
-def _spread(figures: dict[str, Any]) -> str:
-    return "not known" if figures["mean"] is None else f"{figures['mean']:.1f} ± {figures['deviation']:.1f}"
+def _spread(values: dict[str, Any]) -> str:
+    return "unknown" if values["mean"] is None else f"{values['mean']:.1f} ± {values['deviation']:.1f}"

@@ -1,4 +1,4 @@
-"""`mova data features`: store the frame embeddings of a manifest's videos."""
+"""`mova data features`: store frame embeddings of the videos in a manifest."""
 
 from __future__ import annotations
 
@@ -8,29 +8,43 @@ from typing import Annotated
 import typer
 
 from mova.cli.console import emit, file_bar, note, say
-from mova.cli.options import Json, Model
+from mova.cli.options import Fps, Json, Model, Splits
 
 
 def features(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", exists=True, dir_okay=False, help="manifest.jsonl beside its videos.")
+        Path,
+        typer.Argument(
+            metavar="MANIFEST",
+            exists=True,
+            dir_okay=False,
+            help="Manifest (.jsonl); video paths are relative to its folder.",
+        ),
     ],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store; made if it is not there.")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="Folder of the feature store; created if it does not exist.")
+    ],
     model: Model = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second; the model's own rate if left out.")] = None,
-    rule: Annotated[str | None, typer.Option(help="A named rule of sampling instead of a rate, with --frames.")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames a clip by --rule.")] = 64,
-    split: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
+    fps: Fps = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(help="Sample --frames frames per clip by this rule (an unknown name lists all)."),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Number of frames per clip with --rule.")] = 64,
+    split: Splits = None,
     sentences: Annotated[
-        bool, typer.Option("--sentences", help="Store every timed sentence's own seconds too (captions: clip).")
+        bool,
+        typer.Option(
+            "--sentences", help="Also store a clip for each sentence with times (for training with `captions: clip`)."
+        ),
     ] = False,
-    dtype: Annotated[str, typer.Option(help="Of a new store: float16, bfloat16 or float32.")] = "float16",
-    retry: Annotated[bool, typer.Option("--retry", help="Try files again that could not be read.")] = False,
+    dtype: Annotated[str, typer.Option(help="Data type of a new store: float16, bfloat16 or float32.")] = "float16",
+    retry: Annotated[bool, typer.Option("--retry", help="Retry files that were unreadable before.")] = False,
     json: Json = False,
 ) -> None:
-    """Store frame embeddings of a manifest's videos, so that training and evaluation need not decode them.
+    """Store frame embeddings of a manifest's videos, for training and evaluation.
 
-    Run the same command again after a stop: it goes on. The exit code is 1 only if no clip could be read.
+    Run the same command again to resume an interrupted run. The exit code is 1 only if no clip is readable.
     """
     from mova.data.frame_selection import FrameRule
     from mova.models.feature_extraction import write_features
@@ -38,7 +52,7 @@ def features(
 
     encoder = load(model or DEFAULT_MODEL)
     rate = encoder.sampling_rate(fps) if rule is None else fps
-    with file_bar("embedding") as shown:
+    with file_bar("embedding") as progress:
         report = write_features(
             store,
             encoder,
@@ -48,7 +62,7 @@ def features(
             sentences=sentences,
             dtype=dtype,
             retry=retry,
-            progress=shown,
+            progress=progress,
         )
     if json:
         emit({"store": str(store), "model": encoder.name, **report.to_json()})
@@ -56,7 +70,7 @@ def features(
         for path, cause in report.failed.items():
             note(f"skipped {path}: {cause}")
         counts = {"written": report.written, "unchanged": report.unchanged, "unreadable files": len(report.failed)}
-        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        say(f"{store}: {said} ({report.frames} frames in {report.seconds:.1f} s)")
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+        say(f"{store}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")
     if report.failed and not report.worked:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`mova data synthesize`: videos of captions, rendered here or by another program."""
+"""`mova data synthesize`: render captions as videos, or match videos that another program rendered."""
 
 from __future__ import annotations
 
@@ -24,27 +24,39 @@ if TYPE_CHECKING:
 class Rendering:
     """How a diffusers pipeline renders videos."""
 
-    seed: Annotated[int, typer.Option(help="Every video's own seed follows from it.")] = 0
-    frames: Annotated[int | None, typer.Option(min=1, help="Of a video; the pipeline's own number if left out.")] = None
-    fps: Annotated[float | None, typer.Option(min=0.1, help="Frames a second; the family's own if left out.")] = None
-    height: Annotated[int | None, typer.Option(min=1, help="Pixels.")] = None
-    width: Annotated[int | None, typer.Option(min=1, help="Pixels.")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Of denoising.")] = None
-    guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance.")] = None
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Further argument of the pipeline; may be repeated.")
+    seed: Annotated[int, typer.Option(help="Random seed; the seed of each video is derived from it.")] = 0
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames per video (default: the pipeline's own).")] = None
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, help="Frames per second (default: that of the pipeline's family).")
     ] = None
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None
-    motion_adapter: Annotated[str | None, typer.Option(help="AnimateDiff's adapter, for an image --model.")] = None
+    height: Annotated[int | None, typer.Option(min=1, help="Height in pixels (default: the pipeline's own).")] = None
+    width: Annotated[int | None, typer.Option(min=1, help="Width in pixels (default: the pipeline's own).")] = None
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of denoising steps (default: the pipeline's own).")
+    ] = None
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance scale (default: the pipeline's own).")
+    ] = None
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Other argument of the pipeline; may be repeated.")
+    ] = None
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None
+    motion_adapter: Annotated[
+        str | None, typer.Option(help="AnimateDiff motion adapter for an image model: Hub name or folder.")
+    ] = None
     device: Device = None
-    dtype: Annotated[str, typer.Option("--precision", "--dtype", help="auto, fp32, bf16 or fp16.")] = "auto"
-    offload: Annotated[bool, typer.Option("--offload", help="Keep only the part that works on the GPU.")] = False
+    dtype: Annotated[
+        str, typer.Option("--precision", "--dtype", help="Data type of the weights: auto, fp32, bf16 or fp16.")
+    ] = "auto"
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Keep only the active part of the pipeline on the GPU.")
+    ] = False
 
     def settings(self) -> Settings:
-        """Return the settings of the pipeline.
+        """Return the settings for the pipeline.
 
         Raises:
-            UsageError: an --option is not NAME=VALUE.
+            UsageError: an --option does not have the form NAME=VALUE.
         """
         from mova.text_to_video.diffusers_pipeline import Settings
 
@@ -68,22 +80,27 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Videos that another program rendered, and how to match them to captions."""
+    """Videos rendered by another program, and how to match them to captions."""
 
     join: Annotated[
-        Path | None, typer.Option(help="Folder of videos that another program rendered, instead of rendering.")
+        Path | None,
+        typer.Option(help="Match the videos in this folder, rendered by another program, instead of rendering."),
     ] = None
     pattern: Annotated[
         str | None,
-        typer.Option(help="Of names in --join: {text}, {id}, {of}, {misalignment}, {line}, {position}, {index}."),
+        typer.Option(
+            help="Pattern of the file names in --join, from {text} {id} {of} {misalignment} {line} {position} {index}."
+        ),
     ] = None
-    table: Annotated[Path | None, typer.Option(help="CSV or JSON lines (video, text) instead of --pattern.")] = None
+    table: Annotated[
+        Path | None, typer.Option(help="CSV or JSON lines file that lists video and text, instead of --pattern.")
+    ] = None
 
     def __bool__(self) -> bool:
         return self.join is not None or self.table is not None
 
     def match(self, orders: Sequence[Order], name: str) -> JoinResult:
-        """Match the videos to captions; `name` is the generator's."""
+        """Match the videos to captions; `name` is that of the generator."""
         from mova.text_to_video.match_files import join_folder, join_table
 
         if self.table is not None:
@@ -95,7 +112,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Job:
-    """The rows of a manifest, the videos ordered for them, and the folder to write."""
+    """The rows of a manifest, the videos to make for them, and the output folder."""
 
     manifest: Path
     rows: Sequence[Row]
@@ -119,26 +136,27 @@ class Job:
 
 def synthesize(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="With negatives, as `mova data contrast` makes.")
+        Path, typer.Argument(metavar="MANIFEST", help="Manifest with negatives, as written by `mova data contrast`.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos and manifest.jsonl.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Text-to-video pipeline of diffusers: folder or hub name. With --join only a name."),
+        typer.Option(help="Text-to-video pipeline of diffusers: Hub name or folder. With --join, the name to record."),
     ] = None,
-    captions: Annotated[str, typer.Option(help="Which captions to show: negative, positive or all.")] = "negative",
-    per_caption: Annotated[int, typer.Option(min=1, help="Videos of each caption.")] = 1,
+    captions: Annotated[str, typer.Option(help="Captions to render: negative, positive or all.")] = "negative",
+    per_caption: Annotated[int, typer.Option(min=1, help="Number of videos per caption.")] = 1,
     *,
     rendering: Rendering,
     rendered: Rendered,
     prompts: Annotated[
-        bool, typer.Option("--prompts", help="Only write OUT/prompts.txt, a caption a line, for another program.")
+        bool,
+        typer.Option("--prompts", help="Only write OUT/prompts.txt for another program, with one caption per line."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Render captions as videos with any diffusers pipeline, or join videos made elsewhere to them.
+    """Render captions as videos with a diffusers pipeline, or match existing videos.
 
-    May be stopped at any moment; the same command goes on. The exit code is 1 if there is no video at all.
+    Run the same command again to resume an interrupted run. The exit code is 1 if there is no video at all.
     """
     from mova.data.manifest import read_manifest
     from mova.data.synthetic import orders
@@ -158,28 +176,28 @@ def synthesize(
 
 def _check(model: str | None, rendered: Rendered, prompts: bool) -> None:
     if prompts and (model or rendered):
-        raise UsageError("--prompts only writes the captions; leave --model, --join and --table out")
+        raise UsageError("--prompts only writes the captions; it cannot be combined with --model, --join or --table")
     if not prompts and not (model or rendered):
-        raise UsageError("say which pipeline renders (--model), or where the videos are (--join or --table)")
+        raise UsageError("give a pipeline that renders (--model) or existing videos (--join or --table)")
     if rendered.pattern is not None and (rendered.join is None or rendered.table is not None):
-        raise UsageError("--pattern says what the names in --join hold; with --table the table says it")
+        raise UsageError("--pattern needs --join, and cannot be combined with --table")
     if rendered.join is not None and rendered.pattern is None and rendered.table is None:
         raise UsageError("--join needs --pattern, such as '{text}-{index}.mp4', or --table")
 
 
 def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Parse NAME=VALUE pairs; values are read as YAML, so numbers are numbers."""
+    """Parse NAME=VALUE pairs. Values are YAML, so that numbers become numbers."""
     import yaml
 
     options = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"--option {pair!r} must be NAME=VALUE")
+            raise UsageError(f"--option {pair!r}: must have the form NAME=VALUE")
         try:
             options[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"--option {pair!r}: its value cannot be read ({error})") from error
+            raise UsageError(f"--option {pair!r}: cannot parse the value ({error})") from error
     return options
 
 
@@ -190,7 +208,7 @@ def _write_prompts(job: Job, json: bool) -> None:
     if json:
         emit({"prompts": str(path), "captions": len(job.orders)})
     else:
-        hint = "join the videos with --join FOLDER --pattern '{line}.mp4' or the like"
+        hint = "match the rendered videos with --join FOLDER --pattern '{line}.mp4' or similar"
         say(f"{path}: {len(job.orders)} captions; {hint}")
 
 
@@ -201,7 +219,7 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
     generator = rendering.load(model, rendering.settings())
     with progress_bar() as progress:
         task = progress.add_task("rendering", total=len(job.orders))
-        done = render(
+        result = render(
             job.orders,
             generator,
             job.target,
@@ -209,55 +227,55 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
             versions=versions(),
             progress=lambda at, _: progress.update(task, completed=at),
         )
-    path = job.write_manifest(done.videos)
-    for row, text, cause in done.failed[:FAILURES_SHOWN]:
+    path = job.write_manifest(result.videos)
+    for row, text, cause in result.failed[:FAILURES_SHOWN]:
         note(f"not rendered: {row}: {text!r}: {cause}")
     if json:
         emit(
             {
                 "manifest": str(path),
                 "captions": len(job.orders),
-                "made": done.made,
-                "kept": done.kept,
-                "failed": [{"id": row, "text": text, "cause": cause} for row, text, cause in done.failed],
-                "untried": done.untried,
+                "made": result.made,
+                "kept": result.kept,
+                "failed": [{"id": row, "text": text, "cause": cause} for row, text, cause in result.failed],
+                "untried": result.untried,
                 "generator": {"model": generator.name, **generator.identity},
             }
         )
     else:
-        stopped = f", {done.untried} not tried after {len(done.failed)} failures" if done.untried else ""
-        say(f"{path}: {done.made} videos made, {done.kept} there already, {len(done.failed)} failed{stopped}")
-    if not done.videos:
+        stopped = f", {result.untried} not attempted after {len(result.failed)} failures" if result.untried else ""
+        say(f"{path}: {result.made} videos rendered, {result.kept} already there, {len(result.failed)} failed{stopped}")
+    if not result.videos:
         raise typer.Exit(1)
 
 
 def _join(job: Job, rendered: Rendered, name: str, json: bool) -> None:
-    done = rendered.match(job.orders, name)
-    path = job.write_manifest(done.videos)
-    _print_joined(done, path, json)
-    if not done.joined:
+    result = rendered.match(job.orders, name)
+    path = job.write_manifest(result.videos)
+    _print_joined(result, path, json)
+    if not result.joined:
         raise typer.Exit(1)
 
 
-def _print_joined(done: JoinResult, path: Path, json: bool) -> None:
-    for video, cause in done.broken[:FAILURES_SHOWN]:
-        note(f"cannot be read: {video}: {cause}")
-    for video, count in done.ambiguous[:FAILURES_SHOWN]:
-        note(f"fits {count} captions: {video}")
-    without = [{"id": row, "text": text} for row, text in done.captions]
+def _print_joined(result: JoinResult, path: Path, json: bool) -> None:
+    for video, cause in result.broken[:FAILURES_SHOWN]:
+        note(f"unreadable: {video}: {cause}")
+    for video, count in result.ambiguous[:FAILURES_SHOWN]:
+        note(f"ambiguous: {video} matches {count} captions")
+    without = [{"id": row, "text": text} for row, text in result.captions]
     if json:
         emit(
             {
                 "manifest": str(path),
-                "joined": done.joined,
+                "joined": result.joined,
                 "captions_without_video": without,
-                "videos_without_caption": done.files,
-                "ambiguous": [{"video": video, "captions": count} for video, count in done.ambiguous],
-                "broken": [{"video": video, "cause": cause} for video, cause in done.broken],
+                "videos_without_caption": result.files,
+                "ambiguous": [{"video": video, "captions": count} for video, count in result.ambiguous],
+                "broken": [{"video": video, "cause": cause} for video, cause in result.broken],
             }
         )
         return
-    say(f"{path}: {done.joined} videos joined")
-    say(f"{len(without)} captions without a video, {len(done.files)} videos without a caption")
-    if done.ambiguous or done.broken:
-        say(f"{len(done.ambiguous)} fit several captions, {len(done.broken)} cannot be read")
+    say(f"{path}: {result.joined} videos matched")
+    say(f"{len(without)} captions without a video, {len(result.files)} videos without a caption")
+    if result.ambiguous or result.broken:
+        say(f"{len(result.ambiguous)} videos match more than one caption, {len(result.broken)} are unreadable")

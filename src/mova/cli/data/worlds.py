@@ -1,4 +1,4 @@
-"""`mova data worlds`: render procedural videos."""
+"""`mova data worlds`: render synthetic videos with exact annotations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mova.cli.options import Json
 
 def worlds(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the videos and manifest.jsonl.")],
-    videos: Annotated[int, typer.Option(min=1, help="How many videos.")] = 8,
-    seconds: Annotated[float, typer.Option(help="Length of each, 10 to 1200 seconds.")] = 30.0,
-    style: Annotated[str, typer.Option(help="How they look; a wrong name lists all.")] = "flat",
-    seed: Annotated[int, typer.Option(help="Same seed, same videos and same bytes of manifest.")] = 0,
-    size: Annotated[int, typer.Option(min=32, max=1080, help="Pixels, square.")] = 256,
+    videos: Annotated[int, typer.Option(min=1, help="Number of videos.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Length of each video in seconds, 10 to 1200.")] = 30.0,
+    style: Annotated[str, typer.Option(help="Rendering style (an unknown name lists all).")] = "flat",
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives identical videos and manifest.")] = 0,
+    size: Annotated[int, typer.Option(min=32, max=1080, help="Width and height in pixels.")] = 256,
     json: Json = False,
 ) -> None:
-    """Render Worlds: videos of known events with captions, spans and hard negatives."""
+    """Render Worlds: synthetic videos with captions, event times and hard negatives."""
     from mova.worlds.writer import write_worlds
 
     manifest = write_worlds(target, videos, seconds, style, seed, size=size)
