@@ -49,6 +49,9 @@ Quarantine = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the latest checkpoint in the output folder.")]
 Splits = Annotated[list[str] | None, typer.Option(help="Use only this split; may be repeated (default: all).")]
+ManifestTarget = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Manifest to write (.jsonl), or a folder for manifest.jsonl.")
+]
 IndexFolder = Annotated[str, typer.Option("--index", help="Folder of the index, or any LanceDB URI.")]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mova.cli.console import emit, say
 from mova.cli.options import Json
+
+if TYPE_CHECKING:
+    from mova.data.negatives.generate import NegativesReport
 
 
 def contrast(
@@ -68,8 +71,12 @@ def contrast(
     if json:
         emit({"out": str(path), "triplets": len(triplets), "seed": seed, **report.to_json()})
         return
+    _print_report(report)
+    say(f"{path}: {len(triplets)} negatives of {report.captions} captions; {report.without} captions have none")
+
+
+def _print_report(report: NegativesReport) -> None:
     for kind, made in report.made.items():
         say(f"{kind}: {made} made, {report.impossible[kind]} not possible, {report.refused[kind]} rejected")
     for reason, count in report.reasons.most_common():
         say(f"rejected: {reason}: {count}")
-    say(f"{path}: {len(triplets)} negatives of {report.captions} captions; {report.without} captions have none")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mova.cli.console import emit, note, say
-from mova.cli.options import Json, Quarantine, Splits
+from mova.cli.options import Json, ManifestTarget, Quarantine, Splits
 
 
 def convert(
@@ -18,9 +18,7 @@ def convert(
     source: Annotated[
         Path, typer.Argument(metavar="SRC", help="Original annotation file, or the folder that contains the files.")
     ],
-    target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Manifest to write (.jsonl), or a folder for manifest.jsonl.")
-    ],
+    target: ManifestTarget,
     videos: Annotated[
         Path | None, typer.Option(help="Folder of the videos, searched recursively for the ids of the data set.")
     ] = None,
@@ -56,6 +54,18 @@ def convert(
         share=hold_out_percent,
         quarantine=quarantine,
     ).to_json()
+    _print_notes(report, quarantine)
+    if json:
+        emit(report)
+        return
+    for split_name, count in report["splits"].items():
+        published = "" if count["published"] is None else f" of {count['published']} published"
+        say(f"{split_name}: {count['rows']}{published}")
+    counts = f"{report['rows']} rows, {report['captions']} captions"
+    say(f"{report['manifest']}: {counts}, fingerprint {report['fingerprint']}")
+
+
+def _print_notes(report: dict[str, Any], quarantine: Path | None) -> None:
     for cause, rows in report["notes"].items():
         note(f"{cause}: {_abbreviated(rows['count'], rows['which'])}")
     for shared in report["shares"]:
@@ -66,14 +76,6 @@ def convert(
         note(f"missing videos: {_abbreviated(report['missing']['count'], report['missing']['videos'])}")
     if report["quarantined"]["count"]:
         note(f"excluded by {quarantine}: {_abbreviated(report['quarantined']['count'], report['quarantined']['rows'])}")
-    if json:
-        emit(report)
-        return
-    for split_name, count in report["splits"].items():
-        published = "" if count["published"] is None else f" of {count['published']} published"
-        say(f"{split_name}: {count['rows']}{published}")
-    counts = f"{report['rows']} rows, {report['captions']} captions"
-    say(f"{report['manifest']}: {counts}, fingerprint {report['fingerprint']}")
 
 
 def _abbreviated(count: int, names: list[str], limit: int = 3) -> str:

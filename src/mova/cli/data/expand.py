@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_text
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,39 @@ BATCH = 64
 """Texts per batch."""
 
 
+@dataclass(frozen=True)
+class Files:
+    """Video files of the new rows, if any."""
+
+    materialize: Annotated[
+        Path | None, typer.Option(help="Folder to write one video file per row to, with a manifest.")
+    ] = None
+    short_side: Annotated[
+        int | None, typer.Option(min=16, help="Shorter side in pixels of the videos of --materialize.")
+    ] = None
+
+    def check(self, *manifests: Path) -> None:
+        """Raise if a manifest would be overwritten by that of the files.
+
+        Raises:
+            UsageError: the folder contains one of the manifests.
+        """
+        if self.materialize is None:
+            return
+        for manifest in manifests:
+            if (self.materialize / "manifest.jsonl").resolve() == manifest.resolve():
+                raise UsageError(
+                    f"--materialize {self.materialize}: its manifest.jsonl is {manifest}; choose another folder"
+                )
+
+    def write(self, manifest: Path, report: dict[str, Any]) -> None:
+        """Write the files, and report them under "materialised"."""
+        if self.materialize is not None:
+            from mova.data.expansion.materialize import materialize
+
+            report["materialised"] = materialize(manifest, self.materialize, short_side=self.short_side).to_json()
+
+
 def expand(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest (.jsonl); it is not changed.")],
     target: Annotated[
@@ -52,12 +86,8 @@ def expand(
     shared_sources: Annotated[
         bool, typer.Option("--shared-sources", help="Allow source videos with clips in more than one split.")
     ] = False,
-    materialize: Annotated[
-        Path | None, typer.Option(help="Folder to write one video file per row to, with a manifest.")
-    ] = None,
-    short_side: Annotated[
-        int | None, typer.Option(min=16, help="Shorter side in pixels of the videos of --materialize.")
-    ] = None,
+    *,
+    files: Files,
     model: Annotated[
         str | None, typer.Option(help="Model that compares the compressed texts with the long ones (default: TF-IDF).")
     ] = None,
@@ -69,17 +99,11 @@ def expand(
     """
     from mova.data.expansion import expand as gex
     from mova.data.expansion.operations import parse_operations
-    from mova.plots.expansion import draw_expansion
 
     operations = parse_operations(ops)
-    if materialize is not None:
-        _refuse_overwriting(materialize, manifest, gex.target_file(target))
-    encoder = None
-    if model is not None:
-        from mova.models.registry import load
-
-        encoder = load(model)
-    done = gex.expand(
+    files.check(manifest, gex.target_file(target))
+    encoder = None if model is None else _load(model)
+    expansion = gex.expand(
         manifest,
         target,
         operations,
@@ -88,37 +112,43 @@ def expand(
         shared_sources=shared_sources,
         keep_workspace=True,
     )
-    report = done.to_json()
-    similarities = _similarities(done, model, encoder)
-    report["similarity"] = {row.level: row.to_json() for row in similarities}
-    report["picture"] = str(done.manifest.with_name(f"{done.manifest.stem}-report.png"))
-    draw_expansion(report["granularities"], similarities, report["picture"])
-    if materialize is not None:
-        from mova.data.expansion.materialize import materialize as write_videos
-
-        report["materialised"] = write_videos(done.manifest, materialize, short_side=short_side).to_json()
+    report = _plot_report(expansion, model, encoder)
+    files.write(expansion.manifest, report)
     document = json_text.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
-    done.manifest.with_name(f"{done.manifest.stem}-report.json").write_text(document + "\n", encoding="utf-8")
-    gex.forget(done)
+    path = expansion.manifest.with_name(f"{expansion.manifest.stem}-report.json")
+    path.write_text(document + "\n", encoding="utf-8")
+    gex.forget(expansion)
     if json:
         emit(report)
     else:
         _print_report(report)
 
 
-def _refuse_overwriting(folder: Path, *manifests: Path) -> None:
-    for manifest in manifests:
-        if (folder / "manifest.jsonl").resolve() == manifest.resolve():
-            raise UsageError(f"--materialize {folder}: its manifest.jsonl is {manifest}; choose another folder")
+def _plot_report(expansion: Expansion, model: str | None, encoder: DualEncoder | None) -> dict[str, Any]:
+    """Return the report with the similarities of texts, and write its plot."""
+    from mova.plots.expansion import draw_expansion
+
+    report = expansion.to_json()
+    similarities = _similarities(expansion, model, encoder)
+    report["similarity"] = {row.level: row.to_json() for row in similarities}
+    report["picture"] = str(expansion.manifest.with_name(f"{expansion.manifest.stem}-report.png"))
+    draw_expansion(report["granularities"], similarities, report["picture"])
+    return report
 
 
-def _similarities(done: Expansion, name: str | None, encoder: DualEncoder | None) -> list[Agreement]:
+def _load(model: str) -> DualEncoder:
+    from mova.models.registry import load
+
+    return load(model)
+
+
+def _similarities(expansion: Expansion, name: str | None, encoder: DualEncoder | None) -> list[Agreement]:
     from mova.eval.summary_agreement import agreements
 
     if encoder is None or name is None:
-        return agreements(done.sample)
-    embed, vector = partial(_embed, encoder), partial(_vector, encoder, done.manifest.parent)
-    return agreements(done.sample, embed, name, vector)
+        return agreements(expansion.sample)
+    embed, vector = partial(_embed, encoder), partial(_vector, encoder, expansion.manifest.parent)
+    return agreements(expansion.sample, embed, name, vector)
 
 
 def _embed(model: DualEncoder, texts: Sequence[str]) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mova.cli.console import emit, file_bar, note, say
 from mova.cli.options import Fps, Json, Model, Splits
+
+if TYPE_CHECKING:
+    from mova.models.feature_extraction import FeatureReport
 
 
 def features(
@@ -67,10 +70,14 @@ def features(
     if json:
         emit({"store": str(store), "model": encoder.name, **report.to_json()})
     else:
-        for path, cause in report.failed.items():
-            note(f"skipped {path}: {cause}")
-        counts = {"written": report.written, "unchanged": report.unchanged, "unreadable files": len(report.failed)}
-        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        say(f"{store}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")
+        _print_summary(report, store)
     if report.failed and not report.worked:
         raise typer.Exit(1)
+
+
+def _print_summary(report: FeatureReport, store: Path) -> None:
+    for path, cause in report.failed.items():
+        note(f"skipped {path}: {cause}")
+    counts = {"written": report.written, "unchanged": report.unchanged, "unreadable files": len(report.failed)}
+    summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    say(f"{store}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, say
-from mova.cli.options import Device, DeviceMap, Json, Precision, Quantize
+from mova.cli.options import Device, DeviceMap, Json, ManifestTarget, Precision, Quantize
 
 if TYPE_CHECKING:
     from mova.text_to_video.weighting import WeighResult
@@ -22,9 +22,7 @@ def weights(
             metavar="MANIFEST", help="Manifest with synthetic videos, as written by `mova data synthesize`."
         ),
     ],
-    target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Manifest to write (.jsonl), or a folder for manifest.jsonl.")
-    ],
+    target: ManifestTarget,
     vqa: Annotated[
         list[str], typer.Option(help="Video or image LLM that scores the videos; may be repeated for an ensemble.")
     ],
