@@ -1,1 +1,1 @@
-"""Benchmarks: ratios against a peer or a limit in the same run. Run one with `mova bench NAME`."""
+"""Benchmarks: ratios to a peer or a limit, measured in the same run. Run one with `mova bench NAME`."""

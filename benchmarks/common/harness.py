@@ -1,8 +1,8 @@
-"""What all benchmarks share: arguments, the environment, a table of ratios, and the JSON that records them.
+"""Shared code of all benchmarks: arguments, environment, timing, and the report of rows and claims.
 
-Every benchmark prints a table, writes `benchmarks/results/NAME.json` and, where it has one, a picture beside it; the
-quick form writes `NAME-quick.json`, which is not kept.
-A claim is computed in the same run as its figures, and kept where it is false.
+Every benchmark prints a table and writes `benchmarks/results/NAME.json`, optionally with a picture of the same name.
+The quick form writes `NAME-quick.json`, which is not tracked. Claims are computed in the same run as their numbers, and
+kept if they are false.
 """
 
 from __future__ import annotations
@@ -22,39 +22,41 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mova._version import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("mova", "torch", "transformers", "av", "lancedb", "numpy")
 
 
 def arguments(doc: str | None) -> argparse.Namespace:
-    """Parse `--quick` (a small form, under a minute) and `--seed` (another draw)."""
+    """Parse `--quick` (a small form, under a minute) and `--seed` (another random draw)."""
     return _parser(doc).parse_args()
 
 
 def _parser(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small form in about a minute")
-    parser.add_argument("--seed", type=int, default=0, help="another draw of whatever is random; the first of several")
+    parser.add_argument("--quick", action="store_true", help="a small form that takes about a minute")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws; the first of several")
     return parser
 
 
 def runs_parser(doc: str | None) -> argparse.ArgumentParser:
-    """For a benchmark of many runs, which can be stopped and go on: `--seeds`, `--folder` and `--only-run` too."""
+    """Return the parser of a benchmark with many resumable runs: also `--seeds`, `--folder` and `--only-run`."""
     parser = _parser(doc)
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
-    parser.add_argument("--folder", type=Path, default=None, help="keep what was rendered and finished here")
-    parser.add_argument("--only-run", action="store_true", help="run arms into the folder, write no results")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--folder", type=Path, default=None, help="keep rendered data and finished runs here")
+    parser.add_argument("--only-run", action="store_true", help="run the arms into the folder without writing results")
     return parser
 
 
 def seeds_of(args: argparse.Namespace) -> list[int]:
-    """The seeds that a parsed command names; the quick form has one."""
+    """Return the seeds to run; the quick form has one."""
     return list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
 
 
 def finished(path: Path, run: Callable[[], Any]) -> Any:
-    """The JSON of a run, which is only made where its file is not there."""
+    """Return the JSON of a run, and run it only if its file does not exist."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(run(), indent=1), encoding="utf-8")
@@ -62,7 +64,7 @@ def finished(path: Path, run: Callable[[], Any]) -> Any:
 
 
 def seconds(work: Callable[[], Any], rounds: int) -> float:
-    """Processor time of the best round: other work on the machine only ever slows one down."""
+    """Return the processor time of the fastest round: other load can only slow a round down."""
     best = float("inf")
     for _ in range(rounds):
         began = time.process_time()
@@ -72,31 +74,31 @@ def seconds(work: Callable[[], Any], rounds: int) -> float:
 
 
 def resident(key: str) -> float:
-    """MB of `VmRSS` (now) or `VmHWM` (peak) of this process."""
+    """Return `VmRSS` (current) or `VmHWM` (peak) of this process in MB."""
     line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(key))
     return int(line.split()[1]) / 1024
 
 
 def costs(work: Callable[[], Any], rounds: int) -> dict[str, float]:
-    """Processor seconds of the best round, and MB of the peak above what is resident now.
+    """Return the processor seconds of the fastest round, and the peak memory above the current level in MB.
 
-    Do the work once in small beforehand: what libraries keep for good should be there already.
+    Run the work once at a small size beforehand, so that memory which libraries keep is already allocated.
     """
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     return {"seconds": seconds(work, rounds), "megabytes": resident("VmHWM") - before}
 
 
-def apart(benchmark: str, *given: str) -> Any:
-    """Run `child(*given)` of a module in a process of its own, on one thread, and return the JSON that it prints."""
+def in_subprocess(benchmark: str, *arguments: str) -> Any:
+    """Run `child(*arguments)` of a module in a subprocess on one thread, and return the JSON that it prints."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", f"import sys; from {benchmark} import child; child(*sys.argv[1:])", *given]
+    command = [sys.executable, "-c", f"import sys; from {benchmark} import child; child(*sys.argv[1:])", *arguments]
     settings = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=settings).stdout)
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, as far as they explain a figure."""
+    """Return the commit, versions and machine that produced a result."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -104,11 +106,31 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = None
     return {
+        "version": __version__,
+        "commit": commit(ROOT),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "packages": versions,
     }
+
+
+def commit(folder: Path) -> str | None:
+    """Return the git commit of a checkout, with "-dirty" if tracked files other than results have changed.
+
+    None outside a checkout.
+    """
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        head = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benchmarks/results")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}-dirty" if changed else head
 
 
 class Report:
@@ -123,11 +145,11 @@ class Report:
         self._began = time.perf_counter()
 
     def row(self, **values: Any) -> None:
-        """Add one line of the table."""
+        """Add a row to the table."""
         self.rows.append(values)
 
     def claim(self, text: str, value: float, bound: float, holds: bool) -> None:
-        """Add a claim; `holds` is computed by the caller from value and bound."""
+        """Add a claim; the caller computes `holds` from value and bound."""
         self.claims.append({"claim": text, "value": value, "bound": bound, "holds": bool(holds)})
 
     def finish(
@@ -136,19 +158,21 @@ class Report:
         columns: Sequence[str] | None = None,
         seconds: float | None = None,
     ) -> Path:
-        """Print the table and the claims, write the JSON and the picture, and return the JSON's path.
+        """Print the table and the claims, write the JSON and the picture, and return the path of the JSON.
 
-        `columns` are those that the table shows, of rows that have them all; the JSON holds everything. `seconds` are
-        those of the whole run where parts of it were finished before.
+        Args:
+            plot: draws the picture into a figure, optional.
+            columns: columns to print, of rows that have them all (default: all columns). The JSON has everything.
+            seconds: duration of the whole run, if parts of it were finished before.
         """
         console = Console(width=None if sys.stdout.isatty() else 160)
-        shown = columns or list(dict.fromkeys(key for row in self.rows for key in row))
+        printed = columns or list(dict.fromkeys(key for row in self.rows for key in row))
         table = Table(title=self.name)
-        for column in shown:
+        for column in printed:
             table.add_column(column, justify="left" if column in ("name", "form") else "right")
         for row in self.rows:
             if columns is None or set(columns) <= set(row):
-                table.add_row(*(_cell(row.get(column)) for column in shown))
+                table.add_row(*(_cell(row.get(column)) for column in printed))
         console.print(table)
         for claim in self.claims:
             mark = "holds" if claim["holds"] else "FAILS"

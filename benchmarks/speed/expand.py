@@ -71,7 +71,7 @@ def main() -> None:
     report = harness.Report("expand", [args.seed])
     found = {}
     for count in QUICK if args.quick else SIZES:
-        row = found[count] = harness.apart("benchmarks.speed.expand", str(count), str(args.seed))
+        row = found[count] = harness.in_subprocess("benchmarks.speed.expand", str(count), str(args.seed))
         report.row(
             name=f"{count:,} clips",
             LVLT=row["LVLT"],

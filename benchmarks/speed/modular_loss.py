@@ -112,7 +112,9 @@ def child(form: str, videos: str, seed: str, rounds: str) -> None:
 
 def measure(form: str, videos: int, seed: int, rounds: int) -> dict[str, float]:
     """The same in a process of its own."""
-    found: dict[str, float] = harness.apart("benchmarks.speed.modular_loss", form, str(videos), str(seed), str(rounds))
+    found: dict[str, float] = harness.in_subprocess(
+        "benchmarks.speed.modular_loss", form, str(videos), str(seed), str(rounds)
+    )
     return found
 
 

@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPConfig
 
 from benchmarks.common import harness
-from benchmarks.studies.proving_ground.arms import Headed, HeadObjective
+from benchmarks.common.baseline_heads import Headed, HeadObjective
 from mova.data.batch import PairBatch
 from mova.models.baselines.temporal_transformer import TemporalTransformer
 from mova.models.inputs import input_adapter
@@ -198,7 +198,7 @@ def main() -> None:
     sizes = (divisor, videos, frames, args.seed)
     names = [name for name in SYSTEMS if not (args.quick and name in FULL_ONLY)]
     seconds = alternate(names, rounds, *sizes)
-    found = {name: harness.apart("benchmarks.speed.training_step", name, *map(str, sizes)) for name in names}
+    found = {name: harness.in_subprocess("benchmarks.speed.training_step", name, *map(str, sizes)) for name in names}
     counts, base = parameters(), found[CONTROL]
     paired = {n: [x / y for x, y in zip(seconds[n], seconds[CONTROL], strict=True)] for n in names}
     times, memories = (

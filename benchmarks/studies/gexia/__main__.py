@@ -22,11 +22,11 @@ from typing import Any
 import torch
 
 from benchmarks.common import harness
+from benchmarks.common.warm_backbone import warm_backbone
 from benchmarks.studies.gexia import cost, findings
 from benchmarks.studies.gexia.arms import ARMS, build, fit_arm, warm_gexia
 from benchmarks.studies.gexia.footage import Footage, Queries, galleries, test_footage, train_footage
 from benchmarks.studies.gexia.scoring import score
-from benchmarks.studies.proving_ground.stage import Budget, warm_backbone
 from mova.models.gexia.model import Gexia
 from mova.models.worlds_tiny.model import WorldsTiny
 
@@ -107,7 +107,7 @@ def result_of(folder: Path, seed: int, name: str) -> Path:
 
 def prepare(seed: int, amount: Amount, folder: Path, gexia: Path, warm: Path) -> Stage:
     """Render and train what is not there yet."""
-    backbone = warm_backbone(Budget(warm_steps=amount.backbone_steps), warm)
+    backbone = warm_backbone(warm, amount.backbone_steps)
     start = warm_gexia(copy.deepcopy(backbone), amount.gexia_steps, 2 * amount.sources, amount.videos, gexia)
     test = test_footage(seed, amount.tested, folder)
     return Stage((backbone, start), train_footage(seed, amount.sources, folder), test, galleries(test))

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import set_seed
 
+from benchmarks.common.fitting import BACKBONE_RATE, MODULE_RATE, fit
+from benchmarks.common.samples import SampleInputs
 from benchmarks.studies.gexia.batches import GranularBatches
 from benchmarks.studies.gexia.footage import Footage, train_footage
-from benchmarks.studies.proving_ground.arms import BACKBONE_RATE, MODULE_RATE, SampleInputs
-from benchmarks.studies.proving_ground.fitting import fit
 from mova.data.batch import PairBatch, PairVectors
 from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia

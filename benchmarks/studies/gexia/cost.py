@@ -34,7 +34,7 @@ ALONE, SINGLE = "mean pooling", "vectors of single frames besides"
 
 def table(passes: int) -> list[dict[str, Any]]:
     """A row for mean pooling and for every `#iter`, measured in a process of its own."""
-    found = harness.apart("benchmarks.studies.gexia.cost", str(passes))
+    found = harness.in_subprocess("benchmarks.studies.gexia.cost", str(passes))
     base = found[ALONE]["seconds"]
     return [
         {"cost": name, **each, "above_mean_pooling_percent": round(100 * (each["seconds"] / base - 1), 2)}

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.studies.proving_ground.stage import HELD_OUT, SIZE
+from benchmarks.common.warm_backbone import HELD_OUT, SIZE
 from mova.data.expansion.expand import expand
 from mova.data.expansion.operations import parse_operations
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.common.systems import System, both_ways
 from benchmarks.studies.gexia.arms import Arm
 from benchmarks.studies.gexia.footage import SAMPLES, Dense, Footage, Queries
-from benchmarks.studies.proving_ground.scoring import System, both_ways
 from mova.data.granularity import GRANULARITIES
 from mova.models.gexia.model import Gexia
 from mova.scoring.similarity import cosine

@@ -15,40 +15,17 @@ import torch
 from torch import Tensor, nn
 from transformers import set_seed
 
-from benchmarks.studies.proving_ground.fitting import fit
+from benchmarks.common.baseline_heads import Headed, HeadObjective
+from benchmarks.common.fitting import BACKBONE_RATE, MODULE_RATE, fit
+from benchmarks.common.samples import SampleInputs
 from benchmarks.studies.proving_ground.stage import Stage
 from mova.data.batch import PairBatch, PairVectors
-from mova.losses.contrastive import symmetric_nce
 from mova.models.baselines.registry import BASELINES
 from mova.models.mova.model import Mova
-from mova.models.worlds_tiny.inputs import WorldsTinyInputs
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.train.objectives.mova import Modular
 from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
-
-BACKBONE_RATE, MODULE_RATE = 3e-4, 1e-3
-
-
-class SampleInputs(WorldsTinyInputs):
-    """For batches whose samples come with their neighbours already."""
-
-    def image_arguments(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """uint8 (V, T, 9, h, w) -> `stacks` (n, 9, h, w)."""
-        return {"stacks": frames[mask]}
-
-
-class Headed(nn.Module):
-    """A backbone with a baseline's head."""
-
-    def __init__(self, backbone: WorldsTiny, head: nn.Module) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, head
-
-    def forward(self, **inputs: Tensor) -> dict[str, Any]:
-        """The backbone's vectors."""
-        found: dict[str, Any] = self.backbone(**inputs)
-        return found
 
 
 class TokenSubsets(Modular):
@@ -58,23 +35,6 @@ class TokenSubsets(Modular):
         if name == "subsets":
             vectors = replace(vectors, units=vectors.tokens, unit_mask=vectors.token_mask)
         return super()._scores(name, vectors, net)
-
-
-class HeadObjective(PairObjective):
-    """Symmetric InfoNCE on a head's scores."""
-
-    reads = ("tokens", "token_mask")
-
-    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
-        """One part, `head`."""
-        loss = symmetric_nce(vectors.scale * self.scores(vectors, net), own)
-        return loss, {"head": loss}
-
-    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
-        """(V, N) of the head."""
-        head = cast(Headed, net).head
-        scores: Tensor = head(vectors.frames, vectors.frame_mask, vectors.texts, *vectors.with_tokens())
-        return scores
 
 
 @dataclass(frozen=True)

@@ -9,37 +9,20 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import set_seed
 
-from benchmarks.studies.proving_ground.fitting import fit
-from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.objectives.base import Tensors
-from mova.train.objectives.worlds import Grounding
-from mova.train.trainer import TrainingData
-from mova.worlds.batches import WorldsBatches, factor_sizes, vocabulary
+from benchmarks.common.warm_backbone import HELD_OUT, SIZE, warm_backbone
+from mova.models.worlds_tiny.model import WorldsTiny
 from mova.worlds.galleries import RATE, Short, WorldsPairs, easy_gallery, hard_gallery, render_shorts
 from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES
 from mova.worlds.writer import World, render_world, sample_world
 
-HELD_OUT = 600_000
-"""Seeds of galleries lie from here on; training draws from small seeds."""
 LONG_SECONDS = 620.0
-SIZE = 64
-TOWERS: dict[str, Any] = {
-    "stem": [32, 64, 96, 128],
-    "hidden_size": 128,
-    "frame_layers": 2,
-    "embedding_dim": 128,
-    "max_words": 96,
-}
-WARM_SEED, WARM_RATE = 10, 1.5e-3
 
 
 @dataclass(frozen=True)
@@ -94,7 +77,7 @@ class Stage:
 
     def __init__(self, seed: int, budget: Budget, folder: Path, warm: Path) -> None:
         self.seed, self.budget, self.folder = seed, budget, folder
-        self._warm = warm_backbone(budget, warm)
+        self._warm = warm_backbone(warm, budget.warm_steps, budget.videos)
         self.batches = Kept(WorldsPairs(1_000 + seed, budget.steps, budget.videos), folder / "batches")
         self.validation = self._galleries(0, budget.easy // 2, budget.groups // 2)
         self.test = self._galleries(1, budget.easy, budget.groups)
@@ -114,26 +97,6 @@ def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:
     """R@1 (percent, both ways) of one who knows every fact and guesses among all that fit."""
     truth = np.array([[video.satisfies(caption.lines) for caption in shorts] for video in shorts])
     return 100.0 * float((1 / truth.sum(axis=0)).mean()), 100.0 * float((1 / truth.sum(axis=1)).mean())
-
-
-def warm_backbone(budget: Budget, folder: Path) -> WorldsTiny:
-    """A backbone trained on single clips and sentences: the surrogate of image-caption pretraining, one for all."""
-    if not (folder / "model.safetensors").exists():
-        set_seed(WARM_SEED)
-        config = WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), image_size=SIZE, **TOWERS)
-        source = WorldsBatches(WARM_SEED, budget.warm_steps, budget.videos)
-        training_data = TrainingData(source, lambda items: items[0], _encode)
-        objective = Grounding(paragraph=0.0, factors=3.0)
-        model = fit(WorldsTiny(config), objective, training_data, folder, WARM_SEED, WARM_RATE, workers=1)
-        cast(WorldsTiny, model).save_pretrained(folder)
-    return WorldsTiny.from_pretrained(folder).float()
-
-
-def _encode(model: nn.Module, batch: Tensors) -> dict[str, Any]:
-    found: dict[str, Any] = model(
-        stacks=batch["stacks"], input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-    )
-    return found
 
 
 def _long(seed: int, index: int) -> LongVideo:

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import harness
+from benchmarks.common.systems import System
 from benchmarks.studies.proving_ground.arms import ABLATIONS, ARMS, Arm, train_arm
-from benchmarks.studies.proving_ground.scoring import System, captions, localisation, long_videos, retrieval
+from benchmarks.studies.proving_ground.scoring import captions, localisation, long_videos, retrieval, see
 from benchmarks.studies.proving_ground.stage import Budget, Stage, ceiling
 
 QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1)
@@ -65,8 +66,8 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     model, seconds = train_arm(arm, stage, folder)
     system = System(model, arm.every)
-    validation = [system.see(gallery) for gallery in stage.validation.values()]
-    test = {gallery: system.see(found) for gallery, found in stage.test.items()}
+    validation = [see(system, gallery) for gallery in stage.validation.values()]
+    test = {gallery: see(system, found) for gallery, found in stage.test.items()}
     rows = [row for form in arm.forms for row in retrieval(form, system, validation, test)]
     rng = np.random.default_rng(stage.seed)
     own = next((form for form in arm.forms if "+" not in form), "global")

@@ -18,8 +18,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.common import harness
-from benchmarks.studies.proving_ground.stage import Budget as WarmBudget
-from benchmarks.studies.proving_ground.stage import warm_backbone
+from benchmarks.common.warm_backbone import warm_backbone
 from benchmarks.studies.synvita.arms import ARMS, train_arm, weights_for
 from benchmarks.studies.synvita.stage import Budget, Stage
 from benchmarks.studies.synvita.trials import LOOKS, OPTIONS, entailment, near_duplicates
@@ -72,7 +71,7 @@ def _towers(budget: Budget, warm: Path) -> tuple[WorldsTiny, WorldsTiny]:
     """The frame tower, and the shipped model, which was trained longer and otherwise."""
     shipped = load("mova-worlds-tiny")
     assert isinstance(shipped, WorldsTiny)
-    return warm_backbone(WarmBudget(warm_steps=budget.warm_steps), warm).eval(), shipped.float().eval()
+    return warm_backbone(warm, budget.warm_steps).eval(), shipped.float().eval()
 
 
 def _run(name: str, stage: Stage) -> dict[str, Any]:

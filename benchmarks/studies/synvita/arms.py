@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmarks.studies.proving_ground.fitting import fit
+from benchmarks.common.fitting import fit
 from benchmarks.studies.synvita.decoder import Decoder
 from mova.data.synthetic_weights import Strategy, weights_of
 from mova.losses.entailment import entailment_nll, real_loss, synvita_loss

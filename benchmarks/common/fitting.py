@@ -12,6 +12,9 @@ from mova.train.callbacks import BrokenVideos, JsonLines
 from mova.train.objectives.base import Objective
 from mova.train.trainer import PairArguments, PairTrainer, TrainingData
 
+BACKBONE_RATE, MODULE_RATE = 3e-4, 1e-3
+"""Learning rates of the arms of a study."""
+
 
 def fit(
     model: nn.Module,

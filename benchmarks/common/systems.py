@@ -1,0 +1,98 @@
+"""A trained model ready to score: frames and captions to vectors, and vectors to scores by several forms.
+
+Shape legend: V videos, N = V captions, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mova.eval.metrics.ranking import retrieval_metrics
+from mova.losses.global_contrast import mean_pooled_scores, relevance_pooled_scores
+from mova.models.encoder import TextEmbedding, VideoEmbedding
+from mova.models.mova.model import Mova
+from mova.models.worlds_tiny.model import WorldsTiny
+from mova.scoring.caption_score import gather_evidence
+from mova.scoring.pooling import pad_rows
+
+CHUNK = 16
+"""Texts whose tokens are scored at once."""
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Captions after the text tower."""
+
+    whole: TextEmbedding
+    units: list[Tensor]
+
+
+class System:
+    """A trained arm, ready to score; it looks at every n-th sample."""
+
+    def __init__(self, model: nn.Module, every: int = 1) -> None:
+        self.model, self.every = model, every
+        self.backbone: WorldsTiny = cast(Any, model).backbone
+
+    @torch.no_grad()
+    def frames(self, samples: npt.NDArray[np.uint8]) -> Tensor:
+        """(..., 9, h, w) -> (..., d)."""
+        flat = torch.from_numpy(samples).flatten(0, samples.ndim - 4)
+        parts = []
+        for chunk in flat.split(256):
+            parts.append(self.backbone.frame_tower(self.backbone._normalise(chunk)).float())
+        return torch.cat(parts).view(*samples.shape[:-3], -1)
+
+    def texts(self, captions: Sequence[Sequence[str]]) -> Texts:
+        """Captions given as their units."""
+        whole = self.backbone.encode_text([" ".join(units) for units in captions])
+        vectors = self.backbone.encode_text([unit for units in captions for unit in units]).pooled
+        return Texts(whole, list(vectors.split([len(units) for units in captions])))
+
+    @torch.no_grad()
+    def scores(self, form: str, frames: Tensor, texts: Texts) -> Tensor:
+        """(V, N) by one form, no masks of pairs."""
+        real = torch.ones(frames.shape[:2], dtype=torch.bool)
+        if form == "global":
+            return mean_pooled_scores(frames, real, texts.whole.pooled)
+        if form == "relevance":
+            return relevance_pooled_scores(frames, real, texts.whole.pooled)
+        if form == "late":
+            return gather_evidence(list(frames), texts.units, order=False, lone=False).late
+        if form == "subsets":
+            units, unit_mask = pad_rows(texts.units)
+            return cast(Mova, self.model).unit_similarity(frames, real, units, unit_mask)
+        if form == "tokens":
+            chunks = zip(texts.whole.tokens.split(CHUNK), texts.whole.mask.split(CHUNK), strict=True)
+            return torch.cat([cast(Mova, self.model).unit_similarity(frames, real, *chunk) for chunk in chunks], dim=1)
+        head: Callable[..., Tensor] = cast(Any, self.model).head
+        return head(frames, real, texts.whole.pooled, texts.whole.tokens, texts.whole.mask)
+
+    def modular(self, frames: Tensor, texts: Texts, wanted: npt.NDArray[np.bool_]) -> Scores:
+        """(V, N) modular scores of the wanted pairs, 0 elsewhere."""
+        found = np.zeros(wanted.shape)
+        times = np.arange(frames.shape[1], dtype=np.float64)
+        for n in range(wanted.shape[1]):
+            rows = np.flatnonzero(wanted[:, n])
+            videos = [VideoEmbedding(frames[v], times, float(len(times))) for v in rows]
+            part = slice(n, n + 1)
+            whole = texts.whole
+            one = TextEmbedding(whole.pooled[part], whole.tokens[part], whole.mask[part], whole.dropped[part])
+            if len(rows):
+                found[rows, n] = cast(Mova, self.model).modular_similarity(videos, one)[:, 0].numpy()
+        return found
+
+
+def both_ways(t2v: Scores, v2t: Scores | None = None) -> tuple[float, float]:
+    """R@1 of texts for videos and of videos for texts, from (V, N) scores (of each way, where they differ)."""
+    back = t2v if v2t is None else v2t
+    forward = retrieval_metrics(np.ascontiguousarray(t2v.T))["R@1"]
+    return forward, retrieval_metrics(np.ascontiguousarray(back))["R@1"]
