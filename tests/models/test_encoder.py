@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from mova.errors import ModelError, UsageError, VideoError
+from mova.models.background_captions import relevance_threshold
 from mova.models.encoder import DualEncoder, TextEmbedding, VideoEmbedding
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.spans import noise_floor
@@ -189,15 +190,15 @@ def test_without_a_measured_threshold_background_sentences_decide() -> None:
     encoder = ColourEncoder()
     video = encoder.encode_video(coloured(["red"] * 6 + ["blue"] * 2))
     with pytest.raises(ModelError, match="background"):
-        encoder.threshold(video)
+        relevance_threshold(encoder, video)
     encoder.background = ["something green", "nothing at all"]
     expected = noise_floor(encoder.relevance(encoder.encode_text(encoder.background), video).numpy())
     encoder.calls = 0
-    assert encoder.threshold(video) == expected
-    assert encoder.threshold(video) == expected
+    assert relevance_threshold(encoder, video) == expected
+    assert relevance_threshold(encoder, video) == expected
     assert encoder.calls == 1, "background sentences are encoded once"
     encoder.background = ["something blue"]
-    assert encoder.threshold(video) != expected
+    assert relevance_threshold(encoder, video) != expected
     line = encoder.align(video, "something blue and green")
     assert isinstance(line.irrelevant, tuple)
     encoder.background = ["something green", "nothing at all"]
@@ -256,23 +257,6 @@ def test_units_beyond_a_batch_keep_their_texts(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("mova.models.encoder.TEXT_CHUNK", 2)
     for a, b in zip(encoder.encode_units(texts), whole, strict=True):
         assert torch.equal(a, b)
-
-
-def test_rank_names_candidates_by_global_vectors_and_scores_them_exactly() -> None:
-    encoder = ColourEncoder()
-    rng = np.random.default_rng(0)
-    films = [encoder.encode_video(coloured(rng.choice(list(COLOURS), 5).tolist())) for _ in range(30)]
-    text = "It is red. Then comes blue."
-    exact = encoder.score(films, text)[:, 0].tolist()
-    order = sorted(range(30), key=lambda i: (-exact[i], i))
-    found = encoder.rank(text, films, k=4, candidates=30)
-    assert [i for i, _ in found] == order[:4]
-    assert [score for _, score in found] == pytest.approx([exact[i] for i in order[:4]], abs=1e-6)
-    few = encoder.rank(text, films, k=2, candidates=5)
-    nearest = encoder.similarity(films, encoder.encode_text(text))[:, 0].topk(5).indices.tolist()
-    assert {i for i, _ in few} <= set(nearest)
-    assert len(encoder.rank(text, films, k=99, candidates=1)) == 30
-    assert encoder.rank(text, [], k=3) == []
 
 
 def test_irrelevance_finds_the_frames_that_no_unit_tells() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from mova.errors import IndexMismatchError, UsageError
 from mova.scoring.caption_score import EvidenceRule
-from mova.search.align import align, score_caption
+from mova.search.align import align
 from mova.search.index import Index
+from mova.search.score import score_caption
 from mova.search.store import Meta, Store, StoredFrames
 from tests.support.fakes import ColourEncoder, write_colours
 

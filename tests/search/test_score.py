@@ -14,8 +14,7 @@ from mova.data.manifest import read_manifest
 from mova.data.pair_list import VideoText, read_pairs
 from mova.errors import DataError, UsageError
 from mova.models.video_llm.model import VideoLLM
-from mova.search.align import score_caption
-from mova.search.score import EntailmentScorer, SimilarityScorer, load_scorer, score_pairs
+from mova.search.score import EntailmentScorer, SimilarityScorer, load_scorer, score_caption, score_pairs
 from tests.support.fakes import ColourEncoder, write_colours
 from tests.support.tiny_videollms import build
 

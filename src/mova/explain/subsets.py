@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, read_pictures
+from mova.models.background_captions import relevance_threshold
 from mova.models.encoder import DualEncoder
 from mova.scoring.similarity import FRAME_TEMPERATURE, cosine
 from mova.types import Pixels
@@ -105,7 +106,7 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
     seen = model.encode_video(video)
     relevance = model.relevance(units, seen).cpu().numpy()
     chosen = choose_frames(relevance, seen.times, count)
-    threshold = None if model.selects_units else model.threshold(seen)
+    threshold = None if model.selects_units else relevance_threshold(model, seen)
     return Subsets(
         video=str(video),
         model=model.name,

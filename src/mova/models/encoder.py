@@ -20,23 +20,23 @@ import torch
 from torch import Tensor, nn
 
 from mova.data.concat import VideoConcat
-from mova.errors import ModelError, UsageError, VideoError
+from mova.errors import UsageError, VideoError
+from mova.models.background_captions import relevance_threshold
 from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, told
+from mova.scoring.alignment import align_curves
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.similarity import cosine
 from mova.scoring.similarity import irrelevance as frame_irrelevance
 from mova.scoring.similarity import relevance as frame_relevance
-from mova.scoring.spans import locate, noise_floor
 from mova.text.units import UnitRule, sentences_or_windows
-from mova.types import Frames, SentenceTimeline, Timeline, complement
+from mova.types import Frames, SentenceTimeline, Timeline
 from mova.video.reader import prefetch, probe, stream
+from mova.video.windows import encode_windows
 
 DECODE_CHUNK = 32
 """Frames decoded at a time: 200 MB of 1080p pixels, so that memory stays bounded however long a video is."""
 TEXT_CHUNK = 256
 """Units encoded at a time where only their vectors are wanted: token states are far greater."""
-CANDIDATES = 100
-"""Videos that global vectors choose for exact scores."""
 
 
 class DualEncoder(ABC):
@@ -67,7 +67,6 @@ class DualEncoder(ABC):
     background: Sequence[str] = ()
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
-    _background_vectors: tuple[Any, Tensor] | None = None
 
     @property
     @abstractmethod
@@ -127,23 +126,7 @@ class DualEncoder(ABC):
         Yields:
             Times (n,) in seconds and vectors (n, d), every frame exactly once, in order.
         """
-        encode = encode or self.encode_frames
-        window: Frames | None = None
-        done = 0
-        for chunk in chunks:
-            if window is not None and len(window) and len(chunk) and chunk.pixels.shape[1:] != window.pixels.shape[1:]:
-                if len(window) > done:
-                    yield window.pts[done:], encode(window)[done:]
-                window, done = None, 0
-            window = chunk if window is None or not len(window) else Frames.concatenate([window, chunk])
-            ready = len(window) - self.context
-            if ready > done:
-                vectors = encode(window)
-                yield window.pts[done:ready], vectors[done:ready]
-                start = max(0, ready - self.context)
-                window, done = window[start:], ready - start
-        if window is not None and len(window) > done:
-            yield window.pts[done:], encode(window)[done:]
+        return encode_windows(chunks, encode or self.encode_frames, self.context)
 
     def sampling_rate(self, fps: float | None = None) -> float:
         """Frames a second to look at: `fps`, or the model's own rate if left out.
@@ -243,33 +226,6 @@ class DualEncoder(ABC):
         vectors = self.encode_units([texts] if isinstance(texts, str) else texts)
         return self.rule.score([video.frames for video in videos], vectors)
 
-    def rank(
-        self, text: str, videos: Sequence[VideoEmbedding], k: int = 10, candidates: int = CANDIDATES
-    ) -> list[tuple[int, float]]:
-        """The k best videos for a text: global vectors name candidates, which are scored exactly in one batch.
-
-        Where global vectors are what a model scores by (`scoring_form`), they alone decide.
-
-        Args:
-            text: a sentence or a paragraph.
-            videos: what to choose from.
-            k: at most so many.
-            candidates: videos that are scored by the rule, at least k; as many as there are makes it exact.
-
-        Returns:
-            (index of the video, score), best first, ties by index.
-
-        Raises:
-            UsageError: the text holds no words.
-        """
-        if not videos:
-            return []
-        first = self.similarity(videos, self.encode_text(text))[:, 0]
-        chosen = sorted(first.topk(min(len(videos), max(k, candidates))).indices.tolist())
-        exact = first[chosen] if self.scoring_form == "global" else self.score([videos[i] for i in chosen], text)[:, 0]
-        scores = exact.tolist()
-        return sorted(zip(chosen, scores, strict=True), key=lambda found: (-found[1], found[0]))[:k]
-
     @property
     def scores_modular(self) -> bool:
         """Whether the model has masks of frames, so that `modular_similarity` works."""
@@ -333,24 +289,6 @@ class DualEncoder(ABC):
         """
         return frame_irrelevance(self.relevance(units, frames))
 
-    def threshold(self, video: VideoEmbedding) -> float:
-        """Relevance from which on a frame of this video counts as showing a sentence.
-
-        That is `relevance_threshold` where it was measured; otherwise what at most one in twenty pairs of
-        this video's frames with background sentences reaches.
-
-        Raises:
-            ModelError: the model has neither.
-        """
-        if self.relevance_threshold is not None:
-            return self.relevance_threshold
-        if not self.background:
-            raise ModelError(
-                f"{self.name}: has no measured relevance threshold and no background sentences to estimate "
-                "one; set `model.relevance_threshold` or `model.background`"
-            )
-        return noise_floor(self.relevance(self._background(), video).cpu().numpy())
-
     def align(
         self,
         video: str | Path | Frames | VideoEmbedding,
@@ -376,25 +314,13 @@ class DualEncoder(ABC):
         sentences = sentences_or_windows(caption)
         if name is None:
             name = str(video) if isinstance(video, str | Path) else ""
-        embedding = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps)
-        scores = self.relevance(self.encode_text(sentences), embedding).cpu().numpy()
-        floor = self.threshold(embedding)
-        rows = tuple(
-            SentenceTimeline(text, curve, locate(curve, embedding.times, embedding.duration, floor))
-            for text, curve in zip(sentences, scores, strict=True)
-        )
-        told = [scored.span for row in rows for scored in row.spans]
-        irrelevant = tuple(complement(told, embedding.duration))
-        return Timeline(name, embedding.duration, embedding.times, rows, irrelevant)
+        seen = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps)
+        vectors = self.encode_text(sentences).pooled
+        result = align_curves(vectors, seen.frames, seen.times, seen.duration, relevance_threshold(self, seen))
+        rows = tuple(map(SentenceTimeline, sentences, result.relevance, result.spans))
+        return Timeline(name, seen.duration, seen.times, rows, result.irrelevant)
 
     def weights_version(self) -> int:
         """A number that changes whenever a weight is written to (training, loading)."""
         parameters = getattr(self, "parameters", None)
         return 0 if parameters is None else sum(weight._version for weight in parameters())
-
-    def _background(self) -> Tensor:
-        """(B, d) vectors of the background sentences, encoded once for these weights."""
-        key = (tuple(self.background), self.weights_version())
-        if self._background_vectors is None or self._background_vectors[0] != key:
-            self._background_vectors = (key, self.encode_text(self.background).pooled)
-        return self._background_vectors[1]

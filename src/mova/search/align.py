@@ -1,13 +1,12 @@
-"""A caption against one video: a timeline, or one number a sentence. Indexed frames are not read again."""
+"""Align a caption with one video, reusing the frame vectors of an index if it has them."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-from mova.models.encoder import DualEncoder, VideoEmbedding
+from mova.models.encoder import DualEncoder
 from mova.search.index import Index
-from mova.text.units import sentences_or_windows
 from mova.types import Timeline
 
 logger = logging.getLogger(__name__)
@@ -45,31 +44,3 @@ def align(
         wanted = "" if fps in (None, rate) else f" at {fps:g} a second (they are at {rate:g})"
         logger.info("frames of %s are not in the index%s, decoding it", video, wanted)
     return model.align(video, caption, fps=fps)
-
-
-def score_caption(
-    model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
-) -> tuple[list[tuple[str, float]], float]:
-    """How well a video shows each sentence of a text, and the text as a whole.
-
-    Returns:
-        (sentence, its highest cosine with any sampled frame) in order, and one number in all: by the model's evidence
-        rule where one was chosen on validation data, else the mean of the sentences.
-
-    Raises:
-        UsageError: the text holds no words, or the rate makes no sense.
-        VideoError: the file cannot be read.
-    """
-    return score_embedding(model, model.encode_video(video, fps), text)
-
-
-def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tuple[list[tuple[str, float]], float]:
-    """`score_caption` of a video that is encoded already.
-
-    Raises:
-        UsageError: the text holds no words.
-    """
-    sentences = sentences_or_windows(text)
-    best = model.relevance(model.encode_text(sentences), video).max(dim=1).values
-    total = best.mean() if model.rule.plain else model.score([video], text)[0, 0]
-    return list(zip(sentences, best.tolist(), strict=True)), float(total)

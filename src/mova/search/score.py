@@ -23,7 +23,6 @@ from mova.errors import UsageError, VideoError
 from mova.models.encoder import DECODE_CHUNK, DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
 from mova.models.registry import load_any
-from mova.search.align import score_caption, score_embedding
 from mova.text.units import sentences_or_windows
 from mova.video.reader import stream
 
@@ -94,7 +93,7 @@ class SimilarityScorer(Scorer):
         self.model, self.name = model, model.name
 
     def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
-        """See `mova.search.align.score_caption`."""
+        """See `mova.search.score.score_caption`."""
         return score_caption(self.model, video, text)
 
     def score_texts(
@@ -117,6 +116,34 @@ class SimilarityScorer(Scorer):
             raise VideoError(video, f"has no frame in [{start:g}, {end if end is None else f'{end:g}'}) seconds")
         times = np.concatenate([times for times, _ in parts])
         return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, float(times[-1]))
+
+
+def score_caption(
+    model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
+) -> tuple[list[tuple[str, float]], float]:
+    """How well a video shows each sentence of a text, and the text as a whole.
+
+    Returns:
+        (sentence, its highest cosine with any sampled frame) in order, and one number in all: by the model's evidence
+        rule where one was chosen on validation data, else the mean of the sentences.
+
+    Raises:
+        UsageError: the text holds no words, or the rate makes no sense.
+        VideoError: the file cannot be read.
+    """
+    return score_embedding(model, model.encode_video(video, fps), text)
+
+
+def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tuple[list[tuple[str, float]], float]:
+    """`score_caption` of a video that is encoded already.
+
+    Raises:
+        UsageError: the text holds no words.
+    """
+    sentences = sentences_or_windows(text)
+    best = model.relevance(model.encode_text(sentences), video).max(dim=1).values
+    total = best.mean() if model.rule.plain else model.score([video], text)[0, 0]
+    return list(zip(sentences, best.tolist(), strict=True)), float(total)
 
 
 def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:

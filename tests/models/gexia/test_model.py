@@ -25,6 +25,7 @@ from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+from mova.search.rank import rank_videos
 from mova.types import Frames
 from mova.video.reader import probe, stream
 from tests.support.tiny_models import BUILDERS, clip_tokenizer
@@ -112,12 +113,12 @@ def test_whole_vectors_alone_rank_videos(backbones: dict) -> None:
     model = around(backbones["clip"]())
     videos = [model.encode_video(clip(4, seed)) for seed in range(5)]
     cosines = model.similarity(videos, model.encode_text(TEXTS[0]))[:, 0]
-    ranked = model.rank(TEXTS[0], videos, k=3)
+    ranked = rank_videos(model, TEXTS[0], videos, k=3)
     assert [i for i, _ in ranked] == cosines.argsort(descending=True)[:3].tolist()
     assert [score for _, score in ranked] == pytest.approx(cosines.sort(descending=True).values[:3].tolist())
     stored = [replace(video, whole=None) for video in videos]
     with pytest.raises(UsageError, match="leave --features out"):
-        model.rank(TEXTS[0], stored)
+        rank_videos(model, TEXTS[0], stored)
 
 
 def test_a_video_is_its_frames_by_the_rounds_of_its_length(backbones: dict) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mova.errors import ModelError, UsageError
+from mova.models.background_captions import relevance_threshold
 from mova.models.encoder import VideoEmbedding
 from mova.models.mova.config import PRESETS, MovaConfig
 from mova.models.mova.model import Mova
@@ -294,7 +295,7 @@ def test_around_the_shipped_model(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = load(tmp_path)
     assert again.fingerprint() == backbone.fingerprint()
-    assert again.threshold(again.encode_video(clip(3))) == backbone.relevance_threshold
+    assert relevance_threshold(again, again.encode_video(clip(3))) == backbone.relevance_threshold
 
 
 def test_half_precision_is_for_the_backbone(backbones: dict, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Sentences of a caption against the frames of a video, from their vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mova.scoring.alignment import align_curves
+from mova.scoring.spans import locate
+from mova.types import Span
+
+
+def test_each_sentence_gets_the_spans_of_its_own_curve() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sentences, frames = torch.randn(3, 8, generator=generator), torch.randn(40, 8, generator=generator)
+    times = np.arange(40) / 2
+    result = align_curves(sentences, frames, times, 21.0, 0.3)
+    cosines = torch.nn.functional.cosine_similarity(sentences[:, None], frames[None], dim=-1).numpy()
+    assert result.relevance.dtype == np.float32
+    np.testing.assert_allclose(result.relevance, cosines, atol=1e-6)
+    assert result.spans == tuple(locate(curve, times, 21.0, 0.3) for curve in result.relevance)
+    assert any(result.spans)
+
+
+def test_what_no_sentence_describes_is_irrelevant() -> None:
+    axes = torch.eye(3)
+    result = align_curves(axes[:2], axes[[2, 0, 0, 2, 1, 2]], np.arange(6.0), 6.0, 0.5)
+    assert [[scored.span for scored in spans] for spans in result.spans] == [[Span(1, 3)], [Span(4, 5)]]
+    assert result.irrelevant == (Span(0, 1), Span(3, 4), Span(5, 6))
+
+
+def test_a_sentence_without_a_span_is_kept() -> None:
+    axes = torch.eye(2)
+    result = align_curves(axes, axes[:1], np.zeros(1), 1.0, 0.5)
+    assert [len(spans) for spans in result.spans] == [1, 0]
+    assert align_curves(axes, axes[:1], np.zeros(1), 1.0, 2.0).irrelevant == (Span(0, 1),)
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="differ in length"):
+        align_curves(torch.eye(2), torch.eye(2), np.arange(3.0), 3.0, 0.5)
+    with pytest.raises(ValueError, match="at least one frame"):
+        align_curves(torch.eye(2), torch.zeros(0, 2), np.zeros(0), 3.0, 0.5)
