@@ -30,8 +30,9 @@ from mova.eval.tasks.split import open_split
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.registry import load
 from mova.models.tiny_checkpoint import write_tiny_clip
-from mova.train.recipe import Recipe, load_recipe, refused_setting, shipped_recipes
+from mova.train.recipe import Recipe, Target, load_recipe, shipped_recipes
 from mova.train.run import SUMMARY, train
+from mova.train.sections import target_settings
 from mova.worlds.export import export_worlds
 from mova.worlds.writer import write_worlds
 
@@ -50,25 +51,6 @@ ONE_STEP: dict[str, str] = {
 ONE_STEP_FRAMES = 4
 ONE_STEP_WORLDS: dict[str, Any] = {"videos": 10, "seconds": 10, "style": "flat", "seed": 0, "size": 64, "fps": 4.0}
 MEANINGLESS = "one step on rendered data with random weights: every stage ran, and the figures here mean nothing"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A recipe's section `reproduce`.
-
-    Attributes:
-        data_set: as `mova data convert` knows it.
-        part: what is measured on.
-        protocol: how.
-        system: whose published figure is to be met; None where there is none.
-        hold_out: part that is taken from train to choose checkpoints; None where the data set has one.
-    """
-
-    data_set: str
-    part: str
-    protocol: str
-    system: str | None = None
-    hold_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -238,10 +220,7 @@ def _target(recipe: Recipe) -> Target:
             f"recipe {recipe.name} says nothing of what it reproduces (section 'reproduce'); these do: "
             f"{', '.join(reproducible())}"
         )
-    try:
-        return Target(**recipe.reproduce)
-    except TypeError as error:
-        raise UsageError(f"recipe {recipe.name}: section 'reproduce': {refused_setting(error, Target)}") from error
+    return target_settings(recipe)
 
 
 def _rendered(target: Target, output: Path) -> tuple[Path, Path]:

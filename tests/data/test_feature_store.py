@@ -33,7 +33,7 @@ from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
-from mova.train.objectives.registry import build_objective
+from mova.train.objectives.registry import find_objective
 from mova.train.recipe import Recipe
 from mova.train.run import train
 from mova.train.sources.pairs import stored_only
@@ -116,7 +116,7 @@ def test_a_data_set_sees_the_frames_that_it_sees_in_pixels(
 
 def losses(model: Any, adapter: Any, data: PairDataset, kind: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Loss and the gradients of one batch."""
-    objective = build_objective({"kind": kind})
+    objective = find_objective(kind)()
     batch = Collator(adapter, objective.units)([data[i] for i in range(4)])
     assert batch.broken == ()
     model.zero_grad()

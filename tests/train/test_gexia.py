@@ -22,10 +22,13 @@ from mova.models.gexia.build import GexiaBuild
 from mova.models.gexia.model import Gexia
 from mova.models.registry import load
 from mova.scoring.similarity import cosine
+from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.gexia import Classification, Vtc
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
+from mova.train.sections import data_settings, model_settings, read_objective
+from mova.train.sources.base import RunContext
 from mova.train.trainer import PairArguments
 from tests.support.pair_batches import unread_batch
 
@@ -134,7 +137,7 @@ def test_the_next_stage_goes_on_from_the_last(small: Recipe, tmp_path: Path) -> 
     assert "video_iam.base" not in kept
     with pytest.raises(UsageError, match="was trained with bases 3"):
         train(changed(tuned, model={"bases": 4}), tmp_path / "other")
-    with pytest.raises(UsageError, match="no setting surprise"):
+    with pytest.raises(UsageError, match="section 'model': there is no 'surprise'; there are 'source'"):
         train(changed(tuned, model={"surprise": 4}), tmp_path / "other")
 
 
@@ -164,13 +167,21 @@ def test_inference_is_as_training_and_a_stage_forgets_the_last_ones_rounds(
     assert (tuned.config.video_rounds, tuned.config.text_rounds) == (None, 2)
 
 
-@pytest.mark.parametrize(("rounds", "unused"), [([1, 1, 3, 3], False), ([0, 1, 3, 3], True)])
+@pytest.mark.parametrize(("granularities", "skips"), [(("SVST", "LVLT"), False), (("IT", "LVLT"), True)])
 def test_processes_do_not_wait_for_gradients_of_rounds_that_are_not_taken(
-    rounds: list[int], unused: bool, tmp_path: Path
+    granularities: tuple[str, str], skips: bool, small: Recipe, manifest: Path, tmp_path: Path
 ) -> None:
-    arguments = PairArguments(output_dir=str(tmp_path), report_to=[], ddp_find_unused_parameters=False)
-    arguments.expect_rounds(rounds)
-    assert arguments.ddp_find_unused_parameters is unused
+    rows = read_manifest(manifest)
+    rows = [replace(row, meta={"granularity": granularities[i % 2]}) for i, row in enumerate(rows)]
+    data = {
+        "manifest": str(write_manifest(tmp_path / "manifest.jsonl", rows)),
+        "granularities": {name: {"frames": 1} for name in granularities},
+    }
+    recipe = changed(small, data=data)
+    broken, arguments = BrokenVideos(tmp_path / "broken.jsonl"), PairArguments(str(tmp_path), report_to=[])
+    arguments.per_device_train_batch_size = 3
+    context = RunContext(model_settings(recipe).build(), read_objective(recipe), arguments, broken, seed=0)
+    assert data_settings(recipe).build(context).skips_weights is skips
 
 
 def one_of_two(number: int, port: int, recipe: Recipe, folder: str) -> None:

@@ -94,12 +94,17 @@ def test_shipped_recipes_are_complete(name: str) -> None:
     [
         ({"model.kind": "nothing"}, "model.kind 'nothing'"),
         ({"data.kind": "unheard"}, "data.kind 'unheard'"),
-        ({"model.no_such_size": "3"}, "no setting no_such_size"),
+        ({"model.no_such_size": "3"}, "section 'model': there is no 'no_such_size'; there are 'image_size'"),
         ({"objective.kind": "none"}, "objective.kind"),
         ({"training.no_such_field": "1"}, "section 'training': there is no 'no_such_field'$"),
+        ({"training.max_steps": "many"}, "section 'training': 'max_steps' must be a whole number, not 'many'"),
+        ({"training.output_dir": "x"}, "'output_dir' is the folder of the run; say --out"),
+        ({"data.batches": "few"}, "section 'data': 'batches' must be a whole number, not 'few'"),
+        ({"model.stem": "8"}, "section 'model': 'stem' must be a list of whole numbers, not 8"),
+        ({"objective.frame": "true"}, "section 'objective': 'frame' must be a number, not True"),
         ({"training.max_stops": "1"}, "there is no 'max_stops'; did you mean 'max_steps'"),
-        ({"objective.depth": "1"}, "grounding"),
-        ({"finish.clip": "1"}, "no clip"),
+        ({"objective.depth": "1"}, "section 'objective': there is no 'depth'; there are 'frame'"),
+        ({"finish.clip": "1"}, "section 'finish': there is no 'clip'; did you mean 'clips'"),
     ],
 )
 def test_what_a_recipe_gets_wrong_is_named(

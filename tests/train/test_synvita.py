@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -31,8 +31,10 @@ from mova.train.grad_cache import split_backward
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.synvita import Synvita
 from mova.train.recipe import Recipe, load_recipe
-from mova.train.run import build_model, train
-from mova.train.sources.triplets import EntailmentValidation, build_triplets, shared_part, weigh_by
+from mova.train.run import train
+from mova.train.sections import data_settings, model_settings, read_objective
+from mova.train.sources.base import RunContext
+from mova.train.sources.triplets import EntailmentValidation, shared_part, weigh_by
 from mova.train.trainer import PairArguments
 from tests.support.tiny_videollms import build
 
@@ -126,14 +128,13 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 def opened(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], ModelEncoder, Synvita]:
     """The batch of all training triplets, the model and the objective of a recipe, without a trainer."""
     torch.manual_seed(3)
-    model = build_model(recipe)
+    model = model_settings(recipe).build()
     for name, weight in model.named_parameters():  # as after some steps: what B holds decides A's gradient
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
-    objective = Synvita(**{key: value for key, value in recipe.objective.items() if key != "kind"})
+    objective = cast(Synvita, read_objective(recipe))
     broken, arguments = BrokenVideos(folder / "broken.jsonl"), PairArguments(output_dir=str(folder), report_to=[])
-    data = {key: value for key, value in recipe.data.items() if key != "kind"}
-    training_data = build_triplets(model, objective, arguments, broken, seed=0, **data)
+    training_data = data_settings(recipe).build(RunContext(model, objective, arguments, broken, seed=0))
     batch = training_data.collate([training_data.dataset[i] for i in range(4)])
     assert batch.pop("broken") == ()
     return batch, ModelEncoder(model.train(), model, training_data.encode), objective
@@ -348,7 +349,7 @@ def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_r
 
 
 def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], manifest: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'best' is not known; there are fixed, own"):
+    with pytest.raises(UsageError, match="'strategy' must be one of fixed, own"):
         train(small(objective={"strategy": "best"}), tmp_path / "a")
     with pytest.raises(UsageError, match=r"say --data.manifest"):
         train(small(data={"manifest": None}), tmp_path / "a")

@@ -41,6 +41,8 @@ class Command(NamedTuple):
     """Heading above the command on the help page."""
     overrides: bool = False
     """Whether the command also accepts the keys of a recipe as options: `--training.max_steps 10`."""
+    more_help: Callable[[list[str]], str] | None = None
+    """Words of the command line -> what `--help` prints after the options."""
 
 
 GROUPS = {
@@ -53,7 +55,7 @@ COMMANDS = (
     Command("", "align", align.align, SEARCH),
     Command("", "score", score.score, SEARCH),
     Command("", "explain", explain.explain, SEARCH),
-    Command("", "train", train.train, TRAIN, overrides=True),
+    Command("", "train", train.train, TRAIN, overrides=True, more_help=train.recipe_help),
     Command("", "reproduce", reproduce.reproduce, TRAIN, overrides=True),
     Command("", "demo", demo.demo, MORE),
     Command("", "models", models.models, MORE),
@@ -82,7 +84,14 @@ COMMANDS = (
 class _Command(TyperCommand):
     """A command that also accepts the old names of its options."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        for command in COMMANDS:
+            if command.more_help is not None and not command.group and command.name == self.name:
+                typer.echo(command.more_help(ctx.meta["words"]))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["words"] = list(args)
         names = {name for parameter in self.params for name in parameter.opts}
         return super().parse_args(ctx, [_current_name(word, names) for word in args])
 

@@ -1,11 +1,10 @@
-"""What a recipe does once the weights are trained: measure, write the model card, save in half precision."""
+"""Post-training steps: evaluate, write the model card, save in half precision."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from inspect import signature
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,32 +61,48 @@ SEEING = "which the order term of the evidence rule sees"
 
 @dataclass(frozen=True)
 class PostTraining:
-    """What follows the training of a family of models, beside saving it.
+    """Settings of section `finish`, for a family of models with no step after training."""
 
-    Attributes:
-        run: (model, recipe, output folder, steps) -> None: evaluates and saves.
-        settings: names of what the recipe's section `finish` may hold.
-    """
-
-    run: Callable[[Any, Recipe, Path, int], None]
-    settings: Callable[[], Sequence[str]]
+    def run(self, model: Any, recipe: Recipe, output: Path, steps: int) -> None:
+        """Evaluate and save; the trainer has saved the model in the output folder already."""
 
 
-def finish_worlds_tiny(model: WorldsTiny, recipe: Recipe, output: Path, steps: int) -> None:
+@dataclass(frozen=True)
+class WorldsTinyRelease(PostTraining):
+    """Settings of section `finish` for model kind `worlds-tiny`; see `evaluate_worlds`."""
+
+    seed: int = 1
+    """Of the held-out Worlds."""
+    styles: Sequence[str] | None = None
+    """Styles to render; null: a training style and the held-out one."""
+    clips: int = 200
+    """Clips per style."""
+    worlds: int = 60
+    """Videos per style."""
+
+    def run(self, model: Any, recipe: Recipe, output: Path, steps: int) -> None:
+        """See `release_worlds_tiny`."""
+        release_worlds_tiny(model, recipe, self, output, steps)
+
+
+def release_worlds_tiny(
+    model: WorldsTiny, recipe: Recipe, settings: WorldsTinyRelease, output: Path, steps: int
+) -> None:
     """Choose the relevance threshold and the evidence rule on validation Worlds, write the card, save in fp16.
 
     Args:
         model: trained, in evaluation mode.
-        recipe: `finish` may hold `clips` and `worlds`, the numbers that the evaluation renders a style.
+        recipe: named in the card.
+        settings: of the evaluation.
         output: the run's folder; the weights in it are replaced.
-        steps: that were trained.
+        steps: number of training steps.
     """
     seen = list(see_worlds(model, TRAIN_STYLES, VALIDATION_SEED, VALIDATION_WORLDS))
     model.relevance_threshold = measure_threshold(model, seen)
     calibration = measure_rule(model, seen)
     model.rule = calibration.rule
     (output / "calibration.json").write_text(json.dumps(calibration.to_json(), indent=1) + "\n", encoding="utf-8")
-    report = evaluate_worlds(model, **recipe.finish)
+    report = evaluate_worlds(model, **asdict(settings))
     (output / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     model.to(torch.float16).save_pretrained(output)
     model.to(torch.float32)
@@ -136,9 +151,5 @@ def _figure(value: float | None) -> str:
     return f"{value:.3f}" if 0 < value <= 1 else f"{value:.1f}"
 
 
-POST_TRAINING: dict[str, PostTraining] = {
-    "worlds-tiny": PostTraining(
-        finish_worlds_tiny, lambda: [name for name in signature(evaluate_worlds).parameters if name != "model"]
-    ),
-}
-"""Name of a family -> its step after training; the other families have none."""
+POST_TRAINING: dict[str, type[PostTraining]] = {"worlds-tiny": WorldsTinyRelease}
+"""Name of a family -> settings of its step after training; the other families have none."""

@@ -8,7 +8,7 @@ checkpoints are chosen by a `validate` function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,12 +47,6 @@ class PairArguments(TrainingArguments):
         if self.cache_chunk < 0:
             raise ValueError(f"cache_chunk must not be negative, not {self.cache_chunk}")
 
-    def expect_rounds(self, rounds: Iterable[int]) -> None:
-        """Say how often GEXIA's shared block will run in a batch: where it may not, processes that work together must
-        not wait for its gradients."""
-        if 0 in rounds:
-            self.ddp_find_unused_parameters = True
-
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -68,6 +62,8 @@ class TrainingData:
     """Order of the items, with `set_epoch`; None for the default of transformers."""
     validate: Callable[[ModelEncoder[Any, Any]], dict[str, float]] | None = None
     """Model -> metrics, one of which chooses the checkpoint; None without validation data."""
+    skips_weights: bool = False
+    """Whether some batches do not use some of the trained weights: processes must not wait for their gradients."""
 
 
 @dataclass(frozen=True)

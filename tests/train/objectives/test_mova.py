@@ -123,7 +123,6 @@ def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
     ("options", "said"),
     [
         ({"preset": "best"}, "preset"),
-        ({"late_interaction": 1.0}, "no term"),
         ({"temporal_form": "ce"}, "temporal_form"),
         ({"tau": 0.0}, "tau"),
         ({"pooled": -1.0}, "below 0"),

@@ -234,7 +234,7 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
     small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = {"image_size": 32, "stem": [8, 8], "hidden_size": 16, "heads": 2}
-    monkeypatch.setattr("mova.train.publish.finish_worlds_tiny", lambda *args: None)
+    monkeypatch.setattr("mova.train.publish.release_worlds_tiny", lambda *args: None)
     recipe = replace(
         changed(small, data={"fps": 2.0}, training={"max_steps": 1}), model={"kind": "worlds-tiny", **sizes}
     )
@@ -255,7 +255,7 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
     ("sections", "kind", "complaint"),
     [
         ({"data": {"manifest": None}, "model": {"source": "no/model"}}, UsageError, r"--data\.manifest"),
-        ({"data": {"manifest": "gone.jsonl"}}, UsageError, r"gone\.jsonl is no file"),
+        ({"data": {"manifest": "gone.jsonl"}}, UsageError, r"gone\.jsonl is not a file"),
         ({"data": {"rule": "head"}}, UsageError, "either a 'rule' or an 'fps'"),
         ({"data": {"split": "nothing"}}, DataError, "split 'nothing'"),
         ({"data": {"validation": "nothing"}}, DataError, "split 'nothing'"),
@@ -265,7 +265,7 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
         ({"training": {"cache_chunk": 1, "fp16": True}}, UsageError, "train in bf16"),
         ({"training": {"dataloader_drop_last": True, "per_device_train_batch_size": 9}}, UsageError, "6 pairs, fewer"),
         ({"objective": {"kind": "grounding"}}, UsageError, "reads data of kind worlds, not manifest"),
-        ({"finish": {"clips": 1}}, UsageError, "section 'finish' has no clips"),
+        ({"finish": {"clips": 1}}, UsageError, "section 'finish': model kind two-tower has no 'clips'"),
     ],
 )
 def test_what_a_recipe_gets_wrong_is_named(

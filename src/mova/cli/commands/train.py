@@ -38,3 +38,12 @@ def train(
         emit({"recipe": settings.name, "output": str(folder), "parameters": count, "trained": trained})
     else:
         say(f"{folder}: trained {trained / 1e6:.2f} of {count / 1e6:.2f} M parameters")
+
+
+def recipe_help(words: list[str]) -> str:
+    """Describe the settings of the recipe that is among the words of a command line; empty without one."""
+    from mova.train.recipe import load_recipe
+    from mova.train.sections import describe_recipe
+
+    named = [word for word in words if not word.startswith("-")]
+    return describe_recipe(load_recipe(named[0])) if named else ""

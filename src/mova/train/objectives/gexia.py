@@ -5,6 +5,8 @@ Shape legend: V videos, N texts (V = N in a batch), Y classes, d width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +18,7 @@ from mova.train.objectives.base import Encoder, Objective, Tensors
 from mova.train.objectives.pairs import Clip4Clip
 
 
+@dataclass(frozen=True, eq=False)
 class Vtc(Clip4Clip):
     """`L_VTC = (L_v2t + L_t2v) / 2` on cosines over a learnable tau (Wang et al. 2024, arXiv 2412.07704, section 3.2).
 
@@ -29,6 +32,7 @@ class Vtc(Clip4Clip):
         return loss, {"vtc": loss, "hits": parts["hits"]}
 
 
+@dataclass(frozen=True, eq=False)
 class Classification(Objective[Tensors, Tensors]):
     """A linear head on the video branch: cross-entropy, or binary cross-entropy where videos have several labels.
 

@@ -11,6 +11,7 @@ Shape legend: V videos, N = V texts, T frames, L tokens, K units a text, P pairs
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -55,16 +56,9 @@ MASK_TAU = 0.07
 """Temperature of the mask losses."""
 
 
+@dataclass(eq=False)
 class Modular(PairObjective):
     """The weighted sum of MoVA's terms; formulas in `losses/global_contrast.py` and `losses/masked_contrast.py`.
-
-    Args:
-        preset: where the weights start from, one of `WEIGHTS`; it should be the model's own.
-        temporal_form: of L_tv, "nce" or "hinge".
-        margin: of L_tv.
-        tau: temperature of the mask losses.
-        diagnose_every: steps between two looks at the diagnostics; 0: never.
-        weights: single terms (`TERMS`), over those of the preset. `pairs` needs a model with `pair_negatives`.
 
     Raises:
         UsageError: a preset, form, or term that does not exist, or a number out of its range.
@@ -73,24 +67,43 @@ class Modular(PairObjective):
     units = True
     reads = ("tokens", "token_mask", "units", "unit_mask")
 
-    def __init__(
-        self,
-        preset: str = "subsets",
-        temporal_form: Literal["nce", "hinge"] = "nce",
-        margin: float = MARGIN,
-        tau: float = MASK_TAU,
-        diagnose_every: int = 100,
-        **weights: float,
-    ) -> None:
-        if preset not in WEIGHTS:
-            raise UsageError(f"objective.preset {preset!r} is not known; there are {', '.join(WEIGHTS)}")
-        if unknown := sorted(set(weights) - set(TERMS)):
-            raise UsageError(f"objective: there is no term {', '.join(unknown)}; there are {', '.join(TERMS)}")
-        if temporal_form not in ("nce", "hinge") or not tau > 0 or min(weights.values(), default=0.0) < 0:
+    preset: str = "subsets"
+    """The weights to start from, one of `WEIGHTS`; in a recipe it is that of the model."""
+    temporal_form: Literal["nce", "hinge"] = "nce"
+    """Form of L_tv."""
+    margin: float = MARGIN
+    """Margin of L_tv."""
+    tau: float = MASK_TAU
+    """Temperature of the mask losses."""
+    diagnose_every: int = 100
+    """Steps from one look at the diagnostics to the next; 0: never."""
+    late: float | None = None
+    """Weight of late interaction; like all weights that follow, null keeps that of the preset."""
+    subsets: float | None = None
+    """Weight of the subset form."""
+    relevance: float | None = None
+    """Weight of the contrast on relevant frames."""
+    pooled: float | None = None
+    """Weight of the global contrast."""
+    temporal: float | None = None
+    """Weight of L_tv."""
+    same_frame: float | None = None
+    """Weight of L_sfdm."""
+    different_frame: float | None = None
+    """Weight of L_dfsm."""
+    sparsity: float | None = None
+    """Weight of L_s."""
+    pairs: float | None = None
+    """Weight of mismatched pairs with masks of their own; needs a model with `pair_negatives`."""
+
+    def __post_init__(self) -> None:
+        if self.preset not in WEIGHTS:
+            raise UsageError(f"objective.preset {self.preset!r} is not known; there are {', '.join(WEIGHTS)}")
+        weights = {name: getattr(self, name) for name in TERMS if getattr(self, name) is not None}
+        if self.temporal_form not in ("nce", "hinge") or not self.tau > 0 or min(weights.values(), default=0.0) < 0:
             raise UsageError("objective: temporal_form is nce or hinge, tau above 0, and no weight is below 0")
-        self.weights = dict.fromkeys(TERMS, 0.0) | WEIGHTS[preset] | weights
-        self.temporal_form, self.margin, self.scale = temporal_form, margin, 1.0 / tau
-        self.diagnose_every = diagnose_every
+        self.weights = dict.fromkeys(TERMS, 0.0) | WEIGHTS[self.preset] | weights
+        self.scale = 1.0 / self.tau
         self._steps = 0
 
     def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:

@@ -6,7 +6,7 @@ Shape legend: V videos, N texts (V = N in a batch), T frames, K units a text, d 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -73,6 +73,7 @@ def _gathered(vectors: PairVectors) -> PairVectors:
     return replace(vectors, **rows, scale=vectors.scale.float().clamp(max=LARGEST_SCALE))
 
 
+@dataclass(frozen=True, eq=False)
 class Clip4Clip(PairObjective):
     """Mean pooling and symmetric InfoNCE (CLIP4Clip, Luo et al. 2021, Eq. 5 to 7; L_g)."""
 
@@ -87,31 +88,35 @@ class Clip4Clip(PairObjective):
         return mean_pooled_scores(vectors.frames, vectors.frame_mask, vectors.texts)
 
 
+@dataclass(frozen=True, eq=False)
 class LateInteraction(PairObjective):
     """Late interaction over units, with a share of the global contrast: `L = L_LI + w L_g`.
 
     L_LI is the symmetric InfoNCE on `S = mean_k sum_t softmax_t(c_tk / tau) c_tk`; L_g keeps the global vectors fit
     for a first search.
 
-    Args:
-        global_weight: w.
-        tau: temperature of the softmax over frames.
+    Raises:
+        UsageError: a number out of its range.
     """
+
+    global_weight: float = 0.5
+    """w, the weight of the global contrast."""
+    tau: float = FRAME_TEMPERATURE
+    """Temperature of the softmax over frames."""
 
     units = True
     reads = ("units", "unit_mask")
 
-    def __init__(self, global_weight: float = 0.5, tau: float = FRAME_TEMPERATURE) -> None:
-        if not (tau > 0 and global_weight >= 0):
-            raise UsageError(f"tau must be above 0 and global_weight not below, not {tau} and {global_weight}")
-        self.global_weight, self.tau = global_weight, tau
-        self._global = Clip4Clip()
+    def __post_init__(self) -> None:
+        tau, weight = self.tau, self.global_weight
+        if not (tau > 0 and weight >= 0):
+            raise UsageError(f"tau must be above 0 and global_weight not below, not {tau} and {weight}")
 
     def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Parts `late` and `global`."""
         scores = self.scores(vectors, net)
         late = symmetric_nce(vectors.scale * scores, own)
-        pooled, parts = self._global.losses(vectors, own, net)
+        pooled, parts = Clip4Clip().losses(vectors, own, net)
         parts = {"late": late, "global": pooled, "hits": hits(scores, own), "global_hits": parts["hits"]}
         return late + self.global_weight * pooled, parts
 

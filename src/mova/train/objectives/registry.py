@@ -1,12 +1,11 @@
 """Objectives by name: what a recipe's `objective.kind` means. Each sums pure losses and names its parts.
 
-To add one: a class with `forward(batch, model)` as `train/objectives/base.py` says (for pairs, a `PairObjective` of
-`train/objectives/pairs.py`), and a line in `OBJECTIVES`.
+To add one: a dataclass of its settings with `forward(batch, model)` as `train/objectives/base.py` says (for pairs, a
+`PairObjective` of `train/objectives/pairs.py`), and a line in `OBJECTIVES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from mova.errors import UsageError
@@ -30,17 +29,12 @@ OBJECTIVES: dict[str, type[Objective[Any, Any]]] = {
 }
 
 
-def build_objective(settings: Mapping[str, Any]) -> Objective[Any, Any]:
-    """The objective of a recipe's section; its other keys are arguments.
+def find_objective(kind: object) -> type[Objective[Any, Any]]:
+    """Return an objective's class by name.
 
     Raises:
-        UsageError: unknown kind or argument.
+        UsageError: there is none of that name.
     """
-    options = dict(settings)
-    kind = options.pop("kind")
     if kind not in OBJECTIVES:
-        raise UsageError(f"objective.kind: {kind!r} is not known; there are {', '.join(OBJECTIVES)}")
-    try:
-        return OBJECTIVES[kind](**options)
-    except TypeError as error:
-        raise UsageError(f"objective {kind}: {error}") from error
+        raise UsageError(f"objective.kind {kind!r} is not known; there are {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[str(kind)]

@@ -15,6 +15,8 @@ Shape legend: V images, N = V texts, T frames (1 of an image), L tokens, d width
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -30,25 +32,25 @@ from mova.train.objectives.base import Tensors
 from mova.train.objectives.pairs import PairObjective, hits
 
 
+@dataclass(frozen=True, eq=False)
 class SmartClip(PairObjective):
     """Symmetric InfoNCE on images under the masks of texts, with a price on open dimensions: `L = L_nce + w L_0`.
 
     `L_0` is the mean probability of a dimension to be on (`losses/masked_contrast.py: expected_l0`). Videos may stand
     where images do: the mean of their frames is masked.
 
-    Args:
-        sparsity: w.
-
     Raises:
         UsageError: a weight below 0.
     """
 
+    sparsity: float = 0.01
+    """w, the weight of the price on open dimensions."""
+
     reads = ("tokens", "token_mask")
 
-    def __init__(self, sparsity: float = 0.01) -> None:
-        if not sparsity >= 0:
-            raise UsageError(f"objective.sparsity must not be below 0, not {sparsity}")
-        self.sparsity = sparsity
+    def __post_init__(self) -> None:
+        if not self.sparsity >= 0:
+            raise UsageError(f"objective.sparsity must not be below 0, not {self.sparsity}")
 
     def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Parts `one_way` and `sparsity`, and `density`, the share of dimensions that masks keep."""

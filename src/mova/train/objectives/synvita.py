@@ -15,6 +15,7 @@ Shape legend: n triplets.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -29,14 +30,9 @@ Use = Literal[Strategy, "none"]
 """A strategy of Table 4, or `none`: real videos alone, Eq. 2."""
 
 
+@dataclass(frozen=True, eq=False)
 class Synvita(Objective[Tensors, Tensors]):
     """Eq. 7: real videos, weighted synthetic ones, semantic consistency.
-
-    Args:
-        strategy: how synthetic videos are weighted.
-        consistency: lambda of Eq. 6; 0 leaves it out, and its passes.
-        margin: gamma of Eq. 6.
-        compat: the shared part of captions as the published code finds it (`text/common_subsequence.py`).
 
     Raises:
         UsageError: an unknown strategy, or a number below 0.
@@ -44,17 +40,26 @@ class Synvita(Objective[Tensors, Tensors]):
 
     data = "triplets"
     separable = True
+    strategy: Use = "difference"
+    """How synthetic videos are weighted, see `data/synthetic_weights.py`; `none`: real videos alone (Eq. 2)."""
+    consistency: float = 1e-2
+    """Lambda, the weight of Eq. 6; 0 omits it and its forward passes, and so does strategy `none`."""
+    margin: float = MARGIN
+    """Gamma of Eq. 6."""
+    compat: bool = False
+    """Whether the shared part of captions is found as the published code does (`text/common_subsequence.py`)."""
 
-    def __init__(
-        self, strategy: Use = "difference", consistency: float = 1e-2, margin: float = MARGIN, compat: bool = False
-    ) -> None:
+    def __post_init__(self) -> None:
         known = (*get_args(Strategy), "none")
-        if strategy not in known:
-            raise UsageError(f"objective.strategy {strategy!r} is not known; there are {', '.join(known)}")
-        if consistency < 0 or margin < 0:
-            raise UsageError(f"consistency and margin must not be below 0, not {consistency} and {margin}")
-        self.strategy, self.margin, self.compat = strategy, margin, compat
-        self.consistency = 0.0 if strategy == "none" else consistency
+        if self.strategy not in known:
+            raise UsageError(f"objective.strategy {self.strategy!r} is not known; there are {', '.join(known)}")
+        if self.consistency < 0 or self.margin < 0:
+            raise UsageError(f"consistency and margin must not be below 0, not {self.consistency} and {self.margin}")
+
+    @property
+    def consistency_weight(self) -> float:
+        """Lambda; 0 without synthetic videos."""
+        return 0.0 if self.strategy == "none" else self.consistency
 
     def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
         """See `Objective`.
@@ -64,7 +69,7 @@ class Synvita(Objective[Tensors, Tensors]):
         """
         found, weights = model(batch), batch["weights"]
         log_odds = found["log_odds"]
-        loss, parts = synvita_loss(log_odds, weights, found.get("common"), self.consistency, self.margin)
+        loss, parts = synvita_loss(log_odds, weights, found.get("common"), self.consistency_weight, self.margin)
         own, other = log_odds.detach()[:, 0].unbind(dim=1)
         told = {"weight": weights, "shown": (weights > 0).float(), "above": (own > other).float()}
         return loss, parts | {name: value.mean() for name, value in told.items()}

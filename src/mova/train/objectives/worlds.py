@@ -5,6 +5,7 @@ Shape legend: V videos, N sentences, T frames, d width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,19 +16,19 @@ from mova.losses.grounding import frame_sentence_nce, late_interaction_scores, p
 from mova.train.objectives.base import Encoder, Objective, Tensors
 
 
+@dataclass(frozen=True, eq=False)
 class Grounding(Objective[Tensors, dict[str, Any]]):
-    """Frame-sentence contrast both ways, paragraphs by late interaction, and auxiliary factor heads.
-
-    Args:
-        frame, sentence: weights of frame-to-sentence and sentence-to-frame contrast.
-        paragraph: weight of the video-paragraph contrast.
-        factors: weight of the mean cross-entropy of the factor heads (labels of -1 do not count).
-    """
+    """Frame-sentence contrast both ways, paragraphs by late interaction, and auxiliary factor heads."""
 
     data = "worlds"
-
-    def __init__(self, frame: float = 1.0, sentence: float = 1.0, paragraph: float = 0.5, factors: float = 0.3) -> None:
-        self.weights = {"frame": frame, "sentence": sentence, "paragraph": paragraph, "factors": factors}
+    frame: float = 1.0
+    """Weight of the contrast of each frame with sentences."""
+    sentence: float = 1.0
+    """Weight of the contrast of each sentence with frames."""
+    paragraph: float = 0.5
+    """Weight of the contrast of videos with paragraphs."""
+    factors: float = 0.3
+    """Weight of the mean cross-entropy of the factor heads; labels of -1 do not count."""
 
     def forward(self, batch: Tensors, model: Encoder[Tensors, dict[str, Any]]) -> tuple[Tensor, Tensors]:
         """See `Objective`; a batch is one of `worlds/batches.py`."""
@@ -39,14 +40,14 @@ class Grounding(Objective[Tensors, dict[str, Any]]):
             cosines = frames @ texts.T
         to_sentence, to_frame = frame_sentence_nce(cosines, scale, batch["positive"], batch["truth"])
         parts = {"frame": to_sentence, "sentence": to_frame}
-        if self.weights["paragraph"]:
+        if self.paragraph:
             videos = len(batch["paragraphs"])
             scores = late_interaction_scores(cosines, batch["video"], batch["paragraphs"], videos)
             parts["paragraph"] = paragraph_nce(scores, scale, batch["paragraph_truth"])
-        if self.weights["factors"]:
+        if self.factors:
             losses = [
                 F.cross_entropy(logits.float(), batch[f"label_{name}"], ignore_index=-1)
                 for name, logits in outputs["factors"].items()
             ]
             parts["factors"] = torch.stack(losses).mean()
-        return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum(), parts
+        return torch.stack([getattr(self, name) * part for name, part in parts.items()]).sum(), parts

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from mova.data.batch import BrokenVideo
 from mova.data.dataset import PairSampler, side_by_side
@@ -21,13 +19,14 @@ from mova.data.frame_selection import FrameRule
 from mova.data.labelled import Labelled, LabelledVideos
 from mova.errors import UsageError
 from mova.eval.metrics.classification import mean_average_precision
-from mova.models.gexia.config import ROUNDS
+from mova.models.gexia.config import ROUNDS, GexiaConfig
 from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia
 from mova.models.inputs import input_adapter
 from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import ModelEncoder
-from mova.train.trainer import PairArguments, TrainingData
+from mova.train.sources.base import ManifestSource, RunContext
+from mova.train.trainer import TrainingData
 from mova.train.validation import held_out_batches
 
 
@@ -86,58 +85,64 @@ class ClassValidation:
         return {"accuracy": 100 * float(top.mean()), "mAP": 100 * precision}
 
 
-def build_labels(
-    model: PreTrainedModel,
-    arguments: PairArguments,
-    broken: BrokenVideos,
-    *,
-    seed: int,
-    manifest: str,
-    split: str = "train",
-    validation: str | None = None,
-    label: str = "label",
-    task: str | None = None,
-    size: str = "long",
-    frames: int = 32,
-    rule: str | None = None,
-    fps: float | None = None,
-    quarantine: str | None = None,
-) -> TrainingData:
-    """Training and validation videos of a manifest with their labels; the model gets a head for those of training.
+@dataclass(frozen=True)
+class LabelSource(ManifestSource):
+    """Settings of data kind `labels`."""
 
-    Args:
-        model, arguments, broken: what the videos are for.
-        seed: of the order.
-        manifest: path of a `manifest.jsonl`.
-        split, validation: names of parts; validation None chooses no checkpoint.
-        label, task: see `LabelledVideos`.
-        size: of all videos, "image", "short" or "long": says `#iter` (Table 10 has LVU and COIN as long).
-        frames, rule, fps: see `FrameRule`.
-        quarantine: a list of `mova data check`, whose rows are left out of both parts.
+    label: str = "label"
+    """Key of `meta` that holds a video's label, or a list of them."""
+    task: str | None = None
+    """Only rows of this task, see `LabelledVideos`."""
+    size: str = "long"
+    """Size of all videos, "image", "short" or "long": decides `#iter` (Table 10 has LVU and COIN as long)."""
+    frames: int = 32
+    """Number of frames per video; with `fps`, the maximum number."""
+    rule: str | None = None
+    """Named rule that chooses the frames, see `video/sampling.py: RULES`; exactly one of `rule` and `fps`."""
+    fps: float | None = None
+    """Frames per second; exactly one of `rule` and `fps`."""
 
-    Raises:
-        UsageError: a model without a place for a head, an unknown size, or a rule of frames that does not fit.
-        DataError: the manifest does not hold what is asked for.
-    """
-    if not isinstance(model, Gexia):
-        raise UsageError("data of kind labels train the head of a GEXIA: say model.kind gexia")
-    if size not in ROUNDS:
-        raise UsageError(f"data.size {size!r} is not known; there are {', '.join(ROUNDS)}")
-    model.check_rate(fps)
-    adapter = input_adapter(model)
-    assert isinstance(adapter, GexiaInputs)
-    sampling = FrameRule(frames, rule, fps)
-    source: dict[str, Any] = {"label": label, "task": task, "prepare": adapter.resize, "quarantine": quarantine}
-    part = partial(LabelledVideos, manifest, sampling=sampling, **source)
-    dataset = part(split=split, labels=None)
-    model.make_head(dataset.labels, dataset.multiple)
-    config = model.config
+    def build(self, run: RunContext) -> TrainingData:
+        """See `DataSource`. The model gets a head for the labels of training, and its settings for inference.
+
+        Raises:
+            UsageError: a model that cannot have a head, an unknown size, or a rule of frames that does not fit.
+            DataError: the manifest does not hold what is asked for.
+        """
+        model = run.model
+        if not isinstance(model, Gexia):
+            raise UsageError("data of kind labels train the head of a GEXIA: say model.kind gexia")
+        if self.size not in ROUNDS:
+            raise UsageError(f"data.size {self.size!r} is not known; there are {', '.join(ROUNDS)}")
+        model.check_rate(self.fps)
+        adapter = input_adapter(model)
+        assert isinstance(adapter, GexiaInputs)
+        dataset = self._videos(self.split, adapter, None)
+        model.make_head(dataset.labels, dataset.multiple)
+        rounds = _adapt_to_size(model.config, self.size, self.frames)
+        collate, validate = LabelCollator(rounds), None
+        if self.validation is not None:
+            batch, workers = run.arguments.per_device_eval_batch_size, run.arguments.dataloader_num_workers
+            held_out = self._videos(self.validation, adapter, dataset.labels)
+            validate = ClassValidation(held_out, collate, batch, workers, run.broken)
+        sampler = PairSampler(len(dataset), run.seed)
+        return TrainingData(dataset, collate, adapter.encode_videos, sampler, validate, skips_weights=rounds == 0)
+
+    def _videos(self, split: str, adapter: GexiaInputs, labels: Sequence[str] | None) -> LabelledVideos:
+        return LabelledVideos(
+            self.path,
+            split=split,
+            labels=labels,
+            sampling=FrameRule(self.frames, self.rule, self.fps),
+            label=self.label,
+            task=self.task,
+            prepare=adapter.resize,
+            quarantine=self.quarantine,
+        )
+
+
+def _adapt_to_size(config: GexiaConfig, size: str, frames: int) -> int:
+    """Set `#iter` and the number of frames for inference to those of training; return `#iter`."""
     config.video_rounds = config.rounds[size] if config.video_rounds is None else config.video_rounds
-    config.frames = {**config.frames, size: frames}  # the head is measured on what it is trained on
-    arguments.expect_rounds([config.video_rounds])
-    collate = LabelCollator(config.video_rounds)
-    validate = None
-    if validation is not None:
-        batch, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
-        validate = ClassValidation(part(split=validation, labels=dataset.labels), collate, batch, workers, broken)
-    return TrainingData(dataset, collate, adapter.encode_videos, PairSampler(len(dataset), seed), validate)
+    config.frames = {**config.frames, size: frames}
+    return config.video_rounds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -23,104 +23,121 @@ from mova.models.encoder import DualEncoder
 from mova.models.feature_extraction import feature_key
 from mova.models.gexia.model import Gexia
 from mova.models.inputs import input_adapter
-from mova.train.callbacks import BrokenVideos
 from mova.train.collate import Collator
 from mova.train.objectives.pairs import PairObjective
+from mova.train.sources.base import ManifestSource, RunContext
 from mova.train.trainer import PairArguments, TrainingData
 from mova.train.validation import RetrievalValidation
+from mova.types import Pixels
 
 logger = logging.getLogger(__name__)
 
 
-def build_pairs(
-    model: PreTrainedModel,
-    objective: PairObjective,
-    arguments: PairArguments,
-    broken: BrokenVideos,
-    *,
-    seed: int,
-    manifest: str,
-    split: str = "train",
-    validation: str | None = None,
-    captions: str = "paragraph",
-    frames: int = 64,
-    rule: str | None = None,
-    fps: float | None = None,
-    features: str | None = None,
-    quarantine: str | None = None,
-    granularities: Mapping[str, Mapping[str, Any]] | None = None,
-) -> TrainingData:
-    """Training and validation pairs of a manifest.
+@dataclass(frozen=True)
+class PairSource(ManifestSource):
+    """Settings of data kind `manifest`."""
 
-    With `features` frame vectors are read from a store and the model's video tower is frozen.
+    captions: str = "paragraph"
+    """Which texts of a row are paired with it, see `data/dataset.py: CAPTIONS`; validation has one text per video."""
+    frames: int = 64
+    """Number of frames per video; with `fps`, the maximum number."""
+    rule: str | None = None
+    """Named rule that chooses the frames, see `video/sampling.py: RULES`; exactly one of `rule` and `fps`."""
+    fps: float | None = None
+    """Frames per second; exactly one of `rule` and `fps`."""
+    features: str | None = None
+    """Folder of a feature store: frame vectors are read from it, and the model's video tower is frozen."""
+    granularities: Mapping[str, Mapping[str, Any]] | None = None
+    """Name -> {frames, share}: every batch is of one granularity (`data/granularity_batches.py`); replaces `frames`."""
 
-    Args:
-        model, objective, arguments, broken: what the pairs are for.
-        seed: of order and draws.
-        manifest: path of a `manifest.jsonl`.
-        split, validation: names of parts; validation None chooses no checkpoint.
-        captions: one of `data/dataset.py: CAPTIONS`; validation has one text a video whatever it is.
-        frames, rule, fps: see `FrameRule`.
-        features: folder of a feature store; None decodes the videos.
-        quarantine: a list of `mova data check`, whose rows are left out of both parts.
-        granularities: name -> {frames, share}: batches of one granularity each, see `data/granularity_batches.py`;
-            `frames` is then theirs. None for batches of whatever comes.
+    def build(self, run: RunContext) -> TrainingData:
+        """See `DataSource`. With `features`, the model's video tower is frozen.
 
-    Raises:
-        UsageError: a rule of frames that does not fit the model or the store, or fewer pairs than a batch.
-        DataError: the manifest or the store does not hold what is asked for.
-        IndexMismatchError: the store was made by another video tower, preprocessing or sampling.
+        Raises:
+            UsageError: a rule of frames that does not fit the model or the store, or fewer pairs than a batch.
+            DataError: the manifest or the store does not hold what is asked for.
+            IndexMismatchError: the store was made by another video tower, preprocessing or sampling.
+        """
+        model, objective, arguments = run.model, run.objective, run.arguments
+        assert isinstance(objective, PairObjective)
+        if isinstance(model, DualEncoder):
+            model.check_rate(self.fps)
+        adapter = input_adapter(model, stored=self.features is not None)
+        granules = read_granules(self.granularities)
+        store = None
+        if self.features is not None:
+            store = stored_only(model, self.features, FrameRule(self.frames, self.rule, self.fps))
+        reader = _PairReader(
+            self,
+            run.seed,
+            granules,
+            model.config.lengths if isinstance(model, Gexia) else LengthRule(),
+            adapter.resize if store is None else None,
+            store,
+        )
+        dataset = reader.read(self.split, self.captions)
+        sampler = _sampler(dataset, granules, arguments, f"{self.manifest}: split {self.split!r}", run.seed)
+        collate, validate = Collator(adapter, objective.units), None
+        if self.validation is not None:
+            mode = self.captions if self.captions in ("paragraph", "first", "sentence") else "paragraph"
+            held_out = reader.read(self.validation, mode)
+            _warn_of_leaks(dataset, held_out)
+            size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
+            validate = RetrievalValidation(held_out, collate, objective, size, workers, run.broken)
+        skips = isinstance(model, Gexia) and granules is not None and _adapt_to_granularities(model, granules)
+        return TrainingData(dataset, collate, adapter.encode, sampler, validate, skips_weights=skips)
+
+
+@dataclass(frozen=True)
+class _PairReader:
+    """Reads splits of the manifest, all in the same way."""
+
+    source: PairSource
+    seed: int
+    granules: Mapping[str, Granule] | None
+    lengths: LengthRule
+    """Assigns a granularity to rows that do not name one."""
+    prepare: Callable[[Pixels], Pixels] | None
+    features: FeatureStore | None
+
+    def read(self, split: str, captions: str) -> PairDataset | GranularPairs:
+        """Return the pairs of a split, by granularity if granularities are named."""
+        if self.granules is None:
+            return self._pairs(split, captions, self.source.frames)
+        rows = without_quarantined(read_manifest(self.source.path), self.source.quarantine)[0]
+        return GranularPairs.make(
+            lambda granule, keep: self._pairs(split, captions, granule.frames, keep),
+            self.granules,
+            [row for row in rows if row.split == split and row.captions],
+            self.lengths,
+        )
+
+    def _pairs(self, split: str, captions: str, frames: int, keep: Callable[[Row], bool] | None = None) -> PairDataset:
+        return PairDataset(
+            self.source.path,
+            split=split,
+            sampling=FrameRule(frames, self.source.rule, self.source.fps),
+            captions=captions,
+            seed=self.seed,
+            prepare=self.prepare,
+            features=self.features,
+            quarantine=self.source.quarantine,
+            keep=keep,
+        )
+
+
+def _adapt_to_granularities(model: Gexia, granules: Mapping[str, Granule]) -> bool:
+    """Write the numbers of frames into the model's configuration, for inference, and freeze its head.
+
+    Pairs do not pass through the head, and processes would wait for its gradients.
+
+    Returns:
+        Whether some batches skip the shared block, because their `#iter` is 0.
     """
-    if isinstance(model, DualEncoder):
-        model.check_rate(fps)
-    adapter, granules = input_adapter(model, stored=features is not None), read_granules(granularities)
-    store = None if features is None else stored_only(model, features, FrameRule(frames, rule, fps))
-    lengths = model.config.lengths if isinstance(model, Gexia) else LengthRule()
-    source: dict[str, Any] = {"prepare": adapter.resize} if store is None else {"features": store}
-    source |= {"seed": seed, "quarantine": quarantine}
-    part = partial(_part, manifest, partial(FrameRule, rule=rule, fps=fps), frames, granules, lengths, source)
-    dataset = part(split, captions)
-    if isinstance(model, Gexia) and granules is not None:
-        _follow(model, granules, arguments)
-    sampler = _sampler(dataset, granules, arguments, f"{manifest}: split {split!r}", seed)
-    collate, validate = Collator(adapter, objective.units), None
-    if validation is not None:
-        mode = captions if captions in ("paragraph", "first", "sentence") else "paragraph"
-        held = part(validation, mode)
-        _warn_of_leaks(dataset, held)
-        size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
-        validate = RetrievalValidation(held, collate, objective, size, workers, broken)
-    return TrainingData(dataset, collate, adapter.encode, sampler, validate)
-
-
-def _follow(model: Gexia, granules: Mapping[str, Granule], arguments: PairArguments) -> None:
-    """Put into the model and the arguments what training by these granularities means for them."""
     model.config.follow({name: granule.frames for name, granule in granules.items()})
-    arguments.expect_rounds(rounds for name in granules for rounds in model.config.rounds_of(name))
     if model.head is not None:
-        model.head.requires_grad_(False)  # pairs do not pass it; processes would wait for its gradients
-
-
-def _part(
-    manifest: str,
-    sampling: Callable[[int], FrameRule],
-    frames: int,
-    granules: Mapping[str, Granule] | None,
-    lengths: LengthRule,
-    source: Mapping[str, Any],
-    split: str,
-    captions: str,
-) -> PairDataset | GranularPairs:
-    """Pairs of a part of the manifest, by granularity where granularities are named."""
-
-    def build(count: int, keep: Callable[[Row], bool] | None = None) -> PairDataset:
-        return PairDataset(manifest, split=split, captions=captions, sampling=sampling(count), keep=keep, **source)
-
-    if granules is None:
-        return build(frames)
-    rows = without_quarantined(read_manifest(manifest), source["quarantine"])[0]
-    shown = [row for row in rows if row.split == split and row.captions]
-    return GranularPairs.make(lambda granule, keep: build(granule.frames, keep), granules, shown, lengths)
+        model.head.requires_grad_(False)
+    return any(0 in model.config.rounds_of(name) for name in granules)
 
 
 def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:
@@ -151,7 +168,7 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
 
 
 def _warn_of_leaks(seen: PairDataset | GranularPairs, held: PairDataset | GranularPairs) -> None:
-    """Say in the log where validation shows source videos that are trained on."""
+    """Log a warning if training and validation share source videos."""
     if shared := shared_videos(seen.rows, held.rows):
         logger.warning(
             "%d source videos are in both %r and %r, such as %s", len(shared), seen.split, held.split, shared[0]

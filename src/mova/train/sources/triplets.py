@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from mova.data.batch import BrokenVideo
 from mova.data.dataset import PairSampler
@@ -33,7 +32,8 @@ from mova.text.common_subsequence import common_subsequence_mask
 from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.synvita import Synvita, encode_triplets
-from mova.train.trainer import PairArguments, TrainingData
+from mova.train.sources.base import ManifestSource, RunContext
+from mova.train.trainer import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -127,54 +127,53 @@ class EntailmentValidation:
         }
 
 
-def build_triplets(
-    model: nn.Module,
-    objective: Synvita,
-    arguments: PairArguments,
-    broken: BrokenVideos,
-    *,
-    seed: int,
-    manifest: str,
-    split: str = "train",
-    validation: str | None = None,
-    quarantine: str | None = None,
-) -> TrainingData:
-    """Triplets of a manifest for a video LLM with adapters.
+@dataclass(frozen=True)
+class TripletSource(ManifestSource):
+    """Settings of data kind `triplets`; rows need negatives, and may have synthetic videos."""
 
-    Args:
-        model: PEFT's wrapper, as model kind `video-llm` makes it.
-        objective, arguments, broken: what the triplets are for.
-        seed: of order and draws.
-        manifest: path of a `manifest.jsonl` with negatives.
-        split, validation: names of parts; validation None chooses no checkpoint.
-        quarantine: a list of `mova data check`, whose rows are left out of both parts.
+    def build(self, run: RunContext) -> TrainingData:
+        """See `DataSource`. The model is PEFT's wrapper, as model kind `video-llm` builds it.
 
-    Raises:
-        UsageError: a model that answers no questions, or fewer triplets than a batch.
-        DataError: the manifest does not hold what is asked for.
-    """
-    llm = getattr(model, SCORER, None)
-    if not isinstance(llm, EntailmentModel):
-        raise UsageError("data of kind triplets train a video LLM: say model.kind video-llm")
+        Raises:
+            UsageError: a model that cannot answer questions, or fewer triplets than a batch.
+            DataError: the manifest does not hold what is asked for.
+        """
+        objective, arguments = run.objective, run.arguments
+        assert isinstance(objective, Synvita)
+        llm = getattr(run.model, SCORER, None)
+        if not isinstance(llm, EntailmentModel):
+            raise UsageError("data of kind triplets train a video LLM: say model.kind video-llm")
 
-    def see(path: Path, start: float, end: float | None) -> Visual:
-        return llm.prepare(llm.sample(path, start, end))
+        def see(path: Path, start: float, end: float | None) -> Visual:
+            return llm.prepare(llm.sample(path, start, end))
 
-    weigh = None if objective.strategy == "none" else partial(weigh_by, strategy=objective.strategy)
-    dataset = TripletVideos(
-        manifest, split=split, see=see, weigh=cast(Weigh | None, weigh), seed=seed, quarantine=quarantine
-    )
-    _check_texts(llm, dataset)
-    if arguments.dataloader_drop_last and len(dataset) < arguments.per_device_train_batch_size:
-        raise UsageError(f"{manifest}: split {split!r} has {len(dataset)} triplets, fewer than a batch")
-    told = dataset.to_json()
+        weigh = None if objective.strategy == "none" else partial(weigh_by, strategy=objective.strategy)
+        dataset = TripletVideos(
+            self.path,
+            split=self.split,
+            see=see,
+            weigh=cast(Weigh | None, weigh),
+            seed=run.seed,
+            quarantine=self.quarantine,
+        )
+        _check_texts(llm, dataset)
+        if arguments.dataloader_drop_last and len(dataset) < arguments.per_device_train_batch_size:
+            raise UsageError(f"{self.manifest}: split {self.split!r} has {len(dataset)} triplets, fewer than a batch")
+        _log_weights(dataset)
+        validate = None
+        if self.validation is not None:
+            validate = EntailmentValidation(llm, self.path, self.validation, run.broken, self.quarantine)
+        collate = TripletCollator(llm, objective.consistency_weight > 0, objective.compat)
+        sampler = PairSampler(len(dataset), run.seed)
+        return TrainingData(dataset, collate, partial(encode_triplets, llm), sampler, validate)
+
+
+def _log_weights(dataset: TripletVideos) -> None:
+    report = dataset.to_json()
     logger.info(
         "%d triplets, %d without a synthetic video (Eq. 2 alone); %d synthetic ones, %d of weight 0, mean weight %.3f",
-        *(told[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0", "mean_weight")),
+        *(report[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0", "mean_weight")),
     )
-    validate = None if validation is None else EntailmentValidation(llm, manifest, validation, broken, quarantine)
-    collate = TripletCollator(llm, objective.consistency > 0, objective.compat)
-    return TrainingData(dataset, collate, partial(encode_triplets, llm), PairSampler(len(dataset), seed), validate)
 
 
 def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Array:

@@ -1,0 +1,188 @@
+"""Settings as dataclasses: build one from a mapping with clear errors, and describe its fields."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from mova.errors import UsageError
+
+Settings = TypeVar("Settings")
+
+FEW = 20
+"""Largest number of settings that an error message lists."""
+NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+"""Type -> its name in error messages."""
+PLURALS = {int: "whole numbers", float: "numbers"}
+
+
+@dataclass(frozen=True)
+class SettingHelp:
+    """One field of a settings class, described."""
+
+    name: str
+    type: str
+    """Such as `int | null`; the values, if only some are allowed."""
+    default: Any
+    """`dataclasses.MISSING` if the setting is required."""
+    text: str
+    """Its docstring, on one line; empty if it has none."""
+
+
+def read_settings(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Build a settings object from values by name.
+
+    Args:
+        kind: a dataclass.
+        values: setting -> value, as YAML has it.
+        where: begins every error message, such as "recipe x: section 'data'".
+
+    Raises:
+        UsageError: a setting is unknown, missing, or has a value of the wrong type.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Crop:
+        ...     size: int
+        >>> read_settings(Crop, {"sise": 3}, "section 'crop'")
+        Traceback (most recent call last):
+        mova.errors.UsageError: section 'crop': there is no 'sise'; did you mean 'size'?
+    """
+    return kind(**check_settings(kind, values, where))
+
+
+def check_settings(kind: type[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check values as `read_settings` does, and return them as keyword arguments of `kind`."""
+    known = {field.name: field for field in fields(kind) if field.init}
+    for name in values:
+        if name not in known:
+            raise UsageError(f"{where}: {unknown_setting(name, known)}")
+    missing = [name for name, field in known.items() if _default(field) is MISSING and name not in values]
+    if missing:
+        raise UsageError(f"{where}: {', '.join(map(repr, missing))} must be set")
+    hints = get_type_hints(kind)
+    checked = {}
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise UsageError(f"{where}: {name!r} must be {_expected(hints[name])}, not {value!r}")
+        checked[name] = int(value) if _is_whole(value, hints[name]) else value
+    return checked
+
+
+def unknown_setting(name: str, known: Collection[str]) -> str:
+    """Return the part of an error message that says that a name is unknown, with the closest known one.
+
+    Example:
+        >>> unknown_setting("max_stops", ["max_steps", "seed"])
+        "there is no 'max_stops'; did you mean 'max_steps'?"
+        >>> unknown_setting("depth", ["tau"])
+        "there is no 'depth'; there is 'tau'"
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"there is no {name!r}; did you mean {close[0]!r}?"
+    if not known:
+        return f"there is no {name!r}, nor any other setting"
+    listed = f"; there {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known))}" if len(known) <= FEW else ""
+    return f"there is no {name!r}{listed}"
+
+
+def describe_settings(kind: type[Any]) -> list[SettingHelp]:
+    """Describe the fields of a dataclass by their types, defaults and docstrings (or `help` in their metadata)."""
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if is_dataclass(base):
+            texts |= _attribute_docstrings(base)
+    described, hints = [], get_type_hints(kind)
+    for field in fields(kind):
+        if field.init:
+            text = field.metadata.get("help") or texts.get(field.name, "")
+            spelled = _spelled(hints[field.name])
+            described.append(SettingHelp(field.name, spelled, _default(field), " ".join(text.split())))
+    return described
+
+
+def _attribute_docstrings(kind: type[Any]) -> dict[str, str]:
+    """Strings that follow a field in the source of a class."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(tree, ast.ClassDef)
+    texts = {}
+    for statement, following in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            value = following.value if isinstance(following, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                texts[statement.target.id] = value.value
+    return texts
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """The members of a union; any other type alone."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_whole(value: Any, hint: Any) -> bool:
+    """Whether a value such as 1e3, which YAML reads as a float, means an integer."""
+    return isinstance(value, float) and int in _choices(hint) and float not in _choices(hint)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from YAML has a type; types that YAML does not know are left to the settings class."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, choice) for choice in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if hint is int:
+        return value.is_integer() if isinstance(value, float) else type(value) is int
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in NAMES:
+        return isinstance(value, hint)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(_fits(item, get_args(hint)[1]) for item in value.values())
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return isinstance(value, list | tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    return True
+
+
+def _spelled(hint: Any) -> str:
+    """A type as help pages show it."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return " | ".join(_spelled(choice) for choice in get_args(hint))
+    if origin is Literal:
+        return " | ".join(map(str, get_args(hint)))
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return f"list of {_spelled(get_args(hint)[0])}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"mapping to {_spelled(get_args(hint)[1])}"
+    return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))
+
+
+def _expected(hint: Any) -> str:
+    """What a type is called in an error message."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_expected(choice) for choice in get_args(hint))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"a mapping of names to {_plural(get_args(hint)[1])}"
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return f"a list of {_plural(get_args(hint)[0])}"
+    return NAMES.get(hint, str(hint))
+
+
+def _plural(hint: Any) -> str:
+    return PLURALS.get(hint) or _expected(hint)

@@ -1,0 +1,68 @@
+"""Settings from mappings: names, types and missing values are checked, and fields are described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+
+from mova.errors import UsageError
+from mova.utils.settings import describe_settings, read_settings
+
+
+@dataclass(frozen=True)
+class Base:
+    path: str
+    """Where it is."""
+
+
+@dataclass(frozen=True)
+class Window(Base):
+    size: int = 3
+    """How wide
+    it is."""
+    rate: float | None = None
+    edges: Literal["cut", "pad"] = "cut"
+    open: bool = False
+    weights: Sequence[float] = ()
+    rounds: Mapping[str, int] | None = None
+    steps: int = field(default=0, init=False)
+
+
+def test_values_become_settings() -> None:
+    window = read_settings(Window, {"path": "x", "size": 4.0, "rate": 2, "weights": [1, 0.5], "rounds": {"a": 1}}, "w")
+    assert window == Window("x", 4, 2, weights=[1, 0.5], rounds={"a": 1})
+    assert type(window.size) is int
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({}, "section 'w': 'path' must be set"),
+        ({"path": "x", "sise": 1}, "section 'w': there is no 'sise'; did you mean 'size'?"),
+        ({"path": "x", "steps": 1}, "section 'w': there is no 'steps'; there are 'path', 'size', 'rate'"),
+        ({"path": 3}, "'path' must be text, not 3"),
+        ({"path": "x", "size": True}, "'size' must be a whole number, not True"),
+        ({"path": "x", "size": 1.5}, "'size' must be a whole number, not 1.5"),
+        ({"path": "x", "size": None}, "'size' must be a whole number, not None"),
+        ({"path": "x", "rate": "fast"}, "'rate' must be a number or null, not 'fast'"),
+        ({"path": "x", "edges": "mirror"}, "'edges' must be one of cut, pad, not 'mirror'"),
+        ({"path": "x", "open": 1}, "'open' must be true or false, not 1"),
+        ({"path": "x", "weights": ["a"]}, "'weights' must be a list of numbers, not ['a']"),
+        ({"path": "x", "rounds": {"a": "b"}}, "'rounds' must be a mapping of names to whole numbers or null"),
+    ],
+)
+def test_mistakes_are_named(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_settings(Window, values, "section 'w'")
+    assert complaint in str(caught.value)
+
+
+def test_fields_are_described() -> None:
+    told = {setting.name: setting for setting in describe_settings(Window)}
+    assert list(told) == ["path", "size", "rate", "edges", "open", "weights", "rounds"]
+    assert (told["path"].text, told["size"].text, told["rate"].text) == ("Where it is.", "How wide it is.", "")
+    assert [told[name].type for name in ("size", "rate", "edges")] == ["int", "float | null", "cut | pad"]
+    assert [told[name].type for name in ("weights", "rounds")] == ["list of float", "mapping to int | null"]
