@@ -41,7 +41,7 @@ def test_values_become_settings() -> None:
     ("values", "complaint"),
     [
         ({}, "section 'w': 'path' must be set"),
-        ({"path": "x", "sise": 1}, "section 'w': there is no 'sise'; did you mean 'size'?"),
+        ({"path": "x", "sizes": 1}, "section 'w': there is no 'sizes'; did you mean 'size'?"),
         ({"path": "x", "steps": 1}, "section 'w': there is no 'steps'; there are 'path', 'size', 'rate'"),
         ({"path": 3}, "'path' must be text, not 3"),
         ({"path": "x", "size": True}, "'size' must be a whole number, not True"),

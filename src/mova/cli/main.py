@@ -88,7 +88,7 @@ class _Command(TyperCommand):
         super().format_help(ctx, formatter)
         for command in COMMANDS:
             if command.more_help is not None and not command.group and command.name == self.name:
-                typer.echo(command.more_help(ctx.meta["words"]))
+                typer.echo(command.more_help(ctx.meta["words"]), nl=False)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["words"] = list(args)

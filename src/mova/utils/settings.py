@@ -51,9 +51,9 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], where: str) -
         >>> @dataclass(frozen=True)
         ... class Crop:
         ...     size: int
-        >>> read_settings(Crop, {"sise": 3}, "section 'crop'")
+        >>> read_settings(Crop, {"sizes": 3}, "section 'crop'")
         Traceback (most recent call last):
-        mova.errors.UsageError: section 'crop': there is no 'sise'; did you mean 'size'?
+        mova.errors.UsageError: section 'crop': there is no 'sizes'; did you mean 'size'?
     """
     return kind(**check_settings(kind, values, where))
 

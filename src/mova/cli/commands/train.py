@@ -42,8 +42,8 @@ def train(
 
 def recipe_help(words: list[str]) -> str:
     """Describe the settings of the recipe that is among the words of a command line; empty without one."""
-    from mova.train.recipe import load_recipe
+    from mova.train.recipe import load_recipe, shipped_recipes
     from mova.train.sections import describe_recipe
 
-    named = [word for word in words if not word.startswith("-")]
-    return describe_recipe(load_recipe(named[0])) if named else ""
+    recipes = [word for word in words if word in shipped_recipes() or Path(word).is_file()]
+    return f"{describe_recipe(load_recipe(recipes[0]))}\n" if recipes else ""
