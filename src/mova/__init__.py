@@ -7,7 +7,7 @@
     index.add(["films/"])
     moments = index.search("a man pours tea")
 
-Public names are re-exported here lazily, so that `import mova` costs nothing.
+The public names below are imported on first use, so that `import mova` stays fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m mova`: the same as `mova`, by the interpreter that is named."""
+"""`python -m mova`: the `mova` command, run by a given interpreter."""
 
 from mova.cli.main import run
 

@@ -1,7 +1,7 @@
-"""Errors for people: what was done, where, and what to do about it.
+"""Errors meant for people: what went wrong, where, and what to do about it.
 
-Every error that a user can cause derives from `MovaError`; its text is one complete message, and the command line
-prints it without a traceback. Errors of ours (broken invariants) stay ordinary `AssertionError`s.
+Every error that a user can cause derives from `MovaError`. Its text is one complete message, and the command line
+prints it without a traceback. Bugs in mova (broken invariants) raise ordinary `AssertionError`s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class MovaError(Exception):
-    """Base of all errors whose text is meant for a person. `exit_code` is what the command line returns."""
+    """Base class of all errors whose text is meant for a person. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
@@ -22,7 +22,12 @@ class UsageError(MovaError, ValueError):
 
 
 class VideoError(MovaError):
-    """A file cannot be read as video. Carries the path and the cause."""
+    """A file cannot be read as video. The path and the cause are attributes.
+
+    Example:
+        >>> print(VideoError("a.mp4", "the file is empty (0 bytes); copy or download it again"))
+        a.mp4: the file is empty (0 bytes); copy or download it again
+    """
 
     def __init__(self, path: str | Path, cause: str) -> None:
         super().__init__(f"{path}: {cause}")
@@ -34,7 +39,7 @@ class VideoError(MovaError):
 
 
 class NoVideoError(VideoError):
-    """A file can be opened and holds no video stream (sound alone, say)."""
+    """A file can be opened but has no video stream (only sound, for example)."""
 
 
 class ModelError(MovaError):
@@ -42,8 +47,8 @@ class ModelError(MovaError):
 
 
 class IndexMismatchError(MovaError):
-    """An index or a feature store was built with another model, preprocessing or sampling than the one asked for."""
+    """An index or a feature store was built with another model, preprocessing or sampling than requested."""
 
 
 class DataError(MovaError):
-    """A manifest, an annotation or a training set does not hold what it must."""
+    """A manifest, an annotation file or a training set has missing or invalid content."""

@@ -1,4 +1,4 @@
-"""Value objects that travel between the rooms. Frozen, and checked when they are made.
+"""Value objects shared by the whole package. They are frozen, and validated on construction.
 
 Times are seconds from the start of the file by its own timestamps; spans are half-open `[start, end)`.
 Shape legend: T frames, H height, W width (pixels), S sentences, V pairs of a video and a text, d width of vectors.
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-"""Frames or pictures: uint8, (..., H, W, 3), RGB."""
+"""Frames or images: uint8, (..., H, W, 3), RGB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Decoded frames with their own times.
+    """Decoded frames with their times.
 
     Attributes:
         pixels: uint8, (T, H, W, 3), RGB, upright (rotation metadata already applied).
@@ -27,6 +27,11 @@ class Frames:
 
     Raises:
         ValueError: shapes or types do not agree, or times are not finite and non-decreasing.
+
+    Example:
+        >>> frames = Frames(np.zeros((4, 8, 8, 3), np.uint8), np.array([0.0, 0.5, 1.0, 1.5]))
+        >>> len(frames), frames[2:].pts.tolist()
+        (4, [1.0, 1.5])
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -45,18 +50,18 @@ class Frames:
 
     @staticmethod
     def concatenate(parts: Sequence[Frames]) -> Frames:
-        """Join consecutive stretches of one video (equal H and W) into one."""
+        """Concatenate consecutive parts of one video (equal H and W)."""
         return Frames(np.concatenate([p.pixels for p in parts]), np.concatenate([p.pts for p in parts]))
 
 
 @dataclass(frozen=True, eq=False)
 class FrameVectors:
-    """What a video tower made of frames, in their place.
+    """Frame features of a video tower, in place of the frames themselves.
 
     Attributes:
-        vectors: float16 or float32, (T, d), not normalised.
+        vectors: float16 or float32, (T, d), not normalized.
         pts: float64, (T,), seconds, non-decreasing.
-        end: seconds at which the stretch of video ends that they show.
+        end: seconds; the end of the part of the video that the frames cover.
 
     Raises:
         ValueError: shapes or types do not agree, or times are not finite and non-decreasing.
@@ -80,7 +85,13 @@ class FrameVectors:
 
 @dataclass(frozen=True, order=True)
 class Span:
-    """A half-open stretch of time `[start, end)` in seconds; `start < end`."""
+    """A half-open time interval `[start, end)` in seconds, with `start < end`.
+
+    Example:
+        >>> a, b = Span(0.0, 4.0), Span(2.0, 6.0)
+        >>> a.duration, a.intersection(b), round(a.iou(b), 3)
+        (4.0, 2.0, 0.333)
+    """
 
     start: float
     end: float
@@ -95,18 +106,18 @@ class Span:
         return self.end - self.start
 
     def intersection(self, other: Span) -> float:
-        """Seconds that both spans share."""
+        """Return the number of seconds that both spans share."""
         return max(0.0, min(self.end, other.end) - max(self.start, other.start))
 
     def iou(self, other: Span) -> float:
-        """Temporal intersection over union, in [0, 1]."""
+        """Return the temporal intersection over union, in [0, 1]."""
         shared = self.intersection(other)
         return shared / (self.duration + other.duration - shared)
 
 
 @dataclass(frozen=True)
 class ScoredSpan:
-    """A span with the score that ranks it (higher is better; the same model's scores compare)."""
+    """A span with its score. Higher is better; only scores of the same model are comparable."""
 
     span: Span
     score: float
@@ -115,7 +126,7 @@ class ScoredSpan:
         _require_finite(self.score)
 
     def to_json(self) -> dict[str, float]:
-        """`{"start", "end", "score"}`, rounded to milliseconds and six digits."""
+        """Return `{"start", "end", "score"}`, rounded to milliseconds and six digits."""
         return {
             "start": _seconds(self.span.start),
             "end": _seconds(self.span.end),
@@ -125,7 +136,7 @@ class ScoredSpan:
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch of one video that answers a query."""
+    """A part of a video that matches a query."""
 
     video: str
     start: float
@@ -137,7 +148,7 @@ class Moment:
         _require_finite(self.score)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"video", "start", "end", "score"}`."""
+        """Return `{"video", "start", "end", "score"}`, rounded to milliseconds and six digits."""
         return {
             "video": self.video,
             "start": _seconds(self.start),
@@ -148,7 +159,7 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class SentenceTimeline:
-    """One sentence against a video's sampled frames: relevance (T,) and the spans it is told to cover."""
+    """A sentence with its relevance (T,) to the sampled frames of a video, and the spans it describes."""
 
     text: str
     relevance: npt.NDArray[np.float32]
@@ -163,8 +174,8 @@ class Timeline:
         video: path or name of the video.
         duration: seconds.
         times: (T,) seconds of the sampled frames.
-        sentences: one row a sentence, each relevance of length T.
-        irrelevant: stretches that no sentence tells.
+        sentences: one row per sentence, with relevance of length T.
+        irrelevant: spans that no sentence describes.
     """
 
     video: str
@@ -181,7 +192,7 @@ class Timeline:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `mova align --json` prints."""
+        """Return the document that `mova align --json` prints."""
         return {
             "video": self.video,
             "duration": _seconds(self.duration),
@@ -199,7 +210,12 @@ class Timeline:
 
 
 def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:
-    """The stretches of `[0, duration)` that none of `spans` covers, in order."""
+    """Yield the parts of `[0, duration)` that none of `spans` covers, in order.
+
+    Example:
+        >>> list(complement([Span(1.0, 2.0), Span(1.5, 3.0)], 5.0))
+        [Span(start=0.0, end=1.0), Span(start=3.0, end=5.0)]
+    """
     cursor = 0.0
     for span in sorted(spans):
         if span.start > cursor:
@@ -211,7 +227,7 @@ def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:
 
 def _require_times(pts: npt.NDArray[np.float64], count: int) -> None:
     if pts.shape != (count,):
-        raise ValueError(f"pts must be ({count},) as there are frames, not {pts.shape}")
+        raise ValueError(f"pts must be ({count},), one time per frame, not {pts.shape}")
     if not np.all(np.isfinite(pts)) or np.any(np.diff(pts) < 0):
         raise ValueError("pts must be finite and non-decreasing seconds")
 

@@ -36,7 +36,7 @@ def test_ctrl_c_says_that_it_stopped(call: Call, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     for target in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UsageError, match=rf"{target}: this folder cannot be written"), sole_writer(target):
+        with pytest.raises(UsageError, match=rf"{target}: cannot write to this folder"), sole_writer(target):
             pass
 
 

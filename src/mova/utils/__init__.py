@@ -1,1 +1,1 @@
-"""Files, locks, hashes and time formats that no other folder owns."""
+"""Helpers for files, locks, hashes and time formats."""

@@ -1,4 +1,4 @@
-"""One writer at a time in the folder of an index or a feature store."""
+"""A lock that allows only one writer at a time in a folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from mova.errors import MovaError, UsageError
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's `writer.lock` while the block lasts; a killed holder leaves nothing locked.
+    """Hold the `writer.lock` of a folder for the duration of the block. A killed process leaves nothing locked.
 
     Args:
-        folder: made if it is not there.
+        folder: the folder to lock; created if it does not exist.
 
     Raises:
-        UsageError: the folder cannot be made or written to.
-        MovaError: another process holds it, or this system has no such locks (Windows).
+        UsageError: the folder cannot be created or written to.
+        MovaError: another process holds the lock, or the system has no such locks (Windows).
     """
     try:
         import fcntl
     except ImportError as error:
         raise MovaError(
-            f"{folder}: it can only be written on Linux and macOS (this system has no `fcntl` locks); "
-            f"write it there and read it here"
+            f"{folder}: can only be written on Linux and macOS (this system has no `fcntl` locks); "
+            f"write it on such a system and read it here"
         ) from error
 
     try:
@@ -34,14 +34,16 @@ def sole_writer(folder: Path) -> Iterator[None]:
         handle = (folder / "writer.lock").open("a+")
     except OSError as error:
         cause = error.strerror or error
-        raise UsageError(f"{folder}: this folder cannot be written ({cause}); name another") from error
+        raise UsageError(f"{folder}: cannot write to this folder ({cause}); choose another one") from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
-            raise MovaError(f"{folder}: another process (id {holder}) writes here; wait until it is done") from error
+            raise MovaError(
+                f"{folder}: another process (id {holder}) is writing here; wait until it has finished"
+            ) from error
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()

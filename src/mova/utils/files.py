@@ -1,4 +1,4 @@
-"""Which files there are, and whether two hold the same."""
+"""Find video files, and express paths relative to a folder."""
 
 from __future__ import annotations
 
@@ -13,62 +13,66 @@ ENDINGS = """
     ogm ogv rm rmvb ts vob webm wmv y4m
 """
 SUFFIXES = frozenset(f".{ending}" for ending in ENDINGS.split())
-"""Endings by which `find_videos` knows a video in a folder; lower case."""
+"""File name suffixes of videos, in lower case."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-"""Endings of pictures, each a video of one frame, where a data set is of images."""
+"""File name suffixes of images; in an image data set each one is a video of one frame."""
 
 
 def find_videos(paths: Iterable[str | Path], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """Files as given, whatever they end in; folders searched through for `suffixes`.
+    """List videos: named files with any suffix, and all files in folders that have one of `suffixes`.
 
-    Hidden files and folders are left out, and links to folders inside a folder are not followed (a link may
-    lead in a circle); name such a folder itself. What cannot be looked at is not left out: a link that leads
-    nowhere and a folder that may not be listed are among the paths returned, and fail when they are read.
+    Folders are searched recursively. Hidden files and folders are skipped, and links to folders inside a folder are
+    not followed (they may form a cycle); pass such a folder itself. Broken links and folders without read permission
+    are included, so that reading them raises an error.
 
     Returns:
-        Sorted paths, each once.
+        Sorted paths without duplicates.
 
     Raises:
         UsageError: a path does not exist.
     """
-    found: set[Path] = set()
-    for each in paths:
-        path = Path(each)
+    videos: set[Path] = set()
+    for path in map(Path, paths):
         if path.is_dir():
-            found.update(_inside(path, suffixes))
+            videos.update(_inside(path, suffixes))
         elif path.exists():
-            found.add(path)
+            videos.add(path)
         else:
-            raise UsageError(f"{path}: there is no such file or folder")
-    return sorted(found)
+            raise UsageError(f"{path}: no such file or directory")
+    return sorted(videos)
 
 
 def _inside(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
-    """The videos below a folder, and the folders that cannot be listed."""
-    closed: list[Path] = []
-    for root, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+    """Yield the videos in a folder and its subfolders, then the folders that cannot be listed."""
+    unlistable: list[Path] = []
+    for root, folders, names in os.walk(folder, onerror=lambda error: unlistable.append(Path(error.filename))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(root, name)
             if not name.startswith(".") and path.suffix.lower() in suffixes and not _special(path):
                 yield path
-    yield from closed
+    yield from unlistable
 
 
 def _special(path: Path) -> bool:
-    """Whether a name stands for a socket, a pipe or a device, which no one means by a video."""
+    """Return whether a path is a socket, a pipe or a device."""
     return os.path.exists(path) and not os.path.isfile(path)
 
 
 def seen_from(folder: str | Path, path: str | Path) -> str:
-    """A path relative to a folder where it lies below, else absolute; nothing is looked up on the disk."""
+    """Return a path relative to a folder if it is inside it, else the absolute path. The disk is not accessed.
+
+    Example:
+        >>> seen_from("/data", "/data/clips/a.mp4"), seen_from("/data", "/other/b.mp4")
+        ('clips/a.mp4', '/other/b.mp4')
+    """
     absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
     return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
 
 
 def surely_gone(path: str | Path) -> bool:
-    """True only where the system says for certain that there is no such file."""
+    """Return True only if the system confirms that a file does not exist."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

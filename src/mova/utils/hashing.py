@@ -1,4 +1,4 @@
-"""Hashes of a file's content and of lists of strings."""
+"""Hashes of file contents and of lists of strings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def content_hash(path: str | Path) -> str:
-    """Hash of a whole file's content, hexadecimal.
+    """Return the hexadecimal hash of the whole content of a file.
 
     Raises:
         OSError: the file cannot be read.
@@ -18,8 +18,13 @@ def content_hash(path: str | Path) -> str:
 
 
 def digest(parts: Sequence[str]) -> str:
-    """16 hex digits over strings in order."""
-    found = hashlib.blake2b(digest_size=8)
+    """Return a hash of strings, in order, as 16 hexadecimal digits.
+
+    Example:
+        >>> digest(["a", "b"]) == digest(["b", "a"]), len(digest([]))
+        (False, 16)
+    """
+    state = hashlib.blake2b(digest_size=8)
     for part in parts:
-        found.update(part.encode() + b"\n")
-    return found.hexdigest()
+        state.update(part.encode() + b"\n")
+    return state.hexdigest()

@@ -1,10 +1,17 @@
-"""How people read times."""
+"""Format times for display."""
 
 from __future__ import annotations
 
 
 def clock(seconds: float, digits: int = 0) -> str:
-    """`m:ss` or `h:mm:ss`, with decimals where asked for; rounded once, so that no minute has 60 seconds."""
+    """Format seconds as `m:ss` or `h:mm:ss`, optionally with decimals.
+
+    The time is rounded once, so that no minute ever has 60 seconds.
+
+    Example:
+        >>> clock(59.96, digits=1), clock(3725.0)
+        ('1:00.0', '1:02:05')
+    """
     unit = 10**digits
     total = round(max(0.0, seconds) * unit)
     minutes, rest = divmod(total, 60 * unit)
