@@ -31,6 +31,19 @@ def commands() -> dict[str, set[str]]:
     return options
 
 
+def visible_options() -> set[str]:
+    """Options of any command that its help shows, and of the benchmarks; aliases kept for old scripts are hidden."""
+    options = {"--help"}
+    queue = [typer.main.get_command(app)]
+    while queue:
+        command = queue.pop()
+        options |= {option for p in command.params if not getattr(p, "hidden", False) for option in p.opts}
+        queue += getattr(command, "commands", {}).values()
+    for script in (ROOT / "benchmarks").rglob("*.py"):
+        options |= set(re.findall(r"add_argument\(\s*\"(--[a-z-]+)", script.read_text(encoding="utf-8")))
+    return options
+
+
 def slugs(page: Path) -> set[str]:
     """Anchors of a page's headings, as GitHub and the site build them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -50,6 +63,12 @@ def test_commands_and_options_on_the_page_exist(page: Path) -> None:
             known[name] = set().union(*(options for path, options in known.items() if path.startswith("eval ")))
         for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)(?![\w.-])", line):
             assert option in known[name], f"{page.name}: `mova {line}` has no {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_options_named_alone_exist(page: Path) -> None:
+    for option in re.findall(r"`(--[a-z][a-z-]*)(?![\w.-])", page.read_text(encoding="utf-8")):
+        assert option in visible_options(), f"{page.name}: {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
