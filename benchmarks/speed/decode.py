@@ -1,9 +1,9 @@
-"""Decoding beside its limit: frames of video per second by each way of reading, against PyAV's bare loop.
+"""Decoding speed versus its limit: video frames per second for each way of reading, and for PyAV's bare loop.
 
-The file is made here: 720p H.264 at 30 fps of drifting texture, x264's usual groups of pictures (up to
-250 frames, B-frames). Every way reads the same file in the same run. The bare loop decodes each frame and
-converts none, with threads left to FFmpeg: what no reader that decodes everything can beat. The converting
-loop also brings each frame to RGB of the same size, as a short script would.
+The benchmark writes its own file: 720p H.264 at 30 fps of drifting texture, with x264's default groups of pictures (up
+to 250 frames, B-frames). Every way reads the same file in the same run. The bare loop decodes every frame and converts
+none, with FFmpeg's threads; no reader that decodes everything can be faster. The converting loop also scales each frame
+and converts it to RGB, as a short script would.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHORT_SIDE = 224
 
 
 def pictures(seconds: int, seed: int) -> Iterator[np.ndarray]:
-    """Batches of (FPS, 720, 1280, 3): a smooth texture that drifts, another every eight seconds."""
+    """Yield batches (FPS, 720, 1280, 3) of a smooth drifting texture, a new one every eight seconds."""
     rng = np.random.default_rng(seed)
     for second in range(seconds):
         if second % 8 == 0:
@@ -45,7 +45,7 @@ def bare(path: Path) -> int:
 
 
 def converting(path: Path) -> int:
-    """Decode everything, scale and convert everything, as a short script does."""
+    """Decode, scale and convert everything, as a short script does."""
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         width = round(SIZE[1] * SHORT_SIDE / SIZE[0])
@@ -56,7 +56,7 @@ def converting(path: Path) -> int:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Best of two runs, in seconds."""
+    """Return the best of two runs in seconds."""
     best = float("inf")
     for _ in range(2):
         began = time.perf_counter()
@@ -66,7 +66,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    """Write the file, read it in every way, print and record."""
+    """Write the file, read it in every way, print and record the results."""
     args = harness.arguments(__doc__)
     report = harness.Report("decode", seeds=[args.seed])
     seconds = 24 if args.quick else 120

@@ -1,13 +1,13 @@
-"""Training from stored frame vectors beside training from pixels, and reading single clips in several formats.
+"""Training from stored frame vectors versus training from pixels, and reading single clips in several formats.
 
-An epoch over rendered films (640 x 360, 24 frames a second, looked at once a second) with CLIP4Clip's objective and a
-CLIP of ViT-B/16's proportions, random weights, widths divided by 4 (`--quick`: 12). The video tower is frozen in both
-runs, so both train the same weights: from pixels each epoch decodes and encodes anew, from the store it reads. One
-thread, processor time, text side included; the best of the rounds. How much is saved goes with the video tower: next to
-a GPU the tower is nearly free and what is left is decoding, so decoding alone stands in a row of its own.
+An epoch over rendered films (640 x 360, 24 frames per second, sampled once per second) with CLIP4Clip's objective and a
+CLIP with the proportions of ViT-B/16, random weights, widths divided by 4 (`--quick`: 12). The video tower is frozen in
+both runs, so both train the same weights: from pixels every epoch decodes and encodes again, from the store it reads.
+One thread, processor time, text side included; the best of the rounds. The gain depends on the video tower: on a GPU
+the tower is nearly free and decoding remains, so decoding alone has its own row.
 
-Single clips (60 frames of width 512, float16) are read at random from a store, from a LanceDB table (as the index of
-`mova search` keeps them) and from an Arrow file, all of the same content, all in the page cache.
+Single clips (60 frames of width 512, float16) are read at random from a store, from a LanceDB table (as in the index of
+`mova search`) and from an Arrow file, all with the same content and in the page cache.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import torch
-from index import film
 from torch import Tensor
-from training_step import TOKENS, VOCABULARY, backbone
 
 from benchmarks.common import harness
+from benchmarks.speed.index import film
+from benchmarks.speed.training_step import TOKENS, VOCABULARY, backbone
 from mova.data.dataset import PairDataset
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
@@ -45,7 +45,7 @@ BATCH = 4
 
 
 class Words(TwoTowerInputs):
-    """An adapter whose tokens are drawn from the text: a real tokenizer's vocabulary is not needed to measure."""
+    """An adapter that derives random tokens from the text: measuring needs no real tokenizer."""
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         ids = torch.stack([torch.randint(1, self.tokenizer - 2, (TOKENS,), generator=_seeded(text)) for text in texts])
@@ -58,22 +58,22 @@ def _seeded(text: str) -> torch.Generator:
 
 
 def epoch(model: TwoTower, adapter: Any, data: PairDataset, learning_rate: float) -> float:
-    """Train on every pair once; the mean loss."""
+    """Train on every pair once; return the mean loss."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=learning_rate)
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate)
     objective, collate, losses = Clip4Clip(), Collator(adapter, units=False), []
     for first in range(0, len(data), BATCH):
         batch = collate([data[i] for i in range(first, min(first + BATCH, len(data)))])
         loss, _ = objective.forward(batch, ModelEncoder(model, model, adapter.encode))
         loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         losses.append(float(loss.detach()))
     return float(np.mean(losses))
 
 
 def films(folder: Path, count: int, length: int, rng: np.random.Generator) -> Path:
-    """A manifest of rendered films."""
+    """Render films and return their manifest."""
     rows = []
     for i in range(count):
         film(folder / f"{i}.mp4", length, (360, 640), rng)
@@ -82,7 +82,7 @@ def films(folder: Path, count: int, length: int, rng: np.random.Generator) -> Pa
 
 
 def training(report: harness.Report, folder: Path, rng: np.random.Generator, quick: bool) -> dict[str, float]:
-    """Epochs from pixels and from the store; milliseconds a clip."""
+    """Time epochs from pixels and from the store; return milliseconds per clip."""
     divisor, count, length, rounds = (12, 4, 10, 1) if quick else (4, 6, 15, 1)
     torch.set_num_threads(1)
     model = backbone(divisor)
@@ -98,7 +98,7 @@ def training(report: harness.Report, folder: Path, rng: np.random.Generator, qui
     pixels = PairDataset(manifest, split="train", sampling=RATE, prepare=adapter.resize)
     stored = PairDataset(manifest, split="train", sampling=RATE, features=store)
     frozen = (epoch(model, adapter, pixels, 0.0), epoch(model, StoredVectorInputs(adapter), stored, 0.0))
-    found = {
+    seconds = {
         "epoch from pixels": harness.seconds(lambda: epoch(model, adapter, pixels, 1e-6), rounds),
         "of it: decoding": harness.seconds(lambda: [pixels[i] for i in range(count)], rounds),
         "epoch from the store": harness.seconds(
@@ -108,24 +108,24 @@ def training(report: harness.Report, folder: Path, rng: np.random.Generator, qui
         "writing the store": write,
         "encoding without a store": encode,
     }
-    found = {name: 1000 * value / count for name, value in found.items()}
-    for name, value in found.items():
-        report.row(name=name, ms_a_clip=value, of_pixels=value / found["epoch from pixels"])
-    gain = found["epoch from pixels"] / found["epoch from the store"]
+    times = {name: 1000 * value / count for name, value in seconds.items()}
+    for name, value in times.items():
+        report.row(name=name, ms_a_clip=value, of_pixels=value / times["epoch from pixels"])
+    gain = times["epoch from pixels"] / times["epoch from the store"]
     report.claim("an epoch from the store is 10 times as fast as one from pixels", gain, 10, gain >= 10)
-    gain = found["of it: decoding"] / found["epoch from the store"]
+    gain = times["of it: decoding"] / times["epoch from the store"]
     report.claim("decoding alone takes longer than an epoch from the store", gain, 1, gain >= 1)
-    gain = found["of it: decoding"] / found["of it: reading"]
+    gain = times["of it: decoding"] / times["of it: reading"]
     report.claim("reading a clip is 100 times as fast as decoding it", gain, 100, gain >= 100)
-    apart = abs(frozen[0] - frozen[1])
-    report.claim("the mean loss of an epoch differs by at most 0.001 (float16)", apart, 1e-3, apart <= 1e-3)
+    difference = abs(frozen[0] - frozen[1])
+    report.claim("the mean loss of an epoch differs by at most 0.001 (float16)", difference, 1e-3, difference <= 1e-3)
     more = write / encode
     report.claim("writing costs at most 1.1 times what encoding alone costs", more, 1.1, more <= 1.1)
-    return found
+    return times
 
 
 class _Named:
-    """Enough of a tokenizer for a fingerprint."""
+    """A tokenizer stub that is sufficient for a fingerprint."""
 
     eos_token_id = 0
 
@@ -134,7 +134,7 @@ class _Named:
 
 
 def reading(report: harness.Report, folder: Path, rng: np.random.Generator, clips: int) -> dict[str, float]:
-    """Random clips out of three formats of one content, and opening; microseconds a clip."""
+    """Time reading random clips from three formats, and opening; return microseconds per clip."""
     vectors = rng.standard_normal((clips * FRAMES, WIDTH), dtype=np.float32).astype(np.float16)
     times = np.arange(FRAMES, dtype=np.float64)
     key = FeatureKey("none", "none", "none", WIDTH, fps=1.0)
@@ -164,24 +164,24 @@ def reading(report: harness.Report, folder: Path, rng: np.random.Generator, clip
         "LanceDB, by row numbers": (by_rows, READS // 10),
         "LanceDB, by name": (by_name, READS // 10),
     }
-    found = {}
+    per_clip = {}
     for name, (read, count) in ways.items():
         order = rng.integers(0, clips, count).tolist()
-        found[name] = 1e6 * harness.seconds(lambda read=read, order=order: [read(i) for i in order], 3) / count  # type: ignore[misc]
-        report.row(name=name, us_a_clip=found[name])
+        per_clip[name] = 1e6 * harness.seconds(lambda read=read, order=order: [read(i) for i in order], 3) / count  # type: ignore[misc]
+        report.row(name=name, us_a_clip=per_clip[name])
     assert np.array_equal(ways["store (safetensors)"][0](7), ways["Arrow file, memory-mapped"][0](7))
     opening = harness.seconds(lambda: FeatureStore(folder / "store"), 3)
     report.row(name=f"opening a store of {clips} clips", us_a_clip=1e6 * opening / clips)
-    ratio = found["LanceDB, by row numbers"] / found["store (safetensors)"]
+    ratio = per_clip["LanceDB, by row numbers"] / per_clip["store (safetensors)"]
     report.claim("a clip out of the store is 10 times as fast as out of LanceDB by row numbers", ratio, 10, ratio >= 10)
-    ratio = found["Arrow file, memory-mapped"] / found["store (safetensors)"]
+    ratio = per_clip["Arrow file, memory-mapped"] / per_clip["store (safetensors)"]
     report.claim("a clip out of the store is no slower than out of an Arrow file", ratio, 1, ratio >= 1)
     report.claim("opening takes at most 20 microseconds a clip", 1e6 * opening / clips, 20, 1e6 * opening / clips <= 20)
-    return found
+    return per_clip
 
 
 def main() -> None:
-    """Measure, print and record."""
+    """Measure, print and record the results."""
     args = harness.arguments(__doc__)
     report = harness.Report("features", seeds=[args.seed])
     rng = np.random.default_rng(args.seed)
@@ -194,7 +194,7 @@ def main() -> None:
 
     def plot(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
-        for axes, bars, label in ((left, epochs, "processor ms a clip"), (right, clips, "processor µs a clip")):
+        for axes, bars, label in ((left, epochs, "processor ms per clip"), (right, clips, "processor µs per clip")):
             axes.barh(list(bars)[::-1], list(bars.values())[::-1], color="#4477aa")
             axes.set_xscale("log")
             axes.set_xlabel(label)

@@ -1,7 +1,7 @@
-"""Indexing beside its limits, memory over length, what a kill costs, and search latency with recall.
+"""Indexing speed versus its limits, memory by video length, the cost of a kill, and search latency with recall.
 
-All rates of one block come from one run on one machine: the bare decoder, the bare encoder (a ViT-B/32-sized
-transformer with random weights, as costly as a real one), and the index that does both and writes.
+All rates of one block come from one run: the bare decoder, the bare encoder (a transformer of the size of ViT-B/32 with
+random weights, as costly as a real one), and the index, which does both and writes.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from mova.video.writer import write_mp4
 
 DIM = 512
 ROUNDS = 2
-"""The best of so many is told: other work on the machine only ever slows one down."""
+"""The best of this many rounds counts: other load can only slow a round down."""
 
 
 class StandIn(DualEncoder):
-    """ViT-B/32 in size, random weights: its vectors mean nothing, its cost is real.
+    """An encoder of the size of ViT-B/32 with random weights: its vectors are meaningless, its cost is real.
 
     Args:
-        layers: 12 as in ViT-B/32; 0 costs nearly nothing.
+        layers: 12 as in ViT-B/32; 0 costs almost nothing.
+        wait: seconds per frame spent without using the processor, like an encoder on a GPU.
         rate: frames per second.
-        wait: seconds a frame that it takes without using the processor, as an encoder on a GPU does.
     """
 
     name = "stand-in"
@@ -76,7 +76,7 @@ class StandIn(DualEncoder):
 
 
 def film(path: Path, seconds: int, size: tuple[int, int], rng: np.random.Generator, fps: int = 24) -> Path:
-    """Moving texture under changing light: about as costly to decode as real footage."""
+    """Write moving texture under changing light, about as costly to decode as real footage."""
     height, width = size
     ground = rng.integers(0, 255, (height // 8, 2 * width // 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
 
@@ -92,7 +92,7 @@ def film(path: Path, seconds: int, size: tuple[int, int], rng: np.random.Generat
 
 
 def rates(report: harness.Report, folder: Path, rng: np.random.Generator, quick: bool) -> None:
-    """Frames per second of decoder, encoder and index over the same files."""
+    """Measure frames per second of decoder, encoder and index on the same files."""
     seconds, size = (60, (360, 640)) if quick else (240, (720, 1280))
     films = [film(folder / f"{i}.mp4", seconds // 3, size, rng) for i in range(3)]
     decode, encode, index = _measure(films, StandIn(12), folder / "busy")
@@ -115,7 +115,7 @@ def rates(report: harness.Report, folder: Path, rng: np.random.Generator, quick:
 
 
 def _measure(films: Sequence[Path], model: StandIn, folder: Path) -> tuple[float, float, float]:
-    """Frames per second: decoding, encoding, indexing; the best of `ROUNDS` each, taken in turns."""
+    """Return frames per second of decoding, encoding and indexing; the best of `ROUNDS` alternating rounds each."""
     model.encode_frames(next(iter(stream(films[0], fps=model.frame_rate, chunk=4))))
     rounds = []
     for attempt in range(ROUNDS):
@@ -125,9 +125,9 @@ def _measure(films: Sequence[Path], model: StandIn, folder: Path) -> tuple[float
         count = sum(len(times) for part in chunks for times, _ in model.encode_stream(part))
         encoded = time.perf_counter()
         del chunks
-        done = Index(folder / str(attempt), model).add(films)
-        assert done.frames == count
-        rounds.append((count / (decoded - began), count / (encoded - decoded), done.frames / done.seconds))
+        result = Index(folder / str(attempt), model).add(films)
+        assert result.frames == count
+        rounds.append((count / (decoded - began), count / (encoded - decoded), result.frames / result.seconds))
     decode, encode, index = np.max(rounds, axis=0).tolist()
     return decode, encode, index
 
@@ -145,22 +145,25 @@ print(report.frames, int(peak.split()[1]), report.seconds)
 
 
 def memory(report: harness.Report, folder: Path, rng: np.random.Generator) -> None:
-    """Peak memory of indexing ten minutes and two hours, each in its own process."""
+    """Measure the peak memory of indexing ten minutes and two hours, each in its own process."""
     peaks = {}
     for minutes in (10, 120):
         path = film(folder / f"{minutes}min.mp4", minutes * 60, (64, 96), rng, fps=2)
         command = [sys.executable, "-c", MEASURED, str(harness.ROOT), str(folder / f"m{minutes}"), str(path)]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        peaks[minutes] = int(said[1]) / 1024
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        peaks[minutes] = int(output[1]) / 1024
         report.row(
-            name=f"index a {minutes}-minute file", frames=int(said[0]), seconds=float(said[2]), peak_mb=peaks[minutes]
+            name=f"index a {minutes}-minute file",
+            frames=int(output[0]),
+            seconds=float(output[2]),
+            peak_mb=peaks[minutes],
         )
     ratio = peaks[120] / peaks[10]
     report.claim("two hours take at most 1.15 times the memory of ten minutes", ratio, 1.15, ratio <= 1.15)
 
 
 def kill(report: harness.Report, folder: Path, rng: np.random.Generator) -> None:
-    """Kill -9 a run halfway, run again: how many frames are encoded twice, and whether the result is the same."""
+    """Kill a run halfway and run it again: count frames encoded twice, and check that the result is the same."""
     folder.mkdir()
     films = [film(folder / f"{i:02d}.mp4", 20, (64, 96), rng, fps=4) for i in range(12)]
     ingest.FLUSH_SECONDS = 0.0
@@ -182,9 +185,9 @@ def kill(report: harness.Report, folder: Path, rng: np.random.Generator) -> None
 
 
 def latency(report: harness.Report, folder: Path, rng: np.random.Generator, sizes: Sequence[int]) -> None:
-    """Seconds a query, and moments found of those that an exact scan finds, at growing sizes.
+    """Measure seconds per query, and recall of the moments that an exact scan returns, at growing sizes.
 
-    Half of the queries resemble some frames; the other half point anywhere, which is harder than real text.
+    Half of the queries resemble some frames; the other half are random directions, which is harder than real text.
     """
     scenes = rng.normal(size=(4000, DIM)).astype(np.float32)
     for rows in sizes:
@@ -212,8 +215,8 @@ def latency(report: harness.Report, folder: Path, rng: np.random.Generator, size
     report.claim("at the largest size, 0.95 of the exact ten best moments are found", recall, 0.95, recall >= 0.95)
 
 
-class _Asked:
-    """A text encoder that gives the vector under which it was asked."""
+class _FixedVector:
+    """A text encoder that returns a fixed vector."""
 
     def __init__(self, vector: np.ndarray) -> None:
         self.pooled = torch.from_numpy(vector)[None]
@@ -223,35 +226,35 @@ class _Asked:
 
 
 def _ask(store: Store, queries: np.ndarray) -> dict[str, float]:
-    seconds, found, wanted = [], 0, 0
+    seconds, hits, relevant = [], 0, 0
     nearest = store.nearest
     for vector in queries:
         began = time.perf_counter()
-        moments = query.search(store, _Asked(vector), "x", 10)  # type: ignore[arg-type]
+        moments = query.search(store, _FixedVector(vector), "x", 10)  # type: ignore[arg-type]
         seconds.append(time.perf_counter() - began)
         store.nearest = lambda q, limit: nearest(q, limit, exact=True)  # type: ignore[method-assign]
-        truth = {(m.video, m.start) for m in query.search(store, _Asked(vector), "x", 10)}  # type: ignore[arg-type]
+        truth = {(m.video, m.start) for m in query.search(store, _FixedVector(vector), "x", 10)}  # type: ignore[arg-type]
         store.nearest = nearest  # type: ignore[method-assign]
-        found += len(truth & {(m.video, m.start) for m in moments})
-        wanted += len(truth)
+        hits += len(truth & {(m.video, m.start) for m in moments})
+        relevant += len(truth)
     return {
         "p50_ms": 1000 * float(np.median(seconds)),
         "p95_ms": 1000 * float(np.quantile(seconds, 0.95)),
-        "recall_at_10": found / wanted,
+        "recall_at_10": hits / relevant,
     }
 
 
 def plot(report: harness.Report, figure: Any) -> None:
-    """Rates beside their limits, and latency over size."""
+    """Draw rates with their limits, and latency by size."""
     left, right = figure.subplots(1, 2)
     bars = [row for row in report.rows if "per_second" in row]
     left.barh([row["name"] for row in bars][::-1], [row["per_second"] for row in bars][::-1], color="#2b6cb0")
     left.set(xlabel="frames per second", xlim=(0, None))
-    asked = [row for row in report.rows if "p50_ms" in row]
-    sizes = [int(row["name"].split()[1]) for row in asked]
-    right.plot(sizes, [row["p50_ms"] for row in asked], "o-", label="median", color="#2b6cb0")
-    right.plot(sizes, [row["p95_ms"] for row in asked], "o--", label="95 %", color="#e07a1f")
-    right.set(xlabel="frames in the index", ylabel="ms a query", xscale="log", ylim=(0, None))
+    queries = [row for row in report.rows if "p50_ms" in row]
+    sizes = [int(row["name"].split()[1]) for row in queries]
+    right.plot(sizes, [row["p50_ms"] for row in queries], "o-", label="median", color="#2b6cb0")
+    right.plot(sizes, [row["p95_ms"] for row in queries], "o--", label="95 %", color="#e07a1f")
+    right.set(xlabel="frames in the index", ylabel="ms per query", xscale="log", ylim=(0, None))
     right.legend()
 
 

@@ -1,9 +1,9 @@
-"""What masks cost: both forms of the temporal mask network beside the written-out one, and all pairs of a gallery.
+"""Cost of masks: both forms of the temporal mask network versus the written-out one, and all pairs of a gallery.
 
-Width 512 and 77 tokens, as CLIP ViT-B has them (`--quick`: 192 and 48), float32, one thread, seconds of the processor.
-Training is forward and backward on videos of 16 frames. `joint` and `written out` are the same function: the second
-puts frame and tokens into one sequence for every frame and runs whole blocks over it. Scoring is every video against
-every caption of a small gallery, without gradients, per pair.
+Width 512 and 77 tokens as in CLIP ViT-B (`--quick`: 192 and 48), float32, one thread, processor seconds. Training is
+forward and backward on videos of 16 frames. `joint` and `written out` compute the same function: the latter puts frame
+and tokens into one sequence per frame and runs whole blocks over it. Scoring compares every video with every caption of
+a small gallery, without gradients; times are per pair.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mova.scoring.masked import modular_score
 
 FRAMES, UNITS, HEADS, DEPTH = 16, 4, 8, 2
 ROUNDS = 4
-"""The best of so many is told: other work on the machine only ever slows one down."""
+"""The best of this many rounds counts: other load can only slow a round down."""
 CLIP_B16 = 149_620_737
 """Parameters of CLIP ViT-B/16."""
 
 
 def written_out(network: TemporalMaskNetwork, frames: Tensor, tokens: Tensor) -> Tensor:
-    """The joint form with one sequence [frame; tokens] a frame."""
+    """Compute the joint form with one sequence [frame; tokens] per frame."""
     count = frames.shape[1]
     x = torch.cat(
         [
@@ -41,7 +41,7 @@ def written_out(network: TemporalMaskNetwork, frames: Tensor, tokens: Tensor) ->
 
 
 def training(report: harness.Report, width: int, length: int, videos: int) -> dict[str, float]:
-    """Rows of forward and backward; seconds by name."""
+    """Add rows for forward and backward passes; return seconds by name."""
     frames, tokens = torch.randn(videos, FRAMES, width), torch.randn(videos, length, width)
     real = torch.ones(videos, length, dtype=torch.bool)
     joint = TemporalMaskNetwork(width, DEPTH, HEADS, "joint")
@@ -53,25 +53,29 @@ def training(report: harness.Report, width: int, length: int, videos: int) -> di
         "TMN cross": (cross, lambda: cross(frames, cross.read(tokens, real))),
         "CMN": (concept, lambda: concept(frames, frames)),
     }
-    found = {
+    seconds = {
         name: harness.seconds(lambda call=call: call().sum().backward(), ROUNDS) for name, (_, call) in forms.items()
     }
     for name, (network, _) in forms.items():
         weights = sum(weight.numel() for weight in network.parameters())
-        milliseconds = 1e3 * found[name] / videos
-        report.row(name=name, ms_a_video=milliseconds, of_joint=found[name] / found["TMN joint"], parameters=weights)
+        milliseconds = 1e3 * seconds[name] / videos
+        report.row(
+            name=name, ms_a_video=milliseconds, of_joint=seconds[name] / seconds["TMN joint"], parameters=weights
+        )
     with torch.no_grad():
-        apart = (written_out(joint, frames, tokens) - joint(frames, joint.read(tokens, real))).abs().max().item()
-    report.claim("joint equals its written-out form (largest difference of a probability)", apart, 1e-5, apart <= 1e-5)
-    return found
+        difference = (written_out(joint, frames, tokens) - joint(frames, joint.read(tokens, real))).abs().max().item()
+    report.claim(
+        "joint equals its written-out form (largest difference of a probability)", difference, 1e-5, difference <= 1e-5
+    )
+    return seconds
 
 
 @torch.no_grad()
 def scoring(report: harness.Report, width: int, length: int, gallery: int) -> float:
-    """Rows of all pairs of a gallery; how many times cheaper units are than masks over dimensions."""
+    """Add rows for all pairs of a gallery; return how many times cheaper units are than masks over dimensions."""
     frames, tokens = torch.randn(gallery, FRAMES, width), torch.randn(gallery, length, width)
     text, units = torch.randn(gallery, width), torch.randn(gallery, UNITS, width)
-    shown, told = (torch.ones(gallery, n, dtype=torch.bool) for n in (FRAMES, UNITS))
+    frame_mask, unit_mask = (torch.ones(gallery, n, dtype=torch.bool) for n in (FRAMES, UNITS))
     temporal, concept = TemporalMaskNetwork(width, DEPTH, HEADS), ConceptMaskNetwork(width, HEADS, "text")
     select = UnitMaskNetwork(width, HEADS)
 
@@ -80,18 +84,18 @@ def scoring(report: harness.Report, width: int, length: int, gallery: int) -> fl
             memory = temporal.read(tokens[n : n + 1], torch.ones(1, length, dtype=torch.bool))
             m_t = straight_through(temporal(frames.view(1, -1, width), memory)).view(frames.shape)
             m_v = straight_through(concept(text[n] * m_t, frames))
-            modular_score(frames, text[n].expand(gallery, -1), m_t, m_v, shown)
+            modular_score(frames, text[n].expand(gallery, -1), m_t, m_v, frame_mask)
 
     def subsets() -> None:
-        unit_score(select(frames, shown, select.read(units, told)), told, shown)
+        unit_score(select(frames, frame_mask, select.read(units, unit_mask)), unit_mask, frame_mask)
 
-    found = {
+    seconds = {
         "masks over dimensions (cross)": harness.seconds(dimensions, ROUNDS),
         "subset form": harness.seconds(subsets, ROUNDS),
     }
-    for name, value in found.items():
+    for name, value in seconds.items():
         report.row(name=f"{name}: {gallery} x {gallery} pairs", us_a_pair=1e6 * value / gallery**2)
-    dimensional, subset = found.values()
+    dimensional, subset = seconds.values()
     return dimensional / subset
 
 
@@ -102,9 +106,9 @@ def main() -> None:
     torch.manual_seed(args.seed)
     report = harness.Report("masks", seeds=[args.seed])
     width, length, videos, gallery = (192, 48, 4, 32) if args.quick else (512, 77, 8, 64)
-    found = training(report, width, length, videos)
-    joint, cross = found["TMN joint"], found["TMN cross"]
-    faster = found["TMN joint, written out"] / joint
+    seconds = training(report, width, length, videos)
+    joint, cross = seconds["TMN joint"], seconds["TMN cross"]
+    faster = seconds["TMN joint, written out"] / joint
     report.claim("times cheaper: joint than written out", faster, 1.5, faster >= 1.5)
     report.claim("times cheaper: cross than joint", joint / cross, 4.0, joint / cross >= 4.0)
     ratio = scoring(report, width, length, gallery)

@@ -1,8 +1,8 @@
-"""Retrieval both ways among 100,000 texts and 100,000 videos, in bounded memory, beside the whole matrix where it fits.
+"""Retrieval in both directions among 100,000 texts and videos in bounded memory, versus the whole matrix if it fits.
 
-Scores are products of unit vectors, made block by block: nothing of the size of the matrix is ever held (40 GB in
-float32). Seconds of the processor, and peak resident memory of a process of its own, vectors and libraries included.
-The chance level of a model without knowledge is k/N, and the planted pairs' ranks are the same by blocks and whole.
+Scores are products of unit vectors, computed in blocks: nothing of the size of the matrix (40 GB in float32) is ever
+held. Processor seconds, and peak resident memory of a separate process, vectors and libraries included. Chance is k/N.
+Both ways of ranking give the planted pairs the same ranks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mova.eval.metrics.ranking import KS, find_ranks, stream_ranks, summarize
 WIDTH, BLOCK = 64, 2048
 SIZES, QUICK = (1000, 5000, 20_000, 100_000), (1000, 5000)
 WHOLE = 5000
-"""The matrix of so many texts and videos is also ranked whole."""
+"""Up to this size the whole matrix is ranked too."""
 LIMIT = 400e6
-"""Bytes that the process of the largest run may take in all."""
+"""Memory limit of the process of the largest run, in bytes."""
 
 
 def vectors(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors (N, d) of texts and of videos near them."""
+    """Draw unit vectors of texts and of videos near them, (N, d) each."""
     rng = np.random.default_rng([seed, size])
     texts = rng.standard_normal((size, WIDTH), dtype=np.float32)
     videos = texts + 1.2 * rng.standard_normal((size, WIDTH), dtype=np.float32)
@@ -34,12 +34,12 @@ def vectors(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak() -> int:
-    """Highest resident memory of this process, bytes."""
+    """Return the peak resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run(size: int, seed: int, whole: bool) -> dict[str, float]:
-    """One measurement, in a process of its own."""
+    """Measure once; called in a separate process."""
     texts, videos = vectors(size, seed)
     began = time.process_time()
     if whole:
@@ -53,14 +53,14 @@ def run(size: int, seed: int, whole: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run and record."""
+    """Run all sizes, print and record the results."""
     args = harness.arguments(__doc__)
     report = harness.Report("ranking", [args.seed])
-    found = {}
+    results = {}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for size in QUICK if args.quick else SIZES:
             for whole in (False, True) if size <= WHOLE else (False,):
-                row = found[size, whole] = pool.apply(run, (size, args.seed, whole))
+                row = results[size, whole] = pool.apply(run, (size, args.seed, whole))
                 report.row(
                     name=f"{size:,}, {'whole matrix' if whole else 'blocks'}",
                     seconds=row["seconds"],
@@ -70,12 +70,16 @@ def main() -> None:
                     t2v_R1=row["t2v R@1"],
                     v2t_R1=row["v2t R@1"],
                 )
-    largest = max(size for size, _ in found)
-    most = found[largest, False]["peak"]
+    largest = max(size for size, _ in results)
+    most = results[largest, False]["peak"]
     report.claim(f"peak memory, {largest:,} by {largest:,} (bytes)", most, LIMIT, most < LIMIT)
-    apart = max(abs(found[WHOLE, False][key] - found[WHOLE, True][key]) for key in found[WHOLE, True] if "v" in key[:3])
+    one, other = results[WHOLE, False], results[WHOLE, True]
+    difference = max(abs(one[key] - other[key]) for key in other if "v" in key[:3])
     report.claim(
-        "largest difference of a figure, blocks and whole matrix (float32 products)", apart, 0.05, apart <= 0.05
+        "largest difference of a figure, blocks and whole matrix (float32 products)",
+        difference,
+        0.05,
+        difference <= 0.05,
     )
     report.finish(columns=("name", "seconds", "ns_a_score", "peak_MB", "matrix_MB", "t2v_R1"))
 

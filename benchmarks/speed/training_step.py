@@ -1,17 +1,17 @@
-"""One training step of MoVA's presets beside CLIP4Clip: processor time, peak memory, parameters.
+"""One training step of MoVA's presets versus CLIP4Clip: processor time, peak memory, parameters.
 
 Same backbone, same batch, random weights: forward, loss, backward and AdamW step, without data loading and without the
-diagnostics that a run logs now and then. The backbone is a CLIP of ViT-B/16's proportions, its depth and its 197 image
-positions kept and its widths divided by 4 (`--quick`: by 12), vocabulary too; 4 videos of 8 frames (2 of 2) with
-captions of 72 tokens in 4 units of 20. One thread. Times are medians of rounds in which every system makes one step; a
-ratio is the median of its rounds' ratios, least and most beside it. Operations are counted (matrix products and
-attention, forward and backward). Memory, in a process of its own, is the peak above what is resident when model,
-optimiser state and batch are there: activations and gradients.
+diagnostics that a run logs from time to time. The backbone is a CLIP with the proportions of ViT-B/16: depth and 197
+image positions as in the original, widths and vocabulary divided by 4 (`--quick`: by 12). A batch has 4 videos of 8
+frames (2 of 2) with captions of 72 tokens in 4 units of 20. One thread. Times are medians over rounds in which every
+system makes one step; a ratio is the median of the ratios of the rounds, with minimum and maximum. Operations are
+counted (matrix products and attention, forward and backward). Memory is measured in a separate process: the peak above
+the level with model, optimizer state and batch, that is, activations and gradients.
 
-A step's time goes with frames: per frame, blocks over its patches and masks over its vector keep their proportion when
-all widths shrink alike. Two things differ in a real run. Attention is a greater part of narrow blocks. And mask losses
-meet all frames of a batch: at 256 videos of 64 frames that is some 0.2 GFLOP a frame beside ViT-B/16's 105, at 4 of 8
-nothing.
+The time of a step is proportional to the number of frames: per frame, the cost of blocks over patches and of masks over
+vectors keeps its ratio if all widths shrink equally. Two things differ in a real run. Attention is a larger part of
+narrow blocks. And mask losses compare all frames of a batch: at 256 videos of 64 frames this is about 0.2 GFLOP per
+frame, versus 105 for ViT-B/16; at 4 videos of 8 frames it is negligible.
 
 Parameters are counted on the meta device for the real ViT-B/16 with 248 text positions.
 """
@@ -49,9 +49,9 @@ SIZE, POSITIONS, TOKENS, UNITS, UNIT_TOKENS = 224, 248, 72, 4, 20
 VOCABULARY = 49408
 CONTROL, SEQUENTIAL = "CLIP4Clip, mean pool", "CLIP4Clip, temporal transformer"
 FULL_ONLY = (SEQUENTIAL, "MoVA, control", "MoVA, repaired")
-"""Systems that `--quick` counts but does not run."""
+"""Systems whose parameters `--quick` counts without running them."""
 PAPER_TIME, PAPER_PARAMETERS = 76.7 / 92.9, 174.7 / 162.3
-"""What the MoVA paper (arXiv 2607.00858) says of itself beside CLIP4Clip: minutes an epoch, millions of parameters."""
+"""Ratios of MoVA to CLIP4Clip in the paper (arXiv 2607.00858): minutes per epoch, millions of parameters."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ SYSTEMS: dict[str, System] = {
 
 
 def backbone(divisor: int) -> TwoTower:
-    """A CLIP of ViT-B/16's shape, all widths divided."""
+    """Build a CLIP of the shape of ViT-B/16 with all widths divided."""
     text, vision = 512 // divisor // 8 * 8, 768 // divisor // 8 * 8
     vocabulary = VOCABULARY // divisor
     shared = {"num_hidden_layers": 12}
@@ -111,7 +111,7 @@ def backbone(divisor: int) -> TwoTower:
 
 
 def batch_of(videos: int, frames: int, vocabulary: int) -> PairBatch:
-    """Random pixels and tokens; texts end with their end token."""
+    """Draw random pixels and tokens; texts end with the end token."""
 
     def texts(*shape: int) -> Tensor:
         ids = torch.randint(1, vocabulary - 2, shape)
@@ -133,7 +133,7 @@ def batch_of(videos: int, frames: int, vocabulary: int) -> PairBatch:
 
 
 class Trained:
-    """One system with its optimiser and a batch, ready to step; one small step is done."""
+    """A system with its optimizer and a batch, after one small warm-up step."""
 
     def __init__(self, name: str, divisor: int, videos: int, frames: int, seed: int) -> None:
         torch.set_num_threads(1)
@@ -141,25 +141,25 @@ class Trained:
         system = SYSTEMS[name]
         self.model, self.objective = system.build(backbone(divisor)).train(), system.objective()
         self.encoder = ModelEncoder(self.model, self.model, input_adapter(self.model).encode)
-        self.optimiser = torch.optim.AdamW(parameter_groups(self.model, 1e-4, 1e-7, 0.2))
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, 1e-4, 1e-7, 0.2))
         self.batch = batch_of(2, 1, VOCABULARY // divisor)
         self.step()
         self.batch = batch_of(videos, frames, VOCABULARY // divisor)
 
     def step(self) -> float:
-        """Forward, loss, backward, update; the loss."""
+        """Run forward, loss, backward and update; return the loss."""
         batch = self.batch
         if not self.objective.units:
             batch = replace(batch, unit_ids=None, unit_token_mask=None, unit_mask=None)
         loss, _ = self.objective.forward(batch, self.encoder)
         loss.backward()
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         return float(loss.detach())
 
 
 def child(name: str, *sizes: str) -> None:
-    """Step one system in this process; print MB of the peak, operations and the loss as JSON."""
+    """Make a step in this process; print peak MB, operations and the loss as JSON."""
     trained = Trained(name, *map(int, sizes))
     memory = harness.costs(trained.step, 1)["megabytes"]
     with FlopCounterMode(display=False) as counter:
@@ -168,20 +168,20 @@ def child(name: str, *sizes: str) -> None:
 
 
 def alternate(names: Sequence[str], rounds: int, *sizes: int) -> dict[str, list[float]]:
-    """Processor seconds of every system's steps, one of each a round, so that all meet the same machine."""
+    """Return the processor seconds of steps; a round has one step per system, so that load affects all equally."""
     trained = {name: Trained(name, *sizes) for name in names}
-    found: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         order = [*names[number % len(names) :], *names[: number % len(names)]]
         for name in order:
             began = time.process_time()
             trained[name].step()
-            found[name].append(time.process_time() - began)
-    return found
+            seconds[name].append(time.process_time() - began)
+    return seconds
 
 
 def parameters() -> dict[str, int]:
-    """Of every system, with the real ViT-B/16."""
+    """Count the parameters of every system, with the real ViT-B/16."""
     counts = {}
     for name, system in SYSTEMS.items():
         with torch.device("meta"):
@@ -191,21 +191,21 @@ def parameters() -> dict[str, int]:
 
 
 def main() -> None:
-    """Measure every system, print and record."""
+    """Measure every system, print and record the results."""
     args = harness.arguments(__doc__)
     report = harness.Report("training_step", seeds=[args.seed])
     divisor, videos, frames, rounds = (12, 2, 2, 3) if args.quick else (4, 4, 8, 5)
     sizes = (divisor, videos, frames, args.seed)
     names = [name for name in SYSTEMS if not (args.quick and name in FULL_ONLY)]
     seconds = alternate(names, rounds, *sizes)
-    found = {name: harness.in_subprocess("benchmarks.speed.training_step", name, *map(str, sizes)) for name in names}
-    counts, base = parameters(), found[CONTROL]
+    results = {name: harness.in_subprocess("benchmarks.speed.training_step", name, *map(str, sizes)) for name in names}
+    counts, base = parameters(), results[CONTROL]
     paired = {n: [x / y for x, y in zip(seconds[n], seconds[CONTROL], strict=True)] for n in names}
     times, memories = (
         {n: median(x) for n, x in paired.items()},
-        {n: x["megabytes"] / base["megabytes"] for n, x in found.items()},
+        {n: x["megabytes"] / base["megabytes"] for n, x in results.items()},
     )
-    for name, x in found.items():
+    for name, x in results.items():
         report.row(
             name=name,
             cpu_seconds=round(median(seconds[name]), 3),
@@ -219,8 +219,8 @@ def main() -> None:
             parameter_ratio=round(counts[name] / counts[CONTROL], 4),
             loss=round(x["loss"], 4),
         )
-    rivals = [name for name in found if name.startswith("CLIP4Clip")]
-    for name in (name for name in ("MoVA, paper", "MoVA, repaired", "MoVA, subsets") if name in found):
+    rivals = [name for name in results if name.startswith("CLIP4Clip")]
+    for name in (name for name in ("MoVA, paper", "MoVA, repaired", "MoVA, subsets") if name in results):
         for rival in rivals:
             ratio = times[name] / times[rival]
             report.claim(f"the paper's 0.83 in time: {name}, over {rival}", ratio, PAPER_TIME, ratio <= PAPER_TIME)
@@ -231,9 +231,12 @@ def main() -> None:
         share = counts[name] / counts[CONTROL]
         text = f"the paper's 1.076 in parameters: {name}, over {CONTROL}"
         report.claim(text, share, PAPER_PARAMETERS, share <= PAPER_PARAMETERS)
-    apart = abs(counts[SEQUENTIAL] / 1e6 - 162.3)
+    difference = abs(counts[SEQUENTIAL] / 1e6 - 162.3)
     report.claim(
-        "the 162.3 M of the paper's CLIP4Clip are its temporal transformer's (difference)", apart, 0.1, apart <= 0.1
+        "the 162.3 M of the paper's CLIP4Clip are its temporal transformer's (difference)",
+        difference,
+        0.1,
+        difference <= 0.1,
     )
 
     def plot(figure: Any) -> None:

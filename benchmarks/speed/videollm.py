@@ -1,8 +1,8 @@
-"""One video, many texts: what sharing the keys and values of the frames saves, and that it changes no score.
+"""One video, many texts: how much sharing the keys and values of the frames saves, and that it changes no score.
 
 Video-LLaVA and Qwen3-VL with random weights (language model: 4 layers of width 256; 8 frames; float32, one thread,
-seconds of the processor, best round). `shared` runs the frames once and every text behind them; `whole` runs the frames
-anew with every text. `one text` is the whole prompt of one text: what a single score costs.
+processor seconds, best round). `shared` runs the frames once and appends every text; `whole` runs the frames again with
+every text. `one text` is the whole prompt of one text, the cost of a single score.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mova.models.video_llm.yes_no import yes_no_log_odds
 
 WIDTH, LAYERS, VOCABULARY, FRAMES = 256, 4, 1000, 8
 VIDEO, START, END = 900, 901, 902
-"""Ids of the placeholder of a frame's token, and of what Qwen3-VL puts around a frame."""
+"""Ids of the placeholder of a frame token, and of the tokens that Qwen3-VL puts around a frame."""
 TEXT = (20, 45)
-"""Tokens of a question with its description: from, to."""
+"""Shortest and longest question with its description, in tokens."""
 COUNTS, QUICK = (1, 4, 16, 64), (1, 4)
 WHOLE = 16
-"""Up to so many texts are also run whole."""
+"""Maximum number of texts that are also run whole."""
 ROUNDS = 2
 YES, NO = (3, 5), (4, 8)
 LLM: dict[str, Any] = {
@@ -38,7 +38,7 @@ LLM: dict[str, Any] = {
 
 
 def video_llava(side: int) -> tuple[Any, Visual]:
-    """Model and video; every frame is (side / 16)^2 + 1 tokens."""
+    """Build model and video; a frame has (side / 16)^2 + 1 tokens."""
     tower = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 3}
     vision = CLIPVisionConfig(**tower, image_size=side, patch_size=16, projection_dim=WIDTH)
     config = VideoLlavaConfig(
@@ -51,7 +51,7 @@ def video_llava(side: int) -> tuple[Any, Visual]:
 
 
 def qwen3_vl(side: int) -> tuple[Any, Visual]:
-    """Model and video; two frames together are (side / 32)^2 tokens."""
+    """Build model and video; two frames together have (side / 32)^2 tokens."""
     vision = {"depth": 4, "hidden_size": 192, "intermediate_size": 768, "num_heads": 3, "out_hidden_size": WIDTH}
     rope = {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0}
     config = Qwen3VLConfig(
@@ -73,7 +73,7 @@ def qwen3_vl(side: int) -> tuple[Any, Visual]:
 
 
 def random_model(config: Any) -> Any:
-    """Weights large enough that texts are told apart."""
+    """Build a model whose weights are large enough to distinguish texts."""
     model = AutoModelForImageTextToText.from_config(config).eval()
     for name, weight in model.named_parameters():
         if weight.ndim > 1:
@@ -82,7 +82,7 @@ def random_model(config: Any) -> Any:
 
 
 def measure(report: harness.Report, family: str, model: Any, visual: Visual, counts: tuple[int, ...]) -> None:
-    """Rows and claims of one family."""
+    """Add the rows and claims of one family."""
 
     def read(logits: torch.Tensor) -> torch.Tensor:
         return yes_no_log_odds(logits, YES, NO)
@@ -111,15 +111,15 @@ def measure(report: harness.Report, family: str, model: Any, visual: Visual, cou
             saved[count] = row["whole_s"] / row["shared_s"]
         report.row(**row, one_text_s=one, shared_over_one_text=cost[count], whole_over_shared=saved.get(count))
     last = max(saved)
-    apart = float((shared(last).sigmoid() - whole(last).sigmoid()).abs().max())
-    report.claim(f"{family}: largest difference of a score, shared and whole", apart, 1e-5, apart <= 1e-5)
+    difference = float((shared(last).sigmoid() - whole(last).sigmoid()).abs().max())
+    report.claim(f"{family}: largest difference of a score, shared and whole", difference, 1e-5, difference <= 1e-5)
     bound = 1 + 0.1 * last
     report.claim(f"{family}: {last} texts cost so many single scores", cost[last], bound, cost[last] <= bound)
     report.claim(f"{family}: {last} texts, whole over shared", saved[last], last / bound, saved[last] >= last / bound)
 
 
 def main() -> None:
-    """Run and record."""
+    """Run both families, print and record the results."""
     args = harness.arguments(__doc__)
     torch.set_num_threads(1)
     report = harness.Report("videollm", [args.seed])
