@@ -1,4 +1,4 @@
-"""Short texts of long ones: the extractive one against written-out arithmetic, the models against small real ones."""
+"""Summaries: the extractive summarizer against explicit arithmetic, language models with small real models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mova.errors import ModelError
 from mova.text import summarize
 from mova.text.llm import LanguageModel, _as_chat
 from mova.text.summarize import Extractive, Summary, count_words, first_words
-from mova.text.summarize_llm import PROMPT, Written, by_endpoint, by_model, tidy
+from mova.text.summarize_llm import PROMPT, LLMSummarizer, clean_answer, endpoint_summarizer, model_summarizer
 from mova.text.units import word_spans
 
 TEXT = ("A man throws a red ball.", "A dog runs after the red ball.", "It rains.", "The dog brings the ball back.")
@@ -105,18 +105,18 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_language_model_answers_the_same_alone_and_in_a_batch(tiny_language_model: Path) -> None:
-    model = by_model(str(tiny_language_model), words=4, batch=3)
+    model = model_summarizer(str(tiny_language_model), words=4, batch=3)
     texts = [TEXT, TEXT[:1], TEXT[2:]]
     together = model.summarize(texts)
     assert together == [model.summarize([text])[0] for text in texts]
     assert all("user:" not in summary.text and not summary.kept for summary in together)
     assert str(tiny_language_model) in model.name
     with pytest.raises(ModelError, match="cannot be loaded"):
-        by_model(str(tiny_language_model / "no"), words=4).summarize([TEXT])
+        model_summarizer(str(tiny_language_model / "no"), words=4).summarize([TEXT])
 
 
 def test_a_prompt_that_the_model_cannot_read_has_no_answer(tiny_language_model: Path) -> None:
-    model = by_model(str(tiny_language_model), words=4)
+    model = model_summarizer(str(tiny_language_model), words=4)
     generator = model.generator
     assert isinstance(generator, LanguageModel)
     expected = model.summarize([TEXT[:1]])
@@ -169,9 +169,9 @@ def server() -> Iterator[Server]:
     found.server_close()
 
 
-def endpoint(server: Server, waits: list[float], **changes: object) -> Written:
+def endpoint(server: Server, waits: list[float], **changes: object) -> LLMSummarizer:
     url = f"http://127.0.0.1:{server.server_port}/v1/"
-    return by_endpoint(url, "m", 5, **{"key": "MOVA_TEST_KEY", "parallel": 2, "sleep": waits.append, **changes})
+    return endpoint_summarizer(url, "m", 5, **{"key": "MOVA_TEST_KEY", "parallel": 2, "sleep": waits.append, **changes})
 
 
 def test_an_endpoint_is_asked_again_until_it_answers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,32 +188,32 @@ def test_an_endpoint_is_asked_again_until_it_answers(server: Server, monkeypatch
     assert [s.text for s in endpoint(server, waits).summarize(many)] == [f"TEXT {n}" for n in range(20)]
 
 
-def test_an_endpoint_that_refuses_or_is_gone_is_told_without_the_key(
+def test_an_endpoint_that_rejects_or_is_gone_is_reported_without_the_key(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOVA_TEST_KEY", "sk-secret")
     waits: list[float] = []
     server.states = [401]
-    with pytest.raises(ModelError, match=r"refuses 'm': 401.*\*\*\*") as caught:
+    with pytest.raises(ModelError, match=r"rejected the request for 'm': 401.*\*\*\*") as caught:
         endpoint(server, waits).summarize([("a",)])
     assert "sk-secret" not in str(caught.value)
     server.states = [500] * 9
     with pytest.raises(ModelError, match="no answer after 3 attempts: 500"):
         endpoint(server, waits, retries=2).summarize([("a",)])
     server.states = [299]
-    with pytest.raises(ModelError, match="no chat completion"):
+    with pytest.raises(ModelError, match="not a chat completion"):
         endpoint(server, waits).summarize([("a",)])
     with pytest.raises(ModelError, match="no answer after 2 attempts"):
-        by_endpoint("http://127.0.0.1:9/v1", "m", 5, retries=1, sleep=waits.append).summarize([("a",)])
-    with pytest.raises(ModelError, match="begins with http"):
-        by_endpoint("ftp://x", "m", 5)
+        endpoint_summarizer("http://127.0.0.1:9/v1", "m", 5, retries=1, sleep=waits.append).summarize([("a",)])
+    with pytest.raises(ModelError, match="must begin with http"):
+        endpoint_summarizer("ftp://x", "m", 5)
 
 
 def test_answers_lose_quotes_and_line_ends() -> None:
-    assert tidy(' "A dog\nruns." ') == "A dog runs."
-    assert tidy('He says "no"') == 'He says "no"'
-    assert tidy('"') == '"'
-    assert tidy('"No," he says, "never."') == '"No," he says, "never."'
-    assert tidy('<think>\nA "dog"?\n</think>\n\n"A dog runs."') == "A dog runs."
-    assert tidy("so a dog.</think> A dog runs.") == "A dog runs."
-    assert tidy("<think> the text is about") == ""
+    assert clean_answer(' "A dog\nruns." ') == "A dog runs."
+    assert clean_answer('He says "no"') == 'He says "no"'
+    assert clean_answer('"') == '"'
+    assert clean_answer('"No," he says, "never."') == '"No," he says, "never."'
+    assert clean_answer('<think>\nA "dog"?\n</think>\n\n"A dog runs."') == "A dog runs."
+    assert clean_answer("so a dog.</think> A dog runs.") == "A dog runs."
+    assert clean_answer("<think> the text is about") == ""

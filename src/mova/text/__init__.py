@@ -1,1 +1,1 @@
-"""Captions to sentences and units, summaries, and clients of language models."""
+"""Split captions into sentences and units, summarize them, and query language models."""

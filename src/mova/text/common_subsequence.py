@@ -1,17 +1,16 @@
-"""The part that two captions share, as masks over their tokens: t' of SynViTA's Eq. 6.
+"""Longest common subsequence of two captions, as masks over their tokens: t' in Eq. 6 of SynViTA.
 
-t' is the longest common subsequence of both captions, and it is reached by masking, not by deleting
-(papers/synvita.txt, footnote 2): tokens that are not shared get attention 0, all tokens keep their places. So the
-positions of kept tokens must be those of the unmasked prompt; a model that counts positions from its attention mask
-would close the gaps, and has to be given the position ids of the unmasked prompt.
+SynViTA (Zanella et al. 2025, footnote 2) obtains t' by masking, not by deleting: tokens that are not shared get
+attention 0, and all tokens keep their positions. A model that derives positions from its attention mask would close the
+gaps, so it must be given the position ids of the unmasked prompt.
 
-A longest common subsequence is not unique. Here the common beginning and end are matched first, which is always
-optimal: with whole prompts given, everything around the captions (template, placeholders of frames, question) is kept.
-Between them matches are taken from the left; where one side must be skipped and both are as good, the first is.
+A longest common subsequence is not unique. Here the common prefix and suffix are matched first, which is always
+optimal: in whole prompts, everything around the captions (template, frame placeholders, question) is kept. In between,
+matches are taken from the left; if either side may be skipped with the same result, the first one is.
 
-The published code compares *characters* of the ids written out as decimal numbers, and keeps a token all of whose
-digits take part in the match. It keeps tokens whose digits happen to stand in other ids, and drops shared ones whose
-digits were matched elsewhere. `compat=True` follows it, each side being aligned against the other in its own turn.
+The published code compares the *characters* of the ids written as decimal numbers, and keeps a token if all of its
+digits are matched. It keeps tokens whose digits happen to occur in other ids, and drops shared tokens whose digits
+were matched elsewhere. `compat=True` follows it; each side is aligned with the other one separately.
 
 Shape legend: n, m tokens of the two captions.
 """
@@ -30,32 +29,36 @@ Ids = npt.NDArray[np.int64]
 def common_subsequence_mask(
     first: Sequence[int] | Ids, second: Sequence[int] | Ids, special: Collection[int] = (), compat: bool = False
 ) -> tuple[Mask, Mask]:
-    """Which tokens of each of two sequences belong to their longest common subsequence.
+    """Return which tokens of two sequences belong to their longest common subsequence.
 
-    Time is O(nm) over what lies between the common beginning and end, in n vectorised steps.
+    Takes O(nm) time for the part between the common prefix and suffix, in n vectorized steps.
 
     Args:
         first: (n,), token ids.
         second: (m,), token ids.
-        special: ids that are always kept, on both sides, and take no part in the comparison.
-        compat: the published character-level comparison.
+        special: ids that are always kept on both sides and excluded from the comparison.
+        compat: use the published character-level comparison.
 
     Returns:
-        Masks (n,) and (m,), true for what stays visible. Without `special` and `compat`, `first[mask]` equals
+        Masks (n,) and (m,), true for tokens that stay visible. Without `special` and `compat`, `first[mask]` equals
         `second[mask]`.
+
+    Example:
+        >>> first, second = common_subsequence_mask([5, 1, 2, 9], [5, 2, 3, 9])
+        >>> first.tolist(), second.tolist()
+        ([True, False, True, True], [True, True, False, True])
     """
     one, two = (np.asarray(tokens, dtype=np.int64).reshape(-1) for tokens in (first, second))
     kept = np.fromiter(special, dtype=np.int64)
     masks = np.isin(one, kept), np.isin(two, kept)
     open_one, open_two = (np.flatnonzero(~mask) for mask in masks)
     compared = one[open_one], two[open_two]
-    found = _characters(*compared) if compat else _tokens(*compared)
-    masks[0][open_one], masks[1][open_two] = found
+    matched = _characters(*compared) if compat else _tokens(*compared)
+    masks[0][open_one], masks[1][open_two] = matched
     return masks
 
 
 def _tokens(one: Ids, two: Ids) -> tuple[Mask, Mask]:
-    """Masks of the longest common subsequence."""
     start = _shared_prefix(one, two)
     end = _shared_prefix(one[start:][::-1], two[start:][::-1])
     masks = np.ones(len(one), dtype=bool), np.ones(len(two), dtype=bool)
@@ -68,14 +71,14 @@ def _tokens(one: Ids, two: Ids) -> tuple[Mask, Mask]:
 
 
 def _shared_prefix(one: Ids, two: Ids) -> int:
-    """How many tokens two sequences have in common at their beginning."""
+    """Return the length of the common prefix of two sequences."""
     length = min(len(one), len(two))
     differing = np.flatnonzero(one[:length] != two[:length])
     return int(differing[0]) if len(differing) else length
 
 
 def _match(one: Ids, two: Ids) -> list[tuple[int, int]]:
-    """Pairs of places of a longest common subsequence, from the left."""
+    """Return the index pairs of a longest common subsequence, from the left."""
     lengths = _table(one[::-1], two[::-1])[::-1, ::-1]  # (n+1, m+1): of the tails from i and j
     pairs, i, j = [], 0, 0
     while i < len(one) and j < len(two):
@@ -90,7 +93,7 @@ def _match(one: Ids, two: Ids) -> list[tuple[int, int]]:
 
 
 def _table(one: Ids, two: Ids) -> npt.NDArray[np.int32]:
-    """Lengths (n+1, m+1) of the longest common subsequence of the first i and the first j, a row a step."""
+    """Return lengths (n+1, m+1) of the longest common subsequence of the first i and the first j tokens."""
     table = np.zeros((len(one) + 1, len(two) + 1), dtype=np.int32)
     for i, token in enumerate(one):
         np.maximum(table[i, 1:], table[i, :-1] + (two == token), out=table[i + 1, 1:])
@@ -99,17 +102,15 @@ def _table(one: Ids, two: Ids) -> npt.NDArray[np.int32]:
 
 
 def _characters(one: Ids, two: Ids) -> tuple[Mask, Mask]:
-    """Masks of the published code: a token is kept if each of its decimal digits takes part in the match.
+    """Return the masks of the published code: a token is kept if all of its decimal digits are matched.
 
-    Ids are written out with a blank between them; the blank may be matched too, and does not count. Of several matches
-    the one found from the end is taken, the side that is masked being skipped first; the published code leaves this
-    to a library whose choice it does not state.
+    Ids are separated by blanks; blanks may be matched too but do not count. Among several matches, the one found from
+    the end is taken, and the masked side is skipped first. The published code leaves this choice to a library.
     """
     return _digits_kept(one, two), _digits_kept(two, one)
 
 
 def _digits_kept(masked: Ids, against: Ids) -> Mask:
-    """Mask of one side."""
     words = [str(token) for token in masked.tolist()]
     text, other = (_codes(" ".join(map(str, tokens.tolist()))) for tokens in (masked, against))
     matched = np.zeros(len(text), dtype=bool)
@@ -121,5 +122,4 @@ def _digits_kept(masked: Ids, against: Ids) -> Mask:
 
 
 def _codes(text: str) -> Ids:
-    """Characters as numbers."""
     return np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64)

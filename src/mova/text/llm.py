@@ -1,6 +1,6 @@
-"""Prompts in, answers out: an instruct model through transformers, or a server that speaks OpenAI's chat completions.
+"""Answer prompts with an instruction-tuned transformers model, or with a server of OpenAI's chat completions API.
 
-Answers are greedy, so they can be had again.
+Decoding is greedy, so answers are reproducible.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from mova.errors import ModelError
 log = logging.getLogger(__name__)
 
 TIMEOUT = 120.0
-"""Seconds to wait for one answer of a server."""
+"""Seconds to wait for an answer from a server."""
 LONGEST_WAIT = 60.0
-"""Seconds between two attempts at most."""
-PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""HTTP states after which another attempt may succeed."""
+"""Maximum number of seconds between two attempts."""
+RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""HTTP status codes after which another attempt may succeed."""
 
 
 class Generator(Protocol):
     """Answers prompts."""
 
     def __call__(self, prompts: Sequence[str], /) -> list[str]:
-        """One answer a prompt, in order."""
+        """Return one answer per prompt, in order."""
 
 
 @dataclass
 class LanguageModel:
-    """An instruct model of transformers; loaded at the first prompt.
+    """An instruction-tuned transformers model, loaded at the first prompt.
 
     Attributes:
-        model: name on the hub, or a folder.
-        max_tokens: of an answer.
-        batch: prompts at once.
-        device: as torch names it.
+        model: Hub name or folder.
+        max_tokens: maximum length of an answer.
+        batch: prompts per batch.
+        device: torch device.
     """
 
     model: str
@@ -54,7 +54,7 @@ class LanguageModel:
     device: str = "cpu"
 
     def __call__(self, prompts: Sequence[str]) -> list[str]:
-        """See `Generator`. What is longer than the model reads has an empty answer, and a warning in the log.
+        """Answer prompts. A prompt longer than the model's context gets an empty answer and a warning in the log.
 
         Raises:
             ModelError: the model cannot be loaded, or a batch does not fit into memory.
@@ -72,18 +72,20 @@ class LanguageModel:
         try:
             answers = iter(self._generated(fit, not chat) if fit else ())
         except torch.OutOfMemoryError as error:
-            raise ModelError(f"{self.model}: {len(fit)} prompts at once do not fit into memory: {error}") from error
+            raise ModelError(
+                f"{self.model}: a batch of {len(fit)} prompts does not fit into memory: {error}"
+            ) from error
         return [next(answers) if text in fit else "" for text in texts]
 
     def _fits(self, text: str, special: bool) -> bool:
-        """Whether the model reads a prompt to its end and has room for an answer."""
+        """Return whether a prompt and an answer fit into the context of the model."""
         tokenizer, model = self._loaded
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is None:
             return True
         room = limit if model.config.is_encoder_decoder else limit - self.max_tokens
         if (count := len(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])) > room:
-            log.warning("%s: a prompt of %d tokens is left out; the model reads %d", self.model, count, room)
+            log.warning("%s: skipped a prompt of %d tokens; the model accepts at most %d", self.model, count, room)
         return count <= room
 
     def _generated(self, texts: Sequence[str], special: bool) -> list[str]:
@@ -93,14 +95,13 @@ class LanguageModel:
         inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=special).to(self.device)
         inputs.pop("token_type_ids", None)
         with torch.inference_mode():
-            found = model.generate(**inputs, max_new_tokens=self.max_tokens, do_sample=False)
+            tokens = model.generate(**inputs, max_new_tokens=self.max_tokens, do_sample=False)
         if not model.config.is_encoder_decoder:
-            found = found[:, inputs["input_ids"].shape[1] :]
-        return list(tokenizer.batch_decode(found, skip_special_tokens=True))
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]
+        return list(tokenizer.batch_decode(tokens, skip_special_tokens=True))
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        """Tokenizer and model."""
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
         try:
@@ -116,26 +117,26 @@ class LanguageModel:
 
 
 def _as_chat(tokenizer: Any, prompt: str) -> str:
-    """The prompt as a chat; templates of models that may think first are told not to, others do not look at that."""
+    """Format a prompt as a chat. `enable_thinking` turns off reasoning; templates without that option ignore it."""
     turn = [{"role": "user", "content": prompt}]
     return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False))
 
 
 @dataclass
 class Endpoint:
-    """A server that speaks OpenAI's chat completions.
+    """A server of OpenAI's chat completions API.
 
     Attributes:
-        url: up to and with the version, such as `http://localhost:8000/v1`.
-        model: name on the server.
-        max_tokens: of an answer.
-        key: name of the environment variable that holds the key; none is sent where it is not set. Never logged.
-        parallel: requests at once.
-        retries: further attempts after a state of `PASSING` or a broken connection.
-        sleep: waits so many seconds.
+        url: base URL including the version, such as `http://localhost:8000/v1`.
+        model: name of the model on the server.
+        max_tokens: maximum length of an answer.
+        key: environment variable that contains the API key, if any. The key is never logged.
+        parallel: number of concurrent requests.
+        retries: further attempts after a status in `RETRYABLE` or a broken connection.
+        sleep: function that waits for a number of seconds.
 
     Raises:
-        ModelError: the address is none.
+        ModelError: the URL is not an HTTP URL.
     """
 
     url: str
@@ -148,13 +149,13 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise ModelError(f"{self.url}: an endpoint begins with http:// or https://")
+            raise ModelError(f"{self.url}: the URL of an endpoint must begin with http:// or https://")
 
     def __call__(self, prompts: Sequence[str]) -> list[str]:
-        """See `Generator`.
+        """Answer prompts.
 
         Raises:
-            ModelError: the server refuses, or does not answer after all attempts.
+            ModelError: the server rejects a request, or does not answer after all attempts.
         """
         with ThreadPoolExecutor(self.parallel) as pool:
             return list(pool.map(self._ask, prompts))
@@ -169,10 +170,10 @@ class Endpoint:
                 return self._answer(json.dumps(body).encode())
             except urllib.error.HTTPError as error:
                 cause = self._clean(f"{error.code} {error.reason}: {error.read(400).decode(errors='replace')}")
-                told = error.headers.get("Retry-After", "")
-                wait = min(LONGEST_WAIT, float(told)) if told.isdigit() else wait
-                if error.code not in PASSING:
-                    raise ModelError(f"{self.url}: refuses {self.model!r}: {cause}") from None
+                retry_after = error.headers.get("Retry-After", "")
+                wait = min(LONGEST_WAIT, float(retry_after)) if retry_after.isdigit() else wait
+                if error.code not in RETRYABLE:
+                    raise ModelError(f"{self.url}: rejected the request for {self.model!r}: {cause}") from None
             except (OSError, http.client.HTTPException) as error:
                 cause = self._clean(str(getattr(error, "reason", None) or error))
             if attempt < self.retries:
@@ -190,10 +191,10 @@ class Endpoint:
         try:
             return str(json.loads(content)["choices"][0]["message"]["content"] or "")
         except (ValueError, LookupError, TypeError) as error:
-            shown = self._clean(content[:200].decode(errors="replace"))
-            raise ModelError(f"{self.url}: the answer is no chat completion: {shown}") from error
+            excerpt = self._clean(content[:200].decode(errors="replace"))
+            raise ModelError(f"{self.url}: the answer is not a chat completion: {excerpt}") from error
 
     def _clean(self, text: str) -> str:
-        """A server's words without the key, should it repeat it."""
+        """Remove the key from a message of the server."""
         secret = os.environ.get(self.key)
         return text.replace(secret, "***") if secret else text

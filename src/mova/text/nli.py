@@ -1,4 +1,4 @@
-"""Does one text follow from another? A natural language inference model of transformers, as a filter of negatives."""
+"""Natural language inference with a transformers model: does one text entail another?"""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mova.errors import ModelError
 
 
 @dataclass
-class Inference:
-    """P(the second text follows from the first), by a sequence classifier with a label "entailment".
+class NLIModel:
+    """P(the first text entails the second), from a sequence classifier with a label "entailment".
 
     Attributes:
-        model: name on the hub, or a folder.
-        batch: pairs at once.
-        device: as torch names it.
+        model: Hub name or folder.
+        batch: pairs per batch.
+        device: torch device.
     """
 
     model: str
@@ -25,25 +25,25 @@ class Inference:
     device: str = "cpu"
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """A probability a pair (premise, hypothesis); text beyond the model's length is cut.
+        """Return one probability per pair (premise, hypothesis). Text beyond the model's length is truncated.
 
         Raises:
-            ModelError: the model cannot be loaded, or has no such label.
+            ModelError: the model cannot be loaded, or has no label "entailment".
         """
         import torch
 
         tokenizer, model, label = self._loaded
-        found: list[float] = []
+        probabilities: list[float] = []
         for start in range(0, len(pairs), self.batch):
             one, two = zip(*pairs[start : start + self.batch], strict=True)
             inputs = tokenizer(list(one), list(two), return_tensors="pt", padding=True, truncation=True).to(self.device)
             with torch.inference_mode():
-                found += model(**inputs).logits.float().softmax(dim=-1)[:, label].tolist()
-        return found
+                probabilities += model(**inputs).logits.float().softmax(dim=-1)[:, label].tolist()
+        return probabilities
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any, int]:
-        """Tokenizer, model and the place of its label."""
+        """Tokenizer, model, and index of the label "entailment"."""
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
@@ -51,7 +51,7 @@ class Inference:
             model = AutoModelForSequenceClassification.from_pretrained(self.model).to(self.device).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.model}: cannot be loaded as a classifier: {error}") from error
-        labels = {str(name).lower(): int(place) for place, name in model.config.id2label.items()}
+        labels = {str(name).lower(): int(index) for index, name in model.config.id2label.items()}
         if "entailment" not in labels:
             raise ModelError(f"{self.model}: has no label 'entailment', only {', '.join(sorted(labels))}")
         return tokenizer, model, labels["entailment"]

@@ -1,8 +1,7 @@
-"""Long captions into sentences: rules only, no model, no language package.
+"""Split captions into sentences by rules, without a model or language-specific packages.
 
-A caption is whatever a person wrote: tidy prose, lower-case annotations, one event a line, numbered lists, or
-one long stretch without any punctuation. Sentences are returned in order with their own punctuation; nothing
-but white space and list markers is ever removed.
+Captions come in many forms: clean prose, lower-case annotations, one event per line, numbered lists, or long text
+without any punctuation. Sentences keep their order and punctuation; only white space and list markers are removed.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 from mova.errors import UsageError
 
 WRAP_COLUMN = 60
-"""A line at least this long (characters) that stops mid-sentence is taken to be wrapped, not ended."""
+"""Characters. A line at least this long that stops in the middle of a sentence counts as wrapped, not as ended."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -23,23 +22,23 @@ TITLES = _words(
     """mr mrs ms mx dr prof rev fr hon pres gov gen col maj capt cmdr lt sgt cpl pvt messrs mt ft vs cf viz
     e.g i.e eg ie ca approx resp al"""
 )
-"""Abbreviations that are always followed by more of their sentence."""
+"""Abbreviations that never end a sentence."""
 BEFORE_NUMBER = _words("no nos fig figs eq eqs sec ch vol pp p ed art st ave rd apt ext min max")
-"""Abbreviations when a number follows."""
+"""Abbreviations that do not end a sentence if a number follows."""
 MAYBE_LAST = _words(
     """etc inc ltd co corp bros jr sr st ave blvd rd dept est a.m p.m am pm b.c a.d ph.d jan feb mar apr
     jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri sat sun hr hrs sec secs min mins kg cm mm km lb
     lbs oz"""
 )
-"""Abbreviations that may end a sentence: they do unless a small letter follows."""
+"""Abbreviations that end a sentence unless a lower-case letter follows."""
 OPENERS = _words(
     """a an the this that these those he she it they we you i his her its their our my one two three some
     another both then next after before later finally meanwhile now when while as in on at from with there
     here but and so"""
 )
-"""Words that begin sentences; they settle what follows an acronym such as `U.S.`"""
+"""Words that begin sentences. They decide whether an acronym such as `U.S.` ends one."""
 LOOKAHEAD = 64
-"""Characters that are looked at after a mark."""
+"""Characters to examine after a punctuation mark."""
 CLOSERS = "\"'”’»)\\]}"
 WIDE_CLOSERS = "」』”’）】》〉"
 OPENING = "\"'“‘«([{¿¡"
@@ -53,21 +52,25 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut a caption into its sentences.
+    """Split a caption into sentences.
 
     Sentences end at `.`, `!`, `?` or `…` before white space (with closing quotes and brackets), at CJK,
     Devanagari and Arabic full stops, and at line ends. They do not end after abbreviations, initials,
-    decimals, list numbers, an ellipsis that a small letter follows, or inside a quotation that the sentence
-    goes on from. Text without any punctuation is one sentence.
+    decimals, list numbers, an ellipsis followed by a lower-case letter, or a quotation inside the sentence.
+    Text without any punctuation is one sentence.
 
     Args:
-        text: one caption, any length.
+        text: one caption of any length.
 
     Returns:
         At least one sentence, each with at least one letter or digit, without surrounding white space.
 
     Raises:
-        UsageError: the text holds no letter or digit, or what is no Unicode text.
+        UsageError: the text has no letter or digit, or is not valid Unicode.
+
+    Example:
+        >>> split_sentences("Dr. Smith pours 1.5 l of tea. Then she sits down")
+        ['Dr. Smith pours 1.5 l of tea.', 'Then she sits down']
     """
     if not is_unicode(text):
         raise UsageError(f"the caption is not valid Unicode text ({text[:80]!r}); write it in UTF-8")
@@ -79,27 +82,42 @@ def split_sentences(text: str) -> list[str]:
             elif sentences:
                 sentences[-1] += piece if piece[:1] in ".!?…" else f" {piece}"
     if not sentences:
-        raise UsageError("the caption holds no words; write at least one sentence")
+        raise UsageError("the caption has no words; write at least one sentence")
     return sentences
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: not where it holds bytes that were none, or half of a pair of UTF-16."""
+    """Return whether a text can be encoded as UTF-8, which lone surrogates cannot.
+
+    Example:
+        >>> is_unicode("tea"), is_unicode("\\ud83d")
+        (True, False)
+    """
     return _SURROGATE.search(text) is None
 
 
 def has_words(text: str) -> bool:
-    """Whether a text holds a letter or digit."""
+    """Return whether a text contains a letter or digit.
+
+    Example:
+        >>> has_words("tea"), has_words("...")
+        (True, False)
+    """
     return _WORD.search(text) is not None
 
 
 def ends_with_mark(sentence: str) -> bool:
-    """Whether a sentence ends with a full stop or its like, closing quotes and brackets after it allowed."""
+    """Return whether a sentence ends with a punctuation mark, optionally followed by closing quotes or brackets.
+
+    Example:
+        >>> ends_with_mark('He says "Stop!"'), ends_with_mark("a man walks")
+        (True, False)
+    """
     return any(match.end() == len(sentence) for match in _MARK.finditer(sentence))
 
 
 def _lines(text: str) -> list[str]:
-    """Lines without list markers, with wrapped prose joined again."""
+    """Return the lines without list markers, and join wrapped prose."""
     lines: list[str] = []
     wrapped = False
     for raw in text.splitlines():
@@ -114,7 +132,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _split_line(line: str) -> list[str]:
-    """Cut one line at every mark that ends a sentence."""
+    """Split a line after every mark that ends a sentence."""
     pieces, start = [], 0
     for match in _MARK.finditer(line):
         after = line[match.end() : match.end() + LOOKAHEAD]
@@ -126,12 +144,12 @@ def _split_line(line: str) -> list[str]:
 
 
 def _ends_sentence(before: str, mark: str, closers: str, after: str) -> bool:
-    """Whether a mark ends the sentence `before` when `after` follows it."""
+    """Return whether a mark between `before` and `after` ends a sentence."""
     following = after.lstrip().lstrip(OPENING)
     if not following:
         return True
-    small = following[0].islower()
-    if small and (closers or mark.startswith("…") or (len(mark) > 1 and set(mark) == {"."})):
+    lower_case = following[0].islower()
+    if lower_case and (closers or mark.startswith("…") or (len(mark) > 1 and set(mark) == {"."})):
         return False
     if mark != "." or closers:
         return True
@@ -146,4 +164,4 @@ def _ends_sentence(before: str, mark: str, closers: str, after: str) -> bool:
         return next_word in OPENERS
     if len(word) == 1 and word.isalpha() and word.isupper() and word != "I":
         return next_word in OPENERS - {"a", "i"}
-    return not (small and lower in MAYBE_LAST)
+    return not (lower_case and lower in MAYBE_LAST)

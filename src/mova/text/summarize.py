@@ -1,9 +1,9 @@
-"""Long captions into short ones: what a summarizer is, and the one that needs no model.
+"""Summarize captions: the interface of summarizers, and an extractive one that needs no model.
 
-The extractive summarizer keeps whole sentences, those nearest to what the text as a whole is about: cosine of a
-sentence's TF-IDF vector with the centroid of all (Radev et al., "Centroid-based summarization of multiple documents",
-2004), with inverse document frequencies among the text's own sentences, smoothed as scikit-learn does. It is the same
-for a text whatever other texts it is summarized with.
+The extractive summarizer keeps whole sentences, those closest to the topic of the text: cosine of a sentence's TF-IDF
+vector with the centroid of all sentences (Radev et al., "Centroid-based summarization of multiple documents", 2004).
+Inverse document frequencies are those among the sentences of the text, smoothed as in scikit-learn, so the summary of
+a text does not depend on the other texts of a batch.
 
 Shape legend: S sentences of all texts together, M texts, K different (text, term) pairs.
 """
@@ -22,47 +22,52 @@ from mova.text.units import word_spans
 
 _ASCII_WORD = re.compile(r"\S*[A-Za-z0-9]\S*")
 _NO_MARKS = {code: None for code in range(128) if not chr(code).isalnum() and not chr(code).isspace()}
-"""What `word_spans` amounts to for ASCII, at a fraction of its time."""
+"""The equivalent of `word_spans` for ASCII, at a fraction of its time."""
 DIGITS = 9
-"""To which centralities are compared: sentences that differ by rounding alone are equals, and the earlier is taken."""
+"""Decimals for comparing centralities. Sentences that differ only by rounding are tied, and the earlier one wins."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A short text; `kept` are the numbers of the sentences it consists of, none where it was worded anew."""
+    """A short text. `kept` are the indices of the sentences it consists of; empty if the text is newly written."""
 
     text: str
     kept: tuple[int, ...] = ()
 
 
 class Summarizer(Protocol):
-    """Makes one short text of each long one."""
+    """Summarizes texts."""
 
     @property
     def name(self) -> str:
-        """All that decides its answers; summaries are remembered under it."""
+        """Everything that determines the summaries; the key of the cache."""
         ...
 
     @property
     def batch(self) -> int:
-        """How many texts it likes to have at once."""
+        """Preferred number of texts per call."""
         ...
 
     def summarize(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
-        """A summary of each text, which is given as its sentences.
+        """Return one summary per text. Texts are lists of sentences.
 
         Raises:
-            ModelError: it cannot be run or reached.
+            ModelError: the model cannot be run, or the server cannot be reached.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Extractive:
-    """The most central sentences, in the text's own order, as many as fit into `words`.
+    """Keeps the most central sentences that fit into `words` words, in the order of the text.
 
-    Sentences of the same words are taken once. Where not even the most central one fits, its first `words` words stand
-    for the text.
+    Sentences with the same words are kept once. If not even the most central one fits, its first `words` words are the
+    summary.
+
+    Example:
+        >>> text = ["A man throws a ball.", "A dog runs after the ball.", "It rains."]
+        >>> Extractive(words=8).summarize([text])
+        [Summary(text='A man throws a ball. It rains.', kept=(0, 2))]
     """
 
     words: int
@@ -70,30 +75,32 @@ class Extractive:
 
     @property
     def name(self) -> str:
-        """Method and budget."""
+        """Method and number of words."""
         return f"extractive,words={self.words}"
 
     def summarize(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
-        """See `Summarizer`."""
+        """Return one summary per text."""
         words = [[_words(sentence) for sentence in text] for text in texts]
-        central = _centralities(words)
-        summaries, at = [], 0
-        for text, told in zip(texts, words, strict=True):
-            summaries.append(self._chosen(text, told, central[at : at + len(text)]))
-            at += len(text)
+        centralities = _centralities(words)
+        summaries, first = [], 0
+        for text, text_words in zip(texts, words, strict=True):
+            summaries.append(self._select(text, text_words, centralities[first : first + len(text)]))
+            first += len(text)
         return summaries
 
-    def _chosen(self, text: Sequence[str], told: Sequence[Sequence[str]], central: npt.NDArray[np.float64]) -> Summary:
-        order = np.argsort(-central.round(DIGITS), kind="stable").tolist()
+    def _select(
+        self, text: Sequence[str], words: Sequence[Sequence[str]], centralities: npt.NDArray[np.float64]
+    ) -> Summary:
+        order = np.argsort(-centralities.round(DIGITS), kind="stable").tolist()
         kept: list[int] = []
         seen: set[tuple[str, ...]] = set()
         left = self.words
         for number in order:
-            same = tuple(told[number])
-            if 0 < len(same) <= left and same not in seen:
+            sentence = tuple(words[number])
+            if 0 < len(sentence) <= left and sentence not in seen:
                 kept.append(number)
-                seen.add(same)
-                left -= len(same)
+                seen.add(sentence)
+                left -= len(sentence)
         if not kept:
             return Summary(first_words(text[order[0]], self.words))
         kept.sort()
@@ -101,26 +108,36 @@ class Extractive:
 
 
 def first_words(text: str, count: int) -> str:
-    """A text up to its `count`-th word."""
+    """Return a text up to and including its `count`-th word.
+
+    Example:
+        >>> first_words("A dog runs, then barks.", 3)
+        'A dog runs'
+    """
     spans = word_spans(text)
     return text if len(spans) <= count else text[: spans[count - 1][1]].rstrip(" ,;:")
 
 
 def count_words(text: str) -> int:
-    """Words of a text, in any script (see `text/units.py`)."""
+    """Count the words of a text in any script (see `text/units.py`).
+
+    Example:
+        >>> count_words("A dog - it runs.")
+        4
+    """
     return len(_ASCII_WORD.findall(text)) if text.isascii() else len(word_spans(text))
 
 
 def _words(sentence: str) -> list[str]:
-    """The words of a sentence without case and the punctuation around them."""
+    """Return the words of a sentence in lower case, without punctuation."""
     if sentence.isascii():
         return sentence.lower().translate(_NO_MARKS).split()
-    found = (sentence[a:b].casefold() for a, b in word_spans(sentence))
-    return ["".join(letter for letter in word if letter.isalnum()) for word in found]
+    words = (sentence[a:b].casefold() for a, b in word_spans(sentence))
+    return ["".join(letter for letter in word if letter.isalnum()) for word in words]
 
 
 def _centralities(texts: Sequence[Sequence[Sequence[str]]]) -> npt.NDArray[np.float64]:
-    """Cosine of every sentence with the centroid of its text, (S,); 0 for a sentence without words."""
+    """Return the cosine of every sentence with the centroid of its text, (S,); 0 for a sentence without words."""
     from scipy.sparse import csr_matrix, diags
 
     columns: dict[tuple[int, str], int] = {}
@@ -135,10 +152,10 @@ def _centralities(texts: Sequence[Sequence[Sequence[str]]]) -> npt.NDArray[np.fl
     counts.sum_duplicates()
     sizes = np.bincount(owner, minlength=len(texts))
     text_of = np.fromiter((number for number, _ in columns), np.int64, len(columns))
-    among = np.bincount(counts.indices, minlength=len(columns))
-    weighed = counts @ diags(np.log((1 + sizes[text_of]) / (1 + among)) + 1)
-    lengths = np.sqrt(weighed.multiply(weighed).sum(axis=1)).A1
-    weighed = diags(1 / np.maximum(lengths, 1e-12)) @ weighed
-    centroid = np.asarray(weighed.sum(axis=0)).ravel()
+    frequencies = np.bincount(counts.indices, minlength=len(columns))
+    weighted = counts @ diags(np.log((1 + sizes[text_of]) / (1 + frequencies)) + 1)
+    lengths = np.sqrt(weighted.multiply(weighted).sum(axis=1)).A1
+    weighted = diags(1 / np.maximum(lengths, 1e-12)) @ weighted
+    centroid = np.asarray(weighted.sum(axis=0)).ravel()
     norms = np.sqrt(np.bincount(text_of, centroid**2, minlength=len(texts)))
-    return (weighed @ centroid) / np.maximum(norms[owner], 1e-12)
+    return (weighted @ centroid) / np.maximum(norms[owner], 1e-12)

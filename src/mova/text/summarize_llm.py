@@ -1,6 +1,6 @@
-"""Summaries by language models: any instruct model through transformers, or an OpenAI-compatible endpoint.
+"""Summarize captions with a language model: a transformers model, or an OpenAI-compatible endpoint.
 
-GEXIA used Vicuna 13B (Section 4.1; Appendix A compares others). Answers are greedy, so they can be had again.
+GEXIA used Vicuna 13B (Section 4.1; Appendix A compares others). Decoding is greedy, so summaries are reproducible.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ PROMPT = (
     "words. Answer with that sentence alone.\n\n{text}"
 )
 _THOUGHTS = re.compile(r"^.*</think>|<think>.*", re.DOTALL)
-TOKENS_A_WORD = 3
-"""Room for an answer; most languages need fewer."""
+TOKENS_PER_WORD = 3
+"""Tokens reserved per word of an answer; most languages need fewer."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """Summaries by whatever answers prompts; a `Summarizer`.
+class LLMSummarizer:
+    """A `Summarizer` that prompts a language model.
 
     Attributes:
         generator: answers prompts.
-        name: of model and budget.
-        words: asked of every answer.
-        batch: texts at once.
+        name: model and number of words.
+        words: number of words that each prompt asks for.
+        batch: texts per call.
     """
 
     generator: Generator
@@ -39,28 +39,33 @@ class Written:
     batch: int
 
     def summarize(self, texts: Sequence[Sequence[str]]) -> list[Summary]:
-        """See `Summarizer`.
+        """Return one summary per text.
 
         Raises:
-            ModelError: the model cannot be loaded, or the server refuses or does not answer.
+            ModelError: the model cannot be loaded, or the server rejects a request or does not answer.
         """
         prompts = [PROMPT.format(words=self.words, text=" ".join(text)) for text in texts]
-        return [Summary(tidy(answer)) for answer in self.generator(prompts)]
+        return [Summary(clean_answer(answer)) for answer in self.generator(prompts)]
 
 
-def by_model(model: str, words: int, batch: int = 8, device: str = "cpu") -> Written:
-    """Summaries by an instruct model of transformers; see `llm.LanguageModel`."""
-    generator = LanguageModel(model, TOKENS_A_WORD * words, batch, device)
-    return Written(generator, f"transformers,model={model},words={words}", words, batch)
+def model_summarizer(model: str, words: int, batch: int = 8, device: str = "cpu") -> LLMSummarizer:
+    """Create a summarizer with a transformers model; see `llm.LanguageModel`."""
+    generator = LanguageModel(model, TOKENS_PER_WORD * words, batch, device)
+    return LLMSummarizer(generator, f"transformers,model={model},words={words}", words, batch)
 
 
-def by_endpoint(url: str, model: str, words: int, parallel: int = 4, **options: Any) -> Written:
-    """Summaries by a server; see `llm.Endpoint`, whose other options are passed on. All requests are kept busy."""
-    generator = Endpoint(url, model, TOKENS_A_WORD * words, parallel=parallel, **options)
-    return Written(generator, f"endpoint,model={model},words={words}", words, 8 * parallel)
+def endpoint_summarizer(url: str, model: str, words: int, parallel: int = 4, **options: Any) -> LLMSummarizer:
+    """Create a summarizer with a server. Other options are those of `llm.Endpoint`."""
+    generator = Endpoint(url, model, TOKENS_PER_WORD * words, parallel=parallel, **options)
+    return LLMSummarizer(generator, f"endpoint,model={model},words={words}", words, 8 * parallel)
 
 
-def tidy(answer: str) -> str:
-    """An answer on one line, without a model's thoughts before it and the quotes that models like to put around it."""
+def clean_answer(answer: str) -> str:
+    """Return an answer on one line, without the reasoning before it and without quotes around it.
+
+    Example:
+        >>> clean_answer('<think>Short.</think>"A dog  runs."')
+        'A dog runs.'
+    """
     text = " ".join(_THOUGHTS.sub("", answer).split())
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2 else text

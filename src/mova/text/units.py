@@ -1,11 +1,11 @@
-"""Captions into units: pieces short enough that one vector can say all that they tell.
+"""Split captions into units: pieces short enough for one vector to represent their whole content.
 
-A sentence of a few words is one unit. A longer one, or a text without any punctuation, may tell several events and
-becomes overlapping windows of words, so that each event lies whole in one of them. Units are substrings of the text.
-Which sentences are cut is a model's own `UnitRule`: what it was trained with serves it best.
+A short sentence is one unit. A longer sentence, or a text without punctuation, may describe several events. It is split
+into overlapping windows of words, so that every event is complete in at least one window. Units are substrings of the
+text. Every model has its own `UnitRule`, the one it was trained with.
 
-Words stand between white space. Scripts that write none (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) are
-cut after so many letters as a word has there on average: where exactly does not matter, because windows overlap.
+Words are separated by white space. In scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) a
+word is the number of letters that a word has there on average; exact boundaries do not matter, since windows overlap.
 """
 
 from __future__ import annotations
@@ -24,26 +24,30 @@ _EAST_ASIAN = (
 )
 _SOUTH_ASIAN = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f"
 _UNSPACED = ((re.compile(f"[{_EAST_ASIAN}]"), 2), (re.compile(f"[{_SOUTH_ASIAN}]"), 4))
-"""Scripts without spaces, and the letters that count as a word."""
+"""Scripts without spaces, and the number of letters that count as a word."""
 _ANY_UNSPACED = re.compile(f"[{_EAST_ASIAN}{_SOUTH_ASIAN}]")
 _BELONGS_TO_NEXT = OPENING + "「『（《〈【\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4"
-"""Opening marks, and vowels that Thai and Lao write before their consonant."""
+"""Opening marks, and the vowels that Thai and Lao write before their consonant."""
 _CHUNK = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
 class UnitRule:
-    """How a model's captions become units.
+    """How a model splits captions into units.
 
     Attributes:
-        longest: words up to which text stays whole.
-        window: words of a window of longer text.
-        stride: words from window to window. The last window ends with the text, so its step may be shorter.
-        keep_sentences: sentences that a mark ends stay whole, however long. A model that was trained on whole
-            sentences scores halves of them badly; one that was trained on windows wants them everywhere.
+        longest: maximum number of words of text that is not split.
+        window: words per window of longer text.
+        stride: words between the starts of two windows. The last window ends with the text, so its step may be shorter.
+        keep_sentences: whether sentences that end with a punctuation mark are never split. A model trained on whole
+            sentences scores parts of them badly; a model trained on windows needs windows everywhere.
 
     Raises:
         ValueError: not 1 <= stride <= window <= longest.
+
+    Example:
+        >>> UnitRule(longest=4, window=3, stride=2).split("a man opens a door and pours tea")
+        ['a man opens', 'opens a door', 'door and pours', 'and pours tea']
     """
 
     longest: int = 12
@@ -57,13 +61,13 @@ class UnitRule:
             raise ValueError(f"units need 1 <= stride <= window <= longest (words), not {sizes}")
 
     def split(self, text: str) -> list[str]:
-        """Cut a caption of any length into its units, in order.
+        """Split a caption of any length into units, in order.
 
         Returns:
-            At least one unit. No window lies within another, and every word lies in a unit.
+            At least one unit. No window is contained in another, and every word is in a unit.
 
         Raises:
-            UsageError: the text holds no letter or digit.
+            UsageError: the text has no letter or digit.
         """
         units: list[str] = []
         for sentence in split_sentences(text):
@@ -72,27 +76,27 @@ class UnitRule:
         return units
 
     def to_dict(self) -> dict[str, int]:
-        """Plain values for a configuration file."""
+        """Return the settings for a configuration file."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any] | None) -> UnitRule:
-        """What `to_dict` gave; None (a configuration of before there were units) is the default rule.
+        """Create a rule from the result of `to_dict`. None (an older configuration) is the default rule.
 
         Raises:
-            ModelError: an unknown name, or sizes that do not fit.
+            ModelError: an unknown setting, or sizes that are not valid.
         """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(settings or {}) - set(known))
         if unknown:
-            raise ModelError(f"unit rule: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+            raise ModelError(f"unit rule: unknown settings {', '.join(unknown)}; known: {', '.join(known)}")
         try:
             return cls(**(settings or {}))
         except (TypeError, ValueError) as error:
-            raise ModelError(f"{error}; mend `units` in the model's config.json") from error
+            raise ModelError(f"{error}; fix `units` in the model's config.json") from error
 
     def _windows(self, sentence: str) -> list[str]:
-        """The sentence itself, or its windows."""
+        """Return the sentence, or its windows if it is long."""
         words = word_spans(sentence)
         if len(words) <= self.longest:
             return [sentence]
@@ -103,40 +107,55 @@ class UnitRule:
 
 
 def split_units(text: str, *, longest: int = 12, window: int = 8, stride: int = 4) -> list[str]:
-    """Cut a caption into units, long sentences too; see `UnitRule`.
+    """Split a caption into units, and split long sentences too; see `UnitRule`.
 
     Raises:
-        UsageError: the text holds no letter or digit.
+        UsageError: the text has no letter or digit.
         ValueError: not 1 <= stride <= window <= longest.
+
+    Example:
+        >>> split_units("A dog runs. It barks.")
+        ['A dog runs.', 'It barks.']
     """
     return UnitRule(longest, window, stride, keep_sentences=False).split(text)
 
 
 def sentences_or_windows(text: str) -> list[str]:
-    """What a person would call the sentences of a caption: as they were written, however long.
+    """Split a caption into its sentences as written, of any length.
 
-    Long text that no mark ends has none, and windows of it stand for them.
+    Long text without a closing punctuation mark is split into windows instead.
 
     Raises:
-        UsageError: the text holds no letter or digit.
+        UsageError: the text has no letter or digit.
+
+    Example:
+        >>> sentences_or_windows("A dog runs. It barks.")
+        ['A dog runs.', 'It barks.']
     """
     return UnitRule().split(text)
 
 
 def word_spans(sentence: str) -> list[tuple[int, int]]:
-    """First and last + 1 character of every word, punctuation that touches it included; lone marks are no words."""
+    """Return the start and end (exclusive) of every word, including adjacent punctuation.
+
+    Punctuation between spaces is not a word.
+
+    Example:
+        >>> word_spans("A dog - it runs.")
+        [(0, 1), (2, 5), (8, 10), (11, 16)]
+    """
     spans: list[tuple[int, int]] = []
     for chunk in _CHUNK.finditer(sentence):
-        found = chunk.group()
-        if not any(letter.isalnum() for letter in found):
+        text = chunk.group()
+        if not any(letter.isalnum() for letter in text):
             continue
-        cuts = [0, *_cuts(found), len(found)] if _ANY_UNSPACED.search(found) else [0, len(found)]
+        cuts = [0, *_cuts(text), len(text)] if _ANY_UNSPACED.search(text) else [0, len(text)]
         spans += [(chunk.start() + a, chunk.start() + b) for a, b in pairwise(cuts)]
     return spans
 
 
 def _cuts(chunk: str) -> list[int]:
-    """Where words begin inside text without spaces; combining marks and punctuation stay with what they touch."""
+    """Return where words begin in text without spaces. Marks and punctuation stay with the adjacent letter."""
     cuts: list[int] = []
     script, letters = None, 0
     for i, letter in enumerate(chunk):
@@ -154,13 +173,17 @@ def _cuts(chunk: str) -> list[int]:
 
 
 def windows(n: int, length: int, stride: int) -> list[slice]:
-    """Slices of `length` items every `stride` that together cover all `n`; the last one ends at `n`.
+    """Return slices of `length` items, `stride` apart, that together cover all `n`. The last one ends at `n`.
 
         n=8 length=4 stride=3    [0:4] [3:7] [4:8]      the last is moved back to keep its length
         n=3 length=4 stride=3    [0:3]                  a short list is one short window
 
     Raises:
-        UsageError: a number is not positive, or `stride > length` would leave items out.
+        UsageError: a number is not positive, or `stride > length`, which would skip items.
+
+    Example:
+        >>> windows(8, length=4, stride=3)
+        [slice(0, 4, None), slice(3, 7, None), slice(4, 8, None)]
     """
     if n <= 0 or length <= 0 or not 0 < stride <= length:
         raise UsageError(f"windows need n > 0 and 0 < stride <= length, not n={n}, length={length}, stride={stride}")

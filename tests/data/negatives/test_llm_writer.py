@@ -18,7 +18,7 @@ from mova.data.negatives.kinds import KINDS
 from mova.data.negatives.llm_writer import EXAMPLES, LanguageModelWriter, build_prompt, parse_answer
 from mova.errors import ModelError
 from mova.text.llm import Endpoint, LanguageModel
-from mova.text.nli import Inference
+from mova.text.nli import NLIModel
 
 ROWS = [Row("v", "v.mp4", None, "train", (Caption("A big cat sits on a bed."),))]
 
@@ -164,11 +164,11 @@ def test_a_model_of_transformers_answers_alike_in_any_batch(tiny: Path) -> None:
 
 def test_inference_models_give_the_probability_of_their_label(tiny: Path) -> None:
     pairs = [("a big cat sits", "a cat sits"), ("a dog", "the dog on a bed"), ("a", "cat")]
-    found = Inference(str(tiny / "nli"), batch=2)(pairs)
-    alone = [Inference(str(tiny / "nli"))([pair])[0] for pair in pairs]
+    found = NLIModel(str(tiny / "nli"), batch=2)(pairs)
+    alone = [NLIModel(str(tiny / "nli"))([pair])[0] for pair in pairs]
     assert found == pytest.approx(alone, abs=1e-5)
     assert all(0 < p < 1 for p in found)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        Inference(str(tiny / "nothing"))(pairs)
+        NLIModel(str(tiny / "nothing"))(pairs)
     with pytest.raises(ModelError, match="entailment"):
-        Inference(str(tiny / "lm"))(pairs)
+        NLIModel(str(tiny / "lm"))(pairs)

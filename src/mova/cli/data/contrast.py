@@ -55,11 +55,11 @@ def contrast(
     from mova.data.negatives.kinds import KINDS
     from mova.data.negatives.llm_writer import make_writer
     from mova.data.negatives.videocon_csv import write_videocon
-    from mova.text.nli import Inference
+    from mova.text.nli import NLIModel
 
     names = KINDS if kinds is None else tuple(name for name in kinds.split(",") if name.strip())
     writer = rule_writer if llm is None and endpoint is None else make_writer(llm, endpoint, device)
-    judge = None if entailment is None else Inference(entailment, device=device)
+    judge = None if entailment is None else NLIModel(entailment, device=device)
     path = target if target.suffix in (".jsonl", ".csv") else target / "manifest.jsonl"
     rows = [rebased(row, manifest.parent, path.parent) for row in read_manifest(manifest)]
     triplets, report = generate_negatives(rows, names, per_caption, seed, writer, judge)

@@ -35,7 +35,7 @@ from mova.data.manifest import Caption, Row
 from mova.errors import VideoError
 from mova.text.sentences import has_words
 from mova.text.summarize import Extractive, Summarizer, Summary, count_words
-from mova.text.summarize_llm import by_endpoint, by_model
+from mova.text.summarize_llm import endpoint_summarizer, model_summarizer
 
 Maker = Callable[[Level, Workspace, Path, LeftOut], Iterator[Row]]
 TOO_FEW_CLIPS = "clips of a source with too few of them"
@@ -210,8 +210,8 @@ def summarizer_of(level: Level) -> Summarizer:
     """Return the summarizer of a compression."""
     kinds: dict[str, Callable[..., Summarizer]] = {
         "extractive": Extractive,
-        "transformers": by_model,
-        "endpoint": by_endpoint,
+        "transformers": model_summarizer,
+        "endpoint": endpoint_summarizer,
     }
     return kinds[level.operation.method](**level.operation.options)
 
