@@ -13,7 +13,7 @@ import pytest
 
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
-from mova.search.ingest import add
+from mova.search.ingest import make_plan, run
 from mova.search.store import Store, VideoRecord
 from mova.video import container as decoder
 from mova.video import packet_plan as packets
@@ -296,7 +296,8 @@ def test_many_small_writes_are_joined(films: Path, tmp_path: Path, monkeypatch: 
 
 def test_a_file_uri_is_the_folder_and_has_its_lock(films: Path, tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/index"
-    assert add(Store(uri), ColourEncoder(), [films]).worked
+    store = Store(uri)
+    assert run(store, make_plan(store, [films], ColourEncoder)).worked
     assert len(Index(uri)) == len(Index(tmp_path / "index")) == 3
     with Store(tmp_path / "index").lock(), pytest.raises(MovaError, match=str(os.getpid())):
         Index(uri, ColourEncoder()).add([films])
@@ -312,7 +313,7 @@ def without_lock(folder: Path) -> Store:
 def test_a_second_writer_without_a_lock_is_said_and_mended(films: Path, tmp_path: Path) -> None:
     """The second sweeps what the first has not recorded yet: no record may stand without its frames."""
     folder, model = tmp_path / "index", ColourEncoder()
-    add(without_lock(folder), model, [films / "a.mp4"])
+    run(without_lock(folder), make_plan(Store(folder), [films / "a.mp4"], lambda: model))
     first, second = without_lock(folder), without_lock(folder)
     record = first.records()[str(films / "a.mp4")]
     frames = first.fetch([record.content])[record.content]

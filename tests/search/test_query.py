@@ -13,7 +13,7 @@ from mova.errors import UsageError
 from mova.scoring.spans import peaks
 from mova.search import query, store
 from mova.search.index import Index
-from mova.search.query import document, export_clips, find_moments
+from mova.search.query import Query, document, export_clips, find_moments
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.text.units import split_units
 from mova.types import Moment
@@ -74,6 +74,11 @@ def brute_force(videos: dict[str, StoredFrames], vector: np.ndarray, k: int) -> 
     return sorted(found, key=lambda m: (-round(m.score, 6), m.video, m.start))[:k]
 
 
+def ask(store: Store, model: Written, text: str, k: int, *, min_score: float | None = None) -> list[Moment]:
+    """Search without scoring the moments again."""
+    return query.search(store, Query.prepare(model, text, "none"), k, min_score=min_score)  # type: ignore[arg-type]
+
+
 def same(found: list[Moment], wanted: list[Moment]) -> bool:
     return len(found) == len(wanted) and all(
         (a.video, a.start, a.end) == (b.video, b.start, b.end) and abs(a.score - b.score) < 1e-4
@@ -95,7 +100,7 @@ def test_one_sentence_equals_brute_force(
     made = filled(tmp_path / "index", videos)
     for seed in range(5):
         vector = unit(np.random.default_rng(seed), DIM)
-        found = query.search(made, Written({"x": vector}), "x", k)
+        found = ask(made, Written({"x": vector}), "x", k)
         assert same(found, brute_force(videos, vector, k))
 
 
@@ -107,7 +112,7 @@ def test_few_videos_are_read_for_few_moments(tmp_path: Path, monkeypatch: pytest
     fetch = made.fetch
     monkeypatch.setattr(query, "BATCH_FRAMES", 1)
     monkeypatch.setattr(made, "fetch", lambda contents: (read.extend(contents), fetch(contents))[1])
-    query.search(made, Written({"x": unit(rng, DIM)}), "x", 2)
+    ask(made, Written({"x": unit(rng, DIM)}), "x", 2)
     assert len(read) == len(set(read)) < 30
 
 
@@ -116,9 +121,9 @@ def test_min_score_cuts_the_list(tmp_path: Path) -> None:
     videos = smooth_videos(rng, 10)
     made = filled(tmp_path / "index", videos)
     vector = unit(rng, DIM)
-    everything = query.search(made, Written({"x": vector}), "x", 500)
+    everything = ask(made, Written({"x": vector}), "x", 500)
     bar = everything[len(everything) // 3].score
-    assert query.search(made, Written({"x": vector}), "x", 500, min_score=bar) == [
+    assert ask(made, Written({"x": vector}), "x", 500, min_score=bar) == [
         moment for moment in everything if moment.score >= bar
     ]
 
@@ -145,8 +150,8 @@ def test_a_paragraph_of_the_same_sentence_is_that_sentence(tmp_path: Path) -> No
     videos = smooth_videos(rng, 30)
     made = filled(tmp_path / "index", videos)
     model = Written({"It is x.": unit(rng, DIM)})
-    one = query.search(made, model, "It is x.", 5)
-    twice = query.search(made, model, "It is x. It is x.", 5)
+    one = ask(made, model, "It is x.", 5)
+    twice = ask(made, model, "It is x. It is x.", 5)
     assert twice[0].score == pytest.approx(one[0].score, abs=1e-6)
     assert (twice[0].video, twice[0].start <= one[0].start < twice[0].end) == (one[0].video, True)
 
@@ -189,7 +194,7 @@ def test_the_first_of_a_paragraph_does_not_depend_on_how_many_are_wanted(tmp_pat
     frames = np.stack(shown) / np.linalg.norm(shown, axis=1, keepdims=True)
     made = filled(tmp_path / "index", {f"{1:032x}": StoredFrames(np.arange(len(frames)) / 2, frames)})
     model = Written(vectors)
-    assert query.search(made, model, "One. Two.", 1) == query.search(made, model, "One. Two.", 20)[:1]
+    assert ask(made, model, "One. Two.", 1) == ask(made, model, "One. Two.", 20)[:1]
 
 
 def test_ties_are_told_by_path_and_start(tmp_path: Path) -> None:
@@ -222,18 +227,20 @@ def test_the_approximate_index_is_built_and_finds_nearly_all(tmp_path: Path, mon
     hits = 0
     for seed in range(20):
         vector = unit(np.random.default_rng(seed), DIM)
-        found = query.search(made, Written({"x": vector}), "x", 10)
+        found = ask(made, Written({"x": vector}), "x", 10)
         wanted = brute_force(videos | late, vector, 10)
         hits += len({(m.video, m.start) for m in found} & {(m.video, m.start) for m in wanted})
     assert hits >= 190
 
 
 def test_wrong_questions_are_refused(tmp_path: Path) -> None:
-    made = filled(tmp_path / "index", smooth_videos(np.random.default_rng(0), 2))
-    with pytest.raises(UsageError, match="k must be"):
-        query.search(made, Written({}), "x", 0)
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([write_colours(tmp_path / "a.mp4", [("red", 1)])])
+    for k in (0, -1):
+        with pytest.raises(UsageError, match="k must be"):
+            index.search("red", k)
     with pytest.raises(UsageError, match="words"):
-        query.search(made, Written({}), " ... ", 5)
+        index.search(" ... ", 5)
 
 
 def test_the_json_document_is_exactly_as_promised() -> None:
@@ -266,7 +273,7 @@ def test_a_clip_that_cannot_be_cut_does_not_keep_the_others_back(tmp_path: Path)
     assert [path for path, _ in failures] == [moments[0].video, moments[2].video]
     assert "no such file" in failures[0][1]
     assert "within 2." in failures[1][1]
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="folder cannot be created"):
         export_clips(moments, video / "below")
 
 
@@ -278,14 +285,14 @@ def test_what_another_process_removes_meanwhile_has_no_moments(tmp_path: Path, m
     real = Store.fetch
     monkeypatch.setattr(Store, "fetch", lambda self, names: {c: f for c, f in real(self, names).items() if c != gone})
     rest = {content: frames for content, frames in videos.items() if content != gone}
-    assert same(query.search(made, Written({"x": vector}), "x", 5), brute_force(rest, vector, 5))
+    assert same(ask(made, Written({"x": vector}), "x", 5), brute_force(rest, vector, 5))
 
 
 def test_more_moments_than_there_are_frames_mean_all(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     videos, vector = smooth_videos(rng, 4), unit(rng, DIM)
     made = filled(tmp_path / "index", videos)
-    assert same(query.search(made, Written({"x": vector}), "x", 10**12), brute_force(videos, vector, 10**6))
+    assert same(ask(made, Written({"x": vector}), "x", 10**12), brute_force(videos, vector, 10**6))
 
 
 def test_an_interrupted_build_of_the_approximate_index_is_finished(

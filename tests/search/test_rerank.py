@@ -13,7 +13,8 @@ from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.scoring.caption_score import EvidenceRule
 from mova.search.index import Index
-from mova.search.rerank import choose, rescored
+from mova.search.query import Query
+from mova.search.rerank import rescore
 from tests.support.fakes import ColourEncoder, write_colours
 
 RED_FIRST, CYAN_FIRST = "It is red. It is cyan.", "It is cyan. It is red."
@@ -45,7 +46,7 @@ def test_a_paragraph_finds_the_moment_that_tells_it_in_its_order(
 def test_scores_are_the_rule_over_the_frames_inside(colours: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(colours.model, "rule", EvidenceRule(g=0.5, theta=0.1, beta=0.25))
     plain = colours.search(RED_FIRST, k=5, rescore="none")
-    again = rescored(colours._store, colours.model, RED_FIRST, plain, "rule")
+    again = rescore(colours._store, colours.model, Query.prepare(colours.model, RED_FIRST, "rule"), plain)
     assert {(m.video, m.start, m.end) for m in again} == {(m.video, m.start, m.end) for m in plain}
     for moment in again:
         video = colours.stored(moment.video)
@@ -85,4 +86,4 @@ def test_what_a_model_lacks_is_refused(colours: Index) -> None:
     with pytest.raises(UsageError, match="no masks"):
         colours.search(RED_FIRST, rescore="masks")
     with pytest.raises(UsageError, match="'best' is not known"):
-        choose(colours.model, RED_FIRST, "best")
+        colours.search(RED_FIRST, rescore="best")  # type: ignore[arg-type]

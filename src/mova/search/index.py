@@ -1,4 +1,4 @@
-"""An index of videos: put files in, ask with words.
+"""An index of videos: add files, search them with text.
 
 index = Index("films.mova", model)
 index.add(["films/"])
@@ -12,36 +12,37 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 
+from mova.errors import UsageError
 from mova.models.encoder import DualEncoder, VideoEmbedding
-from mova.search import ingest, query
+from mova.search import ingest, query, rerank
 from mova.search.ingest import IngestReport, Progress
-from mova.search.rerank import CANDIDATES, Rescoring, choose, rescored
+from mova.search.query import Query, Rescoring
 from mova.search.store import Meta, Store, VideoRecord
 from mova.types import Moment
+from mova.utils.hashing import content_hash
 
 
 class Index:
     """Frame embeddings of videos, searched with text.
 
-    Opening reads nothing but the index's own description; the model loads when it is first needed.
+    Opening an index reads only its own description. The model is loaded when it is first needed.
 
     Args:
-        path: a folder, or any URI that LanceDB connects to; made by `add`.
-        model: a model, or what `mova.load` takes. Left out: the one the index was made with, and for a new
-            index the default model.
+        path: a folder, or any URI that LanceDB connects to; created by `add`.
+        model: a model, or a name or folder that `mova.load` takes. Default: the model that the index was made with, and
+            for a new index the default model.
 
     Raises:
-        IndexMismatchError: the index was made with another model (for a name: once it loads), or is of
-            another layout. Nothing stored is touched.
+        IndexMismatchError: the index was made with another model (for a name: raised once it is loaded), or has another
+            layout. Nothing stored is changed.
     """
 
     def __init__(self, path: str | Path, model: DualEncoder | str | None = None) -> None:
         self._store = Store(path)
-        self._wanted = model
+        self._requested_model = model
         if isinstance(model, DualEncoder):
             self.check(model)
 
@@ -52,7 +53,7 @@ class Index:
 
     @property
     def meta(self) -> Meta:
-        """What the index was made with."""
+        """The model, frame rate and layout that the index was made with."""
         return self._store.meta
 
     @property
@@ -60,20 +61,20 @@ class Index:
         """Name of the model, without loading it."""
         if self._store.exists:
             return self._store.meta.model
-        if isinstance(self._wanted, DualEncoder):
-            return self._wanted.name
+        if isinstance(self._requested_model, DualEncoder):
+            return self._requested_model.name
         from mova.models.registry import DEFAULT_MODEL
 
-        return self._wanted or DEFAULT_MODEL
+        return self._requested_model or DEFAULT_MODEL
 
     @cached_property
     def model(self) -> DualEncoder:
         """The encoder, loaded on first use."""
-        if isinstance(self._wanted, DualEncoder):
-            return self._wanted
+        if isinstance(self._requested_model, DualEncoder):
+            return self._requested_model
         from mova.models.registry import load
 
-        model = load(self._wanted or self.model_name)
+        model = load(self._requested_model or self.model_name)
         self.check(model)
         return model
 
@@ -85,48 +86,66 @@ class Index:
         progress: Progress | None = None,
         prune: bool = True,
     ) -> IngestReport:
-        """Bring the index up to date with files and folders (or one); see `mova.search.ingest.add`."""
-        given = _each(paths)
-        ingest.videos_below(self._store, given)  # wrong paths are said before a model is loaded
-        self.check(self.model)
-        return ingest.add(self._store, self.model, given, fps=fps, progress=progress, prune=prune)
+        """Bring the index up to date with files and folders; only new and changed content is read.
+
+        Args:
+            paths: video files and folders to walk, or one of them.
+            fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
+            progress: called after every encoded chunk, see `mova.search.ingest.Progress`.
+            prune: drop entries of files that no longer exist below the given folders (never outside them).
+
+        Raises:
+            IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
+            UsageError: a path does not exist, there is no video for a new index, a folder lost all its videos, or the
+                frame rate is not possible.
+            MovaError: another process writes to the index.
+        """
+        plan = ingest.make_plan(self._store, _as_list(paths), lambda: self.model, fps)
+        return ingest.run(self._store, plan, progress=progress, prune=prune)
 
     def search(
         self, text: str, k: int = 10, *, min_score: float | None = None, rescore: Rescoring = "auto"
     ) -> list[Moment]:
-        """The k best moments for a sentence or paragraph, best first; see `mova.search.query.search`.
+        """Return the k best moments for a sentence or a paragraph, best first (see `mova.search.query`).
 
         Args:
-            text: what to look for.
-            k: at most so many.
-            min_score: leave out moments below this cosine.
-            rescore: what scores the first moments again, see `mova.search.rerank`; their scores are then no cosines.
+            text: a sentence or a paragraph.
+            k: return at most k moments.
+            min_score: leave out moments below this cosine; applied before they are scored again.
+            rescore: how the best moments are scored again (`mova.search.rerank`). Scores by "rule" and "masks" are not
+                cosines.
 
         Raises:
-            UsageError: no words in the text, k below 1, or something to score by that the model does not have.
+            UsageError: there is no index, the text contains no words, k is below 1, `rescore` is unknown, or the model
+                cannot score that way.
         """
+        if k < 1:
+            raise UsageError(f"k must be at least 1, not {k}")
+        query.require_rescoring(rescore)
         if not self._store.records():
             return []
-        by = choose(self.model, text, rescore)
-        if by == "none":
-            return query.search(self._store, self.model, text, k, min_score=min_score)
-        first = query.search(self._store, self.model, text, max(k, CANDIDATES), min_score=min_score)
-        return rescored(self._store, self.model, text, first, cast(Any, by))[:k]
+        prepared = Query.prepare(self.model, text, rescore)
+        candidates = k if prepared.rescoring == "none" else max(k, rerank.CANDIDATES)
+        moments = query.search(self._store, prepared, candidates, min_score=min_score)
+        return rerank.rescore(self._store, self.model, prepared, moments)[:k]
 
     def videos(self) -> list[VideoRecord]:
-        """What is indexed, in order of path."""
+        """Return the records of all indexed paths, in order of path."""
         return list(self._store.records().values()) if self.exists else []
 
     def __len__(self) -> int:
         return len(self.videos())
 
     def remove(self, paths: str | Path | Iterable[str | Path]) -> list[str]:
-        """Forget files (or one), and all files below folders, whether they still exist or not.
+        """Forget files, and all files below folders, whether they still exist or not.
+
+        Args:
+            paths: files and folders, or one of them.
 
         Returns:
             The paths that were dropped.
         """
-        roots = [Path(path).resolve() for path in _each(paths)]
+        roots = [Path(path).resolve() for path in _as_list(paths)]
         with self._store.lock():
             dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
             self._store.drop(dropped)
@@ -134,7 +153,7 @@ class Index:
         return dropped
 
     def stored(self, video: str | Path) -> VideoEmbedding | None:
-        """The stored frame vectors of a file, if the index holds this very content."""
+        """Return the stored frame vectors of a file, or None if the index does not hold its present content."""
         path = Path(video).resolve()
         if not self.exists or not path.is_file():
             return None
@@ -142,9 +161,9 @@ class Index:
         record = records.get(str(path))
         status = os.stat(path)
         if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
-            same = [other for other in records.values() if other.size == status.st_size]
-            content = ingest.content_hash(path) if same else ""
-            record = next((other for other in same if other.content == content), None)
+            same_size = [other for other in records.values() if other.size == status.st_size]
+            content = content_hash(path) if same_size else ""
+            record = next((other for other in same_size if other.content == content), None)
         if record is None:
             return None
         frames = self._store.fetch([record.content]).get(record.content)
@@ -153,16 +172,16 @@ class Index:
         return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration)
 
     def check(self, model: DualEncoder) -> None:
-        """Refuse a model whose vectors would not compare with the stored ones.
+        """Raise if a model's vectors do not compare with the stored ones.
 
         Raises:
-            IndexMismatchError: saying how it differs.
+            IndexMismatchError: with the properties that differ.
         """
         if self._store.exists:
             rate = self._store.meta.frame_rate
             self._store.require(Meta(model.name, model.fingerprint(), model.embedding_dim, rate))
 
 
-def _each(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
-    """Paths as a list; one alone is no list of its letters (one of which may be "/", which is every file)."""
+def _as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """Normalize to a list. A single string is one path, not a sequence of characters ("/" would match every file)."""
     return [paths] if isinstance(paths, str | Path) else list(paths)

@@ -80,63 +80,74 @@ class IngestReport:
         }
 
 
-def add(
-    store: Store,
-    model: DualEncoder,
-    paths: Iterable[str | Path],
-    *,
-    fps: float | None = None,
-    progress: Progress | None = None,
-    prune: bool = True,
-) -> IngestReport:
-    """Bring an index up to date with files and folders.
+@dataclass(frozen=True, eq=False)
+class IngestPlan:
+    """What a run works on, decided before anything is written.
+
+    Attributes:
+        roots: the files and folders that were named, absolute.
+        files: the video files among and below them, absolute.
+        model: the encoder.
+        meta: how frames will be embedded; an existing index must agree.
+    """
+
+    roots: tuple[Path, ...]
+    files: tuple[str, ...]
+    model: DualEncoder
+    meta: Meta
+
+
+def make_plan(
+    store: Store, paths: Iterable[str | Path], load_model: Callable[[], DualEncoder], fps: float | None = None
+) -> IngestPlan:
+    """List the video files among and below paths, then load the model and decide on the frame rate.
 
     Args:
-        store: where to; made if there is none.
-        model: what encodes.
+        store: the index.
         paths: video files, or folders to walk.
-        fps: sampled frames per second; the index's own, or the model's for a new one, if left out.
-        progress: see `Progress`.
-        prune: drop entries of files that no longer exist below the given folders (never outside them).
+        load_model: called only if the paths exist, so that a wrong path is reported at once.
+        fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
 
     Raises:
-        IndexMismatchError: the index was made with another model, frame rate or layout; nothing is touched.
-        UsageError: a path does not exist, there is no video for a new index, a folder lost all its videos, or
-            the frame rate makes no sense.
+        UsageError: a path does not exist, there is no video for a new index, or the frame rate is not possible.
+    """
+    roots = tuple(Path(path).resolve() for path in paths)
+    files = tuple(map(str, find_videos(roots)))
+    if not files and not store.exists:
+        raise UsageError(f"no video found in {', '.join(map(str, roots))}; name video files, or folders with some")
+    model = load_model()
+    rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
+    return IngestPlan(roots, files, model, Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate)))
+
+
+def run(store: Store, plan: IngestPlan, *, progress: Progress | None = None, prune: bool = True) -> IngestReport:
+    """Bring an index up to date with the files of a plan.
+
+    Args:
+        store: the index; created if it does not exist.
+        plan: from `make_plan`.
+        progress: see `Progress`.
+        prune: drop entries of files that no longer exist below the plan's folders (never outside them).
+
+    Raises:
+        IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
+        UsageError: a folder lost all its videos.
         MovaError: another process writes to the index.
     """
     began = time.perf_counter()
-    roots = [Path(path).resolve() for path in paths]
-    files = [str(path) for path in videos_below(store, roots)]
-    rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
-    meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
-    if store.exists:
-        store.require(meta)
     with store.lock(new=True):
         if store.exists:
-            store.require(meta)
+            store.require(plan.meta)
         else:
-            store.create(meta)
-        gone = _gone(store.records(), roots, files) if prune else []
+            store.create(plan.meta)
+        gone = _gone(store.records(), plan.roots, plan.files) if prune else []
         swept = store.sweep()
-        run = _Run(store, model, rate, progress)
-        run.read(files)
-        if run.finish(gone) or swept:
+        writer = _Run(store, plan.model, plan.meta.frame_rate, progress)
+        writer.read(plan.files)
+        if writer.finish(gone) or swept:
             store.tidy()
-    run.report.seconds = time.perf_counter() - began
-    return run.report
-
-
-def videos_below(store: Store, paths: Sequence[str | Path]) -> list[Path]:
-    """The video files among and below paths, as `find_videos` tells them; an index is not begun for none.
-
-    Raises:
-        UsageError: a path does not exist, or there is no video and no index yet.
-    """
-    files = find_videos(paths)
-    if not files and not store.exists:
-        raise UsageError(f"no video found in {', '.join(map(str, paths))}; name video files, or folders with some")
-    return files
+    writer.report.seconds = time.perf_counter() - began
+    return writer.report
 
 
 def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequence[str]) -> list[str]:

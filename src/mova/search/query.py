@@ -1,14 +1,16 @@
-"""Text into moments: the nearest frames name candidate videos, their whole relevance curves give the spans.
+"""Find the moments of indexed videos that show a text.
 
-A query of one sentence scores a moment with its peak cosine. A paragraph is asked sentence by sentence: spans
-of its sentences that overlap or touch become one moment, which scores the mean over all sentences of their
-highest cosine inside, so that a moment showing more of the paragraph ranks higher. A long text without punctuation
-is asked as a paragraph of overlapping windows of words. Scores are cosines of one model: they compare between queries,
-videos and indexes of that model, and with nothing else. The exponent and the offset of a model's evidence rule have no
-part in it: the number of sentences is the same for all moments of a query, so they could not change their order.
+The nearest frames name candidate videos; the whole relevance curves of these give the spans.
 
-The result is exact as far as the nearest frames are (always below `store.ANN_ROWS`): a video is left unread
-only where what is known of its frames bounds its moments below the k-th best.
+A query of one sentence scores a moment by its peak cosine. A paragraph is searched sentence by sentence: spans of its
+sentences that overlap or touch become one moment. Its score is the mean, over all sentences, of their highest cosine
+inside, so that a moment that shows more of the paragraph ranks higher. A long text without punctuation is searched as a
+paragraph of overlapping windows of words. Scores are cosines of one model: they compare between queries, videos and
+indexes of that model, and with nothing else. The exponent and the offset of a model's evidence rule are not used: the
+number of sentences is the same for all moments of a query, so they could not change the order.
+
+The result is exact as far as the nearest frames are (always below `store.ANN_ROWS`): a video is left unread only if
+what is known of its frames bounds its moments below the k-th best.
 
 Shape legend: S sentences, T frames, d width.
 """
@@ -18,8 +20,9 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -35,39 +38,85 @@ from mova.video.writer import cut_clip
 
 FIRST_HITS = 256
 HITS_PER_MOMENT = 16
-"""Nearest frames asked for at first, and per wanted moment."""
+"""Nearest frames requested at first: at least `FIRST_HITS`, and this many per requested moment."""
 GROWTH = 8
-"""How many times more are asked for where those did not settle the answer."""
+"""Factor by which the number of nearest frames grows until the answer is settled."""
 BATCH_FRAMES = 8192
-"""Frames of candidate videos read at a time."""
+"""Frames of candidate videos that are read at a time."""
 PARAGRAPH_SPANS = 64
-"""Spans that a sentence of a paragraph may lend to the moments of a video, however few moments are wanted."""
+"""Spans per sentence of a paragraph that may become part of a video's moments, however few moments are requested."""
 MARGIN = 2e-3
-"""Bounds hold up to this much: stored vectors are in half precision."""
+"""Tolerance of bounds: stored vectors have half precision."""
+
+Rescoring = Literal["auto", "none", "rule", "masks"]
+"""How the best moments are scored again (`mova.search.rerank`). "auto": by the rule if it has an order term and the
+text has several sentences, otherwise not at all."""
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
 
 
-def search(store: Store, model: DualEncoder, text: str, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
-    """The k best moments for a text over all indexed videos.
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A text prepared for search with one model.
+
+    Attributes:
+        text: a sentence or a paragraph.
+        sentences: its sentences, or overlapping windows of words.
+        vectors: float32, (S, d), unit vectors of the sentences.
+        rescoring: how the best moments are scored again.
+    """
+
+    text: str
+    sentences: tuple[str, ...]
+    vectors: _F32
+    rescoring: Literal["none", "rule", "masks"]
+
+    @classmethod
+    def prepare(cls, model: DualEncoder, text: str, rescoring: Rescoring = "auto") -> Query:
+        """Split and encode a text, and decide how its moments are scored again.
+
+        Raises:
+            UsageError: the text contains no words, or the model has no masks and `rescoring` is "masks".
+        """
+        if rescoring == "masks" and not model.scores_modular:
+            raise UsageError(
+                f"{model.name} has no masks of frames to score with; index with a MoVA, or rescore by rule"
+            )
+        sentences = sentences_or_windows(text)
+        if rescoring == "auto":
+            rescoring = "rule" if model.rule.beta > 0 and len(sentences) > 1 else "none"
+        with torch.inference_mode():
+            pooled = model.encode_text(sentences).pooled.float()
+            vectors = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
+        return cls(text, tuple(sentences), vectors, rescoring)
+
+
+def require_rescoring(name: str) -> None:
+    """Raise if a name is not one of `Rescoring`.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if name not in get_args(Rescoring):
+        raise UsageError(f"rescore {name!r} is not known; choose one of {', '.join(get_args(Rescoring))}")
+
+
+def search(store: Store, query: Query, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
+    """Return the k best moments for a query over all indexed videos, before they are scored again.
 
     Args:
         store: the index.
-        model: the encoder that it was made with.
-        text: a sentence or a paragraph.
-        k: at most so many moments (more than there are frames mean all); many may come from one video.
+        query: prepared with the model of the index.
+        k: return at most k moments, at least 1; several may come from one video.
         min_score: leave out moments below this cosine.
 
     Returns:
-        Best first, ties by path and start. Content under several paths is told once, under the first path.
+        Best first, ties by path and start. Content stored under several paths is returned once, under the first path.
 
     Raises:
-        UsageError: no words in the text, k below 1, or no index.
+        UsageError: there is no index.
     """
-    if k < 1:
-        raise UsageError(f"k must be at least 1, not {k}")
-    queries = unit_vectors(model, sentences_or_windows(text))
     videos: dict[str, VideoRecord] = {}
     for record in store.records().values():
         videos.setdefault(record.content, record)
@@ -75,75 +124,81 @@ def search(store: Store, model: DualEncoder, text: str, k: int = 10, *, min_scor
         return []
     rows = store.count_frames()
     k = max(1, min(k, rows))
-    query = _Query(store, queries, videos, k, -np.inf if min_score is None else min_score)
+    best_first = _BestFirstSearch(store, query.vectors, videos, k, -np.inf if min_score is None else min_score)
     limit = max(FIRST_HITS, HITS_PER_MOMENT * k)
-    while not query.answered(limit, rows):
+    while not best_first.expand(limit, rows):
         limit *= GROWTH
-    return query.best()
+    return best_first.best()
 
 
-def unit_vectors(model: DualEncoder, sentences: Sequence[str]) -> _F32:
-    """Normalised text vectors, float32, (S, d)."""
-    with torch.inference_mode():
-        pooled = model.encode_text(sentences).pooled.float()
-        return torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
+class _BestFirstSearch:
+    """Reads the most promising videos first and stops when no unread video can change the answer.
 
-
-class _Query:
-    """One search while it gathers moments.
-
-    A sentence's span joins a paragraph's moments from its bar on: halfway between the sentence's mean cosine
-    with all indexed frames (`level`) and its best. A single sentence has no bar.
+    A sentence's span becomes part of a paragraph's moments only if it reaches the sentence's threshold: halfway between
+    its mean cosine with all indexed frames and its best one. A single sentence has no threshold.
     """
 
-    def __init__(self, store: Store, queries: _F32, videos: Mapping[str, VideoRecord], k: int, floor: float) -> None:
+    def __init__(
+        self, store: Store, sentence_vectors: _F32, videos: Mapping[str, VideoRecord], k: int, min_score: float
+    ) -> None:
         self.store = store
-        self.queries = queries
+        self.sentence_vectors = sentence_vectors
         self.videos = videos
         self.k = k
-        self.floor = floor
+        self.min_score = min_score
         self.moments: list[Moment] = []
-        self.read: set[str] = set()
+        self.visited: set[str] = set()
         weights = np.array([video.frames for video in videos.values()], dtype=np.float64)
         mean = np.average([video.mean for video in videos.values()], axis=0, weights=weights)
-        self.level = queries @ mean.astype(np.float32)
+        self.mean_cosine = sentence_vectors @ mean.astype(np.float32)
 
-    def answered(self, limit: int, rows: int) -> bool:
-        """Look at the `limit` nearest frames of each sentence; whether that settles the answer."""
-        hits = [self.store.nearest(query, limit) for query in self.queries]
-        tails = np.array([cosines[-1] if len(cosines) else -1.0 for _, cosines in hits])
-        best = np.array([cosines[0] if len(cosines) else -1.0 for _, cosines in hits])
-        bars = (self.level + best) / 2 if len(hits) > 1 else np.array([-np.inf])
-        candidates: dict[str, _F64] = {}
-        for row, (contents, cosines) in enumerate(hits):
-            for content, cosine in zip(contents, cosines.tolist(), strict=True):
-                bound = candidates.setdefault(content, tails.astype(np.float64))
-                bound[row] = max(bound[row], cosine)
-        bounds = {
-            content: float(bound.mean())
-            for content, bound in candidates.items()
-            if content in self.videos and content not in self.read and np.any(bound + MARGIN >= bars)
-        }
-        order = sorted(bounds, key=lambda content: (-bounds[content], content))
-        for batch in self._batches(order):
-            if bounds[batch[0]] + MARGIN < self._least():
+    def expand(self, limit: int, rows: int) -> bool:
+        """Read the videos of each sentence's `limit` nearest frames; return whether the answer is settled.
+
+        Args:
+            limit: nearest frames per sentence.
+            rows: frames in the index.
+        """
+        hits = [self.store.nearest(vector, limit) for vector in self.sentence_vectors]
+        # Every frame that is not among the hits of a sentence is at most as near as its last hit.
+        farthest = np.array([cosines[-1] if len(cosines) else -1.0 for _, cosines in hits])
+        nearest = np.array([cosines[0] if len(cosines) else -1.0 for _, cosines in hits])
+        span_thresholds = (self.mean_cosine + nearest) / 2 if len(hits) > 1 else np.array([-np.inf])
+        bounds = self._bounds(hits, farthest, span_thresholds)
+        for batch in self._batches(sorted(bounds, key=lambda content: (-bounds[content], content))):
+            if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True
-            self._evaluate(batch, bars)
-        unseen = float(tails.mean()) + MARGIN if np.any(tails + MARGIN >= bars) else -np.inf
-        return limit >= rows or unseen < self._least()
+            self._visit(batch, span_thresholds)
+        unseen = float(farthest.mean()) + MARGIN if np.any(farthest + MARGIN >= span_thresholds) else -np.inf
+        return limit >= rows or unseen < self._score_to_beat()
 
     def best(self) -> list[Moment]:
-        """The k best of the moments gathered."""
+        """Return the k best of the moments gathered."""
         return heapq.nsmallest(self.k, self.moments, key=_rank)
 
-    def _least(self) -> float:
-        """The score that a moment needs to be among the answers."""
+    def _bounds(
+        self, hits: Sequence[tuple[list[str], _F32]], farthest: _F32, span_thresholds: _F32
+    ) -> dict[str, float]:
+        """Return the highest possible score of each unvisited video that may have a moment."""
+        highest: dict[str, _F64] = {}
+        for row, (contents, cosines) in enumerate(hits):
+            for content, cosine in zip(contents, cosines.tolist(), strict=True):
+                bound = highest.setdefault(content, farthest.astype(np.float64))
+                bound[row] = max(bound[row], cosine)
+        return {
+            content: float(bound.mean())
+            for content, bound in highest.items()
+            if content in self.videos and content not in self.visited and np.any(bound + MARGIN >= span_thresholds)
+        }
+
+    def _score_to_beat(self) -> float:
+        """Return the score that a moment needs to be among the k best."""
         if len(self.moments) < self.k:
-            return self.floor
-        return max(self.floor, heapq.nlargest(self.k, (m.score for m in self.moments))[-1])
+            return self.min_score
+        return max(self.min_score, heapq.nlargest(self.k, (m.score for m in self.moments))[-1])
 
     def _batches(self, contents: Sequence[str]) -> Iterator[list[str]]:
-        """Consecutive videos, about `BATCH_FRAMES` at a time."""
+        """Yield consecutive videos of about `BATCH_FRAMES` frames together."""
         batch: list[str] = []
         frames = 0
         for content in contents:
@@ -155,68 +210,69 @@ class _Query:
         if batch:
             yield batch
 
-    def _evaluate(self, contents: Sequence[str], bars: _F32) -> None:
-        """Add the moments of some videos; what another process removed meanwhile has none."""
+    def _visit(self, contents: Sequence[str], span_thresholds: _F32) -> None:
+        """Gather the moments of some videos; videos that another process has just removed have none."""
         stored = self.store.fetch(contents)
         for content in contents:
             video = self.videos[content]
-            self.read.add(content)
+            self.visited.add(content)
             if content not in stored:
                 continue
-            for span, score in find_moments(self.queries, stored[content], video.duration, bars, self.k):
-                if score >= self.floor:
+            moments = find_moments(self.sentence_vectors, stored[content], video.duration, span_thresholds, self.k)
+            for span, score in moments:
+                if score >= self.min_score:
                     self.moments.append(Moment(video.path, span.start, span.end, score))
 
 
 def _rank(moment: Moment) -> tuple[float, str, float]:
-    """Best first; equal to the six digits that people see: by path and start."""
+    """Sort key: best first; scores equal in the six digits that are printed: by path and start."""
     return -round(moment.score, 6), moment.video, moment.start
 
 
 def find_moments(
-    queries: _F32, frames: StoredFrames, duration: float, bars: _F32, limit: int
+    sentence_vectors: _F32, frames: StoredFrames, duration: float, span_thresholds: _F32, limit: int
 ) -> list[tuple[Span, float]]:
-    """Moments of one video with their scores.
+    """Return moments of one video with their scores.
 
     Args:
-        queries: (S, d) unit vectors.
+        sentence_vectors: (S, d) unit vectors.
         frames: the video's stored frames.
         duration: seconds.
-        bars: (S,) cosines that a sentence's span must reach.
-        limit: moments that are wanted; a paragraph's are joined from more spans than that.
+        span_thresholds: (S,) cosines that a sentence's span must reach.
+        limit: number of moments requested; those of a paragraph are merged from more spans than that.
     """
-    curves = queries @ frames.vectors.T
+    curves = sentence_vectors @ frames.vectors.T
     limit = limit if len(curves) == 1 else max(limit, PARAGRAPH_SPANS)
     spans = [
-        found
-        for curve, bar in zip(curves, bars.tolist(), strict=True)
-        for found in peaks(curve, frames.times, duration, limit)
-        if found.score >= bar
+        peak
+        for curve, threshold in zip(curves, span_thresholds.tolist(), strict=True)
+        for peak in peaks(curve, frames.times, duration, limit)
+        if peak.score >= threshold
     ]
     if len(curves) == 1:
-        return [(found.span, found.score) for found in spans]
+        return [(peak.span, peak.score) for peak in spans]
     starts = cell_edges(frames.times, duration)[:-1]
-    touching = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
+    frame_step = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
     moments = []
-    for span in _joined((found.span for found in spans), touching):
+    for span in _merge((peak.span for peak in spans), frame_step):
         inside = (starts >= span.start) & (starts < span.end)
         moments.append((span, float(curves[:, inside].max(axis=1).mean())))
     return moments
 
 
-def _joined(spans: Iterable[Span], gap: float) -> list[Span]:
-    """Spans that overlap, or lie at most `gap` seconds apart, as one."""
-    joined: list[Span] = []
+def _merge(spans: Iterable[Span], gap: float) -> list[Span]:
+    """Merge spans that overlap or are at most `gap` seconds apart."""
+    merged: list[Span] = []
     for span in sorted(spans):
-        if joined and span.start - joined[-1].end <= gap + 1e-9:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
+        if merged and span.start - merged[-1].end <= gap + 1e-9:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
         else:
-            joined.append(span)
-    return joined
+            merged.append(span)
+    return merged
 
 
 def document(query: str, model: str, elapsed_seconds: float, moments: Sequence[Moment]) -> dict[str, Any]:
-    """The document that `mova search --json` prints."""
+    """Return the document that `mova search --json` prints."""
     return {
         "query": query,
         "model": model,
@@ -226,25 +282,26 @@ def document(query: str, model: str, elapsed_seconds: float, moments: Sequence[M
 
 
 def export_clips(moments: Sequence[Moment], folder: str | Path) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Cut each moment out of its file; one that cannot be cut does not keep the others back.
+    """Write a clip of each moment. If one clip fails, the others are still written.
 
     Args:
         moments: in order of rank.
-        folder: made if it is not there.
+        folder: created if it does not exist.
 
     Returns:
-        The clips written, as `01_name_0012.50-0018.00.mp4` (rank, the video's name in safe characters, seconds),
-        and (path, cause) for each that was not: its video is gone, changed or cannot be read, or the clip
-        cannot be written.
+        The clips written, as `01_name_0012.50-0018.00.mp4` (rank, the video's name in safe characters, seconds), and
+        (path, cause) of each failure: the video is gone, has changed or cannot be read, or the clip cannot be written.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be created.
     """
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{target}: this folder cannot be made ({error.strerror or error}); name another") from error
+        raise UsageError(
+            f"{target}: this folder cannot be created ({error.strerror or error}); name another"
+        ) from error
     digits = max(2, len(str(len(moments))))
     clips: list[Path] = []
     failures: list[tuple[str, str]] = []

@@ -37,13 +37,12 @@ def search(
     """
     from mova.search.index import Index
     from mova.search.query import document, export_clips
-    from mova.search.rerank import choose
 
-    store = Index(folder)
-    name = store.meta.model
-    by = choose(store.model, text, rescore)  # loads the model, so that the elapsed time is that of the search
+    index = Index(folder)
+    name = index.meta.model
+    _ = index.model  # loaded here, so that the elapsed time is that of the search
     began = time.perf_counter()
-    moments = store.search(text, k=k, min_score=min_score, rescore=by)
+    moments = index.search(text, k=k, min_score=min_score, rescore=rescore)  # type: ignore[arg-type]
     elapsed = time.perf_counter() - began
     if json:
         emit(document(text, name, elapsed, moments))
