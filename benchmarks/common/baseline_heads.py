@@ -16,30 +16,30 @@ from mova.train.objectives.pairs import PairObjective
 
 
 class Headed(nn.Module):
-    """A backbone with a baseline's head."""
+    """A backbone with the head of a baseline."""
 
     def __init__(self, backbone: WorldsTiny, head: nn.Module) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
 
     def forward(self, **inputs: Tensor) -> dict[str, Any]:
-        """The backbone's vectors."""
-        found: dict[str, Any] = self.backbone(**inputs)
-        return found
+        """Return the vectors of the backbone."""
+        vectors: dict[str, Any] = self.backbone(**inputs)
+        return vectors
 
 
 class HeadObjective(PairObjective):
-    """Symmetric InfoNCE on a head's scores."""
+    """Symmetric InfoNCE on the scores of a head."""
 
     reads = ("tokens", "token_mask")
 
     def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
-        """One part, `head`."""
+        """Return the loss and its only part, `head`."""
         loss = symmetric_nce(vectors.scale * self.scores(vectors, net), own)
         return loss, {"head": loss}
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
-        """(V, N) of the head."""
+        """Return the scores of the head, (V, N)."""
         head = cast(Headed, net).head
         scores: Tensor = head(vectors.frames, vectors.frame_mask, vectors.texts, *vectors.with_tokens())
         return scores

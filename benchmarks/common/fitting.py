@@ -1,4 +1,4 @@
-"""One short run of the project's trainer."""
+"""Run the trainer for a short, fixed number of steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fit(
     workers: int = 0,
     bf16: bool = True,
 ) -> nn.Module:
-    """Train on every batch once, cosine rates after a tenth of warm-up; the log stays in the folder."""
+    """Train once on every batch, with a cosine schedule after 10 % warm-up; the log is kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
     steps = len(cast(Any, training_data.dataset))

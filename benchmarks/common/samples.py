@@ -11,8 +11,8 @@ from mova.models.worlds_tiny.inputs import WorldsTinyInputs
 
 
 class SampleInputs(WorldsTinyInputs):
-    """For batches whose samples come with their neighbours already."""
+    """Adapter for batches whose samples are already stacked with their neighbours."""
 
     def image_arguments(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """uint8 (V, T, 9, h, w) -> `stacks` (n, 9, h, w)."""
+        """Select real samples: uint8 (V, T, 9, h, w) -> `stacks` (n, 9, h, w)."""
         return {"stacks": frames[mask]}

@@ -29,14 +29,14 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Captions after the text tower."""
+    """Captions encoded by the text tower."""
 
     whole: TextEmbedding
     units: list[Tensor]
 
 
 class System:
-    """A trained arm, ready to score; it looks at every n-th sample."""
+    """A trained model that scores every n-th sample."""
 
     def __init__(self, model: nn.Module, every: int = 1) -> None:
         self.model, self.every = model, every
@@ -44,7 +44,7 @@ class System:
 
     @torch.no_grad()
     def frames(self, samples: npt.NDArray[np.uint8]) -> Tensor:
-        """(..., 9, h, w) -> (..., d)."""
+        """Encode samples, (..., 9, h, w) -> (..., d)."""
         flat = torch.from_numpy(samples).flatten(0, samples.ndim - 4)
         parts = []
         for chunk in flat.split(256):
@@ -52,14 +52,14 @@ class System:
         return torch.cat(parts).view(*samples.shape[:-3], -1)
 
     def texts(self, captions: Sequence[Sequence[str]]) -> Texts:
-        """Captions given as their units."""
+        """Encode captions, given as lists of units."""
         whole = self.backbone.encode_text([" ".join(units) for units in captions])
         vectors = self.backbone.encode_text([unit for units in captions for unit in units]).pooled
         return Texts(whole, list(vectors.split([len(units) for units in captions])))
 
     @torch.no_grad()
     def scores(self, form: str, frames: Tensor, texts: Texts) -> Tensor:
-        """(V, N) by one form, no masks of pairs."""
+        """Score by one form, without pair masks, (V, N)."""
         real = torch.ones(frames.shape[:2], dtype=torch.bool)
         if form == "global":
             return mean_pooled_scores(frames, real, texts.whole.pooled)
@@ -76,23 +76,23 @@ class System:
         head: Callable[..., Tensor] = cast(Any, self.model).head
         return head(frames, real, texts.whole.pooled, texts.whole.tokens, texts.whole.mask)
 
-    def modular(self, frames: Tensor, texts: Texts, wanted: npt.NDArray[np.bool_]) -> Scores:
-        """(V, N) modular scores of the wanted pairs, 0 elsewhere."""
-        found = np.zeros(wanted.shape)
+    def modular(self, frames: Tensor, texts: Texts, selected: npt.NDArray[np.bool_]) -> Scores:
+        """Compute modular scores of the selected pairs, 0 elsewhere, (V, N)."""
+        scores = np.zeros(selected.shape)
         times = np.arange(frames.shape[1], dtype=np.float64)
-        for n in range(wanted.shape[1]):
-            rows = np.flatnonzero(wanted[:, n])
+        for n in range(selected.shape[1]):
+            rows = np.flatnonzero(selected[:, n])
             videos = [VideoEmbedding(frames[v], times, float(len(times))) for v in rows]
             part = slice(n, n + 1)
             whole = texts.whole
             one = TextEmbedding(whole.pooled[part], whole.tokens[part], whole.mask[part], whole.dropped[part])
             if len(rows):
-                found[rows, n] = cast(Mova, self.model).modular_similarity(videos, one)[:, 0].numpy()
-        return found
+                scores[rows, n] = cast(Mova, self.model).modular_similarity(videos, one)[:, 0].numpy()
+        return scores
 
 
 def both_ways(t2v: Scores, v2t: Scores | None = None) -> tuple[float, float]:
-    """R@1 of texts for videos and of videos for texts, from (V, N) scores (of each way, where they differ)."""
+    """Return R@1 text-to-video and video-to-text from (V, N) scores (`v2t` if they differ by direction)."""
     back = t2v if v2t is None else v2t
     forward = retrieval_metrics(np.ascontiguousarray(t2v.T))["R@1"]
     return forward, retrieval_metrics(np.ascontiguousarray(back))["R@1"]

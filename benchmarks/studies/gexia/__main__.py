@@ -1,11 +1,12 @@
-"""What granularity expansion and iterative approximation bring on Worlds, where the paper's comparisons are confounded.
+"""Effects of granularity expansion and iterative approximation on Worlds; the paper's comparisons are confounded.
 
-Every arm starts from the same warm model and trains on the same clips, in the same number of steps, each of as many
-clips: GEX (`mova data expand` on their manifest) decides in which pairs they come. Texts and videos are ranked both
-ways among short clips with sentences, long videos with paragraphs, long videos with brief texts, and images.
+Every arm starts from the same warm model and trains on the same clips for the same number of steps with the same number
+of clips per step; granularity expansion (`mova data expand` on their manifest) decides how clips are paired with texts.
+Retrieval is tested in both directions among short clips with sentences, long videos with paragraphs, long videos with
+brief texts, and images.
 
-`--folder DIR` keeps what was rendered and finished runs, so that a run that was stopped goes on; `--warm DIR` is a
-backbone of `benchmarks/studies/proving_ground` (trained here where it is not given).
+`--folder DIR` keeps rendered data and finished runs, so that an interrupted run can be resumed; `--warm DIR` is the
+warm backbone of `benchmarks/common/warm_backbone.py` (default: trained here).
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ SHOWN = ("name", "form", *(f"{gallery}_{way}" for gallery in findings.GALLERIES 
 
 @dataclass(frozen=True)
 class Amount:
-    """How much of everything: sources to train on and to test with, steps, long videos a batch; steps of the warm
-    backbone and of the warm GEXIA."""
+    """Sizes of the study: training and test sources, steps, long videos per batch, and steps of the warm models."""
 
     sources: int = 384
     tested: int = 120
@@ -51,7 +51,7 @@ QUICK = Amount(16, 8, 2, 3, 2, 2)
 
 @dataclass(frozen=True)
 class Stage:
-    """What the arms of a seed share."""
+    """Data and models shared by the arms of a seed."""
 
     warm: tuple[WorldsTiny, Gexia]
     train: Footage
@@ -60,13 +60,15 @@ class Stage:
 
 
 def main() -> None:
-    """Run all arms and seeds, or what is left of them."""
+    """Run the missing arms and seeds, and report."""
     parser = harness.runs_parser(__doc__)
     parser.add_argument(
-        "--steps", type=int, default=Amount.steps, help="of training, for each arm; a --folder is of one number"
+        "--steps", type=int, default=Amount.steps, help="training steps per arm; a --folder must keep the same number"
     )
-    parser.add_argument("--warm", type=Path, default=None, help="folder of a trained backbone")
-    parser.add_argument("--only-report", action="store_true", help="results of the arms that the folder has, run none")
+    parser.add_argument("--warm", type=Path, default=None, help="folder of a trained warm backbone")
+    parser.add_argument(
+        "--only-report", action="store_true", help="report finished arms of the folder, run none"
+    )
     args = parser.parse_args()
     seeds = harness.seeds_of(args)
     amount = QUICK if args.quick else Amount(steps=args.steps)
@@ -84,7 +86,7 @@ def main() -> None:
 def run_all(
     seeds: Sequence[int], names: Sequence[str], amount: Amount, folder: Path, warm: Path
 ) -> list[dict[str, Any]]:
-    """Results of all arms, every arm with all seeds before the next; read where they are finished."""
+    """Return the results of all arms, all seeds of an arm before the next; finished ones are read from disk."""
 
     @cache
     def stage(seed: int) -> Stage:
@@ -101,12 +103,12 @@ def run_all(
 
 
 def result_of(folder: Path, seed: int, name: str) -> Path:
-    """Where a run's figures are kept."""
+    """Return the path of the results of a run."""
     return folder / f"seed-{seed}" / "results" / f"{name}.json"
 
 
 def prepare(seed: int, amount: Amount, folder: Path, gexia: Path, warm: Path) -> Stage:
-    """Render and train what is not there yet."""
+    """Render and train what is missing."""
     backbone = warm_backbone(warm, amount.backbone_steps)
     start = warm_gexia(copy.deepcopy(backbone), amount.gexia_steps, 2 * amount.sources, amount.videos, gexia)
     test = test_footage(seed, amount.tested, folder)
@@ -114,7 +116,7 @@ def prepare(seed: int, amount: Amount, folder: Path, gexia: Path, warm: Path) ->
 
 
 def run(name: str, seed: int, amount: Amount, stage: Stage, folder: Path) -> dict[str, Any]:
-    """Train an arm and take every figure."""
+    """Train an arm and measure everything."""
     began, arm = time.process_time(), ARMS[name]
     model = build(arm, *copy.deepcopy(stage.warm), seed).eval()
     if arm.trained:
@@ -135,7 +137,7 @@ def run(name: str, seed: int, amount: Amount, stage: Stage, folder: Path) -> dic
 
 
 def report(runs: Sequence[dict[str, Any]], costs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
-    """Table, claims and picture."""
+    """Print the table and claims, and draw the picture."""
     result = harness.Report("gexia", seeds)
     for row in findings.table(runs):
         result.row(**row)

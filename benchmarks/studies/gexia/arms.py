@@ -1,4 +1,4 @@
-"""What is compared, and how each is trained: same clips, warm start, batches and steps."""
+"""The arms that are compared, and how each one is trained: same clips, warm start, batches and steps."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from mova.train.trainer import TrainingData
 
 @dataclass(frozen=True)
 class Arm:
-    """A training.
+    """A training configuration.
 
     Attributes:
-        granularities: what it is trained on, in turns.
-        way: how clips were put together, "source" or "random".
+        granularities: granularities of the training pairs, in turn.
+        way: how clips are concatenated, "source" or "random".
         rounds: `#iter` of every video and text; None: by size, 0 for images, 1 for short and 3 for long.
-        freeze: encoders of a GEXIA that stay as they are; with both of them a step costs a third.
-        gexia: a GEXIA; else a MoVA with the objective of subsets.
-        trained: or left as it starts.
-        scratch: encoders start at random.
-        few: a batch of clips holds as many pairs as one of long videos, not as many clips.
-        curve: other `#iter` than its own are tried at inference.
+        freeze: frozen encoders of a GEXIA; with both frozen a step costs a third.
+        gexia: a GEXIA, or else a MoVA with the subset objective.
+        trained: false to score it as it starts.
+        scratch: whether encoders start from random weights.
+        few: a batch of clips has as many pairs as one of long videos, instead of as many clips.
+        curve: whether to test other values of `#iter` at inference.
     """
 
     granularities: tuple[str, ...] = ("SVST", "LVLT", "LVST")
@@ -56,7 +56,7 @@ class Arm:
 
     @property
     def cached(self) -> bool:
-        """Whether dense features of videos are the same for all such arms."""
+        """Whether the dense features of videos are the same as for other such arms."""
         return self.gexia and self.freeze == "encoders"
 
 
@@ -86,24 +86,24 @@ ARMS: dict[str, Arm] = {
     "all three + images, #iter by size": Arm(("SVST", "LVLT", "LVST", "IT"), curve=True),
     "all three, #iter by size, from scratch": Arm(freeze="none", scratch=True),
 }
-"""In the order in which they are run: what says most stands first."""
+"""Arms in the order in which they run, the most informative first."""
 WARM = Arm(CLIPS, freeze="none")
 WARM_SEED = 10
 MOST_ROUNDS = 3
 
 
 class AnyRounds(GexiaInputs):
-    """Every video and text with an `#iter` of its own, 0 to `MOST_ROUNDS`, so that no arm's `#iter` is favoured."""
+    """Adapter that draws `#iter` from 0 to `MOST_ROUNDS` per video and text, so that no arm is favored."""
 
     def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
         """Drawn rounds."""
-        found = super().granularities(names, count)
+        rounds = super().granularities(names, count)
         drawn = {name: torch.randint(MOST_ROUNDS + 1, (count,)) for name in ("video_rounds", "text_rounds")}
-        return found | drawn
+        return rounds | drawn
 
 
 class DenseInputs(GexiaInputs):
-    """For batches whose frames are dense features already, made by encoders that stay as they are."""
+    """Adapter for batches whose frames are already dense features, computed by frozen encoders."""
 
     def encode(self, model: Any, batch: PairBatch) -> PairVectors:
         """See `GexiaInputs`."""
@@ -118,8 +118,10 @@ class DenseInputs(GexiaInputs):
 
 
 def warm_gexia(backbone: WorldsTiny, steps: int, sources: int, videos: int, folder: Path) -> Gexia:
-    """A GEXIA trained on clips alone, from which all arms of GEXIA start: its modules are new, and the few steps of an
-    arm would measure little else than how fast they are learnt."""
+    """Load or train the GEXIA from which all GEXIA arms start, trained on clips only.
+
+    Its modules are new; without a warm start, the few steps of an arm would mostly measure how fast they are learned.
+    """
     if not (folder / "model.safetensors").exists():
         set_seed(WARM_SEED)
         footage = train_footage(WARM_SEED, sources, folder)
@@ -130,7 +132,7 @@ def warm_gexia(backbone: WorldsTiny, steps: int, sources: int, videos: int, fold
 
 
 def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
-    """The model of an arm, out of fresh copies."""
+    """Build the model of an arm from fresh copies."""
     set_seed(seed)
     if not arm.gexia:
         return Mova.from_backbone(backbone, "subsets")
@@ -143,7 +145,7 @@ def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
 def fit_arm(
     arm: Arm, model: Any, footage: Footage, steps: int, videos: int, seed: int, folder: Path, adapter: Any = None
 ) -> Any:
-    """Train a model as an arm says; its log stays in the folder. `adapter` is another one than its own."""
+    """Train a model as the arm specifies; the log is kept in the folder. `adapter` is another one than its own."""
     objective: PairObjective = Vtc() if arm.gexia else Modular("subsets")
     if adapter is None:
         adapter = adapter_of(arm, model)

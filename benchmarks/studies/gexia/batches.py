@@ -1,9 +1,9 @@
-"""Batches of one granularity each: the same for every arm that trains on it.
+"""Batches of one granularity each, the same for every arm that trains on it.
 
-Every batch shows about as many clips: one of long videos holds `videos` of them, one of short videos as many clips as
-those are made of on average. So a step costs the same frames whatever its granularity.
+All batches show about the same number of clips: a batch of long videos has `videos` of them, a batch of short videos
+has as many clips as those consist of on average. A step therefore costs the same number of frames for any granularity.
 
-Shape legend: V videos, T samples, L words, K sentences, M words of a sentence.
+Shape legend: V videos, K sentences, M words per sentence.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from mova.models.inputs import InputAdapter
 from mova.scoring.pooling import pad_rows
 
 CLIPS = (LEAST + MOST) / 2
-"""Of a source, on average."""
+"""Average number of clips per source."""
 
 
 class GranularBatches(Dataset[PairBatch]):
-    """Item i is a whole batch; granularities take turns, and each goes through its rows in an order of its own.
+    """A data set whose item i is a whole batch; granularities alternate, each in its own order of rows.
 
-    The j-th batch of a granularity is the same whatever others there are. Those with as many rows share an order: the
-    j-th batches of LVLT and LVST show the same videos.
+    The j-th batch of a granularity does not depend on the other granularities. Granularities with equally many rows
+    share an order: the j-th batches of LVLT and LVST show the same videos.
 
     Args:
-        footage: what rows show.
-        rows: granularity -> rows.
-        steps: batches.
-        videos: long videos a batch.
-        seed: of the order.
+        footage: pixels of the rows.
+        rows: rows by granularity.
+        steps: number of batches.
+        videos: long videos per batch.
+        seed: seed of the order.
         adapter: makes tokens of texts, and rounds of granularities where it is a `GexiaInputs`.
-        few: as many clips a batch as otherwise long videos.
-        dense: features of clips and of their middle frames, which stand for pixels (`Footage.dense`).
+        few: a batch has as many clips as otherwise long videos.
+        dense: features of clips and of their middle frames to use instead of pixels (`Footage.dense`).
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class GranularBatches(Dataset[PairBatch]):
     ) -> None:
         self.footage, self.adapter, self.dense = footage, adapter, dense
         sizes = {name: videos if few or name.startswith("LV") else round(videos * CLIPS) for name in rows}
-        streams = {name: _batches(found, sizes[name], seed) for name, found in rows.items()}
+        streams = {name: _batches(group, sizes[name], seed) for name, group in rows.items()}
         names = list(rows)
         self.batches = [(name, next(streams[name])) for name in (names[i % len(names)] for i in range(steps))]
 
@@ -64,11 +64,11 @@ class GranularBatches(Dataset[PairBatch]):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> PairBatch:
-        """See the class."""
+        """Return batch `index`."""
         name, rows = self.batches[index]
-        shown = [self.footage.clips_of(row) for row in rows]
-        flat = [clip for clips in shown for clip in clips]
-        counts = torch.tensor([1 if name == "IT" else SAMPLES * len(clips) for clips in shown])
+        clips_of = [self.footage.clips_of(row) for row in rows]
+        flat = [clip for clips in clips_of for clip in clips]
+        counts = torch.tensor([1 if name == "IT" else SAMPLES * len(clips) for clips in clips_of])
         samples = self._samples(flat, name == "IT")
         frames, mask = pad_rows(samples.split(counts.tolist()))
         ids, tokens, dropped = self.adapter.tokenize([row.captions[0].text for row in rows])
@@ -79,13 +79,13 @@ class GranularBatches(Dataset[PairBatch]):
         return PairBatch(frames, mask, ids, tokens, torch.arange(len(rows)), dropped, **more)
 
     def _samples(self, clips: list[int], still: bool) -> Tensor:
-        """(n, ...) of clips one after the other, or their middle frames."""
+        """Return the samples of clips one after the other, or their middle frames, (n, ...)."""
         if self.dense is None:
             return torch.from_numpy(self.footage.stills(clips) if still else self.footage.samples(clips))
         return self.dense.stills[clips] if still else self.dense.clips[clips].flatten(0, 1)
 
     def _units(self, units: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-        """`unit_ids`, `unit_token_mask` (V, K, M) and `unit_mask` (V, K)."""
+        """Tokenize units: `unit_ids`, `unit_token_mask` (V, K, M) and `unit_mask` (V, K)."""
         counts = [len(row) for row in units]
         ids, mask, _ = self.adapter.tokenize([unit for row in units for unit in row])
         spread, real = pad_rows(ids.split(counts))
@@ -93,7 +93,7 @@ class GranularBatches(Dataset[PairBatch]):
 
 
 def _batches(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:
-    """Full batches without end, pass after pass, every pass in another order."""
+    """Yield full batches endlessly, every pass in a new order."""
     rng = np.random.default_rng([seed, size])
     while True:
         order = rng.permutation(len(rows))

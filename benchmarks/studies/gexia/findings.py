@@ -1,4 +1,4 @@
-"""The table, the claims and the picture of `benchmarks/studies/gexia`; figures are R@1 in percent."""
+"""Table, claims and picture of the study; numbers are R@1 in percent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.studies.gexia.arms import ARMS
 GALLERIES = ("short", "long", "twins", "brief")
 WAYS = ("t2v", "v2t")
 OWN = "own"
-"""Stands for the `#iter` that an arm was trained to use, or a MoVA's subsets."""
+"""Form of an arm's training: its own `#iter`, or the subsets of a MoVA."""
 BY_SIZE, ONE, THREE = "all three, #iter by size", "all three, #iter 1", "all three, #iter 3"
 RANDOM_BY_SIZE, RANDOM_ONE = "all three at random, #iter by size", "all three at random, #iter 1"
 FREE, FREE_SHORT = "all three, #iter by size, nothing frozen", "SVST, #iter 1, nothing frozen"
@@ -35,11 +35,11 @@ DRAWN = (
     *(BY_SIZE, RANDOM_BY_SIZE, IMAGES, NO_VISION, NO_TEXT, FREE, FREE_SHORT),
     *("MoVA as it starts", "MoVA, SVST", FEW_MOVA, "MoVA, + LVLT", "MoVA, + LVLT at random"),
 )
-"""Arms of the picture, from top to bottom; what was trained from scratch would squeeze all others together."""
+"""Arms of the picture from top to bottom; arms trained from scratch would compress the scale."""
 QUICK = (SHORT_ONE, BY_SIZE, "MoVA, SVST")
 Runs = Sequence[dict[str, Any]]
 Term = tuple[str, str]
-"""An arm and a form of it."""
+"""An arm and one of its forms."""
 DIFFERENCES: tuple[tuple[str, Term, Term, str], ...] = (
     *((f"LVLT besides SVST, {g}", ("+ LVLT, #iter 1", OWN), (SHORT_ONE, OWN), g) for g in GALLERIES),
     *((f"LVST besides SVST, {g}", ("+ LVST, #iter 1", OWN), (SHORT_ONE, OWN), g) for g in GALLERIES),
@@ -78,25 +78,25 @@ DIFFERENCES: tuple[tuple[str, Term, Term, str], ...] = (
     *((f"GEXIA above mean pooling, SVST, {g}", (FREE_SHORT, OWN), ("MoVA, SVST", "global"), g) for g in GALLERIES),
     *((f"GEXIA by size above MoVA, SVST, {g}", (FREE, OWN), ("MoVA, SVST", OWN), g) for g in GALLERIES),
 )
-"""What the paper finds (and, in the last two, what one would hope): each should not be below 0."""
+"""Findings of the paper (and two expectations at the end) as differences that should not be below 0."""
 
 
 def recalls(runs: Runs, term: Term, gallery: str, ways: Sequence[str] = WAYS) -> npt.NDArray[np.float64]:
-    """R@1 of each seed that was run, mean over ways, in the order of seeds."""
+    """Return R@1 of each finished seed, in the order of seeds, averaged over directions."""
     arm, form = term
-    found = [
+    values = [
         np.mean([row[way] for way in ways])
         for run in sorted(runs, key=lambda run: run["seed"])
         if run["arm"] == arm
         for row in run["rows"]
         if row["gallery"] == gallery and (row["own"] if form == OWN else row["form"] == form)
     ]
-    return np.array(found, dtype=np.float64)
+    return np.array(values, dtype=np.float64)
 
 
 def table(runs: Runs) -> list[dict[str, Any]]:
-    """A row for every arm and form, then one for every difference between two."""
-    found: list[dict[str, Any]] = []
+    """Return one row per arm and form, then one per difference."""
+    rows: list[dict[str, Any]] = []
     for arm in (name for name in ARMS if any(run["arm"] == name for run in runs)):
         mine = [run for run in runs if run["arm"] == arm]
         facts = {key: mine[0][key] for key in ("pairs", "parameters", "learning")}
@@ -104,24 +104,24 @@ def table(runs: Runs) -> list[dict[str, Any]]:
         several = ARMS[arm].curve or not ARMS[arm].gexia
         forms = dict.fromkeys(row["form"] for row in mine[0]["rows"] if several)
         for form in (OWN, *forms):
-            found.append({"name": arm, "form": form, **_cells(mine, (arm, form)), **(facts if form == OWN else {})})
+            rows.append({"name": arm, "form": form, **_cells(mine, (arm, form)), **(facts if form == OWN else {})})
     limits = {
         f"{gallery}_{way}": round(float(np.mean([run["ceiling"][gallery][i] for run in runs])), 1)
         for gallery in GALLERIES
         for i, way in enumerate(WAYS)
     }
-    found.append({"name": "all facts known", "form": "", **limits, "spread": 0.0})
+    rows.append({"name": "all facts known", "form": "", **limits, "spread": 0.0})
     for text, more, less, gallery in DIFFERENCES:
         seeds = _difference(runs, more, less, gallery)
         if len(seeds):
-            found.append({"difference": text, "mean": round(float(seeds.mean()), 2), "standard_error": _error(seeds)})
-            found[-1]["seeds"] = seeds.round(2).tolist()
-    return found
+            rows.append({"difference": text, "mean": round(float(seeds.mean()), 2), "standard_error": _error(seeds)})
+            rows[-1]["seeds"] = seeds.round(2).tolist()
+    return rows
 
 
 def _cells(runs: Runs, term: Term) -> dict[str, Any]:
-    """Means over seeds, the largest spread over seeds, and the largest binomial standard error, in points."""
-    found: dict[str, Any] = {}
+    """Return means over seeds, the largest standard deviation over seeds, and the largest binomial error, in points."""
+    means: dict[str, Any] = {}
     spreads, errors = [], []
     for gallery in (*GALLERIES, "image"):
         queries = sum(run["queries"][gallery] for run in runs)
@@ -129,61 +129,61 @@ def _cells(runs: Runs, term: Term) -> dict[str, Any]:
             values = recalls(runs, term, gallery, (way,))
             if len(values):
                 share = values.mean() / 100
-                found[f"{gallery}_{way}"] = round(float(values.mean()), 1)
+                means[f"{gallery}_{way}"] = round(float(values.mean()), 1)
                 spreads.append(float(values.std()))
                 errors.append(100 * float(share * (1 - share) / queries) ** 0.5)
-    return {**found, "spread": round(max(spreads), 1), "binomial_error": round(max(errors), 1)}
+    return {**means, "spread": round(max(spreads), 1), "binomial_error": round(max(errors), 1)}
 
 
 def _difference(runs: Runs, more: Term, less: Term, gallery: str) -> npt.NDArray[np.float64]:
-    """Seed by seed, of the seeds that have both."""
+    """Return the difference per seed, for seeds that have both."""
     both = [{run["seed"] for run in runs if run["arm"] == term[0]} for term in (more, less)]
     kept = [run for run in runs if run["seed"] in both[0] & both[1]]
     return recalls(kept, more, gallery) - recalls(kept, less, gallery)
 
 
 def _error(seeds: npt.NDArray[np.float64]) -> float | None:
-    """Standard error of a mean over seeds; None of one."""
+    """Return the standard error of the mean over seeds; None for a single seed."""
     return round(float(seeds.std(ddof=1) / len(seeds) ** 0.5), 2) if len(seeds) > 1 else None
 
 
 def claims(runs: Runs) -> list[tuple[str, float, float]]:
-    """(claim, value, least value): points of R@1, both ways, mean over seeds."""
-    found = []
+    """Return (claim, value, lower bound) in points of R@1, averaged over directions and seeds."""
+    rows = []
     for text, more, less, gallery in DIFFERENCES:
         seeds = _difference(runs, more, less, gallery)
         if len(seeds):
-            found.append((f"{text} (standard error {_error(seeds)})", round(float(seeds.mean()), 2), 0.0))
+            rows.append((f"{text} (standard error {_error(seeds)})", round(float(seeds.mean()), 2), 0.0))
     steps = [recalls(runs, (BY_SIZE, f"{r}-{r}"), "long") for r in range(6)]
     if len(steps[0]):
         means = [float(values.mean()) for values in steps]
         rest = max(means[1:3] + means[4:])
-        found.append(("long videos: 3 iterations above the best of 1, 2, 4 and 5", round(means[3] - rest, 2), 0.0))
-    return found
+        rows.append(("long videos: 3 iterations above the best of 1, 2, 4 and 5", round(means[3] - rest, 2), 0.0))
+    return rows
 
 
 def plot(runs: Runs, figure: Any) -> None:
-    """R@1 of every arm by gallery, seeds as dots, and long videos by iterations at inference (as Fig. 3)."""
+    """Draw R@1 of every arm by gallery (dots are seeds), and of long videos by iterations at inference (as Fig. 3)."""
     figure.set_size_inches(15, 6)
     axes = figure.subplots(1, len(GALLERIES) + 1, gridspec_kw={"width_ratios": [1] * len(GALLERIES) + [1.25]})
     names = [name for name in DRAWN if any(run["arm"] == name for run in runs)][::-1]
     for axis, gallery in zip(axes[:-1], GALLERIES, strict=True):
         for y, name in enumerate(names):
             values = recalls(runs, (name, OWN), gallery)
-            colour = "#2b6cb0" if ARMS[name].gexia else "#e07a1f"
-            axis.plot(values, [y] * len(values), ".", color=colour, alpha=0.5)
-            axis.plot(values.mean(), y, "D", color=colour, markersize=5)
-        axis.set(title=gallery, xlabel="R@1, both ways, percent")
+            color = "#2b6cb0" if ARMS[name].gexia else "#e07a1f"
+            axis.plot(values, [y] * len(values), ".", color=color, alpha=0.5)
+            axis.plot(values.mean(), y, "D", color=color, markersize=5)
+        axis.set(title=gallery, xlabel="R@1, mean of both directions, percent")
         axis.set_yticks(range(len(names)), names if gallery == GALLERIES[0] else [""] * len(names))
         axis.grid(axis="x", alpha=0.3)
     styles = {BY_SIZE: "#2b6cb0", ONE: "#2f855a", THREE: "#805ad5", SHORT_ONE: "#9aa5b1"}
-    for name, colour in styles.items():
+    for name, color in styles.items():
         seeds = [recalls(runs, (name, f"{r}-{r}"), "long") for r in range(6)]
         if len(seeds[0]):
             means = np.array([values.mean() for values in seeds])
             spread = np.array([values.std() for values in seeds])
-            axes[-1].plot(range(6), means, "o-", color=colour, label=name)
-            axes[-1].fill_between(range(6), means - spread, means + spread, color=colour, alpha=0.15, linewidth=0)
+            axes[-1].plot(range(6), means, "o-", color=color, label=name)
+            axes[-1].fill_between(range(6), means - spread, means + spread, color=color, alpha=0.15, linewidth=0)
     axes[-1].set(title="long, iterations at inference", xlabel="#iter of videos and texts")
     axes[-1].legend(fontsize=8)
     axes[-1].grid(alpha=0.3)

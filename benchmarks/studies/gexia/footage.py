@@ -1,9 +1,9 @@
-"""Source videos of Worlds, cut into clips: what GEX expands to train on, and galleries to test with.
+"""Source videos of Worlds, cut into clips: training data for granularity expansion, and test galleries.
 
-Clips of one source are of one style and one camera, and half of their events are near duplicates of one another: that
-is what a source has and a random row of clips has not. Everything is rendered once and lies on the disk.
+Clips of one source share a style and a camera, and half of their events are near duplicates of each other; random clips
+do not have this structure. Everything is rendered once and stored on disk.
 
-Shape legend: C clips, S = 2 samples a clip, P dense vectors a sample, D their width.
+Shape legend: C clips, S = 2 samples per clip, P dense vectors per sample, D their width.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from mova.worlds.nuisance import sample_nuisance
 from mova.worlds.render import TRAIN_STYLES, render_event
 
 LEAST, MOST, TESTED = 4, 6, 5
-"""Clips of a source to train on (at least and at most), and of one to test with."""
+"""Minimum and maximum clips of a training source, and clips of a test source."""
 SAMPLES = 2
 STILL = SAMPLES + 2
-"""Which of a clip's rendered frames is its middle one; those before it are samples with their neighbours."""
+"""Index of the middle frame among the rendered frames of a clip; those before it are samples and neighbours."""
 WORDS = 20
-"""Of a compressed text."""
+"""Words of a compressed text."""
 OPERATIONS = "integrate:source,min=4 compress:extractive,words=20 image:middle,of=SVST"
 RANDOM = f"integrate:random,min={LEAST},max={MOST},seed=0 compress:extractive,words=20"
 CHUNK = 64
-"""Clips that are encoded at once."""
+"""Clips encoded at once."""
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip before it is rendered: its own file's name, its source's, what happens, and what is told."""
+    """A clip before it is rendered: its file name, its source, its event and its caption."""
 
     video: str
     source: str
@@ -63,27 +63,27 @@ class Footage:
     """Clips of many sources, and their pixels.
 
     Args:
-        seed: of all that is drawn.
-        sources: how many.
-        clips: least and most clips of one.
-        folder: keeps the pixels.
-        twins: so many further sources are near duplicates of the first ones.
+        seed: seed of all draws.
+        sources: number of sources.
+        clips: minimum and maximum clips per source.
+        folder: stores the pixels.
+        twins: number of additional sources that are near duplicates of the first ones.
     """
 
     def __init__(self, seed: int, sources: int, clips: tuple[int, int], folder: Path, twins: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        own, others = [], []
+        originals, others = [], []
         for i in range(sources):
             events = _related(rng, int(rng.integers(clips[0], clips[1] + 1)))
             if i < twins:
                 mutated, changed, factor = _changed(events, rng)
-                own.append(_told(events, f"{seed}-{i:05d}", rng, {changed: factor}))
-                others.append(_told(mutated, f"{seed}-{i:05d}-twin", rng, {changed: factor}))
+                originals.append(_captioned(events, f"{seed}-{i:05d}", rng, {changed: factor}))
+                others.append(_captioned(mutated, f"{seed}-{i:05d}-twin", rng, {changed: factor}))
             else:
-                own.append(_told(events, f"{seed}-{i:05d}", rng))
-        self.sources, self.twins = own + others, twins
+                originals.append(_captioned(events, f"{seed}-{i:05d}", rng))
+        self.sources, self.twins = originals + others, twins
         self.clips = [clip for source in self.sources for clip in source]
-        self.place = {clip.video: i for i, clip in enumerate(self.clips)}
+        self.index = {clip.video: i for i, clip in enumerate(self.clips)}
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "pixels.npy"
@@ -95,23 +95,23 @@ class Footage:
         self._dense: Dense | None = None
 
     def samples(self, clips: list[int]) -> Pixels:
-        """Samples of clips between their neighbours: uint8, (C S, 9, h, w)."""
+        """Return samples of clips stacked with their neighbours, uint8 (C S, 9, h, w)."""
         pixels = self._pixels[clips]
         stacks = np.stack([pixels[:, s : s + 3] for s in range(SAMPLES)], axis=1)
         return stacks.reshape(-1, 9, SIZE, SIZE)
 
     def stills(self, clips: list[int]) -> Pixels:
-        """Middle frames of clips; a still frame is its own neighbour: uint8, (C, 9, h, w)."""
+        """Return middle frames of clips, stacked with themselves, uint8 (C, 9, h, w)."""
         return np.tile(self._pixels[clips, STILL], (1, 3, 1, 1))
 
     def dense(self, model: Gexia) -> Dense:
-        """What encoders that all arms leave as they are make of the clips; made once."""
+        """Return the dense features of the clips by encoders that all arms keep frozen; computed once."""
         if self._dense is None:
             self._dense = Dense(self, model)
         return self._dense
 
     def write_manifest(self) -> Path:
-        """The clips as a manifest that `mova data expand` reads."""
+        """Write the clips as a manifest for `mova data expand`."""
         rows = [
             Row(
                 clip.video.removesuffix(".mp4"),
@@ -128,51 +128,51 @@ class Footage:
 
     @cached_property
     def expanded(self) -> dict[str, dict[str, list[Row]]]:
-        """Rows by way of integration ("source", "random") and granularity, as `mova data expand` makes them."""
+        """Rows by way of integration ("source", "random") and granularity, as `mova data expand` creates them."""
         manifest = self.write_manifest()
-        found: dict[str, dict[str, list[Row]]] = {}
+        rows: dict[str, dict[str, list[Row]]] = {}
         for way, operations in (("source", OPERATIONS), ("random", RANDOM)):
             target = self.folder / f"{way}.jsonl"
             expand(manifest, target, parse_operations([operations]))
-            found[way] = {}
+            rows[way] = {}
             for row in read_manifest(target):
-                found[way].setdefault(str(row.meta["granularity"]), []).append(row)
-        return found
+                rows[way].setdefault(str(row.meta["granularity"]), []).append(row)
+        return rows
 
     def clips_of(self, row: Row) -> list[int]:
-        """Which clips a row shows, in order."""
-        return [self.place[part.video] for part in row.segments]
+        """Return the indices of a row's clips, in order."""
+        return [self.index[part.video] for part in row.segments]
 
     def _render(self, rng: np.random.Generator) -> Pixels:
-        """uint8, (C, S + 3, 3, h, w): samples with both neighbours, then the middle frame."""
+        """Render samples with both neighbours, then the middle frame, uint8 (C, S + 3, 3, h, w)."""
         pixels = np.empty((len(self.clips), STILL + 1, 3, SIZE, SIZE), dtype=np.uint8)
-        place = 0
+        index = 0
         for source in self.sources:
             style, look = TRAIN_STYLES[int(rng.integers(len(TRAIN_STYLES)))], sample_nuisance(rng)
             for clip in source:
                 first = rng.uniform(0, clip.seconds - (SAMPLES - 1) / RATE)
                 times = np.clip(first + np.arange(-1, SAMPLES + 1) / RATE, 0, clip.seconds)
-                shown = [*times, clip.seconds / 2]
-                frames = render_event(clip.event, look, style, shown, clip.seconds, SIZE)
-                pixels[place] = frames.transpose(0, 3, 1, 2)
-                place += 1
+                moments = [*times, clip.seconds / 2]
+                frames = render_event(clip.event, look, style, moments, clip.seconds, SIZE)
+                pixels[index] = frames.transpose(0, 3, 1, 2)
+                index += 1
         return pixels
 
 
 class Dense:
-    """What a GEXIA's encoders make of all clips of a footage, as soon as it is asked for."""
+    """Dense features of all clips of a footage by the encoders of a GEXIA, computed on first use."""
 
     def __init__(self, footage: Footage, model: Gexia) -> None:
         self._footage, self._model = footage, model
 
     @cached_property
     def clips(self) -> Tensor:
-        """float32, (C, S, P, D)."""
+        """Features of samples, float32, (C, S, P, D)."""
         return self._encode(self._footage.samples).unflatten(0, (-1, SAMPLES))
 
     @cached_property
     def stills(self) -> Tensor:
-        """Of middle frames, float32, (C, P, D)."""
+        """Features of middle frames, float32, (C, P, D)."""
         return self._encode(self._footage.stills)
 
     @torch.no_grad()
@@ -187,9 +187,9 @@ class Queries:
     """A gallery: text i belongs to video i.
 
     Attributes:
-        clips: of each video, in order.
-        texts: each as its sentences.
-        ceiling: R@1 (percent) of texts for videos and of videos for texts by one who knows every fact.
+        clips: clips of each video, in order.
+        texts: sentences of each text.
+        ceiling: R@1 (percent) text-to-video and video-to-text of an oracle that knows every fact.
     """
 
     clips: list[list[int]]
@@ -198,32 +198,35 @@ class Queries:
 
 
 def galleries(footage: Footage) -> dict[str, Queries]:
-    """What is tested: "short" clips with sentences (two of each source), "long" videos with paragraphs, the "twins"
-    among them with their near duplicates, long videos with "brief" texts, and "image", middle frames of the clips."""
+    """Build the test galleries.
+
+    "short" clips with sentences (two per source), "long" videos with paragraphs, "twins" (long videos with their near
+    duplicates), long videos with "brief" texts, and "image" (middle frames of the clips).
+    """
     starts = np.cumsum([0, *(len(source) for source in footage.sources)])
     every = [list(range(a, b)) for a, b in pairwise(starts.tolist())]
     whole, twins = every[: -footage.twins], [*every[: footage.twins], *every[-footage.twins :]]
     singles = [[i] for video in whole for i in (video[0], video[-1])]
     summaries = Extractive(WORDS).summarize([[footage.clips[i].text for i in video] for video in whole])
-    brief = [[video[k] for k in found.kept] for video, found in zip(whole, summaries, strict=True)]
+    brief = [[video[k] for k in summary.kept] for video, summary in zip(whole, summaries, strict=True)]
     ways = {"short": (singles, singles), "long": (whole, whole), "twins": (twins, twins), "brief": (whole, brief)}
     return {name: _queries(footage, *way) for name, way in {**ways, "image": ways["short"]}.items()}
 
 
-def _queries(footage: Footage, shown: list[list[int]], told: list[list[int]]) -> Queries:
-    events = [[footage.clips[i].event for i in video] for video in shown]
-    claims = [[footage.clips[i].claim for i in text] for text in told]
-    truth = np.array([[_shows(video, text) for text in claims] for video in events])
+def _queries(footage: Footage, videos: list[list[int]], texts: list[list[int]]) -> Queries:
+    events = [[footage.clips[i].event for i in video] for video in videos]
+    claims = [[footage.clips[i].claim for i in text] for text in texts]
+    truth = np.array([[_is_true(video, text) for text in claims] for video in events])
     best = [100.0 * float((1 / truth.sum(axis=axis)).mean()) for axis in (0, 1)]
-    return Queries(shown, [[footage.clips[i].text for i in text] for text in told], (best[0], best[1]))
+    return Queries(videos, [[footage.clips[i].text for i in text] for text in texts], (best[0], best[1]))
 
 
-def _shows(events: list[Event], claims: list[Claim]) -> bool:
+def _is_true(events: list[Event], claims: list[Claim]) -> bool:
     return all(any(holds(event, claim) for event in events) for claim in claims)
 
 
 def _related(rng: np.random.Generator, count: int) -> list[Event]:
-    """The events of one source, all different, many of them near duplicates of one before."""
+    """Draw the events of one source, all different, many of them near duplicates of a previous one."""
     events = [sample_event(rng)]
     while len(events) < count:
         near = events[int(rng.integers(len(events)))]
@@ -234,13 +237,13 @@ def _related(rng: np.random.Generator, count: int) -> list[Event]:
 
 
 def _changed(events: list[Event], rng: np.random.Generator) -> tuple[list[Event], int, str]:
-    """The events with one fact of one of them changed; which event and which fact."""
+    """Change one factor of one event; return the events, and which event and factor changed."""
     while True:
-        place = int(rng.integers(len(events)))
-        factor = _factor(events[place], rng)
-        event = mutate(events[place], factor, rng)
+        index = int(rng.integers(len(events)))
+        factor = _factor(events[index], rng)
+        event = mutate(events[index], factor, rng)
         if event not in events:
-            return [*events[:place], event, *events[place + 1 :]], place, factor
+            return [*events[:index], event, *events[index + 1 :]], index, factor
 
 
 def _factor(event: Event, rng: np.random.Generator) -> str:
@@ -248,12 +251,12 @@ def _factor(event: Event, rng: np.random.Generator) -> str:
     return names[int(rng.integers(len(names)))]
 
 
-def _told(
+def _captioned(
     events: list[Event], source: str, rng: np.random.Generator, must: Mapping[int, str] = MappingProxyType({})
 ) -> list[Clip]:
-    """The clips of one source, each told by a sentence that is true of none of the others.
+    """Caption the clips of one source, each with a sentence that is true of no other clip.
 
-    `must` names a fact that the sentence of an event tells.
+    `must` names a factor that the sentence of an event has to mention.
     """
     clips, begin = [], 0.0
     for i, event in enumerate(events):
@@ -266,10 +269,10 @@ def _told(
 
 
 def train_footage(seed: int, sources: int, folder: Path) -> Footage:
-    """Sources to train on."""
+    """Return the training sources."""
     return Footage(2_000 + seed, sources, (LEAST, MOST), folder / "train")
 
 
 def test_footage(seed: int, sources: int, folder: Path) -> Footage:
-    """Sources to test with, half of them with a twin; no seed trains on them."""
+    """Return the test sources, half of them with a twin; no seed trains on them."""
     return Footage(HELD_OUT + 2_000 + seed, sources, (TESTED, TESTED), folder / "test", twins=sources // 2)

@@ -1,1 +1,1 @@
-"""MoVA's identifiability theory on a simulated world."""
+"""MoVA's identifiability theory, tested on a simulated world."""

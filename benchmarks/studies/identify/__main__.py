@@ -1,9 +1,9 @@
-"""The theory, tested: does MoVA's objective find the causes of a simulated world, and which condition does it need?
+"""Test the theory: does MoVA's objective identify the causes of a simulated world, and which conditions does it need?
 
 Each condition is fitted to worlds of several seeds and measured on held-out draws
-(`benchmarks.studies.identify.study`). The table has a row a measure with the value that the theory wants, means over
-seeds, and the standard deviation below. Its last rows are the rolled-pair test: the same objective fitted to wrong
-pairs. `docs/research/theory.md` reads the result.
+(`benchmarks/studies/identify/study.py`). The table has one row per measure with the value predicted by the theory, the
+mean over seeds, and the standard deviation below. The last rows are the rolled-pair test: the same objective fitted to
+wrong pairs. `docs/research/theory.md` discusses the results.
 """
 
 from __future__ import annotations
@@ -36,21 +36,19 @@ COLUMNS = {
     "atom_own": "atom: own",
     "atom_other": "atom: other",
 }
-WANTED = (1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0)
+THEORY = (1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0)
 
 Outcomes = dict[str, list[Outcome]]
 Rolled = dict[str, list[float]]
 
 
-def single_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def run(seeds: list[int], fitting: dict[str, Any]) -> tuple[Outcomes, Rolled]:
-    """All fits, one to a core."""
+    """Run all fits in parallel, one per core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(cores, 8), mp_context=context, initializer=single_thread) as pool:
+    with ProcessPoolExecutor(
+        min(cores, 8), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         fits: dict[str, list[Future[Outcome]]] = {
             name: [pool.submit(identify, name, seed, **fitting) for seed in seeds] for name in CONDITIONS
         }
@@ -68,20 +66,20 @@ def values(outcomes: list[Outcome], measure: str) -> np.ndarray:
 
 
 def shares(outcomes: list[Outcome], rolled: list[float]) -> np.ndarray:
-    """How much of what true pairs gain over chance wrong pairs gain too, by seed."""
+    """Return, per seed, the gain of wrong pairs over chance as a share of the gain of true pairs."""
     return np.array([(o.chance - r) / (o.chance - o.contrast) for o, r in zip(outcomes, rolled, strict=True)])
 
 
 def add_rows(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> None:
-    def add(title: str, wanted: float | None, parts: dict[str, np.ndarray]) -> None:
+    def add(title: str, predicted: float | None, parts: dict[str, np.ndarray]) -> None:
         report.row(
-            name=title, wanted=wanted, **{name: round(float(part.mean()), 3) + 0.0 for name, part in parts.items()}
+            name=title, wanted=predicted, **{name: round(float(part.mean()), 3) + 0.0 for name, part in parts.items()}
         )
         report.row(name="  sd", wanted=None, **{name: round(float(part.std()), 3) for name, part in parts.items()})
 
-    for (measure, title), wanted in zip(COLUMNS.items(), WANTED, strict=True):
-        add(title, wanted, {name: values(found, measure) for name, found in outcomes.items()})
-    gains = {name: np.array([o.chance - o.contrast for o in found]) for name, found in outcomes.items()}
+    for (measure, title), predicted in zip(COLUMNS.items(), THEORY, strict=True):
+        add(title, predicted, {name: values(runs, measure) for name, runs in outcomes.items()})
+    gains = {name: np.array([o.chance - o.contrast for o in runs]) for name, runs in outcomes.items()}
     add("gain over chance, nats", None, gains)
     wrong = {name: np.array([o.chance for o in outcomes[name]]) - rolled[name] for name in ROLLED}
     add("the same, wrong pairs", 0, wrong)
@@ -89,7 +87,7 @@ def add_rows(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> None
 
 
 def add_claims(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> None:
-    """The theory's claims, the falls it predicts, and what the shortcut does."""
+    """Add the claims of the theory, the decreases it predicts, and the effect of the shortcut."""
 
     def mean(name: str, measure: str) -> float:
         return float(values(outcomes[name], measure).mean())
@@ -129,12 +127,12 @@ def add_claims(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> No
 
 
 def draw(figure: Any, outcomes: Outcomes, rolled: Rolled) -> None:
-    """Above: which coordinates open for which concept. Below: every measure, and the rolled-pair test."""
+    """Draw which coordinates open for which concept (top), all measures and the rolled-pair test (bottom)."""
     figure.set_size_inches(15, 8.5)
     above, below = figure.subfigures(2, 1, height_ratios=(2, 3))
-    above.suptitle("How often a frame's mask opens each coordinate of the code (across) when it shows a concept (down)")
-    for axes, (name, found) in zip(above.subplots(1, len(outcomes), sharey=True), outcomes.items(), strict=True):
-        opened = found[0].opened
+    above.suptitle("How often masks of frames that show a concept (rows) open each coordinate of the code (columns)")
+    for axes, (name, runs) in zip(above.subplots(1, len(outcomes), sharey=True), outcomes.items(), strict=True):
+        opened = runs[0].opened
         order = np.lexsort((-opened.max(axis=0), opened.argmax(axis=0) + len(opened) * (opened.max(axis=0) < 0.05)))
         picture = axes.imshow(opened[:, order], vmin=0, vmax=1, cmap="Blues", aspect="auto")
         axes.set_title(f"{name}\n", fontsize=12)
@@ -145,29 +143,32 @@ def draw(figure: Any, outcomes: Outcomes, rolled: Rolled) -> None:
     left, right = below.subplots(1, 2, width_ratios=(4, 1))
     draw_table(left, outcomes)
     positions = np.arange(len(ROLLED))
-    for offset, label, colour in ((-0.2, "true pairs", "#2b6cb0"), (0.2, "wrong pairs", "#e07a1f")):
+    for offset, label, color in ((-0.2, "true pairs", "#2b6cb0"), (0.2, "wrong pairs", "#e07a1f")):
         nats = [[o.contrast for o in outcomes[n]] if offset < 0 else rolled[n] for n in ROLLED]
         start = [np.mean([o.chance for o in outcomes[n]]) for n in ROLLED]
         gain = [c - np.mean(v) for c, v in zip(start, nats, strict=True)]
         spread = [np.std(v) for v in nats]
-        right.bar(positions + offset, gain, 0.4, yerr=spread, label=label, color=colour)
+        right.bar(positions + offset, gain, 0.4, yerr=spread, label=label, color=color)
     right.axhline(0, color="black", linewidth=1)
     right.set_xticks(positions, [title.replace(" ", "\n") for title in ROLLED.values()])
     right.set_ylabel("held-out gain over chance (nats)")
-    right.set_title("Every video with a wrong text:\ndoes the contrast still fall?", fontsize=11)
+    right.set_title("Every video with a wrong text:\ndoes the contrast still decrease?", fontsize=11)
     right.legend(fontsize=9)
 
 
 def draw_table(axes: Any, outcomes: Outcomes) -> None:
-    """Means and spreads; the darker a cell, the further it is from what the theory wants."""
-    cells = {name: [values(found, measure) for measure in COLUMNS] for name, found in outcomes.items()}
-    away = [[abs(float(part.mean()) - want) for part, want in zip(row, WANTED, strict=True)] for row in cells.values()]
+    """Draw means and standard deviations; darker cells are further from the prediction of the theory."""
+    cells = {name: [values(runs, measure) for measure in COLUMNS] for name, runs in outcomes.items()}
+    away = [
+        [abs(float(part.mean()) - value) for part, value in zip(row, THEORY, strict=True)] for row in cells.values()
+    ]
     axes.imshow(np.clip(away, 0, 1), cmap="Oranges", vmin=0, vmax=1.4, aspect="auto")
     for y, row in enumerate(cells.values()):
         for x, part in enumerate(row):
             axes.text(x, y, f"{part.mean():.2f}\n± {part.std():.2f}", ha="center", va="center", fontsize=9)
     titles = [
-        f"{title.replace(' ', chr(10), 1)}\n(want {want})" for title, want in zip(COLUMNS.values(), WANTED, strict=True)
+        f"{title.replace(' ', chr(10), 1)}\n(theory: {value})"
+        for title, value in zip(COLUMNS.values(), THEORY, strict=True)
     ]
     axes.set_xticks(range(len(titles)), titles, fontsize=9)
     axes.xaxis.tick_top()
@@ -179,7 +180,7 @@ def draw_table(axes: Any, outcomes: Outcomes) -> None:
 
 
 def main() -> None:
-    """Fit, measure, print and record."""
+    """Fit, measure, print and record the results."""
     args = harness.arguments(__doc__)
     seeds = [args.seed] if args.quick else list(range(args.seed * SEEDS, (args.seed + 1) * SEEDS))
     report = harness.Report("identify", seeds=seeds)

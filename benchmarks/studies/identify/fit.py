@@ -1,15 +1,15 @@
-"""MoVA's objective as its theory has it, fitted to a simulated world by small encoders.
+"""Fit small encoders to a simulated world with MoVA's objective, in the form its theory uses.
 
-Two encoders bring texts and frames to codes, a gate opens for each frame the coordinates that text and frame are
-compared on. Alignment is a squared distance on the open coordinates; InfoNCE on it aligns pairs and spreads codes;
-the expected number of open coordinates is paid for. In this world the masks of both sides have the same optimum (the
-frame's support), so one gate serves both.
+Two encoders map texts and frames to codes. For each frame, a gate opens the coordinates on which text and frame are
+compared. Alignment is a squared distance on the open coordinates; InfoNCE on it aligns pairs and spreads codes; the
+expected number of open coordinates is penalized. In this world the masks of both sides have the same optimum (the
+support of the frame), so a single gate is sufficient.
 
-What a negative wears decides whether the match matters:
+The mask of the negatives decides whether the match matters:
 
-- `matching`: a frame keeps its mask and meets the texts of all videos under it. The mask cannot tell them apart.
-- `published`: each masked text wears the mask that its own frame chose, as in the paper's L_tv, L_sfdm and L_dfsm. A
-  mask that spells out its frame solves it whatever the text says.
+- `matching`: a frame is compared with the texts of all videos under its own mask, which cannot distinguish them.
+- `published`: each masked text uses the mask of its own frame, as in the paper's L_tv, L_sfdm and L_dfsm. A mask that
+  encodes its frame minimizes this loss regardless of the text.
 
 Shape legend: B videos, T frames, N = B T frames of a batch, d code coordinates.
 """
@@ -28,11 +28,11 @@ from benchmarks.studies.identify.world import Draw, World
 from mova.models.mova.masks import straight_through
 
 OPEN_AT_START = 1.0
-"""Bias of the gate: masks begin nearly all open."""
+"""Bias of the gate: masks start almost fully open."""
 
 RAMP = (0.05, 0.35)
-"""Shares of the steps at which sparsity begins to cost and costs in full. A gate that pays before its coordinates tell
-anything closes them for good.
+"""Shares of the steps at which the sparsity penalty starts, and reaches its full value. A gate that is penalized before
+its coordinates carry information closes them permanently.
 """
 
 Contrast = Literal["matching", "published"]
@@ -40,17 +40,17 @@ Contrast = Literal["matching", "published"]
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a world is fitted.
+    """Settings of a fit.
 
     Attributes:
-        code: d, code coordinates; more than the world has, so that sparsity has something to choose.
+        code: d, code coordinates; more than the world has, so that sparsity has a choice.
         hidden: width of the encoders.
-        steps, batch: optimiser steps and videos a step, all of them fresh.
-        learning_rate: peak of Adam's, with a cosine to zero.
-        sparsity: nats paid for each open coordinate of a frame, after the `RAMP`.
-        masks: false holds every mask at one (temporal masks off).
-        contrast: what negatives wear, see the module.
-        rolled: pair every video with the text of another one: an objective that still falls does not need the match.
+        steps, batch: optimizer steps, and videos per step, all newly drawn.
+        learning_rate: peak learning rate of Adam, with a cosine decay to zero.
+        sparsity: penalty in nats per open coordinate of a frame, after the `RAMP`.
+        masks: false fixes every mask at one (no temporal masks).
+        contrast: mask of the negatives, see the module's description.
+        rolled: pair every video with the text of another; an objective that still decreases does not need the match.
     """
 
     code: int = 16
@@ -75,17 +75,17 @@ class Encoders(nn.Module):
         self.code = config.code
 
     def open_probability(self, frames: Tensor) -> Tensor:
-        """How likely each coordinate is open: (..., n) -> (..., d); ones where masks are off."""
+        """Return the probability that each coordinate is open, (..., n) -> (..., d); ones without masks."""
         if self.gate is None:
             return frames.new_ones(*frames.shape[:-1], self.code)
         return torch.sigmoid(self.gate(frames))
 
 
 def masked_energy(rows: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
-    """`E[a, b] = -sum_j m_aj (r_aj - c_bj)^2`, by two matrix products.
+    """Compute `E[a, b] = -sum_j m_aj (r_aj - c_bj)^2` by two matrix products.
 
-    For binary masks this is the squared distance under the mask. It is linear in the mask, so the straight-through
-    gradient of a closed coordinate is what opening it would change; with `m^2` a closed coordinate stays closed.
+    For binary masks this is the negative squared distance under the mask. It is linear in the mask, so the
+    straight-through gradient of a closed coordinate is the effect of opening it; with `m^2` it would stay closed.
 
     Args:
         rows: (N, d).
@@ -100,7 +100,7 @@ def masked_energy(rows: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
 
 
 def matching_loss(text: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
-    """InfoNCE from each frame, under its own mask, to the texts of all videos.
+    """Compute InfoNCE from each frame, under its own mask, to the texts of all videos.
 
     Args:
         text: (B, d).
@@ -108,15 +108,15 @@ def matching_loss(text: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
         mask: (B, T, d).
     """
     count = frames.shape[1]
-    own = torch.arange(len(text), device=text.device).repeat_interleave(count)
-    return F.cross_entropy(masked_energy(frames.flatten(0, 1), text, mask.flatten(0, 1)), own)
+    target = torch.arange(len(text), device=text.device).repeat_interleave(count)
+    return F.cross_entropy(masked_energy(frames.flatten(0, 1), text, mask.flatten(0, 1)), target)
 
 
 def published_loss(text: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
-    """Mean of L_tv, L_sfdm and L_dfsm with the squared distance for a cosine, and no margin. Shapes: `matching_loss`.
+    """Average L_tv, L_sfdm and L_dfsm, with a squared distance for the cosine and no margin. Shapes: `matching_loss`.
 
     L_tv: a frame against the masked texts of all frames. L_sfdm: a frame against the masks and texts of other frames.
-    L_dfsm: a mask with its text against other frames. Other frames of the same video are negatives of L_tv alone.
+    L_dfsm: a mask with its text against other frames. Other frames of the same video are negatives only in L_tv.
     """
     count = frames.shape[1]
     rows, gates = frames.flatten(0, 1), mask.flatten(0, 1)
@@ -124,14 +124,14 @@ def published_loss(text: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
     target = torch.arange(len(rows), device=rows.device)
     temporal = masked_energy(rows, gates * texts, torch.ones_like(rows))
     video = target // count
-    brothers = (video[:, None] == video[None, :]) & (target[:, None] != target[None, :])
-    seen_through = masked_energy(texts, rows, gates).masked_fill(brothers, float("-inf"))
+    siblings = (video[:, None] == video[None, :]) & (target[:, None] != target[None, :])
+    seen_through = masked_energy(texts, rows, gates).masked_fill(siblings, float("-inf"))
     terms = (temporal, seen_through.T, seen_through)
     return torch.stack([F.cross_entropy(term, target) for term in terms]).mean()
 
 
 def contrast_loss(model: Encoders, draw: Draw, config: FitConfig) -> tuple[Tensor, Tensor]:
-    """The contrast of a batch and its expected number of open coordinates a frame, both scalars."""
+    """Return the contrast of a batch and the expected number of open coordinates per frame, both scalars."""
     text = model.text(draw.text)
     if config.rolled:
         text = text.roll(1, dims=0)
@@ -142,16 +142,16 @@ def contrast_loss(model: Encoders, draw: Draw, config: FitConfig) -> tuple[Tenso
 
 
 def chance(world: World, config: FitConfig) -> float:
-    """Value of the contrast, in nats, for codes that say nothing."""
+    """Return the contrast of codes that carry no information, in nats."""
     if config.contrast == "matching":
         return math.log(config.batch)
     everything = config.batch * world.config.frames
-    without_brothers = everything - world.config.frames + 1
-    return (math.log(everything) + 2 * math.log(without_brothers)) / 3
+    without_siblings = everything - world.config.frames + 1
+    return (math.log(everything) + 2 * math.log(without_siblings)) / 3
 
 
 def fit(world: World, config: FitConfig, seed: int) -> Encoders:
-    """Fit encoders and gate to fresh draws of the world; the same seed gives the same model."""
+    """Fit encoders and gate to new draws of the world; the same seed gives the same model."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -170,7 +170,7 @@ def fit(world: World, config: FitConfig, seed: int) -> Encoders:
 
 @torch.no_grad()
 def held_out_contrast(model: Encoders, world: World, config: FitConfig, seed: int, batches: int = 20) -> float:
-    """Contrast on fresh draws in nats, mean over batches of the training size."""
+    """Return the mean contrast on new draws in nats, with batches of the training size."""
     generator = torch.Generator().manual_seed(seed)
     values = [contrast_loss(model, world.draw(config.batch, generator), config)[0] for _ in range(batches)]
     return float(torch.stack(values).mean())

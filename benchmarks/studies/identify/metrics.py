@@ -1,4 +1,4 @@
-"""What identification means, as numbers on plain arrays: block R^2, supports, atoms, sensitivity to nuisance.
+"""Measures of identification on plain arrays: block R^2, supports, atoms, sensitivity to nuisance.
 
 Shape legend: N samples (frames), d code coordinates, K concepts of w coordinates each.
 """
@@ -18,21 +18,21 @@ Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 KERNELS = ((0.1, 1e-3), (0.1, 3e-2), (0.5, 3e-2), (0.1, 10.0))
-"""Kernel widths (times 1 / inputs) and ridge strengths among which a validation third chooses."""
+"""Kernel widths (times 1 / inputs) and ridge strengths to choose from on the validation third."""
 REGRESSION_SAMPLES = 1200
 PATTERN_SAMPLES = 200
-"""Least frames of one support for a regression on it."""
+"""Minimum number of frames of a support for a regression on it."""
 
 
 def regression_r2(inputs: Floats, targets: Floats) -> float:
-    """Share of the targets' variance that a nonlinear regression explains on samples it has not seen.
+    """Compute the share of the targets' variance that a nonlinear regression explains on unseen samples.
 
-    Gaussian kernel ridge on standardised inputs: the first third fits, the second chooses width and ridge, the last
-    is scored. At most `REGRESSION_SAMPLES` rows are used.
+    Gaussian kernel ridge regression on standardized inputs: the first third is fitted, the second selects width and
+    ridge, the last is scored. At most `REGRESSION_SAMPLES` rows are used.
 
     Args:
-        inputs: (N, p); p may be 0, which explains nothing.
-        targets: (N, q). Constant columns do not count.
+        inputs: (N, p); p may be 0 (R^2 is 0).
+        targets: (N, q). Constant columns are ignored.
 
     Returns:
         Mean R^2 over target columns. 1 is perfect, near 0 (or a little below) is chance; 0 if no column varies.
@@ -49,9 +49,9 @@ def regression_r2(inputs: Floats, targets: Floats) -> float:
     best: tuple[float, KernelRidge | None] = (-np.inf, None)
     for gamma, alpha in KERNELS:
         model = KernelRidge(alpha=alpha, kernel="rbf", gamma=gamma / x.shape[1]).fit(x[fit], targets[fit] - centre)
-        found = _r2(targets[choose], model.predict(x[choose]) + centre)
-        if found > best[0]:
-            best = (found, model)
+        score_on_validation = _r2(targets[choose], model.predict(x[choose]) + centre)
+        if score_on_validation > best[0]:
+            best = (score_on_validation, model)
     assert best[1] is not None
     return _r2(targets[score], best[1].predict(x[score]) + centre)
 
@@ -61,52 +61,52 @@ def _r2(truth: Floats, guess: Floats) -> float:
 
 
 def block_r2(code: Floats, mask: Bools, z: Floats, support: Bools, patterns: int = 12) -> dict[str, float]:
-    """Block identification, support by support: the open part of the code against the part of `z` that is shown.
+    """Measure block identification per support: the open part of the code against the visible part of `z`.
 
-    For each of the most frequent supports, the coordinates that are open in most of its frames are the learned block.
+    For each of the most frequent supports, the learned block is the set of coordinates open in most of its frames.
 
     Args:
         code: (N, d), unmasked.
         mask: (N, d).
         z: (N, K w).
         support: (N, K).
-        patterns: how many supports to look at; each needs at least `PATTERN_SAMPLES` frames.
+        patterns: number of supports to use; each needs at least `PATTERN_SAMPLES` frames.
 
     Returns:
-        Means over supports: `to_truth` (code to shown concepts), `from_truth` (back), `absent` (code to the concepts
-        that the frame does not show, which should be at chance).
+        Means over supports: `to_truth` (code to shown concepts), `from_truth` (back), `absent` (code to
+        concepts that the frame does not show, expected at chance).
 
     Raises:
         ValueError: no support occurs often enough.
     """
     kinds, kind, counts = np.unique(support, axis=0, return_inverse=True, return_counts=True)
     width = z.shape[1] // support.shape[1]
-    found: dict[str, list[float]] = {"to_truth": [], "from_truth": [], "absent": []}
+    results: dict[str, list[float]] = {"to_truth": [], "from_truth": [], "absent": []}
     for which in np.argsort(-counts, kind="stable")[:patterns]:
         if counts[which] < PATTERN_SAMPLES:
             continue
         rows = kind.reshape(-1) == which
         block = code[np.ix_(rows, mask[rows].mean(axis=0) > 0.5)]
-        shown = np.repeat(kinds[which], width)
-        found["to_truth"].append(regression_r2(block, z[rows][:, shown]))
-        found["from_truth"].append(regression_r2(z[rows][:, shown], block))
-        found["absent"].append(regression_r2(block, z[rows][:, ~shown]))
-    if not found["to_truth"]:
+        visible = np.repeat(kinds[which], width)
+        results["to_truth"].append(regression_r2(block, z[rows][:, visible]))
+        results["from_truth"].append(regression_r2(z[rows][:, visible], block))
+        results["absent"].append(regression_r2(block, z[rows][:, ~visible]))
+    if not results["to_truth"]:
         raise ValueError(f"block_r2: no support has {PATTERN_SAMPLES} frames")
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return {name: float(np.mean(values)) for name, values in results.items()}
 
 
 def match_supports(mask: Bools, truth: Bools) -> NDArray[np.intp]:
-    """Which learned coordinate stands for which true one, by how far they are open in the same frames.
+    """Match learned to true coordinates by how often they are open in the same frames.
 
-    The Hungarian assignment of greatest total overlap `2 |A and B| / (|A| + |B|)`.
+    This is the Hungarian assignment with the largest total overlap `2 |A and B| / (|A| + |B|)`.
 
     Args:
         mask: (N, d).
         truth: (N, D), true supports by coordinate.
 
     Returns:
-        int, (D,): the learned coordinate of each true one, -1 where d < D leaves none.
+        int, (D,): the learned coordinate of each true one; -1 if there is none (d < D).
     """
     a, b = mask.astype(np.float64), truth.astype(np.float64)
     overlap = 2 * (a.T @ b) / np.maximum(a.sum(axis=0)[:, None] + b.sum(axis=0)[None, :], 1)
@@ -117,58 +117,58 @@ def match_supports(mask: Bools, truth: Bools) -> NDArray[np.intp]:
 
 
 def support_scores(mask: Bools, truth: Bools, clear: Bools) -> tuple[float, float, float]:
-    """Precision and recall of mask supports, up to a permutation found on one half and scored on the other.
+    """Compute precision and recall of mask supports, up to a permutation fitted on one half and scored on the other.
 
-    A learned coordinate that stands for no true one counts as wrong wherever it is open.
+    A learned coordinate without a true one counts as wrong wherever it is open.
 
     Args:
         mask: (N, d).
         truth: (N, D), true supports by coordinate.
-        clear: (N, D), where what is shown stands out from what is absent.
+        clear: (N, D), where a visible concept is clearly different from an absent one.
 
     Returns:
-        Precision, recall, and recall among the clear ones alone.
+        Precision, recall, and recall among the clear ones only.
     """
     half = len(mask) // 2
     match = match_supports(mask[:half], truth[:half])
     mask, truth, clear = mask[half:], truth[half:], (truth & clear)[half:]
     opened = np.stack([mask[:, j] if j >= 0 else np.zeros(len(mask), bool) for j in match], axis=1)
     hits = int((opened & truth).sum())
-    plainly = int((opened & clear).sum()) / max(int(clear.sum()), 1)
-    return hits / max(int(mask.sum()), 1), hits / max(int(truth.sum()), 1), plainly
+    clear_recall = int((opened & clear).sum()) / max(int(clear.sum()), 1)
+    return hits / max(int(mask.sum()), 1), hits / max(int(truth.sum()), 1), clear_recall
 
 
 def atoms(mask: Bools, support: Bools, share: float = 0.8) -> Bools:
-    """Intersections: the coordinates open in (nearly) every frame that shows a concept.
+    """Return intersections of masks: the coordinates open in (almost) every frame that shows a concept.
 
     Args:
         mask: (N, d).
         support: (N, K).
-        share: of the frames; below 1 because a learned gate errs now and then.
+        share: required share of the frames; below 1 because a learned gate makes errors.
 
     Returns:
-        bool, (K, d); a concept that no frame shows has none.
+        bool, (K, d); a concept that no frame shows has no atom.
     """
-    shown = support.astype(np.float64)
-    return (shown.T @ mask) >= np.maximum(share * shown.sum(axis=0)[:, None], 1e-9)
+    visible = support.astype(np.float64)
+    return (visible.T @ mask) >= np.maximum(share * visible.sum(axis=0)[:, None], 1e-9)
 
 
-def atom_r2(code: Floats, z: Floats, found: Bools) -> tuple[float, float]:
-    """How well each concept's atom tells that concept, and how much of any other one it tells.
+def atom_r2(code: Floats, z: Floats, atoms: Bools) -> tuple[float, float]:
+    """Measure how well each concept's atom predicts that concept, and any other concept.
 
     Args:
         code: (N, d), unmasked.
         z: (N, K w).
-        found: (K, d), of `atoms`.
+        atoms: (K, d), from the function `atoms`.
 
     Returns:
-        Mean over concepts of R^2 of the own block, and of the greatest R^2 among the other blocks.
+        Means over concepts of the R^2 of its own block, and of the largest R^2 among the other blocks.
     """
-    concepts = len(found)
+    concepts = len(atoms)
     blocks = z.reshape(len(z), concepts, -1)
     own, others = [], []
     for k in range(concepts):
-        part = code[:, found[k]]
+        part = code[:, atoms[k]]
         scores = [regression_r2(part, blocks[:, other]) for other in range(concepts)]
         own.append(scores[k])
         others.append(max(scores[:k] + scores[k + 1 :]))
@@ -176,16 +176,16 @@ def atom_r2(code: Floats, z: Floats, found: Bools) -> tuple[float, float]:
 
 
 def sensitivity(view: Callable[[Tensor], Tensor], latent: Tensor, nuisance: int, weight: Tensor) -> float:
-    """Size of `d code / d nuisance` beside `d code / d z`, by automatic differentiation.
+    """Compute the size of `d code / d nuisance` relative to `d code / d z` by automatic differentiation.
 
     Args:
-        view: latent of one view, (n,), to its code, (d,).
+        view: maps the latent of one view, (n,), to its code, (d,).
         latent: (N, n), `z` first, nuisance in the last `nuisance` coordinates.
-        nuisance: how many.
-        weight: (d,), how often each coordinate is open; what is never open is not part of the code.
+        nuisance: number of nuisance coordinates.
+        weight: (d,), how often each coordinate is open; coordinates that are never open are not part of the code.
 
     Returns:
-        Sum over inputs of the mean absolute Jacobian, nuisance over `z`; 0 if nothing is ever open.
+        Ratio of the summed mean absolute Jacobian, nuisance to `z`; 0 if nothing is ever open.
     """
     jacobian = torch.func.vmap(torch.func.jacrev(view))(latent).detach()
     by_input = (jacobian.abs().mean(dim=0) * weight[:, None]).sum(dim=0)

@@ -1,10 +1,10 @@
-"""MoVA's identifiability claims put to the test: fit a known world, break one condition at a time, measure.
+"""Test MoVA's identifiability claims: fit a known world, violate one condition at a time, and measure.
 
-The claims (arXiv 2607.00858, its theory): the learned active text block does not depend on text nuisance; on each
-active block the code is an invertible map of the truth; mask supports are recovered, nothing missing, nothing extra;
-intersections of masks isolate atomic concepts. Sparse masks and diverse views are what they need.
+The claims (theory of arXiv 2607.00858): the learned active text block does not depend on text nuisance; on each active
+block the code is an invertible map of the truth; mask supports are recovered exactly; intersections of masks isolate
+atomic concepts. The claims require sparse masks and diverse views.
 
-Shape legend: see `identify_metrics.py`.
+Shape legend: see `metrics.py`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from mova.errors import UsageError
 TEST_VIDEOS = 6000
 JACOBIANS = 256
 FAR = 0.5
-"""Distance from zero beyond which a shown concept cannot be taken for an absent one, jitter being 0.2."""
+"""Distance from zero beyond which a visible concept cannot be mistaken for an absent one (jitter is 0.2)."""
 HELD_OUT = 10_000
-"""Added to a seed for draws that no fit has seen."""
+"""Offset of the seed for held-out draws."""
 WEAK = 0.02
-"""Sparsity of the weak condition, nats a coordinate."""
+"""Sparsity penalty of the weak condition, in nats per coordinate."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One experiment: what differs from the full setting, and in what words."""
+    """One experiment: its title, and the differences from the full setting."""
 
     title: str
     world: dict[str, Any] = field(default_factory=dict)
@@ -47,21 +47,22 @@ CONDITIONS = {
     "no temporal masks": Condition("all masks held at one", fit={"masks": False}),
     "published contrast": Condition("negatives wear their own masks", fit={"contrast": "published"}),
 }
-"""The table's rows: the setting of the theory, then one thing broken at a time."""
+"""Conditions of the table: the setting of the theory, then one violation at a time."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What one fit identified, on held-out draws; see `identify_metrics.py` for each.
+    """Measures of one fit on held-out draws; see `metrics.py`.
 
     Attributes:
-        to_truth, from_truth, absent: block R^2 from code to shown concepts, back, and from code to absent concepts.
-        text_nuisance: R^2 of the text's nuisance on the masked text code.
+        to_truth, from_truth, absent: block R^2 from code to visible concepts, the reverse, and from code to absent
+            concepts.
+        text_nuisance: R^2 of the text nuisance on the masked text code.
         frame_nuisance: R^2 of scene and frame nuisance on the masked frame code.
         jacobian: d code / d text nuisance over d code / d z.
         precision, recall: of the mask supports, up to a permutation.
-        recall_far: recall of concepts that are further than `FAR` from zero, which is what absence looks like.
-        atom_own, atom_other: R^2 of each concept, and of the best other one, on the concept's intersection.
+        recall_far: recall of concepts further than `FAR` from zero, the value of absent concepts.
+        atom_own, atom_other: R^2 of each concept, and of the best other one, on the intersection of the concept.
     """
 
     to_truth: float
@@ -79,13 +80,13 @@ class Measures:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fit, measured.
+    """Result of one fit.
 
     Attributes:
-        measures: see there.
-        opened: (K, d), how often a coordinate is open when a concept is shown.
+        measures: see `Measures`.
+        opened: (K, d), how often a coordinate is open when a concept is visible.
         contrast: held-out contrast, nats.
-        chance: the contrast of codes that say nothing, nats.
+        chance: contrast of codes that carry no information, nats.
     """
 
     measures: Measures
@@ -95,13 +96,13 @@ class Outcome:
 
 
 def configure(name: str, **fitting: Any) -> tuple[WorldConfig, FitConfig]:
-    """Configurations of a named condition; `fitting` changes the fit everywhere (a quick form, say).
+    """Return the configurations of a condition; `fitting` overrides the fit (e.g. for the quick form).
 
     Raises:
-        UsageError: no such condition.
+        UsageError: unknown condition.
     """
     if name not in CONDITIONS:
-        raise UsageError(f"{name!r}: no such condition; there are {', '.join(CONDITIONS)}")
+        raise UsageError(f"{name!r}: unknown condition; choose one of {', '.join(CONDITIONS)}")
     condition = CONDITIONS[name]
     return WorldConfig(**condition.world), FitConfig(**{**fitting, **condition.fit})
 
@@ -117,9 +118,9 @@ def identify(name: str, seed: int, **fitting: Any) -> Outcome:
 
 
 def rolled_contrast(name: str, seed: int, **fitting: Any) -> float:
-    """The rolled-pair test: a condition's held-out contrast in nats when fitted to, and asked about, wrong pairs.
+    """Run the rolled-pair test: return the held-out contrast in nats when fitted to and tested on wrong pairs.
 
-    Where it comes near the contrast of true pairs, the objective does not look at whether text and video match.
+    If it approaches the contrast of true pairs, the objective does not depend on whether text and video match.
     """
     world_config, fit_config = configure(name, **{**fitting, "rolled": True})
     world = World(world_config, seed)
@@ -128,7 +129,7 @@ def rolled_contrast(name: str, seed: int, **fitting: Any) -> float:
 
 @torch.no_grad()
 def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndarray]:
-    """Measure a fitted model on fresh draws; returns the measures and the masks by concept (see `Outcome`)."""
+    """Measure a fitted model on new draws; return the measures and the masks by concept (see `Outcome`)."""
     config = world.config
     draw = world.draw(TEST_VIDEOS, torch.Generator().manual_seed(seed))
     mask = (model.open_probability(draw.frames) > 0.5).flatten(0, 1).numpy()
@@ -136,10 +137,10 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
     frame = model.frame(draw.frames).flatten(0, 1).numpy()
     z = draw.z.repeat_interleave(config.frames, dim=0).numpy()
     support = draw.support.flatten(0, 1).numpy()
-    told = draw.text_nuisance.repeat_interleave(config.frames, dim=0).numpy()
+    text_nuisance = draw.text_nuisance.repeat_interleave(config.frames, dim=0).numpy()
     scene = draw.scene.repeat_interleave(config.frames, dim=0).numpy()
-    unseen = np.concatenate([scene, draw.frame_nuisance.flatten(0, 1).numpy()], axis=1)
-    # One frame a video where frames are taken as independent samples.
+    frame_nuisance = np.concatenate([scene, draw.frame_nuisance.flatten(0, 1).numpy()], axis=1)
+    # One frame per video where frames are treated as independent samples.
     once = slice(None, None, config.frames)
     far = np.linalg.norm(z.reshape(len(z), config.concepts, -1), axis=-1) > FAR
     precision, recall, recall_far = support_scores(mask, *(np.repeat(x, config.width, axis=1) for x in (support, far)))
@@ -152,8 +153,8 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
     blocks = block_r2(text, mask, z, support)
     measures = Measures(
         **blocks,
-        text_nuisance=regression_r2(masked["text"], told[once]),
-        frame_nuisance=regression_r2(masked["frame"], unseen[once]),
+        text_nuisance=regression_r2(masked["text"], text_nuisance[once]),
+        frame_nuisance=regression_r2(masked["frame"], frame_nuisance[once]),
         jacobian=ratio,
         precision=precision,
         recall=recall,
@@ -161,5 +162,5 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
         atom_own=own,
         atom_other=other,
     )
-    shown = support.astype(np.float64)
-    return measures, (shown.T @ mask) / shown.sum(axis=0)[:, None]
+    visible = support.astype(np.float64)
+    return measures, (visible.T @ mask) / visible.sum(axis=0)[:, None]

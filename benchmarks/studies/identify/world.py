@@ -1,14 +1,14 @@
-"""A world whose latent causes are known: the generating model that MoVA's identifiability claims are about.
+"""A world with known latent causes: the generative model assumed by MoVA's identifiability claims.
 
-A video has a latent `z` made of concept blocks. Its text shows all of `z` and a nuisance of its own. Each frame shows
-the few blocks of its support, a scene that no text tells, and a nuisance of its own. Text and frames are seen only
-through two different smooth invertible mixings. Concepts inside a frame's support are seen with a small jitter:
-without it any one coordinate would tell all pairs of a batch apart, and contrast could learn nothing from the others.
+A video has a latent `z` of concept blocks. Its text shows all of `z` and a text nuisance. Each frame shows the few
+blocks of its support, a scene that no text describes, and a frame nuisance. Text and frames are observed only through
+two different smooth invertible mixings. Visible concepts have a small jitter: without it a single coordinate would
+distinguish all pairs of a batch, and contrast could learn nothing from the others.
 
-Source: the generating model of MoVA (arXiv 2607.00858), as noted; the mixings follow the usual simulations of
-nonlinear ICA (Hyvarinen and Morioka 2016; Zimmermann et al. 2021).
+Source: the generative model of MoVA (arXiv 2607.00858); the mixings follow common simulations of nonlinear ICA
+(Hyvarinen and Morioka 2016; Zimmermann et al. 2021).
 
-Shape legend: B videos, T frames, K concepts, w coordinates a concept, n latent coordinates of one view.
+Shape legend: B videos, T frames, K concepts, w coordinates per concept, n latent coordinates of one view.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ NEWTON_STEPS = 40
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """Sizes of the world and the law of the supports.
+    """Sizes of the world and distribution of the supports.
 
     Attributes:
         concepts: K.
-        width: w, coordinates a concept.
-        frames: T, frames a video.
-        active: least and most concepts that a frame shows.
-        tied: concepts that always appear together. 1 is a diverse world; with 2 every concept has a constant companion.
-        text_nuisance, scene, frame_nuisance: coordinates of what only the text shows, of what all frames of a video
-            show and no text tells, and of what only one frame shows.
+        width: w, coordinates per concept.
+        frames: T, frames per video.
+        active: minimum and maximum number of concepts that a frame shows.
+        tied: number of concepts that always appear together. 1 is a diverse world; with 2 every concept has a constant
+            companion.
+        text_nuisance, scene, frame_nuisance: coordinates that only the text shows, that all frames of a video but no
+            text show, and that only one frame shows.
         jitter: standard deviation of the noise on the concepts that a frame shows.
         layers: nonlinear layers of each mixing.
     """
@@ -56,11 +57,11 @@ class WorldConfig:
         if self.tied < 1 or self.concepts % self.tied:
             raise UsageError(f"tied={self.tied} must divide the {self.concepts} concepts")
         if not self.tied <= low <= high <= self.concepts:
-            raise UsageError(f"active={self.active} must lie between tied={self.tied} and {self.concepts} concepts")
+            raise UsageError(f"active={self.active} must be between tied={self.tied} and {self.concepts} concepts")
 
     @property
     def latent(self) -> int:
-        """Coordinates of `z`: K w."""
+        """Number of coordinates of `z`, K w."""
         return self.concepts * self.width
 
 
@@ -70,12 +71,12 @@ class Draw:
 
     Attributes:
         z: (B, K w), uniform in [-1, 1].
-        text_nuisance: (B, n), likewise.
-        scene: (B, n), likewise.
-        frame_nuisance: (B, T, n), likewise.
+        text_nuisance: (B, n), also uniform.
+        scene: (B, n), also uniform.
+        frame_nuisance: (B, T, n), also uniform.
         support: bool, (B, T, K), which concepts a frame shows.
-        text: (B, n), what is observed of the text.
-        frames: (B, T, n), what is observed of the frames.
+        text: (B, n), observed texts.
+        frames: (B, T, n), observed frames.
     """
 
     z: Tensor
@@ -88,10 +89,10 @@ class Draw:
 
 
 class Mixing:
-    """A smooth invertible map of R^n: orthogonal matrices with smooth leaky units between them.
+    """A smooth invertible map of R^n: orthogonal matrices with smooth leaky units in between.
 
-    The unit is `u(x) = a x + (1 - a) softplus(b x) / b`, whose slope lies in (a, 1). So the condition number of the
-    map's Jacobian is nowhere above `a ** -layers`.
+    The unit is `u(x) = a x + (1 - a) softplus(b x) / b`, with slope in (a, 1). The condition number of the Jacobian of
+    the map is therefore at most `a ** -layers`.
     """
 
     slope = 0.25
@@ -102,13 +103,13 @@ class Mixing:
         self.matrices = torch.linalg.qr(draws)[0].float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., n) -> (..., n)."""
+        """Apply the map, (..., n) -> (..., n)."""
         for matrix in self.matrices[:-1]:
             x = self._unit(x @ matrix)
         return x @ self.matrices[-1]
 
     def inverse(self, y: Tensor) -> Tensor:
-        """(..., n) -> (..., n): each unit undone by Newton's method, which a monotone convex unit never defeats."""
+        """Invert the map, (..., n) -> (..., n), by Newton's method, which converges for a monotone convex unit."""
         matrices = self.matrices.to(y.dtype)
         y = y @ matrices[-1].T
         for matrix in matrices[:-1].flip(0):
@@ -120,7 +121,7 @@ class Mixing:
         return y
 
     def condition(self, x: Tensor) -> Tensor:
-        """Condition number of the Jacobian at every row: (N, n) -> (N,)."""
+        """Return the condition number of the Jacobian at every row, (N, n) -> (N,)."""
         jacobian = torch.func.vmap(torch.func.jacrev(self))(x)
         values = torch.linalg.svdvals(jacobian)
         return values[:, 0] / values[:, -1]
@@ -130,7 +131,7 @@ class Mixing:
 
 
 class World:
-    """Mixings drawn once from a seed, and videos drawn from them as often as wanted."""
+    """Mixings drawn once from a seed, and any number of videos."""
 
     def __init__(self, config: WorldConfig, seed: int) -> None:
         self.config = config
@@ -141,24 +142,24 @@ class World:
         self.frame_mixing = Mixing(self.frame_size, config.layers, generator)
 
     def draw(self, videos: int, generator: torch.Generator) -> Draw:
-        """B fresh videos."""
+        """Draw B new videos."""
         c, frames = self.config, self.config.frames
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=generator) * 2 - 1
 
-        z, told, scene = uniform(videos, c.latent), uniform(videos, c.text_nuisance), uniform(videos, c.scene)
+        z, text_nuisance, scene = uniform(videos, c.latent), uniform(videos, c.text_nuisance), uniform(videos, c.scene)
         nuisance = uniform(videos, frames, c.frame_nuisance)
         support = draw_supports(c, videos, generator)
-        shown = z.unsqueeze(1) + c.jitter * torch.randn(videos, frames, c.latent, generator=generator)
-        shown = shown * support.repeat_interleave(c.width, dim=-1)
-        latent = torch.cat([shown, scene.unsqueeze(1).expand(-1, frames, -1), nuisance], dim=-1)
-        text = self.text_mixing(torch.cat([z, told], dim=-1))
-        return Draw(z, told, scene, nuisance, support, text, self.frame_mixing(latent))
+        visible = z.unsqueeze(1) + c.jitter * torch.randn(videos, frames, c.latent, generator=generator)
+        visible = visible * support.repeat_interleave(c.width, dim=-1)
+        latent = torch.cat([visible, scene.unsqueeze(1).expand(-1, frames, -1), nuisance], dim=-1)
+        text = self.text_mixing(torch.cat([z, text_nuisance], dim=-1))
+        return Draw(z, text_nuisance, scene, nuisance, support, text, self.frame_mixing(latent))
 
 
 def draw_supports(config: WorldConfig, videos: int, generator: torch.Generator) -> Tensor:
-    """Which concepts each frame shows: bool, (B, T, K); frames are independent, concepts tied together go together."""
+    """Draw which concepts each frame shows, bool (B, T, K), independently per frame; tied concepts appear together."""
     groups = config.concepts // config.tied
     low, high = config.active[0] // config.tied, config.active[1] // config.tied
     shape = (videos, config.frames)

@@ -1,4 +1,4 @@
-"""The systems that are compared, and how each is trained: same backbone, data, batches and steps.
+"""The systems that are compared, and how each one is trained: same backbone, data, batches and steps.
 
 Shape legend: V videos, N texts, T samples, L tokens, d width.
 """
@@ -29,7 +29,7 @@ from mova.train.trainer import TrainingData
 
 
 class TokenSubsets(Modular):
-    """The subset form with every token of the caption as a unit."""
+    """The subset form with each token of the caption as a unit."""
 
     def _scores(self, name: str, vectors: PairVectors, net: nn.Module) -> Tensor:
         if name == "subsets":
@@ -39,8 +39,15 @@ class TokenSubsets(Modular):
 
 @dataclass(frozen=True)
 class Arm:
-    """A system: its model around a backbone, its objective, the forms by which it scores, its own first, how many of
-    the samples it sees (every n-th, in training and after), and whether it is trained at all."""
+    """A system to compare.
+
+    Attributes:
+        build: wraps a backbone into the model.
+        objective: makes the training objective.
+        forms: scoring forms, the system's default form first.
+        every: the system sees every n-th sample, in training and in tests.
+        trained: false to score it as it starts.
+    """
 
     build: Callable[[WorldsTiny], nn.Module]
     objective: Callable[[], PairObjective]
@@ -111,7 +118,7 @@ ABLATIONS: dict[str, Arm] = {
 
 
 def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
-    """Train one system on the stage's batches, or read it where it was trained; seconds that training took."""
+    """Train a system on the batches of the stage, or load it; return it and the seconds that training took."""
     set_seed(stage.seed)
     model = arm.build(stage.backbone())
     if not arm.trained:
@@ -134,7 +141,7 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
 
 
 def _thinned(batch: dict[str, Tensor], every: int, words: int) -> PairBatch:
-    """The batch with every n-th sample of its videos, whole captions cut to the words that the backbone reads."""
+    """Keep every n-th sample of the videos, and truncate captions to the maximum number of words."""
     frames = {name: batch[name][:, ::every].contiguous() for name in ("frames", "frame_mask")}
     texts = {name: batch[name][:, :words].contiguous() for name in ("input_ids", "token_mask")}
     return PairBatch(**{**batch, **frames, **texts})

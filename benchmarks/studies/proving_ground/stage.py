@@ -1,7 +1,4 @@
-"""What arms share: a warm backbone, and for each seed training batches and galleries. Everything is rendered once.
-
-Shape legend: V videos, T samples a video.
-"""
+"""Data shared by all arms: a warm backbone, and per seed training batches and galleries, all rendered once."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ LONG_SECONDS = 620.0
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything."""
+    """Sizes of the study: steps, videos per batch, and videos of the galleries."""
 
     warm_steps: int = 1000
     steps: int = 150
@@ -47,15 +44,15 @@ class Gallery:
 
 @dataclass(frozen=True, eq=False)
 class LongVideo:
-    """A video of more than ten minutes in a style that no arm has seen."""
+    """A video of more than ten minutes in a style that no arm was trained on."""
 
     world: World
     frames: npt.NDArray[np.uint8]
     times: npt.NDArray[np.float64]
 
 
-class Kept(Dataset[dict[str, Tensor]]):
-    """Batches on disk, so that every arm of a seed sees the very same ones without rendering them again."""
+class StoredBatches(Dataset[dict[str, Tensor]]):
+    """Batches on disk, so that all arms of a seed use the same batches, rendered only once."""
 
     def __init__(self, source: WorldsPairs, folder: Path) -> None:
         self.folder, self.count = folder, len(source)
@@ -67,34 +64,34 @@ class Kept(Dataset[dict[str, Tensor]]):
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The batch as it was rendered."""
+        """Load a batch."""
         batch: dict[str, Tensor] = torch.load(self.folder / f"{index}.pt")
         return batch
 
 
 class Stage:
-    """Everything that belongs to a seed: training data, galleries, and the warm backbone that all seeds share."""
+    """The data of a seed: training batches, galleries, and the warm backbone that all seeds share."""
 
     def __init__(self, seed: int, budget: Budget, folder: Path, warm: Path) -> None:
         self.seed, self.budget, self.folder = seed, budget, folder
         self._warm = warm_backbone(warm, budget.warm_steps, budget.videos)
-        self.batches = Kept(WorldsPairs(1_000 + seed, budget.steps, budget.videos), folder / "batches")
+        self.batches = StoredBatches(WorldsPairs(1_000 + seed, budget.steps, budget.videos), folder / "batches")
         self.validation = self._galleries(0, budget.easy // 2, budget.groups // 2)
         self.test = self._galleries(1, budget.easy, budget.groups)
         self.long = [_long(HELD_OUT + seed, i) for i in range(budget.long)]
 
     def backbone(self) -> WorldsTiny:
-        """A fresh copy of the warm backbone."""
+        """Return a fresh copy of the warm backbone."""
         return copy.deepcopy(self._warm)
 
     def _galleries(self, part: int, easy: int, groups: int) -> dict[str, Gallery]:
         rng = np.random.default_rng([HELD_OUT + self.seed, part])
         shorts = {"easy": easy_gallery(rng, easy), "hard": hard_gallery(rng, groups)}
-        return {name: Gallery(found, render_shorts(found, rng, TRAIN_STYLES)) for name, found in shorts.items()}
+        return {name: Gallery(videos, render_shorts(videos, rng, TRAIN_STYLES)) for name, videos in shorts.items()}
 
 
 def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:
-    """R@1 (percent, both ways) of one who knows every fact and guesses among all that fit."""
+    """Return the R@1 (percent, both directions) of an oracle that knows every fact and guesses among all matches."""
     truth = np.array([[video.satisfies(caption.lines) for caption in shorts] for video in shorts])
     return 100.0 * float((1 / truth.sum(axis=0)).mean()), 100.0 * float((1 / truth.sum(axis=1)).mean())
 

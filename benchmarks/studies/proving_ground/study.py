@@ -1,11 +1,11 @@
-"""MoVA and what people compare it with, on Worlds whose facts are known: same pixels, backbone, batches and steps.
+"""Compare MoVA with its baselines on Worlds, where all facts are known: same pixels, backbone, batches and steps.
 
-Every arm starts from the same warm backbone, trains on the very same batches of its seed, and is scored by every form
-it has, each equally calibrated on validation galleries. Seeds change the training data, the galleries, and the start of
-all new modules.
+Every arm starts from the same warm backbone, trains on the same batches of its seed, and is scored by each of its
+forms, all calibrated in the same way on validation galleries. The seed determines the training data, the galleries and
+the initialization of new modules.
 
-`--arms main|ablations` chooses the set (both by default), `--folder DIR` keeps what was rendered and finished runs, so
-that a run that was stopped goes on.
+`--arms main|ablations` selects the arms (default: both). `--folder DIR` keeps rendered data and finished runs, so that
+an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.common import harness
 from benchmarks.common.systems import System
 from benchmarks.studies.proving_ground.arms import ABLATIONS, ARMS, Arm, train_arm
-from benchmarks.studies.proving_ground.scoring import captions, localisation, long_videos, retrieval, see
+from benchmarks.studies.proving_ground.scoring import captions, localization, long_videos, retrieval, see
 from benchmarks.studies.proving_ground.stage import Budget, Stage, ceiling
 
 QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1)
@@ -32,23 +32,23 @@ CONTROL = "late interaction (no masks)"
 
 
 def main() -> None:
-    """Run all arms and seeds, or what is left of them."""
+    """Run the missing arms and seeds, and report."""
     parser = harness.runs_parser(__doc__)
     parser.add_argument("--arms", choices=("main", "ablations", "all"), default="all")
     args = parser.parse_args()
     seeds = harness.seeds_of(args)
-    chosen = {**(ARMS if args.arms != "ablations" else {}), **(ABLATIONS if args.arms != "main" else {})}
+    arms = {**(ARMS if args.arms != "ablations" else {}), **(ABLATIONS if args.arms != "main" else {})}
     if args.quick:
-        chosen = {name: chosen[name] for name in [*list(ARMS)[:1], CONTROL, "MoVA, subsets"] if name in chosen}
+        arms = {name: arms[name] for name in [*list(ARMS)[:1], CONTROL, "MoVA, subsets"] if name in arms}
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
-        found = [run for seed in seeds for run in seed_runs(seed, chosen, QUICK if args.quick else Budget(), folder)]
+        runs = [run for seed in seeds for run in seed_runs(seed, arms, QUICK if args.quick else Budget(), folder)]
     if not args.only_run:
-        report(found, seeds)
+        report(runs, seeds)
 
 
 def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> list[dict[str, Any]]:
-    """Results of all arms of a seed, read where they are finished."""
+    """Return the results of all arms of a seed; finished ones are read from disk."""
     home = folder / f"seed-{seed}"
     stage = cache(lambda: Stage(seed, budget, home, folder / "warm"))
     return [
@@ -60,17 +60,17 @@ def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> 
 
 
 def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
-    """Train an arm and take every figure."""
+    """Train an arm and measure everything."""
     began = time.perf_counter()
     folder = stage.folder / "runs" / name.replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     model, seconds = train_arm(arm, stage, folder)
     system = System(model, arm.every)
     validation = [see(system, gallery) for gallery in stage.validation.values()]
-    test = {gallery: see(system, found) for gallery, found in stage.test.items()}
+    test = {name: see(system, gallery) for name, gallery in stage.test.items()}
     rows = [row for form in arm.forms for row in retrieval(form, system, validation, test)]
     rng = np.random.default_rng(stage.seed)
-    own = next((form for form in arm.forms if "+" not in form), "global")
+    form = next((form for form in arm.forms if "+" not in form), "global")
     hard = test["hard"]
     truth = [short.truth()[:, :: arm.every] for short in hard.shorts]
     return {
@@ -78,8 +78,8 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
         "seed": stage.seed,
         "own": arm.forms[0],
         "rows": rows,
-        "captions": {form: captions(form, system, validation, hard, rng) for form in dict.fromkeys((own, "late"))},
-        "localisation": localisation(list(hard.frames), hard.texts.units, truth),
+        "captions": {form: captions(form, system, validation, hard, rng) for form in dict.fromkeys((form, "late"))},
+        "localisation": localization(list(hard.frames), hard.texts.units, truth),
         "long": long_videos(system, arm.forms, stage.long),
         "queries": {gallery: len(seen.shorts) for gallery, seen in test.items()},
         "ceiling": {gallery: ceiling(seen.shorts) for gallery, seen in test.items()},
@@ -90,7 +90,7 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
 
 
 def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
-    """Table, claims and picture."""
+    """Print the table and claims, and draw the picture."""
     result = harness.Report("proving_ground", seeds)
     for name in dict.fromkeys(run["arm"] for run in runs):
         mine = [run for run in runs if run["arm"] == name]
@@ -106,21 +106,21 @@ def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
 
 
 def cells(runs: Sequence[dict[str, Any]], form: str) -> dict[str, Any]:
-    """Means over seeds of a form's R@1, and the largest spread over seeds among them."""
-    found: dict[str, Any] = {}
+    """Return the mean R@1 of a form over seeds, the largest standard deviation over seeds, and the binomial error."""
+    means: dict[str, Any] = {}
     spread = []
     for gallery in ("easy", "hard"):
         for way in ("t2v", "v2t"):
             values = [
                 row[way] for run in runs for row in run["rows"] if (row["form"], row["gallery"]) == (form, gallery)
             ]
-            found[f"{gallery}_{way}"] = round(float(np.mean(values)), 1)
+            means[f"{gallery}_{way}"] = round(float(np.mean(values)), 1)
             spread.append(float(np.std(values)))
-    return {**found, "spread": round(max(spread), 1), "binomial_error": round(_error(runs, form), 1)}
+    return {**means, "spread": round(max(spread), 1), "binomial_error": round(_error(runs, form), 1)}
 
 
 def _error(runs: Sequence[dict[str, Any]], form: str) -> float:
-    """Largest binomial standard error of a form's R@1, in points, over all queries of all seeds."""
+    """Return the largest binomial standard error of a form's R@1 in points, over all queries of all seeds."""
     errors = []
     for gallery in ("easy", "hard"):
         queries = sum(run["queries"][gallery] for run in runs)
@@ -132,15 +132,15 @@ def _error(runs: Sequence[dict[str, Any]], form: str) -> float:
 
 
 def extras(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds of all that is no retrieval among short videos."""
-    found: dict[str, Any] = {}
+    """Return the means over seeds of everything except retrieval among short videos."""
+    means: dict[str, Any] = {}
     for section in ("captions", "localisation", "long"):
         for key in _flat(runs[0][section]):
             values = [_flat(run[section])[key] for run in runs]
-            found[f"{section}: {key}"] = round(float(np.mean(values)), 3)
-    found["parameters"] = runs[0]["parameters"]
-    found["train_seconds"] = round(float(np.mean([run["train_seconds"] for run in runs])), 1)
-    return found
+            means[f"{section}: {key}"] = round(float(np.mean(values)), 3)
+    means["parameters"] = runs[0]["parameters"]
+    means["train_seconds"] = round(float(np.mean([run["train_seconds"] for run in runs])), 1)
+    return means
 
 
 def _flat(section: dict[str, Any]) -> dict[str, float]:
@@ -151,7 +151,7 @@ def _flat(section: dict[str, Any]) -> dict[str, float]:
 
 
 def mean(runs: Sequence[dict[str, Any]], arm: str, form: str, gallery: str, way: str) -> float:
-    """Mean R@1 over seeds; NaN where the arm or form was not run."""
+    """Return the mean R@1 over seeds; NaN if the arm or form was not run."""
     values = [
         row[way]
         for run in runs
@@ -163,40 +163,40 @@ def mean(runs: Sequence[dict[str, Any]], arm: str, form: str, gallery: str, way:
 
 
 def claims(runs: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
-    """(claim, value, least value) of the acceptance; means over seeds."""
+    """Return (claim, value, lower bound) of the acceptance criteria; values are means over seeds."""
     best = "subsets K order"
-    found = []
+    rows = []
     for gallery, bound in (("easy", 28.0), ("hard", 40.0)):
         for way in ("t2v", "v2t"):
             gain = mean(runs, "MoVA, subsets", best, gallery, way) - mean(
                 runs, "CLIP4Clip, mean", "global", gallery, way
             )
-            found.append((f"default MoVA minus mean-pool global, {gallery} {way}", gain, bound))
+            rows.append((f"default MoVA minus mean-pool global, {gallery} {way}", gain, bound))
             tie = mean(runs, "MoVA, subsets", best, gallery, way) - mean(runs, CONTROL, "late K order", gallery, way)
-            found.append((f"subset masks minus the same without masks, equally calibrated, {gallery} {way}", tie, -5.0))
+            rows.append((f"subset masks minus the same without masks, equally calibrated, {gallery} {way}", tie, -5.0))
             rival = mean(runs, "MoVA, subsets", best, gallery, way) - mean(runs, "X-Pool", "head K", gallery, way)
-            found.append((f"default MoVA minus X-Pool, {gallery} {way}", rival, 0.0))
-    found += claims_of_the_paper(runs)
+            rows.append((f"default MoVA minus X-Pool, {gallery} {way}", rival, 0.0))
+    rows += claims_of_the_paper(runs)
     default = [run for run in runs if run["arm"] == "MoVA, subsets"]
     if default:
         extra = extras(default)
-        found += [
+        rows += [
             ("order-swapped pairs told apart", extra["captions: subsets, order kept above swapped"], 85.0),
             ("foreign sentence told", extra["captions: subsets, true above true + foreign sentence"], 95.0),
             ("sentence-to-frame mAP", extra["localisation: sentence to frame, mAP"], 0.90),
             ("irrelevant-frame AUC", extra["localisation: irrelevant frame, AUC"], 0.85),
         ]
-    return [(text, round(value, 3), bound) for text, value, bound in found if not np.isnan(value)]
+    return [(text, round(value, 3), bound) for text, value, bound in rows if not np.isnan(value)]
 
 
 def claims_of_the_paper(runs: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
-    """What the paper's ablation says (R@1, mean of both ways and galleries), and whether masks beat what needs none."""
+    """Return the claims of the paper's ablation (mean R@1 of directions and galleries), and of masks over no masks."""
 
     def overall(arm: str, form: str) -> float:
         return float(np.mean([mean(runs, arm, form, g, way) for g in ("easy", "hard") for way in ("t2v", "v2t")]))
 
     whole = overall("MoVA, paper", "global+masks")
-    found = [
+    rows = [
         ("paper: the whole objective minus the global loss alone", whole - overall("CLIP4Clip, mean", "global")),
         *(
             (f"paper: the whole objective minus {arm.removeprefix('paper, ')}", whole - overall(arm, "global+masks"))
@@ -205,32 +205,32 @@ def claims_of_the_paper(runs: Sequence[dict[str, Any]]) -> list[tuple[str, float
     ]
     for arm in ("MoVA, repaired", "repaired, pair negatives alone"):
         gain = overall(arm, "global+masks") - overall(arm, "global+relevance")
-        found.append((f"{arm}: masks added to the global score minus relevance added to it", gain))
-    return [(text, value, 0.0) for text, value in found]
+        rows.append((f"{arm}: masks added to the global score minus relevance added to it", gain))
+    return [(text, value, 0.0) for text, value in rows]
 
 
 def plot(runs: Sequence[dict[str, Any]], figure: Any) -> None:
-    """R@1 of each arm's own form and its best calibrated one, easy and hard, seeds as dots."""
+    """Draw R@1 of each arm's default form and its best calibrated form, easy and hard; dots are seeds."""
     names = list(dict.fromkeys(run["arm"] for run in runs))[::-1]
     figure.set_size_inches(11, 2.5 + 0.33 * len(names))
     for axis, gallery in zip(figure.subplots(1, 2, sharey=True), ("easy", "hard"), strict=True):
         for y, name in enumerate(names):
             mine = [run for run in runs if run["arm"] == name]
             forms = {"global": "global", "own form": mine[0]["own"], "late interaction, calibrated": "late K order"}
-            for (label, form), colour in zip(forms.items(), ("#9aa5b1", "#e07a1f", "#2b6cb0"), strict=True):
+            for (label, form), color in zip(forms.items(), ("#9aa5b1", "#e07a1f", "#2b6cb0"), strict=True):
                 values = [
                     (row["t2v"] + row["v2t"]) / 2
                     for run in mine
                     for row in run["rows"]
                     if (row["form"], row["gallery"]) == (form, gallery)
                 ]
-                axis.plot(values, [y] * len(values), ".", color=colour, alpha=0.4)
+                axis.plot(values, [y] * len(values), ".", color=color, alpha=0.4)
                 if values:
                     text = label if y == 0 else None
-                    axis.plot(np.mean(values), y, "D", color=colour, label=text, markersize=6)
+                    axis.plot(np.mean(values), y, "D", color=color, label=text, markersize=6)
         ceilings = [sum(run["ceiling"][gallery]) / 2 for run in runs]
         axis.axvline(float(np.mean(ceilings)), color="black", linestyle=":", label="all facts known")
-        axis.set(title=f"{gallery} gallery", xlabel="R@1, mean of both ways, percent", xlim=(0, 102))
+        axis.set(title=f"{gallery} gallery", xlabel="R@1, mean of both directions, percent", xlim=(0, 102))
         axis.set_yticks(range(len(names)), names)
         axis.grid(axis="x", alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
