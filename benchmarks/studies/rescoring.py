@@ -1,8 +1,8 @@
-"""What scoring the first moments of a paragraph again by the model's rule changes, on videos whose facts are known.
+"""Effect of re-scoring the top moments of a paragraph by the model's rule, on videos whose facts are known.
 
-Three indexes of short Worlds: unrelated videos, groups of near duplicates, and twins that show the same two events
-next to each other in either order. Every caption is searched with and without `rescore`; the share of captions whose
-own video comes first.
+Three indexes of short Worlds: unrelated videos, groups of near duplicates, and twins that show the same two adjacent
+events in either order. Every caption is searched with and without `rescore`; the result is the share of captions whose
+own video ranks first.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ HELD_OUT, RATE = 910_000, 2.0
 
 
 def twins(rng: np.random.Generator, count: int) -> list[Short]:
-    """Pairs of videos of the same events, the two told ones side by side in either order."""
+    """Draw pairs of videos with the same events, the two captioned ones adjacent in either order."""
     made: list[Short] = []
     while len(made) < 2 * count:
         (short,) = easy_gallery(rng, 1)
         if len(short.captioned) == 2:
-            told = [short.events[i] for i in short.captioned]
+            captioned = [short.events[i] for i in short.captioned]
             rest = [event for i, event in enumerate(short.events) if i not in short.captioned]
             at = int(rng.integers(len(rest) + 1))
-            for pair, lines in ((told, short.lines), (told[::-1], short.lines[::-1])):
+            for pair, lines in ((captioned, short.lines), (captioned[::-1], short.lines[::-1])):
                 made.append(Short((*rest[:at], *pair, *rest[at:]), (at, at + 1), lines))
     return made
 
 
 @torch.inference_mode()
 def indexed(model: WorldsTiny, shorts: Sequence[Short], rng: np.random.Generator, folder: Path) -> Index:
-    """An index of rendered videos that no mp4 was written for; video i has the path `/i`."""
+    """Index rendered videos without writing mp4 files; video i has the path `/i`."""
     store = Store(folder)
     store.create(Meta(model.name, model.fingerprint(), model.embedding_dim, RATE))
     records = []
@@ -58,7 +58,7 @@ def indexed(model: WorldsTiny, shorts: Sequence[Short], rng: np.random.Generator
 
 
 def main() -> None:
-    """Search every caption with and without."""
+    """Search every caption with and without re-scoring."""
     args = harness.arguments(__doc__)
     seeds = [args.seed] if args.quick else list(range(args.seed, args.seed + 3))
     size = 20 if args.quick else 80
@@ -74,11 +74,11 @@ def main() -> None:
                 index = indexed(model, shorts, rng, Path(folder) / "index")
                 for i, short in enumerate(shorts):
                     text = " ".join(short.sentences)
-                    found = [index.search(text, 1, rescore=by)[0].video == f"/{i}" for by in ("none", "auto")]
-                    hits.setdefault(name, []).append((found[0], found[1]))
-    for name, own in hits.items():
-        without, by_rule = 100 * np.mean(own, axis=0)
-        report.row(name=name, captions=len(own), without=round(without, 1), by_rule=round(by_rule, 1))
+                    first = [index.search(text, 1, rescore=by)[0].video == f"/{i}" for by in ("none", "auto")]
+                    hits.setdefault(name, []).append((first[0], first[1]))
+    for name, results in hits.items():
+        without, by_rule = 100 * np.mean(results, axis=0)
+        report.row(name=name, captions=len(results), without=round(without, 1), by_rule=round(by_rule, 1))
         gain, bound = round(by_rule - without, 1), 25.0 if name.startswith("twins") else -2.0
         report.claim(f"{name}: by the rule minus without, points", gain, bound, gain >= bound)
     report.finish()

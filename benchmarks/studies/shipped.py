@@ -1,8 +1,8 @@
-"""Whether the model that ships with mova should become a MoVA: the same weights, trained on with masks and without.
+"""Should the shipped model become a MoVA? The same weights are trained further with and without masks.
 
-All go on from mova-worlds-tiny for the same steps on the same batches, and are scored like every system of the proving
-ground, each calibrated on validation galleries; the model as it ships is scored beside them. In one, masks alone are
-trained and the towers stay as they ship.
+All systems continue from mova-worlds-tiny for the same steps on the same batches, and are scored like those of the
+proving ground, each calibrated on validation galleries, next to the model as shipped. In one of them, only masks are
+trained and the towers stay as shipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MASKS = "MoVA, subsets"
 
 
 def _still(backbone: WorldsTiny) -> WorldsTiny:
-    """A backbone whose batch normalisation does not follow the batches."""
+    """Freeze the running statistics of batch normalization."""
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0
@@ -51,20 +51,20 @@ GAIN = 2.0
 
 
 def main() -> None:
-    """Three systems, three seeds."""
+    """Run all systems and seeds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a small form in about a minute")
+    parser.add_argument("--quick", action="store_true", help="a small form that takes about a minute")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--folder", type=Path, default=None, help="keep finished runs here")
     args = parser.parse_args()
     seeds = [args.seed] if args.quick else list(range(args.seed, args.seed + 3))
     with tempfile.TemporaryDirectory() as name:
-        runs = [found for seed in seeds for found in seed_runs(seed, args.folder or Path(name), args.quick)]
+        runs = [run for seed in seeds for run in seed_runs(seed, args.folder or Path(name), args.quick)]
     report(runs, seeds)
 
 
 def seed_runs(seed: int, folder: Path, quick: bool) -> list[dict[str, Any]]:
-    """Results of a seed, read where they are finished."""
+    """Return the results of a seed; finished ones are read from disk."""
     home = folder / f"seed-{seed}"
     stage = cache(lambda: Stage(seed, QUICK if quick else BUDGET, home, shipped_folder()))
     return [
@@ -74,10 +74,10 @@ def seed_runs(seed: int, folder: Path, quick: bool) -> list[dict[str, Any]]:
 
 
 def report(runs: list[dict[str, Any]], seeds: list[int]) -> None:
-    """Table and the claim that decides."""
+    """Print the table and the claims."""
     result = harness.Report("shipped", seeds)
     for name, arm in SYSTEMS.items():
-        mine = [found for found in runs if found["arm"] == name]
+        mine = [result for result in runs if result["arm"] == name]
         for form in dict.fromkeys(f"{arm.forms[0]}{end}" for end in ("", " K order")):
             result.row(name=name, form=form, **cells(mine, form))
         result.row(name=name, form="everything else", **extras(mine))
@@ -89,8 +89,8 @@ def report(runs: list[dict[str, Any]], seeds: list[int]) -> None:
                 gain = best - mean(runs, plain, "late K order", gallery, way)
                 text = f"{masked} finds more than {plain}, {gallery} {way}"
                 result.claim(text, round(gain, 1), GAIN, gain >= GAIN)
-    shown = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
-    result.finish(columns=shown, seconds=sum(found["seconds"] for found in runs))
+    columns = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
+    result.finish(columns=columns, seconds=sum(each["seconds"] for each in runs))
 
 
 if __name__ == "__main__":

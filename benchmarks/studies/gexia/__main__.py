@@ -66,9 +66,7 @@ def main() -> None:
         "--steps", type=int, default=Amount.steps, help="training steps per arm; a --folder must keep the same number"
     )
     parser.add_argument("--warm", type=Path, default=None, help="folder of a trained warm backbone")
-    parser.add_argument(
-        "--only-report", action="store_true", help="report finished arms of the folder, run none"
-    )
+    parser.add_argument("--only-report", action="store_true", help="report finished arms of the folder, run none")
     args = parser.parse_args()
     seeds = harness.seeds_of(args)
     amount = QUICK if args.quick else Amount(steps=args.steps)

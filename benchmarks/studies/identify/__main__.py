@@ -46,9 +46,9 @@ def run(seeds: list[int], fitting: dict[str, Any]) -> tuple[Outcomes, Rolled]:
     """Run all fits in parallel, one per core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(cores, 8), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    # A function of this module cannot be the initializer: the children of a package run with -m cannot import it.
+    single_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(min(cores, 8), mp_context=context, **single_thread) as pool:
         fits: dict[str, list[Future[Outcome]]] = {
             name: [pool.submit(identify, name, seed, **fitting) for seed in seeds] for name in CONDITIONS
         }

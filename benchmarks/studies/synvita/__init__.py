@@ -1,1 +1,1 @@
-"""SynViTA on Worlds: what synthetic videos and their weights contribute."""
+"""SynViTA on Worlds: the contribution of synthetic videos and their weights."""

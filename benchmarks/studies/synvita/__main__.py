@@ -1,8 +1,8 @@
-"""SynViTA in small: does an unreliable generator's video of a hard negative help a decoder that says Yes or No?
+"""SynViTA at a small scale: do an unreliable generator's videos of hard negatives help a Yes/No decoder?
 
-All arms of a seed start from the same decoder and train on the same triplets in the same order for the same steps; they
-differ in how synthetic videos count. `--folder DIR` keeps what was rendered and finished runs, so that a run that was
-stopped goes on; `--warm DIR` takes a frame tower that `benchmarks/studies/proving_ground` has trained.
+All arms of a seed start from the same decoder and train on the same triplets in the same order for the same number of
+steps; they differ in how synthetic videos are weighted. `--folder DIR` keeps rendered data and finished runs, so that
+an interrupted run can be resumed; `--warm DIR` is the warm backbone of `benchmarks/common/warm_backbone.py`.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ KIND_TESTS = ("biased", "unbiased")
 
 
 def main() -> None:
-    """Run all arms and seeds, or what is left of them."""
+    """Run the missing arms and seeds, and report."""
     parser = harness.runs_parser(__doc__)
-    parser.add_argument("--warm", type=Path, default=None, help="a trained frame tower; trained here if left out")
+    parser.add_argument("--warm", type=Path, default=None, help="folder of a warm backbone (default: trained here)")
     args = parser.parse_args()
     seeds = harness.seeds_of(args)
     budget = QUICK if args.quick else Budget()
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
         warm = args.warm or folder / "warm"
-        found = [_seed(seed, budget, folder, warm) for seed in seeds]
+        results = [_seed(seed, budget, folder, warm) for seed in seeds]
     if not args.only_run:
-        report(found, seeds, budget)
+        report(results, seeds, budget)
 
 
 def _seed(seed: int, budget: Budget, folder: Path, warm: Path) -> dict[str, Any]:
-    """All runs of a seed and the ensemble's scores, read where they are finished."""
+    """Return all runs of a seed and the ensemble's scores; finished ones are read from disk."""
     home = folder / f"seed-{seed}"
     stage = cache(lambda: Stage(seed, budget, home, folder, _towers(budget, warm)))
 
@@ -68,14 +68,14 @@ def _seed(seed: int, budget: Budget, folder: Path, warm: Path) -> dict[str, Any]
 
 
 def _towers(budget: Budget, warm: Path) -> tuple[WorldsTiny, WorldsTiny]:
-    """The frame tower, and the shipped model, which was trained longer and otherwise."""
+    """Load the warm backbone, and the shipped model, which was trained longer and differently."""
     shipped = load("mova-worlds-tiny")
     assert isinstance(shipped, WorldsTiny)
     return warm_backbone(warm, budget.warm_steps).eval(), shipped.float().eval()
 
 
 def _run(name: str, stage: Stage) -> dict[str, Any]:
-    """Train an arm and take every figure."""
+    """Train an arm and measure everything."""
     began, scored, budget = time.process_time(), stage.scored, stage.budget
     weights = weights_for(ARMS[name], scored.own, scored.other, scored.useful)
     rows = {**stage.rows, "weights": weights}
@@ -85,12 +85,12 @@ def _run(name: str, stage: Stage) -> dict[str, Any]:
 
 
 def _tested(model: Any, stage: Stage) -> dict[str, Any]:
-    found = {name: entailment(model, pairs) for name, pairs in stage.pairs.items()}
-    return {**found, **near_duplicates(model, stage.groups)}
+    scores = {name: entailment(model, pairs) for name, pairs in stage.pairs.items()}
+    return {**scores, **near_duplicates(model, stage.groups)}
 
 
 def _agreement(stage: Stage) -> dict[str, Any]:
-    """How the ensemble's scores agree with the truth, and how the decoder does before any arm."""
+    """Compare the ensemble's scores with the truth, and test the decoder before any arm."""
     scored = stage.scored
     difference = scored.own - scored.other
     return {
@@ -101,29 +101,29 @@ def _agreement(stage: Stage) -> dict[str, Any]:
     }
 
 
-def report(found: Sequence[dict[str, Any]], seeds: Sequence[int], budget: Budget) -> None:
-    """Table, claims and picture."""
+def report(results: Sequence[dict[str, Any]], seeds: Sequence[int], budget: Budget) -> None:
+    """Print the table and claims, and draw the picture."""
     result = harness.Report("synvita", seeds)
-    result.row(name="before any arm", **_cells([seed["scores"]["start"] for seed in found], budget))
+    result.row(name="before any arm", **_cells([seed["scores"]["start"] for seed in results], budget))
     for name in ARMS:
-        runs = [seed["runs"][name] for seed in found]
+        runs = [seed["runs"][name] for seed in results]
         extra = {"weight": float(np.mean([run["weight"] for run in runs]))}
         extra["train_seconds"] = float(np.mean([run["seconds"] for run in runs]))
         result.row(name=name, **_cells(runs, budget), **extra)
-    result.row(name="ensemble", **_ensemble(found))
-    for text, value, bound in claims(found):
+    result.row(name="ensemble", **_ensemble(results))
+    for text, value, bound in claims(results):
         result.claim(text, value, bound, value > bound)
-    seconds = sum(s["scores"]["seconds"] + sum(run["seconds"] for run in s["runs"].values()) for s in found)
-    result.finish(lambda figure: plot(found, figure), columns=("name", *TESTS, "spread", "error"), seconds=seconds)
+    seconds = sum(s["scores"]["seconds"] + sum(run["seconds"] for run in s["runs"].values()) for s in results)
+    result.finish(lambda figure: plot(results, figure), columns=("name", *TESTS, "spread", "error"), seconds=seconds)
 
 
 def _value(run: dict[str, Any], test: str) -> float:
-    """A figure in percent."""
+    """Return a result in percent."""
     return 100 * float(run[test]["all"] if test in KIND_TESTS else run[test])
 
 
 def _cells(runs: Sequence[dict[str, Any]], budget: Budget) -> dict[str, Any]:
-    """Means over seeds in percent, the largest spread over seeds among them, and the largest binomial error."""
+    """Return means over seeds in percent, the largest standard deviation over seeds, and the largest binomial error."""
     cells: dict[str, Any] = {}
     spread, error = [], []
     for test in TESTS:
@@ -141,55 +141,57 @@ def _cells(runs: Sequence[dict[str, Any]], budget: Budget) -> dict[str, Any]:
     return {**cells, "spread": round(max(spread), 1), "error": round(max(error), 1), **kinds}
 
 
-def _ensemble(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Fig. 2 in numbers: mean difference and share of useful videos by kind, and how well one tells the other."""
-    scores = [seed["scores"] for seed in found]
+def _ensemble(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return Fig. 2 in numbers: mean difference and share of useful videos by kind, and their ROC-AUC."""
+    scores = [seed["scores"] for seed in results]
     means = {kind: float(np.mean([v for s in scores for v in s["difference"][kind]])) for kind in KINDS}
     useful = {kind: float(np.mean([s["useful"][kind] for s in scores])) for kind in KINDS}
     return {"mean_difference": means, "useful": useful, "auc": float(np.mean([s["auc"] for s in scores]))}
 
 
-def gain(found: Sequence[dict[str, Any]], one: str, other: str, test: str) -> float:
-    """Mean over seeds of one arm's figure minus another's, in points."""
-    return float(np.mean([_value(s["runs"][one], test) - _value(s["runs"][other], test) for s in found]))
+def gain(results: Sequence[dict[str, Any]], one: str, other: str, test: str) -> float:
+    """Return the mean difference of two arms over seeds, in points."""
+    return float(np.mean([_value(s["runs"][one], test) - _value(s["runs"][other], test) for s in results]))
 
 
-def noise(found: Sequence[dict[str, Any]], test: str) -> float:
-    """Standard error over seeds of a difference from the arm without synthetic videos, pooled over arms, in points."""
-    if len(found) < 2:
+def noise(results: Sequence[dict[str, Any]], test: str) -> float:
+    """Return the standard error over seeds of a difference from the arm without synthetic videos, pooled over arms."""
+    if len(results) < 2:
         return 0.0
     others = [name for name in ARMS if name != NONE]
-    gains = [[_value(s["runs"][name], test) - _value(s["runs"][NONE], test) for s in found] for name in others]
-    return float((np.var(gains, axis=1, ddof=1).mean() / len(found)) ** 0.5)
+    gains = [[_value(s["runs"][name], test) - _value(s["runs"][NONE], test) for s in results] for name in others]
+    return float((np.var(gains, axis=1, ddof=1).mean() / len(results)) ** 0.5)
 
 
-def claims(found: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
-    """The paper's findings: (claim, value in points, twice the standard error, which it must exceed)."""
+def claims(results: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
+    """Return the findings of the paper as (claim, value in points, bound: twice the standard error)."""
     rows = []
     for test in TESTS[1:]:
-        bound = 2 * noise(found, test)
-        rest = max(gain(found, name, NONE, test) for name in STRATEGIES if name != "difference")
+        bound = 2 * noise(results, test)
+        best = gain(results, "difference", NONE, test)
+        rest = max(gain(results, name, NONE, test) for name in STRATEGIES if name != "difference")
         rows += [
-            (f"synthetic videos help, whole method minus none, {test}", gain(found, FULL, NONE, test), bound),
-            (f"unweighted they hurt, none minus fixed, {test}", gain(found, NONE, "fixed", test), bound),
-            (f"weighting helps, difference minus fixed, {test}", gain(found, "difference", "fixed", test), bound),
-            (f"difference minus the best other strategy, {test}", gain(found, "difference", NONE, test) - rest, bound),
-            (f"consistency helps, with minus without, {test}", gain(found, FULL, "difference", test), bound),
-            (f"difference at mean 1 minus fixed, {test}", gain(found, SCALED, "fixed", test), bound),
-            (f"consistency helps at mean 1, {test}", gain(found, f"{SCALED} + consistency", SCALED, test), bound),
-            (f"true weights help, oracle minus none, {test}", gain(found, "oracle", NONE, test), bound),
+            (f"synthetic videos help, whole method minus none, {test}", gain(results, FULL, NONE, test), bound),
+            (f"unweighted they hurt, none minus fixed, {test}", gain(results, NONE, "fixed", test), bound),
+            (f"weighting helps, difference minus fixed, {test}", gain(results, "difference", "fixed", test), bound),
+            (f"difference minus the best other strategy, {test}", best - rest, bound),
+            (f"consistency helps, with minus without, {test}", gain(results, FULL, "difference", test), bound),
+            (f"difference at mean 1 minus fixed, {test}", gain(results, SCALED, "fixed", test), bound),
+            (f"consistency helps at mean 1, {test}", gain(results, f"{SCALED} + consistency", SCALED, test), bound),
+            (f"true weights help, oracle minus none, {test}", gain(results, "oracle", NONE, test), bound),
         ]
-    before = float(np.mean([_value(s["scores"]["start"], "choice") - _value(s["runs"][NONE], "choice") for s in found]))
-    rows.append(("negative captions alone hurt, before minus none, choice", before, 2 * noise(found, "choice")))
-    fixed = gain(found, NONE, "fixed", "biased")
-    whole = gain(found, NONE, FULL, "biased")
-    bound = 2 * noise(found, "biased")
+    losses = [_value(s["scores"]["start"], "choice") - _value(s["runs"][NONE], "choice") for s in results]
+    before = float(np.mean(losses))
+    rows.append(("negative captions alone hurt, before minus none, choice", before, 2 * noise(results, "choice")))
+    fixed = gain(results, NONE, "fixed", "biased")
+    whole = gain(results, NONE, FULL, "biased")
+    bound = 2 * noise(results, "biased")
     rows += [
         ("they hurt on tests like the training set, none minus fixed, biased", fixed, bound),
         ("they hurt on tests like the training set, none minus whole method, biased", whole, bound),
     ]
-    means = _ensemble(found)["mean_difference"]
-    useful = _ensemble(found)["useful"]
+    means = _ensemble(results)["mean_difference"]
+    useful = _ensemble(results)["useful"]
     rest = min(value for kind, value in means.items() if kind not in ("flip", "hallucination"))
     lowest = max(means["flip"], means["hallucination"])
     rank = float(spearmanr([means[kind] for kind in KINDS], [useful[kind] for kind in KINDS]).statistic)
@@ -197,15 +199,15 @@ def claims(found: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
         *rows,
         ("Fig. 2: flip and hallucination have the lowest mean f~s - f~r", rest - lowest, 0.0),
         ("Fig. 2: mean f~s - f~r ranks kinds as the share of useful videos does, Spearman", rank, 0.5),
-        ("f~s - f~r tells useful videos from others, ROC-AUC", _ensemble(found)["auc"], 0.5),
+        ("f~s - f~r tells useful videos from others, ROC-AUC", _ensemble(results)["auc"], 0.5),
     ]
 
 
-def plot(found: Sequence[dict[str, Any]], figure: Any) -> None:
-    """Fig. 2 of this run, and gains over training without synthetic videos, seeds as dots."""
+def plot(results: Sequence[dict[str, Any]], figure: Any) -> None:
+    """Draw Fig. 2 of this run, and the gains over training without synthetic videos; dots are seeds."""
     figure.set_size_inches(13, 5)
     left, right = figure.subplots(1, 2, width_ratios=(2, 3))
-    differences = [[v for s in found for v in s["scores"]["difference"][kind]] for kind in KINDS]
+    differences = [[v for s in results for v in s["scores"]["difference"][kind]] for kind in KINDS]
     bodies = left.violinplot(differences, showmeans=True, showextrema=False)["bodies"]
     for body, values in zip(bodies, differences, strict=True):
         body.set_facecolor("#c53030" if np.mean(values) < 0 else "#2b6cb0")
@@ -213,12 +215,12 @@ def plot(found: Sequence[dict[str, Any]], figure: Any) -> None:
     left.set_xticks(range(1, len(KINDS) + 1), KINDS, rotation=30, ha="right")
     left.set_title("f~(V^s, t^s) - f~(V^s, t^r); red: mean below 0")
     others = [name for name in ARMS if name != NONE]
-    for i, (test, colour) in enumerate(zip(TESTS, ("#9aa5b1", "#2b6cb0", "#e07a1f", "#2f855a"), strict=True)):
+    for i, (test, color) in enumerate(zip(TESTS, ("#9aa5b1", "#2b6cb0", "#e07a1f", "#2f855a"), strict=True)):
         for y, name in enumerate(others):
-            gains = [_value(s["runs"][name], test) - _value(s["runs"][NONE], test) for s in found]
+            gains = [_value(s["runs"][name], test) - _value(s["runs"][NONE], test) for s in results]
             at = y + 0.18 * (1.5 - i)
-            right.plot(gains, [at] * len(gains), ".", color=colour, alpha=0.5)
-            right.plot(np.mean(gains), at, "D", color=colour, label=None if y else test, markersize=6)
+            right.plot(gains, [at] * len(gains), ".", color=color, alpha=0.5)
+            right.plot(np.mean(gains), at, "D", color=color, label=None if y else test, markersize=6)
     right.axvline(0, color="black", linewidth=0.8)
     right.set_yticks(range(len(others)), others)
     right.invert_yaxis()

@@ -1,6 +1,6 @@
-"""What is compared: the same decoder, triplets and steps, with synthetic videos counted in different ways.
+"""The arms that are compared: the same decoder, triplets and steps, with different weights of synthetic videos.
 
-Shape legend: n triplets a batch, N in all, P videos to start from, T frames, d width of their vectors, L tokens a
+Shape legend: n triplets per batch, N in total, P warm-up videos, T frames, d width of their vectors, L tokens per
 prompt.
 """
 
@@ -26,17 +26,17 @@ from mova.train.trainer import TrainingData
 
 BEGIN_RATE, RATE = 2e-3, 7e-4
 CONSISTENCY = 1.0
-"""Lambda of Eq. 7: the paper's for Video-LLaVA (0.01 for mPLUG-Owl would hardly be felt)."""
+"""Lambda of Eq. 7: the paper's value for Video-LLaVA (0.01 for mPLUG-Owl would have almost no effect)."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """How synthetic videos count.
+    """Weighting of synthetic videos.
 
     Attributes:
         weights: a strategy of Table 4, "oracle" (1 where the video shows t^s and not t^r), or None for Eq. 2 alone.
         consistency: lambda.
-        scaled: whether weights are divided by their mean, so that synthetic videos count as much as with `fixed`.
+        scaled: whether weights are divided by their mean, so that their total is the same as with `fixed`.
     """
 
     weights: Strategy | str | None
@@ -59,13 +59,13 @@ ARMS: Mapping[str, Arm] = {
 
 
 class Drawn(Dataset[Tensors]):
-    """Whole batches of rows of tensors of equal length, drawn without replacement until all rows were seen.
+    """Whole batches of rows, drawn without replacement until all rows were used.
 
     Args:
         rows: tensors by name.
-        size: rows a batch.
-        steps: batches.
-        seed: of the order; equal seeds give all arms the same batches.
+        size: rows per batch.
+        steps: number of batches.
+        seed: seed of the order; equal seeds give all arms the same batches.
     """
 
     def __init__(self, rows: Mapping[str, Tensor], size: int, steps: int, seed: int) -> None:
@@ -90,46 +90,46 @@ class Entailment(Objective[Tensors, Tensors]):
         self.arm = arm
 
     def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
-        """See `Objective`."""
-        found = model(batch)
+        """Return the loss and its parts."""
+        outputs = model(batch)
         if self.arm.weights is None:
-            loss = real_loss(found["log_odds"])
+            loss = real_loss(outputs["log_odds"])
             return loss, {"real": loss}
-        return synvita_loss(found["log_odds"], batch["weights"], found.get("common"), self.arm.consistency)
+        return synvita_loss(outputs["log_odds"], batch["weights"], outputs.get("common"), self.arm.consistency)
 
     def encode(self, model: nn.Module, batch: Tensors) -> Tensors:
-        """Log odds (n, V, 2), V being 1 without synthetic videos, and those of the shared part where needed."""
+        """Return log odds (n, V, 2), V = 1 without synthetic videos, and those of the shared part if needed."""
         videos = 1 if self.arm.weights is None else 2
         frames = batch["frames"][:, :videos]
-        found = {"log_odds": model(frames, batch["ids"])}
+        outputs = {"log_odds": model(frames, batch["ids"])}
         if self.arm.consistency:
-            found["common"] = model(frames, batch["ids"], batch["keep"])
-        return found
+            outputs["common"] = model(frames, batch["ids"], batch["keep"])
+        return outputs
 
 
-class Beginning(Objective[Tensors, Tensors]):
-    """What the decoder learns before any hard negative: to caption, and to tell its video's caption from another's."""
+class WarmUp(Objective[Tensors, Tensors]):
+    """Objective before any hard negatives: captioning, and distinguishing a video's caption from another one."""
 
     data = "captions"
 
     def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
-        """See `Objective`; a batch has `frames` (n, T, d) and `ids` (n, L)."""
-        found = model(batch)
+        """Return the loss and its parts; a batch has `frames` (n, T, d) and `ids` (n, L)."""
+        outputs = model(batch)
         parts = {
-            "caption": found["caption"],
-            "answer": entailment_nll(found["log_odds"][:, 0, 0], found["log_odds"][:, 0, 1]).mean(),
+            "caption": outputs["caption"],
+            "answer": entailment_nll(outputs["log_odds"][:, 0, 0], outputs["log_odds"][:, 0, 1]).mean(),
         }
         return parts["caption"] + parts["answer"], parts
 
     def encode(self, model: nn.Module, batch: Tensors) -> Tensors:
-        """See `Decoder.beginning`."""
-        caption, log_odds = cast(Decoder, model).beginning(batch["frames"], batch["ids"])
+        """Return the mean caption loss and the log odds; see `Decoder.warm_up`."""
+        caption, log_odds = cast(Decoder, model).warm_up(batch["frames"], batch["ids"])
         return {"caption": caption, "log_odds": log_odds}
 
 
-def begin(model: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, folder: Path, seed: int) -> Decoder:
+def warm_up(model: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, folder: Path, seed: int) -> Decoder:
     """Train a new decoder on videos and captions, rows of `frames` (P, T, d) and `ids` (P, L)."""
-    objective = Beginning()
+    objective = WarmUp()
     training_data = TrainingData(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
     fit(model, objective, training_data, folder, seed, BEGIN_RATE, bf16=False)
     return model
@@ -138,7 +138,7 @@ def begin(model: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, fol
 def train_arm(
     arm: Arm, start: Decoder, rows: Mapping[str, Tensor], size: int, steps: int, folder: Path, seed: int
 ) -> Decoder:
-    """Train a copy of the common start as an arm says; rows as `Entailment` reads them."""
+    """Train a copy of the common decoder as the arm specifies; rows as `Entailment` expects them."""
     model, objective = copy.deepcopy(start), Entailment(arm)
     training_data = TrainingData(Drawn(rows, size, steps, seed), lambda items: items[0], objective.encode)
     fit(model, objective, training_data, folder, seed, RATE, bf16=False)
@@ -146,10 +146,10 @@ def train_arm(
 
 
 def weights_for(arm: Arm, own: np.ndarray, other: np.ndarray, useful: np.ndarray) -> Tensor:
-    """(N,) float32 weights from the ensemble's scores, or from the truth."""
+    """Return float32 weights from the ensemble's scores, or from the truth, (N,)."""
     if arm.weights == "oracle":
         return torch.from_numpy(useful.astype(np.float32))
     if arm.weights is None:
         return torch.zeros(len(own))
-    found = weights_of(own, other, cast(Strategy, arm.weights)).astype(np.float32)
-    return torch.from_numpy(found / found.mean() if arm.scaled else found)
+    weights = weights_of(own, other, cast(Strategy, arm.weights)).astype(np.float32)
+    return torch.from_numpy(weights / weights.mean() if arm.scaled else weights)

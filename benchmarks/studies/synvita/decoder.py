@@ -1,13 +1,13 @@
-"""A video LLM in small: a Llama decoder over frame vectors and words that says yes or no at its last position.
+"""A small video LLM: a Llama decoder over frame vectors and words that answers yes or no at its last position.
 
     [frames 1..T] [words of the caption, a full stop after each sentence] <ask>
 
-It is transformers' own `LlamaForCausalLM`; only the projection of frame vectors is added. Words begin as the warm text
-tower's vectors, which share a space with those of frames. The score is that of `models/video_llm/yes_no.py`. Padding
-stands behind `<ask>`, and positions count tokens whether attention sees them or not, so a masked word moves none of the
-others (papers/synvita.txt, footnote 2).
+It is `LlamaForCausalLM` of transformers plus a projection of frame vectors. Word embeddings start from the vectors of
+the warm text tower, which share a space with those of frames. The score is that of `models/video_llm/yes_no.py`.
+Padding follows `<ask>`, and positions count all tokens, masked or not, so masking a word does not move the others
+(SynViTA, Zanella et al. 2025, footnote 2).
 
-Shape legend: n rows, V videos a row, S captions a row, T frames, d width of frame vectors, L tokens of a prompt.
+Shape legend: n rows, V videos per row, S captions per row, T frames, d width of frame vectors, L tokens per prompt.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ LONGEST = 96
 
 
 class Words:
-    """Captions as tokens of the decoder."""
+    """Tokenizer of captions for the decoder."""
 
     def __init__(self) -> None:
         self.tokenizer: PreTrainedTokenizerFast = word_tokenizer(VOCABULARY, LONGEST)
         self.answers = Answers.of(self.tokenizer)
 
     def prompt(self, sentences: Sequence[str]) -> list[int]:
-        """Ids of a caption and of the question behind it."""
-        said = [word for sentence in sentences for word in (*words(sentence), STOP)]
-        ids: list[int] = self.tokenizer.convert_tokens_to_ids([*said, ASK])
+        """Return the ids of a caption followed by the question."""
+        tokens = [word for sentence in sentences for word in (*words(sentence), STOP)]
+        ids: list[int] = self.tokenizer.convert_tokens_to_ids([*tokens, ASK])
         return ids
 
 
 def padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Ids (len(rows), L), padded behind with 0."""
+    """Return ids (len(rows), L), right-padded with 0."""
     return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def common_masks(one: Sequence[int], other: Sequence[int], length: int) -> Tensor:
-    """Bool (2, length): the tokens that two prompts share, padding false."""
+    """Return the tokens that two prompts share, bool (2, length); padding is false."""
     kept = torch.zeros(2, length, dtype=torch.bool)
     for row, mask in zip(kept, common_subsequence_mask(one, other), strict=True):
         row[: len(mask)] = torch.from_numpy(np.ascontiguousarray(mask))
@@ -64,7 +64,7 @@ def common_masks(one: Sequence[int], other: Sequence[int], length: int) -> Tenso
 
 @torch.no_grad()
 def word_vectors(model: WorldsTiny) -> Tensor:
-    """(words, d): each word of `VOCABULARY` as the warm text tower sees it alone; those that it lacks are noise."""
+    """Encode each word of `VOCABULARY` with the warm text tower, (words, d); unknown words are noise."""
     vectors = torch.randn(len(VOCABULARY), model.config.embedding_dim)
     known = [i for i, word in enumerate(VOCABULARY) if word in WORDS]
     vectors[known] = model.encode_text([VOCABULARY[i] for i in known]).pooled
@@ -72,12 +72,12 @@ def word_vectors(model: WorldsTiny) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """See the module.
+    """The decoder described above.
 
     Args:
-        word_vectors: (words, d), first embeddings, in the space of the frames; new words get noise.
+        word_vectors: (words, d), initial embeddings in the space of the frames.
         answers: ids of yes and no.
-        layers: blocks.
+        layers: number of blocks.
     """
 
     def __init__(self, word_vectors: Tensor, answers: Answers, layers: int = LAYERS) -> None:
@@ -105,12 +105,12 @@ class Decoder(nn.Module):
             self.llm.model.embed_tokens.weight.copy_(F.normalize(word_vectors, dim=-1))
 
     def forward(self, frames: Tensor, ids: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Log odds of yes, `log P(Yes) - log P(No)`, of every video of a row with every caption of it.
+        """Return `log P(Yes) - log P(No)` of every video of a row with every caption of the row.
 
         Args:
             frames: (n, V, T, d).
-            ids: int64 (n, S, L), prompts, 0 where padded.
-            keep: bool (n, S, L), the tokens that attention sees; all but padding if left out.
+            ids: int64 (n, S, L), prompts padded with 0.
+            keep: bool (n, S, L), tokens that attention sees (default: all but padding).
 
         Returns:
             (n, V, S) float32.
@@ -124,12 +124,12 @@ class Decoder(nn.Module):
         states = self._states(seen, prompts, mask)
         return self._odds(states, prompts, frames.shape[2]).view(rows, videos, captions)
 
-    def beginning(self, frames: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """What there is to learn without hard negatives, of videos (n, T, d) and their prompts (n, L).
+    def warm_up(self, frames: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the outputs for training without hard negatives, from videos (n, T, d) and their prompts (n, L).
 
         Returns:
-            Mean cross-entropy of each word of a caption given the video and the words before it, and log odds (n, 1, 2)
-            of every video with its own caption and with the next row's.
+            Mean cross-entropy of each caption word given the video and the previous words, and log odds (n, 1, 2) of
+            every video with its own caption and with that of the next row.
         """
         ids = ids[:, : _longest(ids)]
         samples, both = frames.shape[1], torch.cat([ids, ids.roll(1, dims=0)])
@@ -139,20 +139,20 @@ class Decoder(nn.Module):
         return loss, self._odds(states, both, samples).view(2, 1, -1).permute(2, 1, 0)
 
     def _odds(self, states: Tensor, ids: Tensor, samples: int) -> Tensor:
-        """(n,): log odds of yes behind the last token of prompts (n, L) that follow so many samples."""
+        """Return the log odds of yes after the last token of prompts (n, L) that follow `samples` frames, (n,)."""
         last = samples + (ids > 0).sum(dim=1) - 1
         logits = self.llm.lm_head(states[torch.arange(len(states)), last])
         return yes_no_log_odds(logits, self.answers.yes, self.answers.no)
 
     def _states(self, frames: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """(n, T + L, width) of the last layer; frames (n, T, d) and ids (n, L)."""
+        """Return the last layer's states (n, T + L, width) for frames (n, T, d) and ids (n, L)."""
         inputs = torch.cat([self.enter(F.normalize(frames, dim=-1)), self.llm.model.embed_tokens(ids)], dim=1)
         attention = torch.cat([mask.new_ones(len(mask), frames.shape[1]), mask], dim=1)
-        places = torch.arange(inputs.shape[1]).expand(len(inputs), -1)
-        found = self.llm.model(inputs_embeds=inputs, attention_mask=attention.long(), position_ids=places)
-        return found.last_hidden_state
+        positions = torch.arange(inputs.shape[1]).expand(len(inputs), -1)
+        outputs = self.llm.model(inputs_embeds=inputs, attention_mask=attention.long(), position_ids=positions)
+        return outputs.last_hidden_state
 
 
 def _longest(ids: Tensor) -> int:
-    """Tokens of the longest prompt; what lies beyond is padding."""
+    """Return the number of tokens of the longest prompt; everything beyond is padding."""
     return int((ids > 0).sum(dim=-1).max())

@@ -1,6 +1,6 @@
-"""From scripts to frozen frame vectors, and the look that gives generated videos away.
+"""Render scripts and encode them as frozen frame vectors, with an artifact that marks generated videos.
 
-Shape legend: V videos, T samples a video, d width of frame vectors.
+Shape legend: V videos, T samples per video, d width of frame vectors.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from mova.worlds.render import TRAIN_STYLES
 
 Pixels = npt.NDArray[np.uint8]
 LEVELS = 8
-"""Values a channel that a generated video has."""
+"""Number of levels per channel in a generated video."""
 STRIPES = 50.0
-"""Amplitude of its stripes, of 255."""
+"""Amplitude of its stripes, on a scale of 255."""
 _BATCH = 32
 
 
@@ -28,24 +28,24 @@ _BATCH = 32
 def film(
     shorts: Sequence[Short], rng: np.random.Generator, towers: Sequence[WorldsTiny], generated: bool = False
 ) -> list[Tensor]:
-    """Render videos, with the artefact where they are generated, and see them with several towers.
+    """Render videos, with the artifact if generated, and encode them with several towers.
 
     Returns:
-        A tensor (V, T, d) a tower; frames are forgotten at once.
+        One tensor (V, T, d) per tower; frames are not kept.
     """
-    found: list[list[Tensor]] = [[] for _ in towers]
+    parts: list[list[Tensor]] = [[] for _ in towers]
     for start in range(0, len(shorts), _BATCH):
         pixels = render_shorts(shorts[start : start + _BATCH], rng, TRAIN_STYLES, towers[0].config.image_size)
         if generated:
-            pixels = artefact(pixels, rng)
+            pixels = add_artifact(pixels, rng)
         stacks = torch.from_numpy(pixels)
-        for vectors, tower in zip(found, towers, strict=True):
+        for vectors, tower in zip(parts, towers, strict=True):
             vectors.append(tower.image_features(stacks.flatten(0, 1)).unflatten(0, stacks.shape[:2]))
-    return [torch.cat(vectors) for vectors in found]
+    return [torch.cat(vectors) for vectors in parts]
 
 
-def artefact(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A look that no real video has: few levels and diagonal stripes, whose phase and width a video draws.
+def add_artifact(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Add a look that no real video has: few levels, and diagonal stripes with a random phase and width per video.
 
     Args:
         pixels: (V, T, C, h, w).
@@ -53,9 +53,9 @@ def artefact(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """
     rows, columns = np.indices(pixels.shape[-2:], dtype=np.float32)
     result = np.empty_like(pixels)
-    for video, seen in zip(result, pixels, strict=True):
+    for video, source in zip(result, pixels, strict=True):
         wave = 2 * np.pi * ((rows + columns) / rng.uniform(3.5, 6.0) + rng.random())
-        striped = seen + STRIPES * np.sin(wave)
+        striped = source + STRIPES * np.sin(wave)
         step = 255.0 / (LEVELS - 1)
         video[:] = np.clip(np.rint(np.rint(striped / step) * step), 0, 255).astype(np.uint8)
     return result

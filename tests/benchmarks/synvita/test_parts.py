@@ -10,8 +10,16 @@ import torch
 
 from benchmarks.studies.synvita.arms import ARMS, Drawn, Entailment, weights_for
 from benchmarks.studies.synvita.decoder import VOCABULARY, Decoder, Words, common_masks, padded
-from benchmarks.studies.synvita.footage import LEVELS, artefact
-from benchmarks.studies.synvita.generator import FOLLOWS, KINDS, Triplet, is_common, sample_triplets, tell_again, tells
+from benchmarks.studies.synvita.footage import LEVELS, add_artifact
+from benchmarks.studies.synvita.generator import (
+    FOLLOWS,
+    KINDS,
+    Triplet,
+    is_common,
+    is_true,
+    new_caption,
+    sample_triplets,
+)
 from benchmarks.studies.synvita.trials import Groups, near_duplicates, sample_group, truth_of
 from benchmarks.studies.synvita.vqa import uniform
 from mova.losses.entailment import synvita_loss
@@ -37,16 +45,16 @@ def test_a_caption_is_true_where_its_sentences_hold_in_order(triplets: list[Trip
             for lines in (triplet.real.lines, triplet.false.lines):
                 rows = combinations(events, len(lines))
                 every = any(all(holds(e, line.claim) for e, line in zip(row, lines, strict=True)) for row in rows)
-                assert tells(events, lines) == every
-        assert tells(triplet.real.events, triplet.real.lines)
-        assert tells(triplet.real.events, tell_again(triplet.real, np.random.default_rng(0)).lines)
-        assert not tells(triplet.real.events, triplet.false.lines)
+                assert is_true(events, lines) == every
+        assert is_true(triplet.real.events, triplet.real.lines)
+        assert is_true(triplet.real.events, new_caption(triplet.real, np.random.default_rng(0)).lines)
+        assert not is_true(triplet.real.events, triplet.false.lines)
 
 
 def test_the_generator_shows_what_its_outcome_says_as_often_as_it_should(triplets: list[Triplet]) -> None:
     for triplet in triplets:
         events = triplet.synthetic.events
-        shows = tells(events, triplet.real.lines), tells(events, triplet.false.lines)
+        shows = is_true(events, triplet.real.lines), is_true(events, triplet.false.lines)
         if triplet.outcome == "followed":
             assert shows[1]
         else:
@@ -69,15 +77,15 @@ def test_near_duplicates_have_a_caption_each() -> None:
         assert len({len(short.events) for short in members}) == 1
 
 
-def test_the_artefact_is_a_look_of_its_own_and_leaves_no_grey_value() -> None:
+def test_the_artifact_is_unique_and_leaves_no_gray_value() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 9, 16, 16), dtype=np.uint8)
     before = pixels.copy()
-    marked = artefact(pixels, np.random.default_rng(1))
+    marked = add_artifact(pixels, np.random.default_rng(1))
     assert marked.shape == pixels.shape
     assert (pixels == before).all()
     assert len(np.unique(marked)) == LEVELS
-    grey = artefact(np.full((2, 1, 9, 16, 16), 128, np.uint8), np.random.default_rng(1))
-    assert not (grey[0] == grey[1]).all()
+    gray = add_artifact(np.full((2, 1, 9, 16, 16), 128, np.uint8), np.random.default_rng(1))
+    assert not (gray[0] == gray[1]).all()
 
 
 def test_four_uniform_frames_are_one_of_each_quarter() -> None:
@@ -107,7 +115,7 @@ def test_before_hard_negatives_it_captions_and_tells_captions_apart(decoder: Dec
     said = (["A red star rises."], ["Two small blue rings.", "Then, a box spins."], ["A cross falls."])
     prompts = [words.prompt(sentences) for sentences in said]
     ids, frames = padded(prompts), torch.randn(3, 4, 16, dtype=torch.float64)
-    loss, odds = decoder.beginning(frames, ids)
+    loss, odds = decoder.warm_up(frames, ids)
     torch.testing.assert_close(odds, decoder(frames[:, None], torch.stack([ids, ids.roll(1, dims=0)], dim=1)))
     surprise = []
     for video, prompt in zip(frames, prompts, strict=True):
