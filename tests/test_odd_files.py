@@ -13,7 +13,8 @@ import pytest
 from mova.errors import VideoError
 from mova.types import Frames
 from mova.utils.files import find_videos
-from mova.video.reader import probe, read_count, read_times, stream
+from mova.video.probe import probe
+from mova.video.reader import read_count, read_times, stream
 from mova.video.sampling import on_display
 
 BROKEN = {"corrupted_decord.mp4", "no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}

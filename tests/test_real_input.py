@@ -11,7 +11,7 @@ import pytest
 from mova.models.registry import load
 from mova.search.align import align
 from mova.search.index import Index
-from mova.video.reader import probe
+from mova.video.probe import probe
 
 BROKEN = {"corrupted_decord.mp4", "no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}
 

@@ -18,7 +18,8 @@ import av
 import numpy as np
 
 from benchmarks.common import harness
-from mova.video.reader import probe, read_times, stream
+from mova.video.probe import probe
+from mova.video.reader import read_times, stream
 from mova.video.writer import write_mp4
 
 FPS = 30

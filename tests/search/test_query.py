@@ -17,7 +17,7 @@ from mova.search.query import Query, document, export_clips, find_moments
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.text.units import split_units
 from mova.types import Moment
-from mova.video.reader import probe
+from mova.video.probe import probe
 from tests.support.fakes import ColourEncoder, write_colours
 
 DIM = 16

@@ -16,7 +16,7 @@ from mova.data.manifest import read_manifest, write_manifest
 from mova.data.synthetic import synthetic_videos
 from mova.errors import ModelError, UsageError
 from mova.text_to_video.diffusers_pipeline import Settings, TextToVideo, family, revision_of
-from mova.video.reader import probe
+from mova.video.probe import probe
 from tests.support.plain_generator import ROWS
 
 pytest.importorskip("diffusers", reason="the extra `t2v` is not installed")

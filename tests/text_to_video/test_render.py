@@ -21,7 +21,8 @@ from mova.data.synthetic import Synthetic, joined, orders, synthetic_videos
 from mova.errors import DataError, ModelError, MovaError, UsageError
 from mova.text_to_video.output_frames import to_pixels
 from mova.text_to_video.render import GIVE_UP, render
-from mova.video.reader import probe, stream
+from mova.video.probe import probe
+from mova.video.reader import stream
 from tests.support.plain_generator import ROWS, Plain
 
 

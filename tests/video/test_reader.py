@@ -20,10 +20,12 @@ from PIL import ExifTags, Image, ImageOps
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
 from mova.utils.files import find_videos
+from mova.utils.prefetch import prefetch
 from mova.video import container as decoder
 from mova.video import packet_plan as packets
 from mova.video.packet_plan import Window
-from mova.video.reader import prefetch, probe, read_count, read_times, stream
+from mova.video.probe import probe
+from mova.video.reader import read_count, read_times, stream
 from mova.video.sampling import RULES, on_display
 
 ORIENTATION = ExifTags.Base.Orientation

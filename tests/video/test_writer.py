@@ -13,7 +13,8 @@ import pytest
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
 from mova.video import writer as clips
-from mova.video.reader import probe, read_times, stream
+from mova.video.probe import probe
+from mova.video.reader import read_times, stream
 from mova.video.writer import cut_clip, thumbnail, write_mp4
 
 

@@ -10,7 +10,7 @@ import pytest
 from mova.data.manifest import read_manifest
 from mova.data.readers.registry import convert, held_out_rows, shared_videos
 from mova.errors import DataError, UsageError
-from mova.video.reader import probe
+from mova.video.probe import probe
 from mova.worlds.export import FORMATS, ExportedWorlds, export_worlds
 from tests.support.readers_files import read, texts
 

@@ -17,7 +17,8 @@ from scipy import ndimage
 
 from mova.data.manifest import read_manifest
 from mova.errors import UsageError
-from mova.video.reader import probe, read_times
+from mova.video.probe import probe
+from mova.video.reader import read_times
 from mova.worlds.factors import (
     FACTORS,
     OTHER_SHAPES,

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from mova.data.manifest import Segment
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
-from mova.video.reader import clip_times, probe, read_times
+from mova.video.probe import probe
+from mova.video.reader import clip_times, read_times
 from mova.video.sampling import TOLERANCE, Times, fps_times
 
 

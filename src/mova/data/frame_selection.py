@@ -17,7 +17,8 @@ from mova.data.feature_store import Clip
 from mova.data.manifest import Row
 from mova.errors import UsageError, VideoError
 from mova.types import Frames, Pixels
-from mova.video.reader import probe, read_count, read_times, stream
+from mova.video.probe import probe
+from mova.video.reader import read_count, read_times, stream
 from mova.video.sampling import RULES, fps_times, linspace
 
 

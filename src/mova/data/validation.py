@@ -14,7 +14,8 @@ from mova.data.manifest import TOLERANCE, Row, fingerprint
 from mova.data.quarantine import KINDS, Kind, Quarantined
 from mova.errors import NoVideoError, VideoError
 from mova.utils.files import surely_gone
-from mova.video.reader import probe, stream
+from mova.video.probe import probe
+from mova.video.reader import stream
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

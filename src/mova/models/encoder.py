@@ -30,7 +30,9 @@ from mova.scoring.similarity import irrelevance as frame_irrelevance
 from mova.scoring.similarity import relevance as frame_relevance
 from mova.text.units import UnitRule, sentences_or_windows
 from mova.types import Frames, SentenceTimeline, Timeline
-from mova.video.reader import prefetch, probe, stream
+from mova.utils.prefetch import prefetch
+from mova.video.probe import probe
+from mova.video.reader import stream
 from mova.video.windows import encode_windows
 
 DECODE_CHUNK = 32

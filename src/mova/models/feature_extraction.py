@@ -28,7 +28,8 @@ from mova.errors import DataError, VideoError
 from mova.models.encoder import DECODE_CHUNK, DualEncoder, VideoEmbedding
 from mova.types import Frames
 from mova.utils.hashing import content_hash
-from mova.video.reader import prefetch, probe
+from mova.utils.prefetch import prefetch
+from mova.video.probe import probe
 
 AHEAD = 2
 """Decoded chunks that wait for the model."""

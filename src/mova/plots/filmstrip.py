@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.utils.time_format import clock
-from mova.video.reader import probe, read_times
+from mova.video.probe import probe
+from mova.video.reader import read_times
 
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 

@@ -23,7 +23,9 @@ from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.types import Frames
 from mova.utils.files import find_videos, surely_gone
 from mova.utils.hashing import content_hash
-from mova.video.reader import prefetch, probe, stream
+from mova.utils.prefetch import prefetch
+from mova.video.probe import probe
+from mova.video.reader import stream
 
 FLUSH_ROWS = 2048
 """Frames held back before they are written."""
@@ -33,8 +35,6 @@ TIDY_EVERY = 64
 """Writes between two looks at whether small pieces should be joined."""
 AHEAD = 2
 """Decoded chunks that wait for the model."""
-
-
 Progress = Callable[[str, float, float], None]
 """(file, seconds of video done, seconds in all over the files that this run reads), told after every encoded chunk."""
 

@@ -16,7 +16,7 @@ from mova.data.pair_list import read_pairs
 from mova.data.synthetic import Order, Synthetic
 from mova.errors import DataError, UsageError, VideoError
 from mova.utils.files import find_videos
-from mova.video.reader import probe
+from mova.video.probe import probe
 
 LEAST_PREFIX = 30
 """Minimum number of characters that a truncated file name must share with the beginning of a caption."""

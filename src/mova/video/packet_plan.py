@@ -33,7 +33,8 @@ from typing import Any
 import av
 import numpy as np
 
-from mova.video.container import TimedFrame, cut_off, ends_early, frame_step, read_packets, slips
+from mova.video.container import TimedFrame, cut_off, frame_step, read_packets, slips
+from mova.video.duration import ends_early
 from mova.video.sampling import TOLERANCE, Times
 
 Need = Callable[[float], float]

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import numpy as np
@@ -25,96 +22,17 @@ import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
 from mova.types import Frames, Pixels
-from mova.video.container import (
-    BROKEN,
-    LONGEST,
-    Converter,
-    TimedFrame,
-    decode,
-    ends_early,
-    frame_step,
-    known_duration,
-    measured_duration,
-    open_video,
-    orientation,
-    start_seconds,
-)
+from mova.video.container import BROKEN, TimedFrame, decode, open_video
+from mova.video.duration import ends_early
+from mova.video.frame_converter import Converter
 from mova.video.packet_plan import Need, Plan, Unplanned, packet_times
+from mova.video.probe import VideoInfo, probe
 from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, on_display
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
-
 CHUNK_BYTES = 64 << 20
 """A chunk of `stream` stays below this many bytes, so that full-size pictures do not fill the memory."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file says about its video, checked by decoding one frame.
-
-    Attributes:
-        path: as given.
-        duration: seconds from time 0 to the end of the last picture; > 0.
-        width: upright pixels, after rotation.
-        height: upright pixels, after rotation.
-        fps: average frames per second.
-        rotation: degrees clockwise that are applied to make frames upright: 0, 90, 180 or 270.
-        codec: FFmpeg's name.
-        pixel_format: FFmpeg's name, as decoded.
-        has_audio: whether an audio stream is there (it may still not decode).
-        start: the container's start time in seconds, subtracted from all times.
-    """
-
-    path: str
-    duration: float
-    width: int
-    height: int
-    fps: float
-    rotation: int
-    codec: str
-    pixel_format: str
-    has_audio: bool
-    start: float
-
-
-def probe(path: str | Path) -> VideoInfo:
-    """Read a file's description, decode its first frame and look at the packets at its end.
-
-    Raises:
-        VideoError: the file cannot be read as video.
-    """
-    with open_video(path, threads=1) as (container, track):
-        start = start_seconds(container)
-        frames = decode(path, container, track, start or 0.0)
-        pts, length, frame = next(frames)
-        frames.close()
-        if start is None:
-            start, pts = pts, 0.0
-        turns, _ = orientation(frame)
-        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-        fps = 1.0 / frame_step(track)
-        duration = known_duration(container, track, start)
-        if duration is None:
-            duration, count = measured_duration(path, container, track, start)
-            fps = count / duration
-        duration = max(duration, pts + length)
-        if duration > LONGEST:
-            days = duration / 86400
-            raise VideoError(path, f"its clock says that it lasts {days:.0f} days: it is damaged; {BROKEN}")
-        return VideoInfo(
-            path=str(path),
-            duration=duration,
-            width=width,
-            height=height,
-            fps=fps,
-            rotation=turns * 90,
-            codec=track.codec_context.name,
-            pixel_format=frame.format.name,
-            has_audio=bool(container.streams.audio),
-            start=start,
-        )
 
 
 def stream(
@@ -370,31 +288,3 @@ def _all_times(info: VideoInfo) -> Times:
         _check_end(info, end)
         return times
     return np.array([pts for pts, _ in _every(info, 0.0, np.inf, None)])
-
-
-def prefetch(iterator: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
-    """Run an iterator in a background thread, at most `depth` items ahead.
-
-    Its errors are raised here, in their place. Closing the generator early (or leaving the loop) stops the
-    thread and closes the source.
-
-    Raises:
-        UsageError: `depth` is not positive.
-    """
-    if depth <= 0:
-        raise UsageError(f"prefetch needs a depth of at least 1, not {depth}")
-    return _prefetch(iter(iterator), depth)
-
-
-def _prefetch(source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    end: Any = object()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="mova-prefetch")
-    try:
-        ahead = deque(pool.submit(next, source, end) for _ in range(depth))
-        while (item := ahead.popleft().result()) is not end:
-            ahead.append(pool.submit(next, source, end))
-            yield item
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        if isinstance(source, Generator):
-            source.close()

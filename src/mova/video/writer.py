@@ -26,7 +26,8 @@ from PIL import Image, ImageOps
 from mova.errors import UsageError, VideoError
 from mova.types import Frames, Pixels
 from mova.video.container import open_video, read_packets, reason, slips
-from mova.video.reader import probe, read_times, stream
+from mova.video.probe import probe
+from mova.video.reader import read_times, stream
 
 log = logging.getLogger(__name__)
 

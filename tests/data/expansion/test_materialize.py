@@ -23,7 +23,8 @@ from mova.errors import UsageError, VideoError
 from mova.eval.summary_agreement import agreements
 from mova.plots.expansion import draw_expansion
 from mova.types import Frames
-from mova.video.reader import probe, read_times, stream
+from mova.video.probe import probe
+from mova.video.reader import read_times, stream
 from mova.video.writer import join_clips, write_mp4
 
 

@@ -27,7 +27,8 @@ from mova.models.two_tower.text_processor import TextRule
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.search.rank import rank_videos
 from mova.types import Frames
-from mova.video.reader import probe, stream
+from mova.video.probe import probe
+from mova.video.reader import stream
 from tests.support.tiny_models import BUILDERS, clip_tokenizer
 
 TEXTS = ["A red star rises.", " ".join(["Two squares move and a dog runs."] * 5)]

@@ -19,7 +19,7 @@ from mova.data.expansion.statistics import LeftOut
 from mova.data.manifest import Row, TimedSentence, iter_manifest, rebased, write_manifest
 from mova.data.readers.annotations import origins
 from mova.errors import UsageError, VideoError
-from mova.video.reader import probe
+from mova.video.probe import probe
 from mova.video.writer import join_clips
 
 

@@ -18,7 +18,7 @@ from mova.data.concat import VideoConcat
 from mova.data.expansion.rows import STILL_SECONDS, TIME_DIGITS
 from mova.data.manifest import Segment, total_length
 from mova.video.container import open_video, read_packets
-from mova.video.reader import probe
+from mova.video.probe import probe
 
 
 def middle(parts: Sequence[Segment], folder: str | Path) -> Segment:

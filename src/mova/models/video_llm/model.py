@@ -34,7 +34,8 @@ from mova.models.video_llm.processor import load_processor
 from mova.models.video_llm.prompt import Budget, Prompter, Question, Tail, Visual, prompts
 from mova.models.video_llm.yes_no import Answers, yes_log_probability, yes_no_log_odds
 from mova.types import Frames
-from mova.video.reader import probe, read_count
+from mova.video.probe import probe
+from mova.video.reader import read_count
 
 BATCH = 16
 """Texts side by side behind one video."""
