@@ -122,7 +122,7 @@ def test_a_list_is_read_back_and_leaves_its_rows_out(broken: Path, tmp_path: Pat
     [
         ('{"id": "x", "video": "x", "kind": "missing", "cause": "y"}\n', "names none of the"),
         ('{"id": "gone", "video": "x", "kind": "odd", "cause": "y"}\n', "line 1: 'kind' must be one of missing, "),
-        ('{"id": "gone"}\n', "line 1: lacks 'video', 'kind', 'cause'"),
+        ('{"id": "gone"}\n', "line 1: missing 'video', 'kind', 'cause'"),
         ('{"id": "gone", "video": "x", "kind": "missing", "cause": "y"}\n' * 2, "line 2: id 'gone' stands in a line"),
         ("no json", "line 1: not JSON"),
     ],

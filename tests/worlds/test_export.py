@@ -69,7 +69,7 @@ def test_rows_held_out_of_train_share_no_source_and_do_not_depend_on_other_rows(
     assert shared_videos(by_part["train"], by_part["val"]) == []
     fewer = held_out_rows([row for row in plain if row.id != by_part["train"][0].id], "val")
     assert {row.id: row.split for row in fewer}.items() <= {row.id: row.split for row in held}.items()
-    with pytest.raises(UsageError, match="'val_1' is there already"):
+    with pytest.raises(UsageError, match="'val_1' already exists"):
         held_out_rows(plain, "val_1")
     with pytest.raises(UsageError, match="1 to 99"):
         held_out_rows(plain, "val", 0)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import read_manifest
-from mova.data.readers.annotations import number, read_csv, read_jsonl, stripped
-from mova.data.readers.tasks import unprompted
+from mova.data.readers.annotations import read_csv, read_jsonl, to_number, to_text
+from mova.data.readers.tasks import strip_prompt
 from mova.errors import DataError, UsageError
 
 VIDEO_COLUMNS = ("video", "videopath")
@@ -85,14 +85,14 @@ def _from_lines(path: Path, root: Path) -> Iterator[VideoText]:
 def _pair(where: str, row: Mapping[str, Any], root: Path) -> VideoText:
     """A row by its column names."""
     video, text = (_column(where, row, names) for names in (VIDEO_COLUMNS, TEXT_COLUMNS))
-    start, end = (number(where, row[key]) if row.get(key) not in (None, "") else None for key in ("start", "end"))
+    start, end = (to_number(where, row[key]) if row.get(key) not in (None, "") else None for key in ("start", "end"))
     if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
         raise DataError(f"{where}: needs 0 <= start < end in seconds, not [{start}, {end})")
-    return VideoText(video, root / video, stripped(where, unprompted(text)), start, end)
+    return VideoText(video, root / video, to_text(where, strip_prompt(text)), start, end)
 
 
 def _column(where: str, row: Mapping[str, Any], names: tuple[str, ...]) -> str:
     name = next((name for name in names if name in row), None)
     if name is None:
         raise DataError(f"{where}: lacks column {' or '.join(map(repr, names))}; it has {', '.join(map(str, row))}")
-    return stripped(where, row[name])
+    return to_text(where, row[name])

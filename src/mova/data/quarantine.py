@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mova.data.manifest import Row
-from mova.data.readers.annotations import fields, read_jsonl, stripped
+from mova.data.readers.annotations import get_fields, read_jsonl, to_text
 from mova.errors import DataError
 
 Kind = Literal["missing", "unreadable", "no video", "too short", "other duration"]
@@ -52,7 +52,7 @@ def read_quarantine(path: str | Path) -> list[Quarantined]:
     found: dict[str, Quarantined] = {}
     for where, line in read_jsonl(Path(path)):
         id, video, kind, cause = (
-            stripped(where, value) for value in fields(where, line, "id", "video", "kind", "cause")
+            to_text(where, value) for value in get_fields(where, line, "id", "video", "kind", "cause")
         )
         if kind not in KINDS:
             raise DataError(f"{where}: 'kind' must be one of {', '.join(KINDS)}, not {kind!r}")

@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mova.data.manifest import Caption, Row, read_manifest
-from mova.data.readers.annotations import place_of
+from mova.data.readers.annotations import hash_bucket
 from mova.data.readers.captioning import DIDEMO_SEGMENT
 from mova.data.readers.registry import HELD_OUT_SHARE
-from mova.data.readers.web_scale import SHAREGPT4V_FILES, ULTRAVIDEO_TEXTS, held_out
+from mova.data.readers.web_scale import SHAREGPT4V_FILES, ULTRAVIDEO_TEXTS, split_of
 from mova.errors import UsageError
 from mova.video.writer import thumbnail
 
@@ -131,7 +131,7 @@ def _table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, obje
 
 def _activitynet_name(number: int, part: str) -> str:
     """Name a video so that `convert(hold_out="val")`, which hashes the name, puts it into `part`."""
-    return "v_" + _letters(number, lambda name: (place_of(name) < HELD_OUT_SHARE) == (part == "val"))
+    return "v_" + _letters(number, lambda name: (hash_bucket(name) < HELD_OUT_SHARE) == (part == "val"))
 
 
 def _activitynet(rows: Sequence[Row], folder: Path) -> None:
@@ -184,7 +184,7 @@ def _didemo(rows: Sequence[Row], folder: Path) -> None:
 
 def _held_out_name(number: int, part: str) -> str:
     """Return a source video name that mova's split (for data sets without an official one) puts into `part`."""
-    return _letters(number, lambda name: held_out(name) == part)
+    return _letters(number, lambda name: split_of(name) == part)
 
 
 def _videoufo(rows: Sequence[Row], folder: Path) -> None:
@@ -210,7 +210,7 @@ def _ultravideo(rows: Sequence[Row], folder: Path) -> None:
 def _sharegpt4v_name(number: int, part: str) -> str:
     for attempt in range(100_000):
         name = f"coco/train2017/{number * 100_000 + attempt:012d}"
-        if held_out(f"{name}.jpg") == part:
+        if split_of(f"{name}.jpg") == part:
             return name
     raise AssertionError(f"no name for image {number}")
 

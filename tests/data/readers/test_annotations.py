@@ -1,4 +1,4 @@
-"""Strict reading: what cannot be right is refused with file and line."""
+"""Strict reading: invalid values are errors that name the file and the line."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mova.data.readers.annotations import (
+    AnnotationSource,
     Collector,
-    Source,
-    captioned,
     clock_seconds,
-    number,
     read_csv,
     read_json,
     read_jsonl,
     read_list,
     read_table,
     source_video,
-    without_ending,
+    to_captions,
+    to_number,
+    without_suffix,
 )
 from mova.errors import DataError
 
@@ -36,15 +36,15 @@ def written(tmp_path: Path, text: str | bytes, name: str = "x") -> Path:
     [
         ("a,b\n1,2\n3\n", "line 3: has 1 columns instead of 2"),
         ("a,b\n1,2,3\n", "line 2: has 3 columns instead of 2"),
-        ("a,c\n1,2\n", "line 1: lacks column 'b'; it has a, c"),
-        ("a,b,b\n1,2,3\n", "line 1: a column stands twice"),
+        ("a,c\n1,2\n", "line 1: missing column 'b'; the columns are: a, c"),
+        ("a,b,b\n1,2,3\n", "line 1: duplicate column names"),
         ('a,b\n"x\ny",2\n3\n', "line 4: has 1 columns"),
         ('a,b\n1,"2"3\n', "line 2: not CSV"),
-        ("", "lacks column"),
+        ("", "missing column 'a', 'b'"),
         (b"a,b\n\xff,2\n", "is not UTF-8"),
     ],
 )
-def test_a_wrong_table_is_refused_with_its_line(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_errors_of_tables_name_the_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         list(read_csv(written(tmp_path, text), "a", "b"))
 
@@ -59,16 +59,16 @@ def test_tables_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
     assert list(read_table(tabbed, 2, "\t")) == [(f"{tabbed}, line 1", ["a", '"b'])]
 
 
-def test_documents_and_lists_are_refused_with_their_place(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="entry 'a' stands twice"):
+def test_errors_of_documents_and_lists_name_the_location(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="duplicate key 'a'"):
         read_json(written(tmp_path, '{"b": {"a": 1, "a": 2}}'))
     with pytest.raises(DataError, match="not JSON"):
         read_json(written(tmp_path, "{"))
     with pytest.raises(DataError, match="line 3: not JSON"):
         list(read_jsonl(written(tmp_path, "1\n\n{\n")))
-    with pytest.raises(DataError, match=r"line 4: 'a' stands at .*line 2 already"):
+    with pytest.raises(DataError, match=r"line 4: duplicate 'a', first used in .*line 2"):
         read_list(written(tmp_path, "id\na\nb\na\n"), header="id")
-    with pytest.raises(DataError, match="holds no ids"):
+    with pytest.raises(DataError, match="has no ids"):
         read_list(written(tmp_path, "\n"))
     with pytest.raises(DataError, match="cannot be read"):
         read_json(tmp_path / "nowhere")
@@ -76,9 +76,9 @@ def test_documents_and_lists_are_refused_with_their_place(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", [None, "", "one", True, float("nan"), "inf", [1], {}])
-def test_what_is_no_number_is_refused(value: object) -> None:
-    with pytest.raises(DataError, match="here: needs a"):
-        number("here", value)
+def test_values_that_are_not_numbers_are_errors(value: object) -> None:
+    with pytest.raises(DataError, match="here: expected a"):
+        to_number("here", value)
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59_999))
@@ -88,8 +88,8 @@ def test_clock_readings_are_seconds(hours: int, minutes: int, thousandths: int) 
 
 
 @pytest.mark.parametrize("text", ["1:2:3", "00:01", "-00:00:01", "00:00:1x"])
-def test_other_clock_readings_are_refused(text: str) -> None:
-    with pytest.raises(DataError, match="needs a time like"):
+def test_invalid_clock_readings_are_errors(text: str) -> None:
+    with pytest.raises(DataError, match="expected a time such as"):
         clock_seconds("here", text)
 
 
@@ -105,37 +105,37 @@ def test_other_clock_readings_are_refused(text: str) -> None:
         ("v_", "v_", "v_"),
     ],
 )
-def test_names_keep_their_dots_and_lose_a_videos_ending(name: str, plain: str, origin: str) -> None:
-    assert without_ending(name) == plain
+def test_names_keep_their_dots_and_lose_a_video_extension(name: str, plain: str, origin: str) -> None:
+    assert without_suffix(name) == plain
     assert source_video(name) == origin
 
 
-def test_a_part_needs_its_files_only_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_files_of_a_split_are_required_only_if_it_is_requested(tmp_path: Path) -> None:
     written(tmp_path, "", "train.json")
-    source = Source(tmp_path)
-    assert source.part("train", "train.json") == [tmp_path / "train.json"]
-    assert source.part("val", ("val.json", "valid.json"), "more.json") is None
+    source = AnnotationSource(tmp_path)
+    assert source.split_files("train", "train.json") == [tmp_path / "train.json"]
+    assert source.split_files("val", ("val.json", "valid.json"), "more.json") is None
     assert source.notes == {"split not read, for want of a file": ["val: val.json or valid.json and more.json"]}
-    assert Source(tmp_path, ["val"]).part("train", "train.json") is None
+    assert AnnotationSource(tmp_path, ["val"]).split_files("train", "train.json") is None
     with pytest.raises(DataError, match=r"split 'val' needs val\.json"):
-        Source(tmp_path, ["val"]).part("val", "val.json")
+        AnnotationSource(tmp_path, ["val"]).split_files("val", "val.json")
     (tmp_path / "sub").mkdir()
     written(tmp_path / "sub", "", "train.json")
-    with pytest.raises(DataError, match="is there more than once"):
-        Source(tmp_path).find("train.json")
+    with pytest.raises(DataError, match="has several files"):
+        AnnotationSource(tmp_path).find("train.json")
 
 
-def test_rows_know_their_place(tmp_path: Path) -> None:
-    source = Source(tmp_path)
+def test_errors_of_rows_name_the_location(tmp_path: Path) -> None:
+    source = AnnotationSource(tmp_path)
     rows = Collector("x", source)
-    rows.add("f, line 1", id="a", split="train", captions=captioned("f", " one "))
+    rows.add("f, line 1", id="a", split="train", captions=to_captions("f", " one "))
     assert rows.rows[0].captions[0].text == "one"
-    with pytest.raises(DataError, match="f, line 2: id 'a' stands at f, line 1 already"):
+    with pytest.raises(DataError, match="f, line 2: duplicate id 'a', first used in f, line 1"):
         rows.add("f, line 2", id="a", split="train", captions=())
     with pytest.raises(DataError, match="f, line 3: the clip needs 0 <= start < end"):
         rows.add("f, line 3", id="b", split="train", captions=(), clip=(3.0, 2.0))
-    with pytest.raises(DataError, match="f, line 4: needs a text that is not empty"):
-        captioned("f, line 4", " ")
+    with pytest.raises(DataError, match="f, line 4: expected a non-empty text"):
+        to_captions("f, line 4", " ")
     with pytest.raises(DataError, match=r"f, line 5: sentence 'x' needs 0 <= start"):
         rows.sentence("f, line 5", "x", -1, 2)
     assert source.notes == {}

@@ -1,4 +1,4 @@
-"""The classical retrieval sets: small files of the published shape, and MSR-VTT's real lists."""
+"""The standard retrieval sets: small files of the published shape, and MSR-VTT's real lists."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_msrvtt_splits_from_the_real_lists(shared_data: Path, tmp_path: Path) ->
     assert len(parts["msrvtt-full"]["test"] & parts["msrvtt-1ka"]["train"]) == 1990
 
 
-def test_msrvtt_wants_a_caption_for_every_listed_video(tmp_path: Path) -> None:
+def test_msrvtt_needs_a_caption_for_every_listed_video(tmp_path: Path) -> None:
     files = {"MSRVTT_train.9k.csv": "video_id\nvideo1\nvideo2\n", "MSRVTT_data.json": msrvtt_data(["video1"])}
     with pytest.raises(DataError, match=r"train\.9k\.csv, line 3: 'video2' has no caption"):
         read("msrvtt-1ka", tmp_path, files)
     files = {"MSRVTT_JSFUSION_test.csv": "key,vid_key,video_id,sentence\nret0,msr1,video1,a dog\nret1,msr1,video1,b\n"}
-    with pytest.raises(DataError, match=r"line 3: id 'video1' stands at .*line 2 already"):
+    with pytest.raises(DataError, match=r"line 3: duplicate id 'video1', first used in .*line 2"):
         read("msrvtt-1ka", tmp_path, files, splits=["test"])
 
 
@@ -76,14 +76,14 @@ class Harmful:
         return (os.mkdir, ("harm",))
 
 
-def test_a_pickle_that_runs_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_with_code_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="only plain lists and texts are read"):
+    with pytest.raises(DataError, match="only lists and texts are allowed"):
         read("msvd", tmp_path, {**MSVD_LISTS, "raw-captions.pkl": pickle.dumps({"a": Harmful()})})
     assert not (tmp_path / "harm").exists()
     with pytest.raises(DataError, match="cannot be read as a pickle"):
         read("msvd", tmp_path, {"raw-captions.pkl": b"no"})
-    with pytest.raises(DataError, match="must hold a dictionary"):
+    with pytest.raises(DataError, match="must be a dictionary"):
         read("msvd", tmp_path, {"raw-captions.pkl": pickle.dumps([])})
 
 
@@ -104,8 +104,8 @@ def test_activitynet_is_a_paragraph_with_times(tmp_path: Path) -> None:
     [
         ({"sentences": ["One."]}, "must be a list of 1"),
         ({"timestamps": [[0, 1], [2]]}, "must be a list of 2"),
-        ({"timestamps": [[0, 1], [2, "x"]]}, "needs a number, not 'x'"),
-        ({"sentences": ["One.", " "]}, "needs a text that is not empty"),
+        ({"timestamps": [[0, 1], [2, "x"]]}, "expected a number, not 'x'"),
+        ({"sentences": ["One.", " "]}, "expected a non-empty text"),
         ({"duration": -1}, "'duration' must be a positive number"),
         ({"timestamps": None}, "must be a list"),
     ],
@@ -139,7 +139,7 @@ def test_didemo_joins_descriptions_and_keeps_every_annotator(tmp_path: Path) -> 
         read("didemo", tmp_path, {"train_list.txt": "u_3\n"})
 
 
-def test_lsmdc_has_a_row_a_clip(tmp_path: Path) -> None:
+def test_lsmdc_has_one_row_per_clip(tmp_path: Path) -> None:
     clip = "3009_A_FILM_00.03.07.170-00.03.09.675"
     times = "00.03.07.170\t00.03.09.675\t00.03.07.000\t00.03.09.700"
     lines = f'{clip}\t{times}\tSOMEONE says "stop.\n{clip}\t{times}\tHe stops.\n'
@@ -151,7 +151,7 @@ def test_lsmdc_has_a_row_a_clip(tmp_path: Path) -> None:
         read("lsmdc", tmp_path, {"LSMDC16_annos_val.csv": f"{clip}\t{times}\tx\n{clip}\t{times}\n"})
 
 
-def test_vatex_lists_part_the_validation_clips(tmp_path: Path) -> None:
+def test_vatex_lists_split_the_validation_clips(tmp_path: Path) -> None:
     def entry(id: str) -> dict[str, Any]:
         return {"videoID": id, "enCap": [f"{id} {k}" for k in range(10)], "chCap": []}
 
@@ -166,5 +166,5 @@ def test_vatex_lists_part_the_validation_clips(tmp_path: Path) -> None:
         ("val", 10, "b"),
         ("test", 10, "c"),
     ]
-    with pytest.raises(DataError, match=r"entry 2: 'a_000001_000011' has captions already"):
+    with pytest.raises(DataError, match=r"entry 2: duplicate video 'a_000001_000011'"):
         read("vatex", tmp_path, {"vatex_training_v1.0.json": [entry("a_000001_000011")] * 2})

@@ -1,4 +1,4 @@
-"""Sets with times: small files of the published shape."""
+"""Data sets with timed annotations: small files of the published shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def query(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in {**entry, **truth, **changes}.items() if value is not ...}
 
 
-def test_qvhighlights_is_a_row_a_query(tmp_path: Path) -> None:
+def test_qvhighlights_has_one_row_per_query(tmp_path: Path) -> None:
     entries = [query(), query(qid=8, relevant_windows=[[0, 2], [10, 14]])]
     rows = read("qvhighlights", tmp_path, {"highlight_val_release.jsonl": jsonl(*entries)})
     one, two = rows["7"], rows["8"]
@@ -41,9 +41,9 @@ def test_qvhighlights_test_without_truth_has_no_windows(tmp_path: Path) -> None:
         ({"relevant_windows": [[5, 5]]}, "is not within"),
         ({"relevant_windows": [[0, 151]]}, "is not within"),
         ({"relevant_windows": [[0]]}, "must be a list of 2"),
-        ({"vid": ...}, "lacks 'vid'"),
-        ({"query": ""}, "needs a text"),
-        ({"qid": 6}, "id '6' stands at"),
+        ({"vid": ...}, "missing 'vid'"),
+        ({"query": ""}, "expected a non-empty text"),
+        ({"qid": 6}, "duplicate id '6', first used in"),
     ],
 )
 def test_a_malformed_query_is_named(tmp_path: Path, changes: Any, message: str) -> None:
@@ -52,7 +52,7 @@ def test_a_malformed_query_is_named(tmp_path: Path, changes: Any, message: str) 
         read("qvhighlights", tmp_path, {"highlight_val_release.jsonl": jsonl(*entries)})
 
 
-def test_charades_sta_is_a_row_a_video(tmp_path: Path) -> None:
+def test_charades_sta_has_one_row_per_video(tmp_path: Path) -> None:
     lines = 'A 1.5 3##a person "sits.\nB 0.0 2.0##b\nA 2 9.9##he stands ## up\nB 8.0 7.0##c\n'
     lengths = "id,length\nA,9.5\nB,5\n"
     rows = read("charades-sta", tmp_path, {"charades_sta_test.txt": lines, "Charades_v1_test.csv": lengths})
@@ -63,7 +63,7 @@ def test_charades_sta_is_a_row_a_video(tmp_path: Path) -> None:
     assert b.captions[1].sentences[0].start is None
     late = read("charades-sta", tmp_path, {"Charades_v1_test.csv": "id,length\nA,9.3\nB,5\n"})["A"]
     assert (late.duration, late.meta["stated_duration"]) == (None, 9.3)
-    with pytest.raises(DataError, match="line 1: needs VIDEO START END##SENTENCE"):
+    with pytest.raises(DataError, match="line 1: expected VIDEO START END##SENTENCE"):
         read("charades-sta", tmp_path, {"charades_sta_test.txt": "A 1.5##x\n"})
 
 
@@ -77,7 +77,7 @@ def test_tacos_frames_become_seconds(tmp_path: Path) -> None:
     row = read("tacos", tmp_path, {"train.json": {"s1-d1.avi": entry}})["s1-d1.avi"]
     assert [(c.sentences[0].start, c.sentences[0].end) for c in row.captions] == [(5, 10), (0, 5)]
     assert row.duration == pytest.approx(300 / 29.4)
-    with pytest.raises(DataError, match="needs a positive rate"):
+    with pytest.raises(DataError, match="'fps' must be positive"):
         read("tacos", tmp_path, {"train.json": {"s": {**entry, "fps": 0}}})
 
 

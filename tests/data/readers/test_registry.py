@@ -91,12 +91,12 @@ def test_videos_are_found_by_any_known_name_and_the_rest_is_named(tmp_path: Path
     assert elsewhere.rows[0].video == str(videos / "a.mp4")
     assert elsewhere.missing == ("no.mp4",)
     assert elsewhere.fingerprint != done.fingerprint
-    with pytest.raises(DataError, match=r"lacks 1 videos, among them no\.mp4"):
+    with pytest.raises(DataError, match=r"1 videos are missing, such as no\.mp4"):
         convert("folder", source, tmp_path / "third", videos=videos, missing="fail")
     assert not (tmp_path / "third").exists()
 
 
-def test_which_videos_are_there_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_missing_videos(tmp_path: Path) -> None:
     source = table(tmp_path, "a,one", "b,two")
     plain = convert("folder", source, tmp_path / "1")
     found = convert("folder", source, tmp_path / "2", videos=touch(tmp_path / "v", "a.mp4"))
@@ -105,7 +105,7 @@ def test_which_videos_are_there_does_not_change_the_fingerprint(tmp_path: Path) 
     assert found.missing == ("b",)
 
 
-def test_two_files_for_one_video_are_refused(tmp_path: Path) -> None:
+def test_two_files_for_one_video_are_an_error(tmp_path: Path) -> None:
     videos = touch(tmp_path / "v", "a.mp4", "sub/a.avi")
     with pytest.raises(DataError, match=r"may be .*a\.mp4 or .*a\.avi"):
         VideoFiles(videos).find("a")
@@ -116,13 +116,13 @@ def test_none_of_the_videos_is_an_error_only_where_rows_are_left_out(tmp_path: P
     source, empty = table(tmp_path, "a,one"), tmp_path / "v"
     empty.mkdir()
     assert len(convert("folder", source, tmp_path / "o", videos=empty).rows) == 1
-    with pytest.raises(DataError, match="holds none of the 1 videos"):
+    with pytest.raises(DataError, match="has none of the 1 videos"):
         convert("folder", source, tmp_path / "o", videos=empty, missing="omit")
     with pytest.raises(UsageError, match="is not a folder of videos"):
         convert("folder", source, tmp_path / "o", videos=tmp_path / "nowhere")
 
 
-def test_class_folders_of_parts_with_and_without_names(tmp_path: Path) -> None:
+def test_class_folders_with_splits_and_names(tmp_path: Path) -> None:
     names = ("train/n1/a.jpg", "train/n2/b.PNG", "val/n1/deep/a.webp", "val/n2/c.mp4", "train/notes.txt", "stray.jpg")
     source = touch(tmp_path / "in", *names)
     done = convert("class-folders", source, source / "manifest.jsonl")
@@ -139,32 +139,32 @@ def test_class_folders_of_parts_with_and_without_names(tmp_path: Path) -> None:
         "neither image nor video by its ending; left out": ["train/notes.txt"],
     }
     (source / "classes.txt").write_text("n1 a tench, a fish\nn2 a tench, a fish\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"'n1' and 'n2' are both called 'a tench, a fish'.*classes\.txt"):
+    with pytest.raises(DataError, match=r"'n1' and 'n2' both have the name 'a tench, a fish'.*classes\.txt"):
         convert("class-folders", source, tmp_path / "out")
     (source / "classes.txt").write_text("n1 a tench, a fish\n", encoding="utf-8")
-    with pytest.raises(DataError, match="the list of classes does not name 'n2'"):
+    with pytest.raises(DataError, match="the list of classes does not have 'n2'"):
         convert("class-folders", source, tmp_path / "out")
     (source / "classes.txt").write_text("n1 a tench, a fish\nn2 a ring\n", encoding="utf-8")
     named = convert("class-folders", source, tmp_path / "out", splits=["val"]).rows
     assert [row.meta["name"] for row in named] == ["a tench, a fish", "a ring"]
 
 
-def test_class_folders_may_be_called_as_parts_are(tmp_path: Path) -> None:
+def test_a_class_folder_may_have_the_name_of_a_split(tmp_path: Path) -> None:
     done = convert("class-folders", touch(tmp_path / "in", "train/a.jpg", "hot_dog/b.jpg"), tmp_path / "out")
     assert [(row.split, row.meta["name"]) for row in done.rows] == [("test", "hot dog"), ("test", "train")]
 
 
 def test_wrong_requests_are_explained(tmp_path: Path) -> None:
     source = table(tmp_path / "in", "a,one")
-    with pytest.raises(UsageError, match="unknown data set 'msrvtt'; known: msrvtt-1ka, "):
+    with pytest.raises(UsageError, match="unknown data set 'msrvtt'; choose from msrvtt-1ka, "):
         convert("msrvtt", source, tmp_path)
     with pytest.raises(UsageError, match="--missing must be one of keep, omit, fail"):
         convert("folder", source, tmp_path, missing="maybe")
-    with pytest.raises(DataError, match="no such file or folder of annotations"):
+    with pytest.raises(DataError, match="no such file or directory"):
         convert("folder", tmp_path / "nowhere", tmp_path)
-    with pytest.raises(DataError, match="has no split 'test'"):
+    with pytest.raises(DataError, match="has no split 'test' of folder"):
         convert("folder", source, tmp_path, splits=["train", "test"])
-    with pytest.raises(DataError, match=r"holds no rows of activitynet \(split not read.*train\.json"):
+    with pytest.raises(DataError, match=r"has no rows of activitynet \(split not read.*train\.json"):
         convert("activitynet", tmp_path / "in", tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_leaks_between_sets_are_found_by_source_video(tmp_path: Path) -> None:
     assert convert("folder", table(tmp_path / "c", "ghi,z"), tmp_path / "c", against=[train.manifest]).leaks == {}
 
 
-def test_every_reader_says_what_it_reads() -> None:
+def test_every_reader_is_documented() -> None:
     for name, data_set in DATA_SETS.items():
         assert data_set.reader.__doc__, name
         assert all((data_set.terms, *data_set.shares)), name

@@ -1,4 +1,4 @@
-"""Sets that ask: what is true is a caption, what is false stands beside it."""
+"""Question data sets: true texts are captions, false texts are metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LLM = "source,videopath,caption,neg_caption,split,misalignment,youtube_key\n"
 PROMPT = '"A chat.\nHuman: Does this video entail the description: ""{}""?\nAI: "'
 
 
-def test_videocon_llm_keeps_what_is_false_apart(tmp_path: Path) -> None:
+def test_videocon_llm_separates_true_and_false_captions(tmp_path: Path) -> None:
     lines = "vatex,v/abc_000001_000011.mp4,a dog,a cat,train,object,abc\nmsrvtt,v/video1.mp4,one,two,test,count,\n"
     rows = read("videocon-llm", tmp_path, {"videocon_llm_entailment.csv": LLM + lines})
     one, two = rows.values()
@@ -32,11 +32,11 @@ def test_videocon_human_and_its_hard_part(tmp_path: Path) -> None:
         ("v_y.mp4", "y", False),
     ]
     assert list(read("videocon-human-hard", tmp_path, {})) == ["human-0001"]
-    with pytest.raises(DataError, match="line 2: needs True or False, not 'maybe'"):
+    with pytest.raises(DataError, match="line 2: expected True or False, not 'maybe'"):
         read("videocon-human", tmp_path, {"videocon_human.csv": lines.replace("True", "maybe")})
 
 
-def test_ssv2_is_read_out_of_its_prompts(tmp_path: Path) -> None:
+def test_ssv2_prompts_are_removed(tmp_path: Path) -> None:
     pairs = [("videos/1.avi", "Opening [something]", 1), ("videos/1.avi", "Closing [something]", 0)]
     pairs += [("videos/2.avi", "Closing [something]", 1), ("videos/2.avi", "Opening [something]", 0)]
     lines = ["videopath,caption,match", *(f"{video},{PROMPT.format(text)},{match}" for video, text, match in pairs)]
@@ -45,7 +45,7 @@ def test_ssv2_is_read_out_of_its_prompts(tmp_path: Path) -> None:
     assert rows["2"].meta["negatives"] == [{"text": "Opening [something]"}]
     with pytest.raises(DataError, match=r"videos/2\.avi is not paired with all 2 actions"):
         read("ssv2-events", tmp_path, {"eval_ssv2_events.csv": "\n".join(lines[:-1])})
-    with pytest.raises(DataError, match="stand together already"):
+    with pytest.raises(DataError, match="duplicate pair"):
         read("ssv2-events", tmp_path, {"eval_ssv2_events.csv": "\n".join([*lines, lines[1]])})
 
 
@@ -102,5 +102,5 @@ def test_lvu_rows_have_labels_and_no_caption(tmp_path: Path) -> None:
     assert rows["like_ratio/2bZt"].meta["values"] == [90, 10]
     assert rows["view_count/2bZt"].meta["values"] == [1234]
     assert not any(row.captions for row in rows.values())
-    with pytest.raises(DataError, match="line 2: needs a label, a video and one more cell"):
+    with pytest.raises(DataError, match="line 2: expected a label, a video and one more cell"):
         read("lvu", tmp_path, {"lvu_1.0/genre/train.csv": "h\n3 x\n"})

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from mova.data.readers.web_scale import ULTRAVIDEO_TEXTS, held_out
+from mova.data.readers.web_scale import ULTRAVIDEO_TEXTS, split_of
 from mova.errors import DataError
 from tests.support.readers_files import jsonl, read, texts
 
 
-def test_a_hundredth_is_held_out_for_good() -> None:
-    counts = Counter(held_out(f"video{n}") for n in range(20_000))
+def test_the_held_out_percent_is_fixed() -> None:
+    counts = Counter(split_of(f"video{n}") for n in range(20_000))
     assert counts["train"] > 19_400
     assert 140 < counts["val"] < 260
     assert 140 < counts["test"] < 260
-    assert [held_out(name) for name in ("---MaV1RQGE", "b169", "b54")] == ["train", "val", "test"]
+    assert [split_of(name) for name in ("---MaV1RQGE", "b169", "b54")] == ["train", "val", "test"]
 
 
 def test_videoufo_keeps_clips_of_one_source_together(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_internvid_clips_have_seconds(tmp_path: Path) -> None:
     (row,) = read("internvid", tmp_path, {"10M.jsonl": jsonl(clip())}).values()
     assert (row.video, row.start, row.end, texts(row)) == ("HdYo", pytest.approx(190.567), 191.2, ["a mouse"])
     assert row.meta["UMT_Score"] == 0.39
-    with pytest.raises(DataError, match=r"line 2: id .* stands at .*line 1 already"):
+    with pytest.raises(DataError, match=r"line 2: duplicate id .*, first used in .*line 1"):
         read("internvid", tmp_path, {"10M.jsonl": jsonl(clip(), clip())})
     with pytest.raises(DataError, match="line 1: the clip needs 0 <= start < end"):
         read("internvid", tmp_path, {"10M.jsonl": jsonl(clip(End_timestamp="00:00:01"))})
@@ -86,20 +86,20 @@ def test_your_own_table_as_csv_or_json_lines(tmp_path: Path) -> None:
     lines = jsonl({"video": "a.mp4", "caption": "one", "id": 5, "duration": 9, "tags": ["x"]})
     (row,) = read("folder", tmp_path, {"t.jsonl": lines}).values()
     assert (row.id, row.duration, row.meta["tags"]) == ("5", 9, ["x"])
-    with pytest.raises(DataError, match=r"needs one \.csv or \.jsonl table; it has 2"):
+    with pytest.raises(DataError, match=r"must have one \.csv or \.jsonl table, not 2"):
         read("folder", tmp_path, {"table.csv": text})
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("a,one,,,train\na,one,,,train\n", "line 3: 'a' has the caption 'one' already"),
-        ("a,one,,,train\na,two,,,test\n", "line 3: says something else of 'a' than .*line 2 does"),
-        ("a,one,1,,train\n", "line 2: needs both 'start' and 'end'"),
+        ("a,one,,,train\na,one,,,train\n", "line 3: duplicate caption 'one' of 'a'"),
+        ("a,one,,,train\na,two,,,test\n", "line 3: contradicts .*line 2 about 'a'"),
+        ("a,one,1,,train\n", "line 2: 'start' and 'end' must be given together"),
         ("a,one,3,2,train\n", "line 2: the clip needs 0 <= start < end"),
-        ("a,one,x,2,train\n", "line 2: needs a number, not 'x'"),
-        ("a,,,,train\n", "line 2: needs a text"),
-        (",one,,,train\n", "line 2: needs a text"),
+        ("a,one,x,2,train\n", "line 2: expected a number, not 'x'"),
+        ("a,,,,train\n", "line 2: expected a non-empty text"),
+        (",one,,,train\n", "line 2: expected a non-empty text"),
     ],
 )
 def test_a_wrong_table_of_yours_is_explained(tmp_path: Path, lines: str, message: str) -> None:

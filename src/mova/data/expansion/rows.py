@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from mova.data.manifest import Caption, Row, Segment, TimedSentence, total_length
-from mova.data.readers.annotations import origins, source_video, without_ending
+from mova.data.readers.annotations import origins, source_video, without_suffix
 from mova.errors import DataError
 from mova.text.sentences import ends_with_mark, has_words, split_sentences
 
@@ -54,7 +54,7 @@ def clock_file(row: Row) -> str:
     in its source is not known.
     """
     video, names = row.segments[0].video, origins(row)
-    known = len(names) > 1 or names[0] == source_video(video) or _CLIP_START.search(without_ending(video))
+    known = len(names) > 1 or names[0] == source_video(video) or _CLIP_START.search(without_suffix(video))
     return "" if known else video
 
 
@@ -82,7 +82,7 @@ def _by_file_name(rows: Sequence[Row]) -> list[Row]:
 def _folder_of_source(row: Row) -> str:
     """Return the folder of a file that is itself the source; "" for a clip cut out of a source."""
     video, names = row.segments[0].video, origins(row)
-    whole = names == [source_video(video)] and not _CLIP_START.search(without_ending(video))
+    whole = names == [source_video(video)] and not _CLIP_START.search(without_suffix(video))
     return os.path.dirname(video) if whole else ""
 
 
@@ -92,7 +92,7 @@ def _natural_key(name: str) -> list[str | int]:
 
 def _file_start(part: Segment) -> float:
     """Return the time in its source at which a file begins, from the file's name, seconds; 0 if the name has none."""
-    match = _CLIP_START.search(without_ending(part.video))
+    match = _CLIP_START.search(without_suffix(part.video))
     return float(match[1]) if match else 0.0
 
 

@@ -1,8 +1,8 @@
-"""Original annotation files, read strictly: every complaint names the file and the line.
+"""Strict reading of original annotation files: every error names the file and the line.
 
-`Source` finds files by their published names and keeps what was noticed. `Collector` makes manifest rows of what a
-reader finds. Nothing is dropped without a word: a defect that is known in published files (a span that ends before it
-begins) is mended in one stated way and noted; anything else that cannot be right is a `DataError`.
+`AnnotationSource` finds files by their published names and records notes. `Collector` builds manifest rows from what a
+reader yields. Nothing is dropped silently: a known defect of published files (a span that ends before it begins) is
+corrected in one documented way and noted; any other invalid value is a `DataError`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from mova.data.manifest import TOLERANCE, Caption, Row, TimedSentence
 from mova.errors import DataError
 from mova.utils.files import SUFFIXES
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 _CLIP_ENDING = re.compile(r"_\d+(?:\.\d+)?_\d+(?:\.\d+)?$")
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
-class Source:
-    """A folder of original annotation files (or one file), the splits asked for, and notes on what was found.
+class AnnotationSource:
+    """A folder of original annotation files (or one file), the requested splits, and notes on the files.
 
     Args:
         path: the folder, or the only file.
-        splits: names of the parts to read; None for all whose files are there.
+        splits: names of the splits to read; None for all whose files exist.
 
     Raises:
-        DataError: there is no such file or folder.
+        DataError: the path does not exist.
     """
 
     def __init__(self, path: str | Path, splits: Collection[str] | None = None) -> None:
@@ -42,79 +42,83 @@ class Source:
         self.splits = None if splits is None else tuple(splits)
         self.notes: dict[str, list[str]] = {}
         if not self.path.exists():
-            raise DataError(f"{path}: there is no such file or folder of annotations")
+            raise DataError(f"{path}: no such file or directory; give the folder of the annotation files")
         files = self.path.rglob("*") if self.path.is_dir() else [self.path]
         self._files = sorted(file for file in files if file.is_file())
 
     def note(self, what: str, which: str) -> None:
-        """Remember that `what` holds for the row, sentence or file `which`."""
+        """Record that `what` applies to the row, sentence or file `which`."""
         self.notes.setdefault(what, []).append(which)
 
     def find_all(self, pattern: str) -> list[Path]:
-        """Files whose name matches a glob pattern, sorted."""
+        """Return the files whose name matches a glob pattern, sorted."""
         return [file for file in self._files if file.match(pattern)]
 
     def find(self, *names: str) -> Path | None:
-        """The file of the first of these names that is there.
+        """Return the file with the first of these names that exists; None if none does.
 
         Raises:
             DataError: two files have that name.
         """
         for name in names:
-            found = self.find_all(name)
-            if len(found) > 1:
-                raise DataError(f"{self.path}: {name} is there more than once ({found[0]}, {found[1]}); leave one")
-            if found:
-                return found[0]
+            paths = self.find_all(name)
+            if len(paths) > 1:
+                raise DataError(f"{self.path}: has several files {name} ({paths[0]}, {paths[1]}); keep one of them")
+            if paths:
+                return paths[0]
         return None
 
-    def need(self, *names: str) -> Path:
-        """Like `find`.
+    def require(self, *names: str) -> Path:
+        """Return the file with the first of these names that exists.
 
         Raises:
-            DataError: none of these files is there.
+            DataError: none of these files exists, or two have the same name.
         """
-        found = self.find(*names)
-        if found is None:
-            raise DataError(f"{self.path}: lacks {' or '.join(names)}; put the original file there")
-        return found
+        path = self.find(*names)
+        if path is None:
+            raise DataError(f"{self.path}: missing {' or '.join(names)}; put the original file there")
+        return path
 
-    def wants(self, split: str) -> bool:
-        """Whether a part is to be read."""
+    def includes(self, split: str) -> bool:
+        """Return whether a split was requested."""
         return self.splits is None or split in self.splits
 
-    def part(self, split: str, *files: str | tuple[str, ...]) -> list[Path] | None:
-        """The files of a part, each by its name or other names; None where it is not wanted or not there.
+    def split_files(self, split: str, *files: str | tuple[str, ...]) -> list[Path] | None:
+        """Return the files of a split; None if the split was not requested or its files do not exist.
+
+        Args:
+            split: name of the split.
+            files: for each file its name, or its alternative names.
 
         Raises:
-            DataError: the part was asked for by name and a file of it is not there.
+            DataError: the split was requested by name and one of its files does not exist.
         """
-        if not self.wants(split):
+        if not self.includes(split):
             return None
         names = [(file,) if isinstance(file, str) else file for file in files]
-        found = [self.find(*each) for each in names]
-        lacking = [" or ".join(each) for each, path in zip(names, found, strict=True) if path is None]
-        if lacking and self.splits is not None:
-            raise DataError(f"{self.path}: split {split!r} needs {' and '.join(lacking)}; put the original file there")
-        if lacking:
-            self.note("split not read, for want of a file", f"{split}: {' and '.join(lacking)}")
+        paths = [self.find(*alternatives) for alternatives in names]
+        missing = [" or ".join(alternatives) for alternatives, path in zip(names, paths, strict=True) if path is None]
+        if missing and self.splits is not None:
+            raise DataError(f"{self.path}: split {split!r} needs {' and '.join(missing)}; put the original file there")
+        if missing:
+            self.note("split not read, for want of a file", f"{split}: {' and '.join(missing)}")
             return None
-        return [path for path in found if path is not None]
+        return [path for path in paths if path is not None]
 
 
 class Collector:
-    """Makes rows, refuses an id twice, and keeps the order.
+    """Collects rows in order and rejects duplicate ids.
 
     Args:
-        name: of the data set; becomes every row's `source`.
-        source: takes the notes.
+        name: name of the data set, stored as `source` of every row.
+        source: receives the notes.
     """
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: AnnotationSource) -> None:
         self.name = name
         self.source = source
         self.rows: list[Row] = []
-        self._places: dict[str, str] = {}
+        self._locations: dict[str, str] = {}
 
     def add(
         self,
@@ -132,18 +136,18 @@ class Collector:
         """Add a row.
 
         Args:
-            where: file and line, for complaints.
+            where: file and line, for error messages.
             id: unique in the manifest.
-            split: part of the data set.
-            captions: what is said about it.
-            video: the set's own name of the file, with or without ending; the id where it is None.
-            duration: seconds; becomes unknown, and is noted, where a span of the same file contradicts it.
-            clip: seconds within the file; None for all of it.
-            origin: the video that the file was cut from; derived from `video` where it is None.
+            split: split of the data set.
+            captions: texts that describe the video.
+            video: the data set's name of the file, with or without extension; default: the id.
+            duration: seconds; set to unknown, and noted, if a span of the same file contradicts it.
+            clip: start and end in seconds within the file; None for the whole file.
+            origin: the video that the file was cut from; default: derived from `video`.
             meta: anything else.
 
         Raises:
-            DataError: the row cannot be right, or its id stands already.
+            DataError: the row is invalid, or its id is a duplicate.
         """
         video = id if video is None else video
         texts = tuple(captions)
@@ -154,154 +158,165 @@ class Collector:
             extra["stated_duration"] = duration
             duration = None
         start, end = (None, None) if clip is None else clip
-        if id in self._places:
-            raise DataError(f"{where}: id {id!r} stands at {self._places[id]} already")
-        self.rows.append(located(where, Row, id, video, duration, split, texts, start, end, self.name, extra))
-        self._places[id] = where
+        if id in self._locations:
+            raise DataError(f"{where}: duplicate id {id!r}, first used in {self._locations[id]}")
+        self.rows.append(with_location(where, Row, id, video, duration, split, texts, start, end, self.name, extra))
+        self._locations[id] = where
 
     def sentence(self, where: str, text: Any, start: Any, end: Any) -> TimedSentence:
-        """A sentence with its seconds; without them, and noted, where it ends no later than it begins."""
-        start, end = number(where, start), number(where, end)
+        """Return a sentence with its times; if it does not end after its start, drop the times and note it."""
+        start, end = to_number(where, start), to_number(where, end)
         if end <= start:
             self.source.note("sentence ends no later than it begins; kept without times", f"{where}: [{start}, {end}]")
-            return located(where, TimedSentence, stripped(where, text))
-        return located(where, TimedSentence, stripped(where, text), start, end)
+            return with_location(where, TimedSentence, to_text(where, text))
+        return with_location(where, TimedSentence, to_text(where, text), start, end)
 
 
-def located(where: str, kind: Callable[..., Made], *values: Any) -> Made:
-    """`kind(*values)`.
+def with_location(where: str, build: Callable[..., T], *values: Any) -> T:
+    """Return `build(*values)`, with the location added to its errors.
 
     Raises:
-        DataError: that of `kind`, with the place in front.
+        DataError: the error of `build`, prefixed with `where`.
     """
     try:
-        return kind(*values)
+        return build(*values)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
 
 
-def captioned(where: str, *texts: Any) -> tuple[Caption, ...]:
-    """Captions without known sentences; white space around them goes."""
-    return tuple(located(where, Caption, stripped(where, text)) for text in texts)
+def to_captions(where: str, *texts: Any) -> tuple[Caption, ...]:
+    """Return captions without listed sentences; surrounding white space is stripped."""
+    return tuple(with_location(where, Caption, to_text(where, text)) for text in texts)
 
 
-def stripped(where: str, text: Any) -> str:
-    """A text without white space around it.
+def to_text(where: str, text: Any) -> str:
+    """Return a text without surrounding white space.
 
     Raises:
-        DataError: not a text, or empty.
+        DataError: the value is not a string, or blank.
     """
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: needs a text that is not empty, not {text!r}")
+        raise DataError(f"{where}: expected a non-empty text, not {text!r}")
     return text.strip()
 
 
-def number(where: str, value: Any) -> float:
-    """A finite number, from itself or its digits.
+def to_number(where: str, value: Any) -> float:
+    """Return a finite number, given as a number or as text.
 
     Raises:
-        DataError: anything else.
+        DataError: the value is not a finite number.
     """
     try:
         if isinstance(value, bool):
             raise ValueError
         result = float(value)
     except (TypeError, ValueError):
-        raise DataError(f"{where}: needs a number, not {value!r}") from None
+        raise DataError(f"{where}: expected a number, not {value!r}") from None
     if not abs(result) < float("inf"):
-        raise DataError(f"{where}: needs a finite number, not {value!r}")
+        raise DataError(f"{where}: expected a finite number, not {value!r}")
     return result
 
 
 def clock_seconds(where: str, text: str) -> float:
-    """Seconds of a clock reading `hh:mm:ss.fff`.
+    """Convert a time `hh:mm:ss.fff` to seconds.
 
     Raises:
-        DataError: not of that form.
+        DataError: the text does not have that form.
+
+    >>> clock_seconds("line 1", "00:01:02.500")
+    62.5
     """
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
-        raise DataError(f"{where}: needs a time like 00:01:02.500, not {text!r}")
+        raise DataError(f"{where}: expected a time such as 00:01:02.500, not {text!r}")
     return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
 
 
-def fields(where: str, value: Any, *names: str) -> list[Any]:
-    """The named values of a JSON object.
+def get_fields(where: str, value: Any, *names: str) -> list[Any]:
+    """Return the named values of a JSON object.
 
     Raises:
-        DataError: not an object, or one of them is not there.
+        DataError: the value is not an object, or a name is missing.
     """
     if not isinstance(value, dict):
         raise DataError(f"{where}: must be an object, not {type(value).__name__}")
-    if lacking := [name for name in names if name not in value]:
-        raise DataError(f"{where}: lacks {', '.join(map(repr, lacking))}")
+    if missing := [name for name in names if name not in value]:
+        raise DataError(f"{where}: missing {', '.join(map(repr, missing))}")
     return [value[name] for name in names]
 
 
-def listed(where: str, value: Any, length: int | None = None) -> list[Any]:
-    """A JSON list, of a length where that is given.
+def to_list(where: str, value: Any, length: int | None = None) -> list[Any]:
+    """Return a JSON list, optionally of a given length.
 
     Raises:
-        DataError: not a list, or of another length.
+        DataError: the value is not a list, or has another length.
     """
     if not isinstance(value, list) or (length is not None and len(value) != length):
-        wanted = "a list" if length is None else f"a list of {length}"
-        raise DataError(f"{where}: must be {wanted}, not {value!r:.80}")
+        expected = "a list" if length is None else f"a list of {length}"
+        raise DataError(f"{where}: must be {expected}, not {value!r:.80}")
     return value
 
 
-def without_ending(name: str) -> str:
-    """A file name without a video's ending (other dots stay: many ids hold some)."""
+def without_suffix(name: str) -> str:
+    """Return a file name without a video's extension; other dots are kept, because many ids have them.
+
+    >>> without_suffix("a.b.mp4"), without_suffix("a.b")
+    ('a.b', 'a.b')
+    """
     stem, dot, ending = name.rpartition(".")
     return stem if dot and (not ending or f".{ending.lower()}" in SUFFIXES) else name
 
 
 def source_video(video: str) -> str:
-    """The video that a file was cut from, as far as its name tells: `v_ID.mp4` and `ID_000012_000022` give `ID`."""
-    stem = without_ending(video.replace("\\", "/").rsplit("/", 1)[-1])
+    """Return the name of the video that a file was cut from, as far as the file's name shows it.
+
+    >>> source_video("v_ID.mp4"), source_video("clips/ID_000012_000022.mp4")
+    ('ID', 'ID')
+    """
+    stem = without_suffix(video.replace("\\", "/").rsplit("/", 1)[-1])
     stem = _CLIP_ENDING.sub("", stem)
     return stem.removeprefix("v_") or stem
 
 
-def place_of(origin: str) -> int:
-    """A hundredth, 0 to 99, that a source video falls into by a hash of its name; parts of data are cut by it."""
+def hash_bucket(origin: str) -> int:
+    """Return the bucket, 0 to 99, of a source video by a hash of its name; splits are defined by buckets."""
     return int.from_bytes(hashlib.blake2b(origin.encode(), digest_size=8).digest(), "big") % 100
 
 
 def origins(row: Row) -> list[str]:
-    """The source videos that a row shows, each once: as `meta` tells them, else by the names of its files."""
-    told = row.meta.get("source_videos") or row.meta.get("source_video")
-    if told:
-        return list(dict.fromkeys(map(str, told if isinstance(told, list) else [told])))
-    return list(dict.fromkeys(source_video(part.video) for part in row.segments))
+    """Return the distinct source videos of a row: from its `meta`, otherwise from the names of its files."""
+    names = row.meta.get("source_videos") or row.meta.get("source_video")
+    if names:
+        return list(dict.fromkeys(map(str, names if isinstance(names, list) else [names])))
+    return list(dict.fromkeys(source_video(segment.video) for segment in row.segments))
 
 
 def read_json(path: Path) -> Any:
-    """A JSON document.
+    """Read a JSON document.
 
     Raises:
-        DataError: it cannot be read, or an object holds a key twice.
+        DataError: the file cannot be read, or an object has a duplicate key.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         try:
-            return json.load(file, object_pairs_hook=partial(_once_each, path))
+            return json.load(file, object_pairs_hook=partial(_unique_keys, path))
         except ValueError as error:
             raise DataError(f"{path}: not JSON: {error}") from error
 
 
-def _once_each(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose keys all differ."""
+def _unique_keys(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object and reject duplicate keys."""
     result = dict(pairs)
     if len(result) < len(pairs):
         key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise DataError(f"{path}: entry {key!r} stands twice")
+        raise DataError(f"{path}: duplicate key {key!r}")
     return result
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, value) of every line that is not empty."""
-    with _opened(path) as file:
-        for line_number, line in enumerate(_decoded(path, file), start=1):
+    """Yield (location, value) of every non-empty line of a JSONL file."""
+    with _open(path) as file:
+        for line_number, line in enumerate(_decode(path, file), start=1):
             if line.strip():
                 where = f"{path}, line {line_number}"
                 try:
@@ -311,10 +326,19 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_table(path: Path, width: int | None = None, delimiter: str = ",") -> Iterator[tuple[str, list[str]]]:
-    """(place, cells) of every row of a CSV file without a header; of `width` cells, where given. Tabs: no quotes."""
+    """Yield (location, cells) of every row of a CSV file without a header.
+
+    Args:
+        path: the file.
+        width: number of columns to require; None for any.
+        delimiter: column separator. Quotes have no special meaning in files separated by tabs.
+
+    Raises:
+        DataError: the file cannot be read, or a row has another number of columns.
+    """
     quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    with _opened(path) as file:
-        reader = csv.reader(_decoded(path, file), delimiter=delimiter, quoting=quoting, strict=True)
+    with _open(path) as file:
+        reader = csv.reader(_decode(path, file), delimiter=delimiter, quoting=quoting, strict=True)
         line = 1
         try:
             for cells in reader:
@@ -329,17 +353,18 @@ def read_table(path: Path, width: int | None = None, delimiter: str = ",") -> It
 
 
 def read_csv(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """(place, row by column) of a CSV file with a header.
+    """Yield (location, row by column name) of a CSV file with a header.
 
     Raises:
-        DataError: a column is not there or stands twice, or a row has too many or too few cells.
+        DataError: a column is missing or a duplicate, or a row has too many or too few cells.
     """
     rows = read_table(path)
     where, header = next(rows, (str(path), []))
-    if lacking := [name for name in columns if name not in header]:
-        raise DataError(f"{where}: lacks column {', '.join(map(repr, lacking))}; it has {', '.join(header)}")
+    if missing := [name for name in columns if name not in header]:
+        columns_found = ", ".join(header) or "none"
+        raise DataError(f"{where}: missing column {', '.join(map(repr, missing))}; the columns are: {columns_found}")
     if len(set(header)) < len(header):
-        raise DataError(f"{where}: a column stands twice")
+        raise DataError(f"{where}: duplicate column names")
     for where, cells in rows:
         if len(cells) != len(header):
             raise DataError(f"{where}: has {len(cells)} columns instead of {len(header)}")
@@ -347,33 +372,33 @@ def read_csv(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def read_list(path: Path, header: str | None = None) -> dict[str, str]:
-    """Ids, one a line, with their places; a first line that is `header` is none.
+    """Return the ids of a file, one per line, with their locations; a first line equal to `header` is skipped.
 
     Raises:
-        DataError: an id stands twice, or there is none.
+        DataError: an id is a duplicate, or the file has no ids.
     """
-    places: dict[str, str] = {}
-    with _opened(path) as file:
-        for line_number, line in enumerate(_decoded(path, file), start=1):
+    locations: dict[str, str] = {}
+    with _open(path) as file:
+        for line_number, line in enumerate(_decode(path, file), start=1):
             id = line.strip()
             if not id or (line_number == 1 and id == header):
                 continue
-            if id in places:
-                raise DataError(f"{path}, line {line_number}: {id!r} stands at {places[id]} already")
-            places[id] = f"{path}, line {line_number}"
-    if not places:
-        raise DataError(f"{path}: holds no ids")
-    return places
+            if id in locations:
+                raise DataError(f"{path}, line {line_number}: duplicate {id!r}, first used in {locations[id]}")
+            locations[id] = f"{path}, line {line_number}"
+    if not locations:
+        raise DataError(f"{path}: has no ids")
+    return locations
 
 
-def _opened(path: Path) -> TextIO:
+def _open(path: Path) -> TextIO:
     try:
         return path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
-def _decoded(path: Path, file: TextIO) -> Iterator[str]:
+def _decode(path: Path, file: TextIO) -> Iterator[str]:
     try:
         yield from file
     except UnicodeDecodeError as error:

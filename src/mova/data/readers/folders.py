@@ -1,4 +1,4 @@
-"""Readers of plain folders: a table of your own videos and captions, or a folder for every class."""
+"""Readers of your own data: a table of videos and captions, or one folder per class."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ from typing import Any
 
 from mova.data.manifest import Caption
 from mova.data.readers.annotations import (
+    AnnotationSource,
     Collector,
-    Source,
-    captioned,
-    number,
     read_csv,
     read_jsonl,
     read_list,
-    stripped,
+    to_captions,
+    to_number,
+    to_text,
 )
 from mova.errors import DataError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 CLASS_NAMES = ("classes.txt", "LOC_synset_mapping.txt")
-"""Lists of a folder's name and, after a blank, what its class is called; the first that is there counts."""
+"""Lists of folders and, after a blank, the names of their classes; the first file that exists is used."""
 
 
-def folder(source: Source, rows: Collector) -> None:
-    """One table, `*.csv` with a header or `*.jsonl`, with `video` and `caption`; anything unknown goes into `meta`.
+def folder(source: AnnotationSource, rows: Collector) -> None:
+    """One table, `*.csv` with a header or `*.jsonl`, with `video` and `caption`; other columns go to `meta`.
 
-    Known too, and optional: `id`, `split` ("train" where absent), `start`, `end`, `duration` (seconds of the file).
-    Lines of the same video and clip make one row, each a caption of it. The same caption twice for one video and clip
-    is an error, and so is a line that says something else of its video than the lines before.
+    Optional columns: `id`, `split` (default: "train"), `start`, `end`, `duration` (seconds of the file). Lines of the
+    same video and clip make one row with several captions. It is an error if a caption occurs twice for a clip, or if
+    a line contradicts an earlier line of the same clip.
     """
     tables = [*source.find_all("*.csv"), *source.find_all("*.jsonl")]
     if len(tables) != 1:
-        raise DataError(f"{source.path}: needs one .csv or .jsonl table; it has {len(tables)}. Name the file itself")
-    found: dict[tuple[str, float | None, float | None], tuple[str, dict[str, Any], list[Caption]]] = {}
+        raise DataError(f"{source.path}: must have one .csv or .jsonl table, not {len(tables)}; give the file's path")
+    clips: dict[tuple[str, float | None, float | None], tuple[str, dict[str, Any], list[Caption]]] = {}
     for where, line in _lines(tables[0]):
         values = {key: value for key, value in line.items() if value not in (None, "")}
-        video, caption = stripped(where, values.pop("video", None)), captioned(where, values.pop("caption", None))[0]
-        times = {name: number(where, values.pop(name)) for name in ("start", "end", "duration") if name in values}
+        video, caption = to_text(where, values.pop("video", None)), to_captions(where, values.pop("caption", None))[0]
+        times = {key: to_number(where, values.pop(key)) for key in ("start", "end", "duration") if key in values}
         if ("start" in times) != ("end" in times):
-            raise DataError(f"{where}: needs both 'start' and 'end', or neither")
+            raise DataError(f"{where}: 'start' and 'end' must be given together")
         key = (video, times.get("start"), times.get("end"))
-        said = {"duration": times.get("duration"), **values}
-        first, known, captions = found.setdefault(key, (where, said, []))
-        if known != said:
-            raise DataError(f"{where}: says something else of {video!r} than {first} does")
+        attributes = {"duration": times.get("duration"), **values}
+        first, first_attributes, captions = clips.setdefault(key, (where, attributes, []))
+        if first_attributes != attributes:
+            raise DataError(f"{where}: contradicts {first} about {video!r}; all columns but 'caption' must be equal")
         if caption in captions:
-            raise DataError(f"{where}: {video!r} has the caption {caption.text!r:.60} already (since {first})")
+            raise DataError(f"{where}: duplicate caption {caption.text!r:.60} of {video!r} (from {first} on)")
         captions.append(caption)
-    for (video, start, end), (where, said, captions) in found.items():
-        split = str(said.pop("split", "train"))
-        if source.wants(split):
-            id = str(said.pop("id", video if start is None else f"{video}_{start:g}_{end:g}"))
+    for (video, start, end), (where, attributes, captions) in clips.items():
+        split = str(attributes.pop("split", "train"))
+        if source.includes(split):
+            id = str(attributes.pop("id", video if start is None else f"{video}_{start:g}_{end:g}"))
             clip = None if start is None or end is None else (start, end)
-            duration = said.pop("duration")
-            rows.add(where, id=id, split=split, captions=captions, video=video, duration=duration, clip=clip, meta=said)
+            duration = attributes.pop("duration")
+            rows.add(
+                where, id=id, split=split, captions=captions, video=video, duration=duration, clip=clip, meta=attributes
+            )
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -69,49 +71,53 @@ def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield where, entry
 
 
-def class_folders(source: Source, rows: Collector) -> None:
-    """Images or videos in a folder for each class, as ImageNet is kept: `[train|val|test/]CLASS/.../FILE`.
+def class_folders(source: AnnotationSource, rows: Collector) -> None:
+    """Images or videos in one folder per class, as in ImageNet: `[train|val|test/]CLASS/.../FILE`.
 
-    Without folders of parts all is "test". A class is called as `classes.txt` says (a line a folder: its name, a blank,
-    what the class is called), or ImageNet's own `LOC_synset_mapping.txt` (of several words the first), else as its
-    folder, with blanks for underscores. Two classes of one name are an error: a text could not tell them apart. Rows
-    have no caption; `meta` holds "label", the folder, and "name". Other files are left out and noted.
+    Without split folders, the split is "test". Names of classes come from `classes.txt` (per line a folder, a blank,
+    the class name) or ImageNet's `LOC_synset_mapping.txt` (the first of several synonyms); by default a class is named
+    after its folder, with blanks for underscores. Two classes with the same name are an error, because a text could not
+    distinguish them. Rows have no caption; `meta` has the folder as "label" and the class name as "name". Other files
+    are left out and noted.
     """
-    names = _class_names(source)
+    class_names = _class_names(source)
     folders: dict[str, str] = {}
     for path in source.find_all("*"):
-        place = path.relative_to(source.path).as_posix()
-        if place in CLASS_NAMES:
+        name = path.relative_to(source.path).as_posix()
+        if name in CLASS_NAMES:
             continue
         if path.suffix.lower() not in SUFFIXES | IMAGE_SUFFIXES:
-            source.note("neither image nor video by its ending; left out", place)
+            source.note("neither image nor video by its ending; left out", name)
             continue
-        above = place.split("/")[:-1]
-        split = above.pop(0) if len(above) > 1 and above[0] in PARTS else "test"
-        if not above:
-            source.note("lies in no class's folder; left out", place)
+        parents = name.split("/")[:-1]
+        split = parents.pop(0) if len(parents) > 1 and parents[0] in SPLITS else "test"
+        if not parents:
+            source.note("lies in no class's folder; left out", name)
             continue
-        if source.wants(split):
-            label = above[0]
-            if names and label not in names:
-                raise DataError(f"{source.path}: {place}: the list of classes does not name {label!r}")
-            name = names.get(label) or label.replace("_", " ")
-            if folders.setdefault(name, label) != label:
+        if source.includes(split):
+            label = parents[0]
+            if class_names and label not in class_names:
+                raise DataError(f"{source.path}: {name}: the list of classes does not have {label!r}")
+            class_name = class_names.get(label) or label.replace("_", " ")
+            if folders.setdefault(class_name, label) != label:
                 raise DataError(
-                    f"{source.path}: folders {folders[name]!r} and {label!r} are both called {name!r}; "
-                    f"give each a name of its own in {CLASS_NAMES[0]}"
+                    f"{source.path}: folders {folders[class_name]!r} and {label!r} both have the name {class_name!r}; "
+                    f"give each its own name in {CLASS_NAMES[0]}"
                 )
-            meta = {"label": label, "name": name}
-            rows.add(place, id=place, split=split, captions=(), origin=place, meta=meta)
+            meta = {"label": label, "name": class_name}
+            rows.add(name, id=name, split=split, captions=(), origin=name, meta=meta)
 
 
-def _class_names(source: Source) -> dict[str, str]:
-    """Folder -> what its class is called; none where there is no list."""
+def _class_names(source: AnnotationSource) -> dict[str, str]:
+    """Return folder -> class name; empty if there is no list."""
     path = next((source.path / name for name in CLASS_NAMES if (source.path / name).is_file()), None)
-    names: dict[str, str] = {}
-    for line, where in (read_list(path) if path is not None else {}).items():
-        label, _, told = line.partition(" ")
-        if label in names:
-            raise DataError(f"{where}: {label!r} has a name already")
-        names[label] = stripped(where, told.split(",")[0] if path and path.name == CLASS_NAMES[1] else told)
-    return names
+    if path is None:
+        return {}
+    is_imagenet = path.name == CLASS_NAMES[1]
+    class_names: dict[str, str] = {}
+    for line, where in read_list(path).items():
+        label, _, text = line.partition(" ")
+        if label in class_names:
+            raise DataError(f"{where}: duplicate folder {label!r}")
+        class_names[label] = to_text(where, text.split(",")[0] if is_imagenet else text)
+    return class_names

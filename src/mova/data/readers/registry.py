@@ -1,7 +1,7 @@
-"""Public data sets -> one manifest: `DATA_SETS` names them, `convert` writes.
+"""Convert public data sets to manifests: `DATA_SETS` lists them, `convert` writes the manifest.
 
-What comes out depends on the annotation files alone, never on which videos are on the disk: those that are missing are
-counted and named, and left out only where that is asked for. The report's fingerprint is over ids and captions.
+By default the rows depend only on the annotation files, not on which videos are on disk: missing videos are counted and
+named, and left out only on request. The report's fingerprint covers ids and captions.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from mova.data.readers import folders as readers_folder
 from mova.data.readers import moments as readers_moments
 from mova.data.readers import tasks as readers_tasks
 from mova.data.readers import web_scale as readers_web
-from mova.data.readers.annotations import Collector, Source, origins, place_of, without_ending
+from mova.data.readers.annotations import AnnotationSource, Collector, hash_bucket, origins, without_suffix
 from mova.errors import DataError, UsageError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES, find_videos, seen_from
 
-Reader = Callable[[Source, Collector], None]
+Reader = Callable[[AnnotationSource, Collector], None]
 MISSING = ("keep", "omit", "fail")
-"""What becomes of rows whose video is not there: kept with the set's own name of the file, left out, or an error."""
+"""How to handle rows without a video file: keep them with the data set's name of the file, omit them, or fail."""
 HELD_OUT_SHARE = 5
-"""Per cent of train that `hold_out` takes if not said otherwise."""
+"""Default percentage of train that `hold_out` takes."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A public data set as `convert` knows it.
+    """A public data set that `convert` can read.
 
     Attributes:
-        reader: fills a manifest from the original files; its docstring states source, splits and caption mode.
-        published: rows of each part, as published.
-        shares: what it has in common with other sets, so that training on one leaks into tests of the other.
-        terms: what is stated about its use; not legal advice.
-        suffixes: endings of its files.
-        together: its files lie where its annotations do.
+        reader: adds rows from the original files; its docstring states source, files, splits and captions.
+        published: published number of rows of each split.
+        shares: overlaps with other sets, through which training on one leaks into tests of the other.
+        terms: stated terms of use; not legal advice.
+        suffixes: file extensions of its videos.
+        same_folder: its videos are in the folder of its annotations.
     """
 
     reader: Reader
@@ -48,14 +48,14 @@ class DataSet:
     shares: tuple[str, ...] = ()
     terms: str = "see the publishers' terms"
     suffixes: frozenset[str] = SUFFIXES
-    together: bool = False
+    same_folder: bool = False
 
 
 _MSRVTT = (
-    "MSR-VTT's splits overlap: 1k-A's test lies within the test of the full split, whose other test videos train 1k-A"
+    "MSR-VTT's splits overlap: 1k-A's test is part of the test of the full split, whose other test videos train 1k-A"
 )
-_ANET = "videos are of ActivityNet's validation part: do not train on val_1 or val_2"
-_NEXTQA = "videos are of VidOR; ATP-Hard's questions are NExT-QA's validation questions"
+_ANET = "videos are from ActivityNet's validation split: do not train on val_1 or val_2"
+_NEXTQA = "videos are from VidOR; ATP-Hard's questions are NExT-QA's validation questions"
 _CHARADES = "Charades, Charades-STA and Charades-Ego share scripts, and the first two share videos"
 
 DATA_SETS: dict[str, DataSet] = {
@@ -83,15 +83,15 @@ DATA_SETS: dict[str, DataSet] = {
     "ultravideo": DataSet(readers_web.ultravideo, terms="CC BY 4.0, non-commercial research only"),
     "sharegpt4v": DataSet(
         readers_web.sharegpt4v,
-        shares=("images are of COCO, LAION/CC/SBU, SA-1B and others",),
+        shares=("images are from COCO, LAION/CC/SBU, SA-1B and others",),
         terms="CC BY-NC 4.0",
         suffixes=IMAGE_SUFFIXES,
     ),
-    "sharegpt4video": DataSet(readers_web.sharegpt4video, shares=("clips are of Panda-70M, Pexels and others",)),
+    "sharegpt4video": DataSet(readers_web.sharegpt4video, shares=("clips are from Panda-70M, Pexels and others",)),
     "internvid": DataSet(readers_web.internvid, terms="CC BY-NC-SA 4.0"),
     "videocon-llm": DataSet(
         readers_tasks.videocon_llm,
-        shares=("videos are of MSR-VTT, VATEX and TEMPO (DiDeMo)",),
+        shares=("videos are from MSR-VTT, VATEX and TEMPO (DiDeMo)",),
         terms="the sources' licences",
     ),
     "videocon-human": DataSet(readers_tasks.videocon_human, shares=(_ANET,), terms="the sources' licences"),
@@ -112,24 +112,25 @@ DATA_SETS: dict[str, DataSet] = {
     "tacos": DataSet(readers_moments.tacos, {"train": 75, "val": 27, "test": 25}),
     "folder": DataSet(readers_folder.folder, terms="yours"),
     "class-folders": DataSet(
-        readers_folder.class_folders, terms="yours", suffixes=SUFFIXES | IMAGE_SUFFIXES, together=True
+        readers_folder.class_folders, terms="yours", suffixes=SUFFIXES | IMAGE_SUFFIXES, same_folder=True
     ),
 }
-"""Name on the command line -> data set."""
+"""Name, as on the command line -> data set."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` did.
+    """Result of `convert`.
 
     Attributes:
+        name: name of the data set.
         manifest: the file written.
-        rows: as written.
-        fingerprint: of them (`manifest.fingerprint`).
-        notes: what was mended, left out or unusual -> which rows.
-        missing: the set's names of videos that are not in the folder; None where no folder was given.
-        quarantined: ids left out because a quarantine list names them.
-        leaks: manifest it was compared with -> source videos that both hold.
+        rows: the rows written.
+        fingerprint: their fingerprint (`manifest.fingerprint`).
+        notes: what was corrected, left out or unusual -> the rows concerned.
+        missing: the data set's names of videos that are not in the folder; None if no folder was given.
+        leaks: manifest it was compared with -> source videos in both.
+        quarantined: ids left out because a quarantine list has them.
     """
 
     name: str
@@ -142,7 +143,7 @@ class Conversion:
     quarantined: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a JSON document."""
+        """Return the report as a JSON document."""
         counts = Counter(row.split for row in self.rows)
         published = DATA_SETS[self.name].published
         return {
@@ -174,48 +175,49 @@ def convert(
     share: int = HELD_OUT_SHARE,
     quarantine: str | Path | None = None,
 ) -> Conversion:
-    """Read a data set's original annotation files and write one manifest.
+    """Read the original annotation files of a data set and write one manifest.
 
     Args:
-        name: of `DATA_SETS`.
-        source: folder of the original files, or the only one.
+        name: one of `DATA_SETS`.
+        source: folder of the original files, or the only file.
         target: a `.jsonl` file, or a folder for `manifest.jsonl`.
-        videos: folder with the videos, searched through, any known ending; the source itself where all lie together.
-        splits: parts to read; None for all that are there.
-        missing: of `MISSING`.
-        against: manifests to look for the same source videos in.
-        hold_out: name of a new part, taken from train by a hash of the source video's name: what chooses checkpoints
-            where the publishers have no such part.
-        share: how much of train that is, per cent of its source videos.
-        quarantine: a list of `mova data check`; rows that it names are left out and counted.
+        videos: folder with the videos, searched recursively for any known extension; default: `source`, for data sets
+            with videos and annotations in one folder.
+        splits: splits to read; None for all whose files exist.
+        missing: one of `MISSING`.
+        against: manifests to search for the same source videos.
+        hold_out: name of a new split, taken from train by a hash of the source video's name; for choosing checkpoints
+            if the publishers have no validation split.
+        share: percentage of train's source videos to hold out.
+        quarantine: a quarantine list of `mova data check`; its rows are left out and counted.
 
     Raises:
-        UsageError: an unknown name, or a part that is there already.
-        DataError: the files do not hold what they must, or nothing was found in them.
+        UsageError: an unknown name, or a split that already exists.
+        DataError: the files are invalid or have no rows.
     """
     if name not in DATA_SETS:
-        raise UsageError(f"unknown data set {name!r}; known: {', '.join(DATA_SETS)}")
+        raise UsageError(f"unknown data set {name!r}; choose from {', '.join(DATA_SETS)}")
     if missing not in MISSING:
         raise UsageError(f"--missing must be one of {', '.join(MISSING)}, not {missing!r}")
     others = {str(path): read_manifest(path) for path in against}
-    files = Source(source, splits)
+    files = AnnotationSource(source, splits)
     collector = Collector(name, files)
     DATA_SETS[name].reader(files, collector)
     rows = collector.rows
     for split in splits or ():
         if not any(row.split == split for row in rows):
-            raise DataError(f"{source}: {name} has no split {split!r} there")
+            raise DataError(f"{source}: has no split {split!r} of {name}")
     if not rows:
         notes = "; ".join(f"{what}: {', '.join(which)}" for what, which in files.notes.items())
-        raise DataError(f"{source}: holds no rows of {name} ({notes or 'empty files'})")
+        raise DataError(f"{source}: has no rows of {name} ({notes or 'empty files'})")
     if hold_out is not None:
         rows = held_out_rows(rows, hold_out, share)
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / "manifest.jsonl"
     absent = None
-    videos = source if videos is None and DATA_SETS[name].together else videos
+    videos = source if videos is None and DATA_SETS[name].same_folder else videos
     if videos is not None:
-        rows, absent = _resolved(rows, VideoFiles(videos, DATA_SETS[name].suffixes), path.parent)
-        rows = _without_missing(rows, set(absent), missing, videos)
+        rows, absent = _resolve_files(rows, VideoFiles(videos, DATA_SETS[name].suffixes), path.parent)
+        rows = _handle_missing(rows, set(absent), missing, videos)
     rows, left_out = without_quarantined(rows, quarantine)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(path, rows)
@@ -224,10 +226,10 @@ def convert(
 
 
 class VideoFiles:
-    """The video files below a folder, found by name, by name without ending, or by path below the folder.
+    """The video files in a folder and its subfolders, found by name, by name without extension, or by relative path.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder does not exist.
     """
 
     def __init__(self, folder: str | Path, suffixes: Collection[str] = SUFFIXES) -> None:
@@ -237,58 +239,62 @@ class VideoFiles:
         self._paths: dict[str, list[Path]] = {}
         for path in find_videos([self.folder], suffixes):
             relative = path.relative_to(self.folder).as_posix()
-            for key in {relative, without_ending(relative), path.name, without_ending(path.name)}:
+            for key in {relative, without_suffix(relative), path.name, without_suffix(path.name)}:
                 self._paths.setdefault(key, []).append(path)
 
     def find(self, video: str) -> Path | None:
-        """The file of a set's name for a video; None where there is none.
+        """Return the file that a data set's name of a video refers to; None if there is none.
 
         Raises:
-            DataError: two files answer to it.
+            DataError: the name matches two files.
         """
         plain = video.replace("\\", "/").removeprefix("./").lstrip("/")
         tail = plain.rsplit("/", 1)[-1]
-        for key in (plain, without_ending(plain), tail, without_ending(tail)):
-            found = self._paths.get(key, [])
-            if len(found) > 1:
-                raise DataError(f"{self.folder}: {video!r} may be {found[0]} or {found[1]}; leave one of them")
-            if found:
-                return found[0]
+        for key in (plain, without_suffix(plain), tail, without_suffix(tail)):
+            paths = self._paths.get(key, [])
+            if len(paths) > 1:
+                raise DataError(f"{self.folder}: {video!r} may be {paths[0]} or {paths[1]}; keep one of them")
+            if paths:
+                return paths[0]
         return None
 
 
 def held_out_rows(rows: Sequence[Row], part: str, share: int = HELD_OUT_SHARE) -> list[Row]:
-    """Rows in order, those of train whose source video's hash falls below `share` per cent now in `part`.
+    """Move `share` percent of train's source videos, by a hash of their names, to the split `part`.
 
-    Whoever does so gets the same rows, whatever is missing on their disk, and no source video is in both parts.
+    The result does not depend on which videos are on disk, and no source video is in both splits.
+
+    Args:
+        rows: rows, whose order is kept.
+        part: name of the new split.
+        share: percentage to hold out, 1 to 99.
 
     Raises:
-        UsageError: the part is there already, or the share is not within 1 to 99.
-        DataError: one of the two parts is left empty.
+        UsageError: the split already exists, or the share is not in 1 to 99.
+        DataError: one of the two splits would be empty.
     """
     if not 1 <= share <= 99:
-        raise UsageError(f"the share to hold out must be 1 to 99 per cent, not {share}")
+        raise UsageError(f"the share to hold out must be 1 to 99 percent, not {share}")
     if any(row.split == part for row in rows):
-        raise UsageError(f"part {part!r} is there already; name another one to hold out")
-    moved = [
-        replace(row, split=part) if row.split == "train" and place_of(origins(row)[0]) < share else row for row in rows
-    ]
+        raise UsageError(f"split {part!r} already exists; choose another name for the held-out split")
+    held_out = [row.split == "train" and hash_bucket(origins(row)[0]) < share for row in rows]
+    split_rows = [replace(row, split=part) if moved else row for row, moved in zip(rows, held_out, strict=True)]
     for name in ("train", part):
-        if not any(row.split == name for row in moved):
+        if not any(row.split == name for row in split_rows):
             raise DataError(
-                f"with {share} per cent of train held out as {part!r}, {name!r} is empty; say another share"
+                f"with {share} percent of train held out as {part!r}, {name!r} is empty; choose another share"
             )
-    return moved
+    return split_rows
 
 
 def shared_videos(rows: Iterable[Row], others: Iterable[Row]) -> list[str]:
-    """Source videos that both have, sorted."""
+    """Return the source videos of both collections of rows, sorted."""
     ours, theirs = ({origin for row in side for origin in origins(row)} for side in (rows, others))
     return sorted(ours & theirs)
 
 
-def _resolved(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[list[Row], tuple[str, ...]]:
-    """Rows with the paths of their files, and the names of those without, each once."""
+def _resolve_files(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[list[Row], tuple[str, ...]]:
+    """Return rows with the paths of their files, and the distinct names of missing videos."""
     known: dict[str, str | None] = {}
     for row in rows:
         if row.video not in known:
@@ -298,10 +304,10 @@ def _resolved(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[lis
     return resolved, tuple(video for video, path in known.items() if path is None)
 
 
-def _without_missing(rows: list[Row], absent: set[str], missing: str, videos: str | Path) -> list[Row]:
+def _handle_missing(rows: list[Row], absent: set[str], missing: str, videos: str | Path) -> list[Row]:
     if missing == "fail" and absent:
-        raise DataError(f"{videos}: lacks {len(absent)} videos, among them {', '.join(sorted(absent)[:5])}")
+        raise DataError(f"{videos}: {len(absent)} videos are missing, such as {', '.join(sorted(absent)[:5])}")
     kept = rows if missing != "omit" else [row for row in rows if row.video not in absent]
     if not kept:
-        raise DataError(f"{videos}: holds none of the {len(absent)} videos, such as {min(absent)!r}")
+        raise DataError(f"{videos}: has none of the {len(absent)} videos, such as {min(absent)!r}")
     return kept
