@@ -84,11 +84,7 @@ class AnnotationSource:
         return self.splits is None or split in self.splits
 
     def split_files(self, split: str, *files: str | tuple[str, ...]) -> list[Path] | None:
-        """Return the files of a split; None if the split was not requested or its files do not exist.
-
-        Args:
-            split: name of the split.
-            files: for each file its name, or its alternative names.
+        """Return the files of a split, each given by one or several names; None if not requested or not present.
 
         Raises:
             DataError: the split was requested by name and one of its files does not exist.
@@ -326,15 +322,10 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_table(path: Path, width: int | None = None, delimiter: str = ",") -> Iterator[tuple[str, list[str]]]:
-    """Yield (location, cells) of every row of a CSV file without a header.
-
-    Args:
-        path: the file.
-        width: number of columns to require; None for any.
-        delimiter: column separator. Quotes have no special meaning in files separated by tabs.
+    """Yield (location, cells) of every row of a CSV file without a header; files separated by tabs have no quotes.
 
     Raises:
-        DataError: the file cannot be read, or a row has another number of columns.
+        DataError: the file cannot be read, or a row does not have `width` columns.
     """
     quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     with _open(path) as file:
