@@ -181,8 +181,7 @@ def convert(
         name: one of `DATA_SETS`.
         source: folder of the original files, or the only file.
         target: a `.jsonl` file, or a folder for `manifest.jsonl`.
-        videos: folder with the videos, searched recursively for any known extension; default: `source`, for data sets
-            with videos and annotations in one folder.
+        videos: folder of the videos, searched recursively; default: `source` for data sets of a single folder.
         splits: splits to read; None for all whose files exist.
         missing: one of `MISSING`.
         against: manifests to search for the same source videos.
