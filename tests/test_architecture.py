@@ -19,6 +19,13 @@ def files(way: str) -> list[str]:
     return re.findall(r"^\d+\. `([^`]+)`", WAYS[way], re.MULTILINE)
 
 
+def named(path: str) -> set[str]:
+    """Modules that a file imports, or names as "package.module:attribute" for import on first use."""
+    tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {*imported(tree), *(text.partition(":")[0] for text in texts if re.fullmatch(r"mova(\.\w+)+:[\w.]+", text))}
+
+
 def test_the_map_is_current() -> None:
     assert with_map(TEXT) == TEXT, "run `python docs/make_map.py`"
 
@@ -34,4 +41,4 @@ def test_every_file_of_a_way_exists_and_an_earlier_file_imports_it(way: str) -> 
         assert (PACKAGE / path).is_file(), f"{way}: {path}"
         module = "mova." + path.removesuffix(".py").replace("/", ".")
         assert number == 0 or module in known, f"{way}: no earlier file imports {path}"
-        known |= set(imported(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))))
+        known |= named(path)

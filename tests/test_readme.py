@@ -102,6 +102,14 @@ def test_documented_modules_and_classes_exist(page: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("folder", ["scoring", "losses", "eval/metrics"])
+def test_every_module_of_pure_functions_is_documented(folder: str) -> None:
+    modules = {path.stem for path in (ROOT / "src/mova" / folder).glob("*.py")} - {"__init__"}
+    text = "".join(page.read_text(encoding="utf-8") for page in API)
+    prefix = "mova." + folder.replace("/", ".")
+    assert modules == set(re.findall(rf"automodule:: {re.escape(prefix)}\.(\w+)$", text, re.MULTILINE))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_page_is_in_plain_words(page: Path) -> None:
     matches = re.findall(f".*{AVOIDED}.*", page.read_text(encoding="utf-8"), re.IGNORECASE)
