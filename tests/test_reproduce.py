@@ -61,8 +61,8 @@ def test_a_recipe_goes_from_original_files_to_a_report_in_one_step(
     test = [row for row in rows if row.split == target["part"]]
     if find_protocol(target["protocol"]).captions == "one":
         test = [replace(row, captions=row.captions[:1]) for row in test]
-    assert found.report["fingerprint"] == fingerprint(test)
-    assert found.report["candidates"] == len(test) == 2
+    assert found.report.head.fingerprint == fingerprint(test)
+    assert found.report.head.candidates == len(test) == 2
     assert found.verdict is None
     document = json.loads((folder / "reproduction.json").read_text())
     assert document == json.loads(json.dumps(found.to_json()))
@@ -82,9 +82,9 @@ def test_the_report_is_what_the_saved_model_says(runs: Callable[[str], tuple[Rep
         for caption in row.captions:
             scores = model.score(videos, caption.text)[:, 0].detach().numpy()
             ranks.append(1 + sum(scores > scores[own]))
-    assert found.report["queries"] == len(ranks)
-    assert found.report["protocol"] == "captions"
-    assert found.report["t2v"]["MnR"] == pytest.approx(np.mean(ranks))
+    assert found.report.head.queries == len(ranks)
+    assert found.report.head.protocol == "captions"
+    assert found.report.directions["t2v"].figures["MnR"] == pytest.approx(np.mean(ranks))
 
 
 def real(recipe: str, runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path, **options: Any) -> Reproduction:
@@ -102,8 +102,8 @@ def test_in_earnest_there_is_a_verdict_and_everything_that_stands_in_its_way(
     test = [row for row in made.conversion.rows if row.split == "test"]
     path = write_quarantine(tmp_path / "q.jsonl", [Quarantined(test[0].id, test[0].video, "unreadable", "x")])
     found = real("didemo", runs, tmp_path, quarantine=path)
-    assert found.report["candidates"] == 1
-    assert found.report["t2v"]["R@1"] == 100.0
+    assert found.report.head.candidates == 1
+    assert found.report.directions["t2v"].figures["R@1"] == 100.0
     assert found.verdict == "above"
     assert [row.verdict for row in found.rows] == ["above"]
     said = " ".join(found.caveats)
@@ -135,7 +135,7 @@ def test_the_long_caption_alone_is_trained_and_measured_by_the_recipe_s_own_prot
         code, out, err = call("eval", "retrieval", *words)
         assert code == 0, err
         measured = json.loads(out)
-        assert (measured["protocol"], measured["queries"]) == (name, found.report["queries"])
+        assert (measured["protocol"], measured["queries"]) == (name, found.report.head.queries)
 
 
 def test_a_part_that_is_missing_is_said_before_training(

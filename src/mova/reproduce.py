@@ -24,7 +24,7 @@ from mova.data.readers.registry import DATA_SETS, Conversion, convert, shared_vi
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import Protocol, find_protocol
 from mova.eval.published import Comparison, Figure, Verdict, compare_with_published, find_target, others, overall
-from mova.eval.reports import Report
+from mova.eval.report import Report
 from mova.eval.tasks.retrieval import evaluate_retrieval, texts_of
 from mova.eval.tasks.split import open_split
 from mova.models.encoder import DualEncoder, VideoEmbedding
@@ -107,7 +107,7 @@ class Reproduction:
             "leaks": {"count": len(self.leaks), "videos": list(self.leaks)},
             "data": self.conversion.to_json(),
             "training": dict(self.training),
-            "report": self.report,
+            "report": self.report.to_json(),
         }
 
 
@@ -165,13 +165,18 @@ def reproduce(
         json.loads((output / "run" / SUMMARY).read_text(encoding="utf-8")),
         report,
         figure,
-        () if figure is None else tuple(compare_with_published(report, figure, protocol.videos or len(test))),
+        () if figure is None else tuple(_compared(report, figure, protocol.videos or len(test))),
         (MEANINGLESS,) if one_step else tuple(_caveats(target, figure, conversion, report, overrides or {})),
         tuple(shared_videos(trained, test)),
     )
     text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
     (output / "reproduction.json").write_text(text + "\n", encoding="utf-8")
     return found
+
+
+def _compared(report: Report, figure: Figure, videos: int) -> list[Comparison]:
+    """Compare the report of retrieval with a published figure."""
+    return compare_with_published({way: group.figures for way, group in report.directions.items()}, figure, videos)
 
 
 def _sampling(recipe: Recipe) -> FrameRule:
@@ -209,9 +214,7 @@ def _measured(
     texts = texts_of(told, protocol.captions)[1]
     if protocol.texts not in (None, len(texts)) or protocol.videos not in (None, len(told)):
         protocol = find_protocol({"each": "captions", "paragraph": "paragraphs", "one": "pairs"}[protocol.captions])
-    report = evaluate_retrieval(test, protocol)
-    report["settings"]["frames"] = asdict(sampling)
-    return report
+    return evaluate_retrieval(test, protocol).with_settings(frames=asdict(sampling))
 
 
 def _target(recipe: Recipe) -> Target:
@@ -303,17 +306,15 @@ def _caveats(
     """What a reader of the comparison must know."""
     found = [figure.note] if figure is not None and figure.note else []
     published = DATA_SETS[target.data_set].published.get(target.part)
-    measured = int(report["candidates"])
+    measured = int(report.head.candidates or 0)
     if published is not None and measured != published:
         found.append(f"measured on {measured} of {published} videos of {target.part}: fewer to choose from, so easier")
     if conversion.missing:
         found.append(f"{len(conversion.missing)} videos of the data set are missing")
     if conversion.quarantined:
         found.append(f"{len(conversion.quarantined)} rows are left out by the quarantine list")
-    if report["excluded"]:
-        found.append(
-            f"{len(report['excluded'])} rows of {target.part} take no part: {report['excluded'][0]['cause']}, ..."
-        )
+    if report.excluded:
+        found.append(f"{len(report.excluded)} rows of {target.part} were excluded: {report.excluded[0]['cause']}, ...")
     if overrides:
         changed = ", ".join(f"{key} {value}" for key, value in overrides.items())
         found.append(f"other settings than the recipe's: {changed}")

@@ -14,6 +14,7 @@ from mova._version import __version__
 from mova.cli import console
 from mova.cli.report_output import print_report
 from mova.errors import UsageError
+from mova.eval.report import Evaluated, MetricGroup, Report, ReportHead
 from mova.utils.file_lock import sole_writer
 
 Call = Callable[..., tuple[int, str, str]]
@@ -64,11 +65,11 @@ def test_a_warning_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_report_says_once_what_was_measured_and_of_how_many(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = dict.fromkeys(("R@1", "R@5", "R@10", "MdR", "MnR"), 50.0)
+    ranks = MetricGroup(dict.fromkeys(("R@1", "R@5", "R@10", "MdR", "MnR"), 50.0), {}, {}, ties=0)
     settings = {"data": "any, text i belongs to video i", "split": "test", "form": "rule"}
-    ranks = {"queries": 4, "candidates": 3, "t2v": figures, "v2t": figures, "ties": {"t2v": 0, "v2t": 0}, "bounds": {}}
-    model = {"name": "/a/long/path/of/a/model", "fingerprint": "0"}
-    print_report({"protocol": "pairs", "fingerprint": "0123", "settings": settings, "model": model, **ranks}, "name")
+    model = Evaluated("retrieval", "/a/long/path/of/a/model", "0")
+    head = ReportHead("pairs", "0123", "", 4, 3, settings, model)
+    print_report(Report(head=head, directions={"t2v": ranks, "v2t": ranks}), "name")
     first = capsys.readouterr().out.splitlines()[0]
     assert first == (
         "pairs: any, text i belongs to video i, 4 texts by 3 videos, fingerprint 0123, /a/long/path/of/a/model, "

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mova.errors import DataError
-from mova.eval.comparison import compare
+from mova.eval.comparison import compare as compare_reports
 from mova.eval.protocols import find_protocol
+from mova.eval.report import Report
 from mova.eval.tasks.entailment import evaluate_entailment
 from mova.eval.tasks.moments import evaluate_moment_retrieval
 from mova.eval.tasks.multiple_choice import evaluate_choice
@@ -33,7 +34,12 @@ TASKS = {"entailment": evaluate_entailment, "choice": evaluate_choice, "moments"
 
 def both(task: str) -> list[dict[str, Any]]:
     reports = (TASKS[task](known_split(ROWS, clips=clips), find_protocol(task)) for clips in (Clips(), OTHER))
-    return [json.loads(json.dumps(report, allow_nan=False)) for report in reports]
+    return [json.loads(json.dumps(report.to_json(), allow_nan=False)) for report in reports]
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Compare two documents."""
+    return compare_reports(Report.from_json(first, "a.json"), Report.from_json(second, "b.json")).to_json()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -70,9 +76,9 @@ def test_the_interval_of_auc_is_that_of_rows_drawn_for_both() -> None:
 
 def test_reports_of_other_tests_are_refused() -> None:
     first, second = both("choice")
-    for field in ("protocol", "fingerprint", "queries", "candidates", "order"):
+    for field, other in {"protocol": "x", "fingerprint": "x", "queries": 7, "candidates": 7, "order": "x"}.items():
         with pytest.raises(DataError, match=f"differ in {field}"):
-            compare(first, {**second, field: "other"})
+            compare(first, {**second, field: other})
     with pytest.raises(DataError, match="must hold 'places'"):
         compare(first, {key: value for key, value in second.items() if key != "places"})
     with pytest.raises(DataError, match="other groups of queries"):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mova.eval.protocols import find_protocol
-from mova.eval.reports import report_entailment, report_moments
 from mova.eval.score_files import Entailment, read_entailment, read_moments
+from mova.eval.score_reports import report_entailment, report_moments
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,8 @@ def videocon(published: Path) -> Entailment:
 
 def test_every_field_of_the_moment_detr_sample_comes_out_as_published(published: Path) -> None:
     folder = published / "qvhighlights"
-    predictions, truths, _, fingerprint = read_moments(
-        folder / "sample_val_preds.jsonl", folder / "highlight_val_release.jsonl"
-    )
-    report = report_moments(predictions, truths, fingerprint, find_protocol("qvhighlights"))
+    scores = read_moments(folder / "sample_val_preds.jsonl", folder / "highlight_val_release.jsonl")
+    report = report_moments(scores, find_protocol("qvhighlights")).to_json()
     wanted: dict[str, Any] = json.loads((folder / "sample_val_preds_metrics_raw.json").read_text())
     brief, checked = wanted.pop("brief"), 0
     for part, rows in wanted.items():
@@ -57,7 +55,7 @@ def test_every_field_of_the_moment_detr_sample_comes_out_as_published(published:
 
 def test_ties_in_videocons_file_are_told_with_their_spread(videocon: Entailment) -> None:
     assert len(np.unique(videocon.scores)) == 24
-    report = report_entailment(videocon, find_protocol("ssv2-temporal"), compat=True)
+    report = report_entailment(videocon, find_protocol("ssv2-temporal"), legacy=True).to_json()
     best, worst = report["bounds"]["t2v"]["mAP"]
     assert (f"{best:.2f}", f"{worst:.2f}") == ("21.87", "11.65")
     assert f"{report['other arithmetic']['t2v mAP, ties grouped (scikit-learn)']:.2f}" == "13.57"
@@ -74,7 +72,7 @@ def test_the_expected_precision_is_the_mean_over_drawn_orders(videocon: Entailme
         hits = np.take_along_axis(videocon.right, order, axis=1)
         precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
         found.append(100 * ((precision * hits).sum(axis=1) / hits.sum(axis=1)).mean())
-    report = report_entailment(videocon, find_protocol("ssv2-temporal"))
+    report = report_entailment(videocon, find_protocol("ssv2-temporal")).to_json()
     assert report["t2v"]["mAP"] == pytest.approx(np.mean(found), abs=4 * np.std(found) / np.sqrt(len(found)))
 
 
@@ -83,6 +81,6 @@ def test_videocons_own_arithmetic_gives_its_figures(videocon: Entailment) -> Non
 
     if not __cpu_features__.get("AVX2"):
         pytest.skip("numpy.argsort orders equal scores otherwise on this processor: the published figures are of one")
-    report = report_entailment(videocon, find_protocol("ssv2-temporal"), compat=True)
+    report = report_entailment(videocon, find_protocol("ssv2-temporal"), legacy=True).to_json()
     found = {name: f"{value:.2f}" for name, value in report["compat"]["argsort"]["t2v"].items()}
     assert found == {"mAP": "15.51", "R@1": "16.67", "R@5": "44.44", "R@10": "55.56"}

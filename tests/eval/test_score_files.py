@@ -10,8 +10,8 @@ import pytest
 
 from mova.errors import DataError
 from mova.eval.protocols import find_protocol
-from mova.eval.reports import add_qb_norm, report_matrix
 from mova.eval.score_files import ScoreMatrix, read_entailment, read_ids, read_moments
+from mova.eval.score_reports import QueryBank, report_matrix
 
 LABELS = "videopath,caption,match\na,x,1\nb,x,0\na,y,0\nb,y,1\n"
 SCORES = "b,x,0.25,0.25,0.75\na,x,0.5,0.5,0.5\na,y,0.125,0,0\nb,y,1,1,0\n"
@@ -51,13 +51,14 @@ def test_moments_need_every_query_once(tmp_path: Path) -> None:
     marked = {**row, "relevant_clip_ids": [1], "saliency_scores": [[4, 3, 2]]}
     told = {"qid": 1, "pred_relevant_windows": [[0, 2, 0.5]], "pred_saliency_scores": [0.1, 0.2]}
     predictions, truth = write(tmp_path, p=json.dumps(told) + "\n", t=json.dumps(marked) + "\n")
-    first, second, qids, _ = read_moments(predictions, truth)
-    assert qids == ["1"]
-    assert first[0].windows is not None
-    assert second[0].saliency is not None
-    assert second[0].saliency.tolist() == [[0, 0, 0], [4, 3, 2]]
+    moments = read_moments(predictions, truth)
+    assert moments.ids == ["1"]
+    assert moments.predictions[0].windows is not None
+    saliency = moments.truths[0].saliency
+    assert saliency is not None
+    assert saliency.tolist() == [[0, 0, 0], [4, 3, 2]]
     for text, said in (
-        (json.dumps(told) * 1 + "\n" + json.dumps(told), "stands twice"),
+        (json.dumps(told) * 1 + "\n" + json.dumps(told), "duplicate query 1"),
         (json.dumps({**told, "qid": 2}), "have no prediction"),
         (json.dumps({**told, "pred_relevant_windows": [[0, 2]]}), "query 1"),
         ("{", "not JSON"),
@@ -70,8 +71,8 @@ def test_moments_need_every_query_once(tmp_path: Path) -> None:
 def test_ids_refuse_doubles_and_strangers(tmp_path: Path) -> None:
     path = tmp_path / "ids.json"
     for document, said in (
-        ({"videos": ["a", "a"], "texts": ["a"]}, "stands twice"),
-        ({"videos": ["a"], "texts": ["b"]}, "no video of the list"),
+        ({"videos": ["a", "a"], "texts": ["a"]}, "duplicate video 'a'"),
+        ({"videos": ["a"], "texts": ["b"]}, "belongs to 'b', which is not in the list of videos"),
         ({"videos": ["a"]}, "expected"),
     ):
         path.write_text(json.dumps(document))
@@ -82,9 +83,8 @@ def test_ids_refuse_doubles_and_strangers(tmp_path: Path) -> None:
 def test_a_bank_of_test_texts_is_refused() -> None:
     matrix = ScoreMatrix(np.eye(3), texts=("p", "q", "r"))
     protocol = find_protocol("pairs")
-    report = report_matrix(matrix, protocol)
-    add_qb_norm(report, matrix, ScoreMatrix(np.ones((2, 3)), texts=("s", "t")), protocol)
-    (row,) = report["transductive"].values()
+    training = QueryBank(ScoreMatrix(np.ones((2, 3)), texts=("s", "t")))
+    (row,) = report_matrix(matrix, protocol, bank=training).transductive.values()
     assert row["bank"]["texts"] == 2
-    with pytest.raises(DataError, match="must be of training"):
-        add_qb_norm(report, matrix, ScoreMatrix(np.ones((1, 3)), texts=("p",)), protocol)
+    with pytest.raises(DataError, match="must contain training texts only"):
+        report_matrix(matrix, protocol, bank=QueryBank(ScoreMatrix(np.ones((1, 3)), texts=("p",))))

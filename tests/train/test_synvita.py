@@ -229,7 +229,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
     row = read_manifest(manifest)[0]
     text = row.captions[0].text
     torch.testing.assert_close(again.log_odds(row.video, [text]), whole.scorer.log_odds(row.video, [text]))
-    report = evaluate_entailment(open_any_split(again, manifest, "val"), find_protocol("entailment"))
+    report = evaluate_entailment(open_any_split(again, manifest, "val"), find_protocol("entailment")).to_json()
     assert report["model"]["fingerprint"] == again.fingerprint()
     assert 0 <= report["figures"]["all"]["AUC"] <= 100
     assert report["excluded"] == []

@@ -14,7 +14,8 @@ from mova.cli.commands import align, bench, demo, explain, index, models, reprod
 from mova.cli.console import note, setup_logging
 from mova.cli.data import check, contrast, convert, expand, features, synthesize, weights
 from mova.cli.data import worlds as data_worlds
-from mova.cli.eval import matrix, synvita, tasks
+from mova.cli.eval import compare, matrix, synvita, tasks
+from mova.cli.eval import worlds as eval_worlds
 from mova.cli.options import take_groups
 from mova.errors import MovaError
 
@@ -73,10 +74,10 @@ COMMANDS = (
     Command("eval", "classify", tasks.classify),
     Command("eval", "choice", tasks.choice),
     Command("eval", "entailment", tasks.entailment),
-    Command("eval", "worlds", matrix.worlds),
+    Command("eval", "worlds", eval_worlds.worlds),
     Command("eval", "synvita", synvita.synvita),
     Command("eval", "matrix", matrix.matrix),
-    Command("eval", "compare", matrix.compare),
+    Command("eval", "compare", compare.compare),
 )
 """All commands, in the order of the help pages."""
 

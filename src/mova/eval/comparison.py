@@ -1,13 +1,14 @@
-"""Two reports of one test, query by query: second minus first, with a paired bootstrap.
+"""Compare two reports of the same test, query by query: second minus first, with a paired bootstrap.
 
-`places` of a report hold groups of queries. A group may have ranks as three counts (`better`, `tied`, `right`), scores
-of right and wrong captions row by row (`true`, `false`), and lists of values, one a query, whose mean is the metric of
-that name.
+Values of single queries (`MetricGroup.per_query`) come in three forms: ranks as three counts ("better", "tied",
+"right"), scores of right and wrong captions per row ("true", "false"), and lists whose mean is the metric of the same
+name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,68 +17,94 @@ from mova.errors import DataError
 from mova.eval.metrics.bootstrap import Interval, median, paired_bootstrap
 from mova.eval.metrics.classification import auc_over_rows
 from mova.eval.metrics.ranking import KS, Ranks
-from mova.eval.report_figures import Report
+from mova.eval.report import Report
 
-_SAME = ("protocol", "fingerprint", "queries", "candidates", "order")
 _RANKS = ("better", "tied", "right")
-_NAMES = {"AP": "mAP"}
-"""Key of values of single queries -> name of their mean, where it is another."""
+_METRICS = {"AP": "mAP"}
+"""Name of the values of single queries -> name of their mean, if it differs."""
 
 
-def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Report:
+@dataclass(frozen=True)
+class ReportDifference:
     """Second minus first.
 
-    Returns:
-        "protocol", "fingerprint", "queries", "candidates", and group -> metric -> difference, interval and p.
+    Attributes:
+        protocol, fingerprint, queries, candidates: of both reports.
+        groups: group -> metric -> difference, with interval and p.
+    """
+
+    protocol: str
+    fingerprint: str
+    queries: int
+    candidates: int | None
+    groups: Mapping[str, Mapping[str, Interval]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"protocol", "fingerprint", "queries", "candidates", GROUP: {METRIC: {...}}}`."""
+        groups = {name: {metric: row.to_json() for metric, row in rows.items()} for name, rows in self.groups.items()}
+        return {
+            "protocol": self.protocol,
+            "fingerprint": self.fingerprint,
+            "queries": self.queries,
+            "candidates": self.candidates,
+            **groups,
+        }
+
+
+def compare(first: Report, second: Report) -> ReportDifference:
+    """Return second minus first.
 
     Raises:
-        DataError: the reports are of different tests, or hold no values of single queries.
+        DataError: the reports are of different tests, or contain no values of single queries.
     """
-    for name in _SAME:
-        if name not in first or first.get(name) != second.get(name):
+    for name in ("protocol", "fingerprint", "queries", "candidates", "order"):
+        values = getattr(first.head, name), getattr(second.head, name)
+        if values[0] != values[1]:
             raise DataError(
-                f"the reports differ in {name} ({first.get(name)!r} and {second.get(name)!r}): figures of different "
-                "tests, or of queries in another order, are not compared"
+                f"the reports differ in {name} ({values[0]!r} and {values[1]!r}): figures of different tests, or of "
+                "queries in another order, cannot be compared"
             )
-    if not first.get("places") or not second.get("places"):
+    groups, others = first.all_groups, second.all_groups
+    if groups.keys() != others.keys():
+        raise DataError(f"the reports hold other groups of queries: {', '.join(groups)} and {', '.join(others)}")
+    if not all(any(group.per_query for group in one.values()) for one in (groups, others)):
         raise DataError(
-            "both reports must hold 'places', the values of every query: write them with `mova eval ... --out`"
+            "both reports must hold 'places', the values of single queries: write them with `mova eval ... --out`"
         )
-    if first["places"].keys() != second["places"].keys():
-        groups = (", ".join(report["places"]) for report in (first, second))
-        raise DataError(f"the reports hold other groups of queries: {' and '.join(groups)}")
-    report: Report = {key: first[key] for key in _SAME if key != "order"}
-    for group, one in first["places"].items():
-        rows = {metric: found.to_json() for metric, found in _differences(one, second["places"][group]).items()}
-        report[group] = rows
-    return report
+    return ReportDifference(
+        first.head.protocol,
+        first.head.fingerprint,
+        first.head.queries,
+        first.head.candidates,
+        {name: _differences(group.per_query, others[name].per_query) for name, group in groups.items()},
+    )
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Interval]:
-    """Metric -> difference, of one group."""
-    if one.keys() != other.keys():
-        raise DataError(f"the reports hold other values of queries: {', '.join(one)} and {', '.join(other)}")
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Interval]:
+    """Return metric -> difference for one group."""
+    if first.keys() != second.keys():
+        raise DataError(f"the reports hold other values of queries: {', '.join(first)} and {', '.join(second)}")
     rows: dict[str, Interval] = {}
-    if "better" in one:
-        a, b = (_ranks(places) for places in (one, other))
+    if "better" in first:
+        a, b = (_ranks(per_query) for per_query in (first, second))
         rows = {f"R@{k}": paired_bootstrap(100 * a.within(k), 100 * b.within(k)) for k in KS}
         rows["MdR"] = paired_bootstrap(a.expected, b.expected, median)
         rows["MnR"] = paired_bootstrap(a.expected, b.expected)
-    if "true" in one:
-        rows["AUC"] = _auc(one, other)
-    for name in one:
+    if "true" in first:
+        rows["AUC"] = _auc(first, second)
+    for name in first:
         if name not in (*_RANKS, "true", "false"):
-            rows[_NAMES.get(name, name)] = paired_bootstrap(one[name], other[name])
+            rows[_METRICS.get(name, name)] = paired_bootstrap(first[name], second[name])
     return rows
 
 
-def _auc(one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
-    """Rows of the first report are 0 to R - 1, those of the second R to 2 R - 1: the same draws take both."""
-    rows = np.arange(len(one["true"]))
-    statistic = auc_over_rows([*one["true"], *other["true"]], [*one["false"], *other["false"]])
+def _auc(first: Mapping[str, Any], second: Mapping[str, Any]) -> Interval:
+    """Number the R rows of the first report from 0 and those of the second from R, so that the same draws use both."""
+    rows = np.arange(len(first["true"]))
+    statistic = auc_over_rows([*first["true"], *second["true"]], [*first["false"], *second["false"]])
     return paired_bootstrap(rows, rows + len(rows), statistic)
 
 
-def _ranks(places: Mapping[str, Sequence[int]]) -> Ranks:
-    better, tied, right = (np.asarray(places[key], dtype=np.int64) for key in _RANKS)
+def _ranks(per_query: Mapping[str, Sequence[int]]) -> Ranks:
+    better, tied, right = (np.asarray(per_query[name], dtype=np.int64) for name in _RANKS)
     return Ranks(better, tied, right)

@@ -135,20 +135,22 @@ def band(percent: float, videos: int) -> tuple[float, float]:
     return max(0.0, percent - half), min(100.0, percent + half)
 
 
-def compare_with_published(report: Mapping[str, Any], figure: Figure, videos: int) -> list[Comparison]:
-    """Every metric of a figure that a report has too.
+def compare_with_published(
+    measured: Mapping[str, Mapping[str, float]], figure: Figure, videos: int
+) -> list[Comparison]:
+    """Compare every metric of a published figure that was measured too.
 
     Args:
-        report: with ways -> metric -> value.
-        figure: what was published.
-        videos: of the test that it was published for; the band is theirs.
+        measured: direction -> metric -> value.
+        figure: the published figure.
+        videos: in the test that was published, which decides the width of the band.
     """
     rows = []
     for way, metrics in figure.ways.items():
         for metric, value in metrics.items():
-            if metric not in report.get(way, {}):
+            if metric not in measured.get(way, {}):
                 continue
-            found = float(report[way][metric])
+            found = float(measured[way][metric])
             low, high, verdict = None, None, None
             if metric.startswith("R@"):
                 low, high = band(value, videos)

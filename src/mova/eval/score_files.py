@@ -1,7 +1,7 @@
-"""Files that hold anybody's scores: matrices (npy, csv, parquet), VideoCon's score tables, QVHighlights' predictions.
+"""Read score files of any system: matrices (npy, csv, parquet), VideoCon's score tables, QVHighlights' predictions.
 
-Rows of a matrix are texts, columns are videos. A csv may have names of videos in its first line and names of texts in
-its first column; a parquet file has names of videos as names of columns, and names of texts in a column of strings.
+Rows of a matrix are texts, columns are videos. A csv file may name videos in its first line and texts in its first
+column. A parquet file names videos by its columns, and texts in a column of strings.
 
 Shape legend: Q texts, N videos, C clips, A annotators.
 """
@@ -28,7 +28,7 @@ Array = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, eq=False)
 class ScoreMatrix:
-    """Scores (Q, N), and the names of texts and videos where the file has them."""
+    """Scores (Q, N), and the names of texts and videos if the file has them."""
 
     scores: Array
     texts: tuple[str, ...] | None = None
@@ -37,12 +37,12 @@ class ScoreMatrix:
 
 @dataclass(frozen=True)
 class Ids:
-    """Which video each text belongs to.
+    """The video of each text.
 
     Attributes:
         videos: (N,), in the order of columns.
         owners: (Q,), the video of each text, in the order of rows.
-        fingerprint: of what they name.
+        fingerprint: hash of videos and texts.
     """
 
     videos: tuple[str, ...]
@@ -52,7 +52,7 @@ class Ids:
 
 @dataclass(frozen=True, eq=False)
 class Entailment:
-    """Scores (Q, N) of every text with every video, which are right (Q, N), and a fingerprint of the labels."""
+    """Scores of every text with every video (Q, N), which pairs are right (Q, N), and a fingerprint of the labels."""
 
     scores: npt.NDArray[np.float64]
     right: npt.NDArray[np.bool_]
@@ -61,41 +61,57 @@ class Entailment:
     fingerprint: str
 
 
+@dataclass(frozen=True, eq=False)
+class MomentScores:
+    """Predictions and annotations of moment queries.
+
+    Attributes:
+        predictions, truths: one per query.
+        ids: of the queries.
+        fingerprint: hash of the queries and their windows.
+    """
+
+    predictions: Sequence[MomentPrediction]
+    truths: Sequence[MomentTruth]
+    ids: Sequence[str]
+    fingerprint: str
+
+
 def read_matrix(path: str | Path) -> ScoreMatrix:
-    """A matrix from `.npy` (mapped, not read), `.csv` or `.parquet`.
+    """Read a matrix from `.npy` (memory-mapped), `.csv` or `.parquet`.
 
     Raises:
-        UsageError: another kind of file, or none.
-        DataError: not a matrix of numbers, or names that stand twice.
+        UsageError: another kind of file, or no such file.
+        DataError: not a matrix of numbers, or duplicate names.
     """
     path = Path(path)
-    kinds = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}
-    if path.suffix.lower() not in kinds:
-        raise UsageError(f"{path}: a matrix comes as {', '.join(kinds)}")
+    readers = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}
+    if path.suffix.lower() not in readers:
+        raise UsageError(f"{path}: a matrix must be a file of type {', '.join(readers)}")
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     try:
-        found = kinds[path.suffix.lower()](path)
+        matrix = readers[path.suffix.lower()](path)
     except (ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read as a matrix of numbers: {error}") from error
-    if found.scores.ndim != 2 or found.scores.dtype.kind != "f" or not found.scores.size:
+    scores = matrix.scores
+    if scores.ndim != 2 or scores.dtype.kind != "f" or not scores.size:
         raise DataError(
-            f"{path}: a matrix (texts, videos) of floating point expected, "
-            f"not {found.scores.dtype} of shape {found.scores.shape}"
+            f"{path}: a floating-point matrix (texts, videos) expected, not {scores.dtype} of shape {scores.shape}"
         )
-    for what, names in (("text", found.texts), ("video", found.videos)):
-        _refuse_doubles(names or (), path, what)
-    return found
+    for kind, names in (("text", matrix.texts), ("video", matrix.videos)):
+        _refuse_duplicates(names or (), path, kind)
+    return matrix
 
 
 def read_ids(path: str | Path) -> Ids:
-    """Which text belongs to which video, from a manifest (`.jsonl`) or `.json`: `{"videos": [...], "texts": [...]}`.
+    """Read the video of each text from a manifest (`.jsonl`) or `.json`: `{"videos": [...], "texts": [...]}`.
 
-    `texts` holds the id of the video of each text. A manifest's texts are its captions, row by row.
+    `texts` contains the id of the video of each text. The texts of a manifest are its captions, row by row.
 
     Raises:
         UsageError: no such file.
-        DataError: another form, an id that stands twice, or a text of a video that is not there.
+        DataError: another format, a duplicate id, or a text of an unknown video.
     """
     path = Path(path)
     if not path.is_file():
@@ -108,86 +124,85 @@ def read_ids(path: str | Path) -> Ids:
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in ("videos", "texts")):
         raise DataError(f'{path}: {{"videos": [ids], "texts": [the video of each text]}} expected')
     videos, texts = (tuple(map(str, document[key])) for key in ("videos", "texts"))
-    _refuse_doubles(videos, path, "video")
-    strangers = set(texts) - set(videos)
-    if strangers:
-        raise DataError(f"{path}: texts of {min(strangers)!r}, which is no video of the list")
+    _refuse_duplicates(videos, path, "video")
+    if unknown := set(texts) - set(videos):
+        raise DataError(f"{path}: a text belongs to {min(unknown)!r}, which is not in the list of videos")
     return Ids(videos, texts, digest([*sorted(videos), "", *sorted(texts)]))
 
 
 def read_entailment(scores: str | Path, labels: str | Path) -> Entailment:
-    """VideoCon's form: (videopath, caption, score, ...) without a header, (videopath, caption, match) with one.
+    """Read VideoCon's files: (videopath, caption, score, ...) without a header, (videopath, caption, match) with one.
 
-    Texts and videos come out sorted, as VideoCon's own evaluation sorts them. A row that stands twice with one value
-    counts once.
+    Texts and videos are sorted, as in VideoCon's own evaluation. A duplicate row with the same value counts once.
 
     Raises:
         UsageError: no such file.
-        DataError: a row that is no such row, one pair with two values, or a pair that is missing in one of the files.
+        DataError: a malformed row, one pair with two values, or a pair that one of the files lacks.
     """
     labels, scores = Path(labels), Path(scores)
     matches = _pairs(labels, header=True)
     values = _pairs(scores, header=False)
     videos, texts = (tuple(sorted({pair[i] for pair in matches})) for i in (0, 1))
     whole = {(video, text) for video in videos for text in texts}
-    for path, found in ((labels, matches), (scores, values)):
-        missing = whole - found.keys()
+    for path, pairs in ((labels, matches), (scores, values)):
+        missing = whole - pairs.keys()
         if missing:
             video, text = min(missing)
             raise DataError(f"{path}: {len(missing)} pairs are missing, such as {video} with {text[-80:]!r}")
-        if extra := found.keys() - whole:
+        if extra := pairs.keys() - whole:
             raise DataError(f"{path}: {len(extra)} pairs are not among the labels, such as {min(extra)[0]}")
     matrix = np.array([[values[video, text] for video in videos] for text in texts])
     right = np.array([[matches[video, text] for video in videos] for text in texts])
     if not np.isin(right, (0, 1)).all():
         raise DataError(f"{labels}: match must be 0 or 1")
-    told = [f"{video}\t{text}\t{int(matches[video, text])}" for video, text in sorted(whole)]
-    return Entailment(matrix, right == 1, texts, videos, digest(told))
+    lines = [f"{video}\t{text}\t{int(matches[video, text])}" for video, text in sorted(whole)]
+    return Entailment(matrix, right == 1, texts, videos, digest(lines))
 
 
-def read_moments(
-    predictions: str | Path, truth: str | Path
-) -> tuple[list[MomentPrediction], list[MomentTruth], list[str], str]:
-    """QVHighlights' form: predictions, annotations, ids of queries and fingerprint, in the order of the predictions.
+def read_moments(predictions: str | Path, truth: str | Path) -> MomentScores:
+    """Read QVHighlights' files: predictions and annotations, in the order of the predictions.
 
     Raises:
         UsageError: no such file.
-        DataError: a line that is no such line, an id that stands twice, or queries that differ between the files.
+        DataError: a malformed line, a duplicate id, or queries that differ between the files.
     """
-    found = {str(path): _lines(Path(path)) for path in (predictions, truth)}
-    told, known = found[str(predictions)], found[str(truth)]
-    if told.keys() != known.keys():
-        missing, extra = known.keys() - told.keys(), told.keys() - known.keys()
+    predicted, annotated = _lines(Path(predictions)), _lines(Path(truth))
+    if predicted.keys() != annotated.keys():
+        missing, extra = annotated.keys() - predicted.keys(), predicted.keys() - annotated.keys()
         example = min(missing | extra)
         raise DataError(
-            f"{predictions}: {len(missing)} queries of {truth} have no prediction, and {len(extra)} are not in it, "
-            f"such as {example}; nothing is left out silently"
+            f"{predictions}: {len(missing)} queries of {truth} have no prediction, and {len(extra)} predictions have "
+            f"no query in it, such as {example}; the queries of both files must be the same"
         )
-    first, second = [], []
-    for qid, row in told.items():
+    read_predictions, truths = [], []
+    for qid, row in predicted.items():
         try:
             windows, saliency = row.get("pred_relevant_windows"), row.get("pred_saliency_scores")
-            first.append(
+            read_predictions.append(
                 MomentPrediction(
                     None if windows is None else np.asarray(windows, dtype=np.float64).reshape(-1, 3),
                     None if saliency is None else np.asarray(saliency, dtype=np.float64),
                 )
             )
-            second.append(moment_truth(known[qid]))
+            truths.append(moment_truth(annotated[qid]))
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise DataError(f"query {qid} of {predictions} or {truth}: {type(error).__name__}: {error}") from error
-    parts = [json.dumps([qid, known[qid].get("query"), known[qid]["relevant_windows"]]) for qid in sorted(known)]
-    return first, second, list(told), digest(parts)
+    parts = [json.dumps([qid, row.get("query"), row["relevant_windows"]]) for qid, row in sorted(annotated.items())]
+    return MomentScores(read_predictions, truths, list(predicted), digest(parts))
 
 
 def moment_truth(row: dict[str, Any]) -> MomentTruth:
-    """Windows and, where known, saliency of a query in QVHighlights' form; `duration` in seconds."""
+    """Read windows and saliency, if annotated, from a row of QVHighlights; `duration` in seconds.
+
+    >>> moment_truth({"relevant_windows": [[0, 4]]}).windows
+    array([[0., 4.]])
+    """
     windows = np.asarray(row["relevant_windows"], dtype=np.float64).reshape(-1, 2)
     if "saliency_scores" not in row:
         return MomentTruth(windows)
-    given = np.asarray(row["saliency_scores"], dtype=np.int64)
-    saliency = np.zeros((int(row["duration"] / CLIP_SECONDS), given.shape[1]), dtype=np.int64)
-    saliency[np.asarray(row["relevant_clip_ids"], dtype=np.int64)] = given
+    annotated = np.asarray(row["saliency_scores"], dtype=np.int64)
+    saliency = np.zeros((int(row["duration"] / CLIP_SECONDS), annotated.shape[1]), dtype=np.int64)
+    saliency[np.asarray(row["relevant_clip_ids"], dtype=np.int64)] = annotated
     return MomentTruth(windows, saliency)
 
 
@@ -213,19 +228,20 @@ def _read_parquet(path: Path) -> ScoreMatrix:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    words = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
-    if len(words) > 1:
-        raise ValueError(f"one column of names at most expected, not {', '.join(words)}")
-    videos = tuple(name for name in table.column_names if name not in words)
+    text_columns = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+    if len(text_columns) > 1:
+        raise ValueError(f"at most one column of text names expected, not {', '.join(text_columns)}")
+    videos = tuple(name for name in table.column_names if name not in text_columns)
     scores = np.stack([table.column(name).to_numpy() for name in videos], axis=1)
-    return ScoreMatrix(scores, tuple(table.column(words[0]).to_pylist()) if words else None, videos)
+    texts = tuple(table.column(text_columns[0]).to_pylist()) if text_columns else None
+    return ScoreMatrix(scores, texts, videos)
 
 
 def _pairs(path: Path, header: bool) -> dict[tuple[str, str], float]:
-    """(video, text) -> third column."""
+    """Return (video, text) -> third column."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    found: dict[tuple[str, str], float] = {}
+    values: dict[tuple[str, str], float] = {}
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         for number, row in enumerate(reader):
@@ -234,33 +250,33 @@ def _pairs(path: Path, header: bool) -> dict[tuple[str, str], float]:
             if len(row) < 3 or not _is_number(row[2]) or not np.isfinite(float(row[2])):
                 raise DataError(f"{path}, line {reader.line_num}: video, text and a number expected, not {row[:3]}")
             pair, value = (row[0], row[1]), float(row[2])
-            if found.setdefault(pair, value) != value:
+            if values.setdefault(pair, value) != value:
                 raise DataError(f"{path}, line {reader.line_num}: {row[0]} has two values for one text")
-    return found
+    return values
 
 
 def _lines(path: Path) -> dict[str, dict[str, Any]]:
-    """Query id -> row."""
+    """Return query id -> row."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         row = _json(line, f"{path}, line {number}")
         if not isinstance(row, dict) or "qid" not in row:
             raise DataError(f"{path}, line {number}: an object with 'qid' expected")
-        if str(row["qid"]) in found:
-            raise DataError(f"{path}, line {number}: query {row['qid']} stands twice")
-        found[str(row["qid"])] = row
-    return found
+        if str(row["qid"]) in rows:
+            raise DataError(f"{path}, line {number}: duplicate query {row['qid']}")
+        rows[str(row["qid"])] = row
+    return rows
 
 
-def _json(text: str, where: str) -> Any:
+def _json(text: str, source: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise DataError(f"{where}: not JSON: {error}") from error
+        raise DataError(f"{source}: not JSON: {error}") from error
 
 
 def _is_number(cell: str) -> bool:
@@ -271,9 +287,9 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _refuse_doubles(names: Sequence[str], path: Path, what: str) -> None:
+def _refuse_duplicates(names: Sequence[str], path: Path, kind: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise DataError(f"{path}: {what} {name!r} stands twice")
+            raise DataError(f"{path}: duplicate {kind} {name!r}")
         seen.add(name)

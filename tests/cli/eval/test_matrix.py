@@ -64,7 +64,7 @@ def test_several_captions_report_both_conventions(call: Call, tmp_path: Path) ->
     (tmp_path / "ids.json").write_text(json.dumps({"videos": ["a", "b"], "texts": ["a", "a", "b"]}))
     code, _, err = call("eval", "matrix", tmp_path / "sim.npy", "--protocol", "pairs", "--ids", tmp_path / "ids.json")
     assert code == 2
-    assert "protocol pairs has one text a video, and ids name 3 texts of 2 videos" in err
+    assert "protocol pairs has one text per video, and the ids name 3 texts of 2 videos" in err
     words = ("eval", "matrix", tmp_path / "sim.npy", "--protocol", "captions", "--ids", tmp_path / "ids.json", "--json")
     report = json.loads(call(*words)[1])
     assert report["t2v"]["R@1"] == pytest.approx(200 / 3)
@@ -96,12 +96,12 @@ def test_compare_pairs_queries_and_refuses_other_tests(call: Call, matrix: Path,
         (["{sim}", "--protocol", "msrvtt-1ka"], 2, "12 texts instead of 1000"),
         (["{sim}", "--protocol", "none"], 2, "no such protocol"),
         (["{sim}", "--protocol", "captions"], 2, "--ids"),
-        (["{sim}", "--protocol", "qvhighlights"], 2, "--truth is needed"),
+        (["{sim}", "--protocol", "qvhighlights"], 2, "--truth is required"),
         (["{sim}", "--compat", "argsort"], 2, "--compat argsort"),
         (["{tmp}/nan.npy"], 1, "query 3 hold NaN"),
         (["{tmp}/none.npy"], 2, "no such file"),
         (["{tmp}/sim.txt"], 2, ".parquet"),
-        (["{tmp}/double.csv"], 1, "'b' stands twice"),
+        (["{tmp}/double.csv"], 1, "duplicate video 'b'"),
     ],
 )
 def test_what_cannot_be_measured_gets_a_clear_answer(

@@ -68,7 +68,7 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
     code, out, err = call("eval", "moments", *words)
     assert code == 0
     assert "mIoU" in out
-    assert "1 rows took no part" in err
+    assert "1 rows were excluded" in err
     code, out, _ = call("eval", "choice", *words, "--markdown")
     assert code == 0
     assert out.startswith("| mova-worlds-tiny | choice |")
@@ -82,8 +82,8 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
         (["retrieval", "--protocol", "didemo"], 2, "instead of 1004"),
         (["retrieval", "--protocol", "how2qa-val"], 2, "is for `mova eval choice`"),
         (["moments", "--split", "dev"], 2, "no split 'dev'"),
-        (["choice", "--form", "best"], 2, "not known"),
-        (["choice", "--json", "--markdown"], 2, "both want stdout"),
+        (["choice", "--form", "best"], 2, "unknown form"),
+        (["choice", "--json", "--markdown"], 2, "both write to stdout"),
         (["choice", "--out", "none/a.json"], 2, "no folder none"),
         (["matrix", "x.npy", "--protocol", "choice"], 2, "see `mova eval choice`"),
     ],

@@ -38,7 +38,7 @@ def scores(template: str, names: Sequence[str]) -> np.ndarray:
 
 
 def test_zero_shot_figures_are_those_of_scikit_learn() -> None:
-    report = evaluate_classify(known_split(ROWS), ANY)
+    report = evaluate_classify(known_split(ROWS), ANY).to_json()
     found, labels = scores("A video of a {label}.", NAMES), np.arange(35) % 7
     for k in (1, 5):
         expected = top_k_accuracy_score(labels, found, k=k, labels=np.arange(8))
@@ -59,14 +59,14 @@ def test_several_labels_a_video_are_measured_by_the_map_of_classes() -> None:
     rows = [row(each.id, actions=actions(i)) for i, each in enumerate(TESTED)] + [
         row("elsewhere", actions=[{"class": "c007", "name": NAMES[7]}], split="train")
     ]
-    report = evaluate_classify(known_split(rows), ANY)
+    report = evaluate_classify(known_split(rows), ANY).to_json()
     found = scores("{label}", NAMES)
     right = np.array([[(i + c) % 4 == 0 and i != 1 for c in range(7)] for i in range(35)])
     expected = [average_precision_score(right[:, c], found[:, c]) for c in range(7)]
     assert report["figures"]["all"]["mAP"] == pytest.approx(100 * np.mean(expected))
     assert report["counts"]["all"] == {"videos": 35, "classes": 8, "classes without a video": 1}
     listed = [row(each.id, label=[a["name"] for a in each.meta["actions"]], split=each.split) for each in rows]
-    assert evaluate_classify(known_split(listed), ANY)["figures"] == report["figures"]
+    assert evaluate_classify(known_split(listed), ANY).to_json()["figures"] == report["figures"]
     best, worst = report["bounds"]["all"]["mAP"]
     assert best == pytest.approx(worst)
 
@@ -74,16 +74,16 @@ def test_several_labels_a_video_are_measured_by_the_map_of_classes() -> None:
 def test_a_linear_head_is_used_where_there_is_one() -> None:
     assert isinstance(Headed(), Classifier)
     assert not isinstance(KnownEncoder(), Classifier)
-    report = evaluate_classify(known_split(ROWS, model=Headed()), ANY)
+    report = evaluate_classify(known_split(ROWS, model=Headed()), ANY).to_json()
     logits = torch.stack([drawn(each.video, 5).mean(dim=0)[:8].flip(0) for each in TESTED]).numpy()
     assert report["figures"]["all"]["top-1"] == pytest.approx(100 * (logits.argmax(axis=1) == np.arange(35) % 7).mean())
     assert report["settings"]["by"] == "linear head"
     assert "form" not in report["settings"]
     headless = Headed()
     headless.labels = ()
-    assert evaluate_classify(known_split(ROWS, model=headless), ANY)["settings"]["by"] == "template"
-    zero = evaluate_classify(known_split(ROWS, model=Headed()), ANY, zero_shot=True)
-    assert zero["figures"] == evaluate_classify(known_split(ROWS), ANY)["figures"]
+    assert evaluate_classify(known_split(ROWS, model=headless), ANY).to_json()["settings"]["by"] == "template"
+    zero = evaluate_classify(known_split(ROWS, model=Headed()), ANY, zero_shot=True).to_json()
+    assert zero["figures"] == evaluate_classify(known_split(ROWS), ANY).to_json()["figures"]
     strangers = [*ROWS, row("odd", label="chess")]
     with pytest.raises(DataError, match=r"does not know 1 of 9 classes.*'chess'"):
         evaluate_classify(known_split(strangers, model=Headed()), ANY)
@@ -94,12 +94,12 @@ def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_ar
     rows += [row(f"w{i}", task="writer", label=i % 2, name=f"writer {i % 2}", video=f"{i}.mp4") for i in range(6)]
     rows += [row("views", task="view_count", values=[3])]
     clips = Clips(broken=["0.mp4"])
-    report = evaluate_classify(known_split(rows, clips=clips), ANY)
+    report = evaluate_classify(known_split(rows, clips=clips), ANY).to_json()
     assert {name: counts["videos"] for name, counts in report["counts"].items()} == {"scene": 8, "writer": 5}
     assert {each["id"] for each in report["excluded"]} == {"s0", "w0", "views"}
     assert len(clips.asked) == 9, "a video of two tasks is encoded once"
-    scene = evaluate_classify(known_split(rows), ANY, task="scene")
-    assert scene["figures"] == {"scene": evaluate_classify(known_split(rows), ANY)["figures"]["scene"]}
+    scene = evaluate_classify(known_split(rows), ANY, task="scene").to_json()
+    assert scene["figures"] == {"scene": evaluate_classify(known_split(rows), ANY).to_json()["figures"]["scene"]}
     assert scene["excluded"] == []
     with pytest.raises(UsageError, match=r"--task 'genre'.*it has scene, view_count, writer"):
         evaluate_classify(known_split(rows), ANY, task="genre")
@@ -107,8 +107,8 @@ def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_ar
 
 def test_classes_may_stand_under_another_key() -> None:
     rows = [row(each.id, video=each.video, genre=each.meta["label"], label="all", split=each.split) for each in ROWS]
-    told = evaluate_classify(known_split(rows), ANY, label="genre")
-    assert told["figures"] == evaluate_classify(known_split(ROWS), ANY)["figures"]
+    told = evaluate_classify(known_split(rows), ANY, label="genre").to_json()
+    assert told["figures"] == evaluate_classify(known_split(ROWS), ANY).to_json()["figures"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,9 @@ def test_labels_of_a_row(meta: dict[str, object], labels: tuple[str, ...] | None
 
 
 def test_ties_are_shared_and_what_is_not_of_the_form_is_refused() -> None:
-    report = evaluate_classify(known_split(ROWS, clips=Clips({each.video: [[0.0] * 16] for each in ROWS})), ANY)
+    report = evaluate_classify(
+        known_split(ROWS, clips=Clips({each.video: [[0.0] * 16] for each in ROWS})), ANY
+    ).to_json()
     assert report["figures"]["all"]["top-1"] == pytest.approx(100 / 8)
     assert report["figures"]["all"]["top-5"] == pytest.approx(500 / 8)
     with pytest.raises(UsageError, match=r"needs \{label\}"):

@@ -25,7 +25,7 @@ def clip(seconds: int, *windows: tuple[int, int]) -> list[list[float]]:
 
 def measured(rows: list[Row], frames: dict[str, list[list[float]]], broken: tuple[str, ...] = ()) -> dict:  # type: ignore[type-arg]
     model = KnownEncoder({TEXT: SHOWN})
-    return evaluate_moment_retrieval(known_split(rows, clips=Clips(frames, broken), model=model), ANY)
+    return evaluate_moment_retrieval(known_split(rows, clips=Clips(frames, broken), model=model), ANY).to_json()
 
 
 def test_a_perfect_curve_gives_perfect_windows_and_a_shifted_one_its_overlap() -> None:

@@ -36,7 +36,7 @@ def chosen(question: int, template: str) -> bool:
 @pytest.mark.parametrize("template", ["{question} {option}", "{option}"])
 def test_accuracy_is_that_of_counting(template: str) -> None:
     clips = Clips()
-    report = evaluate_choice(known_split(ROWS, clips=clips), ANY, template)
+    report = evaluate_choice(known_split(ROWS, clips=clips), ANY, template).to_json()
     hits = np.array([chosen(i, template) for i in range(40)])
     types = np.arange(40) % 4
     assert report["figures"]["all"]["accuracy"] == pytest.approx(100 * hits.mean())
@@ -50,7 +50,7 @@ def test_accuracy_is_that_of_counting(template: str) -> None:
 
 def test_a_constant_model_gets_what_chance_gives_and_broken_videos_take_no_part() -> None:
     frames = {each.video: [[0.0] * 16] for each in ROWS}
-    report = evaluate_choice(known_split(ROWS, clips=Clips(frames, broken=["3.mp4"])), ANY)
+    report = evaluate_choice(known_split(ROWS, clips=Clips(frames, broken=["3.mp4"])), ANY).to_json()
     left = [each for each in ROWS if each.video != "3.mp4"]
     assert report["figures"]["all"]["accuracy"] == pytest.approx(
         100 * np.mean([1 / len(r.meta["options"]) for r in left])
@@ -61,18 +61,18 @@ def test_a_constant_model_gets_what_chance_gives_and_broken_videos_take_no_part(
 
 def test_groups_without_types_and_with_other_types() -> None:
     rows = [row(f"q{i}", "x", question="q", options=["a", "b"], answer=0) for i in range(3)]
-    assert list(evaluate_choice(known_split(rows), ANY)["figures"]) == ["all"]
+    assert list(evaluate_choice(known_split(rows), ANY).to_json()["figures"]) == ["all"]
     mixed = [
         row(f"q{i}", "x", question="q", options=["a", "b"], answer=0, type=t) for i, t in enumerate(("CW", "other"))
     ]
-    assert list(evaluate_choice(known_split(mixed), ANY)["figures"]) == ["all", "CW", "other"]
+    assert list(evaluate_choice(known_split(mixed), ANY).to_json()["figures"]) == ["all", "CW", "other"]
     named = [row(f"q{i}", "x", question="q", options=["a", "b"], answer=0, type="all") for i in range(2)]
     with pytest.raises(ValueError, match="two groups are called 'all'"):
         evaluate_choice(known_split(named), ANY)
 
 
 def test_what_is_not_of_the_form_is_refused() -> None:
-    with pytest.raises(DataError, match="two texts or more"):
+    with pytest.raises(DataError, match="at least two texts"):
         options_of(row("q", "x", options=["one"], answer=0))
     for answer in (2, -1, "1", None, True):
         with pytest.raises(DataError, match=r"meta\.answer must be 0 to 1"):

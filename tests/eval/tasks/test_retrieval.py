@@ -25,7 +25,7 @@ def truth(rows: list[Row]) -> np.ndarray:
 
 
 def test_figures_are_those_of_the_written_out_matrix(tmp_path: Path) -> None:
-    report = evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), scores_file=tmp_path / "s.npy")
+    report = evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), scores_file=tmp_path / "s.npy").to_json()
     scores = truth(ROWS)
     np.testing.assert_allclose(np.load(tmp_path / "s.npy"), scores, atol=1e-6)
     for way, matrix in (("t2v", scores), ("v2t", scores.T)):
@@ -42,16 +42,16 @@ def test_figures_are_those_of_the_written_out_matrix(tmp_path: Path) -> None:
 def test_broken_videos_and_rows_without_captions_are_named_and_change_the_test() -> None:
     rows = [*ROWS, row("mute")]
     test = known_split(rows, clips=Clips(broken=["v3.mp4", "v7.mp4"]))
-    report = evaluate_retrieval(test, find_protocol("pairs"))
+    report = evaluate_retrieval(test, find_protocol("pairs")).to_json()
     left = [r for r in ROWS if r.id not in ("v3", "v7")]
-    expected = evaluate_retrieval(known_split(left), find_protocol("pairs"))
+    expected = evaluate_retrieval(known_split(left), find_protocol("pairs")).to_json()
     assert report["t2v"] == expected["t2v"]
     assert report["fingerprint"] == expected["fingerprint"] != fingerprint(ROWS)
     assert [each["id"] for each in report["excluded"]] == ["mute", "v3", "v7"]
     assert report["excluded"][1] == {"id": "v3", "video": "v3.mp4", "cause": "it is not there"}
     sized = Protocol("forty", "forty pairs", "retrieval", "one", "one", 40, 40)
-    assert evaluate_retrieval(known_split(ROWS), sized)["protocol"] == "forty"
-    part = evaluate_retrieval(known_split(ROWS, clips=Clips(broken=["v3.mp4"])), sized)
+    assert evaluate_retrieval(known_split(ROWS), sized).to_json()["protocol"] == "forty"
+    part = evaluate_retrieval(known_split(ROWS, clips=Clips(broken=["v3.mp4"])), sized).to_json()
     assert part["protocol"] == "forty-incomplete"
     with pytest.raises(DataError, match=r"none of the 40 rows.*it is not there"):
         evaluate_retrieval(known_split(ROWS, clips=Clips(broken=[r.video for r in ROWS])), sized)
@@ -66,7 +66,7 @@ def test_a_wrong_size_is_refused_before_anything_is_encoded() -> None:
 
 def test_several_captions_a_video_are_queries_each() -> None:
     rows = [row(f"v{i}", *(f"text {i} {k}" for k in range(3))) for i in range(12)]
-    report = evaluate_retrieval(known_split(rows), find_protocol("captions"))
+    report = evaluate_retrieval(known_split(rows), find_protocol("captions")).to_json()
     scores, owners = truth(rows), np.repeat(np.arange(12), 3)
     ranks = 1 + (scores > scores[np.arange(36), owners][:, None]).sum(axis=1)
     assert report["queries"] == 36
@@ -76,7 +76,7 @@ def test_several_captions_a_video_are_queries_each() -> None:
     assert report["v2t"]["MnR"] == pytest.approx(back.mean())
     assert set(report["conventions"]) == {"any-caption", "max-over-captions"}
     highest = replace(find_protocol("msvd"), videos=None)
-    (found,) = evaluate_retrieval(known_split(rows), highest, dual_softmax=True)["transductive"].values()
+    (found,) = evaluate_retrieval(known_split(rows), highest, dual_softmax=True).to_json()["transductive"].values()
     prior = np.exp(100 * (scores - scores.max(axis=1, keepdims=True)))
     scaled = scores * prior / prior.sum(axis=1, keepdims=True)
     among = np.array([[scaled[owners == other, v].max() for other in range(12)] for v in range(12)])
@@ -102,8 +102,8 @@ def test_transductive_rows_stand_apart_and_the_bank_holds_no_test_text() -> None
     training = [row(f"t{i}", f"train {i}", split="train") for i in range(9)] + [row("same", "text 4", split="train")]
     model = KnownEncoder()
     test = known_split([*ROWS, *training], model=model)
-    report = evaluate_retrieval(test, find_protocol("pairs"), dual_softmax=True, bank="train")
-    plain = evaluate_retrieval(known_split(ROWS), find_protocol("pairs"))
+    report = evaluate_retrieval(test, find_protocol("pairs"), dual_softmax=True, bank="train").to_json()
+    plain = evaluate_retrieval(known_split(ROWS), find_protocol("pairs")).to_json()
     assert report["t2v"] == plain["t2v"]
     assert report["fingerprint"] == plain["fingerprint"]
     names = list(report["transductive"])
@@ -111,7 +111,7 @@ def test_transductive_rows_stand_apart_and_the_bank_holds_no_test_text() -> None
     bank = report["transductive"][next(name for name in names if "QB" in name)]["bank"]
     assert (bank["texts"], bank["left_out"], bank["split"]) == (9, 1, "train")
     assert sorted(model.encoded) == sorted([f"text {i}" for i in range(40)] + [f"train {i}" for i in range(9)])
-    with pytest.raises(UsageError, match="not of the split that is measured"):
+    with pytest.raises(UsageError, match="not the split that is measured"):
         evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), bank="test")
     same = [row("same", "text 4", split="train")]
     with pytest.raises(UsageError, match="all 1 texts of that split"):
@@ -124,7 +124,7 @@ def test_a_constant_model_scores_what_chance_gives() -> None:
     model = KnownEncoder({r.captions[0].text: [1.0] + [0.0] * 15 for r in ROWS})
     report = evaluate_retrieval(
         known_split(ROWS, model=model, clips=Clips({r.video: [[1.0] * 16] for r in ROWS})), find_protocol("pairs")
-    )
+    ).to_json()
     assert report["t2v"]["R@1"] == pytest.approx(100 / 40)
     assert report["ties"] == {"t2v": 40, "v2t": 40}
 

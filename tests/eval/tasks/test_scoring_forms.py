@@ -74,14 +74,14 @@ def test_modular_scores_are_the_models_own_in_any_number_of_texts(preset: str, m
     monkeypatch.setattr(forms, "TEXT_CHUNK", 2)
     form = ScoringForm(model, "modular")
     torch.testing.assert_close(form.score(videos, form.encode(TEXTS)), expected)
-    with pytest.raises(UsageError, match="has no masks"):
+    with pytest.raises(UsageError, match="has no frame masks"):
         ScoringForm(Mova.from_backbone(load("mova-worlds-tiny"), "control"), "modular")
 
 
 def test_unknown_forms_and_missing_masks_are_refused() -> None:
-    with pytest.raises(UsageError, match="not known; there are rule"):
+    with pytest.raises(UsageError, match="unknown form; choose one of rule"):
         ScoringForm(KnownEncoder(), "best")
-    with pytest.raises(UsageError, match="has no masks"):
+    with pytest.raises(UsageError, match="has no frame masks"):
         ScoringForm(KnownEncoder(), "modular")
     assert set(FORMS) >= {"rule", "late", "global", "relevance", "modular"}
 

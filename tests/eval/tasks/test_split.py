@@ -65,7 +65,7 @@ def test_rows_of_parts_are_counted_and_named_by_their_files(folder: Path) -> Non
 
     rows = [shown("a", "red", "cyan"), shown("b", "red", "blue"), shown("c", "red", "lost")]
     manifest = write_manifest(folder / "parts.jsonl", rows)
-    report = evaluate_moment_retrieval(open_split(ColourEncoder(), manifest), find_protocol("moments"))
+    report = evaluate_moment_retrieval(open_split(ColourEncoder(), manifest), find_protocol("moments")).to_json()
     assert (report["queries"], report["candidates"]) == (2, 2)
     assert [(row["id"], row["video"]) for row in report["excluded"]] == [("c", "red.mp4 + lost.mp4")]
 
@@ -75,7 +75,7 @@ def test_a_feature_store_gives_the_figures_of_decoding(folder: Path, tmp_path: P
     write_features(tmp_path / "store", model, folder / "manifest.jsonl", FrameRule(64, None, model.frame_rate))
     encode = StoredEmbeddings(tmp_path / "store", model)
     decoded, stored = (
-        evaluate_retrieval(open_split(model, folder / "manifest.jsonl", encode=how), find_protocol("pairs"))
+        evaluate_retrieval(open_split(model, folder / "manifest.jsonl", encode=how), find_protocol("pairs")).to_json()
         for how in (None, encode)
     )
     assert {**decoded, "settings": None} == {**stored, "settings": None}
@@ -92,7 +92,7 @@ def bad(tmp_path: Path) -> Path:
 
 def test_rows_of_a_quarantine_list_are_excluded_and_told(folder: Path, bad: Path) -> None:
     test = open_split(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
-    report = evaluate_retrieval(test, find_protocol("pairs"))
+    report = evaluate_retrieval(test, find_protocol("pairs")).to_json()
     assert (report["queries"], report["candidates"]) == (2, 2)
     assert [(row["id"], row["cause"]) for row in report["excluded"]] == [("red", "the quarantine list names it")]
 
@@ -100,7 +100,7 @@ def test_rows_of_a_quarantine_list_are_excluded_and_told(folder: Path, bad: Path
 def test_a_quarantined_row_makes_a_protocol_of_fixed_size_incomplete(folder: Path, bad: Path) -> None:
     three = replace(find_protocol("pairs"), name="three", texts=3, videos=3)
     test = open_split(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
-    report = evaluate_retrieval(test, three)
+    report = evaluate_retrieval(test, three).to_json()
     assert (report["protocol"], report["queries"], report["candidates"]) == ("three-incomplete", 2, 2)
     test = open_split(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
     with pytest.raises(UsageError, match="3 texts instead of 4"):
@@ -112,11 +112,13 @@ def test_a_task_is_measured_though_rows_of_another_one_are_quarantined(folder: P
     rows = [Row(n, f"{n}.mp4", 2.0, "test", (), meta={"task": t, "label": label}) for n, (t, label) in told.items()]
     manifest = write_manifest(folder / "tasks.jsonl", rows)
     test = open_split(ColourEncoder(), manifest, quarantine=bad)
-    report = evaluate_classify(test, find_protocol("classify"), template="{label}", task="scene")
+    report = evaluate_classify(test, find_protocol("classify"), template="{label}", task="scene").to_json()
     assert report["excluded"] == []
     assert report["counts"]["scene"]["videos"] == 2
     rows.append(replace(rows[0], id="train", split="train", meta={"task": "way", "label": "cool"}))
     write_manifest(manifest, rows)
-    every = evaluate_classify(open_split(ColourEncoder(), manifest, "test", quarantine=bad), find_protocol("classify"))
+    every = evaluate_classify(
+        open_split(ColourEncoder(), manifest, "test", quarantine=bad), find_protocol("classify")
+    ).to_json()
     assert list(every["figures"]) == ["scene"]
     assert [row["id"] for row in every["excluded"]] == ["red"]

@@ -69,9 +69,9 @@ def reproduce(
 
 def _print(result: Reproduction) -> None:
     """Print a table of published and reproduced results, then the verdict."""
-    report = result.report
-    sizes = f"{report['queries']} texts, {report['candidates']} videos, fingerprint {report['fingerprint']}"
-    table = Table(title=f"{result.recipe}: {report['protocol']}, {sizes}", header_style="bold")
+    head = result.report.head
+    sizes = f"{head.queries} texts, {head.candidates} videos, fingerprint {head.fingerprint}"
+    table = Table(title=f"{result.recipe}: {head.protocol}, {sizes}", header_style="bold")
     for column in ("metric", "published", "95 % band", "reproduced", "verdict", "source"):
         table.add_column(column, justify="left" if column in ("metric", "verdict", "source") else "right")
     for row in result.rows:
@@ -88,8 +88,8 @@ def _print(result: Reproduction) -> None:
             label = f"  for comparison: {figure.system}, {way} R@1"
             table.add_row(label, f"{metrics['R@1']:.1f}", "", "", "", f"{figure.source}, {figure.where}")
     if result.target is None:
-        for way in ("t2v", "v2t"):
-            table.add_row(f"{way} R@1", "none", "", f"{report[way]['R@1']:.1f}", "no verdict", "")
+        for way, group in result.report.directions.items():
+            table.add_row(f"{way} R@1", "none", "", f"{group.figures['R@1']:.1f}", "no verdict", "")
     show(table)
     say(_verdict(result))
 

@@ -1,144 +1,101 @@
-"""`mova eval`: measure a model, anybody's score files, or the difference of two reports."""
+"""`mova eval matrix`: score files of any system."""
 
 from __future__ import annotations
 
-import json as json_module
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from mova.cli.console import emit, note, show
-from mova.cli.options import Json, Model
-from mova.cli.report_output import Delivery, refused_as_data
-from mova.errors import DataError, UsageError
+from mova.cli.report_output import ReportOutput, as_data_error
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.eval.protocols import Protocol
+    from mova.eval.report import Report
+
+LEGACY = {"retrieval": "clip4clip", "entailment": "argsort"}
+"""Task -> its legacy arithmetic, as --compat names it."""
 
 
-def worlds(
-    model: Model = None,
-    seed: Annotated[int, typer.Option(help="Another draw of the held-out data.")] = 1,
-    json: Json = False,
-) -> None:
-    """Measure a model: retrieval, localisation and every factor on held-out Worlds of each style."""
-    from mova.eval.tasks.worlds import evaluate_worlds
-    from mova.models.registry import DEFAULT_MODEL, load
+@dataclass(frozen=True)
+class MatrixOptions:
+    """Everything about the scores beside the file and the protocol."""
 
-    encoder = load(model or DEFAULT_MODEL)
-    report = evaluate_worlds(encoder, seed=seed)
-    if json:
-        emit({"task": "worlds", "model": encoder.name, "seed": seed, "styles": report})
-        return
-    styles = list(report)
-    table = Table(title=f"{encoder.name} on held-out Worlds", header_style="bold")
-    table.add_column("measure")
-    for style in styles:
-        table.add_column(style, justify="right")
-    for measure in report[styles[0]]:
-        table.add_row(measure, *(f"{report[style][measure]:.3f}" for style in styles))
-    show(table)
+    ids: Annotated[
+        Path | None, typer.Option(help='The video of each text: a manifest, or {"videos", "texts"} as JSON.')
+    ] = None
+    truth: Annotated[
+        Path | None, typer.Option(help="Labels (VideoCon's csv) or annotations (QVHighlights' jsonl).")
+    ] = None
+    compat: Annotated[
+        str | None, typer.Option(help="Add figures of legacy arithmetic: `clip4clip`, or `argsort` for VideoCon's.")
+    ] = None
+    dual_softmax: Annotated[bool, typer.Option("--dual-softmax", help="Add metrics after dual softmax.")] = False
+    bank: Annotated[
+        Path | None, typer.Option(help="Scores of TRAINING texts with these videos: adds metrics after QB-Norm.")
+    ] = None
+
+    def check(self, protocol: Protocol) -> None:
+        """Refuse options that do not apply to a protocol.
+
+        Raises:
+            UsageError: one does not, or --truth is missing.
+        """
+        name, task = protocol.name, protocol.task
+        if task in ("classify", "choice"):
+            raise UsageError(f"--protocol {name}: does not apply to score files; see `mova eval {task}`")
+        legacy = LEGACY.get(task)
+        if self.compat is not None and self.compat != legacy:
+            raise UsageError(f"--compat {self.compat}: protocol {name} has {legacy or 'no legacy arithmetic'}")
+        if self.truth is None and task != "retrieval":
+            raise UsageError(f"--truth is required by protocol {name}")
+        if self.truth is not None and task == "retrieval":
+            raise UsageError(f"--truth does not apply to protocol {name}")
+        if task != "retrieval" and (self.ids or self.bank or self.dual_softmax):
+            raise UsageError(f"--ids, --bank and --dual-softmax do not apply to protocol {name}")
 
 
 def matrix(
     scores: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Texts by videos (npy, csv, parquet), or a file of the protocol's form."),
+        typer.Argument(
+            metavar="FILE", help="Texts by videos (npy, csv, parquet), or a file in the protocol's own format."
+        ),
     ],
-    protocol: Annotated[str, typer.Option(help="A named protocol; `pairs` and `captions` take any gallery.")] = "pairs",
-    ids: Annotated[
-        Path | None, typer.Option(help='Which video each text belongs to: a manifest, or {"videos", "texts"} as JSON.')
-    ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(help="Labels (VideoCon's csv) or annotations (QVHighlights' jsonl).")
-    ] = None,
-    compat: Annotated[
-        str | None, typer.Option(help="Add old arithmetic: `clip4clip`, or `argsort` for VideoCon's.")
-    ] = None,
-    dual_softmax: Annotated[bool, typer.Option("--dual-softmax", help="Add a transductive row.")] = False,
-    bank: Annotated[
-        Path | None, typer.Option(help="Scores of TRAINING texts with these videos: adds a transductive row, QB-Norm.")
-    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="A named protocol; `pairs` and `captions` accept any gallery.")
+    ] = "pairs",
     *,
-    delivery: Delivery,
+    options: MatrixOptions,
+    output: ReportOutput,
 ) -> None:
-    """Measure anybody's scores by a named protocol: ties by their expected value, NaN refused, a fingerprint."""
+    """Evaluate scores from any system under a named protocol. Ties count by expected rank; NaN is rejected."""
     from mova.eval.protocols import find_protocol
 
-    delivery.check()
+    output.check()
     chosen = find_protocol(protocol)
-    if chosen.task in ("classify", "choice"):
-        raise UsageError(f"--protocol {protocol}: is not of a score file; see `mova eval {chosen.task}`")
-    old = {"retrieval": "clip4clip", "entailment": "argsort"}.get(chosen.task)
-    if compat is not None and compat != old:
-        raise UsageError(f"--compat {compat}: protocol {protocol} has {old or 'no old arithmetic'}")
-    if (truth is None) == (chosen.task != "retrieval"):
-        raise UsageError(f"--truth {'is needed by' if truth is None else 'has no meaning for'} protocol {protocol}")
-    if chosen.task != "retrieval" and (ids or bank or dual_softmax):
-        raise UsageError(f"--ids, --bank and --dual-softmax have no meaning for protocol {protocol}")
-    with refused_as_data(scores):
-        report = _measure(scores, chosen, ids, truth, compat is not None, dual_softmax, bank)
-    delivery.deliver(report, scores.stem)
+    options.check(chosen)
+    with as_data_error(scores):
+        report = _evaluate(scores, chosen, options)
+    output.write(report, scores.stem)
 
 
-def _measure(
-    scores: Path,
-    protocol: Protocol,
-    ids: Path | None,
-    truth: Path | None,
-    compat: bool,
-    dual_softmax: bool,
-    bank: Path | None,
-) -> dict[str, Any]:
-    from mova.eval.reports import add_qb_norm, report_entailment, report_matrix, report_moments
+def _evaluate(scores: Path, protocol: Protocol, options: MatrixOptions) -> Report:
     from mova.eval.score_files import read_entailment, read_ids, read_matrix, read_moments
+    from mova.eval.score_reports import QueryBank, report_entailment, report_matrix, report_moments
 
-    if protocol.task == "entailment":
-        assert truth is not None
-        return report_entailment(read_entailment(scores, truth), protocol, compat)
-    if protocol.task == "moments":
-        assert truth is not None
-        predictions, truths, queries, fingerprint = read_moments(scores, truth)
-        return report_moments(predictions, truths, fingerprint, protocol, queries)
-    found = read_matrix(scores)
-    names = read_ids(ids) if ids is not None else None
-    report = report_matrix(found, protocol, names, compat, dual_softmax)
-    if bank is not None:
-        add_qb_norm(report, found, read_matrix(bank), protocol, names)
-    return report
-
-
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="A.json", help="A report: what `mova eval ... --out` wrote.")],
-    second: Annotated[Path, typer.Argument(metavar="B.json", help="Another one of the same test.")],
-    json: Json = False,
-) -> None:
-    """Second minus first, with a paired bootstrap over queries; reports of different tests are refused."""
-    from mova.eval.comparison import compare as compare_reports
-
-    found = compare_reports(_read(first), _read(second))
-    if json:
-        emit(found)
-        return
-    if found["fingerprint"].startswith("positions-"):
-        note("neither report names its texts and videos (--ids): that both are of one test is taken on trust")
-    table = Table(title=f"{second} minus {first}, {found['protocol']}", header_style="bold")
-    for column in ("of", "metric", "difference", "95 % interval", "p"):
-        table.add_column(column, justify="left" if column in ("of", "metric") else "right")
-    for group, rows in found.items():
-        for metric, row in rows.items() if isinstance(rows, dict) else ():
-            interval = f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-            table.add_row(group, metric, f"{row['value']:+.2f}", interval, f"{row['p']:.4f}")
-    show(table)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json_module.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not a report: {error}") from error
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: not a report of `mova eval`")
-    return document
+    legacy = options.compat is not None
+    if options.truth is not None and protocol.task == "entailment":
+        return report_entailment(read_entailment(scores, options.truth), protocol, legacy)
+    if options.truth is not None:
+        return report_moments(read_moments(scores, options.truth), protocol)
+    return report_matrix(
+        read_matrix(scores),
+        protocol,
+        None if options.ids is None else read_ids(options.ids),
+        legacy=legacy,
+        dual_softmax=options.dual_softmax,
+        bank=None if options.bank is None else QueryBank(read_matrix(options.bank)),
+    )

@@ -1,16 +1,19 @@
-"""`mova eval synvita`: the six tests of SynViTA's paper in one report."""
+"""`mova eval synvita`: the six tests of the SynViTA paper in one report."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from mova.cli.console import emit, note, progress_bar, show
 from mova.cli.options import Json, Loading, Model
-from mova.cli.report_output import Output, check_output, refused_as_data, write_report
+from mova.cli.report_output import Output, as_data_error, check_output, write_report
+
+if TYPE_CHECKING:
+    from mova.eval.tasks.synvita_suite import SuiteReport
 
 
 def synvita(
@@ -20,58 +23,60 @@ def synvita(
     model: Model = None,
     any_size: Annotated[
         bool,
-        typer.Option("--any-size", help="Take parts of the public sets, too; no published figure compares."),
+        typer.Option("--any-size", help="Also accept parts of the public sets; not comparable with published figures."),
     ] = False,
     *,
     loading: Loading,
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """SynViTA's six tests in one report: VideoCon (three), SSv2 (two), ATP-Hard. What is missing is named."""
+    """Run SynViTA's six tests: VideoCon (three), SSv2 (two) and ATP-Hard. Missing data sets are reported."""
     from mova.eval.tasks.synvita_suite import evaluate_synvita
     from mova.models.registry import DEFAULT_MODEL, load_any
 
     check_output(output)
     encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
-    with progress_bar() as bar, refused_as_data(data):
+    with progress_bar() as bar, as_data_error(data):
 
-        def shown(name: str) -> Any:
+        def progress_of(name: str) -> Any:
             task = bar.add_task(name, total=None)
             return lambda done, total: bar.update(task, completed=done, total=total)
 
-        report = evaluate_synvita(encoder, data, any_size=any_size, progress=shown)
-    write_report(report, output)
+        suite = evaluate_synvita(encoder, data, any_size=any_size, progress=progress_of)
+    document = suite.to_json()
+    write_report(document, output)
     if json:
-        emit(report)
+        emit(document)
     else:
-        _print(report)
-    _tell_what_is_not_whole(report)
+        show(_table(suite))
+    _print_gaps(suite)
 
 
-def _print(report: dict[str, Any]) -> None:
-    """One table, all six tests in the paper's order."""
-    table = Table(title=f"SynViTA's tests, {report['model']['name']}", header_style="bold")
-    for column in ("test", "figure", "value", "95 % interval", "protocol", "queries"):
+def _table(suite: SuiteReport) -> Table:
+    """All six tests in the order of the paper."""
+    table = Table(title=f"SynViTA's tests, {suite.model}", header_style="bold")
+    for column in ("test", "metric", "value", "95 % interval", "protocol", "queries"):
         table.add_column(column, justify="right" if column in ("value", "95 % interval", "queries") else "left")
-    for name, row in report["tests"].items():
-        if "missing" in row:
+    for name, outcome in suite.outcomes.items():
+        if outcome.report is None:
             table.add_row(name, "missing", "", "", "", "")
             continue
-        protocol, queries = row["report"]["protocol"], str(row["report"]["queries"])
-        for figure, found in row["figures"].items():
-            interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
-            table.add_row(name, figure, f"{found['value']:.2f}", interval, protocol, queries)
+        protocol, queries = outcome.report.head.protocol, str(outcome.report.head.queries)
+        for metric, interval in (outcome.figures or {}).items():
+            bounds = f"[{interval.low:.2f}, {interval.high:.2f}]"
+            table.add_row(name, metric, f"{interval.value:.2f}", bounds, protocol, queries)
             name = protocol = queries = ""
-    show(table)
+    return table
 
 
-def _tell_what_is_not_whole(report: dict[str, Any]) -> None:
-    """On stderr: tests without data, and rows that took no part."""
-    for name, row in report["tests"].items():
-        if "missing" in row:
-            note(f"{name} is missing: {row['missing']}")
-        elif excluded := row["report"]["excluded"]:
+def _print_gaps(suite: SuiteReport) -> None:
+    """Report tests without data and excluded rows on stderr."""
+    for name, outcome in suite.outcomes.items():
+        if outcome.report is None:
+            note(f"{name} is missing: {outcome.missing}")
+        elif excluded := outcome.report.excluded:
             first = excluded[0]
             note(
-                f"{name}: {len(excluded)} rows took no part, such as {first['id']} ({first['video']}): {first['cause']}"
+                f"{name}: {len(excluded)} rows were excluded, such as {first['id']} ({first['video']}): "
+                f"{first['cause']}"
             )

@@ -1,4 +1,4 @@
-"""`mova eval retrieval|entailment|moments|classify|choice`: a model on a split of a manifest."""
+"""`mova eval retrieval|entailment|moments|classify|choice`: evaluate a model on a split of a manifest."""
 
 from __future__ import annotations
 
@@ -6,122 +6,132 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mova.cli.console import progress_bar
 from mova.cli.options import Fps, MaxFrames, Model, Quarantine
-from mova.cli.report_output import Delivery, check_output, refused_as_data
+from mova.cli.report_output import ReportOutput, as_data_error, check_output
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.eval.protocols import Protocol
+    from mova.eval.report import Report
     from mova.eval.tasks.encoding import EncodeRow
     from mova.eval.tasks.split import EvalSplit
     from mova.models.encoder import DualEncoder
     from mova.models.entailment import EntailmentModel
 
-    Evaluate = Callable[[EvalSplit, Protocol], dict[str, Any]]
+    Evaluate = Callable[[EvalSplit, Protocol], Report]
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What is measured, and on what."""
+class SplitOptions:
+    """The model, and the split of a manifest to evaluate it on."""
 
     manifest: Annotated[
-        Path, typer.Option(help="A .jsonl of `mova data convert` or `mova data worlds`; videos are found beside it.")
+        Path,
+        typer.Option(
+            help="A .jsonl of `mova data convert` or `mova data worlds`; paths of videos are relative to its folder."
+        ),
     ]
     model: Model = None
     protocol: Annotated[
-        str | None, typer.Option(help="A named protocol; data of any size if left out; a wrong name lists all.")
+        str | None,
+        typer.Option(
+            help="A named protocol (default: the task's protocol for data of any size). An unknown name lists all."
+        ),
     ] = None
-    split: Annotated[str | None, typer.Option(help="Part of the manifest: `test`, or the only one, if left out.")] = (
-        None
-    )
+    split: Annotated[str | None, typer.Option(help="Split of the manifest (default: `test`, or the only one).")] = None
     fps: Fps = None
     features: Annotated[
-        Path | None, typer.Option(help="A store of `mova data features`: its vectors are read, no video is opened.")
+        Path | None, typer.Option(help="A store of `mova data features`: read its vectors instead of decoding videos.")
     ] = None
     quarantine: Quarantine = None
 
 
 @dataclass(frozen=True)
-class Scored:
-    """How a video and a text get one score."""
+class ScoringOptions:
+    """How a text is scored against a video."""
 
     form: Annotated[
         str | None,
-        typer.Option(help="How a text is scored: rule (the model's own, default), late, global, relevance, modular."),
+        typer.Option(help="Scoring form: rule, late, global, relevance or modular (default: the model's own)."),
     ] = None
     max_frames: MaxFrames = None
 
 
 def retrieval(
-    tested: Tested,
-    scored: Scored,
-    dual_softmax: Annotated[bool, typer.Option("--dual-softmax", help="Add a transductive row.")] = False,
+    options: SplitOptions,
+    scoring: ScoringOptions,
+    dual_softmax: Annotated[bool, typer.Option("--dual-softmax", help="Add metrics after dual softmax.")] = False,
     qb_norm: Annotated[
-        str | None, typer.Option(help="Split of the same manifest whose texts are QB-Norm's bank: a transductive row.")
+        str | None, typer.Option(help="Add metrics after QB-Norm; its bank is the texts of this split of the manifest.")
     ] = None,
-    scores: Annotated[Path | None, typer.Option(help="Write the scores to this .npy, for `mova eval matrix`.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Write the scores to this .npy file, for `mova eval matrix`.")
+    ] = None,
     *,
-    delivery: Delivery,
+    output: ReportOutput,
 ) -> None:
-    """Text to video and back, among all videos of a split."""
+    """Evaluate retrieval among all videos of a split, text to video and video to text."""
     from mova.eval.tasks.retrieval import evaluate_retrieval
 
     check_output(scores)
     evaluate = partial(evaluate_retrieval, dual_softmax=dual_softmax, bank=qb_norm, scores_file=scores)
-    _measure("retrieval", evaluate, tested, scored, delivery)
+    _evaluate("retrieval", evaluate, options, scoring, output)
 
 
-def entailment(tested: Tested, scored: Scored, delivery: Delivery) -> None:
-    """True captions against false ones: ROC-AUC and accuracy by kind; mAP where all videos have the same captions."""
+def entailment(options: SplitOptions, scoring: ScoringOptions, output: ReportOutput) -> None:
+    """Evaluate true captions against false ones: ROC-AUC, accuracy by kind, and mAP if all videos share captions."""
     from mova.eval.tasks.entailment import evaluate_entailment
 
-    _measure("entailment", evaluate_entailment, tested, scored, delivery)
+    _evaluate("entailment", evaluate_entailment, options, scoring, output)
 
 
-def moments(tested: Tested, delivery: Delivery) -> None:
-    """When a sentence is shown: R1 at IoU, mean IoU, moment mAP, and highlights where they are annotated."""
+def moments(options: SplitOptions, output: ReportOutput) -> None:
+    """Evaluate moment retrieval: R1 at IoU, mean IoU, moment mAP, and highlights if annotated."""
     from mova.eval.tasks.moments import evaluate_moment_retrieval
 
-    _measure("moments", evaluate_moment_retrieval, tested, Scored(), delivery)
+    _evaluate("moments", evaluate_moment_retrieval, options, ScoringOptions(), output)
 
 
 def classify(
-    tested: Tested,
-    scored: Scored,
+    options: SplitOptions,
+    scoring: ScoringOptions,
     template: Annotated[str | None, typer.Option(help="Text of a class, such as `A video of a {label}.`")] = None,
     zero_shot: Annotated[
-        bool, typer.Option("--zero-shot", help="By template even where the model has a linear head.")
+        bool, typer.Option("--zero-shot", help="Use the template even if the model has a linear head.")
     ] = False,
-    task: Annotated[str | None, typer.Option(help="One task of a manifest of several; else every one.")] = None,
-    label: Annotated[str, typer.Option(help="Key of `meta` that holds a row's classes.")] = "label",
+    task: Annotated[str | None, typer.Option(help="One task of the manifest (default: every task).")] = None,
+    label: Annotated[str, typer.Option(help="Key of `meta` that contains a row's classes.")] = "label",
     *,
-    delivery: Delivery,
+    output: ReportOutput,
 ) -> None:
-    """Classes of videos: the model's linear head, or a template; mAP where a video has several."""
+    """Evaluate classification with the model's linear head or a text template; mAP if videos have several classes."""
     from mova.eval.tasks.classification import evaluate_classify
 
     evaluate = partial(evaluate_classify, template=template, zero_shot=zero_shot, task=task, label=label)
-    _measure("classify", evaluate, tested, scored, delivery)
+    _evaluate("classify", evaluate, options, scoring, output)
 
 
 def choice(
-    tested: Tested,
-    scored: Scored,
+    options: SplitOptions,
+    scoring: ScoringOptions,
     template: Annotated[
-        str | None, typer.Option(help="Text of an option; `{option}` alone where options are statements.")
+        str | None,
+        typer.Option(
+            help="Text of an option, such as `{option}` if options are statements (default: `{question} {option}`)."
+        ),
     ] = None,
     *,
-    delivery: Delivery,
+    output: ReportOutput,
 ) -> None:
-    """Multiple choice: accuracy over all questions and by type."""
+    """Evaluate multiple choice: accuracy over all questions and by type."""
     from mova.eval.tasks.multiple_choice import TEMPLATE, evaluate_choice
 
-    _measure("choice", partial(evaluate_choice, template=template or TEMPLATE), tested, scored, delivery)
+    _evaluate("choice", partial(evaluate_choice, template=template or TEMPLATE), options, scoring, output)
 
 
 def _protocol(task: str, name: str | None) -> Protocol:
@@ -133,33 +143,35 @@ def _protocol(task: str, name: str | None) -> Protocol:
     return chosen
 
 
-def _measure(task: str, evaluate: Evaluate, tested: Tested, scored: Scored, delivery: Delivery) -> None:
-    """Load the model, show progress, and deliver the report."""
+def _evaluate(
+    task: str, evaluate: Evaluate, options: SplitOptions, scoring: ScoringOptions, output: ReportOutput
+) -> None:
+    """Load the model, evaluate it with a progress bar, and write the report."""
     from mova.eval.tasks.video_llm import open_any_split
     from mova.models.registry import DEFAULT_MODEL, load_any
 
-    protocol = _protocol(task, tested.protocol)
-    delivery.check()
-    encoder = load_any(tested.model or DEFAULT_MODEL, max_frames=scored.max_frames)
-    with progress_bar() as bar, refused_as_data(tested.manifest):
+    protocol = _protocol(task, options.protocol)
+    output.check()
+    encoder = load_any(options.model or DEFAULT_MODEL, max_frames=scoring.max_frames)
+    with progress_bar() as bar, as_data_error(options.manifest):
         encoding = bar.add_task("encoding", total=None)
-        test = open_any_split(
+        split = open_any_split(
             encoder,
-            tested.manifest,
-            tested.split,
-            form=scored.form,
-            encode=_stored(encoder, tested),
-            fps=tested.fps,
-            quarantine=tested.quarantine,
+            options.manifest,
+            options.split,
+            form=scoring.form,
+            encode=_store_reader(encoder, options),
+            fps=options.fps,
+            quarantine=options.quarantine,
             progress=lambda done, total: bar.update(encoding, completed=done, total=total),
         )
-        report = evaluate(test, protocol)
-    delivery.deliver(report, encoder.name)
+        report = evaluate(split, protocol)
+    output.write(report, encoder.name)
 
 
-def _stored(encoder: DualEncoder | EntailmentModel, tested: Tested) -> EncodeRow | None:
-    """Clips out of a feature store, where one is named."""
-    if tested.features is None:
+def _store_reader(encoder: DualEncoder | EntailmentModel, options: SplitOptions) -> EncodeRow | None:
+    """Return an encoder that reads from a feature store, if one is named."""
+    if options.features is None:
         return None
     from mova.models.entailment import EntailmentModel
 
@@ -168,4 +180,4 @@ def _stored(encoder: DualEncoder | EntailmentModel, tested: Tested) -> EncodeRow
     from mova.data.feature_store import FeatureStore
     from mova.models.feature_extraction import StoredEmbeddings
 
-    return StoredEmbeddings(FeatureStore(tested.features), encoder, tested.fps)
+    return StoredEmbeddings(FeatureStore(options.features), encoder, options.fps)

@@ -1,10 +1,11 @@
-"""Classification with a model: by its own linear head where it has one, zero-shot by a template elsewhere.
+"""Evaluate classification: with the model's linear head if it has one, else zero-shot with a text template.
 
-What a row's classes are, `mova.data.labelled.row_labels` says; `meta["task"]` parts one manifest into several tests,
-as LVU's. One class a video: top-1, top-5 and the mean over classes of top-1. Several or none: every class is a text,
-videos are ranked for it, and mAP is over classes (GEXIA's caption retrieval for Charades-Ego).
+`mova.data.labelled.row_labels` defines the classes of a row; `meta["task"]` splits one manifest into several tests, as
+in LVU. With one class per video, the metrics are top-1, top-5 and top-1 averaged over classes. With several classes or
+none, every class is a text, videos are ranked for it, and mAP is over classes (GEXIA's caption retrieval for
+Charades-Ego).
 
-Classes are those of the whole manifest, every split, so that a test is not made easier by what it happens to lack.
+Classes are those of the whole manifest, all splits together, so that a test is not easier for lacking some.
 
 Shape legend: V videos, C classes.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Contract
 from typing import runtime_checkable
 
@@ -28,13 +29,13 @@ from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import average_precision
 from mova.eval.metrics.ranking import find_ranks
 from mova.eval.protocols import Protocol
-from mova.eval.report_figures import Report, add_figures
+from mova.eval.report import MetricGroup, Report
 from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import VideoEmbedding
 from mova.utils.hashing import digest
 
 TEMPLATE = "A video of a {label}."
-"""GEXIA's, for labels that are nouns."""
+"""GEXIA's template, for labels that are nouns."""
 SEVERAL_TEMPLATE = "{label}"
 """For actions, whose names are phrases."""
 Scores = npt.NDArray[np.float64]
@@ -42,19 +43,26 @@ Scores = npt.NDArray[np.float64]
 
 @runtime_checkable
 class Classifier(Contract):
-    """What a model that may have a linear head has beside the contract of all: names of classes, and logits."""
+    """A model that may have a linear head: names of classes, and logits."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """Names of the head's classes; none where there is no head."""
+        """Names of the head's classes; empty without a head."""
 
     def classify(self, videos: Sequence[VideoEmbedding]) -> Tensor:
-        """(V, C) logits, in the order of `labels`."""
+        """Return logits in the order of `labels`: (V, C)."""
 
 
 @dataclass(frozen=True)
-class Labels:
-    """One test: the classes by name, and the classes of each row (one, or several where `several`)."""
+class LabelSet:
+    """One test: a task of the manifest with its classes.
+
+    Attributes:
+        group: name of the task.
+        classes: names of all classes.
+        of: row id -> its classes: one, or any number if `several`.
+        several: whether a video may have several classes.
+    """
 
     group: str
     classes: tuple[str, ...]
@@ -63,116 +71,116 @@ class Labels:
 
 
 def evaluate_classify(
-    test: EvalSplit,
+    split: EvalSplit,
     protocol: Protocol,
     template: str | None = None,
     zero_shot: bool = False,
     task: str | None = None,
     label: str = LABEL,
 ) -> Report:
-    """Figures in percent, one group a task of the manifest ("all" where it names none).
+    """Evaluate classification; one group per task of the manifest ("all" if it names none), figures in percent.
 
     Args:
-        test: what is measured.
+        split: rows and model.
         protocol: task "classify".
-        template: of a class's text, with `{label}`; `TEMPLATE` or `SEVERAL_TEMPLATE` if left out.
-        zero_shot: by template even where the model has a linear head.
-        task: only rows whose `meta["task"]` is this; None: every task.
-        label: key of `meta` that holds the classes.
+        template: text of a class, with `{label}`. Default: `TEMPLATE`, or `SEVERAL_TEMPLATE`.
+        zero_shot: use the template even if the model has a linear head.
+        task: only rows whose `meta["task"]` is this. Default: every task.
+        label: key of `meta` that contains the classes.
 
     Raises:
-        UsageError: sizes do not fit the protocol, there is no such task, or the template has no label.
-        DataError: nothing can be measured, a label is not of the form, or the head lacks a class.
+        UsageError: sizes do not fit the protocol, there is no such task, or the template lacks `{label}`.
+        DataError: nothing can be measured, a label is malformed, or the head lacks a class.
         ValueError: a score is NaN.
     """
     if task is not None:
-        test.select_task(task)
-    rows = test.keep(lambda row: row_labels(row, label) is not None, f"it has no label in meta.{label}")
+        split.select_task(task)
+    rows = split.keep(lambda row: row_labels(row, label) is not None, f"it has no label in meta.{label}")
     protocol.check_size(len(rows), 0)
-    tests = labels_of([*rows, *test.others], {row.id for row in rows}, label)
-    model = test.model
+    label_sets = read_label_sets([*rows, *split.others], {row.id for row in rows}, label)
+    model = split.model
     head = model if isinstance(model, Classifier) and model.labels and not zero_shot else None
-    found = _scores(test, tests, template, head)
-    kept = [row for row in rows if row.id in found]
-    truth = [json.dumps([row.id, row_labels(row, label)]) for row in kept] + [json.dumps(one.classes) for one in tests]
-    said = {"by": "linear head"} if head is not None else {"by": "template", "template": _templates(template, tests)}
-    classes = sum(len(one.classes) for one in tests)
-    report = test.head(protocol, digest([row.id for row in kept]), len(kept), classes, truth, **said)
-    for one in tests:
-        mine = [row for row in kept if row.id in one.of]
-        if one.of.keys() <= test.quarantined:
+    scores = _scores(split, label_sets, template, head)
+    kept = [row for row in rows if row.id in scores]
+    groups = {}
+    for labels in label_sets:
+        if labels.of.keys() <= split.quarantined:
             continue
-        if not mine:
-            raise DataError(f"no video of task {one.group!r} can be read; leave its rows out of the manifest")
-        scores = np.stack([found[row.id] for row in mine])
-        right = np.array([[name in one.of[row.id] for name in one.classes] for row in mine])
-        if one.several:
-            _add_several(report, one, scores, right)
-        else:
-            _add_one(report, one, scores, right, [row.id for row in mine])
-    return report
+        groups[labels.group] = _metrics(labels, [row for row in kept if row.id in labels.of], scores)
+    truth = [
+        *(json.dumps([row.id, row_labels(row, label)]) for row in kept),
+        *(json.dumps(labels.classes) for labels in label_sets),
+    ]
+    how = {"by": "template", "template": _templates(template, label_sets)} if head is None else {"by": "linear head"}
+    classes = sum(len(labels.classes) for labels in label_sets)
+    order = digest([row.id for row in kept])
+    return Report(head=split.head(protocol, order, len(kept), classes, truth, **how), groups=groups)
 
 
-def labels_of(rows: Sequence[Row], measured: set[str], label: str = LABEL) -> list[Labels]:
-    """The tests that a manifest's rows make up, by name of their task; rows without a label are passed over.
+def read_label_sets(rows: Sequence[Row], measured: set[str], label: str = LABEL) -> list[LabelSet]:
+    """Return the tests of a manifest's rows, sorted by task; rows without a label are skipped.
 
     Raises:
-        DataError: a label is not of the form, or a task has fewer than two classes.
+        DataError: a label is malformed, or a task has fewer than two classes.
     """
-    grouped: dict[str, list[Row]] = {}
+    by_task: dict[str, list[Row]] = {}
     for row in rows:
         if row_labels(row, label) is not None:
-            grouped.setdefault(str(row.meta.get("task", "all")), []).append(row)
-    found = []
-    for group, own in sorted(grouped.items()):
-        of = {row.id: row_labels(row, label) or () for row in own}
+            by_task.setdefault(str(row.meta.get("task", "all")), []).append(row)
+    label_sets = []
+    for task, task_rows in sorted(by_task.items()):
+        of = {row.id: row_labels(row, label) or () for row in task_rows}
         if not of.keys() & measured:
             continue
         classes = tuple(sorted({name for names in of.values() for name in names}))
         if len(classes) < 2:
             raise DataError(
-                f"task {group!r} has {len(classes)} classes in the manifest: there is nothing to tell apart"
+                f"task {task!r} has {len(classes)} classes in the manifest; classification needs at least two"
             )
         kept = {id: names for id, names in of.items() if id in measured}
-        found.append(Labels(group, classes, kept, any(has_several(row, label) for row in own)))
-    return found
+        label_sets.append(LabelSet(task, classes, kept, any(has_several(row, label) for row in task_rows)))
+    return label_sets
 
 
-def _templates(template: str | None, tests: Sequence[Labels]) -> list[str]:
-    return sorted({template or (SEVERAL_TEMPLATE if one.several else TEMPLATE) for one in tests})
+def _template(template: str | None, labels: LabelSet) -> str:
+    return template or (SEVERAL_TEMPLATE if labels.several else TEMPLATE)
+
+
+def _templates(template: str | None, label_sets: Sequence[LabelSet]) -> list[str]:
+    return sorted({_template(template, labels) for labels in label_sets})
 
 
 def _scores(
-    test: EvalSplit, tests: Sequence[Labels], template: str | None, head: Classifier | None
+    split: EvalSplit, label_sets: Sequence[LabelSet], template: str | None, head: Classifier | None
 ) -> dict[str, Scores]:
-    """Row id -> (C,) scores of its task's classes."""
+    """Return row id -> scores of its task's classes: (C,)."""
     columns: dict[str, list[int]] = {}
     texts: list[str] = []
-    for one in tests:
-        columns[one.group] = _head_columns(head, one) if head is not None else []
+    for labels in label_sets:
+        columns[labels.group] = _head_columns(head, labels) if head is not None else []
         if head is None:
-            columns[one.group] = list(range(len(texts), len(texts) + len(one.classes)))
-            texts += [_filled(template or (SEVERAL_TEMPLATE if one.several else TEMPLATE), c) for c in one.classes]
-    group_of = {id: one.group for one in tests for id in one.of}
-    encoded = test.form.encode(texts) if head is None else None
-    found: dict[str, Scores] = {}
-    for group in test.groups():
+            columns[labels.group] = list(range(len(texts), len(texts) + len(labels.classes)))
+            texts += [_filled(_template(template, labels), name) for name in labels.classes]
+    group_of = {id: labels.group for labels in label_sets for id in labels.of}
+    encoded = split.form.encode(texts) if head is None else None
+    scores: dict[str, Scores] = {}
+    for group in split.groups():
         videos = [embedding for embedding, _ in group]
         with torch.no_grad():
-            block = head.classify(videos) if head is not None else test.form.score(videos, encoded)
-        for line, (_, shown) in zip(block.double().cpu().numpy(), group, strict=True):
-            found |= {row.id: line[columns[group_of[row.id]]] for row in shown}
-    return found
+            block = head.classify(videos) if head is not None else split.form.score(videos, encoded)
+        for line, (_, rows) in zip(block.double().cpu().numpy(), group, strict=True):
+            scores |= {row.id: line[columns[group_of[row.id]]] for row in rows}
+    return scores
 
 
-def _head_columns(head: Classifier, one: Labels) -> list[int]:
-    place = {name: column for column, name in enumerate(head.labels)}
-    if missing := [name for name in one.classes if name not in place]:
+def _head_columns(head: Classifier, labels: LabelSet) -> list[int]:
+    columns = {name: column for column, name in enumerate(head.labels)}
+    if missing := [name for name in labels.classes if name not in columns]:
         raise DataError(
-            f"the model's linear head does not know {len(missing)} of {len(one.classes)} classes of task "
-            f"{one.group!r}, such as {missing[0]!r}; name its own task with --task, or measure it with --zero-shot"
+            f"the model's linear head does not know {len(missing)} of {len(labels.classes)} classes of task "
+            f"{labels.group!r}, such as {missing[0]!r}; select its task with --task, or evaluate with --zero-shot"
         )
-    return [place[name] for name in one.classes]
+    return [columns[name] for name in labels.classes]
 
 
 def _filled(template: str, label: str) -> str:
@@ -181,29 +189,40 @@ def _filled(template: str, label: str) -> str:
     return template.replace("{label}", label)
 
 
-def _add_one(report: Report, one: Labels, scores: Scores, right: npt.NDArray[np.bool_], ids: Sequence[str]) -> None:
-    """Top-1, top-5 and the mean over classes of top-1; ties by their expected value."""
+def _metrics(labels: LabelSet, rows: Sequence[Row], scores_of: Mapping[str, Scores]) -> MetricGroup:
+    if not rows:
+        raise DataError(f"no video of task {labels.group!r} can be read; remove its rows from the manifest")
+    scores = np.stack([scores_of[row.id] for row in rows])
+    right = np.array([[name in labels.of[row.id] for name in labels.classes] for row in rows])
+    counts = {"videos": len(scores), "classes": len(labels.classes)}
+    if labels.several:
+        return _several_labels(labels, scores, right, counts)
+    return _one_label(scores, right, [row.id for row in rows], counts)
+
+
+def _one_label(
+    scores: Scores, right: npt.NDArray[np.bool_], ids: Sequence[str], counts: Mapping[str, int]
+) -> MetricGroup:
+    """Top-1, top-5 and top-1 averaged over classes; ties count by expected rank."""
     ranks = find_ranks(scores, right, ids)
     values = {f"top-{k}": 100.0 * ranks.within(k) for k in (1, 5)}
     answers = right.argmax(axis=1)
-    present = np.unique(answers)
-    by_class = [float(values["top-1"][answers == c].mean()) for c in present]
-    counts = {"videos": len(scores), "classes": len(one.classes), "ties": int((~ranks.decided).sum())}
-    add_figures(report, one.group, values, counts)
-    report["figures"][one.group]["mean class"] = float(np.mean(by_class))
+    by_class = [float(values["top-1"][answers == c].mean()) for c in np.unique(answers)]
+    group = MetricGroup.of_values(values, {**counts, "ties": int((~ranks.decided).sum())})
+    return group.with_metric("mean class", float(np.mean(by_class)))
 
 
-def _add_several(report: Report, one: Labels, scores: Scores, right: npt.NDArray[np.bool_]) -> None:
-    """mAP over the classes that a video has; videos are ranked for each class."""
+def _several_labels(
+    labels: LabelSet, scores: Scores, right: npt.NDArray[np.bool_], counts: Mapping[str, int]
+) -> MetricGroup:
+    """mAP over the classes that some video has; videos are ranked for each class."""
     present = np.flatnonzero(right.any(axis=0))
     if not len(present):
-        raise DataError(f"no video of task {one.group!r} has a label")
-    found = [average_precision(scores[:, c], right[:, c]) for c in present]
-    counts = {
-        "videos": len(scores),
-        "classes": len(one.classes),
-        "classes without a video": right.shape[1] - len(found),
-    }
-    add_figures(report, one.group, {"mAP": [100.0 * each.expected for each in found]}, counts)
-    bounds = [100.0 * float(np.mean([getattr(each, case) for each in found])) for case in ("best", "worst")]
-    report.setdefault("bounds", {})[one.group] = {"mAP": bounds}
+        raise DataError(f"no video of task {labels.group!r} has a label")
+    precisions = [average_precision(scores[:, c], right[:, c]) for c in present]
+    group = MetricGroup.of_values(
+        {"mAP": [100.0 * precision.expected for precision in precisions]},
+        {**counts, "classes without a video": right.shape[1] - len(precisions)},
+    )
+    best, worst = (100.0 * float(np.mean([getattr(p, case) for p in precisions])) for case in ("best", "worst"))
+    return replace(group, bounds={"mAP": [best, worst]})

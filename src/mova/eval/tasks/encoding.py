@@ -1,7 +1,7 @@
-"""Videos of a manifest through one callable, each clip once, a bounded number of them held at a time.
+"""Encode the videos of a manifest, each clip once, a bounded number of them in memory at a time.
 
-A clip that cannot be read takes no part and is named with its cause; nothing stands in for it. Rows that show the same
-clip (questions about one video, say) share one pass.
+Unreadable clips are excluded and reported with the reason; they are never replaced. Rows of the same clip, such as
+several questions about one video, share one pass.
 
 Shape legend: T frames, d width.
 """
@@ -18,33 +18,32 @@ from mova.errors import VideoError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 
 EncodeRow = Callable[[Row], Any]
-"""A row's clip as its form of scoring takes it (a `VideoEmbedding`, for two towers), with `times` in seconds of the
-file; raises `VideoError` where it cannot be read."""
+"""Encodes a row's clip for a scoring form (two-tower models: a `VideoEmbedding`), with `times` in seconds of the file;
+raises `VideoError` if the clip cannot be read."""
 Progress = Callable[[int, int], None]
-"""(clips done, of how many)."""
+"""(clips done, total)."""
 Group = list[tuple[Any, list[Row]]]
-"""Clips held together, each with the rows that show it."""
+"""Clips held together, each with its rows."""
 
 GROUP_CLIPS = 32
 GROUP_FRAMES = 8192
-"""A group of clips is passed on when it has so many clips or frames: 25 MB of vectors at width 768."""
+"""A group is complete at this many clips or frames: 25 MB of vectors at width 768."""
 
 
 def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None) -> Callable[[Row], VideoEmbedding]:
-    """The callable that decodes: the whole file of a row, the frames of its clip, or of all its parts.
+    """Return a function that decodes and encodes a row: the whole file, the frames of its clip, or all its parts.
 
     Args:
         model: encodes.
-        folder: of the manifest; paths of rows start there.
-        fps: frames a second to look at; the model's own rate if left out.
+        folder: of the manifest; paths of rows are relative to it.
+        fps: frames per second to sample. Default: the model's own rate.
 
     Raises:
-        UsageError: a rate that the model does not understand.
+        UsageError: the model does not support this rate.
     """
     model.sampling_rate(fps)
 
     def encode(row: Row) -> VideoEmbedding:
-        """Raises VideoError where a file cannot be read."""
         if row.parts:
             return model.encode_video(VideoConcat.of(row.parts, folder), fps)
         return model.encode_video(Path(folder) / row.video, fps, row.start or 0.0, row.end)
@@ -59,30 +58,30 @@ def encode_groups(
     progress: Progress | None = None,
     in_flight: int = GROUP_CLIPS,
 ) -> Iterator[Group]:
-    """Every distinct clip of the rows once, in order of appearance.
+    """Encode every distinct clip of the rows once, in order of appearance.
 
     Args:
         rows: of one manifest.
         encode: see `EncodeRow`.
-        broken: takes the id of every row whose clip cannot be read, with the cause.
-        progress: told after every clip.
-        in_flight: clips in a group.
+        broken: receives the id of every row whose clip cannot be read, with the reason.
+        progress: called after every clip.
+        in_flight: clips per group.
 
     Yields:
-        Groups that are never empty; memory is that of two groups at most, one in use and one that fills.
+        Non-empty groups. Memory holds two groups at most: one in use and one being filled.
     """
     clips: dict[tuple[Segment, ...], list[Row]] = {}
     for row in rows:
         clips.setdefault(row.parts or (Segment(row.video, row.start or 0.0, row.end),), []).append(row)
     group: Group = []
     frames = 0
-    for done, shown in enumerate(clips.values(), start=1):
+    for done, clip_rows in enumerate(clips.values(), start=1):
         try:
-            embedding = encode(shown[0])
+            embedding = encode(clip_rows[0])
         except VideoError as error:
-            broken.update((row.id, error.cause) for row in shown)
+            broken.update((row.id, error.cause) for row in clip_rows)
         else:
-            group.append((embedding, shown))
+            group.append((embedding, clip_rows))
             frames += len(embedding.times)
         if len(group) >= in_flight or frames >= GROUP_FRAMES:
             yield group

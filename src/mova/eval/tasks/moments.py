@@ -1,9 +1,9 @@
-"""Moment retrieval with a model: from a sentence's relevance to every frame to stretches of time.
+"""Evaluate moment retrieval: from a sentence's relevance to every frame to time spans.
 
-Queries are sentences whose windows are known. Windows come from `meta["windows"]` (QVHighlights: all of them, for the
-row's one caption), from `meta["spans"]` by caption and sentence (Worlds), or are a sentence's own start and end. What
-a model predicts are the peaks of its relevance curve (`models.moments.peaks`), best first, ten at most, without any
-threshold; clips of two seconds are as salient as the mean relevance of their frames.
+Queries are sentences with annotated windows. Windows come from `meta["windows"]` (QVHighlights: all of them, for the
+row's only caption), from `meta["spans"]` by caption and sentence (Worlds), or from a sentence's start and end. The
+predictions are the peaks of the model's relevance curve (`mova.scoring.spans.peaks`), best first, at most ten, without
+a threshold. The saliency of a clip of two seconds is the mean relevance of its frames.
 
 Shape legend: S sentences, T frames, C clips of two seconds, A annotators.
 """
@@ -11,8 +11,8 @@ Shape legend: S sentences, T frames, C clips of two seconds, A annotators.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.spans import CLIP_SECONDS, MOST_WINDOWS, MomentPrediction, MomentTruth
 from mova.eval.protocols import Protocol
-from mova.eval.report_figures import Report
-from mova.eval.reports import report_moments
-from mova.eval.score_files import moment_truth
+from mova.eval.report import Report
+from mova.eval.score_files import MomentScores, moment_truth
+from mova.eval.score_reports import report_moments
 from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import TEXT_CHUNK, VideoEmbedding
 from mova.models.entailment import EntailmentModel
@@ -34,67 +34,74 @@ from mova.scoring.spans import peaks
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """A sentence, what is right for it, and an id: the row's, with caption and sentence where the row has several."""
+    """A sentence with its annotated windows; the id is the row's, with indices of caption and sentence if needed."""
 
     id: str
     text: str
     truth: MomentTruth
 
 
-def evaluate_moment_retrieval(test: EvalSplit, protocol: Protocol) -> Report:
-    """R1@IoU, mean IoU, moment mAP, and highlights where all queries have saliency.
+def evaluate_moment_retrieval(split: EvalSplit, protocol: Protocol) -> Report:
+    """Evaluate R1@IoU, mean IoU and moment mAP, and highlights if all queries have saliency.
 
     Returns:
-        As `reports.report_moments`, with "task", "model", "excluded".
+        As `score_reports.report_moments`, with the model and excluded rows.
 
     Raises:
-        UsageError: a model without vectors of frames, or the number of queries does not fit the protocol.
-        DataError: nothing can be measured, or windows and saliency are not of the form.
+        UsageError: a model without frame vectors, or the number of queries does not fit the protocol.
+        DataError: nothing can be measured, or windows and saliency are malformed.
     """
-    if isinstance(test.model, EntailmentModel):
-        raise UsageError(f"{test.model.name} is a video LLM; moments need vectors of frames, so take a two-tower model")
-    queries = {row.id: list(queries_of(row)) for row in test.rows}
-    rows = test.keep(lambda row: bool(queries[row.id]), "it has no sentence with known times")
+    if isinstance(split.model, EntailmentModel):
+        raise UsageError(f"{split.model.name} is a video LLM; moments need frame vectors, so use a two-tower model")
+    queries = {row.id: list(queries_of(row)) for row in split.rows}
+    rows = split.keep(lambda row: bool(queries[row.id]), "it has no sentence with known times")
     protocol.check_size(sum(len(queries[row.id]) for row in rows), 0)
-    found: dict[str, list[MomentPrediction]] = {}
-    for group in test.groups():
-        asked = [query.text for _, shown in group for row in shown for query in queries[row.id]]
-        vectors = _encode(test, asked)
-        taken = 0
-        for embedding, shown in group:
-            for row in shown:
-                mine = vectors[taken : taken + len(queries[row.id])]
-                curves = test.model.relevance(mine, embedding).double().cpu().numpy()
-                found[row.id] = [
-                    predict(curve, embedding, query) for curve, query in zip(curves, queries[row.id], strict=True)
+    predictions_of = _predict_rows(split, queries)
+    kept = [row for row in rows if row.id in predictions_of]
+    measured = [query for row in kept for query in queries[row.id]]
+    predictions = [prediction for row in kept for prediction in predictions_of[row.id]]
+    scores = MomentScores(predictions, [query.truth for query in measured], [query.id for query in measured], "")
+    report = report_moments(scores, split.followed(protocol))
+    head = split.head(
+        protocol,
+        report.head.order,
+        len(measured),
+        len({row.parts or row.video for row in kept}),
+        [json.dumps([query.id, query.truth.windows.tolist()]) for query in measured],
+        spans=f"peaks of relevance, widened to half prominence, {MOST_WINDOWS} at most",
+        sentences_without_times=sum(count_sentences(row) for row in kept) - len(measured),
+    )
+    return replace(report, head=head)
+
+
+def _predict_rows(split: EvalSplit, queries: Mapping[str, Sequence[Query]]) -> dict[str, list[MomentPrediction]]:
+    """Return row id -> one prediction per query; rows whose clip cannot be read are absent."""
+    predictions: dict[str, list[MomentPrediction]] = {}
+    for group in split.groups():
+        vectors = _encode(split, [query.text for _, rows in group for row in rows for query in queries[row.id]])
+        start = 0
+        for embedding, rows in group:
+            for row in rows:
+                row_queries = queries[row.id]
+                row_vectors = vectors[start : start + len(row_queries)]
+                curves = split.model.relevance(row_vectors, embedding).double().cpu().numpy()
+                predictions[row.id] = [
+                    predict(curve, embedding, query) for curve, query in zip(curves, row_queries, strict=True)
                 ]
-                taken += len(queries[row.id])
-    kept = [row for row in rows if row.id in found]
-    told = [query for row in kept for query in queries[row.id]]
-    predictions = [prediction for row in kept for prediction in found[row.id]]
-    report = report_moments(
-        predictions, [query.truth for query in told], "", test.of(protocol), [query.id for query in told]
-    )
-    truth = [json.dumps([query.id, query.truth.windows.tolist()]) for query in told]
-    said = {
-        "spans": f"peaks of relevance, widened to half prominence, {MOST_WINDOWS} at most",
-        "sentences_without_times": sum(sentences_of(row) for row in kept) - len(told),
-    }
-    return report | test.head(
-        protocol, report["order"], len(told), len({row.parts or row.video for row in kept}), truth, **said
-    )
+                start += len(row_queries)
+    return predictions
 
 
-def sentences_of(row: Row) -> int:
-    """How many sentences a row has; a caption that lists none is one."""
+def count_sentences(row: Row) -> int:
+    """Count the sentences of a row; a caption that lists none is one."""
     return sum(len(caption.sentences) or 1 for caption in row.captions)
 
 
 def queries_of(row: Row) -> Iterator[Query]:
-    """The sentences of a row whose windows are known; see the module.
+    """Yield the sentences of a row that have annotated windows; see the module.
 
     Raises:
-        DataError: `meta` holds windows, spans or saliency that are not of the form.
+        DataError: `meta` contains malformed windows, spans or saliency.
     """
     try:
         if "windows" in row.meta:
@@ -115,33 +122,32 @@ def queries_of(row: Row) -> Iterator[Query]:
 
 
 def predict(curve: npt.NDArray[np.float64], video: VideoEmbedding, query: Query) -> MomentPrediction:
-    """Windows from a relevance curve (T,), and the saliency of every clip where the truth has it."""
-    found = peaks(curve, video.times, video.duration, MOST_WINDOWS)
-    windows = np.array([[scored.span.start, scored.span.end, scored.score] for scored in found])
+    """Return windows from a relevance curve (T,), and the saliency of every clip if the query has it."""
+    moments = peaks(curve, video.times, video.duration, MOST_WINDOWS)
+    windows = np.array([[moment.span.start, moment.span.end, moment.score] for moment in moments])
     if query.truth.saliency is None:
         return MomentPrediction(windows)
     return MomentPrediction(windows, _saliency(curve, video.times, len(query.truth.saliency)))
 
 
 def _saliency(curve: npt.NDArray[np.float64], times: npt.NDArray[np.float64], clips: int) -> npt.NDArray[np.float64]:
-    """(C,): mean relevance of the frames in each clip; of the frame on display where none falls into it."""
+    """Return the mean relevance of each clip's frames, or that of the frame on display if it has none: (C,)."""
     starts = np.arange(clips) * CLIP_SECONDS
     first = np.searchsorted(times, starts)
     last = np.searchsorted(times, starts + CLIP_SECONDS)
-    shown = np.clip(np.searchsorted(times, starts, side="right") - 1, 0, None)
+    displayed = np.clip(np.searchsorted(times, starts, side="right") - 1, 0, None)
     total = np.concatenate([[0.0], np.cumsum(curve)])
-    return np.where(last > first, (total[last] - total[first]) / np.maximum(last - first, 1), curve[shown])
+    return np.where(last > first, (total[last] - total[first]) / np.maximum(last - first, 1), curve[displayed])
 
 
 def _truth(row: Row) -> MomentTruth:
-    """Windows and saliency as QVHighlights writes them."""
-    known: dict[str, Any] = {"relevant_windows": row.meta["windows"], "duration": row.duration}
-    known |= {name: row.meta[name] for name in ("saliency_scores", "relevant_clip_ids") if name in row.meta}
-    return moment_truth(known)
+    annotation: dict[str, Any] = {"relevant_windows": row.meta["windows"], "duration": row.duration}
+    annotation |= {name: row.meta[name] for name in ("saliency_scores", "relevant_clip_ids") if name in row.meta}
+    return moment_truth(annotation)
 
 
 @torch.no_grad()
-def _encode(test: EvalSplit, texts: Sequence[str]) -> torch.Tensor:
-    """(S, d) vectors of sentences, in batches."""
-    parts = [test.model.encode_text(list(texts[i : i + TEXT_CHUNK])).pooled for i in range(0, len(texts), TEXT_CHUNK)]
+def _encode(split: EvalSplit, texts: Sequence[str]) -> torch.Tensor:
+    """Encode sentences in batches: (S, d)."""
+    parts = [split.model.encode_text(list(texts[i : i + TEXT_CHUNK])).pooled for i in range(0, len(texts), TEXT_CHUNK)]
     return torch.cat(parts)

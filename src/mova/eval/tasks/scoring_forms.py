@@ -1,6 +1,6 @@
-"""Forms of scoring a text against a video, by name: a report says which one its figures are of.
+"""Named ways to score a text against a video; every report records which one it used.
 
-Texts are encoded once, in batches; videos come group by group. Scores of one form compare with each other only.
+Texts are encoded once, in batches; videos arrive in groups. Only scores of the same form can be compared.
 
 Shape legend: V videos, N texts, K units of a text, d width.
 """
@@ -21,19 +21,19 @@ from mova.scoring.caption_score import EvidenceRule, gather_evidence
 FORMS = {
     "rule": "the model's evidence rule over units of the text (`model.score`)",
     "late": "plain late interaction over units of the text",
-    "global": "cosine of one vector a text and one a video (`model.similarity`)",
-    "relevance": "cosine of one vector a text with the frames pooled by their relevance to it",
-    "modular": "through the masks of every pair (`model.modular_similarity`, models with masks alone)",
+    "global": "cosine of one vector per text and one per video (`model.similarity`)",
+    "relevance": "cosine of one vector per text with the frames pooled by their relevance to it",
+    "modular": "through the masks of every pair (`model.modular_similarity`; only models with masks)",
 }
 
 
-class Scoring(Protocol):
-    """What a task needs to score texts against clips: `ScoringForm`, or a video LLM in `eval/tasks/video_llm.py`.
+class TextScorer(Protocol):
+    """Scores texts against clips: a `ScoringForm`, or a video LLM (`mova.eval.tasks.video_llm`).
 
     Attributes:
         name: of the form.
-        used: whether a text was encoded yet.
-        cut: texts so far that the model's length has cut.
+        used: whether a text has been encoded.
+        cut: texts truncated so far to the model's length.
     """
 
     name: str
@@ -41,25 +41,25 @@ class Scoring(Protocol):
     cut: int
 
     def to_json(self) -> dict[str, Any]:
-        """What decides the scores beside the weights."""
+        """Return everything but the weights that decides the scores."""
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Texts as `score` takes them."""
+        """Encode texts for `score`."""
 
     def score(self, videos: Sequence[Any], encoded: Any) -> Tensor:
-        """(V, N) scores, higher is better, of clips that were encoded for this form."""
+        """Score clips that were encoded for this form, higher is better: (V, N)."""
 
 
 class ScoringForm:
-    """One form of scoring with one model.
+    """One scoring form with one model.
 
     Args:
         model: encodes texts.
         name: one of `FORMS`.
 
     Attributes:
-        used: whether a text was encoded yet.
-        cut: texts so far that the model's length has cut; counted where texts are encoded whole.
+        used: whether a text has been encoded.
+        cut: texts truncated so far to the model's length; counted by forms that encode whole texts.
 
     Raises:
         UsageError: no such form, or the model has no masks to score through.
@@ -68,26 +68,26 @@ class ScoringForm:
     def __init__(self, model: DualEncoder, name: str) -> None:
         if name not in FORMS:
             known = "; ".join(f"{form} ({meaning})" for form, meaning in FORMS.items())
-            raise UsageError(f"--form {name}: not known; there are {known}")
+            raise UsageError(f"--form {name}: unknown form; choose one of {known}")
         if name == "modular" and not model.scores_modular:
-            raise UsageError(f"--form modular: {model.name} has no masks of frames; take another form")
+            raise UsageError(f"--form modular: {model.name} has no frame masks; choose another form")
         self.model, self.name, self.used, self.cut = model, name, False, 0
 
     def to_json(self) -> dict[str, Any]:
-        """The form as a report states it: what decides the scores beside the weights."""
-        found: dict[str, Any] = {"form": self.name}
+        """Return the form for a report: everything but the weights that decides the scores."""
+        settings: dict[str, Any] = {"form": self.name}
         if self.name == "rule":
-            found["rule"] = self.model.rule.to_dict()
+            settings["rule"] = self.model.rule.to_dict()
         if self.name in ("rule", "late"):
-            found["units"] = self.model.units.to_dict()
-        return found
+            settings["units"] = self.model.units.to_dict()
+        return settings
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Any:
-        """Texts as `score` takes them.
+        """Encode texts for `score`.
 
         Raises:
-            UsageError: a text holds no words.
+            UsageError: a text contains no words.
         """
         self.used = True
         if self.name in ("rule", "late"):
@@ -101,29 +101,29 @@ class ScoringForm:
 
     @torch.no_grad()
     def score(self, videos: Sequence[VideoEmbedding], encoded: Any) -> Tensor:
-        """How well each video shows each text.
+        """Score how well each video shows each text.
 
         Args:
             videos: at least one.
-            encoded: N texts, at least one, as `encode` gave them.
+            encoded: N texts, at least one, from `encode`.
 
         Returns:
             float32, (V, N), higher is better.
         """
         frames = [video.frames for video in videos]
         if self.name == "global":
-            return self.model.similarity(videos, _lone(encoded))
+            return self.model.similarity(videos, _pooled_only(encoded))
         if self.name == "relevance":
-            found = gather_evidence(frames, list(encoded.unsqueeze(1)), order=False, lone=True).pooled
-            assert found is not None
-            return found
+            scores = gather_evidence(frames, list(encoded.unsqueeze(1)), order=False, lone=True).pooled
+            assert scores is not None
+            return scores
         if self.name == "modular":
             return torch.cat([self.model.modular_similarity(videos, chunk).float() for chunk in encoded], dim=1)
         rule = self.model.rule if self.name == "rule" else EvidenceRule()
         return rule.score(frames, encoded)
 
 
-def _lone(pooled: Tensor) -> TextEmbedding:
-    """(N, d) vectors as texts without token states, which for many captions would not fit."""
+def _pooled_only(pooled: Tensor) -> TextEmbedding:
+    """Wrap vectors (N, d) as texts without token states, which would not fit in memory for many captions."""
     mask = torch.ones(len(pooled), 1, dtype=torch.bool, device=pooled.device)
     return TextEmbedding(pooled, pooled.unsqueeze(1), mask, np.zeros(len(pooled), dtype=np.int64))

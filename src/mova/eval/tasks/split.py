@@ -1,14 +1,14 @@
-"""A model and a manifest's split -> what every task of `mova eval` needs: rows, clips, scores, and who was left out.
+"""One split of a manifest, ready for a task of `mova eval`: rows, clips, a scoring form, and rows left out.
 
-Every task encodes each clip once (`eval/tasks/encoding.py`), scores by a named form (`eval/tasks/scoring_forms.py`),
-and says in its report which rows could not be measured and why. The fingerprint is of the rows that were measured: a
-report on less than all of a split does not compare with one on all of it.
+Every task encodes each clip once (`mova.eval.tasks.encoding`), scores with a named form
+(`mova.eval.tasks.scoring_forms`), and reports which rows could not be measured and why. The fingerprint covers the rows
+that were measured: a report on part of a split cannot be compared with one on all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import Protocol
-from mova.eval.report_figures import Report
+from mova.eval.report import Evaluated, ReportHead
 from mova.eval.tasks.encoding import GROUP_CLIPS, EncodeRow, Group, Progress, decode_rows, encode_groups
-from mova.eval.tasks.scoring_forms import Scoring, ScoringForm
+from mova.eval.tasks.scoring_forms import ScoringForm, TextScorer
 from mova.models.encoder import DualEncoder
 from mova.utils.hashing import digest
 
@@ -27,28 +27,28 @@ TEST_SPLIT = "test"
 
 @dataclass(eq=False)
 class EvalSplit:
-    """One split of a manifest, to be measured with one model.
+    """One split of a manifest and the model to evaluate on it.
 
     Attributes:
-        model: encodes; a `DualEncoder`, or whatever else has a name and a fingerprint and fits `encode` and `form`.
+        model: a `DualEncoder`, or another model with a name and a fingerprint that fits `encode` and `form`.
         rows: of the split, in the order of the manifest.
-        split: its name.
+        name: of the split.
         others: rows of the other splits.
-        encode: a row's clip, see `encoding.EncodeRow`.
+        encode: encodes a row's clip, see `encoding.EncodeRow`.
         form: scores texts against clips.
-        frame_rate: frames a second at which clips are looked at, as asked for; None where the model decides.
-        progress: told after every clip.
-        in_flight: clips held at a time.
-        quarantined: ids of rows whose clips are not to be opened; they count as those that cannot be read.
-        excluded: id of a row that takes no part -> why.
+        frame_rate: requested frames per second; None if the model decides.
+        progress: called after every clip.
+        in_flight: clips held in memory at a time.
+        quarantined: ids of rows whose clips are not opened. They count as unreadable.
+        excluded: id of each row that is not measured -> reason.
     """
 
     model: Any
     rows: list[Row]
-    split: str
+    name: str
     others: list[Row]
     encode: EncodeRow
-    form: Scoring
+    form: TextScorer
     frame_rate: float | None
     progress: Progress | None = None
     in_flight: int = GROUP_CLIPS
@@ -57,20 +57,20 @@ class EvalSplit:
 
     @property
     def kept(self) -> list[Row]:
-        """Rows that take part, as far as is known by now."""
+        """Rows that have not been excluded so far."""
         return [row for row in self.rows if row.id not in self.excluded]
 
-    def keep(self, usable: Callable[[Row], bool], why: str) -> list[Row]:
-        """Exclude rows that this task cannot use, before anything is encoded.
+    def keep(self, usable: Callable[[Row], bool], reason: str) -> list[Row]:
+        """Exclude rows that the task cannot use, before anything is encoded, and return the others.
 
         Raises:
             DataError: no row is left.
         """
-        self.excluded |= {row.id: why for row in self.kept if not usable(row)}
-        return self._some()
+        self.excluded |= {row.id: reason for row in self.kept if not usable(row)}
+        return self._require_rows()
 
     def select_task(self, task: str) -> None:
-        """Leave out rows of other tasks, as if the manifest did not hold them.
+        """Drop the rows of other tasks, as if the manifest did not contain them.
 
         Raises:
             UsageError: no row of the split is of this task.
@@ -78,39 +78,25 @@ class EvalSplit:
         known = sorted({str(row.meta["task"]) for row in self.rows if "task" in row.meta})
         if task not in known:
             raise UsageError(
-                f"--task {task!r}: split {self.split!r} has none of it; it has {', '.join(known) or 'no tasks'}"
+                f"--task {task!r}: split {self.name!r} has no row of it; it has {', '.join(known) or 'no tasks'}"
             )
         self.rows, self.others = (
             [row for row in rows if str(row.meta.get("task")) == task] for rows in (self.rows, self.others)
         )
 
     def groups(self) -> Iterator[Group]:
-        """Every clip of the kept rows once; what is quarantined or cannot be read is excluded, with the cause.
+        """Encode every clip of the kept rows once; exclude quarantined and unreadable ones, with the reason.
 
         Raises:
             DataError: no row is left.
         """
         self.keep(lambda row: row.id not in self.quarantined, "the quarantine list names it")
         yield from encode_groups(self.kept, self.encode, self.excluded, self.progress, self.in_flight)
-        self._some()
+        self._require_rows()
 
-    def of(self, protocol: Protocol) -> Protocol:
-        """The protocol as it was really followed: `Protocol.incomplete` where rows were excluded."""
+    def followed(self, protocol: Protocol) -> Protocol:
+        """Return the protocol as it was really followed: `Protocol.incomplete` if rows were excluded."""
         return protocol.incomplete() if self.excluded else protocol
-
-    def about(self, protocol: Protocol, **settings: Any) -> Report:
-        """What a report says of the model, the split, the form and the rows that took no part."""
-        form = self.form.to_json() if self.form.used else {}
-        said = {"split": self.split, "frame_rate": self.frame_rate, **form, **settings}
-        if self.form.cut:
-            said["texts_cut_by_the_model"] = self.form.cut
-        videos = {row.id: " + ".join(part.video for part in row.segments) for row in self.rows}
-        return {
-            "task": protocol.task,
-            "model": {"name": self.model.name, "fingerprint": self.model.fingerprint()},
-            "settings": {**self.of(protocol).to_json(), **said},
-            "excluded": [{"id": id, "video": videos[id], "cause": why} for id, why in self.excluded.items()],
-        }
 
     def head(
         self,
@@ -120,25 +106,41 @@ class EvalSplit:
         candidates: int | None,
         truth: Sequence[str],
         **settings: Any,
-    ) -> Report:
-        """A report without figures: what `about` says, and what two reports must share to be compared.
+    ) -> ReportHead:
+        """Return the head of a report, once everything is encoded and scored.
 
-        The fingerprint is of ids and captions, and of `truth`: what else stands in the rows that decides what is right.
+        The fingerprint covers the ids and captions of the kept rows, and `truth`: everything else in the rows that
+        decides what is right.
         """
-        return {
-            "protocol": self.of(protocol).name,
-            "fingerprint": digest([fingerprint(self.kept), *truth]),
-            "order": order,
-            "queries": queries,
-            "candidates": candidates,
-            **self.about(protocol, **settings),
-        }
+        scores = ReportHead.of_scores(
+            self.followed(protocol), digest([fingerprint(self.kept), *truth]), order, queries, candidates
+        )
+        return self.add_model(scores, protocol, **settings)
 
-    def _some(self) -> list[Row]:
+    def add_model(self, head: ReportHead, protocol: Protocol, **settings: Any) -> ReportHead:
+        """Add model, split, scoring form and excluded rows to the head of a report on scores."""
+        form = self.form.to_json() if self.form.used else {}
+        cut = {"texts_cut_by_the_model": self.form.cut} if self.form.cut else {}
+        videos = {row.id: " + ".join(part.video for part in row.segments) for row in self.rows}
+        excluded = ({"id": id, "video": videos[id], "cause": reason} for id, reason in self.excluded.items())
+        return replace(
+            head,
+            settings={
+                **self.followed(protocol).to_json(),
+                "split": self.name,
+                "frame_rate": self.frame_rate,
+                **form,
+                **settings,
+                **cut,
+            },
+            evaluated=Evaluated(protocol.task, self.model.name, self.model.fingerprint(), tuple(excluded)),
+        )
+
+    def _require_rows(self) -> list[Row]:
         if not self.kept:
-            id, why = next(iter(self.excluded.items()))
+            id, reason = next(iter(self.excluded.items()))
             raise DataError(
-                f"none of the {len(self.rows)} rows of split {self.split!r} can be measured; the first, {id!r}: {why}"
+                f"none of the {len(self.rows)} rows of split {self.name!r} can be measured; the first, {id!r}: {reason}"
             )
         return self.kept
 
@@ -154,17 +156,17 @@ def open_split(
     progress: Progress | None = None,
     quarantine: str | Path | None = None,
 ) -> EvalSplit:
-    """A split of a manifest, ready to be measured.
+    """Open a split of a manifest for evaluation.
 
     Args:
-        model: encodes texts, and clips where `encode` is left out.
-        manifest: a `.jsonl` file; videos are found beside it.
-        split: "test" where there is one, or the only one, if left out.
-        form: one of `forms.FORMS`; the model's own (`scoring_form`) if left out.
-        encode: gives a row's clip, from a feature store, say; decodes by default.
-        fps: frames a second to look at where clips are decoded; the model's own rate if left out.
-        progress: told after every clip.
-        quarantine: a list of `mova data check`; rows that it names are excluded.
+        model: encodes texts, and clips unless `encode` does.
+        manifest: a `.jsonl` file; paths of videos are relative to its folder.
+        split: its name. Default: "test" if present, or the only one.
+        form: one of `scoring_forms.FORMS`. Default: the model's own (`scoring_form`).
+        encode: returns a row's clip, for example from a feature store. Default: decode the video.
+        fps: frames per second to sample when decoding. Default: the model's own rate.
+        progress: called after every clip.
+        quarantine: a list of `mova data check`; the rows that it names are excluded.
 
     Raises:
         DataError: the manifest cannot be read.
@@ -182,23 +184,21 @@ def make_split(
     manifest: str | Path,
     split: str | None,
     encode: EncodeRow,
-    form: Scoring,
+    form: TextScorer,
     frame_rate: float | None,
     progress: Progress | None = None,
     quarantine: str | Path | None = None,
     in_flight: int = GROUP_CLIPS,
 ) -> EvalSplit:
-    """A split of a manifest with a model of any kind; see `open_split` and `EvalSplit`."""
+    """Read a split of a manifest for a model of any kind; see `open_split` and `EvalSplit`."""
     rows = read_manifest(manifest)
     splits = list(dict.fromkeys(row.split for row in rows))
     if split is None and (TEST_SPLIT in splits or len(splits) == 1):
         split = TEST_SPLIT if TEST_SPLIT in splits else splits[0]
     if split not in splits:
-        said = "say which --split" if split is None else f"there is no split {split!r}"
-        raise UsageError(f"{manifest}: {said}; it has {', '.join(splits)}")
-    found: dict[bool, list[Row]] = {True: [], False: []}
-    for row in rows:
-        found[row.split == split].append(row)
+        problem = "choose one with --split" if split is None else f"there is no split {split!r}"
+        raise UsageError(f"{manifest}: {problem}; it has {', '.join(splits)}")
     quarantined = frozenset(without_quarantined(rows, quarantine)[1])
-    others = [row for row in found[False] if row.id not in quarantined]
-    return EvalSplit(model, found[True], split, others, encode, form, frame_rate, progress, in_flight, quarantined)
+    inside = [row for row in rows if row.split == split]
+    others = [row for row in rows if row.split != split and row.id not in quarantined]
+    return EvalSplit(model, inside, split, others, encode, form, frame_rate, progress, in_flight, quarantined)

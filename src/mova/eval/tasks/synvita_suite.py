@@ -1,12 +1,12 @@
-"""SynViTA's six tests in one report (Zanella et al., papers/synvita.txt, Table 3), for any model.
+"""Run SynViTA's six tests in one report (Zanella et al. 2025, Table 3), for any model.
 
     VideoCon LLM, Human, Human-Hard   entailment   ROC-AUC
-    SSv2-Temporal, SSv2-Events        retrieval    mAP, 12 right videos a text
-    ATP-Hard                          choice       accuracy, in all, causal and temporal
+    SSv2-Temporal, SSv2-Events        retrieval    mAP, 12 right videos per text
+    ATP-Hard                          choice       accuracy: all, causal and temporal
 
-They belong together: the paper's model gains on retrieval and choice and loses on VideoCon LLM, which any one of them
-alone would hide. A test whose data are not there is named as missing. ATP-Hard is measured on VideoCon's statements
-where those are, else on questions with their options; the statements say no kinds, so they have one figure.
+They belong together: the paper's model gains on retrieval and choice and loses on VideoCon LLM, which no single test
+would show. A test without data is reported as missing. ATP-Hard uses VideoCon's statements if present, else questions
+with their options; statements have no types, so they have one figure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from mova.errors import DataError
+from mova.eval.metrics.bootstrap import Interval
 from mova.eval.protocols import OF_ANY_SIZE, find_protocol
+from mova.eval.report import Report
 from mova.eval.tasks.encoding import Progress
 from mova.eval.tasks.entailment import evaluate_entailment
 from mova.eval.tasks.multiple_choice import TEMPLATE, evaluate_choice
@@ -25,43 +27,96 @@ from mova.eval.tasks.video_llm import open_any_split
 from mova.models.encoder import DualEncoder
 from mova.models.entailment import EntailmentModel
 
-Find = Callable[[Mapping[str, Any]], Mapping[str, Mapping[str, float]]]
-"""A task's report -> its figures by name, as intervals (`value`, `low`, `high`), in percent."""
+ReadFigures = Callable[[Report], Mapping[str, Interval]]
+"""Picks the figures of a test from its report, in percent."""
 
 
 @dataclass(frozen=True)
 class PaperTest:
-    """One of the six.
+    """One of the six tests.
 
     Attributes:
-        name: as the paper calls it.
-        sets: names of `mova data convert` that hold it, the better one first.
-        protocol: of `protocols.py`.
-        find: its figures.
-        template: of a text, by set, where it is multiple choice.
+        name: in the paper.
+        sets: names of `mova data convert` that contain it, the preferred one first.
+        protocol: of `mova.eval.protocols`.
+        figures: picks its figures from a report.
+        templates: set -> text template, if it is multiple choice.
     """
 
     name: str
     sets: tuple[str, ...]
     protocol: str
-    find: Find
-    template: Mapping[str, str] | None = None
+    figures: ReadFigures
+    templates: Mapping[str, str] | None = None
 
 
-def _auc(report: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
-    return {"AUC": report["intervals"]["all"]["AUC"]}
+@dataclass(frozen=True)
+class Outcome:
+    """One test: its set, figures and whole report; or, without data, what to do."""
+
+    set: str | None = None
+    figures: Mapping[str, Interval] | None = None
+    report: Report | None = None
+    missing: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"set", "figures", "report"}` or `{"missing"}`."""
+        if self.report is None:
+            return {"missing": self.missing}
+        figures = {name: interval.to_json() for name, interval in (self.figures or {}).items()}
+        return {"set": self.set, "figures": figures, "report": self.report.to_json()}
 
 
-def _precision(report: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
-    if "t2v" not in report:
-        raise DataError("every video must have the same captions, true or false, for a text-to-video mAP")
-    return {"mAP": report["intervals"]["t2v"]["mAP"]}
+@dataclass(frozen=True)
+class SuiteReport:
+    """All six tests with one model.
+
+    Attributes:
+        model, fingerprint: of the model.
+        any_size: whether sets of other sizes than the public ones were accepted.
+        outcomes: name of the test -> outcome, in the order of the paper.
+    """
+
+    model: str
+    fingerprint: str
+    any_size: bool
+    outcomes: Mapping[str, Outcome]
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the tests without data."""
+        return [name for name, outcome in self.outcomes.items() if outcome.report is None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row of all six public sets was measured."""
+        reports = [outcome.report for outcome in self.outcomes.values()]
+        return not self.any_size and all(report is not None and not report.excluded for report in reports)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"task", "model", "complete", "missing", "tests": {NAME: {...}}}`."""
+        return {
+            "task": "synvita",
+            "model": {"name": self.model, "fingerprint": self.fingerprint},
+            "complete": self.complete,
+            "missing": self.missing,
+            "tests": {name: outcome.to_json() for name, outcome in self.outcomes.items()},
+        }
 
 
-def _accuracy(report: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
-    groups = {"all": "accuracy", "causal": "accuracy, causal", "temporal": "accuracy, temporal"}
-    found = report["intervals"]
-    return {name: found[group]["accuracy"] for group, name in groups.items() if group in found}
+def _auc(report: Report) -> Mapping[str, Interval]:
+    return {"AUC": report.groups["all"].intervals["AUC"]}
+
+
+def _precision(report: Report) -> Mapping[str, Interval]:
+    if not report.directions:
+        raise DataError("a text-to-video mAP needs the same captions, true or false, for every video")
+    return {"mAP": report.directions["t2v"].intervals["mAP"]}
+
+
+def _accuracy(report: Report) -> Mapping[str, Interval]:
+    names = {"all": "accuracy", "causal": "accuracy, causal", "temporal": "accuracy, temporal"}
+    return {name: report.groups[group].intervals["accuracy"] for group, name in names.items() if group in report.groups}
 
 
 TESTS = (
@@ -79,7 +134,7 @@ TESTS = (
     ),
 )
 SIZED_SETS = {"atp-hard-statements": "choice"}
-"""Sets whose size is not that of their test's protocol."""
+"""Set -> protocol, for sets of another size than their test's protocol."""
 
 
 def evaluate_synvita(
@@ -88,66 +143,57 @@ def evaluate_synvita(
     *,
     any_size: bool = False,
     progress: Callable[[str], Progress] | None = None,
-) -> dict[str, Any]:
-    """All six tests that a folder holds.
+) -> SuiteReport:
+    """Run the tests that a folder has data for.
 
     Args:
-        model: a video LLM, or two towers.
-        folder: holds `NAME/manifest.jsonl` or `NAME.jsonl` for the sets' names.
-        any_size: take parts of the public sets too; they compare with nothing that is published.
-        progress: name of a test -> what is told after every clip of it.
-
-    Returns:
-        "tests": by name, "figures" (intervals in percent by name) or "missing" (what is to be done), with "set" and
-        "report", the whole report of the task; "complete", whether nothing is missing and no row was left out.
+        model: a video LLM or a two-tower model.
+        folder: contains `NAME/manifest.jsonl` or `NAME.jsonl` for the names of the sets.
+        any_size: also accept parts of the public sets; their figures cannot be compared with published ones.
+        progress: name of a test -> callback after every clip of it.
 
     Raises:
-        DataError: the folder holds none of them, or one that cannot be measured.
-        UsageError: a set of another size than the public one, unless `any_size`.
+        DataError: the folder contains none of the tests, or one that cannot be measured.
+        UsageError: a set has another size than the public one, unless `any_size`.
     """
-    found: dict[str, Any] = {}
+    outcomes: dict[str, Outcome] = {}
     for test in TESTS:
-        place = _manifest_of(test, Path(folder))
-        if place is None:
-            wanted = " or ".join(test.sets)
-            found[test.name] = {"missing": f"{folder} holds no {wanted}; `mova data convert {test.sets[-1]}` makes it"}
+        data = _find_manifest(test, Path(folder))
+        if data is None:
+            sets = " or ".join(test.sets)
+            outcomes[test.name] = Outcome(
+                missing=f"{folder} holds no {sets}; `mova data convert {test.sets[-1]}` makes it"
+            )
             continue
-        name, manifest = place
-        report = _measured(model, test, name, manifest, any_size, progress(test.name) if progress else None)
-        found[test.name] = {"set": name, "figures": dict(test.find(report)), "report": report}
-    missing = [name for name, row in found.items() if "missing" in row]
-    if len(missing) == len(TESTS):
+        name, manifest = data
+        report = _evaluate(model, test, name, manifest, any_size, progress(test.name) if progress else None)
+        outcomes[test.name] = Outcome(name, test.figures(report), report)
+    suite = SuiteReport(model.name, model.fingerprint(), any_size, outcomes)
+    if len(suite.missing) == len(TESTS):
         sets = ", ".join(test.sets[-1] for test in TESTS)
-        raise DataError(f"{folder}: holds none of the tests ({sets}), each as NAME/manifest.jsonl or NAME.jsonl")
-    whole = not missing and not any(row["report"]["excluded"] for row in found.values())
-    return {
-        "task": "synvita",
-        "model": {"name": model.name, "fingerprint": model.fingerprint()},
-        "complete": whole and not any_size,
-        "missing": missing,
-        "tests": found,
-    }
+        raise DataError(f"{folder}: contains none of the tests ({sets}), each as NAME/manifest.jsonl or NAME.jsonl")
+    return suite
 
 
-def _measured(
+def _evaluate(
     model: DualEncoder | EntailmentModel,
     test: PaperTest,
     name: str,
     manifest: Path,
     any_size: bool,
     progress: Progress | None,
-) -> dict[str, Any]:
-    task = "choice" if test.template else "entailment"
+) -> Report:
+    task = "choice" if test.templates else "entailment"
     protocol = find_protocol(OF_ANY_SIZE[task][0] if any_size else SIZED_SETS.get(name, test.protocol))
-    opened = open_any_split(model, manifest, progress=progress)
-    if test.template:
-        return evaluate_choice(opened, protocol, test.template[name])
-    return evaluate_entailment(opened, protocol)
+    split = open_any_split(model, manifest, progress=progress)
+    if test.templates:
+        return evaluate_choice(split, protocol, test.templates[name])
+    return evaluate_entailment(split, protocol)
 
 
-def _manifest_of(test: PaperTest, folder: Path) -> tuple[str, Path] | None:
-    """The first of a test's sets that is there: its name and manifest."""
-    places = (
+def _find_manifest(test: PaperTest, folder: Path) -> tuple[str, Path] | None:
+    """Return the first of a test's sets that is present: its name and manifest."""
+    candidates = (
         (name, path) for name in test.sets for path in (folder / name / "manifest.jsonl", folder / f"{name}.jsonl")
     )
-    return next(((name, path) for name, path in places if path.is_file()), None)
+    return next(((name, path) for name, path in candidates if path.is_file()), None)

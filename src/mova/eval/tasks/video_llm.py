@@ -1,7 +1,7 @@
-"""A video LLM on a manifest's split: the same tasks as for two towers, by log odds of Yes (SynViTA, Eq. 1).
+"""Evaluate a video LLM on the tasks of two-tower models, by the log odds of Yes (SynViTA, Zanella et al. 2025, Eq. 1).
 
-Scores are `log P(Yes) - log P(No)`: they rank as f does, also where f rounds to 1. One video is run at a time, with all
-texts that are asked about it behind one pass over its frames.
+Scores are `log P(Yes) - log P(No)`: they rank as P(Yes) does, even where P(Yes) rounds to 1. Videos are processed one
+at a time; all texts about a video share one pass over its frames.
 
 Shape legend: V videos, N texts.
 """
@@ -27,23 +27,23 @@ from mova.models.entailment import EntailmentModel
 from mova.models.video_llm.prompt import Tail, Visual
 
 TOWERS_ONLY = {"form": "--form", "fps": "--fps", "encode": "--features"}
-"""Options of `tasks.open_split` that mean nothing to a video LLM, as people write them."""
+"""Arguments of `open_split` that do not apply to a video LLM -> the options of the command line."""
 
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """A clip as the model takes it, and the times of its frames, seconds."""
+    """A clip as model input, and the times of its frames in seconds."""
 
     visual: Visual
     times: npt.NDArray[np.float64]
 
 
 class LogOdds:
-    """Scoring by a video LLM, in place of `scoring_forms.ScoringForm`.
+    """Scores by a video LLM, in place of `scoring_forms.ScoringForm`.
 
     Attributes:
-        used: whether a text was asked about yet.
-        cut: texts that were cut; always 0, since nothing is.
+        used: whether a text has been encoded.
+        cut: truncated texts; always 0.
     """
 
     name = "log odds"
@@ -53,7 +53,7 @@ class LogOdds:
         self.model, self.used = model, False
 
     def to_json(self) -> dict[str, Any]:
-        """What decides the scores beside the weights."""
+        """Return everything but the weights that decides the scores."""
         budget = self.model.budget
         frames = {"frames": budget.frames} if budget.frames is not None else {"rate": budget.rate, "most": budget.most}
         return {
@@ -63,16 +63,16 @@ class LogOdds:
         }
 
     def encode(self, texts: Sequence[str]) -> list[Tail]:
-        """Texts as what follows the frames in a prompt.
+        """Return the part of the prompt after the frames, for each text.
 
         Raises:
-            UsageError: a text is empty or holds a control token.
+            UsageError: a text is empty or contains a control token.
         """
         self.used = True
         return self.model.tails(texts)
 
     def score(self, videos: Sequence[Watched], encoded: Sequence[Tail]) -> Tensor:
-        """float32, (V, N) log odds."""
+        """Return the log odds of Yes: float32, (V, N)."""
         return torch.stack([self.model.log_odds(video.visual, encoded) for video in videos])
 
 
@@ -83,7 +83,7 @@ def open_llm_split(
     progress: Progress | None = None,
     quarantine: str | Path | None = None,
 ) -> EvalSplit:
-    """A split of a manifest, ready to be measured with a video LLM; see `tasks.open_split`.
+    """Open a split of a manifest for evaluating a video LLM; see `open_split`.
 
     Raises:
         DataError: the manifest cannot be read.
@@ -92,9 +92,8 @@ def open_llm_split(
     folder = Path(manifest).resolve().parent
 
     def encode(row: Row) -> Watched:
-        """A row's clip as the model sees it; raises VideoError where it cannot be read, or is several."""
         if row.parts:
-            raise VideoError(row.id, "is made of several clips; write them as a file first")
+            raise VideoError(row.id, "consists of several clips; write them to one file first")
         frames = model.sample(folder / row.video, row.start or 0.0, row.end)
         return Watched(model.prepare(frames), frames.pts)
 
@@ -104,15 +103,15 @@ def open_llm_split(
 def open_any_split(
     model: DualEncoder | EntailmentModel, manifest: str | Path, split: str | None = None, **options: Any
 ) -> EvalSplit:
-    """A split of a manifest with a model of either kind.
+    """Open a split of a manifest for a two-tower model or a video LLM.
 
     Args:
         model: decides how clips are scored.
-        manifest, split: see `tasks.open_split`.
-        options: of `tasks.open_split`; those that are None count as left out.
+        manifest, split: see `open_split`.
+        options: of `open_split`; None means the default.
 
     Raises:
-        UsageError: `form`, `fps` or `encode` for a video LLM, and what `tasks.open_split` raises.
+        UsageError: `form`, `fps` or `encode` for a video LLM, and everything that `open_split` raises.
         DataError: the manifest cannot be read.
     """
     given = {key: value for key, value in options.items() if value is not None}
