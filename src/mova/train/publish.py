@@ -30,33 +30,33 @@ tags: [video-text, dual-encoder]
 
 # mova-worlds-tiny
 
-A small two-tower model for *Worlds*, the procedural videos that mova renders: for demonstration and offline tests.
-**It knows nothing of real footage**; take a hub model for that (`mova models`).
+A small two-tower model for *Worlds*, the procedural videos that mova renders, for demonstrations and offline tests.
+**It has never seen real footage**; use a hub model for that (`mova models`).
 
 | | |
 |---|---|
 | parameters | {parameters:,} |
-| frames | {size} x {size} pixels, {frame_rate:g} a second, each with its neighbours before and after |
-| words | {words}, whole; others are unknown |
+| frames | {size} x {size} pixels, {frame_rate:g} per second, each stacked with the previous and the next frame |
+| vocabulary | {words} whole words; all others are unknown |
 | width | {dim} |
-| relevance threshold | {threshold:.3f}, best F1 of told frames on validation Worlds in training styles |
-| evidence rule | {rule}, best R@1 on the same Worlds with their hard negatives |
-| made by | `mova train {recipe}`, seed {seed}, {steps} steps, from scratch; nothing but rendered Worlds |
+| relevance threshold | {threshold:.3f}, best F1 of described frames on validation Worlds in training styles |
+| evidence rule | {rule}, best R@1 on the same Worlds with hard negatives |
+| trained by | `mova train {recipe}`, seed {seed}, {steps} steps, from scratch, on rendered Worlds only |
 
 ## On held-out Worlds
 
-Videos of {seconds:.0f} s and clips of {clip:.0f} s of seeds that training never draws. The style `{held_out}` was never
-seen in training. Accuracies and recalls are percent; a sentence that leaves facts out counts as found where it is true.
-For every factor the candidates differ in that fact alone. Chance is one over the number of candidates.
+Videos of {seconds:.0f} s and clips of {clip:.0f} s from held-out seeds (one seed of tests). The style `{held_out}` was
+not used in training. Accuracies and recalls are in percent. A sentence that omits facts counts as correct for any clip of
+which it is true. For each factor, the candidates differ only in that fact. Chance is one over the number of candidates.
 
 | | {columns} |
 |---|{rules}|
 {rows}
 
-`flip` exchanges the order of two sentences, {flip}.
+`flip` swaps two sentences, {flip}.
 """
-BLIND = "which this model cannot see: sentences are scored one by one"
-SEEING = "which the order term of the evidence rule sees"
+BLIND = "which this model cannot detect: sentences are scored one by one"
+SEEING = "which the order term of the evidence rule detects"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Each metric against codes whose answer is known: perfect, random, permuted, mixed, with coordinates to spare."""
+"""Each metric on codes with known answers: perfect, random, permuted, mixed, with extra coordinates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ K, W, N = 4, 2, 6000
 
 @pytest.fixture(scope="module")
 def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """z (N, K W), support (N, K) of two concepts each, the same by coordinate (N, K W)."""
+    """Return z (N, K W), support (N, K) of two concepts each, and the support by coordinate (N, K W)."""
     rng = np.random.default_rng(0)
     z = rng.uniform(-1, 1, (N, K * W))
     support = rng.random((N, K)).argsort(1).argsort(1) < 2
@@ -66,7 +66,7 @@ def test_a_random_code_is_at_chance(truth: tuple[np.ndarray, ...]) -> None:
     assert max(abs(value) for value in found.values()) < 0.1
 
 
-def test_an_open_mask_shows_what_the_frame_does_not(truth: tuple[np.ndarray, ...]) -> None:
+def test_an_open_mask_includes_absent_concepts(truth: tuple[np.ndarray, ...]) -> None:
     z, support, shown = truth
     found = block_r2(z, np.ones_like(shown), z, support)
     assert found["absent"] > 0.9
@@ -80,7 +80,7 @@ def test_a_mask_that_misses_a_coordinate_loses_it(truth: tuple[np.ndarray, ...])
     assert block_r2(z, half, z, support)["to_truth"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_too_few_frames_are_refused() -> None:
+def test_too_few_frames_raise() -> None:
     with pytest.raises(ValueError, match="no support"):
         block_r2(np.zeros((10, 2)), np.ones((10, 2), bool), np.zeros((10, 2)), np.ones((10, 2), bool))
 
@@ -123,7 +123,7 @@ def test_random_and_empty_masks_score_chance_and_zero(truth: tuple[np.ndarray, .
     assert support_scores(np.zeros_like(shown), shown, shown) == (0.0, 0.0, 0.0)
 
 
-def test_recall_among_clear_cases_forgives_the_others(truth: tuple[np.ndarray, ...]) -> None:
+def test_recall_among_clear_cases_ignores_the_others(truth: tuple[np.ndarray, ...]) -> None:
     z, _, shown = truth
     far = np.abs(z) > 0.5
     precision, recall, clear = support_scores(shown & far, shown, far)
@@ -149,7 +149,7 @@ def test_atoms_of_constant_companions_hold_both() -> None:
     assert other > 0.9
 
 
-def test_a_gate_that_errs_now_and_then_keeps_its_atoms_and_an_absent_concept_has_none(
+def test_a_gate_with_rare_errors_keeps_its_atoms_and_an_absent_concept_has_none(
     truth: tuple[np.ndarray, ...],
 ) -> None:
     _, support, shown = truth
@@ -160,7 +160,7 @@ def test_a_gate_that_errs_now_and_then_keeps_its_atoms_and_an_absent_concept_has
     assert not atoms(shown, support)[0].any()
 
 
-def test_an_empty_atom_tells_nothing() -> None:
+def test_an_empty_atom_predicts_nothing() -> None:
     z = np.random.default_rng(0).uniform(-1, 1, (600, 4))
     assert atom_r2(z, z, np.zeros((2, 4), bool)) == (0.0, 0.0)
 

@@ -51,7 +51,7 @@ def test_energy_equals_the_written_out_distance_and_its_gradient() -> None:
         torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
 
 
-def test_matching_contrast_asks_every_text_under_the_frames_own_mask() -> None:
+def test_matching_contrast_compares_every_text_under_the_frames_own_mask() -> None:
     text, frames, mask = codes()
     terms = []
     for i in range(B):
@@ -77,8 +77,8 @@ def test_published_contrast_equals_loops() -> None:
     torch.testing.assert_close(published_loss(text, frames, mask), written_out)
 
 
-def test_masks_that_spell_out_their_frame_solve_the_published_contrast_without_the_text() -> None:
-    """The identity shortcut by hand: constant texts, and a binary name for every frame in its mask."""
+def test_masks_that_encode_their_frame_minimize_the_published_contrast_without_the_text() -> None:
+    """Build the identity shortcut by hand: constant texts, and a binary code of every frame in its mask."""
     torch.manual_seed(0)
     names = torch.stack([torch.randperm(16) < 8 for _ in range(B * T)]).double().view(B, T, 16)
     text = torch.full((B, 16), 5.0).double()
@@ -88,7 +88,7 @@ def test_masks_that_spell_out_their_frame_solve_the_published_contrast_without_t
 
 
 @pytest.mark.parametrize("contrast", ["matching", "published"])
-def test_codes_that_say_nothing_are_at_chance_and_empty_masks_are_finite(contrast: str) -> None:
+def test_uninformative_codes_are_at_chance_and_empty_masks_are_finite(contrast: str) -> None:
     config = FitConfig(batch=B, contrast=contrast)  # type: ignore[arg-type]
     world = World(WorldConfig(frames=T), 0)
     loss = matching_loss if contrast == "matching" else published_loss
@@ -119,7 +119,7 @@ def test_rolling_pairs_every_video_with_a_wrong_text() -> None:
     torch.testing.assert_close(opened, model.open_probability(draw.frames).sum(-1).mean())
 
 
-def test_masks_off_means_all_open() -> None:
+def test_without_masks_everything_is_open() -> None:
     world = World(WorldConfig(), 0)
     model = Encoders(world, FitConfig(masks=False))
     draw = world.draw(B, torch.Generator().manual_seed(0))
@@ -132,7 +132,7 @@ def test_masks_off_means_all_open() -> None:
     assert float(opened) == FitConfig().code
 
 
-def test_every_parameter_moves_and_a_seed_repeats() -> None:
+def test_every_parameter_is_trained_and_a_seed_is_reproducible() -> None:
     world = World(WorldConfig(), 0)
     config = FitConfig(steps=3, batch=16)
     first, again = fit(world, config, 0), fit(world, config, 0)

@@ -1,4 +1,4 @@
-"""The simulated world: mixings that can be undone, supports as said, nuisance that nothing else tells."""
+"""The simulated world: invertible mixings, supports as configured, independent nuisance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_a_mixing_can_be_undone(layers: int) -> None:
+def test_a_mixing_is_invertible(layers: int) -> None:
     mixing = Mixing(10, layers, generator())
     x = torch.rand(500, 10, generator=generator(1), dtype=torch.float64) * 4 - 2
     mixing.matrices = mixing.matrices.double()
@@ -38,7 +38,7 @@ def test_a_mixing_is_not_linear() -> None:
     assert float(rest.var(dim=0).mean() / latent.var()) > 0.05
 
 
-def test_a_draw_has_the_shapes_and_ranges_it_says() -> None:
+def test_a_draw_has_the_documented_shapes_and_ranges() -> None:
     config = WorldConfig(concepts=4, width=3, frames=5, active=(1, 2), text_nuisance=1, scene=2, frame_nuisance=3)
     world = World(config, 0)
     draw = world.draw(50, generator(1))
@@ -63,7 +63,7 @@ def test_a_frame_shows_its_concepts_and_zero_for_the_others() -> None:
     )
 
 
-def test_jitter_touches_only_what_a_frame_shows() -> None:
+def test_jitter_affects_only_visible_concepts() -> None:
     world = World(WorldConfig(jitter=0.2), 0)
     draw = world.draw(2000, generator(1))
     shown = draw.support.repeat_interleave(2, dim=-1)
@@ -73,7 +73,7 @@ def test_jitter_touches_only_what_a_frame_shows() -> None:
     assert float(away[shown].std()) == pytest.approx(0.2, rel=0.05)
 
 
-def test_concepts_of_a_diverse_world_meet_all_others_and_tied_ones_only_each_other() -> None:
+def test_concepts_of_a_diverse_world_occur_with_all_others_and_tied_ones_only_together() -> None:
     diverse = draw_supports(WorldConfig(), 2000, generator()).flatten(0, 1).double()
     together = diverse.T @ diverse / len(diverse)
     off = ~torch.eye(6, dtype=torch.bool)
@@ -94,13 +94,13 @@ def test_causes_are_independent_of_each_other() -> None:
     assert float(off.abs().max()) < 0.04
 
 
-def test_a_seed_is_a_world() -> None:
+def test_a_seed_determines_the_world() -> None:
     first, again, other = (World(WorldConfig(), seed).draw(8, generator(3)) for seed in (0, 0, 1))
     assert torch.equal(first.frames, again.frames)
     assert not torch.allclose(first.frames, other.frames)
 
 
 @pytest.mark.parametrize("wrong", [{"tied": 4}, {"active": (0, 2)}, {"active": (3, 7)}, {"tied": 3, "active": (2, 3)}])
-def test_a_world_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+def test_an_invalid_configuration_raises(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="must"):
         WorldConfig(**wrong)  # type: ignore[arg-type]
