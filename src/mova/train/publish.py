@@ -46,8 +46,9 @@ A small two-tower model for *Worlds*, the procedural videos that mova renders, f
 ## On held-out Worlds
 
 Videos of {seconds:.0f} s and clips of {clip:.0f} s from held-out seeds (one seed of tests). The style `{held_out}` was
-not used in training. Accuracies and recalls are in percent. A sentence that omits facts counts as correct for any clip of
-which it is true. For each factor, the candidates differ only in that fact. Chance is one over the number of candidates.
+not used in training. Accuracies and recalls are in percent. A sentence that omits facts counts as correct for any clip
+of which it is true. For each factor, the candidates differ only in that fact. Chance is one over the number of
+candidates.
 
 | | {columns} |
 |---|{rules}|

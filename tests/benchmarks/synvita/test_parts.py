@@ -1,4 +1,4 @@
-"""The small SynViTA experiment's parts: truth, the unreliable generator, the decoder's score."""
+"""Parts of the small SynViTA study: truth, the unreliable generator, the decoder's score."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def decoder() -> Decoder:
     return Decoder(torch.randn(len(VOCABULARY), 16), Words().answers).double().eval()
 
 
-def test_a_caption_is_true_where_its_sentences_hold_in_order(triplets: list[Triplet]) -> None:
+def test_a_caption_is_true_if_its_sentences_hold_in_order(triplets: list[Triplet]) -> None:
     for triplet in triplets:
         for events in (triplet.real.events, triplet.synthetic.events):
             for lines in (triplet.real.lines, triplet.false.lines):
@@ -51,7 +51,7 @@ def test_a_caption_is_true_where_its_sentences_hold_in_order(triplets: list[Trip
         assert not is_true(triplet.real.events, triplet.false.lines)
 
 
-def test_the_generator_shows_what_its_outcome_says_as_often_as_it_should(triplets: list[Triplet]) -> None:
+def test_generated_videos_match_their_outcome_at_the_expected_rates(triplets: list[Triplet]) -> None:
     for triplet in triplets:
         events = triplet.synthetic.events
         shows = is_true(events, triplet.real.lines), is_true(events, triplet.false.lines)
@@ -69,7 +69,7 @@ def test_the_generator_shows_what_its_outcome_says_as_often_as_it_should(triplet
         assert kind != "hallucination" or not any(t.useful for t in mine)  # what is added leaves the caption true
 
 
-def test_near_duplicates_have_a_caption_each() -> None:
+def test_each_near_duplicate_has_its_own_caption() -> None:
     rng = np.random.default_rng(2)
     for _ in range(10):
         members = sample_group(rng)
@@ -88,18 +88,18 @@ def test_the_artifact_is_unique_and_leaves_no_gray_value() -> None:
     assert not (gray[0] == gray[1]).all()
 
 
-def test_four_uniform_frames_are_one_of_each_quarter() -> None:
+def test_uniform_frames_are_one_per_quarter() -> None:
     assert uniform(8).tolist() == [1, 3, 5, 7]
     assert uniform(4).tolist() == [0, 1, 2, 3]
 
 
-def test_scores_are_those_of_the_next_token_whatever_the_padding(decoder: Decoder) -> None:
+def test_scores_are_those_of_the_next_token_for_any_padding(decoder: Decoder) -> None:
     words = Words()
     prompts = [words.prompt(["A red star rises."]), words.prompt(["Two small blue rings.", "Then, a box spins."])]
     frames = torch.randn(2, 2, 4, 16, dtype=torch.float64)
     ids = padded(prompts)[None].expand(2, -1, -1)
-    found = decoder(frames, torch.nn.functional.pad(ids, (0, 5)))
-    assert found.shape == (2, 2, 2)
+    scores = decoder(frames, torch.nn.functional.pad(ids, (0, 5)))
+    assert scores.shape == (2, 2, 2)
     for v in range(2):
         for s, prompt in enumerate(prompts):
             seen = torch.nn.functional.normalize(frames[1, v], dim=-1)
@@ -107,10 +107,10 @@ def test_scores_are_those_of_the_next_token_whatever_the_padding(decoder: Decode
             inputs = torch.cat([decoder.enter(seen), tokens])[None]
             chance = decoder.llm(inputs_embeds=inputs).logits[0, -1].softmax(-1)
             yes, no = chance[VOCABULARY.index("yes")], chance[VOCABULARY.index("no")]
-            torch.testing.assert_close(found[1, v, s].sigmoid(), yes / (yes + no), atol=1e-6, rtol=0)
+            torch.testing.assert_close(scores[1, v, s].sigmoid(), yes / (yes + no), atol=1e-6, rtol=0)
 
 
-def test_before_hard_negatives_it_captions_and_tells_captions_apart(decoder: Decoder) -> None:
+def test_warm_up_trains_captioning_and_telling_captions_apart(decoder: Decoder) -> None:
     words = Words()
     said = (["A red star rises."], ["Two small blue rings.", "Then, a box spins."], ["A cross falls."])
     prompts = [words.prompt(sentences) for sentences in said]
@@ -126,7 +126,7 @@ def test_before_hard_negatives_it_captions_and_tells_captions_apart(decoder: Dec
     assert loss.item() == pytest.approx(np.mean(surprise))
 
 
-def test_a_masked_word_is_not_seen_and_moves_no_other(decoder: Decoder) -> None:
+def test_a_masked_word_is_ignored_and_moves_no_other(decoder: Decoder) -> None:
     words = Words()
     one, other = words.prompt(["A red star rises."]), words.prompt(["A blue star rises."])
     shorter = words.prompt(["A star rises."])
@@ -164,14 +164,14 @@ def test_arms_differ_in_weights_and_read_what_they_need(decoder: Decoder, triple
             assert parts.keys() == {"real", "synthetic", "consistency"}
 
 
-def test_all_arms_see_the_same_batches_and_each_row_once_a_pass() -> None:
+def test_all_arms_see_the_same_batches_and_each_row_once_per_pass() -> None:
     rows = {"x": torch.arange(10)}
     one, same = (Drawn(rows, 4, 5, seed=3) for _ in range(2))
     assert [b["x"].tolist() for b in (one[i] for i in range(5))] == [same[i]["x"].tolist() for i in range(5)]
     assert sorted(torch.cat([one[i]["x"] for i in range(5)])[:10].tolist()) == list(range(10))
 
 
-def test_retrieval_and_choice_of_a_decoder_that_knows_nothing_are_chance() -> None:
+def test_an_untrained_constant_decoder_is_at_chance() -> None:
     class Constant(Decoder):
         def __init__(self) -> None:
             torch.nn.Module.__init__(self)
@@ -181,13 +181,13 @@ def test_retrieval_and_choice_of_a_decoder_that_knows_nothing_are_chance() -> No
 
     truth = np.tile(np.eye(5, dtype=bool), (3, 2, 1))
     groups = Groups(torch.zeros(3, 10, 4, 16), torch.ones(3, 5, 6, dtype=torch.int64), truth)
-    found = near_duplicates(Constant(), groups)
-    assert found["choice"] == pytest.approx(0.2)
-    assert found["retrieval"] == pytest.approx(np.mean([_random_precision(10, 2)]))
+    results = near_duplicates(Constant(), groups)
+    assert results["choice"] == pytest.approx(0.2)
+    assert results["retrieval"] == pytest.approx(np.mean([_random_precision(10, 2)]))
 
 
 def _random_precision(count: int, right: int) -> float:
-    """Expected average precision over all orders, by enumeration."""
+    """Compute the expected average precision over all orders by enumeration."""
     values = []
     for places in combinations(range(1, count + 1), right):
         values.append(np.mean([(i + 1) / place for i, place in enumerate(places)]))
