@@ -12,10 +12,6 @@ import torch
 import yaml
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
-from mova.data.dataset import PairDataset
-from mova.data.granularity_batches import GranularPairs
-from mova.data.labelled import LabelledVideos
-from mova.data.triplets import TripletVideos
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
@@ -89,8 +85,8 @@ def train(
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     if trainer.state.best_metric is not None:
         summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
-    if isinstance(trainer.train_dataset, PairDataset | GranularPairs | TripletVideos | LabelledVideos):
-        summary["data"] = trainer.train_dataset.to_json()
+    if trainer.training_data.report is not None:
+        summary["data"] = dict(trainer.training_data.report)
     if len(trainer.broken):
         summary["broken"] = len(trainer.broken)
     (output / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ checkpoints are chosen by a `validate` function.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,8 @@ class TrainingData:
     """Order of the items, with `set_epoch`; None for the default of transformers."""
     validate: Callable[[ModelEncoder[Any, Any]], dict[str, float]] | None = None
     """Model -> metrics, one of which chooses the checkpoint; None without validation data."""
+    report: Mapping[str, Any] | None = None
+    """Description of the data for the summary of the run; None for rendered data."""
     skips_weights: bool = False
     """Whether some batches do not use some of the trained weights: processes must not wait for their gradients."""
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mova.models.two_tower.model import TwoTower
+
+SHARED = ("logit_scale", "logit_bias")
+"""Parameters of neither tower."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +19,16 @@ class TwoTowerBuild:
     """A checkpoint: a name on the Hub or a folder."""
     text_length: int | None = None
     """Maximum number of tokens per text, special tokens included; None: the checkpoint's own."""
+    freeze: Literal["none", "vision", "text"] = "none"
+    """The tower that is not trained."""
 
     def build(self) -> TwoTower:
-        """Read the checkpoint in float32 on the CPU, its logit bias frozen."""
+        """Read the checkpoint in float32 on the CPU; the logit bias and the tower that `freeze` names are frozen."""
         model = TwoTower.from_checkpoint(self.source, precision="fp32", device="cpu", text_length=self.text_length)
         model.freeze_bias()
+        if self.freeze != "none":
+            vision = {id(weight) for weight in model.video_parameters()}
+            for name, weight in model.backbone.named_parameters():
+                if name not in SHARED and (id(weight) in vision) == (self.freeze == "vision"):
+                    weight.requires_grad_(False)
         return model

@@ -126,7 +126,8 @@ class LabelSource(ManifestSource):
             held_out = self._videos(self.validation, adapter, dataset.labels)
             validate = ClassValidation(held_out, collate, batch, workers, run.broken)
         sampler = PairSampler(len(dataset), run.seed)
-        return TrainingData(dataset, collate, adapter.encode_videos, sampler, validate, skips_weights=rounds == 0)
+        report = dataset.to_json()
+        return TrainingData(dataset, collate, adapter.encode_videos, sampler, validate, report, rounds == 0)
 
     def _videos(self, split: str, adapter: GexiaInputs, labels: Sequence[str] | None) -> LabelledVideos:
         return LabelledVideos(

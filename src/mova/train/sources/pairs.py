@@ -26,6 +26,7 @@ from mova.models.inputs import input_adapter
 from mova.train.collate import Collator
 from mova.train.objectives.pairs import PairObjective
 from mova.train.sources.base import ManifestSource, RunContext
+from mova.train.sources.hold_out import held_out_ids
 from mova.train.trainer import PairArguments, TrainingData
 from mova.train.validation import RetrievalValidation
 from mova.types import Pixels
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 class PairSource(ManifestSource):
     """Settings of data kind `manifest`."""
 
+    hold_out: float = 0.0
+    """Share of the source videos of `split` to hold out if the manifest has no rows of split `validation`; 0: none."""
     captions: str = "paragraph"
     """Which texts of a row are paired with it, see `data/dataset.py: CAPTIONS`; validation has one text per video."""
     frames: int = 64
@@ -75,17 +78,34 @@ class PairSource(ManifestSource):
             adapter.resize if store is None else None,
             store,
         )
-        dataset = reader.read(self.split, self.captions)
+        held_out_rows = self._held_out_rows()
+        dataset = reader.read(self.split, self.captions, lambda row: row.id not in held_out_rows)
         sampler = _sampler(dataset, granules, arguments, f"{self.manifest}: split {self.split!r}", run.seed)
         collate, validate = Collator(adapter, objective.units), None
         if self.validation is not None:
             mode = self.captions if self.captions in ("paragraph", "first", "sentence") else "paragraph"
-            held_out = reader.read(self.validation, mode)
-            _warn_of_leaks(dataset, held_out)
+            if held_out_rows:
+                held_out = reader.read(self.split, mode, lambda row: row.id in held_out_rows)
+            else:
+                held_out = reader.read(self.validation, mode)
+                _warn_of_leaks(dataset, held_out)
             size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
             validate = RetrievalValidation(held_out, collate, objective, size, workers, run.broken)
         skips = isinstance(model, Gexia) and granules is not None and _adapt_to_granularities(model, granules)
-        return TrainingData(dataset, collate, adapter.encode, sampler, validate, skips_weights=skips)
+        report = dataset.to_json()
+        if held_out_rows:
+            report["held_out"] = {"share": self.hold_out, "rows": sorted(held_out_rows)}
+        return TrainingData(dataset, collate, adapter.encode, sampler, validate, report, skips)
+
+    def _held_out_rows(self) -> frozenset[str]:
+        """Ids of rows of the training split that validate instead; empty if the manifest has a validation split."""
+        if not self.hold_out or self.validation is None:
+            return frozenset()
+        rows = [row for row in without_quarantined(read_manifest(self.path), self.quarantine)[0] if row.captions]
+        if any(row.split == self.validation for row in rows):
+            return frozenset()
+        rows = [row for row in rows if row.split == self.split]
+        return held_out_ids(rows, self.hold_out, f"{self.manifest}: split {self.split!r}")
 
 
 @dataclass(frozen=True)
@@ -100,19 +120,21 @@ class _PairReader:
     prepare: Callable[[Pixels], Pixels] | None
     features: FeatureStore | None
 
-    def read(self, split: str, captions: str) -> PairDataset | GranularPairs:
+    def read(
+        self, split: str, captions: str, keep: Callable[[Row], bool] = lambda row: True
+    ) -> PairDataset | GranularPairs:
         """Return the pairs of a split, by granularity if granularities are named."""
         if self.granules is None:
-            return self._pairs(split, captions, self.source.frames)
+            return self._pairs(split, captions, self.source.frames, keep)
         rows = without_quarantined(read_manifest(self.source.path), self.source.quarantine)[0]
         return GranularPairs.make(
-            lambda granule, keep: self._pairs(split, captions, granule.frames, keep),
+            lambda granule, chosen: self._pairs(split, captions, granule.frames, lambda row: keep(row) and chosen(row)),
             self.granules,
-            [row for row in rows if row.split == split and row.captions],
+            [row for row in rows if row.split == split and row.captions and keep(row)],
             self.lengths,
         )
 
-    def _pairs(self, split: str, captions: str, frames: int, keep: Callable[[Row], bool] | None = None) -> PairDataset:
+    def _pairs(self, split: str, captions: str, frames: int, keep: Callable[[Row], bool]) -> PairDataset:
         return PairDataset(
             self.source.path,
             split=split,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,17 +159,17 @@ class TripletSource(ManifestSource):
         _check_texts(llm, dataset)
         if arguments.dataloader_drop_last and len(dataset) < arguments.per_device_train_batch_size:
             raise UsageError(f"{self.manifest}: split {self.split!r} has {len(dataset)} triplets, fewer than a batch")
-        _log_weights(dataset)
+        report = dataset.to_json()
+        _log_weights(report)
         validate = None
         if self.validation is not None:
             validate = EntailmentValidation(llm, self.path, self.validation, run.broken, self.quarantine)
         collate = TripletCollator(llm, objective.consistency_weight > 0, objective.compat)
         sampler = PairSampler(len(dataset), run.seed)
-        return TrainingData(dataset, collate, partial(encode_triplets, llm), sampler, validate)
+        return TrainingData(dataset, collate, partial(encode_triplets, llm), sampler, validate, report)
 
 
-def _log_weights(dataset: TripletVideos) -> None:
-    report = dataset.to_json()
+def _log_weights(report: Mapping[str, Any]) -> None:
     logger.info(
         "%d triplets, %d without a synthetic video (Eq. 2 alone); %d synthetic ones, %d of weight 0, mean weight %.3f",
         *(report[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0", "mean_weight")),
