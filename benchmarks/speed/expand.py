@@ -89,7 +89,7 @@ def main() -> None:
     growth = most / results[counts[-2]]["peak"]
     report.claim("peak memory, times that of ten times fewer rows", growth, GROWTH, growth < GROWTH)
     lost = max(abs(row["used"] + row["left"] - count) for count, row in results.items())
-    report.claim("clips neither integrated nor counted as left out", lost, 0, lost == 0)
+    report.claim("clips neither integrated nor counted as excluded", lost, 0, lost == 0)
 
     def plot(figure: object) -> None:
         memory, rate = figure.subplots(1, 2)  # type: ignore[attr-defined]

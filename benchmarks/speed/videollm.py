@@ -114,7 +114,7 @@ def measure(report: harness.Report, family: str, model: Any, visual: Visual, cou
     difference = float((shared(last).sigmoid() - whole(last).sigmoid()).abs().max())
     report.claim(f"{family}: largest difference of a score, shared and whole", difference, 1e-5, difference <= 1e-5)
     bound = 1 + 0.1 * last
-    report.claim(f"{family}: {last} texts cost so many single scores", cost[last], bound, cost[last] <= bound)
+    report.claim(f"{family}: cost of {last} texts, in single scores", cost[last], bound, cost[last] <= bound)
     report.claim(f"{family}: {last} texts, whole over shared", saved[last], last / bound, saved[last] >= last / bound)
 
 

@@ -145,7 +145,7 @@ def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
 def fit_arm(
     arm: Arm, model: Any, footage: Footage, steps: int, videos: int, seed: int, folder: Path, adapter: Any = None
 ) -> Any:
-    """Train a model as the arm specifies; the log is kept in the folder. `adapter` is another one than its own."""
+    """Train a model as the arm specifies; the log is kept in the folder. `adapter` replaces the default one."""
     objective: PairObjective = Vtc() if arm.gexia else Modular("subsets")
     if adapter is None:
         adapter = adapter_of(arm, model)

@@ -105,8 +105,8 @@ def add_claims(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> No
     at_most("full: |d code / d text nuisance| over |d code / d z|", mean("full", "jacobian"), 0.1)
     at_least("full: precision of mask supports", mean("full", "precision"), 0.9)
     at_least("full: recall of mask supports", mean("full", "recall"), 0.9)
-    at_least("full: an intersection of masks tells its concept (R^2)", mean("full", "atom_own"), 0.9)
-    at_most("full: an intersection of masks tells another concept (R^2)", mean("full", "atom_other"), 0.1)
+    at_least("full: an intersection of masks predicts its concept (R^2)", mean("full", "atom_own"), 0.9)
+    at_most("full: an intersection of masks predicts another concept (R^2)", mean("full", "atom_other"), 0.1)
     fall = mean("full", "precision") - mean("no sparsity", "precision")
     at_least("no sparsity: precision of mask supports falls by", fall, 0.1)
     at_least(
@@ -114,7 +114,7 @@ def add_claims(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> No
     )
     for name in ("no view diversity", "no temporal masks"):
         rise = mean(name, "atom_other") - mean("full", "atom_other")
-        at_least(f"{name}: what an intersection tells of another concept rises by", rise, 0.5)
+        at_least(f"{name}: R^2 of an intersection for another concept rises by", rise, 0.5)
     fall = mean("full", "precision") - mean("no temporal masks", "precision")
     at_least("no temporal masks: precision of mask supports falls by", fall, 0.3)
     for name, title in ROLLED.items():

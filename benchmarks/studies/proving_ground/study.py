@@ -181,8 +181,8 @@ def claims(runs: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
     if default:
         extra = extras(default)
         rows += [
-            ("order-swapped pairs told apart", extra["captions: subsets, order kept above swapped"], 85.0),
-            ("foreign sentence told", extra["captions: subsets, true above true + foreign sentence"], 95.0),
+            ("order-swapped pairs distinguished", extra["captions: subsets, order kept above swapped"], 85.0),
+            ("foreign sentence detected", extra["captions: subsets, true above true + foreign sentence"], 95.0),
             ("sentence-to-frame mAP", extra["localisation: sentence to frame, mAP"], 0.90),
             ("irrelevant-frame AUC", extra["localisation: irrelevant frame, AUC"], 0.85),
         ]

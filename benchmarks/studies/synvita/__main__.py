@@ -199,7 +199,7 @@ def claims(results: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
         *rows,
         ("Fig. 2: flip and hallucination have the lowest mean f~s - f~r", rest - lowest, 0.0),
         ("Fig. 2: mean f~s - f~r ranks kinds as the share of useful videos does, Spearman", rank, 0.5),
-        ("f~s - f~r tells useful videos from others, ROC-AUC", _ensemble(results)["auc"], 0.5),
+        ("f~s - f~r separates useful videos from others, ROC-AUC", _ensemble(results)["auc"], 0.5),
     ]
 
 
