@@ -393,7 +393,7 @@ def test_links_that_lead_nowhere_and_damaged_clocks_do_not_stop_a_run(
     failed = {Path(path).name: cause for path, cause in report.failed}
     assert names(report.indexed) == ["b.mp4", "c.mp4"]
     assert failed.keys() == {"a.mp4", "link.mp4"}
-    assert "contradict" in failed["a.mp4"]
+    assert "inconsistent" in failed["a.mp4"]
 
 
 KILLED = """

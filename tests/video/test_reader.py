@@ -465,7 +465,7 @@ def test_what_pyav_raises_of_its_own_is_ffmpegs_error() -> None:
 
     packets_read = decoder.read_packets(Odd())
     assert next(packets_read) == 1
-    with pytest.raises(av.FFmpegError, match="contradict"):
+    with pytest.raises(av.FFmpegError, match="inconsistent"):
         next(packets_read)
 
 
@@ -487,7 +487,7 @@ def test_find_videos_leaves_nothing_out_silently(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "scandir", scandir)
     assert find_videos([inside]) == [inside / "broken.mp4", inside / "closed", inside / "one.mp4"]
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(VideoError, match="may not be listed"):
+    with pytest.raises(VideoError, match="cannot list this folder"):
         probe(inside / "closed")
     with pytest.raises(VideoError, match="leads nowhere"):
         probe(inside / "broken.mp4")

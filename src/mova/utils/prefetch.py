@@ -15,11 +15,15 @@ Item = TypeVar("Item")
 def prefetch(iterator: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """Run an iterator in a background thread, at most `depth` items ahead.
 
-    Its errors are raised here, in their place. Closing the generator early (or leaving the loop) stops the
-    thread and closes the source.
+    Its errors are raised here, at the item that caused them. Closing the generator early (or leaving the loop) stops
+    the thread and closes the source.
 
     Raises:
         UsageError: `depth` is not positive.
+
+    Example:
+        >>> list(prefetch(range(3)))
+        [0, 1, 2]
     """
     if depth <= 0:
         raise UsageError(f"prefetch needs a depth of at least 1, not {depth}")

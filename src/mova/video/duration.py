@@ -10,37 +10,35 @@ from typing import Any
 import av
 
 from mova.errors import VideoError
-from mova.video.container import BROKEN, frame_step, read_packets, reason, slips
+from mova.video.container import BROKEN, ffmpeg_errors, frame_step, read_packets, reason
 
 log = logging.getLogger(__name__)
 
 LONGEST = 100 * 86400.0
-"""Seconds: no file is longer; a clock that says so is damaged."""
+"""Seconds; a file whose clock claims more is damaged."""
 
 
 def known_duration(container: Any, track: Any, start: float) -> float | None:
-    """Seconds from time 0 to the end of the video by its header, mended by the packets at the end of the
-    file.
+    """Return seconds from time 0 to the end of the video by its header, corrected by the last packets of the file.
 
-    Headers of a whole container count the sound too, and variable rates make some headers end before the last
-    frame. None where the header tells nothing, or nothing credible; then `measured_duration` reads all
-    packets.
+    The header of a container also covers the sound, and with variable rates some headers end before the last frame.
+    Return None if the header has no credible duration; `measured_duration` then reads all packets.
     """
     matroska = container.format.name == "matroska,webm"
     header = _header_duration(container, track, start)
     whole = container.duration / av.time_base - matroska * start if container.duration else None
-    promised = header if header is not None else whole
-    if promised is None or not 0 < promised <= LONGEST:
+    declared = header if header is not None else whole
+    if declared is None or not 0 < declared <= LONGEST:
         return None
-    video, last = _tail(container, track, start, promised)
-    if header is None and video > 0 and not ends_early(promised, last):
+    video, last = _tail(container, track, start, declared)
+    if header is None and video > 0 and not ends_early(declared, last):
         return video
-    return promised if video > promised + max(1.0, 0.05 * promised) else max(promised, video)
+    return declared if video > declared + max(1.0, 0.05 * declared) else max(declared, video)
 
 
 def _header_duration(container: Any, track: Any, start: float) -> float | None:
-    """Seconds from time 0 to the end of this stream, where the header tells it of the stream."""
-    if container.format.name == "avi" and track.frames:  # its duration is cut to the size of the file
+    """Return seconds from time 0 to the end of this stream, or None if the header has no duration of the stream."""
+    if container.format.name == "avi" and track.frames:  # its duration is truncated to the size of the file
         return float(track.frames * frame_step(track))
     if track.duration:
         return float(((track.start_time or 0) + track.duration) * track.time_base) - start
@@ -48,14 +46,13 @@ def _header_duration(container: Any, track: Any, start: float) -> float | None:
     return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - start if tag else None
 
 
-def _tail(container: Any, track: Any, start: float, promised: float) -> tuple[float, float]:
-    """Where the packets at the end of the file stop, in seconds: those of the video, and those of any
-    stream."""
+def _tail(container: Any, track: Any, start: float, declared: float) -> tuple[float, float]:
+    """Return where the last packets of the file end, in seconds: of the video, and of any stream."""
     video = last = 0.0
     step = frame_step(track)
     try:
-        target = int((max(0.0, promised - 1.0) + start) / track.time_base)
-        with slips():
+        target = int((max(0.0, declared - 1.0) + start) / track.time_base)
+        with ffmpeg_errors():
             container.seek(target, stream=track, backward=True, any_frame=True)
         for packet in read_packets(container):
             if packet.pts is None or packet.is_discard:
@@ -66,12 +63,12 @@ def _tail(container: Any, track: Any, start: float, promised: float) -> tuple[fl
             if packet.stream_index == track.index:
                 video = max(video, end)
     except (av.FFmpegError, OSError) as error:
-        log.debug("%s: no look at the end (%s)", container.name, reason(error))
+        log.debug("%s: cannot read the end of the file (%s)", container.name, reason(error))
     return video, last
 
 
 def measured_duration(path: str | Path, container: Any, track: Any, start: float) -> tuple[float, int]:
-    """Seconds from time 0 to the end of the video and its number of packets, by reading all of them.
+    """Return seconds from time 0 to the end of the video, and its number of packets, by reading all packets.
 
     Raises:
         VideoError: the file cannot be read to its end, or has no times.
@@ -88,11 +85,15 @@ def measured_duration(path: str | Path, container: Any, track: Any, start: float
     except (av.FFmpegError, OSError) as error:
         raise VideoError(path, f"cannot be read ({reason(error)}) after {end:.2f} s; {BROKEN}") from error
     if end <= 0:
-        raise VideoError(path, f"holds no picture with a time; {BROKEN}")
+        raise VideoError(path, f"contains no frame with a time; {BROKEN}")
     return end, count
 
 
 def ends_early(duration: float, end: float) -> bool:
-    """Whether a video that should last `duration` seconds but stops at `end` was cut off: by more than 0.5 s
-    and 2 %."""
+    """Return whether a video of `duration` seconds that stops at `end` was cut off: by more than 0.5 s and 2 %.
+
+    Example:
+        >>> ends_early(10.0, 9.6), ends_early(10.0, 9.4)
+        (False, True)
+    """
     return duration - end > max(0.5, 0.02 * duration)

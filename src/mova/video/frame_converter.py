@@ -1,4 +1,4 @@
-"""Convert decoded frames to upright RGB of one size."""
+"""Convert decoded frames to upright RGB of one size. The sample aspect ratio is not applied."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from mova.types import Pixels
 
 UNNAMED = 16
-"""Kinds of side data that FFmpeg may have beyond those that PyAV knows."""
+"""Kinds of side data that FFmpeg may have in addition to those that PyAV knows."""
 
 
 @dataclass
 class Converter:
-    """Decoded frames to upright RGB of one size: the size of the first frame, scaled down to `short_side`.
+    """Converts decoded frames to upright RGB of one size: that of the first frame, scaled down to `short_side`.
 
-    Colour matrix and range are the frame's own, BT.601 limited range where it says none (FFmpeg's default).
-    More than 8 bits are rounded to 8; alpha is dropped. Scaling is libswscale's bicubic, which filters on the
-    way down; it never enlarges, save where a stream shrinks its pictures in the middle.
+    Color matrix and range are those of the frame, or BT.601 limited range if it has none (FFmpeg's default). More than
+    8 bits are rounded to 8; alpha is dropped. Scaling is libswscale's bicubic, which filters when it scales down. It
+    scales up only if the frames of a stream become smaller in the middle.
     """
 
     short_side: int | None
@@ -33,7 +33,7 @@ class Converter:
     _scaler: VideoReformatter = field(default_factory=VideoReformatter)
 
     def __call__(self, frame: Any) -> Pixels:
-        """uint8, (H, W, 3)."""
+        """Return the frame as uint8 (H, W, 3)."""
         turns, mirrored = orientation(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         if self.size is None:
@@ -58,10 +58,10 @@ class Converter:
 
 
 def orientation(frame: Any) -> tuple[int, bool]:
-    """`(quarter turns clockwise, mirrored first)` that make the frame upright, by its display matrix.
+    """Return `(clockwise quarter turns, mirrored first)` that make a frame upright, from its display matrix.
 
-    The matrix (ISO/IEC 14496-12, `tkhd`) maps a pixel (x right, y down) to (a x + c y, b x + d y); a negative
-    determinant means that the picture is mirrored left to right before it is turned.
+    The matrix (ISO/IEC 14496-12, `tkhd`) maps a pixel (x right, y down) to (a x + c y, b x + d y). A negative
+    determinant means that the picture is mirrored left to right before it is rotated.
     """
     data = _display_matrix(frame)
     if data is None:
@@ -73,10 +73,10 @@ def orientation(frame: Any) -> tuple[int, bool]:
 
 
 def _display_matrix(frame: Any) -> bytes | None:
-    """A frame's display matrix, nine int32; None where it has none.
+    """Return the display matrix of a frame, nine int32, if any.
 
-    PyAV 18.1 lacks names of newer kinds of side data and raises on frames that carry one, such as EXIF of photographs.
-    Those are taken off a copy by FFmpeg's own filter.
+    PyAV 18.1 does not know newer kinds of side data and raises on frames that have one, such as EXIF of photographs.
+    They are removed from a copy with FFmpeg's own filter.
     """
     try:
         table = frame.side_data
@@ -86,7 +86,7 @@ def _display_matrix(frame: Any) -> bytes | None:
 
 
 def _without_unnamed(frame: Any) -> Any:
-    """The same picture without side data that PyAV has no name for; 0.2 ms."""
+    """Return the frame without side data that PyAV does not know; takes 0.2 ms."""
     graph = av.filter.Graph()
     graph.threads = 1
     base = frame.time_base or Fraction(1, 1)
@@ -104,7 +104,12 @@ def _without_unnamed(frame: Any) -> Any:
 
 
 def scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """(width, height) with the shorter one brought down to `short_side`; never larger than it was."""
+    """Return width and height, scaled down so that the shorter one is at most `short_side`.
+
+    Example:
+        >>> scaled(1920, 1080, 240), scaled(100, 50, 240)
+        ((427, 240), (100, 50))
+    """
     if short_side is None or min(width, height) <= short_side:
         return width, height
     scale = short_side / min(width, height)

@@ -13,18 +13,18 @@ from mova.video.frame_converter import orientation
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says about its video, checked by decoding one frame.
+    """The properties of a video, checked by decoding one frame.
 
     Attributes:
-        path: as given.
-        duration: seconds from time 0 to the end of the last picture; > 0.
-        width: upright pixels, after rotation.
-        height: upright pixels, after rotation.
+        path: path of the file.
+        duration: seconds from time 0 to the end of the last frame; > 0.
+        width: pixels, after rotation.
+        height: pixels, after rotation.
         fps: average frames per second.
-        rotation: degrees clockwise that are applied to make frames upright: 0, 90, 180 or 270.
-        codec: FFmpeg's name.
-        pixel_format: FFmpeg's name, as decoded.
-        has_audio: whether an audio stream is there (it may still not decode).
+        rotation: clockwise degrees by which frames are rotated to be upright: 0, 90, 180 or 270.
+        codec: FFmpeg's name of the codec.
+        pixel_format: FFmpeg's name of the pixel format of decoded frames.
+        has_audio: whether there is an audio stream (it may not be decodable).
         start: the container's start time in seconds, subtracted from all times.
     """
 
@@ -41,7 +41,7 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a file's description, decode its first frame and look at the packets at its end.
+    """Read the header of a file, decode its first frame, and read the packets at its end.
 
     Raises:
         VideoError: the file cannot be read as video.
@@ -63,7 +63,7 @@ def probe(path: str | Path) -> VideoInfo:
         duration = max(duration, pts + length)
         if duration > LONGEST:
             days = duration / 86400
-            raise VideoError(path, f"its clock says that it lasts {days:.0f} days: it is damaged; {BROKEN}")
+            raise VideoError(path, f"its duration of {days:.0f} days is not credible: the file is damaged; {BROKEN}")
         return VideoInfo(
             path=str(path),
             duration=duration,

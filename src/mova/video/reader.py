@@ -1,8 +1,8 @@
-"""Probe and decode video files: real timestamps, upright RGB, one clear error for a file that cannot be read.
+"""Decode video files: real timestamps, upright RGB, and one clear error for a file that cannot be read.
 
-Time 0 is the container's start, as players show it. A sample at time t is the frame *on display* at t: the
-last with `pts <= t`, before the first the first. No frame is ever made up: a file that ends early or cannot
-be decoded raises `VideoError` once, after whatever could be read.
+Time 0 is the start of the container, as in players. A sample at time t is the frame *on display* at t: the last one
+with `pts <= t`, or the first one if t is before it. Frames are never made up: a file that ends early or cannot be
+decoded raises `VideoError` once, after all frames that could be read.
 
 Shape legend: T frames, H height, W width (pixels). Times are seconds, spans half-open `[start, end)`.
 """
@@ -32,7 +32,7 @@ from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, on
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 << 20
-"""A chunk of `stream` stays below this many bytes, so that full-size pictures do not fill the memory."""
+"""Maximum size of a chunk of `stream`, so that large frames do not fill the memory."""
 
 
 def stream(
@@ -48,31 +48,30 @@ def stream(
     """Decode `[start, end)` in chunks, in constant memory.
 
     Args:
-        path: the file.
-        fps: samples per second: the frames on display at `start + k / fps`, whose `pts` are those times.
-            None: every frame that is on display within `[start, end)`, whose `pts` are its own (the first may
-            begin before `start`).
+        path: video file.
+        fps: samples per second: the frames on display at `start + k / fps`, with those times as `pts`. None: every
+            frame on display within `[start, end)`, with its own `pts` (the first one may begin before `start`).
         start: seconds.
-        end: seconds; None or beyond the end of the video means its end.
-        short_side: scale down so that the shorter side has this many pixels; smaller videos stay as they are.
-        chunk: at most so many frames at once (fewer where they would take more than `CHUNK_BYTES`).
-        threads: decoding threads; None lets FFmpeg choose (one file at a time), 1 is right inside a worker.
+        end: seconds; None or a time after the end of the video means its end.
+        short_side: scale down so that the shorter side has this many pixels; smaller videos are not changed.
+        chunk: maximum number of frames per chunk (fewer if they would need more than `CHUNK_BYTES`).
+        threads: decoding threads; None lets FFmpeg choose (for one file at a time), use 1 inside a worker.
 
     Raises:
-        UsageError: a number makes no sense.
-        VideoError: once, after whatever was yielded.
+        UsageError: an argument is out of range.
+        VideoError: the file cannot be read to `end`; raised once, after the last good frame.
     """
     if chunk <= 0 or (short_side is not None and short_side <= 0):
         raise UsageError(f"chunk and short_side must be positive, not {chunk} and {short_side}")
-    _check_stretch(start, end)
+    _check_range(start, end)
     if fps is not None:
         fps_times(0.0, fps)
     return _stream(path, fps, start, end, Converter(short_side), chunk, threads)
 
 
-def _check_stretch(start: float, end: float | None) -> None:
+def _check_range(start: float, end: float | None) -> None:
     if not 0 <= start < (np.inf if end is None else end):
-        raise UsageError(f"a stretch needs 0 <= start < end in seconds, not [{start}, {end})")
+        raise UsageError(f"a time range needs 0 <= start < end in seconds, not [{start}, {end})")
 
 
 def _stream(
@@ -87,20 +86,20 @@ def _stream(
     info = probe(path)
     stop = info.duration if end is None else min(end, info.duration)
     if fps is None:
-        shown = _every(info, start, np.inf if stop == info.duration else stop, threads)
+        frames = _every_frame(info, start, np.inf if stop == info.duration else stop, threads)
     else:
-        shown = _shown(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
-    yield from _chunks(shown, convert, chunk)
+        frames = _frames_at(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
+    yield from _chunks(frames, convert, chunk)
 
 
-def _chunks(shown: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
-    """Frames converted into arrays of `chunk`, each frame once, however often it is shown."""
+def _chunks(frames: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
+    """Yield arrays of `chunk` converted frames. A frame that occurs several times in a row is converted once."""
     pixels: Pixels | None = None
     picture: Pixels | None = None
     pts: list[float] = []
     last: Any = None
     failure: VideoError | None = None
-    source = iter(shown)
+    source = iter(frames)
     while failure is None:
         try:
             time, frame = next(source, (0.0, None))
@@ -124,10 +123,10 @@ def _chunks(shown: Iterable[tuple[float, Any]], convert: Converter, chunk: int) 
 
 
 def _frames(info: VideoInfo, need: Need, threads: int | None) -> Iterator[TimedFrame]:
-    """At least the frames that are on display at a wanted time, as (pts, end of display, frame), by time.
+    """Yield at least the frames on display at the needed times, as (pts, end of display, frame), sorted by time.
 
     Raises:
-        VideoError: not decodable, or the file ends early while more is wanted.
+        VideoError: the file cannot be decoded, or ends before the last needed time.
     """
     reached = -np.inf
     try:
@@ -140,17 +139,17 @@ def _frames(info: VideoInfo, need: Need, threads: int | None) -> Iterator[TimedF
                 _check_end(info, plan.window.end)
             return
     except (Unplanned, av.FFmpegError) as signal:
-        log.debug("%s: decoding plainly (%s)", info.path, signal)
+        log.debug("%s: decoding every frame (%s)", info.path, signal)
     with open_video(info.path, threads) as (container, track):
-        before: TimedFrame | None = None
+        previous: TimedFrame | None = None
         for pts, length, frame in decode(info.path, container, track, info.start):
-            if before is not None:
-                pts = max(pts, before[0])
+            if previous is not None:
+                pts = max(pts, previous[0])
                 if pts > reached + TOLERANCE:
-                    yield before[0], pts, before[2]
-            before = (pts, length, frame)
-        assert before is not None
-        pts, length, frame = before
+                    yield previous[0], pts, previous[2]
+            previous = (pts, length, frame)
+        assert previous is not None
+        pts, length, frame = previous
         end = pts + length
         yield pts, end if ends_early(info.duration, end) else np.inf, frame
         _check_end(info, end)
@@ -160,12 +159,12 @@ def _check_end(info: VideoInfo, end: float) -> None:
     if ends_early(info.duration, end):
         raise VideoError(
             info.path,
-            f"ends at {end:.2f} s of {info.duration:.2f} s: cut off or damaged; copy it again, or {BROKEN}",
+            f"ends at {end:.2f} s of {info.duration:.2f} s: truncated or damaged; copy it again, or {BROKEN}",
         )
 
 
-def _every(info: VideoInfo, start: float, stop: float, threads: int | None) -> Iterator[tuple[float, Any]]:
-    """Frames on display within `[start, stop)` with their own times."""
+def _every_frame(info: VideoInfo, start: float, stop: float, threads: int | None) -> Iterator[tuple[float, Any]]:
+    """Yield the frames on display within `[start, stop)`, with their own times."""
 
     def need(time: float) -> float:
         return max(time, start) if time < stop else np.inf
@@ -177,56 +176,62 @@ def _every(info: VideoInfo, start: float, stop: float, threads: int | None) -> I
             yield pts, frame
 
 
-def _shown(
-    info: VideoInfo, wanted: Sequence[float], threads: int | None, *, to_end: bool = False
+def _frames_at(
+    info: VideoInfo, times: Sequence[float], threads: int | None, *, to_end: bool = False
 ) -> Iterator[tuple[float, Any]]:
-    """The frame on display at each time, with that time; `to_end` decodes the end too, to know that it is
-    there."""
-    at = 0
-    index_from = wanted.index_from if isinstance(wanted, FpsTimes) else partial(bisect_left, wanted)
+    """Yield each time with the frame on display. `to_end` also decodes the end of the file, to verify it."""
+    done = 0
+    index_from = times.index_from if isinstance(times, FpsTimes) else partial(bisect_left, times)
     end = info.duration if to_end else -np.inf
 
     def need(time: float) -> float:
-        """The first wanted second from `time` on; infinity where no frame is wanted any more."""
+        """Return the first needed time at or after `time`; infinity if there is none."""
         index = index_from(time - TOLERANCE)
-        if index < len(wanted):
-            return wanted[index]
+        if index < len(times):
+            return times[index]
         return end if time - TOLERANCE <= end else np.inf
 
     for _, until, frame in _frames(info, need, threads):
-        while at < len(wanted) and wanted[at] + TOLERANCE < until:
-            yield wanted[at], frame
-            at += 1
-        if at == len(wanted) and not to_end:
+        while done < len(times) and times[done] + TOLERANCE < until:
+            yield times[done], frame
+            done += 1
+        if done == len(times) and not to_end:
             return
 
 
 def read_times(
     path: str | Path, times: npt.ArrayLike, *, short_side: int | None = None, threads: int | None = None
 ) -> Frames:
-    """The frames on display at given times.
+    """Read the frames on display at given times.
 
     Args:
-        path: the file.
-        times: (T,) seconds, non-decreasing, T > 0, from 0 to the end of the video (where it rounds to the
-            end: the last).
+        path: video file.
+        times: (T,) seconds, non-decreasing, T > 0, from 0 to the end of the video (a time that rounds to the end
+            means the last frame).
         short_side, threads: as in `stream`.
 
     Returns:
-        T frames whose `pts` are the asked times.
+        T frames whose `pts` are the requested times.
 
     Raises:
-        UsageError: the times are not such a list.
+        UsageError: the times are not sorted, not finite, or outside the video.
         VideoError: the file cannot be read up to the last of the times.
     """
-    asked = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    if asked.ndim != 1 or len(asked) == 0 or not np.all(np.isfinite(asked)) or np.any(np.diff(asked) < 0):
+    requested = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    if (
+        requested.ndim != 1
+        or len(requested) == 0
+        or not np.all(np.isfinite(requested))
+        or np.any(np.diff(requested) < 0)
+    ):
         raise UsageError("times must be a list of one or more finite, non-decreasing seconds")
     info = probe(path)
-    if asked[0] < 0 or asked[-1] > info.duration + max(0.5, 0.02 * info.duration):
-        raise UsageError(f"{path}: times must lie in [0, {info.duration:.3f}] s, not {asked[0]:.3f} to {asked[-1]:.3f}")
-    parts = _chunks(_shown(info, asked.tolist(), threads), Converter(short_side), len(asked))
-    return Frames(np.concatenate([part.pixels for part in parts]), asked)
+    if requested[0] < 0 or requested[-1] > info.duration + max(0.5, 0.02 * info.duration):
+        raise UsageError(
+            f"{path}: times must be in [0, {info.duration:.3f}] s, not {requested[0]:.3f} to {requested[-1]:.3f}"
+        )
+    parts = _chunks(_frames_at(info, requested.tolist(), threads), Converter(short_side), len(requested))
+    return Frames(np.concatenate([part.pixels for part in parts]), requested)
 
 
 def read_count(
@@ -239,13 +244,13 @@ def read_count(
     short_side: int | None = None,
     threads: int | None = None,
 ) -> Frames:
-    """`count` of the frames that are on display within `[start, end)`, under a named rule of `video/sampling.py`.
+    """Read `count` of the frames on display within `[start, end)`, sampled by a named rule of `video/sampling.py`.
 
     Returns:
-        Frames with their own times; the first of a clip may begin before `start`.
+        Frames with their own times; the first one may begin before `start`.
 
     Raises:
-        UsageError: unknown rule, `count` is not positive, or not `0 <= start < end`.
+        UsageError: the rule is unknown, `count` is not positive, or not `0 <= start < end`.
         VideoError: the file cannot be read, or ends before `start`.
     """
     if rule not in RULES:
@@ -254,12 +259,14 @@ def read_count(
         raise UsageError(f"the number of frames to sample must be positive, not {count}")
     info, pts = _clip_times(path, start, end)
     times = pts[RULES[rule](pts, count)]
-    parts = _chunks(_shown(info, times.tolist(), threads), Converter(short_side), count)
+    parts = _chunks(_frames_at(info, times.tolist(), threads), Converter(short_side), count)
     return Frames(np.concatenate([part.pixels for part in parts]), times)
 
 
 def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -> Times:
-    """Times of the frames on display within `[start, end)`, (n,) seconds, n > 0; the first may begin before `start`.
+    """Return the times of the frames on display within `[start, end)`, (n,) seconds, n > 0.
+
+    The first frame may begin before `start`.
 
     Raises:
         UsageError: not `0 <= start < end`.
@@ -269,7 +276,7 @@ def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -
 
 
 def _clip_times(path: str | Path, start: float, end: float | None) -> tuple[VideoInfo, Times]:
-    _check_stretch(start, end)
+    _check_range(start, end)
     info = probe(path)
     if start >= info.duration:
         raise VideoError(
@@ -281,10 +288,10 @@ def _clip_times(path: str | Path, start: float, end: float | None) -> tuple[Vide
 
 
 def _all_times(info: VideoInfo) -> Times:
-    """Times of all frames, (n,) seconds: from the packets where those tell, else by decoding."""
+    """Return the times of all frames, (n,) seconds: from the packets if they have times, else by decoding."""
     with open_video(info.path) as (container, track):
         times, end = packet_times(container, track, info.start)
     if times is not None:
         _check_end(info, end)
         return times
-    return np.array([pts for pts, _ in _every(info, 0.0, np.inf, None)])
+    return np.array([pts for pts, _ in _every_frame(info, 0.0, np.inf, None)])

@@ -1,8 +1,7 @@
-"""Write mp4 files, cut exact clips, take thumbnails.
+"""Write MP4 files, cut exact clips, and extract thumbnails.
 
-Everything is re-encoded (H.264 and AAC), so a clip begins and ends where it was asked to, not at a keyframe.
-Files are written under a temporary name beside the target and renamed at the end: whoever reads the target
-never sees half of it.
+Everything is re-encoded (H.264 and AAC), so a clip begins and ends at the requested times, not at keyframes. Files are
+written under a temporary name in the same folder and renamed at the end, so that readers never see a partial file.
 
 Shape legend: T frames, H height, W width (pixels). Times are seconds.
 """
@@ -25,17 +24,17 @@ from PIL import Image, ImageOps
 
 from mova.errors import UsageError, VideoError
 from mova.types import Frames, Pixels
-from mova.video.container import open_video, read_packets, reason, slips
+from mova.video.container import ffmpeg_errors, open_video, read_packets, reason
 from mova.video.probe import probe
 from mova.video.reader import read_times, stream
 
 log = logging.getLogger(__name__)
 
 LEAD = 2.0
-"""Seconds before a clip at which its sound begins to be decoded, so that the codec has settled."""
+"""Seconds before a clip at which decoding of its sound begins, so that the codec has settled."""
 
 CLOCK = 90_000
-"""Ticks a second of written videos: MPEG's own, a multiple of the usual frame rates."""
+"""Ticks per second of written videos: MPEG's clock, a multiple of the usual frame rates."""
 
 
 def write_mp4(
@@ -46,33 +45,32 @@ def write_mp4(
     crf: float = 20,
     preset: str = "veryfast",
 ) -> Path:
-    """Encode frames as H.264 yuv420p (BT.709), with the index in front, so that browsers play it while it
-    loads.
+    """Encode frames as H.264 yuv420p (BT.709), with the index at the front, so that browsers can stream the file.
 
     Args:
-        path: the target; its folder must exist. An existing file is replaced when the new one is complete.
-        frames: stretches of one video: `Frames`, or uint8 arrays (T, H, W, 3); all of one size. H.264 needs
+        path: file to write; its folder must exist. An existing file is replaced when the new one is complete.
+        frames: consecutive parts of one video: `Frames`, or uint8 arrays (T, H, W, 3), all of one size. H.264 needs
             even sizes: an odd height or width repeats its last row or column once.
-        fps: frames per second. None keeps the times of `Frames` (a variable rate; the first becomes time 0;
-            the last frame stays as long as the one before it).
-        crf: x264's quality, 0 (lossless) to 51; 18 is visually lossless, 28 small.
-        preset: x264's speed against size.
+        fps: frames per second. None keeps the times of `Frames` (a variable rate; the first one becomes time 0; the
+            last frame lasts as long as the one before it).
+        crf: x264 quality, 0 (lossless) to 51; 18 is visually lossless, 28 is small.
+        preset: x264 preset, speed against size.
 
     Raises:
-        UsageError: no frames, sizes or types that do not agree, times that do not increase, or arrays without
-        fps. VideoError: the file cannot be written.
+        UsageError: no frames, sizes or types that do not agree, times that do not increase, or arrays without fps.
+        VideoError: the file cannot be written.
     """
     with _replacing(path) as temporary, _Writer(temporary, crf, preset, reorder=fps is not None) as writer:
         index, origin = 0, None
         for part in frames:
             pixels = part.pixels if isinstance(part, Frames) else np.asarray(part)
             if fps is None and not isinstance(part, Frames):
-                raise UsageError("arrays have no times: give write_mp4 an fps, or Frames")
-            for at, picture in enumerate(pixels):
+                raise UsageError("arrays have no times: pass fps, or Frames instead of arrays")
+            for k, picture in enumerate(pixels):
                 if fps is None:
                     assert isinstance(part, Frames)
                     origin = float(part.pts[0]) if origin is None else origin
-                    writer.add(picture, float(part.pts[at]) - origin)
+                    writer.add(picture, float(part.pts[k]) - origin)
                 else:
                     writer.add(picture, index / fps)
                 index += 1
@@ -89,15 +87,15 @@ def cut_clip(
     short_side: int | None = None,
     crf: float = 20,
 ) -> Path:
-    """Cut `[start, end)` out of a file, exactly: re-encoded, upright, its clock starting at 0.
+    """Cut exactly `[start, end)` out of a file: re-encoded, upright, starting at time 0.
 
-    The first picture is the one on display at `start`; the last stays until `end` (the end of the video at
-    the latest). Sound is kept as AAC; from where it cannot be decoded on the clip is silent, and a warning in
-    the log says so. Memory does not grow with the length.
+    The first frame is the one on display at `start`; the last one stays until `end` (at most the end of the video).
+    Sound is kept as AAC. If it cannot be decoded, the rest of the clip is silent and a warning is logged. Memory does
+    not grow with the length.
 
     Args:
         source: a video file.
-        target: the mp4 to write.
+        target: the MP4 file to write.
         start: seconds in the source.
         end: seconds in the source.
         short_side: scale down, as in `mova.video.reader.stream`.
@@ -130,13 +128,13 @@ def join_clips(
     short_side: int | None = None,
     crf: float = 20,
 ) -> Path:
-    """Write stretches of files one after the other as one silent video, its clock starting at 0.
+    """Concatenate parts of files to one silent video that starts at time 0.
 
-    Pictures are shown as `cut_clip` shows those of one stretch. All get the size of the first one; those of other
-    proportions keep theirs between black bars. Memory does not grow with the length.
+    Every part has the same frames as with `cut_clip`. All frames get the size of the first one; frames with a different
+    aspect ratio get black bars. Memory does not grow with the length.
 
     Args:
-        spans: file, start and end (seconds; None for the end of the file) of each stretch, at least one.
+        spans: file, start and end (seconds; None for the end of the file) of each part, at least one.
         target, short_side, crf: as in `cut_clip`.
 
     Raises:
@@ -160,14 +158,14 @@ def join_clips(
 
 
 def _fitted(picture: Pixels, size: tuple[int, int]) -> Pixels:
-    """A picture (H, W, 3) in a frame of `size` (width, height), its proportions kept."""
+    """Fit a picture (H, W, 3) into a frame of `size` (width, height), keeping its aspect ratio."""
     if (picture.shape[1], picture.shape[0]) == size:
         return picture
     return np.asarray(ImageOps.pad(Image.fromarray(picture), size))
 
 
 def thumbnail(path: str | Path, time: float, *, short_side: int = 160) -> Image.Image:
-    """The picture on display at `time` seconds, upright, scaled down to `short_side`.
+    """Return the frame on display at `time` seconds, upright, scaled down to `short_side`.
 
     Raises:
         UsageError: the time is not within the video.
@@ -178,29 +176,27 @@ def thumbnail(path: str | Path, time: float, *, short_side: int = 160) -> Image.
 
 @contextmanager
 def _replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place when the block ends well and is removed when it
-    does not."""
+    """Yield a temporary path that replaces `path` if the block succeeds, and is removed if it does not."""
     target = Path(path)
     if not target.parent.is_dir():
-        raise UsageError(f"{target}: its folder does not exist; make it first")
+        raise UsageError(f"{target}: no such directory: {target.parent}; create it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield temporary
         temporary.replace(target)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
-            target, f"cannot be written ({reason(error)}); is there room, and may you write there?"
+            target, f"cannot be written ({reason(error)}); check the free space and the permissions of the folder"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 class _Writer:
-    """One mp4 being written: pictures one behind, so that each is given the time until the next as its
-    duration; sound as far as the pictures are.
+    """Writes an MP4 file, one frame late: the duration of a frame is the time until the next one.
 
-    `reorder` allows B-frames. An mp4 stores durations in decoding order, so with a variable rate they would
-    give the file a wrong length; then there are none.
+    Sound is written up to the time of the frames. `reorder` allows B-frames. MP4 stores durations in decoding order, so
+    with a variable rate, B-frames would result in a wrong length.
     """
 
     def __init__(
@@ -211,7 +207,7 @@ class _Writer:
         self._durations: deque[int] = deque()
         self._video: Any = None
         self._sound = iter(sound)
-        self._heard: Any = next(self._sound, None)
+        self._next_sound: Any = next(self._sound, None)
         self._audio: Any = None
         self._size: tuple[int, ...] = ()
         self._waiting: tuple[Any, int] | None = None
@@ -224,26 +220,25 @@ class _Writer:
         self._container.close()
 
     def add(self, picture: Pixels, time: float) -> None:
-        """Append one picture, uint8 (H, W, 3), at `time` seconds."""
+        """Append a frame, uint8 (H, W, 3), at `time` seconds."""
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
-            raise UsageError(f"frames must be uint8 (T, H, W, 3), not {picture.dtype} pictures of {picture.shape}")
+            raise UsageError(f"frames must be uint8 (T, H, W, 3), not {picture.dtype} frames of shape {picture.shape}")
         if self._video is None:
             self._begin(picture)
         if picture.shape != self._size:
-            raise UsageError(f"frames must all have one size: {self._size[:2]} and then {picture.shape[:2]}")
+            raise UsageError(f"frames must all have the same size, not {self._size[:2]} and then {picture.shape[:2]}")
         tick = round(time * CLOCK)
         if self._waiting is not None:
             self._step = tick - self._waiting[1]
             if self._step <= 0:
-                raise UsageError(f"times must increase from frame to frame, not stay or go back at {time:.4f} s")
+                raise UsageError(f"times must increase from frame to frame, but do not at {time:.4f} s")
             self._encode(self._step)
         self._waiting = (self._convert(picture), tick)
 
     def finish(self, step: float | None, end: float | None = None) -> None:
-        """Write what waits; the last picture stays for `step` seconds or until `end`, else as long as the one
-        before."""
+        """Write the last frame. It lasts `step` seconds, or until `end`, or as long as the one before it."""
         if self._waiting is None:
-            raise UsageError("there are no frames to write")
+            raise UsageError("no frames to write")
         ticks = self._step or CLOCK // 25
         if step is not None:
             ticks = round(step * CLOCK)
@@ -252,7 +247,7 @@ class _Writer:
         self._encode(max(1, ticks))
         self._mux(None)
         if self._audio is not None:
-            self._hear(np.inf)
+            self._write_sound(np.inf)
             self._container.mux(self._audio.encode(None))
 
     def _begin(self, picture: Pixels) -> None:
@@ -264,8 +259,8 @@ class _Writer:
         video.codec_context.colorspace = video.codec_context.color_primaries = video.codec_context.color_trc = 1
         video.codec_context.color_range = ColorRange.MPEG
         self._video = video
-        if self._heard is not None:
-            first = self._heard
+        if self._next_sound is not None:
+            first = self._next_sound
             self._audio = self._container.add_stream("aac", rate=first.sample_rate, layout=first.layout.name)
 
     def _convert(self, picture: Pixels) -> Any:
@@ -283,13 +278,13 @@ class _Writer:
         frame.pts, frame.time_base = tick, Fraction(1, CLOCK)
         self._durations.append(ticks)
         self._mux(frame)
-        self._hear((tick + ticks) / CLOCK)
+        self._write_sound((tick + ticks) / CLOCK)
 
-    def _hear(self, until: float) -> None:
-        """Append the sound that begins before `until` seconds."""
-        while self._heard is not None and self._heard.pts * self._heard.time_base < until:
-            self._container.mux(self._audio.encode(self._heard))
-            self._heard = next(self._sound, None)
+    def _write_sound(self, until: float) -> None:
+        """Write the sound that begins before `until` seconds."""
+        while self._next_sound is not None and self._next_sound.pts * self._next_sound.time_base < until:
+            self._container.mux(self._audio.encode(self._next_sound))
+            self._next_sound = next(self._sound, None)
 
     def _mux(self, frame: Any) -> None:
         for packet in self._video.encode(frame):
@@ -297,19 +292,18 @@ class _Writer:
             self._container.mux(packet)
 
 
-def _sound(source: str | Path, start: float, length: float, there: bool) -> Generator[Any, None, None]:
-    """`length` seconds of sound from `start` (by the file's own clock) on, as float planar frames, while they
-    are asked for.
+def _sound(source: str | Path, start: float, length: float, has_audio: bool) -> Generator[Any, None, None]:
+    """Yield `length` seconds of sound from `start` (by the file's clock) as planar float frames, if there is any.
 
-    Ends where it does not decode; the log says so. Empty where none is `there`.
+    The generator ends with a warning in the log if the sound cannot be decoded.
     """
-    if not there:
+    if not has_audio:
         return
     try:
         with open_video(source) as (container, _):
             track = container.streams.best("audio")
             if start > LEAD:
-                with slips():
+                with ffmpeg_errors():
                     container.seek(int((start - LEAD) / track.time_base), stream=track)
             layout = "stereo" if track.channels > 1 else "mono"
             resampler = av.AudioResampler(format="fltp", layout=layout)
@@ -320,19 +314,19 @@ def _sound(source: str | Path, start: float, length: float, there: bool) -> Gene
                 for piece in resampler.resample(frame) if begin > -1.0 else ():
                     yield from _trimmed(piece, begin, length)
     except (av.FFmpegError, OSError) as error:
-        log.warning("%s: the sound cannot be decoded (%s); from there on the clip is silent", source, reason(error))
+        log.warning("%s: the sound cannot be decoded (%s); the rest of the clip is silent", source, reason(error))
 
 
 def _audio_frames(container: Any, track: Any) -> Iterator[Any]:
-    """The decoded sound that has a time."""
+    """Yield the decoded sound frames that have a time."""
     for packet in read_packets(container, track):
-        with slips():
+        with ffmpeg_errors():
             frames = packet.decode()
         yield from (frame for frame in frames if frame.pts is not None)
 
 
 def _trimmed(frame: Any, begin: float, length: float) -> list[Any]:
-    """The part of a frame of sound that lies within `[0, length)` seconds, if `begin` is its time."""
+    """Return the part of a sound frame, whose time is `begin`, that is within `[0, length)` seconds."""
     rate = frame.sample_rate
     first, last = max(0, round(-begin * rate)), min(frame.samples, round((length - begin) * rate))
     if first >= last:
