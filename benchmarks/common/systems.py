@@ -48,7 +48,7 @@ class System:
         flat = torch.from_numpy(samples).flatten(0, samples.ndim - 4)
         parts = []
         for chunk in flat.split(256):
-            parts.append(self.backbone.frame_tower(self.backbone._normalise(chunk)).float())
+            parts.append(self.backbone.frame_tower(self.backbone._normalize(chunk)).float())
         return torch.cat(parts).view(*samples.shape[:-3], -1)
 
     def texts(self, captions: Sequence[Sequence[str]]) -> Texts:

@@ -48,7 +48,7 @@ def indexed(model: WorldsTiny, shorts: Sequence[Short], rng: np.random.Generator
     store.create(Meta(model.name, model.fingerprint(), model.embedding_dim, RATE))
     records = []
     for i, pixels in enumerate(render_shorts(shorts, rng, TRAIN_STYLES, model.config.image_size)):
-        vectors = F.normalize(model.frame_tower(model._normalise(torch.from_numpy(pixels))).float(), dim=-1).numpy()
+        vectors = F.normalize(model.frame_tower(model._normalize(torch.from_numpy(pixels))).float(), dim=-1).numpy()
         frames = StoredFrames(np.arange(len(vectors)) / RATE, vectors)
         store.append([f"{i:032x}"], [frames])
         mean = vectors.mean(axis=0)

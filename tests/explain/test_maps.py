@@ -66,8 +66,8 @@ def test_occlusion_of_a_whole_video_equals_covering_by_hand(model: Gexia, monkey
     seen = model.dense_video(frames)
     pixels = open_tower(model.backbone).prepare(frames)
     expected = falls_by_hand(model, frames, 1, texts)
-    for largest in (7 * seen.dense.numel(), maps_module.LARGEST):
-        monkeypatch.setattr(maps_module, "LARGEST", largest)
+    for largest in (7 * seen.dense.numel(), maps_module.MAX_CELLS):
+        monkeypatch.setattr(maps_module, "MAX_CELLS", largest)
         found = maps_module.occlusion(within(open_tower(model).fusion, seen, 1), pixels[1:2], texts)
         assert np.abs(found[0].numpy() - expected).max() < 1e-5
     assert np.abs(expected).max() > 1e-4

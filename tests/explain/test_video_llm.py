@@ -54,7 +54,7 @@ def test_maps_are_the_falls_of_videos_covered_by_hand(model: VideoLLM, film: Pat
     texts = [*TEXTS, " ".join(TEXTS)]
     whole = model.log_odds(frames, texts).numpy()
     assert found.sentences == tuple(texts)
-    assert found.wholes == pytest.approx(whole, abs=1e-4)
+    assert found.video_scores == pytest.approx(whole, abs=1e-4)
 
     def falls(pixels: np.ndarray) -> np.ndarray:
         return whole - model.log_odds(Frames(pixels, frames.pts), texts).numpy()

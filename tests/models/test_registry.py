@@ -135,7 +135,7 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
         read_json(tmp_path / "config.json")
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(ModelError, match="no JSON object"):
+    with pytest.raises(ModelError, match="does not contain a JSON object"):
         read_json(tmp_path / "config.json")
 
 

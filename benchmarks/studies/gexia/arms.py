@@ -138,7 +138,7 @@ def build(arm: Arm, backbone: WorldsTiny, gexia: Gexia, seed: int) -> nn.Module:
         return Mova.from_backbone(backbone, "subsets")
     gexia.config.video_rounds = gexia.config.text_rounds = arm.rounds
     if arm.scratch:
-        gexia.randomise_encoders()
+        gexia.randomize_encoders()
     return gexia.freeze(arm.freeze)
 
 

@@ -1,4 +1,4 @@
-"""Which frames of a video stand for it beside a caption, and how they are read again as pictures and model input.
+"""Choose the frames of a video to show beside a caption, and read them again as pictures and model input.
 
 Shape legend: S sentences, T sampled frames, F chosen frames, H W source pixels, C h w model input pixels.
 """
@@ -24,20 +24,23 @@ PICTURE_PIXELS = 360
 
 
 def choose_frames(relevance: npt.NDArray[np.float32], times: npt.NDArray[np.float64], count: int) -> list[int]:
-    """The most relevant frame of each sentence, then, one by one, the frame farthest from all chosen ones.
+    """Choose the most relevant frame of each sentence, then repeatedly the frame farthest from all chosen ones.
 
-    Where sentences want more frames than there may be, the most relevant ones stay.
+    If there are more sentences than `count`, the frames with the highest relevance stay.
 
     Args:
         relevance: (S, T) cosines, finite.
         times: (T,) seconds.
-        count: most frames.
+        count: maximum number of frames.
 
     Returns:
         At most `count` different indices, in order of time.
 
     Raises:
         UsageError: `count` is below 1.
+
+    >>> choose_frames(np.array([[0.1, 0.9, 0.2, 0.3]]), np.array([0.0, 1.0, 2.0, 3.0]), 2)
+    [1, 3]
     """
     if count < 1:
         raise UsageError(f"at least one frame must be shown, not {count}")
@@ -52,7 +55,7 @@ def choose_frames(relevance: npt.NDArray[np.float32], times: npt.NDArray[np.floa
 
 
 def read_pictures(video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int], pixels: int) -> Pixels:
-    """The chosen frames with a shorter side of `pixels`: uint8, (F, H, W, 3).
+    """Read the chosen frames with a shorter side of `pixels`: uint8, (F, H, W, 3).
 
     Raises:
         VideoError: the file cannot be read.
@@ -61,7 +64,7 @@ def read_pictures(video: str | Path, times: npt.NDArray[np.float64], chosen: Seq
 
 
 def reduced(pictures: Pixels, pixels: int) -> Pixels:
-    """Frames (F, H, W, 3) with a shorter side of at most `pixels`, their ratio kept."""
+    """Resize frames (F, H, W, 3) to a shorter side of at most `pixels`, keeping the aspect ratio."""
     tall, wide = pictures.shape[1:3]
     share = pixels / min(tall, wide)
     if share >= 1:
@@ -74,15 +77,15 @@ def reduced(pictures: Pixels, pixels: int) -> Pixels:
 def read_inputs(
     tower: TowerAccess, video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int]
 ) -> tuple[Pixels, Tensor]:
-    """The chosen frames as pictures (F, H, W, 3) and as a tower is fed them, (F, C, h, w), neighbours included.
+    """Read the chosen frames as pictures (F, H, W, 3) and as input of a tower (F, C, h, w), neighbors included.
 
     Raises:
         VideoError: the file cannot be read.
     """
-    around = np.arange(-tower.context, tower.context + 1)
-    wanted = np.clip(np.array(chosen)[:, None] + around, 0, len(times) - 1)
-    unique = np.unique(wanted)
+    offsets = np.arange(-tower.context, tower.context + 1)
+    indices = np.clip(np.array(chosen)[:, None] + offsets, 0, len(times) - 1)
+    unique = np.unique(indices)
     read = read_times(video, times[unique])
-    rows = np.searchsorted(unique, wanted)
+    rows = np.searchsorted(unique, indices)
     inputs = [tower.prepare(Frames(read.pixels[row], read.pts[row]))[tower.context] for row in rows]
     return read.pixels[rows[:, tower.context]], torch.stack(inputs)

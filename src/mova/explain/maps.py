@@ -1,11 +1,11 @@
 """Saliency maps of a video and a caption: of single frames, or of the vector that a model makes of the whole video.
 
-A dual encoder of frames is asked of each frame on its own. A GEXIA has one vector for all of a video, so its maps tell
-how far the cosine of the whole video with a text falls where a window of one frame is covered (GEXIA, arXiv 2412.07704,
-appendix G), and which frames to show is decided by how far it falls where a frame is left out.
+A dual encoder of frames is explained frame by frame. A GEXIA has one vector per video, so its maps show how much the
+cosine of the whole video with a text drops when a window of one frame is covered (GEXIA, arXiv 2412.07704, appendix G).
+The frames to show are then those without which the cosine drops most.
 
 Shape legend: S sentences, T frames of a video or of its vector, F shown frames, H W source pixels, C h w model input
-pixels, r c rows and columns of a map, P dense vectors a frame, D their width, K occluded copies, d width of vectors.
+pixels, r c rows and columns of a map, P dense vectors per frame, D their width, K occluded copies, d width of vectors.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from mova.types import Pixels
 
 Method = Literal["gradcam", "occlusion"]
 
-FINEST = 16
-"""Rows and columns of a map in the JSON document, at most."""
-LARGEST = 2**25
-"""Numbers in the dense features of occluded copies of a video that are approximated at once."""
+JSON_SIDE = 16
+"""Maximum number of rows and columns of a map in the JSON document."""
+MAX_CELLS = 2**25
+"""Maximum size of the dense features of occluded copies of a video that pass the model at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMaps:
-    """Where the shown frames of a video show each sentence.
+    """Saliency of each sentence in chosen frames of a video.
 
     Attributes:
         video, model: names.
         method: "gradcam" or "occlusion".
         sentences: S texts.
         times: (F,) seconds.
-        best: (S,) which of the F frames has the sentence's highest value of the whole video; -1 where that one is
+        best: (S,), which of the F frames has the sentence's highest value in the whole video; -1 if that frame is
             not shown.
         pictures: uint8, (F, H, W, 3).
-        seen: shares of height and width that the model sees, around the middle; maps lie there.
-        values: float32, (S, F), cosines of sentences and frames; of a whole video, how far its score falls where the
-            frame is left out (a video LLM: where all of it is covered).
+        visible: shares of height and width that the model sees, centered; maps cover this region.
+        values: float32, (S, F), cosines of sentences and frames; for a whole video, how much its score drops without
+            the frame (a video LLM: with all of it covered).
         maps: float32, (S, F, r, c).
-        wholes: float32, (S,), scores of the whole video where the maps tell of it; None where they tell of frames.
-        score: what falls, "cosine" or "log-odds".
+        video_scores: float32, (S,), scores of the whole video if the maps explain those; None if they explain frames.
+        score: the explained score, "cosine" or "log-odds".
     """
 
     video: str
@@ -66,27 +66,27 @@ class SaliencyMaps:
     times: npt.NDArray[np.float64]
     best: npt.NDArray[np.int64]
     pictures: Pixels
-    seen: tuple[float, float]
+    visible: tuple[float, float]
     values: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
-    wholes: npt.NDArray[np.float32] | None = None
+    video_scores: npt.NDArray[np.float32] | None = None
     score: Literal["cosine", "log-odds"] = "cosine"
 
     @property
     def measure(self) -> str:
-        """What `values` are: "cosine", or "fall" of a whole video's score."""
-        return "cosine" if self.wholes is None else "fall"
+        """Kind of `values`: "cosine", or "fall" of a whole video's score."""
+        return "cosine" if self.video_scores is None else "fall"
 
     @property
-    def lacking(self) -> str:
-        """What becomes of a frame for `values` of a whole video, "left out" or "covered"."""
+    def removal(self) -> str:
+        """How a frame is removed for `values` of a whole video: "left out" or "covered"."""
         return "left out" if self.score == "cosine" else "covered"
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `mova explain --json` prints; maps are averaged to at most 16 x 16 values."""
-        rows, columns = (min(FINEST, side) for side in self.maps.shape[2:])
+        """Return the document that `mova explain --json` prints; maps are averaged to at most 16 x 16 values."""
+        rows, columns = (min(JSON_SIDE, side) for side in self.maps.shape[2:])
         small = F.adaptive_avg_pool2d(torch.from_numpy(self.maps), (rows, columns)).numpy()
-        tall, wide = self.seen
+        tall, wide = self.visible
         area = [round(edge, 6) for edge in (0.5 - wide / 2, 0.5 - tall / 2, 0.5 + wide / 2, 0.5 + tall / 2)]
         cells = [
             {
@@ -110,9 +110,9 @@ class SaliencyMaps:
             "area": area,
             "frames": cells,
         }
-        if self.wholes is not None:
+        if self.video_scores is not None:
             document[{"cosine": "cosines", "log-odds": "log_odds"}[self.score]] = [
-                round(float(value), 6) for value in self.wholes
+                round(float(value), 6) for value in self.video_scores
             ]
         return document
 
@@ -120,33 +120,33 @@ class SaliencyMaps:
 def saliency_maps(
     model: DualEncoder, video: str | Path, sentences: Sequence[str], count: int, method: Method
 ) -> SaliencyMaps:
-    """Saliency of the most relevant frames of a video, one for each sentence, and of frames between them.
+    """Compute saliency of the most relevant frames of a video, one per sentence, and of frames between them.
 
-    Of a GEXIA, several sentences are followed by all of them as one text.
+    For a model with one vector per video, several sentences are followed by all of them as one text.
 
     Args:
-        model: a `TwoTower`, a `WorldsTiny`, or a `Mova` or `Gexia` around one.
+        model: a model whose family provides tower access (`models/tower_access.py`).
         video: a file.
         sentences: S texts.
-        count: most frames to show.
+        count: maximum number of frames to show.
         method: "gradcam" or "occlusion".
 
     Raises:
-        UsageError: no sentence, `count` below 1, or a model that the method does not know.
+        UsageError: no sentence, `count` below 1, or a model that the method does not support.
         VideoError: the file cannot be read.
     """
     tower = open_tower(model)
     if tower.fusion is not None:
         if method == "gradcam":
-            raise UsageError(f"{model.name}: its vector is of all frames together; use the method occlusion")
+            raise UsageError(f"{model.name}: has one vector for all frames together; use the method occlusion")
         return _of_whole(model, tower, tower.fusion, video, with_whole_text(sentences), count)
     if method == "gradcam" and tower.reader is None:
-        raise UsageError(f"{model.name}: no grid of patches is known of this kind of model; use the method occlusion")
+        raise UsageError(f"{model.name}: the patch grid of this architecture is unknown; use the method occlusion")
     texts = model.encode_text(list(sentences)).pooled
-    seen = model.encode_video(video)
-    relevance = model.relevance(texts, seen).cpu().numpy()
-    chosen = choose_frames(relevance, seen.times, count)
-    pictures, pixels = read_inputs(tower, video, seen.times, chosen)
+    encoded = model.encode_video(video)
+    relevance = model.relevance(texts, encoded).cpu().numpy()
+    chosen = choose_frames(relevance, encoded.times, count)
+    pictures, pixels = read_inputs(tower, video, encoded.times, chosen)
     if method == "gradcam" and tower.reader is not None:
         maps = grad_cam(tower.encode, tower.reader, tower.cell, pixels, texts)
     else:
@@ -156,17 +156,21 @@ def saliency_maps(
         model=model.name,
         method=method,
         sentences=tuple(sentences),
-        times=seen.times[chosen],
+        times=encoded.times[chosen],
         best=shown_best(relevance, chosen),
         pictures=reduced(pictures, PICTURE_PIXELS),
-        seen=tower.visible(*pictures.shape[1:3]),
-        values=cosine(texts, seen.frames[chosen]).cpu().numpy(),
+        visible=tower.visible(*pictures.shape[1:3]),
+        values=cosine(texts, encoded.frames[chosen]).cpu().numpy(),
         maps=maps.transpose(0, 1).cpu().numpy(),
     )
 
 
 def with_whole_text(sentences: Sequence[str]) -> list[str]:
-    """Sentences and, after several, all of them as one text: what is asked of a model that sees a video as a whole."""
+    """Append all sentences as one text if there are several, for models that score whole videos.
+
+    >>> with_whole_text(["A man opens a door.", "He pours tea."])
+    ['A man opens a door.', 'He pours tea.', 'A man opens a door. He pours tea.']
+    """
     return [*sentences, " ".join(sentences)] if len(sentences) > 1 else list(sentences)
 
 
@@ -178,16 +182,14 @@ def _of_whole(
     sentences: Sequence[str],
     count: int,
 ) -> SaliencyMaps:
-    """Occlusion of the vector of a whole video; shown are frames that it is made of."""
+    """Compute occlusion maps of the vector of a whole video, for frames that it is made of."""
     texts = model.encode_text(list(sentences)).pooled
-    seen = fusion.read(video)
-    wholes, falls = without_each(fusion, seen, texts)
-    times = seen.times[seen.chosen]
+    encoded = fusion.read(video)
+    video_scores, falls = without_each(fusion, encoded, texts)
+    times = encoded.times[encoded.chosen]
     chosen = choose_frames(falls, times, count)
-    pictures, pixels = read_inputs(tower, video, seen.times, [seen.chosen[place] for place in chosen])
-    maps = [
-        occlusion(within(fusion, seen, place), frame[None], texts) for place, frame in zip(chosen, pixels, strict=True)
-    ]
+    pictures, pixels = read_inputs(tower, video, encoded.times, [encoded.chosen[i] for i in chosen])
+    maps = [occlusion(within(fusion, encoded, i), frame[None], texts) for i, frame in zip(chosen, pixels, strict=True)]
     return SaliencyMaps(
         video=str(video),
         model=model.name,
@@ -196,46 +198,50 @@ def _of_whole(
         times=times[chosen],
         best=shown_best(falls, chosen),
         pictures=reduced(pictures, PICTURE_PIXELS),
-        seen=tower.visible(*pictures.shape[1:3]),
+        visible=tower.visible(*pictures.shape[1:3]),
         values=falls[:, chosen],
         maps=torch.cat(maps).transpose(0, 1).cpu().numpy(),
-        wholes=wholes,
+        video_scores=video_scores,
     )
 
 
 @torch.no_grad()
 def without_each(
-    fusion: FrameFusion, seen: DenseVideo, texts: Tensor
+    fusion: FrameFusion, encoded: DenseVideo, texts: Tensor
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Cosines of a video with texts, float32 (S,), and how far each falls where one frame is left out, (S, T).
+    """Return cosines of a video with texts, float32 (S,), and how much each drops without one frame, (S, T).
 
-    Of a video of one frame nothing would be left: that frame counts as 0.
+    Without its only frame nothing would be left of a video: that frame counts as 0.
     """
-    count = len(seen.dense)
-    whole = cosine(texts, fusion.fuse(seen.dense[None], seen.rounds))
+    count = len(encoded.dense)
+    whole = cosine(texts, fusion.fuse(encoded.dense[None], encoded.rounds))
     if count == 1:
         return whole[:, 0].cpu().numpy(), np.zeros((len(texts), 1), dtype=np.float32)
-    rest = [torch.cat([seen.dense[:place], seen.dense[place + 1 :]]) for place in range(count)]
-    vectors = torch.cat([fusion.fuse(some[None], seen.rounds) for some in rest])
+    rest = [torch.cat([encoded.dense[:i], encoded.dense[i + 1 :]]) for i in range(count)]
+    vectors = torch.cat([fusion.fuse(frames[None], encoded.rounds) for frames in rest])
     return whole[:, 0].cpu().numpy(), (whole - cosine(texts, vectors)).cpu().numpy()
 
 
-def within(fusion: FrameFusion, seen: DenseVideo, place: int) -> Encode:
-    """Inputs (K, C, h, w) in the place of one of a video's frames -> vectors (K, d) of the whole video."""
-    return partial(_replaced, fusion, seen, place)
+def within(fusion: FrameFusion, encoded: DenseVideo, frame_index: int) -> Encode:
+    """Return a function from replacements (K, C, h, w) of one frame to vectors (K, d) of the whole video."""
+    return partial(_replaced, fusion, encoded, frame_index)
 
 
-def _replaced(fusion: FrameFusion, seen: DenseVideo, place: int, pixels: Tensor) -> Tensor:
-    """See `within`; as many copies of the video at a time as `LARGEST` allows."""
+def _replaced(fusion: FrameFusion, encoded: DenseVideo, frame_index: int, pixels: Tensor) -> Tensor:
+    """Encode copies of the video with one frame replaced, as many at a time as `MAX_CELLS` allows."""
     parts = []
-    for dense in fusion.features(pixels).split(max(1, LARGEST // seen.dense.numel())):
-        copies = seen.dense.expand(len(dense), *seen.dense.shape).clone()
-        copies[:, place] = dense
-        parts.append(fusion.fuse(copies, seen.rounds))
+    for dense in fusion.features(pixels).split(max(1, MAX_CELLS // encoded.dense.numel())):
+        copies = encoded.dense.expand(len(dense), *encoded.dense.shape).clone()
+        copies[:, frame_index] = dense
+        parts.append(fusion.fuse(copies, encoded.rounds))
     return torch.cat(parts)
 
 
 def shown_best(values: npt.NDArray[np.float32], chosen: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Which of the chosen frames has each row's highest value of all; -1 where it is not among them."""
+    """Return which of the chosen frames has the highest value of each row; -1 if that frame is not chosen.
+
+    >>> shown_best(np.array([[0.1, 0.9, 0.2], [0.8, 0.3, 0.1]], np.float32), [1, 2])
+    array([ 0, -1])
+    """
     best = values.argmax(axis=1).tolist()
-    return np.array([chosen.index(place) if place in chosen else -1 for place in best], dtype=np.int64)
+    return np.array([chosen.index(i) if i in chosen else -1 for i in best], dtype=np.int64)

@@ -1,8 +1,8 @@
-"""Where in a frame a model sees what a sentence says: Grad-CAM and occlusion maps.
+"""Saliency maps of a frame for a sentence: Grad-CAM and occlusion.
 
-Both explain one number, the cosine of a frame's vector with a sentence's. Grad-CAM asks which patches' features raise
-it, in one backward pass (Selvaraju et al. 2017, equations 1 and 2). Occlusion covers a window and looks how far the
-cosine falls (GEXIA, appendix G): slower, and true of any model, because nothing is taken from inside.
+Both explain one number, the cosine of a frame's vector with a sentence's. Grad-CAM measures which patch features raise
+it, in one backward pass (Selvaraju et al. 2017, equations 1 and 2). Occlusion covers a window and measures how much the
+cosine drops (GEXIA, appendix G). It is slower, but works for any model, because it uses inputs and outputs alone.
 
 Shape legend: N frames, S sentences, C h w model input pixels, P patches, r c rows and columns of patches or windows,
 D width of a patch's features, d shared width.
@@ -24,13 +24,13 @@ Encode = Callable[[Tensor], Tensor]
 """(N, C, h, w) -> (N, d)."""
 
 WINDOW, STRIDE = 32 / 224, 16 / 224
-"""Of the occluding window, as shares of the input's shorter side: 13 x 13 windows on a square."""
+"""Side and stride of the occluding window, as shares of the input's shorter side: 13 x 13 windows on a square."""
 CHUNK = 64
-"""Frames, or occluded copies, that pass a tower at a time."""
+"""Frames, or occluded copies, that pass a tower at once."""
 
 
 def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sentences: Tensor) -> Tensor:
-    """Grad-CAM of the cosine of every frame with every sentence.
+    """Compute Grad-CAM of the cosine of every frame with every sentence.
 
     With A the features of the patches and y the cosine: `alpha_k = mean_p dy / dA_pk` (equation 1), and the map is
     `relu(sum_k alpha_k A_pk)` (equation 2). One forward pass serves all sentences.
@@ -39,12 +39,12 @@ def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sente
         encode: the tower; gradients flow.
         reader: module of the tower whose first argument is the grid, (N, D, r, c), or tokens with the patches at
             their end, (N, P' >= P, D).
-        cell: input pixels a side of a patch.
+        cell: side of a patch in input pixels.
         pixels: (N, C, h, w).
         sentences: (S, d).
 
     Returns:
-        float32, (N, S, r, c), not negative, r = h // cell, c = w // cell. Gradients do not flow.
+        float32, (N, S, r, c), never negative, with r = h // cell and c = w // cell. Gradients do not flow.
 
     Raises:
         UsageError: the reader is never called, or has fewer positions than there are patches.
@@ -64,21 +64,21 @@ def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sente
     return torch.cat(parts)
 
 
-def _patches(found: Sequence[Tensor], rows: int, columns: int) -> Tensor:
-    """The grid among what a reader was given, float32 (N, P, D).
+def _patches(arguments: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+    """Return the patch grid among the arguments of a reader, float32 (N, P, D).
 
     Raises:
         UsageError: there is none.
     """
-    tokens = [x.flatten(2).transpose(1, 2) if x.ndim == 4 else x for x in found]
+    tokens = [x.flatten(2).transpose(1, 2) if x.ndim == 4 else x for x in arguments]
     if len(tokens) != 1 or tokens[0].shape[1] < rows * columns:
-        raise UsageError(f"Grad-CAM: the tower gives no grid of {rows} x {columns} patches; use occlusion")
+        raise UsageError(f"Grad-CAM: the tower has no grid of {rows} x {columns} patches; use occlusion")
     return tokens[0].detach()[:, -rows * columns :].float()
 
 
 @contextmanager
 def _argument(reader: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside, the reader's first argument is cut from what made it and kept; gradients are taken there."""
+    """Detach the reader's first argument from the graph before it, and collect it for gradients."""
     kept: list[Tensor] = []
 
     def catch(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -94,18 +94,18 @@ def _argument(reader: nn.Module) -> Iterator[list[Tensor]]:
 
 @torch.no_grad()
 def occlusion(encode: Encode, pixels: Tensor, sentences: Tensor) -> Tensor:
-    """How far the cosine of a frame with a sentence falls where a window of the frame is covered.
+    """Compute how much the cosine of a frame with a sentence drops when a window of the frame is covered.
 
-    The cover is the frame's own mean colour. Windows lie evenly and reach all borders.
+    The cover has the frame's mean color. Windows are evenly spaced and reach all borders.
 
     Args:
         encode: the tower.
-        pixels: (N, C, h, w); all channels of a place are covered together, so that of stacked frames none shows it.
+        pixels: (N, C, h, w); all channels of a window are covered together, so no frame of a stack shows it.
         sentences: (S, d).
 
     Returns:
-        float32, (N, S, h, w), in cosines: a pixel's value is the mean of the falls of all windows that cover it;
-        negative where covering helps.
+        float32, (N, S, h, w), in cosines: a pixel's value is the mean drop over all windows that cover it; negative
+        where covering raises the cosine.
     """
     tall, wide = (covers(side, min(pixels.shape[-2:])).to(pixels.device) for side in pixels.shape[-2:])
     windows = (tall[:, None, :, None] & wide[None, :, None, :]).flatten(0, 1)
@@ -120,27 +120,30 @@ def occlusion(encode: Encode, pixels: Tensor, sentences: Tensor) -> Tensor:
 
 
 def covers(side: int, shorter: int) -> Tensor:
-    """Which pixels of a side each of the occluding windows covers.
+    """Return which pixels of a side each occluding window covers.
 
     Args:
         side: pixels.
-        shorter: pixels of the input's shorter side, of which window and stride are shares.
+        shorter: pixels of the input's shorter side; window and stride are shares of it.
 
     Returns:
-        bool, (windows, side); every pixel is covered. 13 windows where both sides are equal.
+        bool, (windows, side); every pixel is covered. 13 windows if both sides are equal.
+
+    >>> covers(224, 224).sum(dim=1).unique()
+    tensor([32])
     """
     window = max(1, round(WINDOW * shorter))
     count = max(2, 1 + round((side - WINDOW * shorter) / (STRIDE * shorter)))
     starts = torch.linspace(0, side - window, count, dtype=torch.float64).round()[:, None]
-    places = torch.arange(side)
-    return (places >= starts) & (places < starts + window)
+    positions = torch.arange(side)
+    return (positions >= starts) & (positions < starts + window)
 
 
 def spread(falls: Tensor, tall: Tensor, wide: Tensor) -> Tensor:
-    """What windows say, pixel by pixel: the mean over all windows that cover a pixel.
+    """Return for each pixel the mean over all windows that cover it.
 
     Args:
-        falls: (N, S, r, c), a value a window.
+        falls: (N, S, r, c), one value per window.
         tall, wide: bool, (r, h) and (c, w), from `covers`.
 
     Returns:

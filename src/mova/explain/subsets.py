@@ -1,8 +1,8 @@
-"""Which parts of a caption each frame selects: the paper's figure 4, for any model.
+"""The parts of a caption that each frame selects: figure 4 of the MoVA paper, for any model.
 
-Where the model selects caption units itself (a MoVA with masks over units), its own weights are shown. For all other
-models the weights are a softmax of the frame's cosines with the sentences, with the model's relevance threshold in the
-place of "none": a frame whose cosines all lie below it selects nothing.
+If the model selects caption units itself (a MoVA with masks over units), its own weights are used. For any other model
+the weights are a softmax of the frame's cosines with the sentences, with the model's relevance threshold as the score
+of "none": a frame whose cosines are all below it selects nothing.
 
 Shape legend: T sampled frames, F shown frames, K units (sentences) of the caption, d width.
 """
@@ -27,18 +27,18 @@ from mova.types import Pixels
 
 Rule = Literal["unit masks", "softmax of cosines"]
 STRONGEST = 3
-"""Units that are listed for a frame."""
+"""Number of units listed per frame."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subsets:
-    """What every sampled frame of a video selects of a caption, and the frames to show.
+    """The units of a caption that every sampled frame of a video selects, and the frames to show.
 
     Attributes:
         video, model: names.
         sentences: the K units.
-        rule: where the weights come from.
-        threshold: the cosine that stands for "none"; None for the model's own weights.
+        rule: how the weights are computed.
+        threshold: the cosine that represents "none"; None for the model's own weights.
         duration: seconds.
         times: (T,) seconds.
         weights: float32, (T, K + 1); rows sum to 1, the last column is "none of the caption".
@@ -58,12 +58,12 @@ class Subsets:
     pictures: Pixels
 
     def strongest(self, frame: int) -> list[int]:
-        """The units with the greatest weights in frame `frame` of T, at most `STRONGEST`; ties by their order."""
+        """Return the units with the greatest weights in frame `frame` of T, at most `STRONGEST`; ties by index."""
         order = np.argsort(-self.weights[frame, :-1], kind="stable")
         return [int(unit) for unit in order[:STRONGEST]]
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `mova explain --method subsets --json` prints."""
+        """Return the document that `mova explain --method subsets --json` prints."""
         frames = [
             {
                 "time": round(float(self.times[t]), 3),
@@ -89,13 +89,13 @@ class Subsets:
 
 @torch.no_grad()
 def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[str], count: int) -> Subsets:
-    """What the frames of a video select of the sentences of a caption.
+    """Compute which sentences of a caption the frames of a video select.
 
     Args:
-        model: any encoder.
+        model: any dual encoder.
         video: a file.
         sentences: the caption's units.
-        count: most frames to show.
+        count: maximum number of frames to show.
 
     Raises:
         UsageError: no sentence, or `count` is below 1.
@@ -103,32 +103,32 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
         ModelError: the model has no threshold and nothing to estimate one from.
     """
     units = model.encode_text(list(sentences)).pooled
-    seen = model.encode_video(video)
-    relevance = model.relevance(units, seen).cpu().numpy()
-    chosen = choose_frames(relevance, seen.times, count)
-    threshold = None if model.selects_units else relevance_threshold(model, seen)
+    encoded = model.encode_video(video)
+    relevance = model.relevance(units, encoded).cpu().numpy()
+    chosen = choose_frames(relevance, encoded.times, count)
+    threshold = None if model.selects_units else relevance_threshold(model, encoded)
     return Subsets(
         video=str(video),
         model=model.name,
         sentences=tuple(sentences),
         rule="unit masks" if model.selects_units else "softmax of cosines",
         threshold=threshold,
-        duration=seen.duration,
-        times=seen.times,
-        weights=subset_weights(model, seen.frames, units, threshold).cpu().numpy(),
+        duration=encoded.duration,
+        times=encoded.times,
+        weights=subset_weights(model, encoded.frames, units, threshold).cpu().numpy(),
         shown=tuple(chosen),
-        pictures=read_pictures(video, seen.times, chosen, PICTURE_PIXELS),
+        pictures=read_pictures(video, encoded.times, chosen, PICTURE_PIXELS),
     )
 
 
 def subset_weights(model: DualEncoder, frames: Tensor, units: Tensor, threshold: float | None) -> Tensor:
-    """How much of each unit every frame selects.
+    """Compute how much of each unit every frame selects.
 
     Args:
-        model: whose own weights are taken where `threshold` is None.
+        model: provides the weights if `threshold` is None.
         frames: (T, d).
         units: (K, d).
-        threshold: cosine that stands for "none": `softmax([c_t1 .. c_tK, threshold] / 0.1)`.
+        threshold: cosine that represents "none": `softmax([c_t1 .. c_tK, threshold] / 0.1)`.
 
     Returns:
         float32, (T, K + 1), rows sum to 1; the last column is "none of the caption".

@@ -1,9 +1,10 @@
-"""Occlusion maps of a video LLM: how far its log-odds of "Yes" fall where a window of one frame is covered.
+"""Occlusion maps of a video LLM: how much its log-odds of "Yes" drop when a window of one frame is covered.
 
-A video LLM has no vectors of frames or texts, only an answer about the whole video; of that these maps tell, as those
-of a GEXIA do (arXiv 2412.07704, appendix G). Every covered copy of a video is run once, and asked about all texts.
+A video LLM has no vectors of frames or texts, only an answer about the whole video. These maps explain that answer, as
+those of a GEXIA explain its cosine (arXiv 2412.07704, appendix G). Every covered copy of a video runs once for all
+texts.
 
-Shape legend: S texts, T frames that the model looks at, H W their pixels, K windows.
+Shape legend: S texts, T frames that the model sees, H W their pixels, K windows.
 """
 
 from __future__ import annotations
@@ -24,30 +25,30 @@ from mova.models.entailment import EntailmentModel
 from mova.types import Frames, Pixels
 
 Progress = Callable[[int, int], None]
-"""(copies of the video that were run, of how many)."""
+"""(copies of the video that have run, copies in all)."""
 
 
 def occlude_video_llm(
     model: EntailmentModel, video: str | Path, sentences: Sequence[str], count: int, progress: Progress | None = None
 ) -> SaliencyMaps:
-    """Occlusion of the frames that a video LLM looks at, texts and, after several, all of them as one.
+    """Compute occlusion maps of the frames that a video LLM sees, for each text and all of them as one.
 
-    Shown are the frames that matter most: of each text the one whose whole cover lowers the log-odds most, then others
-    evenly. That takes T passes over the video, and each shown frame one for every window (169 where frames are square).
+    The shown frames are those that matter most: for each text the one whose full cover lowers the log-odds most, then
+    others evenly. This takes T passes over the video, and for each shown frame one per window (169 for square frames).
 
     Args:
-        model: any family; what it looks at (`max_frames`) decides what a pass costs.
+        model: any video LLM; `max_frames` decides the cost of a pass.
         video: a file.
         sentences: S texts.
-        count: most frames to show.
-        progress: told after every pass.
+        count: maximum number of frames to show.
+        progress: called after every pass.
 
     Raises:
         UsageError: no sentence, or `count` below 1.
         VideoError: the file cannot be read.
     """
     if not sentences:
-        raise UsageError("there is no sentence to look for")
+        raise UsageError("there is no sentence to explain")
     if count < 1:
         raise UsageError(f"at least one frame must be shown, not {count}")
     texts = with_whole_text(sentences)
@@ -55,13 +56,13 @@ def occlude_video_llm(
     sides = frames.pixels.shape[1:3]
     tall, wide = (covers(side, min(sides)) for side in sides)
     windows = (tall[:, None, :, None] & wide[None, :, None, :]).flatten(0, 1).numpy()
-    asked = _Asked(model, frames, texts, len(frames) + min(count, len(frames)) * len(windows), progress)
+    occluded = _Occluded(model, frames, texts, len(frames) + min(count, len(frames)) * len(windows), progress)
     everywhere = np.ones((1, *sides), dtype=bool)
-    of_frames = np.concatenate([asked.falls(place, everywhere) for place in range(len(frames))], axis=1)
+    of_frames = np.concatenate([occluded.falls(i, everywhere) for i in range(len(frames))], axis=1)
     chosen = choose_frames(of_frames, frames.pts, count)
     maps = []
-    for place in chosen:
-        falls = torch.from_numpy(asked.falls(place, windows)).unflatten(1, (len(tall), len(wide)))
+    for i in chosen:
+        falls = torch.from_numpy(occluded.falls(i, windows)).unflatten(1, (len(tall), len(wide)))
         full = spread(falls[None], tall, wide)[0]
         maps.append(F.adaptive_avg_pool2d(full, (min(sides[0], PICTURE_PIXELS), min(sides[1], PICTURE_PIXELS))))
     return SaliencyMaps(
@@ -72,16 +73,16 @@ def occlude_video_llm(
         times=frames.pts[chosen],
         best=shown_best(of_frames, chosen),
         pictures=reduced(frames.pixels[chosen], PICTURE_PIXELS),
-        seen=(1.0, 1.0),
+        visible=(1.0, 1.0),
         values=of_frames[:, chosen],
         maps=torch.stack(maps, dim=1).numpy(),
-        wholes=asked.wholes,
+        video_scores=occluded.video_scores,
         score="log-odds",
     )
 
 
-class _Asked:
-    """A model with a video's frames and all texts: what it says of the video, and of covered copies."""
+class _Occluded:
+    """A model with the frames of a video and all texts, scoring the video and covered copies of it."""
 
     def __init__(
         self, model: EntailmentModel, frames: Frames, texts: Sequence[str], passes: int, progress: Progress | None
@@ -89,27 +90,26 @@ class _Asked:
         self.model, self.frames, self.passes, self.progress = model, frames, passes, progress
         self.tails = model.tails(texts)
         self.done = 0
-        self.wholes = self._log_odds(frames.pixels)
+        self.video_scores = self._log_odds(frames.pixels)
 
-    def falls(self, place: int, windows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-        """How far the log-odds fall where windows (K, H, W) of a frame are covered: (S, K)."""
-        found = []
-        for copy in covered(self.frames.pixels, place, windows):
-            found.append(self.wholes - self._log_odds(copy))
+    def falls(self, frame_index: int, windows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+        """Return how much the log-odds drop when windows (K, H, W) of a frame are covered: (S, K)."""
+        falls = []
+        for copy in covered(self.frames.pixels, frame_index, windows):
+            falls.append(self.video_scores - self._log_odds(copy))
             self.done += 1
             if self.progress is not None:
                 self.progress(self.done, self.passes)
-        return np.stack(found, axis=1)
+        return np.stack(falls, axis=1)
 
     def _log_odds(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """(S,)."""
         return self.model.log_odds(Frames(pixels, self.frames.pts), self.tails).numpy()
 
 
-def covered(pixels: Pixels, place: int, windows: npt.NDArray[np.bool_]) -> Iterator[Pixels]:
-    """Copies of a video, (T, H, W, 3), with windows (K, H, W) of one frame in that frame's mean colour."""
-    mean = pixels[place].mean(axis=(0, 1)).round().astype(np.uint8)
+def covered(pixels: Pixels, frame_index: int, windows: npt.NDArray[np.bool_]) -> Iterator[Pixels]:
+    """Yield copies of a video, (T, H, W, 3), with windows (K, H, W) of one frame in that frame's mean color."""
+    mean = pixels[frame_index].mean(axis=(0, 1)).round().astype(np.uint8)
     for window in windows:
         copy = pixels.copy()
-        copy[place][window] = mean
+        copy[frame_index][window] = mean
         yield copy

@@ -1,4 +1,4 @@
-"""What every model around a two-tower backbone shares: the backbone, one folder for both, precision, freezing."""
+"""Base class for models that wrap a two-tower backbone: saving, precision and freezing."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mova.models.precision import choose_device
 
 
 class BackboneWrapper(PreTrainedModel, DualEncoder):
-    """A model with a two-tower `backbone` inside, whose configuration, weights and tokenizer lie in its own folder.
+    """A model with a two-tower `backbone` inside, saved with the backbone's weights and tokenizer in one folder.
 
-    A subclass makes its modules in `__init__` between `self.backbone = ...` and `self._complete(given)`, and says what
-    `_remember` and `_write_card` do.
+    A subclass creates its modules in `__init__` between `self.backbone = ...` and `self._complete(has_weights)`, and
+    defines `_update_config` and `_write_card`.
     """
 
     base_model_prefix = ""
@@ -32,16 +32,16 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
     _supports_sdpa = True
     _supports_flash_attn = True
     family: str
-    """How people call the kind of model."""
+    """Display name of the model's family."""
     backbone: Any
 
-    def _complete(self, given: bool) -> None:
-        """The end of a subclass's `__init__`: transformers' own part, and what is the backbone's.
+    def _complete(self, has_weights: bool) -> None:
+        """Finish a subclass's `__init__`: transformers' own steps, and the attributes of the backbone.
 
         Args:
-            given: the backbone has its weights already.
+            has_weights: whether the backbone already has its weights.
         """
-        if given:
+        if has_weights:
             with no_init_weights():
                 self.post_init()
         else:
@@ -54,10 +54,10 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         self._frozen: list[nn.Module] = []
 
     def _init_weights(self, module: nn.Module) -> None:
-        """All parts initialise themselves."""
+        """All parts initialize themselves."""
 
-    def _remember(self) -> None:
-        """Put what may have changed since the model was made into its configuration."""
+    def _update_config(self) -> None:
+        """Write attributes that may have changed since the model was created to its configuration."""
         raise NotImplementedError
 
     def _write_card(self, folder: Path) -> None:
@@ -73,15 +73,15 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         device: str | torch.device | None = "cpu",
         **kwargs: Any,
     ) -> Self:
-        """Load a folder that `save_pretrained` wrote; nothing beside it is needed.
+        """Load a folder that `save_pretrained` wrote; it needs nothing else.
 
         Raises:
-            ModelError: the folder is of another kind, incomplete or damaged.
+            ModelError: the folder holds another family, is incomplete or damaged.
         """
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
-        found = read_json(folder / "config.json").get("model_type")
-        if found != cls.config_class.model_type:
-            raise ModelError(f"{folder}: holds a {found}, no {cls.family}; load it with mova.load")
+        model_type = read_json(folder / "config.json").get("model_type")
+        if model_type != cls.config_class.model_type:
+            raise ModelError(f"{folder}: holds a {model_type}, not a {cls.family}; load it with mova.load")
         kwargs.setdefault("dtype", torch.float32)
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.backbone.load_tokenizer_from(folder)
@@ -89,59 +89,59 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         return model.prepare(precision, device)
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write weights (safetensors), configuration with the backbone's inside, tokenizer and model card."""
+        """Save weights (safetensors), configuration (including the backbone's), tokenizer and model card."""
         self.backbone.warn_of_rounding()
         self.config.backbone = backbone_settings(self.backbone)
-        self._remember()
+        self._update_config()
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
         self.backbone.save_tokenizer_to(save_directory)
         self._write_card(Path(save_directory))
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
-        """Move to a device, the backbone to a precision (all else stays float32), ready to encode."""
+        """Move to a device, and the backbone to a precision (all else stays float32), ready to encode."""
         target = choose_device(device)
         self.backbone.prepare(precision, target)
         return self.to(target).eval()
 
     def _freeze(self, modules: list[nn.Module], frozen: bool) -> Self:
-        """Keep weights and running statistics of modules as they are in training, or let them train again."""
+        """Freeze weights and running statistics of modules during training, or let them train again."""
         for module in modules:
             module.requires_grad_(not frozen)
         self._frozen = [kept for kept in self._frozen if kept not in modules] + (modules if frozen else [])
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode; what is frozen stays in evaluation mode."""
+        """Set training mode; frozen modules stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def count_parameters(self) -> tuple[int, int]:
-        """Numbers of parameters: in all, and of the backbone."""
+        """Return the numbers of parameters: in all, and of the backbone."""
         return sum(p.numel() for p in self.parameters()), sum(p.numel() for p in self.backbone.parameters())
 
 
 def backbone_settings(backbone: Any) -> dict[str, Any]:
-    """A backbone's configuration as it is now."""
+    """Return the current configuration of a backbone."""
     write_calibration(backbone)
     return backbone.config.to_dict()
 
 
 def random_backbone(settings: dict[str, Any], what: str) -> Any:
-    """A backbone with random weights from its configuration.
+    """Return a backbone with random weights from its configuration.
 
     Args:
-        settings: with its `model_type`.
-        what: goes around it, for the message ("masks go").
+        settings: the configuration, including `model_type`.
+        what: what wraps it, for the message ("masks go").
 
     Raises:
-        UsageError: it is of no known kind.
+        UsageError: its family is not one of backbones.
     """
     family = family_of_type(settings.get("model_type"))
     if family is None or not family.is_backbone:
-        raise UsageError(f"a backbone of kind {settings.get('model_type')!r}; {what} around {known_backbones()}")
+        raise UsageError(f"backbone of type {settings.get('model_type')!r}; {what} around {known_backbones()}")
     kind = family.model_class()
     return kind(kind.config_class.from_dict(settings))
 

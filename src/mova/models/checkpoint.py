@@ -1,4 +1,4 @@
-"""The parts of a checkpoint in the hub's layout: settings, tokenizer and weights, each with a clear error."""
+"""Read the parts of a checkpoint in the Hub's layout: settings, tokenizer and weights, each with a clear error."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mova.scoring.caption_score import EvidenceRule
 from mova.text.units import UnitRule
 
 DAMAGE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
-"""What transformers raises on a folder that is incomplete, damaged or of another kind."""
+"""Errors of transformers for a folder that is incomplete, damaged or of another architecture."""
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and remarks off a person's terminal; what matters is raised."""
+    """Silence the progress bars and log messages of transformers; real problems are raised."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -39,7 +39,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def dual_encoder_settings(folder: Path, name: str) -> PreTrainedConfig:
-    """The configuration of a folder, if it is that of a dual encoder.
+    """Return the configuration of a folder, or raise if it is not that of a dual encoder.
 
     Raises:
         ModelError: the configuration is damaged, unknown to transformers, or of a model without both towers.
@@ -62,10 +62,10 @@ def dual_encoder_settings(folder: Path, name: str) -> PreTrainedConfig:
 
 
 def image_settings(folder: Path, name: str) -> dict[str, Any]:
-    """The image settings of a folder, from `preprocessor_config.json` or inside `processor_config.json`.
+    """Return the image settings of a folder, from `preprocessor_config.json` or `processor_config.json`.
 
     Raises:
-        ModelError: there are none.
+        ModelError: the folder has neither.
     """
     if (folder / "preprocessor_config.json").is_file():
         return read_json(folder / "preprocessor_config.json")
@@ -73,27 +73,29 @@ def image_settings(folder: Path, name: str) -> dict[str, Any]:
         inner = read_json(folder / "processor_config.json").get("image_processor")
         if isinstance(inner, dict):
             return inner
-    raise ModelError(f"{name}: the folder {folder} lacks preprocessor_config.json; fetch it from the hub")
+    raise ModelError(f"{name}: the folder {folder} lacks preprocessor_config.json; download it from the Hub")
 
 
 def load_tokenizer(folder: Path, name: str, settings: PreTrainedConfig) -> Any:
-    """The tokenizer of a folder.
+    """Load the tokenizer of a folder.
 
     Raises:
-        ModelError: there is none, or it is damaged.
+        ModelError: it is missing or damaged.
     """
     known = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
     if not any(True for pattern in known for _ in folder.glob(pattern)):
-        raise ModelError(f"{name}: the folder {folder} lacks its tokenizer files ({', '.join(known)}); fetch them too")
+        raise ModelError(
+            f"{name}: the folder {folder} lacks its tokenizer files ({', '.join(known)}); download them too"
+        )
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, config=settings, trust_remote_code=False)
     except (*DAMAGE, TypeError, ImportError) as error:
-        raise ModelError(f"{name}: its tokenizer cannot be read ({_line(error)}); fetch its files again") from error
+        raise ModelError(f"{name}: its tokenizer cannot be read ({_line(error)}); download its files again") from error
 
 
 def load_weights(folder: Path, name: str) -> PreTrainedModel:
-    """The transformers model of a folder in float32; a folder's own code is never run.
+    """Load the transformers model of a folder in float32. Code in the folder is never run.
 
     Raises:
         ModelError: see `load_complete`.
@@ -103,11 +105,11 @@ def load_weights(folder: Path, name: str) -> PreTrainedModel:
 
 
 def load_complete(load: Callable[..., tuple[Any, Mapping[str, Any]]], name: str) -> Any:
-    """Call one of transformers' `from_pretrained` and see that every weight came out of the file.
+    """Call a `from_pretrained` of transformers, and raise unless every weight comes from the file.
 
     Args:
         load: takes `output_loading_info`.
-        name: how errors call the model.
+        name: the model's name in errors.
 
     Raises:
         ModelError: weights are missing (transformers would start them at random) or damaged.
@@ -116,20 +118,20 @@ def load_complete(load: Callable[..., tuple[Any, Mapping[str, Any]]], name: str)
         with quiet_transformers():
             model, report = load(output_loading_info=True)
     except DAMAGE as error:
-        raise ModelError(f"{name}: its weights cannot be read ({_line(error)}); fetch them again") from error
+        raise ModelError(f"{name}: its weights cannot be read ({_line(error)}); download them again") from error
     missing = sorted(report["missing_keys"])
     if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise ModelError(f"{name}: {len(missing)} weights are missing from its file ({shown}); fetch it again")
+        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ModelError(f"{name}: {len(missing)} weights are missing from its file ({names}); download it again")
     return model
 
 
 def set_text_length(model: PreTrainedModel, rule: TextRule, length: int, name: str) -> TextRule:
-    """Let a text tower read `length` tokens, stretching its position table if that is more than it has rows.
+    """Let a text tower read `length` tokens; stretch its position table if it has fewer rows.
 
     Raises:
-        UsageError: less than a special token at each end and one word, a family whose texts have one fixed
-            length, or a tower without a plain table of positions.
+        UsageError: a length below 3 (a special token at each end and one word), an architecture whose texts have one
+            fixed length, or a tower without a plain position table.
     """
     if length < 3:
         raise UsageError(f"text_length {length}: a text needs at least 3 tokens")
@@ -152,7 +154,6 @@ def set_text_length(model: PreTrainedModel, rule: TextRule, length: int, name: s
 
 
 def _line(error: BaseException) -> str:
-    """First line of an error's text."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""What models make of videos and texts, and what they can look at.
+"""Video and text embeddings, and the sources of video that models accept.
 
 Shape legend: T frames, P dense vectors per frame, C their width, N texts, L tokens, d width.
 """
@@ -23,15 +23,19 @@ Source = str | Path | Frames | VideoConcat
 """A video that a model can encode: a file, several segments of files, or sampled frames."""
 
 
-def told(video: Source) -> str | Path:
-    """What a person calls it: the file's path, or what it is made of."""
+def display_name(video: Source) -> str | Path:
+    """Return the display name of a video source: the path of a file, or its parts.
+
+    >>> display_name("film.mp4")
+    'film.mp4'
+    """
     if isinstance(video, VideoConcat):
         return " + ".join(str(each.path) for each in video.segments)
     return "frames" if isinstance(video, Frames) else video
 
 
 class VideoFingerprint(NamedTuple):
-    """What frame vectors depend on: hashes of the weights and architecture that make them, and of the preprocessing."""
+    """Hashes of all that frame vectors depend on: weights and architecture, and preprocessing."""
 
     weights: str
     preprocessing: str
@@ -39,13 +43,18 @@ class VideoFingerprint(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class VideoEmbedding:
-    """One video as a model sees it.
+    """The vectors of one video.
 
     Attributes:
-        frames: float32, (T, d), not normalised.
+        frames: float32, (T, d), not normalized.
         times: float64, (T,), seconds.
         duration: seconds.
-        whole: float32, (d,), the vector of the whole video where a model has its own way to it, not normalised.
+        whole: float32, (d,), not normalized: the vector of the whole video, if the model has one.
+
+    >>> import torch, numpy as np
+    >>> video = VideoEmbedding(torch.eye(2), np.array([0.5, 1.5]), duration=2.0)
+    >>> video.pooled
+    tensor([0.7071, 0.7071])
     """
 
     frames: Tensor
@@ -62,7 +71,7 @@ class VideoEmbedding:
 
     @property
     def pooled(self) -> Tensor:
-        """(d,), normalised: `whole`, or the mean of the L2-normalised frame vectors (CLIP4Clip's mean pooling)."""
+        """(d,), normalized: `whole`, or the mean of the L2-normalized frame vectors (CLIP4Clip's mean pooling)."""
         if self.whole is not None:
             return F.normalize(self.whole, dim=-1)
         unit = F.normalize(self.frames, dim=-1)
@@ -74,8 +83,8 @@ class DenseVideo:
     """Features from which a model makes the vector of a whole video.
 
     Attributes:
-        dense: float32, (T, P, C), features of the frames that make it.
-        chosen: T, which of the sampled frames those are.
+        dense: float32, (T, P, C), features of the frames that are used.
+        chosen: T indices of those frames among the sampled ones.
         times: float64, of all sampled frames, seconds.
         duration: seconds.
         rounds: `#iter`.
@@ -89,15 +98,15 @@ class DenseVideo:
 
 
 def wholes_of(videos: Sequence[VideoEmbedding], name: str) -> list[Tensor]:
-    """Vectors (d,) of whole videos, for a model called `name` that compares nothing else.
+    """Return the vectors (d,) of whole videos, for the model `name`, which compares only those.
 
     Raises:
-        UsageError: a video has none.
+        UsageError: a video has no such vector.
     """
     wholes = [video.whole for video in videos if video.whole is not None]
     if len(wholes) < len(videos):
         raise UsageError(
-            f"{name}: compares and classifies vectors of whole videos, and stored ones are of frames alone; "
+            f"{name}: compares and classifies vectors of whole videos, but stored vectors are of single frames; "
             "encode the videos with this model (leave --features out), or score frames (--form late)"
         )
     return wholes
@@ -105,13 +114,13 @@ def wholes_of(videos: Sequence[VideoEmbedding], name: str) -> list[Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class TextEmbedding:
-    """Texts as a model sees them.
+    """The vectors of texts.
 
     Attributes:
-        pooled: float32, (N, d), not normalised.
+        pooled: float32, (N, d), not normalized.
         tokens: float32, (N, L, d), projected token states.
         mask: bool, (N, L), true where a token is real.
-        dropped: int64, (N,), tokens beyond the model's length that were cut off.
+        dropped: int64, (N,), number of tokens cut off beyond the model's length.
     """
 
     pooled: Tensor

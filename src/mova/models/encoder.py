@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mova.data.concat import VideoConcat
 from mova.errors import UsageError, VideoError
 from mova.models.background_captions import relevance_threshold
-from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, told
+from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, display_name
 from mova.scoring.alignment import align_curves
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.similarity import cosine
@@ -195,7 +195,7 @@ class DualEncoder(ABC):
         chunks, duration = self.open_video(video, fps, start, end)
         parts = list(self.encode_stream(chunks))
         if not parts:
-            raise VideoError(told(video), "there is no frame to encode")
+            raise VideoError(display_name(video), "there is no frame to encode")
         times = np.concatenate([times for times, _ in parts])
         return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration)
 

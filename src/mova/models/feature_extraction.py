@@ -1,4 +1,4 @@
-"""Frame vectors of a manifest's videos into a feature store, and out of it for evaluation.
+"""Write frame vectors of a manifest's videos into a feature store, and read them for evaluation.
 
 A thread hashes and decodes ahead across files, as indexing does, while the model encodes.
 
@@ -32,22 +32,22 @@ from mova.utils.prefetch import prefetch
 from mova.video.probe import probe
 
 AHEAD = 2
-"""Decoded chunks that wait for the model."""
+"""Maximum number of decoded chunks that wait for the model."""
 
 Progress = Callable[[str, int, int], None]
-"""Told after every clip: its file, clips done, and clips in all that this run reads."""
+"""Called after every clip: (its file, clips done, clips in all that this run reads)."""
 
 
 @dataclass
 class FeatureReport:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         written: clips that were read and encoded.
-        unchanged: clips that the store had already.
-        replaced: how many of `written` stand for clips whose file has changed.
-        failed: files (as the manifest has them) that cannot be read, with the cause; remembered ones among them.
-        remembered: how many failed clips were not tried again, their files being as they were.
+        unchanged: clips that the store already had.
+        replaced: how many of `written` replace clips whose file has changed.
+        failed: files (as in the manifest) that cannot be read, with the cause, including remembered ones.
+        remembered: failed clips that were not tried again, because their files have not changed.
         frames: frames encoded.
         seconds: time taken.
     """
@@ -66,16 +66,16 @@ class FeatureReport:
         return bool(self.written or self.unchanged)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON."""
+        """Return the fields as JSON."""
         failed = [{"video": video, "cause": cause} for video, cause in self.failed.items()]
         return {**vars(self), "failed": failed, "seconds": round(self.seconds, 3)}
 
 
 def feature_key(model: DualEncoder, sampling: FrameRule, dtype: str = "float16") -> FeatureKey:
-    """The key of vectors that a model makes of frames chosen by a rule.
+    """Return the key of a model's vectors for frames chosen by a rule.
 
     Raises:
-        UsageError: a frame rate that the model does not understand, or an unknown type.
+        UsageError: a frame rate that the model does not support, or an unknown type.
     """
     weights, preprocessing = model.video_fingerprint()
     chosen: dict[str, Any] = {"rule": sampling.rule, "frames": sampling.frames}
@@ -85,15 +85,15 @@ def feature_key(model: DualEncoder, sampling: FrameRule, dtype: str = "float16")
 
 
 def clips_of(rows: Iterable[Row], sentences: bool = False) -> list[Clip]:
-    """What rows show, each stretch once, ordered by file; `sentences`: and every timed sentence's own stretch."""
-    found = {}
+    """Return the clips of rows, each once, ordered by file; with `sentences` also those of all timed sentences."""
+    clips: dict[Clip, bool] = {}
     for row in rows:
         if row.parts:
             raise DataError(f"row {row.id!r} is made of several clips; materialize the manifest first")
-        found[row_clip(row)] = True
-        told = (sentence for caption in row.captions for sentence in caption.sentences) if sentences else ()
-        found |= {Clip(row.video, s.start, s.end): True for s in told if s.start is not None}
-    return sorted(found, key=lambda clip: (clip.video, clip.start, np.inf if clip.end is None else clip.end))
+        clips[row_clip(row)] = True
+        timed = (sentence for caption in row.captions for sentence in caption.sentences) if sentences else ()
+        clips |= {Clip(row.video, s.start, s.end): True for s in timed if s.start is not None}
+    return sorted(clips, key=lambda clip: (clip.video, clip.start, np.inf if clip.end is None else clip.end))
 
 
 def write_features(
@@ -108,29 +108,29 @@ def write_features(
     retry: bool = False,
     progress: Progress | None = None,
 ) -> FeatureReport:
-    """Bring a store up to date with a manifest; run it again after a stop and it goes on.
+    """Bring a store up to date with a manifest. A stopped run continues when it is run again.
 
     Args:
-        folder: of the store; made if it is not there.
-        model: what encodes.
-        manifest: path of a `manifest.jsonl`; videos are found beside it.
-        sampling: at a rate all frames are stored, whatever `sampling.frames` says.
-        splits: only these parts; all if empty.
+        folder: folder of the store; created if missing.
+        model: the encoder.
+        manifest: path of a `manifest.jsonl`; videos are relative to its folder.
+        sampling: the frames to encode; at a rate (`fps`) all frames are stored, and `sampling.frames` is ignored.
+        splits: only these splits; all if empty.
         sentences: see `clips_of`.
-        dtype: of a new store, see `FeatureKey`.
-        retry: try files again that could not be read, even if they are as they were.
+        dtype: type of a new store, see `FeatureKey`.
+        retry: retry files that could not be read, even if they have not changed.
         progress: see `Progress`.
 
     Raises:
-        IndexMismatchError: the store was made by another video tower, preprocessing or sampling; nothing is touched.
+        IndexMismatchError: the store was made with another video tower, preprocessing or sampling; it is not changed.
         UsageError: see `feature_key`.
-        DataError: the manifest cannot be read, has nothing of the splits, or a vector is not finite.
-        MovaError: another process writes to the store.
+        DataError: the manifest cannot be read, has no row of the splits, or a vector is not finite.
+        MovaError: another process is writing to the store.
     """
     began = time.perf_counter()
     rows = [row for row in read_manifest(manifest) if not splits or row.split in splits]
     if not rows:
-        raise DataError(f"{manifest}: no row is of split {', '.join(splits)}")
+        raise DataError(f"{manifest}: no row belongs to split {', '.join(splits)}")
     report = FeatureReport()
     with FeatureWriter(folder, feature_key(model, sampling, dtype)) as writer:
         run = _Run(writer, Path(manifest).resolve().parent, sampling, retry, report)
@@ -158,7 +158,7 @@ class _Run:
     report: FeatureReport
 
     def plan(self, clips: Sequence[Clip]) -> list[ClipRecord]:
-        """Clips that must be read, with the state of their files; others are counted here."""
+        """Return the clips that must be read, with the state of their files; count all others."""
         todo, states, hashes = [], dict[str, tuple[int, int]](), dict[str, str]()
         for clip in clips:
             if clip.video not in states:
@@ -167,11 +167,11 @@ class _Run:
             known = self.writer.known.get(clip)
             same = known is not None and (known.size, known.mtime_ns) == (size, mtime)
             if known is not None and known.cause is None:
-                if not same and size == known.size:  # copied or touched: only its content tells
+                if not same and size == known.size:  # copied or touched: only the content decides
                     if clip.video not in hashes:
                         hashes[clip.video] = _content(self.folder / clip.video)
                     same = hashes[clip.video] in (known.content, "")
-                if same or size < 0:  # what cannot be looked at now counts as it was
+                if same or size < 0:  # a file that cannot be accessed now counts as unchanged
                     self.report.unchanged += 1
                     continue
                 self.report.replaced += 1
@@ -183,7 +183,7 @@ class _Run:
         return todo
 
     def decode(self, todo: Sequence[ClipRecord]) -> Iterator[tuple[Clip, ClipRecord | Frames]]:
-        """For every clip its record and its frames, at last a record with the cause if something is wrong.
+        """Yield for every clip its record and its frames, and after an error a record with the cause.
 
         Runs in the reading thread.
         """
@@ -203,36 +203,36 @@ class _Run:
                 yield clip, replace(record, cause=error.strerror or str(error))
 
     def encode(self, model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames]) -> None:
-        """Encode the frames of a clip, and add it, or what is wrong with it."""
+        """Encode the frames of a clip, and write its vectors or the cause of failure."""
         record = next(parts)
         assert isinstance(record, ClipRecord)
         try:
-            found = list(model.encode_stream(_frames(record, parts)))
-            if not found:
-                raise VideoError(clip.video, f"no frame is shown from {clip.start:g} s on; mend its times")
+            encoded = list(model.encode_stream(_frames(record, parts)))
+            if not encoded:
+                raise VideoError(clip.video, f"there is no frame from {clip.start:g} s on; fix the clip's times")
         except VideoError as error:
             self.writer.fail(replace(record, cause=error.cause))
             self.report.failed[clip.video] = error.cause
             return
-        times = np.concatenate([part for part, _ in found])
-        self.writer.add(record, times, torch.cat([vectors for _, vectors in found]))
+        times = np.concatenate([part for part, _ in encoded])
+        self.writer.add(record, times, torch.cat([vectors for _, vectors in encoded]))
         self.report.written += 1
         self.report.frames += len(times)
 
 
 class StoredEmbeddings:
-    """A manifest's videos as `encode_video` would give them, out of a store: call it on a row.
+    """Stored embeddings of a manifest's videos, as `encode_video` would return them: call it on a row.
 
-    Times count from the start of the file, also those of a clip; `duration` is where the clip ends.
+    Times count from the start of the file, also for clips; `duration` is the end of the clip.
 
     Args:
-        store: folder of a feature store, or an open one.
-        model: whose texts will meet the vectors; they are put on its device.
-        fps: frames a second that they must have been made at; None takes any sampling.
+        store: folder of a feature store, or an open store.
+        model: the model whose texts are compared with the vectors; they are moved to its device.
+        fps: required frames per second of the store; None accepts any sampling.
 
     Raises:
         DataError: there is no store.
-        IndexMismatchError: it was made by another video tower, preprocessing or rate.
+        IndexMismatchError: the store was made with another video tower, preprocessing or rate.
     """
 
     def __init__(self, store: str | Path | FeatureStore, model: DualEncoder, fps: float | None = None) -> None:
@@ -243,30 +243,31 @@ class StoredEmbeddings:
         self._device = getattr(model, "device", torch.device("cpu"))
 
     def __call__(self, row: Row) -> VideoEmbedding:
-        """The video of a row, or its clip of it.
+        """Return the embedding of a row's video, or of its clip.
 
         Raises:
-            VideoError: the video could not be read when the store was written. DataError: it is not stored.
+            VideoError: the video could not be read when the store was written.
+            DataError: the clip is not stored.
         """
         if row.parts:
-            raise DataError(f"row {row.id!r} is made of several clips, which a feature store does not hold")
+            raise DataError(f"row {row.id!r} is made of several clips, which a feature store cannot hold")
         return self._embedding(row_clip(row))
 
     def span(self, row: Row, start: float, end: float) -> VideoEmbedding:
-        """The seconds `[start, end)` of a row's file; errors as for a row.
+        """Return the embedding of the seconds `[start, end)` of a row's file; errors as for a row.
 
-        Where this very stretch is not stored, frames come out of the longer one that holds it; those of a model that
-        reads neighbouring frames have then seen beyond the edges.
+        If this clip itself is not stored, frames come from a longer one that contains it. With a model that reads
+        neighboring frames, vectors at the edges then depend on frames beyond them.
         """
         return self._embedding(Clip(row.video, start, end))
 
     def _embedding(self, clip: Clip) -> VideoEmbedding:
-        found = self.store.read(clip)
-        return VideoEmbedding(torch.from_numpy(found.vectors).float().to(self._device), found.pts, found.end)
+        stored = self.store.read(clip)
+        return VideoEmbedding(torch.from_numpy(stored.vectors).float().to(self._device), stored.pts, stored.end)
 
 
 def _frames(record: ClipRecord, parts: Iterator[ClipRecord | Frames]) -> Iterator[Frames]:
-    """The frames that follow a record; raises what is wrong in its place."""
+    """Yield the frames that follow a record, or raise its cause of failure."""
     if record.cause is not None:
         raise VideoError(record.clip.video, record.cause)
     for part in parts:
@@ -276,7 +277,7 @@ def _frames(record: ClipRecord, parts: Iterator[ClipRecord | Frames]) -> Iterato
 
 
 def _content(path: Path) -> str:
-    """Hash of a file; empty where it cannot be read."""
+    """Return the hash of a file; empty if it cannot be read."""
     try:
         return content_hash(path)
     except OSError:
@@ -284,7 +285,7 @@ def _content(path: Path) -> str:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Bytes and nanoseconds of change of a file; -1 where it cannot be looked at."""
+    """Return the size in bytes and the modification time in nanoseconds of a file; -1 if it cannot be accessed."""
     try:
         status = os.stat(path)
     except OSError:

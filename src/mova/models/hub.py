@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, the hub's cache on this machine, or the hub itself."""
+"""Find a checkpoint: a folder, the Hub's cache on this machine, or the Hub itself."""
 
 from __future__ import annotations
 
@@ -27,70 +27,68 @@ SAFETENSORS = ("model.safetensors", "model-*.safetensors")
 PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 REACH_SECONDS = 10.0
-"""How long the hub may take to answer at all before it counts as out of reach."""
+"""Timeout of the first request; after it the Hub counts as unreachable."""
 NETWORK_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, LocalEntryNotFoundError)
-"""What the hub's client raises when it cannot get through; its HTTP library has changed between releases."""
+"""Errors of the Hub's client when it cannot connect; its HTTP library has changed between releases."""
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?$")
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The local folder of a checkpoint, downloading it once if need be.
+    """Return the local folder of a checkpoint, downloading it once if needed.
 
-    A folder of that name comes first, then the hub's cache on this machine (no network is touched), then the
-    hub.
+    A folder of that name comes first, then the Hub's cache on this machine (without network access), then the Hub.
 
     Args:
-        name_or_path: a folder, or a hub name such as `openai/clip-vit-base-patch32`.
+        name_or_path: a folder, or a name on the Hub such as `openai/clip-vit-base-patch32`.
 
     Returns:
         A folder with `config.json` and weights.
 
     Raises:
-        ModelError: no such folder; not cached and the hub is out of reach; no such name; an incomplete
-            folder.
+        ModelError: no such folder; not cached and the Hub is unreachable; no such name; an incomplete folder.
     """
     name = str(name_or_path)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _complete(folder, name)
     if isinstance(name_or_path, Path) or not _HUB_NAME.match(name) or name.startswith("."):
-        raise ModelError(f"{name}: there is no such folder, and a hub name looks like owner/model")
+        raise ModelError(f"{name}: no such folder, and a name on the Hub looks like owner/model")
     try:
         return _complete(Path(snapshot_download(name, local_files_only=True)), name)
     except HFValidationError as error:
-        raise ModelError(f"{name}: there is no such folder, and it cannot be a hub name ({error})") from error
+        raise ModelError(f"{name}: no such folder, and not a valid name on the Hub ({error})") from error
     except (LocalEntryNotFoundError, ModelError):
         return _complete(_download(name), name)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a checkpoint.
+    """Read the object in a JSON file of a checkpoint.
 
     Raises:
-        ModelError: it is absent or damaged.
+        ModelError: the file is missing or damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as a checkpoint's JSON ({error}); fetch the file again") from error
+        raise ModelError(f"{path}: cannot be read as JSON ({error}); download the file again") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{path}: holds no JSON object; fetch the file again")
+        raise ModelError(f"{path}: does not contain a JSON object; download the file again")
     return content
 
 
 def by_hand(name: str) -> str:
-    """How to get a checkpoint onto a machine that cannot download it."""
+    """Return instructions for copying a checkpoint to a machine that cannot download it."""
     return (
-        f"To bring it by hand: on a machine with network open https://huggingface.co/{name}/tree/main, "
+        f"To copy it by hand: on a machine with network access open https://huggingface.co/{name}/tree/main, "
         "download config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) and all "
-        "tokenizer files (tokenizer*.json, special_tokens_map.json, vocab.json, merges.txt, *.model, as many "
-        "as there are) into one FOLDER, copy it here and use `--model FOLDER` (Python: mova.load('FOLDER')). "
+        "tokenizer files that exist (tokenizer*.json, special_tokens_map.json, vocab.json, merges.txt, *.model) "
+        "into one FOLDER, copy it here and use `--model FOLDER` (Python: mova.load('FOLDER')). "
         f"Or copy that machine's whole cache to {constants.HF_HUB_CACHE} (set HF_HOME to keep it elsewhere)"
     )
 
 
 def _complete(folder: Path, name: str) -> Path:
-    """The folder, if it holds a configuration and weights."""
+    """Return the folder, or raise if it lacks a configuration or weights."""
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     if not any(fnmatch(path.name, pattern) for path in folder.iterdir() for pattern in SAFETENSORS + PICKLED):
         missing.append("model.safetensors (or pytorch_model.bin)")
@@ -100,30 +98,30 @@ def _complete(folder: Path, name: str) -> Path:
 
 
 def _download(name: str) -> Path:
-    """Fetch the files that matter from the hub into its cache."""
+    """Download configuration, weights and tokenizer from the Hub into its cache."""
     try:
         info = HfApi().model_info(name, timeout=REACH_SECONDS, files_metadata=True)
         sizes = {item.rfilename: item.size or 0 for item in info.siblings or []}
         kinds = SAFETENSORS if any(fnmatch(file, p) for file in sizes for p in SAFETENSORS) else PICKLED
-        wanted = [f for f in sizes if "/" not in f and any(fnmatch(f, p) for p in kinds + SMALL_FILES)]
-        logger.warning("downloading %s: %.2f GB", name, sum(sizes[file] for file in wanted) / 1e9)
-        return Path(snapshot_download(name, revision=info.sha, allow_patterns=wanted))
+        needed = [f for f in sizes if "/" not in f and any(fnmatch(f, p) for p in kinds + SMALL_FILES)]
+        logger.warning("downloading %s: %.2f GB", name, sum(sizes[file] for file in needed) / 1e9)
+        return Path(snapshot_download(name, revision=info.sha, allow_patterns=needed))
     except GatedRepoError as error:
         raise ModelError(
-            f"{name}: its owner asks for consent; accept on https://huggingface.co/{name}, then run `hf auth login`"
+            f"{name}: access is gated; accept the terms on https://huggingface.co/{name}, then run `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"{name}: neither a folder here nor a model on the hub; check the spelling (`mova models` lists some)"
+            f"{name}: neither a local folder nor a model on the Hub; check the spelling (`mova models` lists some)"
         ) from error
     except OfflineModeIsEnabled as error:
         raise ModelError(
-            f"{name}: not a folder here, not in the cache of this machine, and HF_HUB_OFFLINE forbids asking "
-            f"the hub; unset it. {by_hand(name)}"
+            f"{name}: neither a local folder nor in the cache of this machine, and HF_HUB_OFFLINE forbids "
+            f"downloads; unset it. {by_hand(name)}"
         ) from error
     except NETWORK_ERRORS as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{name}: not a folder here, not in the cache of this machine, and the hub cannot be reached "
+            f"{name}: neither a local folder nor in the cache of this machine, and the Hub cannot be reached "
             f"({cause}). {by_hand(name)}"
         ) from error

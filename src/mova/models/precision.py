@@ -1,4 +1,4 @@
-"""Where a model runs, in which number format, and the hash of what it holds."""
+"""Device and precision of a model, and hashes of its weights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, or a GPU if there is one and none is asked for.
+    """Return the requested device; default: a GPU if there is one, else the CPU.
 
     Raises:
         UsageError: a device that torch does not know or this machine does not have.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     available = torch.cuda.is_available()
     if device is None:
@@ -34,14 +37,16 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type of the weights for a precision on a device.
+    """Return the type of the weights for a precision on a device.
 
-    "auto" is bf16 on GPUs that have it and on CPUs with AVX512-BF16 or AMX, else fp32. bf16 weights are ahead
-    of bf16
-    autocast for inference: nothing is cast back and forth, and half the memory is read.
+    "auto" is bf16 on GPUs that support it and on CPUs with AVX512-BF16 or AMX, else fp32. For inference bf16 weights
+    are faster than bf16 autocast: nothing is cast back and forth, and half the memory is read.
 
     Raises:
         UsageError: an unknown precision.
+
+    >>> choose_dtype("bf16", choose_device("cpu"))
+    torch.bfloat16
     """
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is not known; there are {', '.join(PRECISIONS)}")
@@ -51,7 +56,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies bf16 natively."""
+    """Return whether a device multiplies bf16 natively."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
@@ -61,19 +66,19 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def hash_weights(weights: Mapping[str, Tensor]) -> str:
-    """Hash of named tensors, the same on every device."""
+    """Return a hash of named tensors, the same on every device."""
     return hashlib.sha256(b"".join(hash_tensors(weights).values())).hexdigest()
 
 
 def hash_tensors(weights: Mapping[str, Tensor]) -> dict[str, bytes]:
-    """Hash of each tensor, in order of name; they are hashed side by side in threads."""
+    """Return a hash of each tensor, in order of name; threads hash them in parallel."""
     named = sorted(weights.items())
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return dict(zip((name for name, _ in named), pool.map(_hash_tensor, named), strict=True))
 
 
 def _hash_tensor(item: tuple[str, Tensor]) -> bytes:
-    """Hash of one tensor's name, type, shape and bytes."""
+    """Return a hash of the name, type, shape and bytes of a tensor."""
     name, value = item
     digest = hashlib.sha256(f"{name} {value.dtype} {tuple(value.shape)}".encode())
     flat = value.detach().cpu().contiguous().view(-1)

@@ -1,4 +1,4 @@
-"""The one table of models that mova knows by name, and the one way to load any model."""
+"""The table of checkpoints known by name, and the functions that load any model."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FOREIGN = FAMILIES["two-tower"]
 
 @dataclass(frozen=True)
 class Entry:
-    """What a person needs to know to choose a model.
+    """A checkpoint known by name, described for choosing one.
 
     Attributes:
-        name: what `--model` takes.
+        name: value of `--model`.
         licence: SPDX name of the weights' licence.
-        size: of the download.
-        use: what it is for.
-        quality: published zero-shot figures, per cent.
-        source: where licence and figures were published.
+        size: download size.
+        use: intended use.
+        quality: published zero-shot figures, in percent.
+        source: where licence and figures are published.
         folder_function: path of the function that returns the folder of weights inside the package; None: on the Hub.
     """
 
@@ -57,7 +57,7 @@ class Entry:
         return resolve_name(self.folder_function)()
 
     def to_json(self) -> dict[str, str]:
-        """The row that `mova models --json` prints."""
+        """Return the row that `mova models --json` prints."""
         keys = ("name", "licence", "size", "use", "quality", "source")
         return {key: getattr(self, key) for key in keys}
 
@@ -78,7 +78,7 @@ _ENTRIES = (
         _HUB,
         name="google/siglip2-so400m-patch14-384",
         size="4.54 GB + 34 MB tokenizer",
-        use="real footage, many languages, best quality; wants a GPU",
+        use="real footage, many languages, best quality; needs a GPU",
         quality="COCO text-image R@1 55.8, image-text 71.7; ImageNet 84.1",
     ),
     replace(
@@ -110,7 +110,7 @@ _ENTRIES = (
     ),
 )
 MODELS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
-"""Every model known by name."""
+"""Every checkpoint known by name."""
 
 
 def load(name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> DualEncoder:

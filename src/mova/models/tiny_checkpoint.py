@@ -1,6 +1,6 @@
-"""A tiny CLIP checkpoint in the hub's layout, made on the spot: real architecture and tokenizer, random weights.
+"""Write a tiny CLIP checkpoint in the Hub's layout: real architecture and tokenizer, random weights.
 
-It lets a whole run be tried where no weights are: it knows nothing.
+It allows a trial of a whole run without any download. Its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 POSITIONS = 77
 """Text positions, as CLIP has them."""
 SIZE = 32
-"""Pixels a side of what the image tower sees."""
+"""Side of the image tower's input in pixels."""
 WIDTH = 24
 """Shared width."""
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -26,12 +26,12 @@ VOCABULARY = 700
 
 
 def write_tiny_clip(folder: str | Path, corpus: Iterable[str], seed: int = 0) -> Path:
-    """Write the checkpoint; about 60 thousand weights.
+    """Write the checkpoint, about 60 thousand weights.
 
     Args:
-        folder: made where absent.
-        corpus: texts that its words come from.
-        seed: of the weights.
+        folder: created if missing.
+        corpus: texts from which the vocabulary is trained.
+        seed: seed of the weights.
     """
     tokenizer = byte_level_tokenizer(corpus)
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
@@ -59,7 +59,7 @@ def write_tiny_clip(folder: str | Path, corpus: Iterable[str], seed: int = 0) ->
 
 
 def byte_level_tokenizer(corpus: Iterable[str]) -> CLIPTokenizer:
-    """A byte-level BPE as CLIP's: an end-of-word suffix, every byte with and without it, both special tokens last.
+    """Train a byte-level BPE like CLIP's: every byte with and without an end-of-word suffix, special tokens last.
 
     The trainer breaks ties between pairs in no fixed order, so two calls may differ.
     """

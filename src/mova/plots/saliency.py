@@ -80,7 +80,7 @@ def draw_saliency(maps: SaliencyMaps, path: str | Path) -> None:
     width = max(NARROWEST, 2 * MARGIN + column * count + GAP * (count - 1))
     page = Page(width, TOP + picture + 0.1 + sum(rows) + 0.2)
     _title(page, maps, width)
-    gray = _grayed(maps.pictures, maps.seen)
+    gray = _grayed(maps.pictures, maps.visible)
     lefts = [MARGIN + i * (column + GAP) for i in range(count)]
     for left, time, frame in zip(lefts, maps.times, maps.pictures, strict=True):
         page.text(left, TOP - 0.04, clock(float(time), 1), size=9, va="bottom")
@@ -92,7 +92,7 @@ def draw_saliency(maps: SaliencyMaps, path: str | Path) -> None:
         colors = _colors(maps, k)
         for i, left in enumerate(lefts):
             is_best = i == maps.best[k]
-            _panel(page.plot(left, at, column, picture), gray[i], colors[i], maps.seen)
+            _panel(page.plot(left, at, column, picture), gray[i], colors[i], maps.visible)
             if is_best:
                 page.box(left, at, column, picture, fill=False, edgecolor=INK, linewidth=2.2)
             label = _value(maps, k, i) + (" · best" if is_best else "")
@@ -103,7 +103,7 @@ def draw_saliency(maps: SaliencyMaps, path: str | Path) -> None:
 
 
 def _heading(maps: SaliencyMaps, sentence: int) -> str:
-    score = "" if maps.wholes is None else f"  ({maps.score} {_signed(maps.wholes[sentence])})"
+    score = "" if maps.video_scores is None else f"  ({maps.score} {_signed(maps.video_scores[sentence])})"
     return f"{sentence + 1}  {maps.sentences[sentence]}{score}"
 
 
@@ -111,7 +111,7 @@ def _title(page: Page, maps: SaliencyMaps, width: float) -> None:
     name = textwrap.shorten(Path(maps.video).name, 60, placeholder="…")
     page.text(MARGIN, 0.36, f"Where each sentence is visible · {name}", size=13, weight="bold", va="baseline")
     page.text(width - MARGIN, 0.36, Path(maps.model).name, size=9.5, color=MUTED, ha="right", va="baseline")
-    whole = maps.wholes is not None
+    whole = maps.video_scores is not None
     page.text(
         MARGIN, 0.6, _fill(CAPTION_WHOLE, maps) if whole else CAPTIONS[maps.method], size=9, color=MUTED, va="baseline"
     )
@@ -119,12 +119,12 @@ def _title(page: Page, maps: SaliencyMaps, width: float) -> None:
 
 
 def _fill(text: str, maps: SaliencyMaps) -> str:
-    return text.format(score=maps.score, lacking=maps.lacking)
+    return text.format(score=maps.score, lacking=maps.removal)
 
 
 def _value(maps: SaliencyMaps, sentence: int, frame: int) -> str:
     value = float(maps.values[sentence, frame])
-    return f"cosine {_signed(value)}" if maps.wholes is None else f"{_signed(-value, '+.3f')} {maps.lacking}"
+    return f"cosine {_signed(value)}" if maps.video_scores is None else f"{_signed(-value, '+.3f')} {maps.removal}"
 
 
 def _signed(value: float, form: str = ".2f") -> str:
@@ -135,7 +135,7 @@ def _signed(value: float, form: str = ".2f") -> str:
 def _colors(maps: SaliencyMaps, sentence: int) -> list[npt.NDArray[np.float32]]:
     """Color the F maps of a sentence: each on its own scale and paler for lower cosines, or all on one scale."""
     values = maps.maps[sentence]
-    if maps.wholes is not None:
+    if maps.video_scores is not None:
         highest = float(np.abs(values).max())
         return [overlay(frame, highest=highest) for frame in values]
     strengths = np.exp((maps.values[sentence] - maps.values[sentence].max()) / PALING)

@@ -268,7 +268,7 @@ def test_every_weight_that_may_learn_has_a_gradient_and_no_other(kind: str, free
 def test_scratch_keeps_the_architecture_only(backbones: dict) -> None:
     model = around(backbones["clip"]())
     before = model.backbone.fingerprint()
-    model.randomise_encoders()
+    model.randomize_encoders()
     assert model.backbone.fingerprint() != before
 
 

@@ -185,7 +185,7 @@ def test_what_a_model_cannot_do_is_said(backbones: dict) -> None:
     shown = videos(control)
     with pytest.raises(UsageError, match="no masks"):
         control.modular_similarity(shown, CAPTIONS)
-    with pytest.raises(UsageError, match="none over dimensions"):
+    with pytest.raises(UsageError, match="not over dimensions"):
         units.masks(*pair(units))
     frames, frame_mask, tokens, token_mask, text = pair(dimensions)
     with pytest.raises(ValueError, match="3 videos with 1 texts"):
@@ -278,7 +278,7 @@ def test_added_parameters() -> None:
 
 
 def test_damaged_and_foreign_folders_are_refused(tiny_clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no MoVA"):
+    with pytest.raises(ModelError, match="not a MoVA"):
         Mova.from_pretrained(tiny_clip)
     around(worlds(), "repaired").save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"

@@ -324,7 +324,7 @@ def test_boundaries_come_to_fall_where_sentences_meet() -> None:
     rng = np.random.default_rng(1)
     shorts = [short for short in hard_gallery(rng, 40) if len(short.lines) == 2]
     pixels = render_shorts(shorts, rng, TRAIN_STYLES, backbone.config.image_size)
-    frames = torch.stack([backbone.frame_tower(backbone._normalise(torch.from_numpy(video))) for video in pixels])
+    frames = torch.stack([backbone.frame_tower(backbone._normalize(torch.from_numpy(video))) for video in pixels])
     sentences = [[re.sub("[^a-z ]", "", line.lower()) for line in short.sentences] for short in shorts]
     ids, mask, _ = backbone.token_ids([" ".join(own) for own in sentences])
     meets = torch.zeros(mask.shape, dtype=torch.bool)

@@ -150,7 +150,7 @@ def _saliency(maps: SaliencyMaps) -> Explanation:
 
     titles = {
         "cosine": "cosines of frames and sentences",
-        "fall": f"drop of the video's {maps.score} with a frame {maps.lacking}",
+        "fall": f"drop of the video's {maps.score} with a frame {maps.removal}",
     }
     table = Table(header_style="bold", title=titles[maps.measure], title_justify="left")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)

@@ -62,7 +62,7 @@ class GexiaBuild:
         else:
             model = Gexia.from_backbone(TwoTowerBuild(self.source, self.text_length).build(), **settings)
         if self.scratch:
-            model.randomise_encoders()
+            model.randomize_encoders()
         return model.freeze(self.freeze)
 
 

@@ -1,4 +1,4 @@
-"""What a GEXIA is made of."""
+"""Configuration of a GEXIA."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ TEMPERATURE = 0.07
 """tau at the start of training (section 4.1)."""
 Temperatures = Literal["one", "granularity"]
 SHAPES = ("bases", "width", "heads", "class_token", "temperatures")
-"""Settings that say what weights mean: they stay as they were in the first training."""
+"""Settings that define what weights mean: later stages of training cannot change them."""
 
 
 class GexiaConfig(PreTrainedConfig):
-    """A backbone's configuration and that of the approximation around it.
+    """Configuration of a backbone and of the approximation around it.
 
-    The paper says neither N nor D nor the number of heads; 32 vectors of the backbone's shared width are ours.
+    The paper specifies neither N nor D nor the number of heads; 32 vectors of the backbone's shared width are ours.
 
     Attributes:
-        backbone: configuration of the backbone as a dictionary, its `model_type` included.
+        backbone: configuration of the backbone as a dictionary, including its `model_type`.
         bases: N, base vectors of each modality.
-        width: D, of base vectors and of all vectors that the model gives; None: the backbone's shared width.
+        width: D, of base vectors and of all vectors that the model returns; None: the backbone's shared width.
         heads: attention heads, divides D.
         rounds: `#iter` by size: "image", "short", "long".
-        frames: most frames of a video that its vector is made of, by size.
-        long_seconds, long_words: what is long where nobody says so, see `LengthRule`.
-        video_rounds, text_rounds: one `#iter` for all videos or texts, as Table 10 has it for a data set; None: by
-            size. Videos then have the frames of the size with as many rounds. Training on one granularity sets them.
-        frame_rounds: `#iter` of single frames where sentences are looked for in a video. Images have 0 once the model
-            was trained on images; before that nothing has taught the unrolled round to stand alone.
-        class_token: dense features hold the backbone's class token beside its patches, where it has one.
+        frames: maximum number of frames of a video's vector, by size.
+        long_seconds, long_words: from which length on videos and texts are long by default, see `LengthRule`.
+        video_rounds, text_rounds: one `#iter` for all videos or texts, as in Table 10 for each data set; None: by size.
+            Videos then have the frames of the size with as many rounds. Training on one granularity sets them.
+        frame_rounds: `#iter` of single frames, for finding sentences in a video. Use 0 once the model was trained on
+            images; before that the unrolled round was never trained to be the only one.
+        class_token: whether dense features include the backbone's class token, if it has one.
         temperatures: one learnable tau, or one for each "granularity".
-        labels: names of classes of the linear head on the video branch; none: no head.
+        labels: class names of the linear head on the video branch; empty: no head.
         multiple_labels: a video may have several labels (or none).
         relevance_threshold, units, rule: see `DualEncoder`; the last two as dictionaries, None is the default.
 
@@ -96,13 +96,13 @@ class GexiaConfig(PreTrainedConfig):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], named: Iterable[str]) -> Self:
-        """A configuration of settings, of which those that a person has named must exist.
+        """Return a configuration of settings, after checking the names that the user has given.
 
         Raises:
-            UsageError: a name that does not exist, or a value that cannot be.
+            UsageError: an unknown name, or an impossible value.
         """
-        left_out = {"self", "backbone", "kwargs", "relevance_threshold", "units", "rule", "labels", "multiple_labels"}
-        known = [name for name in inspect.signature(cls.__init__).parameters if name not in left_out]
+        excluded = {"self", "backbone", "kwargs", "relevance_threshold", "units", "rule", "labels", "multiple_labels"}
+        known = [name for name in inspect.signature(cls.__init__).parameters if name not in excluded]
         unknown = sorted(set(named) - set(known))
         if unknown:
             raise UsageError(f"GEXIA has no setting {', '.join(unknown)}; it has {', '.join(known)}")
@@ -121,11 +121,13 @@ class GexiaConfig(PreTrainedConfig):
                 raise UsageError(f"{name} must be 0 or more, not {value}")
 
     def follow(self, frames: Mapping[str, int]) -> None:
-        """Make whole vectors as training makes them: out of as many frames of a size, and of one granularity alone by
-        its `#iter`, as Table 10 sets it by data set (images are told from videos, and keep their own).
+        """Set the number of frames and `#iter` for inference to those of training.
+
+        If one granularity alone is trained, its `#iter` becomes that of all videos and texts, as in Table 10 for each
+        data set. Images can be distinguished from videos, so they keep their own.
 
         Args:
-            frames: of a video, by the granularities that are trained.
+            frames: number of frames of a video, by the granularities that are trained.
         """
         most: dict[str, int] = {}
         for name, count in frames.items():
@@ -137,22 +139,26 @@ class GexiaConfig(PreTrainedConfig):
 
     @property
     def lengths(self) -> LengthRule:
-        """What is long where nobody says so."""
+        """Lengths from which on videos and texts are long by default."""
         return LengthRule(self.long_seconds, self.long_words)
 
     def rounds_of(self, granularity: str) -> tuple[int, int]:
-        """`#iter` of the video and of the text of a pair."""
+        """Return `#iter` of the video and of the text of a pair.
+
+        >>> GexiaConfig().rounds_of("LVLT")
+        (3, 3)
+        """
         sizes = GRANULARITIES[granularity]
         video = self.rounds[sizes.video] if self.video_rounds is None else self.video_rounds
         return video, self.rounds[sizes.text] if self.text_rounds is None else self.text_rounds
 
 
-def _by_size(name: str, default: dict[str, int], given: Mapping[str, int] | None, least: int) -> dict[str, int]:
-    """A number for each size, those that are not given by default."""
-    unknown = sorted(set(given or {}) - set(default))
+def _by_size(name: str, default: dict[str, int], numbers: Mapping[str, int] | None, least: int) -> dict[str, int]:
+    """Return one number per size: the given ones over the defaults."""
+    unknown = sorted(set(numbers or {}) - set(default))
     if unknown:
         raise UsageError(f"{name} has no {', '.join(unknown)}; it has {', '.join(default)}")
-    found = {**default, **(given or {})}
-    if any(not isinstance(value, int) or value < least for value in found.values()):
-        raise UsageError(f"{name} must be whole numbers of at least {least}, not {found}")
-    return found
+    merged = {**default, **(numbers or {})}
+    if any(not isinstance(value, int) or value < least for value in merged.values()):
+        raise UsageError(f"{name} must be integers of at least {least}, not {merged}")
+    return merged

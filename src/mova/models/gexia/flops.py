@@ -1,9 +1,7 @@
-"""What a GEXIA costs: parameters and operations, counted while it runs, beside what the paper says.
+"""Parameters and operations of a GEXIA, counted while it runs, with the paper's figure for comparison.
 
-PyTorch counts a multiplication and an addition as two operations. The paper's 4.7 "GFLOPs" a frame for ViT-B/32
+PyTorch counts a multiplication and an addition as two operations. The paper's 4.7 "GFLOPs" per frame for ViT-B/32
 (Table 9) can only be multiply-additions: the image tower of CLIP ViT-B/32 alone has 4.4 billion of them.
-
-Shape legend: T frames, P dense vectors a frame, L tokens, C width of dense features.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mova.types import Frames
 
 PAPER_GFLOPS = 4.7
-"""GEXIA with ViT-B/32, a frame (Table 9)."""
+"""GEXIA with ViT-B/32, per frame (Table 9)."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,14 @@ class Costs:
     """Parameters, and billions of multiply-additions.
 
     Attributes:
-        parameters, backbone_parameters, approximation_parameters: the first is the sum of the others, with what is
-            left over (temperatures, head).
-        frames, rounds: of the video that is counted.
+        parameters, backbone_parameters, approximation_parameters: the first is the sum of the others and of the rest
+            (temperatures, head).
+        frames, rounds: of the counted video.
         tower_per_frame: the image tower.
         approximation_per_video: the video's approximation in all its rounds.
-        per_frame: both together, spread over the video's frames; twice that are GFLOPs as PyTorch counts them.
-        tower_per_text, approximation_per_text: a text as long as the model reads, in as many rounds.
-        paper_per_frame: what the paper gives for ViT-B/32.
+        per_frame: both together, divided by the video's frames; twice this number is GFLOPs as PyTorch counts them.
+        tower_per_text, approximation_per_text: a text of the maximum length, in as many rounds.
+        paper_per_frame: the paper's figure for ViT-B/32.
     """
 
     parameters: int
@@ -50,19 +48,23 @@ class Costs:
     paper_per_frame: float = PAPER_GFLOPS
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def count_operations(run: Callable[[], object]) -> int:
-    """Floating-point operations of matrix products, convolutions and attention in a call."""
+    """Count the floating-point operations of matrix products, convolutions and attention in a call.
+
+    >>> count_operations(lambda: torch.ones(2, 3) @ torch.ones(3, 4))
+    48
+    """
     with FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops())
 
 
 def measure_costs(model: Any, size: str = "long") -> Costs:
-    """Count what a model costs for a video of a size.
+    """Count the operations of a model for a video of a given size.
 
     Args:
         model: a `Gexia`; its weights do not matter.
@@ -80,8 +82,8 @@ def measure_costs(model: Any, size: str = "long") -> Costs:
     text = count_operations(lambda: model.backbone.dense_texts(ids, real))
     with torch.no_grad():
         states = model.backbone.dense_texts(ids, real)
-    told = count_operations(lambda: model.text_iam(states, real, times))
+    text_approximation = count_operations(lambda: model.text_iam(states, real, times))
     total, inside = model.count_parameters()
     approximation = sum(p.numel() for iam in (model.video_iam, model.text_iam) for p in iam.parameters())
-    billions = [count / 2e9 for count in (tower, video, tower + video / frames, text, told)]
+    billions = [count / 2e9 for count in (tower, video, tower + video / frames, text, text_approximation)]
     return Costs(total, inside, approximation, frames, rounds, *billions)

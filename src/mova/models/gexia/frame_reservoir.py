@@ -1,7 +1,4 @@
-"""A few frames' features out of a stream, in bounded memory.
-
-Shape legend: T kept frames, P dense vectors a frame, C their width.
-"""
+"""Uniformly subsample frame features from a stream in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,14 +11,19 @@ from mova.video.sampling import linspace
 
 
 class FrameReservoir:
-    """Features of frames spread evenly over a stream whose length is not known before its end.
+    """Features of evenly spaced frames of a stream whose length is unknown before its end.
 
-    Every s-th frame is kept; when 2 x `most` are, every other one goes and s doubles. Up to 2 x `most` frames nothing
-    is lost, so `evenly` is exactly `linspace`; beyond, each frame is the last on the grid up to the one that `linspace`
-    names, less than a `most`-th of the video before it.
+    Every s-th frame is kept; when 2 x `most` frames are kept, every other one is dropped and s doubles. Up to
+    2 x `most` frames nothing is lost, so `evenly` equals `linspace`. Beyond, each frame is the last kept one up to the
+    frame of `linspace`, earlier by less than 1 / `most` of the video.
 
     Args:
-        most: frames that will be asked for at most.
+        most: maximum number of frames that will be requested.
+
+    >>> reservoir = FrameReservoir(most=2)
+    >>> reservoir.add(torch.arange(9.0)[:, None])
+    >>> reservoir.evenly(2).flatten().tolist(), reservoir.chosen(2)
+    ([0.0, 8.0], [0, 8])
     """
 
     def __init__(self, most: int) -> None:
@@ -29,7 +31,7 @@ class FrameReservoir:
         self._kept: list[Tensor] = []
 
     def add(self, features: Tensor) -> None:
-        """The next frames, (n, ...)."""
+        """Add the next frames, (n, ...)."""
         for row in features:
             if self.seen % self.step == 0:
                 if len(self._kept) == 2 * self.most:
@@ -38,13 +40,12 @@ class FrameReservoir:
             self.seen += 1
 
     def chosen(self, count: int) -> list[int]:
-        """Which frames of the stream `evenly` gives."""
+        """Return the indices in the stream of the frames that `evenly` returns."""
         return [int(i) * self.step for i in self._grid(count)]
 
     def evenly(self, count: int) -> Tensor:
-        """At most `count` of them, at most `most`: (count, ...)."""
+        """Return features of at most `count` evenly spaced frames, `count` being at most `most`: (count, ...)."""
         return torch.stack([self._kept[int(i)] for i in self._grid(count)])
 
     def _grid(self, count: int) -> npt.NDArray[np.int64]:
-        """Places among the kept ones."""
         return linspace(self.seen, min(count, self.seen)) // self.step

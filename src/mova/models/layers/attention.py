@@ -1,10 +1,10 @@
 """Pre-norm transformer blocks with written-out attention.
 
-PyTorch's fused attention has a slow backward pass on CPUs, so the softmax is written out. One `Block` serves three
-uses with the same weights: self-attention, vectors that read a set, and a single vector that joins a set.
+PyTorch's fused attention has a slow backward pass on CPUs, so the softmax is written out. One `Block` has three uses
+with the same weights: self-attention, vectors that read a set, and a single vector that joins a set.
 
-Shape legend: B sequences, P positions, Q queries, F frames, G token sets a text (1 where all frames share one, else
-F), L tokens, H heads, D width.
+Shape legend: B sequences, P positions, Q queries, F frames, G token sets per text (1 if all frames share one, else F),
+L tokens, H heads, D width.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, log_weights: Tensor | None = None) -> Tensor:
-        """Self-attention: (B, P, D) -> (B, P, D).
+        """Apply self-attention: (B, P, D) -> (B, P, D).
 
         Args:
             x: (B, P, D).
             mask: bool, (B, P), true where a position is real.
-            log_weights: (B, P), finite, added to the scores: how much of each position others see.
+            log_weights: (B, P), finite, added to the attention scores of each position.
         """
         q, k, v = self._project(x, 0, 3)
-        keep, prior = (None if given is None else given[:, None, None, :] for given in (mask, log_weights))
+        keep, prior = (None if row is None else row[:, None, None, :] for row in (mask, log_weights))
         return self._finish(x, attend(q, k, v, keep, prior))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What others read of `x` (..., P, D): keys and values, each (..., H, P, D / H)."""
+        """Return the keys and values of `x` (..., P, D) for other queries, each (..., H, P, D / H)."""
         k, v = self._project(x, 1, 3)
         return k, v
 
     def read(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, residual: bool = True) -> Tensor:
-        """`x` queries another set; the positions of `x` do not see each other.
+        """Let `x` query another set; the positions of `x` do not see each other.
 
         Args:
             x: (B, Q, D).
             keys, values: (B, H, P, D / H), from `keys_values`.
-            mask: bool, (B, P), true where a position is real; at least one a row.
-            residual: false drops the path of `x` around the attention: the result is made of values alone, and
-                `x` acts only through the attention weights.
+            mask: bool, (B, P), true where a position is real; at least one per row.
+            residual: false drops the residual path of `x` around the attention: the result consists of values alone,
+                and `x` acts only through the attention weights.
 
         Returns:
             (B, Q, D).
@@ -65,16 +65,16 @@ class Block(nn.Module):
         return self._finish(x if residual else None, attend(q, keys, values, mask[:, None, None, :]))
 
     def join(self, frame: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Self-attention over the sequence [frame; tokens], for all frames of a text at once.
+        """Apply self-attention over the sequence [frame; tokens], for all frames of a text at once.
 
-        Attention over the tokens comes first, once for all frames while they share one set (G = 1). The frame
-        then enters by a gate, `A + g (v_frame - A)` with `g = sigmoid(score_frame - logsumexp(scores))`: this is
-        the softmax over L + 1 positions exactly.
+        Attention over the tokens comes first, once for all frames while they share one set (G = 1). The frame then
+        enters by a gate, `A + g (v_frame - A)` with `g = sigmoid(score_frame - logsumexp(scores))`: this equals the
+        softmax over L + 1 positions exactly.
 
         Args:
             frame: (B, F, D).
             tokens: (B, G, L, D).
-            mask: bool, (B, L), true where a token is real; at least one a row.
+            mask: bool, (B, L), true where a token is real; at least one per row.
 
         Returns:
             (B, F, D) and (B, F, L, D).
@@ -88,14 +88,14 @@ class Block(nn.Module):
         return self._finish(alone, seen).squeeze(2), self._finish(tokens, mixed)
 
     def join_last(self, frame: Tensor, tokens: Tensor, mask: Tensor, residual: bool = True) -> Tensor:
-        """The frame's part of `join`, where the tokens are not wanted afterwards.
+        """Compute the frame's part of `join`, if the tokens are not needed afterwards.
 
-        There is one query a frame, so the key and value maps are applied to it, not to every token:
+        There is one query per frame, so the key and value maps are applied to it, not to every token:
         `q . (W_k y) = (W_k^T q) . y` and `sum_l w_l W_v y_l = W_v sum_l w_l y_l`.
 
         Args:
             frame, tokens, mask: as for `join`.
-            residual: false: the frame reads the tokens only (see `read`), not itself.
+            residual: false: the frame attends to the tokens only (see `read`), not to itself.
 
         Returns:
             (B, F, D).
@@ -109,24 +109,24 @@ class Block(nn.Module):
         scores = full(scores).masked_fill(~mask[:, None, None, :], float("-inf"))
         total = scores.logsumexp(-1, keepdim=True)
         read = torch.einsum("bfhl,bflw->bfhw", (scores - total).exp().to(y.dtype), y)
-        found = torch.einsum("bfhw,hdw->bfhd", read, value) + value_bias
-        found, total = found.unsqueeze(3), total.unsqueeze(3)
+        mixed = torch.einsum("bfhw,hdw->bfhd", read, value) + value_bias
+        mixed, total = mixed.unsqueeze(3), total.unsqueeze(3)
         if not residual:
-            return self._finish(None, found).squeeze(2)
-        return self._finish(alone, _enter(found, total, q, frame_k, frame_v)).squeeze(2)
+            return self._finish(None, mixed).squeeze(2)
+        return self._finish(alone, _enter(mixed, total, q, frame_k, frame_v)).squeeze(2)
 
     def _project(self, x: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
-        """Those of (scaled queries, keys, values) from `first` to before `last`: (..., P, D) -> (..., H, P, D / H)."""
+        """Return (scaled queries, keys, values)[first:last] of (..., P, D), each (..., H, P, D / H)."""
         width = x.shape[-1]
         rows = slice(first * width, last * width)
-        found = F.linear(self.norm1(x), self.qkv.weight[rows], self.qkv.bias[rows])
-        parts = found.unflatten(-1, (last - first, self.heads, -1)).transpose(-2, -4).unbind(-3)
+        projected = F.linear(self.norm1(x), self.qkv.weight[rows], self.qkv.bias[rows])
+        parts = projected.unflatten(-1, (last - first, self.heads, -1)).transpose(-2, -4).unbind(-3)
         if first > 0:
             return parts
         return (parts[0] * (width // self.heads) ** -0.5, *parts[1:])
 
     def _finish(self, x: Tensor | None, mixed: Tensor) -> Tensor:
-        """Heads (..., H, P, D / H) back to (..., P, D), the path around them, and the feed-forward layer."""
+        """Join heads (..., H, P, D / H) to (..., P, D), then apply the residual path and the feed-forward layer."""
         y = self.out(mixed.transpose(-2, -3).flatten(-2))
         if x is not None:
             y = x + y
@@ -134,7 +134,7 @@ class Block(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One vector of a short sequence, by a learned query of several heads.
+    """Pooling of a short sequence to one vector, by a learned query with several heads.
 
     Args:
         width: D.
@@ -149,22 +149,25 @@ class AttentionPool(nn.Module):
         self.keys_values, self.out = nn.Linear(width, 2 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., P, D) -> (..., D); every position is real."""
+        """Pool (..., P, D) to (..., D); every position is real."""
         keys, values = self.keys_values(self.norm(x)).unflatten(-1, (2, self.heads, -1)).transpose(-2, -4).unbind(-3)
         return self.out(attend(self.query, keys, values, None).flatten(-3))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, prior: Tensor | None = None) -> Tensor:
-    """Softmax attention of queries already scaled.
+    """Apply softmax attention with queries that are already scaled.
 
     Args:
         q: (..., Q, D / H).
         k, v: (..., P, D / H).
-        mask: bool, broadcasts to the scores (..., Q, P), true where a position is real; at least one a row.
+        mask: bool, broadcasts to the scores (..., Q, P), true where a position is real; at least one per row.
         prior: broadcasts to the scores, added to them.
 
     Returns:
         (..., Q, D / H).
+
+    >>> attend(torch.zeros(1, 2), torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 2.0]]), None)
+    tensor([[1., 1.]])
     """
     scores = q @ k.transpose(-1, -2)
     if prior is not None:
@@ -175,20 +178,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, prior: Tensor |
 
 
 def _attend_total(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """`_attend`, and the logarithm of what its softmax was divided by, (..., Q, 1), at least
-    float32."""
+    """Return the result of `attend`, and the logarithm of its softmax denominator, (..., Q, 1), at least float32."""
     scores = full(q @ k.transpose(-1, -2)).masked_fill(~mask, float("-inf"))
     total = scores.logsumexp(-1, keepdim=True)
     return (scores - total).exp().to(v.dtype) @ v, total
 
 
 def _enter(mixed: Tensor, total: Tensor, q: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Let one more position take part in a softmax already taken.
+    """Add one more position to a softmax that is already computed.
 
     Args:
-        mixed, total: what `_attend_total` returned: (B, G, H, Q, D / H) and (B, G, H, Q, 1).
+        mixed, total: from `_attend_total`: (B, G, H, Q, D / H) and (B, G, H, Q, 1).
         q: scaled queries, (B, G, H, Q, D / H).
-        key, value: of the newcomers, (B, F, H, 1, D / H).
+        key, value: of the added positions, (B, F, H, 1, D / H).
 
     Returns:
         (B, F, H, Q, D / H).

@@ -1,4 +1,4 @@
-"""What a MoVA is made of, and the presets that name whole sets of choices."""
+"""Configuration of a MoVA, and presets: named sets of settings."""
 
 from __future__ import annotations
 
@@ -34,29 +34,30 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "subsets": {"masks": "units", "frame_weights": False},
 }
-"""Settings by name: no masks at all; the mask of a caption alone, of the warm-up; the published form as we understand
-it; the same with the leak reduced and frames weighted by relevance; selection among caption units."""
+"""Settings by name. `control`: no masks; `smartclip`: the warm-up's mask of a caption alone; `paper`: the published
+form as we understand it; `repaired`: the same with a smaller leak and frames weighted by relevance; `subsets`:
+selection among caption units."""
 
 
 class MovaConfig(PreTrainedConfig):
-    """A backbone's configuration and that of the masks around it.
+    """Configuration of a backbone and of the masks around it.
 
     Attributes:
-        backbone: configuration of the backbone as a dictionary, its `model_type` included.
-        preset: the name that these settings began from ("" for none); single settings may have been changed since.
+        backbone: configuration of the backbone as a dictionary, including its `model_type`.
+        preset: name of the preset these settings started from ("" for none); single settings may differ.
         masks: what is masked: "dimensions" (TMN and CMN), "units" (the subset form), "none", or "caption" (the TMN
-            alone, asked by captions instead of frames: what the warm-up trains, see `train/objectives/smartclip.py`).
+            alone, queried by captions instead of frames, as in the warm-up: `train/objectives/smartclip.py`).
         form: of the TMN, "cross" or "joint".
         depth: blocks of the TMN, 1 to 8.
         heads: attention heads of all mask networks.
         hard: masks of 0 and 1 with straight-through gradients; false: the probabilities themselves.
-        last_residual: false: no path of the frame around the TMN's last attention.
+        last_residual: false: no residual path of the frame around the TMN's last attention.
         concept_inputs: what the CMN sees, "text" or "text_and_frame".
         unit_concepts: concept masks of units, "none", "soft" or "hard".
         frame_weights: objectives weight every frame by its relevance to the text.
-        pair_negatives: mismatched texts a video, and videos a text, whose masks objectives compute anew; 0: none.
+        pair_negatives: mismatched texts per video, and videos per text, whose masks objectives compute anew; 0: none.
         detached: mask losses train the masks alone, not the backbone.
-        units: how captions are cut, by the backbone's "rule" or as "learned" (see `segment`); only objectives that
+        units: how captions are split, by the backbone's "rule" or "learned" (`segmenter.py`); only objectives that
             score units train the latter.
 
     Raises:
@@ -107,7 +108,7 @@ class MovaConfig(PreTrainedConfig):
 
     @classmethod
     def from_preset(cls, name: str, backbone: dict[str, Any], **settings: Any) -> Self:
-        """A preset around a backbone's configuration, with single settings changed.
+        """Return a preset around a backbone's configuration, with single settings changed.
 
         Raises:
             UsageError: an unknown preset or setting.
@@ -122,7 +123,11 @@ class MovaConfig(PreTrainedConfig):
 
 
 def mask_settings() -> Mapping[str, Any]:
-    """Names of the settings beside backbone and preset, and their defaults."""
-    known = inspect.signature(MovaConfig.__init__).parameters
-    left_out = {"self", "backbone", "preset", "kwargs"}
-    return {name: found.default for name, found in known.items() if name not in left_out}
+    """Return the settings other than backbone and preset, with their defaults.
+
+    >>> mask_settings()["heads"]
+    8
+    """
+    parameters = inspect.signature(MovaConfig.__init__).parameters
+    excluded = {"self", "backbone", "preset", "kwargs"}
+    return {name: parameter.default for name, parameter in parameters.items() if name not in excluded}

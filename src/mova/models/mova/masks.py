@@ -1,13 +1,13 @@
-"""MoVA's two mask networks: which dimensions of a text a frame tells, which dimensions of a frame the text tells.
+"""MoVA's two mask networks: the dimensions of a text that a frame shows, and those of a frame that the text describes.
 
 The paper (arXiv 2607.00858) masks twice. The Temporal Mask Network turns a frame and the caption's tokens
 into a mask `m_t` over the caption's vector; the Concept Mask Network turns the masked text and the frame into a mask
 `m_v` over the frame's vector. Both are returned here as probabilities; `straight_through` makes them hard.
 
 A mask is a function of the frame, so it can encode the frame, and the published objective can be solved without
-looking at whether text and frame match. Two options make that harder: `last_residual=False` (the mask is made of
-text alone, weighted by the frame) and `inputs="text"` (the concept mask does not see the frame). They reduce the
-leak and do not close it.
+using whether text and frame match. Two options make that harder: `last_residual=False` (the mask consists of text
+alone, weighted by the frame) and `inputs="text"` (the concept mask does not see the frame). They reduce the leak but do
+not close it.
 
 Shape legend: V videos with one text each, T frames, B texts, F frames of a text (of one video or of many: they never
 see each other), L tokens, H heads, d width.
@@ -29,20 +29,23 @@ from mova.scoring.similarity import full
 Form = Literal["cross", "joint"]
 ConceptInputs = Literal["text_and_frame", "text"]
 MAX_DEPTH = 8
-"""Deeper than this the paper has no figures, and from 3 on no gain."""
+"""The paper reports no greater depth, and no gain from 3 on."""
 OPEN_BIAS = 1.0
 """Bias of every mask logit at the start: about 96 % of the dimensions are on, so training begins near plain CLIP."""
 
 
 def straight_through(probabilities: Tensor) -> Tensor:
-    """Hard masks with the gradient of soft ones (Bengio et al. 2013, arXiv 1308.3432).
+    """Return hard masks with the gradient of soft ones (Bengio et al. 2013, arXiv 1308.3432).
 
     Args:
         probabilities: any shape, in [0, 1].
 
     Returns:
-        Exactly 1 where a probability is above 0.5 and exactly 0 elsewhere (a tie is 0); the gradient passes
-        unchanged. NaN stays NaN.
+        Exactly 1 where a probability is above 0.5, exactly 0 elsewhere (0.5 gives 0); the gradient passes unchanged.
+        NaN stays NaN.
+
+    >>> straight_through(torch.tensor([0.2, 0.5, 0.9]))
+    tensor([0., 0., 1.])
     """
     hard = (probabilities > 0.5).to(probabilities.dtype)
     return hard + (probabilities - probabilities.detach())
@@ -68,10 +71,10 @@ class ModularMasks:
     """Masks of V videos, each with one text, for the losses. Padded frames have zero masks.
 
     Attributes:
-        frames, text: (V, T, d) and (V, d), the vectors that the masks belong to; cut from the backbone's graph where
-            the configuration says `detached`, so that a loss on them trains the masks alone.
+        frames, text: (V, T, d) and (V, d), the vectors that the masks belong to; detached from the backbone's graph if
+            the configuration has `detached`, so that a loss on them trains the masks alone.
         p_t, p_v: (V, T, d), probabilities of the temporal and the concept masks.
-        m_t, m_v: (V, T, d), the masks: those probabilities, or where the configuration says `hard`, 0 and 1.
+        m_t, m_v: (V, T, d), the masks: 0 and 1 if the configuration has `hard`, else the probabilities.
     """
 
     frames: Tensor
@@ -83,7 +86,7 @@ class ModularMasks:
 
 
 class MaskHead(nn.Module):
-    """Layer norm and a linear map to one probability a dimension, mostly on at the start.
+    """Layer norm and a linear map to one probability per dimension, mostly on at the start.
 
     Args:
         width: d.
@@ -95,23 +98,23 @@ class MaskHead(nn.Module):
         nn.init.constant_(self.logits.bias, OPEN_BIAS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., d) -> (..., d) in [0, 1], at least float32."""
+        """Map (..., d) to probabilities (..., d), at least float32."""
         return full(self.logits(self.norm(x))).sigmoid()
 
 
 class TemporalMaskNetwork(nn.Module):
-    """TMN: a frame and all tokens of a caption -> which dimensions of the caption's vector speak of this frame.
+    """TMN: selects the dimensions of a caption's vector that describe a frame, from the frame and all tokens.
 
-    Form `joint` is the paper's: frame and tokens attend to each other in one sequence, so a caption of L tokens
-    costs L + 1 positions a frame (the first block's attention among the tokens is shared, see `Block.join`). Form
-    `cross`: the tokens attend to each other once, then every frame queries them; a frame costs one position.
+    Form `joint` is the paper's: frame and tokens attend to each other in one sequence, so a caption of L tokens costs
+    L + 1 positions per frame (the first block's attention among the tokens is shared, see `Block.join`). Form `cross`:
+    the tokens attend to each other once, then every frame queries them; a frame costs one position.
 
     Args:
         width: d.
-        depth: blocks that the frame passes, 1 to 8.
+        depth: number of blocks, 1 to 8.
         heads: divides d.
         form: "cross" or "joint".
-        last_residual: false: in the last block the frame only weights what the text says (see `Block.read`).
+        last_residual: false: in the last block the frame only weights the tokens (see `Block.read`).
 
     Raises:
         UsageError: an unknown form, a depth outside 1 to 8, heads that do not divide the width.
@@ -127,14 +130,14 @@ class TemporalMaskNetwork(nn.Module):
             raise UsageError(f"depth {depth}: a temporal mask network has 1 to {MAX_DEPTH} blocks")
         check_heads(width, heads)
         self.form, self.last_residual = form, last_residual
-        self.gradient_checkpointing = False  # transformers sets it; form `joint` keeps L + 1 positions a frame
+        self.gradient_checkpointing = False  # transformers sets it; form `joint` keeps L + 1 positions per frame
         self.enter_frame, self.enter_token = nn.LayerNorm(width), nn.LayerNorm(width)
         self.reader = Block(width, heads) if form == "cross" else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.head = MaskHead(width)
 
     def read(self, tokens: Tensor, token_mask: Tensor) -> TextMemory:
-        """What can be computed of a text before any frame is known.
+        """Compute the part of a text that does not depend on frames.
 
         Args:
             tokens: (B, L, d), projected token states.
@@ -153,11 +156,11 @@ class TemporalMaskNetwork(nn.Module):
         return TextMemory(token_mask, states[:, :0], layers)
 
     def forward(self, frames: Tensor, memory: TextMemory) -> Tensor:
-        """Probabilities that a dimension of the text is told by a frame.
+        """Return the probability that a dimension of the text describes a frame.
 
         Args:
             frames: (B, F, d).
-            memory: of the B texts, from `read`.
+            memory: the B texts, from `read`.
 
         Returns:
             (B, F, d), at least float32.
@@ -179,12 +182,12 @@ class TemporalMaskNetwork(nn.Module):
         return self.head(x)
 
     def _blocks(self) -> list[Block]:
-        """The blocks with their type (a `ModuleList` forgets it)."""
+        """Return the blocks with their type, which a `ModuleList` loses."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
 
 class ConceptMaskNetwork(nn.Module):
-    """CMN: a frame's masked text, and the frame, -> which dimensions of the frame's vector the text speaks of.
+    """CMN: selects the dimensions of a frame's vector that its masked text describes.
 
     One transformer block over the sequence [masked text; frame] (or the masked text alone) and attention pooling.
 
@@ -210,11 +213,11 @@ class ConceptMaskNetwork(nn.Module):
         self.head = MaskHead(width)
 
     def forward(self, masked_text: Tensor, frames: Tensor) -> Tensor:
-        """Probabilities that a dimension of a frame is told by its masked text.
+        """Return the probability that a dimension of a frame is described by its masked text.
 
         Args:
             masked_text: (B, F, d), `text * m_t`.
-            frames: (B, F, d); not looked at where `inputs` is "text".
+            frames: (B, F, d); ignored if `inputs` is "text".
 
         Returns:
             (B, F, d), at least float32.

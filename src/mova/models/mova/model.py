@@ -1,8 +1,8 @@
 """MoVA: any two-tower backbone with mask networks between its frames and its texts.
 
-The backbone gives all vectors, so everything that works on a dual encoder (index, search, align) works as before.
-The masks come in where single pairs are looked at: in training (`masks`, `unit_similarity`) and when the best few of a
-search are scored again (`modular_similarity`). Presets name the published form and ours; `control` has no masks.
+The backbone computes all vectors, so everything that works with a dual encoder (index, search, align) works unchanged.
+The masks act on single pairs: in training (`masks`, `unit_similarity`) and when the best results of a search are
+re-ranked (`modular_similarity`). Presets name the published form and ours; `control` has no masks.
 
 Shape legend: V videos, N texts, T frames, L tokens, K units of a text, d width.
 """
@@ -24,56 +24,43 @@ from mova.models.mova.config import MovaConfig
 from mova.models.mova.masks import ConceptMaskNetwork, ModularMasks, TemporalMaskNetwork, TextMemory, straight_through
 from mova.models.mova.segmenter import UnitSegmenter, encode_learned_units, learned_units, state_width
 from mova.models.mova.unit_masks import UnitMaskNetwork, UnitScore, unit_score
+from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.masked import ModularScore, modular_score
 from mova.scoring.pooling import pad_rows, within_cells
+from mova.text.units import UnitRule
 from mova.types import Frames
 
 READ_POSITIONS = 2**14
-"""Positions that pass a mask network at a time when scoring: 34 MB a layer at a width of 512."""
+"""Positions that pass a mask network at once when scoring: 34 MB per layer at a width of 512."""
 SCORED_CELLS = 2**21
-"""Frame-unit pairs that are scored at a time: 8 MB a tensor, of which some ten are alive."""
+"""Frame-unit pairs that are scored at once: 8 MB per tensor, with about ten tensors alive."""
 
 
 class Added(NamedTuple):
-    """What the masks add to a backbone: a number of parameters, and its share of the backbone's."""
+    """Size of the masks: number of parameters, and its ratio to the backbone's."""
 
     parameters: int
     share: float
 
 
-def _of_backbone(name: str) -> Any:
-    """An attribute of `DualEncoder` that is kept in the backbone."""
-
-    def read(model: Mova) -> Any:
-        return getattr(model.backbone, name)
-
-    def write(model: Mova, value: Any) -> None:
-        setattr(model.backbone, name, value)
-
-    return property(read, write, doc=f"The backbone's `{name}`, see `DualEncoder`.")
-
-
 class Mova(BackboneWrapper):
-    """A dual encoder with masks. Make one with `from_backbone`, load one with `from_pretrained` or `mova.load`.
+    """A dual encoder with masks. Create one with `from_backbone`, load one with `from_pretrained` or `mova.load`.
 
     Args:
-        config: backbone and masks.
-        backbone: the model itself where there is one; made with random weights from the configuration otherwise.
+        config: configuration of backbone and masks.
+        backbone: the backbone; default: one with random weights, from the configuration.
 
     Raises:
-        UsageError: a backbone of another kind, or settings that do not fit its width.
+        UsageError: an unsupported backbone, or settings that do not fit its width.
     """
 
     config_class = MovaConfig
     family = "MoVA"
-    relevance_threshold = _of_backbone("relevance_threshold")
-    units = _of_backbone("units")
-    rule = _of_backbone("rule")
 
     def __init__(self, config: MovaConfig, backbone: Any = None) -> None:
         super().__init__(config)
-        given = backbone is not None
-        self.backbone: Any = backbone if given else random_backbone(config.backbone, "masks go")
+        has_weights = backbone is not None
+        self.backbone: Any = backbone if has_weights else random_backbone(config.backbone, "masks go")
         width, heads = self.backbone.embedding_dim, config.heads
         self.temporal: TemporalMaskNetwork | None = None
         self.concept: ConceptMaskNetwork | None = None
@@ -85,33 +72,60 @@ class Mova(BackboneWrapper):
         elif config.masks == "units":
             self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
         self.segmenter = UnitSegmenter(state_width(self.backbone)) if config.units == "learned" else None
-        self._complete(given)
+        self._complete(has_weights)
 
     @classmethod
     def from_backbone(cls, backbone: DualEncoder, preset: str = "subsets", **settings: Any) -> Self:
-        """Put masks around a backbone (which is used as it is, not copied).
+        """Put masks around a backbone, which is not copied.
 
         Args:
             backbone: a `TwoTower` or a `WorldsTiny`, as `mova.load` returns them.
             preset: "paper", "repaired", "subsets" or "control", see `PRESETS`.
-            settings: of `MovaConfig`, over those of the preset.
+            settings: settings of `MovaConfig`; they override those of the preset.
 
         Raises:
-            UsageError: an unknown preset or setting, or a backbone of another kind.
+            UsageError: an unknown preset or setting, or an unsupported backbone.
         """
         require_backbone(backbone, "masks go")
         config = MovaConfig.from_preset(preset, backbone_settings(backbone), **settings)
         model = cls(config, backbone)
         return model.to(model.device).eval()
 
-    def _remember(self) -> None:
-        """Nothing beside the backbone's own."""
+    @property
+    def relevance_threshold(self) -> float | None:
+        """The backbone's, see `DualEncoder`; so are `units` and `rule`."""
+        return self.backbone.relevance_threshold
+
+    @relevance_threshold.setter
+    def relevance_threshold(self, value: float | None) -> None:
+        self.backbone.relevance_threshold = value
+
+    @property
+    def units(self) -> UnitRule:
+        """The backbone's rule for units."""
+        return self.backbone.units
+
+    @units.setter
+    def units(self, value: UnitRule) -> None:
+        self.backbone.units = value
+
+    @property
+    def rule(self) -> EvidenceRule:
+        """The backbone's evidence rule."""
+        return self.backbone.rule
+
+    @rule.setter
+    def rule(self, value: EvidenceRule) -> None:
+        self.backbone.rule = value
+
+    def _update_config(self) -> None:
+        """Do nothing: the configuration holds the backbone's, and no other attribute changes."""
 
     def _write_card(self, folder: Path) -> None:
         write_mova_card(folder, self.config, self.count_parameters()[0], self.added_parameters(), self.embedding_dim)
 
     def freeze_backbone(self, frozen: bool = True) -> Self:
-        """Keep the backbone's weights and running statistics as they are in training, or let them train again."""
+        """Freeze the backbone's weights and running statistics during training, or let them train again."""
         return self._freeze([self.backbone], frozen)
 
     @property
@@ -120,40 +134,41 @@ class Mova(BackboneWrapper):
         return self.backbone.embedding_dim
 
     def fingerprint(self) -> str:
-        """The backbone's: masks change no vector, so one index serves a backbone and every MoVA around it."""
+        """Return the backbone's fingerprint: masks change no vector, so one index serves every MoVA around it."""
         return self.backbone.fingerprint()
 
     def encode_frames(self, frames: Frames) -> Tensor:
-        """(T, d) float32 vectors of the backbone."""
+        """Encode frames with the backbone: (T, d), float32."""
         return self.backbone.encode_frames(frames)
 
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        """Vectors and token states of the backbone."""
+        """Encode texts with the backbone."""
         return self.backbone.encode_text(texts)
 
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
-        """Vectors (K, d) of each text's units, by rule or as this model learned to cut."""
+        """Encode the units (K, d) of each text, split by rule or by the learned segmenter."""
         if self.segmenter is None:
             return super().encode_units(texts)
         return encode_learned_units(self.backbone, self.segmenter, texts)
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The backbone's forward: `frames`, `texts`, `tokens`, `scale` and what else it gives; gradients flow.
+        """Run the backbone's forward: `frames`, `texts`, `tokens`, `scale` and its other outputs; gradients flow.
 
-        With learned units, arguments go by name, those of a rule's units are not read, and `units` (N, M, d) come with
-        `unit_mask` (N, M).
+        With learned units, pass arguments by name. Units by rule are then ignored, and `units` (N, M, d) are returned
+        with `unit_mask` (N, M).
         """
         if self.segmenter is None:
             return self.backbone(*args, **kwargs)
-        found = self.backbone(*args, **{name: kwargs[name] for name in kwargs if name not in ("unit_ids", "unit_mask")})
+        options = {name: value for name, value in kwargs.items() if name not in ("unit_ids", "unit_mask")}
+        outputs = self.backbone(*args, **options)
         ids, mask = kwargs["input_ids"], kwargs["attention_mask"].bool()
-        units, unit_mask = learned_units(self.backbone, self.segmenter, ids, mask, found["tokens"])
-        return {**found, "units": units, "unit_mask": unit_mask}
+        units, unit_mask = learned_units(self.backbone, self.segmenter, ids, mask, outputs["tokens"])
+        return {**outputs, "units": units, "unit_mask": unit_mask}
 
     def masks(
         self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor, text: Tensor
     ) -> ModularMasks:
-        """Masks of videos with texts, video by video (for other pairs, index both sides first); gradients flow.
+        """Compute masks of video i with text i (for other pairs, index both sides first); gradients flow.
 
         Args:
             frames: (V, T, d).
@@ -164,14 +179,14 @@ class Mova(BackboneWrapper):
 
         Raises:
             UsageError: this model has no masks over dimensions.
-            ValueError: a text without a real token, or other numbers of videos and texts.
+            ValueError: a text without a real token, or different numbers of videos and texts.
         """
         if not len(frames) == len(frame_mask) == len(tokens) == len(token_mask) == len(text):
             raise ValueError(
                 f"masks pair {len(frames)} videos with {len(text)} texts one by one; index both sides first"
             )
         if self.temporal is None or self.concept is None:
-            raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, so it has none over dimensions")
+            raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, not over dimensions")
         if self.config.detached:
             frames, tokens, text = frames.detach(), tokens.detach(), text.detach()
         frames = frames.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
@@ -182,13 +197,13 @@ class Mova(BackboneWrapper):
     def unit_similarity(
         self, frames: Tensor, frame_mask: Tensor, units: Tensor, unit_mask: Tensor, score: UnitScore = "sub"
     ) -> Tensor:
-        """All videos against all texts through the subset form, in one product; gradients flow.
+        """Score all videos with all texts by the subset form, in one product; gradients flow.
 
         Args:
             frames: (V, T, d).
-            frame_mask: bool, (V, T), true where a frame is real; at least one a video.
+            frame_mask: bool, (V, T), true where a frame is real; at least one per video.
             units: (N, K, d), units encoded alone.
-            unit_mask: bool, (N, K), true where a unit is real; at least one a text.
+            unit_mask: bool, (N, K), true where a unit is real; at least one per text.
             score: "sub" or "subc", see `unit_masks`.
 
         Returns:
@@ -229,15 +244,15 @@ class Mova(BackboneWrapper):
         texts: str | Sequence[str] | TextEmbedding | Sequence[Tensor],
         score: ModularScore | UnitScore | None = None,
     ) -> Tensor:
-        """Scores through the masks of every pair: what re-scores the best few of a search.
+        """Score videos with texts through the masks of every pair, to re-rank the best results of a search.
 
-        What belongs to a text alone is computed once, and the frames of all videos meet it in one batch.
+        The part that depends on a text alone is computed once; then all frames of all videos pass in batches.
 
         Args:
             videos: the candidates.
-            texts: captions, or what `encode_text` (masks over dimensions) or `encode_units` made of them.
-            score: "agg" (default) or "mod" for masks over dimensions, see `rescoring`; "sub" (default) or "subc"
-                for masks over units, see `unit_masks`.
+            texts: captions, or their encoding by `encode_text` (masks over dimensions) or `encode_units`.
+            score: "agg" (default) or "mod" for masks over dimensions, see `scoring/masked.py`; "sub" (default) or
+                "subc" for masks over units, see `unit_masks.py`.
 
         Returns:
             float32, (V, N).
@@ -257,14 +272,14 @@ class Mova(BackboneWrapper):
             encoded = texts if isinstance(texts, TextEmbedding) else self.encode_text(_strings(texts))
             return self._score_dimensions(frames, encoded, score or "agg")
         if isinstance(texts, TextEmbedding):
-            raise UsageError(f"{self.name}: selects units; give captions, or what `encode_units` made of them")
+            raise UsageError(f"{self.name}: selects units; pass captions, or their units from `encode_units`")
         vectors = [text for text in texts if isinstance(text, Tensor)]
         if len(vectors) < len(texts):
             vectors = self.encode_units(_strings(texts))
         return self._score_units(frames, vectors, score or "sub")
 
     def _score_units(self, videos: Sequence[Tensor], texts: Sequence[Tensor], score: Any) -> Tensor:
-        """(V, N) by the subset form, some videos at a time."""
+        """Score by the subset form, (V, N), in groups of videos."""
         units, unit_mask = pad_rows([text.to(videos[0].device) for text in texts])
         rows = []
         for group in within_cells(videos, SCORED_CELLS // unit_mask.numel()):
@@ -273,14 +288,14 @@ class Mova(BackboneWrapper):
         return torch.cat(rows)
 
     def _score_dimensions(self, videos: Sequence[Tensor], texts: TextEmbedding, score: Any) -> Tensor:
-        """(V, N) by the masks of every pair, text by text."""
+        """Score by the masks of every pair, (V, N), text by text."""
         assert self.temporal is not None
         frames, lengths = torch.cat(list(videos)), [len(video) for video in videos]
         columns = []
         for pooled, tokens, mask in zip(texts.pooled, texts.tokens, texts.mask, strict=True):
-            text, told = pooled[None].to(frames.device), tokens[mask][None].to(frames.device)
-            memory = self.temporal.read(told, torch.ones(told.shape[:2], dtype=torch.bool, device=frames.device))
-            step = max(1, READ_POSITIONS // (1 + told.shape[1] if self.config.form == "joint" else 1))
+            text, states = pooled[None].to(frames.device), tokens[mask][None].to(frames.device)
+            memory = self.temporal.read(states, torch.ones(states.shape[:2], dtype=torch.bool, device=frames.device))
+            step = max(1, READ_POSITIONS // (1 + states.shape[1] if self.config.form == "joint" else 1))
             parts = [self._probabilities(chunk[None], memory, text) for chunk in frames.split(step)]
             m_t, m_v = (self._decide(torch.cat(side, dim=1)[0]).split(lengths) for side in zip(*parts, strict=True))
             column = [
@@ -291,24 +306,24 @@ class Mova(BackboneWrapper):
         return torch.stack(columns, dim=1)
 
     def _probabilities(self, frames: Tensor, memory: TextMemory, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Both masks' probabilities (B, F, d) of frames (B, F, d) with texts (B, d)."""
+        """Return the probabilities (B, F, d) of both masks for frames (B, F, d) with texts (B, d)."""
         assert self.temporal is not None
         assert self.concept is not None
         p_t = self.temporal(frames, memory)
         return p_t, self.concept(text.unsqueeze(1) * self._decide(p_t), frames)
 
     def _decide(self, probabilities: Tensor) -> Tensor:
-        """Masks from probabilities, hard or soft as configured."""
+        """Return masks from probabilities, hard or soft as configured."""
         return straight_through(probabilities) if self.config.hard else probabilities
 
     def added_parameters(self) -> Added:
-        """Parameters of the masks, and their share of the backbone's."""
+        """Return the number of the masks' parameters, and its ratio to the backbone's."""
         total, inside = self.count_parameters()
         return Added(total - inside, (total - inside) / inside)
 
 
 def _strings(texts: Sequence[Any]) -> list[str]:
-    """Captions, or an error that says what was given instead."""
+    """Return captions as a list, or raise if they are encodings of another kind."""
     if not all(isinstance(text, str) for text in texts):
-        raise UsageError("modular_similarity: give captions, or what the model's own encoder made of them")
+        raise UsageError("modular_similarity: pass captions, or their encoding by this model")
     return list(texts)

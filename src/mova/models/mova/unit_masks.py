@@ -1,8 +1,8 @@
 """The subset form of MoVA's temporal mask: every frame selects among the units of a caption, or none of them.
 
 Instead of dimensions of one pooled caption vector, a frame weights the caption's units (sentences, windows), each
-encoded alone, and a learned "none". What a frame reads of a text then lies in the span of the caption's own units:
-it cannot encode the frame, and the choice can be looked at. Frame and text meet in one product only, so all videos
+encoded alone, and a learned "none". The text that a frame selects is thus in the span of the caption's own units: it
+cannot encode the frame, and the selection can be inspected. Frame and text meet in one product only, so all videos
 against all texts cost one matrix product and need no masks per pair.
 
 With `c_tk = cos(z_t, u_k)`:
@@ -12,7 +12,7 @@ With `c_tk = cos(z_t, u_k)`:
     subc = mean_k sum_t softmax_t(c_tk / tau + log w_tk) c_tk
     sub = subc + 0.5 sum_t r_t cos(z_t, s_t) / (sum_t r_t + 0.5)
 
-O starts at zero and both W at the identity, so that selection starts as the cosine itself.
+O starts at zero and both W at the identity, so that selection starts from the cosine itself.
 
 Shape legend: V videos, T frames, N texts, K units of a text (padded), d width.
 """
@@ -34,16 +34,16 @@ from mova.scoring.similarity import SMALLEST_NORM, full, late_interaction, unit
 UnitScore = Literal["sub", "subc"]
 ConceptMasks = Literal["none", "soft", "hard"]
 SHARPNESS = 10.0
-"""e^a at the start."""
+"""Initial value of e^a."""
 NONE_LOGIT = 3.0
-"""b at the start: a unit must have a cosine of 0.3 to be as likely as none."""
+"""Initial value of b: a unit with a cosine of 0.3 is as likely as none."""
 AGREEMENT_SHARE = 0.5
 """Weight of the agreement of frames with what they selected, and the mass of frames at which it counts half."""
 
 
 @dataclass(frozen=True, eq=False)
 class UnitKeys:
-    """The texts' side, computed once and met by any number of videos.
+    """The side of the texts, computed once for any number of videos.
 
     Attributes:
         units: (N, K, d) of length 1; padding is 0.
@@ -62,10 +62,10 @@ class UnitKeys:
 
 @dataclass(frozen=True, eq=False)
 class UnitSelection:
-    """What every frame selects of every text.
+    """The selection of every frame from every text.
 
     Attributes:
-        cosines: (V, N, K, T), of frames with units (under the concept mask, where there is one).
+        cosines: (V, N, K, T), of frames with units (under the concept mask, if any).
         log_weights: (V, N, K, T), `log w_tk`; 0 at padded units.
         weights: (V, N, K, T), `w_tk`; 0 at padded units and padded frames.
         agreement: (V, N, T), `cos(z_t, s_t)`.
@@ -78,11 +78,11 @@ class UnitSelection:
 
 
 class UnitMaskNetwork(nn.Module):
-    """Selection among caption units, factorised into frame queries and unit keys.
+    """Selection among caption units, factorized into frame queries and unit keys.
 
     Args:
         width: d.
-        heads: of the block that lets units see each other; divides d.
+        heads: heads of the block in which units attend to each other; divides d.
         concepts: "none", or a concept mask "soft" or "hard" from each unit alone: then
             `c_tk = cos(z_t * m_k, u_k * m_k)`.
 
@@ -108,7 +108,7 @@ class UnitMaskNetwork(nn.Module):
         nn.init.zeros_(self.leave.weight)
 
     def read(self, units: Tensor, unit_mask: Tensor) -> UnitKeys:
-        """What can be computed of texts before any frame is known.
+        """Compute the part of texts that does not depend on frames.
 
         Args:
             units: (N, K, d), vectors of units that were encoded alone.
@@ -130,20 +130,20 @@ class UnitMaskNetwork(nn.Module):
         return UnitKeys(units, keys, unit_mask, concepts, probabilities)
 
     def forward(self, frames: Tensor, frame_mask: Tensor, texts: UnitKeys) -> UnitSelection:
-        """Every frame of every video against every unit of every text.
+        """Compare every frame of every video with every unit of every text.
+
+        This runs in full precision under autocast too: half precision would round values that a softmax multiplies by
+        ten.
 
         Args:
             frames: (V, T, d).
             frame_mask: bool, (V, T), true where a frame is real.
             texts: from `read`.
-
-        Under autocast too this runs in full precision: half precision would round what a softmax multiplies by ten.
         """
         with torch.autocast(frames.device.type, enabled=False):
             return self._select(frames, frame_mask, texts)
 
     def _select(self, frames: Tensor, frame_mask: Tensor, texts: UnitKeys) -> UnitSelection:
-        """`forward` outside autocast."""
         frames = unit(frames.masked_fill(~frame_mask.unsqueeze(-1), 0.0))
         queries = unit(self.query(frames))
         plain = _product(frames, texts.units)
@@ -160,7 +160,7 @@ class UnitMaskNetwork(nn.Module):
         return UnitSelection(cosines, log_weights, weights, agreement)
 
     def weights(self, frames: Tensor, units: Tensor) -> Tensor:
-        """Which units of one caption each frame of one video selects, for looking at.
+        """Return how much each frame of one video selects of each unit of one caption, for inspection.
 
         Args:
             frames: (T, d).
@@ -187,17 +187,17 @@ class ConceptHead(nn.Module):
         self.hidden, self.head = nn.Linear(width, width), MaskHead(width)
 
     def forward(self, units: Tensor) -> Tensor:
-        """(..., d) -> probabilities (..., d)."""
+        """Map units (..., d) to probabilities (..., d)."""
         return self.head(torch.relu(self.hidden(units)))
 
 
 def unit_score(selection: UnitSelection, unit_mask: Tensor, frame_mask: Tensor, score: UnitScore = "sub") -> Tensor:
-    """One number for every video and text from what the frames select; formulas in the module.
+    """Return one score per video and text from the selection of the frames; see the module for the formulas.
 
     Args:
-        selection: of `UnitMaskNetwork`.
-        unit_mask: bool, (N, K), at least one real unit a text.
-        frame_mask: bool, (V, T), at least one real frame a video.
+        selection: from `UnitMaskNetwork`.
+        unit_mask: bool, (N, K), at least one real unit per text.
+        frame_mask: bool, (V, T), at least one real frame per video.
         score: "sub" or "subc".
 
     Returns:
@@ -217,13 +217,13 @@ def unit_score(selection: UnitSelection, unit_mask: Tensor, frame_mask: Tensor, 
     )
     if score == "subc":
         return covered
-    told = selection.weights.sum(dim=2)
-    agreed = (told * selection.agreement).sum(dim=-1) / (told.sum(dim=-1) + AGREEMENT_SHARE)
+    described = selection.weights.sum(dim=2)
+    agreed = (described * selection.agreement).sum(dim=-1) / (described.sum(dim=-1) + AGREEMENT_SHARE)
     return covered + AGREEMENT_SHARE * agreed
 
 
 def sinusoids(units: Tensor) -> Tensor:
-    """Positions (K, d) for units (N, K, d), of any number of them (Vaswani et al. 2017, section 3.5)."""
+    """Return sinusoidal positions (K, d) for units (N, K, d) (Vaswani et al. 2017, section 3.5)."""
     count, width = units.shape[-2:]
     half = (width + 1) // 2
     rates = torch.exp(torch.arange(half, device=units.device) * (-math.log(10_000.0) / half))
@@ -232,14 +232,14 @@ def sinusoids(units: Tensor) -> Tensor:
 
 
 def _product(frames: Tensor, units: Tensor) -> Tensor:
-    """Inner products of all frames (V, T, d) with all units (N, K, d), as one matrix product: (V, N, K, T)."""
+    """Return the inner products (V, N, K, T) of frames (V, T, d) with units (N, K, d), as one matrix product."""
     videos, count = frames.shape[:2]
-    found = units.flatten(0, 1) @ frames.flatten(0, 1).T
-    return found.view(*units.shape[:2], videos, count).permute(2, 0, 1, 3)
+    products = units.flatten(0, 1) @ frames.flatten(0, 1).T
+    return products.view(*units.shape[:2], videos, count).permute(2, 0, 1, 3)
 
 
 def _masked(frames: Tensor, units: Tensor, masks: Tensor) -> Tensor:
-    """`cos(z_t * m_k, u_k * m_k)` of all pairs: (V, N, K, T), by two products with squared masks (they may be soft)."""
+    """Return `cos(z_t * m_k, u_k * m_k)` of all pairs, (V, N, K, T), by two products with squared (soft) masks."""
     seen = units * masks
     length = seen.square().sum(dim=-1).clamp(min=SMALLEST_NORM**2).sqrt()[:, :, None]
     visible = _product(frames.square(), masks.square()).clamp(min=SMALLEST_NORM**2).sqrt()

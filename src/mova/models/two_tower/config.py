@@ -1,4 +1,4 @@
-"""What a saved two-tower model needs beside its weights."""
+"""Configuration of a saved two-tower model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from transformers import PreTrainedConfig
 
 
 class TwoTowerConfig(PreTrainedConfig):
-    """What a saved model needs beside its weights.
+    """Configuration of a two-tower model.
 
     Attributes:
         backbone: the configuration of the transformers model inside, as a dictionary with its `model_type`.
         image, text: `ImageRule` and `TextRule` as dictionaries.
-        source: name of the checkpoint that it was made from.
-        frame_rate: frames a second to look at.
+        source: name of the checkpoint it was made from.
+        frame_rate: frames per second to sample.
         relevance_threshold: see `DualEncoder`.
         units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
     """

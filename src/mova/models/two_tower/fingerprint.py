@@ -1,4 +1,4 @@
-"""What a two-tower model's vectors depend on, as short hashes."""
+"""Fingerprints of a two-tower model: hashes of all that its vectors depend on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.text_processor import TextRule
 
 PROBE = "A dog, 2 cats & the Émigré's tea.\nThen: it rains!"
-"""Its tokens stand for the tokenizer in a fingerprint."""
+"""Its tokens represent the tokenizer in a fingerprint."""
 DECIDING_SETTINGS = (
     "hidden_act",
     "layer_norm_eps",
@@ -21,9 +21,9 @@ DECIDING_SETTINGS = (
     "image_size",
     "eos_token_id",
 )
-"""Settings of a tower that change its vectors and cannot be seen in the weights."""
+"""Settings of a tower that change its vectors and are not visible in the weights."""
 NOT_VIDEO = ("text_", "logit_")
-"""Beginnings of the names of weights that change no frame vector, in every family of transformers."""
+"""Name prefixes of weights that change no frame vector, in every architecture of transformers."""
 
 
 def hash_towers(
@@ -33,13 +33,13 @@ def hash_towers(
     text_rule: TextRule,
     tokens: Sequence[Sequence[int]],
 ) -> tuple[str, VideoFingerprint]:
-    """The fingerprint of a whole model, and of its image tower and preprocessing alone.
+    """Return the fingerprint of a whole model, and of its image tower and preprocessing alone.
 
     Args:
         weights: hash of every tensor, by name.
         backbone: the configuration of the transformers model inside.
-        image_rule, text_rule: of the model.
-        tokens: what its tokenizer makes of `PROBE`.
+        image_rule, text_rule: preprocessing of the model.
+        tokens: its tokens of `PROBE`.
     """
     towers = [backbone.get(tower) or {} for tower in ("vision_config", "text_config")]
     settings = [[tower.get(key) for key in DECIDING_SETTINGS] for tower in towers]

@@ -1,11 +1,10 @@
-"""Frames as an image tower wants them: resized, cropped and normalised in torch by a checkpoint's own
-settings.
+"""Resize, crop and normalize frames in torch by a checkpoint's own settings.
 
-The reference is Pillow, which transformers' processors use: it filters along the width, rounds to uint8, then
-filters along the height. torch's uint8 kernel on a CPU does the same (at most 2 of 255 apart, 0.008 on
-average, at six to ten times Pillow's speed); on other devices both passes are made one by one with the same
-rounding between them. Pillow 12 filters the height first where that shrinks more, which earlier releases do
-not; there, on noise, up to 16 of 255 lie between both orders, 0.4 on average.
+The reference is Pillow, which the processors of transformers use: it filters along the width, rounds to uint8, then
+filters along the height. torch's uint8 kernel on a CPU does the same (at most 2 of 255 apart, 0.008 on average, at six
+to ten times Pillow's speed). On other devices both passes run one by one with the same rounding between them. Pillow 12
+filters the height first if that shrinks more, which earlier releases do not; on noise the two orders then differ by up
+to 16 of 255, 0.4 on average.
 
 Shape legend: T frames, H W source pixels, h w target pixels.
 """
@@ -28,9 +27,9 @@ from mova.errors import ModelError
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
 FILTERS = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of the filters in use."""
+"""Pillow's numbers of the supported filters."""
 MAX_PATCHES = 256
-"""Patches a frame of SigLIP 2 NaFlex where its settings name no other number."""
+"""Patches per frame of SigLIP 2 NaFlex, unless its settings specify another number."""
 
 _CLIP_DEFAULTS: dict[str, Any] = {
     "size": {"shortest_edge": 224},
@@ -48,22 +47,23 @@ DEFAULTS = {
     "Siglip": _SIGLIP_DEFAULTS,
     "Siglip2": _NAFLEX_DEFAULTS,
 }
-"""What each processor of transformers does where `preprocessor_config.json` is silent."""
+"""Defaults of each processor of transformers for keys missing from `preprocessor_config.json`."""
 
 
 @dataclass(frozen=True)
 class ImageRule:
-    """How a checkpoint wants its frames.
+    """Image preprocessing of a checkpoint.
 
     Attributes:
-        resize: "shortest" (shorter side to `height`, ratio kept), "exact" (to `height` x `width`), "patches"
-            (ratio kept, sides multiples of `patch`, at most `max_patches` of them: SigLIP 2 NaFlex), or
+        resize: "shortest" (shorter side to `height`, aspect ratio kept), "exact" (to `height` x `width`), "patches"
+            (aspect ratio kept, sides multiples of `patch`, at most `max_patches` of them: SigLIP 2 NaFlex), or
             "none".
         height, width: pixels; unused by "patches" and "none".
         resample: "bilinear" or "bicubic", antialiased.
-        crop: (height, width) of the centre that is kept (zeros around a smaller frame), or None.
+        crop: (height, width) of the center crop (a smaller frame is padded with zeros), or None.
         scale: factor from 0..255 to the unit of `mean` and `std`.
-        mean, std: of each channel; what is fed in is `(pixel * scale - mean) / std`.
+        mean, std: per channel; the tower's input is `(pixel * scale - mean) / std`.
+        patch, max_patches: pixels per side of a patch, and maximum number of patches; for "patches" alone.
     """
 
     resize: Literal["shortest", "exact", "patches", "none"]
@@ -79,14 +79,14 @@ class ImageRule:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], name: str) -> ImageRule:
-        """Read a hub checkpoint's image settings (the content of `preprocessor_config.json`).
+        """Read the image settings of a checkpoint on the Hub (the content of `preprocessor_config.json`).
 
         Args:
             settings: the parsed file.
-            name: the checkpoint, for the message.
+            name: the checkpoint, for messages.
 
         Raises:
-            ModelError: a processor or a filter that this code does not reproduce.
+            ModelError: a processor or a filter that is not supported here.
         """
         kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "none")
         family = kind.removesuffix("Pil").removesuffix("Fast")
@@ -94,7 +94,7 @@ class ImageRule:
         if family not in DEFAULTS:
             raise ModelError(
                 f"{name}: its image processor is {kind}, and only those of {', '.join(DEFAULTS)} are "
-                "reproduced here; choose another checkpoint (`mova models` lists some)"
+                "supported; choose another checkpoint (`mova models` lists some)"
             )
         merged = DEFAULTS[family] | {key: value for key, value in settings.items() if value is not None}
         resample = int(merged["resample"])
@@ -103,9 +103,9 @@ class ImageRule:
         common: dict[str, Any] = {"resample": FILTERS[resample], "scale": 1.0}
         if merged.get("do_rescale", True):
             common["scale"] = float(merged.get("rescale_factor", 1 / 255))
-        normalise = merged.get("do_normalize", True)
-        common["mean"] = tuple(merged.get("image_mean", HALF)) if normalise else (0.0,) * 3
-        common["std"] = tuple(merged.get("image_std", HALF)) if normalise else (1.0,) * 3
+        normalize = merged.get("do_normalize", True)
+        common["mean"] = tuple(merged.get("image_mean", HALF)) if normalize else (0.0,) * 3
+        common["std"] = tuple(merged.get("image_std", HALF)) if normalize else (1.0,) * 3
         if merged.get("do_center_crop", False):
             common["crop"] = _pair(merged["crop_size"])
         if family == "Siglip2":
@@ -122,17 +122,17 @@ class ImageRule:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageRule:
-        """Undo `to_dict`."""
+        """Restore a rule from `to_dict`."""
         tuples = {"crop", "mean", "std"}
         plain: dict[str, Any] = {k: tuple(v) if k in tuples and v else v for k, v in values.items()}
         return cls(**plain)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a configuration file."""
+        """Return plain values for a configuration file."""
         return asdict(self)
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) that a frame of `height` x `width` is resized to, before any crop."""
+        """Return the size (h, w) of a frame of `height` x `width` after resizing, before any crop."""
         if self.resize == "exact":
             return self.height, self.width
         if self.resize == "shortest":
@@ -143,33 +143,33 @@ class ImageRule:
         return height, width
 
     def apply(self, pixels: npt.NDArray[np.uint8], device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Resize, crop, normalise.
+        """Resize, crop and normalize.
 
         Args:
             pixels: uint8, (T, H, W, 3).
             device: where the work is done.
-            dtype: of the result; the arithmetic is float32.
+            dtype: type of the result; the arithmetic is float32.
 
         Returns:
             (T, 3, h, w).
         """
-        return self.normalise(self.shape(torch.from_numpy(np.ascontiguousarray(pixels)).to(device)), dtype)
+        return self.normalize(self.shape(torch.from_numpy(np.ascontiguousarray(pixels)).to(device)), dtype)
 
     def shape(self, pixels: Tensor) -> Tensor:
         """Resize and crop: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3)."""
         frames = pixels.permute(0, 3, 1, 2)
-        frames = self.crop_centre(resize(frames, self.target(*frames.shape[-2:]), self.resample))
+        frames = self.crop_center(resize(frames, self.target(*frames.shape[-2:]), self.resample))
         return frames.permute(0, 2, 3, 1)
 
-    def normalise(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        """What a tower takes: uint8 (T, h, w, 3) -> (T, 3, h, w); the arithmetic is float32."""
+    def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Normalize: uint8 (T, h, w, 3) -> (T, 3, h, w); the arithmetic is float32."""
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
         frames = pixels.permute(0, 3, 1, 2)
         return torch.addcmul(-mean / std, frames.float(), self.scale / std).to(dtype).contiguous()
 
-    def crop_centre(self, frames: Tensor) -> Tensor:
-        """(T, 3, H, W) -> (T, 3, h, w), padded with zeros where a frame is smaller than the crop."""
+    def crop_center(self, frames: Tensor) -> Tensor:
+        """Crop (T, 3, H, W) -> (T, 3, h, w); a frame smaller than the crop is padded with zeros."""
         if self.crop is None:
             return frames
         (height, width), (tall, wide) = self.crop, frames.shape[-2:]
@@ -178,7 +178,7 @@ class ImageRule:
 
 
 def resize(frames: Tensor, size: tuple[int, int], resample: str) -> Tensor:
-    """Antialiased resize of uint8 frames as Pillow does it: (T, 3, H, W) -> (T, 3, h, w), uint8."""
+    """Resize uint8 frames with antialiasing as Pillow does: (T, 3, H, W) -> (T, 3, h, w), uint8."""
     if frames.shape[-2:] == size:
         return frames
     if frames.device.type == "cpu":
@@ -187,7 +187,7 @@ def resize(frames: Tensor, size: tuple[int, int], resample: str) -> Tensor:
 
 
 def resize_in_two_passes(frames: Tensor, size: tuple[int, int], resample: str) -> Tensor:
-    """`resize` where there is no uint8 kernel: width first, rounded, then height, rounded."""
+    """Resize without a uint8 kernel: width first, rounded, then height, rounded."""
     for step in ((frames.shape[-2], size[1]), size):
         if frames.shape[-2:] != step:
             exact = F.interpolate(frames.float(), step, mode=resample, antialias=True, align_corners=False)
@@ -196,15 +196,14 @@ def resize_in_two_passes(frames: Tensor, size: tuple[int, int], resample: str) -
 
 
 def _pair(size: int | Mapping[str, Any]) -> tuple[int, int]:
-    """(height, width) from either way of writing a size."""
     return (size, size) if isinstance(size, int) else (int(size["height"]), int(size["width"]))
 
 
 def _fit_patches(height: int, width: int, patch: int, most: int) -> tuple[int, int]:
-    """Largest (h, w) in whole patches that keeps the ratio and needs at most `most` patches.
+    """Return the largest (h, w) in whole patches that keeps the aspect ratio and needs at most `most` patches.
 
-    Found by bisection of the scale down to 1e-5, as the published preprocessing does (SigLIP 2, section
-    2.4.2), so that borderline ratios round the same way.
+    The scale is bisected down to 1e-5, as the published preprocessing does (SigLIP 2, section 2.4.2), so that
+    borderline ratios round the same way.
     """
 
     def scaled(side: int, scale: float) -> int:

@@ -53,4 +53,4 @@ class TwoTowerInputs(InputAdapter):
 
     def image_arguments(self, frames: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Return `pixels`, float32 (n, 3, h, w)."""
-        return {self.image_argument: self.image.normalise(frames[mask], torch.float32)}
+        return {self.image_argument: self.image.normalize(frames[mask], torch.float32)}

@@ -1,7 +1,7 @@
-"""Two towers from transformers: any checkpoint with image and text features (CLIP, SigLIP, SigLIP 2, ...).
+"""Two-tower models of transformers: any checkpoint with image and text features (CLIP, SigLIP, SigLIP 2, ...).
 
-A checkpoint is read in the hub's layout with its own preprocessing, tokenizer and rules, and saved and loaded
-in ours (configuration, safetensors, tokenizer, model card in one folder). Nothing is L2-normalised here.
+A checkpoint is read in the Hub's layout with its own preprocessing and tokenizer, and saved and loaded in ours
+(configuration, safetensors, tokenizer and model card in one folder). Nothing is L2-normalized here.
 
 Shape legend: T frames, h w model input pixels, N texts, L tokens, d shared width.
 """
@@ -52,11 +52,11 @@ TEXT_BATCH = 256
 
 
 class TwoTower(PreTrainedModel, Backbone):
-    """A dual encoder of transformers behind mova's contract.
+    """A dual encoder of transformers with the interface of `DualEncoder`.
 
-    `from_checkpoint` reads a hub checkpoint, `save_pretrained` and `from_pretrained` keep it in mova's own
-    folder format. The `encode_*` methods run without gradients and return ordinary float32 tensors, on which
-    heads can be trained; `image_features`, `text_features` and `forward` are differentiable.
+    `from_checkpoint` reads a checkpoint of the Hub; `save_pretrained` and `from_pretrained` use mova's own folder
+    format. The `encode_*` methods run without gradients and return float32 tensors, on which heads can be trained;
+    `image_features`, `text_features` and `forward` are differentiable.
     """
 
     config_class = TwoTowerConfig
@@ -85,7 +85,7 @@ class TwoTower(PreTrainedModel, Backbone):
         self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The backbone initialises itself; there is nothing else."""
+        """The backbone initializes itself, and there are no other weights."""
 
     @classmethod
     def from_checkpoint(
@@ -96,20 +96,20 @@ class TwoTower(PreTrainedModel, Backbone):
         device: str | torch.device | None = None,
         text_length: int | None = None,
     ) -> Self:
-        """Read a checkpoint in the hub's layout.
+        """Read a checkpoint in the Hub's layout.
 
         Args:
-            name_or_path: hub name or local folder.
-            precision: "fp32", "bf16", or "auto": bf16 where the hardware multiplies it natively, fp32
-                elsewhere. Train in "fp32" (with autocast); bf16 here means bf16 weights.
-            device: where it runs; a GPU if there is one, if left out.
-            text_length: most tokens a text, special ones included. More than the checkpoint's own (248 for
-                CLIP's 77) stretches its position table (`stretch_positions`); without training on long
-                captions this only keeps what would be cut off.
+            name_or_path: name on the Hub or local folder.
+            precision: "fp32", "bf16", or "auto": bf16 where the hardware multiplies it natively, else fp32. Train in
+                "fp32" (with autocast); bf16 here means bf16 weights.
+            device: where the model runs; default: a GPU if there is one.
+            text_length: maximum number of tokens per text, special tokens included. More than the checkpoint's own
+                (248 for CLIP's 77) stretches its position table (`stretch_positions`). Without training on long
+                captions this only keeps tokens that would be cut off.
 
         Raises:
-            ModelError: it cannot be found, is damaged, or is no dual encoder.
-            UsageError: an unknown precision, or a length that the family cannot have.
+            ModelError: it cannot be found, is damaged, or is not a dual encoder.
+            UsageError: an unknown precision, or a length that the architecture cannot have.
         """
         folder = find_checkpoint(name_or_path)
         name = str(folder.resolve() if Path(name_or_path).expanduser().is_dir() else name_or_path)
@@ -136,7 +136,7 @@ class TwoTower(PreTrainedModel, Backbone):
         device: str | torch.device | None = "cpu",
         **kwargs: Any,
     ) -> Self:
-        """Load what `save_pretrained` wrote; weights are bit-equal unless `precision` says otherwise.
+        """Load a folder that `save_pretrained` wrote; weights are bit-equal unless `precision` casts them.
 
         Raises:
             ModelError: the folder is incomplete or damaged.
@@ -144,14 +144,14 @@ class TwoTower(PreTrainedModel, Backbone):
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         config = read_json(folder / "config.json").get("backbone", {})
         if not config:
-            raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_checkpoint for a hub checkpoint")
+            raise ModelError(f"{folder}: was not saved by mova; use TwoTower.from_checkpoint for other checkpoints")
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.tokenizer = load_tokenizer(folder, str(folder), AutoConfig.for_model(**config))
         model.name = str(folder)
         return model.prepare(precision, device)
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write weights (safetensors), configuration, tokenizer and a model card into one folder."""
+        """Save weights (safetensors), configuration, tokenizer and model card into one folder."""
         self.warn_of_rounding()
         write_calibration(self)
         with quiet_transformers():
@@ -181,7 +181,7 @@ class TwoTower(PreTrainedModel, Backbone):
     def warn_of_rounding(self) -> None:
         """Log a warning if the weights that are about to be saved do not have full precision."""
         if self.compute_dtype != torch.float32:
-            logger.warning("%s holds %s weights, and these are what is saved", self.name, self.compute_dtype)
+            logger.warning("%s has %s weights, and they are saved as such", self.name, self.compute_dtype)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""
@@ -204,44 +204,46 @@ class TwoTower(PreTrainedModel, Backbone):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """Type of the towers' weights (scale and bias are float32 whatever it is)."""
+        """Type of the towers' weights (scale and bias are always float32)."""
         return self._token_head().weight.dtype
 
     @property
     def logit_scale(self) -> Tensor | None:
-        """Factor on cosines (already exponentiated), float32; None where the checkpoint has none."""
+        """Factor on cosines (already exponentiated), float32; None if the checkpoint has none."""
         scale = getattr(self.backbone, "logit_scale", None)
         return None if scale is None else scale.float().exp()
 
     @property
     def logit_bias(self) -> Tensor | None:
-        """Summand after the factor (SigLIP), float32; None where the checkpoint has none."""
+        """Bias added after the factor (SigLIP), float32; None if the checkpoint has none."""
         bias = getattr(self.backbone, "logit_bias", None)
         return None if bias is None else bias.float()
 
     def image_features(self, pixels: Tensor) -> Tensor:
-        """(T, 3, h, w) normalised pixels -> (T, d) float32; gradients flow."""
-        return self._see(pixels).pooler_output.float()
+        """Encode normalized pixels: (T, 3, h, w) -> (T, d) float32; gradients flow."""
+        return self._run_image_tower(pixels).pooler_output.float()
 
     def dense_images(self, pixels: Tensor) -> Tensor:
-        """(T, 3, h, w) normalised pixels -> states of the last layer (T, P, C) float32, a class token first if there is
-        one; gradients flow."""
-        return self._see(pixels).last_hidden_state.float()
+        """Encode normalized pixels (T, 3, h, w) to states of the last layer (T, P, C), float32; gradients flow.
+
+        A class token, if any, comes first.
+        """
+        return self._run_image_tower(pixels).last_hidden_state.float()
 
     def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Ids and mask (N, L) -> states of the last layer (N, L, C) float32, not projected; gradients flow."""
+        """Encode ids and mask (N, L) to states of the last layer (N, L, C), float32, not projected; gradients flow."""
         attention = {} if self.text_rule.fixed else {"attention_mask": mask.long()}
         return self.backbone.get_text_features(input_ids=input_ids, **attention).last_hidden_state.float()
 
     @property
     def dense_widths(self) -> tuple[int, int]:
-        """C of `dense_images` and of `dense_texts`."""
+        """Widths C of `dense_images` and of `dense_texts`."""
         config = self.backbone.config
         return config.vision_config.hidden_size, config.text_config.hidden_size
 
     @property
     def has_class_token(self) -> bool:
-        """Whether the first of `dense_images` is no patch."""
+        """Whether the first of `dense_images` is a class token."""
         return hasattr(self.towers[0].embeddings, "class_embedding")
 
     @property
@@ -251,13 +253,13 @@ class TwoTower(PreTrainedModel, Backbone):
 
     @property
     def pooling_modules(self) -> list[nn.Module]:
-        """Parts of the towers that dense states do not pass: what makes one vector of them."""
+        """Parts of the towers that dense states do not pass, because they pool to one vector."""
         images, texts = self.backbone.vision_model, self.backbone.text_model
-        own = images.head if hasattr(images, "head") else images.post_layernorm  # CLIP's norm is of its class token
-        return [own, texts.head] if hasattr(texts, "head") else [own]
+        pool = images.head if hasattr(images, "head") else images.post_layernorm  # CLIP's norm is of its class token
+        return [pool, texts.head] if hasattr(texts, "head") else [pool]
 
-    def _see(self, pixels: Tensor) -> Any:
-        """What the image tower makes of (T, 3, h, w) normalised pixels."""
+    def _run_image_tower(self, pixels: Tensor) -> Any:
+        """Run the image tower on normalized pixels (T, 3, h, w)."""
         pixels = pixels.to(self.compute_dtype)
         if self.image_rule.resize != "patches":
             return self.backbone.get_image_features(pixel_values=pixels)
@@ -270,11 +272,11 @@ class TwoTower(PreTrainedModel, Backbone):
         return self.backbone.get_image_features(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
 
     def text_features(self, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled vectors and projected token states; gradients flow.
+        """Return pooled vectors and projected token states; gradients flow.
 
-        The projection of single tokens is the one that the family applies to its pooled token (CLIP's
-        `text_projection`, SigLIP's `text_model.head`), so both live in the shared space; the checkpoint never
-        saw it there in training.
+        Single tokens are projected by the map that the architecture applies to its pooled token (CLIP's
+        `text_projection`, SigLIP's `text_model.head`), so both are in the shared space. The checkpoint was not trained
+        with this projection of single tokens.
 
         Args:
             input_ids: int64, (N, L).
@@ -284,8 +286,8 @@ class TwoTower(PreTrainedModel, Backbone):
             float32 (N, d) and (N, L, d).
         """
         attention = {} if self.text_rule.fixed else {"attention_mask": mask.long()}
-        found = self.backbone.get_text_features(input_ids=input_ids, **attention)
-        return found.pooler_output.float(), self._token_head()(found.last_hidden_state).float()
+        output = self.backbone.get_text_features(input_ids=input_ids, **attention)
+        return output.pooler_output.float(), self._token_head()(output.last_hidden_state).float()
 
     def forward(
         self,
@@ -296,38 +298,38 @@ class TwoTower(PreTrainedModel, Backbone):
         unit_mask: Tensor | None = None,
         frames: Tensor | None = None,
     ) -> dict[str, Any]:
-        """Both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
+        """Run both towers on a batch: `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `scale`, `bias`.
 
         A second batch of texts, such as the sentences of the first, may have its own padding: `unit_ids` (U, M) and
-        `unit_mask` give `units` (U, d). Frame vectors made before, `frames` (T, d), may stand for `pixels`.
+        `unit_mask` add `units` (U, d). Stored frame vectors, `frames` (T, d), may replace `pixels`.
         """
         texts, tokens = self.text_features(input_ids, attention_mask.bool())
-        found = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
+        outputs = {"texts": texts, "tokens": tokens, "scale": self.logit_scale, "bias": self.logit_bias}
         if unit_ids is not None and unit_mask is not None:
-            found["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
+            outputs["units"] = self.text_features(unit_ids, unit_mask.bool())[0]
         if frames is None:
             assert pixels is not None, "either pixels or frame vectors"
             frames = self.image_features(pixels)
-        return {"frames": frames, **found}
+        return {"frames": frames, **outputs}
 
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
-        """(T, d) float32 vectors of frames of any size, each on its own."""
+        """Encode frames of any size, each on its own: (T, d), float32."""
         if not len(frames):
             return torch.empty(0, self.embedding_dim, device=self.device)
         return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
 
     def image_batches(self, frames: Frames) -> Iterator[Tensor]:
-        """What the image tower takes of consecutive frames, some (T, 3, h, w) at a time."""
+        """Yield the image tower's input for consecutive frames, (T, 3, h, w), in batches."""
         for start in range(0, len(frames), FRAME_BATCH):
             batch = frames.pixels[start : start + FRAME_BATCH]
             yield self.image_rule.apply(batch, self.device, self.compute_dtype)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        """Vectors and token states of texts; what is longer than the model reads is cut, counted and said.
+        """Encode texts to vectors and token states. Texts beyond the maximum length are cut, with a warning.
 
-        Texts are sorted by length and padded to the longest of their batch only, where the family allows it.
+        Texts are sorted by length and padded to the longest of their batch only, if the architecture allows it.
         """
         batch = [texts] if isinstance(texts, str) else list(texts)
         if not batch:
@@ -347,37 +349,37 @@ class TwoTower(PreTrainedModel, Backbone):
         return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
 
     def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
-        """Ids and mask (N, L), and how many tokens of each text were cut off, (N,); says so if any were."""
+        """Tokenize texts: ids and mask (N, L), and dropped tokens (N,), with a warning if there are any."""
         rows, dropped = self._read(texts)
         ids, mask = self.text_rule.pad(rows, self.tokenizer.pad_token_id or 0, self.tokenizer.padding_side)
         return ids.to(self.device), mask.to(self.device), np.array(dropped, dtype=np.int64)
 
     def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
-        """Tokens of each text, and how many were cut off; says so if any were."""
+        """Return the tokens of each text, and how many were cut off, with a warning if any were."""
         rows, dropped = self.text_rule.token_ids(self.tokenizer, texts)
         if any(dropped):
             logger.warning(
                 "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
                 "split captions into sentences%s",
                 *(sum(map(bool, dropped)), len(texts), self.text_rule.length, self.name, sum(dropped)),
-                "" if self.text_rule.fixed else ", or load with a greater text_length",
+                "" if self.text_rule.fixed else ", or load the model with a larger text_length",
             )
         return rows, dropped
 
     def fingerprint(self) -> str:
-        """Hash of weights, deciding settings, preprocessing and tokenizer.
+        """Return a hash of weights, relevant settings, preprocessing and tokenizer.
 
-        Weights count as they were before any cast to bf16, so that an index serves both. Computed once and
-        kept until a weight is written to.
+        Weights are hashed as they were before any cast to bf16, so that an index serves both. The hash is cached until
+        a weight changes.
         """
         return self._hashed()[0]
 
     def video_fingerprint(self) -> VideoFingerprint:
-        """Of the image tower and its preprocessing alone: it stays while texts train. Kept as `fingerprint` is."""
+        """Return hashes of the image tower and its preprocessing alone, which do not change while the texts train."""
         return self._hashed()[1]
 
     def video_parameters(self) -> list[nn.Parameter]:
-        """The image tower's weights, its projection included."""
+        """Return the image tower's weights, including its projection."""
         return [weight for name, weight in self.backbone.named_parameters() if not name.startswith(NOT_VIDEO)]
 
     def _hashed(self) -> tuple[str, VideoFingerprint]:
@@ -389,6 +391,6 @@ class TwoTower(PreTrainedModel, Backbone):
         return self._hashes[1]
 
     def _token_head(self) -> nn.Linear:
-        """The linear map from text states to the shared width."""
+        """Return the linear map from text states to the shared width."""
         head = getattr(self.backbone, "text_projection", None)
         return self.backbone.text_model.head if head is None else head

@@ -1,4 +1,4 @@
-"""Texts as a text tower wants them: tokens, padding, what is cut off, and longer position tables.
+"""Tokenize, cut and pad texts for a text tower, and stretch its position table.
 
 Shape legend: N texts, L tokens, P positions of a table, d width.
 """
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 FIXED_FAMILIES = frozenset({"siglip", "siglip2"})
-"""Model types trained with every text lower-cased and padded to the same length, padding attended to."""
+"""Model types trained with every text in lower case and padded to one length, with attention to the padding."""
 KEPT_POSITIONS = 20
-"""Positions that Long-CLIP leaves alone: the ones that short captions have trained well."""
+"""Positions that Long-CLIP keeps: those that short captions have trained well."""
 
 
 @dataclass(frozen=True)
 class TextRule:
-    """How a checkpoint wants its texts.
+    """Text preprocessing of a checkpoint.
 
     Attributes:
-        length: most tokens a text, special ones included.
-        fixed: every text is padded to `length` and padding takes part in attention (SigLIP pools at the last
-            position, whatever stands there). False: padded to the longest of a batch and masked.
-        lower: texts are lower-cased first. SigLIP's own tokenizer does so; SigLIP 2 was trained so, but the
-            Gemma tokenizer that its hub folders name does not.
+        length: maximum number of tokens per text, special tokens included.
+        fixed: every text is padded to `length` and attention includes the padding (SigLIP pools at the last position,
+            even if it is padding). False: texts are padded to the longest of a batch and masked.
+        lower: whether texts are lower-cased first. SigLIP's own tokenizer does so; SigLIP 2 was trained so, but the
+            Gemma tokenizer in its folders on the Hub does not.
     """
 
     length: int
@@ -37,18 +37,22 @@ class TextRule:
 
     @classmethod
     def for_family(cls, model_type: str, length: int) -> TextRule:
-        """The rule of a family by the `model_type` of its configuration."""
+        """Return the rule of an architecture by the `model_type` of its configuration.
+
+        >>> TextRule.for_family("siglip", 64)
+        TextRule(length=64, fixed=True, lower=True)
+        """
         fixed = model_type in FIXED_FAMILIES
         return cls(length=length, fixed=fixed, lower=fixed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a configuration file."""
+        """Return plain values for a configuration file."""
         return asdict(self)
 
     def token_ids(self, tokenizer: Any, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
-        """Tokens of each text, cut to `length`, and how many tokens of each were cut off.
+        """Tokenize texts, cut to `length`, and count the tokens cut off.
 
-        Cutting keeps the special tokens in their places (CLIP pools at the end-of-text token).
+        Cutting keeps the special tokens at the ends (CLIP pools at the end-of-text token).
 
         Args:
             tokenizer: a transformers tokenizer.
@@ -68,30 +72,32 @@ class TextRule:
         return rows, dropped
 
     def pad(self, rows: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:
-        """One rectangle of ids and its mask.
+        """Pad lists of ids to one tensor, with its mask.
 
         Args:
             rows: N lists of ids.
-            pad_id: what fills the rest.
-            side: "right" or "left", heeded where `fixed`; elsewhere padding goes right, so that positions
-                count from 0.
+            pad_id: id of the padding.
+            side: "right" or "left"; used if `fixed`. Otherwise padding goes right, so that positions count from 0.
 
         Returns:
-            int64 (N, L) and bool (N, L), true where a token is real. L is `length` where `fixed`, else the
-            longest row.
+            int64 (N, L) and bool (N, L), true where a token is real. L is `length` if `fixed`, else the longest row.
+
+        >>> ids, mask = TextRule(8).pad([[5, 6, 7], [5, 7]], pad_id=0, side="right")
+        >>> ids.tolist()
+        [[5, 6, 7], [5, 7, 0]]
         """
         width = self.length if self.fixed else max(len(row) for row in rows)
         ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.bool)
         for i, row in enumerate(rows):
-            place = slice(width - len(row), width) if self.fixed and side == "left" else slice(0, len(row))
-            ids[i, place] = torch.tensor(row, dtype=torch.long)
-            mask[i, place] = True
+            columns = slice(width - len(row), width) if self.fixed and side == "left" else slice(0, len(row))
+            ids[i, columns] = torch.tensor(row, dtype=torch.long)
+            mask[i, columns] = True
         return ids, mask
 
 
 def stretch_positions(table: Tensor, length: int, keep: int = KEPT_POSITIONS) -> Tensor:
-    """A longer position table by Long-CLIP's interpolation (Zhang et al. 2024, arXiv 2403.15378).
+    """Stretch a position table by Long-CLIP's interpolation (Zhang et al. 2024, arXiv 2403.15378).
 
     The first `keep` rows stay. With r = ceil((length - keep) / (P - keep)), each later row i becomes r rows
     that lead evenly to the next one: `(1 - j/r) table[i] + (j/r) table[i+1]`, j = 0 .. r-1. After the last
@@ -100,11 +106,11 @@ def stretch_positions(table: Tensor, length: int, keep: int = KEPT_POSITIONS) ->
 
     Args:
         table: (P, d).
-        length: rows wanted, at least P; rows beyond it are cut where r does not divide evenly.
-        keep: rows left alone; at least two others must remain.
+        length: number of rows of the result, at least P; surplus rows are cut if r does not divide evenly.
+        keep: rows kept as they are; at least two others must remain.
 
     Returns:
-        (length, d), the table's type.
+        (length, d), of the table's type.
 
     Raises:
         ValueError: the table is too short to stretch, or longer than `length`.

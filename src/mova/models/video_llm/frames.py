@@ -1,11 +1,11 @@
-"""Frames as a video LLM wants them, without torchvision.
+"""Preprocess frames for a video LLM, without torchvision.
 
-transformers' video processors need torchvision. `FrameProcessor` stands in their place: it reads the same settings of
-a checkpoint and does the same arithmetic with `models/two_tower/image_processor.py`. Two kinds of families exist: whole
-frames (Video-LLaVA, LLaVA-NeXT-Video, LLaVA-OneVision, InternVL), and patches of pairs of frames whose size follows the
-video (Qwen-VL).
+The video processors of transformers need torchvision. `FrameProcessor` replaces them: it reads the same settings of a
+checkpoint and does the same arithmetic with `models/two_tower/image_processor.py`. There are two kinds of
+architectures: whole frames (Video-LLaVA, LLaVA-NeXT-Video, LLaVA-OneVision, InternVL), and patches of pairs of frames
+whose size depends on the video (Qwen-VL).
 
-Shape legend: T frames, H W source pixels, h w target pixels, G patches, D numbers a patch.
+Shape legend: T frames, H W source pixels, h w target pixels, G patches, D values per patch.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from mova.models.two_tower.image_processor import CLIP_MEAN, CLIP_STD, FILTERS, 
 from mova.types import Frames
 
 STRETCHED = 200
-"""Longer side over shorter side from which on the Qwen-VL families refuse a picture."""
+"""Ratio of longer to shorter side from which on the Qwen-VL models reject a picture."""
 
 
 @dataclass(frozen=True)
 class PatchRule:
-    """How the Qwen-VL families choose a size and cut patches.
+    """Size and patches of frames in the Qwen-VL models.
 
     Attributes:
-        patch, merge, depth: pixels of a patch's side, patches a side that become one token, frames a patch.
-        least, most: pixels of a frame, or of the whole video where `volume`.
-        tokens: at most so many a frame (`volume`) or a video, as the families' reference code has it.
+        patch, merge, depth: pixels per side of a patch, patches per side of a token, frames per patch.
+        least, most: bounds on the pixels of a frame, or of the whole video if `volume`.
+        tokens: maximum number of tokens per frame (`volume`) or per video, as in the models' reference code.
         volume: whether the bounds hold for the video (Qwen3-VL) or for each frame (Qwen2-VL, Qwen2.5-VL).
     """
 
@@ -49,43 +49,43 @@ class PatchRule:
 
     @property
     def factor(self) -> int:
-        """Pixels of a token's side."""
+        """Pixels per side of a token."""
         return self.patch * self.merge
 
     def target(self, frames: int, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of a video of T frames: whole tokens, the ratio kept as closely as the bounds allow."""
+        """Return the size (h, w) for a video of T frames: whole tokens, near its aspect ratio, within the bounds."""
         if max(height, width) / min(height, width) > STRETCHED:
             raise VideoError(
                 "frames", f"{width} x {height} pixels are too long and thin for this model; crop the video"
             )
         unit = self.factor**2
         if self.volume:
-            frames = max(frames, self.depth)  # a lone frame is shown as often as a patch is deep
+            frames = max(frames, self.depth)  # a single frame is repeated to the depth of a patch
             share = max(min(self.tokens * unit, self.most // frames), int(self.least * 1.05))
             least, most = self.least, share * frames
-            shown = max(self.depth, round(frames / self.depth) * self.depth)
+            count = max(self.depth, round(frames / self.depth) * self.depth)
         else:
             total = int(self.tokens * unit * 0.9) * self.depth // frames
             least, most = self.least, max(min(self.most, total), int(self.least * 1.05))
-            frames = shown = 1
+            frames = count = 1
         if self.volume and min(height, width) < self.factor:
             scale = self.factor / min(height, width)
             height, width = int(height * scale), int(width * scale)
         tall, wide = (max(self.factor, round(side / self.factor) * self.factor) for side in (height, width))
-        if shown * tall * wide > most:
+        if count * tall * wide > most:
             shrink = math.sqrt(frames * height * width / most)
             tall, wide = (
                 max(self.factor, math.floor(side / shrink / self.factor) * self.factor) for side in (height, width)
             )
-        elif shown * tall * wide < least:
+        elif count * tall * wide < least:
             grow = math.sqrt(least / (frames * height * width))
             tall, wide = (math.ceil(side * grow / self.factor) * self.factor for side in (height, width))
         return tall, wide
 
     def cut(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, 3, h, w) -> patches (G, D) in the order of the families' vision towers, and their grid (1, 3).
+        """Cut (T, 3, h, w) into patches (G, D) in the order of the vision towers; also return their grid (1, 3).
 
-        The last frame is repeated where T is no multiple of `depth`.
+        The last frame is repeated if T is not a multiple of `depth`.
         """
         missing = -len(frames) % self.depth
         whole = torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]) if missing else frames
@@ -108,7 +108,7 @@ DEFAULTS: dict[str, tuple[ImageRule, PatchRule | None]] = {
     "Qwen2VLVideoProcessor": (_QWEN, _QWEN2),
     "Qwen3VLVideoProcessor": (replace(_QWEN, mean=HALF, std=HALF), _QWEN3),
 }
-"""What each video processor of transformers does where a checkpoint's settings are silent."""
+"""Defaults of each video processor of transformers for missing settings of a checkpoint."""
 KINDS = {
     "video_llava": "VideoLlavaVideoProcessor",
     "llava_next_video": "LlavaNextVideoVideoProcessor",
@@ -121,18 +121,18 @@ KINDS = {
     "qwen3_5": "Qwen3VLVideoProcessor",
     "qwen3_5_moe": "Qwen3VLVideoProcessor",
 }
-"""`model_type` -> its video processor (transformers' own table is empty where torchvision is absent)."""
+"""`model_type` -> its video processor (the table of transformers is empty without torchvision)."""
 
 
 class FrameProcessor:
-    """Stands where a processor of transformers expects its video processor.
+    """Replacement for the video processor inside a processor of transformers.
 
     Args:
-        kind: name of transformers' video processor, one of `DEFAULTS`.
-        settings: what the checkpoint says about it; may be empty.
+        kind: name of the video processor of transformers, one of `DEFAULTS`.
+        settings: the checkpoint's settings for it; may be empty.
 
     Raises:
-        ModelError: a filter or a size that this code does not reproduce.
+        ModelError: a filter or a size that is not supported here.
     """
 
     model_input_names: tuple[str, ...] = ("pixel_values_videos",)
@@ -154,7 +154,7 @@ class FrameProcessor:
         video_metadata: Sequence[Any] | None = None,
         **unused: Any,
     ) -> dict[str, Any]:
-        """Tensors of one or many videos, each uint8 (T, H, W, 3); what else the caller passes holds for other kinds."""
+        """Return the tensors of one or many videos, each uint8 (T, H, W, 3); other arguments are ignored."""
         done = [self.prepare(pixels) for pixels in videos]
         joined: dict[str, Any] = {
             "pixel_values_videos": torch.cat([pixels for pixels, _ in done])
@@ -168,22 +168,22 @@ class FrameProcessor:
         return joined
 
     def short_side(self, frames: int, height: int, width: int) -> int:
-        """Pixels of the shorter side that T frames of H x W are resized to, before any crop."""
+        """Return the shorter side in pixels of T frames of H x W after resizing, before any crop."""
         rule = self.image.target(height, width) if self.patches is None else self.patches.target(frames, height, width)
         return min(rule)
 
     def prepare(self, pixels: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
-        """uint8 (T, H, W, 3) -> (T, 3, h, w), or patches (G, D) and their grid (1, 3); float32."""
+        """Prepare uint8 (T, H, W, 3): (T, 3, h, w), or patches (G, D) and their grid (1, 3); float32."""
         if self.patches is None:
             return self.image.apply(pixels, torch.device("cpu"), torch.float32), None
         frames = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
         size = self.patches.target(len(frames), *frames.shape[-2:])
         sized = resize(frames, size, self.image.resample).permute(0, 2, 3, 1)
-        return self.patches.cut(self.image.normalise(sized, torch.float32))
+        return self.patches.cut(self.image.normalize(sized, torch.float32))
 
 
 def time_settings(frames: Frames) -> dict[str, Any]:
-    """What the families that tell the time of frames are told: a clock of one tick a second, and each frame's tick.
+    """Return the times of frames for models that use them: a clock of one tick per second, and each frame's tick.
 
     Qwen3-VL writes `tick / fps` beside the frames; Qwen2.5-VL spaces its temporal positions by the mean step.
     """
@@ -194,7 +194,7 @@ def time_settings(frames: Frames) -> dict[str, Any]:
 
 
 def _image_rule(rule: ImageRule, settings: Mapping[str, Any], kind: str, *, sized: bool) -> ImageRule:
-    """The defaults of a kind with a checkpoint's own size, filter and normalisation."""
+    """Return the defaults of a kind with a checkpoint's own size, filter and normalization."""
     known = {key: value for key, value in settings.items() if value is not None}
     changes: dict[str, Any] = {}
     if "resample" in known:
@@ -211,7 +211,7 @@ def _image_rule(rule: ImageRule, settings: Mapping[str, Any], kind: str, *, size
 
 
 def _sizes(rule: ImageRule, known: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Resize and crop of a family of whole frames."""
+    """Return the settings for resizing and cropping whole frames."""
     changes: dict[str, Any] = {}
     if not known.get("do_resize", True):
         changes["resize"] = "none"
@@ -224,7 +224,7 @@ def _sizes(rule: ImageRule, known: Mapping[str, Any], kind: str) -> dict[str, An
         elif size.get("height") and size.get("width"):
             changes |= {"resize": "exact", "height": size["height"], "width": size["width"]}
         else:
-            raise ModelError(f"{kind}: size {dict(size)} names neither shortest_edge nor height and width")
+            raise ModelError(f"{kind}: size {dict(size)} has neither shortest_edge nor height and width")
     if not known.get("do_center_crop", rule.crop is not None):
         changes["crop"] = None
     elif "crop_size" in known:
@@ -234,9 +234,9 @@ def _sizes(rule: ImageRule, known: Mapping[str, Any], kind: str) -> dict[str, An
 
 
 def _patch_rule(rule: PatchRule, settings: Mapping[str, Any]) -> PatchRule:
-    """The defaults of a Qwen-VL kind with a checkpoint's own numbers."""
+    """Return the defaults of a Qwen-VL kind with a checkpoint's own numbers."""
     size = settings.get("size") or {}
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "patch": settings.get("patch_size"),
         "merge": settings.get("merge_size"),
         "depth": settings.get("temporal_patch_size"),
@@ -244,5 +244,5 @@ def _patch_rule(rule: PatchRule, settings: Mapping[str, Any]) -> PatchRule:
         "most": settings.get("max_pixels") or size.get("longest_edge"),
         "tokens": settings.get("max_video_tokens"),
     }
-    numbers: dict[str, Any] = {key: int(value) for key, value in found.items() if value}
+    numbers: dict[str, Any] = {key: int(value) for key, value in values.items() if value}
     return replace(rule, **numbers)

@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA, Hu et al. 2021) on the attention of a video LLM's language model, by PEFT.
 
-SynViTA trains rank 32, alpha 32, dropout 0.05 on the language model's attention projections; the vision tower, the
-projector and the embeddings stay as they are. Names alone do not tell them apart (`q_proj` is also in most vision
-towers), so the projections are found inside the decoder that the model itself names.
+SynViTA (Zanella et al. 2025) trains rank 32, alpha 32, dropout 0.05 on the language model's attention projections; the
+vision tower, the projector and the embeddings stay frozen. Names alone do not distinguish them (`q_proj` is also in
+most vision towers), so the projections are searched inside the decoder that the model itself names.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch import nn
 from mova.errors import ModelError, UsageError
 
 ATTENTION = ("self_attn", "self_attention", "attention", "attn")
-"""What architectures call the module that holds the projections."""
+"""Names of the module with the projections, in different architectures."""
 
 
 def attention_targets(model: Any) -> str:
-    """A pattern that matches the full names of the language model's attention projections, and of nothing else.
+    """Return a pattern that matches the full names of exactly the language model's attention projections.
 
     Raises:
-        ModelError: the model names no decoder, or its attention has no linear projections of its own.
+        ModelError: the model names no decoder, or its attention has no linear projections.
     """
     decoder = model.get_decoder()
     prefix = next((name for name, module in model.named_modules() if module is decoder), None)
     if not prefix:
-        raise ModelError(f"{type(model).__name__}: names no language model inside it, so no adapter can be put there")
+        raise ModelError(f"{type(model).__name__}: names no language model inside it, so it cannot get adapters")
     inside = re.compile(rf"{re.escape(prefix)}\.(?:.+\.)?(?:{'|'.join(ATTENTION)})\.(?P<leaf>[^.]+)")
     linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
     leaves = sorted({found["leaf"] for name in linear if (found := inside.fullmatch(name))})
@@ -38,19 +38,19 @@ def attention_targets(model: Any) -> str:
 
 
 def attach_lora(model: Any, rank: int = 32, alpha: int = 32, dropout: float = 0.05) -> Any:
-    """Put adapters into a video LLM of transformers, in place; only they are trainable then.
+    """Put adapters into a video LLM of transformers, in place. Afterwards only they are trainable.
 
     Args:
-        model: without adapters; its weights may be quantised.
-        rank, alpha, dropout: of every adapter; alpha / rank scales what it adds.
+        model: a model without adapters; its weights may be quantized.
+        rank, alpha, dropout: settings of every adapter; alpha / rank scales its output.
 
     Returns:
-        PEFT's wrapper, for saving and for counting. The given model itself now runs with the adapters, which add
-        nothing until they are trained.
+        PEFT's wrapper, for saving and counting. The passed model itself now runs with the adapters, which have no
+        effect until they are trained.
 
     Raises:
         ModelError: PEFT is not installed, or the model has no such projections.
-        UsageError: a number that makes no sense, or adapters are there already.
+        UsageError: an impossible number, or the model already has adapters.
     """
     peft = _peft()
     if rank < 1 or alpha <= 0 or not 0 <= dropout < 1:
@@ -65,15 +65,15 @@ def attach_lora(model: Any, rank: int = 32, alpha: int = 32, dropout: float = 0.
 
 
 def load_lora(model: Any, folder: str | Path, *, trainable: bool = False) -> Any:
-    """Put saved adapters into the model that they were trained on, in place; returns PEFT's wrapper.
+    """Put saved adapters into the model they were trained on, in place; return PEFT's wrapper.
 
     Raises:
-        ModelError: PEFT is not installed, the folder holds no adapters, or they belong to another architecture.
-        UsageError: adapters are there already.
+        ModelError: PEFT is not installed, the folder has no adapters, or they belong to another architecture.
+        UsageError: the model already has adapters.
     """
     peft = _peft()
     if not is_adapter(folder):
-        raise ModelError(f"{folder}: holds no adapter_config.json, so it is no folder of PEFT's adapters")
+        raise ModelError(f"{folder}: has no adapter_config.json, so it is not a folder of PEFT's adapters")
     _refuse_second(model)
     try:
         return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
@@ -82,13 +82,13 @@ def load_lora(model: Any, folder: str | Path, *, trainable: bool = False) -> Any
 
 
 def is_adapter(folder: str | Path) -> bool:
-    """Whether a folder holds PEFT's adapters."""
+    """Return whether a folder holds PEFT's adapters."""
     return (Path(folder) / "adapter_config.json").is_file()
 
 
 def _refuse_second(model: Any) -> None:
     if getattr(model, "peft_config", None):
-        raise UsageError("the model has adapters already; load it afresh, or save and load those")
+        raise UsageError("the model already has adapters; load it again without them, or save and load those")
 
 
 def _peft() -> Any:

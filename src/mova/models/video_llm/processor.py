@@ -1,7 +1,7 @@
-"""A checkpoint's processor (tokenizer, chat template, placeholders of frames) of transformers, without torchvision.
+"""Load a checkpoint's processor (tokenizer, chat template, placeholders of frames), without torchvision.
 
-The processor's own code expands placeholders and writes timestamps, so that a family's prompt is what it was trained
-with; only resizing is ours (`models/video_llm/frames.py`). Images go through transformers' Pillow processors.
+The processor's own code expands placeholders and writes timestamps, so that a prompt is as in training; only resizing
+is ours (`models/video_llm/frames.py`). Images go through the Pillow processors of transformers.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from mova.models.video_llm.frames import DEFAULTS, KINDS, FrameProcessor
 
 
 def load_processor(folder: Path, kind: str) -> Any:
-    """The processor of a checkpoint's folder.
+    """Load the processor of a checkpoint's folder.
 
     Args:
-        folder: in the hub's layout.
+        folder: a folder in the Hub's layout.
         kind: the configuration's `model_type`.
 
     Returns:
-        A processor of transformers. Its `video_processor` is a `FrameProcessor`, or absent where the family has none
-        that is reproduced here; frames are then shown as images.
+        A processor of transformers. Its `video_processor` is a `FrameProcessor`, or missing if the architecture has
+        none that is supported here; frames are then passed as images.
 
     Raises:
-        ModelError: transformers knows no processor of this kind, or the folder lacks files of it.
+        ModelError: transformers has no processor of this kind, or the folder lacks some of its files.
     """
     base = _processor_class(folder, kind)
     settings, _ = base.get_processor_dict(folder)
@@ -42,7 +42,7 @@ def load_processor(folder: Path, kind: str) -> Any:
         raise ModelError(f"{folder}: its tokenizer or image settings cannot be read ({error})") from error
     lacking = [name for name, part in parts.items() if part is None and name != "video_processor"]
     if lacking:
-        raise ModelError(f"{folder}: {base.__name__} also wants {', '.join(lacking)}, which is no part of a scorer")
+        raise ModelError(f"{folder}: {base.__name__} also needs {', '.join(lacking)}, which are not supported here")
     accepted = inspect.signature(base.__init__).parameters
     options = {key: value for key, value in settings.items() if key in accepted and key not in parts}
     trusting = type(base.__name__, (_TrustingParts, base), {})
@@ -50,33 +50,33 @@ def load_processor(folder: Path, kind: str) -> Any:
 
 
 class _TrustingParts:
-    """A processor that takes the parts it is given: the library's check knows only torchvision's video processors."""
+    """A processor that accepts any parts; the library's check accepts only video processors of torchvision."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> type:
-        """The part's own class."""
+        """Return the part's own class."""
         return type(argument)
 
     def __repr__(self) -> str:
-        """Its name: the library prints settings that ours does not keep."""
+        """Return its name; the library would print settings that ours does not have."""
         return f"{type(self).__name__}(without torchvision)"
 
 
 def _processor_class(folder: Path, kind: str) -> Any:
-    """transformers' processor of a checkpoint: the one that its files name, else the kind's."""
+    """Return the processor class of a checkpoint: the one that its files name, else that of its kind."""
     names = [
         read_json(folder / file).get("processor_class")
         for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
         if (folder / file).is_file()
     ]
     for name in (*names, PROCESSOR_MAPPING_NAMES.get(kind)):
-        found = getattr(transformers, name, None) if name else None
-        if isinstance(found, type) and issubclass(found, ProcessorMixin):
-            return found
+        processor = getattr(transformers, name, None) if name else None
+        if isinstance(processor, type) and issubclass(processor, ProcessorMixin):
+            return processor
     raise ModelError(f"{folder}: transformers {transformers.__version__} has no processor for models of kind {kind!r}")
 
 
 def _part(name: str, folder: Path, kind: str, settings: dict[str, Any]) -> Any:
-    """One part of a processor, or None where this package makes none."""
+    """Load one part of a processor; None if it is not supported here."""
     if name == "tokenizer":
         return AutoTokenizer.from_pretrained(folder)
     if name == "image_processor":
@@ -85,16 +85,16 @@ def _part(name: str, folder: Path, kind: str, settings: dict[str, Any]) -> Any:
 
 
 def _frame_processor(folder: Path, kind: str, settings: dict[str, Any]) -> FrameProcessor | None:
-    """Ours, with the settings that transformers would give to its own."""
-    own = settings.get("video_processor")
+    """Return our video processor, with the settings that transformers would pass to its own."""
+    values = settings.get("video_processor")
     file = folder / "video_preprocessor_config.json"
-    if own is None:
-        own = read_json(file) if file.is_file() else {}
-    name = str(own.get("video_processor_type") or KINDS.get(kind))
+    if values is None:
+        values = read_json(file) if file.is_file() else {}
+    name = str(values.get("video_processor_type") or KINDS.get(kind))
     if name not in DEFAULTS:
         return None
-    if not own and (shared := folder / "preprocessor_config.json").is_file():
-        own = read_json(shared)  # checkpoints of before videos had settings of their own
+    if not values and (shared := folder / "preprocessor_config.json").is_file():
+        values = read_json(shared)  # older checkpoints have no separate settings for videos
         if DEFAULTS[name][1] is not None:
-            own = {key: value for key, value in own.items() if key not in {"min_pixels", "max_pixels", "size"}}
-    return FrameProcessor(name, own)
+            values = {key: value for key, value in values.items() if key not in {"min_pixels", "max_pixels", "size"}}
+    return FrameProcessor(name, values)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mova.models.inputs import InputAdapter, StoredVectorInputs
 from mova.models.two_tower.text_processor import TextRule
-from mova.models.worlds_tiny.model import WorldsTiny, centre_square
+from mova.models.worlds_tiny.model import WorldsTiny, center_square
 from mova.types import Pixels
 
 
@@ -32,7 +32,7 @@ class WorldsTinyInputs(InputAdapter):
     def resize(self, pixels: Pixels) -> Pixels:
         """Resize and crop as inference does."""
         frames = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-        return centre_square(frames, self.size).permute(0, 2, 3, 1).contiguous().numpy()
+        return center_square(frames, self.size).permute(0, 2, 3, 1).contiguous().numpy()
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Tokenize into whole words; a text without any word becomes one unknown word."""

@@ -1,8 +1,8 @@
 """A small two-tower model for Worlds: demonstration and offline tests, not real footage.
 
-The frame tower sees three frames half a second apart, stacked as channels, so that one vector can tell motion; a
-convolutional stem feeds a few transformer blocks. The text tower reads whole words. Auxiliary heads predict the
-factors of the stacked frames while training.
+The frame tower sees three frames half a second apart, stacked as channels, so that one vector can encode motion; a
+convolutional stem feeds a few transformer blocks. The text tower reads whole words. In training, auxiliary heads
+predict the factors of the stacked frames.
 
 Shape legend: T frames, C channels, h = w input pixels, P patches, N texts, L words, D tower width, d shared width.
 """
@@ -88,12 +88,12 @@ class WorldsTiny(PreTrainedModel, Backbone):
         return self.to(device=target, dtype=dtype).eval()
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write weights, configuration and what was measured on validation data into one folder."""
+        """Save weights and configuration, including settings measured on validation data, into one folder."""
         write_calibration(self)
         super().save_pretrained(save_directory, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own initialisation stands; transformers must not replace it."""
+        """Keep PyTorch's own initialization; transformers must not replace it."""
 
     @property
     def embedding_dim(self) -> int:
@@ -116,24 +116,24 @@ class WorldsTiny(PreTrainedModel, Backbone):
         unit_mask: Tensor | None = None,
         frames: Tensor | None = None,
     ) -> dict[str, Any]:
-        """Everything an objective needs of a batch; gradients flow.
+        """Return everything an objective needs of a batch; gradients flow.
 
         Args:
             stacks: uint8, (T, 9, h, w).
             input_ids, attention_mask: (N, L).
             unit_ids, unit_mask: (U, M), a second batch of texts with its own padding.
-            frames: float32, (T, d), vectors made before, which may stand for `stacks`.
+            frames: float32, (T, d), stored vectors, which may replace `stacks`.
 
         Returns:
             `frames` (T, d), `texts` (N, d), `tokens` (N, L, d), `factors` name -> logits (T, values), `scale` scalar,
-            and `units` (U, d) where they are given.
+            and `units` (U, d) if there are any.
         """
         mask = attention_mask.bool()
         if frames is None:
             assert stacks is not None, "either stacks or frame vectors"
-            frames = self.frame_tower(self._normalise(stacks))
+            frames = self.frame_tower(self._normalize(stacks))
         tokens = self.text_tower(input_ids, mask)
-        found = {
+        outputs = {
             "frames": frames,
             "texts": masked_mean(tokens, mask),
             "tokens": tokens,
@@ -142,35 +142,35 @@ class WorldsTiny(PreTrainedModel, Backbone):
         }
         if unit_ids is not None and unit_mask is not None:
             real = unit_mask.bool()
-            found["units"] = masked_mean(self.text_tower(unit_ids, real), real)
-        return found
+            outputs["units"] = masked_mean(self.text_tower(unit_ids, real), real)
+        return outputs
 
     def preprocess(self, frames: Frames) -> Tensor:
-        """(T, H, W, 3) frames -> uint8 (T, 3, h, w): shortest side to h, centre square."""
+        """Resize frames (T, H, W, 3) to uint8 (T, 3, h, w): shortest side to h, then the center square."""
         pixels = torch.from_numpy(np.ascontiguousarray(frames.pixels)).to(self.device)
-        return centre_square(pixels.permute(0, 3, 1, 2), self.config.image_size)
+        return center_square(pixels.permute(0, 3, 1, 2), self.config.image_size)
 
     def stack(self, frames: Frames) -> Tensor:
-        """(T, H, W, 3) consecutive frames sampled at `frame_rate` -> uint8 stacks (T, 9, h, w); ends are repeated."""
+        """Stack consecutive frames (T, H, W, 3) sampled at `frame_rate`: uint8 (T, 9, h, w); ends are repeated."""
         small = self.preprocess(frames)
         padded = torch.cat([small[:1], small, small[-1:]])
         return torch.cat([padded[:-2], padded[1:-1], padded[2:]], dim=1)
 
     def image_features(self, stacks: Tensor) -> Tensor:
-        """uint8 stacks (T, 9, h, w) -> (T, d) float32; gradients flow."""
-        return self.frame_tower(self._normalise(stacks)).float()
+        """Encode uint8 stacks (T, 9, h, w) to vectors (T, d), float32; gradients flow."""
+        return self.frame_tower(self._normalize(stacks)).float()
 
     def dense_images(self, stacks: Tensor) -> Tensor:
-        """uint8 stacks (T, 9, h, w) -> states (T, 1 + P, D) float32, the class token first; gradients flow."""
-        return self.frame_tower.states(self._normalise(stacks)).float()
+        """Encode uint8 stacks (T, 9, h, w) to states (T, 1 + P, D), float32, class token first; gradients flow."""
+        return self.frame_tower.states(self._normalize(stacks)).float()
 
     def dense_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Ids and mask (N, L) -> states (N, L, D) float32; gradients flow."""
+        """Encode ids and mask (N, L) to states (N, L, D), float32; gradients flow."""
         return self.text_tower.states(input_ids, mask).float()
 
     @property
     def dense_widths(self) -> tuple[int, int]:
-        """D of `dense_images` and of `dense_texts`."""
+        """Widths D of `dense_images` and of `dense_texts`."""
         return self.config.hidden_size, self.config.hidden_size
 
     @property
@@ -180,21 +180,21 @@ class WorldsTiny(PreTrainedModel, Backbone):
 
     @property
     def pooling_modules(self) -> list[nn.Module]:
-        """Parts of the towers that dense states do not pass: what makes vectors of them."""
+        """Parts of the towers that dense states do not pass, because they pool and project."""
         return [self.frame_tower.norm, self.frame_tower.project, self.text_tower.norm, self.text_tower.project]
 
     @torch.no_grad()
     def encode_frames(self, frames: Frames) -> Tensor:
-        """(T, d) float32 vectors of consecutive frames sampled at `frame_rate`; ends are repeated."""
+        """Encode consecutive frames sampled at `frame_rate`: (T, d), float32; ends are repeated."""
         return torch.cat([self.image_features(chunk) for chunk in self.image_batches(frames)])
 
     def image_batches(self, frames: Frames) -> Iterable[Tensor]:
-        """What the frame tower takes of consecutive frames, some stacks (T, 9, h, w) at a time."""
+        """Return the frame tower's input for consecutive frames, stacks (T, 9, h, w), in batches."""
         return self.stack(frames).split(BATCH)
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        """Vectors and token states; unknown words and words past the limit are counted in warnings.
+        """Encode texts to vectors and token states. Unknown words and words past the limit are reported in warnings.
 
         Raises:
             UsageError: no text at all.
@@ -209,15 +209,15 @@ class WorldsTiny(PreTrainedModel, Backbone):
         return TextEmbedding(masked_mean(tokens, mask), tokens, mask, dropped)
 
     def token_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
-        """Ids and mask (N, L), and how many words of each text were cut off, (N,).
+        """Tokenize texts: ids and mask (N, L), and how many words of each text were cut off, (N,).
 
         Raises:
             UsageError: no text at all.
         """
         if not len(texts):
             raise UsageError("there is no text to encode")
-        nothing = self.tokenizer.unk_token_id  # stands for a text without any word
-        full = [row or [nothing] for row in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+        unknown = self.tokenizer.unk_token_id  # represents a text without any word
+        full = [row or [unknown] for row in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
         length = min(max(map(len, full)), self.config.max_words)
         ids = torch.tensor([(row + [0] * length)[:length] for row in full], device=self.device)
         counts = torch.tensor([len(row) for row in full], device=self.device)
@@ -226,21 +226,21 @@ class WorldsTiny(PreTrainedModel, Backbone):
 
     @property
     def word_width(self) -> int:
-        """D of `word_vectors`."""
+        """Width D of `word_vectors`."""
         return self.config.hidden_size
 
     def word_vectors(self, ids: Tensor) -> Tensor:
-        """Embeddings of words, without positions or neighbours: (N, L) -> (N, L, D)."""
+        """Embed words without positions or neighbors: (N, L) -> (N, L, D)."""
         return self.text_tower.words(ids)
 
     def read_softly(self, ids: Tensor, weights: Tensor) -> Tensor:
-        """Texts whose words count in part: attention sees `log w` more of a word, and the mean is weighted.
+        """Encode texts with weighted words: attention scores of a word get `log w`, and the mean is weighted.
 
-        With weights of 1 and 0 these are the vectors of `encode_text`.
+        With weights of 1 and 0 the results are those of `encode_text`.
 
         Args:
             ids: int64, (U, P).
-            weights: (U, P), in [0, 1]; at least one above 0 a row. Gradients flow to them.
+            weights: (U, P), in [0, 1]; at least one above 0 per row. Gradients flow to them.
 
         Returns:
             (U, d).
@@ -250,7 +250,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
         return weighted_mean(states, weights.unsqueeze(1)).squeeze(1)
 
     def fingerprint(self) -> str:
-        """Hash of all weights and of the settings that change a vector."""
+        """Return a hash of all weights and of the settings that change a vector."""
         settings = (
             self.config.vocabulary,
             self.config.image_size,
@@ -260,21 +260,25 @@ class WorldsTiny(PreTrainedModel, Backbone):
         return hashlib.sha256(f"{settings} {hash_weights(self.state_dict())}".encode()).hexdigest()
 
     def video_fingerprint(self) -> VideoFingerprint:
-        """Of the frame tower and its size and rate alone."""
+        """Return hashes of the frame tower, and of its input size and rate."""
         settings = (self.config.image_size, self.config.frame_rate)
         return VideoFingerprint(hash_weights(self.frame_tower.state_dict()), f"{settings[0]} pixels, {settings[1]} fps")
 
     def video_parameters(self) -> list[nn.Parameter]:
-        """The frame tower's weights."""
+        """Return the frame tower's weights."""
         return list(self.frame_tower.parameters())
 
-    def _normalise(self, stacks: Tensor) -> Tensor:
-        """uint8 -> [-1, 1] in the tower's type."""
+    def _normalize(self, stacks: Tensor) -> Tensor:
+        """Map uint8 to [-1, 1] in the tower's type."""
         return stacks.to(self.log_scale.dtype).mul_(1 / 127.5).sub_(1.0)
 
 
-def centre_square(pixels: Tensor, size: int) -> Tensor:
-    """Shortest side to `size`, then the centre: uint8 (T, 3, H, W) -> uint8 (T, 3, size, size)."""
+def center_square(pixels: Tensor, size: int) -> Tensor:
+    """Resize the shortest side to `size` and crop the center: uint8 (T, 3, H, W) -> uint8 (T, 3, size, size).
+
+    >>> center_square(torch.zeros(2, 3, 48, 64, dtype=torch.uint8), 32).shape
+    torch.Size([2, 3, 32, 32])
+    """
     height, width = pixels.shape[-2:]
     if (height, width) == (size, size):
         return pixels
@@ -286,5 +290,5 @@ def centre_square(pixels: Tensor, size: int) -> Tensor:
 
 
 def shipped_folder() -> Path:
-    """Where the trained weights lie inside the package."""
+    """Return the folder of the trained weights inside the package."""
     return Path(__file__).resolve().parent / "weights" / "mova-worlds-tiny"

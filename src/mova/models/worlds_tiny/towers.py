@@ -1,4 +1,4 @@
-"""The towers of `worlds_tiny.py` and their configuration.
+"""The two towers of the small model for Worlds, and their configuration.
 
 Shape legend: T frames, h = w input pixels, P patches, N texts, L words, D tower width, d shared width.
 """
@@ -17,16 +17,16 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 from mova.models.layers.attention import Block
 
 STACK = 3
-"""Frames a stack: the one before, the frame itself, the one after."""
+"""Frames per stack: the previous frame, the frame itself, the next frame."""
 
 
 class WorldsTinyConfig(PreTrainedConfig):
-    """Sizes of both towers, the vocabulary and what validation measured.
+    """Sizes of both towers, vocabulary, and settings measured in validation.
 
     Attributes:
         vocabulary: whole words, in the order of their ids (0 is padding, 1 any other word).
         factors: name -> number of values, for the auxiliary heads.
-        image_size: pixels, square.
+        image_size: side of the square input in pixels.
         relevance_threshold, background: see `DualEncoder`.
         units, rule: `UnitRule` and `EvidenceRule` as dictionaries; None is the default.
     """
@@ -71,7 +71,13 @@ class WorldsTinyConfig(PreTrainedConfig):
 
 
 def word_tokenizer(vocabulary: Sequence[str], max_words: int) -> PreTrainedTokenizerFast:
-    """Lower-cased whole words; punctuation is dropped. `vocabulary[0]` pads, `vocabulary[1]` is any other word."""
+    """Return a tokenizer into lower-case whole words, without punctuation.
+
+    `vocabulary[0]` is the padding, `vocabulary[1]` any other word.
+
+    >>> word_tokenizer(["<pad>", "<unk>", "red", "star"], 8)("A red star!")["input_ids"]
+    [1, 2, 3]
+    """
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=vocabulary[1]))
     words.normalizer = normalizers.Lowercase()
     words.pre_tokenizer = pre_tokenizers.Split(Regex("[^a-z]+"), behavior="removed")
@@ -102,12 +108,12 @@ class FrameTower(nn.Module):
         self.project = nn.Linear(2 * config.hidden_size, config.embedding_dim)
 
     def forward(self, stacks: Tensor) -> Tensor:
-        """(T, 9, h, w) -> (T, d)."""
+        """Encode stacks (T, 9, h, w) to vectors (T, d)."""
         x = self.states(stacks)
         return self.project(self.norm(torch.cat([x[:, 0], x[:, 1:].mean(1)], dim=-1)))
 
     def states(self, stacks: Tensor) -> Tensor:
-        """(T, 9, h, w) -> states of the last block (T, 1 + P, D), the class token first."""
+        """Encode stacks (T, 9, h, w) to states of the last block (T, 1 + P, D), the class token first."""
         x = self.enter(self.stem(stacks.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2))
         x = torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], dim=1) + self.positions
         for block in self.blocks:
@@ -127,11 +133,14 @@ class TextTower(nn.Module):
         self.project = nn.Linear(config.hidden_size, config.embedding_dim)
 
     def forward(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """(N, L) ids and mask, and how much of each word the others see -> (N, L, d)."""
+        """Encode ids and mask (N, L) to (N, L, d).
+
+        `log_weights` (N, L) are added to the attention scores of each word.
+        """
         return self.project(self.norm(self.states(ids, mask, log_weights)))
 
     def states(self, ids: Tensor, mask: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """Arguments as in `forward` -> states of the last block (N, L, D)."""
+        """Return the states of the last block (N, L, D); arguments as for `forward`."""
         x = self.words(ids) + self.positions[:, : ids.shape[1]]
         for block in self.blocks:
             x = block(x, mask, log_weights)
