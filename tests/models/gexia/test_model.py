@@ -82,13 +82,13 @@ def test_a_saved_folder_holds_everything(kind: str, backbones: dict, tmp_path: P
     assert learning(again) == learning(around(backbones[kind]())) | {"head.weight", "head.bias"}
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "long 2" in card
-    assert "| classes of the head | 3 (several a video) |" in card
+    assert "| classes of the head | 3 (several per video) |" in card
     assert again.backbone.fingerprint() == made.backbone.fingerprint()
 
 
 def test_foreign_folders_are_refused(backbones: dict, tmp_path: Path) -> None:
     backbones["worlds"]().save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="no GEXIA"):
+    with pytest.raises(ModelError, match="not a GEXIA"):
         Gexia.from_pretrained(tmp_path)
 
 

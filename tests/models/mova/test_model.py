@@ -194,7 +194,7 @@ def test_what_a_model_cannot_do_is_said(backbones: dict) -> None:
         dimensions.unit_similarity(*pad_rows([v.frames for v in shown]), *pad_rows(units.encode_units(CAPTIONS)))
     with pytest.raises(UsageError, match="encode_units"):
         units.modular_similarity(shown, units.encode_text(CAPTIONS))
-    with pytest.raises(UsageError, match="own encoder"):
+    with pytest.raises(UsageError, match="encoding by this model"):
         dimensions.modular_similarity(shown, units.encode_units(CAPTIONS))
     with pytest.raises(UsageError, match="sub"):
         dimensions.modular_similarity(shown, CAPTIONS, "sub")
