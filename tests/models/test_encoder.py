@@ -141,7 +141,7 @@ def test_another_rate_is_refused_where_motion_depends_on_it() -> None:
     encoder = ColourEncoder(1)
     encoder.fixed_frame_rate = True
     assert encoder.sampling_rate(2.0) == 2.0
-    with pytest.raises(UsageError, match="2 frames a second, not 4"):
+    with pytest.raises(UsageError, match="2 frames per second, not 4"):
         encoder.encode_video("unread.mp4", fps=4)
 
 

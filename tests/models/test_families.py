@@ -16,6 +16,7 @@ from mova.models.family import ModelFamily
 from mova.models.inputs import input_adapter
 from mova.models.tower_access import open_tower
 from mova.train.recipe import load_recipe, shipped_recipes
+from mova.train.sections import model_settings
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mova"
 MOST_PLACES = 6
@@ -69,7 +70,7 @@ def test_a_family_is_a_folder_and_one_line_in_the_table() -> None:
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 def test_every_path_of_a_record_names_what_it_should(family: ModelFamily) -> None:
     assert callable(family.model_class().from_pretrained)
-    settings = resolve_name(family.build)
+    settings = family.build_class()
     assert is_dataclass(settings)
     assert callable(settings.build)
     for path in (family.recognizes, family.load_foreign, family.input_adapter, family.open_tower):
@@ -81,15 +82,8 @@ def test_every_path_of_a_record_names_what_it_should(family: ModelFamily) -> Non
 
 def test_recipes_name_families_and_their_settings() -> None:
     for name in shipped_recipes():
-        settings = dict(load_recipe(name).model)
-        FAMILIES[settings.pop("kind")].settings(settings)
-
-
-def test_settings_are_checked_by_name() -> None:
-    with pytest.raises(UsageError, match="kind mova has no setting deep; it has source, preset"):
-        FAMILIES["mova"].settings({"source": "x", "deep": 3})
-    with pytest.raises(UsageError, match="kind two-tower needs source"):
-        FAMILIES["two-tower"].settings({})
+        recipe = load_recipe(name)
+        assert isinstance(model_settings(recipe), FAMILIES[recipe.model["kind"]].build_class())
 
 
 def test_what_is_of_no_family_is_refused() -> None:

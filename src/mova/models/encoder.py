@@ -1,7 +1,7 @@
-"""The contract that all models share: frames and texts in, comparable vectors out.
+"""The contract of all dual encoders: frames and texts in, comparable vectors out.
 
-A model turns sampled frames into one vector each and texts into a pooled vector and token states, all in one
-space of width d. Everything downstream (index, search, align, eval) uses only what stands here.
+A model encodes each sampled frame to a vector, and each text to a pooled vector and token states, all in one space of
+width d. Everything downstream (index, search, align, eval) uses only this interface.
 
 Shape legend: T frames, H height, W width, C channels, h w model input pixels, V videos, N texts, L tokens, S
 sentences, K units of a text, B background sentences, d width.
@@ -36,28 +36,29 @@ from mova.video.reader import stream
 from mova.video.windows import encode_windows
 
 DECODE_CHUNK = 32
-"""Frames decoded at a time: 200 MB of 1080p pixels, so that memory stays bounded however long a video is."""
+"""Frames decoded at once: 200 MB of 1080p pixels, so that memory is bounded regardless of the video's length."""
 TEXT_CHUNK = 256
-"""Units encoded at a time where only their vectors are wanted: token states are far greater."""
+"""Units encoded at once if only their vectors are needed: token states are much larger."""
 
 
 class DualEncoder(ABC):
-    """Mixin of every model (beside `transformers.PreTrainedModel`).
+    """Mixin of every dual encoder (with `transformers.PreTrainedModel`).
 
-    A model sets these on the class or the instance.
+    A model sets these attributes on the class or the instance.
 
     Attributes:
-        name: how people refer to it (hub name, folder, or registry name).
-        frame_rate: frames per second that it is meant to see.
-        context: neighbouring sampled frames on either side that a frame's vector depends on (0: none).
-        scoring_form: how whole texts are scored in evaluation where nobody says (`eval/tasks/scoring_forms.py`): by the
-            evidence rule, or "global" where a model has a vector of its own for a whole video.
-        fixed_frame_rate: true where another rate than `frame_rate` would be wrong (motion from neighbours).
-        relevance_threshold: cosine above which a sentence is said to be shown, measured on validation data;
-            None where it has not been measured (then it comes from background sentences, see `background`).
-        background: sentences that say nothing of a video in particular; their scores are the noise floor.
-        units: how a caption is cut into units where it is scored as a whole: as in training.
-        rule: how the units of a caption make one score, chosen on validation data; plain late interaction until then.
+        name: display name (name on the Hub, folder, or name in the registry).
+        frame_rate: frames per second that the model is made for.
+        context: number of neighboring sampled frames on either side that a frame's vector depends on (0: none).
+        scoring_form: default scoring form for evaluation (`eval/tasks/scoring_forms.py`): "rule" for the evidence rule,
+            or "global" if the model has one vector for a whole video.
+        fixed_frame_rate: whether `frame_rate` is the only valid rate (the model reads motion from neighbors).
+        relevance_threshold: cosine above which a frame shows a sentence, measured on validation data; None if it has
+            not been measured (it is then estimated from background sentences, see `background`).
+        background: sentences that describe no video in particular; their scores are the noise floor.
+        units: rule that splits a caption into units when it is scored as a whole, as in training.
+        rule: evidence rule that combines the units of a caption into one score, chosen on validation data; default:
+            plain late interaction.
     """
 
     name: str = "unnamed"
@@ -77,53 +78,53 @@ class DualEncoder(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash of weights, architecture and preprocessing: equal fingerprints give equal vectors."""
+        """Return a hash of weights, architecture and preprocessing: equal fingerprints mean equal vectors."""
 
     def video_fingerprint(self) -> VideoFingerprint:
-        """Hashes of what frame vectors depend on, text side left out where the model can tell it apart.
+        """Return hashes of all that frame vectors depend on, without the text side if the model can separate it.
 
-        A model whose fingerprint is that of its `backbone` has the backbone's frame vectors.
+        A model with the fingerprint of its `backbone` has the backbone's frame vectors.
         """
         inner = self._same_inside()
         return VideoFingerprint(self.fingerprint(), "in the weights") if inner is None else inner.video_fingerprint()
 
     def video_parameters(self) -> list[nn.Parameter]:
-        """The weights that frame vectors depend on.
+        """Return the weights that frame vectors depend on.
 
         Raises:
-            UsageError: the model does not tell them from others.
+            UsageError: the model cannot separate them from others.
         """
         inner = self._same_inside()
         if inner is None:
-            raise UsageError(f"{self.name}: does not tell its video tower from the rest, so it trains on pixels only")
+            raise UsageError(f"{self.name}: cannot separate its video tower from the rest, so it trains on pixels only")
         return inner.video_parameters()
 
     def _same_inside(self) -> DualEncoder | None:
-        """The backbone, if it is a dual encoder that gives the very same vectors."""
+        """Return the backbone if it is a dual encoder with the same vectors, else None."""
         inner = getattr(self, "backbone", None)
         return inner if isinstance(inner, DualEncoder) and inner.fingerprint() == self.fingerprint() else None
 
     @abstractmethod
     def encode_frames(self, frames: Frames) -> Tensor:
-        """(T, d) float32 vectors of consecutive sampled frames. Where context > 0, ends are repeated."""
+        """Encode consecutive sampled frames: (T, d), float32. If context > 0, ends are repeated."""
 
     @abstractmethod
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        """Pooled vectors and token states of one or many texts."""
+        """Encode one or many texts: pooled vectors and token states."""
 
     def encode_stream(
         self, chunks: Iterable[Frames], encode: Callable[[Frames], Tensor] | None = None
     ) -> Iterator[tuple[npt.NDArray[np.float64], Tensor]]:
-        """Encode a video chunk by chunk, with the vectors that one pass over the whole would give.
+        """Encode a video chunk by chunk, with the same vectors as in one pass over the whole.
 
-        The last `2 * context` frames are kept between chunks: half of them still wait for frames to their
-        right, the other half stands to their left. Where the size of pictures changes, as between files that are
-        shown one after the other, there is no such neighbour: a new window begins.
+        The last `2 * context` frames are kept between chunks: half of them still wait for their right neighbors, the
+        other half are left neighbors of these. If the frame size changes, as between concatenated files, there are no
+        such neighbors, and a new window begins.
 
         Args:
-            chunks: consecutive stretches of one video; empty ones are allowed.
-            encode: frames -> (T, ...), whose row of a frame depends on `context` neighbours; `encode_frames` if left
-                out.
+            chunks: consecutive parts of one video; empty ones are allowed.
+            encode: frames -> (T, ...), where the row of a frame depends on `context` neighbors; default:
+                `encode_frames`.
 
         Yields:
             Times (n,) in seconds and vectors (n, d), every frame exactly once, in order.
@@ -131,37 +132,37 @@ class DualEncoder(ABC):
         return encode_windows(chunks, encode or self.encode_frames, self.context)
 
     def sampling_rate(self, fps: float | None = None) -> float:
-        """Frames a second to look at: `fps`, or the model's own rate if left out.
+        """Return the frames per second to sample: `fps`; default: the model's own rate.
 
         Raises:
-            UsageError: another rate than the only one that the model understands, or one that is not above 0.
+            UsageError: a rate that is not above 0, or not the fixed rate of the model.
         """
         if fps is None:
             return self.frame_rate
         if not (np.isfinite(fps) and fps > 0):
-            raise UsageError(f"frames a second must be above 0, not {fps}")
+            raise UsageError(f"frames per second must be above 0, not {fps}")
         if self.fixed_frame_rate and fps != self.frame_rate:
             raise UsageError(
-                f"{self.name} reads motion from neighbouring frames and only understands "
-                f"{self.frame_rate:g} frames a second, not {fps:g}; leave the rate out"
+                f"{self.name} reads motion from neighboring frames and only supports "
+                f"{self.frame_rate:g} frames per second, not {fps:g}; omit the rate"
             )
         return fps
 
     def check_rate(self, fps: float | None) -> None:
-        """See that a model of one rate is fed at it, where frames may also be chosen by a rule without any rate (None).
+        """Raise if the model requires a fixed frame rate and `fps` does not match it (None: a rule without a rate).
 
         Raises:
-            UsageError: it is not.
+            UsageError: `fps` does not match.
         """
         if fps is not None:
             self.sampling_rate(fps)
         elif self.fixed_frame_rate:
-            raise UsageError(f"data: {self.name} needs its own rate; say fps: {self.frame_rate:g} and leave rule out")
+            raise UsageError(f"data: {self.name} needs its own rate; set fps: {self.frame_rate:g} and omit rule")
 
     def open_video(
         self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
     ) -> tuple[Iterable[Frames], float]:
-        """Stretches of a video at the rate to look at, decoded ahead of their use, and the second at which it ends.
+        """Return chunks of a video at the sampling rate, decoded ahead of their use, and its end in seconds.
 
         Args:
             video, fps, start, end: see `encode_video`.
@@ -174,22 +175,23 @@ class DualEncoder(ABC):
         duration = probe(video).duration
         duration = duration if end is None else min(end, duration)
         if start and start >= duration:
-            raise VideoError(video, f"lasts {duration:.2f} s, so it has no clip from {start:.2f} s on")
+            raise VideoError(video, f"is only {duration:.2f} s long, so it has no clip from {start:.2f} s on")
         return prefetch(stream(video, fps=rate, start=start, end=end, chunk=DECODE_CHUNK)), duration
 
     def encode_video(
         self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
     ) -> VideoEmbedding:
-        """Frame vectors of a video; decoding runs beside encoding, memory does not grow with pixels.
+        """Encode the frames of a video. Decoding runs in parallel, and memory is bounded.
 
         Args:
-            video: a file, several segments of files, or frames already sampled (then `fps` only says how long the last
-                one lasts).
-            fps: frames a second to look at; the model's own rate if left out.
-            start, end: seconds of a file to look at, `[start, end)`; all of it if left out. Times stay the file's.
+            video: a file, several segments of files, or frames already sampled (`fps` then only defines the duration of
+                the last frame).
+            fps: frames per second to sample; default: the model's own rate.
+            start, end: seconds of a file to encode, `[start, end)`; default: all of it. Times count from the start of
+                the file.
 
         Raises:
-            VideoError: the file cannot be read, or holds no frame there.
+            VideoError: the file cannot be read, or has no frame there.
             UsageError: see `sampling_rate`.
         """
         chunks, duration = self.open_video(video, fps, start, end)
@@ -200,30 +202,30 @@ class DualEncoder(ABC):
         return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration)
 
     def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
-        """(V, N) cosine of pooled videos with pooled texts."""
+        """Return the cosines (V, N) of pooled videos with pooled texts."""
         pooled = torch.stack([video.pooled for video in videos])
         return cosine(pooled, texts.pooled.to(pooled.device))
 
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
-        """Vectors (K, d) of each text's units (`mova.text.units`); all units of all texts go in batches together.
+        """Encode the units (K, d) of each text (`mova.text.units`), in batches over all texts.
 
         Raises:
-            UsageError: a text holds no words.
+            UsageError: a text has no words.
         """
         units = [self.units.split(text) for text in texts]
-        flat = [unit for own in units for unit in own]
+        flat = [unit for text_units in units for unit in text_units]
         parts = [self.encode_text(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
-        return list(torch.cat(parts).split([len(own) for own in units])) if parts else []
+        return list(torch.cat(parts).split([len(text_units) for text_units in units])) if parts else []
 
     def score(self, videos: Sequence[VideoEmbedding], texts: str | Sequence[str]) -> Tensor:
-        """How well each video shows each whole text, unit by unit, by the model's evidence rule.
+        """Score how well each video shows each whole text, unit by unit, by the model's evidence rule.
 
         Returns:
-            float32, (V, N). They rank videos for a text and texts for a video; only under the plain rule are they
-            cosines.
+            float32, (V, N). The scores rank videos for a text and texts for a video; they are cosines only under the
+            plain rule.
 
         Raises:
-            UsageError: a text holds no words.
+            UsageError: a text has no words.
         """
         vectors = self.encode_units([texts] if isinstance(texts, str) else texts)
         return self.rule.score([video.frames for video in videos], vectors)
@@ -266,7 +268,7 @@ class DualEncoder(ABC):
         raise UsageError(f"{self.name}: selects no units of captions")
 
     def relevance(self, sentences: TextEmbedding | Tensor, frames: VideoEmbedding | Tensor) -> Tensor:
-        """How much each frame shows each sentence.
+        """Return how much each frame shows each sentence.
 
         Args:
             sentences: S texts, or their pooled vectors (S, d).
@@ -280,11 +282,11 @@ class DualEncoder(ABC):
         return frame_relevance(rows.to(columns.device), columns)
 
     def irrelevance(self, frames: VideoEmbedding | Tensor, units: TextEmbedding | Tensor) -> Tensor:
-        """How little each frame has to do with a whole text: one minus its highest cosine with any unit of it.
+        """Return how unrelated each frame is to a whole text: one minus its highest cosine with any unit of it.
 
         Args:
             frames: a video, or its frame vectors (T, d).
-            units: the text's units (`encode_units`), or its sentences: (K, d) vectors, or as encoded.
+            units: the text's units (`encode_units`), or its sentences: vectors (K, d), or an embedding.
 
         Returns:
             float32, (T,), on the frames' device.
@@ -299,18 +301,18 @@ class DualEncoder(ABC):
         fps: float | None = None,
         name: str | None = None,
     ) -> Timeline:
-        """Say which sentence of a caption belongs to which seconds of a video, and which seconds to none.
+        """Map each sentence of a caption to the seconds of a video that it describes, and find seconds without any.
 
-        A long stretch without punctuation is told in overlapping windows of words.
+        A long passage without punctuation is split into overlapping windows of words.
 
         Args:
-            video: a file, frames, or a video already encoded (stored vectors of an index, say).
+            video: a file, frames, or a video already encoded (such as stored vectors of an index).
             caption: one or more sentences.
             fps: see `encode_video`; unused for an encoded video.
-            name: what the timeline calls the video; the path if left out.
+            name: name of the video in the timeline; default: the path.
 
         Raises:
-            UsageError: the caption holds no words.
+            UsageError: the caption has no words.
             VideoError: the file cannot be read.
         """
         sentences = sentences_or_windows(caption)
@@ -323,6 +325,6 @@ class DualEncoder(ABC):
         return Timeline(name, seen.duration, seen.times, rows, result.irrelevant)
 
     def weights_version(self) -> int:
-        """A number that changes whenever a weight is written to (training, loading)."""
+        """Return a number that changes whenever a weight is written to (training, loading)."""
         parameters = getattr(self, "parameters", None)
         return 0 if parameters is None else sum(weight._version for weight in parameters())

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Protocol
-
-from mova.errors import UsageError
 
 
 class BuildSettings(Protocol):
@@ -64,23 +61,11 @@ class ModelFamily:
         assert isinstance(found, type)
         return found
 
-    def settings(self, values: Mapping[str, Any]) -> BuildSettings:
-        """Check settings by name and return them as the family's dataclass.
-
-        Raises:
-            UsageError: a setting is unknown, or a required one is missing.
-        """
-        settings_class = resolve_name(self.build)
-        known = fields(settings_class)
-        unknown = sorted(set(values) - {field.name for field in known})
-        if unknown:
-            names = ", ".join(field.name for field in known)
-            raise UsageError(f"model kind {self.name} has no setting {', '.join(unknown)}; it has {names}")
-        required = [f.name for f in known if f.default is MISSING and f.default_factory is MISSING]
-        missing = [name for name in required if name not in values]
-        if missing:
-            raise UsageError(f"model kind {self.name} needs {', '.join(missing)}")
-        return settings_class(**values)
+    def build_class(self) -> type[BuildSettings]:
+        """Import the class of the family's build settings."""
+        found = resolve_name(self.build)
+        assert isinstance(found, type)
+        return found
 
 
 def chosen(settings: Any, *apart: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING
-from pkgutil import resolve_name
 from typing import Any, cast
 
 from mova.errors import UsageError
@@ -130,9 +129,7 @@ def _settings_class(recipe: Recipe, section: str) -> type[Any]:
         raise UsageError(f"model.kind {family!r} is not known; there are {', '.join(FAMILIES)}")
     if section == "finish":
         return POST_TRAINING.get(family, PostTraining)
-    found = resolve_name(FAMILIES[family].build)
-    assert isinstance(found, type)
-    return found
+    return FAMILIES[family].build_class()
 
 
 def _read(recipe: Recipe, section: str) -> Any:

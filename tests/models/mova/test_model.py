@@ -125,7 +125,7 @@ def test_the_contract_is_the_backbones(backbones: dict) -> None:
     timeline, expected = model.align(clip(6), CAPTIONS[0]), backbone.align(clip(6), CAPTIONS[0])
     for ours, theirs in zip(timeline.sentences, expected.sentences, strict=True):
         np.testing.assert_array_equal(ours.relevance, theirs.relevance)
-    with pytest.raises(UsageError, match="frames a second"):
+    with pytest.raises(UsageError, match="frames per second"):
         model.encode_video(clip(3), fps=1.0)
 
 

@@ -114,7 +114,7 @@ def test_what_was_measured_is_saved(model: WorldsTiny, tmp_path: Path) -> None:
 
 
 def test_another_frame_rate_is_refused(model: WorldsTiny) -> None:
-    with pytest.raises(UsageError, match="2 frames a second"):
+    with pytest.raises(UsageError, match="2 frames per second"):
         model.encode_video(frames(3), fps=1.0)
 
 

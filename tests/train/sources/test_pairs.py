@@ -245,7 +245,7 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
     assert model.text_tower.words.weight.shape == fresh.text_tower.words.weight.shape
     with pytest.raises(UsageError, match="batch normalisation"):
         train(changed(recipe, training={"cache_chunk": 1}), tmp_path / "cached")
-    with pytest.raises(UsageError, match="only understands 2 frames a second"):
+    with pytest.raises(UsageError, match="only supports 2 frames per second"):
         train(changed(recipe, data={"fps": 1.0}), tmp_path / "rate")
     with pytest.raises(UsageError, match="gradient_checkpointing: WorldsTiny"):
         train(changed(recipe, training={"gradient_checkpointing": True}), tmp_path / "memory")
