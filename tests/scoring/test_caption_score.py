@@ -141,7 +141,7 @@ def test_gradients_reach_frames_and_units() -> None:
         ({"beta": None}, "beta must be a finite number"),
         ({"g": True}, "g must be a finite number"),
         ({"global_share": -1.0}, "global_share must be at least 0"),
-        ({"gamma": 1.0}, "there is no gamma"),
+        ({"gamma": 1.0}, "unknown parameter gamma; choose from g, theta"),
     ],
 )
 def test_a_wrong_rule_is_refused(settings: dict, said: str) -> None:

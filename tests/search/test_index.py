@@ -222,7 +222,7 @@ def test_align_says_where_an_index_is_missing_or_does_not_hold_the_video(
         assert "not in the index, decoding it" in caplog.text
         caplog.clear()
         align(model, film, "red", index=index, fps=2)
-        assert "at 2 a second" in caplog.text
+        assert "at 2 per second" in caplog.text
         caplog.clear()
         monkeypatch.setattr(index._store, "fetch", lambda contents: {})  # removed by another process just now
         align(model, film, "red", index=index)

@@ -114,7 +114,7 @@ def test_going_on_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="another model"):
         score_pairs(SimilarityScorer(ColourEncoder()), pairs, out=out)
     out.write_text("{}\n")
-    with pytest.raises(UsageError, match="no output of"):
+    with pytest.raises(UsageError, match="is not an output of"):
         score_pairs(EntailmentScorer(llm), pairs, out=out)
 
 
@@ -164,7 +164,7 @@ def test_pairs_are_read_strictly(tmp_path: Path) -> None:
         read_pairs(lines, tmp_path / "typo")
     for content, what in (
         ('{"video": "a.mp4"}\n', "'text' or 'caption'"),
-        ('{"video": "a.mp4", "text": " "}\n', "not empty"),
+        ('{"video": "a.mp4", "text": " "}\n', "expected a non-empty text"),
         ('{"video": "a.mp4", "text": "x", "start": 3, "end": 2}\n', "0 <= start < end"),
         ("[1]\n", "an object"),
         ("", "no pairs"),

@@ -1,18 +1,23 @@
-"""The rule that scores captions against videos from their vectors: how much of a caption a video shows, and how well.
+"""Score whole captions against videos from the vectors of their units and frames.
 
     S = K^g (B + beta * order - theta)
 
-over the K units of a caption (`mova.text.units`). B is late interaction (`similarity.late_interaction`): each unit
-takes the frames that show it, and the mean over units falls where one is shown nowhere. `order`
-(`similarity.order_score`) adds that the units come in their order. `K^g` and `theta` weigh evidence: among captions
-that all hold, the one that explains more of a video is the better one, and units that no frame shows clearly speak
-against theirs. K is constant where videos are ranked for a text, so g and theta only change which text is found for a
+over the K units of a caption (`mova.text.units`):
+
+- B is late interaction (`similarity.late_interaction`): each unit is pooled over the frames that show it, and the mean
+  over units falls if no frame shows one of them.
+- `order` (`similarity.order_score`), weighted by beta, rewards units that occur in their order.
+- theta is the cosine from which a unit counts as evidence for its caption; a unit below it counts against the caption.
+- g weighs the amount of evidence: among captions that all fit, a higher g prefers those with more units.
+
+K is the same for all videos that are ranked for one text, so g and theta only change which text is ranked first for a
 video.
 
-Where a caption is one short unit and `global_share` is a number, B is the cosine with frames pooled by relevance
-(`similarity.relevance_pooled`) plus that share of the cosine with all frames pooled alike.
+If `global_share` is set, B of a caption of one unit is the cosine with frames pooled by relevance
+(`similarity.relevance_pooled`), plus that share of the cosine with all frames pooled equally.
 
-Everything zero (and no share) is plain late interaction. The numbers come from validation: `mova.eval.calibration`.
+With every parameter at its default this is plain late interaction. `mova.eval.calibration` chooses them on validation
+data.
 
 Shape legend: V videos, N texts, K units of a text, T frames of a video, d width.
 """
@@ -33,24 +38,25 @@ from mova.errors import ModelError
 from mova.scoring.similarity import late_interaction, order_score, relevance_pooled
 
 GROUP_FRAMES = 4096
-"""Frames (padding included) of videos that are scored together."""
+"""Frames, padding included, of the videos that are scored together."""
 GROUP_CELLS = 2**20
-"""Cosines that are held at a time: 4 MB, and a few such tensors, however many videos and texts there are."""
+"""Cosines in memory at a time: 4 MB, in a few such tensors, however many videos and texts there are."""
 PADDING = 1.5
-"""Videos are scored together where the longest has at most so many times the frames of the shortest."""
+"""The longest of the videos that are scored together has at most this many times the frames of the shortest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a rule weighs, for every pair of a video and a text; any rule can be tried on it without the vectors.
+    """The terms of the score for every pair of a video and a text; any rule can be applied to them without the vectors.
 
     Attributes:
         late: float32, (V, N), late interaction.
         units: float32, (N,), K of each text.
-        order: float32, (V, N), `order_score`; late interaction where a text has more units than the video frames, so
-            that nothing is said of its order. None where it was not asked for.
-        pooled: float32, (V, N), `relevance_pooled` of texts of one unit, 0 elsewhere. None where it was not asked for.
-        overall: float32, (V, N), cosine of texts of one unit with all frames pooled alike, 0 elsewhere; or None.
+        order: float32, (V, N), `order_score`. Late interaction if the text has more units than the video has frames,
+            where no order is possible. None if it was not requested.
+        pooled: float32, (V, N), `relevance_pooled` of texts of one unit, 0 for others. None if it was not requested.
+        overall: float32, (V, N), cosine of texts of one unit with all frames pooled equally, 0 for others. None if it
+            was not requested.
     """
 
     late: Tensor
@@ -62,16 +68,27 @@ class Evidence:
 
 @dataclass(frozen=True)
 class EvidenceRule:
-    """How a caption's units make one score; see the module.
+    """Parameters of the caption score `S = K^g (B + beta * order - theta)` (see the module).
 
     Attributes:
-        g: exponent of the number of units, at least 0.
-        theta: cosine that a unit must exceed to speak for its caption, in [-1, 1].
-        beta: weight of the order score, at least 0; for captions that are told in temporal order only.
-        global_share: weight of the global cosine for captions of one unit, at least 0; None: they are scored as others.
+        g: exponent of the number of units, at least 0: how much more a longer caption counts.
+        theta: cosine from which a unit counts as evidence for its caption, in [-1, 1].
+        beta: weight of the order score, at least 0; only for captions in temporal order.
+        global_share: weight of the global cosine for captions of one unit, at least 0. None: they are scored as others.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number is out of its range.
+
+    Example:
+        >>> import torch
+        >>> tea, door = torch.eye(2)
+        >>> tea_then_door = torch.stack([tea, tea, door])
+        >>> caption = torch.stack([tea, door])
+        >>> for rule in (EvidenceRule(), EvidenceRule(beta=0.25)):
+        ...     scores = rule.score([tea_then_door], [caption, caption.flip(0)])
+        ...     print(" ".join(f"{score:.2f}" for score in scores[0].tolist()))
+        1.00 1.00
+        1.26 1.12
     """
 
     g: float = 0.0
@@ -80,47 +97,47 @@ class EvidenceRule:
     global_share: float | None = None
 
     def __post_init__(self) -> None:
-        least = {"g": 0.0, "theta": -1.0, "beta": 0.0, "global_share": 0.0}
+        lowest = {"g": 0.0, "theta": -1.0, "beta": 0.0, "global_share": 0.0}
         for name, value in asdict(self).items():
             if value is None and name == "global_share":
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"evidence rule: {name} must be a finite number, not {value!r}")
-            if value < least[name] or (name == "theta" and value > 1.0):
+            if value < lowest[name] or (name == "theta" and value > 1.0):
                 raise ValueError(f"evidence rule: {name} must be {_RANGES[name]}, not {value:g}")
 
     @property
     def plain(self) -> bool:
-        """Whether this is late interaction and nothing else."""
+        """Whether this is late interaction alone."""
         return self == EvidenceRule()
 
     def to_dict(self) -> dict[str, float | None]:
-        """Plain values for a configuration file."""
+        """Return the parameters for a configuration file."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any] | None) -> EvidenceRule:
-        """What `to_dict` gave; None (a configuration of before there were rules) is the plain rule.
+        """Restore a rule from `to_dict`; None (from older configurations without a rule) gives the default.
 
         Raises:
-            ModelError: an unknown name, or a number out of its range.
+            ModelError: a name is unknown, or a number is out of its range.
         """
         unknown = sorted(set(settings or {}) - {field.name for field in fields(cls)})
         if unknown:
-            raise ModelError(f"evidence rule: there is no {', '.join(unknown)}; there are {', '.join(_RANGES)}")
+            raise ModelError(f"evidence rule: unknown parameter {', '.join(unknown)}; choose from {', '.join(_RANGES)}")
         try:
             return cls(**(settings or {}))
         except ValueError as error:
-            raise ModelError(f"{error}; mend `rule` in the model's config.json") from error
+            raise ModelError(f"{error}; fix `rule` in the model's config.json") from error
 
     def weigh(self, evidence: Evidence) -> Tensor:
-        """Scores from evidence.
+        """Compute scores from evidence.
 
         Returns:
             float32, (V, N).
 
         Raises:
-            ValueError: the evidence lacks what this rule weighs.
+            ValueError: a term that this rule needs was not gathered.
         """
         base = evidence.late
         if self.global_share is not None:
@@ -136,17 +153,17 @@ class EvidenceRule:
         return evidence.units**self.g * base if self.g else base
 
     def score(self, videos: Sequence[Tensor], texts: Sequence[Tensor]) -> Tensor:
-        """Score every text against every video; memory does not grow with their numbers beyond the result.
+        """Score every text against every video; beyond the result, memory does not grow with their numbers.
 
         Args:
             videos: frame vectors, (T, d) each, any T.
-            texts: unit vectors, (K, d) each, any K; they are moved to the videos' device.
+            texts: vectors of the units, (K, d) each, any K; moved to the videos' device.
 
         Returns:
             float32, (V, N).
 
         Raises:
-            ValueError: a video without a frame, or a text without a unit.
+            ValueError: a video has no frame, or a text has no unit.
         """
         lone = self.global_share is not None
         return self.weigh(gather_evidence(videos, texts, order=self.beta > 0, lone=lone))
@@ -163,17 +180,17 @@ def gather_evidence(
     lone: bool = True,
     cells: int = GROUP_CELLS,
 ) -> Evidence:
-    """Everything that rules weigh, group by group of videos of like length and texts of as many units.
+    """Compute all terms of the score, in groups of videos of similar length and texts of equally many units.
 
     Args:
         videos: frame vectors, (T, d) each.
-        texts: unit vectors, (K, d) each.
-        order: gather order scores as well.
-        lone: gather what `global_share` needs as well.
-        cells: cosines held at a time (one text and `GROUP_FRAMES` frames, or one longer video, at least).
+        texts: vectors of the units, (K, d) each.
+        order: also compute order scores.
+        lone: also compute the terms that `global_share` needs.
+        cells: cosines in memory at a time (at least those of one text and `GROUP_FRAMES` frames, or one longer video).
 
     Raises:
-        ValueError: a video without a frame, or a text without a unit.
+        ValueError: a video has no frame, or a text has no unit.
     """
     for what, items in (("a video has no frame", videos), ("a text has no unit", texts)):
         for i, item in enumerate(items):
@@ -209,8 +226,8 @@ def gather_evidence(
 
 def _cosines(frames: Tensor, units: Tensor) -> Tensor:
     """Unit vectors (V, T, d) and vectors (N, K, d) -> (V, N, K, T); padding has cosine 0."""
-    found = F.normalize(units.float(), dim=-1).flatten(0, 1) @ frames.transpose(1, 2)
-    return found.unflatten(1, units.shape[:2])
+    cosines = F.normalize(units.float(), dim=-1).flatten(0, 1) @ frames.transpose(1, 2)
+    return cosines.unflatten(1, units.shape[:2])
 
 
 def _global_cosine(cosines: Tensor, frames: Tensor, lengths: Tensor) -> Tensor:
@@ -220,7 +237,7 @@ def _global_cosine(cosines: Tensor, frames: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _groups(lengths: Sequence[int], limit: int, ratio: float) -> Iterator[list[int]]:
-    """Indices of items of like length, shortest first: padded to the longest they are at most `limit` long together."""
+    """Yield groups of indices of similar length, shortest first; padded to its longest, a group has at most `limit`."""
     group: list[int] = []
     for item in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         length = lengths[item]

@@ -1,7 +1,7 @@
-"""Scores of a video with a text through MoVA's masks, as pure functions.
+"""Scores of video-text pairs through MoVA's masks, as pure functions.
 
-The masks are computed for one pair of video and text, so these scores re-score the few best of a search; they are no
-index. Formulas as in the notes on the method: `c_t = z_t * m_v,t`, `s_t = z_T * m_t,t`.
+The masks depend on both the video and the text of a pair, so these scores cannot be indexed: they re-score the best
+results of a search. Masked vectors are `c_t = z_t * m_v,t` for frame t and `s_t = z_T * m_t,t` for the text.
 
 Shape legend: P pairs of video and text, T frames, d width.
 """
@@ -21,16 +21,23 @@ ModularScore = Literal["mod", "agg"]
 def frame_relevance_weights(
     frames: Tensor, text: Tensor, frame_mask: Tensor, tau: float = POOLING_TEMPERATURE
 ) -> Tensor:
-    """How much each frame has to do with a text: `w_t = softmax_t(cos(z_t, z_T) / tau)`.
+    """Weigh frames by their relevance to a text: `w_t = softmax_t(cos(z_t, z_T) / tau)`.
 
     Args:
         frames: (P, T, d).
         text: (P, d).
-        frame_mask: bool, (P, T), true where a frame is real; at least one a row.
+        frame_mask: bool, (P, T), true where a frame is real; at least one per row.
         tau: temperature, above 0.
 
     Returns:
         (P, T); rows sum to 1, padding is 0.
+
+    Example:
+        >>> import torch
+        >>> frames, text = torch.eye(2)[None], torch.tensor([[1.0, 0.0]])
+        >>> weights = frame_relevance_weights(frames, text, torch.ones(1, 2, dtype=torch.bool))
+        >>> [f"{weight:.3f}" for weight in weights[0].tolist()]
+        ['0.993', '0.007']
     """
     scores = paired_cosine(frames, text.unsqueeze(1)) / tau
     return scores.masked_fill(~frame_mask, float("-inf")).softmax(dim=-1)
@@ -44,7 +51,7 @@ def modular_score(
     frame_mask: Tensor,
     score: ModularScore = "agg",
 ) -> Tensor:
-    """One number for each pair of video and text, from the masks of that pair.
+    """Score each pair of a video and a text through the masks of that pair.
 
     - "mod": `mean_t cos(z_t * m_v,t, z_T * m_t,t)`.
     - "agg": `cos(sum_t w_t (z_t / |z_t|) * m_v,t, z_T)`, `w_t` from `frame_relevance_weights`. The text stays
@@ -58,11 +65,20 @@ def modular_score(
         score: see above.
 
     Returns:
-        (P,), at least float32, in [-1, 1]. A pair whose masks are all zero has 0, with finite gradients.
+        (P,), at least float32, in [-1, 1]. A pair whose masks are all zero scores 0, with finite gradients.
 
     Raises:
-        UsageError: an unknown score.
-        ValueError: a video without a real frame.
+        UsageError: the score is unknown.
+        ValueError: a video has no real frame.
+
+    Example:
+        >>> import torch
+        >>> frames, text = torch.eye(2)[None], torch.tensor([[1.0, 0.0]])
+        >>> real, whole = torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, 2)
+        >>> modular_score(frames, text, whole, whole, real, "mod").tolist()
+        [0.5]
+        >>> f"{modular_score(frames, text, whole, whole, real, 'agg').item():.3f}"
+        '1.000'
     """
     if not bool(frame_mask.any(dim=1).all()):
         raise ValueError("modular_score: a video has no real frame, so it has no score")
@@ -74,4 +90,4 @@ def modular_score(
         weights = frame_relevance_weights(frames, full(text), frame_mask)
         pooled = (weights.unsqueeze(-1) * unit(frames) * m_v).sum(dim=1)
         return paired_cosine(pooled, full(text))
-    raise UsageError(f"score {score!r} is not known; there are {', '.join(get_args(ModularScore))}")
+    raise UsageError(f"score {score!r} is not known; choose one of {', '.join(get_args(ModularScore))}")

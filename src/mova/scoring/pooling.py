@@ -1,4 +1,4 @@
-"""Padding, and pooling that knows it."""
+"""Pad sequences of vectors, and pool them without their padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean over real positions.
+    """Return the mean over real positions.
 
     Args:
         states: (N, L, d).
@@ -20,7 +20,12 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
         (N, d).
 
     Raises:
-        ValueError: a row has no real position (there is no mean of nothing).
+        ValueError: a row has no real position.
+
+    Example:
+        >>> states = torch.tensor([[[1.0], [3.0], [100.0]]])
+        >>> masked_mean(states, torch.tensor([[True, True, False]])).tolist()
+        [[2.0]]
     """
     counts = mask.sum(dim=1)
     if bool((counts == 0).any()):
@@ -30,27 +35,36 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def weighted_mean(states: Tensor, weights: Tensor) -> Tensor:
-    """Several weighted means of the same positions.
+    """Return M weighted means over the same positions.
 
     Args:
         states: (..., L, d), finite everywhere.
-        weights: (..., M, L), not negative.
+        weights: (..., M, L), non-negative.
 
     Returns:
-        (..., M, d); zeros where a row of weights is zeros.
+        (..., M, d); zeros for a row of zero weights.
+
+    Example:
+        >>> weighted_mean(torch.tensor([[1.0], [5.0]]), torch.tensor([[3.0, 1.0], [0.0, 0.0]])).tolist()
+        [[2.0], [0.0]]
     """
     total = weights.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
     return (weights / total).to(states.dtype) @ states
 
 
 def pad_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Sequences of vectors as one rectangle.
+    """Pad sequences of vectors to one tensor.
 
     Args:
         rows: N tensors (L, d) of any lengths, on one device.
 
     Returns:
         (N, L, d), padded with zeros to the longest, and bool (N, L), true where a position is real.
+
+    Example:
+        >>> padded, mask = pad_rows([torch.ones(1, 1), torch.ones(2, 1)])
+        >>> padded.squeeze(-1).tolist(), mask.tolist()
+        ([[1.0, 0.0], [1.0, 1.0]], [[True, False], [True, True]])
     """
     padded = pad_sequence(list(rows), batch_first=True)
     counts = torch.tensor([len(row) for row in rows], device=padded.device)
@@ -58,7 +72,13 @@ def pad_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def within_cells(rows: Sequence[Tensor], cells: int) -> Iterator[list[Tensor]]:
-    """Consecutive sequences whose padded rectangle holds at most `cells` positions, and at least one sequence."""
+    """Group consecutive sequences so that each group, padded, has at most `cells` positions; at least one per group.
+
+    Example:
+        >>> groups = within_cells([torch.zeros(2, 1), torch.zeros(3, 1), torch.zeros(5, 1)], cells=6)
+        >>> [[len(row) for row in group] for group in groups]
+        [[2, 3], [5]]
+    """
     group: list[Tensor] = []
     for row in rows:
         longest = max(map(len, [*group, row]))

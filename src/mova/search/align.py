@@ -20,19 +20,19 @@ def align(
     index: Index | None = None,
     fps: float | None = None,
 ) -> Timeline:
-    """Say which sentence of a caption belongs to which seconds of a video, and which seconds to none.
+    """Map each sentence of a caption to the seconds of a video it describes, and list the seconds none describes.
 
     Args:
         model: the encoder.
         video: a file.
         caption: one or more sentences.
-        index: reuse its frame vectors if it holds this very content (and `fps` is its rate or left out); if not,
-            the log says so and the file is decoded.
-        fps: frames per second to look at; the index's rate where it is reused, else the model's, if left out.
+        index: reuse its frame vectors if it holds the file's present content at this rate. Otherwise this is logged and
+            the file is decoded.
+        fps: frames per second to sample (default: the rate of the index if it is reused, else the model's).
 
     Raises:
         IndexMismatchError: the index was made with another model.
-        UsageError: there is no such index, the caption holds no words, or the rate makes no sense.
+        UsageError: the index does not exist, the caption contains no words, or the rate is not possible.
         VideoError: the file cannot be read.
     """
     if index is not None:
@@ -41,6 +41,6 @@ def align(
         stored = index.stored(video) if fps in (None, rate) else None
         if stored is not None:
             return model.align(stored, caption, name=str(video))
-        wanted = "" if fps in (None, rate) else f" at {fps:g} a second (they are at {rate:g})"
-        logger.info("frames of %s are not in the index%s, decoding it", video, wanted)
+        difference = "" if fps in (None, rate) else f" at {fps:g} per second (they are at {rate:g})"
+        logger.info("frames of %s are not in the index%s, decoding it", video, difference)
     return model.align(video, caption, fps=fps)

@@ -1,8 +1,8 @@
-"""Files into an index: decode, encode, write; incremental by content, resumable after a kill at any moment.
+"""Add files to an index: decode, encode, write. Incremental by content, resumable after a kill at any moment.
 
-A thread hashes and decodes ahead (across files, so that many short clips overlap too) while the model
-encodes. Memory does not grow with a video's length. Order of writing: a content's frames, then its path's
-record, then what it replaced is removed; only the record makes frames count (see `store.py`).
+A thread hashes and decodes ahead (across files, so that many short clips overlap too) while the model encodes. Memory
+does not grow with a video's length. Order of writing: first the frames of a content, then the record of its path, then
+the frames that it replaces are removed. Only the record makes frames count (see `store.py`).
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from mova.video.probe import probe
 from mova.video.reader import stream
 
 FLUSH_ROWS = 2048
-"""Frames held back before they are written."""
+"""Frames buffered before they are written."""
 FLUSH_SECONDS = 20.0
-"""Finished videos are recorded at least this often, so that a kill costs little."""
+"""Finished videos are recorded at least this often, so that little is lost by a kill."""
 TIDY_EVERY = 64
-"""Writes between two looks at whether small pieces should be joined."""
+"""Writes between two checks for small fragments."""
 AHEAD = 2
-"""Decoded chunks that wait for the model."""
+"""Decoded chunks queued for the model."""
 Progress = Callable[[str, float, float], None]
-"""(file, seconds of video done, seconds in all over the files that this run reads), told after every encoded chunk."""
+"""(file, seconds of video done, seconds of video that this run reads in total), called after every encoded chunk."""
 
 
 @dataclass
 class IngestReport:
-    """What a run did. Paths are absolute.
+    """The result of a run. Paths are absolute.
 
     Attributes:
         indexed: new or changed files that were read.
         unchanged: files that were already in the index.
-        moved: new paths of content that was in the index already (moved or copied files; not decoded).
+        moved: new paths of content that was already in the index (moved or copied files; not decoded).
         removed: paths dropped because their file is gone (not moved).
-        failed: files that cannot be read, with the cause; the next run tries them again. What such a file held
-            before it changed is dropped.
-        frames: frames encoded.
-        seconds: time taken.
+        failed: files that cannot be read, with the cause; the next run tries them again. Their earlier content, if any,
+            is dropped.
+        frames: number of frames encoded.
+        seconds: elapsed time.
     """
 
     indexed: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class IngestReport:
         return bool(self.indexed or self.unchanged or self.moved)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON."""
+        """Return the object that `mova index --json` prints."""
         return {
             "indexed": self.indexed,
             "unchanged": self.unchanged,
@@ -82,10 +82,10 @@ class IngestReport:
 
 @dataclass(frozen=True, eq=False)
 class IngestPlan:
-    """What a run works on, decided before anything is written.
+    """The files, model and settings of a run, decided before anything is written.
 
     Attributes:
-        roots: the files and folders that were named, absolute.
+        roots: the requested files and folders, absolute.
         files: the video files among and below them, absolute.
         model: the encoder.
         meta: how frames will be embedded; an existing index must agree.
@@ -151,10 +151,10 @@ def run(store: Store, plan: IngestPlan, *, progress: Progress | None = None, pru
 
 
 def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequence[str]) -> list[str]:
-    """Indexed paths below the folders whose file does not exist any more.
+    """Return indexed paths below the folders whose file no longer exists.
 
     Raises:
-        UsageError: a folder holds no video any more although the index has some from it.
+        UsageError: a folder no longer contains any video although the index has some from it.
     """
     gone = []
     for root in (root for root in roots if root.is_dir()):
@@ -162,8 +162,8 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
         lost = [path for path in inside if surely_gone(path)]
         if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
             raise UsageError(
-                f"{root}: there is no video in it any more, but the index has {len(inside)} from it. Is the "
-                f"drive mounted? Nothing was changed. `mova.Index.remove` forgets them all."
+                f"{root}: contains no video any more, but the index has {len(inside)} from it. Is the drive "
+                f"mounted? Nothing was changed. `mova.Index.remove` forgets them all."
             )
         gone += lost
     return sorted(set(gone))
@@ -171,7 +171,7 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
 
 @dataclass(frozen=True)
 class _Task:
-    """A file to read, as it was found; its size is -1 where the system does not tell it."""
+    """A file to read, with its size and time when it was listed; size -1 if the system does not report it."""
 
     path: str
     size: int
@@ -189,7 +189,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Begin:
-    """The file's frames follow, until `_End` or `_Failed`."""
+    """The file's frames follow, up to `_End` or `_Failed`."""
 
     task: _Task
 
@@ -201,7 +201,7 @@ class _End:
 
 @dataclass(frozen=True)
 class _Failed:
-    """The file cannot be read (further)."""
+    """The file cannot be read, or not to its end."""
 
     task: _Task
     cause: str
@@ -211,7 +211,7 @@ _Event = _Known | _Begin | _End | _Failed | Frames
 
 
 class _Run:
-    """One call of `add`: reads, encodes, buffers, writes, counts."""
+    """The state of one call of `run`: reads, encodes, buffers, writes, counts."""
 
     def __init__(self, store: Store, model: DualEncoder, rate: float, progress: Progress | None) -> None:
         self.store = store
@@ -219,30 +219,30 @@ class _Run:
         self.rate = rate
         self.progress = progress
         self.report = IngestReport()
-        self.before = dict(store.records())
-        self.contents = {record.content: record for record in self.before.values()}
+        self.records_before = dict(store.records())
+        self.contents = {record.content: record for record in self.records_before.values()}
         self.moved: set[str] = set()
         self.stale: list[str] = []
-        self.buffer = np.empty((FLUSH_ROWS, model.embedding_dim), dtype=np.float16)
-        self.rows: list[tuple[str, StoredFrames]] = []
-        self.held = 0
-        self.finished: list[VideoRecord] = []
-        self.written: set[str] = set()
+        self.buffer_vectors = np.empty((FLUSH_ROWS, model.embedding_dim), dtype=np.float16)
+        self.buffer_parts: list[tuple[str, StoredFrames]] = []
+        self.buffered = 0
+        self.pending_records: list[VideoRecord] = []
+        self.written_contents: set[str] = set()
         self.writes = 0
         self.flushed_at = time.monotonic()
-        self.done = self.total = 0.0
+        self.seconds_done = self.seconds_total = 0.0
 
     def read(self, files: Sequence[str]) -> None:
         """Bring all files into the index."""
         tasks = self._plan(files)
-        self.total = sum(task.duration for task in tasks)
+        self.seconds_total = sum(task.duration for task in tasks)
         events = prefetch(self._events(tasks), AHEAD)
         try:
             for event in events:
                 if isinstance(event, _Failed):
                     self._fail(event.task, event.cause)
                 elif isinstance(event, _Known):
-                    self._known(event.task)
+                    self._record_known(event.task)
                 else:
                     assert isinstance(event, _Begin)
                     self._encode(event.task, events)
@@ -251,19 +251,21 @@ class _Run:
         self._flush()
 
     def finish(self, gone: Sequence[str]) -> bool:
-        """Drop paths whose files are gone or broken, then all frames that nothing claims; whether anything changed."""
+        """Drop paths whose files are gone or broken, then frames without a path; return whether anything changed."""
         self.store.drop([*gone, *self.stale])
-        self.report.removed = [p for p in gone if p not in self.before or self.before[p].content not in self.moved]
+        self.report.removed = [
+            p for p in gone if p not in self.records_before or self.records_before[p].content not in self.moved
+        ]
         changed = bool(gone or self.stale or self.report.indexed or self.report.moved)
         if changed:
             self.store.sweep()
         return changed
 
     def _plan(self, files: Sequence[str]) -> list[_Task]:
-        """The files that must be read, with their durations; unchanged and broken ones are counted here."""
+        """Return the files that must be read, with their durations; report unchanged and broken ones."""
         tasks = []
         for path in files:
-            known = self.before.get(path)
+            known = self.records_before.get(path)
             task = _Task(path, -1, -1, 0.0)
             try:
                 path.encode()
@@ -282,7 +284,7 @@ class _Run:
         return tasks
 
     def _events(self, tasks: Sequence[_Task]) -> Iterator[_Event]:
-        """Hash and decode all files in order (runs in the reading thread)."""
+        """Hash and decode all files in order (in the reading thread)."""
         seen = set(self.contents)
         for task in tasks:
             try:
@@ -299,7 +301,7 @@ class _Run:
                     raise VideoError(task.path, "no frame could be decoded")
                 status = os.stat(task.path)
                 if (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
-                    raise VideoError(task.path, "was changed while it was read; run again once it is complete")
+                    raise VideoError(task.path, "changed while it was read; run again once it is complete")
             except VideoError as error:
                 yield _Failed(task, error.cause)
             except OSError as error:
@@ -309,88 +311,88 @@ class _Run:
                 yield _End()
 
     def _encode(self, task: _Task, events: Iterator[_Event]) -> None:
-        """Encode the frames that follow and put their record behind them."""
+        """Encode the frames of a file, then queue its record."""
         frames, total = 0, np.zeros(self.model.embedding_dim)
         try:
             for times, tensor in self.model.encode_stream(_chunks(events)):
                 vectors = tensor.detach().float().cpu().numpy()
                 vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-                self._keep(task.content, times, vectors)
+                self._buffer(task.content, times, vectors)
                 frames += len(times)
                 total += vectors.sum(axis=0, dtype=np.float64)
-                self._tell(task, self.done + min(float(times[-1]), task.duration))
+                self._report_progress(task, self.seconds_done + min(float(times[-1]), task.duration))
         except VideoError as error:
             self._fail(task, error.cause)
             return
         mean = (total / frames).astype(np.float32)
         record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean)
         self.contents[task.content] = record
-        self.finished.append(record)
+        self.pending_records.append(record)
         self.report.indexed.append(task.path)
         self.report.frames += frames
-        self._count(task)
+        self._file_done(task)
 
-    def _keep(self, content: str, times: npt.NDArray[np.float64], vectors: npt.NDArray[np.float32]) -> None:
-        """Hold frames back in one buffer (small arrays kept here and there would tear the heap apart)."""
+    def _buffer(self, content: str, times: npt.NDArray[np.float64], vectors: npt.NDArray[np.float32]) -> None:
+        """Copy frames into one buffer (many small allocations would fragment the heap)."""
         while len(times):
-            if self.held == len(self.buffer):
+            if self.buffered == len(self.buffer_vectors):
                 self._flush()
-            slot = self.buffer[self.held : self.held + len(times)]
+            slot = self.buffer_vectors[self.buffered : self.buffered + len(times)]
             slot[:] = vectors[: len(slot)]
-            self.rows.append((content, StoredFrames(times[: len(slot)], slot)))
-            self.held += len(slot)
+            self.buffer_parts.append((content, StoredFrames(times[: len(slot)], slot)))
+            self.buffered += len(slot)
             times, vectors = times[len(slot) :], vectors[len(slot) :]
 
-    def _known(self, task: _Task) -> None:
-        """Record another path (or another modification time) for content that the index holds."""
-        same = self.contents[task.content]
-        self.finished.append(replace(same, path=task.path, size=task.size, mtime_ns=task.mtime_ns))
-        before = self.before.get(task.path)
-        if before is not None and before.content == task.content:
+    def _record_known(self, task: _Task) -> None:
+        """Record another path (or another modification time) for content that is already in the index."""
+        record = self.contents[task.content]
+        self.pending_records.append(replace(record, path=task.path, size=task.size, mtime_ns=task.mtime_ns))
+        earlier = self.records_before.get(task.path)
+        if earlier is not None and earlier.content == task.content:
             self.report.unchanged.append(task.path)
         else:
             self.report.moved.append(task.path)
             self.moved.add(task.content)
-        self._count(task)
+        self._file_done(task)
 
     def _fail(self, task: _Task, cause: str) -> None:
-        """Note a broken file, take back what was kept of it, and give up what it held before it changed."""
+        """Report a broken file, discard its frames, and mark the record of its earlier content for removal."""
         self.report.failed.append((task.path, cause))
-        if task.path in self.before and task.size >= 0:
+        if task.path in self.records_before and task.size >= 0:
             self.stale.append(task.path)
-        self.rows = [row for row in self.rows if row[0] != task.content]
-        if task.content in self.written and task.content not in self.contents:
+        self.buffer_parts = [part for part in self.buffer_parts if part[0] != task.content]
+        if task.content in self.written_contents and task.content not in self.contents:
             self.store.discard([task.content])
-        self._count(task)
+        self._file_done(task)
 
-    def _count(self, task: _Task) -> None:
-        """One file more is done with."""
-        self.done += task.duration
-        self._tell(task, self.done)
+    def _file_done(self, task: _Task) -> None:
+        """Record that one file is finished."""
+        self.seconds_done += task.duration
+        self._report_progress(task, self.seconds_done)
         if time.monotonic() - self.flushed_at >= FLUSH_SECONDS:
             self._flush()
 
-    def _tell(self, task: _Task, done: float) -> None:
+    def _report_progress(self, task: _Task, done: float) -> None:
         if self.progress is not None:
-            self.progress(task.path, done, self.total)
+            self.progress(task.path, done, self.seconds_total)
 
     def _flush(self) -> None:
         """Write buffered frames, and after them the records of finished files."""
         self.flushed_at = time.monotonic()
-        if self.rows:
-            self.store.append([content for content, _ in self.rows], [part for _, part in self.rows])
-            self.written.update(content for content, _ in self.rows)
-        self.rows, self.held = [], 0
-        if self.finished:
-            self.store.commit(self.finished)
-            self.finished = []
+        if self.buffer_parts:
+            self.store.append([content for content, _ in self.buffer_parts], [part for _, part in self.buffer_parts])
+            self.written_contents.update(content for content, _ in self.buffer_parts)
+        self.buffer_parts, self.buffered = [], 0
+        if self.pending_records:
+            self.store.commit(self.pending_records)
+            self.pending_records = []
         self.writes += 1
         if self.writes % TIDY_EVERY == 0:
             self.store.tidy()
 
 
 def _chunks(events: Iterator[_Event]) -> Iterator[Frames]:
-    """The frames of one file; raises its `VideoError` in place."""
+    """Yield the frames of one file; raise its `VideoError` where it occurs."""
     for event in events:
         if isinstance(event, _End):
             return

@@ -1,7 +1,7 @@
-"""A text, or a file of texts, scored against videos by either kind of model.
+"""Score texts against videos with either kind of model.
 
-A video LLM says f(V, t), a probability. A two-tower model says how similar the best frame is to a sentence, and one
-number in all by its evidence rule: these rank, they are no probabilities.
+A video LLM gives f(V, t), a probability. A two-tower model gives the cosine of a sentence's best frame, and one score
+for the whole text by its evidence rule: these rank videos and texts but are not probabilities.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from mova.video.reader import stream
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-"""(video, pairs done, pairs in all)."""
+"""(video, pairs done, pairs in total), called after each video."""
 
 
 class Scorer(ABC):
-    """What both kinds of model have in common.
+    """Scores of texts for videos, from either kind of model.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         probability: whether scores are probabilities.
     """
 
@@ -45,21 +45,21 @@ class Scorer(ABC):
 
     @abstractmethod
     def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
-        """(sentence, score) in order, and the score of the text as a whole."""
+        """Return (sentence, score) in order, and the score of the text as a whole."""
 
     @abstractmethod
     def score_texts(
         self, video: str | Path, texts: Sequence[str], start: float = 0.0, end: float | None = None
     ) -> list[float]:
-        """One score a text, each as a whole, for `[start, end)` seconds of a video."""
+        """Return one score per text, each as a whole, for `[start, end)` seconds of a video."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Equal fingerprints give equal scores."""
+        """Return a hash; equal fingerprints give equal scores."""
 
 
 class EntailmentScorer(Scorer):
-    """f(V, t) of a video LLM; the text as a whole is one more description, not the mean of its sentences."""
+    """f(V, t) of a video LLM. The text as a whole is one more description, not the mean of its sentences."""
 
     probability = True
 
@@ -67,7 +67,7 @@ class EntailmentScorer(Scorer):
         self.model, self.name = model, model.name
 
     def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
-        """Sentences and the whole text behind one pass over the video."""
+        """Score the sentences and the whole text with one pass over the video."""
         sentences = sentences_or_windows(text)
         whole = [] if [text.strip()] == sentences else [text]
         scores = self.model.scores(video, [*sentences, *whole]).tolist()
@@ -76,16 +76,16 @@ class EntailmentScorer(Scorer):
     def score_texts(
         self, video: str | Path, texts: Sequence[str], start: float = 0.0, end: float | None = None
     ) -> list[float]:
-        """All texts behind one pass over the video."""
+        """Score all texts with one pass over the video."""
         return self.model.scores(self.model.sample(video, start, end), texts).tolist()
 
     def fingerprint(self) -> str:
-        """Of weights, question and frames."""
+        """Return a hash of weights, question and frames."""
         return self.model.fingerprint()
 
 
 class SimilarityScorer(Scorer):
-    """A two-tower model: the best frame's cosine a sentence, the evidence rule (or the mean) in all."""
+    """A two-tower model: the best frame's cosine per sentence, the evidence rule (or the mean) for the whole text."""
 
     probability = False
 
@@ -93,18 +93,18 @@ class SimilarityScorer(Scorer):
         self.model, self.name = model, model.name
 
     def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
-        """See `mova.search.score.score_caption`."""
+        """See `score_caption`."""
         return score_caption(self.model, video, text)
 
     def score_texts(
         self, video: str | Path, texts: Sequence[str], start: float = 0.0, end: float | None = None
     ) -> list[float]:
-        """All texts against vectors of one pass over the video."""
+        """Score all texts against the vectors of one pass over the video."""
         embedding = self._encode(video, start, end)
         return [score_embedding(self.model, embedding, text)[1] for text in texts]
 
     def fingerprint(self) -> str:
-        """Of weights and preprocessing."""
+        """Return a hash of weights and preprocessing."""
         return self.model.fingerprint()
 
     def _encode(self, video: str | Path, start: float, end: float | None) -> VideoEmbedding:
@@ -121,40 +121,40 @@ class SimilarityScorer(Scorer):
 def score_caption(
     model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
 ) -> tuple[list[tuple[str, float]], float]:
-    """How well a video shows each sentence of a text, and the text as a whole.
+    """Score how well a video shows each sentence of a text, and the text as a whole.
 
     Returns:
-        (sentence, its highest cosine with any sampled frame) in order, and one number in all: by the model's evidence
-        rule where one was chosen on validation data, else the mean of the sentences.
+        (sentence, its highest cosine with any sampled frame) in order, and one score for the whole text: by the model's
+        evidence rule if one was chosen on validation data, otherwise the mean of the sentences.
 
     Raises:
-        UsageError: the text holds no words, or the rate makes no sense.
+        UsageError: the text contains no words, or the rate is not possible.
         VideoError: the file cannot be read.
     """
     return score_embedding(model, model.encode_video(video, fps), text)
 
 
 def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tuple[list[tuple[str, float]], float]:
-    """`score_caption` of a video that is encoded already.
+    """Do the same as `score_caption` for a video that is already encoded.
 
     Raises:
-        UsageError: the text holds no words.
+        UsageError: the text contains no words.
     """
     sentences = sentences_or_windows(text)
-    best = model.relevance(model.encode_text(sentences), video).max(dim=1).values
-    total = best.mean() if model.rule.plain else model.score([video], text)[0, 0]
-    return list(zip(sentences, best.tolist(), strict=True)), float(total)
+    highest = model.relevance(model.encode_text(sentences), video).max(dim=1).values
+    total = highest.mean() if model.rule.plain else model.score([video], text)[0, 0]
+    return list(zip(sentences, highest.tolist(), strict=True)), float(total)
 
 
 def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:
-    """The scorer of a model of either kind.
+    """Load a model of either kind and return its scorer.
 
     Args:
         name_or_path, options: see `mova.models.registry.load_any`.
 
     Raises:
-        UsageError: an option of video LLMs for a two-tower model.
-        ModelError: it cannot be found or loaded.
+        UsageError: an option of video LLMs is used with a two-tower model.
+        ModelError: the model cannot be found or loaded.
     """
     model = load_any(name_or_path, **options)
     return EntailmentScorer(model) if isinstance(model, EntailmentModel) else SimilarityScorer(model)
@@ -162,13 +162,13 @@ def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:
 
 @dataclass
 class PairReport:
-    """What came of a file of pairs.
+    """The result for a file of pairs.
 
     Attributes:
-        rows: of every scored pair: `{"video", "text", "score"}`, with `start` and `end` where the pair has them.
-        resumed: how many of them stood in the output already.
-        broken: (video, cause) of every video that could not be read; its pairs have no row.
-        refused: (text, cause) of every text that could not be asked about.
+        rows: one per scored pair: `{"video", "text", "score"}`, with `start` and `end` if the pair has them.
+        resumed: number of rows that were already in the output.
+        broken: (video, cause) of every video that cannot be read; its pairs have no row.
+        refused: (text, cause) of every text that the model cannot score.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -180,41 +180,41 @@ class PairReport:
 def score_pairs(
     scorer: Scorer, pairs: Sequence[VideoText], *, out: str | Path | None = None, progress: Progress | None = None
 ) -> PairReport:
-    """Score every pair; texts of one video share one pass over it.
+    """Score every pair; the texts of one video share one pass over it.
 
     Args:
         scorer: from `load_scorer`.
         pairs: in any order.
-        out: JSON lines, a line a pair, written as they come. If it exists, what stands there is not scored again; a
-            last line that was cut off is.
+        out: JSON lines file, one line per pair, written as scores become available. Pairs that it already contains
+            are not scored again; an incomplete last line is removed.
         progress: called after each video.
 
     Raises:
         UsageError: `out` was written by another model.
     """
     report = PairReport()
-    mark = scorer.fingerprint()[:16] if out is not None else ""
-    known = _resume(Path(out), mark) if out is not None else {}
-    places = {pair: place for place, pair in enumerate(pairs)}
+    fingerprint = scorer.fingerprint()[:16] if out is not None else ""
+    known = _resume(Path(out), fingerprint) if out is not None else {}
+    positions = {pair: position for position, pair in enumerate(pairs)}
     scored = {pair: known[_key(pair)] for pair in pairs if _key(pair) in known}
     report.resumed = len(scored)
-    left = sorted((p for p in places if p not in scored), key=lambda p: (_clip(p), places[p]))
-    clips = [list(group) for _, group in groupby(left, key=_clip)]
+    remaining = sorted((p for p in positions if p not in scored), key=lambda p: (_clip(p), positions[p]))
+    clips = [list(group) for _, group in groupby(remaining, key=_clip)]
     done = len(scored)
-    for group in sorted(clips, key=lambda group: places[group[0]]):
-        fresh = _score_clip(scorer, group, report)
-        scored |= fresh
+    for group in sorted(clips, key=lambda group: positions[group[0]]):
+        new_scores = _score_clip(scorer, group, report)
+        scored |= new_scores
         done += len(group)
         if out is not None:
-            _append(Path(out), [_row(pair, score) | {"fingerprint": mark} for pair, score in fresh.items()])
+            _append(Path(out), [_row(pair, score) | {"fingerprint": fingerprint} for pair, score in new_scores.items()])
         if progress is not None:
-            progress(group[0].video, done, len(places))
-    report.rows = [_row(pair, scored[pair]) for pair in places if pair in scored]
+            progress(group[0].video, done, len(positions))
+    report.rows = [_row(pair, scored[pair]) for pair in positions if pair in scored]
     return report
 
 
 def _score_clip(scorer: Scorer, group: Sequence[VideoText], report: PairReport) -> dict[VideoText, float]:
-    """Scores of pairs of one clip; what fails is told in the report."""
+    """Score the pairs of one clip; add failures to the report."""
     first = group[0]
     start, end = first.start or 0.0, first.end
     texts = [pair.text for pair in group]
@@ -242,16 +242,16 @@ def _key(pair: VideoText) -> tuple[str, str, float | None, float | None]:
 
 
 def _row(pair: VideoText, score: float) -> dict[str, Any]:
-    """The row that `mova score --pairs` writes."""
+    """Return the row that `mova score --pairs` writes."""
     bounds = {key: value for key, value in (("start", pair.start), ("end", pair.end)) if value is not None}
     return {"video": pair.video, **bounds, "text": pair.text, "score": score}
 
 
-def _resume(out: Path, mark: str) -> dict[tuple[str, str, float | None, float | None], float]:
-    """Scores that stand in an output; a last line that was cut off is removed from it.
+def _resume(out: Path, fingerprint: str) -> dict[tuple[str, str, float | None, float | None], float]:
+    """Read the scores of an earlier run from its output; remove an incomplete last line from the file.
 
     Raises:
-        UsageError: it was written by another model, or is no such output.
+        UsageError: the file was written by another model, or is not an output of `mova score --pairs`.
     """
     if not out.exists():
         return {}
@@ -260,17 +260,19 @@ def _resume(out: Path, mark: str) -> dict[tuple[str, str, float | None, float | 
     if len(whole) < len(content):
         with out.open("r+b") as file:
             file.truncate(len(whole))
-    found = {}
+    scores = {}
     for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], start=1):
         try:
             row = json.loads(line)
-            found[row["video"], row["text"], row.get("start"), row.get("end")] = float(row["score"])
+            scores[row["video"], row["text"], row.get("start"), row.get("end")] = float(row["score"])
             written = row["fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{out}, line {number}: no output of `mova score --pairs`; name another file") from error
-        if written != mark:
+            raise UsageError(
+                f"{out}, line {number}: is not an output of `mova score --pairs`; name another file"
+            ) from error
+        if written != fingerprint:
             raise UsageError(f"{out}: was written by another model or with other options; name another file")
-    return found
+    return scores
 
 
 def _append(out: Path, rows: Sequence[dict[str, Any]]) -> None:

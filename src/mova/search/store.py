@@ -1,9 +1,9 @@
-"""The tables of an index: frame vectors, the record of each file, and what they were made with.
+"""The tables of an index: frame vectors, one record per file, and the model and settings they were made with.
 
-Two LanceDB tables. `frames` holds a row a sampled frame under the hash of its file's content; `videos` a row
-a path. Frames count only once a row of `videos` names their content, and that row is written last: whatever a
-killed run left behind is never seen, and swept by the next one. What an index was made with (`Meta`) lies in
-the metadata of the `frames` table, so it is there exactly when the table is.
+There are two LanceDB tables. `frames` has one row per sampled frame, under the hash of its file's content; `videos` has
+one row per path. Frames count only once a row of `videos` names their content, and that row is written last: frames
+left behind by a killed run are never seen, and the next run removes them. The model and settings (`Meta`) are stored in
+the metadata of the `frames` table, so they exist exactly when the table does.
 
 Shape legend: T frames, d width of the model's space.
 """
@@ -34,28 +34,28 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 SMALL_FRAGMENTS = 32
-"""Small pieces that a table may gather before they are rewritten as one: adding stays O(new files)."""
+"""Small fragments that a table may gather before they are rewritten as one: adding stays O(new files)."""
 ANN_ROWS = 200_000
-"""From so many frames on an approximate index is built; below, an exact scan is as fast."""
+"""Number of frames from which an approximate index is built; below, an exact scan is as fast."""
 BITS, NPROBES, REFINE = 4, 128, 4
-"""Bits a dimension of the approximate index, partitions visited, and how many times the wanted rows are scored exactly.
+"""Approximate index: bits per dimension, partitions visited, and exactly scored rows per requested row.
 
-Text vectors lie apart from frame vectors, so few partitions or one bit lose much: at 300,000 frames, directions that
-resemble no frame find 0.36 of the exact moments with 1 bit, 16 partitions and 4 times; 0.88 with 1 bit, all and 16
-times; all of them with these settings, four times as fast as the exact scan.
+Text vectors are far from frame vectors, so few partitions or one bit lose much: at 300,000 frames, directions that
+resemble no frame find 0.36 of the exact moments with 1 bit, 16 partitions and 4 rows; 0.88 with 1 bit, all partitions
+and 16 rows; all of them with these settings, four times as fast as the exact scan.
 """
 KEEP_VERSIONS = timedelta(minutes=5)
-"""Superseded data stay on disk for readers that still use them."""
+"""Superseded data stay on disk this long for readers that still use them."""
 BLOCK = 256
-"""Names in one SQL condition."""
+"""Values per SQL condition."""
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What an index was made with. Vectors made otherwise must never mix with it.
+    """The model and settings of an index. Vectors made with others must never be mixed in.
 
     Attributes:
-        model: name by which the model loads.
+        model: name that loads the model.
         fingerprint: hash of its weights, architecture and preprocessing.
         dim: width d of its space.
         frame_rate: sampled frames per second.
@@ -94,11 +94,11 @@ class VideoRecord:
 
 @dataclass(frozen=True, eq=False)
 class StoredFrames:
-    """The frames of one content in order of time.
+    """The frames of one content, in order of time.
 
     Attributes:
         times: float64, (T,), seconds.
-        vectors: (T, d), L2-normalised; float32 as read, any precision to write.
+        vectors: (T, d), L2-normalised; float32 when read, any precision to write.
     """
 
     times: npt.NDArray[np.float64]
@@ -106,13 +106,13 @@ class StoredFrames:
 
 
 class Store:
-    """Reads and writes the tables. Opening makes nothing and touches nothing.
+    """Reads and writes the tables. Opening creates and changes nothing.
 
     Args:
         uri: a folder, or any URI that LanceDB connects to.
 
     Raises:
-        IndexMismatchError: (on first use) the tables are of another layout, or not an index at all.
+        IndexMismatchError: (on first use) the tables have another layout, or are not an index.
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -130,34 +130,34 @@ class Store:
 
     @property
     def meta(self) -> Meta:
-        """What the index was made with.
+        """The model and settings that the index was made with.
 
         Raises:
             UsageError: there is no index here.
         """
         return self._opened()[2]
 
-    def require(self, wanted: Meta) -> None:
-        """Compare with how vectors would be made now.
+    def require(self, requested: Meta) -> None:
+        """Raise if vectors made now would differ from the stored ones; the name of the model does not matter.
 
         Raises:
-            IndexMismatchError: saying which properties differ.
+            IndexMismatchError: with the properties that differ.
         """
-        have = asdict(self.meta)
+        stored = asdict(self.meta)
         differ = [
-            f"{key.replace('_', ' ')} {have[key]!r}, not {value!r}"
-            for key, value in asdict(wanted).items()
-            if key != "model" and have[key] != value
+            f"{key.replace('_', ' ')} {stored[key]!r}, not {value!r}"
+            for key, value in asdict(requested).items()
+            if key != "model" and stored[key] != value
         ]
         if differ:
-            names = f" (model {self.meta.model!r}, asked for {wanted.model!r})"
+            names = f" (model {self.meta.model!r}, requested: {requested.model!r})"
             raise IndexMismatchError(
                 f"{self.uri}: the index was made with {'; '.join(differ)}{names}. Nothing was changed. "
                 f"Use the model and the frame rate it was made with, or index into another folder."
             )
 
     def create(self, meta: Meta) -> None:
-        """Make the empty tables; the one that carries `meta` last."""
+        """Create the empty tables; the one that stores `meta` last."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
         vector = pa.list_(pa.float16(), meta.dim)
@@ -193,19 +193,19 @@ class Store:
         except ValueError:
             return False
         text = (frames.schema.metadata or {}).get(b"mova")
-        found = json.loads(text) if text else {}
-        if found.get("schema") != SCHEMA_VERSION:
+        meta = json.loads(text) if text else {}
+        if meta.get("schema") != SCHEMA_VERSION:
             raise IndexMismatchError(
-                f"{self.uri}: its tables have layout {found.get('schema', 'unknown')}, this version of mova "
+                f"{self.uri}: its tables have layout {meta.get('schema', 'unknown')}, this version of mova "
                 f"reads {SCHEMA_VERSION}. Nothing was changed. Index into another folder."
             )
-        self._tables = frames, self._connection.open_table("videos"), Meta(**found)
+        self._tables = frames, self._connection.open_table("videos"), Meta(**meta)
         return True
 
     def _opened(self) -> tuple[Any, Any, Meta]:
-        """The tables of frames and of videos, and the description."""
+        """Return the tables of frames and of videos, and the model and settings."""
         if not self._open() or self._tables is None:
-            raise UsageError(f"{self.uri}: there is no index here; make one with `mova index PATH...` first")
+            raise UsageError(f"{self.uri}: there is no index here; create one with `mova index PATH...` first")
         return self._tables
 
     @property
@@ -217,10 +217,10 @@ class Store:
         return self._opened()[1]
 
     def lock(self, *, new: bool = False) -> AbstractContextManager[None]:
-        """Be the only writer while the block lasts. Only folders can be locked; elsewhere `commit` checks.
+        """Be the only writer inside the block. Only local folders can be locked; elsewhere `commit` checks.
 
         Args:
-            new: the index need not exist yet.
+            new: whether the index may be missing.
 
         Raises:
             MovaError: (on entering) another process holds it, or the system has no locks.
@@ -233,23 +233,23 @@ class Store:
     # --- the record of files ---
 
     def records(self) -> dict[str, VideoRecord]:
-        """All indexed paths in order, by path."""
+        """Return the records of all indexed paths, in order of path."""
         version = self._videos.version
         if self._records[0] != version:
             table = self._videos.to_arrow().sort_by("path")
             dim = self.meta.dim
             means = table["mean"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
             rows = table.drop_columns(["mean"]).to_pylist()
-            found = {row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)}
-            self._records = version, found
+            records = {row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)}
+            self._records = version, records
         return self._records[1]
 
     def commit(self, records: Sequence[VideoRecord]) -> None:
-        """Write (or replace) the records of paths: from here on their frames count.
+        """Write (or replace) the records of paths: from now on their frames count.
 
         Raises:
-            MovaError: not all their frames are there (only where nothing can be locked: another process
-                took them for leftovers); the records are taken back.
+            MovaError: some of their frames are missing (only if the index cannot be locked: another process removed
+                them as leftovers); the records are removed again.
         """
         schema = self._videos.schema
         columns = [pa.array([getattr(r, name) for r in records], schema.field(name).type) for name in schema.names[:-1]]
@@ -269,7 +269,7 @@ class Store:
             raise MovaError(
                 f"{self.uri}: another process wrote to this index at the same time, and the frames of "
                 f"{len(lost)} files (the first: {lost[0]}) are not complete. They were left out. Run this again "
-                f"once the other is done: an index that is no local folder wants one writer at a time."
+                f"when the other is done: a remote index supports only one writer at a time."
             )
 
     def drop(self, paths: Iterable[str]) -> None:
@@ -279,7 +279,7 @@ class Store:
     # --- frames ---
 
     def append(self, contents: Sequence[str], parts: Sequence[StoredFrames]) -> None:
-        """Store frames of one or many contents in one commit; vectors are kept in half precision."""
+        """Store frames of one or several contents in one commit; vectors are stored in half precision."""
         schema = self._frames.schema
         vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16, copy=False)
         columns = [
@@ -294,10 +294,10 @@ class Store:
         _delete(self._frames, "video", contents)
 
     def sweep(self) -> int:
-        """Remove frames that no path claims (killed runs, replaced or forgotten files); how many contents.
+        """Remove frames without a path (killed runs, replaced or forgotten files); return the number of contents.
 
-        Records whose frames are not all there (a second writer, where nothing can be locked) are dropped,
-        with a warning, so that the next run reads their files again.
+        Records with missing frames (after a second writer, if the index cannot be locked) are dropped with a warning,
+        so that the next run reads their files again.
         """
         before = self.records()
         rows = self._rows()
@@ -311,17 +311,17 @@ class Store:
         return len(rows.keys() - known)
 
     def _rows(self, condition: str | None = None) -> Counter[str]:
-        """Stored frames by content."""
+        """Return the number of stored frames per content."""
         search = self._frames.search().select(["video"])
-        found: Counter[str] = Counter()
+        rows: Counter[str] = Counter()
         for batch in (search if condition is None else search.where(condition)).to_batches():
             counts = batch.column(0).value_counts()
-            found.update(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))
-        return found
+            rows.update(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))
+        return rows
 
     def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
-        """The stored frames of contents, by content."""
-        found: dict[str, StoredFrames] = {}
+        """Return the stored frames of contents, by content; contents that are not stored are left out."""
+        frames: dict[str, StoredFrames] = {}
         for condition in _conditions("video", contents):
             table = self._frames.search().where(condition).select(["video", "time", "vector"]).to_arrow()
             names = table["video"].combine_chunks().dictionary_encode()
@@ -331,16 +331,16 @@ class Store:
             for code, content in enumerate(names.dictionary.to_pylist()):
                 rows = np.flatnonzero(codes == code)
                 rows = rows[np.argsort(times[rows], kind="stable")]
-                found[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
-        return found
+                frames[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
+        return frames
 
     def nearest(
         self, query: npt.NDArray[np.float32], limit: int, *, exact: bool = False
     ) -> tuple[list[str], npt.NDArray[np.float32]]:
-        """The contents of the frames nearest to a unit vector (d,), and their cosines, best first.
+        """Return the contents of the frames nearest to a unit vector (d,), and their cosines, best first.
 
-        Below `ANN_ROWS` (and where asked for) by an exact scan; above, through the approximate index, whose
-        candidates are scored exactly.
+        Below `ANN_ROWS` frames, or if `exact`, every frame is scanned. Above, the approximate index names candidates,
+        which are scored exactly.
         """
         search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
         search = search.bypass_vector_index() if exact else search.nprobes(NPROBES).refine_factor(REFINE)
@@ -348,35 +348,35 @@ class Store:
         return table["video"].to_pylist(), 1 - table["_distance"].to_numpy()
 
     def count_frames(self) -> int:
-        """Rows of the frames table."""
+        """Return the number of stored frames."""
         return int(self._frames.count_rows())
 
     # --- upkeep ---
 
     def tidy(self) -> None:
-        """Join small pieces where many gathered, and build or extend the approximate index where it pays."""
+        """Join small fragments if there are many, and build or extend the approximate index if it pays."""
         rows = self.count_frames()
         indices = {index.name: index for index in self._frames.list_indices()}
-        wanted = {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()} if rows >= ANN_ROWS else {}
-        for column, config in wanted.items():
+        configs = {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()} if rows >= ANN_ROWS else {}
+        for column, config in configs.items():
             if f"{column}_idx" not in indices:
                 self._frames.create_index(column, config=config, name=f"{column}_idx")
-        behind = sum(index.num_unindexed_rows or 0 for index in indices.values())
+        unindexed = sum(index.num_unindexed_rows or 0 for index in indices.values())
         for table in (self._frames, self._videos):
-            pieces = table.stats()["fragment_stats"]["num_small_fragments"]
-            if pieces > SMALL_FRAGMENTS or (table is self._frames and behind > ANN_ROWS // 4):
+            fragments = table.stats()["fragment_stats"]["num_small_fragments"]
+            if fragments > SMALL_FRAGMENTS or (table is self._frames and unindexed > ANN_ROWS // 4):
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
 
 
 def _local(uri: str) -> Path | None:
-    """The folder that LanceDB takes a URI for; none where it lies elsewhere."""
+    """Return the local folder of a URI, or None if the index is remote."""
     if uri.startswith(("file://", "file:/")):
         uri = uri.removeprefix("file:").removeprefix("//")
     return None if "://" in uri else Path(uri).expanduser()
 
 
 def _conditions(column: str, values: Iterable[str]) -> Iterator[str]:
-    """SQL conditions that together match the values, `BLOCK` at a time."""
+    """Yield SQL conditions that together match the values, `BLOCK` at a time."""
     quoted = ["'" + value.replace("'", "''") + "'" for value in sorted(values)]
     for start in range(0, len(quoted), BLOCK):
         yield f"{column} IN ({', '.join(quoted[start : start + BLOCK])})"
