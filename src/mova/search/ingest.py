@@ -48,8 +48,7 @@ class IngestReport:
         unchanged: files that were already in the index.
         moved: new paths of content that was already in the index (moved or copied files; not decoded).
         removed: paths dropped because their file is gone (not moved).
-        failed: files that cannot be read, with the cause; the next run tries them again. Their earlier content, if any,
-            is dropped.
+        failed: files that cannot be read, with the cause; their old content is dropped, and the next run tries again.
         frames: number of frames encoded.
         seconds: elapsed time.
     """
@@ -219,8 +218,8 @@ class _Run:
         self.rate = rate
         self.progress = progress
         self.report = IngestReport()
-        self.records_before = dict(store.records())
-        self.contents = {record.content: record for record in self.records_before.values()}
+        self.recorded = dict(store.records())
+        self.contents = {record.content: record for record in self.recorded.values()}
         self.moved: set[str] = set()
         self.stale: list[str] = []
         self.buffer_vectors = np.empty((FLUSH_ROWS, model.embedding_dim), dtype=np.float16)
@@ -253,9 +252,7 @@ class _Run:
     def finish(self, gone: Sequence[str]) -> bool:
         """Drop paths whose files are gone or broken, then frames without a path; return whether anything changed."""
         self.store.drop([*gone, *self.stale])
-        self.report.removed = [
-            p for p in gone if p not in self.records_before or self.records_before[p].content not in self.moved
-        ]
+        self.report.removed = [p for p in gone if p not in self.recorded or self.recorded[p].content not in self.moved]
         changed = bool(gone or self.stale or self.report.indexed or self.report.moved)
         if changed:
             self.store.sweep()
@@ -265,7 +262,7 @@ class _Run:
         """Return the files that must be read, with their durations; report unchanged and broken ones."""
         tasks = []
         for path in files:
-            known = self.records_before.get(path)
+            known = self.recorded.get(path)
             task = _Task(path, -1, -1, 0.0)
             try:
                 path.encode()
@@ -347,7 +344,7 @@ class _Run:
         """Record another path (or another modification time) for content that is already in the index."""
         record = self.contents[task.content]
         self.pending_records.append(replace(record, path=task.path, size=task.size, mtime_ns=task.mtime_ns))
-        earlier = self.records_before.get(task.path)
+        earlier = self.recorded.get(task.path)
         if earlier is not None and earlier.content == task.content:
             self.report.unchanged.append(task.path)
         else:
@@ -358,7 +355,7 @@ class _Run:
     def _fail(self, task: _Task, cause: str) -> None:
         """Report a broken file, discard its frames, and mark the record of its earlier content for removal."""
         self.report.failed.append((task.path, cause))
-        if task.path in self.records_before and task.size >= 0:
+        if task.path in self.recorded and task.size >= 0:
             self.stale.append(task.path)
         self.buffer_parts = [part for part in self.buffer_parts if part[0] != task.content]
         if task.content in self.written_contents and task.content not in self.contents:
