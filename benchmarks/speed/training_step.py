@@ -41,7 +41,7 @@ from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower, TwoTowerConfig
 from mova.models.two_tower.text_processor import TextRule
 from mova.train.objectives.base import ModelEncoder
-from mova.train.objectives.mova import Modular
+from mova.train.objectives.mova import MovaObjective
 from mova.train.objectives.pairs import Clip4Clip, PairObjective
 from mova.train.param_groups import parameter_groups
 
@@ -70,7 +70,7 @@ def _preset(name: str) -> System:
     def build(backbone: TwoTower) -> nn.Module:
         return Mova(MovaConfig.from_preset(name, backbone.config.to_dict()), backbone)
 
-    return System(build, lambda: Modular(name, diagnose_every=0))
+    return System(build, lambda: MovaObjective(name, diagnose_every=0))
 
 
 SYSTEMS: dict[str, System] = {

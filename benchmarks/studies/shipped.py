@@ -22,7 +22,7 @@ from benchmarks.studies.proving_ground.stage import Budget, Stage
 from benchmarks.studies.proving_ground.study import CONTROL, QUICK, cells, extras, mean, run
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny, shipped_folder
-from mova.train.objectives.mova import Modular
+from mova.train.objectives.mova import MovaObjective
 
 MASKS = "MoVA, subsets"
 
@@ -40,7 +40,7 @@ SYSTEMS: dict[str, Arm] = {
     "masks trained around it": replace(
         ARMS[MASKS],
         build=lambda backbone: Mova.from_backbone(_still(backbone), "subsets", detached=True),
-        objective=lambda: Modular("subsets", pooled=0.0),
+        objective=lambda: MovaObjective("subsets", pooled=0.0),
     ),
     "trained on without masks": ARMS[CONTROL],
     "trained on as a MoVA": ARMS[MASKS],

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mova.data.batch import BrokenVideo
-from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
+from mova.train.callbacks import BrokenVideos, JsonLines, installed_trackers
 
 
 def state(step: int) -> SimpleNamespace:
@@ -62,8 +62,8 @@ def test_tensorboard_is_used_where_it_is_installed_and_missed_aloud(
 ) -> None:
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert tensorboard_where_installed() == ["tensorboard"]
+    assert installed_trackers() == ["tensorboard"]
     assert not caplog.records
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert tensorboard_where_installed() == []
+    assert installed_trackers() == []
     assert "pip install 'mova[train]'" in caplog.text

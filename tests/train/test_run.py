@@ -67,7 +67,7 @@ def test_resuming_ends_with_the_weights_of_an_unbroken_run(recipe_file: Path, tm
 
 def test_a_run_is_not_written_over(recipe_file: Path, tmp_path: Path) -> None:
     for name, left, said in (
-        ("cut", "checkpoint-4/trainer_state.json", r"cut: holds a run \(checkpoint-4\); --resume goes on"),
+        ("cut", "checkpoint-4/trainer_state.json", r"cut: holds a run \(checkpoint-4\); say --resume to continue it"),
         ("done", "training.json", "done: holds a finished run"),
     ):
         (tmp_path / name / left).parent.mkdir(parents=True)

@@ -23,7 +23,7 @@ from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.train.objectives.gexia import Vtc
-from mova.train.objectives.mova import Modular
+from mova.train.objectives.mova import MovaObjective
 from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
 
@@ -146,7 +146,7 @@ def fit_arm(
     arm: Arm, model: Any, footage: Footage, steps: int, videos: int, seed: int, folder: Path, adapter: Any = None
 ) -> Any:
     """Train a model as the arm specifies; the log is kept in the folder. `adapter` replaces the default one."""
-    objective: PairObjective = Vtc() if arm.gexia else Modular("subsets")
+    objective: PairObjective = Vtc() if arm.gexia else MovaObjective("subsets")
     if adapter is None:
         adapter = adapter_of(arm, model)
     rows = {name: footage.expanded[arm.way][name] for name in arm.granularities}

@@ -23,12 +23,12 @@ from mova.data.batch import PairBatch, PairVectors
 from mova.models.baselines.registry import BASELINES
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny
-from mova.train.objectives.mova import Modular
+from mova.train.objectives.mova import MovaObjective
 from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
 
 
-class TokenSubsets(Modular):
+class TokenSubsets(MovaObjective):
     """The subset form with each token of the caption as a unit."""
 
     def _scores(self, name: str, vectors: PairVectors, net: nn.Module) -> Tensor:
@@ -65,7 +65,7 @@ def _head(name: str, **options: Any) -> Arm:
 
 def _mova(preset: str, forms: tuple[str, ...], weights: dict[str, float] | None = None, **settings: Any) -> Arm:
     def objective() -> PairObjective:
-        return Modular(preset, **(weights or {}))
+        return MovaObjective(preset, **(weights or {}))
 
     return Arm(lambda backbone: Mova.from_backbone(backbone, preset, **settings), objective, forms)
 

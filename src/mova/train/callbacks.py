@@ -1,4 +1,4 @@
-"""Logs of a run: JSON lines always, TensorBoard where it is installed."""
+"""Logs of a run: JSON lines, broken videos, and TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 class JsonLines(TrainerCallback):
-    """Append every log to a file of JSON lines; what lies beyond the step that a run goes on from is dropped."""
+    """Append every log to a file of JSON lines. Lines after the step that a run resumes from are dropped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep the lines up to the step that the run starts at (none for a new run)."""
+        """Keep the lines up to the step that the run starts from (none for a new run)."""
         if state.is_world_process_zero and self.path.is_file():
             lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _is_before(line, state)]
             self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -35,9 +35,9 @@ class JsonLines(TrainerCallback):
 
 
 class BrokenVideos:
-    """Videos that could not be read in a run, each told once and kept in `broken.jsonl`.
+    """Videos that could not be read in a run. Each is logged once and written to `broken.jsonl`.
 
-    Those that stand in the file already, of the run that this one goes on with, count too.
+    Videos that are in the file already, from the run that is resumed, count too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,27 +51,27 @@ class BrokenVideos:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def add(self, found: tuple[BrokenVideo, ...]) -> None:
-        """Warn of new ones and write them down."""
-        for video in found:
+    def add(self, videos: tuple[BrokenVideo, ...]) -> None:
+        """Log and write down the videos that are new."""
+        for video in videos:
             if video.path in self._seen:
                 continue
             self._seen.add(video.path)
-            logger.warning("%s: %s; its pair is left out of the batch", video.path, video.cause)
+            logger.warning("%s: %s; its pair is excluded from the batch", video.path, video.cause)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"path": video.path, "cause": video.cause}) + "\n")
 
 
-def tensorboard_where_installed() -> list[str]:
-    """What `report_to` of transformers is; says so if TensorBoard is missing."""
+def installed_trackers() -> list[str]:
+    """Return `report_to` of transformers: TensorBoard, or nothing and a warning if it is not installed."""
     if importlib.util.find_spec("tensorboard") is not None:
         return ["tensorboard"]
-    logger.warning("TensorBoard is not installed (pip install 'mova[train]'): logs are in log.jsonl alone")
+    logger.warning("TensorBoard is not installed (pip install 'mova[train]'): logs are only in log.jsonl")
     return []
 
 
 def _is_before(line: str, state: Any) -> bool:
-    """Whether a line was written before the step that a run goes on from; a line cut off by a kill was not."""
+    """Whether a line was written up to the step that a run resumes from. A line cut off by a kill was not."""
     try:
         return bool(state.global_step) and json.loads(line)["step"] <= state.global_step
     except ValueError:

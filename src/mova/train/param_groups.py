@@ -1,4 +1,4 @@
-"""Which weights learn how fast, and which decay."""
+"""Optimizer parameter groups: learning rates and weight decay."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from torch import nn
 from mova.errors import UsageError
 
 ENCODERS = "backbone."
-"""Names of pretrained weights begin so in every model of mova that has some; all others are new modules."""
+"""Prefix of the names of pretrained weights, in every model that has some; all other weights are new modules."""
 
 
 def parameter_groups(
     model: nn.Module, learning_rate: float, encoder_learning_rate: float | None, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Groups for an optimiser: new modules and encoders, each with and without decay.
+    """Return groups for an optimizer: new modules and encoders, each with and without decay.
 
-    Vectors and scalars (norms, biases, temperatures) do not decay; matrices, kernels and tables do. Frozen weights are
-    in no group, and empty groups are left out.
+    Vectors and scalars (norms, biases, temperatures) do not decay; matrices, kernels and tables do. Frozen weights and
+    empty groups are excluded.
 
     Args:
-        model: its weights named `backbone...` are the encoders.
-        learning_rate: of new modules, and of encoders if they have none of their own.
-        encoder_learning_rate: of encoders, None for `learning_rate`.
-        weight_decay: of what decays.
+        model: weights named `backbone...` are the encoders.
+        learning_rate: learning rate of new modules.
+        encoder_learning_rate: learning rate of the encoders; None: `learning_rate`.
+        weight_decay: weight decay of matrices, kernels and tables.
 
     Raises:
-        UsageError: an encoder rate for a model without encoders, or nothing that can learn.
+        UsageError: an encoder learning rate for a model without encoders, or all weights are frozen.
     """
     rates = {False: learning_rate, True: learning_rate if encoder_learning_rate is None else encoder_learning_rate}
     groups: dict[tuple[bool, bool], dict[str, Any]] = {
@@ -42,10 +42,9 @@ def parameter_groups(
             groups[name.startswith(ENCODERS), parameter.ndim >= 2]["params"].append(parameter)
     if encoder_learning_rate is not None and not any(name.startswith(ENCODERS) for name in names):
         raise UsageError(
-            f"training.encoder_learning_rate: {type(model).__name__} has no pretrained encoders apart from its own "
-            "modules; leave it out"
+            f"training.encoder_learning_rate: {type(model).__name__} has no pretrained encoders; leave it out"
         )
-    found = [group for group in groups.values() if group["params"]]
-    if not found:
-        raise UsageError(f"{type(model).__name__} has no weight that may learn: all are frozen")
-    return found
+    trained = [group for group in groups.values() if group["params"]]
+    if not trained:
+        raise UsageError(f"{type(model).__name__} has no weight to train: all are frozen")
+    return trained

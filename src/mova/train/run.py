@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_
 
 from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
-from mova.train.callbacks import BrokenVideos, JsonLines, tensorboard_where_installed
+from mova.train.callbacks import BrokenVideos, JsonLines, installed_trackers
 from mova.train.objectives.base import Objective
 from mova.train.recipe import Recipe
 from mova.train.sections import data_settings, finish_settings, model_settings, read_objective, training_settings
@@ -22,9 +22,9 @@ from mova.train.sources.base import DataSource, RunContext
 from mova.train.trainer import PairArguments, PairTrainer
 
 SUMMARY = "training.json"
-"""What a run did; it is written last."""
+"""Name of the summary of a run; it is written last."""
 BROKEN = "broken.jsonl"
-"""Videos that could not be read."""
+"""Name of the list of videos that could not be read."""
 SHARED = {
     "lr_scheduler_type": "cosine",
     "logging_steps": 50,
@@ -35,32 +35,34 @@ SHARED = {
     "disable_tqdm": True,
     "ddp_find_unused_parameters": False,
 }
-"""TrainingArguments that every recipe starts from; a recipe's `training` section goes over them."""
+"""Default TrainingArguments; the section `training` of a recipe overrides them."""
 CHOOSING = {
     "eval_strategy": "steps",
     "load_best_model_at_end": True,
     "metric_for_best_model": "R@1",
     "greater_is_better": True,
 }
-"""What validation data add: the best checkpoint is kept, and it is what the run ends with."""
+"""TrainingArguments that validation data add: the run ends with the best checkpoint."""
 
 
 def train(
     recipe: Recipe, output: Path, *, resume: bool = False, callbacks: list[TrainerCallback] | None = None
 ) -> PreTrainedModel:
-    """Run a recipe. The output folder gets the recipe, `log.jsonl`, checkpoints and at last the model itself.
+    """Train a model from a recipe.
+
+    The output folder receives the recipe written out in full, `log.jsonl`, checkpoints, and at the end the model.
 
     Args:
-        recipe: what to do.
-        output: folder; created.
-        resume: go on from the newest complete checkpoint in `output` (the weights end as if nothing had happened).
-        callbacks: of transformers' Trainer, for progress.
+        recipe: the run.
+        output: folder of the run; created if missing.
+        resume: continue from the newest complete checkpoint in `output`, with the weights of an unbroken run.
+        callbacks: additional callbacks for transformers' Trainer.
 
     Returns:
-        The trained model in evaluation mode, saved in `output`: that of the best validation where there is one.
+        The trained model in evaluation mode, as saved in `output`: the best by validation if there is any.
 
     Raises:
-        UsageError: the recipe names what does not exist, `resume` without a checkpoint, or a new run where one lies.
+        UsageError: a wrong setting, `resume` without a checkpoint, or a new run in a folder that holds one.
     """
     settings, source, objective = model_settings(recipe), data_settings(recipe), read_objective(recipe)
     finish = finish_settings(recipe)
@@ -68,7 +70,7 @@ def train(
     model = cast(PreTrainedModel, settings.build())
     checkpoint = newest_checkpoint(output) if resume else None
     if resume and checkpoint is None:
-        raise UsageError(f"{output}: no checkpoint to resume from; leave --resume out to start anew")
+        raise UsageError(f"{output}: no checkpoint to resume from; leave out --resume to start a new run")
     if not resume:
         _refuse_another_run(output)
         (output / BROKEN).unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
@@ -94,7 +96,7 @@ def train(
 
 
 def _refuse_another_run(output: Path) -> None:
-    """A new run beside an earlier one's checkpoints would overwrite its model, and `--resume` could mix them up.
+    """Raise if the folder holds a run: a new one would overwrite its model, and `--resume` could mix them up.
 
     Raises:
         UsageError: the folder holds a finished run, or a checkpoint of one.
@@ -102,24 +104,24 @@ def _refuse_another_run(output: Path) -> None:
     checkpoint = newest_checkpoint(output)
     if checkpoint is not None:
         raise UsageError(
-            f"{output}: holds a run ({checkpoint.name}); --resume goes on with it, another --out begins a new one"
+            f"{output}: holds a run ({checkpoint.name}); say --resume to continue it, or another --out for a new run"
         )
     if (output / SUMMARY).is_file():
-        raise UsageError(f"{output}: holds a finished run; name another --out")
+        raise UsageError(f"{output}: holds a finished run; say another --out")
 
 
 def newest_checkpoint(output: Path) -> Path | None:
-    """The checkpoint of the most steps that was written to its end: a run killed while saving leaves one that was not.
+    """Return the newest complete checkpoint. A run that was killed while saving leaves an incomplete one.
 
     transformers writes `trainer_state.json` last.
     """
-    found = []
+    complete = []
     for folder in output.glob("checkpoint-*"):
         try:
-            found.append((json.loads((folder / "trainer_state.json").read_text("utf-8"))["global_step"], folder))
+            complete.append((json.loads((folder / "trainer_state.json").read_text("utf-8"))["global_step"], folder))
         except (OSError, ValueError, KeyError):
             continue
-    return max(found, default=(0, None))[1]
+    return max(complete, default=(0, None))[1]
 
 
 def _trainer(
@@ -143,7 +145,7 @@ def _trainer(
 
 
 def _arguments(recipe: Recipe, output: Path) -> PairArguments:
-    """Arguments of a recipe; mixed precision is bf16 where the device multiplies it natively."""
+    """Arguments of a recipe; mixed precision is bf16 if the device supports it natively."""
     of_run = {
         "use_cpu": not torch.cuda.is_available(),
         "seed": recipe.seed,
@@ -153,7 +155,7 @@ def _arguments(recipe: Recipe, output: Path) -> PairArguments:
     choosing = CHOOSING if recipe.data.get("validation") else {}
     settings = {**SHARED, **of_run, **choosing, **training_settings(recipe)}
     if "report_to" not in settings:
-        settings["report_to"] = tensorboard_where_installed()
+        settings["report_to"] = installed_trackers()
     if choosing:
         settings.setdefault("eval_steps", settings.get("save_steps", 500))
     if not settings.get("dataloader_num_workers"):

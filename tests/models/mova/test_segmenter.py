@@ -32,7 +32,7 @@ from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig, shipped_folder
 from mova.train.grad_cache import cached_backward
 from mova.train.objectives.base import ModelEncoder
-from mova.train.objectives.mova import Modular
+from mova.train.objectives.mova import MovaObjective
 from mova.train.recipe import Recipe
 from mova.train.run import train
 from mova.worlds.batches import vocabulary
@@ -296,7 +296,7 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
     found = {}
     for chunk in (3, 2, 1):
         model.zero_grad()
-        cached_backward(Modular("control"), inputs, towers, chunk)
+        cached_backward(MovaObjective("control"), inputs, towers, chunk)
         found[chunk] = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     assert found[3]["segmenter.boundary.weight"].any()
     for chunk in (2, 1):

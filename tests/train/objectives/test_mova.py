@@ -17,7 +17,7 @@ from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.train.objectives.base import CachedEncoder
-from mova.train.objectives.mova import WEIGHTS, Modular
+from mova.train.objectives.mova import WEIGHTS, MovaObjective
 from mova.train.recipe import Recipe
 from mova.train.run import train
 from mova.worlds.batches import vocabulary
@@ -50,13 +50,13 @@ def pairs(videos: int = 4) -> PairVectors:
     )
 
 
-def run(objective: Modular, net: Mova, vectors: PairVectors) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def run(objective: MovaObjective, net: Mova, vectors: PairVectors) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return objective.forward(unread_batch(len(vectors)), CachedEncoder(net, vectors))
 
 
 @pytest.mark.parametrize("preset", WEIGHTS)
 def test_the_loss_is_the_weighted_sum_of_its_parts(preset: str) -> None:
-    objective = Modular(preset, diagnose_every=0)
+    objective = MovaObjective(preset, diagnose_every=0)
     vectors = pairs()
     loss, parts = run(objective, around(preset), vectors)
     terms = {name: weight for name, weight in objective.weights.items() if weight}
@@ -71,7 +71,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(preset: str) -> None:
 def test_published_terms_are_the_written_losses_on_the_models_masks() -> None:
     net = around("paper")
     vectors = pairs()
-    _, parts = run(Modular("paper", diagnose_every=0), net, vectors)
+    _, parts = run(MovaObjective("paper", diagnose_every=0), net, vectors)
     real = vectors.frame_mask
     found = net.masks(vectors.frames, real, vectors.tokens, vectors.token_mask, vectors.texts)
     given = (vectors.frames, real, vectors.texts, found.m_t)
@@ -84,38 +84,42 @@ def test_published_terms_are_the_written_losses_on_the_models_masks() -> None:
 def test_repaired_frames_are_weighted_and_detached_masks_leave_the_backbone_alone() -> None:
     vectors = pairs()
     masks_alone = {"pooled": 0.0, "relevance": 0.0}
-    _, plain = run(Modular("repaired", diagnose_every=0), around("repaired", frame_weights=False), vectors)
-    _, weighted = run(Modular("repaired", diagnose_every=0), around("repaired"), vectors)
+    _, plain = run(MovaObjective("repaired", diagnose_every=0), around("repaired", frame_weights=False), vectors)
+    _, weighted = run(MovaObjective("repaired", diagnose_every=0), around("repaired"), vectors)
     assert not torch.allclose(plain["temporal"], weighted["temporal"])
-    loss, _ = run(Modular("repaired", diagnose_every=0, **masks_alone), around("repaired", detached=True), vectors)
+    loss, _ = run(
+        MovaObjective("repaired", diagnose_every=0, **masks_alone), around("repaired", detached=True), vectors
+    )
     loss.backward()
     assert all(value.grad is None for value in vectors.tensors().values())
 
 
 def test_diagnostics_come_with_the_first_step_and_then_at_their_interval() -> None:
-    net, objective = around("paper"), Modular("paper", diagnose_every=3)
+    net, objective = around("paper"), MovaObjective("paper", diagnose_every=3)
     vectors = pairs()
     logged = [set(run(objective, net, vectors)[1]) for _ in range(4)]
     wanted = {"rolled/temporal/gap", "rolled/same_frame/gap", "match/auc", "match/auc_gain", "m_t/density", "m_v/dead"}
     assert [wanted <= names for names in logged] == [True, False, False, True]
-    one = run(Modular("paper", diagnose_every=1), net, pairs(1))[1]
+    one = run(MovaObjective("paper", diagnose_every=1), net, pairs(1))[1]
     assert "match/auc" not in one
 
 
 def test_pair_negatives_score_mismatched_pairs_with_masks_of_their_own() -> None:
     vectors = pairs()
-    _, parts = run(Modular("repaired", diagnose_every=0, pairs=1.0), around("repaired", pair_negatives=2), vectors)
+    _, parts = run(
+        MovaObjective("repaired", diagnose_every=0, pairs=1.0), around("repaired", pair_negatives=2), vectors
+    )
     assert 0 < float(parts["pairs"].detach()) < 100
     with pytest.raises(UsageError, match="pair_negatives"):
-        run(Modular("repaired", pairs=1.0), around("repaired"), vectors)
+        run(MovaObjective("repaired", pairs=1.0), around("repaired"), vectors)
 
 
 def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
     vectors = pairs()
     vectors = replace(vectors, group=torch.tensor([0, 0, 1, 2]))
-    _, shared = run(Modular("control"), around("control"), vectors)
+    _, shared = run(MovaObjective("control"), around("control"), vectors)
     vectors = replace(vectors, group=torch.arange(4))
-    _, apart = run(Modular("control"), around("control"), vectors)
+    _, apart = run(MovaObjective("control"), around("control"), vectors)
     assert float(shared["late"].detach()) < float(apart["late"].detach())
 
 
@@ -130,13 +134,13 @@ def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
 )
 def test_wrong_settings_are_said(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Modular(**options)
+        MovaObjective(**options)
 
 
 def test_mask_losses_need_masks_over_dimensions() -> None:
     vectors = pairs()
     with pytest.raises(UsageError, match="masks over dimensions"):
-        run(Modular("paper"), around("subsets"), vectors)
+        run(MovaObjective("paper"), around("subsets"), vectors)
 
 
 @pytest.mark.parametrize("preset", WEIGHTS)

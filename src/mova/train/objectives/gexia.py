@@ -1,4 +1,4 @@
-"""GEXIA's objectives: contrast of one vector a video with one a text, and classes of videos.
+"""GEXIA's objectives: contrast of one vector per video with one per text, and classification of videos.
 
 Shape legend: V videos, N texts (V = N in a batch), Y classes, d width.
 """
@@ -22,19 +22,19 @@ from mova.train.objectives.pairs import Clip4Clip
 class Vtc(Clip4Clip):
     """`L_VTC = (L_v2t + L_t2v) / 2` on cosines over a learnable tau (Wang et al. 2024, arXiv 2412.07704, section 3.2).
 
-    It is the symmetric InfoNCE of `Clip4Clip` where each video is one vector, so there is nothing to pool. What is to
-    be told apart are the pairs of a batch, which are of one granularity.
+    It is the symmetric InfoNCE of `Clip4Clip` with one vector per video, so there is nothing to pool. The pairs of a
+    batch are of one granularity.
     """
 
-    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
-        """Parts `vtc` and `hits`."""
-        loss, parts = super().losses(vectors, own, net)
+    def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+        """Return the loss, and as parts `vtc` and `hits`."""
+        loss, parts = super().losses(vectors, positive, net)
         return loss, {"vtc": loss, "hits": parts["hits"]}
 
 
 @dataclass(frozen=True, eq=False)
 class Classification(Objective[Tensors, Tensors]):
-    """A linear head on the video branch: cross-entropy, or binary cross-entropy where videos have several labels.
+    """A linear head on the video branch: cross-entropy, or binary cross-entropy if videos have several labels.
 
     Batches hold `classes`, bool (V, Y).
     """
@@ -42,10 +42,10 @@ class Classification(Objective[Tensors, Tensors]):
     data = "labels"
 
     def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
-        """See `Objective`. Parts: the loss by its name, and `accuracy`, the share of videos whose top class is right.
+        """Return the loss, and as parts the loss by its name and the accuracy of the top class.
 
         Raises:
-            UsageError: the model has no such head.
+            UsageError: the model is not a GEXIA.
         """
         if not isinstance(model.net, Gexia):
             raise UsageError("objective classification trains the head of a GEXIA: say model.kind gexia")

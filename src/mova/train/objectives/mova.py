@@ -1,11 +1,10 @@
-"""MoVA's objective: global contrast, late interaction, mask losses and the subset form, each with a weight of its own.
+"""MoVA's objective: global contrast, late interaction, mask losses and the subset form, each with its own weight.
 
 The presets are the sums that belong to the presets of the model (`models/mova/config.py`). The published form can be
-solved without looking at whether text and video match, so what tells that is logged in every run: the loss on rolled
-captions, matched against mismatched scores with masks computed anew, and how the masks are used
-(`losses/diagnostics.py`).
+minimized without comparing text and video. Every run therefore logs whether that happens: the loss on rolled captions,
+matched against mismatched scores with masks computed anew, and how the masks are used (`losses/diagnostics.py`).
 
-Shape legend: V videos, N = V texts, T frames, L tokens, K units a text, P pairs, d width.
+Shape legend: V videos, N = V texts, T frames, L tokens, K units per text, P pairs, d width.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ MASK_TAU = 0.07
 
 
 @dataclass(eq=False)
-class Modular(PairObjective):
+class MovaObjective(PairObjective):
     """The weighted sum of MoVA's terms; formulas in `losses/global_contrast.py` and `losses/masked_contrast.py`.
 
     Raises:
@@ -106,9 +105,9 @@ class Modular(PairObjective):
         self.scale = 1.0 / self.tau
         self._steps = 0
 
-    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
-        """A part for every term with a weight, and now and then the diagnostics."""
-        valid = ~own | torch.eye(len(own), dtype=torch.bool, device=own.device)
+    def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+        """Return the weighted sum; its parts are the terms with a weight, and every few steps the diagnostics."""
+        valid = ~positive | torch.eye(len(positive), dtype=torch.bool, device=positive.device)
         parts: Tensors = {}
         for name in ("late", "subsets", "relevance", "pooled"):
             if self.weights[name]:
@@ -123,12 +122,11 @@ class Modular(PairObjective):
         return torch.stack(terms).sum(), parts
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
-        """By the form that this objective trains most directly: subsets, units, relevant frames, or all frames."""
+        """Return scores by the form that is trained most directly: subsets, units, relevant frames, or all frames."""
         name = next((name for name in ("subsets", "late", "relevance") if self.weights[name]), "pooled")
         return self._scores(name, vectors, net)
 
     def _scores(self, name: str, vectors: PairVectors, net: nn.Module) -> Tensor:
-        """(V, N) by one form."""
         frames, real = vectors.frames, vectors.frame_mask
         if name == "subsets":
             return cast(Mova, net).unit_similarity(frames, real, *vectors.with_units())
@@ -139,26 +137,26 @@ class Modular(PairObjective):
         return mean_pooled_scores(frames, real, vectors.texts)
 
     def _mask_losses(self, net: Mova, vectors: PairVectors, valid: Tensor) -> Tensors:
-        """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, as far as they have a weight."""
-        found, real = _masks(net, vectors), vectors.frame_mask
-        weights = frame_weights(found.frames, real, found.text) if net.config.frame_weights else None
-        parts = self._contrasts(found, real, weights)
+        """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, those that have a weight."""
+        masks, real = _masks(net, vectors), vectors.frame_mask
+        weights = frame_weights(masks.frames, real, masks.text) if net.config.frame_weights else None
+        parts = self._contrasts(masks, real, weights)
         if self.weights["sparsity"]:
-            parts["sparsity"] = expected_l0(found.p_t, real) + expected_l0(found.p_v, real)
+            parts["sparsity"] = expected_l0(masks.p_t, real) + expected_l0(masks.p_v, real)
         if self.weights["pairs"]:
             parts["pairs"] = self._pairs(net, vectors, valid)
         return parts
 
-    def _contrasts(self, found: ModularMasks, real: Tensor, weights: Tensor | None) -> Tensors:
-        """L_tv, L_sfdm and L_dfsm of given masks."""
+    def _contrasts(self, masks: ModularMasks, real: Tensor, weights: Tensor | None) -> Tensors:
+        """L_tv, L_sfdm and L_dfsm."""
         parts: Tensors = {}
-        given = (found.frames, real, found.text, found.m_t)
+        inputs = (masks.frames, real, masks.text, masks.m_t)
         if self.weights["temporal"] and self.temporal_form == "nce":
-            parts["temporal"] = temporal_nce(*given, self.scale, margin=self.margin, weights=weights)
+            parts["temporal"] = temporal_nce(*inputs, self.scale, margin=self.margin, weights=weights)
         elif self.weights["temporal"]:
-            parts["temporal"] = temporal_hinge(*given, margin=self.margin, weights=weights)
+            parts["temporal"] = temporal_hinge(*inputs, margin=self.margin, weights=weights)
         if self.weights["same_frame"] or self.weights["different_frame"]:
-            same, different = concept_nce(*given, found.m_v, self.scale, weights=weights)
+            same, different = concept_nce(*inputs, masks.m_v, self.scale, weights=weights)
             parts |= {"same_frame": same, "different_frame": different}
         return parts
 
@@ -179,7 +177,7 @@ class Modular(PairObjective):
 
     @torch.no_grad()
     def _diagnostics(self, net: Mova, vectors: PairVectors) -> Tensors:
-        """What tells whether the masks look at the match; see `losses/diagnostics.py`."""
+        """Diagnostics that show whether the masks depend on the match; see `losses/diagnostics.py`."""
         count, real = len(vectors.frame_mask), vectors.frame_mask
         if count < 2:
             return {}
@@ -190,19 +188,19 @@ class Modular(PairObjective):
             return lambda texts: self._contrasts(_masks(net, vectors, order, texts), real, None)[name]
 
         figures: dict[str, float] = {}
-        found = _masks(net, vectors)
-        for name in self._contrasts(found, real, None):
+        masks = _masks(net, vectors)
+        for name in self._contrasts(masks, real, None):
             figures |= prefixed(f"rolled/{name}", rolled_caption_gap(loss_of(name), count, real.device))
         overall = mean_pooled_scores(vectors.frames, real, vectors.texts)
         matched, mismatched = (_pair_scores(net, vectors, order, texts) for texts in (order, rolled))
         figures |= prefixed("match", matching(matched, mismatched, overall.diagonal(), overall[order, rolled]))
-        for name, mask in (("m_t", found.m_t), ("m_v", found.m_v)):
+        for name, mask in (("m_t", masks.m_t), ("m_v", masks.m_v)):
             figures |= prefixed(name, mask_use(mask, real))
         return {name: torch.tensor(value) for name, value in figures.items()}
 
 
 def _masks(net: Mova, vectors: PairVectors, videos: Tensor | None = None, texts: Tensor | None = None) -> ModularMasks:
-    """Masks of pairs: video i with text i, or those that are named."""
+    """Masks of pairs: video i with text i, or the given videos with the given texts."""
     rows: Any = slice(None) if videos is None else videos
     columns: Any = slice(None) if texts is None else texts
     tokens, token_mask = vectors.with_tokens()
@@ -216,9 +214,9 @@ def _masks(net: Mova, vectors: PairVectors, videos: Tensor | None = None, texts:
 
 
 def _pair_scores(net: Mova, vectors: PairVectors, videos: Tensor, texts: Tensor) -> Tensor:
-    """(P,) pooled modular scores of named pairs, with masks of their own."""
-    found = _masks(net, vectors, videos, texts)
-    return modular_score(found.frames, found.text, found.m_t, found.m_v, vectors.frame_mask[videos])
+    """Pooled modular scores (P,) of pairs, with masks computed for each of them."""
+    masks = _masks(net, vectors, videos, texts)
+    return modular_score(masks.frames, masks.text, masks.m_t, masks.m_v, vectors.frame_mask[videos])
 
 
 def _with_dimensions(net: nn.Module) -> Mova:

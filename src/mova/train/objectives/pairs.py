@@ -1,6 +1,6 @@
-"""Objectives on pairs of video and text: what all of them share, and those without masks.
+"""Objectives on pairs of video and text: their base class, and those without masks.
 
-Shape legend: V videos, N texts (V = N in a batch), T frames, K units a text, d width.
+Shape legend: V videos, N texts (V = N in a batch), T frames, K units per text, d width.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mova.train.objectives.base import Encoder, Objective, Tensors
 OPTIONAL = ("tokens", "token_mask", "units", "unit_mask")
 """Fields of `PairVectors` that only some objectives read."""
 LARGEST_SCALE = 100.0
-"""CLIP's bound on the learnt factor of cosines (Radford et al. 2021, section 2.5)."""
+"""CLIP's bound on the learned factor of cosines (Radford et al. 2021, section 2.5)."""
 
 
 class PairObjective(Objective[PairBatch, PairVectors]):
@@ -39,8 +39,8 @@ class PairObjective(Objective[PairBatch, PairVectors]):
     def forward(self, batch: PairBatch, model: Encoder[PairBatch, PairVectors]) -> tuple[Tensor, Tensors]:
         """See `Objective`. Every process has the same loss, that of all their pairs together."""
         vectors = _gathered(self.select(model(batch)))
-        own = vectors.group[:, None] == vectors.group
-        loss, parts = self.losses(vectors, own, model.net)
+        positive = vectors.group[:, None] == vectors.group
+        loss, parts = self.losses(vectors, positive, model.net)
         return loss, {**parts, "scale": vectors.scale.detach(), "dropped_tokens": batch.dropped.float().mean()}
 
     def select(self, vectors: PairVectors) -> PairVectors:
@@ -49,12 +49,12 @@ class PairObjective(Objective[PairBatch, PairVectors]):
         return replace(vectors, **unread)
 
     @abstractmethod
-    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+    def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Return the loss and its parts.
 
         Args:
             vectors: of all processes, in float32.
-            own: bool, (V, N), true where video and text belong together.
+            positive: bool, (V, N), true where video and text match.
             net: the model without wrappers, for objectives that use its heads.
         """
 
@@ -64,7 +64,7 @@ class PairObjective(Objective[PairBatch, PairVectors]):
 
 
 def _gathered(vectors: PairVectors) -> PairVectors:
-    """Rows of all processes, in full precision, and the bounded scale."""
+    """Rows of all processes in float32, and the bounded scale."""
 
     def gather(value: Tensor) -> Tensor:
         return gather_with_gradient(value.float() if value.is_floating_point() else value)
@@ -77,22 +77,22 @@ def _gathered(vectors: PairVectors) -> PairVectors:
 class Clip4Clip(PairObjective):
     """Mean pooling and symmetric InfoNCE (CLIP4Clip, Luo et al. 2021, Eq. 5 to 7; L_g)."""
 
-    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
-        """One part, `global`."""
+    def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+        """Return the loss, and as parts `global` and `hits`."""
         scores = self.scores(vectors, net)
-        loss = symmetric_nce(vectors.scale * scores, own)
-        return loss, {"global": loss, "hits": hits(scores, own)}
+        loss = symmetric_nce(vectors.scale * scores, positive)
+        return loss, {"global": loss, "hits": hits(scores, positive)}
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
-        """Cosine of the mean of normalised frames with the text."""
+        """Return the cosine of the mean of normalized frames with the text."""
         return mean_pooled_scores(vectors.frames, vectors.frame_mask, vectors.texts)
 
 
 @dataclass(frozen=True, eq=False)
 class LateInteraction(PairObjective):
-    """Late interaction over units, with a share of the global contrast: `L = L_LI + w L_g`.
+    """Late interaction over units plus the weighted global contrast: `L = L_LI + w L_g`.
 
-    L_LI is the symmetric InfoNCE on `S = mean_k sum_t softmax_t(c_tk / tau) c_tk`; L_g keeps the global vectors fit
+    L_LI is the symmetric InfoNCE on `S = mean_k sum_t softmax_t(c_tk / tau) c_tk`; L_g keeps the global vectors usable
     for a first search.
 
     Raises:
@@ -112,20 +112,20 @@ class LateInteraction(PairObjective):
         if not (tau > 0 and weight >= 0):
             raise UsageError(f"tau must be above 0 and global_weight not below, not {tau} and {weight}")
 
-    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
-        """Parts `late` and `global`."""
+    def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+        """Return the loss, and as parts `late`, `global` and the hits of both."""
         scores = self.scores(vectors, net)
-        late = symmetric_nce(vectors.scale * scores, own)
-        pooled, parts = Clip4Clip().losses(vectors, own, net)
-        parts = {"late": late, "global": pooled, "hits": hits(scores, own), "global_hits": parts["hits"]}
+        late = symmetric_nce(vectors.scale * scores, positive)
+        pooled, parts = Clip4Clip().losses(vectors, positive, net)
+        parts = {"late": late, "global": pooled, "hits": hits(scores, positive), "global_hits": parts["hits"]}
         return late + self.global_weight * pooled, parts
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
-        """Late interaction of every video with every text."""
+        """Return the late interaction of every video with every text."""
         return unit_scores(vectors.frames, vectors.frame_mask, *vectors.with_units(), self.tau)
 
 
-def hits(scores: Tensor, own: Tensor) -> Tensor:
-    """Share of texts whose best video of the batch is their own (R@1 within the batch)."""
+def hits(scores: Tensor, positive: Tensor) -> Tensor:
+    """Return the share of texts whose best video of the batch matches (R@1 within the batch)."""
     best = scores.detach().argmax(dim=0)
-    return own[best, torch.arange(len(best), device=best.device)].float().mean()
+    return positive[best, torch.arange(len(best), device=best.device)].float().mean()

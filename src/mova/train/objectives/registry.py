@@ -1,4 +1,4 @@
-"""Objectives by name: what a recipe's `objective.kind` means. Each sums pure losses and names its parts.
+"""Objectives by the name that a recipe gives as `objective.kind`. Each sums pure losses and names its parts.
 
 To add one: a dataclass of its settings with `forward(batch, model)` as `train/objectives/base.py` says (for pairs, a
 `PairObjective` of `train/objectives/pairs.py`), and a line in `OBJECTIVES`.
@@ -11,7 +11,7 @@ from typing import Any
 from mova.errors import UsageError
 from mova.train.objectives.base import Objective
 from mova.train.objectives.gexia import Classification, Vtc
-from mova.train.objectives.mova import Modular
+from mova.train.objectives.mova import MovaObjective
 from mova.train.objectives.pairs import Clip4Clip, LateInteraction
 from mova.train.objectives.smartclip import SmartClip
 from mova.train.objectives.synvita import Synvita
@@ -22,7 +22,7 @@ OBJECTIVES: dict[str, type[Objective[Any, Any]]] = {
     "clip4clip": Clip4Clip,
     "late_interaction": LateInteraction,
     "smartclip": SmartClip,
-    "mova": Modular,
+    "mova": MovaObjective,
     "vtc": Vtc,
     "classification": Classification,
     "synvita": Synvita,

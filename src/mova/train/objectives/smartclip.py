@@ -1,14 +1,14 @@
 """SmartCLIP's objective: the first stage of MoVA's training, on images and sentences of their captions.
 
-An image shows more than a sentence says. SmartCLIP (Xie et al. 2025, arXiv 2507.22264) lets the sentence alone decide
-which dimensions of the image's vector count, `S = cos(v * m(text), u)`, contrasts S both ways, and charges for every
-dimension that a mask keeps. Its captions are long ones of which each step draws a part: here one sentence
+An image shows more than a sentence describes. In SmartCLIP (Xie et al. 2025, arXiv 2507.22264) the sentence alone
+decides which dimensions of the image's vector count, `S = cos(v * m(text), u)`. S is contrasted both ways, and every
+dimension that a mask keeps has a price. Its captions are long; each step draws a part of them: here one sentence
 (`data.captions: sentence`).
 
 The mask network is the Temporal Mask Network of the MoVA that is trained (preset `smartclip`) with the caption's vector
-where a frame would stand, so it is carried into MoVA as it is (`models/mova/build.py`). SmartCLIP masks the image's
-vector and MoVA's temporal mask the caption's: the inner product `<z * m, u> = <z, u * m>` is the same number, only the
-lengths that it is divided by differ. What changes is the query: MoVA asks with a frame, which the network has not met.
+in the place of a frame, so it is carried over to MoVA as it is (`models/mova/build.py`). SmartCLIP masks the image's
+vector and MoVA's temporal mask the caption's: the inner product `<z * m, u> = <z, u * m>` is the same number; only the
+norms that it is divided by differ. The query changes: MoVA's is a frame, which the network has not been trained on.
 
 Shape legend: V images, N = V texts, T frames (1 of an image), L tokens, d width.
 """
@@ -52,14 +52,14 @@ class SmartClip(PairObjective):
         if not self.sparsity >= 0:
             raise UsageError(f"objective.sparsity must not be below 0, not {self.sparsity}")
 
-    def losses(self, vectors: PairVectors, own: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+    def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Parts `one_way` and `sparsity`, and `density`, the share of dimensions that masks keep."""
         scores, probabilities = _masked(vectors, net)
-        contrast = symmetric_nce(vectors.scale * scores, own)
+        contrast = symmetric_nce(vectors.scale * scores, positive)
         real = torch.ones_like(probabilities[:, :1], dtype=torch.bool)
         sparsity = expected_l0(probabilities.unsqueeze(1), real)
         density = (probabilities.detach() > OPEN).float().mean()
-        parts = {"one_way": contrast, "sparsity": sparsity, "density": density, "hits": hits(scores, own)}
+        parts = {"one_way": contrast, "sparsity": sparsity, "density": density, "hits": hits(scores, positive)}
         return contrast + self.sparsity * sparsity, parts
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:

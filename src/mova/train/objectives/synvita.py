@@ -1,14 +1,14 @@
-"""SynViTA's objective on a batch of triplets (Zanella et al., papers/synvita.txt, Eq. 7).
+"""SynViTA's objective on a batch of triplets (SynViTA, Zanella et al. 2025, Eq. 7).
 
-A batch of kind `triplets` holds, all with n first:
+A batch of kind `triplets` has one entry per triplet in each of:
 
-    real, synthetic  lists of `Visual`; None where a triplet has no synthetic video to learn from
+    real, synthetic  lists of `Visual`; None if a triplet has no synthetic video to learn from
     tails            list of (caption, negative caption) as `Tail`
-    keep             list of their masks of Eq. 6, or of None where nothing is masked
+    keep             list of their masks of Eq. 6; None if nothing is masked
     weights          float32 (n,), 0 without a synthetic video
 
-and its vectors are `log_odds` and, where Eq. 6 is wanted, `common`, both (n, 2, 2) as `losses/entailment.py` has them;
-rows of triplets without a synthetic video are 0 beyond Eq. 2, and their weight of 0 keeps them out of every sum.
+Its vectors are `log_odds` and, if Eq. 6 is used, `common`, both (n, 2, 2) as in `losses/entailment.py`. For triplets
+without a synthetic video, entries that Eq. 2 does not use are 0, and their weight of 0 excludes them from every sum.
 
 Shape legend: n triplets.
 """
@@ -62,26 +62,26 @@ class Synvita(Objective[Tensors, Tensors]):
         return 0.0 if self.strategy == "none" else self.consistency
 
     def forward(self, batch: Tensors, model: Encoder[Tensors, Tensors]) -> tuple[Tensor, Tensors]:
-        """See `Objective`.
+        """Return the loss of Eq. 7 and its parts.
 
-        Parts are those of Eq. 7, `weight` (mean over triplets), `shown` (share of triplets with a synthetic video to
-        learn from) and `above` (share whose caption scores above the negative one on the real video).
+        Also logged are `weight` (mean over triplets), `shown` (share of triplets with a synthetic video to learn from)
+        and `above` (share whose caption scores above the negative one on the real video).
         """
-        found, weights = model(batch), batch["weights"]
-        log_odds = found["log_odds"]
-        loss, parts = synvita_loss(log_odds, weights, found.get("common"), self.consistency_weight, self.margin)
-        own, other = log_odds.detach()[:, 0].unbind(dim=1)
-        told = {"weight": weights, "shown": (weights > 0).float(), "above": (own > other).float()}
-        return loss, parts | {name: value.mean() for name, value in told.items()}
+        vectors, weights = model(batch), batch["weights"]
+        log_odds = vectors["log_odds"]
+        loss, parts = synvita_loss(log_odds, weights, vectors.get("common"), self.consistency_weight, self.margin)
+        true, false = log_odds.detach()[:, 0].unbind(dim=1)
+        logged = {"weight": weights, "shown": (weights > 0).float(), "above": (true > false).float()}
+        return loss, parts | {name: value.mean() for name, value in logged.items()}
 
 
 def encode_triplets(llm: Any, module: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Scores of a batch, see the module; every video runs once.
+    """Return the vectors of a batch, see the module. Every video runs through the model once.
 
     Args:
         llm: the `VideoLLM`.
-        module: what is called in place of its model: with adapters, perhaps wrapped.
-        batch: of `train/sources/triplets.py: TripletCollator`.
+        module: called in place of its model: PEFT's wrapper, possibly wrapped again.
+        batch: a batch of `train/sources/triplets.py: TripletCollator`.
     """
     log_odds: list[Tensor] = []
     common: list[Tensor] = []
@@ -89,16 +89,16 @@ def encode_triplets(llm: Any, module: Any, batch: dict[str, Any]) -> dict[str, T
         batch["real"], batch["synthetic"], batch["tails"], batch["keep"], strict=True
     ):
         masked = keep is not None and synthetic is not None
-        asked = [*tails, *tails] if masked else list(tails)
-        hidden = [None, None, *keep] if masked else None
+        prompts = [*tails, *tails] if masked else list(tails)
+        kept = [None, None, *keep] if masked else None
         rows = [
-            llm.packed_log_odds(video, asked, keep=hidden, run=module)
+            llm.packed_log_odds(video, prompts, keep=kept, run=module)
             for video in (real, synthetic)
             if video is not None
         ]
-        found = torch.stack(rows if len(rows) == 2 else [rows[0], torch.zeros_like(rows[0])])
-        log_odds.append(found[:, :2])
-        common.append(found[:, 2:] if masked else torch.zeros_like(found[:, :2]))
+        scores = torch.stack(rows if len(rows) == 2 else [rows[0], torch.zeros_like(rows[0])])
+        log_odds.append(scores[:, :2])
+        common.append(scores[:, 2:] if masked else torch.zeros_like(scores[:, :2]))
     vectors = {"log_odds": torch.stack(log_odds)}
     if any(keep is not None for keep in batch["keep"]):
         vectors["common"] = torch.stack(common)

@@ -31,7 +31,7 @@ class Grounding(Objective[Tensors, dict[str, Any]]):
     """Weight of the mean cross-entropy of the factor heads; labels of -1 do not count."""
 
     def forward(self, batch: Tensors, model: Encoder[Tensors, dict[str, Any]]) -> tuple[Tensor, Tensors]:
-        """See `Objective`; a batch is one of `worlds/batches.py`."""
+        """Return the loss and its parts on a batch of `worlds/batches.py`."""
         outputs = model(batch)
         frames = F.normalize(outputs["frames"].float(), dim=-1)
         texts = F.normalize(outputs["texts"].float(), dim=-1)
