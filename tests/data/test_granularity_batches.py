@@ -167,7 +167,7 @@ def test_labels_of_videos(worlds_manifest: Path, tmp_path: Path) -> None:
     told = left.to_json()
     assert (told["rows"], told["classes"], told["quarantined"]) == (1, 1, 1)
     assert told["fingerprint"] == fingerprint(marked[1:2])
-    with pytest.raises(DataError, match="labels that training has not: x"):
+    with pytest.raises(DataError, match="labels that are not in training: x"):
         LabelledVideos(manifest, split="train", sampling=rule, labels=["3", "y"])
     with pytest.raises(DataError, match=r"no row of task 'c'.*tasks with labels: a, b"):
         LabelledVideos(manifest, split="train", sampling=rule, task="c")

@@ -13,7 +13,7 @@ from mova.data.batch import BrokenVideo
 from mova.data.dataset import Draw
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.data.synthetic import Synthetic
-from mova.data.triplets import Shown, TripletVideos
+from mova.data.triplets import TripletItem, TripletVideos
 from mova.errors import DataError, VideoError
 
 
@@ -46,19 +46,19 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_each_negative_has_its_own_synthetic_videos_and_epochs_draw_among_them(written: Callable[..., Path]) -> None:
-    found = TripletVideos(written(), split="train", see=see, weigh=weigh, seed=5)
+    found = TripletVideos(written(), split="train", read_clip=see, weigh=weigh, seed=5)
     assert len(found) == 2
     first = found[0]
-    assert isinstance(first, Shown)
+    assert isinstance(first, TripletItem)
     assert (first.positive, first.negative, first.real) == ("true", " false 0 ", ("real.mp4", 1.0, 3.0))
     assert (first.synthetic, first.weight) == (None, 0.0)
     drawn: dict[Any, float] = {}
     for epoch in range(40):
         item = found[Draw(1, epoch)]
-        assert isinstance(item, Shown)
+        assert isinstance(item, TripletItem)
         drawn[item.synthetic] = item.weight
     assert drawn == {None: 0.0, ("s1-1-negative.mp4", 0.0, None): 0.25, ("s1-2-negative.mp4", 0.0, None): 0.5}
-    again = TripletVideos(written(), split="train", see=see, weigh=weigh, seed=5)
+    again = TripletVideos(written(), split="train", read_clip=see, weigh=weigh, seed=5)
     assert [again[Draw(1, e)].weight for e in range(9)] == [found[Draw(1, e)].weight for e in range(9)]
     told = found.to_json()
     assert [told[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0")] == [2, 1, 3, 1]
@@ -66,25 +66,25 @@ def test_each_negative_has_its_own_synthetic_videos_and_epochs_draw_among_them(w
 
 
 def test_without_weights_synthetic_videos_are_not_opened(written: Callable[..., Path]) -> None:
-    found = TripletVideos(written(), split="train", see=see)
+    found = TripletVideos(written(), split="train", read_clip=see)
     assert all(found[Draw(1, epoch)].synthetic is None for epoch in range(9))
 
 
 def test_what_is_broken_is_named(written: Callable[..., Path]) -> None:
-    item = TripletVideos(written(video="broken.mp4"), split="train", see=see)[0]
+    item = TripletVideos(written(video="broken.mp4"), split="train", read_clip=see)[0]
     assert isinstance(item, BrokenVideo)
     assert item.cause == "no frames"
     videos = [synthetic(0, 1) | {"video": "broken.mp4"}]
-    shown = TripletVideos(written(meta={"synthetic": videos}), split="train", see=see, weigh=weigh)[0]
-    assert isinstance(shown, Shown)
+    shown = TripletVideos(written(meta={"synthetic": videos}), split="train", read_clip=see, weigh=weigh)[0]
+    assert isinstance(shown, TripletItem)
     assert (shown.synthetic, shown.weight, len(shown.broken)) == (None, 0.0, 1)
 
 
 def test_wrong_manifests_are_refused(written: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="split 'test' has no negatives"):
-        TripletVideos(written(), split="test", see=see)
+        TripletVideos(written(), split="test", read_clip=see)
     other = [synthetic(0, 0) | {"text": "something else"}]
-    with pytest.raises(DataError, match="shows another negative"):
-        TripletVideos(written(meta={"synthetic": other}), split="train", see=see, weigh=weigh)
-    with pytest.raises(DataError, match="lacks or does not know duration"):
-        TripletVideos(written(meta={"synthetic": [{"video": "x.mp4"}]}), split="train", see=see, weigh=weigh)
+    with pytest.raises(DataError, match="is not that of negative 0"):
+        TripletVideos(written(meta={"synthetic": other}), split="train", read_clip=see, weigh=weigh)
+    with pytest.raises(DataError, match="missing or unknown keys: duration"):
+        TripletVideos(written(meta={"synthetic": [{"video": "x.mp4"}]}), split="train", read_clip=see, weigh=weigh)

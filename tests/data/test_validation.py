@@ -14,9 +14,9 @@ import pytest
 from mova.data.dataset import PairDataset
 from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, fingerprint, read_manifest, write_manifest
-from mova.data.quarantine import KINDS, Quarantined, read_quarantine, without_quarantined, write_quarantine
+from mova.data.quarantine import FAULT_KINDS, Quarantined, read_quarantine, without_quarantined, write_quarantine
 from mova.data.readers.registry import convert
-from mova.data.validation import AHEAD, check_rows, side_by_side
+from mova.data.validation import QUEUE_PER_WORKER, check_rows, map_in_threads
 from mova.errors import DataError
 
 Call = Callable[..., tuple[int, str, str]]
@@ -68,7 +68,7 @@ def test_every_fault_is_found_and_nothing_else(broken: Path, workers: int) -> No
     report = found.to_json()
     assert report["fingerprint"] == fingerprint(rows)
     assert report["good"] == len(rows) - len(WRONG)
-    assert report["quarantined"] == {kind: list(WRONG.values()).count(kind) for kind in KINDS}
+    assert report["quarantined"] == {kind: list(WRONG.values()).count(kind) for kind in FAULT_KINDS}
     assert report["files"] == len({row.video for row in rows})
 
 
@@ -95,9 +95,9 @@ def test_work_is_bounded_and_in_order() -> None:
             given.append(item)
             yield item
 
-    results = side_by_side(task, items(), 3)  # type: ignore[arg-type]
+    results = map_in_threads(task, items(), 3)  # type: ignore[arg-type]
     assert next(results) == (0, 0)
-    assert len(given) <= 3 * AHEAD + 1
+    assert len(given) <= 3 * QUEUE_PER_WORKER + 1
     assert [item for item, _ in results] == list(range(1, 200))
     assert sorted(begun) == list(range(200))
 
@@ -120,10 +120,10 @@ def test_a_list_is_read_back_and_leaves_its_rows_out(broken: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ('{"id": "x", "video": "x", "kind": "missing", "cause": "y"}\n', "names none of the"),
+        ('{"id": "x", "video": "x", "kind": "missing", "cause": "y"}\n', "has none of the"),
         ('{"id": "gone", "video": "x", "kind": "odd", "cause": "y"}\n', "line 1: 'kind' must be one of missing, "),
         ('{"id": "gone"}\n', "line 1: missing 'video', 'kind', 'cause'"),
-        ('{"id": "gone", "video": "x", "kind": "missing", "cause": "y"}\n' * 2, "line 2: id 'gone' stands in a line"),
+        ('{"id": "gone", "video": "x", "kind": "missing", "cause": "y"}\n' * 2, "line 2: duplicate id 'gone'"),
         ("no json", "line 1: not JSON"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_wrong_list_is_refused(broken: Path, tmp_path: Path, lines: str, messa
 def test_a_list_of_all_rows_leaves_nothing(broken: Path, tmp_path: Path) -> None:
     rows = read_manifest(broken)
     path = write_quarantine(tmp_path / "q.jsonl", [Quarantined(r.id, r.video, "missing", "x") for r in rows])
-    with pytest.raises(DataError, match="names all"):
+    with pytest.raises(DataError, match="has all"):
         without_quarantined(rows, path)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mova.data.manifest import Caption, Row, read_manifest, write_manifest
-from mova.data.synthetic import Order, orders, synthetic_videos
+from mova.data.synthetic import RenderRequest, render_requests, synthetic_videos
 from mova.errors import DataError, UsageError
 from mova.text_to_video.match_files import join_folder, join_table, plain
 from mova.video.writer import write_mp4
@@ -25,7 +25,7 @@ def row(id: str, *negatives: str, kind: str | None = None) -> Row:
 
 
 ROWS = [row("v1/flip", LONG, kind="flip"), row("v1/count", "Two men!", kind="count"), row("v2", "a red, red dog")]
-WANTED = orders(ROWS)
+WANTED = render_requests(ROWS)
 
 
 def folder(root: Path, *names: str) -> Path:
@@ -35,7 +35,7 @@ def folder(root: Path, *names: str) -> Path:
     return root
 
 
-def joined(root: Path, pattern: str, wanted: list[Order] = WANTED) -> dict[str, list[str]]:
+def joined(root: Path, pattern: str, wanted: list[RenderRequest] = WANTED) -> dict[str, list[str]]:
     result = join_folder(wanted, root, pattern, "lavie")
     return {key: [Path(each.video).name for each in videos] for key, videos in result.videos.items()}
 
@@ -73,16 +73,16 @@ def test_unmatched_videos_and_captions_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_truncated_name_must_match_exactly_one_caption(tmp_path: Path) -> None:
-    wanted = orders([row("a", LONG), row("b", LONG + " again")])
+    wanted = render_requests([row("a", LONG), row("b", LONG + " again")])
     result = join_folder(wanted, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x")
     assert list(result.videos) == ["a"]
     assert len(result.ambiguous) == len(result.files) == 1
 
 
 def test_equal_captions_of_several_rows_share_a_video(tmp_path: Path) -> None:
-    wanted = orders([row("a", "two men"), row("b", "Two men")])
+    wanted = render_requests([row("a", "two men"), row("b", "Two men")])
     assert joined(folder(tmp_path, "two men.mp4"), "{text}.mp4", wanted[:1]) == {"a": ["two men.mp4"]}
-    same = orders([row("a", "two men"), row("b", "two men")])
+    same = render_requests([row("a", "two men"), row("b", "two men")])
     assert list(joined(tmp_path, "{text}.mp4", same)) == ["a", "b"]
 
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from mova.data.manifest import Caption, Row, read_manifest, rebased, write_manifest
-from mova.data.synthetic import Synthetic, joined, orders, synthetic_videos
+from mova.data.synthetic import Synthetic, render_requests, synthetic_videos, with_added_videos
 from mova.errors import DataError, ModelError, MovaError, UsageError
 from mova.text_to_video.output_frames import to_pixels
 from mova.text_to_video.render import GIVE_UP, render
@@ -27,25 +27,25 @@ from tests.support.plain_generator import ROWS, Plain
 
 
 def test_orders_identify_row_and_caption() -> None:
-    negatives = orders(ROWS, "negative", 2)
+    negatives = render_requests(ROWS, "negative", 2)
     assert [(o.row, o.text, o.index, o.misalignment, o.of) for o in negatives] == [
         ("v1/action", "a man sits", 0, "action", "v1"),
         ("v1/action", "a man sits", 1, "action", "v1"),
         ("v2", "a cat", 0, None, "v2"),
         ("v2", "a cat", 1, None, "v2"),
     ]
-    assert [o.text for o in orders(ROWS, "positive")] == ["a man runs", "a dog", "a red dog"]
-    assert len(orders(ROWS, "all")) == 5
+    assert [o.text for o in render_requests(ROWS, "positive")] == ["a man runs", "a dog", "a red dog"]
+    assert len(render_requests(ROWS, "all")) == 5
     with pytest.raises(UsageError, match="negative, positive, all"):
-        orders(ROWS, "false")  # type: ignore[arg-type]
+        render_requests(ROWS, "false")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="contrast"):
-        orders([Row("x", "x.mp4", 1.0, "train", (Caption("x"),))])
+        render_requests([Row("x", "x.mp4", 1.0, "train", (Caption("x"),))])
     with pytest.raises(DataError, match="negative 0 has no text"):
-        orders([Row("x", "x.mp4", 1.0, "train", (), meta={"negatives": [{}]})])
+        render_requests([Row("x", "x.mp4", 1.0, "train", (), meta={"negatives": [{}]})])
 
 
 def test_seeds_depend_only_on_seed_row_caption_and_index() -> None:
-    few, many = orders(ROWS, "all", 1), orders(list(reversed(ROWS)), "all", 3)
+    few, many = render_requests(ROWS, "all", 1), render_requests(list(reversed(ROWS)), "all", 3)
     seeds = {(o.row, o.role, o.place, o.index): o.seed(7) for o in many}
     assert all(seeds[o.row, o.role, o.place, o.index] == o.seed(7) for o in few)
     assert len(set(seeds.values())) == len(seeds) == 15
@@ -90,7 +90,7 @@ def test_output_that_is_not_a_video_raises() -> None:
 
 
 def test_a_run_resumes_and_reports_failures(tmp_path: Path) -> None:
-    wanted = orders(ROWS, "all", 2)
+    wanted = render_requests(ROWS, "all", 2)
     generator = Plain()
     first = render(wanted[:3], generator, tmp_path, seed=1)
     assert (first.made, first.kept) == (3, 0)
@@ -116,7 +116,7 @@ def test_a_run_resumes_and_reports_failures(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_renders_the_video_again(tmp_path: Path) -> None:
-    wanted = orders(ROWS)
+    wanted = render_requests(ROWS)
     video = Path(render(wanted, Plain(), tmp_path).videos["v2"][0].video)
     video.with_suffix(".json").write_text("{")
     (video.parent / ".half.mp4.1.part").write_text("")
@@ -127,7 +127,7 @@ def test_a_damaged_record_renders_the_video_again(tmp_path: Path) -> None:
 
 def test_a_run_that_only_fails_is_given_up(tmp_path: Path) -> None:
     rows = [Row(str(i), "a.mp4", 1.0, "train", (Caption("a dog"),)) for i in range(GIVE_UP + 3)]
-    result = render(orders(rows, "positive"), Plain(), tmp_path)
+    result = render(render_requests(rows, "positive"), Plain(), tmp_path)
     assert (len(result.failed), result.untried, result.videos) == (GIVE_UP, 3, {})
 
 
@@ -136,7 +136,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 import mova.text_to_video.render as generate
 from tests.support.plain_generator import ROWS, Plain
-from mova.data.synthetic import orders
+from mova.data.synthetic import render_requests
 real, count = generate.write_mp4, 0
 def write(path, frames, **options):
     global count
@@ -146,7 +146,7 @@ def write(path, frames, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(path, frames, **options)
 generate.write_mp4 = write
-generate.render(orders(ROWS, "negative", 2), Plain(), {folder!r})
+generate.render(render_requests(ROWS, "negative", 2), Plain(), {folder!r})
 """
 
 
@@ -157,7 +157,7 @@ def test_after_a_kill_only_the_missing_videos_are_rendered(tmp_path: Path) -> No
     finished = sorted((tmp_path / "videos").glob("*.mp4"))
     assert len([path for path in finished if not path.name.startswith(".")]) == 2
     stamps = {path: path.stat().st_mtime_ns for path in finished}
-    result = render(orders(ROWS, "negative", 2), Plain(), tmp_path)
+    result = render(render_requests(ROWS, "negative", 2), Plain(), tmp_path)
     assert (result.made, result.kept) == (2, 2)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert sorted(path.suffix for path in (tmp_path / "videos").iterdir()) == [".json"] * 4 + [".mp4"] * 4
@@ -167,21 +167,24 @@ def test_two_processes_do_not_render_into_one_folder(tmp_path: Path) -> None:
     from mova.utils.file_lock import sole_writer
 
     with sole_writer(tmp_path), pytest.raises(MovaError, match="another process"):
-        render(orders(ROWS), Plain(), tmp_path)
+        render(render_requests(ROWS), Plain(), tmp_path)
 
 
 def test_synthetic_videos_stay_valid_when_a_manifest_moves_and_are_merged(tmp_path: Path) -> None:
-    made = render(orders(ROWS), Plain(), tmp_path).videos
-    rows = joined(ROWS, made)
+    made = render(render_requests(ROWS), Plain(), tmp_path).videos
+    rows = with_added_videos(ROWS, made)
     path = write_manifest(tmp_path / "manifest.jsonl", rows)
     assert [synthetic_videos(row) for row in read_manifest(path)] == [made["v1/action"], made["v2"]]
-    assert joined(rows, made) == rows
+    assert with_added_videos(rows, made) == rows
     away = rebased(rows[0], tmp_path, tmp_path / "deep")
     assert away.video == str(tmp_path / "a.mp4")
-    near = joined(ROWS, {"v2": [Synthetic("x.mp4", "a cat", "negative", 0, 0, 1.0)]})[1]
+    near = with_added_videos(ROWS, {"v2": [Synthetic("x.mp4", "a cat", "negative", 0, 0, 1.0)]})[1]
     assert synthetic_videos(rebased(near, tmp_path, tmp_path / "deep"))[0].video == str(tmp_path / "x.mp4")
     other = Synthetic("x.mp4", "a man sits", "negative", 0, 0, 1.0, generator={"model": "lavie"})
-    assert [v.generator["model"] for v in synthetic_videos(joined(rows, {"v2": [other]})[1])] == ["plain", "lavie"]
+    assert [v.generator["model"] for v in synthetic_videos(with_added_videos(rows, {"v2": [other]})[1])] == [
+        "plain",
+        "lavie",
+    ]
     for wrong in ("x", {"video": "x"}, {**other.to_json(), "role": "maybe"}, {**other.to_json(), "colour": 1}):
         with pytest.raises(DataError):
             Synthetic.from_json(json.loads(json.dumps(wrong)))

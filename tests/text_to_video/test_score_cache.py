@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mova.data.synthetic_weights import ensemble, weights_of
+from mova.data.synthetic_weights import compute_weights, ensemble
 from mova.errors import DataError, ModelError, UsageError
 from mova.text_to_video.score_cache import ScoreCache, cached_scores
 
@@ -44,19 +44,19 @@ def video(tmp_path: Path) -> Path:
     ],
 )
 def test_the_five_strategies(strategy: str, expected: list[float]) -> None:
-    weights = weights_of([0.8, 0.3, 0.5, 0.0], [0.1, 0.6, 0.5, 1.0], strategy)  # type: ignore[arg-type]
+    weights = compute_weights([0.8, 0.3, 0.5, 0.0], [0.1, 0.6, 0.5, 1.0], strategy)  # type: ignore[arg-type]
     np.testing.assert_allclose(weights, expected, atol=1e-15)
 
 
 def test_values_outside_zero_to_one_raise_with_their_position() -> None:
-    with pytest.raises(DataError, match=r"nan at \(1,\)"):
-        weights_of([0.2, np.nan], [0.1, 0.2])
-    with pytest.raises(DataError, match="no probability"):
-        weights_of([0.2], [1.2], "fixed")
+    with pytest.raises(DataError, match=r"nan at index \(1,\)"):
+        compute_weights([0.2, np.nan], [0.1, 0.2])
+    with pytest.raises(DataError, match="not a probability"):
+        compute_weights([0.2], [1.2], "fixed")
     with pytest.raises(DataError, match="shape"):
-        weights_of([0.2], [0.1, 0.2])
+        compute_weights([0.2], [0.1, 0.2])
     with pytest.raises(UsageError, match="difference"):
-        weights_of([0.2], [0.1], "best")  # type: ignore[arg-type]
+        compute_weights([0.2], [0.1], "best")  # type: ignore[arg-type]
 
 
 def test_the_ensemble_is_the_mean_over_models() -> None:

@@ -99,7 +99,7 @@ def test_invalid_requests_name_the_cause(manifest: Path) -> None:
     rows = read_manifest(manifest)
     with pytest.raises(UsageError, match="at least one VQA model"):
         weigh(rows, manifest.parent, {})
-    with pytest.raises(UsageError, match="no weighting strategy"):
+    with pytest.raises(UsageError, match="unknown weighting strategy"):
         weigh(rows, manifest.parent, {"one": known(ONE, [])}, "best")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="synthesize"):
         weigh([with_synthetic(rows[0], [])], manifest.parent, {"one": known(ONE, [])})

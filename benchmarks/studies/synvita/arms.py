@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.common.fitting import fit
 from benchmarks.studies.synvita.decoder import Decoder
-from mova.data.synthetic_weights import Strategy, weights_of
+from mova.data.synthetic_weights import Strategy, compute_weights
 from mova.losses.entailment import entailment_nll, real_loss, synvita_loss
 from mova.train.objectives.base import Encoder, Objective, Tensors
 from mova.train.trainer import TrainingData
@@ -151,5 +151,5 @@ def weights_for(arm: Arm, own: np.ndarray, other: np.ndarray, useful: np.ndarray
         return torch.from_numpy(useful.astype(np.float32))
     if arm.weights is None:
         return torch.zeros(len(own))
-    weights = weights_of(own, other, cast(Strategy, arm.weights)).astype(np.float32)
+    weights = compute_weights(own, other, cast(Strategy, arm.weights)).astype(np.float32)
     return torch.from_numpy(weights / weights.mean() if arm.scaled else weights)

@@ -1,4 +1,4 @@
-"""Videos with class labels from a manifest: LVU, COIN, and any data set whose rows say their label in `meta`.
+"""Videos with class labels from a manifest: LVU, COIN, and any data set with labels in `meta`.
 
 Shape legend: V videos, T frames, Y classes.
 """
@@ -22,37 +22,37 @@ from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
 
-LABEL = "label"
-"""The usual key of `meta`."""
+DEFAULT_KEY = "label"
+"""Default key of `meta` for labels."""
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """One video and its classes: frames, and bool (Y,), true where a class is its."""
+class LabelledVideo:
+    """A video and its classes: frames, and bool (Y,), true for its classes."""
 
     frames: Frames
     classes: npt.NDArray[np.bool_]
 
 
-class LabelledVideos(Dataset[Labelled | BrokenVideo]):
+class LabelledVideos(Dataset[LabelledVideo | BrokenVideo]):
     """Videos of one split with their labels.
 
     Args:
-        manifest: path of a `manifest.jsonl`; videos are found beside it.
-        split: name of the part.
-        sampling: which frames are seen.
+        manifest: path of a `manifest.jsonl`; video paths are relative to its folder.
+        split: name of the split.
+        sampling: selects the frames.
         label: key of `meta`; see `row_labels`.
-        task: only rows whose `meta.task` is this, as LVU has several tasks in a manifest; None: all rows with a label.
-        labels: classes in order; those of the split, sorted, if left out.
+        task: only rows with this `meta.task` (LVU has several tasks in a manifest); None: all rows with a label.
+        labels: classes in order; default: those of the split, sorted.
         prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3); see `PairDataset`.
-        quarantine: a list of `mova data check`; rows that it names are left out, and `left_out` has their ids.
+        quarantine: a quarantine list of `mova data check`; its rows are left out, and `left_out` has their ids.
 
     Attributes:
         labels: classes in order.
-        multiple: a video may have several labels, or none.
+        multiple: whether a video may have several labels, or none.
 
     Raises:
-        DataError: no row has a label, or one that is not among `labels` or of no known form.
+        DataError: no row has a label, a label is not among `labels`, or it has an unknown form.
     """
 
     def __init__(
@@ -78,22 +78,22 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
             tasks = f"; tasks with labels: {known}" if known else ""
             of = f" of task {task!r}" if task else ""
             raise DataError(f"{manifest}: no row{of} of split {split!r} has a label in meta.{label}{tasks}")
-        told = [row_labels(row, label) or () for row in self.rows]
-        self.labels = sorted({name for names in told for name in names}) if labels is None else list(labels)
+        names_by_row = [row_labels(row, label) or () for row in self.rows]
+        self.labels = sorted({name for names in names_by_row for name in names}) if labels is None else list(labels)
         self.multiple = any(has_several(row, label) for row in self.rows)
-        place = {name: i for i, name in enumerate(self.labels)}
+        index_of = {name: i for i, name in enumerate(self.labels)}
         self._classes = np.zeros((len(self.rows), len(self.labels)), dtype=bool)
-        for row, names, classes in zip(self.rows, told, self._classes, strict=True):
-            unknown = [name for name in names if name not in place]
+        for row, names, classes in zip(self.rows, names_by_row, self._classes, strict=True):
+            unknown = [name for name in names if name not in index_of]
             if unknown:
-                raise DataError(f"{manifest}: row {row.id!r} has labels that training has not: {', '.join(unknown)}")
-            classes[[place[name] for name in names]] = True
+                raise DataError(f"{manifest}: row {row.id!r} has labels that are not in training: {', '.join(unknown)}")
+            classes[[index_of[name] for name in names]] = True
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's report says of its data."""
+        """Return the data section of a run's report."""
         return {
             "manifest": self.manifest,
             "split": self.split,
@@ -105,51 +105,54 @@ class LabelledVideos(Dataset[Labelled | BrokenVideo]):
             "quarantined": len(self.left_out),
         }
 
-    def __getitem__(self, key: int | Draw) -> Labelled | BrokenVideo:
-        """The video, or what is wrong with it."""
+    def __getitem__(self, key: int | Draw) -> LabelledVideo | BrokenVideo:
+        """Return the video, or its error."""
         index = key.item if isinstance(key, Draw) else key
         row = self.rows[index]
         try:
             frames = self.sampling.read_row(row, self.folder, row_clip(row), self.prepare)
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
-        return Labelled(frames, self._classes[index])
+        return LabelledVideo(frames, self._classes[index])
 
 
-def row_labels(row: Row, key: str = LABEL) -> tuple[str, ...] | None:
-    """Names of a row's classes, each once: perhaps none where several are allowed; None where it is not labelled.
+def row_labels(row: Row, key: str = DEFAULT_KEY) -> tuple[str, ...] | None:
+    """Return the distinct class names of a row; empty if several are allowed and it has none; None if not labelled.
 
-    `meta[key]` holds a class as text or number, or a list of such; an object of a list says its "name" or "class".
-    For the usual key `meta["name"]` says what a single class is called (LVU has numbers beside names), and
-    `meta["actions"]` counts where the key is not there (Charades-Ego).
+    `meta[key]` is a class, as text or number, or a list of classes; objects in a list have "name" or "class". For the
+    default key, `meta["name"]` is the name of a single class (LVU has numbers and names), and `meta["actions"]` is used
+    if the key is missing (Charades-Ego).
 
     Raises:
-        DataError: it is not of that form.
+        DataError: the value has another form.
+
+    >>> row_labels(Row("a", "a.mp4", None, "test", (), meta={"label": 3, "name": "scuba diving"}))
+    ('scuba diving',)
     """
-    key, value = _told(row, key)
+    key, value = _labels_value(row, key)
     if value is None or value == "":
         return None
     if isinstance(value, list):
-        return tuple(dict.fromkeys(_name(row, key, one) for one in value))
-    return (_name(row, key, (row.meta.get("name") or value) if key == LABEL else value),)
+        return tuple(dict.fromkeys(_class_name(row, key, item) for item in value))
+    return (_class_name(row, key, (row.meta.get("name") or value) if key == DEFAULT_KEY else value),)
 
 
-def has_several(row: Row, key: str = LABEL) -> bool:
-    """Whether a video of this kind may have several classes, or none."""
-    return isinstance(_told(row, key)[1], list)
+def has_several(row: Row, key: str = DEFAULT_KEY) -> bool:
+    """Return whether the row's labels are a list, so that a video may have several classes or none."""
+    return isinstance(_labels_value(row, key)[1], list)
 
 
-def _told(row: Row, key: str) -> tuple[str, Any]:
-    """Under which key of `meta` a row's classes stand, and what stands there."""
-    if key == LABEL and row.meta.get(LABEL) is None and "actions" in row.meta:
+def _labels_value(row: Row, key: str) -> tuple[str, Any]:
+    """Return the key of `meta` with a row's classes, and its value."""
+    if key == DEFAULT_KEY and row.meta.get(DEFAULT_KEY) is None and "actions" in row.meta:
         if not isinstance(row.meta["actions"], list):
             raise DataError(f'row {row.id!r}: meta.actions must be a list of {{"class": ..., "name": ...}}')
         return "actions", row.meta["actions"]
     return key, row.meta.get(key)
 
 
-def _name(row: Row, key: str, value: Any) -> str:
-    found = (value.get("name") or value.get("class")) if isinstance(value, dict) else value
-    if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
-        raise DataError(f"row {row.id!r}: meta.{key} must hold names or numbers of classes, not {value!r:.80}")
-    return str(found)
+def _class_name(row: Row, key: str, value: Any) -> str:
+    name = (value.get("name") or value.get("class")) if isinstance(value, dict) else value
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        raise DataError(f"row {row.id!r}: meta.{key} must be names or numbers of classes, not {value!r:.80}")
+    return str(name)

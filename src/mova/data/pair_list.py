@@ -1,8 +1,8 @@
-"""Files of videos and texts to be scored against each other: CSV, JSON lines, or a manifest.
+"""Read lists of (video, text) pairs to score: CSV, JSON lines, or a manifest.
 
-A CSV has a header. Its video column is `video` or `videopath` (VideoCon's), its text column `text` or `caption`;
-`start` and `end` (seconds) may be there. JSON lines hold the same names. A manifest gives one pair a caption. Captions
-inside VideoCon's prompt are taken out of it. Paths are relative to the file's folder, or to a folder that is named.
+A CSV file has a header. Its video column is `video` or `videopath` (as in VideoCon), its text column `text` or
+`caption`; `start` and `end` (seconds) are optional. JSON lines use the same names. A manifest gives one pair per
+caption. VideoCon's prompt around a caption is removed. Paths are relative to the file's folder, or to a given folder.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TEXT_COLUMNS = ("text", "caption")
 
 @dataclass(frozen=True)
 class VideoText:
-    """A video, or `[start, end)` seconds of it, and a text.
+    """A pair of a video, or the clip `[start, end)` of it, and a text.
 
     Attributes:
-        video: as the file writes it.
-        path: where it lies.
-        text: without white space around it.
-        start, end: seconds; None for all of the video.
+        video: the video as written in the file.
+        path: path of the video.
+        text: the text, without surrounding white space.
+        start, end: seconds; None for the whole video.
     """
 
     video: str
@@ -40,31 +40,31 @@ class VideoText:
 
 
 def read_pairs(path: str | Path, videos: str | Path | None = None) -> list[VideoText]:
-    """All pairs of a file, in order; a pair that stands twice is kept once.
+    """Read the distinct pairs of a file, in order.
 
     Args:
-        path: `.csv`, or JSON lines (a manifest among them).
-        videos: folder that the videos' paths are relative to; the file's own if left out.
+        path: a `.csv` file, or JSON lines (a manifest included).
+        videos: folder that video paths are relative to; default: the folder of the file.
 
     Raises:
-        UsageError: no such file, another ending, or no such folder of videos.
-        DataError: a row that is no such row (told with its line), or no rows at all.
+        UsageError: the file or the folder does not exist, or the extension is unknown.
+        DataError: a row is invalid (the message has its line), or the file has no rows.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     root = path.parent if videos is None else Path(videos)
     if not root.is_dir():
-        raise UsageError(f"{root}: there is no such folder of videos")
+        raise UsageError(f"{root}: no such folder of videos")
     if path.suffix.lower() == ".csv":
-        found = [_pair(where, row, root) for where, row in read_csv(path)]
+        pairs = [_pair(where, row, root) for where, row in read_csv(path)]
     elif path.suffix.lower() in {".jsonl", ".json"}:
-        found = list(_from_lines(path, root))
+        pairs = list(_from_lines(path, root))
     else:
-        raise UsageError(f"{path}: pairs come as .csv or .jsonl")
-    if not found:
-        raise DataError(f"{path}: holds no pairs")
-    return list(dict.fromkeys(found))
+        raise UsageError(f"{path}: unknown format; pairs must be a .csv or .jsonl file")
+    if not pairs:
+        raise DataError(f"{path}: has no pairs")
+    return list(dict.fromkeys(pairs))
 
 
 def _from_lines(path: Path, root: Path) -> Iterator[VideoText]:
@@ -72,27 +72,31 @@ def _from_lines(path: Path, root: Path) -> Iterator[VideoText]:
     if lines and isinstance(lines[0][1], dict) and "captions" in lines[0][1]:
         for row in read_manifest(path):
             if row.parts:
-                raise DataError(f"{path}: row {row.id!r} is made of several clips; materialize the manifest first")
+                raise DataError(
+                    f"{path}: row {row.id!r} has several segments; write its video as one file first "
+                    "(`mova data expand ... --materialize FOLDER`)"
+                )
             for caption in row.captions:
                 yield VideoText(row.video, root / row.video, caption.text.strip(), row.start, row.end)
         return
     for where, row in lines:
         if not isinstance(row, dict):
-            raise DataError(f"{where}: needs an object with a video and a text")
+            raise DataError(f"{where}: must be an object with a video and a text")
         yield _pair(where, row, root)
 
 
 def _pair(where: str, row: Mapping[str, Any], root: Path) -> VideoText:
-    """A row by its column names."""
+    """Build a pair from a row by its column names."""
     video, text = (_column(where, row, names) for names in (VIDEO_COLUMNS, TEXT_COLUMNS))
     start, end = (to_number(where, row[key]) if row.get(key) not in (None, "") else None for key in ("start", "end"))
     if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
-        raise DataError(f"{where}: needs 0 <= start < end in seconds, not [{start}, {end})")
+        raise DataError(f"{where}: expected 0 <= start < end in seconds, not [{start}, {end})")
     return VideoText(video, root / video, to_text(where, strip_prompt(text)), start, end)
 
 
 def _column(where: str, row: Mapping[str, Any], names: tuple[str, ...]) -> str:
     name = next((name for name in names if name in row), None)
     if name is None:
-        raise DataError(f"{where}: lacks column {' or '.join(map(repr, names))}; it has {', '.join(map(str, row))}")
+        columns = ", ".join(map(str, row))
+        raise DataError(f"{where}: missing column {' or '.join(map(repr, names))}; the columns are: {columns}")
     return to_text(where, row[name])

@@ -1,7 +1,7 @@
-"""Quarantine: rows of a manifest whose files are not what the manifest says, with the cause of each.
+"""Quarantine lists: rows of a manifest whose video files are missing, broken or not as described, with the cause.
 
-A list is JSON lines, `{"id", "video", "kind", "cause"}`, a line a row. `mova data check` writes it; conversion,
-training and evaluation leave its rows out where they are asked to, and count them.
+A list is JSON lines, `{"id", "video", "kind", "cause"}`, one line per row. `mova data check` writes it; conversion,
+training and evaluation leave out and count its rows on request.
 """
 
 from __future__ import annotations
@@ -16,66 +16,72 @@ from mova.data.manifest import Row
 from mova.data.readers.annotations import get_fields, read_jsonl, to_text
 from mova.errors import DataError
 
-Kind = Literal["missing", "unreadable", "no video", "too short", "other duration"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What can be wrong: no such file; it does not decode; it has no video stream; the row's clip or a sentence of it
-begins after the end of the video; the manifest states another duration."""
+FaultKind = Literal["missing", "unreadable", "no video", "too short", "other duration"]
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+"""Kinds of faults: the file does not exist; it cannot be decoded; it has no video stream; the row's clip or one of its
+sentences begins after the end of the video; the manifest states another duration."""
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A row that is set aside: its id and video in the manifest, what kind of fault, and the cause in words."""
+    """A quarantined row.
+
+    Attributes:
+        id, video: as in the manifest.
+        kind: kind of fault.
+        cause: explanation for people.
+    """
 
     id: str
     video: str
-    kind: Kind
+    kind: FaultKind
     cause: str
 
     def to_json(self) -> dict[str, str]:
-        """The line of the list."""
+        """Return the entry as a JSON object of the list."""
         return asdict(self)
 
 
-def write_quarantine(path: str | Path, found: Iterable[Quarantined]) -> Path:
-    """Write a list; an empty file says that nothing is wrong."""
-    lines = (json.dumps(each.to_json(), ensure_ascii=False) + "\n" for each in found)
+def write_quarantine(path: str | Path, entries: Iterable[Quarantined]) -> Path:
+    """Write a quarantine list; an empty file means that no row has a fault."""
+    lines = (json.dumps(entry.to_json(), ensure_ascii=False) + "\n" for entry in entries)
     Path(path).write_text("".join(lines), encoding="utf-8")
     return Path(path)
 
 
 def read_quarantine(path: str | Path) -> list[Quarantined]:
-    """A list as written.
+    """Read a quarantine list.
 
     Raises:
-        DataError: it cannot be read, a line is no such line, or an id stands twice.
+        DataError: the file cannot be read, a line is invalid, or an id occurs twice.
     """
-    found: dict[str, Quarantined] = {}
+    entries: dict[str, Quarantined] = {}
     for where, line in read_jsonl(Path(path)):
         id, video, kind, cause = (
             to_text(where, value) for value in get_fields(where, line, "id", "video", "kind", "cause")
         )
-        if kind not in KINDS:
-            raise DataError(f"{where}: 'kind' must be one of {', '.join(KINDS)}, not {kind!r}")
-        if id in found:
-            raise DataError(f"{where}: id {id!r} stands in a line before")
-        found[id] = Quarantined(id, video, kind, cause)
-    return list(found.values())
+        if kind not in FAULT_KINDS:
+            raise DataError(f"{where}: 'kind' must be one of {', '.join(FAULT_KINDS)}, not {kind!r}")
+        if id in entries:
+            raise DataError(f"{where}: duplicate id {id!r}")
+        entries[id] = Quarantined(id, video, kind, cause)
+    return list(entries.values())
 
 
 def without_quarantined(rows: Sequence[Row], path: str | Path | None) -> tuple[list[Row], tuple[str, ...]]:
-    """Rows that a list does not name, and the ids of those left out; without a list, all rows.
+    """Return the rows that are not in a quarantine list, and the ids of the others; without a list, all rows.
 
     Raises:
-        DataError: the list cannot be read; it names none of the rows (it is another manifest's), or all of them.
+        DataError: the list cannot be read, or it has none of the rows (it belongs to another manifest), or all.
     """
     if path is None:
         return list(rows), ()
-    named = {each.id for each in read_quarantine(path)}
-    kept = [row for row in rows if row.id not in named]
-    if named and len(kept) == len(rows):
+    listed = {entry.id for entry in read_quarantine(path)}
+    kept = [row for row in rows if row.id not in listed]
+    if listed and len(kept) == len(rows):
         raise DataError(
-            f"{path}: names none of the {len(rows)} rows, but {min(named)!r}; it is another manifest's list"
+            f"{path}: has none of the {len(rows)} rows, but ids such as {min(listed)!r}; it belongs to another manifest"
         )
     if not kept:
-        raise DataError(f"{path}: names all {len(rows)} rows; look at the causes in it")
-    return kept, tuple(row.id for row in rows if row.id in named)
+        raise DataError(f"{path}: has all {len(rows)} rows, so none is left; see the causes in it")
+    return kept, tuple(row.id for row in rows if row.id in listed)

@@ -1,8 +1,9 @@
-"""Synthetic videos in a manifest: which captions want one, and what a row says of those that it has.
+"""Synthetic videos in a manifest: which captions to render, and the records of rendered videos.
 
-A row's synthetic videos stand in `meta.synthetic`, a list with one object a video (`Synthetic`). The captions that
-they show are the row's own (`positive`) or those of `meta.negatives` (`negative`); SynViTA renders the negative ones
-(Zanella et al., papers/synvita.txt, Section 3).
+A row's synthetic videos are in `meta.synthetic`, a list with one object per video (`Synthetic`). They show the row's
+captions (`positive`) or those of `meta.negatives` (`negative`); SynViTA renders the negatives (Zanella et al. 2025,
+Section 3). Field names are the keys of the manifest: `place` is the index of the caption, `misalignment` the kind of a
+negative.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ Which = Literal["negative", "positive", "all"]
 
 
 @dataclass(frozen=True)
-class Order:
-    """One video that is wanted of a caption.
+class RenderRequest:
+    """A request to render one video of a caption.
 
     Attributes:
         row: id of the caption's row.
-        role: whether the caption is false or true of the row's own video.
-        place: the caption's place among the row's negatives or captions.
-        index: the video's place among those of this caption.
+        role: whether the caption is false (`negative`) or true (`positive`) of the row's video.
+        place: index of the caption among the row's negatives or captions.
+        index: number of the video among those of this caption.
         text: the caption.
-        misalignment: how a negative differs from its caption, where the row says so.
-        of: id of the row that a triplet was made from; the row's own elsewhere.
+        misalignment: kind of a negative, if annotated.
+        of: id of the row that a triplet was made from; otherwise the id of the row.
     """
 
     row: str
@@ -43,9 +44,9 @@ class Order:
     of: str = ""
 
     def seed(self, seed: int) -> int:
-        """The seed of this video: a pure function of a run's seed, the row's id, the caption's place and the index.
+        """Return the seed of this video, a function of the run's seed, the row's id, the caption and the index.
 
-        It has 48 bits, so that JSON readers that know only floating point keep it.
+        It has 48 bits, so that JSON readers with floating-point numbers only keep it exactly.
         """
         key = f"{seed}/{self.row}/{self.role}/{self.place}/{self.index}"
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest(), "big")
@@ -53,16 +54,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A synthetic video, as `meta.synthetic` holds it.
+    """A synthetic video, as stored in `meta.synthetic`.
 
     Attributes:
-        video: path; in a manifest relative to its folder, or absolute.
+        video: path, relative to the manifest's folder, or absolute.
         text: the caption that it should show.
-        role, place, index, misalignment: see `Order`.
+        role, place, index, misalignment: see `RenderRequest`.
         duration: seconds.
-        seed: of its noise; None where another program made it.
-        generator: what made it, with all settings and versions.
-        weight: how far to trust it (`data/synthetic_weights.py`); None where nobody has said.
+        seed: seed of its noise; None if another program made it.
+        generator: generator, with all settings and versions.
+        weight: weight in the losses (`data/synthetic_weights.py`); None if not computed.
         weighing: scores, strategy and models behind the weight.
     """
 
@@ -79,60 +80,65 @@ class Synthetic:
     weighing: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def made(
-        cls, order: Order, video: str | Path, duration: float, generator: Mapping[str, Any], seed: int | None
+    def from_request(
+        cls, request: RenderRequest, video: str | Path, duration: float, generator: Mapping[str, Any], seed: int | None
     ) -> Synthetic:
-        """The answer to an order."""
-        told = {name: getattr(order, name) for name in ("text", "role", "place", "index", "misalignment")}
-        return cls(video=str(video), duration=duration, seed=seed, generator=generator, **told)
+        """Build the record of a rendered request."""
+        values = {name: getattr(request, name) for name in ("text", "role", "place", "index", "misalignment")}
+        return cls(video=str(video), duration=duration, seed=seed, generator=generator, **values)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a manifest; what is not known is left out."""
+        """Return the record as in a manifest, without unknown values."""
         return {name: value for name, value in asdict(self).items() if value is not None and value != {}}
 
     @staticmethod
     def from_json(value: Any) -> Synthetic:
-        """The video of a parsed JSON object.
+        """Build a record from a parsed JSON object.
 
         Raises:
-            DataError: keys that are missing or unknown, or a role that does not exist.
+            DataError: a key is missing or unknown, or the role is invalid.
         """
         if not isinstance(value, dict):
             raise DataError(f"a synthetic video must be an object, not {type(value).__name__}")
-        known = {each.name for each in fields(Synthetic)}
+        known = {field.name for field in fields(Synthetic)}
         required = {"video", "text", "role", "place", "index", "duration"}
         if wrong := (required - value.keys()) | (value.keys() - known):
-            raise DataError(f"a synthetic video lacks or does not know {', '.join(sorted(wrong))}")
+            raise DataError(f"a synthetic video has missing or unknown keys: {', '.join(sorted(wrong))}")
         if value["role"] not in get_args(Role):
             raise DataError(f"a synthetic video's role must be negative or positive, not {value['role']!r}")
         return Synthetic(**value)
 
 
-def orders(rows: Iterable[Row], captions: Which = "negative", per_caption: int = 1) -> list[Order]:
-    """The videos wanted of a manifest, in its order.
+def render_requests(rows: Iterable[Row], captions: Which = "negative", per_caption: int = 1) -> list[RenderRequest]:
+    """Return the videos to render for a manifest, in its order.
+
+    Args:
+        rows: rows of the manifest.
+        captions: which captions to render: negatives, positives or all.
+        per_caption: number of videos per caption.
 
     Raises:
-        UsageError: no such kind of captions, or `per_caption` below 1.
-        DataError: `meta.negatives` is no list of objects with text; or no row has such a caption.
+        UsageError: `captions` is unknown, or `per_caption` is below 1.
+        DataError: `meta.negatives` is not a list of objects with text, or no row has such a caption.
     """
     if captions not in get_args(Which):
-        raise UsageError(f"captions {captions!r} are not known; there are {', '.join(get_args(Which))}")
+        raise UsageError(f"unknown captions {captions!r}; choose from {', '.join(get_args(Which))}")
     if per_caption < 1:
-        raise UsageError(f"at least one video a caption must be wanted, not {per_caption}")
-    found = [
-        replace(each, index=index)
+        raise UsageError(f"videos per caption must be at least 1, not {per_caption}")
+    requests = [
+        replace(request, index=index)
         for row in rows
-        for each in _of_row(row)
-        if captions in ("all", each.role)
+        for request in _requests_of_row(row)
+        if captions in ("all", request.role)
         for index in range(per_caption)
     ]
-    if not found:
-        raise DataError(f"no row has a caption of kind {captions!r}; negatives come from `mova data contrast`")
-    return found
+    if not requests:
+        raise DataError(f"no row has a caption of kind {captions!r}; make negatives with `mova data contrast`")
+    return requests
 
 
-def _of_row(row: Row) -> Iterable[Order]:
-    """First orders of a row's negatives, then of its captions."""
+def _requests_of_row(row: Row) -> Iterable[RenderRequest]:
+    """Yield requests for a row's negatives, then for its captions."""
     of = str(row.meta.get("of", row.id))
     negatives = row.meta.get("negatives", [])
     if not isinstance(negatives, list):
@@ -141,16 +147,16 @@ def _of_row(row: Row) -> Iterable[Order]:
         text = negative.get("text") if isinstance(negative, dict) else None
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"row {row.id!r}: negative {place} has no text")
-        yield Order(row.id, "negative", place, 0, text.strip(), negative.get("misalignment"), of)
+        yield RenderRequest(row.id, "negative", place, 0, text.strip(), negative.get("misalignment"), of)
     for place, caption in enumerate(row.captions):
-        yield Order(row.id, "positive", place, 0, caption.text.strip(), None, of)
+        yield RenderRequest(row.id, "positive", place, 0, caption.text.strip(), None, of)
 
 
 def synthetic_videos(row: Row) -> list[Synthetic]:
-    """The synthetic videos of a row.
+    """Return the synthetic videos of a row.
 
     Raises:
-        DataError: `meta.synthetic` is something else.
+        DataError: `meta.synthetic` is not a valid list.
     """
     listed = row.meta.get("synthetic", [])
     if not isinstance(listed, list):
@@ -162,19 +168,24 @@ def synthetic_videos(row: Row) -> list[Synthetic]:
 
 
 def with_synthetic(row: Row, videos: Sequence[Synthetic]) -> Row:
-    """A row with these synthetic videos instead of those that it had."""
+    """Return a row with these synthetic videos instead of its own."""
     meta = {key: value for key, value in row.meta.items() if key != "synthetic"}
     if videos:
-        meta["synthetic"] = [each.to_json() for each in videos]
+        meta["synthetic"] = [video.to_json() for video in videos]
     return replace(row, meta=meta)
 
 
-def joined(rows: Sequence[Row], made: Mapping[str, Sequence[Synthetic]]) -> list[Row]:
-    """Rows with more synthetic videos, by row id; one whose file a row has already takes the old one's place."""
-    found = []
+def with_added_videos(rows: Sequence[Row], added: Mapping[str, Sequence[Synthetic]]) -> list[Row]:
+    """Add synthetic videos to rows; a video with the file of an existing one replaces it.
+
+    Args:
+        rows: rows of the manifest.
+        added: id of a row -> its new videos.
+    """
+    result = []
     for row in rows:
-        new = made.get(row.id, ())
-        fresh = {each.video for each in new}
-        kept = [each for each in synthetic_videos(row) if each.video not in fresh]
-        found.append(with_synthetic(row, [*kept, *new]))
-    return found
+        new = added.get(row.id, ())
+        files = {video.video for video in new}
+        kept = [video for video in synthetic_videos(row) if video.video not in files]
+        result.append(with_synthetic(row, [*kept, *new]))
+    return result

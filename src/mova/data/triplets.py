@@ -1,8 +1,8 @@
-"""Triplets to train on: a real video, its caption, a false caption, and where there is one a video rendered from that.
+"""Training triplets: a real video, its caption, a false caption, and optionally a video rendered from the latter.
 
-Rows are those of `mova data contrast`, with what `mova data synthesize` and `mova data weights` have added. Of several
-synthetic videos of one false caption each epoch draws one. A synthetic video of weight 0 teaches nothing, so it is
-never decoded.
+Rows come from `mova data contrast`, with synthetic videos from `mova data synthesize` and their weights from
+`mova data weights`. If a false caption has several synthetic videos, each epoch draws one. A synthetic video of weight
+0 has no effect on the loss, so it is never decoded.
 
 Shape legend: n triplets.
 """
@@ -26,22 +26,22 @@ from mova.data.quarantine import without_quarantined
 from mova.data.synthetic import Synthetic, synthetic_videos
 from mova.errors import DataError, VideoError
 
-See = Callable[[Path, float, float | None], Any]
-"""(file, start, end) in seconds -> the clip as a model takes it; raises `VideoError` where it cannot be read."""
-Weigh = Callable[[Sequence[Synthetic]], npt.NDArray[np.float64]]
-"""Synthetic videos -> a weight each, in [0, 1]."""
+ClipReader = Callable[[Path, float, float | None], Any]
+"""(file, start, end) in seconds -> the clip as model input; raises `VideoError` if it cannot be read."""
+WeightFunction = Callable[[Sequence[Synthetic]], npt.NDArray[np.float64]]
+"""Synthetic videos -> one weight per video, in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """A triplet with its videos as the model takes them.
+class TripletItem:
+    """A triplet with its videos as model input.
 
     Attributes:
         positive, negative: captions of the real and of the synthetic video.
-        real: what `See` made of the real video.
-        synthetic: likewise; None where there is none, where its weight is 0, or where it cannot be read.
-        weight: of the synthetic video; 0 without one.
-        broken: the synthetic video that cannot be read.
+        real: result of `ClipReader` for the real video.
+        synthetic: the same for the synthetic video; None if there is none, its weight is 0, or it cannot be read.
+        weight: weight of the synthetic video; 0 without one.
+        broken: the synthetic video, if it cannot be read.
     """
 
     positive: str
@@ -52,22 +52,22 @@ class Shown:
     broken: tuple[BrokenVideo, ...] = ()
 
 
-class TripletVideos(Dataset[Shown | BrokenVideo]):
+class TripletVideos(Dataset[TripletItem | BrokenVideo]):
     """Triplets of one split of a manifest.
 
     Args:
-        manifest: path of a `manifest.jsonl`; videos are found beside it.
-        split: name of the part.
-        see: decodes a clip.
-        weigh: weights of synthetic videos; None leaves all of them out.
-        seed: of the draws among several synthetic videos.
-        quarantine: a list of `mova data check`; rows that it names are left out, and `left_out` has their ids.
+        manifest: path of a `manifest.jsonl`; video paths are relative to its folder.
+        split: name of the split.
+        read_clip: decodes a clip.
+        weigh: computes the weights of synthetic videos; None excludes all synthetic videos.
+        seed: seed of the draws among several synthetic videos.
+        quarantine: a quarantine list of `mova data check`; its rows are left out, and `left_out` has their ids.
 
     Attributes:
-        triplets: n of them, in the manifest's order.
+        triplets: the n triplets, in manifest order.
 
     Raises:
-        DataError: the manifest cannot be read, or its split holds no negatives, or a row is made of several clips.
+        DataError: the manifest cannot be read, its split has no negatives, or a row has several segments.
     """
 
     def __init__(
@@ -75,29 +75,34 @@ class TripletVideos(Dataset[Shown | BrokenVideo]):
         manifest: str | Path,
         *,
         split: str,
-        see: See,
-        weigh: Weigh | None = None,
+        read_clip: ClipReader,
+        weigh: WeightFunction | None = None,
         seed: int = 0,
         quarantine: str | Path | None = None,
     ) -> None:
         rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
-        self.manifest, self.split, self.see, self.seed = str(manifest), split, see, seed
+        self.manifest, self.split, self.read_clip, self.seed = str(manifest), split, read_clip, seed
         self.folder = Path(manifest).resolve().parent
         self.rows = [row for row in rows if row.split == split]
         self.triplets: list[Triplet] = []
         self._videos: list[list[Synthetic]] = []
         for row in self.rows:
-            own = synthetic_videos(row) if weigh is not None else []
+            synthetic = synthetic_videos(row) if weigh is not None else []
             for place, triplet in enumerate(read_triplets([row])):
                 if row.parts:
-                    raise DataError(f"{manifest}: row {row.id!r} is made of several clips; write them as files first")
+                    raise DataError(
+                        f"{manifest}: row {row.id!r} has several segments; write its video as one file first "
+                        "(`mova data expand ... --materialize FOLDER`)"
+                    )
                 self.triplets.append(triplet)
-                videos = [each for each in own if each.role == "negative" and each.place == place]
-                if any(each.text != triplet.negative.text.strip() for each in videos):
-                    raise DataError(f"{manifest}: row {row.id!r}: a synthetic video shows another negative")
+                videos = [video for video in synthetic if video.role == "negative" and video.place == place]
+                if any(video.text != triplet.negative.text.strip() for video in videos):
+                    raise DataError(
+                        f"{manifest}: row {row.id!r}: the text of a synthetic video is not that of negative {place}"
+                    )
                 self._videos.append(videos)
         if not self.triplets:
-            raise DataError(f"{manifest}: split {split!r} has no negatives; `mova data contrast` makes them")
+            raise DataError(f"{manifest}: split {split!r} has no negatives; make them with `mova data contrast`")
         flat = [video for videos in self._videos for video in videos]
         weights = weigh(flat) if weigh is not None and flat else np.zeros(0)
         ends = np.cumsum([len(videos) for videos in self._videos])[:-1]
@@ -107,14 +112,14 @@ class TripletVideos(Dataset[Shown | BrokenVideo]):
         return len(self.triplets)
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's report says of its data."""
-        weights = [weight for own in self._weights for weight in own]
+        """Return the data section of a run's report."""
+        weights = [weight for video_weights in self._weights for weight in video_weights]
         return {
             "manifest": self.manifest,
             "split": self.split,
             "rows": len(self.rows),
             "triplets": len(self),
-            "without_synthetic": sum(not own for own in self._weights),
+            "without_synthetic": sum(not video_weights for video_weights in self._weights),
             "synthetic": len(weights),
             "of_weight_0": sum(weight == 0 for weight in weights),
             "mean_weight": float(np.mean(weights)) if weights else 0.0,
@@ -122,22 +127,24 @@ class TripletVideos(Dataset[Shown | BrokenVideo]):
             "quarantined": len(self.left_out),
         }
 
-    def __getitem__(self, key: int | Draw) -> Shown | BrokenVideo:
-        """The triplet, or what is wrong with its real video; a plain number is an item of epoch 0."""
+    def __getitem__(self, key: int | Draw) -> TripletItem | BrokenVideo:
+        """Return the triplet, or the error of its real video; an integer is an item of epoch 0."""
         index, epoch = key if isinstance(key, Draw) else (key, 0)
         triplet, clip = self.triplets[index], row_clip(self.triplets[index].row)
         texts = (triplet.positive, triplet.negative.text)
         try:
-            real = self.see(self.folder / clip.video, clip.start, clip.end)
+            real = self.read_clip(self.folder / clip.video, clip.start, clip.end)
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
         if not self._videos[index]:
-            return Shown(*texts, real)
-        drawn = int(np.random.default_rng([self.seed, epoch, index]).integers(len(self._videos[index])))
-        weight = self._weights[index][drawn]
+            return TripletItem(*texts, real)
+        choice = int(np.random.default_rng([self.seed, epoch, index]).integers(len(self._videos[index])))
+        weight = self._weights[index][choice]
         if weight == 0:
-            return Shown(*texts, real)
+            return TripletItem(*texts, real)
         try:
-            return Shown(*texts, real, self.see(self.folder / self._videos[index][drawn].video, 0.0, None), weight)
+            return TripletItem(
+                *texts, real, self.read_clip(self.folder / self._videos[index][choice].video, 0.0, None), weight
+            )
         except VideoError as error:
-            return Shown(*texts, real, broken=(BrokenVideo(error.path, error.cause),))
+            return TripletItem(*texts, real, broken=(BrokenVideo(error.path, error.cause),))

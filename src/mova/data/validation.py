@@ -1,4 +1,4 @@
-"""Is every file of a manifest there, readable, and as long as its rows say? Files are probed side by side."""
+"""Validate the video files of a manifest: does each exist, can it be decoded, does its duration agree with its rows?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mova.data.manifest import TOLERANCE, Row, fingerprint
-from mova.data.quarantine import KINDS, Kind, Quarantined
+from mova.data.quarantine import FAULT_KINDS, FaultKind, Quarantined
 from mova.errors import NoVideoError, VideoError
 from mova.utils.files import surely_gone
 from mova.video.probe import probe
@@ -21,24 +21,24 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))
-"""Files looked at side by side: opening a file waits for the disk as much as for the processor."""
-AHEAD = 4
-"""Files that wait for each worker, so that memory does not grow with the manifest."""
-DURATION_SHARE = 0.02
-"""Part of the stated duration by which a file may differ (at least `manifest.TOLERANCE` seconds)."""
-SMALL = 16
-"""Pixels of the shorter side when a whole file is decoded only to see whether it can be."""
+"""Default number of files checked in parallel; opening a file waits for the disk as much as for the processor."""
+QUEUE_PER_WORKER = 4
+"""Files queued per worker, so that memory does not grow with the manifest."""
+DURATION_TOLERANCE = 0.02
+"""Fraction of the stated duration by which a file may differ (at least `manifest.TOLERANCE` seconds)."""
+DECODE_SHORT_SIDE = 16
+"""Pixels of the shorter side when a whole file is decoded only to check it."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found.
+    """Result of `check_rows`.
 
     Attributes:
-        rows: of the manifest.
-        files: different ones that they name.
-        fingerprint: of the rows.
-        quarantined: rows that something is wrong with, in the manifest's order.
+        rows: number of rows in the manifest.
+        files: number of distinct files.
+        fingerprint: fingerprint of the rows.
+        quarantined: rows with a fault, in manifest order.
     """
 
     rows: int
@@ -47,15 +47,15 @@ class Check:
     quarantined: tuple[Quarantined, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Counts by kind, and every row that something is wrong with."""
-        counts = Counter(each.kind for each in self.quarantined)
+        """Return counts by kind of fault, and every row with a fault."""
+        counts = Counter(entry.kind for entry in self.quarantined)
         return {
             "rows": self.rows,
             "files": self.files,
             "fingerprint": self.fingerprint,
             "good": self.rows - len(self.quarantined),
-            "quarantined": {kind: counts[kind] for kind in KINDS},
-            "which": [each.to_json() for each in self.quarantined],
+            "quarantined": {kind: counts[kind] for kind in FAULT_KINDS},
+            "which": [entry.to_json() for entry in self.quarantined],
         }
 
 
@@ -67,35 +67,41 @@ def check_rows(
     workers: int = WORKERS,
     done: Callable[[int], None] | None = None,
 ) -> Check:
-    """Look at every file that rows name, each once.
+    """Check every file of a manifest once.
 
     Args:
-        rows: of a manifest.
-        folder: that their paths are relative to.
-        decode: decode every file to its end, which finds what the header does not tell and takes as long as playing
-            it through at full speed; otherwise the header, the first frame and the last packets are read.
-        workers: files at a time.
-        done: called with the number of files finished.
+        rows: rows of a manifest.
+        folder: folder that their paths are relative to.
+        decode: decode every file to its end, which also finds damage inside the file; by default only the header, the
+            first frame and the last packets are read.
+        workers: number of files checked in parallel.
+        done: called with the number of finished files.
     """
     names = list(dict.fromkeys(part.video for row in rows for part in row.segments))
-    found: dict[str, float | tuple[Kind, str]] = {}
-    look = _decoded if decode else _probed
-    for name, what in side_by_side(lambda name: look(Path(folder) / name), names, workers):
-        found[name] = what
+    files: dict[str, float | tuple[FaultKind, str]] = {}
+    check_file = _decode_file if decode else _probe_file
+    for name, result in map_in_threads(lambda name: check_file(Path(folder) / name), names, workers):
+        files[name] = result
         if done is not None:
-            done(len(found))
-    bad = (_fault(row, found) for row in rows)
-    return Check(len(rows), len(names), fingerprint(rows), tuple(each for each in bad if each is not None))
+            done(len(files))
+    faults = (_find_fault(row, files) for row in rows)
+    return Check(len(rows), len(names), fingerprint(rows), tuple(fault for fault in faults if fault is not None))
 
 
-def side_by_side(task: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
-    """(item, result) in the order of the items, computed by threads, with a bounded number waiting."""
+def map_in_threads(
+    task: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, result) in the order of the items, computed in threads with a bounded queue.
+
+    >>> list(map_in_threads(abs, [-1, 2, -3], workers=2))
+    [(-1, 1), (2, 2), (-3, 3)]
+    """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mova-check") as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(task, item)))
-                if len(waiting) >= workers * AHEAD:
+                if len(waiting) >= workers * QUEUE_PER_WORKER:
                     first, future = waiting.popleft()
                     yield first, future.result()
             while waiting:
@@ -106,8 +112,8 @@ def side_by_side(task: Callable[[Item], Result], items: Iterable[Item], workers:
                 future.cancel()
 
 
-def _probed(path: Path) -> float | tuple[Kind, str]:
-    """Seconds of a file, or what is wrong with it."""
+def _probe_file(path: Path) -> float | tuple[FaultKind, str]:
+    """Return the duration of a file in seconds, or its fault."""
     try:
         return probe(path).duration
     except NoVideoError as error:
@@ -116,38 +122,38 @@ def _probed(path: Path) -> float | tuple[Kind, str]:
         return ("missing" if surely_gone(path) else "unreadable"), error.cause
 
 
-def _decoded(path: Path) -> float | tuple[Kind, str]:
-    found = _probed(path)
+def _decode_file(path: Path) -> float | tuple[FaultKind, str]:
+    result = _probe_file(path)
     try:
-        if isinstance(found, float):
-            for _ in stream(path, fps=None, short_side=SMALL, threads=1):
+        if isinstance(result, float):
+            for _ in stream(path, fps=None, short_side=DECODE_SHORT_SIDE, threads=1):
                 pass
     except VideoError as error:
         return "unreadable", error.cause
-    return found
+    return result
 
 
-def _fault(row: Row, files: Mapping[str, float | tuple[Kind, str]]) -> Quarantined | None:
-    """What is wrong with a row, given its files' seconds or faults.
+def _find_fault(row: Row, files: Mapping[str, float | tuple[FaultKind, str]]) -> Quarantined | None:
+    """Return the fault of a row, given the durations or faults of its files; None if it has none.
 
-    A span that only ends after the file is none: DiDeMo's segments and Charades-STA's queries do by their making.
+    A span that only ends after the file is not a fault: DiDeMo's segments and Charades-STA's queries do so by design.
     """
     for part in row.segments:
-        found = files[part.video]
-        if not isinstance(found, float):
-            return Quarantined(row.id, part.video, *found)
-        if row.parts and part.start >= found:
-            cause = f"lasts {found:.2f} s, and a part of the row begins at {part.start:.2f} s"
+        result = files[part.video]
+        if not isinstance(result, float):
+            return Quarantined(row.id, part.video, *result)
+        if row.parts and part.start >= result:
+            cause = f"is only {result:.2f} s long, but a part of the row begins at {part.start:.2f} s"
             return Quarantined(row.id, part.video, "too short", cause)
     if row.parts:
         return None
-    found = cast(float, files[row.video])
-    begins = [s.start for caption in row.captions for s in caption.sentences if s.start is not None]
-    last = max([*begins, row.start or 0.0])
-    if last >= found:
-        cause = f"lasts {found:.2f} s, and a clip or sentence of the row begins at {last:.2f} s"
+    duration = cast(float, files[row.video])
+    starts = [s.start for caption in row.captions for s in caption.sentences if s.start is not None]
+    last = max([*starts, row.start or 0.0])
+    if last >= duration:
+        cause = f"is only {duration:.2f} s long, but a clip or sentence of the row begins at {last:.2f} s"
         return Quarantined(row.id, row.video, "too short", cause)
-    if row.duration is not None and abs(row.duration - found) > max(TOLERANCE, DURATION_SHARE * row.duration):
-        cause = f"lasts {found:.2f} s, and the manifest says {row.duration:.2f} s: it may be another video, or cut off"
+    if row.duration is not None and abs(row.duration - duration) > max(TOLERANCE, DURATION_TOLERANCE * row.duration):
+        cause = f"is {duration:.2f} s long, but the manifest states {row.duration:.2f} s: another video, or cut off?"
         return Quarantined(row.id, row.video, "other duration", cause)
     return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mova.data.pair_list import read_pairs
-from mova.data.synthetic import Order, Synthetic
+from mova.data.synthetic import RenderRequest, Synthetic
 from mova.errors import DataError, UsageError, VideoError
 from mova.utils.files import find_videos
 from mova.video.probe import probe
@@ -32,7 +32,7 @@ def plain(text: str) -> str:
     return "_".join(re.findall(r"[^\W_]+", text.casefold()))
 
 
-FIELDS: Mapping[str, Callable[[int, Order], str]] = {
+FIELDS: Mapping[str, Callable[[int, RenderRequest], str]] = {
     "id": lambda i, order: plain(order.row),
     "of": lambda i, order: plain(order.of),
     "misalignment": lambda i, order: plain(order.misalignment or ""),
@@ -67,7 +67,7 @@ class JoinResult:
     broken: list[tuple[str, str]] = field(default_factory=list)
 
 
-def join_folder(orders: Sequence[Order], folder: str | Path, pattern: str, name: str) -> JoinResult:
+def join_folder(orders: Sequence[RenderRequest], folder: str | Path, pattern: str, name: str) -> JoinResult:
     """Match the videos of a folder to captions by file name.
 
     Args:
@@ -100,7 +100,7 @@ def join_folder(orders: Sequence[Order], folder: str | Path, pattern: str, name:
     return _assign(orders, sorted(claims), name)
 
 
-def join_table(orders: Sequence[Order], table: str | Path, folder: str | Path | None, name: str) -> JoinResult:
+def join_table(orders: Sequence[RenderRequest], table: str | Path, folder: str | Path | None, name: str) -> JoinResult:
     """Match the videos listed in a table: a CSV (`video`, `text` or `caption`) or JSON lines with these keys.
 
     Args:
@@ -142,7 +142,7 @@ Table = Mapping[tuple[str, ...], list[int]]
 """Indices of the orders by the values of a pattern's fields."""
 
 
-def _table(orders: Sequence[Order], names: Sequence[str]) -> Table:
+def _table(orders: Sequence[RenderRequest], names: Sequence[str]) -> Table:
     indices: dict[tuple[str, ...], list[int]] = {}
     for i, order in enumerate(orders):
         indices.setdefault(tuple(FIELDS[name](i, order) for name in names), []).append(i)
@@ -171,7 +171,7 @@ def _matching(
     return indices
 
 
-def _assign(orders: Sequence[Order], claims: Sequence[tuple[int, Path, list[int]]], name: str) -> JoinResult:
+def _assign(orders: Sequence[RenderRequest], claims: Sequence[tuple[int, Path, list[int]]], name: str) -> JoinResult:
     """Assign every file to the caption it matches; equal captions of several rows share it."""
     result = JoinResult()
     counts = [0] * len(orders)
@@ -190,7 +190,7 @@ def _assign(orders: Sequence[Order], claims: Sequence[tuple[int, Path, list[int]
         result.joined += 1
         for i in indices:
             order = orders[i]
-            video = Synthetic.made(order, path.absolute(), duration, {"model": name}, None)
+            video = Synthetic.from_request(order, path.absolute(), duration, {"model": name}, None)
             result.videos.setdefault(order.row, []).append(replace(video, index=counts[i]))
             counts[i] += 1
     result.captions = [(order.row, order.text) for order, count in zip(orders, counts, strict=True) if not count]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mova.data.manifest import write_lines
-from mova.data.synthetic import Order, Synthetic
+from mova.data.synthetic import RenderRequest, Synthetic
 from mova.errors import DataError, ModelError, VideoError
 from mova.types import Pixels
 from mova.utils.file_lock import sole_writer
@@ -74,7 +74,7 @@ class RenderResult:
 
 
 def render(
-    orders: Sequence[Order],
+    orders: Sequence[RenderRequest],
     generator: Generator,
     folder: str | Path,
     *,
@@ -88,7 +88,7 @@ def render(
         orders: the videos to render.
         generator: the text-to-video generator.
         folder: folder of the run; only one process at a time may write to it.
-        seed: seed of the run; see `Order.seed`.
+        seed: seed of the run; see `RenderRequest.seed`.
         versions: library versions, recorded with every new video.
         progress: called after every video.
 
@@ -121,7 +121,7 @@ def render(
     return result
 
 
-def file_name(order: Order, seed: int, identity: Mapping[str, Any]) -> str:
+def file_name(order: RenderRequest, seed: int, identity: Mapping[str, Any]) -> str:
     """Return the row's id, as far as file names allow, and a 16-digit hash of everything that determines the video."""
     key = [order.row, order.role, order.place, order.index, order.text, seed, identity]
     content = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
@@ -141,7 +141,7 @@ def load_existing(path: Path) -> Synthetic | None:
 
 
 def _rendered(
-    order: Order, seed: int, generator: Generator, path: Path, versions: Mapping[str, str], result: RenderResult
+    order: RenderRequest, seed: int, generator: Generator, path: Path, versions: Mapping[str, str], result: RenderResult
 ) -> Synthetic | None:
     """Render one video to disk; on failure return None and record the cause in `result`."""
     try:
@@ -155,7 +155,7 @@ def _rendered(
             "frames": len(pixels),
             "versions": dict(versions),
         }
-        video = Synthetic.made(order, path, len(pixels) / generator.fps, settings, seed)
+        video = Synthetic.from_request(order, path, len(pixels) / generator.fps, settings, seed)
         write_lines(_record_path(path), [json.dumps(video.to_json(), ensure_ascii=False, default=str)])
         write_mp4(path, [pixels], fps=generator.fps, crf=CRF)
     except (ModelError, VideoError, RuntimeError, TypeError, ValueError) as error:

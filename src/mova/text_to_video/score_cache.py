@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mova.data.synthetic_weights import Array, require_probabilities
+from mova.data.synthetic_weights import Scores, require_probabilities
 from mova.errors import DataError, ModelError
 from mova.utils.hashing import content_hash
 
@@ -85,7 +85,7 @@ class ScoreCache:
 
 def cached_scores(
     video: str | Path, texts: Sequence[str], scorers: Mapping[str, Scorer], cache: ScoreCache | None = None
-) -> Array:
+) -> Scores:
     """Score a video with texts by several models, each asked only for texts that are not cached, and once per text.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 
 from mova.data.manifest import Row
 from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
-from mova.data.synthetic_weights import Array, Strategy, ensemble, weights_of
+from mova.data.synthetic_weights import Scores, Strategy, compute_weights, ensemble
 from mova.errors import DataError, UsageError, VideoError
 from mova.models.entailment import EntailmentModel
 from mova.models.registry import load_video_llm
@@ -113,9 +113,9 @@ class WeighResult:
 
     rows: list[Row]
     cases: list[Case]
-    own: Array
-    other: Array
-    weights: Array
+    own: Scores
+    other: Scores
+    weights: Scores
     broken: list[tuple[str, str]] = field(default_factory=list)
     positives: int = 0
 
@@ -134,7 +134,7 @@ def weigh(
         rows: rows with synthetic videos.
         folder: base folder of their paths.
         models: the ensemble, by name.
-        strategy: see `weights_of`.
+        strategy: see `compute_weights`.
         cache: cache of scores, optional.
         progress: called after every video of every model.
 
@@ -144,7 +144,7 @@ def weigh(
     """
     if not models:
         raise UsageError("an ensemble needs at least one VQA model")
-    weights_of([], [], strategy)
+    compute_weights([], [], strategy)
     cases, positives = _cases(rows, Path(folder))
     broken: dict[Path, str] = {}
     scores = np.full((len(models), len(cases), 2), np.nan)
@@ -165,7 +165,7 @@ def weigh(
     if not readable:
         raise DataError(f"none of {len(cases)} synthetic videos can be read: {next(iter(broken.items()))}")
     own, other = ensemble(scores[:, readable]).T
-    weights = weights_of(own, other, strategy)
+    weights = compute_weights(own, other, strategy)
     kept = [cases[i] for i in readable]
     origin = {"strategy": strategy, "models": list(models)}
     causes = [(str(video), cause) for video, cause in broken.items()]
@@ -196,9 +196,9 @@ def _cases(rows: Sequence[Row], folder: Path) -> tuple[list[Case], int]:
 def _write_weights(
     rows: Sequence[Row],
     cases: Sequence[Case],
-    own: Array,
-    other: Array,
-    weights: Array,
+    own: Scores,
+    other: Scores,
+    weights: Scores,
     origin: Mapping[str, Any],
     unreadable: Mapping[tuple[int, int], str],
 ) -> list[Row]:

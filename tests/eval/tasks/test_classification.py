@@ -138,7 +138,7 @@ def test_ties_are_shared_and_what_is_not_of_the_form_is_refused() -> None:
         evaluate_classify(known_split(ROWS), ANY, "A video.")
     with pytest.raises(DataError, match=r"meta\.actions must be a list"):
         evaluate_classify(known_split([row("a", actions="running")]), ANY)
-    with pytest.raises(DataError, match=r"meta\.label must hold names or numbers"):
+    with pytest.raises(DataError, match=r"meta\.label must be names or numbers"):
         evaluate_classify(known_split([row("a", label={"a": 1})]), ANY)
     with pytest.raises(DataError, match="has 1 classes"):
         evaluate_classify(known_split([row("a", label="one")]), ANY)

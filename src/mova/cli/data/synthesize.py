@@ -15,7 +15,7 @@ from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.data.manifest import Row
-    from mova.data.synthetic import Order, Synthetic
+    from mova.data.synthetic import RenderRequest, Synthetic
     from mova.text_to_video.diffusers_pipeline import Settings, TextToVideo
     from mova.text_to_video.match_files import JoinResult
 
@@ -99,7 +99,7 @@ class Rendered:
     def __bool__(self) -> bool:
         return self.join is not None or self.table is not None
 
-    def match(self, orders: Sequence[Order], name: str) -> JoinResult:
+    def match(self, orders: Sequence[RenderRequest], name: str) -> JoinResult:
         """Match the videos to captions; `name` is that of the generator."""
         from mova.text_to_video.match_files import join_folder, join_table
 
@@ -116,13 +116,13 @@ class Job:
 
     manifest: Path
     rows: Sequence[Row]
-    orders: Sequence[Order]
+    orders: Sequence[RenderRequest]
     target: Path
 
     def write_manifest(self, videos: dict[str, list[Synthetic]]) -> Path:
         """Write OUT/manifest.jsonl: all rows, with the new videos beside those they already had."""
         from mova.data.manifest import rebased, write_manifest
-        from mova.data.synthetic import joined
+        from mova.data.synthetic import with_added_videos
         from mova.utils.files import seen_from
 
         self.target.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ class Job:
             for row, made in videos.items()
         }
         rows = [rebased(row, self.manifest.parent, self.target) for row in self.rows]
-        return write_manifest(self.target / "manifest.jsonl", joined(rows, new))
+        return write_manifest(self.target / "manifest.jsonl", with_added_videos(rows, new))
 
 
 def synthesize(
@@ -159,12 +159,12 @@ def synthesize(
     Run the same command again to resume an interrupted run. The exit code is 1 if there is no video at all.
     """
     from mova.data.manifest import read_manifest
-    from mova.data.synthetic import orders
+    from mova.data.synthetic import render_requests
 
     _check(model, rendered, prompts)
     rows = read_manifest(manifest)
     count = 1 if rendered or prompts else per_caption
-    job = Job(manifest, rows, orders(rows, captions, count), target)  # type: ignore[arg-type]
+    job = Job(manifest, rows, render_requests(rows, captions, count), target)  # type: ignore[arg-type]
     if prompts:
         _write_prompts(job, json)
     elif rendered:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mova.data.labelled import LABEL, has_several, row_labels
+from mova.data.labelled import DEFAULT_KEY, has_several, row_labels
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import average_precision
@@ -76,7 +76,7 @@ def evaluate_classify(
     template: str | None = None,
     zero_shot: bool = False,
     task: str | None = None,
-    label: str = LABEL,
+    label: str = DEFAULT_KEY,
 ) -> Report:
     """Evaluate classification; one group per task of the manifest ("all" if it names none), figures in percent.
 
@@ -117,7 +117,7 @@ def evaluate_classify(
     return Report(head=split.head(protocol, order, len(kept), classes, truth, **how), groups=groups)
 
 
-def read_label_sets(rows: Sequence[Row], measured: set[str], label: str = LABEL) -> list[LabelSet]:
+def read_label_sets(rows: Sequence[Row], measured: set[str], label: str = DEFAULT_KEY) -> list[LabelSet]:
     """Return the tests of a manifest's rows, sorted by task; rows without a label are skipped.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mova.data.batch import BrokenVideo
 from mova.data.dataset import PairSampler, side_by_side
 from mova.data.frame_selection import FrameRule
-from mova.data.labelled import Labelled, LabelledVideos
+from mova.data.labelled import LabelledVideo, LabelledVideos
 from mova.errors import UsageError
 from mova.eval.metrics.classification import mean_average_precision
 from mova.models.gexia.config import ROUNDS, GexiaConfig
@@ -36,13 +36,13 @@ class LabelCollator:
 
     rounds: int
 
-    def __call__(self, items: Sequence[Labelled | BrokenVideo]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[LabelledVideo | BrokenVideo]) -> dict[str, Any]:
         """See above.
 
         Raises:
             DataError: none of the videos can be read.
         """
-        found = [item for item in items if isinstance(item, Labelled)]
+        found = [item for item in items if isinstance(item, LabelledVideo)]
         broken = tuple(item for item in items if isinstance(item, BrokenVideo))
         frames, mask = side_by_side([item.frames for item in found], broken)
         return {

@@ -19,8 +19,8 @@ import torch
 from mova.data.batch import BrokenVideo
 from mova.data.dataset import PairSampler
 from mova.data.synthetic import Synthetic
-from mova.data.synthetic_weights import Array, Strategy, weights_of
-from mova.data.triplets import Shown, TripletVideos, Weigh
+from mova.data.synthetic_weights import Scores, Strategy, compute_weights
+from mova.data.triplets import TripletItem, TripletVideos, WeightFunction
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import roc_auc
 from mova.eval.tasks.entailment import claims_of, score_texts
@@ -55,13 +55,13 @@ class TripletCollator:
     masked: bool
     compat: bool
 
-    def __call__(self, items: Sequence[Shown | BrokenVideo]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[TripletItem | BrokenVideo]) -> dict[str, Any]:
         """See above.
 
         Raises:
             DataError: there are several real videos, and none can be read.
         """
-        found = [item for item in items if isinstance(item, Shown)]
+        found = [item for item in items if isinstance(item, TripletItem)]
         broken = [item for item in items if isinstance(item, BrokenVideo)]
         if not found and len(broken) > 1:
             raise DataError(
@@ -151,8 +151,8 @@ class TripletSource(ManifestSource):
         dataset = TripletVideos(
             self.path,
             split=self.split,
-            see=see,
-            weigh=cast(Weigh | None, weigh),
+            read_clip=see,
+            weigh=cast(WeightFunction | None, weigh),
             seed=run.seed,
             quarantine=self.quarantine,
         )
@@ -176,7 +176,7 @@ def _log_weights(report: Mapping[str, Any]) -> None:
     )
 
 
-def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Array:
+def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Scores:
     """Weights of synthetic videos from the ensemble's scores in their rows; `fixed` needs none.
 
     Those that could not be read when they were to be scored get 0, and the log says how many.
@@ -200,7 +200,7 @@ def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Array:
     kept = [videos[at].weighing for at in np.flatnonzero(scored).tolist()]
     own, other = ([float(each[key]) for each in kept] for key in ("own", "other"))
     weights = np.zeros(len(videos))
-    weights[scored] = weights_of(own, other, strategy)
+    weights[scored] = compute_weights(own, other, strategy)
     return weights
 
 
