@@ -1,4 +1,4 @@
-"""Scores as pure functions on embeddings, in float32 at least.
+"""Similarity scores as pure functions on embeddings, in float32 or wider.
 
 Shape legend: S sentences or other units of a text, N texts, T frames, d width; leading dots are any batch dimensions.
 """
@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FRAME_TEMPERATURE = 0.1
-"""tau of the softmax over frames: it listens to the frames that show a sentence, not to one alone."""
+"""tau of the softmax over a sentence's frames: several frames that show it count, not the best alone."""
 POOLING_TEMPERATURE = 0.2
-"""tau of the softmax over frames where their vectors are pooled for one text."""
+"""tau of the softmax that weighs frame vectors when they are pooled for one text."""
 UNREACHABLE = -1e30
-"""Log weight of what no path reaches: finite, so that gradients are."""
+"""Log weight of states that no path reaches: finite, so that gradients are finite."""
 DEEPEST = (80.0, 600.0)
-"""Span of log weights, of one sentence and of all together, up to which the weights themselves can be summed."""
+"""Range of log weights, of one sentence and of all sentences together, within which weights can be summed directly."""
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of every row of `a` with every row of `b`.
+    """Return the cosine of every row of `a` with every row of `b`.
 
     Args:
         a: (..., N, d).
@@ -28,55 +28,64 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
     Returns:
         float32, (..., N, M), in [-1, 1] up to rounding. A zero vector has cosine 0 with everything.
+
+    Example:
+        >>> cosine(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])).tolist()
+        [[1.0, 0.0, -1.0]]
     """
     return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).transpose(-1, -2)
 
 
 SMALLEST_NORM = 1e-6
-"""A shorter vector counts as this long: a masked vector may be zero, and its gradients must stay finite."""
+"""Least length that vectors are divided by: a masked vector may be zero, and its gradients must stay finite."""
 SQUARED_FLOOR = 1e-6
-"""Least squared length that a cosine under a mask divides by: below a thousandth of its length a vector fades to 0."""
+"""Least squared length that masked cosines divide by: below a thousandth of its length, a masked vector fades to 0."""
 
 
 def full(x: Tensor) -> Tensor:
-    """At least float32: half precision is widened, float64 stays."""
+    """Widen half precision to float32; leave float64 as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors (..., d) at length 1, at least float32. The squared length is clamped before its root is taken."""
+    """Scale vectors (..., d) to length 1, in float32 or wider. The squared length is clamped before the root."""
     x = full(x)
     return x * x.square().sum(dim=-1, keepdim=True).clamp(min=SMALLEST_NORM**2).rsqrt()
 
 
 def paired_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of vectors pair by pair: (..., d) and (..., d), broadcast, -> (...). A zero vector has cosine 0."""
+    """Return the cosine of each pair: (..., d) and (..., d), broadcast -> (...). A zero vector has cosine 0."""
     return (unit(a) * unit(b)).sum(dim=-1)
 
 
 def relevance(sentences: Tensor, frames: Tensor) -> Tensor:
-    """How much each frame shows each sentence: (S, d) and (T, d) -> float32 (S, T) cosines."""
+    """Return how well each frame shows each sentence: (S, d) and (T, d) -> float32 (S, T) cosines."""
     return cosine(sentences, frames)
 
 
 def soft_pool(
     scores: Tensor, tau: float = FRAME_TEMPERATURE, mask: Tensor | None = None, log_prior: Tensor | None = None
 ) -> Tensor:
-    """Mean over frames, weighted towards the frames that score high: `p = sum_t softmax_t(c_t / tau) c_t`.
+    """Average frame scores with more weight on high scores: `p = sum_t softmax_t(c_t / tau) c_t`.
 
-    Towards tau = 0 this is the maximum, towards infinity the mean.
+    As tau approaches 0 this is the maximum; as it approaches infinity, the mean.
 
     Args:
         scores: (..., T).
         tau: temperature, above 0.
         mask: bool, broadcastable to `scores`, true where a frame is real; padding never counts.
-        log_prior: as `scores`, added inside the softmax: frames that something else has weighted beforehand.
+        log_prior: same shape as `scores`, added inside the softmax: log weights of frames from elsewhere.
 
     Returns:
         float32, (...).
 
     Raises:
-        ValueError: tau is not above 0, or a row has no real frame (nothing can be said of it).
+        ValueError: tau is not above 0, or a row has no real frame.
+
+    Example:
+        >>> scores = torch.tensor([0.0, 1.0])
+        >>> [f"{soft_pool(scores, tau).item():.2f}" for tau in (0.01, 0.5, 100.0)]
+        ['1.00', '0.88', '0.50']
     """
     if tau <= 0:
         raise ValueError(f"soft_pool needs tau above 0, not {tau}")
@@ -87,7 +96,7 @@ def soft_pool(
             raise ValueError("soft_pool: there is no frame")
         return (logits.softmax(dim=-1) * scores).sum(dim=-1)
     mask = mask.expand_as(scores)
-    _refuse_empty(mask, "soft_pool")
+    _require_items(mask, "soft_pool")
     weights = logits.masked_fill(~mask, float("-inf")).softmax(dim=-1)
     return (weights * scores.masked_fill(~mask, 0.0)).sum(dim=-1)
 
@@ -99,7 +108,7 @@ def late_interaction(
     frame_mask: Tensor | None = None,
     log_prior: Tensor | None = None,
 ) -> Tensor:
-    """A paragraph against a video, sentence by sentence: `S = mean_k p_k`, `p_k` as in `soft_pool`.
+    """Score a paragraph against a video sentence by sentence: `S = mean_k p_k`, with `p_k` from `soft_pool`.
 
     Args:
         scores: (..., S, T), cosines of sentences with frames.
@@ -112,7 +121,12 @@ def late_interaction(
         float32, (...).
 
     Raises:
-        ValueError: a paragraph without a real sentence, or a video without a real frame.
+        ValueError: a paragraph has no real sentence, or a video has no real frame.
+
+    Example:
+        >>> shown, absent = [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]
+        >>> f"{late_interaction(torch.tensor([shown, absent])).item():.2f}"
+        '0.50'
     """
     pooled = soft_pool(scores, tau, None if frame_mask is None else frame_mask.unsqueeze(-2), log_prior)
     if sentence_mask is None:
@@ -120,7 +134,7 @@ def late_interaction(
             raise ValueError("late_interaction: there is no sentence")
         return pooled.mean(dim=-1)
     sentence_mask = sentence_mask.expand_as(pooled)
-    _refuse_empty(sentence_mask, "late_interaction")
+    _require_items(sentence_mask, "late_interaction")
     kept = pooled.masked_fill(~sentence_mask, 0.0)
     return kept.sum(dim=-1) / sentence_mask.sum(dim=-1)
 
@@ -131,11 +145,11 @@ def order_score(
     sentence_mask: Tensor | None = None,
     frame_mask: Tensor | None = None,
 ) -> Tensor:
-    """A paragraph told in temporal order against a video: all ways to give each sentence a later frame than the last.
+    """Score a paragraph in temporal order against a video: each sentence gets a later frame than the one before.
 
-    `D_1(t) = c_1t / tau`, `D_k(t) = c_kt / tau + logsumexp_{t' < t} D_{k-1}(t')`, `S = tau / K logsumexp_t D_K(t)`:
-    the soft maximum, over all strictly increasing choices of K frames, of the mean cosine, by one cumulative sum a
-    sentence. It sums over paths, so it also rewards how many frames show a sentence, not order alone.
+    `D_1(t) = c_1t / tau`, `D_k(t) = c_kt / tau + logsumexp_{t' < t} D_{k-1}(t')`, `S = tau / K logsumexp_t D_K(t)`: the
+    soft maximum of the mean cosine over all strictly increasing choices of K frames, with one cumulative sum per
+    sentence. It sums over paths, so it also rewards sentences that many frames show, not order alone.
 
     Args:
         scores: (..., S, T), cosines of sentences with frames, both in temporal order.
@@ -144,37 +158,43 @@ def order_score(
         frame_mask: bool, broadcastable to (..., T), true where a frame is real.
 
     Returns:
-        float32, (...). `-inf`, without gradient, where there are more real sentences than real frames: no path exists.
+        float32, (...). `-inf`, without gradient, if there are more real sentences than real frames: no path exists.
 
     Raises:
-        ValueError: tau is not above 0, a paragraph without a real sentence, or a video without a real frame.
+        ValueError: tau is not above 0, a paragraph has no real sentence, or a video has no real frame.
+
+    Example:
+        >>> in_order = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> [f"{order_score(scores).item():.2f}" for scores in (in_order, in_order.flip(0))]
+        ['1.00', '0.00']
     """
     if tau <= 0:
         raise ValueError(f"order_score needs tau above 0, not {tau}")
     *batch, sentences, frames = scores.shape
     if sentences == 0 or frames == 0:
         raise ValueError("order_score: there is no sentence or no frame")
-    told, shown = torch.ones(batch, device=scores.device) * sentences, torch.ones(batch, device=scores.device) * frames
+    sentence_count = torch.ones(batch, device=scores.device) * sentences
+    frame_count = torch.ones(batch, device=scores.device) * frames
     energies = scores.float() / tau
     if frame_mask is not None:
         frame_mask = frame_mask.expand(*batch, frames)
-        _refuse_empty(frame_mask, "order_score")
-        shown = frame_mask.sum(dim=-1)
+        _require_items(frame_mask, "order_score")
+        frame_count = frame_mask.sum(dim=-1)
         energies = energies.masked_fill(~frame_mask.unsqueeze(-2), UNREACHABLE)
     if sentence_mask is not None:
         sentence_mask = sentence_mask.expand(*batch, sentences)
-        _refuse_empty(sentence_mask, "order_score")
-        told = sentence_mask.sum(dim=-1)
+        _require_items(sentence_mask, "order_score")
+        sentence_count = sentence_mask.sum(dim=-1)
         energies = energies.masked_fill(~sentence_mask.unsqueeze(-1), 0.0)
     total = _monotone_paths(energies, sentence_mask)
-    return (tau * total / told).masked_fill(told > shown, float("-inf"))
+    return (tau * total / sentence_count).masked_fill(sentence_count > frame_count, float("-inf"))
 
 
 def _monotone_paths(energies: Tensor, sentence_mask: Tensor | None) -> Tensor:
-    """(..., S, T) energies -> (...): log of the sum of `exp(energy)` over all strictly increasing paths.
+    """Return the log of the sum of `exp(energy)` over all strictly increasing paths: (..., S, T) -> (...).
 
-    Sums run over weights relative to each sentence's highest, in float64 and scaled to 1 after every sentence: five to
-    ten times faster than `torch.logcumsumexp` on a CPU, which energies too far apart for that are left to.
+    Weights are relative to each sentence's highest, in float64, and scaled to 1 after every sentence. On a CPU this is
+    five to ten times faster than `torch.logcumsumexp`, which is used if energies are too far apart.
     """
     peaks = energies.amax(dim=-1, keepdim=True)
     depth = (peaks - energies.masked_fill(energies <= UNREACHABLE, float("inf")).amin(dim=-1, keepdim=True)).amax()
@@ -198,7 +218,7 @@ def _monotone_paths(energies: Tensor, sentence_mask: Tensor | None) -> Tensor:
 
 
 def _monotone_paths_by_logs(energies: Tensor, sentence_mask: Tensor | None) -> Tensor:
-    """The same in logarithms throughout, for any energies."""
+    """Do the same in logarithms throughout, for any energies."""
     never = torch.full_like(energies[..., 0, :1], UNREACHABLE)
     before = torch.zeros_like(energies[..., 0, :])
     total = before[..., 0]
@@ -217,11 +237,11 @@ def _monotone_paths_by_logs(energies: Tensor, sentence_mask: Tensor | None) -> T
 def relevance_pooled(
     scores: Tensor, frames: Tensor, tau: float = POOLING_TEMPERATURE, mask: Tensor | None = None
 ) -> Tensor:
-    """Cosine of texts with videos whose frames are pooled by their relevance to the text.
+    """Return the cosine of texts with videos whose frames are pooled by their relevance to the text.
 
-    `cos(sum_t w_t z_t, u)` with unit vectors z and u and `w = softmax_t(c_t / tau)`. The numerator is `sum_t w_t c_t`,
-    the length of the pooled vector `sqrt(w^T (z z^T) w)`, or that of `w^T z` itself where a video has more frames than
-    a vector has components: nothing greater than the cosines is ever made.
+    `cos(sum_t w_t z_t, u)` with unit vectors z and u and `w = softmax_t(c_t / tau)`. The numerator is `sum_t w_t c_t`.
+    The length of the pooled vector is `sqrt(w^T (z z^T) w)`, or that of `w^T z` itself if a video has more frames than
+    a vector has components. So no tensor is larger than the cosines.
 
     Args:
         scores: (..., N, T), cosines of texts with frames.
@@ -234,36 +254,45 @@ def relevance_pooled(
 
     Raises:
         ValueError: tau is not above 0, or a video has no real frame.
+
+    Example:
+        >>> frames, texts = torch.eye(3), torch.eye(3)[:1]
+        >>> f"{relevance_pooled(cosine(texts, frames), frames).item():.3f}"
+        '1.000'
     """
     if tau <= 0:
         raise ValueError(f"relevance_pooled needs tau above 0, not {tau}")
-    scores, shown = full(scores), F.normalize(full(frames), dim=-1)
-    if shown.shape[-2] == 0:
+    scores, units = full(scores), F.normalize(full(frames), dim=-1)
+    if units.shape[-2] == 0:
         raise ValueError("relevance_pooled: there is no frame")
     if mask is not None:
-        mask = mask.expand(shown.shape[:-1])
-        _refuse_empty(mask, "relevance_pooled")
-        shown = shown.masked_fill(~mask.unsqueeze(-1), 0.0)
+        mask = mask.expand(units.shape[:-1])
+        _require_items(mask, "relevance_pooled")
+        units = units.masked_fill(~mask.unsqueeze(-1), 0.0)
         padding = ~mask.unsqueeze(-2)
         weights = (scores / tau).masked_fill(padding, float("-inf")).softmax(dim=-1)
         scores = scores.masked_fill(padding, 0.0)
     else:
         weights = (scores / tau).softmax(dim=-1)
-    squared = squared_length(weights, shown)
+    squared = squared_length(weights, units)
     return (weights * scores).sum(dim=-1) / squared.clamp_min(1e-12).sqrt()
 
 
 def squared_length(weights: Tensor, vectors: Tensor) -> Tensor:
-    """Squared length of weighted sums, `|sum_t w_t x_t|^2`, most often without the sums themselves.
+    """Return the squared length of weighted sums, `|sum_t w_t x_t|^2`, usually without computing the sums.
 
-    `w^T (X X^T) w`, or that of `w^T X` itself where there are more vectors than a vector has components.
+    This is `w^T (X X^T) w`, or the squared length of `w^T X` if there are more vectors than components.
 
     Args:
         weights: (..., N, T).
         vectors: (..., T, d).
 
     Returns:
-        (..., N); rounding may leave a sum of length 0 slightly below 0.
+        (..., N); for sums of length 0, rounding may give values slightly below 0.
+
+    Example:
+        >>> squared_length(torch.tensor([[1.0, 1.0]]), torch.tensor([[3.0, 0.0], [0.0, 4.0]])).tolist()
+        [25.0]
     """
     if vectors.shape[-2] <= vectors.shape[-1]:
         return ((weights @ (vectors @ vectors.transpose(-1, -2))) * weights).sum(dim=-1)
@@ -271,28 +300,34 @@ def squared_length(weights: Tensor, vectors: Tensor) -> Tensor:
 
 
 def masked_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """Cosine of every vector under every mask with that mask's text: `C[i, j] = cos(a_i * m_j, s_j)`.
+    """Return the cosine of every vector, under every mask, with that mask's text: `C[i, j] = cos(a_i * m_j, s_j)`.
 
-    `C = (a @ (m * s).T) / (sqrt(a^2 @ (m^2).T) * |s|)`: two matrix products, 2 A B d multiply-adds, and no array
-    greater than the cosines. Masks are squared, so that soft ones are exact too.
+    `C = (a @ (m * s).T) / (sqrt(a^2 @ (m^2).T) * |s|)`: two matrix products, 2 A B d multiply-adds, and no tensor
+    larger than the cosines. Masks are squared, so soft masks are exact too.
 
     Args:
-        a: (..., A, d), of about unit length.
+        a: (..., A, d), approximately of unit length.
         m: (..., B, d) masks in [0, 1], hard or soft.
-        s: (..., B, d), text vectors, whole or masked.
+        s: (..., B, d), text vectors, masked or not.
 
     Returns:
-        At least float32, (..., A, B). A vector of which the mask leaves less than a thousandth of the length, or a
-        text shorter than that, fades to 0, with finite gradients.
+        At least float32, (..., A, B). The cosine fades to 0, with finite gradients, if a mask leaves less than a
+        thousandth of a vector's length, or if a text is shorter than that.
+
+    Example:
+        >>> frames, text = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0]])
+        >>> masks = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+        >>> [f"{value:.1f}" for value in masked_cosine(frames, masks, text.expand(2, 2))[0].tolist()]
+        ['0.6', '1.0']
     """
     a, m, s = full(a), full(m), full(s)
-    towards = m * s * s.square().sum(dim=-1, keepdim=True).clamp_min(SQUARED_FLOOR).rsqrt()
-    seen = (a.square() @ m.square().transpose(-1, -2)).clamp_min(SQUARED_FLOOR)
-    return (a @ towards.transpose(-1, -2)) * seen.rsqrt()
+    directions = m * s * s.square().sum(dim=-1, keepdim=True).clamp_min(SQUARED_FLOOR).rsqrt()
+    squared = (a.square() @ m.square().transpose(-1, -2)).clamp_min(SQUARED_FLOOR)
+    return (a @ directions.transpose(-1, -2)) * squared.rsqrt()
 
 
 def irrelevance(scores: Tensor, sentence_mask: Tensor | None = None) -> Tensor:
-    """How little a frame has to do with a whole text: one minus its highest cosine with any unit of it.
+    """Return how unrelated each frame is to a whole text: one minus its highest cosine with any unit of it.
 
     Args:
         scores: (..., S, T), cosines of units with frames.
@@ -302,18 +337,22 @@ def irrelevance(scores: Tensor, sentence_mask: Tensor | None = None) -> Tensor:
         float32, (..., T), in [0, 2] up to rounding.
 
     Raises:
-        ValueError: a text without a real unit.
+        ValueError: a text has no real unit.
+
+    Example:
+        >>> irrelevance(torch.tensor([[1.0, 0.0], [0.5, 0.0]])).tolist()
+        [0.0, 1.0]
     """
     scores = scores.float()
     if scores.shape[-2] == 0:
         raise ValueError("irrelevance: there is no unit")
     if sentence_mask is not None:
         sentence_mask = sentence_mask.expand(scores.shape[:-1])
-        _refuse_empty(sentence_mask, "irrelevance")
+        _require_items(sentence_mask, "irrelevance")
         scores = scores.masked_fill(~sentence_mask.unsqueeze(-1), float("-inf"))
     return 1.0 - scores.amax(dim=-2)
 
 
-def _refuse_empty(mask: Tensor, what: str) -> None:
+def _require_items(mask: Tensor, function: str) -> None:
     if not bool(torch.all(mask.any(dim=-1))):
-        raise ValueError(f"{what}: a row has no real item, so it has no score")
+        raise ValueError(f"{function}: a row has no real item, so it has no score")

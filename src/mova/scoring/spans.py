@@ -1,7 +1,7 @@
-"""From a relevance curve to stretches of time: thresholding, peaks, and the noise floor of a model.
+"""Turn a relevance curve into spans of time: by a threshold, or by its peaks. Estimate a threshold from background.
 
-A sampled frame i stands for the cell `[times[i], times[i + 1])`; the last one lasts until `duration`. All
-spans are unions of whole cells, so their bounds are times at which frames were really seen.
+A sampled frame i represents the cell `[times[i], times[i + 1])`; the last cell ends at `duration`. All spans are unions
+of whole cells, so their bounds are times of sampled frames.
 
 Shape legend: T frames, B background sentences.
 """
@@ -15,7 +15,7 @@ from scipy.signal import find_peaks, peak_prominences
 from mova.types import ScoredSpan, Span
 
 LONE_CELL_SECONDS = 1.0
-"""Length of the only cell of a video that has one frame and no duration (a still picture)."""
+"""Length of the only cell of a video with one frame and no duration (a still image)."""
 
 _Curve = npt.ArrayLike
 _F64 = npt.NDArray[np.float64]
@@ -23,17 +23,24 @@ _I64 = npt.NDArray[np.int64]
 
 
 def cell_edges(times: _Curve, duration: float) -> _F64:
-    """Bounds of the cells that sampled frames stand for.
+    """Return the bounds of the cells that sampled frames represent.
 
-    Where the container understates its duration (not beyond the last frame), the last cell is as long as the
-    median one, so that no frame is lost.
+    If the container understates its duration (it ends before the last frame), the last cell is as long as the median
+    one, so that no frame is lost.
 
     Args:
         times: (T,) seconds, non-decreasing.
         duration: seconds.
 
     Returns:
-        (T + 1,) seconds, non-decreasing; the last lies after the last frame.
+        (T + 1,) seconds, non-decreasing; the last bound is after the last frame.
+
+    Raises:
+        ValueError: there is no frame, or times are not finite and non-decreasing.
+
+    Example:
+        >>> cell_edges([0.0, 0.5, 1.0], duration=1.8).tolist()
+        [0.0, 0.5, 1.0, 1.8]
     """
     starts = np.asarray(times, dtype=np.float64)
     if starts.ndim != 1 or len(starts) == 0:
@@ -55,19 +62,27 @@ def locate(
     merge_gap: float | None = None,
     min_seconds: float = 0.0,
 ) -> tuple[ScoredSpan, ...]:
-    """Stretches where a curve stands at or above a threshold, in order of time.
+    """Return the spans where a curve is at or above a threshold, in order of time.
 
     Args:
         relevance: (T,) scores, finite.
         times: (T,) seconds of the sampled frames.
         duration: seconds of the video.
-        threshold: score from which on a frame belongs to a stretch.
-        merge_gap: stretches at most this many seconds apart become one; left out, one median cell (a single
-            missed frame does not split an event).
-        min_seconds: shorter stretches are left out (after merging).
+        threshold: score from which a frame belongs to a span.
+        merge_gap: spans at most this many seconds apart are merged (default: one median cell, so that a single missed
+            frame does not split an event).
+        min_seconds: shorter spans are left out, after merging.
 
     Returns:
-        Spans whose score is the highest relevance inside, so that it compares with the score of a search.
+        Spans whose score is the highest relevance inside, as in search.
+
+    Raises:
+        ValueError: relevance and times do not agree or are not finite, or the threshold is NaN.
+
+    Example:
+        >>> spans = locate([0.1, 0.8, 0.9, 0.2], times=[0, 1, 2, 3], duration=4, threshold=0.5)
+        >>> [(scored.span.start, scored.span.end, scored.score) for scored in spans]
+        [(1.0, 3.0, 0.9)]
     """
     curve, edges = _checked(relevance, times, duration)
     if np.isnan(threshold):
@@ -84,46 +99,62 @@ def locate(
 
 
 def noise_floor(background: _Curve, false_alarm: float = 0.05) -> float:
-    """The threshold that sentences which say nothing of a video pass on at most a given share of frames.
+    """Return the threshold that background sentences reach on at most a given share of frames.
 
     Args:
         background: (B, T) relevance of the background sentences, finite.
         false_alarm: share of background values allowed at or above the threshold, in [0, 1).
 
     Returns:
-        The lowest such threshold (in the values' own precision): `mean(background >= floor) <= false_alarm`.
+        The lowest threshold, in the precision of the values, with `mean(background >= threshold) <= false_alarm`.
+
+    Raises:
+        ValueError: there is no value, a value is not finite, or `false_alarm` is not in [0, 1).
+
+    Example:
+        >>> background = np.linspace(0.0, 0.99, 100)
+        >>> floor = noise_floor(background, false_alarm=0.05)
+        >>> int((background >= floor).sum())
+        5
     """
     values = np.asarray(background)
     if values.dtype.kind != "f":
         values = values.astype(np.float64)
     if values.size == 0 or not np.all(np.isfinite(values)):
-        raise ValueError("background must hold at least one value, all finite")
+        raise ValueError("background must contain at least one value, all finite")
     if not 0 <= false_alarm < 1:
         raise ValueError(f"false_alarm must be a share in [0, 1), not {false_alarm}")
     allowed = int(false_alarm * values.size + 1e-9)
     rank = values.size - 1 - allowed
-    highest_refused = np.partition(values.ravel(), rank)[rank]
-    return float(np.nextafter(highest_refused, np.array(np.inf, dtype=values.dtype)))
+    highest_rejected = np.partition(values.ravel(), rank)[rank]
+    return float(np.nextafter(highest_rejected, np.array(np.inf, dtype=values.dtype)))
 
 
 def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tuple[ScoredSpan, ...]:
-    """The best moments of a curve without any threshold: its peaks, widened on both sides to half prominence.
+    """Return the best spans of a curve without a threshold: its peaks, widened on both sides to half prominence.
 
-    Dips of a single frame are filled first (a grey closing over two frames, which moves no edge and lowers no
-    peak, unlike a moving average). The curve is taken to stand at its minimum outside the video, so that a
-    moment may touch either end. A peak that lies inside a higher peak's span is that moment's own ripple and
-    left out.
+    Dips of a single frame are filled first (by a grey closing over two frames, which moves no edge and lowers no peak,
+    unlike a moving average). Outside the video the curve is assumed to be at its minimum, so that a span may touch
+    either end. A peak inside the span of a higher peak is a ripple of that span and is left out.
 
     Args:
         relevance: (T,) scores, finite.
         times: (T,) seconds of the sampled frames.
         duration: seconds of the video.
-        limit: at most this many spans.
+        limit: return at most this many spans.
 
     Returns:
-        Spans that do not overlap, best first (then earliest first). A span's score is the highest relevance
-        inside; the first one's is the highest of the whole curve. A constant curve is one span over the whole
+        Spans that do not overlap, best first (then earliest first). The score of a span is the highest relevance
+        inside; that of the first span is the highest of the whole curve. A constant curve gives one span over the whole
         video.
+
+    Raises:
+        ValueError: relevance and times do not agree or are not finite, or the limit is below 1.
+
+    Example:
+        >>> spans = peaks([0.1, 0.8, 0.1, 0.1, 0.6, 0.5], times=np.arange(6.0), duration=6.0, limit=2)
+        >>> [(scored.span.start, scored.span.end, scored.score) for scored in spans]
+        [(1.0, 2.0, 0.8), (4.0, 6.0, 0.6)]
     """
     curve, edges = _checked(relevance, times, duration)
     if limit < 1:
@@ -139,7 +170,7 @@ def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tupl
     prominence = peak_prominences(padded, tops)[0]
     tops -= 1
     taken = np.zeros(len(curve), dtype=bool)
-    found: list[ScoredSpan] = []
+    spans: list[ScoredSpan] = []
     for i in np.lexsort((tops, -closed[tops])).tolist():
         if taken[tops[i]]:
             continue
@@ -148,44 +179,44 @@ def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tupl
         taken[first : last + 1] = True
         span = _span(curve, edges, first, last)
         if span is not None:
-            found.append(span)
-        if len(found) == limit:
+            spans.append(span)
+        if len(spans) == limit:
             break
-    return tuple(found)
+    return tuple(spans)
 
 
 def _checked(relevance: _Curve, times: _Curve, duration: float) -> tuple[_F64, _F64]:
-    """The curve as float64 (T,) and its cells' edges (T + 1,)."""
+    """Return the curve as float64 (T,) and the edges of its cells (T + 1,)."""
     curve = np.asarray(relevance, dtype=np.float64)
     edges = cell_edges(times, duration)
     if curve.shape != (len(edges) - 1,):
         raise ValueError(f"relevance {curve.shape} and times ({len(edges) - 1},) differ in length")
     if not np.all(np.isfinite(curve)):
-        raise ValueError("relevance holds NaN or infinite values")
+        raise ValueError("relevance contains NaN or infinite values")
     return curve, edges
 
 
 def _median_cell(starts: _F64) -> float:
-    """Median step between frames in seconds; 0 where there is a single frame."""
+    """Return the median step between frames in seconds; 0 for a single frame."""
     steps = np.diff(starts)
     steps = steps[steps > 0]
     return float(np.median(steps)) if len(steps) else 0.0
 
 
 def _runs(on: npt.NDArray[np.bool_]) -> tuple[_I64, _I64]:
-    """First and last index of each run of true values."""
+    """Return the first and last index of each run of true values."""
     change = np.diff(np.concatenate([[0], on.astype(np.int8), [0]]))
     return np.flatnonzero(change == 1), np.flatnonzero(change == -1) - 1
 
 
 def _close(curve: _F64) -> _F64:
-    """Grey closing over two frames: every inner dip of one frame is filled to its lower neighbour."""
+    """Apply a grey closing over two frames: fill every inner dip of one frame to its lower neighbour."""
     pairs = np.maximum(curve[:-1], curve[1:])
     return np.minimum(np.append(curve[:1], pairs), np.append(pairs, curve[-1:]))
 
 
 def _around(curve: _F64, top: int, level: float) -> tuple[int, int]:
-    """First and last index of the stretch around `top` that stays at or above `level`."""
+    """Return the first and last index of the run around `top` that stays at or above `level`."""
     below = np.flatnonzero(curve < level)
     right = int(np.searchsorted(below, top))
     first = int(below[right - 1]) + 1 if right > 0 else 0
@@ -194,7 +225,7 @@ def _around(curve: _F64, top: int, level: float) -> tuple[int, int]:
 
 
 def _span(curve: _F64, edges: _F64, first: int, last: int) -> ScoredSpan | None:
-    """Cells `first` to `last` as a span; None where they last no time (frames with equal times)."""
+    """Return cells `first` to `last` as a span, or None if they have no length (frames with equal times)."""
     start, end = float(edges[first]), float(edges[last + 1])
     if not end > start:
         return None
