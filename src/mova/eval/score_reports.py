@@ -133,7 +133,7 @@ def report_entailment(entailment: Entailment, protocol: Protocol, legacy: bool =
         other_arithmetic={"t2v mAP, ties grouped (scikit-learn)": grouped},
         legacy={
             "argsort": {"t2v": argsort_precision(scores, right)},
-            "differs": ["equal scores stand where numpy.argsort puts them, which depends on the machine"],
+            "differs": ["tied scores keep the order of numpy.argsort, which depends on the machine"],
         }
         if legacy
         else {},

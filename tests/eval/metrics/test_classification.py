@@ -66,7 +66,7 @@ def test_ties_among_choices_count_their_chance_and_padding_none() -> None:
         (lambda: roc_auc([1, 2], [1, 1]), "right and wrong"),
         (lambda: choice_hits(np.array([[np.nan, 1]]), [0]), "question 0"),
         (lambda: choice_hits(np.array([[1.0, -np.inf]]), [1]), "padding"),
-        (lambda: choice_hits(np.zeros((1, 2)), [2]), "answers must lie"),
+        (lambda: choice_hits(np.zeros((1, 2)), [2]), "answers must be in"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(call: Any, message: str) -> None:

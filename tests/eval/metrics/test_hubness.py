@@ -59,7 +59,7 @@ def test_what_cannot_be_normalised_is_refused() -> None:
     square, nan = np.eye(3), np.full((3, 3), np.nan)
     for call, message in (
         (lambda: dual_softmax(nan), "not finite"),
-        (lambda: dual_softmax(np.zeros((0, 3))), "not empty"),
+        (lambda: dual_softmax(np.zeros((0, 3))), "non-empty matrix"),
         (lambda: dual_softmax(square, scale=0), "positive scale"),
         (lambda: qb_norm(square, np.eye(4)), "same candidates"),
         (lambda: qb_norm(square, nan), "bank's scores of query 0"),

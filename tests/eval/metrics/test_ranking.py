@@ -129,13 +129,13 @@ def test_what_cannot_be_ranked_is_refused_with_a_clear_answer() -> None:
     refusals = [
         (lambda: find_ranks(nan, ids=["a", "b", "c"]), "query 'b'"),
         (lambda: find_ranks(np.zeros((2, 3))), "not square"),
-        (lambda: find_ranks(square, np.array([0, 1, 3])), r"lie in \[0, 3\)"),
-        (lambda: find_ranks(square, np.array([0, 1, -1])), r"lie in \[0, 3\)"),
+        (lambda: find_ranks(square, np.array([0, 1, 3])), r"be in \[0, 3\)"),
+        (lambda: find_ranks(square, np.array([0, 1, -1])), r"be in \[0, 3\)"),
         (lambda: find_ranks(square, np.zeros((3, 3), dtype=bool)), "no right candidate"),
         (lambda: find_ranks(np.zeros((0, 0))), "expected"),
-        (lambda: stream_ranks(lambda r, c: square, 4, block=2), "score_block gave"),
+        (lambda: stream_ranks(lambda r, c: square, 4, block=2), "score_block returned"),
         (lambda: stream_ranks(lambda r, c: nan[r, c], 3), "query 1"),
-        (lambda: stream_ranks(lambda r, c: np.random.rand(3, 3), 3), "other scores"),
+        (lambda: stream_ranks(lambda r, c: np.random.rand(3, 3), 3), "different scores for the same ranges"),
         (lambda: stream_ranks(lambda r, c: square, 0), "nothing to rank"),
     ]
     for call, message in refusals:

@@ -113,7 +113,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
         (lambda: evaluate_highlights([], [truth]), "0 predictions"),
         (lambda: temporal_iou([[3, 1]], [[0, 1]]), "start <= end"),
         (lambda: temporal_iou([[0, np.nan]], [[0, 1]]), "start <= end"),
-        (lambda: moment_average_precision([[0, 1, np.nan]], [[0, 1]]), "NaN as its score"),
+        (lambda: moment_average_precision([[0, 1, np.nan]], [[0, 1]]), "a predicted window has score NaN"),
         (lambda: moment_average_precision([[0, 1, 1]], np.zeros((0, 2))), "annotated window"),
         (lambda: highlight_average_precision([np.nan], [1]), "without NaN"),
     ):

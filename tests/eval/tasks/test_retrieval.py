@@ -131,5 +131,5 @@ def test_a_constant_model_scores_what_chance_gives() -> None:
 
 def test_nan_is_refused_with_the_row() -> None:
     model = KnownEncoder({"text 5": [float("nan")] * 16})
-    with pytest.raises(ValueError, match="'v5' hold NaN"):
+    with pytest.raises(ValueError, match="'v5' contain NaN"):
         evaluate_retrieval(known_split(ROWS, model=model), find_protocol("pairs"))

@@ -80,7 +80,7 @@ def test_six_tests_stand_in_one_report_and_a_missing_one_is_named(llm: VideoLLM,
 
 
 def test_sets_of_another_size_and_empty_folders_are_refused(llm: VideoLLM, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"protocol ssv2-temporal .* is another test: 3 texts instead of 18"):
+    with pytest.raises(UsageError, match=r"protocol ssv2-temporal .* is a different test: 3 texts instead of 18"):
         evaluate_synvita(llm, data)
     with pytest.raises(DataError, match="contains none of the tests"):
         evaluate_synvita(llm, tmp_path)

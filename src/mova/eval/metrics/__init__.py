@@ -1,1 +1,1 @@
-"""Metrics on plain arrays."""
+"""Compute metrics from plain arrays."""

@@ -1,16 +1,16 @@
-"""Bootstrap intervals over queries, plain and paired: how far a figure would move on another draw of queries.
+"""Bootstrap intervals over queries, plain and paired: how much a figure would vary on other queries.
 
-Percentile intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The candidates stay as
-they are: only queries are drawn again. Paired: both systems are measured on the same draws, so that what makes a query
-easy for both cancels.
+Percentile intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Only queries are
+resampled; the candidates stay the same. In the paired form both systems are measured on the same draws, so that
+queries that are easy for both cancel out.
 
-Shape legend: Q queries, D draws.
+Shape legend: Q queries, S systems, D draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,9 @@ class Interval:
     """A figure with its bounds, and for a difference the share of draws on the other side of zero.
 
     Attributes:
-        value: on all queries as they are.
+        value: on all queries.
         low, high: bounds of the central `level` of draws.
-        level: coverage aimed at.
+        level: nominal coverage.
         p: two-sided share of draws that contradict the sign of the difference, at least 1 / draws; None for one system.
     """
 
@@ -41,32 +41,36 @@ class Interval:
     p: float | None = None
 
     def to_json(self) -> dict[str, float]:
-        """Its fields; `p` only where there is one."""
+        """Return the fields; `p` only for differences."""
         fields = {"value": self.value, "low": self.low, "high": self.high, "level": self.level}
         return fields if self.p is None else {**fields, "p": self.p}
 
 
 def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The mean over queries."""
+    """Return the mean over queries: (D,)."""
     return values.mean(axis=-1)
 
 
 def median(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The median over queries."""
+    """Return the median over queries: (D,)."""
     return np.median(values, axis=-1)
 
 
 def bootstrap(
     values: npt.ArrayLike, statistic: Statistic = mean, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
 ) -> Interval:
-    """Percentile interval of a statistic of (Q,) values, one a query.
+    """Return the percentile interval of a statistic of values (Q,), one per query.
+
+    >>> interval = bootstrap([0.0, 100.0, 100.0, 100.0])
+    >>> interval.value, interval.low, interval.high
+    (75.0, 25.0, 100.0)
 
     Raises:
         ValueError: no values, a NaN, or a level outside (0, 1).
     """
-    given = _values(values)
-    drawn = _draw(given[None], statistic, draws, seed)[0]
-    return _interval(float(statistic(given[None])[0]), drawn, level)
+    array = _values(values)
+    drawn = _draw(array[None], statistic, draws, seed)[0]
+    return _interval(float(statistic(array[None])[0]), drawn, level)
 
 
 def paired_bootstrap(
@@ -77,7 +81,10 @@ def paired_bootstrap(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of statistic(b) - statistic(a), both over the same queries in the same order.
+    """Return the percentile interval of statistic(b) - statistic(a), over the same queries in the same order.
+
+    >>> paired_bootstrap([0.0, 0.0, 100.0, 0.0], [100.0, 100.0, 100.0, 0.0]).value
+    50.0
 
     Raises:
         ValueError: different lengths, no values, a NaN, or a level outside (0, 1).
@@ -87,28 +94,28 @@ def paired_bootstrap(
         raise ValueError(f"a paired bootstrap needs the same queries, not {len(first)} and {len(second)}")
     drawn = _draw(np.stack([first, second]), statistic, draws, seed)
     difference = float(statistic(second[None])[0] - statistic(first[None])[0])
-    moved = drawn[1] - drawn[0]
-    tail = min((moved <= 0).mean(), (moved >= 0).mean())
-    found = _interval(difference, moved, level)
-    return Interval(found.value, found.low, found.high, level, p=float(np.clip(2 * tail, 1 / draws, 1.0)))
+    differences = drawn[1] - drawn[0]
+    tail = min((differences <= 0).mean(), (differences >= 0).mean())
+    p = float(np.clip(2 * tail, 1 / draws, 1.0))
+    return replace(_interval(difference, differences, level), p=p)
 
 
 def _values(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    found = np.asarray(values, dtype=np.float64)
-    if found.ndim != 1 or not len(found) or np.isnan(found).any():
-        raise ValueError(f"values (Q,) without NaN expected, at least one, not shape {found.shape}")
-    return found
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or np.isnan(array).any():
+        raise ValueError(f"values (Q,) without NaN expected, at least one, not shape {array.shape}")
+    return array
 
 
 def _draw(values: npt.NDArray[np.float64], statistic: Statistic, draws: int, seed: int) -> npt.NDArray[np.float64]:
-    """(S, Q) values of S systems -> (S, D) figures, all systems on the same draws; memory does not grow with D."""
+    """Return figures (S, D) from values (S, Q), all systems on the same draws; memory does not grow with D."""
     rng = np.random.default_rng(seed)
     size = values.shape[1]
     rows = max(1, _VALUES_AT_ONCE // size)
     parts = []
     for start in range(0, draws, rows):
         chosen = rng.integers(0, size, (min(rows, draws - start), size))
-        parts.append(np.stack([statistic(one[chosen]) for one in values]))
+        parts.append(np.stack([statistic(system[chosen]) for system in values]))
     return np.concatenate(parts, axis=1)
 
 

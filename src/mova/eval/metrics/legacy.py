@@ -1,11 +1,11 @@
-"""Old arithmetic, reproduced so that old figures can be understood. Never used for a figure of mova's own.
+"""Legacy arithmetic of public code, reproduced to explain published figures; never used for mova's own.
 
-CLIP4Clip's `compute_metrics` sorts each row of scores and looks for entries equal to the diagonal's: an entry each. A
-query with ties yields several entries, one for every equal candidate, a row with NaN yields none, and percentages are
-taken of the entries, not of the queries. Forks carried it along (X-CLIP, DRL, CLIP-ViP: 1008 entries of 1000 queries).
+CLIP4Clip's `compute_metrics` sorts each row of scores and takes one entry for every score equal to the diagonal's. A
+query with ties yields several entries, a row with NaN yields none, and percentages are of entries, not of queries.
+Forks inherited it (X-CLIP, DRL, CLIP-ViP: 1008 entries from 1000 queries).
 
-VideoCon's evaluation of SSv2 sorts by `numpy.argsort`, whose order of equal scores is not defined: it depends on the
-processor's instructions. Its published scores have 24 distinct values, so its figures do too.
+VideoCon's evaluation of SSv2 sorts with `numpy.argsort`, which leaves the order of tied scores undefined: it depends on
+the processor. Its published scores have only 24 distinct values, so its figures depend on it too.
 
 Shape legend: Q queries, N candidates, E entries.
 """
@@ -24,14 +24,14 @@ Array = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Clip4ClipReport:
-    """What the old arithmetic gives, and what it does to the queries.
+    """Figures of the legacy arithmetic, and how it counts the queries.
 
     Attributes:
         metrics: "R@K" in percent of entries, "MdR", "MnR".
         queries: rows of the matrix.
         entries: ranks that were counted.
         several: queries that count more than once.
-        lost: queries that do not count at all.
+        lost: queries that do not count.
     """
 
     metrics: dict[str, float]
@@ -42,48 +42,55 @@ class Clip4ClipReport:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """Sentences that say what differs from one rank a query; none where nothing does."""
-        found = []
+        """Sentences about every difference from one rank per query; empty if there is none."""
+        lines = []
         if self.several:
-            found.append(f"{self.several} queries with ties count several times, once for each equal candidate")
+            lines.append(f"{self.several} queries with ties count several times, once for each tied candidate")
         if self.lost:
-            found.append(f"{self.lost} queries with NaN are left out without a word")
+            lines.append(f"{self.lost} queries with NaN are dropped silently")
         if self.several or self.lost:
-            found.append(f"percentages are of {self.entries} entries, not of {self.queries} queries")
-        return tuple(found)
+            lines.append(f"percentages are of {self.entries} entries, not of {self.queries} queries")
+        return tuple(lines)
 
 
 def clip4clip(scores: Array, ks: tuple[int, ...] = KS) -> Clip4ClipReport:
-    """The arithmetic of CLIP4Clip's `metrics.py` on a square matrix whose diagonal is right.
+    """Apply the arithmetic of CLIP4Clip's `metrics.py` to a square matrix whose diagonal is right.
+
+    >>> report = clip4clip(np.array([[0.9, 0.1], [0.5, 0.5]]))
+    >>> report.entries, round(report.metrics["R@1"], 2)
+    (3, 66.67)
 
     Raises:
         ValueError: the matrix is not square or empty, or no entry is left.
     """
     values = np.asarray(scores)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or not len(values):
-        raise ValueError(f"clip4clip's arithmetic is defined for square matrices, not for {values.shape}")
+        raise ValueError(f"clip4clip's arithmetic needs a square matrix, not {values.shape}")
     falling = np.sort(-values, axis=1)  # NaN goes last
     with np.errstate(invalid="ignore"):
-        query, place = np.nonzero(falling - np.diag(-values)[:, None] == 0)
-    if not len(place):
+        query, rank = np.nonzero(falling - np.diag(-values)[:, None] == 0)
+    if not len(rank):
         raise ValueError("clip4clip's arithmetic finds no entry: every right score is NaN or infinite")
     counted = np.bincount(query, minlength=len(values))
-    metrics = {f"R@{k}": 100.0 * float((place < k).mean()) for k in ks}
-    metrics |= {"MdR": float(np.median(place) + 1), "MnR": float(place.mean() + 1)}
-    return Clip4ClipReport(metrics, len(values), len(place), int((counted > 1).sum()), int((counted == 0).sum()))
+    metrics = {f"R@{k}": 100.0 * float((rank < k).mean()) for k in ks}
+    metrics |= {"MdR": float(np.median(rank) + 1), "MnR": float(rank.mean() + 1)}
+    return Clip4ClipReport(metrics, len(values), len(rank), int((counted > 1).sum()), int((counted == 0).sum()))
 
 
 def argsort_precision(
     scores: Array, right: npt.NDArray[np.bool_], ks: tuple[int, ...] = (1, 5, 10)
 ) -> dict[str, float]:
-    """VideoCon's arithmetic: one `argsort` of the negated scores a query, ties wherever it happens to put them.
+    """Apply VideoCon's arithmetic: one `argsort` of the negated scores per query, with ties in no defined order.
+
+    >>> argsort_precision(np.array([[0.9, 0.5, 0.1]]), np.array([[True, True, False]]), ks=(1,))
+    {'mAP': 100.0, 'R@1': 100.0}
 
     Args:
-        scores: (Q, N), candidates in the order of the file's evaluation (video paths sorted).
-        right: (Q, N); several candidates a query may be right, and R@K asks for one of them.
+        scores: (Q, N), candidates in the order of VideoCon's evaluation (sorted video paths).
+        right: (Q, N); several candidates per query may be right, and R@K needs one of them.
 
     Returns:
-        "mAP" and "R@K" in percent. They can differ between machines.
+        "mAP" and "R@K" in percent, which can differ between machines.
     """
     order = np.argsort(-np.asarray(scores), axis=1)
     hits = np.take_along_axis(np.asarray(right), order, axis=1)

@@ -1,11 +1,11 @@
-"""Moments and highlights against annotated ones, as QVHighlights measures them (Lei et al., NeurIPS 2021).
+"""Moment retrieval and highlight detection as evaluated by QVHighlights (Lei et al., NeurIPS 2021).
 
 Moment retrieval: R1@IoU (the first predicted window against the annotated window it overlaps most) and moment mAP
-(interpolated average precision of at most ten windows a query, each annotated window found once, at IoU 0.5, 0.55, ...,
-0.95), over all windows and over those of a length: short (0, 10] s, middle (10, 30] s, long (30, 150] s.
+(interpolated average precision of at most ten windows per query, each annotated window matched once, at IoU 0.5,
+0.55, ..., 0.95), over all windows and by length: short (0, 10] s, middle (10, 30] s, long (30, 150] s.
 Highlights: mAP and HIT@1 of a saliency score for every clip of two seconds against three annotators, where Fair (2),
-Good (3) or Very Good (4) counts as right. Ties stand in the order of the file, as in the original; how many queries
-they touch is counted. Everything is in percent and not rounded.
+Good (3) or Very Good (4) counts as right. Ties keep the order of the file, as in the original; the queries they affect
+are counted. Everything is in percent and not rounded.
 
 Shape legend: P predicted windows, G annotated windows, K thresholds, C clips, A annotators. Windows are (start, end)
 in seconds.
@@ -31,7 +31,7 @@ MOST_WINDOWS = 10
 
 @dataclass(frozen=True, eq=False)
 class MomentPrediction:
-    """What a model says to one query: windows, best first, (P, 3) as (start, end, score), and (C,) saliency."""
+    """A model's answer to one query: windows, best first, (P, 3) as (start, end, score), and saliency (C,)."""
 
     windows: Array | None
     saliency: Array | None = None
@@ -39,19 +39,22 @@ class MomentPrediction:
 
 @dataclass(frozen=True, eq=False)
 class MomentTruth:
-    """What annotators say to one query: windows (G, 2) and, where known, saliency (C, A) of every clip."""
+    """The annotation of one query: windows (G, 2) and, if annotated, saliency of every clip (C, A)."""
 
     windows: Array
     saliency: npt.NDArray[np.int64] | None = None
 
 
 def temporal_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
-    """Intersection over union of every window of `a` (P, 2) with every one of `b` (G, 2): (P, G).
+    """Return the intersection over union of every window of `a` (P, 2) with every one of `b` (G, 2): (P, G).
 
-    Two windows without length have IoU 0.
+    Two windows of length 0 have IoU 0.
+
+    >>> temporal_iou([[0.0, 4.0]], [[2.0, 6.0], [4.0, 8.0]]).round(3)
+    array([[0.333, 0.   ]])
 
     Raises:
-        ValueError: a shape, a NaN, or an end before its start.
+        ValueError: wrong shape, a NaN, or an end before its start.
     """
     first, second = (_windows(w) for w in (a, b))
     low = np.maximum(first[:, None, 0], second[None, :, 0])
@@ -62,17 +65,24 @@ def temporal_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
 
 
 def first_iou(predicted: npt.ArrayLike, annotated: npt.ArrayLike) -> float:
-    """IoU of the first predicted window (of (P, 2)) with the annotated one (of (G, 2)) that it overlaps most."""
+    """Return the IoU of the first window of (P, 2) with the annotated window of (G, 2) that it overlaps most.
+
+    >>> first_iou([[0.0, 4.0], [5.0, 6.0]], [[2.0, 4.0], [5.0, 6.0]])
+    0.5
+    """
     return float(temporal_iou(np.asarray(predicted, dtype=np.float64)[:1, :2], annotated).max())
 
 
 def moment_average_precision(
     predicted: npt.ArrayLike, annotated: npt.ArrayLike, thresholds: Sequence[float] = THRESHOLDS
 ) -> Array:
-    """Interpolated average precision of one query's windows at each IoU threshold.
+    """Return the interpolated average precision of one query's windows at each IoU threshold.
 
-    Windows are taken by falling score, equal ones as given. Each takes the annotated window it overlaps most of those
-    that are free and reach the threshold; a second window on a taken one is wrong.
+    Windows are matched by descending score; ties keep their order. Each window matches the unmatched annotated window
+    that it overlaps most, if their IoU reaches the threshold; a second window on a matched one is wrong.
+
+    >>> moment_average_precision([[0, 4, 0.9], [6, 8, 0.5]], [[6, 8]], thresholds=(0.5, 0.7))
+    array([0.5, 0.5])
 
     Args:
         predicted: (P, 3), start, end, score; P may be 0.
@@ -81,10 +91,10 @@ def moment_average_precision(
     Returns:
         (K,) in [0, 1].
     """
-    found = np.asarray(predicted, dtype=np.float64).reshape(-1, 3)
-    if np.isnan(found[:, 2]).any():
-        raise ValueError("a predicted window has NaN as its score; windows cannot be ordered by it")
-    overlap = temporal_iou(found[np.argsort(-found[:, 2], kind="stable")][:, :2], annotated)
+    windows = np.asarray(predicted, dtype=np.float64).reshape(-1, 3)
+    if np.isnan(windows[:, 2]).any():
+        raise ValueError("a predicted window has score NaN, so windows cannot be ordered")
+    overlap = temporal_iou(windows[np.argsort(-windows[:, 2], kind="stable")][:, :2], annotated)
     if not overlap.shape[1]:
         raise ValueError("average precision needs an annotated window")
     return np.array([_one_threshold(overlap, threshold) for threshold in thresholds])
@@ -96,27 +106,27 @@ def evaluate_moments(
     thresholds: Sequence[float] = THRESHOLDS,
     most_windows: int = MOST_WINDOWS,
 ) -> dict[str, dict[str, dict[float | str, float]]]:
-    """Moment retrieval by length of the annotated windows.
+    """Evaluate moment retrieval by length of the annotated windows.
 
-    Where a length is asked for, a query's other annotated windows are left out, and so are queries without any.
+    For each length, annotated windows of other lengths are excluded, and so are queries left without any.
 
     Args:
-        predictions, truths: (Q,), a query each.
+        predictions, truths: (Q,), one per query.
         thresholds: of IoU.
-        most_windows: so many windows of each query, in the order given, count for mAP.
+        most_windows: windows per query that count for mAP, in the order of the prediction.
 
     Returns:
-        length -> {"mAP": {threshold: percent, ..., "average"}, "R1": {threshold: percent}}; a length of which there is
-        no annotated window is absent.
+        length -> {"mAP": {threshold: percent, ..., "average"}, "R1": {threshold: percent}}; a length without annotated
+        windows is absent.
 
     Raises:
-        ValueError: lists of different length, none, or a query without predicted windows (named by its place).
+        ValueError: lists of different lengths, empty lists, or a query without predicted windows (with its index).
     """
     if len(predictions) != len(truths) or not truths:
         raise ValueError(f"{len(predictions)} predictions for {len(truths)} queries")
-    for place, prediction in enumerate(predictions):
+    for query, prediction in enumerate(predictions):
         if prediction.windows is None or len(prediction.windows) == 0:
-            raise ValueError(f"query {place} has no predicted window")
+            raise ValueError(f"query {query} has no predicted window")
     report: dict[str, dict[str, dict[float | str, float]]] = {}
     for name, (above, upto) in LENGTHS.items():
         precisions, firsts = [], []
@@ -144,32 +154,35 @@ def moment_values(
     thresholds: Sequence[float] = (0.3, 0.5, 0.7),
     most_windows: int = MOST_WINDOWS,
 ) -> dict[str, list[float]]:
-    """What single queries contribute, in percent; queries without an annotated window are left out.
+    """Return the values of single queries, in percent; queries without an annotated window are excluded.
 
     Args:
         predictions, truths: (Q,), with at least one predicted window each.
-        thresholds: of R1; those of Charades-STA and TACoS, which QVHighlights begins at 0.5, if left out.
-        most_windows: so many windows of each query count for mAP.
+        thresholds: of R1. Default: those of Charades-STA and TACoS; QVHighlights starts at 0.5.
+        most_windows: windows per query that count for mAP.
 
     Returns:
         "R1@IoU" for each threshold, "mIoU" of the first window, and "mAP" over IoU 0.5 to 0.95.
     """
     pairs = [(p.windows, t.windows) for p, t in zip(predictions, truths, strict=True) if len(t.windows)]
-    first = np.array([first_iou(_given(windows), right) for windows, right in pairs])
+    first = np.array([first_iou(_require(windows), right) for windows, right in pairs])
     values = {f"R1@{t}": (100.0 * (first >= t)).tolist() for t in thresholds}
     values["mIoU"] = (100.0 * first).tolist()
     values["mAP"] = [
-        100.0 * float(moment_average_precision(_given(windows)[:most_windows], right).mean())
+        100.0 * float(moment_average_precision(_require(windows)[:most_windows], right).mean())
         for windows, right in pairs
     ]
     return values
 
 
 def highlight_average_precision(scores: npt.ArrayLike, right: npt.ArrayLike) -> float:
-    """Interpolated average precision of clips, ties grouped: mean precision of the thresholds that add a right one.
+    """Return the interpolated average precision of clips, with ties grouped.
 
-    Equal scores enter together, and such a step counts once however many right clips it holds, as in the original.
-    0 where no clip is right, 1 where all are.
+    It is the mean precision over the score thresholds that add a right clip. Tied scores enter together, and such a
+    step counts once however many right clips it adds, as in the original. 0 if no clip is right, 1 if all are.
+
+    >>> highlight_average_precision([0.9, 0.5, 0.5], [True, True, False])
+    0.8333333333333333
     """
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
     if values.shape != truth.shape or values.ndim != 1 or np.isnan(values).any():
@@ -185,26 +198,26 @@ def highlight_average_precision(scores: npt.ArrayLike, right: npt.ArrayLike) -> 
 def evaluate_highlights(
     predictions: Sequence[MomentPrediction], truths: Sequence[MomentTruth]
 ) -> dict[str, dict[str, float]]:
-    """Highlight detection: grade -> {"mAP", "Hit1"} in percent.
+    """Evaluate highlight detection: grade -> {"mAP", "Hit1"} in percent.
 
-    HIT@1 asks whether one annotator gives the grade to the clip of highest saliency, the first of equal ones. Saliency
-    beyond the last clip is left out for mAP, and missing saliency is 0, as in the original.
+    HIT@1 is whether any annotator gave the grade to the clip of highest saliency, the first one of a tie. For mAP,
+    saliency beyond the last clip is ignored and missing saliency is 0, as in the original.
 
     Raises:
-        ValueError: lists of different length, or a query without saliency (named by its place).
+        ValueError: lists of different lengths, or a query without saliency (with its index).
     """
     if len(predictions) != len(truths) or not truths:
         raise ValueError(f"{len(predictions)} predictions for {len(truths)} queries")
     report = {}
     for name, least in SALIENCY.items():
         precisions, hits = [], []
-        for place, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
+        for query, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
             if prediction.saliency is None or truth.saliency is None or not len(prediction.saliency):
-                raise ValueError(f"query {place} has no saliency scores")
+                raise ValueError(f"query {query} has no saliency scores")
             right = truth.saliency >= least
             scores = np.zeros(len(right))
-            shown = min(len(right), len(prediction.saliency))
-            scores[:shown] = prediction.saliency[:shown]
+            common = min(len(right), len(prediction.saliency))
+            scores[:common] = prediction.saliency[:common]
             precisions.append([highlight_average_precision(scores, column) for column in right.T])
             top = int(np.argmax(prediction.saliency))
             hits.append(bool(right[top].any()) if top < len(right) else False)
@@ -213,7 +226,7 @@ def evaluate_highlights(
 
 
 def tied_queries(predictions: Sequence[MomentPrediction]) -> int:
-    """Queries in which the order of equal scores could matter: two equal windows, or two clips of highest saliency."""
+    """Count the queries in which the order of ties may matter: windows with the same score, or two top clips."""
     count = 0
     for prediction in predictions:
         windows = prediction.windows
@@ -224,13 +237,13 @@ def tied_queries(predictions: Sequence[MomentPrediction]) -> int:
     return count
 
 
-def _given(windows: Array | None) -> Array:
+def _require(windows: Array | None) -> Array:
     assert windows is not None
     return windows
 
 
 def _one_threshold(overlap: Array, threshold: float) -> float:
-    """Average precision of windows in order of score: (P, G) IoU -> number."""
+    """Return the average precision of windows in order of score, from their IoU (P, G)."""
     free = np.ones(overlap.shape[1], dtype=bool)
     right = np.zeros(len(overlap), dtype=bool)
     for window, row in enumerate(overlap):
@@ -244,8 +257,8 @@ def _one_threshold(overlap: Array, threshold: float) -> float:
 
 
 def _windows(windows: npt.ArrayLike) -> Array:
-    found = np.asarray(windows, dtype=np.float64)
-    found = found.reshape(0, 2) if found.size == 0 else found
-    if found.ndim != 2 or found.shape[1] != 2 or not (found[:, 1] >= found[:, 0]).all():
+    array = np.asarray(windows, dtype=np.float64)
+    array = array.reshape(0, 2) if array.size == 0 else array
+    if array.ndim != 2 or array.shape[1] != 2 or not (array[:, 1] >= array[:, 0]).all():
         raise ValueError("windows (P, 2) with start <= end expected, in seconds, without NaN")
-    return found
+    return array
