@@ -99,5 +99,5 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
         calibrate(Evidence(given.late * float("nan"), given.units + 1))
     with pytest.raises(ValueError, match="order=True"):
         calibrate(Evidence(given.late, given.units + 1), ordered=True)
-    with pytest.raises(ValueError, match="plain can win"):
+    with pytest.raises(ValueError, match="the plain rule can win"):
         Grid(g=(0.5, 1.0))

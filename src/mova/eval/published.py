@@ -1,9 +1,9 @@
-"""Figures that others published, as data with their sources, and whether a report meets them.
+"""Published figures of other systems, as data with sources, and whether a report reproduces them.
 
-The figures lie in `published_results/*.json`, a file a source. A published recall is one draw: another sample of as
-many videos would have given another one. So a recall p over n videos is a band, p +- 1.96 sqrt(p (1 - p) / n): the
-95 % interval of a binomial share. Captions of one video are not independent, so n counts videos, not queries. Within
-is a hit. Ranks (MdR, MnR) have no such interval; they are shown, and nothing is said of them.
+The figures are in `published_results/*.json`, one file per source. A published recall is a sample: other videos, as
+many, would give another value. A recall p over n videos is therefore compared as a band, p +- 1.96 sqrt(p (1 - p) / n),
+the 95 % interval of a binomial share. Captions of one video are not independent, so n counts videos, not queries. A
+value within the band is a hit. Ranks (MdR, MnR) have no such interval; they are printed without a verdict.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from mova.errors import DataError, UsageError
 
 Verdict = Literal["hit", "below", "above"]
 WAYS = ("t2v", "v2t", "classify", "choice")
-"""What figures may be of: retrieval both ways, and the other tasks of `mova eval`."""
+"""Groups of figures: both directions of retrieval, and other tasks of `mova eval`."""
 NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What one row of a published table says.
+    """One row of a published table.
 
     Attributes:
-        system: whose figures.
-        protocol: what they were measured on, as `mova eval --protocol` names it.
+        system: name of the system.
+        protocol: evaluation protocol, as in `mova eval --protocol`.
         setting: "fine-tuned" or "zero-shot".
         source: paper or repository; `where` is the table in it.
-        form: which of the system's forms, where it is not the whole one: an ablation, say.
-        ways: way -> metric -> value; recalls, accuracies and mAP in per cent.
-        note: what a reader must know.
-        comparable: False where the test is known to be another one than the protocol's.
+        form: variant of the system, such as an ablation; empty for the full system.
+        ways: group -> metric -> value; recalls, accuracies and mAP in percent.
+        note: a caveat for readers.
+        comparable: False if the published test is known to differ from the protocol's.
     """
 
     system: str
@@ -51,13 +51,13 @@ class Figure:
     comparable: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """All fields."""
+        """Return all fields."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published metric beside ours: its band (per cent, None for ranks), and on which side of it ours lies."""
+    """A published metric, its band (percent; None for ranks), the measured value `found`, and the verdict."""
 
     way: str
     metric: str
@@ -68,13 +68,13 @@ class Comparison:
     verdict: Verdict | None
 
     def to_json(self) -> dict[str, Any]:
-        """All fields."""
+        """Return all fields."""
         return asdict(self)
 
 
 @cache
 def published_figures() -> tuple[Figure, ...]:
-    """All figures that come with the package, file by file in the order of their names.
+    """Return all figures shipped with the package, in order of file name.
 
     Raises:
         DataError: a file is damaged.
@@ -84,52 +84,59 @@ def published_figures() -> tuple[Figure, ...]:
 
 
 def read_figures(path: str | Path) -> list[Figure]:
-    """The figures of one file.
+    """Read the figures of one file.
 
     Raises:
-        DataError: it cannot be read, or an entry lacks or has a key that it must not.
+        DataError: it cannot be read, or an entry lacks a key or has an unknown one.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-        found = []
+        figures = []
         for entry in document["figures"]:
             ways = {way: dict(entry.pop(way)) for way in WAYS if way in entry}
-            found.append(Figure(source=document["source"], ways=ways, **entry))
+            figures.append(Figure(source=document["source"], ways=ways, **entry))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as published figures: {type(error).__name__}: {error}") from error
-    return found
+    return figures
 
 
 def find_target(system: str, protocol: str, setting: str = "fine-tuned") -> Figure:
-    """The one figure that a recipe is to meet.
+    """Return the published figure that a recipe should reproduce.
+
+    >>> find_target("MoVA", "didemo").ways["t2v"]["R@1"]
+    57.5
 
     Raises:
         UsageError: there is none, or more than one.
     """
-    found = [
+    matches = [
         f for f in published_figures() if (f.system, f.form, f.protocol, f.setting) == (system, "", protocol, setting)
     ]
-    if len(found) != 1:
+    if len(matches) != 1:
         known = ", ".join(sorted({f.system for f in published_figures() if f.protocol == protocol})) or "nothing"
         raise UsageError(
-            f"{len(found)} published figures of {system!r} on {protocol}, {setting}; there are some of {known}"
+            f"{len(matches)} published figures of {system!r} on {protocol}, {setting}; systems with figures: {known}"
         )
-    return found[0]
+    return matches[0]
 
 
 def others(target: Figure) -> list[Figure]:
-    """Figures of other systems and forms on the same protocol, in the order of the files."""
+    """Return the figures of other systems and variants on the same protocol, in the order of the files."""
     return [f for f in published_figures() if f.protocol == target.protocol and f != target]
 
 
 def band(percent: float, videos: int) -> tuple[float, float]:
-    """95 % interval of a share of `videos` independent trials, per cent, by the normal approximation.
+    """Return the 95 % interval of a share of `videos` independent trials, in percent, by the normal approximation.
+
+    >>> low, high = band(50.0, 1000)
+    >>> round(low, 2), round(high, 2)
+    (46.9, 53.1)
 
     Raises:
-        ValueError: not a per cent, or no videos.
+        ValueError: not a percentage, or no videos.
     """
     if not (0 <= percent <= 100 and videos > 0):
-        raise ValueError(f"a share of 0 to 100 per cent of at least one video expected, not {percent} of {videos}")
+        raise ValueError(f"a share of 0 to 100 percent of at least one video expected, not {percent} of {videos}")
     share = percent / 100
     half = 100 * NORMAL_95 * math.sqrt(share * (1 - share) / videos)
     return max(0.0, percent - half), min(100.0, percent + half)
@@ -160,14 +167,21 @@ def compare_with_published(
 
 
 def judge(found: float, low: float, high: float) -> Verdict:
-    """On which side of a band a figure lies; the ends belong to the band."""
+    """Return the position of a figure relative to a band, whose ends are included.
+
+    >>> judge(50.0, 46.9, 53.1)
+    'hit'
+    """
     if found < low:
         return "below"
     return "above" if found > high else "hit"
 
 
 def overall(rows: list[Comparison]) -> Verdict | None:
-    """ "below" if any metric is, else "above" if any is, else "hit"; None where nothing has a band."""
+    """Return "below" if any metric is, else "above" if any is, else "hit"; None if no metric has a verdict.
+
+    >>> overall([])
+    """
     verdicts = {row.verdict for row in rows} - {None}
     for verdict in ("below", "above", "hit"):
         if verdict in verdicts:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mova.eval.tasks.worlds import HELD_OUT, evaluate_worlds, measure_rule, measure_threshold, see_worlds
+from mova.eval.tasks.worlds import HELD_OUT, encode_worlds, evaluate_worlds, measure_rule, measure_threshold
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.scoring.caption_score import EvidenceRule
 from mova.train.recipe import Recipe
@@ -98,7 +98,7 @@ def release_worlds_tiny(
         output: the run's folder; the weights in it are replaced.
         steps: number of training steps.
     """
-    seen = list(see_worlds(model, TRAIN_STYLES, VALIDATION_SEED, VALIDATION_WORLDS))
+    seen = list(encode_worlds(model, TRAIN_STYLES, VALIDATION_SEED, VALIDATION_WORLDS))
     model.relevance_threshold = measure_threshold(model, seen)
     calibration = measure_rule(model, seen)
     model.rule = calibration.rule

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mova.eval.tasks.worlds import (
     clip_gallery,
+    encode_worlds,
     evaluate_worlds,
     factor_accuracy,
-    localisation,
+    localization,
     measure_rule,
     measure_threshold,
     paragraph_retrieval,
-    see_worlds,
 )
 from mova.models.encoder import DualEncoder, TextEmbedding
 from mova.types import Frames
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_report_and_another_seed_another() -> None:
 
 
 def test_an_oracle_that_sees_the_script_is_perfect(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = list(see_worlds(Bag(), TRAIN_STYLES, 700_123, 4))
+    seen = list(encode_worlds(Bag(), TRAIN_STYLES, 700_123, 4))
     oracle = Bag()
     for s in seen:
         told = oracle.encode_text([text for text, _ in s.world.annotations]).pooled
@@ -101,7 +101,7 @@ def test_an_oracle_that_sees_the_script_is_perfect(monkeypatch: pytest.MonkeyPat
     assert chosen.rule.plain, "what is perfect already needs no rule"
     assert chosen.trials[0].objective == pytest.approx(100.0)
     assert {trial.rule.beta for trial in chosen.trials} > {0.0, 1.0}, "paragraphs of Worlds are in order"
-    found = localisation(oracle, seen)
+    found = localization(oracle, seen)
     assert found["sentence to frame, mAP"] > 0.95
     assert found["told or untold frame, AUC"] > 0.99
     assert 0.5 < measure_threshold(oracle, seen) <= 1.0

@@ -139,9 +139,8 @@ def stream_ranks(
     Every block is requested once; blocks that contain targets are requested once before that, with the same ranges.
 
     >>> scores = np.array([[0.9, 0.1], [0.8, 0.2]])
-    >>> forward, backward = stream_ranks(lambda rows, columns: scores[rows, columns], 2)
-    >>> forward.best, backward.best
-    (array([1, 2]), array([1, 1]))
+    >>> [ranks.best.tolist() for ranks in stream_ranks(lambda rows, columns: scores[rows, columns], 2)]
+    [[1, 2], [1, 1]]
 
     Args:
         score_block: returns the scores of a range of queries and a range of candidates, at most (B, B).

@@ -1,7 +1,7 @@
-"""What a model knows of Worlds, measured on videos of seeds that training never draws.
+"""Evaluate a model on Worlds, on videos from seeds that training never uses.
 
-A model that knows colour and count alone localises well among random distractors, so every factor is reported by
-itself, and galleries of minimal pairs stand beside the easy ones.
+A model that recognizes only color and count localizes well among random distractors. Every factor is therefore reported
+separately, and galleries of minimal pairs accompany the easy ones.
 
 Shape legend: Q queries, C clips, V videos, T frames, S sentences, d width.
 """
@@ -32,18 +32,18 @@ from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES, render_event
 from mova.worlds.writer import World, render_world, sample_world
 
 HELD_OUT = 700_000
-"""Seeds of evaluation lie from here on; recipes train on small seeds."""
+"""Evaluation seeds start here; recipes train on small seeds."""
 CLIP_SECONDS = 4.0
 """Length of the clips in factor tests and clip galleries."""
 WORLD_SECONDS = 40.0
-"""Length of the videos in paragraph retrieval and localisation."""
+"""Length of the videos in paragraph retrieval and localization."""
 PIXELS = 64
-"""Frames are rendered at this size; models resize them as they need."""
+"""Frames are rendered at this size; models resize them as needed."""
 
 
 @dataclass(frozen=True, eq=False)
-class SeenWorld:
-    """A held-out world after the frame tower: unit frame vectors (T, d) and times (T,) seconds."""
+class EncodedWorld:
+    """An encoded held-out world: unit frame vectors (T, d) and times (T,) in seconds."""
 
     world: World
     frames: Tensor
@@ -53,13 +53,13 @@ class SeenWorld:
 def evaluate_worlds(
     model: DualEncoder, seed: int = 1, styles: Sequence[str] | None = None, clips: int = 200, worlds: int = 60
 ) -> dict[str, dict[str, float]]:
-    """Everything that stands in the model card, a column a style.
+    """Evaluate everything in the model card, one column per style.
 
     Args:
         model: any dual encoder.
-        seed: another draw.
-        styles: by default all training styles mixed ("training styles") and the one held out.
-        clips, worlds: how many of each are rendered a style.
+        seed: of the held-out videos.
+        styles: Default: all training styles mixed ("training styles"), and the held-out one.
+        clips, worlds: number of clips and worlds rendered per style.
 
     Returns:
         style -> measure -> value; accuracies and recalls in percent, mAP and AUC in [0, 1].
@@ -68,18 +68,21 @@ def evaluate_worlds(
     if styles is not None:
         chosen = {style: (style,) for style in styles}
     report = {}
-    for column, (name, looks) in enumerate(chosen.items()):
+    for column, (name, column_styles) in enumerate(chosen.items()):
         rng = np.random.default_rng([HELD_OUT + seed, column])
-        measures = {**clip_gallery(model, looks, rng, clips), **factor_accuracy(model, looks, rng, clips)}
-        seen = list(see_worlds(model, looks, HELD_OUT + seed, worlds))
-        report[name] = {**measures, **paragraph_retrieval(model, seen), **localisation(model, seen)}
+        measures = {
+            **clip_gallery(model, column_styles, rng, clips),
+            **factor_accuracy(model, column_styles, rng, clips),
+        }
+        encoded = list(encode_worlds(model, column_styles, HELD_OUT + seed, worlds))
+        report[name] = {**measures, **paragraph_retrieval(model, encoded), **localization(model, encoded)}
     return report
 
 
 def clip_gallery(model: DualEncoder, styles: Sequence[str], rng: np.random.Generator, clips: int) -> dict[str, float]:
-    """Sentence to clip among random clips, and among clips of which each has a near duplicate with one fact changed.
+    """Retrieve clips by sentence: among random clips, and among near-duplicate pairs that differ in one fact.
 
-    A sentence that leaves facts out may be true of several clips; the first is right if it is true of the sentence.
+    A sentence that omits facts may be true of several clips; the top clip is right if the sentence is true of it.
     """
     plain = [sample_event(rng) for _ in range(clips)]
     twins = []
@@ -88,11 +91,11 @@ def clip_gallery(model: DualEncoder, styles: Sequence[str], rng: np.random.Gener
         twins += [event, mutate(event, names[int(rng.integers(len(names)))], rng)]
     measures = {}
     for name, events in (("random", plain), ("twins", twins)):
-        told = [describe(event, rng) for event in events]
-        clips_seen = [_see_clip(model, event, styles, rng) for event in events]
-        scores = _clip_scores(model, [t.text for t in told], clips_seen)
-        said = np.array([[factor in t.mentioned for factor in FACTORS] for t in told])
-        truth = holds_matrix(events, events, said).T
+        descriptions = [describe(event, rng) for event in events]
+        encoded = [_encode_clip(model, event, styles, rng) for event in events]
+        scores = _clip_scores(model, [d.text for d in descriptions], encoded)
+        mentioned = np.array([[factor in d.mentioned for factor in FACTORS] for d in descriptions])
+        truth = holds_matrix(events, events, mentioned).T
         top = scores == scores.max(axis=1, keepdims=True)
         right = (truth & top).sum(axis=1) / top.sum(axis=1)
         measures[f"sentence to clip, {name} {len(events)}, R@1"] = 100.0 * float(right.mean())
@@ -102,9 +105,9 @@ def clip_gallery(model: DualEncoder, styles: Sequence[str], rng: np.random.Gener
 def factor_accuracy(
     model: DualEncoder, styles: Sequence[str], rng: np.random.Generator, clips: int
 ) -> dict[str, float]:
-    """For every factor: of all sentences that differ in this fact alone, how often the true one scores highest.
+    """Return, per factor, how often the true sentence scores highest among those that differ in this fact alone.
 
-    Chance is one over the number of values. Each sentence mentions every fact, so nothing is ambiguous.
+    Chance is one over the number of values. Each sentence mentions every fact, so none is ambiguous.
     """
     measures = {}
     for factor, values in FACTORS.items():
@@ -116,77 +119,77 @@ def factor_accuracy(
             wording = int(rng.integers(2**31))
             candidates = [event, *alternatives(event, factor)]
             texts = [describe(e, np.random.default_rng(wording), mention=applicable(e)).text for e in candidates]
-            scores = _clip_scores(model, texts, [_see_clip(model, event, styles, rng)])[:, 0]
+            scores = _clip_scores(model, texts, [_encode_clip(model, event, styles, rng)])[:, 0]
             right += float(scores[0] == scores.max()) / float((scores == scores.max()).sum())
             total += 1
         measures[f"{factor} (of {len(values)})"] = 100.0 * right / total
     return measures
 
 
-def see_worlds(model: DualEncoder, styles: Sequence[str], seed: int, count: int) -> Iterator[SeenWorld]:
+def encode_worlds(model: DualEncoder, styles: Sequence[str], seed: int, count: int) -> Iterator[EncodedWorld]:
     """Render held-out worlds at the model's frame rate and encode them."""
     for i in range(count):
         world = sample_world(seed, WORLD_SECONDS, styles[i % len(styles)], index=i)
         times = np.arange(0, world.duration, 1 / model.frame_rate)
         pixels = render_world(world, times, PIXELS)
-        yield SeenWorld(world, normalize(model.encode_frames(Frames(pixels, times)), dim=-1), times)
+        yield EncodedWorld(world, normalize(model.encode_frames(Frames(pixels, times)), dim=-1), times)
 
 
-def paragraph_retrieval(model: DualEncoder, seen: Sequence[SeenWorld]) -> dict[str, float]:
-    """Paragraph to video and back by the model's evidence rule, and the share of hard negatives scored below the truth.
+def paragraph_retrieval(model: DualEncoder, encoded: Sequence[EncodedWorld]) -> dict[str, float]:
+    """Retrieve videos and paragraphs by the evidence rule, and count hard negatives that score below the truth.
 
-    Scores equal to six digits tie: those of flipped sentences differ by rounding alone where order has no part.
+    Scores equal to six digits are ties: if the rule ignores order, scores of flipped sentences differ only by rounding.
     """
-    frames = [s.frames for s in seen]
-    scores = model.rule.score(frames, model.encode_units([s.world.paragraph for s in seen])).T.cpu().numpy()
+    frames = [e.frames for e in encoded]
+    scores = model.rule.score(frames, model.encode_units([e.world.paragraph for e in encoded])).T.cpu().numpy()
     measures = {
-        f"paragraph to video, {len(seen)}, R@1": retrieval_metrics(scores)["R@1"],
-        f"video to paragraph, {len(seen)}, R@1": retrieval_metrics(scores.T)["R@1"],
+        f"paragraph to video, {len(encoded)}, R@1": retrieval_metrics(scores)["R@1"],
+        f"video to paragraph, {len(encoded)}, R@1": retrieval_metrics(scores.T)["R@1"],
     }
     wins: dict[str, list[float]] = {}
-    for s in seen:
-        texts = [s.world.paragraph, *(false.text for false in s.world.negatives)]
-        own, *others = model.rule.score([s.frames], model.encode_units(texts))[0].tolist()
-        for false, score in zip(s.world.negatives, others, strict=True):
-            difference = round(own - score, 6)
+    for e in encoded:
+        texts = [e.world.paragraph, *(false.text for false in e.world.negatives)]
+        true_score, *others = model.rule.score([e.frames], model.encode_units(texts))[0].tolist()
+        for false, score in zip(e.world.negatives, others, strict=True):
+            difference = round(true_score - score, 6)
             wins.setdefault(false.kind, []).append(float(difference > 0) + 0.5 * float(difference == 0))
     for kind, values in sorted(wins.items()):
         measures[f"hard negative: {kind} (of 2)"] = 100.0 * float(np.mean(values))
     return measures
 
 
-def measure_rule(model: DualEncoder, seen: Sequence[SeenWorld]) -> Calibration:
-    """The evidence rule that finds paragraphs and videos best; every hard negative is a distractor for all videos.
+def measure_rule(model: DualEncoder, encoded: Sequence[EncodedWorld]) -> Calibration:
+    """Choose the evidence rule that retrieves paragraphs and videos best, with hard negatives as distractors.
 
-    Paragraphs of Worlds tell events in their order, and the flipped ones among the negatives show what that is worth.
+    Paragraphs of Worlds describe events in order, and the flipped ones among the negatives measure what that is worth.
     """
-    texts = [s.world.paragraph for s in seen] + [false.text for s in seen for false in s.world.negatives]
-    owners = [*range(len(seen)), *[-1] * (len(texts) - len(seen))]
-    evidence = gather_evidence([s.frames for s in seen], model.encode_units(texts))
+    texts = [e.world.paragraph for e in encoded] + [false.text for e in encoded for false in e.world.negatives]
+    owners = [*range(len(encoded)), *[-1] * (len(texts) - len(encoded))]
+    evidence = gather_evidence([e.frames for e in encoded], model.encode_units(texts))
     return calibrate(evidence, owners, ordered=True)
 
 
-def localisation(model: DualEncoder, seen: Sequence[SeenWorld]) -> dict[str, float]:
-    """Sentence-to-frame mean average precision, and how well the best sentence's relevance tells told frames."""
-    precisions, told, best = [], [], []
-    for s in seen:
-        truth = np.stack([_inside(s.times, spans) for _, spans in s.world.annotations])
-        curves = relevance(model.encode_text([text for text, _ in s.world.annotations]).pooled, s.frames).cpu().numpy()
+def localization(model: DualEncoder, encoded: Sequence[EncodedWorld]) -> dict[str, float]:
+    """Return sentence-to-frame mAP, and the AUC of the highest relevance for frames that some sentence covers."""
+    precisions, covered, best = [], [], []
+    for e in encoded:
+        truth = np.stack([_inside(e.times, spans) for _, spans in e.world.annotations])
+        curves = relevance(model.encode_text([text for text, _ in e.world.annotations]).pooled, e.frames).cpu().numpy()
         precisions += [average_precision_score(t, c) for t, c in zip(truth, curves, strict=True) if t.any()]
-        told.append(truth.any(axis=0))
+        covered.append(truth.any(axis=0))
         best.append(curves.max(axis=0))
     return {
         "sentence to frame, mAP": float(np.mean(precisions)),
-        "told or untold frame, AUC": float(roc_auc_score(np.concatenate(told), np.concatenate(best))),
+        "told or untold frame, AUC": float(roc_auc_score(np.concatenate(covered), np.concatenate(best))),
     }
 
 
-def measure_threshold(model: DualEncoder, seen: Sequence[SeenWorld]) -> float:
-    """The cosine at which told frames are found best: highest F1 over all pairs of sentence and frame."""
+def measure_threshold(model: DualEncoder, encoded: Sequence[EncodedWorld]) -> float:
+    """Return the cosine that detects covered frames best: highest F1 over all pairs of sentence and frame."""
     truth, scores = [], []
-    for s in seen:
-        curves = relevance(model.encode_text([text for text, _ in s.world.annotations]).pooled, s.frames).cpu().numpy()
-        truth.append(np.stack([_inside(s.times, spans) for _, spans in s.world.annotations]).ravel())
+    for e in encoded:
+        curves = relevance(model.encode_text([text for text, _ in e.world.annotations]).pooled, e.frames).cpu().numpy()
+        truth.append(np.stack([_inside(e.times, spans) for _, spans in e.world.annotations]).ravel())
         scores.append(curves.ravel())
     precision, recall, thresholds = precision_recall_curve(np.concatenate(truth), np.concatenate(scores))
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
@@ -194,12 +197,12 @@ def measure_threshold(model: DualEncoder, seen: Sequence[SeenWorld]) -> float:
 
 
 def applicable(event: Event) -> tuple[str, ...]:
-    """The factors that say something of this event."""
+    """Return the factors that apply to an event."""
     return tuple(name for name, value in facts(event).items() if value is not None)
 
 
-def _see_clip(model: DualEncoder, event: Event, styles: Sequence[str], rng: np.random.Generator) -> Tensor:
-    """(T, d) unit vectors of one rendered clip."""
+def _encode_clip(model: DualEncoder, event: Event, styles: Sequence[str], rng: np.random.Generator) -> Tensor:
+    """Render one clip and encode it as unit vectors: (T, d)."""
     times = np.arange(0, CLIP_SECONDS, 1 / model.frame_rate)
     style = styles[int(rng.integers(len(styles)))]
     pixels = render_event(event, sample_nuisance(rng), style, times, CLIP_SECONDS, PIXELS)
@@ -207,12 +210,12 @@ def _see_clip(model: DualEncoder, event: Event, styles: Sequence[str], rng: np.r
 
 
 def _clip_scores(model: DualEncoder, texts: Sequence[str], clips: Sequence[Tensor]) -> npt.NDArray[np.float32]:
-    """(N, C): soft-pooled cosines of every text with every clip; all clips have equally many frames."""
+    """Return soft-pooled cosines of every text with every clip (N, C); all clips have the same number of frames."""
     vectors = model.encode_text(list(texts)).pooled
     curves = relevance(vectors, torch.cat(list(clips))).view(len(texts), len(clips), -1)
     return soft_pool(curves).cpu().numpy()
 
 
 def _inside(times: npt.NDArray[np.float64], spans: Sequence[Span]) -> npt.NDArray[np.bool_]:
-    """Which times lie in one of the spans."""
+    """Return which times are in one of the spans."""
     return np.any([(times >= span.start) & (times < span.end) for span in spans], axis=0)
