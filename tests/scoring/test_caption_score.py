@@ -50,10 +50,10 @@ def by_hand(rule: EvidenceRule, frames: Tensor, units: Tensor) -> float:
     ],
 )
 def test_scores_equal_the_written_out_form(rule: EvidenceRule) -> None:
-    found = rule.score(VIDEOS, TEXTS)
-    assert found.dtype == torch.float32
-    wanted = [[by_hand(rule, video, text) for text in TEXTS] for video in VIDEOS]
-    torch.testing.assert_close(found.double(), torch.tensor(wanted, dtype=torch.float64), atol=3e-6, rtol=3e-6)
+    scores = rule.score(VIDEOS, TEXTS)
+    assert scores.dtype == torch.float32
+    expected = [[by_hand(rule, video, text) for text in TEXTS] for video in VIDEOS]
+    torch.testing.assert_close(scores.double(), torch.tensor(expected, dtype=torch.float64), atol=3e-6, rtol=3e-6)
 
 
 def test_everything_zero_is_plain_late_interaction() -> None:
@@ -68,9 +68,9 @@ def test_everything_zero_is_plain_late_interaction() -> None:
 @pytest.mark.parametrize("cells", [1, 7, 60, 10**9])
 def test_groups_of_any_size_give_the_same(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = EvidenceRule(0.5, 0.1, 0.5, 0.1)
-    wanted = rule.score(VIDEOS, TEXTS)
+    expected = rule.score(VIDEOS, TEXTS)
     monkeypatch.setattr("mova.scoring.caption_score.GROUP_FRAMES", max(1, cells // 3))
-    torch.testing.assert_close(rule.weigh(gather_evidence(VIDEOS, TEXTS, cells=cells)), wanted, atol=2e-6, rtol=2e-6)
+    torch.testing.assert_close(rule.weigh(gather_evidence(VIDEOS, TEXTS, cells=cells)), expected, atol=2e-6, rtol=2e-6)
 
 
 def test_no_tensor_grows_with_videos_times_texts_times_frames(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,27 +95,27 @@ def test_a_text_with_more_units_than_frames_has_no_order_but_a_score() -> None:
     assert math.isfinite(float(EvidenceRule(beta=1.0).score([video], [text])))
 
 
-def test_order_tells_apart_what_late_interaction_cannot() -> None:
+def test_order_separates_captions_that_late_interaction_cannot() -> None:
     video = torch.eye(4)
-    told, flipped = torch.eye(4)[[0, 1, 3]], torch.eye(4)[[1, 0, 3]]
-    plain = EvidenceRule().score([video], [told, flipped])[0]
-    ordered = EvidenceRule(beta=0.1).score([video], [told, flipped])[0]
+    in_order, flipped = torch.eye(4)[[0, 1, 3]], torch.eye(4)[[1, 0, 3]]
+    plain = EvidenceRule().score([video], [in_order, flipped])[0]
+    ordered = EvidenceRule(beta=0.1).score([video], [in_order, flipped])[0]
     assert float(plain[0]) == pytest.approx(float(plain[1]), abs=1e-6)
     assert float(ordered[0] - ordered[1]) > 0.02
 
 
-def test_theta_and_g_never_change_the_video_found_for_a_text() -> None:
+def test_theta_and_g_never_change_the_best_video_for_a_text() -> None:
     plain = EvidenceRule().score(VIDEOS, TEXTS)
     weighed = EvidenceRule(g=1.0, theta=0.4).score(VIDEOS, TEXTS)
     assert torch.equal(plain.argmax(dim=0), weighed.argmax(dim=0))
 
 
-def test_nothing_and_frames_without_content() -> None:
+def test_no_videos_no_texts_and_zero_vectors() -> None:
     assert EvidenceRule(beta=1.0, global_share=0.1).score(VIDEOS, []).shape == (len(VIDEOS), 0)
     assert EvidenceRule().score([], TEXTS).shape == (0, len(TEXTS))
     for rule in (EvidenceRule(), EvidenceRule(0.5, 0.0, 1.0, 0.1)):
-        found = rule.score([torch.zeros(3, 6), *VIDEOS], TEXTS)
-        assert torch.isfinite(found).all()
+        scores = rule.score([torch.zeros(3, 6), *VIDEOS], TEXTS)
+        assert torch.isfinite(scores).all()
     with pytest.raises(ValueError, match="a video has no frame: vectors 1"):
         EvidenceRule().score([torch.ones(1, 6), torch.ones(0, 6)], TEXTS)
     with pytest.raises(ValueError, match="a text has no unit"):
@@ -133,7 +133,7 @@ def test_gradients_reach_frames_and_units() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"g": -0.1}, "g must be at least 0"),
         ({"theta": 1.5}, r"theta must be in \[-1, 1\]"),
@@ -144,8 +144,8 @@ def test_gradients_reach_frames_and_units() -> None:
         ({"gamma": 1.0}, "unknown parameter gamma; choose from g, theta"),
     ],
 )
-def test_a_wrong_rule_is_refused(settings: dict, said: str) -> None:
-    with pytest.raises(ModelError, match=said):
+def test_a_wrong_rule_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         EvidenceRule.from_dict(settings)
     with pytest.raises((ValueError, TypeError)):
         EvidenceRule(**settings)
@@ -157,7 +157,7 @@ def test_a_rule_survives_a_configuration() -> None:
     assert EvidenceRule.from_dict(None) == EvidenceRule.from_dict({}) == EvidenceRule()
 
 
-def test_evidence_that_lacks_a_part_is_refused() -> None:
+def test_missing_terms_are_refused() -> None:
     bare = Evidence(torch.zeros(2, 2), torch.ones(2))
     with pytest.raises(ValueError, match="order=True"):
         EvidenceRule(beta=1.0).weigh(bare)

@@ -29,13 +29,13 @@ def loop_pool(scores: list[float], tau: float) -> float:
 def test_cosine_equals_a_loop_and_is_float32() -> None:
     torch.manual_seed(0)
     a, b = torch.randn(3, 5, dtype=torch.bfloat16), torch.randn(4, 5, dtype=torch.bfloat16)
-    found = cosine(a, b)
-    assert found.dtype == torch.float32
+    result = cosine(a, b)
+    assert result.dtype == torch.float32
     for i in range(3):
         for j in range(4):
             u, v = a[i].double(), b[j].double()
-            assert found[i, j].item() == pytest.approx((u @ v / (u.norm() * v.norm())).item(), abs=1e-6)
-    assert torch.equal(relevance(a, b), found)
+            assert result[i, j].item() == pytest.approx((u @ v / (u.norm() * v.norm())).item(), abs=1e-6)
+    assert torch.equal(relevance(a, b), result)
     assert cosine(torch.zeros(1, 5), b.float()).abs().max() == 0
     assert cosine(torch.randn(2, 3, 5), torch.randn(2, 4, 5)).shape == (2, 3, 4)
 
@@ -44,12 +44,12 @@ def test_cosine_equals_a_loop_and_is_float32() -> None:
 def test_soft_pool_equals_a_loop(tau: float) -> None:
     torch.manual_seed(1)
     scores = torch.rand(4, 7) * 2 - 1
-    found = soft_pool(scores, tau)
-    for row, value in zip(scores.tolist(), found.tolist(), strict=True):
+    result = soft_pool(scores, tau)
+    for row, value in zip(scores.tolist(), result.tolist(), strict=True):
         assert value == pytest.approx(loop_pool(row, tau), abs=1e-6)
 
 
-def test_soft_pool_lies_between_mean_and_maximum() -> None:
+def test_soft_pool_is_between_mean_and_maximum() -> None:
     scores = torch.tensor([0.1, 0.5, -0.9])
     assert soft_pool(scores, 1e-4).item() == pytest.approx(0.5)
     assert soft_pool(scores, 1e6).item() == pytest.approx(scores.mean().item(), abs=1e-5)
@@ -58,11 +58,11 @@ def test_soft_pool_lies_between_mean_and_maximum() -> None:
 def test_padding_never_counts() -> None:
     scores = torch.tensor([[-0.5, -0.7, 0.9], [0.2, 0.4, 0.3]])
     mask = torch.tensor([[True, True, False], [True, True, True]])
-    found = soft_pool(scores, 0.1, mask)
-    assert found[0].item() == pytest.approx(loop_pool([-0.5, -0.7], 0.1), abs=1e-6)
-    assert found[1].item() == pytest.approx(loop_pool([0.2, 0.4, 0.3], 0.1), abs=1e-6)
+    result = soft_pool(scores, 0.1, mask)
+    assert result[0].item() == pytest.approx(loop_pool([-0.5, -0.7], 0.1), abs=1e-6)
+    assert result[1].item() == pytest.approx(loop_pool([0.2, 0.4, 0.3], 0.1), abs=1e-6)
     scores[0, 2] = float("nan")
-    assert torch.isfinite(soft_pool(scores, 0.1, mask)).all(), "whatever stands in the padding"
+    assert torch.isfinite(soft_pool(scores, 0.1, mask)).all(), "regardless of the padding"
 
 
 def test_late_interaction_equals_a_loop_with_masks() -> None:
@@ -70,19 +70,19 @@ def test_late_interaction_equals_a_loop_with_masks() -> None:
     scores = torch.rand(2, 3, 5) * 2 - 1
     sentences = torch.tensor([[True, True, False], [True, True, True]])
     frames = torch.tensor([[True, True, True, False, False], [True, True, True, True, True]])
-    found = late_interaction(scores, 0.1, sentences, frames)
+    result = late_interaction(scores, 0.1, sentences, frames)
     for v in range(2):
         real = [
             loop_pool([scores[v, s, t].item() for t in range(5) if frames[v, t]], 0.1)
             for s in range(3)
             if sentences[v, s]
         ]
-        assert found[v].item() == pytest.approx(sum(real) / len(real), abs=1e-6)
+        assert result[v].item() == pytest.approx(sum(real) / len(real), abs=1e-6)
     plain = late_interaction(scores)
     assert plain.tolist() == pytest.approx([soft_pool(s).mean().item() for s in scores], abs=1e-6)
 
 
-def test_rows_without_anything_real_are_refused() -> None:
+def test_rows_of_padding_alone_are_refused() -> None:
     scores = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="no real item"):
         soft_pool(scores, 0.1, torch.tensor([[True, True, True], [False, False, False]]))
@@ -123,12 +123,12 @@ def test_order_score_equals_a_list_of_all_paths_with_gradients(units: int, frame
     torch.manual_seed(units)
     scores = (torch.rand(2, 3, units, frames) * 2 - 1).requires_grad_()
     exact = scores.detach().double().requires_grad_()
-    found = order_score(scores)
-    wanted = torch.stack([torch.stack([all_paths(one, 0.1) for one in row]) for row in exact])
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-6)
-    found.sum().backward()
-    wanted.sum().backward()
+    result = order_score(scores)
+    expected = torch.stack([torch.stack([all_paths(one, 0.1) for one in row]) for row in exact])
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result.double(), expected, atol=1e-6, rtol=1e-6)
+    result.sum().backward()
+    expected.sum().backward()
     torch.testing.assert_close(scores.grad.double(), exact.grad, atol=1e-5, rtol=1e-5)
 
 
@@ -136,15 +136,17 @@ def test_order_score_equals_a_list_of_all_paths_with_gradients(units: int, frame
 def test_order_score_with_padding_anywhere_equals_the_score_without() -> None:
     torch.manual_seed(3)
     scores = torch.rand(2, 4, 6) * 2 - 1
-    told = torch.tensor([[True, False, True, False], [False, True, True, True]])
-    shown = torch.tensor([[True, True, False, True, True, False], [False, True, True, True, True, True]])
+    real_sentences = torch.tensor([[True, False, True, False], [False, True, True, True]])
+    real_frames = torch.tensor([[True, True, False, True, True, False], [False, True, True, True, True, True]])
     hidden = scores.clone()
-    hidden[~(told[:, :, None] & shown[:, None, :])] = float("nan")
+    hidden[~(real_sentences[:, :, None] & real_frames[:, None, :])] = float("nan")
     hidden.requires_grad_()
-    found = order_score(hidden, 0.1, told, shown)
+    result = order_score(hidden, 0.1, real_sentences, real_frames)
     for row in range(2):
-        assert found[row].item() == pytest.approx(order_score(scores[row][told[row]][:, shown[row]]).item(), abs=1e-6)
-    found.sum().backward()
+        assert result[row].item() == pytest.approx(
+            order_score(scores[row][real_sentences[row]][:, real_frames[row]]).item(), abs=1e-6
+        )
+    result.sum().backward()
     assert torch.isfinite(hidden.grad).all()
     assert (hidden.grad[0, 1] == 0).all()
 
@@ -152,39 +154,39 @@ def test_order_score_with_padding_anywhere_equals_the_score_without() -> None:
 @pytest.mark.usefixtures("either_way")
 def test_more_sentences_than_frames_have_no_path_and_no_gradient() -> None:
     scores = torch.rand(2, 3, 4, requires_grad=True)
-    shown = torch.tensor([[True, True, False, False], [True, True, True, False]])
-    found = order_score(scores, 0.1, frame_mask=shown)
-    assert found[0].item() == float("-inf")
-    assert found[1].item() == pytest.approx(scores[1, :, :3].diag().mean().item(), abs=1e-6), "one path"
-    found[1].backward(retain_graph=True)
+    real_frames = torch.tensor([[True, True, False, False], [True, True, True, False]])
+    result = order_score(scores, 0.1, frame_mask=real_frames)
+    assert result[0].item() == float("-inf")
+    assert result[1].item() == pytest.approx(scores[1, :, :3].diag().mean().item(), abs=1e-6), "one path"
+    result[1].backward(retain_graph=True)
     assert torch.isfinite(scores.grad).all()
     scores.grad = None
-    torch.where(found.isinf(), 0.0, found).sum().backward()
+    torch.where(result.isinf(), 0.0, result).sum().backward()
     assert torch.isfinite(scores.grad).all()
     assert (scores.grad[0] == 0).all()
     assert order_score(torch.rand(3, 2)).item() == float("-inf")
 
 
 def test_order_score_is_stable_where_sums_of_weights_would_not_be() -> None:
-    """Long captions, every sentence in the wrong place, and a tiny tau: held to logarithms in float64."""
+    """Long captions, every sentence out of order, and a tiny tau: compared with logarithms in float64."""
     torch.manual_seed(4)
     for units, frames, tau in ((40, 200, 0.1), (12, 40, 1e-3), (60, 60, 0.1)):
         scores = torch.rand(units, frames) * 0.2 - 1
         scores[torch.arange(units), torch.arange(units).flip(0)] = 1.0
-        wanted = tau / units * similarity._monotone_paths_by_logs(scores.double() / tau, None)
-        assert order_score(scores, tau).item() == pytest.approx(float(wanted), abs=2e-6)
+        expected = tau / units * similarity._monotone_paths_by_logs(scores.double() / tau, None)
+        assert order_score(scores, tau).item() == pytest.approx(float(expected), abs=2e-6)
     assert math.isfinite(order_score(torch.ones(80, 2000)).item())
 
 
-def test_order_score_prefers_the_order_told() -> None:
-    shown = torch.eye(4)
-    assert order_score(shown).item() == pytest.approx(1.0, abs=1e-3)
-    assert order_score(shown.flip(0)).item() < 0.5
-    assert late_interaction(shown).item() == pytest.approx(late_interaction(shown.flip(0)).item())
-    assert order_score(shown, 1e-4).item() == pytest.approx(1.0), "towards 0 the best path"
+def test_order_score_prefers_the_order_of_the_caption() -> None:
+    diagonal = torch.eye(4)
+    assert order_score(diagonal).item() == pytest.approx(1.0, abs=1e-3)
+    assert order_score(diagonal.flip(0)).item() < 0.5
+    assert late_interaction(diagonal).item() == pytest.approx(late_interaction(diagonal.flip(0)).item())
+    assert order_score(diagonal, 1e-4).item() == pytest.approx(1.0), "towards 0 the best path"
 
 
-def test_order_score_refuses_nothing() -> None:
+def test_order_score_refuses_empty_input() -> None:
     for scores, masks in (
         (torch.zeros(0, 3), {}),
         (torch.zeros(3, 0), {}),
@@ -201,19 +203,19 @@ def test_relevance_pooled_equals_pooling_and_then_a_cosine(frames: int) -> None:
     """Fewer and more frames than a vector has components: both ways to the pooled length."""
     torch.manual_seed(5)
     vectors, texts = torch.randn(2, frames, 8), torch.randn(4, 8)
-    shown = torch.ones(2, frames, dtype=torch.bool)
-    shown[0, -2:] = False
+    real_frames = torch.ones(2, frames, dtype=torch.bool)
+    real_frames[0, -2:] = False
     vectors[0, -2:] = float("nan")
     cosines = cosine(texts, vectors)
-    found = relevance_pooled(cosines, vectors, 0.2, shown)
+    result = relevance_pooled(cosines, vectors, 0.2, real_frames)
     for v in range(2):
-        z = torch.nn.functional.normalize(vectors[v][shown[v]].double(), dim=-1)
+        z = torch.nn.functional.normalize(vectors[v][real_frames[v]].double(), dim=-1)
         for n in range(4):
             u = texts[n].double() / texts[n].double().norm()
             pooled = ((z @ u / 0.2).softmax(dim=0)[:, None] * z).sum(dim=0)
-            assert found[v, n].item() == pytest.approx((pooled @ u / pooled.norm()).item(), abs=1e-6)
+            assert result[v, n].item() == pytest.approx((pooled @ u / pooled.norm()).item(), abs=1e-6)
     plain = relevance_pooled(cosines[1], vectors[1])
-    torch.testing.assert_close(plain, found[1])
+    torch.testing.assert_close(plain, result[1])
 
 
 def test_relevance_pooled_edges() -> None:
@@ -231,7 +233,7 @@ def test_relevance_pooled_edges() -> None:
             relevance_pooled(scores, frames, **options)
 
 
-def test_irrelevance_is_what_no_unit_shows() -> None:
+def test_irrelevance_is_one_minus_the_best_cosine() -> None:
     scores = torch.tensor([[0.9, 0.1, -0.5], [0.2, 0.7, -0.8]])
     assert irrelevance(scores).tolist() == pytest.approx([0.1, 0.3, 1.5])
     assert irrelevance(scores, torch.tensor([True, False])).tolist() == pytest.approx([0.1, 0.9, 1.5])

@@ -45,21 +45,21 @@ def test_bad_times_are_refused(times: list) -> None:
 # --- locate ---
 
 
-def test_stretches_at_or_above_the_threshold() -> None:
+def test_spans_at_or_above_the_threshold() -> None:
     curve = [0, 0.5, 0.9, 0, 0, 0, 0.6]
-    found = locate(curve, seconds(7), 6.5, 0.5)
-    assert bounds(found) == [(1, 3), (6, 6.5)]
-    assert [s.score for s in found] == [0.9, 0.6]
+    spans = locate(curve, seconds(7), 6.5, 0.5)
+    assert bounds(spans) == [(1, 3), (6, 6.5)]
+    assert [s.score for s in spans] == [0.9, 0.6]
 
 
-def test_a_single_missed_frame_does_not_split_a_stretch_unless_asked() -> None:
+def test_a_single_missed_frame_does_not_split_a_span_by_default() -> None:
     curve = [1, 1, 0, 1, 0, 0, 1]
     assert bounds(locate(curve, seconds(7), 7, 0.5)) == [(0, 4), (6, 7)]
     assert bounds(locate(curve, seconds(7), 7, 0.5, merge_gap=0)) == [(0, 2), (3, 4), (6, 7)]
     assert bounds(locate(curve, seconds(7), 7, 0.5, merge_gap=2)) == [(0, 7)]
 
 
-def test_short_stretches_can_be_left_out_after_merging() -> None:
+def test_short_spans_can_be_left_out_after_merging() -> None:
     curve = [1, 0, 1, 0, 0, 0, 1]
     assert bounds(locate(curve, seconds(7), 7, 0.5, min_seconds=2)) == [(0, 3)]
 
@@ -75,12 +75,12 @@ def test_all_none_and_one_frame() -> None:
     assert bounds(locate([1], [0.0], 4.0, 0.5)) == [(0, 4)]
 
 
-def test_frames_with_equal_times_last_no_time() -> None:
+def test_frames_with_equal_times_have_no_length() -> None:
     assert locate([1, 0, 0, 0], [0, 0, 1, 2], 3, 0.5) == ()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_a_number_is_refused(bad: float) -> None:
+def test_nan_and_infinity_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="NaN"):
         locate([0, bad], seconds(2), 2, 0.5)
     with pytest.raises(ValueError, match="NaN"):
@@ -104,7 +104,7 @@ def test_locate_without_merging_covers_exactly_the_frames_above(curve: np.ndarra
 
 
 @given(st.lists(curves, min_size=1, max_size=4), st.floats(0, 0.99))
-def test_background_passes_its_floor_on_no_more_than_the_share(rows: list[np.ndarray], share: float) -> None:
+def test_background_reaches_its_floor_on_at_most_the_given_share(rows: list[np.ndarray], share: float) -> None:
     size = min(map(len, rows))
     background = np.stack([row[:size] for row in rows])
     floor = noise_floor(background, share)
@@ -129,10 +129,10 @@ def test_noise_floor_refuses_nonsense() -> None:
 
 def test_two_events_over_a_floor_best_first() -> None:
     curve = [0.1, 0.1, 0.5, 0.6, 0.5, 0.1, 0.1, 0.1, 0.8, 0.9, 0.1]
-    found = peaks(curve, seconds(11), 11, 5)
-    assert bounds(found) == [(8, 10), (2, 5)]
-    assert [s.score for s in found] == [0.9, 0.6]
-    assert peaks(curve, seconds(11), 11, 1) == found[:1]
+    spans = peaks(curve, seconds(11), 11, 5)
+    assert bounds(spans) == [(8, 10), (2, 5)]
+    assert [s.score for s in spans] == [0.9, 0.6]
+    assert peaks(curve, seconds(11), 11, 1) == spans[:1]
 
 
 def test_an_event_may_touch_either_end() -> None:
@@ -172,15 +172,15 @@ def test_a_limit_below_one_is_refused() -> None:
 @given(curves, st.integers(1, 8))
 def test_peaks_are_disjoint_ordered_and_start_with_the_maximum(curve: np.ndarray, limit: int) -> None:
     times = seconds(len(curve), 4.0)
-    found = peaks(curve, times, len(curve) / 4, limit)
-    assert 1 <= len(found) <= limit
-    assert found[0].score == curve.max()
-    order = [(-s.score, s.span.start) for s in found]
+    spans = peaks(curve, times, len(curve) / 4, limit)
+    assert 1 <= len(spans) <= limit
+    assert spans[0].score == curve.max()
+    order = [(-s.score, s.span.start) for s in spans]
     assert order == sorted(order)
-    for one in found:
+    for one in spans:
         inside = (times >= one.span.start) & (times < one.span.end)
         assert one.score == curve[inside].max()
-    ordered = sorted(bounds(found))
+    ordered = sorted(bounds(spans))
     assert all(b <= c for (_, b), (c, _) in pairwise(ordered))
 
 
@@ -190,5 +190,5 @@ def test_peaks_do_not_depend_on_scale_or_offset_where_arithmetic_is_exact(
 ) -> None:
     whole = np.round(curve * 8)
     times = seconds(len(curve))
-    found = bounds(peaks(whole, times, len(curve), 99))
-    assert bounds(peaks(whole * 2.0 ** round(scale) + round(offset), times, len(curve), 99)) == found
+    spans = bounds(peaks(whole, times, len(curve), 99))
+    assert bounds(peaks(whole * 2.0 ** round(scale) + round(offset), times, len(curve), 99)) == spans

@@ -1,4 +1,4 @@
-"""The index as a person meets it: opening, refusing what does not match, listing, removing, aligning."""
+"""The public class `Index`: opening, refusing another model, listing, removing; aligning with its frames."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_opening_makes_nothing_and_a_missing_index_is_said(tmp_path: Path) -> None:
+def test_opening_creates_nothing_and_a_missing_index_is_reported(tmp_path: Path) -> None:
     nowhere = Index(tmp_path / "nowhere", ColourEncoder())
     assert not nowhere.exists
     assert nowhere.videos() == []
@@ -73,14 +73,14 @@ def test_the_model_named_in_the_index_is_loaded(
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [(ColourEncoder(variant="b"), "fingerprint"), (ColourEncoder(width=12), "dim 8, not 12")],
 )
-def test_another_model_is_refused_and_nothing_touched(
-    model: ColourEncoder, said: str, index: Index, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_model_is_refused_and_nothing_is_changed(
+    model: ColourEncoder, message: str, index: Index, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = snapshot(tmp_path / "index")
-    with pytest.raises(IndexMismatchError, match=said):
+    with pytest.raises(IndexMismatchError, match=message):
         Index(tmp_path / "index", model)
     from mova.models import registry
 
@@ -120,9 +120,7 @@ def test_remove_takes_files_and_folders(index: Index, film: Path, tmp_path: Path
     assert index.search("red") == []
 
 
-def test_one_path_alone_is_not_read_letter_by_letter(
-    index: Index, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_single_string_is_one_path(index: Index, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert index.remove("films/other.mp4") == []  # its "/" is not the whole disk
     assert index.add("films").unchanged == [str(film)]
@@ -130,7 +128,7 @@ def test_one_path_alone_is_not_read_letter_by_letter(
     assert index.remove(str(film)) == [str(film)]
 
 
-def test_a_quote_in_a_name_is_no_sql(tmp_path: Path) -> None:
+def test_quotes_in_names_are_not_sql(tmp_path: Path) -> None:
     strange = write_colours(tmp_path / "films" / 'it\'s (1) [%] "ü" 我.mp4', [("red", 2)])
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([strange.parent])
@@ -155,9 +153,9 @@ def test_stored_frames_come_back_in_order_to_half_precision(tmp_path: Path) -> N
     times = np.arange(40) / 2
     store.append(["b", "a"], [StoredFrames(times[20:], vectors[20:]), StoredFrames(times, vectors)])
     store.append(["b"], [StoredFrames(times[:20], vectors[:20])])
-    found = store.fetch(["a", "b", "c"])
-    assert sorted(found) == ["a", "b"]
-    for part in found.values():
+    stored = store.fetch(["a", "b", "c"])
+    assert sorted(stored) == ["a", "b"]
+    for part in stored.values():
         assert part.times.tolist() == times.tolist()
         assert np.abs(part.vectors - vectors).max() < 5e-4
 
@@ -193,9 +191,9 @@ def test_align_refuses_an_index_of_another_model(index: Index, film: Path) -> No
 
 
 def test_score_is_the_best_frame_of_each_sentence(film: Path) -> None:
-    found, _ = score_caption(ColourEncoder(), film, "Red here. Then blue and green. Cyan.")
-    assert [text for text, _ in found] == ["Red here.", "Then blue and green.", "Cyan."]
-    assert [value for _, value in found] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
+    scores, _ = score_caption(ColourEncoder(), film, "Red here. Then blue and green. Cyan.")
+    assert [text for text, _ in scores] == ["Red here.", "Then blue and green.", "Cyan."]
+    assert [value for _, value in scores] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
 
 
 def test_a_whole_caption_is_scored_by_the_models_rule(film: Path) -> None:
@@ -210,7 +208,7 @@ def test_a_whole_caption_is_scored_by_the_models_rule(film: Path) -> None:
     assert ruled != pytest.approx(total)
 
 
-def test_align_says_where_an_index_is_missing_or_does_not_hold_the_video(
+def test_align_reports_a_missing_index_and_a_video_that_is_not_in_it(
     index: Index, film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ColourEncoder()

@@ -1,4 +1,4 @@
-"""Files into an index: what is read, skipped, shared, forgotten, and what a killed run leaves."""
+"""Adding files to an index: which are read, skipped, shared or forgotten, and what a killed run leaves."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def names(paths: list[str]) -> list[str]:
 
 
 def contents(index: Index) -> dict[str, tuple[list[float], np.ndarray]]:
-    """All that an index holds, by path."""
+    """Return the times and vectors of an index, by path."""
     store = index._store
-    found = {}
+    frames_by_path = {}
     for path, record in store.records().items():
         frames = store.fetch([record.content])[record.content]
         assert len(frames.times) == record.frames
-        found[path] = (frames.times.tolist(), frames.vectors)
-    return found
+        frames_by_path[path] = (frames.times.tolist(), frames.vectors)
+    return frames_by_path
 
 
 def stored_contents(index: Index) -> set[str]:
@@ -180,7 +180,7 @@ def test_a_folder_that_is_gone_or_empty_is_an_error_not_a_mass_delete(films: Pat
     assert stored_contents(index) == set()
 
 
-def test_broken_files_are_told_and_tried_again(films: Path, tmp_path: Path) -> None:
+def test_broken_files_are_reported_and_tried_again(films: Path, tmp_path: Path) -> None:
     good = (films / "a.mp4").read_bytes()
     (films / "empty.mp4").write_bytes(b"")
     (films / "text.mp4").write_text("not a video")
@@ -198,7 +198,7 @@ def test_broken_files_are_told_and_tried_again(films: Path, tmp_path: Path) -> N
     assert len(report.failed) == 2
 
 
-def test_nothing_but_broken_files_did_not_work(tmp_path: Path) -> None:
+def test_a_run_of_broken_files_alone_did_not_work(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
     report = Index(tmp_path / "index", ColourEncoder()).add([tmp_path / "text.mp4"])
     assert not report.worked
@@ -250,13 +250,13 @@ def test_a_file_that_changes_while_it_is_read_fails(
 
 
 def test_progress_counts_seconds_of_video(films: Path, tmp_path: Path) -> None:
-    told: list[tuple[str, float, float]] = []
+    calls: list[tuple[str, float, float]] = []
     (films / "text.mp4").write_text("not a video")
-    Index(tmp_path / "index", ColourEncoder()).add([films], progress=lambda *each: told.append(each))
-    done = [each[1] for each in told]
+    Index(tmp_path / "index", ColourEncoder()).add([films], progress=lambda *call: calls.append(call))
+    done = [call[1] for call in calls]
     assert done == sorted(done)
-    assert told[-1][1] == pytest.approx(told[-1][2])
-    assert told[-1][2] == pytest.approx(12.5, abs=0.05)
+    assert calls[-1][1] == pytest.approx(calls[-1][2])
+    assert calls[-1][2] == pytest.approx(12.5, abs=0.05)
 
 
 def test_two_writers_at_once_are_refused(films: Path, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def without_lock(folder: Path) -> Store:
     return store
 
 
-def test_a_second_writer_without_a_lock_is_said_and_mended(films: Path, tmp_path: Path) -> None:
+def test_a_second_writer_without_a_lock_is_reported_and_repaired(films: Path, tmp_path: Path) -> None:
     """The second sweeps what the first has not recorded yet: no record may stand without its frames."""
     folder, model = tmp_path / "index", ColourEncoder()
     run(without_lock(folder), make_plan(Store(folder), [films / "a.mp4"], lambda: model))
@@ -341,7 +341,7 @@ def test_a_record_without_all_its_frames_is_dropped_and_read_again(
     assert_equal(index, fresh)
 
 
-def test_a_file_that_changed_and_broke_gives_up_its_old_moments(films: Path, tmp_path: Path) -> None:
+def test_a_file_that_changed_and_broke_loses_its_old_moments(films: Path, tmp_path: Path) -> None:
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([films])
     good = (films / "a.mp4").read_bytes()
@@ -354,7 +354,7 @@ def test_a_file_that_changed_and_broke_gives_up_its_old_moments(films: Path, tmp
     assert names(index.add([films]).indexed) == ["a.mp4"]
 
 
-def test_no_video_at_all_is_said_before_anything_is_made(tmp_path: Path) -> None:
+def test_no_video_at_all_is_reported_before_anything_is_created(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "readme.txt").write_text("nothing")
     with pytest.raises(UsageError, match=r"no video found in .*films"):
@@ -371,7 +371,7 @@ def test_a_system_without_locks_says_so(films: Path, tmp_path: Path, monkeypatch
 def test_links_that_lead_nowhere_and_damaged_clocks_do_not_stop_a_run(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What PyAV raises of its own (a packet of a stream it does not know) is one file's failure, no more."""
+    """An error of PyAV's own (a packet of an unknown stream) fails one file only."""
     (films / "link.mp4").symlink_to(tmp_path / "nowhere.mp4")
     real = decoder.read_packets
 

@@ -66,12 +66,12 @@ def filled(folder: Path, videos: dict[str, StoredFrames]) -> Store:
 
 
 def brute_force(videos: dict[str, StoredFrames], vector: np.ndarray, k: int) -> list[Moment]:
-    """All moments of all videos, then the best."""
-    found = []
+    """Return the best of all moments of all videos."""
+    moments = []
     for content, frames in videos.items():
         for peak in peaks(frames.vectors @ vector, frames.times, len(frames.times) / 2, k):
-            found.append(Moment(f"/v/{content}.mp4", peak.span.start, peak.span.end, peak.score))
-    return sorted(found, key=lambda m: (-round(m.score, 6), m.video, m.start))[:k]
+            moments.append(Moment(f"/v/{content}.mp4", peak.span.start, peak.span.end, peak.score))
+    return sorted(moments, key=lambda m: (-round(m.score, 6), m.video, m.start))[:k]
 
 
 def ask(store: Store, model: Written, text: str, k: int, *, min_score: float | None = None) -> list[Moment]:
@@ -79,10 +79,10 @@ def ask(store: Store, model: Written, text: str, k: int, *, min_score: float | N
     return query.search(store, Query.prepare(model, text, "none"), k, min_score=min_score)  # type: ignore[arg-type]
 
 
-def same(found: list[Moment], wanted: list[Moment]) -> bool:
-    return len(found) == len(wanted) and all(
+def same(moments: list[Moment], expected: list[Moment]) -> bool:
+    return len(moments) == len(expected) and all(
         (a.video, a.start, a.end) == (b.video, b.start, b.end) and abs(a.score - b.score) < 1e-4
-        for a, b in zip(found, wanted, strict=True)
+        for a, b in zip(moments, expected, strict=True)
     )
 
 
@@ -100,8 +100,8 @@ def test_one_sentence_equals_brute_force(
     made = filled(tmp_path / "index", videos)
     for seed in range(5):
         vector = unit(np.random.default_rng(seed), DIM)
-        found = ask(made, Written({"x": vector}), "x", k)
-        assert same(found, brute_force(videos, vector, k))
+        moments = ask(made, Written({"x": vector}), "x", k)
+        assert same(moments, brute_force(videos, vector, k))
 
 
 def test_few_videos_are_read_for_few_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +135,9 @@ def test_a_paragraph_prefers_moments_that_show_more_of_it(tmp_path: Path) -> Non
     write_colours(tmp_path / "v" / "none.mp4", [("black", 2), ("green", 3), ("cyan", 2)])
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([tmp_path / "v"])
-    found = index.search("It turns red. Then blue comes.", k=10)
-    told = [(Path(m.video).name, m.start, m.end, round(m.score, 2)) for m in found]
-    assert told == [
+    moments = index.search("It turns red. Then blue comes.", k=10)
+    rows = [(Path(m.video).name, m.start, m.end, round(m.score, 2)) for m in moments]
+    assert rows == [
         ("both.mp4", 2.0, 6.0, 1.0),
         ("apart.mp4", 0.0, 2.0, 0.5),
         ("apart.mp4", 5.0, 7.0, 0.5),
@@ -156,55 +156,55 @@ def test_a_paragraph_of_the_same_sentence_is_that_sentence(tmp_path: Path) -> No
     assert (twice[0].video, twice[0].start <= one[0].start < twice[0].end) == (one[0].video, True)
 
 
-def test_a_long_text_without_marks_is_asked_in_windows(tmp_path: Path) -> None:
+def test_a_long_text_without_punctuation_is_searched_in_windows(tmp_path: Path) -> None:
     write_colours(tmp_path / "v" / "both.mp4", [("white", 2), ("red", 2), ("blue", 2), ("white", 2)])
     write_colours(tmp_path / "v" / "one.mp4", [("black", 2), ("red", 3), ("cyan", 2)])
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([tmp_path / "v"])
     text = "at first there is a wall that turns red and later on another one that is blue"
-    found = index.search(text, k=10)
+    moments = index.search(text, k=10)
     windows = [f"{unit}." for unit in split_units(text)]
     assert len(windows) == 4
-    assert found == index.search(" ".join(windows), k=10)
-    assert (Path(found[0].video).name, found[0].start, found[0].end) == ("both.mp4", 2.0, 6.0)
+    assert moments == index.search(" ".join(windows), k=10)
+    assert (Path(moments[0].video).name, moments[0].start, moments[0].end) == ("both.mp4", 2.0, 6.0)
 
 
 def test_paragraph_scores_are_the_mean_of_the_best_cosines_inside() -> None:
     rng = np.random.default_rng(5)
     frames = next(iter(smooth_videos(rng, 1).values()))
     queries = unit(rng, 3, DIM)
-    found = find_moments(queries, frames, len(frames.times) / 2, np.full(3, 0.2, dtype=np.float32), 5)
-    assert found
+    moments = find_moments(queries, frames, len(frames.times) / 2, np.full(3, 0.2, dtype=np.float32), 5)
+    assert moments
     curves = queries @ frames.vectors.T
-    for span, score in found:
+    for span, score in moments:
         inside = (frames.times >= span.start) & (frames.times < span.end)
         assert score == pytest.approx(curves[:, inside].max(axis=1).mean())
-    ends = [(span.start, span.end) for span, _ in found]
+    ends = [(span.start, span.end) for span, _ in moments]
     assert all(b[0] - a[1] > 0.5 for a, b in pairwise(ends))
 
 
-def test_the_first_of_a_paragraph_does_not_depend_on_how_many_are_wanted(tmp_path: Path) -> None:
-    """Each sentence's best peak lies far from the other's; only a second peak makes the moment that shows both."""
+def test_the_first_moment_of_a_paragraph_does_not_depend_on_k(tmp_path: Path) -> None:
+    """Each sentence's best peak is far from the other's; only a second peak makes the moment that shows both."""
     rng = np.random.default_rng(8)
     vectors = {"One.": unit(rng, DIM), "Two.": unit(rng, DIM)}
     between = (vectors["One."] + vectors["Two."]) / np.linalg.norm(vectors["One."] + vectors["Two."])
     other = -between
     near = 0.98 * between + 0.02 * vectors["One."]
-    shown = [other, vectors["One."], *[other] * 4, near, near, *[other] * 4, vectors["Two."], other]
-    frames = np.stack(shown) / np.linalg.norm(shown, axis=1, keepdims=True)
+    vectors_in_order = [other, vectors["One."], *[other] * 4, near, near, *[other] * 4, vectors["Two."], other]
+    frames = np.stack(vectors_in_order) / np.linalg.norm(vectors_in_order, axis=1, keepdims=True)
     made = filled(tmp_path / "index", {f"{1:032x}": StoredFrames(np.arange(len(frames)) / 2, frames)})
     model = Written(vectors)
     assert ask(made, model, "One. Two.", 1) == ask(made, model, "One. Two.", 20)[:1]
 
 
-def test_ties_are_told_by_path_and_start(tmp_path: Path) -> None:
+def test_ties_are_broken_by_path_and_start(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         write_colours(tmp_path / "v" / f"{name}.mp4", [("red", 1), ("cyan", 1 + ord(name) % 4), ("red", 1)])
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([tmp_path / "v"])
-    found = index.search("red", k=5)
-    assert [Path(m.video).stem for m in found] == ["a", "a", "b", "b", "c"]
-    assert found[0].start < found[1].start
+    moments = index.search("red", k=5)
+    assert [Path(m.video).stem for m in moments] == ["a", "a", "b", "b", "c"]
+    assert moments[0].start < moments[1].start
 
 
 def test_the_approximate_index_is_built_and_finds_nearly_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,13 +227,13 @@ def test_the_approximate_index_is_built_and_finds_nearly_all(tmp_path: Path, mon
     hits = 0
     for seed in range(20):
         vector = unit(np.random.default_rng(seed), DIM)
-        found = ask(made, Written({"x": vector}), "x", 10)
-        wanted = brute_force(videos | late, vector, 10)
-        hits += len({(m.video, m.start) for m in found} & {(m.video, m.start) for m in wanted})
+        moments = ask(made, Written({"x": vector}), "x", 10)
+        expected = brute_force(videos | late, vector, 10)
+        hits += len({(m.video, m.start) for m in moments} & {(m.video, m.start) for m in expected})
     assert hits >= 190
 
 
-def test_wrong_questions_are_refused(tmp_path: Path) -> None:
+def test_queries_without_words_and_k_below_one_are_refused(tmp_path: Path) -> None:
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([write_colours(tmp_path / "a.mp4", [("red", 1)])])
     for k in (0, -1):
@@ -261,7 +261,7 @@ def test_exported_clips_are_named_in_order_and_last_as_long(tmp_path: Path) -> N
     assert [probe(clip).duration for clip in clips] == pytest.approx([2.5, 2.0], abs=0.13)
 
 
-def test_a_clip_that_cannot_be_cut_does_not_keep_the_others_back(tmp_path: Path) -> None:
+def test_if_one_clip_cannot_be_cut_the_others_still_are(tmp_path: Path) -> None:
     video = write_colours(tmp_path / "a.mp4", [("red", 2)])
     moments = [
         Moment(str(tmp_path / "gone.mp4"), 0.0, 1.0, 0.9),

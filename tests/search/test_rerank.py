@@ -1,4 +1,4 @@
-"""Moments scored again: by the rule, by masks, and what is refused."""
+"""Moments scored again by the rule or by masks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def first(index: Index, text: str, **options: str) -> str:
     return Path(index.search(text, k=1, **options)[0].video).stem  # type: ignore[arg-type]
 
 
-def test_a_paragraph_finds_the_moment_that_tells_it_in_its_order(
+def test_a_paragraph_finds_the_moment_that_shows_it_in_its_order(
     colours: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert first(colours, RED_FIRST) == first(colours, CYAN_FIRST) == "a", "a tie by path, without an order term"
@@ -73,16 +73,16 @@ def test_masks_are_those_of_a_mova(tmp_path: Path) -> None:
     write_colours(tmp_path / "v" / "a.mp4", [("cyan", 2), ("red", 2)])
     index = Index(tmp_path / "index", model)
     index.add([tmp_path / "v"])
-    found = index.search(RED_FIRST, k=2, rescore="masks")
-    assert found
-    video = index.stored(found[0].video)
+    moments = index.search(RED_FIRST, k=2, rescore="masks")
+    assert moments
+    video = index.stored(moments[0].video)
     assert video is not None
-    inside = (video.times >= found[0].start) & (video.times < found[0].end)
-    part = VideoEmbedding(video.frames[torch.from_numpy(inside)], video.times[inside], found[0].end)
-    assert found[0].score == pytest.approx(float(model.modular_similarity([part], RED_FIRST)), abs=1e-5)
+    inside = (video.times >= moments[0].start) & (video.times < moments[0].end)
+    part = VideoEmbedding(video.frames[torch.from_numpy(inside)], video.times[inside], moments[0].end)
+    assert moments[0].score == pytest.approx(float(model.modular_similarity([part], RED_FIRST)), abs=1e-5)
 
 
-def test_what_a_model_lacks_is_refused(colours: Index) -> None:
+def test_masks_of_a_model_without_them_and_unknown_names_are_refused(colours: Index) -> None:
     with pytest.raises(UsageError, match="no masks"):
         colours.search(RED_FIRST, rescore="masks")
     with pytest.raises(UsageError, match="'best' is not known"):

@@ -56,20 +56,20 @@ def test_a_text_is_scored_by_sentence_and_as_a_whole(folder: Path, llm: VideoLLM
     text = "A red wall. Then a blue one."
     words = ("score", folder / "one.mp4", text, "--model", folder / "llm", "--max-frames", 2, "--precision", "fp32")
     code, out, _ = call(*words, "--device", "cpu", "--json")
-    found = json.loads(out)
+    document = json.loads(out)
     assert code == 0
-    assert found["probability"] is True
+    assert document["probability"] is True
     expected = llm.scores(folder / "one.mp4", ["A red wall.", "Then a blue one.", text]).tolist()
-    assert [row["text"] for row in found["sentences"]] == ["A red wall.", "Then a blue one."]
-    assert [row["score"] for row in found["sentences"]] == pytest.approx(expected[:2], abs=2e-6)
-    assert found["score"] == pytest.approx(expected[2], abs=2e-6)
+    assert [row["text"] for row in document["sentences"]] == ["A red wall.", "Then a blue one."]
+    assert [row["score"] for row in document["sentences"]] == pytest.approx(expected[:2], abs=2e-6)
+    assert document["score"] == pytest.approx(expected[2], abs=2e-6)
     _, table, _ = call(*words)
     assert "P(yes)" in table
     single, total = EntailmentScorer(llm).score_text(folder / "one.mp4", "A red wall.")
     assert total == single[0][1]
 
 
-def test_a_two_tower_model_says_similarities(folder: Path, call: Call) -> None:
+def test_a_two_tower_model_gives_similarities(folder: Path, call: Call) -> None:
     model = ColourEncoder()
     scorer = SimilarityScorer(model)
     assert scorer.score_text(folder / "one.mp4", "Red. Blue.") == score_caption(model, folder / "one.mp4", "Red. Blue.")
@@ -100,7 +100,7 @@ def test_pairs_share_passes_and_report_what_failed(folder: Path, llm: VideoLLM) 
     assert passes.count(folder / "one.mp4") == 1
 
 
-def test_going_on_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> None:
+def test_resuming_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> None:
     pairs = [VideoText(v, folder / v, t) for v, t in ROWS[:3]]
     out = tmp_path / "scores.jsonl"
     whole = score_pairs(EntailmentScorer(llm), pairs, out=out)
@@ -118,7 +118,7 @@ def test_going_on_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> N
         score_pairs(EntailmentScorer(llm), pairs, out=out)
 
 
-def test_going_on_with_texts_that_hold_other_ends_of_lines(folder: Path, llm: VideoLLM, tmp_path: Path) -> None:
+def test_resuming_with_texts_that_contain_other_line_ends(folder: Path, llm: VideoLLM, tmp_path: Path) -> None:
     """JSON leaves U+2028 and U+0085 as they are, and Python ends lines at them too."""
     pairs = [VideoText("one.mp4", folder / "one.mp4", text) for text in ("a red\u2028wall", "a blue\x85wall")]
     out = tmp_path / "scores.jsonl"
@@ -134,9 +134,9 @@ def test_the_command_reads_every_form_of_file(folder: Path, tmp_path: Path, call
     code, out, err = call(
         "score", "--pairs", path, "--videos", folder, *options, "--out", tmp_path / "o.jsonl", "--json"
     )
-    found = json.loads(out)
+    document = json.loads(out)
     assert code == 0
-    assert (found["pairs"], found["scored"], found["broken"][0]["video"]) == (4, 3, "broken.mp4")
+    assert (document["pairs"], document["scored"], document["broken"][0]["video"]) == (4, 3, "broken.mp4")
     assert "broken.mp4" in err
     code, table, _ = call("score", "--pairs", path, "--videos", folder, *options)
     assert "3 of 4 pairs scored" in table
@@ -180,13 +180,13 @@ def test_pairs_are_read_strictly(tmp_path: Path) -> None:
 
 
 def test_a_manifest_is_a_file_of_pairs(worlds_manifest: Path) -> None:
-    found = read_pairs(worlds_manifest)
-    assert len(found) == sum(len(row.captions) for row in read_manifest(worlds_manifest))
-    assert all(pair.path.is_file() for pair in found)
+    pairs = read_pairs(worlds_manifest)
+    assert len(pairs) == sum(len(row.captions) for row in read_manifest(worlds_manifest))
+    assert all(pair.path.is_file() for pair in pairs)
 
 
 def test_videocons_own_file_is_read_unchanged(shared_data: Path) -> None:
-    found = read_pairs(shared_data / "annotations" / "videocon" / "eval_ssv2_temporal.csv")
-    assert len(found) == 3888
-    assert found[0].text == "Covering [something] with [something]"
-    assert not any("Human:" in pair.text for pair in found)
+    pairs = read_pairs(shared_data / "annotations" / "videocon" / "eval_ssv2_temporal.csv")
+    assert len(pairs) == 3888
+    assert pairs[0].text == "Covering [something] with [something]"
+    assert not any("Human:" in pair.text for pair in pairs)
