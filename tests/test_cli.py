@@ -1,4 +1,4 @@
-"""The front door: documents exactly as promised, exit codes, errors without tracebacks."""
+"""The command line: documents as documented, exit codes, and errors without tracebacks."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def test_index_reports_what_it_skipped_and_is_incremental(
     assert "broken.mp4" in err
 
 
-def test_index_exits_1_only_if_nothing_worked(call: Call, films: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_index_exits_with_1_only_if_no_file_was_indexed(
+    call: Call, films: Path, model_folder: Path, tmp_path: Path
+) -> None:
     code, _, err = call("index", films / "broken.mp4", "--index", tmp_path / "i", "--model", model_folder)
     assert code == 1
     assert "broken.mp4" in err
@@ -97,7 +99,7 @@ def test_search_prints_the_promised_document(call: Call, index_folder: Path, mod
     assert scores == sorted(scores, reverse=True)
 
 
-def test_search_prints_names_as_they_are_and_exports_clips(
+def test_search_prints_paths_without_markup_and_exports_clips(
     call: Call, films: Path, index_folder: Path, tmp_path: Path
 ) -> None:
     code, out, err = call("search", "a ring", "--index", index_folder, "--export", tmp_path / "clips")
@@ -141,7 +143,7 @@ def test_align_from_an_index_equals_align_from_the_file(
     assert stored["sentences"][0]["relevance"] == pytest.approx(fresh["sentences"][0]["relevance"], abs=2e-3)
 
 
-def test_score_gives_one_number_a_sentence_and_their_mean(call: Call, films: Path, model_folder: Path) -> None:
+def test_score_prints_one_number_per_sentence_and_their_mean(call: Call, films: Path, model_folder: Path) -> None:
     code, out, _ = call("score", films / "one.mp4", "A red star. A blue ring.", "--model", model_folder, "--json")
     found = document(out)
     assert code == 0
@@ -160,7 +162,7 @@ def test_worlds_and_check(call: Call, tmp_path: Path) -> None:
     assert document(out) == {"readable": 1, "broken": []}
 
 
-def test_models_are_listed_with_their_licence(call: Call) -> None:
+def test_models_are_listed_with_their_license(call: Call) -> None:
     code, out, _ = call("models", "--json")
     found = document(out)
     assert code == 0
@@ -194,20 +196,20 @@ def test_wrong_requests_get_one_message_and_their_exit_code(
     assert said in err.replace("\n", " ")
 
 
-def test_a_video_that_cannot_be_read_exits_1(call: Call, films: Path, model_folder: Path) -> None:
+def test_an_unreadable_video_exits_with_1(call: Call, films: Path, model_folder: Path) -> None:
     code, _, err = call("align", films / "broken.mp4", "--text", "A star.", "--model", model_folder)
     assert code == 1
     assert "broken.mp4" in err
 
 
-def test_a_model_that_is_not_here_says_how_to_get_it(call: Call, films: Path) -> None:
+def test_a_missing_model_is_reported_with_a_way_to_get_it(call: Call, films: Path) -> None:
     code, _, err = call("align", films / "one.mp4", "--text", "A star.")
     assert code == 1
     assert "siglip2-base-patch32-256" in err
     assert "--model" in err
 
 
-def test_a_failed_export_or_plot_does_not_lose_the_answer(
+def test_a_failed_export_or_plot_does_not_lose_the_result(
     call: Call, films: Path, model_folder: Path, index_folder: Path, tmp_path: Path
 ) -> None:
     gone = tmp_path / "films"
@@ -233,13 +235,13 @@ def test_an_index_that_does_not_exist_is_not_ignored(call: Call, films: Path, tm
     assert "there is no index here" in err
 
 
-def test_no_video_is_said_before_a_model_is_loaded(call: Call, tmp_path: Path) -> None:
+def test_missing_videos_are_reported_before_a_model_is_loaded(call: Call, tmp_path: Path) -> None:
     code, _, err = call("index", tmp_path, "--index", tmp_path / "i")
     assert code == 2
     assert "no video found" in err
 
 
-def test_a_caption_of_another_editor_keeps_its_first_word(
+def test_a_byte_order_mark_in_a_caption_file_is_ignored(
     call: Call, films: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "caption.txt").write_text("A ring.", encoding="utf-8-sig")

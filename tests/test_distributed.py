@@ -1,4 +1,4 @@
-"""Gathering over two real processes (gloo, CPU) against one process that has the whole batch."""
+"""Gathering over two real processes (gloo, CPU) against one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     return torch.load(folder / "found.pt")
 
 
-def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(found: tuple) -> None:
+def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(found: tuple) -> None:
     alone = Pairs()
     loss = loss_of(alone(*batch()))
     loss.backward()
@@ -95,7 +95,7 @@ def test_other_dimensions_are_padded_and_types_are_kept(found: tuple) -> None:
     assert ids.tolist() == [0, 1, 2, 10, 11, 12]
 
 
-def test_one_process_alone_changes_nothing() -> None:
+def test_one_process_changes_nothing() -> None:
     rows = torch.ones(2, 3, requires_grad=True)
     assert (rank(), world_size()) == (0, 1)
     assert gather_with_gradient(rows) is rows

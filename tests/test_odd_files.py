@@ -1,4 +1,4 @@
-"""Real odd files, with what an independent decoder found in them (PROBE.json) as the oracle."""
+"""Real unusual files; the oracle is what an independent decoder found in them (PROBE.json)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def everything(path: Path) -> Frames:
     return Frames.concatenate(list(stream(path, fps=None, short_side=32)))
 
 
-def test_every_playable_file_gives_all_its_frames_at_their_times(odd: Path, found: dict[str, dict[str, Any]]) -> None:
+def test_every_playable_file_has_all_frames_at_their_times(odd: Path, found: dict[str, dict[str, Any]]) -> None:
     assert len(found) == 41
     for name, row in found.items():
         if name in BROKEN:
@@ -81,7 +81,7 @@ def test_broken_files_raise_once(odd: Path) -> None:
             assert list(frames) == []
 
 
-def test_turned_copies_show_the_same_picture(odd: Path) -> None:
+def test_rotated_copies_show_the_same_picture(odd: Path) -> None:
     reference = next(stream(odd / "rot0.mov", fps=None)).pixels[0].astype(int)
     for name in ("rot90.mov", "rot180.mov", "rot270.mov"):
         info = probe(odd / name)

@@ -1,4 +1,4 @@
-"""What the front door says of mistakes that people make, and how it says it where nobody looks at a terminal."""
+"""Console output: errors of users, system errors, and output that is not a terminal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mova.utils.file_lock import sole_writer
 Call = Callable[..., tuple[int, str, str]]
 
 
-def test_the_package_itself_is_the_command() -> None:
+def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "mova", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == __version__
 
 
-def test_ctrl_c_says_that_it_stopped(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_ctrl_c_prints_stopped_and_exits_with_130(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def pressed(paths: object) -> None:
         raise KeyboardInterrupt
 
@@ -41,7 +41,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             pass
 
 
-def test_a_file_of_the_system_is_named_without_its_number(
+def test_a_system_error_names_the_file_without_the_error_number(
     call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(paths: object) -> None:
@@ -51,7 +51,7 @@ def test_a_file_of_the_system_is_named_without_its_number(
     assert call("data", "check", tmp_path) == (1, "", "mova: /disk/frames: No space left on device\n")
 
 
-def test_a_folder_without_videos_is_not_called_right(call: Call, tmp_path: Path) -> None:
+def test_a_folder_without_videos_is_an_error(call: Call, tmp_path: Path) -> None:
     code, out, err = call("data", "check", tmp_path)
     assert (code, out) == (2, "")
     assert f"no videos found in {tmp_path}" in err
@@ -64,7 +64,7 @@ def test_a_warning_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == f"WARNING {message}\n"
 
 
-def test_a_report_says_once_what_was_measured_and_of_how_many(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_title_of_a_report_names_protocol_sizes_model_and_form(capsys: pytest.CaptureFixture[str]) -> None:
     ranks = MetricGroup(dict.fromkeys(("R@1", "R@5", "R@10", "MdR", "MnR"), 50.0), {}, {}, ties=0)
     settings = {"data": "any, text i belongs to video i", "split": "test", "form": "rule"}
     model = Evaluated("retrieval", "/a/long/path/of/a/model", "0")

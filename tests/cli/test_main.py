@@ -40,6 +40,6 @@ def test_old_and_new_option_do_the_same(words: list[str]) -> None:
     assert CliRunner().invoke(app, ["data", "check", "a.mp4", *words]).exit_code == 2
 
 
-def test_the_value_of_another_option_is_left_alone() -> None:
+def test_an_old_name_of_another_command_is_unchanged() -> None:
     done = CliRunner().invoke(app, ["search", "--materialise"])
     assert "--materialise" in done.output

@@ -1,4 +1,4 @@
-"""Groups of options: a command that names them and one that writes every option out are the same to Typer."""
+"""Groups of options behave like options written one by one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def app_of(command: Any) -> typer.Typer:
     return app
 
 
-def test_help_and_parameters_are_those_of_options_written_out() -> None:
+def test_groups_give_the_same_help_and_parameters_as_plain_options() -> None:
     apart, grouped = app_of(one_by_one), app_of(take_groups(in_groups))
     helps = [CliRunner().invoke(app, ["--help"]).output for app in (apart, grouped)]
     assert "--count" in helps[0]
@@ -95,14 +95,14 @@ def test_wrong_options_of_a_group_are_wrong_usage(words: list[str], said: str) -
     assert said in done.output
 
 
-def test_an_option_in_two_places_is_refused() -> None:
+def test_a_duplicate_option_is_rejected() -> None:
     def command(owner: Owner, fps: Fps = None) -> None: ...
 
     with pytest.raises(ValueError, match="duplicate parameter name"):
         take_groups(command)
 
 
-def test_a_command_without_groups_stays_itself() -> None:
+def test_a_command_without_groups_is_unchanged() -> None:
     assert CliRunner().invoke(app_of(take_groups(one_by_one)), ["a.mp4", "--name", "A"]).exit_code == 0
 
 
@@ -116,7 +116,7 @@ def test_a_caption_is_read_from_exactly_one_place(tmp_path: Path) -> None:
             wrong.read()
 
 
-def test_what_is_not_said_of_loading_is_none(tmp_path: Path) -> None:
+def test_unused_loading_options_are_none(tmp_path: Path) -> None:
     assert set(Loading().arguments().values()) == {None}
     given = Loading(prompt="entailment", precision="bf16", max_frames=4).arguments()
     assert given["question"].text

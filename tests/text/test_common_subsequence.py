@@ -1,4 +1,4 @@
-"""Masks of the shared part: hand-worked captions, a brute-force length, what the published code does instead."""
+"""Masks of the common subsequence: captions worked by hand, a brute-force length, and the published code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shared(one: str, two: str) -> tuple[str, str]:
         ("is a cat in a ? yes", "is a dog by a a ? yes", "is a _ _ a ? yes", "is a _ _ _ a ? yes"),
     ],
 )  # fmt: skip
-def test_hand_worked_captions(one: str, two: str, kept_one: str, kept_two: str) -> None:
+def test_captions_worked_by_hand(one: str, two: str, kept_one: str, kept_two: str) -> None:
     assert shared(one, two) == (kept_one, kept_two)
 
 
@@ -84,7 +84,7 @@ def test_empty_sides() -> None:
     assert [m.tolist() for m in common_subsequence_mask([], [4, 5], compat=True)] == [[], [False, False]]
 
 
-def test_compat_keeps_a_token_whose_digits_stand_in_another() -> None:
+def test_compat_keeps_a_token_whose_digits_occur_in_another() -> None:
     """12 is not in the other caption, but 1 and 2 are, in order, in 102."""
     assert [m.tolist() for m in common_subsequence_mask([7, 12], [7, 102])] == [[True, False], [True, False]]
     assert [m.tolist() for m in common_subsequence_mask([7, 12], [7, 102], compat=True)] == [

@@ -1,4 +1,4 @@
-"""Captions into sentences."""
+"""Splitting captions into sentences."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES, ids=[case[0][:24] for case in CASES])
-def test_cases(text: str, expected: list[str]) -> None:
+def test_known_captions(text: str, expected: list[str]) -> None:
     assert split_sentences(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "  \n ", "...", "?!", "- \n* ", "。"])
-def test_nothing_to_say_is_refused(text: str) -> None:
+def test_text_without_words_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="no words"):
         split_sentences(text)
 
@@ -89,7 +89,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, min_size=1, max_size=40).map("".join))
-def test_nothing_is_lost_and_nothing_invented(text: str) -> None:
+def test_no_character_is_lost_or_added(text: str) -> None:
     try:
         sentences = split_sentences(text)
     except UsageError:
@@ -101,16 +101,16 @@ def test_nothing_is_lost_and_nothing_invented(text: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_split_or_refused(text: str) -> None:
+def test_any_text_is_split_or_rejected(text: str) -> None:
     with suppress(UsageError):
         assert split_sentences(text)
 
 
-def test_bytes_that_are_no_utf8_are_refused() -> None:
+def test_text_that_is_not_unicode_is_rejected() -> None:
     for text in (os.fsdecode(b"A dog runs. \x85"), "A dog \ud83d"):
         with pytest.raises(UsageError, match="not valid Unicode"):
             split_sentences(text)
 
 
-def test_a_long_caption_takes_little_time() -> None:
+def test_a_long_caption_is_split_quickly() -> None:
     assert len(split_sentences("A man walks. " * 20_000)) == 20_000

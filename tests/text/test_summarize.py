@@ -39,7 +39,7 @@ def written_out(text: tuple[str, ...]) -> list[float]:
     return [sum(x * centroid[word] for word, x in v.items()) / length for v in vectors]
 
 
-def test_centralities_are_those_written_out_whatever_else_is_in_the_batch() -> None:
+def test_centralities_equal_explicit_arithmetic_in_any_batch() -> None:
     others = [("A cat.", "The red dog runs."), ("One.",)]
     words = [[summarize._words(s) for s in text] for text in (others[0], TEXT, others[1])]
     found = summarize._centralities(words)
@@ -62,7 +62,7 @@ def test_the_most_central_sentences_that_fit_are_kept_in_order() -> None:
         assert count_words(found.text) <= budget
 
 
-def test_repetitions_are_kept_once_and_long_sentences_cut() -> None:
+def test_repetitions_are_kept_once_and_long_sentences_truncated() -> None:
     assert Extractive(9).summarize([("A dog runs.", "a dog runs", "A dog runs!")]) == [Summary("A dog runs.", (0,))]
     assert Extractive(3).summarize([("One, two, three, four.",)]) == [Summary("One, two, three")]
     assert Extractive(4).summarize([("!!", "?")])[0].text == "!!"
@@ -71,7 +71,7 @@ def test_repetitions_are_kept_once_and_long_sentences_cut() -> None:
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=40))
-def test_the_short_way_for_ascii_counts_the_same_words(text: str) -> None:
+def test_the_fast_path_for_ascii_counts_the_same_words(text: str) -> None:
     spans = word_spans(text)
     assert count_words(text) == len(spans)
     letters = ["".join(c for c in text[a:b].lower() if c.isalnum()) for a, b in spans]
@@ -115,7 +115,7 @@ def test_a_language_model_answers_the_same_alone_and_in_a_batch(tiny_language_mo
         model_summarizer(str(tiny_language_model / "no"), words=4).summarize([TEXT])
 
 
-def test_a_prompt_that_the_model_cannot_read_has_no_answer(tiny_language_model: Path) -> None:
+def test_a_prompt_beyond_the_context_has_an_empty_answer(tiny_language_model: Path) -> None:
     model = model_summarizer(str(tiny_language_model), words=4)
     generator = model.generator
     assert isinstance(generator, LanguageModel)
@@ -174,7 +174,7 @@ def endpoint(server: Server, waits: list[float], **changes: object) -> LLMSummar
     return endpoint_summarizer(url, "m", 5, **{"key": "MOVA_TEST_KEY", "parallel": 2, "sleep": waits.append, **changes})
 
 
-def test_an_endpoint_is_asked_again_until_it_answers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_retried_until_the_endpoint_answers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOVA_TEST_KEY", "sk-secret")
     waits: list[float] = []
     server.states = [503, 429]
@@ -188,9 +188,7 @@ def test_an_endpoint_is_asked_again_until_it_answers(server: Server, monkeypatch
     assert [s.text for s in endpoint(server, waits).summarize(many)] == [f"TEXT {n}" for n in range(20)]
 
 
-def test_an_endpoint_that_rejects_or_is_gone_is_reported_without_the_key(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endpoint_failures_are_reported_without_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOVA_TEST_KEY", "sk-secret")
     waits: list[float] = []
     server.states = [401]
@@ -209,7 +207,7 @@ def test_an_endpoint_that_rejects_or_is_gone_is_reported_without_the_key(
         endpoint_summarizer("ftp://x", "m", 5)
 
 
-def test_answers_lose_quotes_and_line_ends() -> None:
+def test_quotes_and_line_breaks_are_removed_from_answers() -> None:
     assert clean_answer(' "A dog\nruns." ') == "A dog runs."
     assert clean_answer('He says "no"') == 'He says "no"'
     assert clean_answer('"') == '"'

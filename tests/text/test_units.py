@@ -1,4 +1,4 @@
-"""Captions into units."""
+"""Splitting captions into units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def numbered(count: int) -> str:
     return " ".join(f"w{i}" for i in range(count))
 
 
-def test_short_sentences_stay_as_they_are() -> None:
+def test_short_sentences_are_not_split() -> None:
     text = "A man opens a door. Then, he pours tea!"
     assert split_units(text) == split_sentences(text)
     assert split_units(numbered(12)) == [numbered(12)]
@@ -38,14 +38,14 @@ def test_windows_overlap_and_the_last_one_ends_at_the_end(count: int, bounds: li
     assert split_units(numbered(count)) == [" ".join(words[a:b]) for a, b in bounds]
 
 
-def test_only_the_long_sentence_of_a_caption_is_cut() -> None:
+def test_only_the_long_sentence_of_a_caption_is_split() -> None:
     found = split_units(f"It is red. {numbered(13)}. It is blue.")
     assert [found[0], found[-1]] == ["It is red.", "It is blue."]
     assert len(found) == 5
     assert found[3].endswith("w12.")
 
 
-def test_other_sizes_and_impossible_ones() -> None:
+def test_other_sizes_and_invalid_sizes() -> None:
     assert split_units("a b c d e", longest=3, window=2, stride=2) == ["a b", "c d", "d e"]
     assert split_units("a b c d e", longest=3, window=3, stride=1) == ["a b c", "b c d", "c d e"]
     for sizes in ((0, 0, 0), (12, 8, 0), (12, 8, 9), (7, 8, 4)):
@@ -55,7 +55,7 @@ def test_other_sizes_and_impossible_ones() -> None:
         split_units(" ... ")
 
 
-def test_a_rule_survives_a_configuration() -> None:
+def test_a_rule_survives_a_round_trip_through_a_configuration() -> None:
     rule = UnitRule(14, 7, 3, keep_sentences=False)
     assert UnitRule.from_dict(rule.to_dict()) == rule
     assert UnitRule.from_dict(None) == UnitRule.from_dict({}) == UnitRule()
@@ -64,7 +64,7 @@ def test_a_rule_survives_a_configuration() -> None:
             UnitRule.from_dict(settings)
 
 
-def test_marks_that_stand_alone_are_no_words() -> None:
+def test_separate_punctuation_is_not_a_word() -> None:
     text = "a - b - c - d - e - f - g - h - i - j - k - l"
     assert split_units(text) == [text]
     found = split_units(f"“ {text} — m »")
@@ -73,7 +73,7 @@ def test_marks_that_stand_alone_are_no_words() -> None:
     assert found[0].endswith("h")
 
 
-def test_numbers_quotes_and_compounds_stay_whole() -> None:
+def test_numbers_quotes_and_compounds_are_one_word() -> None:
     text = "at 3.50 o'clock Mr. Smith's well-known \"Don't!\" sign (size 2,5 x 1,000) falls upon the 21st man"
     found = split_units(text)
     assert found[0] == "at 3.50 o'clock Mr. Smith's well-known \"Don't!\" sign"
@@ -99,13 +99,13 @@ def test_scripts_without_spaces(text: str, first: str) -> None:
     assert text.endswith(found[-1])
 
 
-def test_short_text_without_spaces_stays_and_korean_has_spaces() -> None:
+def test_short_text_without_spaces_is_not_split_and_korean_has_spaces() -> None:
     assert split_units("一个男人打开门") == ["一个男人打开门"]
     korean = "한 남자가 문을 열고 들어와 차를 따른 다음 창가에 앉은 여자에게 천천히 건네준다"
     assert split_units(korean)[0] == " ".join(korean.split()[:8])
 
 
-def test_marks_and_vowels_are_not_torn_from_their_letters() -> None:
+def test_marks_and_vowels_stay_with_their_letters() -> None:
     text = "ผู้ชายคนหนึ่งเปิดประตูแล้วเดินเข้าไปในห้องครัวเพื่อชงชาให้ผู้หญิงที่นั่งอยู่ข้างหน้าต่าง"
     found = split_units(text)
     assert len(found) > 1
@@ -116,7 +116,7 @@ def test_marks_and_vowels_are_not_torn_from_their_letters() -> None:
     assert not any(unit.endswith("「") for unit in quoted)
 
 
-def test_only_text_without_marks_has_windows_for_sentences() -> None:
+def test_only_text_without_punctuation_has_windows_instead_of_sentences() -> None:
     long = f"{numbered(30)}."
     assert sentences_or_windows(long) == [long]
     assert sentences_or_windows(f'He says "{numbered(30)}."') == [f'He says "{numbered(30)}."']
@@ -134,7 +134,7 @@ def test_only_text_without_marks_has_windows_for_sentences() -> None:
     st.integers(0, 3),
     st.integers(0, 3),
 )
-def test_units_cover_the_sentence_and_none_holds_another(
+def test_units_cover_the_sentence_and_none_contains_another(
     parts: list[str], glue: str, stride: int, more: int, most: int
 ) -> None:
     text = glue.join(parts)
@@ -155,7 +155,7 @@ def test_units_cover_the_sentence_and_none_holds_another(
 
 
 @given(st.text(max_size=120))
-def test_any_text_gives_units_or_is_refused(text: str) -> None:
+def test_any_text_is_split_into_units_or_rejected(text: str) -> None:
     with suppress(UsageError):
         found = split_units(text)
         assert found

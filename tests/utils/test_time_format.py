@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Times formatted for display."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Decoding against files whose every frame shows its own number."""
+"""Decoding files in which every frame shows its own number."""
 
 from __future__ import annotations
 
-import os
 import struct
-import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,8 +17,6 @@ from PIL import ExifTags, Image, ImageOps
 
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
-from mova.utils.files import find_videos
-from mova.utils.prefetch import prefetch
 from mova.video import container as decoder
 from mova.video import packet_plan as packets
 from mova.video.packet_plan import Window
@@ -108,7 +104,7 @@ def layout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write(path, VARIABLE, **LAYOUTS[request.param]), np.array(VARIABLE) / 1000
 
 
-def test_all_frames_come_with_their_own_times(layout: tuple[Path, np.ndarray]) -> None:
+def test_all_frames_have_their_own_times(layout: tuple[Path, np.ndarray]) -> None:
     path, pts = layout
     frames = everything(path)
     assert numbers(frames.pixels) == list(range(400))
@@ -118,7 +114,7 @@ def test_all_frames_come_with_their_own_times(layout: tuple[Path, np.ndarray]) -
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_sought_frames_are_those_on_display(layout: tuple[Path, np.ndarray], data: st.DataObject) -> None:
+def test_frames_at_times_are_those_on_display(layout: tuple[Path, np.ndarray], data: st.DataObject) -> None:
     path, pts = layout
     stored = everything(path).pts
     times = sorted(data.draw(st.lists(st.floats(0, float(pts[-1])), min_size=1, max_size=9)))
@@ -128,7 +124,7 @@ def test_sought_frames_are_those_on_display(layout: tuple[Path, np.ndarray], dat
 
 
 @pytest.mark.parametrize("fps", [0.3, 2.0, 7.0, 60.0])
-def test_sampling_by_fps_equals_looking_up_the_display(layout: tuple[Path, np.ndarray], fps: float) -> None:
+def test_sampling_by_fps_returns_the_frames_on_display(layout: tuple[Path, np.ndarray], fps: float) -> None:
     path, _ = layout
     frames = Frames.concatenate(list(stream(path, fps=fps)))
     assert frames.pts.tolist() == (np.arange(len(frames)) / fps).tolist()
@@ -136,7 +132,7 @@ def test_sampling_by_fps_equals_looking_up_the_display(layout: tuple[Path, np.nd
     assert numbers(frames.pixels) == on_display(everything(path).pts, frames.pts).tolist()
 
 
-def test_a_stretch_begins_with_what_is_on_display_and_ends_before_its_end(
+def test_a_range_begins_with_the_frame_on_display_and_excludes_its_end(
     layout: tuple[Path, np.ndarray],
 ) -> None:
     path, _ = layout
@@ -152,7 +148,7 @@ def test_a_stretch_begins_with_what_is_on_display_and_ends_before_its_end(
         assert numbers(part.pixels) == [i for i in range(400) if i >= first and pts[i] < end - 1e-6]
 
 
-def test_pixels_do_not_depend_on_how_they_were_reached(layout: tuple[Path, np.ndarray]) -> None:
+def test_pixels_do_not_depend_on_seeking(layout: tuple[Path, np.ndarray]) -> None:
     path, _ = layout
     whole = everything(path)
     for threads in (1, 2):
@@ -172,7 +168,7 @@ def test_counted_frames_follow_their_rule(layout: tuple[Path, np.ndarray]) -> No
         np.testing.assert_allclose(frames.pts, pts[expected], atol=1e-9)
 
 
-def test_few_frames_decode_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_frames_need_little_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "long.mp4", range(0, 60000, 40), options={"g": "50", "bf": "3"})
     sent = 0
     plain = packets.Plan._matched
@@ -205,7 +201,7 @@ def test_more_frames_than_there_are_repeat(tmp_path: Path) -> None:
     assert numbers(read_count(path, 5, rule="linspace").pixels) == [0, 0, 1, 1, 2]
 
 
-def test_times_that_make_no_list_are_wrong_usage(tmp_path: Path) -> None:
+def test_invalid_times_are_wrong_usage(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", [0, 40, 80])
     for times in ([], [0.08, 0.0], [-1.0], [float("nan")], [9.0]):
         with pytest.raises(UsageError):
@@ -231,7 +227,7 @@ def test_time_zero_is_the_start_of_the_container(tmp_path: Path) -> None:
     assert numbers(read_times(behind_sound, [0.0]).pixels) == [0]
 
 
-def test_chunks_hold_at_most_what_was_asked(tmp_path: Path) -> None:
+def test_chunks_have_at_most_the_requested_size(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", range(0, 1000, 40))
     assert [len(part) for part in stream(path, fps=None, chunk=10)] == [10, 10, 5]
     assert [len(part) for part in stream(path, fps=50, chunk=40)] == [40, 10]
@@ -250,7 +246,7 @@ def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     )
 
 
-def test_short_side_only_shrinks(tmp_path: Path) -> None:
+def test_short_side_never_enlarges(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", [0])
     assert everything(path, short_side=16).pixels.shape[1:3] == (16, 96)
     assert everything(path, short_side=64).pixels.shape[1:3] == (32, 192)
@@ -271,7 +267,7 @@ def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int) -> None:
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_are_shown_upright(tmp_path: Path, orientation: int, ending: str) -> None:
+def test_photographs_are_upright(tmp_path: Path, orientation: int, ending: str) -> None:
     pixels = np.kron(np.random.default_rng(0).integers(0, 255, (3, 5, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
     path = tmp_path / f"photo.{ending}"
     picture = Image.fromarray(pixels)
@@ -288,7 +284,7 @@ def test_photographs_are_shown_upright(tmp_path: Path, orientation: int, ending:
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
-def test_a_photograph_that_was_cut_off_is_not_shown_with_a_grey_rest(tmp_path: Path, options: dict[str, bool]) -> None:
+def test_a_truncated_photograph_is_an_error(tmp_path: Path, options: dict[str, bool]) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     path = tmp_path / "photo.jpg"
     Image.fromarray(pixels).save(path, **options)
@@ -303,7 +299,7 @@ def test_a_photograph_that_was_cut_off_is_not_shown_with_a_grey_rest(tmp_path: P
         assert probe(path).width == 96
 
 
-def test_a_name_with_a_percent_sign_is_no_numbered_series(tmp_path: Path) -> None:
+def test_a_name_with_a_percent_sign_is_not_a_numbered_series(tmp_path: Path) -> None:
     for name, colour in (("img%d.png", 200), ("img1.png", 50)):
         Image.new("RGB", (32, 32), (colour,) * 3).save(tmp_path / name)
     assert int(everything(tmp_path / "img%d.png").pixels[0, 0, 0, 0]) == 200
@@ -330,7 +326,7 @@ def coded(matrix: str, full: bool, depth: int) -> np.ndarray:
 @pytest.mark.parametrize("depth", [8, 10])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize(("matrix", "number"), [("bt601", 5), ("bt709", 1), ("bt601", 2)])
-def test_colours_follow_the_matrix_and_range_of_the_file(
+def test_colors_follow_the_matrix_and_range_of_the_file(
     tmp_path: Path, matrix: str, number: int, full: bool, depth: int
 ) -> None:
     dtype, pix_fmt = (np.uint8, "yuv444p") if depth == 8 else (np.uint16, "yuv444p10le")
@@ -352,7 +348,7 @@ def test_colours_follow_the_matrix_and_range_of_the_file(
     assert np.abs(shown - COLOURS).max() <= 4
 
 
-def test_pictures_that_change_size_are_scaled_to_the_first(tmp_path: Path) -> None:
+def test_frames_that_change_size_are_scaled_to_the_first(tmp_path: Path) -> None:
     small = write(tmp_path / "small.ts", range(0, 200, 40), options={"bf": "0"})
     large = [np.repeat(np.repeat(numbered(i + 5), 2, 0), 2, 1) for i in range(5)]
     big = write(tmp_path / "big.ts", range(200, 400, 40), pictures=large, options={"bf": "0"})
@@ -379,7 +375,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in names}
 
 
-def test_what_is_no_video_gives_one_clear_error(tmp_path: Path) -> None:
+def test_files_that_are_not_videos_raise_one_clear_error(tmp_path: Path) -> None:
     for name, path in broken_files(tmp_path).items():
         with pytest.raises(VideoError) as caught:
             probe(path)
@@ -391,7 +387,7 @@ def test_what_is_no_video_gives_one_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["front.mp4", "plain.mkv", "plain.ts", "plain.avi"])
-def test_a_truncated_file_yields_what_it_has_and_then_raises_once(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_yields_its_frames_and_then_raises_once(tmp_path: Path, name: str) -> None:
     options = {"g": "25", "bf": "0"}
     whole = tmp_path / name
     with av.open(str(whole), "w", options={"movflags": "+faststart"} if name.endswith("mp4") else {}) as container:
@@ -429,7 +425,7 @@ def test_a_truncated_file_yields_what_it_has_and_then_raises_once(tmp_path: Path
         read_times(cut, [19.0])
 
 
-def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusual_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = write(tmp_path / "a.mp4", [0, 40]).read_bytes()
     for name in ("-dash.mp4", "http:colon.mp4", "percent%03d.mp4", "späße [x] 'q'.mp4", "no ending"):
@@ -437,7 +433,7 @@ def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert numbers(everything(Path(name)).pixels) == [0, 1], name
 
 
-def test_a_duration_tag_that_is_no_number_is_measured_instead(tmp_path: Path) -> None:
+def test_an_invalid_duration_tag_is_measured_instead(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mkv", range(0, 2000, 40))
     data = path.read_bytes()
     assert data.count(b"00:00:02.0") == 1
@@ -446,7 +442,7 @@ def test_a_duration_tag_that_is_no_number_is_measured_instead(tmp_path: Path) ->
     assert numbers(everything(path).pixels) == list(range(50))
 
 
-def test_a_clock_beyond_belief_is_a_broken_file(tmp_path: Path) -> None:
+def test_an_incredible_duration_is_an_error(tmp_path: Path) -> None:
     """A rate of one frame in 46 days: nothing may be reserved for the hundred million samples in between."""
     path = write(tmp_path / "a.avi", range(0, 1000, 40), codec="rawvideo", pix_fmt="bgr24")
     data = bytearray(path.read_bytes())
@@ -457,7 +453,7 @@ def test_a_clock_beyond_belief_is_a_broken_file(tmp_path: Path) -> None:
         list(stream(path, fps=2.0))
 
 
-def test_what_pyav_raises_of_its_own_is_ffmpegs_error() -> None:
+def test_errors_of_pyav_are_converted_to_ffmpeg_errors() -> None:
     class Odd:
         def demux(self, *_: object) -> Iterator[int]:
             yield 1
@@ -467,68 +463,6 @@ def test_what_pyav_raises_of_its_own_is_ffmpegs_error() -> None:
     assert next(packets_read) == 1
     with pytest.raises(av.FFmpegError, match="inconsistent"):
         next(packets_read)
-
-
-def test_find_videos_leaves_nothing_out_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside = tmp_path / "films"
-    (inside / "closed").mkdir(parents=True)
-    (inside / "one.mp4").touch()
-    (inside / "broken.mp4").symlink_to(tmp_path / "nowhere")
-    (inside / "again").symlink_to(inside)  # a circle
-    (inside / "folder.mp4").mkdir()
-    os.mkfifo(inside / "pipe.mp4")
-    real = os.scandir
-
-    def scandir(path: Any) -> Any:
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    assert find_videos([inside]) == [inside / "broken.mp4", inside / "closed", inside / "one.mp4"]
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(VideoError, match="cannot list this folder"):
-        probe(inside / "closed")
-    with pytest.raises(VideoError, match="a broken link"):
-        probe(inside / "broken.mp4")
-
-
-def test_find_videos(tmp_path: Path) -> None:
-    (tmp_path / "b" / ".hidden").mkdir(parents=True)
-    for name in ("b/two.MKV", "b/one.mp4", "b/.three.mp4", "b/.hidden/four.mp4", "b/readme.txt", "given.dat"):
-        (tmp_path / name).touch()
-    found = find_videos([tmp_path / "given.dat", str(tmp_path / "b"), tmp_path / "b" / "one.mp4"])
-    assert found == [tmp_path / "b" / "one.mp4", tmp_path / "b" / "two.MKV", tmp_path / "given.dat"]
-    with pytest.raises(UsageError, match="no such"):
-        find_videos([tmp_path / "nowhere"])
-
-
-def test_prefetch_keeps_order_raises_in_place_and_stops() -> None:
-    closed = threading.Event()
-
-    def source() -> Iterator[int]:
-        try:
-            yield from range(1000)
-        finally:
-            closed.set()
-
-    assert list(prefetch(iter(range(7)), depth=3)) == list(range(7))
-    ahead = prefetch(source(), depth=2)
-    assert [next(ahead), next(ahead)] == [0, 1]
-    ahead.close()
-    assert closed.is_set()
-    assert not [t for t in threading.enumerate() if t.name.startswith("mova-prefetch")]
-
-    def failing() -> Iterator[int]:
-        yield 1
-        raise VideoError("x.mp4", "broken")
-
-    ahead = prefetch(failing())
-    assert next(ahead) == 1
-    with pytest.raises(VideoError, match="broken"):
-        next(ahead)
-    with pytest.raises(UsageError):
-        prefetch([], depth=0)
 
 
 def test_a_seek_that_lands_early_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

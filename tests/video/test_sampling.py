@@ -1,4 +1,4 @@
-"""Index arithmetic, against the formulas of the projects that use each rule and by hand."""
+"""Sampling rules against the formulas of the projects that use them, and examples by hand."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_head_and_tail() -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_no_frames_asked_is_wrong_usage(count: int) -> None:
+def test_a_count_of_zero_is_wrong_usage(count: int) -> None:
     for rule in sampling.RULES.values():
         with pytest.raises(UsageError, match="positive"):
             rule(np.arange(4.0), count)
@@ -84,7 +84,7 @@ def test_fps_times_never_include_the_end_by_rounding() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.lists(st.floats(-5, 60), min_size=1))
-def test_on_display_is_the_last_frame_begun(ticks: list[int], times: list[float]) -> None:
+def test_on_display_is_the_last_frame_that_started(ticks: list[int], times: list[float]) -> None:
     pts = np.array(sorted(ticks), dtype=float)
     for time, index in zip(times, sampling.on_display(pts, times), strict=True):
         begun = [i for i, p in enumerate(pts) if p <= time + sampling.TOLERANCE]

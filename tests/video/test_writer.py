@@ -1,4 +1,4 @@
-"""Written files are read back with PyAV alone; cut clips are compared with the frames of their source."""
+"""Written files are read back with PyAV alone; clips are compared with the frames of their source."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_odd_sizes_repeat_their_edge(tmp_path: Path, size: tuple[int, int]) -> N
     assert np.abs(pixels.astype(int) - picture[0, 0, 0]).max() <= 4
 
 
-def test_colours_survive(tmp_path: Path) -> None:
+def test_colors_survive(tmp_path: Path) -> None:
     colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [200, 150, 20], [255, 255, 255], [0, 0, 0]], np.uint8)
     pictures = np.broadcast_to(colours[:, None, None], (6, 32, 32, 3)).copy()
     path = write_mp4(tmp_path / "a.mp4", [pictures], fps=5, crf=5)
@@ -84,7 +84,7 @@ def test_colours_survive(tmp_path: Path) -> None:
     assert np.abs(plainly(path)[1].astype(int) - pictures).max() <= 5
 
 
-def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     pictures = shades(3)
     wrong: list[tuple[Any, float | None]] = [
         ([], 5),
@@ -149,7 +149,7 @@ def with_sound(path: Path, seconds: float) -> Path:
     return path
 
 
-def test_the_sound_of_a_clip_is_that_of_its_stretch(tmp_path: Path) -> None:
+def test_the_sound_of_a_clip_is_that_of_its_time_range(tmp_path: Path) -> None:
     source = with_sound(tmp_path / "a.mp4", 8)
     clip = cut_clip(source, tmp_path / "clip.mp4", 5.0, 6.5)
     assert probe(clip).has_audio
@@ -161,7 +161,7 @@ def test_the_sound_of_a_clip_is_that_of_its_stretch(tmp_path: Path) -> None:
     assert peak == pytest.approx(200 + 100 * 5.625, abs=10)
 
 
-def test_sound_is_written_between_the_pictures_and_ends_where_it_breaks(
+def test_sound_is_interleaved_and_ends_where_it_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Packets lie in order of time, so nothing waits in memory; a break costs the sound behind it only."""
@@ -190,7 +190,7 @@ def test_sound_is_written_between_the_pictures_and_ends_where_it_breaks(
     assert heard == pytest.approx(3.0, abs=0.2)
 
 
-def test_wrong_stretches(tmp_path: Path) -> None:
+def test_invalid_time_ranges(tmp_path: Path) -> None:
     source = write_mp4(tmp_path / "a.mp4", [shades(5)], fps=5)
     for start, end in ((-1, 1), (0.5, 0.5), (0.6, 0.2), (1.0, 2.0)):
         with pytest.raises(UsageError):

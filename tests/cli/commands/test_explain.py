@@ -1,4 +1,4 @@
-"""`mova explain`: a picture and its document for every method, and errors in one message."""
+"""`mova explain`: a plot and a document for every method, and one message per error."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_wrong_requests_get_one_message(call: Call, tmp_path: Path, words: list[
     assert said in err.replace("\n", " ")
 
 
-def test_a_picture_that_cannot_be_written_does_not_lose_the_answer(
+def test_a_plot_that_cannot_be_written_does_not_lose_the_result(
     call: Call, film: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
