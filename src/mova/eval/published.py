@@ -57,19 +57,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published metric, its band (percent; None for ranks), the measured value `found`, and the verdict."""
+    """A published metric, its band (percent; None for ranks), the measured value, and the verdict."""
 
     way: str
     metric: str
     published: float
     low: float | None
     high: float | None
-    found: float
+    measured: float
     verdict: Verdict | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields."""
-        return asdict(self)
+        """Return all fields; the measured value is "found" in the document."""
+        fields = asdict(self)
+        return {"found" if name == "measured" else name: value for name, value in fields.items()}
 
 
 @cache
@@ -157,24 +158,24 @@ def compare_with_published(
         for metric, value in metrics.items():
             if metric not in measured.get(way, {}):
                 continue
-            found = float(measured[way][metric])
+            ours = float(measured[way][metric])
             low, high, verdict = None, None, None
             if metric.startswith("R@"):
                 low, high = band(value, videos)
-                verdict = judge(found, low, high)
-            rows.append(Comparison(way, metric, value, low, high, found, verdict))
+                verdict = judge(ours, low, high)
+            rows.append(Comparison(way, metric, value, low, high, ours, verdict))
     return rows
 
 
-def judge(found: float, low: float, high: float) -> Verdict:
+def judge(percent: float, low: float, high: float) -> Verdict:
     """Return the position of a figure relative to a band, whose ends are included.
 
     >>> judge(50.0, 46.9, 53.1)
     'hit'
     """
-    if found < low:
+    if percent < low:
         return "below"
-    return "above" if found > high else "hit"
+    return "above" if percent > high else "hit"
 
 
 def overall(rows: list[Comparison]) -> Verdict | None:

@@ -41,7 +41,7 @@ class Agreement:
     Attributes:
         level: granularity of the short texts.
         measure: name of the model, or "TF-IDF".
-        own: (P,) cosines of a text and its summary.
+        paired: (P,) cosines of a text and its summary.
         others: (P,) cosines of a text and the summary of the next text of the sample.
         long, short: (M, 2) coordinates on the map, or None for too few pairs.
         videos: (V, 2) coordinates of videos on the map; empty without a model.
@@ -51,7 +51,7 @@ class Agreement:
 
     level: str
     measure: str
-    own: Vectors
+    paired: Vectors
     others: Vectors
     long: Vectors | None
     short: Vectors | None
@@ -66,7 +66,13 @@ class Agreement:
         if self.long is not None and self.short is not None:
             coordinates = {"long": self.long, "short": self.short, "videos": self.videos}
             points = {name: array.round(3).tolist() for name, array in coordinates.items()}
-        spreads = {name: _spread(getattr(self, name)) for name in ("own", "others", "video_long", "video_short")}
+        arrays = {
+            "own": self.paired,
+            "others": self.others,
+            "video_long": self.video_long,
+            "video_short": self.video_short,
+        }
+        spreads = {name: _spread(values) for name, values in arrays.items()}
         return {"measure": self.measure, **spreads, "videos_not_read": self.unread, "map": points}
 
 
@@ -99,11 +105,11 @@ def agreements(
         read = [k for k, vector in encoded.items() if vector is not None]
         videos = _unit(np.array([encoded[k] for k in read])) if read else np.zeros((0, vectors.shape[1]))
         coordinates = _map(long[:MAPPED], short[:MAPPED], videos)
-        own, by_long, by_short = (
+        paired, by_long, by_short = (
             (a * b).sum(axis=1) for a, b in ((long, short), (videos, long[read]), (videos, short[read]))
         )
         unread = len(encoded) - len(read)
-        results.append(Agreement(level, measure, own, others, *coordinates, by_long, by_short, unread))
+        results.append(Agreement(level, measure, paired, others, *coordinates, by_long, by_short, unread))
     return results
 
 

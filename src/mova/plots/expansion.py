@@ -127,9 +127,9 @@ def _histograms(
 
 def _similarities(page: Page, position: tuple[float, float, float], agreement: Agreement, color: str) -> None:
     axes = _axes(page, position, f"{agreement.level}: similarity of long and short text ({agreement.measure})")
-    lowest = min(0.0, float(min(agreement.own.min(), agreement.others.min(initial=0.0))))
+    lowest = min(0.0, float(min(agreement.paired.min(), agreement.others.min(initial=0.0))))
     bins = np.linspace(lowest, 1.0, 41)
-    series = ((agreement.own, color, "own summary"), (agreement.others, MUTED, "summary of another text"))
+    series = ((agreement.paired, color, "own summary"), (agreement.others, MUTED, "summary of another text"))
     for values, tint, label in series:
         if len(values):
             spread = f"{label}: {values.mean():.3f} ± {values.std():.3f}".replace("-", "\u2212")

@@ -180,11 +180,11 @@ def test_similarity_is_the_cosine_and_stands_beside_that_of_others() -> None:
     vectors = {"a": [3.0, 0.0], "b": [1.0, 1.0], "c": [0.0, 2.0], "d": [0.0, -5.0]}
     sample = [pair("a", "b"), pair("c", "d")]
     (found,) = agreements(sample, lambda texts: np.array([vectors[text] for text in texts]), "towers")
-    assert found.own == pytest.approx([np.sqrt(0.5), -1.0])
+    assert found.paired == pytest.approx([np.sqrt(0.5), -1.0])
     assert found.others == pytest.approx([0.0, np.sqrt(0.5)])
     assert found.to_json()["own"]["mean"] == pytest.approx((np.sqrt(0.5) - 1) / 2, abs=1e-4)
     (plain,) = agreements([pair("A dog runs home", "a DOG runs home."), pair("rain", "snow")])
-    assert plain.own == pytest.approx([1.0, 0.0])
+    assert plain.paired == pytest.approx([1.0, 0.0])
     assert agreements([]) == []
 
 

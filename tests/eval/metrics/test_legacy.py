@@ -1,4 +1,4 @@
-"""The old arithmetic: where it agrees, and what it does to ties and NaN."""
+"""Legacy arithmetic: where it agrees, and what it does to ties and NaN."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _print(result: Reproduction) -> None:
             f"{result.target.system}, {row.way} {row.metric}",
             f"{result.target.source}, {result.target.where}",
         )
-        table.add_row(label, f"{row.published:.1f}", span, f"{row.found:.1f}", verdict, source)
+        table.add_row(label, f"{row.published:.1f}", span, f"{row.measured:.1f}", verdict, source)
     for figure in result.beside:
         for way, metrics in figure.ways.items():
             label = f"  for comparison: {figure.system}, {way} R@1"
@@ -100,6 +100,8 @@ def _verdict(result: Reproduction) -> str:
         return result.caveats[0]
     if result.target is None:
         return "no published result for this stage; there is nothing to compare with"
-    pairs = [f"{row.way} {row.metric} {row.found:.1f} reproduced, {row.published:.1f} published" for row in result.rows]
+    pairs = [
+        f"{row.way} {row.metric} {row.measured:.1f} reproduced, {row.published:.1f} published" for row in result.rows
+    ]
     verdict = result.verdict or f"no verdict ({result.target.note or 'not comparable'})"
     return f"{verdict}: {'; '.join(pairs)} ({result.target.source}, {result.target.where})"

@@ -114,9 +114,9 @@ def open_any_split(
         UsageError: `form`, `fps` or `encode` for a video LLM, and everything that `open_split` raises.
         DataError: the manifest cannot be read.
     """
-    given = {key: value for key, value in options.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     if not isinstance(model, EntailmentModel):
-        return open_split(model, manifest, split, **given)
-    if strange := sorted(TOWERS_ONLY[key] for key in given.keys() & TOWERS_ONLY.keys()):
-        raise UsageError(f"{model.name} is a video LLM; {', '.join(strange)} is for two-tower models only")
-    return open_llm_split(model, manifest, split, **given)
+        return open_split(model, manifest, split, **options)
+    if refused := sorted(TOWERS_ONLY[name] for name in options.keys() & TOWERS_ONLY.keys()):
+        raise UsageError(f"{model.name} is a video LLM; {', '.join(refused)} is for two-tower models only")
+    return open_llm_split(model, manifest, split, **options)
