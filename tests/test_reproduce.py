@@ -108,8 +108,8 @@ def test_in_earnest_there_is_a_verdict_and_everything_that_stands_in_its_way(
     assert [row.verdict for row in found.rows] == ["above"]
     said = " ".join(found.caveats)
     assert "measured on 1 of 1004 videos of test" in said
-    assert "1 rows are left out by the quarantine list" in said
-    assert "other settings than the recipe's: training.max_steps 1" in said
+    assert "1 rows are excluded by the quarantine list" in said
+    assert "overridden settings: training.max_steps 1" in said
     below = replace(found.rows[0], verdict="below")
     assert replace(found, rows=(found.rows[0], below)).verdict == "below"
 
@@ -157,11 +157,9 @@ def test_missing_data_are_explained(tmp_path: Path) -> None:
     (tmp_path / "data" / "annotations").mkdir(parents=True)
     with pytest.raises(DataError, match=r"Missing: \S*/data/videos\."):
         reproduce("activitynet", tmp_path / "out", data=tmp_path / "data")
-    with pytest.raises(UsageError, match="leave --data out"):
+    with pytest.raises(UsageError, match="leave out --data"):
         reproduce("activitynet", tmp_path / "out", data=tmp_path / "data", one_step=True)
-    with pytest.raises(
-        UsageError, match=r"says nothing of what it reproduces.*; these do: activitynet, clip4clip, didemo"
-    ):
+    with pytest.raises(UsageError, match=r"has no figure to reproduce.*; these do: activitynet, clip4clip, didemo"):
         reproduce("worlds-tiny", tmp_path / "out", one_step=True)
 
 

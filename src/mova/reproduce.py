@@ -1,8 +1,8 @@
-"""From original annotation files to a verdict: convert, train, measure, and compare with what was published.
+"""Reproduce a published figure: convert a data set, train, evaluate, and compare.
 
-A recipe's section `reproduce` says which data set it is for, what it is measured on, and whose published figure it is
-meant to meet. With `one_step`, Worlds stand in for the data, in the publishers' own form, and random weights for the
-backbone: every stage runs as it would, and the figures mean nothing.
+The section `reproduce` of a recipe names the data set, the split and protocol of the evaluation, and the system whose
+published figure is the target. With `one_step`, rendered Worlds in the publishers' format replace the data, and random
+weights the backbone: every stage runs, and the figures mean nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from mova.worlds.export import export_worlds
 from mova.worlds.writer import write_worlds
 
 FOLDERS = ("annotations", "videos")
-"""What a data folder holds: the publishers' files, and the videos (or images)."""
+"""Folders within a data folder: the publishers' files, and the videos (or images)."""
 ONE_STEP: dict[str, str] = {
     "training.max_steps": "1",
     "training.save_steps": "1",
@@ -47,7 +47,7 @@ ONE_STEP: dict[str, str] = {
     "training.cache_chunk": "2",
     "training.dataloader_num_workers": "0",
 }
-"""What a run of one step changes in a recipe, beside its data and backbone."""
+"""Overrides of a recipe for a run of one step, beside its data and backbone."""
 ONE_STEP_FRAMES = 4
 ONE_STEP_WORLDS: dict[str, Any] = {"videos": 10, "seconds": 10, "style": "flat", "seed": 0, "size": 64, "fps": 4.0}
 MEANINGLESS = "one step on rendered data with random weights: every stage ran, and the figures here mean nothing"
@@ -55,18 +55,18 @@ MEANINGLESS = "one step on rendered data with random weights: every stage ran, a
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out.
+    """Result of a reproduction.
 
     Attributes:
-        recipe: its name.
-        one_step: whether the figures mean nothing.
+        recipe: name of the recipe.
+        one_step: whether it was a run of one step, whose figures mean nothing.
         conversion: the data.
-        training: the run's summary.
-        report: of the protocol.
-        target: the published figure; None where there is none.
-        rows: every metric of it beside ours.
-        caveats: what stands in the way of taking the comparison at its word.
-        leaks: source videos that are in both the part that was trained on and the one measured on.
+        training: summary of the training run.
+        report: report of the evaluation.
+        target: the published figure; None if there is none.
+        rows: every metric of the published figure beside the reproduced one.
+        caveats: limits of the comparison.
+        leaks: source videos that are in both the training split and the evaluated split.
     """
 
     recipe: str
@@ -81,21 +81,21 @@ class Reproduction:
 
     @property
     def verdict(self) -> Verdict | None:
-        """On which side of the band; None where that cannot be said."""
+        """Position relative to the confidence band; None if the figures are not comparable."""
         if self.one_step or self.target is None or not self.target.comparable:
             return None
         return overall(list(self.rows))
 
     @property
     def beside(self) -> list[Figure]:
-        """Whole systems on the same protocol, trained as the target was, with a R@1."""
+        """Published figures of complete systems with the same protocol and training setting that have R@1."""
         if self.target is None:
             return []
         same = [figure for figure in others(self.target) if not figure.form and figure.setting == self.target.setting]
         return [figure for figure in same if all("R@1" in metrics for metrics in figure.ways.values())]
 
     def to_json(self) -> dict[str, Any]:
-        """The report as a JSON document."""
+        """Return the reproduction as a JSON document."""
         return {
             "recipe": self.recipe,
             "one_step": self.one_step,
@@ -112,7 +112,7 @@ class Reproduction:
 
 
 def reproducible() -> list[str]:
-    """Recipes that come with mova and say what they are meant to reproduce."""
+    """Return the names of the shipped recipes that have a figure to reproduce."""
     return [name for name in shipped_recipes() if load_recipe(name).reproduce]
 
 
@@ -128,37 +128,39 @@ def reproduce(
     callbacks: list[TrainerCallback] | None = None,
     done: Callable[[int], None] | None = None,
 ) -> Reproduction:
-    """Convert, train, measure, compare. `output` gets `manifest.jsonl`, the run in `run`, and `reproduction.json`.
+    """Convert, train, evaluate and compare.
+
+    `output` receives `manifest.jsonl`, the training run in `run`, and `reproduction.json`.
 
     Args:
-        name: a recipe that comes with mova, or a file of one with a section `reproduce`.
-        output: folder; created.
-        data: folder with `annotations` and `videos`; with `one_step` it is rendered and this must be None.
-        one_step: Worlds, random weights, one step.
-        overrides: of the recipe, over everything else.
-        quarantine: a list of `mova data check`; its rows are left out and counted.
-        resume: go on with the training in `output`.
-        callbacks: of transformers' Trainer.
-        done: called with the number of videos measured.
+        name: a shipped recipe or a recipe file, with a section `reproduce`.
+        output: folder of all results; created if missing.
+        data: folder with `annotations` and `videos`; must be None with `one_step`, which renders its data.
+        one_step: use rendered Worlds and random weights, and train one step.
+        overrides: overrides of the recipe; they take precedence over all other settings.
+        quarantine: a list of `mova data check`, whose rows are excluded and counted.
+        resume: continue the training in `output`.
+        callbacks: additional callbacks for transformers' Trainer.
+        done: called with the number of evaluated videos.
 
     Raises:
-        UsageError: no such recipe, it reproduces nothing, or `data` where there must be none.
-        DataError: the data are not where they must be, or do not hold what they must.
+        UsageError: no such recipe, a recipe without a section `reproduce`, or `data` together with `one_step`.
+        DataError: the data are missing or incomplete.
     """
     output, target = Path(output), _target(load_recipe(name))
     protocol = find_protocol(target.protocol)
     figure = None if target.system is None else find_target(target.system, target.protocol)
     if one_step and data is not None:
-        raise UsageError("--one-step renders its own data; leave --data out, or --one-step to reproduce in earnest")
-    folders = _rendered(target, output) if one_step else _given(name, target, data)
+        raise UsageError("--one-step renders its own data; leave out --data, or --one-step for a real run")
+    folders = _rendered(target, output) if one_step else _user_folders(name, target, data)
     conversion = _converted(target, folders, output, quarantine)
     recipe = load_recipe(name, _settings(name, output, conversion, one_step) | dict(overrides or {}))
     _require_parts(conversion, recipe, target)
     train(recipe, output / "run", resume=resume, callbacks=callbacks)
     test = [row for row in conversion.rows if row.split == target.part]
-    report = _measured(load(output / "run"), conversion, target.part, _sampling(recipe), protocol, done)
+    report = _evaluated(load(output / "run"), conversion, target.part, _sampling(recipe), protocol, done)
     trained = [row for row in conversion.rows if row.split == recipe.data.get("split", "train")]
-    found = Reproduction(
+    result = Reproduction(
         recipe.name,
         one_step,
         conversion,
@@ -169,9 +171,9 @@ def reproduce(
         (MEANINGLESS,) if one_step else tuple(_caveats(target, figure, conversion, report, overrides or {})),
         tuple(shared_videos(trained, test)),
     )
-    text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
     (output / "reproduction.json").write_text(text + "\n", encoding="utf-8")
-    return found
+    return result
 
 
 def _compared(report: Report, figure: Figure, videos: int) -> list[Comparison]:
@@ -180,14 +182,14 @@ def _compared(report: Report, figure: Figure, videos: int) -> list[Comparison]:
 
 
 def _sampling(recipe: Recipe) -> FrameRule:
-    """Which frames the recipe trains on."""
+    """The rule by which the recipe chooses frames."""
     chosen = {key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data}
     if granules := read_granules(recipe.data.get("granularities")):
         chosen["frames"] = max(granule.frames for granule in granules.values())
     return FrameRule(**chosen)
 
 
-def _measured(
+def _evaluated(
     model: DualEncoder,
     conversion: Conversion,
     part: str,
@@ -195,24 +197,25 @@ def _measured(
     protocol: Protocol,
     done: Callable[[int], None] | None,
 ) -> Report:
-    """Retrieval among the rows of a part, frames chosen as in training; the first caption where one is asked for.
+    """Evaluate retrieval among the rows of a split, with frames chosen as in training.
 
-    A gallery of another size than the protocol's is measured by the open one of its kind, and the report says so.
+    If the gallery has another size than the protocol demands, the protocol of its kind without a fixed size is used,
+    and the report names it.
     """
 
     def encode(row: Row) -> VideoEmbedding:
         return model.encode_video(sampling.read_row(row, conversion.manifest.parent, row_clip(row)), sampling.fps)
 
-    def tell(count: int, _: int) -> None:
+    def report_progress(count: int, _: int) -> None:
         if done is not None:
             done(count)
 
-    test = open_split(model, conversion.manifest, part, encode=encode, fps=sampling.fps, progress=tell)
+    test = open_split(model, conversion.manifest, part, encode=encode, fps=sampling.fps, progress=report_progress)
     if protocol.captions == "one":
         test.rows = [replace(row, captions=row.captions[:1]) for row in test.rows]
-    told = [row for row in test.rows if row.captions]
-    texts = texts_of(told, protocol.captions)[1]
-    if protocol.texts not in (None, len(texts)) or protocol.videos not in (None, len(told)):
+    captioned = [row for row in test.rows if row.captions]
+    texts = texts_of(captioned, protocol.captions)[1]
+    if protocol.texts not in (None, len(texts)) or protocol.videos not in (None, len(captioned)):
         protocol = find_protocol({"each": "captions", "paragraph": "paragraphs", "one": "pairs"}[protocol.captions])
     return evaluate_retrieval(test, protocol).with_settings(frames=asdict(sampling))
 
@@ -220,14 +223,14 @@ def _measured(
 def _target(recipe: Recipe) -> Target:
     if not recipe.reproduce:
         raise UsageError(
-            f"recipe {recipe.name} says nothing of what it reproduces (section 'reproduce'); these do: "
+            f"recipe {recipe.name} has no figure to reproduce (section 'reproduce'); these do: "
             f"{', '.join(reproducible())}"
         )
     return target_settings(recipe)
 
 
 def _rendered(target: Target, output: Path) -> tuple[Path, Path]:
-    """Worlds in the form of the data set, and a backbone: folders of annotations and videos."""
+    """Render Worlds in the format of the data set and write a backbone; return the annotations and videos folders."""
     worlds = write_worlds(output / "worlds", **ONE_STEP_WORLDS)
     native = export_worlds(target.data_set, worlds, output / "data")
     write_tiny_clip(output / "backbone", (caption.text for row in native.rows for caption in row.captions))
@@ -247,49 +250,49 @@ def _converted(target: Target, folders: tuple[Path, Path], output: Path, quarant
 
 
 def _require_parts(conversion: Conversion, recipe: Recipe, target: Target) -> None:
-    """Refuse before days of training what could not be measured after it.
+    """Raise before days of training if a split is missing that the evaluation needs.
 
     Raises:
-        DataError: a part that the recipe trains, chooses or measures on has no rows.
+        DataError: a split for training, validation or evaluation has no rows.
     """
-    wanted = (recipe.data.get("split", "train"), recipe.data.get("validation"), target.part)
-    absent = [part for part in wanted if part is not None and not any(row.split == part for row in conversion.rows)]
+    needed = (recipe.data.get("split", "train"), recipe.data.get("validation"), target.part)
+    absent = [part for part in needed if part is not None and not any(row.split == part for row in conversion.rows)]
     if absent:
-        notes = "; ".join(f"{what}: {', '.join(which[:3])}" for what, which in conversion.notes.items())
+        notes = "; ".join(f"{note}: {', '.join(names[:3])}" for note, names in conversion.notes.items())
         raise DataError(
             f"{conversion.manifest}: has no rows of {', '.join(map(repr, absent))}, which the run needs"
             f"{f' ({notes})' if notes else ''}"
         )
 
 
-def _given(name: str, target: Target, data: str | Path | None) -> tuple[Path, Path]:
-    """The folders of a person's data.
+def _user_folders(name: str, target: Target, data: str | Path | None) -> tuple[Path, Path]:
+    """Return the annotations and videos folders of the user's data.
 
     Raises:
-        DataError: one is not there; the message says what is needed and where it goes.
+        DataError: one is missing; the message explains which files belong where.
     """
     base = Path("DIR" if data is None else data)
     folders = base / FOLDERS[0], base / FOLDERS[1]
     absent = [str(folder) for folder in folders if data is None or not folder.is_dir()]
     if absent:
-        described = inspect.cleandoc(DATA_SETS[target.data_set].reader.__doc__ or "")
+        description = inspect.cleandoc(DATA_SETS[target.data_set].reader.__doc__ or "")
         raise DataError(
             f"{name} needs the original data of {target.data_set}, which mova does not ship. Missing: "
             f"{' and '.join(absent)}.\nPut the publishers' files into {folders[0]} and the videos (or images), under "
-            f"the publishers' names, into {folders[1]}; then say --data {base}.\n{described}\n"
+            f"the publishers' names, into {folders[1]}; then say --data {base}.\n{description}\n"
             f"To try the whole path without data: mova reproduce {name} --one-step"
         )
     return folders
 
 
 def _settings(name: str, output: Path, conversion: Conversion, one_step: bool) -> dict[str, str]:
-    """Overrides that put the data, and for one step everything small, into the recipe."""
+    """Overrides that set the data, and for one step small sizes."""
     settings = {"data.manifest": json.dumps(str(conversion.manifest))}
     if one_step:
         settings |= {**ONE_STEP, "model.source": json.dumps(str(output / "backbone"))}
         data = load_recipe(name).data
         if "granularities" in data:
-            few = {own: {**granule, "frames": ONE_STEP_FRAMES} for own, granule in data["granularities"].items()}
+            few = {name: {**granule, "frames": ONE_STEP_FRAMES} for name, granule in data["granularities"].items()}
             settings["data.granularities"] = json.dumps(few)
         else:
             settings["data.frames"] = str(min(ONE_STEP_FRAMES, int(data["frames"])))
@@ -303,19 +306,20 @@ def _caveats(
     report: Report,
     overrides: Mapping[str, str],
 ) -> list[str]:
-    """What a reader of the comparison must know."""
-    found = [figure.note] if figure is not None and figure.note else []
+    """Limits of the comparison, for its reader."""
+    caveats = [figure.note] if figure is not None and figure.note else []
     published = DATA_SETS[target.data_set].published.get(target.part)
     measured = int(report.head.candidates or 0)
     if published is not None and measured != published:
-        found.append(f"measured on {measured} of {published} videos of {target.part}: fewer to choose from, so easier")
+        caveats.append(f"measured on {measured} of {published} videos of {target.part}: a smaller gallery is easier")
     if conversion.missing:
-        found.append(f"{len(conversion.missing)} videos of the data set are missing")
+        caveats.append(f"{len(conversion.missing)} videos of the data set are missing")
     if conversion.quarantined:
-        found.append(f"{len(conversion.quarantined)} rows are left out by the quarantine list")
+        caveats.append(f"{len(conversion.quarantined)} rows are excluded by the quarantine list")
     if report.excluded:
-        found.append(f"{len(report.excluded)} rows of {target.part} were excluded: {report.excluded[0]['cause']}, ...")
+        cause = report.excluded[0]["cause"]
+        caveats.append(f"{len(report.excluded)} rows of {target.part} were excluded: {cause}, ...")
     if overrides:
         changed = ", ".join(f"{key} {value}" for key, value in overrides.items())
-        found.append(f"other settings than the recipe's: {changed}")
-    return found
+        caveats.append(f"overridden settings: {changed}")
+    return caveats

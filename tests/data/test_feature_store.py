@@ -167,7 +167,7 @@ def test_a_recipe_trains_from_the_store(
     stored = replace(recipe, data=data | {"features": str(stores["float32"])})
     with caplog.at_level(logging.INFO, logger="mova"):
         model: Any = train(stored, tmp_path / "stored")
-    assert "the video tower stays as it is" in caplog.text
+    assert "the video tower is frozen" in caplog.text
     logs = [json.loads((tmp_path / name / "log.jsonl").read_text().split("\n")[0]) for name in ("pixels", "stored")]
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], abs=1e-5)
     for (name, before), after in zip(start.backbone.named_parameters(), model.backbone.parameters(), strict=True):

@@ -109,6 +109,6 @@ def test_gradients_are_added_and_each_chunk_is_encoded_twice() -> None:
 
 
 def test_batch_statistics_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"Sequential has batch normalisation \(1, 1 in all\)"):
+    with pytest.raises(UsageError, match=r"Sequential has batch normalization \(1, 1 in all\)"):
         refuse_batch_statistics(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     refuse_batch_statistics(Net(0.0))

@@ -1,9 +1,9 @@
 """Gradient caching: a contrastive loss on a large batch in the memory of a small one.
 
-GradCache (Gao et al. 2021, arXiv 2101.06983): (1) encode all chunks without a graph; (2) the loss on all vectors, and
-its gradient with respect to them, the cache; (3) encode every chunk again, now with a graph, and send its part of the
-cache back through it. Weights get the gradient of the whole batch: dL/dw = sum over chunks of (dL/dv) (dv/dw). A
-second forward pass is the price. Random numbers (dropout) are the same in both passes.
+GradCache (Gao et al. 2021, arXiv 2101.06983): (1) encode all chunks without a graph; (2) compute the loss on all
+vectors and its gradient with respect to them, the cache; (3) encode every chunk again, with a graph, and send its part
+of the cache back through it. Weights get the gradient of the whole batch: dL/dw = sum over chunks of (dL/dv) (dv/dw).
+The price is a second forward pass. Random numbers (dropout) are the same in both passes.
 
 Shape legend: V pairs.
 """
@@ -28,17 +28,17 @@ def cached_backward(
     chunk: int,
     scale: float = 1.0,
 ) -> tuple[Tensor, Tensors]:
-    """Loss and parts of a batch as `objective.forward` gives them; gradients are added to the weights.
+    """Add the gradients of a batch to the weights; return loss and parts as `objective.forward` does.
 
     Args:
-        objective: works on vectors; its own use of `model.net` (heads) keeps its graph and gets its gradient in step 2.
-        batch: every entry has V first.
+        objective: works on vectors; heads of `model.net` that it uses get their gradient in step 2.
+        batch: every tensor has one row per pair.
         model: each pair's vectors must depend on that pair alone (see `refuse_batch_statistics`).
-        chunk: pairs at a time, above 0.
+        chunk: number of pairs encoded at a time, above 0.
         scale: factor on the gradients (one over the number of accumulated batches).
 
     Returns:
-        Detached loss, not scaled, and the objective's parts.
+        The detached loss, not scaled, and the objective's parts.
     """
     count = batch_size(batch)
     pieces = [slice(first, min(first + chunk, count)) for first in range(0, count, chunk)]
@@ -71,17 +71,17 @@ def split_backward(
     chunk: int,
     scale: float = 1.0,
 ) -> tuple[Tensor, Tensors]:
-    """The same for a `separable` objective: every chunk forward and backward once, with its share of the batch.
+    """Do the same for a `separable` objective: every chunk runs once, weighted by its share of the batch.
 
     Args:
         objective: its loss and parts are means over items.
         batch: every entry can be sliced along its first axis.
-        model: as for `cached_backward`; nothing of one chunk is held while the next one runs.
-        chunk: items at a time; 0 takes the batch as a whole.
+        model: as for `cached_backward`; nothing of a chunk is kept while the next one runs.
+        chunk: number of items at a time; 0: the whole batch.
         scale: factor on the gradients.
 
     Returns:
-        Detached loss, not scaled, and the parts. Of an empty batch both gradients and loss are 0, and there are no
+        The detached loss, not scaled, and the parts. For an empty batch, gradients and loss are 0 and there are no
         parts.
     """
     count = batch_size(batch)
@@ -102,16 +102,16 @@ def split_backward(
 
 
 def refuse_batch_statistics(model: nn.Module) -> None:
-    """Gradient caching needs vectors that do not depend on their neighbours in a batch.
+    """Raise if vectors depend on their neighbours in a batch, which gradient caching cannot handle.
 
     Raises:
-        UsageError: the model has batch normalisation, whose statistics would be those of a chunk.
+        UsageError: the model has batch normalization, whose statistics would be those of a chunk.
     """
     kinds = (nn.modules.batchnorm._BatchNorm,)
     names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
     if names:
         raise UsageError(
-            f"training.cache_chunk: {type(model).__name__} has batch normalisation ({names[0]}, {len(names)} in all), "
+            f"training.cache_chunk: {type(model).__name__} has batch normalization ({names[0]}, {len(names)} in all), "
             "so chunks are not a whole batch; set cache_chunk to 0"
         )
 

@@ -1,9 +1,9 @@
 """transformers.Trainer for pairs of video and text.
 
-The model turns a batch into vectors, an objective turns vectors into a loss and its named parts. The Trainer brings
-the rest: optimiser, schedule, mixed precision, checkpoints, resuming, logs. What is added here: encoders and new
-modules learn at their own rates, large contrastive batches go through in chunks (`train/grad_cache.py`), and
-checkpoints are chosen by a `validate` function.
+The model turns a batch into vectors, an objective turns vectors into a loss and its named parts. The Trainer provides
+the rest: optimizer, schedule, mixed precision, checkpoints, resuming, logs. This subclass adds separate learning rates
+for encoders and new modules, large contrastive batches in chunks (`train/grad_cache.py`), and a `validate` function
+that chooses checkpoints.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from mova.train.objectives.base import ModelEncoder, Objective
 from mova.train.param_groups import parameter_groups
 
 GIVE_UP = 5
-"""Empty batches one after another (all their videos broken) that stop a run."""
+"""Number of consecutive empty batches (all their videos are broken) that stops a run."""
 BATCH = "batch"
 """Key of the batch among the inputs of transformers' Trainer."""
 
 
 @dataclass
 class PairArguments(TrainingArguments):
-    """`TrainingArguments` with what training pairs adds."""
+    """`TrainingArguments`, and those of `PairTrainer`."""
 
     encoder_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the pretrained encoders; learning_rate if left out."}
+        default=None, metadata={"help": "Learning rate of the pretrained encoders (default: learning_rate)."}
     )
     cache_chunk: int = field(
-        default=0, metadata={"help": "Items encoded at a time (gradient caching); 0 encodes the batch as a whole."}
+        default=0, metadata={"help": "Items encoded at a time (gradient caching); 0 encodes the whole batch at once."}
     )
 
     def __post_init__(self) -> None:
@@ -85,15 +85,15 @@ class PairTrainer(Trainer):
     """Trainer whose loss is an objective on the model's vectors.
 
     Args:
-        model: what `training_data.encode` calls.
+        model: the model that `training_data.encode` calls.
         objective: see `train/objectives/base.py`.
-        args: batch normalisation and fp16 forbid `cache_chunk`.
-        training_data: data and how the model reads them.
+        args: `cache_chunk` excludes batch normalization and fp16.
+        training_data: the data, and how the model reads them.
         broken: collects videos that could not be read.
         callbacks: as in transformers.
 
     Raises:
-        UsageError: `cache_chunk` or checkpointing that the model cannot do, or several GPUs in one process.
+        UsageError: the model does not support `cache_chunk` or checkpointing, or one process has several GPUs.
     """
 
     args: PairArguments
@@ -111,7 +111,7 @@ class PairTrainer(Trainer):
     ) -> None:
         if args.n_gpu > 1:
             raise UsageError(
-                f"{args.n_gpu} GPUs in one process would each see a part of the negatives: start one process a GPU "
+                f"{args.n_gpu} GPUs in one process would each see a part of the negatives: start one process per GPU "
                 "(torchrun --nproc-per-node N -m mova train ...), or name one in CUDA_VISIBLE_DEVICES"
             )
         if args.cache_chunk:
@@ -119,7 +119,9 @@ class PairTrainer(Trainer):
         if args.fp16 and (args.cache_chunk or objective.separable):
             raise UsageError("training in chunks does not scale gradients as fp16 needs; train in bf16")
         if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
-            raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} cannot do that; leave it out")
+            raise UsageError(
+                f"training.gradient_checkpointing: {type(model).__name__} does not support it; leave it out"
+            )
         self.objective, self.training_data, self.broken = objective, training_data, broken
         self._parts: dict[str, list[Tensor]] = {}
         self._empty = 0
@@ -133,7 +135,7 @@ class PairTrainer(Trainer):
         )
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimiser that the arguments name, over `parameter_groups`."""
+        """Create the optimizer that the arguments name, over `parameter_groups`."""
         if self.optimizer is None:
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             rates = (self.args.learning_rate, self.args.encoder_learning_rate)
@@ -156,7 +158,7 @@ class PairTrainer(Trainer):
             loss, parts = backward(self.objective, batch, self._encoder(model), self.args.cache_chunk, scale)
         if self.accelerator.sync_gradients:
             average_gradients(self.model.parameters())
-        self._remember(parts)
+        self._record(parts)
         return loss * scale
 
     def compute_loss(
@@ -168,7 +170,7 @@ class PairTrainer(Trainer):
     ) -> Any:
         """Apply the objective to the model's vectors; its parts are averaged into the log."""
         loss, parts = self.objective.forward(self._on_device(inputs), self._encoder(model))
-        self._remember(parts)
+        self._record(parts)
         return (loss, parts) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -177,25 +179,25 @@ class PairTrainer(Trainer):
         return super().floating_point_ops(batch.tensors() if isinstance(batch, TensorRecord) else batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Figures of the `validate` function, under `eval_` names.
+        """Return the metrics of the `validate` function, under `eval_` names.
 
         Raises:
             UsageError: there is no validation data.
         """
         if self.training_data.validate is None:
-            raise UsageError("there is no validation data: name its split in the recipe (data.validation)")
+            raise UsageError("no validation data; name its split in the recipe (data.validation)")
         was_training = self.model.training
         self.model.eval()
         with torch.no_grad():
-            figures = self.training_data.validate(self._encoder(self.model))
+            values = self.training_data.validate(self._encoder(self.model))
         self.model.train(was_training)
-        metrics = {f"eval_{key}": float(value) for key, value in figures.items()}
+        metrics = {f"eval_{key}": float(value) for key, value in values.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the means of the objective's parts since the last log, and the number of broken videos if there are."""
+        """Add the means of the objective's parts since the last log, and the number of broken videos if any."""
         if "loss" in logs:
             logs.update({key: round(float(torch.stack(values).mean()), 5) for key, values in self._parts.items()})
             self._parts.clear()
@@ -225,8 +227,8 @@ class PairTrainer(Trainer):
                 f"{broken[-1].cause}. Are the files where the manifest says?"
             )
 
-    def _remember(self, parts: dict[str, Tensor]) -> None:
-        """Keep scalars on their device: reading them would make every step wait."""
+    def _record(self, parts: dict[str, Tensor]) -> None:
+        """Keep scalars on their device: reading them would make every step wait for it."""
         for key, value in parts.items():
             self._parts.setdefault(key, []).append(value.detach().float())
 
@@ -235,12 +237,11 @@ class PairTrainer(Trainer):
 
 
 class _Epochs(TrainerCallback):
-    """Tell the sampler its epoch, also where a run is resumed within one."""
+    """Set the epoch of the sampler, also if a run is resumed within one."""
 
     def __init__(self, sampler: Any) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Whole epochs done so far."""
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(int(state.epoch or 0))

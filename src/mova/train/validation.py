@@ -1,4 +1,4 @@
-"""Retrieval on a validation split, which chooses the checkpoint; a test split is never looked at.
+"""Retrieval on a validation split, which chooses the checkpoint. Test splits are never read.
 
 Shape legend: V videos, N = V texts, d width.
 """
@@ -23,7 +23,7 @@ from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.pairs import PairObjective
 
 ROWS = 16
-"""Videos scored at a time, so that memory does not grow with the square of the split."""
+"""Number of videos scored at a time, so that memory does not grow with the square of the split."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class RetrievalValidation:
     """Text-to-video and video-to-text retrieval among all pairs of a data set, by the objective's own score.
 
     Attributes:
-        dataset: one text a video; its first draw is taken, so that every validation sees the same.
+        dataset: one text per video; every validation uses its first draw.
         collate, objective: as in training.
-        batch: pairs encoded at a time.
-        workers: processes that decode; 0 decodes here.
-        broken: collects what cannot be read.
+        batch: number of pairs encoded at a time.
+        workers: number of processes that decode; 0: this process.
+        broken: collects videos that cannot be read.
     """
 
     dataset: Dataset[Any]
@@ -46,9 +46,9 @@ class RetrievalValidation:
     broken: BrokenVideos
 
     def __call__(self, model: ModelEncoder[PairBatch, PairVectors]) -> dict[str, float]:
-        """`R@1` (mean of both ways, percent), and each way's R@K, median and mean rank under `t2v_` and `v2t_`.
+        """Return R@K, median and mean rank of both directions (`t2v_`, `v2t_`), and `R@1`, the mean of both in percent.
 
-        No random number of the training run is used up.
+        It does not consume random numbers of the training run.
         """
         vectors = self._encode(model)
         parts = []
@@ -58,8 +58,8 @@ class RetrievalValidation:
             parts.append(self.objective.scores(videos, model.net).cpu())
         scores = torch.cat(parts).double().numpy()
         ways = {"t2v": retrieval_metrics(np.ascontiguousarray(scores.T)), "v2t": retrieval_metrics(scores)}
-        figures = {f"{way}_{name}": value for way, found in ways.items() for name, value in found.items()}
-        return {"R@1": (figures["t2v_R@1"] + figures["v2t_R@1"]) / 2, **figures}
+        metrics = {f"{way}_{name}": value for way, values in ways.items() for name, value in values.items()}
+        return {"R@1": (metrics["t2v_R@1"] + metrics["v2t_R@1"]) / 2, **metrics}
 
     def _encode(self, model: ModelEncoder[PairBatch, PairVectors]) -> PairVectors:
         """Everything that `scores` reads, of the whole split, on the model's device."""
@@ -76,9 +76,9 @@ def held_out_batches(
     workers: int,
     broken: BrokenVideos,
 ) -> Iterator[Any]:
-    """Yield all rows in order, on the model's device; what cannot be read goes to `broken`.
+    """Yield batches of all rows in order, on the model's device; videos that cannot be read go to `broken`.
 
-    No random number of the training run is used up.
+    It does not consume random numbers of the training run.
     """
     device = next(model.net.parameters()).device
     loader: DataLoader[Any] = DataLoader(
@@ -94,7 +94,7 @@ def held_out_batches(
 
 
 def _join(parts: Sequence[PairVectors]) -> PairVectors:
-    """Rows of all parts, other dimensions padded at their ends with zeros (false) to the longest."""
+    """Rows of all parts; other dimensions are padded at their ends with zeros (false) to the longest."""
     joined = {}
     for name, first in parts[0].tensors().items():
         tensors = [getattr(part, name) for part in parts]

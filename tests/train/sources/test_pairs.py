@@ -243,7 +243,7 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
     assert isinstance(model, WorldsTiny)
     fresh = WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary(), **sizes))
     assert model.text_tower.words.weight.shape == fresh.text_tower.words.weight.shape
-    with pytest.raises(UsageError, match="batch normalisation"):
+    with pytest.raises(UsageError, match="batch normalization"):
         train(changed(recipe, training={"cache_chunk": 1}), tmp_path / "cached")
     with pytest.raises(UsageError, match="only supports 2 frames per second"):
         train(changed(recipe, data={"fps": 1.0}), tmp_path / "rate")

@@ -1,4 +1,4 @@
-"""Data of kind `labels`: videos and their classes, for the head of a GEXIA.
+"""Data of kind `labels`: videos and their classes, for the classification head of a GEXIA.
 
 Shape legend: V videos, T frames, Y classes.
 """
@@ -32,36 +32,36 @@ from mova.train.validation import held_out_batches
 
 @dataclass(frozen=True)
 class LabelCollator:
-    """Labelled videos -> tensors: `frames`, `frame_mask`, `video_rounds`, `classes` bool (V, Y), and `broken`."""
+    """LabelledVideo videos -> tensors: `frames`, `frame_mask`, `video_rounds`, `classes` bool (V, Y), and `broken`."""
 
     rounds: int
 
     def __call__(self, items: Sequence[LabelledVideo | BrokenVideo]) -> dict[str, Any]:
-        """See above.
+        """Pad the videos that could be read.
 
         Raises:
             DataError: none of the videos can be read.
         """
-        found = [item for item in items if isinstance(item, LabelledVideo)]
+        videos = [item for item in items if isinstance(item, LabelledVideo)]
         broken = tuple(item for item in items if isinstance(item, BrokenVideo))
-        frames, mask = side_by_side([item.frames for item in found], broken)
+        frames, mask = side_by_side([item.frames for item in videos], broken)
         return {
             "frames": torch.from_numpy(frames),
             "frame_mask": torch.from_numpy(mask),
-            "video_rounds": torch.full((len(found),), self.rounds),
-            "classes": torch.from_numpy(np.stack([item.classes for item in found])),
+            "video_rounds": torch.full((len(videos),), self.rounds),
+            "classes": torch.from_numpy(np.stack([item.classes for item in videos])),
             "broken": broken,
         }
 
 
 @dataclass(frozen=True)
 class ClassValidation:
-    """Figures of a head on a validation split.
+    """Metrics of a head on a validation split.
 
     Attributes:
         dataset, collate: as in training.
-        batch: videos at a time.
-        workers: processes that decode; 0 decodes here.
+        batch: number of videos at a time.
+        workers: number of processes that decode; 0: this process.
         broken: collects what cannot be read.
     """
 
@@ -72,16 +72,16 @@ class ClassValidation:
     broken: BrokenVideos
 
     def __call__(self, model: ModelEncoder[Any, Any]) -> dict[str, float]:
-        """`accuracy` (the top class is right, percent), and `mAP` over classes that some video has (percent)."""
+        """Return the accuracy of the top class, and the mAP over classes that some video has; both in percent."""
         logits: list[Tensor] = []
         classes: list[Tensor] = []
         for inputs in held_out_batches(model, self.dataset, self.collate, self.batch, self.workers, self.broken):
             classes.append(inputs["classes"].cpu())
             logits.append(model(inputs)["logits"].float().cpu())
-        scores, right = torch.cat(logits).double().numpy(), torch.cat(classes).numpy()
-        there = right.any(axis=0)
-        precision = mean_average_precision(scores.T[there], right.T[there]).expected if there.any() else 0.0
-        top = right[np.arange(len(right)), scores.argmax(axis=1)]
+        scores, truth = torch.cat(logits).double().numpy(), torch.cat(classes).numpy()
+        present = truth.any(axis=0)
+        precision = mean_average_precision(scores.T[present], truth.T[present]).expected if present.any() else 0.0
+        top = truth[np.arange(len(truth)), scores.argmax(axis=1)]
         return {"accuracy": 100 * float(top.mean()), "mAP": 100 * precision}
 
 

@@ -1,4 +1,4 @@
-"""Data of kind `manifest`: pairs of video and text for any model, from any data set in the manifest's form."""
+"""Data of kind `manifest`: pairs of video and text, from any manifest and for any model."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ class _PairReader:
 
 
 def _adapt_to_granularities(model: Gexia, granules: Mapping[str, Granule]) -> bool:
-    """Write the numbers of frames into the model's configuration, for inference, and freeze its head.
+    """Set the numbers of frames for inference in the model's configuration, and freeze its head.
 
-    Pairs do not pass through the head, and processes would wait for its gradients.
+    Pairs do not pass through the head, so processes would wait for its gradients.
 
     Returns:
         Whether some batches skip the shared block, because their `#iter` is 0.
@@ -166,34 +166,35 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
     """Open a store that fits the model, and freeze the model's video tower, which will not be run.
 
     Raises:
-        UsageError: the model does not tell its video tower apart, or reads neighbouring frames and would see only some.
+        UsageError: the model has no separate video tower, or reads neighbouring frames and would see only some.
     """
     if not isinstance(model, DualEncoder):
-        raise UsageError(f"data.features: {type(model).__name__} gives no frame vectors that could be stored")
+        raise UsageError(f"data.features: {type(model).__name__} returns no frame vectors that could be stored")
     store = FeatureStore(folder)
     store.require(feature_key(model, sampling))
     if model.context:
         longest = max((record.count for record in store.records.values()), default=0)
         if longest > sampling.frames:
             raise UsageError(
-                f"data.frames: {model.name} reads neighbouring frames, and stored vectors have seen all of them: say "
-                f"--data.frames {longest} (the longest stored clip)"
+                f"data.frames: {model.name} reads neighbouring frames, and stored vectors were computed with all of "
+                f"them: say --data.frames {longest} (the longest stored clip)"
             )
     frozen = model.video_parameters()
     for weight in frozen:
         weight.requires_grad_(False)
     logger.info(
-        "data.features: frames come from %s; the video tower stays as it is (%.2f M weights are not trained)",
+        "data.features: frame vectors are read from %s; the video tower is frozen (%.2f M weights)",
         *(folder, sum(weight.numel() for weight in frozen) / 1e6),
     )
     return store
 
 
-def _warn_of_leaks(seen: PairDataset | GranularPairs, held: PairDataset | GranularPairs) -> None:
+def _warn_of_leaks(training: PairDataset | GranularPairs, held_out: PairDataset | GranularPairs) -> None:
     """Log a warning if training and validation share source videos."""
-    if shared := shared_videos(seen.rows, held.rows):
+    if shared := shared_videos(training.rows, held_out.rows):
         logger.warning(
-            "%d source videos are in both %r and %r, such as %s", len(shared), seen.split, held.split, shared[0]
+            "%d source videos are in both %r and %r, such as %s",
+            *(len(shared), training.split, held_out.split, shared[0]),
         )
 
 
@@ -204,7 +205,7 @@ def _sampler(
     where: str,
     seed: int,
 ) -> PairSampler | GranularSampler:
-    """The order of pairs: batches of one granularity where granularities are named."""
+    """The order of pairs: batches of one granularity each if granularities are named."""
     batch = arguments.per_device_train_batch_size * world_size()
     if arguments.dataloader_drop_last and len(dataset) < batch:
         raise UsageError(
@@ -216,5 +217,5 @@ def _sampler(
     assert granules is not None
     sizes = {name: len(part) for name, part in dataset.parts.items()}
     shares = {name: granules[name].share for name in sizes}
-    given = {name: share for name, share in shares.items() if share is not None}
-    return GranularSampler(sizes, batch, seed, given or None)
+    named = {name: share for name, share in shares.items() if share is not None}
+    return GranularSampler(sizes, batch, seed, named or None)

@@ -40,15 +40,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TripletCollator:
-    """Triplets -> a batch as `train/objectives/synvita.py` has it, and under `broken` the videos that could not be
-    read.
+    """Triplets -> a batch of `train/objectives/synvita.py`; its key `broken` lists videos that could not be read.
 
-    A lone triplet whose real video cannot be read leaves an empty batch.
+    A single triplet whose real video cannot be read gives an empty batch.
 
     Attributes:
-        llm: tokenizes.
-        masked: whether the shared part of both captions is wanted (Eq. 6).
-        compat: how it is found, see `text/common_subsequence.py`.
+        llm: tokenizes the captions.
+        masked: whether the shared part of both captions is masked (Eq. 6).
+        compat: how the shared part is found, see `text/common_subsequence.py`.
     """
 
     llm: EntailmentModel
@@ -56,31 +55,31 @@ class TripletCollator:
     compat: bool
 
     def __call__(self, items: Sequence[TripletItem | BrokenVideo]) -> dict[str, Any]:
-        """See above.
+        """Tokenize the captions of the triplets that could be read.
 
         Raises:
             DataError: there are several real videos, and none can be read.
         """
-        found = [item for item in items if isinstance(item, TripletItem)]
+        triplets = [item for item in items if isinstance(item, TripletItem)]
         broken = [item for item in items if isinstance(item, BrokenVideo)]
-        if not found and len(broken) > 1:
+        if not triplets and len(broken) > 1:
             raise DataError(
                 f"none of the {len(broken)} real videos of a batch can be read; the first: {broken[0].path}: "
                 f"{broken[0].cause}. Are the files where the manifest says?"
             )
-        tails = [self.llm.tails([item.positive, item.negative]) for item in found]
+        tails = [self.llm.tails([item.positive, item.negative]) for item in triplets]
         return {
-            "real": [item.real for item in found],
-            "synthetic": [item.synthetic for item in found],
+            "real": [item.real for item in triplets],
+            "synthetic": [item.synthetic for item in triplets],
             "tails": tails,
             "keep": [shared_part(one, two, self.compat) if self.masked else None for one, two in tails],
-            "weights": torch.tensor([item.weight for item in found], dtype=torch.float32),
-            "broken": (*broken, *(video for item in found for video in item.broken)),
+            "weights": torch.tensor([item.weight for item in triplets], dtype=torch.float32),
+            "broken": (*broken, *(video for item in triplets for video in item.broken)),
         }
 
 
 def shared_part(first: Tail, second: Tail, compat: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks of two descriptions' tokens, bool (L,) each: true where the other has them too."""
+    """Return masks of the tokens of two descriptions, bool (L,) each: true for tokens that both have."""
     ids, others = (tail.ids[tail.description].numpy() for tail in (first, second))
     one, two = common_subsequence_mask(ids, others, compat=compat)
     return torch.from_numpy(one), torch.from_numpy(two)
@@ -88,13 +87,13 @@ def shared_part(first: Tail, second: Tail, compat: bool = False) -> tuple[torch.
 
 @dataclass(frozen=True)
 class EntailmentValidation:
-    """Captions against false captions of a validation split's real videos.
+    """Captions against false captions of the real videos of a validation split.
 
     Attributes:
-        llm: as it is trained.
-        manifest, split: what is measured.
-        broken: collects what cannot be read.
-        quarantine: a list of `mova data check`, whose rows are left out.
+        llm: the model, as it is trained.
+        manifest, split: the data.
+        broken: collects videos that cannot be read.
+        quarantine: a list of `mova data check`, whose rows are excluded.
     """
 
     llm: EntailmentModel
@@ -104,12 +103,12 @@ class EntailmentValidation:
     quarantine: str | None = None
 
     def __call__(self, model: ModelEncoder[Any, Any]) -> dict[str, float]:
-        """`AUC`, and `accuracy`: how often a caption scores above a false one of its video; both in percent.
+        """Return the AUC, and as accuracy how often a caption scores above a false one of its video; both in percent.
 
-        No fingerprint is taken, which would hash all weights.
+        No fingerprint is computed: it would hash all weights.
         """
         test = open_llm_split(self.llm, self.manifest, self.split, quarantine=self.quarantine)
-        rows = test.keep(lambda row: bool(row.captions and row.meta.get("negatives")), "it has nothing to tell apart")
+        rows = test.keep(lambda row: bool(row.captions and row.meta.get("negatives")), "it has no negatives")
         rows = [row for row in rows if row.id not in test.quarantined]
         claims = [claims_of(row) for row in rows]
         scored = score_texts(test, {claim.row.id: (*claim.true, *claim.false) for claim in claims})
@@ -117,12 +116,12 @@ class EntailmentValidation:
             tuple(BrokenVideo(c.row.video, test.excluded[c.row.id]) for c in claims if c.row.id not in scored)
         )
         kept = [(scored[claim.row.id], claim) for claim in claims if claim.row.id in scored]
-        true = [np.array([own[text] for text in claim.true]) for own, claim in kept]
-        false = [np.array([own[text] for text in claim.false]) for own, claim in kept]
-        right = [*(np.ones(len(own), dtype=bool) for own in true), *(np.zeros(len(own), dtype=bool) for own in false)]
-        above = [np.sign(ours[:, None] - others).mean() for ours, others in zip(true, false, strict=True)]
+        true = [np.array([scores[text] for text in claim.true]) for scores, claim in kept]
+        false = [np.array([scores[text] for text in claim.false]) for scores, claim in kept]
+        truth = [*(np.ones(len(row), dtype=bool) for row in true), *(np.zeros(len(row), dtype=bool) for row in false)]
+        above = [np.sign(one[:, None] - other).mean() for one, other in zip(true, false, strict=True)]
         return {
-            "AUC": 100 * roc_auc(np.concatenate([*true, *false]), np.concatenate(right)),
+            "AUC": 100 * roc_auc(np.concatenate([*true, *false]), np.concatenate(truth)),
             "accuracy": 50 * (1 + float(np.mean(above))),
         }
 
@@ -177,9 +176,9 @@ def _log_weights(report: Mapping[str, Any]) -> None:
 
 
 def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Scores:
-    """Weights of synthetic videos from the ensemble's scores in their rows; `fixed` needs none.
+    """Return weights of synthetic videos from the scores of the ensemble in their rows; `fixed` needs no scores.
 
-    Those that could not be read when they were to be scored get 0, and the log says how many.
+    Videos that could not be read when they were scored have weight 0; the log reports their number.
 
     Raises:
         DataError: other videos without scores.
@@ -187,25 +186,27 @@ def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Scores:
     if strategy == "fixed":
         return np.ones(len(videos))
     scored = np.array([{"own", "other"} <= video.weighing.keys() for video in videos], dtype=bool)
-    lost = np.array(["broken" in video.weighing for video in videos], dtype=bool)
-    unscored = [videos[at] for at in np.flatnonzero(~(scored | lost)).tolist()]
+    unreadable = np.array(["broken" in video.weighing for video in videos], dtype=bool)
+    unscored = [videos[i] for i in np.flatnonzero(~(scored | unreadable)).tolist()]
     if unscored:
         makers = Counter(str(video.generator.get("model", "another program")) for video in unscored)
         raise DataError(
             f"{len(unscored)} of {len(videos)} synthetic videos have no scores to weigh them by, such as "
             f"{unscored[0].video} (by {', '.join(makers)}); run `mova data weights`, or say --objective.strategy fixed"
         )
-    if lost.any():
-        logger.warning("%d synthetic videos could not be read when they were weighed; their weight is 0", lost.sum())
-    kept = [videos[at].weighing for at in np.flatnonzero(scored).tolist()]
-    own, other = ([float(each[key]) for each in kept] for key in ("own", "other"))
+    if unreadable.any():
+        logger.warning(
+            "%d synthetic videos could not be read when they were weighed; their weight is 0", unreadable.sum()
+        )
+    kept = [videos[i].weighing for i in np.flatnonzero(scored).tolist()]
+    own, other = ([float(scores[key]) for scores in kept] for key in ("own", "other"))
     weights = np.zeros(len(videos))
     weights[scored] = compute_weights(own, other, strategy)
     return weights
 
 
 def _check_texts(llm: EntailmentModel, dataset: TripletVideos) -> None:
-    """Refuse captions that cannot be asked about now, not hours into a run."""
+    """Raise for captions that the prompt cannot hold now, not hours into a run."""
     for triplet in dataset.triplets:
         try:
             llm.tails([triplet.positive, triplet.negative.text])
