@@ -44,8 +44,8 @@ CONDITIONS = {
     "no sparsity": Condition("open coordinates cost nothing", fit={"sparsity": 0.0}),
     "weak sparsity": Condition("open coordinates cost too little", fit={"sparsity": WEAK}),
     "no view diversity": Condition("every concept has a constant companion", world={"tied": 2}),
-    "no temporal masks": Condition("all masks held at one", fit={"masks": False}),
-    "published contrast": Condition("negatives wear their own masks", fit={"contrast": "published"}),
+    "no temporal masks": Condition("all masks fixed at one", fit={"masks": False}),
+    "published contrast": Condition("negatives use their own masks", fit={"contrast": "published"}),
 }
 """Conditions of the table: the setting of the theory, then one violation at a time."""
 
