@@ -1,4 +1,4 @@
-"""Published score files must give the published figures, to the last digit that they report."""
+"""Published score files reproduce the published figures to the last reported digit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_field_of_the_moment_detr_sample_comes_out_as_published(published:
         assert float(f"{found:.2f}") == figure
 
 
-def test_ties_in_videocons_file_are_told_with_their_spread(videocon: Entailment) -> None:
+def test_ties_in_videocons_file_are_reported_with_their_bounds(videocon: Entailment) -> None:
     assert len(np.unique(videocon.scores)) == 24
     report = report_entailment(videocon, find_protocol("ssv2-temporal"), legacy=True).to_json()
     best, worst = report["bounds"]["t2v"]["mAP"]

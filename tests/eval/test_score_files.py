@@ -1,4 +1,4 @@
-"""Score files of other systems: small ones of the same shape, and what is refused in them."""
+"""Score files of other systems: small files in their formats, and malformed ones."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_moments_need_every_query_once(tmp_path: Path) -> None:
             read_moments(predictions, truth)
 
 
-def test_ids_refuse_doubles_and_strangers(tmp_path: Path) -> None:
+def test_ids_refuse_duplicates_and_unknown_videos(tmp_path: Path) -> None:
     path = tmp_path / "ids.json"
     for document, said in (
         ({"videos": ["a", "a"], "texts": ["a"]}, "duplicate video 'a'"),

@@ -1,4 +1,4 @@
-"""A two-tower model whose vectors a test knows: texts by table (or drawn from their letters), clips by row id."""
+"""A two-tower model with known vectors: texts from a table (or drawn from their letters), clips by row id."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drawn(key: str, rows: int = 1) -> Tensor:
 
 
 class KnownEncoder(DualEncoder):
-    """Texts as in `texts`, others drawn; counts how many it was given."""
+    """Encodes texts by a table and draws the vectors of others; records the texts it encodes."""
 
     name = "known"
 
@@ -55,7 +55,7 @@ class KnownEncoder(DualEncoder):
 
 
 class Clips:
-    """A row's clip: given frames, drawn ones otherwise, or none where the row is broken; counts its calls."""
+    """Encodes a row's clip: known frames, drawn ones otherwise, or an error if the row is broken; records its calls."""
 
     def __init__(self, frames: Mapping[str, Any] | None = None, broken: Sequence[str] = (), count: int = 5) -> None:
         self.frames = dict(frames or {})
@@ -79,7 +79,7 @@ def known_split(
     form: str = "global",
     split: str = "test",
 ) -> EvalSplit:
-    """Those rows of the split, measured with known vectors."""
+    """Return the rows of a split with a model of known vectors."""
     encoder = model or KnownEncoder()
     mine = [row for row in rows if row.split == split]
     others = [row for row in rows if row.split != split]
@@ -90,8 +90,8 @@ def row(
     id: str, *captions: str | tuple[str, float, float], video: str | None = None, split: str = "test", **meta: Any
 ) -> Row:
     """A manifest's row; a caption with two numbers is one sentence with its seconds."""
-    told = [Caption(c) if isinstance(c, str) else Caption(c[0], (TimedSentence(c[0], c[1], c[2]),)) for c in captions]
-    return Row(id, video or f"{id}.mp4", None, split, tuple(told), meta=meta)
+    texts = [Caption(c) if isinstance(c, str) else Caption(c[0], (TimedSentence(c[0], c[1], c[2]),)) for c in captions]
+    return Row(id, video or f"{id}.mp4", None, split, tuple(texts), meta=meta)
 
 
 def cosines(texts: Tensor, pooled: Tensor) -> np.ndarray:

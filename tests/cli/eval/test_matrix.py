@@ -1,4 +1,4 @@
-"""`mova eval matrix` and `compare`: documents, files of every kind, refusals."""
+"""`mova eval matrix` and `compare`: documents, files of every kind, errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def matrix(tmp_path: Path) -> Path:
     return tmp_path / "sim.npy"
 
 
-def test_the_document_has_what_is_promised(call: Call, matrix: Path) -> None:
+def test_the_document_has_the_documented_keys(call: Call, matrix: Path) -> None:
     code, out, _ = call("eval", "matrix", matrix, "--json", "--compat", "clip4clip", "--dual-softmax")
     report = json.loads(out)
     assert code == 0
@@ -48,7 +48,7 @@ def test_csv_and_parquet_by_names_give_what_npy_gives(call: Call, matrix: Path, 
         assert found["v2t"] == pytest.approx(plain["v2t"])
 
 
-def test_texts_that_a_file_names_by_their_videos_may_stand_in_another_order(call: Call, tmp_path: Path) -> None:
+def test_texts_named_by_their_videos_may_be_in_any_order(call: Call, tmp_path: Path) -> None:
     videos = [f"v{i}" for i in range(4)]
     (tmp_path / "ids.json").write_text(json.dumps({"videos": videos, "texts": videos}))
     scores = np.eye(4) + 0.1 * np.arange(4)
@@ -104,7 +104,7 @@ def test_compare_pairs_queries_and_refuses_other_tests(call: Call, matrix: Path,
         (["{tmp}/double.csv"], 1, "duplicate video 'b'"),
     ],
 )
-def test_what_cannot_be_measured_gets_a_clear_answer(
+def test_unusable_scores_get_a_clear_error(
     call: Call, matrix: Path, tmp_path: Path, words: list[str], code: int, said: str
 ) -> None:
     broken = SCORES.copy()

@@ -1,4 +1,4 @@
-"""`mova eval TASK` from the front door: the shipped model on rendered Worlds, files, forms of output, refusals."""
+"""`mova eval TASK` on the command line: the shipped model on rendered Worlds, files, output formats, errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four Worlds of 10 s, all of split test, two of them asked for by a question, and one video that is not there."""
+    """Four Worlds of 10 s in split test, each with a question, and one missing video."""
     path = write_worlds(tmp_path_factory.mktemp("worlds"), 4, 10, "flat", seed=5, size=64)
     rows = []
     for number, row in enumerate(read_manifest(path)):

@@ -55,7 +55,7 @@ def test_large_scores_do_not_overflow() -> None:
     assert np.isfinite(qb_norm(scores, scores)).all()
 
 
-def test_what_cannot_be_normalised_is_refused() -> None:
+def test_scores_that_cannot_be_normalized_are_refused() -> None:
     square, nan = np.eye(3), np.full((3, 3), np.nan)
     for call, message in (
         (lambda: dual_softmax(nan), "not finite"),

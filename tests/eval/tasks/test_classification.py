@@ -105,7 +105,7 @@ def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_ar
         evaluate_classify(known_split(rows), ANY, task="genre")
 
 
-def test_classes_may_stand_under_another_key() -> None:
+def test_classes_may_be_under_another_key() -> None:
     rows = [row(each.id, video=each.video, genre=each.meta["label"], label="all", split=each.split) for each in ROWS]
     told = evaluate_classify(known_split(rows), ANY, label="genre").to_json()
     assert told["figures"] == evaluate_classify(known_split(ROWS), ANY).to_json()["figures"]
@@ -128,7 +128,7 @@ def test_labels_of_a_row(meta: dict[str, object], labels: tuple[str, ...] | None
     assert (row_labels(row("v", **meta)), has_several(row("v", **meta))) == (labels, several)
 
 
-def test_ties_are_shared_and_what_is_not_of_the_form_is_refused() -> None:
+def test_ties_are_shared_and_malformed_rows_are_refused() -> None:
     report = evaluate_classify(
         known_split(ROWS, clips=Clips({each.video: [[0.0] * 16] for each in ROWS})), ANY
     ).to_json()

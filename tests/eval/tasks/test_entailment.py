@@ -97,7 +97,7 @@ def test_the_fingerprint_is_of_the_false_captions_too() -> None:
     assert first["order"] == second["order"]
 
 
-def test_what_is_not_of_the_form_is_refused() -> None:
+def test_malformed_rows_are_refused() -> None:
     for bad in ("no list", [{"caption": "x"}], [{"text": " "}]):
         with pytest.raises(DataError, match=r"meta\.negatives must be a list"):
             claims_of(row("a", "text", negatives=bad))

@@ -79,7 +79,7 @@ def test_queries_are_the_sentences_whose_windows_are_known() -> None:
         list(queries_of(row("c", "One.", "Two.", windows=[[0, 1]])))
 
 
-def test_who_takes_no_part_is_named() -> None:
+def test_excluded_rows_are_named() -> None:
     rows = [row("a", (TEXT, 0.0, 2.0)), row("b", TEXT), row("c", (TEXT, 0.0, 2.0))]
     report = measured(rows, {"a.mp4": clip(8, (0, 2))}, broken=("c.mp4",))
     assert [each["id"] for each in report["excluded"]] == ["b", "c"]

@@ -48,7 +48,7 @@ def test_accuracy_is_that_of_counting(template: str) -> None:
     assert (report["queries"], report["candidates"]) == (40, 4)
 
 
-def test_a_constant_model_gets_what_chance_gives_and_broken_videos_take_no_part() -> None:
+def test_a_constant_model_is_at_chance_and_broken_videos_are_excluded() -> None:
     frames = {each.video: [[0.0] * 16] for each in ROWS}
     report = evaluate_choice(known_split(ROWS, clips=Clips(frames, broken=["3.mp4"])), ANY).to_json()
     left = [each for each in ROWS if each.video != "3.mp4"]
@@ -71,7 +71,7 @@ def test_groups_without_types_and_with_other_types() -> None:
         evaluate_choice(known_split(named), ANY)
 
 
-def test_what_is_not_of_the_form_is_refused() -> None:
+def test_malformed_rows_are_refused() -> None:
     with pytest.raises(DataError, match="at least two texts"):
         options_of(row("q", "x", options=["one"], answer=0))
     for answer in (2, -1, "1", None, True):

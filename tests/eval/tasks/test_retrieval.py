@@ -98,7 +98,7 @@ def test_caption_modes_by_name() -> None:
         texts_of([row("b", "One.", "Two.")], "paragraph")
 
 
-def test_transductive_rows_stand_apart_and_the_bank_holds_no_test_text() -> None:
+def test_transductive_metrics_are_separate_and_the_bank_contains_no_test_text() -> None:
     training = [row(f"t{i}", f"train {i}", split="train") for i in range(9)] + [row("same", "text 4", split="train")]
     model = KnownEncoder()
     test = known_split([*ROWS, *training], model=model)
@@ -120,7 +120,7 @@ def test_transductive_rows_stand_apart_and_the_bank_holds_no_test_text() -> None
         evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), bank="train")
 
 
-def test_a_constant_model_scores_what_chance_gives() -> None:
+def test_a_constant_model_is_at_chance() -> None:
     model = KnownEncoder({r.captions[0].text: [1.0] + [0.0] * 15 for r in ROWS})
     report = evaluate_retrieval(
         known_split(ROWS, model=model, clips=Clips({r.video: [[1.0] * 16] for r in ROWS})), find_protocol("pairs")

@@ -39,7 +39,7 @@ def test_global_and_late_are_the_written_out_forms() -> None:
     np.testing.assert_allclose(found["rule"], expected, atol=1e-5)
 
 
-def test_the_rule_is_the_models_own_and_stands_in_the_report() -> None:
+def test_the_rule_is_the_models_own_and_is_in_the_report() -> None:
     model = KnownEncoder()
     model.rule = EvidenceRule(g=0.5, theta=0.1, beta=0.3, global_share=0.2)
     form = ScoringForm(model, "rule")
@@ -49,7 +49,7 @@ def test_the_rule_is_the_models_own_and_stands_in_the_report() -> None:
     assert form.used
 
 
-def test_relevance_pools_frames_by_what_they_have_to_do_with_the_text() -> None:
+def test_relevance_pools_frames_by_their_relevance_to_the_text() -> None:
     form = ScoringForm(KnownEncoder(), "relevance")
     found = form.score(VIDEOS, form.encode(TEXTS)).numpy()
     for v, video in enumerate(VIDEOS):

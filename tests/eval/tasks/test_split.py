@@ -1,4 +1,4 @@
-"""Where the clips of `mova eval` come from: parts of files, a feature store, and rows that a quarantine list names."""
+"""Clips of `mova eval`: parts of files, a feature store, and quarantined rows."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def bad(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_of_a_quarantine_list_are_excluded_and_told(folder: Path, bad: Path) -> None:
+def test_rows_of_a_quarantine_list_are_excluded_and_reported(folder: Path, bad: Path) -> None:
     test = open_split(ColourEncoder(), folder / "manifest.jsonl", quarantine=bad)
     report = evaluate_retrieval(test, find_protocol("pairs")).to_json()
     assert (report["queries"], report["candidates"]) == (2, 2)

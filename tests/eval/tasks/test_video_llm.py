@@ -1,4 +1,4 @@
-"""`mova eval` with a video LLM: log odds rank, tasks refuse what it cannot do, six tests stand in one report."""
+"""`mova eval` with a video LLM: ranking by log odds, unsupported tasks, six tests in one report."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def data(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_six_tests_stand_in_one_report_and_a_missing_one_is_named(llm: VideoLLM, data: Path, rows: list[Row]) -> None:
+def test_six_tests_are_in_one_report_and_a_missing_one_is_named(llm: VideoLLM, data: Path, rows: list[Row]) -> None:
     report = evaluate_synvita(llm, data, any_size=True).to_json()
     assert list(report["tests"]) == [test.name for test in TESTS]
     assert (report["complete"], report["missing"]) == (False, ["VideoCon Human-Hard"])
@@ -86,7 +86,7 @@ def test_sets_of_another_size_and_empty_folders_are_refused(llm: VideoLLM, data:
         evaluate_synvita(llm, tmp_path)
 
 
-def test_the_command_prints_one_table_and_names_what_is_missing(
+def test_the_command_prints_one_table_and_names_missing_tests(
     base: Path, data: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
     words = ("eval", "synvita", "--model", base, "--data", data, "--any-size", "--max-frames", "2")
