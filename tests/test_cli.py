@@ -57,19 +57,19 @@ def index_folder(films: Path, model_folder: Path, tmp_path_factory: pytest.TempP
 
 
 def document(out: str) -> dict[str, Any]:
-    found = json.loads(out)
-    assert isinstance(found, dict)
-    return found
+    result = json.loads(out)
+    assert isinstance(result, dict)
+    return result
 
 
 def test_index_reports_what_it_skipped_and_is_incremental(
     call: Call, films: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     code, out, _ = call("index", films, "--index", tmp_path / "i", "--model", model_folder, "--json")
-    found = document(out)
+    result = document(out)
     assert code == 0
-    assert len(found["indexed"]) == 2
-    assert [Path(row["path"]).name for row in found["failed"]] == ["broken.mp4"]
+    assert len(result["indexed"]) == 2
+    assert [Path(row["path"]).name for row in result["failed"]] == ["broken.mp4"]
     code, out, err = call("index", films, "--index", tmp_path / "i", "--model", model_folder)
     assert code == 0
     assert "2 unchanged, 1 skipped" in out
@@ -86,16 +86,16 @@ def test_index_exits_with_1_only_if_no_file_was_indexed(
 
 def test_search_prints_the_promised_document(call: Call, index_folder: Path, model_folder: Path) -> None:
     code, out, _ = call("search", "a red star rises", "--index", index_folder, "-k", 3, "--json")
-    found = document(out)
+    result = document(out)
     assert code == 0
-    assert list(found) == ["query", "model", "elapsed_seconds", "results"]
-    assert found["query"] == "a red star rises"
-    assert found["model"] == str(model_folder)
-    assert 1 <= len(found["results"]) <= 3
-    for row in found["results"]:
+    assert list(result) == ["query", "model", "elapsed_seconds", "results"]
+    assert result["query"] == "a red star rises"
+    assert result["model"] == str(model_folder)
+    assert 1 <= len(result["results"]) <= 3
+    for row in result["results"]:
         assert list(row) == ["video", "start", "end", "score"]
         assert 0 <= row["start"] < row["end"] <= 6.0
-    scores = [row["score"] for row in found["results"]]
+    scores = [row["score"] for row in result["results"]]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -120,17 +120,17 @@ def test_align_prints_the_promised_document_and_draws(
         )
         assert code == 0
         assert picture.stat().st_size > 1000
-    found = document(out)
-    assert list(found) == ["video", "duration", "times", "sentences", "irrelevant"]
-    assert found["duration"] == pytest.approx(6.0)
-    assert found["times"] == [i / 2 for i in range(12)]
-    assert [row["text"] for row in found["sentences"]] == ["A red star rises.", "Two blue rings spin."]
-    for row in found["sentences"]:
+    result = document(out)
+    assert list(result) == ["video", "duration", "times", "sentences", "irrelevant"]
+    assert result["duration"] == pytest.approx(6.0)
+    assert result["times"] == [i / 2 for i in range(12)]
+    assert [row["text"] for row in result["sentences"]] == ["A red star rises.", "Two blue rings spin."]
+    for row in result["sentences"]:
         assert list(row) == ["text", "relevance", "spans"]
         assert len(row["relevance"]) == 12
         assert all(list(span) == ["start", "end", "score"] for span in row["spans"])
-    told = sum(s["end"] - s["start"] for s in found["irrelevant"])
-    assert 0 <= told <= 6.0
+    uncovered = sum(s["end"] - s["start"] for s in result["irrelevant"])
+    assert 0 <= uncovered <= 6.0
 
 
 def test_align_from_an_index_equals_align_from_the_file(
@@ -145,10 +145,10 @@ def test_align_from_an_index_equals_align_from_the_file(
 
 def test_score_prints_one_number_per_sentence_and_their_mean(call: Call, films: Path, model_folder: Path) -> None:
     code, out, _ = call("score", films / "one.mp4", "A red star. A blue ring.", "--model", model_folder, "--json")
-    found = document(out)
+    result = document(out)
     assert code == 0
-    assert [row["text"] for row in found["sentences"]] == ["A red star.", "A blue ring."]
-    assert found["score"] == pytest.approx(np.mean([row["score"] for row in found["sentences"]]), abs=1e-5)
+    assert [row["text"] for row in result["sentences"]] == ["A red star.", "A blue ring."]
+    assert result["score"] == pytest.approx(np.mean([row["score"] for row in result["sentences"]]), abs=1e-5)
 
 
 def test_worlds_and_check(call: Call, tmp_path: Path) -> None:
@@ -164,14 +164,14 @@ def test_worlds_and_check(call: Call, tmp_path: Path) -> None:
 
 def test_models_are_listed_with_their_license(call: Call) -> None:
     code, out, _ = call("models", "--json")
-    found = document(out)
+    result = document(out)
     assert code == 0
-    assert found["default"] == "google/siglip2-base-patch32-256"
-    assert all(row["licence"] for row in found["models"])
+    assert result["default"] == "google/siglip2-base-patch32-256"
+    assert all(row["licence"] for row in result["models"])
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["search", "x", "--index", "{tmp}/none"], 2, "none"),
         (["search", "x", "-k", "0"], 2, ""),
@@ -188,12 +188,12 @@ def test_models_are_listed_with_their_license(call: Call) -> None:
     ],
 )
 def test_wrong_requests_get_one_message_and_their_exit_code(
-    call: Call, tmp_path: Path, words: list[str], code: int, said: str
+    call: Call, tmp_path: Path, words: list[str], code: int, message: str
 ) -> None:
     got, out, err = call(*(word.replace("{tmp}", str(tmp_path)) for word in words))
     assert got == code
     assert out == ""
-    assert said in err.replace("\n", " ")
+    assert message in err.replace("\n", " ")
 
 
 def test_an_unreadable_video_exits_with_1(call: Call, films: Path, model_folder: Path) -> None:

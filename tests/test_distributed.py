@@ -53,7 +53,7 @@ def work(number: int, port: int, folder: str) -> None:
     wrapped = DistributedDataParallel(Pairs())
     loss = loss_of(wrapped(*mine))
     loss.backward()
-    found = {name: p.grad for name, p in wrapped.module.named_parameters()}
+    result = {name: p.grad for name, p in wrapped.module.named_parameters()}
     by_hand = Pairs()
     loss_of(by_hand(*mine)).backward()
     average_gradients(by_hand.parameters())
@@ -62,12 +62,12 @@ def work(number: int, port: int, folder: str) -> None:
     ids = gather_with_gradient(torch.arange(3) + 10 * number)
     if number == 0:
         hand = {name: p.grad for name, p in by_hand.named_parameters()}
-        torch.save((loss.detach(), found, hand, padded, flags, ids), f"{folder}/found.pt")
+        torch.save((loss.detach(), result, hand, padded, flags, ids), f"{folder}/found.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> tuple:
+def result(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     folder: Path = tmp_path_factory.mktemp("gloo")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -76,19 +76,19 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     return torch.load(folder / "found.pt")
 
 
-def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(found: tuple) -> None:
+def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(result: tuple) -> None:
     alone = Pairs()
     loss = loss_of(alone(*batch()))
     loss.backward()
-    assert abs(float(found[0] - loss.detach())) < 1e-12
+    assert abs(float(result[0] - loss.detach())) < 1e-12
     for name, parameter in alone.named_parameters():
         assert parameter.grad is not None
-        for gradients in found[1:3]:
+        for gradients in result[1:3]:
             assert torch.allclose(gradients[name], parameter.grad, rtol=0, atol=1e-12), name
 
 
-def test_other_dimensions_are_padded_and_types_are_kept(found: tuple) -> None:
-    _, _, _, padded, flags, ids = found
+def test_other_dimensions_are_padded_and_types_are_kept(result: tuple) -> None:
+    _, _, _, padded, flags, ids = result
     assert padded.tolist() == [[1, 0], [1, 0], [2, 2], [2, 2]]
     assert flags.dtype == torch.bool
     assert flags.tolist() == [[True, True]]

@@ -28,7 +28,7 @@ def odd(shared_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(odd: Path) -> dict[str, dict[str, Any]]:
+def oracle(odd: Path) -> dict[str, dict[str, Any]]:
     return {row["file"]: row for row in json.loads((odd / "PROBE.json").read_text())}
 
 
@@ -36,9 +36,9 @@ def everything(path: Path) -> Frames:
     return Frames.concatenate(list(stream(path, fps=None, short_side=32)))
 
 
-def test_every_playable_file_has_all_frames_at_their_times(odd: Path, found: dict[str, dict[str, Any]]) -> None:
-    assert len(found) == 41
-    for name, row in found.items():
+def test_every_playable_file_has_all_frames_at_their_times(odd: Path, oracle: dict[str, dict[str, Any]]) -> None:
+    assert len(oracle) == 41
+    for name, row in oracle.items():
         if name in BROKEN:
             continue
         width, height = map(int, row["size_px"].split("x"))
@@ -59,8 +59,8 @@ def test_every_playable_file_has_all_frames_at_their_times(odd: Path, found: dic
 
 
 @pytest.mark.slow
-def test_sampled_frames_are_those_of_the_whole(odd: Path, found: dict[str, dict[str, Any]]) -> None:
-    for name in found.keys() - BROKEN:
+def test_sampled_frames_are_those_of_the_whole(odd: Path, oracle: dict[str, dict[str, Any]]) -> None:
+    for name in oracle.keys() - BROKEN:
         whole = everything(odd / name)
         sampled = Frames.concatenate(list(stream(odd / name, fps=1.5, short_side=32)))
         np.testing.assert_array_equal(sampled.pixels, whole.pixels[on_display(whole.pts, sampled.pts)], err_msg=name)
@@ -92,8 +92,8 @@ def test_rotated_copies_show_the_same_picture(odd: Path) -> None:
         assert np.abs(stored - plain).max() <= 2, name
 
 
-def test_a_folder_of_odd_files_is_found(odd: Path, found: dict[str, dict[str, Any]]) -> None:
-    assert {path.name for path in find_videos([odd])} == set(found)
+def test_a_folder_of_odd_files_is_found(odd: Path, oracle: dict[str, dict[str, Any]]) -> None:
+    assert {path.name for path in find_videos([odd])} == set(oracle)
 
 
 def test_natural_footage_has_its_stated_duration(shared_data: Path) -> None:

@@ -61,11 +61,11 @@ def test_groups_give_the_same_help_and_parameters_as_plain_options() -> None:
     helps = [CliRunner().invoke(app, ["--help"]).output for app in (apart, grouped)]
     assert "--count" in helps[0]
     assert helps[0] == helps[1]
-    told = [
+    parameters = [
         [(p.name, p.opts, p.default, p.required, getattr(p, "min", None)) for p in get_command(app).params]
         for app in (apart, grouped)
     ]
-    assert told[0] == told[1]
+    assert parameters[0] == parameters[1]
 
 
 def test_a_command_gets_its_group_as_one_object() -> None:
@@ -84,15 +84,15 @@ def test_a_command_gets_its_group_as_one_object() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [([], "--name"), (["--name", "A", "-k", "0"], "--count"), (["--nome", "A"], "No such option")]
+    ("words", "message"), [([], "--name"), (["--name", "A", "-k", "0"], "--count"), (["--nome", "A"], "No such option")]
 )
-def test_wrong_options_of_a_group_are_wrong_usage(words: list[str], said: str) -> None:
+def test_wrong_options_of_a_group_are_wrong_usage(words: list[str], message: str) -> None:
     def command(owner: Numbered) -> None:
         raise AssertionError("not reached")
 
     done = CliRunner().invoke(app_of(take_groups(command)), words)
     assert done.exit_code == 2
-    assert said in done.output
+    assert message in done.output
 
 
 def test_a_duplicate_option_is_rejected() -> None:

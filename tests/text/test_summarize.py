@@ -42,10 +42,10 @@ def written_out(text: tuple[str, ...]) -> list[float]:
 def test_centralities_equal_explicit_arithmetic_in_any_batch() -> None:
     others = [("A cat.", "The red dog runs."), ("One.",)]
     words = [[summarize._words(s) for s in text] for text in (others[0], TEXT, others[1])]
-    found = summarize._centralities(words)
-    assert found[2:6] == pytest.approx(written_out(TEXT), abs=1e-12)
-    assert found[2:6].tolist() == summarize._centralities(words[1:2]).tolist()
-    assert found[6] == pytest.approx(1.0)
+    centralities = summarize._centralities(words)
+    assert centralities[2:6] == pytest.approx(written_out(TEXT), abs=1e-12)
+    assert centralities[2:6].tolist() == summarize._centralities(words[1:2]).tolist()
+    assert centralities[6] == pytest.approx(1.0)
 
 
 def test_the_most_central_sentences_that_fit_are_kept_in_order() -> None:
@@ -56,10 +56,10 @@ def test_the_most_central_sentences_that_fit_are_kept_in_order() -> None:
             if len(TEXT[n].split()) <= left:
                 left -= len(TEXT[n].split())
                 expected.append(n)
-        (found,) = Extractive(budget).summarize([TEXT])
-        assert found.kept == tuple(sorted(expected))
-        assert found.text == " ".join(TEXT[n] for n in found.kept)
-        assert count_words(found.text) <= budget
+        (result,) = Extractive(budget).summarize([TEXT])
+        assert result.kept == tuple(sorted(expected))
+        assert result.text == " ".join(TEXT[n] for n in result.kept)
+        assert count_words(result.text) <= budget
 
 
 def test_repetitions_are_kept_once_and_long_sentences_truncated() -> None:
@@ -159,14 +159,14 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    found = Server(("127.0.0.1", 0), Answer)
-    found.states, found.asked, found.keys = [], [], []
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
+    http_server = Server(("127.0.0.1", 0), Answer)
+    http_server.states, http_server.asked, http_server.keys = [], [], []
+    thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield found
-    found.shutdown()
+    yield http_server
+    http_server.shutdown()
     thread.join()
-    found.server_close()
+    http_server.server_close()
 
 
 def endpoint(server: Server, waits: list[float], **changes: object) -> LLMSummarizer:
@@ -178,8 +178,8 @@ def test_requests_are_retried_until_the_endpoint_answers(server: Server, monkeyp
     monkeypatch.setenv("MOVA_TEST_KEY", "sk-secret")
     waits: list[float] = []
     server.states = [503, 429]
-    found = endpoint(server, waits, parallel=1).summarize([("a dog", "runs"), ("it rains",)])
-    assert found == [Summary("A DOG RUNS"), Summary("IT RAINS")]
+    result = endpoint(server, waits, parallel=1).summarize([("a dog", "runs"), ("it rains",)])
+    assert result == [Summary("A DOG RUNS"), Summary("IT RAINS")]
     assert waits == [7.0, 7.0]
     assert set(server.keys) == {"Bearer sk-secret"}
     assert server.asked[0]["model"] == "m"

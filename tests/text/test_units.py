@@ -39,10 +39,10 @@ def test_windows_overlap_and_the_last_one_ends_at_the_end(count: int, bounds: li
 
 
 def test_only_the_long_sentence_of_a_caption_is_split() -> None:
-    found = split_units(f"It is red. {numbered(13)}. It is blue.")
-    assert [found[0], found[-1]] == ["It is red.", "It is blue."]
-    assert len(found) == 5
-    assert found[3].endswith("w12.")
+    result = split_units(f"It is red. {numbered(13)}. It is blue.")
+    assert [result[0], result[-1]] == ["It is red.", "It is blue."]
+    assert len(result) == 5
+    assert result[3].endswith("w12.")
 
 
 def test_other_sizes_and_invalid_sizes() -> None:
@@ -67,17 +67,17 @@ def test_a_rule_survives_a_round_trip_through_a_configuration() -> None:
 def test_separate_punctuation_is_not_a_word() -> None:
     text = "a - b - c - d - e - f - g - h - i - j - k - l"
     assert split_units(text) == [text]
-    found = split_units(f"“ {text} — m »")
-    assert found[0].startswith("“ a")
-    assert found[-1].endswith("— m »")
-    assert found[0].endswith("h")
+    result = split_units(f"“ {text} — m »")
+    assert result[0].startswith("“ a")
+    assert result[-1].endswith("— m »")
+    assert result[0].endswith("h")
 
 
 def test_numbers_quotes_and_compounds_are_one_word() -> None:
     text = "at 3.50 o'clock Mr. Smith's well-known \"Don't!\" sign (size 2,5 x 1,000) falls upon the 21st man"
-    found = split_units(text)
-    assert found[0] == "at 3.50 o'clock Mr. Smith's well-known \"Don't!\" sign"
-    assert all(word in text.split() for unit in found for word in unit.split())
+    result = split_units(text)
+    assert result[0] == "at 3.50 o'clock Mr. Smith's well-known \"Don't!\" sign"
+    assert all(word in text.split() for unit in result for word in unit.split())
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_numbers_quotes_and_compounds_are_one_word() -> None:
     ],
 )
 def test_scripts_without_spaces(text: str, first: str) -> None:
-    found = split_units(text)
-    assert len(found) > 1
-    assert found[0] == first
-    assert all(unit in text for unit in found)
-    assert text.endswith(found[-1])
+    result = split_units(text)
+    assert len(result) > 1
+    assert result[0] == first
+    assert all(unit in text for unit in result)
+    assert text.endswith(result[-1])
 
 
 def test_short_text_without_spaces_is_not_split_and_korean_has_spaces() -> None:
@@ -107,9 +107,9 @@ def test_short_text_without_spaces_is_not_split_and_korean_has_spaces() -> None:
 
 def test_marks_and_vowels_stay_with_their_letters() -> None:
     text = "ผู้ชายคนหนึ่งเปิดประตูแล้วเดินเข้าไปในห้องครัวเพื่อชงชาให้ผู้หญิงที่นั่งอยู่ข้างหน้าต่าง"
-    found = split_units(text)
-    assert len(found) > 1
-    for unit in found:
+    result = split_units(text)
+    assert len(result) > 1
+    for unit in result:
         assert unit[0].isalnum(), "a combining mark may not begin a unit"
         assert unit[-1] not in "เแโใไ", "a vowel written first belongs to the letter after it"
     quoted = split_units("一二三四五六七八九十一二三四五六「七八九十一二三四五六七八九十」")
@@ -140,26 +140,26 @@ def test_units_cover_the_sentence_and_none_contains_another(
     text = glue.join(parts)
     with suppress(UsageError):
         (sentence,) = split_sentences(text)
-        found = split_units(text, longest=stride + more + most, window=stride + more, stride=stride)
+        result = split_units(text, longest=stride + more + most, window=stride + more, stride=stride)
         ends: list[tuple[int, int]] = []
         at = 0
-        for unit in found:
+        for unit in result:
             if ends:  # words may repeat: a unit reaches beyond the one before
                 at = max(at, ends[-1][1] + 1 - len(unit))
             begin = sentence.index(unit, at)
             ends.append((begin, begin + len(unit)))
             at = begin + 1
         assert ends[0][0] == 0
-        assert ends[-1][1] == len(sentence) or sentence.endswith(found[-1])
+        assert ends[-1][1] == len(sentence) or sentence.endswith(result[-1])
         assert all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(ends))
 
 
 @given(st.text(max_size=120))
 def test_any_text_is_split_into_units_or_rejected(text: str) -> None:
     with suppress(UsageError):
-        found = split_units(text)
-        assert found
-        assert all(any(c.isalnum() for c in unit) for unit in found)
+        result = split_units(text)
+        assert result
+        assert all(any(c.isalnum() for c in unit) for unit in result)
 
 
 @given(st.integers(1, 100), st.integers(1, 20), st.integers(1, 20))

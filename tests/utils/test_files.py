@@ -41,7 +41,7 @@ def test_find_videos(tmp_path: Path) -> None:
     (tmp_path / "b" / ".hidden").mkdir(parents=True)
     for name in ("b/two.MKV", "b/one.mp4", "b/.three.mp4", "b/.hidden/four.mp4", "b/readme.txt", "given.dat"):
         (tmp_path / name).touch()
-    found = find_videos([tmp_path / "given.dat", str(tmp_path / "b"), tmp_path / "b" / "one.mp4"])
-    assert found == [tmp_path / "b" / "one.mp4", tmp_path / "b" / "two.MKV", tmp_path / "given.dat"]
+    result = find_videos([tmp_path / "given.dat", str(tmp_path / "b"), tmp_path / "b" / "one.mp4"])
+    assert result == [tmp_path / "b" / "one.mp4", tmp_path / "b" / "two.MKV", tmp_path / "given.dat"]
     with pytest.raises(UsageError, match="no such"):
         find_videos([tmp_path / "nowhere"])

@@ -61,8 +61,12 @@ def test_mistakes_are_named(values: dict[str, Any], complaint: str) -> None:
 
 
 def test_fields_are_described() -> None:
-    told = {setting.name: setting for setting in describe_settings(Window)}
-    assert list(told) == ["path", "size", "rate", "edges", "open", "weights", "rounds"]
-    assert (told["path"].text, told["size"].text, told["rate"].text) == ("Where it is.", "How wide it is.", "")
-    assert [told[name].type for name in ("size", "rate", "edges")] == ["int", "float | null", "cut | pad"]
-    assert [told[name].type for name in ("weights", "rounds")] == ["list of float", "mapping to int | null"]
+    reported = {setting.name: setting for setting in describe_settings(Window)}
+    assert list(reported) == ["path", "size", "rate", "edges", "open", "weights", "rounds"]
+    assert (reported["path"].text, reported["size"].text, reported["rate"].text) == (
+        "Where it is.",
+        "How wide it is.",
+        "",
+    )
+    assert [reported[name].type for name in ("size", "rate", "edges")] == ["int", "float | null", "cut | pad"]
+    assert [reported[name].type for name in ("weights", "rounds")] == ["list of float", "mapping to int | null"]

@@ -8,7 +8,7 @@ from mova.utils.time_format import clock
 
 
 @pytest.mark.parametrize(
-    ("seconds", "digits", "said"),
+    ("seconds", "digits", "message"),
     [
         (0, 0, "0:00"),
         (59.4, 0, "0:59"),
@@ -19,5 +19,5 @@ from mova.utils.time_format import clock
         (-1, 1, "0:00.0"),
     ],
 )
-def test_times_are_rounded_once(seconds: float, digits: int, said: str) -> None:
-    assert clock(seconds, digits) == said
+def test_times_are_rounded_once(seconds: float, digits: int, message: str) -> None:
+    assert clock(seconds, digits) == message

@@ -278,9 +278,9 @@ def test_photographs_are_upright(tmp_path: Path, orientation: int, ending: str) 
         upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
     info = probe(path)
     assert (info.height, info.width) == upright.shape[:2]
-    found = everything(path)
-    assert found.pts.tolist() == [0.0]
-    assert np.median(np.abs(found.pixels[0].astype(int) - upright)) <= 2  # colours run at edges, each decoder's way
+    result = everything(path)
+    assert result.pts.tolist() == [0.0]
+    assert np.median(np.abs(result.pixels[0].astype(int) - upright)) <= 2  # colours run at edges, each decoder's way
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])

@@ -35,24 +35,24 @@ def test_every_method_draws_and_prints_its_document(
     picture = tmp_path / "new" / "picture.png"
     options = ("--text-file", tmp_path / "caption.txt", "--method", method, "--frames", 3, "--plot", picture)
     code, out, err = call("explain", video, *options, *MODEL, "--json")
-    found: dict[str, Any] = json.loads(out)
+    result: dict[str, Any] = json.loads(out)
     assert code == 0
     assert f"wrote {picture}" in err
     assert np.asarray(Image.open(picture).convert("L")).std() > 10
-    assert found["method"] == method
-    assert found["model"] == "mova-worlds-tiny"
-    assert found["sentences"] == sentences
-    times = [frame["time"] for frame in found["frames"]]
+    assert result["method"] == method
+    assert result["model"] == "mova-worlds-tiny"
+    assert result["sentences"] == sentences
+    times = [frame["time"] for frame in result["frames"]]
     assert times == sorted(set(times))
     assert len(times) == 3
     if method == "subsets":
-        assert found["rule"] == "softmax of cosines"
-        assert len(found["weights"]) == len(found["times"]) == 24
-        assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in found["weights"])
+        assert result["rule"] == "softmax of cosines"
+        assert len(result["weights"]) == len(result["times"]) == 24
+        assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in result["weights"])
         return
-    assert found["area"] == [0, 0, 1, 1]
+    assert result["area"] == [0, 0, 1, 1]
     side = {"gradcam": 16, "occlusion": 16}[method]
-    for frame in found["frames"]:
+    for frame in result["frames"]:
         assert [row["sentence"] for row in frame["sentences"]] == list(range(len(sentences)))
         assert all(np.shape(row["map"]) == (side, side) for row in frame["sentences"])
         assert all(-1 <= row["cosine"] <= 1 for row in frame["sentences"])
