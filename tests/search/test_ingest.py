@@ -362,6 +362,32 @@ def test_no_video_at_all_is_reported_before_anything_is_created(tmp_path: Path) 
     assert not (tmp_path / "index").exists()
 
 
+def test_a_wrong_path_is_reported_before_the_model_loads(tmp_path: Path) -> None:
+    def load() -> ColourEncoder:
+        raise AssertionError("the model was loaded")
+
+    with pytest.raises(UsageError, match="nowhere"):
+        make_plan(Store(tmp_path / "index"), [tmp_path / "nowhere"], load)
+
+
+def test_folders_are_walked_once_and_the_model_is_hashed_once(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mova.search import ingest
+
+    walks: list[object] = []
+    real = ingest.find_videos
+    monkeypatch.setattr(ingest, "find_videos", lambda paths: (walks.append(paths), real(paths))[1])
+    model = ColourEncoder()
+    hashes: list[str] = []
+    fingerprint = model.fingerprint
+    monkeypatch.setattr(model, "fingerprint", lambda: (hashes.append(""), fingerprint())[1])
+    index = Index(tmp_path / "index", model)
+    for runs in (1, 2):
+        index.add([films])
+        assert len(walks) == len(hashes) == runs
+
+
 def test_a_system_without_locks_says_so(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with pytest.raises(MovaError, match="Linux and macOS"):

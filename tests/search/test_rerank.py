@@ -57,6 +57,18 @@ def test_scores_are_the_rule_over_the_frames_inside(colours: Index, monkeypatch:
     assert [m.score for m in again] == sorted((m.score for m in again), reverse=True)
 
 
+def test_auto_rescores_paragraphs_if_the_rule_has_an_order_term(
+    colours: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Query.prepare(colours.model, RED_FIRST).rescoring == "none"
+    monkeypatch.setattr(colours.model, "rule", EvidenceRule(beta=0.25))
+    query = Query.prepare(colours.model, RED_FIRST)
+    assert (query.rescoring, query.sentences) == ("rule", ("It is red.", "It is cyan."))
+    assert query.vectors.shape == (2, colours.model.embedding_dim)
+    assert Query.prepare(colours.model, "It is red.").rescoring == "none"
+    assert Query.prepare(colours.model, RED_FIRST, "none").rescoring == "none"
+
+
 def test_one_sentence_stays_a_cosine(colours: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = colours.search("It is red.", k=3)
     monkeypatch.setattr(colours.model, "rule", EvidenceRule(beta=0.25))
