@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 
 from mova.data.dataset import row_clip
 from mova.data.frame_selection import FrameRule
-from mova.data.granularity_batches import read_granules
+from mova.data.granularity_batches import read_granularities
 from mova.data.manifest import Row
 from mova.data.readers.registry import DATA_SETS, Conversion, convert, shared_videos
 from mova.errors import DataError, UsageError
@@ -184,7 +184,7 @@ def _compared(report: Report, figure: Figure, videos: int) -> list[Comparison]:
 def _sampling(recipe: Recipe) -> FrameRule:
     """The rule by which the recipe chooses frames."""
     chosen = {key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data}
-    if granules := read_granules(recipe.data.get("granularities")):
+    if granules := read_granularities(recipe.data.get("granularities")):
         chosen["frames"] = max(granule.frames for granule in granules.values())
     return FrameRule(**chosen)
 

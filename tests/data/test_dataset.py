@@ -128,7 +128,7 @@ def test_units_and_preparation_are_the_callers(two_captions: Path) -> None:
 def test_what_a_manifest_lacks_is_named(two_captions: Path, video: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"split 'val'.*train"):
         PairDataset(two_captions, split="val", sampling=RULE)
-    with pytest.raises(UsageError, match=r"captions: 'poem'.*paragraph"):
+    with pytest.raises(UsageError, match=r"captions: unknown mode 'poem'.*paragraph"):
         PairDataset(two_captions, split="train", sampling=RULE, captions="poem")
     rows = [Row("a", str(video), None, "train", (Caption("?!"),))]
     silent = PairDataset(write_manifest(tmp_path / "silent.jsonl", rows), split="train", sampling=RULE)

@@ -175,11 +175,11 @@ def test_a_recipe_trains_from_the_store(
     assert model.fingerprint() != start.fingerprint()
     row = read_manifest(worlds_manifest)[0]
     assert torch.equal(StoredEmbeddings(stores["float32"], model)(row).frames, model_frames(stores["float32"], row))
-    with pytest.raises(IndexMismatchError, match="The sampling is 1 frames a second, not 2 frames a second"):
+    with pytest.raises(IndexMismatchError, match="The sampling is 1 frames per second, not 2 frames per second"):
         train(replace(stored, data=stored.data | {"fps": 2.0}), tmp_path / "rate")
     with pytest.raises(IndexMismatchError, match="not 4 frames by head"):
         train(replace(stored, data=stored.data | {"fps": None, "rule": "head"}), tmp_path / "rule")
-    with pytest.raises(DataError, match="holds no feature store"):
+    with pytest.raises(DataError, match="is not a feature store"):
         train(replace(stored, data=data | {"features": str(tmp_path)}), tmp_path / "none")
 
 
@@ -206,7 +206,7 @@ def test_a_mismatch_says_what_differs(stores: dict[str, Path], tiny_clip: Path) 
         model.backbone.visual_projection.weight.mul_(2)
     with pytest.raises(IndexMismatchError, match=r"The video tower is that of .* or write another store") as told:
         store.require(feature_key(masked, FrameRule(fps=2.0)))
-    assert "The sampling is 1 frames a second, not 2 frames a second" in str(told.value)
+    assert "The sampling is 1 frames per second, not 2 frames per second" in str(told.value)
     before = files_of(store.folder)
     with pytest.raises(IndexMismatchError):
         FeatureWriter(store.folder, feature_key(model, ONE))
@@ -322,7 +322,7 @@ def test_a_changed_file_is_read_again_and_a_touched_one_is_not(films: Path, tmp_
     PairDataset(films, split="train", sampling=ONE, features=FeatureStore(store))
 
 
-def test_spans_come_out_of_longer_stretches_and_exactly_where_stored(
+def test_clips_are_cut_from_longer_stored_clips_or_read_exactly(
     films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rule = FrameRule(fps=2.0)
@@ -339,14 +339,14 @@ def test_spans_come_out_of_longer_stretches_and_exactly_where_stored(
     assert rows.read(Clip("a.mp4", 2.1, 2.3)).end == 2.3
     with pytest.raises(VideoError, match="there is no frame at 7"):
         rows.read(Clip("a.mp4", 7.0, 8.0))
-    with pytest.raises(DataError, match=r"1 of the clips .* first is c\.mp4 \[0, end\)"):
+    with pytest.raises(DataError, match=r"1 of the requested clips .* first is c\.mp4 \[0, end\)"):
         rows.read(Clip("c.mp4", 0.0, None))
     found = StoredEmbeddings(rows, ColourEncoder()).span(read_manifest(films)[0], 0.5, 2.2)
     assert found.times.tolist() == [0.5, 1.0, 1.5, 2.0]
     assert found.duration == 2.2
     with caplog.at_level(logging.WARNING, logger="mova"):
         rows.expect([Clip("a.mp4", 0.5, 2.0), Clip("a.mp4", 2.1, 2.3), Clip("b.mp4", 0.0, None)], tmp_path)
-    assert "1 clips are cut out of longer stretches" in caplog.text
+    assert "1 clips are cut out of longer stored clips" in caplog.text
     assert "1 clips have no features" in caplog.text
 
 
@@ -406,7 +406,7 @@ def test_damage_and_other_layouts_are_told(tmp_path: Path) -> None:
         FeatureStore(tmp_path)
     settings = json.loads((tmp_path / "store.json").read_text())
     (tmp_path / "store.json").write_text(json.dumps(settings | {"layout": 9}))
-    with pytest.raises(IndexMismatchError, match="layout is 9"):
+    with pytest.raises(IndexMismatchError, match="layout version is 9"):
         FeatureStore(tmp_path)
     with pytest.raises(UsageError, match="'int8'"):
         replace(KEY, dtype="int8")
@@ -426,7 +426,7 @@ def test_the_command_line(call: Callable[..., tuple[int, str, str]], films: Path
     assert "skipped b.mp4" in err
     code, _, err = call(*words, "--fps", 1)
     assert code == 1
-    assert "not 1 frames a second" in err
+    assert "not 1 frames per second" in err
     assert call(*words, "--fps", 1, "--rule", "head")[0] == 2
     assert call("data", "features", films.parent / "none.jsonl", store)[0] == 2
     write_manifest(films, [row for row in read_manifest(films) if row.id == "b"])

@@ -15,7 +15,13 @@ from mova.data.batch import Pair
 from mova.data.dataset import Draw, PairDataset
 from mova.data.frame_selection import FrameRule
 from mova.data.granularity import LengthRule
-from mova.data.granularity_batches import GranularPairs, GranularSampler, Granule, read_granules, row_granularity
+from mova.data.granularity_batches import (
+    GranularityBatchSampler,
+    GranularitySettings,
+    MixedPairDataset,
+    read_granularities,
+    row_granularity,
+)
 from mova.data.labelled import LabelledVideos
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
@@ -64,10 +70,10 @@ def test_every_batch_is_of_one_granularity_and_no_pair_comes_twice(
 ) -> None:
     names = [f"g{i}" for i in range(len(sizes))]
     shares = {name: float(i + 1) for i, name in enumerate(names)} if shared else None
-    sampler = GranularSampler(dict(zip(names, sizes, strict=True)), batch, 5, shares)
+    sampler = GranularityBatchSampler(dict(zip(names, sizes, strict=True)), batch, 5, shares)
     sampler.set_epoch(epoch)
     draws = list(sampler)
-    again = GranularSampler(dict(zip(names, sizes, strict=True)), batch, 5, shares)
+    again = GranularityBatchSampler(dict(zip(names, sizes, strict=True)), batch, 5, shares)
     again.set_epoch(epoch)
     assert list(again) == draws == list(sampler)
     assert len(draws) == len(sampler)
@@ -87,41 +93,41 @@ def test_every_batch_is_of_one_granularity_and_no_pair_comes_twice(
 
 
 def test_shares_are_shares_of_batches() -> None:
-    sampler = GranularSampler({"a": 80, "b": 20}, 10, 0, {"a": 1.0, "b": 4.0})
+    sampler = GranularityBatchSampler({"a": 80, "b": 20}, 10, 0, {"a": 1.0, "b": 4.0})
     of = [draw.item < 80 for draw in sampler]
     assert (len(of), sum(of)) == (100, 20)
     sampler.set_epoch(1)
     assert [draw.item < 80 for draw in sampler] != of
 
 
-def test_a_granularity_smaller_than_a_batch_is_refused() -> None:
+def test_a_granularity_smaller_than_a_batch_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"batch of 4: \{'b': 3\}"):
-        GranularSampler({"a": 8, "b": 3}, 4, 0)
+        GranularityBatchSampler({"a": 8, "b": 3}, 4, 0)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
-        ({}, "names nothing"),
-        ({"XL": {"frames": 3}}, "names XL"),
+        ({}, "is empty"),
+        ({"XL": {"frames": 3}}, "has unknown names XL"),
         ({"LVLT": {}}, "frames"),
         ({"LVLT": {"frames": 3, "surprise": 1}}, "surprise"),
-        ({"LVLT": {"frames": 3, "share": 0}}, "share must be above 0"),
-        ({"LVLT": {"frames": 3, "share": 1}, "SVST": {"frames": 2}}, "all have a share or none"),
+        ({"LVLT": {"frames": 3, "share": 0}}, "must be positive"),
+        ({"LVLT": {"frames": 3, "share": 1}, "SVST": {"frames": 2}}, "give a share to all granularities or to none"),
     ],
 )
-def test_wrong_granularities_of_a_recipe_are_named(settings: dict, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        read_granules(settings)
+def test_errors_of_granularities_in_a_recipe(settings: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_granularities(settings)
 
 
-def pairs(manifest: Path, granules: dict[str, Granule]) -> GranularPairs:
-    def build(granule: Granule, keep: object) -> PairDataset:
-        rule = FrameRule(granule.frames, "linspace")
+def pairs(manifest: Path, granularities: dict[str, GranularitySettings]) -> MixedPairDataset:
+    def build(settings: GranularitySettings, keep: object) -> PairDataset:
+        rule = FrameRule(settings.frames, "linspace")
         return PairDataset(manifest, split="train", sampling=rule, keep=keep)
 
     rows = [row for row in read_manifest(manifest) if row.split == "train"]
-    return GranularPairs.make(build, granules, rows, RULE)
+    return MixedPairDataset.from_rows(build, granularities, rows, RULE)
 
 
 def test_pairs_know_their_granularity_and_its_frames(
@@ -132,17 +138,19 @@ def test_pairs_know_their_granularity_and_its_frames(
     told = ["SVST", "LVLT", "SVST", "LVST", "LVLT", "SVST"]
     marked = [replace(row, meta={"granularity": name}) for row, name in zip(rows, told, strict=True)]
     manifest = write_manifest(tmp_path / "manifest.jsonl", marked)
-    found = pairs(manifest, {"LVLT": Granule(3), "SVST": Granule(2), "IT": Granule(1)})
+    found = pairs(
+        manifest, {"LVLT": GranularitySettings(3), "SVST": GranularitySettings(2), "IT": GranularitySettings(1)}
+    )
     assert "{'LVST': 1}" in caplog.text
-    assert "no row is of granularity IT" in caplog.text
+    assert "no row has granularity IT" in caplog.text
     made = [found[Draw(i, 1)] for i in range(len(found))]
     assert all(isinstance(pair, Pair) for pair in made)
     assert [pair.granularity for pair in made] == ["LVLT"] * 2 + ["SVST"] * 3
     assert [len(pair.frames) for pair in made] == [3, 3, 2, 2, 2]
     assert [pair.id for pair in made] == [rows[i].id for i in (1, 4, 0, 2, 5)]
     assert len({pair.group for pair in made}) == 5
-    with pytest.raises(DataError, match="no row is of the granularities SVLT"):
-        pairs(manifest, {"SVLT": Granule(1)})
+    with pytest.raises(DataError, match="no row has one of the granularities SVLT"):
+        pairs(manifest, {"SVLT": GranularitySettings(1)})
 
 
 def test_labels_of_videos(worlds_manifest: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Manifest rows -> pairs of video and text, and pairs -> batches.
+"""Data set of (video, text) pairs from a manifest, and collation into batches.
 
-What item i of an epoch is depends on (seed, epoch, i) alone, not on workers or on what was asked before. A file that
-cannot be read is a `BrokenVideo` in its place: counted and reported further up, never replaced by another one.
+Item i of an epoch depends only on (seed, epoch, i), not on workers or earlier accesses. An unreadable file gives a
+`BrokenVideo` instead of a pair: it is counted and reported by the caller, never replaced by another video.
 
 Shape legend: V pairs, T frames, H height, W width (pixels). Times are seconds, spans half-open `[start, end)`.
 """
@@ -29,13 +29,13 @@ from mova.types import Frames, FrameVectors, Pixels
 logger = logging.getLogger(__name__)
 
 CAPTIONS = {
-    "paragraph": "an item a row: one of its captions of several sentences, drawn anew each epoch (any, if none has)",
-    "first": "an item a row: its first caption, such as VideoUFO's detailed one",
-    "caption": "an item for every caption of a row, such as the forty of an MSVD video",
-    "sentence": "an item a row: one sentence of its captions, drawn anew each epoch, against the whole clip",
-    "clip": "an item for every sentence whose times are known, against the frames of those times",
+    "paragraph": "one item per row: a random caption of several sentences, drawn each epoch (any caption if none has)",
+    "first": "one item per row: its first caption, such as VideoUFO's detailed one",
+    "caption": "one item per caption, such as the forty of an MSVD video",
+    "sentence": "one item per row: a random sentence of its captions, drawn each epoch, with the whole clip",
+    "clip": "one item per sentence with known times, with the frames of those times",
 }
-"""What a pair's text may be."""
+"""Caption mode -> the text and the frames of an item."""
 
 
 class Draw(NamedTuple):
@@ -46,13 +46,13 @@ class Draw(NamedTuple):
 
 
 class PairSampler(Sampler[Draw]):
-    """All items once an epoch, in an order that depends on seed and epoch alone."""
+    """Every item once per epoch, in an order that depends only on seed and epoch."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Draw]:
@@ -67,21 +67,21 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
     """Pairs of one split of a manifest.
 
     Args:
-        manifest: path of a `manifest.jsonl`; videos are found beside it.
-        split: name of the part.
-        sampling: which frames of a clip are seen.
+        manifest: path of a `manifest.jsonl`; video paths are relative to its folder.
+        split: name of the split.
+        sampling: selects the frames of a clip.
         captions: one of `CAPTIONS`.
-        seed: of the draws.
-        units: cuts a text into what is scored apart.
-        quarantine: a list of `mova data check`; rows that it names are left out, and `left_out` has their ids.
-        prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run where frames are decoded, so that what travels between
-            processes is small and of one size. None leaves frames as they are.
-        features: stored frame vectors, which stand for pixels: no video is opened.
-        keep: which rows of the split are wanted; all, if left out.
+        seed: seed of the draws.
+        units: splits a text into units that are scored separately.
+        quarantine: a quarantine list of `mova data check`; its rows are left out, and `left_out` has their ids.
+        prepare: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), run in the worker that decodes, so that frames sent between
+            processes are small and of one size. None keeps frames as they are.
+        features: stored frame vectors to use instead of pixels; no video is opened.
+        keep: predicate of rows to use. Default: all rows of the split.
 
     Raises:
-        DataError: the manifest cannot be read, or holds nothing of that split and mode; or clips are not stored.
-        UsageError: an unknown mode.
+        DataError: the manifest cannot be read or has no items of this split and mode, or clips are not in `features`.
+        UsageError: an unknown caption mode.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
     ) -> None:
         if captions not in CAPTIONS:
             known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
-            raise UsageError(f"captions: {captions!r} is not known; there are {known}")
+            raise UsageError(f"captions: unknown mode {captions!r}; choose from {known}")
         rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
         if self.left_out:
             logger.warning("%s: %d rows of %s are left out", quarantine, len(self.left_out), manifest)
@@ -114,14 +114,14 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         self.units, self.prepare, self.features = units, prepare, features
         self._items = list(_items(self.rows, captions))
         if not self._items:
-            raise DataError(f"{manifest}: no sentence of split {split!r} has times, which captions: clip needs")
+            raise DataError(f"{manifest}: no sentence of split {split!r} has times; captions: clip needs them")
         seen: dict[tuple[int, Clip], int] = {}
         self._groups = [seen.setdefault((item[0], self.clip(*item)), len(seen)) for item in self._items]
         if features is not None:
             if several := next((row for row in self.rows if row.parts), None):
                 raise DataError(
-                    f"{manifest}: row {several.id!r} is made of several clips, which a feature store does not hold; "
-                    "write them as files first (`mova data expand ... --materialize FOLDER`)"
+                    f"{manifest}: row {several.id!r} has several segments, which a feature store does not support; "
+                    "write its video as one file first (`mova data expand ... --materialize FOLDER`)"
                 )
             features.expect({clip for _, clip in seen}, self.folder)
 
@@ -129,7 +129,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         return len(self._items)
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's report says of its data."""
+        """Return the data section of a run's report."""
         return {
             "manifest": self.manifest,
             "split": self.split,
@@ -141,7 +141,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         }
 
     def __getitem__(self, key: int | Draw) -> Pair | BrokenVideo:
-        """The pair, or what is wrong with its video; a plain number is an item of epoch 0."""
+        """Return the pair, or the error of its video; an integer is an item of epoch 0."""
         index, epoch = key if isinstance(key, Draw) else (key, 0)
         number, caption, sentence = self._items[index]
         row = self.rows[number]
@@ -165,64 +165,69 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         return Pair(row.id, self._groups[index], frames, text, units)
 
     def clip(self, number: int, caption: int, sentence: int) -> Clip:
-        """What an item shows."""
+        """Return the clip of an item."""
         row = self.rows[number]
         if self.captions != "clip":
             return row_clip(row)
-        told = row.captions[caption].sentences[sentence]
-        assert told.start is not None
-        return Clip(row.video, told.start, told.end)
+        timed = row.captions[caption].sentences[sentence]
+        assert timed.start is not None
+        return Clip(row.video, timed.start, timed.end)
 
     def _frames(self, row: Row, clip: Clip) -> Frames | FrameVectors:
-        """The frames of a clip that are seen, or their vectors."""
+        """Return the selected frames of a clip, or their vectors."""
         if self.features is not None:
-            found = self.features.read(clip)
-            return found[self.sampling.pick(len(found))]
+            vectors = self.features.read(clip)
+            return vectors[self.sampling.pick(len(vectors))]
         return self.sampling.read_row(row, self.folder, clip, self.prepare)
 
 
 def row_clip(row: Row) -> Clip:
-    """What a row of a manifest shows."""
+    """Return the clip of a row."""
     return Clip(row.video, row.start or 0.0, row.end)
 
 
 def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
-    """Pairs side by side; those whose videos are broken are left out and listed.
+    """Collate pairs into a batch; pairs with broken videos are left out and listed in `broken`.
 
     Raises:
         DataError: no video of the batch can be read, or frames differ in height or width.
     """
     pairs = [item for item in items if isinstance(item, Pair)]
     broken = tuple(item for item in items if isinstance(item, BrokenVideo))
-    frames, mask = side_by_side([pair.frames for pair in pairs], broken)
+    frames, mask = pad_videos([pair.frames for pair in pairs], broken)
     groups = np.array([pair.group for pair in pairs], dtype=np.int64)
     texts, units = tuple(p.text for p in pairs), tuple(p.units for p in pairs)
     granularities = tuple(p.granularity for p in pairs if p.granularity)
     return Batch(frames, mask, texts, units, groups, broken, granularities)
 
 
-def side_by_side(
+def pad_videos(
     videos: Sequence[Frames | FrameVectors], broken: Sequence[BrokenVideo]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Videos of a batch padded at the end of time, and bool (V, T), true where a frame is real.
+    """Pad the videos of a batch to the same number of frames.
 
     Returns:
-        uint8 (V, T, H, W, 3), or vectors (V, T, d); and the mask.
+        Frames uint8 (V, T, H, W, 3), or vectors (V, T, d); and the mask bool (V, T), true for real frames.
 
     Raises:
-        DataError: there is no video (then `broken` says why), or frames differ in height or width.
+        DataError: there are no videos (`broken` has the reasons), or frames differ in height or width.
+
+    >>> videos = [FrameVectors(np.ones((n, 2), np.float32), np.arange(float(n)), float(n)) for n in (1, 3)]
+    >>> frames, mask = pad_videos(videos, [])
+    >>> frames.shape, mask.sum(axis=1).tolist()
+    ((2, 3, 2), [1, 3])
     """
     if not videos:
         first = f"{broken[0].path}: {broken[0].cause}" if broken else "it is empty"
         raise DataError(
-            f"none of the {len(broken)} videos of a batch can be read; the first: {first}. Are the files where the "
-            "manifest says? `mova data check FOLDER` lists what cannot be read"
+            f"none of the {len(broken)} videos of a batch can be read; the first: {first}. Check the paths in the "
+            "manifest: `mova data check FOLDER` lists unreadable files"
         )
     parts: list[npt.NDArray[Any]] = [video.pixels if isinstance(video, Frames) else video.vectors for video in videos]
     sizes = {part.shape[1:] for part in parts}
     if len(sizes) > 1:
-        shown = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
-        raise DataError(f"frames of one batch differ in size ({shown}); give the data set a 'prepare' that resizes")
+        listed = ", ".join(f"{height} x {width}" for height, width, _ in sorted(sizes))
+        raise DataError(f"frames of one batch differ in size ({listed}); give the data set a 'prepare' that resizes")
     longest = max(map(len, parts))
     frames = np.zeros((len(parts), longest, *sizes.pop()), dtype=parts[0].dtype)
     mask = np.zeros((len(parts), longest), dtype=bool)
@@ -233,28 +238,28 @@ def side_by_side(
 
 
 def _items(rows: Sequence[Row], captions: str) -> Iterator[tuple[int, int, int]]:
-    """(row, caption, sentence) of every item; what a mode draws later is 0."""
+    """Yield (row, caption, sentence) indices of every item; indices that a mode draws later are 0."""
     for r, row in enumerate(rows):
         if captions == "caption":
             yield from ((r, c, 0) for c in range(len(row.captions)))
         elif captions == "clip":
             for c, caption in enumerate(row.captions):
-                yield from ((r, c, s) for s, told in enumerate(caption.sentences) if told.start is not None)
+                yield from ((r, c, s) for s, sentence in enumerate(caption.sentences) if sentence.start is not None)
         else:
             yield r, 0, 0
 
 
 def _draw_paragraph(row: Row, rng: np.random.Generator) -> str:
-    """The text of one caption of several sentences; of any caption where none has."""
-    told: Sequence[Caption] = [caption for caption in row.captions if len(caption.sentences) > 1] or row.captions
-    return told[int(rng.integers(len(told)))].text
+    """Draw a caption with several sentences, or any caption if none has, and return its text."""
+    captions: Sequence[Caption] = [caption for caption in row.captions if len(caption.sentences) > 1] or row.captions
+    return captions[int(rng.integers(len(captions)))].text
 
 
 def _draw_sentence(row: Row, rng: np.random.Generator) -> str:
-    """One sentence of the row; captions that list none are cut by rules."""
+    """Draw one sentence of the row; captions without listed sentences are split by rules."""
     texts = [
         text
         for caption in row.captions
-        for text in ([told.text for told in caption.sentences] or split_sentences(caption.text))
+        for text in ([sentence.text for sentence in caption.sentences] or split_sentences(caption.text))
     ]
     return texts[int(rng.integers(len(texts)))]

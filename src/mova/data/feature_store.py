@@ -1,12 +1,12 @@
-"""Frame vectors on disk: written once, read by training and evaluation instead of pixels.
+"""Feature store: frame vectors on disk, written once and read by training and evaluation instead of pixels.
 
-A store is a folder with `store.json`, which tells how the vectors were made (`FeatureKey`), and shards as safetensors
-files. A shard holds `frames` (N, d), `times` (N,) and, as metadata, a record a clip: where its rows are, or why there
-are none. A shard is written under another name and renamed when it is complete, so a killed run leaves whole shards
-only. Later records stand for earlier ones of the same clip.
+A store is a folder with `store.json`, which describes how the vectors were computed (`FeatureKey`), and shards as
+safetensors files. A shard has `frames` (N, d), `times` (N,) and, as metadata, one record per clip: where its rows are,
+or why there are none. A shard is written to a temporary file and renamed when complete, so a killed run leaves only
+complete shards. A later record replaces an earlier one of the same clip.
 
-safetensors gives any rows of a memory-mapped file in microseconds, where a table of LanceDB takes milliseconds to find
-and decode them (`benchmarks/speed/features.py`). Nothing is searched here, so nothing else of a database is missed.
+safetensors reads any rows of a memory-mapped file in microseconds; a LanceDB table takes milliseconds to find and
+decode them (`benchmarks/speed/features.py`). Vectors are not searched here, so a database has no other advantage.
 
 Shape legend: N frames of a shard, T frames of a clip, d width. Times are seconds, spans half-open `[start, end)`.
 """
@@ -32,14 +32,14 @@ from mova.video.sampling import TOLERANCE, on_display
 
 logger = logging.getLogger(__name__)
 
-LAYOUT = 1
-"""Version of the files' layout."""
+LAYOUT_VERSION = 1
+"""Version of the file layout."""
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-"""Precisions that vectors are kept in."""
+"""Precisions in which vectors can be stored."""
 
 
 class Clip(NamedTuple):
-    """A stretch of a file: its path as the manifest has it, and seconds within it (`end` None: to the end)."""
+    """A clip of a file: its path as in the manifest, and the span in seconds (`end` None: to the end of the file)."""
 
     video: str
     start: float
@@ -48,17 +48,17 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """How stored vectors were made. Vectors made otherwise must never stand for them.
+    """How stored vectors were computed; vectors computed differently must never be mixed with them.
 
     Attributes:
-        model: name; only told, since equal weights have equal vectors.
+        model: name of the model; for display only, since equal weights give equal vectors.
         weights: hash of the video tower's weights and architecture.
-        preprocessing: hash of what is done to frames before them.
+        preprocessing: hash of the preprocessing of frames.
         dim: d.
-        fps: frames a second from a clip's start on; None with a rule.
-        rule, frames: a named rule of `video/sampling.py` and its number of frames; None at a rate.
-        dtype: one of `DTYPES`, what vectors are kept in; not compared.
-        layout: version of the files' layout.
+        fps: frames per second from a clip's start; None with a rule.
+        rule, frames: a named rule of `video/sampling.py` and its number of frames; None with `fps`.
+        dtype: precision of the stored vectors, one of `DTYPES`; not compared.
+        layout: version of the file layout.
     """
 
     model: str
@@ -69,45 +69,52 @@ class FeatureKey:
     rule: str | None = None
     frames: int | None = None
     dtype: str = "float16"
-    layout: int = LAYOUT
+    layout: int = LAYOUT_VERSION
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise UsageError(f"vectors cannot be kept as {self.dtype!r}; there are {', '.join(DTYPES)}")
+            raise UsageError(f"vectors cannot be stored as {self.dtype!r}; choose from {', '.join(DTYPES)}")
 
     @property
     def sampling(self) -> str:
-        """Which frames, in words."""
-        return f"{self.frames} frames by {self.rule}" if self.fps is None else f"{self.fps:g} frames a second"
+        """Description of the frame sampling."""
+        return f"{self.frames} frames by {self.rule}" if self.fps is None else f"{self.fps:g} frames per second"
 
-    def differences(self, wanted: FeatureKey) -> list[str]:
-        """What keeps vectors made by `wanted` from being these: one sentence each."""
-        found = []
-        if self.weights != wanted.weights:
-            told = f"{self.model} (weights {self.weights[:12]}), not {wanted.model} (weights {wanted.weights[:12]})"
-            found.append(f"the video tower is that of {told}: load that model, or write another store with this one")
-        if self.preprocessing != wanted.preprocessing:
-            told = f"{self.preprocessing[:12]}, not {wanted.preprocessing[:12]}"
-            found.append(f"the preprocessing is {told}: load the model with its own, or write another store")
-        if self.sampling != wanted.sampling:
-            found.append(
-                f"the sampling is {self.sampling}, not {wanted.sampling}: ask for the former, or write another store"
+    def differences(self, expected: FeatureKey) -> list[str]:
+        """Return the differences from `expected`, one sentence per difference; empty if the vectors are compatible."""
+        sentences = []
+        if self.weights != expected.weights:
+            stored = f"{self.model} (weights {self.weights[:12]})"
+            requested = f"{expected.model} (weights {expected.weights[:12]})"
+            sentences.append(
+                f"the video tower is that of {stored}, not {requested}: load that model, or write another store"
             )
-        return found
+        if self.preprocessing != expected.preprocessing:
+            stored, requested = self.preprocessing[:12], expected.preprocessing[:12]
+            sentences.append(
+                f"the preprocessing is {stored}, not {requested}: load the model with that preprocessing, or write "
+                "another store"
+            )
+        if self.sampling != expected.sampling:
+            sentences.append(
+                f"the sampling is {self.sampling}, not {expected.sampling}: use the stored sampling, or write another "
+                "store"
+            )
+        return sentences
 
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """What is known of a clip.
+    """The record of a clip in a shard.
 
     Attributes:
-        clip: which.
-        size, mtime_ns: of its file when it was read, bytes and nanoseconds; -1 where it could not be looked at.
-        content: hash of the whole file, hexadecimal; empty where it could not be read.
-        end: seconds at which the clip ends: its own, or that of the file.
-        first, count: rows in the shard.
-        cause: why there are no vectors; None where there are.
-        shard: name of the file that holds the rows; set when it is read or written.
+        clip: the clip.
+        size, mtime_ns: size (bytes) and modification time (nanoseconds) of its file when it was read; -1 if unknown.
+        content: hash of the whole file, hexadecimal; empty if it could not be read.
+        end: end of the clip in seconds, or the end of the file.
+        first, count: first row and number of rows in the shard.
+        cause: why there are no vectors; None if there are.
+        shard: name of the shard; set when it is read or written.
     """
 
     clip: Clip
@@ -122,14 +129,14 @@ class ClipRecord:
 
 
 class FeatureStore:
-    """Reads a store. Opening reads the records; vectors are memory-mapped. It may travel to worker processes.
+    """Reader of a store. Opening reads the records; vectors are memory-mapped. It can be pickled for worker processes.
 
     Args:
-        folder: made by `FeatureWriter` (`data/feature_store_writer.py`).
+        folder: folder written by `FeatureWriter` (`data/feature_store_writer.py`).
 
     Raises:
-        DataError: there is no store, or its files are damaged.
-        IndexMismatchError: its layout is of another version.
+        DataError: the folder is not a store, or its files are damaged.
+        IndexMismatchError: the store has another layout version.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -141,36 +148,36 @@ class FeatureStore:
         self._open: dict[str, Any] = {}
 
     def __len__(self) -> int:
-        """Clips that have vectors."""
+        """Return the number of clips with vectors."""
         return sum(record.cause is None for record in self.records.values())
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_longer"} | {"_open": {}}
 
-    def require(self, wanted: FeatureKey) -> None:
-        """Compare with how vectors would be made now.
+    def require(self, expected: FeatureKey) -> None:
+        """Raise unless the stored vectors are those of `expected`.
 
         Raises:
-            IndexMismatchError: saying what differs and what to do.
+            IndexMismatchError: the keys differ; the message has the differences and what to do.
         """
-        require_equal(self.folder, self.key, wanted)
+        require_equal(self.folder, self.key, expected)
 
     def find(self, clip: Clip) -> ClipRecord | None:
-        """The record of a clip, or of the shortest stored stretch that holds it (at a rate only); None if neither."""
+        """Return the record of a clip or, with `fps`, of the shortest stored clip that contains it; None if neither."""
         if clip in self.records or self.key.fps is None:
             return self.records.get(clip)
-        around = [r for r in self._longer.get(clip.video, ()) if _holds(r, clip)]
-        return min(around, key=lambda r: (r.cause is not None, r.end - r.clip.start), default=None)
+        covering = [r for r in self._by_video.get(clip.video, ()) if _covers(r, clip)]
+        return min(covering, key=lambda r: (r.cause is not None, r.end - r.clip.start), default=None)
 
     def read(self, clip: Clip) -> FrameVectors:
-        """The vectors of a clip.
+        """Return the vectors of a clip.
 
-        A clip that lies in a longer stored stretch has the frames of that stretch's times in `[start, end)`, or the one
-        that is on display at `start` where there is none.
+        A clip inside a longer stored clip gets the frames of that clip with times in `[start, end)` or, if there are
+        none, the frame on display at `start`.
 
         Raises:
             VideoError: its video could not be read when the store was written.
-            DataError: it is not stored.
+            DataError: the clip is not stored.
         """
         record = self.find(clip)
         if record is None:
@@ -181,18 +188,18 @@ class FeatureStore:
         rows = slice(record.first, record.first + record.count)
         vectors, pts = frames[rows], times[rows].numpy()
         vectors = (vectors.float() if vectors.dtype == torch.bfloat16 else vectors).numpy()
-        found = FrameVectors(vectors, pts, record.end)
-        return found if record.clip == clip else _cut(found, clip)
+        result = FrameVectors(vectors, pts, record.end)
+        return result if record.clip == clip else _cut(result, clip)
 
     def expect(self, clips: Iterable[Clip], folder: Path) -> None:
-        """See before a run that clips are stored, and say which are not as they would be read from their files.
+        """Check before a run that clips are stored; log how many are cut from longer clips or could not be read.
 
         Args:
-            clips: what will be read.
-            folder: where the videos are, if they are there; their sizes are compared.
+            clips: clips that will be read.
+            folder: folder of the videos; sizes of files that exist are compared.
 
         Raises:
-            DataError: some are not stored, or a file is not the one that was read.
+            DataError: a clip is not stored, or a file is not the one that was read.
         """
         missing, cut, failed, sizes = [], 0, 0, {}
         for clip in clips:
@@ -210,70 +217,73 @@ class FeatureStore:
             path = folder / video
             if path.is_file() and path.stat().st_size != size:
                 raise DataError(
-                    f"{path}: is not the file whose features {self.folder} holds (its size differs); bring the store "
-                    "up to date with `mova data features`"
+                    f"{path}: is not the file whose features are in {self.folder} (its size differs); update the store "
+                    "with `mova data features`"
                 )
         if cut:
             logger.warning(
-                "%s: %d clips are cut out of longer stretches, at the times of those; "
-                "`mova data features --sentences` stores each of them as it is read from its file",
+                "%s: %d clips are cut out of longer stored clips and have their frame times; "
+                "`mova data features --sentences` stores every clip with frames sampled from its own start",
                 *(self.folder, cut),
             )
         if failed:
-            logger.warning("%s: %d clips have no features, their videos could not be read", self.folder, failed)
+            logger.warning("%s: %d clips have no features because their videos could not be read", self.folder, failed)
 
     def _same_times(self, stored: Clip, clip: Clip) -> bool:
-        """Whether a clip's own times are among those of the stretch that holds it."""
+        """Return whether the frame times of a clip are among those of the stored clip that contains it."""
         steps = (clip.start - stored.start) * (self.key.fps or 0.0)
         return abs(steps - round(steps)) <= TOLERANCE
 
     @cached_property
-    def _longer(self) -> dict[str, list[ClipRecord]]:
-        """Records by video."""
-        found: dict[str, list[ClipRecord]] = {}
+    def _by_video(self) -> dict[str, list[ClipRecord]]:
+        by_video: dict[str, list[ClipRecord]] = {}
         for record in self.records.values():
-            found.setdefault(record.clip.video, []).append(record)
-        return found
+            by_video.setdefault(record.clip.video, []).append(record)
+        return by_video
 
     def _shard(self, name: str) -> tuple[Any, Any]:
-        """The memory-mapped `frames` and `times` of a shard."""
+        """Return the memory-mapped `frames` and `times` of a shard."""
         if name not in self._open:
-            with _damage(self.folder / name):
+            with _shard_errors(self.folder / name):
                 file = safe_open(self.folder / name, "pt")
                 self._open[name] = (file.get_slice("frames"), file.get_slice("times"))
         return self._open[name]
 
     def _missing(self, clips: list[Clip]) -> str:
         first = clips[0]
-        stretch = f" [{first.start:g}, {'end' if first.end is None else f'{first.end:g}'})"
+        end = "end" if first.end is None else f"{first.end:g}"
         return (
-            f"{self.folder}: {len(clips)} of the clips asked for are not stored; the first is {first.video}{stretch}. "
-            "Run `mova data features` with this manifest and this store (videos go by the path in the manifest)"
+            f"{self.folder}: {len(clips)} of the requested clips are not stored; the first is {first.video} "
+            f"[{first.start:g}, {end}). Run `mova data features` with this manifest and this store (videos are "
+            "identified by their path in the manifest)"
         )
 
 
 def read_key(folder: Path) -> FeatureKey:
-    """How the vectors of a store were made.
+    """Read the key of a store.
 
     Raises:
-        DataError: there is no store. IndexMismatchError: its layout is of another version.
+        DataError: the folder is not a store.
+        IndexMismatchError: the store has another layout version.
     """
     try:
-        found = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        result = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: holds no feature store; write one with `mova data features`") from error
-    if found.get("layout") != LAYOUT or set(found) != {field.name for field in fields(FeatureKey)}:
+        raise DataError(f"{folder}: is not a feature store; write one with `mova data features`") from error
+    if result.get("layout") != LAYOUT_VERSION or set(result) != {field.name for field in fields(FeatureKey)}:
         raise IndexMismatchError(
-            f"{folder}: its layout is {found.get('layout')}, this version of mova reads {LAYOUT}; write another store"
+            f"{folder}: its layout version is {result.get('layout')}, but this version of mova reads {LAYOUT_VERSION}; "
+            "write another store"
         )
-    return FeatureKey(**found)
+    return FeatureKey(**result)
 
 
-def require_equal(folder: Path, have: FeatureKey, wanted: FeatureKey) -> None:
-    """Raise `IndexMismatchError` where keys differ, saying in what, and what to do."""
-    differ = have.differences(wanted)
-    if differ:
-        raise IndexMismatchError(f"{folder}: its features are others than wanted. " + ". ".join(_capital(differ)) + ".")
+def require_equal(folder: Path, stored: FeatureKey, expected: FeatureKey) -> None:
+    """Raise `IndexMismatchError` if the keys differ; the message has the differences and what to do."""
+    differences = stored.differences(expected)
+    if differences:
+        explanation = ". ".join(_capital(differences))
+        raise IndexMismatchError(f"{folder}: its features are not those of this run. {explanation}.")
 
 
 def _capital(sentences: Iterable[str]) -> Iterator[str]:
@@ -281,34 +291,34 @@ def _capital(sentences: Iterable[str]) -> Iterator[str]:
 
 
 def _read_records(shard: Path) -> Iterator[ClipRecord]:
-    with _damage(shard), safe_open(shard, "pt") as file:
+    with _shard_errors(shard), safe_open(shard, "pt") as file:
         rows = json.loads(file.metadata()["clips"])
     for row in rows:
         yield ClipRecord(**{**row, "clip": Clip(*row["clip"]), "shard": shard.name})
 
 
 @contextmanager
-def _damage(shard: Path) -> Iterator[None]:
-    """A shard that cannot be read, told to a person."""
+def _shard_errors(shard: Path) -> Iterator[None]:
+    """Turn errors of reading a shard into a `DataError`."""
     try:
         yield
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{shard}: is damaged ({error}); remove it and run `mova data features` again") from error
 
 
-def _holds(record: ClipRecord, clip: Clip) -> bool:
-    """Whether a stored stretch, or the failure to read it, tells all of a clip."""
+def _covers(record: ClipRecord, clip: Clip) -> bool:
+    """Return whether a stored clip (or its failure) contains a clip."""
     start, end = record.clip.start, record.clip.end
     return start <= clip.start and (end is None or (clip.end is not None and clip.end <= end))
 
 
-def _cut(found: FrameVectors, clip: Clip) -> FrameVectors:
-    """The part of a longer stretch that a clip shows."""
-    end = found.end if clip.end is None else min(clip.end, found.end)
-    inside = np.flatnonzero((found.pts >= clip.start - TOLERANCE) & (found.pts < end - TOLERANCE))
+def _cut(result: FrameVectors, clip: Clip) -> FrameVectors:
+    """Cut a clip out of the vectors of a longer one."""
+    end = result.end if clip.end is None else min(clip.end, result.end)
+    inside = np.flatnonzero((result.pts >= clip.start - TOLERANCE) & (result.pts < end - TOLERANCE))
     if not len(inside):
-        if clip.start >= found.end:
-            raise VideoError(clip.video, f"ends at {found.end:.2f} s, so there is no frame at {clip.start:.2f} s")
-        inside = on_display(found.pts, [clip.start])
-    part = found[inside]
+        if clip.start >= result.end:
+            raise VideoError(clip.video, f"ends at {result.end:.2f} s, so there is no frame at {clip.start:.2f} s")
+        inside = on_display(result.pts, [clip.start])
+    part = result[inside]
     return FrameVectors(part.vectors, part.pts, end)

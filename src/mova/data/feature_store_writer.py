@@ -1,4 +1,4 @@
-"""The writing side of a feature store: clips are gathered, and a shard is written at a size or an age.
+"""Writer of a feature store: clips are collected, and a shard is written once it has a certain size or age.
 
 Shape legend: T frames of a clip, d width. Times are seconds.
 """
@@ -24,43 +24,43 @@ from mova.errors import DataError
 from mova.utils.file_lock import sole_writer
 
 SHARD_BYTES = 256 << 20
-"""A shard is closed at this size ..."""
+"""A shard is written at this size ..."""
 SHARD_SECONDS = 30.0
-"""... or at this age: a kill costs that much and the clip in hand."""
+"""... or at this age, so that a killed run loses at most this much time and the current clip."""
 
 
 class FeatureWriter:
-    """The only writer of a store, as a context; what was added is in the store when the block ends.
+    """Exclusive writer of a store; a context manager that writes everything that was added when it exits.
 
     Args:
-        folder: made if it is not there.
-        key: how the vectors are made; `key.dtype` holds for a new store, an old one keeps its own.
+        folder: the store, created if it does not exist.
+        key: how the vectors are computed; `key.dtype` applies to a new store, an existing one keeps its own.
 
     Raises:
-        IndexMismatchError: the store there was made otherwise.
-        MovaError: (on entering) another process writes to it.
+        IndexMismatchError: the existing store has another key.
+        MovaError: (on entering) another process is writing to it.
     """
 
     def __init__(self, folder: str | Path, key: FeatureKey) -> None:
         self.folder, self.key = Path(folder), key
-        self._agree()
+        self._adopt_existing_key()
         self._records: list[ClipRecord] = []
         self._frames: list[torch.Tensor] = []
         self._times: list[npt.NDArray[np.float64]] = []
         self._rows, self._began = 0, time.monotonic()
 
     def __enter__(self) -> Self:
-        with ExitStack() as held:
-            held.enter_context(sole_writer(self.folder))
+        with ExitStack() as stack:
+            stack.enter_context(sole_writer(self.folder))
             self._begin()
-            self._held = held.pop_all()
+            self._held = stack.pop_all()
         return self
 
     def _begin(self) -> None:
-        """Take over what is there, or begin a store."""
-        for left in self.folder.glob("*.partial"):
-            left.unlink()
-        if not self._agree():
+        """Open the existing store, or create one."""
+        for partial in self.folder.glob("*.partial"):
+            partial.unlink()
+        if not self._adopt_existing_key():
             _replace(self.folder / "store.json", lambda path: path.write_text(json.dumps(asdict(self.key)) + "\n"))
         self.known = FeatureStore(self.folder).records
 
@@ -72,32 +72,32 @@ class FeatureWriter:
         """Add a clip.
 
         Args:
-            record: clip, file and end; rows are filled in here.
+            record: clip, file and end; its rows are set here.
             times: (T,) seconds.
             vectors: (T, d), T > 0.
 
         Raises:
-            DataError: a vector is not finite, as it is or in the store's precision.
+            DataError: a vector is not finite, in its own or in the store's precision.
         """
-        kept = vectors.detach().cpu().to(DTYPES[self.key.dtype])
-        if not bool(torch.isfinite(kept).all()):
+        converted = vectors.detach().cpu().to(DTYPES[self.key.dtype])
+        if not bool(torch.isfinite(converted).all()):
             raise DataError(
-                f"{record.clip.video}: its frame vectors are not finite in {self.key.dtype}; if the model itself is "
-                "sound, write a new store with --dtype float32"
+                f"{record.clip.video}: its frame vectors are not finite in {self.key.dtype}; if they are finite in the "
+                "model's precision, write a new store with --dtype float32"
             )
         self._records.append(replace(record, first=self._rows, count=len(times)))
-        self._frames.append(kept)
+        self._frames.append(converted)
         self._times.append(np.asarray(times, dtype=np.float64))
         self._rows += len(times)
         self._close_when_due()
 
     def fail(self, record: ClipRecord) -> None:
-        """Remember that a clip cannot be read, with `record.cause`."""
+        """Record that a clip cannot be read, with the reason in `record.cause`."""
         self._records.append(record)
         self._close_when_due()
 
     def flush(self) -> None:
-        """Write what was added as a shard."""
+        """Write everything that was added as a shard."""
         if self._records:
             number = max((int(p.stem) for p in self.folder.glob("*.safetensors")), default=-1) + 1
             name = f"{number:05d}.safetensors"
@@ -113,13 +113,13 @@ class FeatureWriter:
         self._records, self._frames, self._times = [], [], []
         self._rows, self._began = 0, time.monotonic()
 
-    def _agree(self) -> bool:
-        """Whether there is a store; its key, which must be equal, is then the writer's."""
+    def _adopt_existing_key(self) -> bool:
+        """Return whether a store exists; if so, adopt its key, which must be compatible."""
         if not (self.folder / "store.json").exists():
             return False
-        there = read_key(self.folder)
-        require_equal(self.folder, there, self.key)
-        self.key = there
+        stored = read_key(self.folder)
+        require_equal(self.folder, stored, self.key)
+        self.key = stored
         return True
 
     def _close_when_due(self) -> None:
@@ -129,7 +129,7 @@ class FeatureWriter:
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under another name, onto the disk, and rename it."""
+    """Write a file under a temporary name, flush it to disk, and rename it."""
     temporary = path.with_name(f"{path.name}.partial")
     write(temporary)
     with temporary.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Granularities of videos and texts, and which one a pair is of (GEXIA, arXiv 2412.07704, sections 3.1 and 4.1).
+"""Granularities of videos and texts, and the granularity of a row (GEXIA, arXiv 2412.07704, sections 3.1 and 4.1).
 
     name    video    text
     IT      image    short
@@ -7,9 +7,10 @@
     LVST    long     short
     LVLT    long     long
 
-A manifest's row may say its own in `meta.granularity`, as `mova data expand` writes it. Where it does not, lengths
-decide. The paper sets granularities by hand for each data set (Table 10); the bounds here lie in the middle between the
-longest mean that it calls short and the shortest that it calls long: 17.5 and 31.5 seconds, 16.0 and 49.2 words.
+A row of a manifest may state its granularity in `meta.granularity`, as `mova data expand` writes it; otherwise it
+follows from lengths. The paper sets granularities by hand for each data set (Table 10). The bounds here are midway
+between the longest mean that it calls short and the shortest that it calls long: 17.5 and 31.5 seconds, 16.0 and 49.2
+words.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mova.errors import DataError, UsageError
 
 
 class Sizes(NamedTuple):
-    """What a granularity says of a video ("image", "short", "long") and of a text ("short", "long")."""
+    """The size of a granularity's videos ("image", "short", "long") and of its texts ("short", "long")."""
 
     video: str
     text: str
@@ -39,11 +40,15 @@ GRANULARITIES: dict[str, Sizes] = {
 
 @dataclass(frozen=True)
 class LengthRule:
-    """What is long, where nobody has said so.
+    """Thresholds that decide the granularity of rows that do not state one.
 
     Attributes:
-        seconds: a video of more is long.
-        words: a text of more is long.
+        seconds: a longer video is "long".
+        words: a text with more words is "long".
+
+    >>> lengths = LengthRule()
+    >>> lengths.video(60.0), lengths.text("A dog runs.")
+    ('long', 'short')
     """
 
     seconds: float = 24.5
@@ -51,39 +56,40 @@ class LengthRule:
 
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and self.words > 0):
-            raise UsageError(f"long_seconds and long_words must be above 0, not {self.seconds} and {self.words}")
+            raise UsageError(f"long_seconds and long_words must be positive, not {self.seconds} and {self.words}")
 
     def video(self, seconds: float, frames: int | None = None) -> str:
-        """Size of a video: "image" if it is one frame, else by its seconds."""
+        """Return the size of a video: "image" if it has one frame, otherwise by its duration."""
         if frames == 1:
             return "image"
         return "long" if seconds > self.seconds else "short"
 
     def text(self, text: str) -> str:
-        """Size of a text by its words, which stand between white space."""
+        """Return the size of a text by its number of words, separated by white space."""
         return "long" if len(text.split()) > self.words else "short"
 
     def row(self, row: Row) -> str:
-        """Granularity of a manifest's row by its length and its first caption.
+        """Return the granularity of a row by its duration and its first caption.
 
-        A row without a known length, such as an image file, counts as an image.
+        A row of unknown duration, such as an image file, counts as an image.
         """
         seconds = row.duration if row.start is None or row.end is None else row.end - row.start
         if seconds is None:
-            return "IT"  # whatever its text: images with long texts are no granularity of their own
-        sizes = Sizes(self.video(seconds), self.text(row.captions[0].text))
-        return next(name for name, own in GRANULARITIES.items() if own == sizes)
+            return "IT"  # with texts of any length: images with long texts are not a separate granularity
+        row_sizes = Sizes(self.video(seconds), self.text(row.captions[0].text))
+        return next(name for name, sizes in GRANULARITIES.items() if sizes == row_sizes)
 
 
 def require_granularity(name: object, where: str) -> str:
-    """A granularity's name, or an error that says what there is.
-
-    A second one of a kind (`LVLT2`, as `mova data expand` names it) is of that kind.
+    """Return a granularity without its number (`LVLT2`, as `mova data expand` names a second one, is `LVLT`).
 
     Raises:
         DataError: an unknown name.
+
+    >>> require_granularity("LVLT2", "row 'a'")
+    'LVLT'
     """
-    kind = str(name).rstrip("0123456789")
-    if kind not in GRANULARITIES:
-        raise DataError(f"{where}: granularity {name!r} is not known; there are {', '.join(GRANULARITIES)}")
-    return kind
+    base = str(name).rstrip("0123456789")
+    if base not in GRANULARITIES:
+        raise DataError(f"{where}: granularity {name!r} is unknown; choose from {', '.join(GRANULARITIES)}")
+    return base

@@ -1,8 +1,8 @@
-"""Pairs by granularity: every batch holds one, with its own number of frames and its share of all batches.
+"""Training pairs of several granularities; every batch has one granularity, with its own number of frames.
 
-Batches of one granularity need no padding of frames, all their samples need as many rounds of approximation, and long
-texts are not told from short ones by their length alone (GEXIA, arXiv 2412.07704, trains three granularities together).
-What batch comes when depends on (seed, epoch) alone, so that a run that goes on from a checkpoint sees the same ones.
+Batches of one granularity need no padding of frames, all their samples need the same number of approximation rounds,
+and long texts cannot be distinguished from short ones by their length alone (GEXIA, arXiv 2412.07704, trains three
+granularities together). The order of batches depends only on (seed, epoch), so a resumed run sees the same batches.
 
 Shape legend: G granularities.
 """
@@ -29,12 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Granule:
-    """One granularity of a recipe.
+class GranularitySettings:
+    """Settings of one granularity in a recipe.
 
     Attributes:
-        frames: of a video.
-        share: of all batches, in proportion to the others' shares; None for all: every pair once an epoch.
+        frames: number of frames per video.
+        share: share of all batches, relative to the other shares; None (for all granularities): every pair once per
+            epoch.
     """
 
     frames: int
@@ -42,47 +43,50 @@ class Granule:
 
     def __post_init__(self) -> None:
         if self.share is not None and not self.share > 0:
-            raise UsageError(f"a granularity's share must be above 0, not {self.share}")
+            raise UsageError(f"the share of a granularity must be positive, not {self.share}")
 
 
-def read_granules(settings: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Granule] | None:
-    """A recipe's `data.granularities`: name -> {frames, share}; None where it names none.
+def read_granularities(settings: Mapping[str, Mapping[str, Any]] | None) -> dict[str, GranularitySettings] | None:
+    """Read `data.granularities` of a recipe: name -> {frames, share}; None if the recipe does not have it.
 
     Raises:
-        UsageError: none, an unknown name or setting, or shares for some only.
+        UsageError: no or unknown names, an unknown setting, or shares for only some granularities.
+
+    >>> read_granularities({"SVST": {"frames": 12}, "LVLT": {"frames": 48}})["LVLT"].frames
+    48
     """
     if settings is None:
         return None
     unknown = sorted(set(settings) - set(GRANULARITIES))
     if unknown or not settings:
-        named = ", ".join(unknown) or "nothing"
-        raise UsageError(f"data.granularities names {named}; there are {', '.join(GRANULARITIES)}")
+        problem = f"has unknown names {', '.join(unknown)}" if unknown else "is empty"
+        raise UsageError(f"data.granularities {problem}; choose from {', '.join(GRANULARITIES)}")
     try:
-        granules = {name: Granule(**own) for name, own in settings.items()}
+        granularities = {name: GranularitySettings(**values) for name, values in settings.items()}
     except TypeError as error:
-        raise UsageError(f"data.granularities: {error}; each has frames, and a share if all have one") from error
-    if len({granule.share is None for granule in granules.values()}) > 1:
-        raise UsageError("data.granularities: either all have a share or none")
-    return granules
+        raise UsageError(f"data.granularities: {error}; each needs 'frames', and 'share' if all have one") from error
+    if len({settings.share is None for settings in granularities.values()}) > 1:
+        raise UsageError("data.granularities: give a share to all granularities or to none")
+    return granularities
 
 
 def row_granularity(row: Row, names: Sequence[str], lengths: LengthRule) -> str:
-    """What a row says of itself; else the only name there is (the paper sets it by data set); else by its length.
+    """Return the granularity that a row states; otherwise the only one of `names`, or the one by its lengths.
 
     Raises:
-        DataError: the row's own is not known.
+        DataError: the row states an unknown granularity.
     """
-    own = row.meta.get("granularity")
-    if own is not None:
-        return require_granularity(own, f"row {row.id!r}")
+    stated = row.meta.get("granularity")
+    if stated is not None:
+        return require_granularity(stated, f"row {row.id!r}")
     return names[0] if len(names) == 1 else lengths.row(row)
 
 
-class GranularPairs(Dataset[Pair | BrokenVideo]):
-    """Pairs of several granularities one after the other, each from a `PairDataset` of its own.
+class MixedPairDataset(Dataset[Pair | BrokenVideo]):
+    """Concatenation of one `PairDataset` per granularity.
 
     Args:
-        parts: name -> pairs, in the order of their indices.
+        parts: granularity -> its pairs, in the order of their indices.
     """
 
     def __init__(self, parts: Mapping[str, PairDataset]) -> None:
@@ -91,86 +95,95 @@ class GranularPairs(Dataset[Pair | BrokenVideo]):
         self._ends = list(accumulate(len(part) for part in parts.values()))
 
     @staticmethod
-    def make(
-        build: Callable[[Granule, Callable[[Row], bool]], PairDataset],
-        granules: Mapping[str, Granule],
+    def from_rows(
+        build: Callable[[GranularitySettings, Callable[[Row], bool]], PairDataset],
+        granularities: Mapping[str, GranularitySettings],
         rows: Sequence[Row],
         lengths: LengthRule,
-    ) -> GranularPairs:
-        """One part for every granularity that has rows.
+    ) -> MixedPairDataset:
+        """Build one part for every granularity that has rows.
 
         Args:
-            build: (granule, which rows) -> its pairs.
-            granules: what is wanted; rows of others are left out, counted and said.
+            build: (settings, predicate of rows) -> pairs.
+            granularities: granularities of the recipe; rows of others are left out, counted and logged.
             rows: all rows of the split, for counting.
-            lengths: decides for rows that say nothing of themselves.
+            lengths: decides for rows that do not state a granularity.
 
         Raises:
-            DataError: a row of an unknown granularity, or no row of any that is wanted.
+            DataError: a row states an unknown granularity, or no row has one of the recipe's.
         """
-        names = list(granules)
-        found = [row_granularity(row, names, lengths) for row in rows]
-        counts = {name: found.count(name) for name in sorted(set(found))}
-        others = {name: count for name, count in counts.items() if name not in granules}
-        if others:
-            logger.warning("left out: rows of granularities that the recipe does not name: %s", others)
-        there = [name for name in names if counts.get(name)]
-        if not there:
-            raise DataError(f"no row is of the granularities {', '.join(names)}; rows by granularity: {counts}")
-        missing = sorted(set(names) - set(there))
+        names = list(granularities)
+        by_row = [row_granularity(row, names, lengths) for row in rows]
+        counts = {name: by_row.count(name) for name in sorted(set(by_row))}
+        unnamed = {name: count for name, count in counts.items() if name not in granularities}
+        if unnamed:
+            logger.warning("left out rows of granularities that are not in the recipe: %s", unnamed)
+        present = [name for name in names if counts.get(name)]
+        if not present:
+            raise DataError(f"no row has one of the granularities {', '.join(names)}; rows by granularity: {counts}")
+        missing = sorted(set(names) - set(present))
         if missing:
-            logger.warning("no row is of granularity %s", ", ".join(missing))
+            logger.warning("no row has granularity %s", ", ".join(missing))
 
-        def wanted(name: str) -> Callable[[Row], bool]:
+        def has_granularity(name: str) -> Callable[[Row], bool]:
             return lambda row: row_granularity(row, names, lengths) == name
 
-        return GranularPairs({name: build(granules[name], wanted(name)) for name in there})
+        return MixedPairDataset({name: build(granularities[name], has_granularity(name)) for name in present})
 
     @property
     def rows(self) -> list[Row]:
-        """Rows of all parts."""
+        """The rows of all parts."""
         return [row for part in self.parts.values() for row in part.rows]
 
     @property
     def split(self) -> str:
-        """Name of the part of the manifest."""
+        """Name of the manifest's split."""
         return next(iter(self.parts.values())).split
 
     def to_json(self) -> dict[str, Any]:
-        """What a run's report says of its data."""
+        """Return the data section of a run's report."""
         parts = {name: part.to_json() for name, part in self.parts.items()}
-        told = {"split": self.split, "rows": len(self.rows), "pairs": len(self), "fingerprint": fingerprint(self.rows)}
-        return {**told, "granularities": parts}
+        totals = {
+            "split": self.split,
+            "rows": len(self.rows),
+            "pairs": len(self),
+            "fingerprint": fingerprint(self.rows),
+        }
+        return {**totals, "granularities": parts}
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, key: int | Draw) -> Pair | BrokenVideo:
-        """The pair with its granularity; a plain number is an item of epoch 0."""
+        """Return the pair with its granularity; an integer is an item of epoch 0."""
         index, epoch = key if isinstance(key, Draw) else (key, 0)
-        place = bisect_right(self._ends, index)
-        begin = self._ends[place - 1] if place else 0
-        name = self._names[place]
-        found = self.parts[name][Draw(index - begin, epoch)]
-        if isinstance(found, BrokenVideo):
-            return found
-        return replace(found, granularity=name, group=found.group + begin)  # groups of a part are below its length
+        part = bisect_right(self._ends, index)
+        begin = self._ends[part - 1] if part else 0
+        name = self._names[part]
+        pair = self.parts[name][Draw(index - begin, epoch)]
+        if isinstance(pair, BrokenVideo):
+            return pair
+        return replace(pair, granularity=name, group=pair.group + begin)  # groups of a part are below its length
 
 
-class GranularSampler(Sampler[Draw]):
-    """Batches of one granularity each, in an order that depends on seed and epoch alone.
+class GranularityBatchSampler(Sampler[Draw]):
+    """Batches of one granularity each, in an order that depends only on seed and epoch.
 
-    Within a pass over a granularity no pair comes twice; what does not fill a batch is left for another epoch, whose
-    order is another. Where shares ask for more batches than there are, a further pass in another order gives them.
+    Within one pass over a granularity no pair is repeated. The remainder of an incomplete batch is dropped; it differs
+    from epoch to epoch. If shares require more batches than a pass has, another pass follows in a new order.
 
     Args:
-        sizes: pairs of each granularity, in the order of their indices.
-        batch: pairs of all processes together that must be of one granularity.
-        seed: of the order.
-        shares: of all batches, in proportion; None: every pair once.
+        sizes: granularity -> number of pairs, in the order of their indices.
+        batch: number of pairs, over all processes, that must have one granularity.
+        seed: seed of the order.
+        shares: granularity -> relative share of batches; None: every pair once.
 
     Raises:
         UsageError: a granularity has fewer pairs than a batch.
+
+    >>> sampler = GranularityBatchSampler({"SVST": 4, "LVLT": 2}, batch=2, seed=0)
+    >>> len(sampler), sampler.batches
+    (6, [2, 1])
     """
 
     def __init__(
@@ -184,10 +197,10 @@ class GranularSampler(Sampler[Draw]):
             )
         self.sizes, self.batch, self.seed, self.epoch = list(sizes.values()), batch, seed, 0
         full = [size // batch for size in self.sizes]
-        self.batches = full if shares is None else _divide(sum(full), [shares[name] for name in sizes])
+        self.batches = full if shares is None else _apportion(sum(full), [shares[name] for name in sizes])
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -198,22 +211,26 @@ class GranularSampler(Sampler[Draw]):
             np.repeat(np.arange(len(self.sizes)), self.batches)
         )
         begins = [0, *accumulate(self.sizes)]
-        streams = [self._batches_of(place) for place in range(len(self.sizes))]
+        streams = [self._batches_of(index) for index in range(len(self.sizes))]
         return (Draw(begins[k] + int(item), self.epoch) for k in order for item in next(streams[k]))
 
-    def _batches_of(self, place: int) -> Iterator[np.ndarray]:
-        """Batches of one granularity without end, pass after pass."""
-        size, passes = self.sizes[place], 0
+    def _batches_of(self, index: int) -> Iterator[np.ndarray]:
+        """Yield batches of one granularity endlessly, pass after pass."""
+        size, passes = self.sizes[index], 0
         while True:
-            order = np.random.default_rng([self.seed, self.epoch, place, passes]).permutation(size)
+            order = np.random.default_rng([self.seed, self.epoch, index, passes]).permutation(size)
             yield from order[: size - size % self.batch].reshape(-1, self.batch)
             passes += 1
 
 
-def _divide(total: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to shares that sum up to `total`, by largest remainders; each is 1 at least."""
+def _apportion(total: int, shares: Sequence[float]) -> list[int]:
+    """Apportion `total` by shares with the largest-remainder method; each gets at least 1.
+
+    >>> _apportion(10, [1, 1, 2])
+    [3, 2, 5]
+    """
     exact = np.asarray(shares) / sum(shares) * total
     counts = np.floor(exact).astype(int)
-    for place in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
-        counts[place] += 1
+    for index in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
+        counts[index] += 1
     return np.maximum(counts, 1).tolist()

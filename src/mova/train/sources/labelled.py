@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mova.data.batch import BrokenVideo
-from mova.data.dataset import PairSampler, side_by_side
+from mova.data.dataset import PairSampler, pad_videos
 from mova.data.frame_selection import FrameRule
 from mova.data.labelled import LabelledVideo, LabelledVideos
 from mova.errors import UsageError
@@ -44,7 +44,7 @@ class LabelCollator:
         """
         videos = [item for item in items if isinstance(item, LabelledVideo)]
         broken = tuple(item for item in items if isinstance(item, BrokenVideo))
-        frames, mask = side_by_side([item.frames for item in videos], broken)
+        frames, mask = pad_videos([item.frames for item in videos], broken)
         return {
             "frames": torch.from_numpy(frames),
             "frame_mask": torch.from_numpy(mask),

@@ -13,7 +13,12 @@ from mova.data.dataset import PairDataset, PairSampler
 from mova.data.feature_store import FeatureStore
 from mova.data.frame_selection import FrameRule
 from mova.data.granularity import LengthRule
-from mova.data.granularity_batches import GranularPairs, GranularSampler, Granule, read_granules
+from mova.data.granularity_batches import (
+    GranularityBatchSampler,
+    GranularitySettings,
+    MixedPairDataset,
+    read_granularities,
+)
 from mova.data.manifest import Row, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.data.readers.registry import shared_videos
@@ -66,7 +71,7 @@ class PairSource(ManifestSource):
         if isinstance(model, DualEncoder):
             model.check_rate(self.fps)
         adapter = input_adapter(model, stored=self.features is not None)
-        granules = read_granules(self.granularities)
+        granules = read_granularities(self.granularities)
         store = None
         if self.features is not None:
             store = stored_only(model, self.features, FrameRule(self.frames, self.rule, self.fps))
@@ -114,7 +119,7 @@ class _PairReader:
 
     source: PairSource
     seed: int
-    granules: Mapping[str, Granule] | None
+    granules: Mapping[str, GranularitySettings] | None
     lengths: LengthRule
     """Assigns a granularity to rows that do not name one."""
     prepare: Callable[[Pixels], Pixels] | None
@@ -122,12 +127,12 @@ class _PairReader:
 
     def read(
         self, split: str, captions: str, keep: Callable[[Row], bool] = lambda row: True
-    ) -> PairDataset | GranularPairs:
+    ) -> PairDataset | MixedPairDataset:
         """Return the pairs of a split, by granularity if granularities are named."""
         if self.granules is None:
             return self._pairs(split, captions, self.source.frames, keep)
         rows = without_quarantined(read_manifest(self.source.path), self.source.quarantine)[0]
-        return GranularPairs.make(
+        return MixedPairDataset.from_rows(
             lambda granule, chosen: self._pairs(split, captions, granule.frames, lambda row: keep(row) and chosen(row)),
             self.granules,
             [row for row in rows if row.split == split and row.captions and keep(row)],
@@ -148,7 +153,7 @@ class _PairReader:
         )
 
 
-def _adapt_to_granularities(model: Gexia, granules: Mapping[str, Granule]) -> bool:
+def _adapt_to_granularities(model: Gexia, granules: Mapping[str, GranularitySettings]) -> bool:
     """Set the numbers of frames for inference in the model's configuration, and freeze its head.
 
     Pairs do not pass through the head, so processes would wait for its gradients.
@@ -189,7 +194,7 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
     return store
 
 
-def _warn_of_leaks(training: PairDataset | GranularPairs, held_out: PairDataset | GranularPairs) -> None:
+def _warn_of_leaks(training: PairDataset | MixedPairDataset, held_out: PairDataset | MixedPairDataset) -> None:
     """Log a warning if training and validation share source videos."""
     if shared := shared_videos(training.rows, held_out.rows):
         logger.warning(
@@ -199,12 +204,12 @@ def _warn_of_leaks(training: PairDataset | GranularPairs, held_out: PairDataset 
 
 
 def _sampler(
-    dataset: PairDataset | GranularPairs,
-    granules: Mapping[str, Granule] | None,
+    dataset: PairDataset | MixedPairDataset,
+    granules: Mapping[str, GranularitySettings] | None,
     arguments: PairArguments,
     where: str,
     seed: int,
-) -> PairSampler | GranularSampler:
+) -> PairSampler | GranularityBatchSampler:
     """The order of pairs: batches of one granularity each if granularities are named."""
     batch = arguments.per_device_train_batch_size * world_size()
     if arguments.dataloader_drop_last and len(dataset) < batch:
@@ -212,10 +217,10 @@ def _sampler(
             f"{where} has {len(dataset)} pairs, fewer than a batch of {batch}; "
             "set --training.per_device_train_batch_size"
         )
-    if not isinstance(dataset, GranularPairs):
+    if not isinstance(dataset, MixedPairDataset):
         return PairSampler(len(dataset), seed)
     assert granules is not None
     sizes = {name: len(part) for name, part in dataset.parts.items()}
     shares = {name: granules[name].share for name in sizes}
     named = {name: share for name, share in shares.items() if share is not None}
-    return GranularSampler(sizes, batch, seed, named or None)
+    return GranularityBatchSampler(sizes, batch, seed, named or None)
