@@ -30,7 +30,7 @@ def display_name(video: Source) -> str | Path:
     'film.mp4'
     """
     if isinstance(video, VideoConcat):
-        return " + ".join(str(each.path) for each in video.segments)
+        return " + ".join(str(segment.path) for segment in video.segments)
     return "frames" if isinstance(video, Frames) else video
 
 

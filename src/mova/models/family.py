@@ -57,15 +57,15 @@ class ModelFamily:
 
     def model_class(self) -> type[Any]:
         """Import the class of the family's models."""
-        found = resolve_name(self.model)
-        assert isinstance(found, type)
-        return found
+        model_class = resolve_name(self.model)
+        assert isinstance(model_class, type)
+        return model_class
 
     def build_class(self) -> type[BuildSettings]:
         """Import the class of the family's build settings."""
-        found = resolve_name(self.build)
-        assert isinstance(found, type)
-        return found
+        settings_class = resolve_name(self.build)
+        assert isinstance(settings_class, type)
+        return settings_class
 
 
 def chosen(settings: Any, *apart: str) -> dict[str, Any]:

@@ -65,19 +65,19 @@ class InputAdapter(ABC):
             ids, mask = unit_ids[real], unit_token_mask[real]
             longest = slice(int(mask.sum(dim=1).max()) if self.cuts_padding else None)
             arguments |= {"unit_ids": ids[:, longest], "unit_mask": mask[:, longest]}
-        found = model(**arguments)
+        outputs = model(**arguments)
         units, unit_mask = None, batch.unit_mask
-        if "unit_mask" in found:
-            units, unit_mask = found["units"], found["unit_mask"]
+        if "unit_mask" in outputs:
+            units, unit_mask = outputs["units"], outputs["unit_mask"]
         elif unit_mask is not None:
-            units = spread_rows(found["units"], unit_mask)
+            units = spread_rows(outputs["units"], unit_mask)
         return PairVectors(
-            frames=spread_rows(found["frames"], batch.frame_mask),
+            frames=spread_rows(outputs["frames"], batch.frame_mask),
             frame_mask=batch.frame_mask,
-            texts=found["texts"],
+            texts=outputs["texts"],
             group=batch.group,
-            scale=found["scale"].reshape(()),
-            tokens=found["tokens"],
+            scale=outputs["scale"].reshape(()),
+            tokens=outputs["tokens"],
             token_mask=batch.token_mask,
             units=units,
             unit_mask=unit_mask,

@@ -15,7 +15,7 @@ from transformers.video_utils import VideoMetadata
 
 from mova.errors import ModelError, UsageError
 from mova.models.video_llm.frames import time_settings
-from mova.models.video_llm.model import VideoLLM, is_video_llm, quantisation
+from mova.models.video_llm.model import VideoLLM, is_video_llm, quantization
 from mova.models.video_llm.prompt import Budget, Prompter, Question
 from mova.types import Frames
 from mova.video.writer import write_mp4
@@ -217,11 +217,11 @@ def test_loading_says_what_is_wrong(tmp_path: Path, tiny_clip: Path) -> None:
     with pytest.raises(UsageError, match="either a device or a device map"):
         VideoLLM.from_pretrained(tiny_clip, device="cpu", device_map="auto")
     with pytest.raises(UsageError, match="need an NVIDIA GPU"):
-        quantisation("4bit", torch.device("cpu"), torch.float32)
+        quantization("4bit", torch.device("cpu"), torch.float32)
     with pytest.raises(UsageError, match="3bit"):
-        quantisation("3bit", torch.device("cuda"), torch.float32)
+        quantization("3bit", torch.device("cuda"), torch.float32)
     with pytest.raises(ModelError, match="bitsandbytes"):
-        quantisation("8bit", torch.device("cuda"), torch.float32)
+        quantization("8bit", torch.device("cuda"), torch.float32)
 
 
 def test_no_chat_template_and_none_known(model_of: Get) -> None:

@@ -77,7 +77,7 @@ class GexiaInputs(InputAdapter):
         if batch.unit_mask is not None:
             raise UsageError("GEXIA has one vector per video and text: train it with objective vtc")
         video_rounds, text_rounds, granularity = batch.rounds()
-        found = model(
+        outputs = model(
             **self.image_arguments(batch.frames, batch.frame_mask),
             frame_mask=batch.frame_mask,
             video_rounds=video_rounds,
@@ -86,12 +86,12 @@ class GexiaInputs(InputAdapter):
             text_rounds=text_rounds,
             granularity=granularity[0],  # batches of training are of one
         )
-        frames = found["videos"].unsqueeze(1)
+        frames = outputs["videos"].unsqueeze(1)
         real = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-        return PairVectors(frames, real, found["texts"], batch.group, found["scale"])
+        return PairVectors(frames, real, outputs["texts"], batch.group, outputs["scale"])
 
     def encode_videos(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return `logits` (V, Y) of videos without texts."""
         arguments = self.image_arguments(batch["frames"], batch["frame_mask"])
-        found = model(**arguments, frame_mask=batch["frame_mask"], video_rounds=batch["video_rounds"])
-        return {"logits": found["logits"]}
+        outputs = model(**arguments, frame_mask=batch["frame_mask"], video_rounds=batch["video_rounds"])
+        return {"logits": outputs["logits"]}

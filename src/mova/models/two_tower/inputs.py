@@ -25,7 +25,7 @@ def input_adapter(model: TwoTower, stored: bool) -> InputAdapter:
     """
     if not stored and model.image_rule.resize in ("patches", "none") and model.image_rule.crop is None:
         raise UsageError(
-            f"{model.name}: keeps each video's own proportions, so frames of one batch differ in size; "
+            f"{model.name}: keeps each video's aspect ratio, so frames of one batch differ in size; "
             "train a checkpoint with a fixed image size"
         )
     adapter = TwoTowerInputs(model.image_rule, model.text_rule, model.tokenizer)

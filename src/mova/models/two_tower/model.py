@@ -385,9 +385,9 @@ class TwoTower(PreTrainedModel, Backbone):
     def _hashed(self) -> tuple[str, VideoFingerprint]:
         version = self.weights_version()
         if self._hashes is None or self._hashes[0] != version:
-            found = hash_tensors(self.backbone.state_dict())
+            hashes = hash_tensors(self.backbone.state_dict())
             tokens = self.text_rule.token_ids(self.tokenizer, [PROBE])[0]
-            self._hashes = (version, hash_towers(found, self.config.backbone, self.image_rule, self.text_rule, tokens))
+            self._hashes = (version, hash_towers(hashes, self.config.backbone, self.image_rule, self.text_rule, tokens))
         return self._hashes[1]
 
     def _token_head(self) -> nn.Linear:

@@ -31,7 +31,8 @@ def attention_targets(model: Any) -> str:
         raise ModelError(f"{type(model).__name__}: names no language model inside it, so it cannot get adapters")
     inside = re.compile(rf"{re.escape(prefix)}\.(?:.+\.)?(?:{'|'.join(ATTENTION)})\.(?P<leaf>[^.]+)")
     linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    leaves = sorted({found["leaf"] for name in linear if (found := inside.fullmatch(name))})
+    matches = (inside.fullmatch(name) for name in linear)
+    leaves = sorted({match["leaf"] for match in matches if match})
     if not leaves:
         raise ModelError(f"{type(model).__name__}: found no attention projections in {prefix}")
     return rf"{re.escape(prefix)}\.(?:.+\.)?(?:{'|'.join(ATTENTION)})\.(?:{'|'.join(map(re.escape, leaves))})"

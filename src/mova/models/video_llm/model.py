@@ -1,7 +1,7 @@
-"""Video LLMs as judges of a text: f(V, t) by the next token, Yes or No (SynViTA, Eq. 1).
+"""Video LLMs that score a text: f(V, t) by the next token, Yes or No (SynViTA, Zanella et al. 2025, Eq. 1).
 
-`VideoLLM` takes whatever `AutoModelForImageTextToText` loads. The frames of a video are run once, however many texts
-are asked about it (`models/video_llm/prefix_cache.py`).
+`VideoLLM` accepts any model that `AutoModelForImageTextToText` loads. The frames of a video run once for any number of
+texts (`models/video_llm/prefix_cache.py`).
 
 Shape legend: T frames, H W pixels, N texts, I images, B pairs of a video and a text.
 """
@@ -38,21 +38,21 @@ from mova.video.probe import probe
 from mova.video.reader import read_count
 
 BATCH = 16
-"""Texts side by side behind one video."""
+"""Texts per batch behind one video."""
 DECODE_BYTES = 512 << 20
-"""Frames that would take more at full size are decoded at twice the side that the model sees."""
-QUANTISED = ("4bit", "8bit")
+"""Frames that would need more memory at full size are decoded at twice the side that the model sees."""
+QUANTIZED = ("4bit", "8bit")
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A video, or an image, that has been run up to the question: texts about it now cost only their own tokens.
+    """A video or an image that has run up to the question: each text about it now costs only its own tokens.
 
     Attributes:
-        visual: what was shown.
-        prefix: its keys and values; None where a family's frames look at the question, or where it keeps more than
-            keys and values (frames then run anew with every text).
-        images: how many images were shown; 0 for a video.
+        visual: the model's input.
+        prefix: its keys and values; None if the architecture's frames attend to the question, or if it keeps more than
+            keys and values (frames then run again with every text).
+        images: number of images; 0 for a video.
     """
 
     visual: Visual
@@ -64,11 +64,11 @@ class VideoLLM(EntailmentModel):
     """A video or image LLM that answers Yes or No.
 
     Args:
-        model: of transformers, with a language head.
+        model: a model of transformers with a language head.
         processor: from `load_processor`.
-        name: how people refer to it.
-        max_frames: never look at more frames of a video; None for the family's own budget.
-        question: what is asked about videos.
+        name: display name.
+        max_frames: maximum number of frames per video; None: the architecture's own budget.
+        question: the question about videos.
     """
 
     def __init__(
@@ -106,26 +106,26 @@ class VideoLLM(EntailmentModel):
         """Load a checkpoint of transformers, or a folder of PEFT's adapters with the checkpoint that it names.
 
         Args:
-            name_or_path: a folder or a hub name.
+            name_or_path: a folder or a name on the Hub.
             precision: "fp32", "bf16" or "auto".
-            device: where it runs; a GPU if there is one.
+            device: where the model runs; default: a GPU if there is one.
             device_map: how it is spread over devices ("auto", ...), instead of `device`.
             quantise: "4bit" or "8bit" weights by bitsandbytes, on a GPU.
             max_frames, question: see the class.
-            trainable: whether the adapters of a folder are to be trained further.
+            trainable: whether the adapters of a folder will be trained further.
 
         Raises:
-            ModelError: it cannot be found or loaded, or a library that the request needs is absent.
-            UsageError: an option that does not exist, or that this machine cannot serve.
+            ModelError: it cannot be found or loaded, or a required library is missing.
+            UsageError: an unknown option, or one that this machine does not support.
         """
         if device_map is not None and device is not None:
-            raise UsageError("say either a device or a device map, not both")
-        place = choose_device(device)
-        dtype = choose_dtype(precision, place)
+            raise UsageError("specify either a device or a device map, not both")
+        target = choose_device(device)
+        dtype = choose_dtype(precision, target)
         options: dict[str, Any] = {"dtype": dtype}
         if quantise is not None:
-            options["quantization_config"] = quantisation(quantise, place, dtype)
-            device_map = device_map or {"": place}
+            options["quantization_config"] = quantization(quantise, target, dtype)
+            device_map = device_map or {"": target}
         if device_map is not None:
             options["device_map"] = device_map
         adapters = Path(name_or_path) if is_adapter(name_or_path) else None
@@ -137,19 +137,17 @@ class VideoLLM(EntailmentModel):
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise ModelError(f"{base}: transformers cannot load it as a video LLM ({error})") from error
         if device_map is None:
-            model = model.to(place)
-        made = cls(
-            model, load_processor(folder, kind), name=str(name_or_path), max_frames=max_frames, question=question
-        )
-        made._base = str(base)
+            model = model.to(target)
+        llm = cls(model, load_processor(folder, kind), name=str(name_or_path), max_frames=max_frames, question=question)
+        llm._base = str(base)
         if adapters is not None:
-            made.load_adapters(adapters, trainable=trainable)
-        return made
+            llm.load_adapters(adapters, trainable=trainable)
+        return llm
 
     _base = ""
 
     def sample(self, video: str | Path, start: float = 0.0, end: float | None = None) -> Frames:
-        """The frames of a file, or of `[start, end)` seconds of it, that this family looks at.
+        """Read the frames of a file, or of `[start, end)` seconds of it, that this architecture sees.
 
         Raises:
             VideoError: the file cannot be read.
@@ -163,14 +161,14 @@ class VideoLLM(EntailmentModel):
         return read_count(video, count, rule=self.budget.rule, start=start, end=end, short_side=small)
 
     def prepare(self, video: str | Path | Frames) -> Visual:
-        """A video as the model takes it, on the CPU: what a loader does ahead of training."""
+        """Return a video as model input, on the CPU; in training the data loader does this."""
         return self.prompter.video(video if isinstance(video, Frames) else self.sample(video), self.question)
 
     def tails(self, texts: Sequence[str]) -> list[Tail]:
-        """Prompts of descriptions; `tail.ids[tail.description]` are a description's tokens, as Eq. 6 compares them.
+        """Return the prompts of descriptions; `tail.ids[tail.description]` are a description's tokens (for Eq. 6).
 
         Raises:
-            UsageError: a text is empty or holds a control token.
+            UsageError: a text is empty or contains a control token.
         """
         return self.prompter.tails(texts, self.question)
 
@@ -186,18 +184,18 @@ class VideoLLM(EntailmentModel):
         batch: int = BATCH,
         side: Side = "left",
     ) -> Tensor:
-        """`log P(Yes) - log P(No)` of every text about one video: float32, (N,), on the CPU.
+        """Return `log P(Yes) - log P(No)` of every text about one video: float32, (N,), on the CPU.
 
         Args:
-            video: a file, its frames, or what `prepare` or `encode` made of it.
-            texts: descriptions, or what `tails` made of them.
-            batch: texts side by side.
-            side: where shorter texts are padded; it makes no difference to the values.
+            video: a file, its frames, or the result of `prepare` or `encode`.
+            texts: descriptions, or the result of `tails`.
+            batch: texts per batch.
+            side: side on which shorter texts are padded; it does not change the values.
         """
         if not texts:
             return torch.zeros(0)
-        shown = video if isinstance(video, Encoded) else self.encode(video)
-        return self._ask(shown, self._tails(texts), self._read_odds(self.question), batch, side).float().cpu()
+        encoded = video if isinstance(video, Encoded) else self.encode(video)
+        return self._ask(encoded, self._tails(texts), self._read_odds(self.question), batch, side).float().cpu()
 
     def pair_log_odds(
         self,
@@ -207,13 +205,13 @@ class VideoLLM(EntailmentModel):
         keep: Sequence[Tensor | None] | None = None,
         side: Side = "left",
     ) -> Tensor:
-        """Log-odds of B pairs side by side, with gradient where it is on.
+        """Return the log-odds of B pairs, with gradients if enabled.
 
         Args:
-            videos: B; families of whole frames need equal frames.
-            texts: B.
+            videos: B videos; architectures of whole frames need equal frames.
+            texts: B texts.
             keep: for each text None, or bool over its description's tokens; see `answer_whole`.
-            side: where shorter prompts are padded.
+            side: side on which shorter prompts are padded.
 
         Returns:
             float32, (B,), on the model's device.
@@ -231,13 +229,13 @@ class VideoLLM(EntailmentModel):
         keep: Sequence[Tensor | None] | None = None,
         run: Callable[..., Any] | None = None,
     ) -> Tensor:
-        """Log-odds of N texts about one video in one pass, with gradient where it is on; see `answer_packed`.
+        """Return the log-odds of N texts about one video in one pass, with gradients if enabled; see `answer_packed`.
 
         Args:
             video: from `prepare`.
-            tails: from `tails`, N.
+            tails: N tails, from `tails`.
             keep: for each text None, or bool over its description's tokens.
-            run: called in place of the model.
+            run: called instead of the model.
 
         Returns:
             float32, (N,), on the model's device.
@@ -255,13 +253,13 @@ class VideoLLM(EntailmentModel):
         question: Question | None = None,
         batch: int = BATCH,
     ) -> Tensor:
-        """P(Yes) for "Does this figure show [t]?" of every image and text (VQAScore, Lin et al. 2024).
+        """Return P(Yes) for "Does this figure show [t]?" of every image and text (VQAScore, Lin et al. 2024).
 
         Args:
             images: frames of a video, or images: uint8 (H, W, 3) each, or Pillow's.
-            texts: N.
+            texts: N texts.
             question: another question about images.
-            batch: texts side by side.
+            batch: texts per batch.
 
         Returns:
             float32, (I, N), in [0, 1], on the CPU.
@@ -271,8 +269,8 @@ class VideoLLM(EntailmentModel):
         tails = self.prompter.tails(texts, asked, images=1)
         rows = []
         for image in images.pixels if isinstance(images, Frames) else images:
-            shown = self._encode(self.prompter.images([_pixels(image)], asked), images=1)
-            rows.append(self._ask(shown, tails, lambda logits: yes_log_probability(logits, yes), batch, "left"))
+            encoded = self._encode(self.prompter.images([_pixels(image)], asked), images=1)
+            rows.append(self._ask(encoded, tails, lambda logits: yes_log_probability(logits, yes), batch, "left"))
         return torch.stack(rows).exp().float().cpu()
 
     def attach_lora(self, rank: int = 32, alpha: int = 32, dropout: float = 0.05) -> VideoLLM:
@@ -281,15 +279,15 @@ class VideoLLM(EntailmentModel):
         return self
 
     def load_adapters(self, folder: str | Path, *, trainable: bool = False) -> VideoLLM:
-        """Put saved adapters there."""
+        """Put saved adapters on the language model's attention."""
         self.adapters = self._naming_base(load_lora(self.model, folder, trainable=trainable))
         return self
 
     def save_adapters(self, folder: str | Path) -> Path:
-        """Write the adapters in PEFT's format; `from_pretrained` takes the folder.
+        """Save the adapters in PEFT's format, in a folder for `from_pretrained`.
 
         Raises:
-            UsageError: there are none.
+            UsageError: the model has none.
         """
         if self.adapters is None:
             raise UsageError(f"{self.name}: has no adapters to save")
@@ -297,13 +295,12 @@ class VideoLLM(EntailmentModel):
         return Path(folder)
 
     def fingerprint(self) -> str:
-        """Hash of weights, question, family and frame budget: equal fingerprints give equal scores."""
-        told = f"{self.kind} {self.question} {self.budget} {self.max_frames} {self._weights_hash}"
-        return hashlib.sha256(told.encode()).hexdigest()
+        """Return a hash of weights, question, architecture and frame budget: equal fingerprints mean equal scores."""
+        content = f"{self.kind} {self.question} {self.budget} {self.max_frames} {self._weights_hash}"
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def _naming_base(self, adapters: Any) -> Any:
-        """Adapters that name the model below them as it was asked for, not where it lies; without dropout, as the
-        model is until its `train()` is called."""
+        """Let adapters name their base model as it was requested, not by its local folder; in evaluation mode."""
         for config in adapters.peft_config.values():
             config.base_model_name_or_path = self._base or config.base_model_name_or_path
         return adapters.eval()
@@ -321,13 +318,13 @@ class VideoLLM(EntailmentModel):
         shared = self.kind not in prompts()["unshared"]
         return Encoded(visual, prefill(self.model, visual) if shared else None, images)
 
-    def _ask(self, shown: Encoded, tails: Sequence[Tail], read: Read, batch: int, side: Side) -> Tensor:
-        if shown.prefix is not None:
-            return answer_shared(self.model, shown.prefix, tails, read, batch=batch, side=side)
+    def _ask(self, encoded: Encoded, tails: Sequence[Tail], read: Read, batch: int, side: Side) -> Tensor:
+        if encoded.prefix is not None:
+            return answer_shared(self.model, encoded.prefix, tails, read, batch=batch, side=side)
         with torch.inference_mode():
             parts = [tails[i : i + batch] for i in range(0, len(tails), batch)]
-            found = [answer_whole(self.model, [shown.visual] * len(part), part, read, side=side) for part in parts]
-        return torch.cat(found)
+            answers = [answer_whole(self.model, [encoded.visual] * len(part), part, read, side=side) for part in parts]
+        return torch.cat(answers)
 
     def _known(self, question: Question) -> Answers:
         if question not in self._answers:
@@ -340,7 +337,7 @@ class VideoLLM(EntailmentModel):
 
 
 def is_video_llm(name_or_path: str | Path) -> bool:
-    """Whether a folder or hub name is a model that `VideoLLM.from_pretrained` loads.
+    """Return whether `VideoLLM.from_pretrained` loads this folder or name on the Hub.
 
     Raises:
         ModelError: it cannot be found.
@@ -351,20 +348,20 @@ def is_video_llm(name_or_path: str | Path) -> bool:
     return read_json(folder / "config.json").get("model_type") in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 
-def quantisation(quantise: str, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
-    """How bitsandbytes stores weights: 4 bits (NF4, Dettmers et al. 2023) or 8.
+def quantization(bits: str, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Return the settings of bitsandbytes for "4bit" (NF4, Dettmers et al. 2023) or "8bit" weights.
 
     Raises:
-        UsageError: another word, or a device that bitsandbytes does not serve.
+        UsageError: another value, or a device that bitsandbytes does not support.
         ModelError: bitsandbytes is not installed.
     """
-    if quantise not in QUANTISED:
-        raise UsageError(f"quantise {quantise!r} is not known; there are {', '.join(QUANTISED)}")
+    if bits not in QUANTIZED:
+        raise UsageError(f"quantise {bits!r} is not known; there are {', '.join(QUANTIZED)}")
     if device.type != "cuda":
-        raise UsageError(f"{quantise} weights need an NVIDIA GPU, and this is {device.type}; leave the option out")
+        raise UsageError(f"{bits} weights need an NVIDIA GPU, and this is {device.type}; omit the option")
     if find_spec("bitsandbytes") is None:
-        raise ModelError(f"{quantise} weights need bitsandbytes; pip install bitsandbytes")
-    if quantise == "8bit":
+        raise ModelError(f"{bits} weights need bitsandbytes; pip install bitsandbytes")
+    if bits == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
@@ -379,12 +376,12 @@ def _base_of(adapters: Path) -> str:
 def _kind(folder: Path) -> str:
     kind = str(read_json(folder / "config.json").get("model_type"))
     if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        raise ModelError(f"{folder}: {kind!r} is no video or image LLM that transformers loads")
+        raise ModelError(f"{folder}: {kind!r} is not a video or image LLM that transformers loads")
     return kind
 
 
 def _pixels(image: Any) -> npt.NDArray[np.uint8]:
-    """uint8 (H, W, 3) of an array or of Pillow's image."""
+    """Return an array or a Pillow image as uint8 (H, W, 3)."""
     array = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
         raise UsageError(f"an image must be uint8 (H, W, 3), not {array.dtype} {array.shape}")

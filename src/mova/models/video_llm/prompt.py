@@ -1,8 +1,8 @@
-"""A question about frames as tokens: the family's chat template, and where in it the description stands.
+"""Prompts of a video LLM: a question about frames as tokens, by the architecture's chat template.
 
-The prompt is split after the frames' placeholder. What comes before, the frames included, is the same for all texts
-about a video (`Visual`); what comes after is short (`Tail`). Both parts together are, token for token, what the
-family's processor makes of the whole conversation; that is checked for every video.
+The prompt is split after the frames' placeholder. The part before it, including the frames, is the same for all texts
+about a video (`Visual`); the part after it is short (`Tail`). Together they equal, token for token, the output of the
+architecture's processor for the whole conversation; this is checked for every video.
 
 Shape legend: P tokens up to the end of the frames, L tokens of a tail.
 """
@@ -27,16 +27,19 @@ from mova.models.video_llm.frames import time_settings
 from mova.types import Frames
 
 PER_TOKEN = frozenset({"attention_mask", "mm_token_type_ids", "token_type_ids"})
-"""Inputs of a model that have a number a token."""
+"""Inputs of a model with one number per token."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, and the words that answer it.
+    """A question, and the words that answer it.
 
     Attributes:
-        text: holds `{text}` once, where the description goes.
-        yes_words, no_words: any case.
+        text: contains `{text}` once, for the description.
+        yes_words, no_words: in any case.
+
+    >>> Question("Does this video show {text}?").yes_words
+    ('yes',)
     """
 
     text: str
@@ -49,10 +52,10 @@ class Question:
 
     @classmethod
     def named(cls, name: str | Path) -> Question:
-        """A question that ships with the package ("entailment", "figure"), or a YAML file of the same form.
+        """Return a question of the package ("entailment", "figure"), or from a YAML file of the same form.
 
         Raises:
-            UsageError: neither, or the file holds no question.
+            UsageError: neither, or the file does not contain a question.
         """
         shipped = prompts()["questions"]
         if str(name) in shipped:
@@ -76,21 +79,24 @@ _KEYS = {"text", "yes_words", "no_words"}
 
 @cache
 def prompts() -> dict[str, Any]:
-    """`videollm_prompts.yaml`: questions, fallback templates, frame budgets."""
+    """Return the content of `prompts.yaml`: questions, fallback templates, frame budgets."""
     text = resources.files("mova.models.video_llm").joinpath("prompts.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many frames a family is made for.
+    """Number of frames an architecture is made for.
 
     Attributes:
-        frames: so many, however long the video is; or None, and
-        rate: so many a second,
-        least, most: between these bounds,
-        multiple: in whole multiples.
-        rule: of `video/sampling.py`.
+        frames: a fixed number regardless of the video's length; or None, and then
+        rate: frames per second,
+        least, most: within these bounds,
+        multiple: as a multiple of this number.
+        rule: a rule of `video/sampling.py`.
+
+    >>> Budget(rate=2.0, least=4, most=32, multiple=2).count(duration=7.6)
+    14
     """
 
     frames: int | None = None
@@ -102,27 +108,27 @@ class Budget:
 
     @classmethod
     def of(cls, kind: str) -> Budget:
-        """Of a `model_type`; families that are not in the table get the default."""
+        """Return the budget of a `model_type`; default: that of architectures missing from the table."""
         table = prompts()["budgets"]
         return cls(**table.get(kind, table["default"]))
 
     def count(self, duration: float, max_frames: int | None = None) -> int:
-        """Frames to look at in so many seconds, never more than `max_frames`, at least one."""
+        """Return the number of frames for a duration in seconds, at most `max_frames` and at least one."""
         limit = self.most if max_frames is None else max_frames
         if self.frames is not None:
             return min(self.frames, limit)
-        wanted = min(max(int(duration * self.rate), self.least), self.most, limit)
-        return max(wanted - wanted % self.multiple, min(self.multiple, limit))
+        count = min(max(int(duration * self.rate), self.least), self.most, limit)
+        return max(count - count % self.multiple, min(self.multiple, limit))
 
 
 @dataclass(frozen=True, eq=False)
 class Visual:
-    """A video or an image as a model takes it, with the prompt up to its end.
+    """A video or an image as model input, with the prompt up to its end.
 
     Attributes:
         ids: int64, (P,).
-        kinds: other inputs that have a number a token, (P,) each.
-        pixels: tensors of the frames: everything that is not by token.
+        kinds: other inputs with one number per token, (P,) each.
+        pixels: tensors of the frames: all inputs that are not per token.
     """
 
     ids: Tensor
@@ -139,7 +145,7 @@ class Tail:
 
     Attributes:
         ids: int64, (L,).
-        description: the tokens of the description within them, half-open; a token that also holds a neighbouring
+        description: the tokens of the description within them, half-open; a token that also contains an adjacent
             quotation mark counts.
     """
 
@@ -151,7 +157,7 @@ class Tail:
 
 
 class Prompter:
-    """Makes `Visual` and `Tail` of frames and texts for one checkpoint.
+    """Builds the `Visual` of frames and the `Tail` of texts for one checkpoint.
 
     Args:
         processor: from `load_processor`.
@@ -159,8 +165,8 @@ class Prompter:
         name: the checkpoint, for messages.
 
     Raises:
-        ModelError: there is no chat template, neither in the checkpoint nor in the package's table, or the tokenizer
-            is not of the `tokenizers` library.
+        ModelError: neither the checkpoint nor the package's table has a chat template, or the tokenizer is not one of
+            the `tokenizers` library.
     """
 
     def __init__(self, processor: Any, kind: str, name: str) -> None:
@@ -173,67 +179,67 @@ class Prompter:
                 f"{name}: has no chat template, and none is known for {kind}; put its chat_template.jinja beside it"
             )
         if not self.tokenizer.is_fast:
-            raise ModelError(f"{name}: its tokenizer cannot tell where words lie; convert it to tokenizer.json")
+            raise ModelError(f"{name}: its tokenizer does not return word offsets; convert it to tokenizer.json")
         control = (str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special)
         self._control = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or "(?!)")
 
     def video(self, frames: Frames, question: Question) -> Visual:
-        """A video's frames: as a video where the family takes videos, else as images side by side."""
+        """Prepare a video's frames: as a video if the architecture accepts videos, else as images."""
         if not self.sees_videos:
             return self.images(frames.pixels, question)
-        told = VideoMetadata(**time_settings(frames))
-        return self._visual(question, {"video": 1}, videos=[frames.pixels], videos_kwargs={"video_metadata": [told]})
+        times = VideoMetadata(**time_settings(frames))
+        return self._visual(question, {"video": 1}, videos=[frames.pixels], videos_kwargs={"video_metadata": [times]})
 
     def images(self, pixels: Any, question: Question) -> Visual:
-        """Images (n, H, W, 3), or a list of them, that one question is about."""
+        """Prepare images (n, H, W, 3), or a list of them, for one question."""
         return self._visual(question, {"image": len(pixels)}, images=[list(pixels)])
 
     def tails(self, texts: Sequence[str], question: Question, *, images: int = 0) -> list[Tail]:
-        """One tail a text.
+        """Build one tail per text.
 
         Args:
             texts: descriptions.
-            question: what is asked.
-            images: how many images are asked about; 0 for a video.
+            question: the question.
+            images: number of images; 0 for a video.
 
         Raises:
-            UsageError: a text is empty or holds one of the tokenizer's control tokens.
+            UsageError: a text is empty or contains one of the tokenizer's control tokens.
         """
-        shown = {"image": images} if images else self._shown(1)
-        anchor, start = self._tail_text(question, shown)
+        counts = {"image": images} if images else self._counts(1)
+        anchor, start = self._tail_text(question, counts)
         made = []
         for text in texts:
             stripped = text.strip()
             if not stripped:
-                raise UsageError("a description is empty; say at least one word")
+                raise UsageError("a description is empty; it needs at least one word")
             if control := self._control.search(stripped):
                 raise UsageError(
-                    f"the description {stripped!r} holds the control token {control.group()!r}; take it out"
+                    f"the description {stripped!r} contains the control token {control.group()!r}; remove it"
                 )
             made.append(self._tail(anchor, start, stripped))
         return made
 
-    def _shown(self, frames: int) -> dict[str, int]:
+    def _counts(self, frames: int) -> dict[str, int]:
         return {"video": 1} if self.sees_videos else {"image": frames}
 
     def _tail(self, anchor: str, start: str, text: str) -> Tail:
-        """Tokens of what follows the placeholder, tokenized behind it as in the whole prompt."""
+        """Tokenize the text after the placeholder, behind it as in the whole prompt."""
         before, after = start.split(_MARK)
         whole = f"{anchor}{before}{text}{after}"
         coded = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = coded["input_ids"]
-        place = self.tokenizer.convert_tokens_to_ids(anchor)
-        if place not in ids:
-            raise ModelError(f"{self.name}: its tokenizer has no token {anchor!r}, which its processor puts for frames")
-        after_frames = ids.index(place) + 1
+        anchor_id = self.tokenizer.convert_tokens_to_ids(anchor)
+        if anchor_id not in ids:
+            raise ModelError(f"{self.name}: its tokenizer lacks {anchor!r}, its processor's frame placeholder")
+        after_frames = ids.index(anchor_id) + 1
         first, last = len(anchor) + len(before), len(anchor) + len(before) + len(text)
         offsets = coded["offset_mapping"][after_frames:]
         inside = [i for i, (a, b) in enumerate(offsets) if a < last and b > first]
         return Tail(torch.tensor(ids[after_frames:]), slice(inside[0], inside[-1] + 1))
 
-    def _visual(self, question: Question, shown: Mapping[str, int], **inputs: Any) -> Visual:
-        """The processor's own tokens of the whole prompt, less the tail."""
-        prompt = self._render(question, shown).replace(_MARK, _PROBE)
+    def _visual(self, question: Question, counts: Mapping[str, int], **inputs: Any) -> Visual:
+        """Return the processor's own tokens of the whole prompt, without the tail."""
+        prompt = self._render(question, counts).replace(_MARK, _PROBE)
         bos = self.tokenizer.bos_token
         special = not (bos and prompt.startswith(bos))
         made = self.processor(
@@ -241,43 +247,43 @@ class Prompter:
         )
         made = {key: torch.as_tensor(value) for key, value in made.items()}
         ids = made.pop("input_ids")[0]
-        tail = self._tail(*self._tail_text(question, shown), _PROBE).ids
+        tail = self._tail(*self._tail_text(question, counts), _PROBE).ids
         length = len(ids) - len(tail)
         if length <= 0 or not torch.equal(ids[length:], tail):
-            raise ModelError(f"{self.name}: its tokenizer reads the question otherwise after the frames than alone")
+            raise ModelError(f"{self.name}: its tokenizer splits the question differently after the frames than alone")
         kinds = {key: made.pop(key)[0, :length] for key in PER_TOKEN & made.keys()}
         kinds.pop("attention_mask", None)
         return Visual(ids[:length], kinds, made)
 
-    def _tail_text(self, question: Question, shown: Mapping[str, int]) -> tuple[str, str]:
-        """(placeholder, what follows its last occurrence, with a mark for the description)."""
-        anchor = self._placeholder(next(iter(shown)))
-        prompt = self._render(question, shown)
+    def _tail_text(self, question: Question, counts: Mapping[str, int]) -> tuple[str, str]:
+        """Return the placeholder, and the text after its last occurrence with a mark for the description."""
+        anchor = self._placeholder(next(iter(counts)))
+        prompt = self._render(question, counts)
         return anchor, prompt[prompt.rindex(anchor) + len(anchor) :]
 
     def _placeholder(self, what: str) -> str:
-        """The token that stands for a video or an image."""
-        found = getattr(self.processor, f"{what}_token", None)
-        if found is None:
-            raise ModelError(f"{self.name}: takes no {what}s ({type(self.processor).__name__} has no token for them)")
-        return str(found)
+        """Return the token that represents a video or an image."""
+        token = getattr(self.processor, f"{what}_token", None)
+        if token is None:
+            raise ModelError(f"{self.name}: does not accept {what}s ({type(self.processor).__name__} has no token)")
+        return str(token)
 
-    def _render(self, question: Question, shown: Mapping[str, int]) -> str:
-        """The whole prompt, with a mark where the description goes."""
+    def _render(self, question: Question, counts: Mapping[str, int]) -> str:
+        """Return the whole prompt, with a mark for the description."""
         asked = question.text.replace("{text}", _MARK)
         if self._template is not None:
-            vision = "".join(self._placeholder(what) * count for what, count in shown.items())
+            vision = "".join(self._placeholder(what) * count for what, count in counts.items())
             return self._template.replace("{vision}", vision).replace("{question}", asked)
-        content = [{"type": what} for what, count in shown.items() for _ in range(count)]
+        content = [{"type": what} for what, count in counts.items() for _ in range(count)]
         message = {"role": "user", "content": [*content, {"type": "text", "text": asked}]}
         plain = {"enable_thinking": False} if "enable_thinking" in str(self.processor.chat_template) else {}
         return self.processor.apply_chat_template([message], add_generation_prompt=True, **plain)
 
 
 _MARK = "\ue000"
-"""Stands where the description goes; of Unicode's private area, so that no text holds it."""
+"""Mark for the description; from Unicode's private area, so that no text contains it."""
 _PROBE = "a"
-"""The description that a video's prompt is checked with."""
+"""The description used to check a video's prompt."""
 
 
 def _has_template(processor: Any) -> bool:
