@@ -125,7 +125,7 @@ def test_frames_of_a_whole_video_are_coloured_by_one_scale() -> None:
     assert (overlay(weak, highest=0.0)[0, 0, 3], overlay(weak, highest=0.4)[0, 0, 3]) == (0, 0)
 
 
-def test_what_is_shown_and_drawn_of_a_whole_video(model: Gexia, tmp_path: Path) -> None:
+def test_maps_and_picture_of_a_whole_video(model: Gexia, tmp_path: Path) -> None:
     film = write_mp4(tmp_path / "film.mp4", [some_frames(24).pixels], fps=4.0)
     found = saliency_maps(model, film, TEXTS[:1], 2, "occlusion")
     assert found.sentences == tuple(TEXTS[:1])

@@ -136,7 +136,7 @@ def test_grad_cam_equals_the_case_worked_out_by_hand(grid: bool, monkeypatch: py
     assert not toy.reader._forward_pre_hooks
 
 
-def test_a_tower_without_a_grid_is_said() -> None:
+def test_a_tower_without_a_grid_is_reported() -> None:
     toy = Toy(grid=True)
     with pytest.raises(UsageError, match="use occlusion"):
         grad_cam(toy, nn.Identity(), 1, torch.rand(1, 3, 2, 3), torch.rand(1, 3))
@@ -156,7 +156,7 @@ def noise(size: tuple[int, int], count: int = 3) -> Frames:
     return Frames(pixels, np.arange(count) / 2)
 
 
-def test_every_tower_can_be_looked_into(tower: TwoTower) -> None:
+def test_every_tower_is_accessible(tower: TwoTower) -> None:
     frames = noise((40, 60))
     texts = tower.encode_text(TEXTS).pooled
     for model in (tower, Mova.from_backbone(tower, "subsets")):
@@ -254,7 +254,7 @@ def pointing(shown: list[tuple[Tensor, Tensor, np.ndarray]], explain: Callable[[
     return float(np.mean(hits))
 
 
-def test_maps_of_the_shipped_model_fall_on_the_object_told_of(shown: list[tuple[Tensor, Tensor, np.ndarray]]) -> None:
+def test_maps_of_the_shipped_model_fall_on_the_described_object(shown: list[tuple[Tensor, Tensor, np.ndarray]]) -> None:
     sight = open_tower(load("mova-worlds-tiny"))
     reader = sight.reader
     assert reader is not None

@@ -68,7 +68,7 @@ def test_a_mova_with_masks_over_units_shows_its_own_weights(film: Path, tiny: Wo
         assert select_subsets(other, film, sentences, 4).rule == "softmax of cosines"
 
 
-def test_frames_select_what_they_show_and_none_where_nothing_is_told(film: Path, tmp_path: Path) -> None:
+def test_frames_select_the_sentence_they_show_and_none_without_one(film: Path, tmp_path: Path) -> None:
     found = select_subsets(ColourEncoder(), film, ["It is red.", "A blue one.", "All is green."], 5)
     assert found.weights.shape == (40, 4)
     strongest = found.weights.argmax(axis=1)

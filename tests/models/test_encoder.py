@@ -157,7 +157,7 @@ def test_similarity_is_the_cosine_of_pooled_vectors() -> None:
     assert found.argmax(dim=1).tolist() == [0, 1]
 
 
-def test_align_tells_which_seconds_each_sentence_covers(film: Path) -> None:
+def test_align_finds_the_seconds_that_each_sentence_covers(film: Path) -> None:
     encoder = ColourEncoder()
     encoder.relevance_threshold = 0.8
     line = encoder.align(film, "It is blue. Then all is green. A red wall stands.")
@@ -259,7 +259,7 @@ def test_units_beyond_a_batch_keep_their_texts(monkeypatch: pytest.MonkeyPatch) 
         assert torch.equal(a, b)
 
 
-def test_irrelevance_finds_the_frames_that_no_unit_tells() -> None:
+def test_irrelevance_finds_the_frames_that_no_unit_describes() -> None:
     """Frames of a told event near its unit, filler near nothing: noise in 32 dimensions."""
     generator = torch.Generator().manual_seed(0)
     units = torch.randn(3, 32, generator=generator)
@@ -275,7 +275,7 @@ def test_irrelevance_finds_the_frames_that_no_unit_tells() -> None:
     assert torch.equal(ColourEncoder().irrelevance(video, units), found)
 
 
-def test_align_tells_long_text_without_marks_in_windows() -> None:
+def test_align_splits_long_text_without_punctuation_into_windows() -> None:
     encoder = ColourEncoder()
     encoder.relevance_threshold = 0.9
     film = coloured(["red"] * 4 + ["blue"] * 4)

@@ -68,7 +68,7 @@ def test_a_family_is_a_folder_and_one_line_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
-def test_every_path_of_a_record_names_what_it_should(family: ModelFamily) -> None:
+def test_every_path_of_a_record_resolves(family: ModelFamily) -> None:
     assert callable(family.model_class().from_pretrained)
     settings = family.build_class()
     assert is_dataclass(settings)
@@ -86,7 +86,7 @@ def test_recipes_name_families_and_their_settings() -> None:
         assert isinstance(model_settings(recipe), FAMILIES[recipe.model["kind"]].build_class())
 
 
-def test_what_is_of_no_family_is_refused() -> None:
+def test_a_model_of_no_family_is_refused() -> None:
     other = torch.nn.Linear(1, 1)
     other.name = "other"
     assert family_of(other) is None

@@ -68,12 +68,12 @@ def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> 
     assert np.array_equal(batch.group, collate([data[0], data[1]]).groups)
 
 
-def test_the_feed_is_found_inside_other_models(tiny_clip: Path, tiny_naflex: Path) -> None:
+def test_the_adapter_of_a_backbone_serves_its_wrapper(tiny_clip: Path, tiny_naflex: Path) -> None:
     holder = torch.nn.Module()
     holder.backbone = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     assert isinstance(input_adapter(holder), TwoTowerInputs)
     assert isinstance(input_adapter(WorldsTiny(WorldsTinyConfig(vocabulary=vocabulary()))), WorldsTinyInputs)
     with pytest.raises(UsageError, match="Linear cannot be trained"):
         input_adapter(torch.nn.Linear(1, 1))
-    with pytest.raises(UsageError, match="proportions"):
+    with pytest.raises(UsageError, match="aspect ratio"):
         input_adapter(TwoTower.from_checkpoint(tiny_naflex, precision="fp32", device="cpu"))

@@ -119,7 +119,7 @@ def test_no_such_folder(name: str) -> None:
         load(Path("nothing"))
 
 
-def test_an_incomplete_folder_names_what_lacks(tmp_path: Path, tiny_clip: Path) -> None:
+def test_an_incomplete_folder_names_the_missing_files(tmp_path: Path, tiny_clip: Path) -> None:
     with pytest.raises(ModelError, match=r"lacks config\.json and model\.safetensors"):
         load(tmp_path)
     folder = shutil.copytree(tiny_clip, tmp_path / "half")

@@ -12,13 +12,14 @@ width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
 from torch import Tensor, nn
 
 from mova.data.batch import PairBatch, PairVectors
+from mova.data.granularity import LengthRule
 from mova.errors import UsageError
 from mova.models.families import family_of
 from mova.types import Pixels
@@ -55,6 +56,23 @@ class InputAdapter(ABC):
     def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
         """Return fields of `PairBatch` that depend on the granularity of each pair; most families have none."""
         return {}
+
+    @property
+    def lengths(self) -> LengthRule:
+        """Lengths from which on videos and texts are long, if rows do not state their granularity."""
+        return LengthRule()
+
+    def adapt_to_granularities(self, model: nn.Module, frames: Mapping[str, int]) -> bool:
+        """Set a model's settings for inference to those of training by granularity; most families have none.
+
+        Args:
+            model: the model to train.
+            frames: number of frames of a video, by the granularities that are trained.
+
+        Returns:
+            Whether some batches leave trained weights without a gradient.
+        """
+        return False
 
     def encode(self, model: nn.Module, batch: PairBatch) -> PairVectors:
         """Run the model on a batch of pairs."""

@@ -179,7 +179,7 @@ def test_scores_do_not_depend_on_the_scale_or_on_who_else_is_in_the_batch(name: 
 
 @NAMES
 @pytest.mark.parametrize("cells", [1, 7, 40])
-def test_blocks_of_pairs_give_what_one_block_gives(name: str, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_pairs_give_the_scores_of_one_block(name: str, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, made = batch(videos=5), head(name)
     wanted = made(*inputs)
     inputs[0].requires_grad_()

@@ -126,7 +126,7 @@ def test_the_order_of_dense_vectors_is_not_seen() -> None:
     torch.testing.assert_close(iam(features, mask, rounds), iam(features.flip(1), mask, rounds))
 
 
-def test_values_are_what_one_vector_alone_gives() -> None:
+def test_values_equal_the_output_of_one_vector_alone() -> None:
     part, features = module().shared, torch.randn(1, 1, DENSE, dtype=torch.float64)
     base = torch.zeros(1, BASES, WIDTH, dtype=torch.float64)
     (keys, values), mask = part.read(features, torch.ones(1, 1, dtype=torch.bool)), torch.ones(1, 1, dtype=torch.bool)

@@ -106,7 +106,7 @@ def test_a_saved_folder_holds_everything(kind: str, preset: str, backbones: dict
     assert f"{made.added_parameters().parameters:,}" in card
 
 
-def test_what_was_measured_is_saved(tmp_path: Path) -> None:
+def test_calibration_is_saved(tmp_path: Path) -> None:
     model = around(worlds(), "subsets")
     model.relevance_threshold, model.rule, model.units = 0.7, EvidenceRule(g=0.5, theta=0.1), UnitRule(longest=9)
     model.save_pretrained(tmp_path)
@@ -180,7 +180,7 @@ def test_subsets_score_all_pairs(backbones: dict, monkeypatch) -> None:
     assert (covered - found).abs().max() > 1e-4
 
 
-def test_what_a_model_cannot_do_is_said(backbones: dict) -> None:
+def test_unsupported_requests_are_reported(backbones: dict) -> None:
     control, dimensions, units = (around(backbones["worlds"](), p) for p in ("control", "repaired", "subsets"))
     shown = videos(control)
     with pytest.raises(UsageError, match="no masks"):

@@ -248,7 +248,7 @@ def test_siglip_families_do_not_see_capitals(kind: str, request: pytest.FixtureR
     torch.testing.assert_close(a, b)
 
 
-def test_what_is_cut_off_is_counted_and_said(
+def test_dropped_tokens_are_counted_and_reported(
     model: TwoTower, family: str, checkpoint: Path, reference: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = " ".join(["the old woman reads"] * 40)
@@ -277,7 +277,7 @@ def test_saved_and_loaded_is_bit_equal(model: TwoTower, frames: Frames, tmp_path
     assert model.name in (tmp_path / "saved" / "README.md").read_text(encoding="utf-8")
 
 
-def test_what_was_measured_is_saved(tiny_clip: Path, tmp_path: Path) -> None:
+def test_calibration_is_saved(tiny_clip: Path, tmp_path: Path) -> None:
     model = TwoTower.from_checkpoint(tiny_clip, precision="fp32")
     model.relevance_threshold = 0.31
     model.rule = EvidenceRule(g=0.25, theta=0.1, beta=0.5, global_share=0.1)

@@ -108,7 +108,7 @@ def test_settings_are_read_and_strange_ones_refused() -> None:
         FrameProcessor("InternVLVideoProcessor", {"size": {"longest_edge": 3}})
 
 
-def test_times_of_frames_reach_the_families_that_tell_them() -> None:
+def test_times_of_frames_reach_the_families_that_use_them() -> None:
     pixels = np.zeros((3, 4, 4, 3), np.uint8)
     told = time_settings(Frames(pixels, np.array([1.0, 1.5, 2.0])))
     assert told["frames_indices"] == [1.0, 1.5, 2.0]

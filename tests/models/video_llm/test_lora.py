@@ -69,7 +69,7 @@ def test_defaults_are_the_papers_and_the_tower_stays_free(tmp_path: Path) -> Non
     assert not any("lora" in name for name, _ in model.model.vision_tower.named_modules())
 
 
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+def test_errors_are_reported(tmp_path: Path) -> None:
     model = VideoLLM.from_pretrained(build("qwen2_5_vl", tmp_path / "base"), precision="fp32", device="cpu")
     with pytest.raises(UsageError, match="rank"):
         model.attach_lora(rank=0)

@@ -180,7 +180,7 @@ def test_qwen3_writes_the_real_times_beside_the_frames(model_of: Get) -> None:
     assert "<10.5 seconds>" in prompt
 
 
-def test_what_cannot_be_asked_is_said(model_of: Get) -> None:
+def test_impossible_questions_are_reported(model_of: Get) -> None:
     model = model_of("video_llava")
     with pytest.raises(UsageError, match="control token '<video>'"):
         model.scores(frames(), ["a <video> of a dog"])
@@ -210,9 +210,9 @@ def test_questions_come_from_files_too(tmp_path: Path, model_of: Get) -> None:
             Question.named(path)
 
 
-def test_loading_says_what_is_wrong(tmp_path: Path, tiny_clip: Path) -> None:
+def test_loading_reports_errors(tmp_path: Path, tiny_clip: Path) -> None:
     assert not is_video_llm(tiny_clip)
-    with pytest.raises(ModelError, match="no video or image LLM"):
+    with pytest.raises(ModelError, match="not a video or image LLM"):
         VideoLLM.from_pretrained(tiny_clip)
     with pytest.raises(UsageError, match="either a device or a device map"):
         VideoLLM.from_pretrained(tiny_clip, device="cpu", device_map="auto")
@@ -246,7 +246,7 @@ def test_reasoning_models_are_asked_to_answer_at_once(model_of: Get, monkeypatch
     assert "<think>" not in prompter._render(Question.named("entailment"), {"video": 1})
 
 
-def test_families_without_a_video_path_are_shown_images(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_families_without_a_video_path_get_images(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("internvl")
     monkeypatch.setattr(model.prompter, "sees_videos", False)
     shown = Frames(frames().pixels[:, :SIZE, :SIZE], frames().pts)

@@ -54,7 +54,7 @@ def test_longer_neighbours_in_a_batch_change_no_text(model: WorldsTiny) -> None:
     torch.testing.assert_close(alone, beside)
 
 
-def test_case_and_punctuation_change_no_text_and_unknown_words_are_said(
+def test_case_and_punctuation_change_no_text_and_unknown_words_are_reported(
     model: WorldsTiny, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert torch.equal(model.encode_text("A RED, star!").pooled, model.encode_text("a red star").pooled)
@@ -103,7 +103,7 @@ def test_saving_and_loading_gives_the_same_vectors(model: WorldsTiny, tmp_path: 
     assert again.fingerprint() == model.fingerprint()
 
 
-def test_what_was_measured_is_saved(model: WorldsTiny, tmp_path: Path) -> None:
+def test_calibration_is_saved(model: WorldsTiny, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     measured = load(tmp_path)
     measured.rule, measured.units = EvidenceRule(beta=0.5), UnitRule(keep_sentences=False)

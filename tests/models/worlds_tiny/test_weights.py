@@ -49,7 +49,7 @@ def test_every_factor_is_known_in_training_styles(model: WorldsTiny) -> None:
 
 
 @pytest.mark.slow
-def test_search_and_align_find_told_events_in_files_never_seen(model: WorldsTiny, tmp_path: Path) -> None:
+def test_search_and_align_find_described_events_in_unseen_files(model: WorldsTiny, tmp_path: Path) -> None:
     manifest = write_worlds(tmp_path / "films", 4, 30.0, "outline", SEED)
     rows = read_manifest(manifest)
     index = Index(tmp_path / "index", model)

@@ -5,13 +5,13 @@ Shape legend: V pairs or videos, d width, Y classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mova.data.batch import PairBatch, PairVectors
-from mova.data.granularity import GRANULARITIES
+from mova.data.granularity import GRANULARITIES, LengthRule
 from mova.errors import UsageError
 from mova.models.gexia.config import GexiaConfig
 from mova.models.gexia.model import Gexia
@@ -67,6 +67,25 @@ class GexiaInputs(InputAdapter):
         index = [list(GRANULARITIES).index(name) for name in names]
         values = {"video_rounds": video, "text_rounds": text, "granularity": index}
         return {name: torch.tensor(value) for name, value in values.items()}
+
+    @property
+    def lengths(self) -> LengthRule:
+        """Those of the model's configuration."""
+        return self.config.lengths
+
+    def adapt_to_granularities(self, model: nn.Module, frames: Mapping[str, int]) -> bool:
+        """Write the numbers of frames to the model's configuration, for inference, and freeze its head.
+
+        Pairs do not pass through the head, and processes would wait for its gradients.
+
+        Returns:
+            Whether some batches skip the shared block, because their `#iter` is 0.
+        """
+        assert isinstance(model, Gexia)
+        model.config.follow(frames)
+        if model.head is not None:
+            model.head.requires_grad_(False)
+        return any(0 in model.config.rounds_of(name) for name in frames)
 
     def encode(self, model: nn.Module, batch: PairBatch) -> PairVectors:
         """Run the model; a video has one vector, so `frames` is (V, 1, d), and no `tokens` are returned.

@@ -26,7 +26,6 @@ from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.models.feature_extraction import feature_key
-from mova.models.gexia.model import Gexia
 from mova.models.inputs import input_adapter
 from mova.train.collate import Collator
 from mova.train.objectives.pairs import PairObjective
@@ -79,7 +78,7 @@ class PairSource(ManifestSource):
             self,
             run.seed,
             granules,
-            model.config.lengths if isinstance(model, Gexia) else LengthRule(),
+            adapter.lengths,
             adapter.resize if store is None else None,
             store,
         )
@@ -96,7 +95,9 @@ class PairSource(ManifestSource):
                 _warn_of_leaks(dataset, held_out)
             size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
             validate = RetrievalValidation(held_out, collate, objective, size, workers, run.broken)
-        skips = isinstance(model, Gexia) and granules is not None and _adapt_to_granularities(model, granules)
+        skips = granules is not None and adapter.adapt_to_granularities(
+            model, {name: granule.frames for name, granule in granules.items()}
+        )
         report = dataset.to_json()
         if held_out_rows:
             report["held_out"] = {"share": self.hold_out, "rows": sorted(held_out_rows)}
@@ -151,20 +152,6 @@ class _PairReader:
             quarantine=self.source.quarantine,
             keep=keep,
         )
-
-
-def _adapt_to_granularities(model: Gexia, granules: Mapping[str, GranularitySettings]) -> bool:
-    """Set the numbers of frames for inference in the model's configuration, and freeze its head.
-
-    Pairs do not pass through the head, so processes would wait for its gradients.
-
-    Returns:
-        Whether some batches skip the shared block, because their `#iter` is 0.
-    """
-    model.config.follow({name: granule.frames for name, granule in granules.items()})
-    if model.head is not None:
-        model.head.requires_grad_(False)
-    return any(0 in model.config.rounds_of(name) for name in granules)
 
 
 def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:
