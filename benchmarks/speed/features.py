@@ -31,7 +31,8 @@ from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
 from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, write_manifest
-from mova.models.feature_extraction import feature_key, write_features
+from mova.features.extract import write_features
+from mova.features.stored import feature_key
 from mova.models.inputs import StoredVectorInputs
 from mova.models.two_tower.inputs import TwoTowerInputs
 from mova.models.two_tower.model import TwoTower

@@ -355,7 +355,7 @@ def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], man
         train(small(data={"manifest": None}), tmp_path / "a")
     rows = read_manifest(manifest)
     bare = write_manifest(tmp_path / "bare.jsonl", [replace(row, meta={}) for row in rows])
-    with pytest.raises(DataError, match="no negatives; `mova data contrast`"):
+    with pytest.raises(DataError, match="no negatives; make them with `mova data contrast`"):
         train(small(data={"manifest": str(bare)}), tmp_path / "a")
     unscored = [{key: value for key, value in rows[0].meta["synthetic"][0].items() if key != "weighing"}]
     path = write_manifest(

@@ -19,8 +19,8 @@ from benchmarks.common.baseline_heads import Headed, HeadObjective
 from benchmarks.common.fitting import BACKBONE_RATE, MODULE_RATE, fit
 from benchmarks.common.samples import SampleInputs
 from benchmarks.studies.proving_ground.stage import Stage
+from mova.baselines.registry import BASELINES
 from mova.data.batch import PairBatch, PairVectors
-from mova.models.baselines.registry import BASELINES
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.train.objectives.mova import MovaObjective

@@ -18,7 +18,8 @@ from mova.eval.tasks.encoding import decode_rows
 from mova.eval.tasks.moments import evaluate_moment_retrieval
 from mova.eval.tasks.retrieval import evaluate_retrieval
 from mova.eval.tasks.split import open_split
-from mova.models.feature_extraction import StoredEmbeddings, write_features
+from mova.features.extract import write_features
+from mova.features.stored import StoredEmbeddings
 from tests.support.fakes import ColourEncoder, write_colours
 
 

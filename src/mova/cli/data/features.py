@@ -11,7 +11,7 @@ from mova.cli.console import emit, file_bar, note, say
 from mova.cli.options import Fps, Json, Model, Splits
 
 if TYPE_CHECKING:
-    from mova.models.feature_extraction import FeatureReport
+    from mova.features.extract import FeatureReport
 
 
 def features(
@@ -50,7 +50,7 @@ def features(
     Run the same command again to resume an interrupted run. The exit code is 1 only if no clip is readable.
     """
     from mova.data.frame_selection import FrameRule
-    from mova.models.feature_extraction import write_features
+    from mova.features.extract import write_features
     from mova.models.registry import DEFAULT_MODEL, load
 
     encoder = load(model or DEFAULT_MODEL)

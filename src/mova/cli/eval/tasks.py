@@ -178,6 +178,6 @@ def _store_reader(encoder: DualEncoder | EntailmentModel, options: SplitOptions)
     if isinstance(encoder, EntailmentModel):
         raise UsageError(f"{encoder.name} is a video LLM; --features is for two-tower models only")
     from mova.data.feature_store import FeatureStore
-    from mova.models.feature_extraction import StoredEmbeddings
+    from mova.features.stored import StoredEmbeddings
 
     return StoredEmbeddings(FeatureStore(options.features), encoder, options.fps)

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mova.baselines.one_way_mask import OneWayMask
 from mova.data.batch import PairVectors
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.diagnostics import OPEN
 from mova.losses.masked_contrast import expected_l0
-from mova.models.baselines.one_way_mask import OneWayMask
 from mova.models.mova.model import Mova
 from mova.scoring.similarity import unit
 from mova.train.objectives.base import Tensors

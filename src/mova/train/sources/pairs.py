@@ -24,8 +24,8 @@ from mova.data.quarantine import without_quarantined
 from mova.data.readers.registry import shared_videos
 from mova.distributed import world_size
 from mova.errors import UsageError
+from mova.features.stored import feature_key
 from mova.models.encoder import DualEncoder
-from mova.models.feature_extraction import feature_key
 from mova.models.inputs import input_adapter
 from mova.train.collate import Collator
 from mova.train.objectives.pairs import PairObjective

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mova.baselines.base import Side
+from mova.baselines.mean_pool import MeanPool
 from mova.errors import UsageError
-from mova.models.baselines.base import Side
-from mova.models.baselines.mean_pool import MeanPool
 from mova.models.layers.attention import Block
 from mova.models.mova.masks import check_heads
 from mova.scoring.similarity import unit

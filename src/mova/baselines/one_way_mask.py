@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mova.models.baselines.base import Side
-from mova.models.baselines.mean_pool import MeanPool
+from mova.baselines.base import Side
+from mova.baselines.mean_pool import MeanPool
 from mova.models.mova.masks import TemporalMaskNetwork, straight_through
 from mova.scoring.similarity import masked_cosine, unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mova.models.baselines.base import Baseline, Side, products
+from mova.baselines.base import Baseline, Side, products
 from mova.scoring.similarity import POOLING_TEMPERATURE, relevance_pooled
 
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mova.baselines import base
+from mova.baselines.base import Baseline
+from mova.baselines.one_way_mask import OneWayMask
+from mova.baselines.registry import BASELINES
+from mova.baselines.temporal_transformer import TemporalTransformer
+from mova.baselines.token_wise import TokenWise
+from mova.baselines.x_pool import XPool
 from mova.errors import UsageError
-from mova.models.baselines import base
-from mova.models.baselines.base import Baseline
-from mova.models.baselines.one_way_mask import OneWayMask
-from mova.models.baselines.registry import BASELINES
-from mova.models.baselines.temporal_transformer import TemporalTransformer
-from mova.models.baselines.token_wise import TokenWise
-from mova.models.baselines.x_pool import XPool
 from mova.scoring.similarity import cosine, masked_cosine, relevance_pooled, squared_length
 
 WIDTH = 16

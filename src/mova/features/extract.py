@@ -1,4 +1,4 @@
-"""Write frame vectors of a manifest's videos into a feature store, and read them for evaluation.
+"""Write frame vectors of a manifest's videos into a feature store.
 
 A thread hashes and decodes ahead across files, as indexing does, while the model encodes.
 
@@ -20,12 +20,13 @@ import numpy as np
 import torch
 
 from mova.data.dataset import row_clip
-from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
+from mova.data.feature_store import Clip, ClipRecord
 from mova.data.feature_store_writer import FeatureWriter
 from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Row, read_manifest
 from mova.errors import DataError, VideoError
-from mova.models.encoder import DECODE_CHUNK, DualEncoder, VideoEmbedding
+from mova.features.stored import feature_key
+from mova.models.encoder import DECODE_CHUNK, DualEncoder
 from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
@@ -69,19 +70,6 @@ class FeatureReport:
         """Return the fields as JSON."""
         failed = [{"video": video, "cause": cause} for video, cause in self.failed.items()]
         return {**vars(self), "failed": failed, "seconds": round(self.seconds, 3)}
-
-
-def feature_key(model: DualEncoder, sampling: FrameRule, dtype: str = "float16") -> FeatureKey:
-    """Return the key of a model's vectors for frames chosen by a rule.
-
-    Raises:
-        UsageError: a frame rate that the model does not support, or an unknown type.
-    """
-    weights, preprocessing = model.video_fingerprint()
-    chosen: dict[str, Any] = {"rule": sampling.rule, "frames": sampling.frames}
-    if sampling.fps is not None:
-        chosen = {"fps": float(model.sampling_rate(sampling.fps))}
-    return FeatureKey(model.name, weights, preprocessing, model.embedding_dim, dtype=dtype, **chosen)
 
 
 def clips_of(rows: Iterable[Row], sentences: bool = False) -> list[Clip]:
@@ -218,52 +206,6 @@ class _Run:
         self.writer.add(record, times, torch.cat([vectors for _, vectors in encoded]))
         self.report.written += 1
         self.report.frames += len(times)
-
-
-class StoredEmbeddings:
-    """Stored embeddings of a manifest's videos, as `encode_video` would return them: call it on a row.
-
-    Times count from the start of the file, also for clips; `duration` is the end of the clip.
-
-    Args:
-        store: folder of a feature store, or an open store.
-        model: the model whose texts are compared with the vectors; they are moved to its device.
-        fps: required frames per second of the store; None accepts any sampling.
-
-    Raises:
-        DataError: there is no store.
-        IndexMismatchError: the store was made with another video tower, preprocessing or rate.
-    """
-
-    def __init__(self, store: str | Path | FeatureStore, model: DualEncoder, fps: float | None = None) -> None:
-        self.store = store if isinstance(store, FeatureStore) else FeatureStore(store)
-        key = self.store.key
-        sampling = FrameRule(rule=key.rule, frames=key.frames or 1, fps=key.fps if fps is None else fps)
-        self.store.require(feature_key(model, sampling))
-        self._device = getattr(model, "device", torch.device("cpu"))
-
-    def __call__(self, row: Row) -> VideoEmbedding:
-        """Return the embedding of a row's video, or of its clip.
-
-        Raises:
-            VideoError: the video could not be read when the store was written.
-            DataError: the clip is not stored.
-        """
-        if row.parts:
-            raise DataError(f"row {row.id!r} is made of several clips, which a feature store cannot hold")
-        return self._embedding(row_clip(row))
-
-    def span(self, row: Row, start: float, end: float) -> VideoEmbedding:
-        """Return the embedding of the seconds `[start, end)` of a row's file; errors as for a row.
-
-        If this clip itself is not stored, frames come from a longer one that contains it. With a model that reads
-        neighboring frames, vectors at the edges then depend on frames beyond them.
-        """
-        return self._embedding(Clip(row.video, start, end))
-
-    def _embedding(self, clip: Clip) -> VideoEmbedding:
-        stored = self.store.read(clip)
-        return VideoEmbedding(torch.from_numpy(stored.vectors).float().to(self._device), stored.pts, stored.end)
 
 
 def _frames(record: ClipRecord, parts: Iterator[ClipRecord | Frames]) -> Iterator[Frames]:

@@ -26,7 +26,8 @@ from mova.data.feature_store_writer import FeatureWriter
 from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.errors import DataError, IndexMismatchError, MovaError, UsageError, VideoError
-from mova.models.feature_extraction import StoredEmbeddings, feature_key, write_features
+from mova.features.extract import write_features
+from mova.features.stored import StoredEmbeddings, feature_key
 from mova.models.inputs import StoredVectorInputs, input_adapter
 from mova.models.mova.model import Mova
 from mova.models.two_tower.model import TwoTower

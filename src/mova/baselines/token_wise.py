@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mova.models.baselines.base import Baseline, Side
+from mova.baselines.base import Baseline, Side
 
 
 class TokenWise(Baseline):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mova.models.baselines.base import Baseline, Side
+from mova.baselines.base import Baseline, Side
 from mova.scoring.pooling import masked_mean
 from mova.scoring.similarity import unit
 
