@@ -157,9 +157,11 @@ def test_missing_data_are_explained(tmp_path: Path) -> None:
     (tmp_path / "data" / "annotations").mkdir(parents=True)
     with pytest.raises(DataError, match=r"Missing: \S*/data/videos\."):
         reproduce("activitynet", tmp_path / "out", data=tmp_path / "data")
-    with pytest.raises(UsageError, match="leave out --data"):
+    with pytest.raises(UsageError, match="omit --data"):
         reproduce("activitynet", tmp_path / "out", data=tmp_path / "data", one_step=True)
-    with pytest.raises(UsageError, match=r"has no figure to reproduce.*; these do: activitynet, clip4clip, didemo"):
+    with pytest.raises(
+        UsageError, match=r"has no published result to reproduce.*; these recipes do: activitynet, clip4clip, didemo"
+    ):
         reproduce("worlds-tiny", tmp_path / "out", one_step=True)
 
 

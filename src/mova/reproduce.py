@@ -151,7 +151,7 @@ def reproduce(
     protocol = find_protocol(target.protocol)
     figure = None if target.system is None else find_target(target.system, target.protocol)
     if one_step and data is not None:
-        raise UsageError("--one-step renders its own data; leave out --data, or --one-step for a real run")
+        raise UsageError("--one-step renders its own data; omit --data, or omit --one-step for a real run")
     folders = _rendered(target, output) if one_step else _user_folders(name, target, data)
     conversion = _converted(target, folders, output, quarantine)
     recipe = load_recipe(name, _settings(name, output, conversion, one_step) | dict(overrides or {}))
@@ -223,7 +223,7 @@ def _evaluated(
 def _target(recipe: Recipe) -> Target:
     if not recipe.reproduce:
         raise UsageError(
-            f"recipe {recipe.name} has no figure to reproduce (section 'reproduce'); these do: "
+            f"recipe {recipe.name} has no published result to reproduce (section 'reproduce'); these recipes do: "
             f"{', '.join(reproducible())}"
         )
     return target_settings(recipe)
@@ -279,8 +279,8 @@ def _user_folders(name: str, target: Target, data: str | Path | None) -> tuple[P
         raise DataError(
             f"{name} needs the original data of {target.data_set}, which mova does not ship. Missing: "
             f"{' and '.join(absent)}.\nPut the publishers' files into {folders[0]} and the videos (or images), under "
-            f"the publishers' names, into {folders[1]}; then say --data {base}.\n{description}\n"
-            f"To try the whole path without data: mova reproduce {name} --one-step"
+            f"the publishers' names, into {folders[1]}; then pass --data {base}.\n{description}\n"
+            f"To try all stages without data: mova reproduce {name} --one-step"
         )
     return folders
 

@@ -210,7 +210,7 @@ def test_what_cannot_be_scored_is_refused(name: str) -> None:
         ((z, shown, u, h, told[:2]), "token_mask"),
         ((z, shown.double(), u, h, told), "bool"),
         ((z, shown & False, u, h, told), "no real frame"),
-        ((z, shown, u, h, told & False), "no real token"),
+        ((z, shown, u, h, told & False), "only padding tokens"),
         ((z[:0], shown[:0], u, h, told), "no video"),
         ((z, shown, u[:0], h[:0], told[:0]), "no text"),
     ):

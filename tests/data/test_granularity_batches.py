@@ -149,7 +149,7 @@ def test_pairs_know_their_granularity_and_its_frames(
     assert [len(pair.frames) for pair in made] == [3, 3, 2, 2, 2]
     assert [pair.id for pair in made] == [rows[i].id for i in (1, 4, 0, 2, 5)]
     assert len({pair.group for pair in made}) == 5
-    with pytest.raises(DataError, match="no row has one of the granularities SVLT"):
+    with pytest.raises(DataError, match="no row has any of the granularities SVLT"):
         pairs(manifest, {"SVLT": GranularitySettings(1)})
 
 

@@ -79,9 +79,9 @@ def test_reports_of_other_tests_are_refused() -> None:
     for field, other in {"protocol": "x", "fingerprint": "x", "queries": 7, "candidates": 7, "order": "x"}.items():
         with pytest.raises(DataError, match=f"differ in {field}"):
             compare(first, {**second, field: other})
-    with pytest.raises(DataError, match="must hold 'places'"):
+    with pytest.raises(DataError, match="both reports need 'places'"):
         compare(first, {key: value for key, value in second.items() if key != "places"})
-    with pytest.raises(DataError, match="other groups of queries"):
+    with pytest.raises(DataError, match="different groups of queries"):
         compare(first, {**second, "places": {"some": {}}})
-    with pytest.raises(DataError, match="other values of queries"):
+    with pytest.raises(DataError, match="different values per query"):
         compare(first, {**second, "places": {"all": {"top-1": [1.0]}}})

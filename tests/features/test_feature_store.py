@@ -217,7 +217,7 @@ def test_a_mismatch_says_what_differs(stores: dict[str, Path], tiny_clip: Path) 
 def test_a_model_that_tells_no_towers_apart_goes_by_its_whole_fingerprint() -> None:
     one, other = ColourEncoder(variant="a"), ColourEncoder(variant="b")
     assert one.video_fingerprint() != other.video_fingerprint()
-    with pytest.raises(UsageError, match="trains on pixels only"):
+    with pytest.raises(UsageError, match="can only be trained on pixels"):
         one.video_parameters()
 
 

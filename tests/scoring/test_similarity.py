@@ -84,11 +84,11 @@ def test_late_interaction_equals_a_loop_with_masks() -> None:
 
 def test_rows_of_padding_alone_are_refused() -> None:
     scores = torch.zeros(2, 3)
-    with pytest.raises(ValueError, match="no real item"):
+    with pytest.raises(ValueError, match="a row has only padding"):
         soft_pool(scores, 0.1, torch.tensor([[True, True, True], [False, False, False]]))
     with pytest.raises(ValueError, match="no frame"):
         soft_pool(torch.zeros(2, 0))
-    with pytest.raises(ValueError, match="no real item"):
+    with pytest.raises(ValueError, match="a row has only padding"):
         late_interaction(scores[None], sentence_mask=torch.zeros(1, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="tau"):
         soft_pool(scores, 0.0)
@@ -194,7 +194,7 @@ def test_order_score_refuses_empty_input() -> None:
         (torch.zeros(2, 3), {"frame_mask": torch.zeros(3, dtype=torch.bool)}),
         (torch.zeros(2, 3), {"sentence_mask": torch.zeros(2, dtype=torch.bool)}),
     ):
-        with pytest.raises(ValueError, match=r"order_score|no real item"):
+        with pytest.raises(ValueError, match=r"order_score|a row has only padding"):
             order_score(scores, **masks)
 
 
@@ -229,7 +229,7 @@ def test_relevance_pooled_edges() -> None:
         (torch.zeros(1, 2), opposite, {"tau": 0.0}),
         (torch.zeros(1, 2), opposite, {"mask": torch.zeros(2, dtype=torch.bool)}),
     ):
-        with pytest.raises(ValueError, match=r"relevance_pooled|no real item"):
+        with pytest.raises(ValueError, match=r"relevance_pooled|a row has only padding"):
             relevance_pooled(scores, frames, **options)
 
 
@@ -239,5 +239,5 @@ def test_irrelevance_is_one_minus_the_best_cosine() -> None:
     assert irrelevance(scores, torch.tensor([True, False])).tolist() == pytest.approx([0.1, 0.9, 1.5])
     with pytest.raises(ValueError, match="no unit"):
         irrelevance(torch.zeros(0, 3))
-    with pytest.raises(ValueError, match="no real item"):
+    with pytest.raises(ValueError, match="a row has only padding"):
         irrelevance(scores, torch.tensor([False, False]))

@@ -85,7 +85,7 @@ def test_output_that_is_not_a_video_raises() -> None:
     ):
         with pytest.raises(ModelError, match=message):
             to_pixels((wrong,))
-    with pytest.raises(ModelError, match="holds no frames"):
+    with pytest.raises(ModelError, match="contains no frames"):
         to_pixels(None)
 
 

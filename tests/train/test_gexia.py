@@ -267,7 +267,7 @@ def test_a_head_learns_labels_and_leaves_the_text_branch(
 def test_the_head_needs_its_model(small: Recipe, manifest: Path, tmp_path: Path) -> None:
     labels = {"kind": "labels", "manifest": str(manifest), "rule": "linspace", "frames": 2}
     head = replace(small, data=labels, objective={"kind": "classification"})
-    with pytest.raises(UsageError, match=r"model\.kind gexia"):
+    with pytest.raises(UsageError, match=r"set model\.kind to gexia"):
         train(replace(head, model={"kind": "two-tower", "source": small.model["source"]}), tmp_path / "run")
     with pytest.raises(UsageError, match=r"data\.size 'huge'"):
         train(replace(head, data={**labels, "size": "huge"}), tmp_path / "run")

@@ -98,7 +98,7 @@ def test_shipped_recipes_are_complete(name: str) -> None:
         ({"objective.kind": "none"}, "objective.kind"),
         ({"training.no_such_field": "1"}, "section 'training': there is no 'no_such_field'$"),
         ({"training.max_steps": "many"}, "section 'training': 'max_steps' must be a whole number, not 'many'"),
-        ({"training.output_dir": "x"}, "'output_dir' is the folder of the run; say --out"),
+        ({"training.output_dir": "x"}, "'output_dir' is the folder of the run; use --out"),
         ({"data.batches": "few"}, "section 'data': 'batches' must be a whole number, not 'few'"),
         ({"model.stem": "8"}, "section 'model': 'stem' must be a list of whole numbers, not 8"),
         ({"objective.frame": "true"}, "section 'objective': 'frame' must be a number, not True"),

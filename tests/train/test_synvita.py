@@ -351,7 +351,7 @@ def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_r
 def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'strategy' must be one of fixed, own"):
         train(small(objective={"strategy": "best"}), tmp_path / "a")
-    with pytest.raises(UsageError, match=r"say --data.manifest"):
+    with pytest.raises(UsageError, match=r"pass --data.manifest"):
         train(small(data={"manifest": None}), tmp_path / "a")
     rows = read_manifest(manifest)
     bare = write_manifest(tmp_path / "bare.jsonl", [replace(row, meta={}) for row in rows])
@@ -368,7 +368,7 @@ def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], man
     with pytest.raises(DataError, match="control token"):
         train(small(data={"manifest": str(path)}), tmp_path / "a")
     worlds = replace(small(), model={"kind": "worlds-tiny", "image_size": 32, "stem": [8, 8], "hidden_size": 16})
-    with pytest.raises(UsageError, match=r"say model.kind video-llm"):
+    with pytest.raises(UsageError, match=r"set model.kind to video-llm"):
         train(worlds, tmp_path / "a")
 
 

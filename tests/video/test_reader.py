@@ -449,7 +449,7 @@ def test_an_incredible_duration_is_an_error(tmp_path: Path) -> None:
     at = data.index(b"strh") + 28
     data[at : at + 8] = struct.pack("<II", 4_000_000, 1)  # scale and rate: seconds a frame
     path.write_bytes(data)
-    with pytest.raises(VideoError, match="days is not credible: the file is damaged"):
+    with pytest.raises(VideoError, match="days is implausible: the file is damaged"):
         list(stream(path, fps=2.0))
 
 

@@ -89,9 +89,11 @@ class Baseline(nn.Module, ABC):
         if frame_mask.dtype != torch.bool or token_mask.dtype != torch.bool:
             raise ValueError(f"{name}: masks must be bool, not {frame_mask.dtype} and {token_mask.dtype}")
         if len(frames) == 0 or len(text) == 0:
-            raise ValueError(f"{name}: there is no video or no text")
+            raise ValueError(f"{name}: needs at least one video and one text")
         if not bool(frame_mask.any(dim=1).all()) or not bool(token_mask.any(dim=1).all()):
-            raise ValueError(f"{name}: a video has no real frame or a text no real token, so it has no score")
+            raise ValueError(
+                f"{name}: a video has only padding frames, or a text only padding tokens, so it has no score"
+            )
 
 
 def without_padding(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

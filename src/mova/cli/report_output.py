@@ -45,7 +45,7 @@ def check_output(output: Path | None) -> None:
         UsageError: its folder does not exist.
     """
     if output is not None and not output.resolve().parent.is_dir():
-        raise UsageError(f"{output}: cannot be written, there is no folder {output.parent}")
+        raise UsageError(f"{output}: cannot be written; no such directory: {output.parent}")
 
 
 def write_report(document: dict[str, Any], output: Path | None) -> None:

@@ -103,7 +103,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             raise UsageError(f"captions: unknown mode {captions!r}; choose from {known}")
         rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
         if self.left_out:
-            logger.warning("%s: %d rows of %s are left out", quarantine, len(self.left_out), manifest)
+            logger.warning("%s: %d rows of %s are excluded", quarantine, len(self.left_out), manifest)
         self.folder = Path(manifest).resolve().parent
         self.rows = [row for row in rows if row.split == split and row.captions and (keep is None or keep(row))]
         if not self.rows:

@@ -117,10 +117,10 @@ class MixedPairDataset(Dataset[Pair | BrokenVideo]):
         counts = {name: by_row.count(name) for name in sorted(set(by_row))}
         unnamed = {name: count for name, count in counts.items() if name not in granularities}
         if unnamed:
-            logger.warning("left out rows of granularities that are not in the recipe: %s", unnamed)
+            logger.warning("excluded rows of granularities that are not in the recipe: %s", unnamed)
         present = [name for name in names if counts.get(name)]
         if not present:
-            raise DataError(f"no row has one of the granularities {', '.join(names)}; rows by granularity: {counts}")
+            raise DataError(f"no row has any of the granularities {', '.join(names)}; rows by granularity: {counts}")
         missing = sorted(set(names) - set(present))
         if missing:
             logger.warning("no row has granularity %s", ", ".join(missing))

@@ -226,7 +226,7 @@ def read_manifest(path: str | Path) -> list[Row]:
         lines_of[row.id] = number
         rows.append(row)
     if not rows:
-        raise DataError(f"{path}: holds no rows")
+        raise DataError(f"{path}: contains no rows")
     return rows
 
 

@@ -61,16 +61,14 @@ def compare(first: Report, second: Report) -> ReportDifference:
         values = getattr(first.head, name), getattr(second.head, name)
         if values[0] != values[1]:
             raise DataError(
-                f"the reports differ in {name} ({values[0]!r} and {values[1]!r}): figures of different tests, or of "
-                "queries in another order, cannot be compared"
+                f"the reports differ in {name} ({values[0]!r} and {values[1]!r}); only reports "
+                "on the same test, with the queries in the same order, can be compared"
             )
     groups, others = first.all_groups, second.all_groups
     if groups.keys() != others.keys():
-        raise DataError(f"the reports hold other groups of queries: {', '.join(groups)} and {', '.join(others)}")
+        raise DataError(f"the reports have different groups of queries: {', '.join(groups)} and {', '.join(others)}")
     if not all(any(group.per_query for group in one.values()) for one in (groups, others)):
-        raise DataError(
-            "both reports must hold 'places', the values of single queries: write them with `mova eval ... --out`"
-        )
+        raise DataError("both reports need 'places', the values per query: write them with `mova eval ... --out`")
     return ReportDifference(
         first.head.protocol,
         first.head.fingerprint,
@@ -83,7 +81,7 @@ def compare(first: Report, second: Report) -> ReportDifference:
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Interval]:
     """Return metric -> difference for one group."""
     if first.keys() != second.keys():
-        raise DataError(f"the reports hold other values of queries: {', '.join(first)} and {', '.join(second)}")
+        raise DataError(f"the reports have different values per query: {', '.join(first)} and {', '.join(second)}")
     rows: dict[str, Interval] = {}
     if "better" in first:
         a, b = (_ranks(per_query) for per_query in (first, second))

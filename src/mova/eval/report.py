@@ -132,7 +132,7 @@ def named_groups(groups: Iterable[tuple[str, MetricGroup]]) -> dict[str, MetricG
     named: dict[str, MetricGroup] = {}
     for name, group in groups:
         if name in named:
-            raise ValueError(f"two groups are called {name!r}; rename one of them")
+            raise ValueError(f"two groups have the name {name!r}; rename one of them")
         named[name] = group
     return named
 

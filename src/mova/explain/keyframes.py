@@ -43,7 +43,7 @@ def choose_frames(relevance: npt.NDArray[np.float32], times: npt.NDArray[np.floa
     [1, 3]
     """
     if count < 1:
-        raise UsageError(f"at least one frame must be shown, not {count}")
+        raise UsageError(f"the number of frames to show must be at least 1, not {count}")
     best = relevance.argmax(axis=1)
     by_height = best[np.argsort(-relevance.max(axis=1), kind="stable")]
     chosen = list(dict.fromkeys(by_height.tolist()))[:count]

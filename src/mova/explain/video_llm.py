@@ -48,9 +48,9 @@ def occlude_video_llm(
         VideoError: the file cannot be read.
     """
     if not sentences:
-        raise UsageError("there is no sentence to explain")
+        raise UsageError("no sentences to explain")
     if count < 1:
-        raise UsageError(f"at least one frame must be shown, not {count}")
+        raise UsageError(f"the number of frames to show must be at least 1, not {count}")
     texts = with_whole_text(sentences)
     frames = model.sample(video)
     sides = frames.pixels.shape[1:3]

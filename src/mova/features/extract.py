@@ -77,7 +77,10 @@ def clips_of(rows: Iterable[Row], sentences: bool = False) -> list[Clip]:
     clips: dict[Clip, bool] = {}
     for row in rows:
         if row.parts:
-            raise DataError(f"row {row.id!r} is made of several clips; materialize the manifest first")
+            raise DataError(
+                f"row {row.id!r} consists of several clips; write its video as one file first "
+                "(`mova data expand ... --materialize FOLDER`)"
+            )
         clips[row_clip(row)] = True
         timed = (sentence for caption in row.captions for sentence in caption.sentences) if sentences else ()
         clips |= {Clip(row.video, s.start, s.end): True for s in timed if s.start is not None}

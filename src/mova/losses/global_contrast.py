@@ -227,6 +227,6 @@ def check_frames(frames: Tensor, frame_mask: Tensor, text: Tensor | None = None)
             f"{frame_mask.dtype} {tuple(frame_mask.shape)}"
         )
     if not bool(frame_mask.any(dim=1).all()):
-        raise ValueError("a video has no real frame; remove it from the batch")
+        raise ValueError("a video has only padding frames; remove it from the batch")
     if text is not None and text.shape != (len(frames), frames.shape[2]):
         raise ValueError(f"text {tuple(text.shape)} must hold one vector per video of frames {tuple(frames.shape)}")

@@ -81,7 +81,7 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         model_type = read_json(folder / "config.json").get("model_type")
         if model_type != cls.config_class.model_type:
-            raise ModelError(f"{folder}: holds a {model_type}, not a {cls.family}; load it with mova.load")
+            raise ModelError(f"{folder}: contains a {model_type}, not a {cls.family}; load it with mova.load")
         kwargs.setdefault("dtype", torch.float32)
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.backbone.load_tokenizer_from(folder)

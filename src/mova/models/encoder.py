@@ -96,7 +96,9 @@ class DualEncoder(ABC):
         """
         inner = self._same_inside()
         if inner is None:
-            raise UsageError(f"{self.name}: cannot separate its video tower from the rest, so it trains on pixels only")
+            raise UsageError(
+                f"{self.name}: cannot separate its video tower from the rest, so it can only be trained on pixels"
+            )
         return inner.video_parameters()
 
     def _same_inside(self) -> DualEncoder | None:
@@ -144,7 +146,7 @@ class DualEncoder(ABC):
         if self.fixed_frame_rate and fps != self.frame_rate:
             raise UsageError(
                 f"{self.name} reads motion from neighboring frames and only supports "
-                f"{self.frame_rate:g} frames per second, not {fps:g}; omit the rate"
+                f"{self.frame_rate:g} frames per second, not {fps:g}; omit fps"
             )
         return fps
 
@@ -197,7 +199,7 @@ class DualEncoder(ABC):
         chunks, duration = self.open_video(video, fps, start, end)
         parts = list(self.encode_stream(chunks))
         if not parts:
-            raise VideoError(display_name(video), "there is no frame to encode")
+            raise VideoError(display_name(video), "no frames to encode")
         times = np.concatenate([times for times, _ in parts])
         return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration)
 
@@ -250,7 +252,7 @@ class DualEncoder(ABC):
         Raises:
             UsageError: the model has no masks of frames.
         """
-        raise UsageError(f"{self.name}: has no masks of frames to score with; use `similarity`")
+        raise UsageError(f"{self.name}: has no frame masks to score with; use `similarity`")
 
     def unit_weights(self, frames: Tensor, units: Tensor) -> Tensor:
         """Return the weight that every frame gives to every unit of a caption, and to none of them.

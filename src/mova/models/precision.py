@@ -30,9 +30,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UsageError(f"device {device!r} is not known; say cpu or cuda") from error
+        raise UsageError(f"device {device!r} is unknown; use cpu or cuda") from error
     if chosen.type == "cuda" and not available:
-        raise UsageError(f"device {device!r}: torch finds no such GPU on this machine; say cpu")
+        raise UsageError(f"device {device!r}: PyTorch finds no such GPU; use cpu")
     return chosen
 
 
@@ -49,7 +49,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     torch.bfloat16
     """
     if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision!r} is not known; there are {', '.join(PRECISIONS)}")
+        raise UsageError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
     if precision == "auto":
         return torch.bfloat16 if _has_bf16(device) else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32

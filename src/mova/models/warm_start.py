@@ -39,5 +39,5 @@ def open_saved(source: str, text_length: int | None) -> tuple[DualEncoder, Any]:
         limit = "has no text length to set"
         if trained_length is not None:
             limit = f"was trained on texts of up to {trained_length} tokens"
-        raise UsageError(f"{source}: {limit}, so model.text_length cannot be {text_length}; say it in the first stage")
+        raise UsageError(f"{source}: {limit}, so model.text_length cannot be {text_length}; set it in the first stage")
     return start, backbone

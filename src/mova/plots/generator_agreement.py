@@ -72,7 +72,7 @@ def spreads(kinds: Sequence[str | None], own: npt.ArrayLike, other: npt.ArrayLik
     pair = [np.asarray(scores, dtype=np.float64) for scores in (own, other)]
     if not len(kinds) or any(scores.shape != (len(kinds),) for scores in pair):
         shapes = " and ".join(str(scores.shape) for scores in pair)
-        raise DataError(f"one kind and two scores per video are needed, not {len(kinds)} kinds and scores {shapes}")
+        raise DataError(f"expected one kind and two scores per video, not {len(kinds)} kinds and scores {shapes}")
     if not all(((scores >= 0) & (scores <= 1)).all() for scores in pair):
         raise DataError("scores must be in [0, 1]; some are not, or are not numbers")
     differences = pair[0] - pair[1]

@@ -56,7 +56,7 @@ def draw(timeline: Timeline, path: str | Path, truth: Truth | None = None) -> Pa
     if painter is None:
         raise UsageError(f"{target}: the extension must be .png or .html")
     if truth is not None and len(truth) != len(timeline.sentences):
-        raise UsageError(f"{len(truth)} truths for {len(timeline.sentences)} sentences")
+        raise UsageError(f"{len(truth)} lists of true spans for {len(timeline.sentences)} sentences")
     target.parent.mkdir(parents=True, exist_ok=True)
     painter(timeline, target, truth)
     return target

@@ -81,7 +81,7 @@ def modular_score(
         '1.000'
     """
     if not bool(frame_mask.any(dim=1).all()):
-        raise ValueError("modular_score: a video has no real frame, so it has no score")
+        raise ValueError("modular_score: a video has only padding frames, so it has no score")
     frames = full(frames).masked_fill(~frame_mask.unsqueeze(-1), 0.0)
     if score == "mod":
         cosines = paired_cosine(frames * m_v, full(text).unsqueeze(1) * m_t)
@@ -90,4 +90,4 @@ def modular_score(
         weights = frame_relevance_weights(frames, full(text), frame_mask)
         pooled = (weights.unsqueeze(-1) * unit(frames) * m_v).sum(dim=1)
         return paired_cosine(pooled, full(text))
-    raise UsageError(f"score {score!r} is not known; choose one of {', '.join(get_args(ModularScore))}")
+    raise UsageError(f"score {score!r} is unknown; choose from {', '.join(get_args(ModularScore))}")

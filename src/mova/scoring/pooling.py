@@ -29,7 +29,7 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
     """
     counts = mask.sum(dim=1)
     if bool((counts == 0).any()):
-        raise ValueError("masked_mean: a row has no real position")
+        raise ValueError("masked_mean: a row has only padding")
     kept = states.masked_fill(~mask.unsqueeze(-1), 0.0)
     return kept.sum(dim=1) / counts.unsqueeze(-1).to(states.dtype)
 

@@ -93,7 +93,7 @@ def soft_pool(
     logits = scores / tau if log_prior is None else scores / tau + log_prior
     if mask is None:
         if scores.shape[-1] == 0:
-            raise ValueError("soft_pool: there is no frame")
+            raise ValueError("soft_pool: needs at least one frame")
         return (logits.softmax(dim=-1) * scores).sum(dim=-1)
     mask = mask.expand_as(scores)
     _require_items(mask, "soft_pool")
@@ -131,7 +131,7 @@ def late_interaction(
     pooled = soft_pool(scores, tau, None if frame_mask is None else frame_mask.unsqueeze(-2), log_prior)
     if sentence_mask is None:
         if pooled.shape[-1] == 0:
-            raise ValueError("late_interaction: there is no sentence")
+            raise ValueError("late_interaction: needs at least one sentence")
         return pooled.mean(dim=-1)
     sentence_mask = sentence_mask.expand_as(pooled)
     _require_items(sentence_mask, "late_interaction")
@@ -172,7 +172,7 @@ def order_score(
         raise ValueError(f"order_score needs tau above 0, not {tau}")
     *batch, sentences, frames = scores.shape
     if sentences == 0 or frames == 0:
-        raise ValueError("order_score: there is no sentence or no frame")
+        raise ValueError("order_score: needs at least one sentence and one frame")
     sentence_count = torch.ones(batch, device=scores.device) * sentences
     frame_count = torch.ones(batch, device=scores.device) * frames
     energies = scores.float() / tau
@@ -264,7 +264,7 @@ def relevance_pooled(
         raise ValueError(f"relevance_pooled needs tau above 0, not {tau}")
     scores, units = full(scores), F.normalize(full(frames), dim=-1)
     if units.shape[-2] == 0:
-        raise ValueError("relevance_pooled: there is no frame")
+        raise ValueError("relevance_pooled: needs at least one frame")
     if mask is not None:
         mask = mask.expand(units.shape[:-1])
         _require_items(mask, "relevance_pooled")
@@ -337,7 +337,7 @@ def irrelevance(scores: Tensor, sentence_mask: Tensor | None = None) -> Tensor:
         float32, (..., T), in [0, 2] up to rounding.
 
     Raises:
-        ValueError: a text has no real unit.
+        ValueError: a text has only padding units.
 
     Example:
         >>> irrelevance(torch.tensor([[1.0, 0.0], [0.5, 0.0]])).tolist()
@@ -345,7 +345,7 @@ def irrelevance(scores: Tensor, sentence_mask: Tensor | None = None) -> Tensor:
     """
     scores = scores.float()
     if scores.shape[-2] == 0:
-        raise ValueError("irrelevance: there is no unit")
+        raise ValueError("irrelevance: needs at least one unit")
     if sentence_mask is not None:
         sentence_mask = sentence_mask.expand(scores.shape[:-1])
         _require_items(sentence_mask, "irrelevance")
@@ -355,4 +355,4 @@ def irrelevance(scores: Tensor, sentence_mask: Tensor | None = None) -> Tensor:
 
 def _require_items(mask: Tensor, function: str) -> None:
     if not bool(torch.all(mask.any(dim=-1))):
-        raise ValueError(f"{function}: a row has no real item, so it has no score")
+        raise ValueError(f"{function}: a row has only padding, so it has no score")

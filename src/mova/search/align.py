@@ -42,5 +42,5 @@ def align(
         if stored is not None:
             return model.align(stored, caption, name=str(video))
         difference = "" if fps in (None, rate) else f" at {fps:g} per second (they are at {rate:g})"
-        logger.info("frames of %s are not in the index%s, decoding it", video, difference)
+        logger.info("the frames of %s are not in the index%s; decoding the video", video, difference)
     return model.align(video, caption, fps=fps)

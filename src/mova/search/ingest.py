@@ -113,7 +113,9 @@ def make_plan(
     roots = tuple(Path(path).resolve() for path in paths)
     files = tuple(map(str, find_videos(roots)))
     if not files and not store.exists:
-        raise UsageError(f"no video found in {', '.join(map(str, roots))}; name video files, or folders with some")
+        raise UsageError(
+            f"no video found in {', '.join(map(str, roots))}; name video files or folders that contain some"
+        )
     model = load_model()
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     return IngestPlan(roots, files, model, Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate)))
@@ -161,8 +163,8 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
         lost = [path for path in inside if surely_gone(path)]
         if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
             raise UsageError(
-                f"{root}: contains no video any more, but the index has {len(inside)} from it. Is the drive "
-                f"mounted? Nothing was changed. `mova.Index.remove` forgets them all."
+                f"{root}: no longer contains any video, but the index has {len(inside)} from it. Is the drive "
+                f"mounted? Nothing was changed. To remove them from the index, use `mova.Index.remove`."
             )
         gone += lost
     return sorted(set(gone))

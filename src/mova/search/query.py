@@ -81,7 +81,7 @@ class Query:
         """
         if rescoring == "masks" and not model.scores_modular:
             raise UsageError(
-                f"{model.name} has no masks of frames to score with; index with a MoVA, or rescore by rule"
+                f"{model.name} has no frame masks to score with; index with a MoVA model, or use --rescore rule"
             )
         sentences = sentences_or_windows(text)
         if rescoring == "auto":
@@ -99,7 +99,7 @@ def require_rescoring(name: str) -> None:
         UsageError: it is not.
     """
     if name not in get_args(Rescoring):
-        raise UsageError(f"rescore {name!r} is not known; choose one of {', '.join(get_args(Rescoring))}")
+        raise UsageError(f"rescore {name!r} is unknown; choose from {', '.join(get_args(Rescoring))}")
 
 
 def search(store: Store, query: Query, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
@@ -300,7 +300,7 @@ def export_clips(moments: Sequence[Moment], folder: str | Path) -> tuple[list[Pa
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{target}: this folder cannot be created ({error.strerror or error}); name another"
+            f"{target}: cannot create this folder ({error.strerror or error}); choose another one"
         ) from error
     digits = max(2, len(str(len(moments))))
     clips: list[Path] = []

@@ -268,10 +268,10 @@ def _resume(out: Path, fingerprint: str) -> dict[tuple[str, str, float | None, f
             written = row["fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"{out}, line {number}: is not an output of `mova score --pairs`; name another file"
+                f"{out}, line {number}: was not written by `mova score --pairs`; choose another file"
             ) from error
         if written != fingerprint:
-            raise UsageError(f"{out}: was written by another model or with other options; name another file")
+            raise UsageError(f"{out}: was written by another model or with other options; choose another file")
     return scores
 
 

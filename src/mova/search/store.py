@@ -152,7 +152,7 @@ class Store:
         if differ:
             names = f" (model {self.meta.model!r}, requested: {requested.model!r})"
             raise IndexMismatchError(
-                f"{self.uri}: the index was made with {'; '.join(differ)}{names}. Nothing was changed. "
+                f"{self.uri}: the index was created with {';  '.join(differ)}{names}. Nothing was changed. "
                 f"Use the model and the frame rate it was made with, or index into another folder."
             )
 
@@ -205,7 +205,7 @@ class Store:
     def _opened(self) -> tuple[Any, Any, Meta]:
         """Return the tables of frames and of videos, and the model and settings."""
         if not self._open() or self._tables is None:
-            raise UsageError(f"{self.uri}: there is no index here; create one with `mova index PATH...` first")
+            raise UsageError(f"{self.uri}: no index here; create one with `mova index PATH...` first")
         return self._tables
 
     @property
@@ -268,8 +268,8 @@ class Store:
             self.drop(lost)
             raise MovaError(
                 f"{self.uri}: another process wrote to this index at the same time, and the frames of "
-                f"{len(lost)} files (the first: {lost[0]}) are not complete. They were left out. Run this again "
-                f"when the other is done: a remote index supports only one writer at a time."
+                f"{len(lost)} files (the first: {lost[0]}) are not complete. They were skipped. Run this again "
+                f"when the other process has finished: a remote index supports only one writer at a time."
             )
 
     def drop(self, paths: Iterable[str]) -> None:

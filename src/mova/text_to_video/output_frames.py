@@ -52,7 +52,7 @@ def _content(output: Any) -> Any:
     if content is None and isinstance(output, tuple) and output:
         content = output[0]
     if content is None:
-        raise ModelError(f"the pipeline returned {type(output).__name__}, which holds no frames")
+        raise ModelError(f"the pipeline returned {type(output).__name__}, which contains no frames")
     return content
 
 

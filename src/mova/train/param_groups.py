@@ -41,10 +41,8 @@ def parameter_groups(
         if parameter.requires_grad:
             groups[name.startswith(ENCODERS), parameter.ndim >= 2]["params"].append(parameter)
     if encoder_learning_rate is not None and not any(name.startswith(ENCODERS) for name in names):
-        raise UsageError(
-            f"training.encoder_learning_rate: {type(model).__name__} has no pretrained encoders; leave it out"
-        )
+        raise UsageError(f"training.encoder_learning_rate: {type(model).__name__} has no pretrained encoders; omit it")
     trained = [group for group in groups.values() if group["params"]]
     if not trained:
-        raise UsageError(f"{type(model).__name__} has no weight to train: all are frozen")
+        raise UsageError(f"{type(model).__name__} has no weights to train; all are frozen")
     return trained

@@ -86,7 +86,7 @@ class Recipe:
         if said != preset:
             raise UsageError(
                 f"recipe {self.name}: objective.preset is {said!r} but model.preset is {preset!r}; "
-                "leave objective.preset out, it defaults to the model's"
+                "omit objective.preset; it defaults to the model's"
             )
         return {**self.objective, "preset": preset}
 
@@ -130,7 +130,7 @@ def _find(name_or_path: str, folder: Path | None = None) -> Path:
     shipped = _shipped_files()
     if name_or_path not in shipped:
         known = ", ".join(shipped_recipes()) or "none"
-        raise UsageError(f"{name_or_path}: neither a recipe file nor one that comes with mova ({known})")
+        raise UsageError(f"{name_or_path}: neither a recipe file nor a recipe that ships with mova ({known})")
     return shipped[name_or_path]
 
 

@@ -70,7 +70,7 @@ def train(
     model = cast(PreTrainedModel, settings.build())
     checkpoint = newest_checkpoint(output) if resume else None
     if resume and checkpoint is None:
-        raise UsageError(f"{output}: no checkpoint to resume from; leave out --resume to start a new run")
+        raise UsageError(f"{output}: no checkpoint to resume from; omit --resume to start a new run")
     if not resume:
         _refuse_another_run(output)
         (output / BROKEN).unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
@@ -104,10 +104,10 @@ def _refuse_another_run(output: Path) -> None:
     checkpoint = newest_checkpoint(output)
     if checkpoint is not None:
         raise UsageError(
-            f"{output}: holds a run ({checkpoint.name}); say --resume to continue it, or another --out for a new run"
+            f"{output}: contains a run ({checkpoint.name}); continue it with --resume, or choose another --out"
         )
     if (output / SUMMARY).is_file():
-        raise UsageError(f"{output}: holds a finished run; say another --out")
+        raise UsageError(f"{output}: contains a finished run; choose another --out")
 
 
 def newest_checkpoint(output: Path) -> Path | None:

@@ -77,7 +77,7 @@ def training_settings(recipe: Recipe) -> dict[str, Any]:
         UsageError: a setting is unknown or of the wrong type.
     """
     if "output_dir" in recipe.training:
-        raise UsageError(f"{_where(recipe, 'training')}: 'output_dir' is the folder of the run; say --out")
+        raise UsageError(f"{_where(recipe, 'training')}: 'output_dir' is the folder of the run; use --out")
     checked = check_settings(PairArguments, {"output_dir": "", **recipe.training}, _where(recipe, "training"))
     return {name: checked[name] for name in recipe.training}
 
@@ -126,7 +126,7 @@ def _settings_class(recipe: Recipe, section: str) -> type[Any]:
         return PairArguments
     family = recipe.model["kind"]
     if family not in FAMILIES:
-        raise UsageError(f"model.kind {family!r} is not known; there are {', '.join(FAMILIES)}")
+        raise UsageError(f"model.kind {family!r} is unknown; choose from {', '.join(FAMILIES)}")
     if section == "finish":
         return POST_TRAINING.get(family, PostTraining)
     return FAMILIES[family].build_class()

@@ -45,7 +45,7 @@ class PairArguments(TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cache_chunk < 0:
-            raise ValueError(f"cache_chunk must not be negative, not {self.cache_chunk}")
+            raise ValueError(f"cache_chunk must be 0 or more, not {self.cache_chunk}")
 
 
 @dataclass(frozen=True)
@@ -111,17 +111,17 @@ class PairTrainer(Trainer):
     ) -> None:
         if args.n_gpu > 1:
             raise UsageError(
-                f"{args.n_gpu} GPUs in one process would each see a part of the negatives: start one process per GPU "
+                f"{args.n_gpu} GPUs in one process would each see part of the negatives; start one process per GPU "
                 "(torchrun --nproc-per-node N -m mova train ...), or name one in CUDA_VISIBLE_DEVICES"
             )
         if args.cache_chunk:
             refuse_batch_statistics(model)
         if args.fp16 and (args.cache_chunk or objective.separable):
-            raise UsageError("training in chunks does not scale gradients as fp16 needs; train in bf16")
-        if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UsageError(
-                f"training.gradient_checkpointing: {type(model).__name__} does not support it; leave it out"
+                "training in chunks (cache_chunk) does not support the gradient scaling of fp16; train in bf16"
             )
+        if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
+            raise UsageError(f"training.gradient_checkpointing: {type(model).__name__} does not support it; omit it")
         self.objective, self.training_data, self.broken = objective, training_data, broken
         self._parts: dict[str, list[Tensor]] = {}
         self._empty = 0

@@ -73,7 +73,7 @@ def _check(path: str | Path, file: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         if not os.access(file, os.R_OK | os.X_OK):
             raise VideoError(path, "permission denied: cannot list this folder, so its videos are skipped")
-        raise VideoError(path, "this is a folder, not a video file; choose a file in it")
+        raise VideoError(path, "is a folder, not a video file; choose a file in it")
     if status.st_size == 0:
         raise VideoError(path, "the file is empty (0 bytes); copy or download it again")
 

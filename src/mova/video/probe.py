@@ -63,7 +63,7 @@ def probe(path: str | Path) -> VideoInfo:
         duration = max(duration, pts + length)
         if duration > LONGEST:
             days = duration / 86400
-            raise VideoError(path, f"its duration of {days:.0f} days is not credible: the file is damaged; {BROKEN}")
+            raise VideoError(path, f"its duration of {days:.0f} days is implausible: the file is damaged; {BROKEN}")
         return VideoInfo(
             path=str(path),
             duration=duration,

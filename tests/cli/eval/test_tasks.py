@@ -78,7 +78,7 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["retrieval", "--protocol", "lsmdc"], 2, "captions, and the protocol takes one"),
+        (["retrieval", "--protocol", "lsmdc"], 2, "captions, but the protocol takes one"),
         (["retrieval", "--protocol", "didemo"], 2, "instead of 1004"),
         (["retrieval", "--protocol", "how2qa-val"], 2, "is for `mova eval choice`"),
         (["moments", "--split", "dev"], 2, "no split 'dev'"),

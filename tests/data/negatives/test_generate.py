@@ -189,7 +189,7 @@ def test_a_statement_of_another_caption_is_not_a_negative() -> None:
     rows = [row("v", "A hand takes the cup away.", "A hand puts the cup back for the first time.")]
     triplets, report = generate_negatives(rows, ("action",))
     assert "A hand puts the cup back." not in {triplet.negative.text for triplet in triplets}
-    assert report.reasons == {"told by another caption": 1}
+    assert report.reasons == {"implied by another caption": 1}
     assert (
         generate_negatives([row("v", rows[0].captions[0].text)], ("action",))[0][0].negative.text
         == "A hand puts the cup back."

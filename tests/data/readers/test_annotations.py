@@ -115,7 +115,7 @@ def test_files_of_a_split_are_required_only_if_it_is_requested(tmp_path: Path) -
     source = AnnotationSource(tmp_path)
     assert source.split_files("train", "train.json") == [tmp_path / "train.json"]
     assert source.split_files("val", ("val.json", "valid.json"), "more.json") is None
-    assert source.notes == {"split not read, for want of a file": ["val: val.json or valid.json and more.json"]}
+    assert source.notes == {"split not read: missing file": ["val: val.json or valid.json and more.json"]}
     assert AnnotationSource(tmp_path, ["val"]).split_files("train", "train.json") is None
     with pytest.raises(DataError, match=r"split 'val' needs val\.json"):
         AnnotationSource(tmp_path, ["val"]).split_files("val", "val.json")

@@ -135,8 +135,8 @@ def test_class_folders_with_splits_and_names(tmp_path: Path) -> None:
     assert [row.video for row in done.rows] == [row.id for row in done.rows]
     assert done.missing == ()
     assert {what: list(which) for what, which in done.notes.items()} == {
-        "lies in no class's folder; left out": ["stray.jpg"],
-        "neither image nor video by its ending; left out": ["train/notes.txt"],
+        "is not in a class folder; excluded": ["stray.jpg"],
+        "neither an image nor a video by its file extension; excluded": ["train/notes.txt"],
     }
     (source / "classes.txt").write_text("n1 a tench, a fish\nn2 a tench, a fish\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"'n1' and 'n2' both have the name 'a tench, a fish'.*classes\.txt"):

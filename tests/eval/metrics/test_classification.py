@@ -59,7 +59,7 @@ def test_ties_among_choices_count_their_chance_and_padding_none() -> None:
     ("call", "message"),
     [
         (lambda: average_precision([1, np.nan], [1, 0]), "score 1 is NaN"),
-        (lambda: average_precision([1, 2], [0, 0]), "without right candidates"),
+        (lambda: average_precision([1, 2], [0, 0]), "without correct candidates"),
         (lambda: average_precision([1, 2], [0, 2]), "0/1 labels"),
         (lambda: mean_average_precision(np.zeros((2, 2)), np.array([[True, False], [False, False]])), "query 1"),
         (lambda: mean_average_precision(np.zeros((0, 2)), np.zeros((0, 2), dtype=bool)), "expected"),

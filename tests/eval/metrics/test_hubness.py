@@ -60,7 +60,7 @@ def test_scores_that_cannot_be_normalized_are_refused() -> None:
     for call, message in (
         (lambda: dual_softmax(nan), "not finite"),
         (lambda: dual_softmax(np.zeros((0, 3))), "non-empty matrix"),
-        (lambda: dual_softmax(square, scale=0), "positive scale"),
+        (lambda: dual_softmax(square, scale=0), "scale must be positive"),
         (lambda: qb_norm(square, np.eye(4)), "same candidates"),
         (lambda: qb_norm(square, nan), "bank's scores of query 0"),
         (lambda: qb_norm(square, square, nearest=4), "nearest"),

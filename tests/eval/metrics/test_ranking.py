@@ -131,7 +131,7 @@ def test_what_cannot_be_ranked_is_refused_with_a_clear_error() -> None:
         (lambda: find_ranks(np.zeros((2, 3))), "not square"),
         (lambda: find_ranks(square, np.array([0, 1, 3])), r"be in \[0, 3\)"),
         (lambda: find_ranks(square, np.array([0, 1, -1])), r"be in \[0, 3\)"),
-        (lambda: find_ranks(square, np.zeros((3, 3), dtype=bool)), "no right candidate"),
+        (lambda: find_ranks(square, np.zeros((3, 3), dtype=bool)), "no correct candidate"),
         (lambda: find_ranks(np.zeros((0, 0))), "expected"),
         (lambda: stream_ranks(lambda r, c: square, 4, block=2), "score_block returned"),
         (lambda: stream_ranks(lambda r, c: nan[r, c], 3), "query 1"),

@@ -111,7 +111,7 @@ def test_transductive_metrics_are_separate_and_the_bank_contains_no_test_text() 
     bank = report["transductive"][next(name for name in names if "QB" in name)]["bank"]
     assert (bank["texts"], bank["left_out"], bank["split"]) == (9, 1, "train")
     assert sorted(model.encoded) == sorted([f"text {i}" for i in range(40)] + [f"train {i}" for i in range(9)])
-    with pytest.raises(UsageError, match="not the split that is measured"):
+    with pytest.raises(UsageError, match="not the split that is evaluated"):
         evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), bank="test")
     same = [row("same", "text 4", split="train")]
     with pytest.raises(UsageError, match="all 1 texts of that split"):

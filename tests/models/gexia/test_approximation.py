@@ -139,7 +139,7 @@ def test_values_equal_the_output_of_one_vector_alone() -> None:
     [
         ([1], [[True, True], [True, False]], "rounds must be 2"),
         ([1, -1], [[True, True], [True, False]], "rounds must be 2"),
-        ([1, 1], [[True, True], [False, False]], "no real dense vector"),
+        ([1, 1], [[True, True], [False, False]], "a sample has only padding"),
         ([1, 1], [[True], [True]], "a mask"),
     ],
 )

@@ -180,7 +180,7 @@ def test_impossible_settings_are_refused(bad: dict) -> None:
 
 def test_a_text_without_tokens_is_refused() -> None:
     network = TemporalMaskNetwork(WIDTH, heads=4)
-    with pytest.raises(ValueError, match="no real token"):
+    with pytest.raises(ValueError, match="only padding tokens"):
         network.read(torch.randn(2, 3, WIDTH), torch.tensor([[True] * 3, [False] * 3]))
 
 

@@ -162,7 +162,7 @@ def test_left_padding_is_padding_too() -> None:
 
 
 def test_a_text_without_tokens_is_refused() -> None:
-    with pytest.raises(ValueError, match="no real token"):
+    with pytest.raises(ValueError, match="only padding tokens"):
         segmenter()(torch.zeros(1, 3, WIDTH), torch.zeros(1, 3, dtype=torch.bool))
 
 

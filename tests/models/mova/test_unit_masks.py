@@ -206,7 +206,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
     network, (frames, frame_mask, units, unit_mask) = UnitMaskNetwork(WIDTH, 4), data(torch.float32)
     with pytest.raises(ValueError, match="no real unit"):
         network.read(units, unit_mask & False)
-    with pytest.raises(ValueError, match="no real item"):
+    with pytest.raises(ValueError, match="a row has only padding"):
         all_scores(network, (frames, frame_mask & False, units, unit_mask), "sub")
     with pytest.raises(UsageError, match="best"):
         all_scores(network, (frames, frame_mask, units, unit_mask), "best")

@@ -261,7 +261,7 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
         ({"data": {"validation": "nothing"}}, DataError, "split 'nothing'"),
         ({"data": {"surprise": 1}}, UsageError, "section 'data'.*surprise"),
         ({"model": {"surprise": 1}}, UsageError, "section 'model'.*surprise"),
-        ({"training": {"cache_chunk": -1}}, UsageError, "cache_chunk must not be negative"),
+        ({"training": {"cache_chunk": -1}}, UsageError, "cache_chunk must be 0 or more"),
         ({"training": {"cache_chunk": 1, "fp16": True}}, UsageError, "train in bf16"),
         ({"training": {"dataloader_drop_last": True, "per_device_train_batch_size": 9}}, UsageError, "6 pairs, fewer"),
         ({"objective": {"kind": "grounding"}}, UsageError, "reads data of kind worlds, not manifest"),

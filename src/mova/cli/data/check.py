@@ -88,7 +88,7 @@ def _check_files(paths: list[Path], strict: bool, json: bool) -> None:
     videos = find_videos(paths)
     if not videos:
         raise UsageError(
-            f"no videos found in {', '.join(map(str, paths))}; name video files, or folders that contain some"
+            f"no videos found in {', '.join(map(str, paths))}; name video files or folders that contain some"
         )
     for path in videos:
         try:

@@ -174,7 +174,7 @@ def _read_manifest(manifest: Path, folder: Path, base: str, workspace: Workspace
     except DataError as error:
         raise DataError(str(error) if str(manifest) in str(error) else f"{manifest}: {error}") from error
     if not statistics:
-        raise DataError(f"{manifest}: holds no rows")
+        raise DataError(f"{manifest}: contains no rows")
     document = {name: values.to_json() for name, values in statistics.items()}
     workspace.finish(_READ_STEP, document)
     return document

@@ -130,7 +130,9 @@ def plan(operations: Iterable[Operation], base: str, present: Collection[str] = 
                 f"{', '.join(sorted(available))}"
             )
         if of in images and operation.kind == "integrate":
-            raise UsageError(f"{operation.spec}: {of} holds images, which cannot be integrated; choose videos with of=")
+            raise UsageError(
+                f"{operation.spec}: {of} contains images, which cannot be integrated; choose videos with of="
+            )
         name = operation.name or _derived_name(operation.kind, of, available, of in images)
         if name in available:
             raise UsageError(f"{operation.spec}: granularity {name!r} already exists; choose another name=")

@@ -181,7 +181,7 @@ def _first_accepted(
     for text in proposals:
         reason = rejection_reason(positive, text, kind)
         if reason is None and any(states(other, text) for other in others):
-            reason = "told by another caption"
+            reason = "implied by another caption"
         if reason is None and entails is not None and entails([(positive, text)])[0] > MAX_ENTAILMENT:
             reason = "entailed"
         if reason is None:

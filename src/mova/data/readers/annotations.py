@@ -97,7 +97,7 @@ class AnnotationSource:
         if missing and self.splits is not None:
             raise DataError(f"{self.path}: split {split!r} needs {' and '.join(missing)}; put the original file there")
         if missing:
-            self.note("split not read, for want of a file", f"{split}: {' and '.join(missing)}")
+            self.note("split not read: missing file", f"{split}: {' and '.join(missing)}")
             return None
         return [path for path in paths if path is not None]
 
@@ -150,7 +150,7 @@ class Collector:
         extra = {"source_video": origin or source_video(video), **(meta or {})}
         ends = [s.end for caption in texts for s in caption.sentences if s.end is not None]
         if duration is not None and max(ends, default=0.0) > duration + TOLERANCE and duration > 0:
-            self.source.note("spans end after the stated duration; kept, the duration left unknown", id)
+            self.source.note("spans end after the stated duration; kept with unknown duration", id)
             extra["stated_duration"] = duration
             duration = None
         start, end = (None, None) if clip is None else clip

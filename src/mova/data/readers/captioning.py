@@ -196,7 +196,7 @@ def didemo(source: AnnotationSource, rows: Collector) -> None:
             ids = dict.fromkeys(described, str(path)) if list_path is None else read_list(list_path)
             for id in described:
                 if id not in ids:
-                    source.note(f"video is not in {split}_list.txt; left out", id)
+                    source.note(f"video is not in {split}_list.txt; excluded", id)
             for id, where in ids.items():
                 if id not in described:
                     raise DataError(f"{where}: {id!r} has no description in {path.name}")
@@ -209,7 +209,7 @@ def _didemo_row(rows: Collector, split: str, id: str, entries: list[tuple[str, d
         text, times = get_fields(where, entry, "description", "times")
         spans = [tuple(int(to_number(where, n)) for n in to_list(where, span, 2)) for span in to_list(where, times)]
         if not spans:
-            raise DataError(f"{where}: no annotator marked a time")
+            raise DataError(f"{where}: no annotator marked any times")
         counts = Counter(spans)
         first, last = min(counts, key=lambda span: (-counts[span], span))
         sentences.append(rows.sentence(where, text, first * DIDEMO_SEGMENT, (last + 1) * DIDEMO_SEGMENT))

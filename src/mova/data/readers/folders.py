@@ -87,12 +87,12 @@ def class_folders(source: AnnotationSource, rows: Collector) -> None:
         if name in CLASS_NAMES:
             continue
         if path.suffix.lower() not in SUFFIXES | IMAGE_SUFFIXES:
-            source.note("neither image nor video by its ending; left out", name)
+            source.note("neither an image nor a video by its file extension; excluded", name)
             continue
         parents = name.split("/")[:-1]
         split = parents.pop(0) if len(parents) > 1 and parents[0] in SPLITS else "test"
         if not parents:
-            source.note("lies in no class's folder; left out", name)
+            source.note("is not in a class folder; excluded", name)
             continue
         if source.includes(split):
             label = parents[0]

@@ -157,7 +157,7 @@ def charades_ego(source: AnnotationSource, rows: Collector) -> None:
     class_path = source.find("Charades_v1_classes.txt")
     names: dict[str, str] = {}
     if class_path is None:
-        source.note("actions have no names, for want of a file", "Charades_v1_classes.txt")
+        source.note("actions have no names: missing file", "Charades_v1_classes.txt")
     else:
         lines = class_path.read_text(encoding="utf-8").splitlines()
         names = dict(line.split(" ", 1) for line in lines if " " in line)

@@ -64,7 +64,7 @@ def ultravideo(source: AnnotationSource, rows: Collector) -> None:
     for path in paths:
         for where, row in read_csv(path, "clip_id", "url", "duration", *ULTRAVIDEO_TEXTS):
             for name in (name for name in ULTRAVIDEO_TEXTS if not row[name].strip()):
-                source.note("caption is empty; left out", f"{where}: {name}")
+                source.note("caption is empty; excluded", f"{where}: {name}")
             texts = [row[name] for name in reversed(ULTRAVIDEO_TEXTS) if row[name].strip()]
             if not texts:
                 raise DataError(f"{where}: has no caption")

@@ -103,7 +103,7 @@ def paired_bootstrap(
 def _values(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array) or np.isnan(array).any():
-        raise ValueError(f"values (Q,) without NaN expected, at least one, not shape {array.shape}")
+        raise ValueError(f"values must be a non-empty array (Q,) without NaN, not of shape {array.shape}")
     return array
 
 
@@ -121,6 +121,6 @@ def _draw(values: npt.NDArray[np.float64], statistic: Statistic, draws: int, see
 
 def _interval(value: float, drawn: npt.NDArray[np.float64], level: float) -> Interval:
     if not 0 < level < 1:
-        raise ValueError(f"a level between 0 and 1 expected, not {level}")
+        raise ValueError(f"level must be between 0 and 1, not {level}")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level)

@@ -60,7 +60,7 @@ def average_precision(scores: npt.ArrayLike, right: npt.ArrayLike) -> Precision:
     """
     values, truth = _pair(scores, right)
     if not truth.any():
-        raise ValueError("average precision is undefined for a query without right candidates: exclude the query")
+        raise ValueError("average precision is undefined for a query without correct candidates; exclude the query")
     _, group, sizes = np.unique(-values, return_inverse=True, return_counts=True)
     hits = np.bincount(group, weights=truth, minlength=len(sizes))
     before, hits_before = np.cumsum(sizes) - sizes, np.cumsum(hits) - hits
@@ -87,7 +87,7 @@ def mean_average_precision(scores: Array, right: Bools) -> Precision:
         ValueError: as `average_precision`, with the query's index.
     """
     if np.shape(scores) != np.shape(right) or np.ndim(scores) != 2 or len(scores) == 0:
-        raise ValueError(f"scores and right (Q, N) expected, not {np.shape(scores)} and {np.shape(right)}")
+        raise ValueError(f"scores and right must be (Q, N), not {np.shape(scores)} and {np.shape(right)}")
     rows = []
     for query, (row, truth) in enumerate(zip(scores, right, strict=True)):
         try:
@@ -114,7 +114,9 @@ def roc_auc(scores: npt.ArrayLike, right: npt.ArrayLike) -> float:
     values, truth = _pair(scores, right)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives or not negatives:
-        raise ValueError(f"ROC-AUC needs right and wrong examples, not {positives} right and {negatives} wrong")
+        raise ValueError(
+            f"ROC-AUC needs correct and incorrect examples, not {positives} correct and {negatives} incorrect"
+        )
     above = rankdata(values)[truth].sum() - positives * (positives + 1) / 2
     return float(above / (positives * negatives))
 
@@ -136,7 +138,7 @@ def auc_over_rows(true: Sequence[Sequence[float]], false: Sequence[Sequence[floa
         ValueError: the numbers of rows differ, a row has no right or no wrong example, or a NaN.
     """
     if len(true) != len(false) or not len(true) or not all(map(len, true)) or not all(map(len, false)):
-        raise ValueError("ROC-AUC over rows needs right and wrong examples in every row")
+        raise ValueError("ROC-AUC over rows needs correct and incorrect examples in every row")
     owners = [np.repeat(np.arange(len(rows)), [len(row) for row in rows]) for rows in (true, false)]
     scores = [np.concatenate([np.asarray(row, dtype=np.float64) for row in rows]) for rows in (true, false)]
     if np.isnan(np.concatenate(scores)).any():
@@ -174,7 +176,7 @@ def choice_hits(scores: Array, answers: npt.ArrayLike) -> npt.NDArray[np.float64
     """
     scores, right = np.asarray(scores, dtype=np.float64), np.asarray(answers)
     if scores.ndim != 2 or right.shape != (len(scores),) or scores.size == 0:
-        raise ValueError(f"scores (Q, C) and answers (Q,) expected, not {scores.shape} and {right.shape}")
+        raise ValueError(f"expected scores (Q, C) and answers (Q,), not {scores.shape} and {right.shape}")
     bad = np.flatnonzero(np.isnan(scores).any(axis=1))
     if len(bad):
         raise ValueError(f"scores of question {bad[0]} contain NaN ({len(bad)} such questions)")
@@ -190,7 +192,7 @@ def choice_hits(scores: Array, answers: npt.ArrayLike) -> npt.NDArray[np.float64
 def _pair(scores: npt.ArrayLike, right: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], Bools]:
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(right)
     if values.ndim != 1 or truth.shape != values.shape or not np.isin(truth, (0, 1)).all():
-        raise ValueError(f"scores and 0/1 labels of one length expected, not {values.shape} and {truth.shape}")
+        raise ValueError(f"scores and 0/1 labels must have the same length, not {values.shape} and {truth.shape}")
     bad = np.flatnonzero(np.isnan(values))
     if len(bad):
         raise ValueError(f"score {bad[0]} is NaN and cannot be ranked ({len(bad)} such scores)")

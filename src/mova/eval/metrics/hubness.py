@@ -41,7 +41,7 @@ def dual_softmax(scores: Array, scale: float = DUAL_SOFTMAX_SCALE) -> npt.NDArra
     """
     values = _finite(scores, "scores")
     if not scale > 0:
-        raise ValueError(f"a positive scale expected, not {scale}")
+        raise ValueError(f"scale must be positive, not {scale}")
     logits = scale * (values - values.max(axis=0, keepdims=True))
     prior = np.exp(logits)
     return values * prior / prior.sum(axis=0, keepdims=True)
@@ -86,7 +86,7 @@ def qb_norm(scores: Array, bank: Array, scale: float = QB_SCALE, nearest: int = 
 def _finite(scores: Array, name: str) -> npt.NDArray[np.float64]:
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 2 or not values.size:
-        raise ValueError(f"{name}: a non-empty matrix expected, not shape {values.shape}")
+        raise ValueError(f"{name}: must be a non-empty matrix, not of shape {values.shape}")
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
         raise ValueError(f"{name} of query {bad[0]} are not finite ({len(bad)} such queries)")

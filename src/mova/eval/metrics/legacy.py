@@ -70,7 +70,7 @@ def clip4clip(scores: Array, ks: tuple[int, ...] = KS) -> Clip4ClipReport:
     with np.errstate(invalid="ignore"):
         query, rank = np.nonzero(falling - np.diag(-values)[:, None] == 0)
     if not len(rank):
-        raise ValueError("clip4clip's arithmetic finds no entry: every right score is NaN or infinite")
+        raise ValueError("clip4clip's arithmetic finds no rank: the score of every correct pair is NaN or infinite")
     counted = np.bincount(query, minlength=len(values))
     metrics = {f"R@{k}": 100.0 * float((rank < k).mean()) for k in ks}
     metrics |= {"MdR": float(np.median(rank) + 1), "MnR": float(rank.mean() + 1)}
@@ -95,7 +95,7 @@ def argsort_precision(
     order = np.argsort(-np.asarray(scores), axis=1)
     hits = np.take_along_axis(np.asarray(right), order, axis=1)
     if not hits.any(axis=1).all():
-        raise ValueError("every query needs a right candidate")
+        raise ValueError("every query needs a correct candidate")
     precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
     mean_precision = (precision * hits).sum(axis=1) / hits.sum(axis=1)
     metrics = {"mAP": 100.0 * float(mean_precision.mean())}

@@ -102,7 +102,7 @@ def find_ranks(
     """
     scores = np.asarray(scores)
     if scores.ndim != 2 or scores.shape[1] == 0 or len(scores) == 0:
-        raise ValueError(f"scores (Q, N) with Q, N > 0 expected, not {scores.shape}")
+        raise ValueError(f"scores must be (Q, N) with Q, N > 0, not {scores.shape}")
     right = _check_targets(scores.shape, targets)
     rows = chunk or max(1, _CHUNK // scores.shape[1])
     parts = []
@@ -113,7 +113,7 @@ def find_ranks(
             total = int(np.isnan(scores).any(axis=1).sum())
             raise ValueError(
                 f"scores of query {_name(start + int(bad[0]), ids)} contain NaN ({total} such queries) and cannot be "
-                "ranked: find the source of the NaN, or exclude the query and report it"
+                "ranked; find the source of the NaN, or exclude the query and report it"
             )
         if some.ndim == 1:
             target = np.take_along_axis(block, some[:, None], axis=1)
@@ -226,13 +226,13 @@ def _check_targets(shape: tuple[int, ...], targets: npt.ArrayLike | None) -> npt
     """Return targets as indices (Q,) or booleans (Q, N)."""
     if targets is None:
         if shape[0] != shape[1]:
-            raise ValueError(f"scores (Q, N) of shape {shape} are not square: pass the right candidates as `targets`")
+            raise ValueError(f"scores (Q, N) of shape {shape} are not square; pass the correct candidates as `targets`")
         return np.arange(shape[0])
     array = np.asarray(targets)
     if array.dtype == bool and array.shape == shape:
         empty = np.flatnonzero(~array.any(axis=1))
         if len(empty):
-            raise ValueError(f"query {empty[0]} has no right candidate ({len(empty)} such queries)")
+            raise ValueError(f"query {empty[0]} has no correct candidate ({len(empty)} such queries)")
         return array
     if array.shape != (shape[0],) or array.dtype.kind not in "iu":
         raise ValueError(f"targets (Q,) as indices or (Q, N) as booleans expected for {shape}, not {array.shape}")

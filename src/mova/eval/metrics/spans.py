@@ -186,7 +186,7 @@ def highlight_average_precision(scores: npt.ArrayLike, right: npt.ArrayLike) -> 
     """
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
     if values.shape != truth.shape or values.ndim != 1 or np.isnan(values).any():
-        raise ValueError(f"scores and labels (C,) without NaN expected, not {values.shape} and {truth.shape}")
+        raise ValueError(f"scores and labels must be (C,) without NaN, not {values.shape} and {truth.shape}")
     if truth.all() or not truth.any():
         return float(truth.all())
     _, group, sizes = np.unique(-values, return_inverse=True, return_counts=True)
@@ -260,5 +260,5 @@ def _windows(windows: npt.ArrayLike) -> Array:
     array = np.asarray(windows, dtype=np.float64)
     array = array.reshape(0, 2) if array.size == 0 else array
     if array.ndim != 2 or array.shape[1] != 2 or not (array[:, 1] >= array[:, 0]).all():
-        raise ValueError("windows (P, 2) with start <= end expected, in seconds, without NaN")
+        raise ValueError("windows must be (P, 2) in seconds, with start <= end and without NaN")
     return array

@@ -102,8 +102,8 @@ def texts_of(rows: Sequence[Row], captions: Captions) -> tuple[list[str], list[s
             row_texts = row_texts[:1]
         if captions != "each" and len(row_texts) > 1:
             raise UsageError(
-                f"row {row.id!r} has {len(row_texts)} captions, and the protocol takes one per video: "
-                "'captions' takes each, 'paragraphs' the first of several sentences"
+                f"row {row.id!r} has {len(row_texts)} captions, but the protocol takes one per video; use "
+                "protocol 'captions' (every caption) or 'paragraphs' (the first one of several sentences)"
             )
         owners += [row.id] * len(row_texts)
         texts += row_texts
@@ -114,7 +114,7 @@ def _bank_rows(split: EvalSplit, bank: str | None) -> list[Row]:
     if bank is None:
         return []
     if bank == split.name:
-        raise UsageError(f"--qb-norm {bank}: the bank must be training texts, not the split that is measured")
+        raise UsageError(f"--qb-norm {bank}: the bank must be training texts, not the split that is evaluated")
     rows = [row for row in split.others if row.split == bank and row.captions]
     if not rows:
         raise UsageError(f"--qb-norm {bank}: no row of that split has a caption")

@@ -78,7 +78,7 @@ class EvalSplit:
         known = sorted({str(row.meta["task"]) for row in self.rows if "task" in row.meta})
         if task not in known:
             raise UsageError(
-                f"--task {task!r}: split {self.name!r} has no row of it; it has {', '.join(known) or 'no tasks'}"
+                f"--task {task!r}: split {self.name!r} has no row of this task; its tasks: {', '.join(known) or 'none'}"
             )
         self.rows, self.others = (
             [row for row in rows if str(row.meta.get("task")) == task] for rows in (self.rows, self.others)
@@ -140,7 +140,7 @@ class EvalSplit:
         if not self.kept:
             id, reason = next(iter(self.excluded.items()))
             raise DataError(
-                f"none of the {len(self.rows)} rows of split {self.name!r} can be measured; the first, {id!r}: {reason}"
+                f"none of the {len(self.rows)} rows of split {self.name!r} can be evaluated; {id!r}: {reason}"
             )
         return self.kept
 

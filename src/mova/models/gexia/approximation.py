@@ -125,4 +125,4 @@ class IterativeApproximation(nn.Module):
         if rounds.shape != (len(features),) or bool((rounds < 0).any()):
             raise ValueError(f"rounds must be {len(features)} numbers, 0 or more, not {rounds.tolist()}")
         if not bool(mask.any(dim=1).all()):
-            raise ValueError("a sample has no real dense vector, so there is nothing to approximate")
+            raise ValueError("a sample has only padding, so there is nothing to approximate")

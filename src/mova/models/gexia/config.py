@@ -105,14 +105,14 @@ class GexiaConfig(PreTrainedConfig):
         known = [name for name in inspect.signature(cls.__init__).parameters if name not in excluded]
         unknown = sorted(set(named) - set(known))
         if unknown:
-            raise UsageError(f"GEXIA has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+            raise UsageError(f"GEXIA has no setting {', '.join(unknown)}; choose from {', '.join(known)}")
         return cls(**settings)
 
     def _check(self) -> None:
         LengthRule(self.long_seconds, self.long_words)
         if self.temperatures not in get_args(Temperatures):
             known = ", ".join(get_args(Temperatures))
-            raise UsageError(f"temperatures {self.temperatures!r} are not known; there are {known}")
+            raise UsageError(f"temperatures {self.temperatures!r} are unknown; choose from {known}")
         if self.bases < 1:
             raise UsageError(f"bases must be 1 or more, not {self.bases}")
         for name in ("video_rounds", "text_rounds", "frame_rounds"):
@@ -157,8 +157,8 @@ def _by_size(name: str, default: dict[str, int], numbers: Mapping[str, int] | No
     """Return one number per size: the given ones over the defaults."""
     unknown = sorted(set(numbers or {}) - set(default))
     if unknown:
-        raise UsageError(f"{name} has no {', '.join(unknown)}; it has {', '.join(default)}")
+        raise UsageError(f"{name} has no setting {', '.join(unknown)}; choose from {', '.join(default)}")
     merged = {**default, **(numbers or {})}
     if any(not isinstance(value, int) or value < least for value in merged.values()):
-        raise UsageError(f"{name} must be integers of at least {least}, not {merged}")
+        raise UsageError(f"{name} must be integers >= {least}, not {merged}")
     return merged

@@ -27,7 +27,9 @@ def input_adapter(model: Gexia, stored: bool) -> InputAdapter:
         UsageError: stored vectors are read.
     """
     if stored:
-        raise UsageError("data.features: GEXIA reads patches, and a store holds one vector per frame")
+        raise UsageError(
+            "data.features: GEXIA reads patches, but a feature store has one vector per frame; omit data.features"
+        )
     return GexiaInputs(backbone_adapter(model.backbone), model.config)
 
 
@@ -62,7 +64,7 @@ class GexiaInputs(InputAdapter):
             UsageError: pairs without a granularity.
         """
         if len(names) != count:
-            raise UsageError("GEXIA learns from pairs of known granularity: name them in data.granularities")
+            raise UsageError("GEXIA trains on pairs of known granularity; name the granularities in data.granularities")
         video, text = zip(*map(self.config.rounds_of, names), strict=True)
         index = [list(GRANULARITIES).index(name) for name in names]
         values = {"video_rounds": video, "text_rounds": text, "granularity": index}
@@ -94,7 +96,7 @@ class GexiaInputs(InputAdapter):
             UsageError: the objective reads units.
         """
         if batch.unit_mask is not None:
-            raise UsageError("GEXIA has one vector per video and text: train it with objective vtc")
+            raise UsageError("GEXIA has one vector per video and text; train it with objective vtc")
         video_rounds, text_rounds, granularity = batch.rounds()
         outputs = model(
             **self.image_arguments(batch.frames, batch.frame_mask),

@@ -70,7 +70,7 @@ class Gexia(BackboneWrapper):
         self.backbone: Any = backbone if has_weights else random_backbone(config.backbone, "GEXIA goes")
         width = config.width or self.backbone.embedding_dim
         if width % config.heads:
-            raise UsageError(f"heads {config.heads} do not divide the width {width}")
+            raise UsageError(f"heads {config.heads} must divide the width {width}")
         image, text = self.backbone.dense_widths
         self.video_iam = IterativeApproximation(image, width, config.bases, config.heads)
         self.text_iam = IterativeApproximation(text, width, config.bases, config.heads)
@@ -184,7 +184,7 @@ class Gexia(BackboneWrapper):
         """Encode consecutive sampled frames to (T, P, C), float32; ends are repeated if context > 0."""
         parts = [self.dense_of(images) for images in self.backbone.image_batches(frames)]
         if not parts:
-            raise VideoError("frames", "there is no frame to encode")
+            raise VideoError("frames", "no frames to encode")
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -236,7 +236,7 @@ class Gexia(BackboneWrapper):
             visit(dense)
             reservoir.add(dense)
         if not times:
-            raise VideoError(display_name(video), "there is no frame to encode")
+            raise VideoError(display_name(video), "no frames to encode")
         begin = float(times[0][0]) if isinstance(video, Frames) else start  # frames may be of a clip of their file
         rounds, most = self._plan(last - begin, reservoir.seen)
         return DenseVideo(reservoir.evenly(most), reservoir.chosen(most), np.concatenate(times), last, rounds)
@@ -252,7 +252,7 @@ class Gexia(BackboneWrapper):
         """
         batch = [texts] if isinstance(texts, str) else list(texts)
         if not batch:
-            raise UsageError("there is no text to encode")
+            raise UsageError("no texts to encode")
         ids, mask, dropped = self.backbone.token_ids(batch)
         if self._rule is None and dropped.any():
             logger.warning("%d words beyond the first %d of a text were dropped", dropped.sum(), ids.shape[1])
@@ -328,7 +328,7 @@ class Gexia(BackboneWrapper):
             UsageError: an unknown name.
         """
         if encoders not in FROZEN:
-            raise UsageError(f"freeze {encoders!r} is not known; there are {', '.join(FROZEN)}")
+            raise UsageError(f"freeze {encoders!r} is unknown; choose from {', '.join(FROZEN)}")
         images, texts = self.backbone.towers
         chosen = {"none": [], "vision": [images], "text": [texts], "encoders": [images, texts]}[encoders]
         return self._freeze([*chosen, *modules], True)

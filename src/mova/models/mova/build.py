@@ -91,14 +91,14 @@ def carry_masks(start: Mova, model: Mova) -> list[str]:
         if not isinstance(old, nn.Module):
             continue
         if not isinstance(new, nn.Module):
-            logger.warning("the %s network of %s is left behind: the new model has none", name, start.name)
+            logger.warning("the %s network of %s is dropped: the new model has none", name, start.name)
             continue
         differing = [s for s in settings if getattr(start.config, s) != getattr(model.config, s)]
         if differing:
             changes = ", ".join(
                 f"{s} {getattr(start.config, s)!r}, now {getattr(model.config, s)!r}" for s in differing
             )
-            logger.warning("the %s network of %s does not fit and starts anew (%s)", name, start.name, changes)
+            logger.warning("the %s network of %s does not fit and is re-initialized (%s)", name, start.name, changes)
             continue
         new.load_state_dict(old.state_dict())
         carried.append(name)

@@ -85,9 +85,9 @@ class MovaConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         if masks not in get_args(Masks):
-            raise UsageError(f"masks {masks!r} are not known; there are {', '.join(get_args(Masks))}")
+            raise UsageError(f"masks {masks!r} are unknown; choose from {', '.join(get_args(Masks))}")
         if units not in get_args(Units):
-            raise UsageError(f"units {units!r} are not known; there are {', '.join(get_args(Units))}")
+            raise UsageError(f"units {units!r} are unknown; choose from {', '.join(get_args(Units))}")
         if pair_negatives < 0:
             raise UsageError(f"pair_negatives {pair_negatives}: must be 0 or more")
         self.backbone = backbone or {}
@@ -114,11 +114,11 @@ class MovaConfig(PreTrainedConfig):
             UsageError: an unknown preset or setting.
         """
         if name not in PRESETS:
-            raise UsageError(f"preset {name!r} is not known; there are {', '.join(PRESETS)}")
+            raise UsageError(f"preset {name!r} is unknown; choose from {', '.join(PRESETS)}")
         known = mask_settings()
         unknown = sorted(set(settings) - set(known))
         if unknown:
-            raise UsageError(f"MoVA has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+            raise UsageError(f"MoVA has no setting {', '.join(unknown)}; choose from {', '.join(known)}")
         return cls(backbone=backbone, preset=name, **{**PRESETS[name], **settings})
 
 

@@ -125,9 +125,9 @@ class TemporalMaskNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if form not in get_args(Form):
-            raise UsageError(f"form {form!r} is not known; there are {', '.join(get_args(Form))}")
+            raise UsageError(f"form {form!r} is unknown; choose from {', '.join(get_args(Form))}")
         if not 1 <= depth <= MAX_DEPTH:
-            raise UsageError(f"depth {depth}: a temporal mask network has 1 to {MAX_DEPTH} blocks")
+            raise UsageError(f"depth {depth}: must be from 1 to {MAX_DEPTH} blocks")
         check_heads(width, heads)
         self.form, self.last_residual = form, last_residual
         self.gradient_checkpointing = False  # transformers sets it; form `joint` keeps L + 1 positions per frame
@@ -147,7 +147,7 @@ class TemporalMaskNetwork(nn.Module):
             ValueError: a text without a real token.
         """
         if not bool(token_mask.any(dim=1).all()):
-            raise ValueError("TemporalMaskNetwork: a text has no real token")
+            raise ValueError("TemporalMaskNetwork: a text has only padding tokens")
         states = self.enter_token(tokens.masked_fill(~token_mask.unsqueeze(-1), 0.0))
         if self.reader is None:
             return TextMemory(token_mask, states, ())
@@ -203,7 +203,7 @@ class ConceptMaskNetwork(nn.Module):
     def __init__(self, width: int, heads: int = 8, inputs: ConceptInputs = "text_and_frame") -> None:
         super().__init__()
         if inputs not in get_args(ConceptInputs):
-            raise UsageError(f"inputs {inputs!r} are not known; there are {', '.join(get_args(ConceptInputs))}")
+            raise UsageError(f"inputs {inputs!r} are unknown; choose from {', '.join(get_args(ConceptInputs))}")
         check_heads(width, heads)
         self.inputs = inputs
         self.enter_text = nn.LayerNorm(width)

@@ -182,9 +182,7 @@ class Mova(BackboneWrapper):
             ValueError: a text without a real token, or different numbers of videos and texts.
         """
         if not len(frames) == len(frame_mask) == len(tokens) == len(token_mask) == len(text):
-            raise ValueError(
-                f"masks pair {len(frames)} videos with {len(text)} texts one by one; index both sides first"
-            )
+            raise ValueError(f"masks need one text per video, not {len(text)} texts for {len(frames)} videos")
         if self.temporal is None or self.concept is None:
             raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, not over dimensions")
         if self.config.detached:
@@ -263,10 +261,10 @@ class Mova(BackboneWrapper):
         if not self.scores_modular:
             return super().modular_similarity(videos, texts)
         if not videos:
-            raise UsageError("there is no video to score")
+            raise UsageError("no videos to score")
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, TextEmbedding) and not len(texts):
-            raise UsageError("there is no text to score")
+            raise UsageError("no texts to score")
         frames = [video.frames for video in videos]
         if self.selector is None:
             encoded = texts if isinstance(texts, TextEmbedding) else self.encode_text(_strings(texts))

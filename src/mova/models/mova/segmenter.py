@@ -95,7 +95,7 @@ class UnitSegmenter(nn.Module):
         """
         counts = mask.sum(dim=1)
         if not bool((counts > 0).all()):
-            raise ValueError("UnitSegmenter: a text has no real token")
+            raise ValueError("UnitSegmenter: a text has only padding tokens")
         last = (counts // SHORTEST).unsqueeze(1)
         number = torch.minimum(self.boundaries(states, mask).cumsum(dim=1), last)
         numbers = torch.arange(mask.shape[1] // SHORTEST + 1, device=mask.device).unsqueeze(-1)

@@ -93,7 +93,7 @@ class UnitMaskNetwork(nn.Module):
     def __init__(self, width: int, heads: int = 8, concepts: ConceptMasks = "none") -> None:
         super().__init__()
         if concepts not in get_args(ConceptMasks):
-            raise UsageError(f"concepts {concepts!r} are not known; there are {', '.join(get_args(ConceptMasks))}")
+            raise UsageError(f"concepts {concepts!r} are unknown; choose from {', '.join(get_args(ConceptMasks))}")
         check_heads(width, heads)
         self.concepts = concepts
         self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
@@ -118,7 +118,7 @@ class UnitMaskNetwork(nn.Module):
             ValueError: a text without a real unit.
         """
         if not bool(unit_mask.any(dim=1).all()):
-            raise ValueError("UnitMaskNetwork: a text has no real unit")
+            raise ValueError("UnitMaskNetwork: a text has only padding units")
         units = unit(units.masked_fill(~unit_mask.unsqueeze(-1), 0.0))
         context = self.context(self.enter(units) + sinusoids(units), unit_mask)
         with torch.autocast(units.device.type, enabled=False):
@@ -208,7 +208,7 @@ def unit_score(selection: UnitSelection, unit_mask: Tensor, frame_mask: Tensor, 
         ValueError: a video without a real frame.
     """
     if score not in get_args(UnitScore):
-        raise UsageError(f"score {score!r} is not known; there are {', '.join(get_args(UnitScore))}")
+        raise UsageError(f"score {score!r} is unknown; choose from {', '.join(get_args(UnitScore))}")
     covered = late_interaction(
         selection.cosines,
         sentence_mask=unit_mask,

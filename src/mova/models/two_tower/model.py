@@ -181,7 +181,7 @@ class TwoTower(PreTrainedModel, Backbone):
     def warn_of_rounding(self) -> None:
         """Log a warning if the weights that are about to be saved do not have full precision."""
         if self.compute_dtype != torch.float32:
-            logger.warning("%s has %s weights, and they are saved as such", self.name, self.compute_dtype)
+            logger.warning("%s has %s weights and is saved with them", self.name, self.compute_dtype)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device and a precision, ready to encode. The fingerprint stays that of full precision."""
@@ -333,7 +333,7 @@ class TwoTower(PreTrainedModel, Backbone):
         """
         batch = [texts] if isinstance(texts, str) else list(texts)
         if not batch:
-            raise UsageError("there is no text to encode")
+            raise UsageError("no texts to encode")
         rows, dropped = self._read(batch)
         width = self.text_rule.length if self.text_rule.fixed else max(map(len, rows))
         pooled = torch.empty(len(batch), self.embedding_dim, device=self.device)

@@ -57,7 +57,7 @@ class VideoLLMBuild:
         differing = [f"model.{name} {value}" for name, value in kept.items() if value != getattr(self, name)]
         if differing:
             raise UsageError(
-                f"{self.source}: its adapters have {', '.join(differing)}, which cannot be changed now; say the same"
+                f"{self.source}: its adapters have {', '.join(differing)}, which cannot be changed now; use the same"
             )
         setattr(llm.adapters, SCORER, llm)
         return llm.adapters

@@ -28,13 +28,13 @@ def attention_targets(model: Any) -> str:
     decoder = model.get_decoder()
     prefix = next((name for name, module in model.named_modules() if module is decoder), None)
     if not prefix:
-        raise ModelError(f"{type(model).__name__}: names no language model inside it, so it cannot get adapters")
+        raise ModelError(f"{type(model).__name__}: does not name its language model, so adapters cannot be added")
     inside = re.compile(rf"{re.escape(prefix)}\.(?:.+\.)?(?:{'|'.join(ATTENTION)})\.(?P<leaf>[^.]+)")
     linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
     matches = (inside.fullmatch(name) for name in linear)
     leaves = sorted({match["leaf"] for match in matches if match})
     if not leaves:
-        raise ModelError(f"{type(model).__name__}: found no attention projections in {prefix}")
+        raise ModelError(f"{type(model).__name__}: no attention projections found in {prefix}")
     return rf"{re.escape(prefix)}\.(?:.+\.)?(?:{'|'.join(ATTENTION)})\.(?:{'|'.join(map(re.escape, leaves))})"
 
 
@@ -74,7 +74,7 @@ def load_lora(model: Any, folder: str | Path, *, trainable: bool = False) -> Any
     """
     peft = _peft()
     if not is_adapter(folder):
-        raise ModelError(f"{folder}: has no adapter_config.json, so it is not a folder of PEFT's adapters")
+        raise ModelError(f"{folder}: has no adapter_config.json, so it is not a folder of PEFT adapters")
     _refuse_second(model)
     try:
         return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)

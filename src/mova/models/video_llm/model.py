@@ -356,7 +356,7 @@ def quantization(bits: str, device: torch.device, dtype: torch.dtype) -> BitsAnd
         ModelError: bitsandbytes is not installed.
     """
     if bits not in QUANTIZED:
-        raise UsageError(f"quantise {bits!r} is not known; there are {', '.join(QUANTIZED)}")
+        raise UsageError(f"quantise {bits!r} is unknown; choose from {', '.join(QUANTIZED)}")
     if device.type != "cuda":
         raise UsageError(f"{bits} weights need an NVIDIA GPU, and this is {device.type}; omit the option")
     if find_spec("bitsandbytes") is None:

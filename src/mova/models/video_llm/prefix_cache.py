@@ -228,7 +228,9 @@ def joined_pixels(model: Any, visuals: Sequence[Visual]) -> dict[str, Tensor]:
         parts = [visual.pixels[key] for visual in visuals]
         if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
             shapes = sorted({tuple(part.shape) for part in parts})
-            raise ModelError(f"videos of unequal frames cannot share a batch ({key}: {shapes}); use batches of one")
+            raise ModelError(
+                f"videos with different numbers of frames cannot share a batch ({key}: {shapes}); use batches of one"
+            )
         value = torch.cat(parts).to(model.device)
         joined[key] = value.to(model.dtype) if value.is_floating_point() and _is_picture(key) else value
     return joined

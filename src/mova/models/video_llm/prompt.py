@@ -176,7 +176,7 @@ class Prompter:
         self._template = None if _has_template(processor) else prompts()["templates"].get(kind)
         if self._template is None and not _has_template(processor):
             raise ModelError(
-                f"{name}: has no chat template, and none is known for {kind}; put its chat_template.jinja beside it"
+                f"{name}: has no chat template, and none is known for {kind}; put its chat_template.jinja next to it"
             )
         if not self.tokenizer.is_fast:
             raise ModelError(f"{name}: its tokenizer does not return word offsets; convert it to tokenizer.json")

@@ -215,7 +215,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
             UsageError: no text at all.
         """
         if not len(texts):
-            raise UsageError("there is no text to encode")
+            raise UsageError("no texts to encode")
         unknown = self.tokenizer.unk_token_id  # represents a text without any word
         full = [row or [unknown] for row in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
         length = min(max(map(len, full)), self.config.max_words)

@@ -48,7 +48,7 @@ class Classification(Objective[Tensors, Tensors]):
             UsageError: the model is not a GEXIA.
         """
         if not isinstance(model.net, Gexia):
-            raise UsageError("objective classification trains the head of a GEXIA: say model.kind gexia")
+            raise UsageError("objective classification trains the head of a GEXIA model; set model.kind to gexia")
         logits, classes = model(batch)["logits"].float(), batch["classes"]
         if model.net.config.multiple_labels:
             name, loss = "binary_cross_entropy", F.binary_cross_entropy_with_logits(logits, classes.float())

@@ -97,10 +97,10 @@ class MovaObjective(PairObjective):
 
     def __post_init__(self) -> None:
         if self.preset not in WEIGHTS:
-            raise UsageError(f"objective.preset {self.preset!r} is not known; there are {', '.join(WEIGHTS)}")
+            raise UsageError(f"objective.preset {self.preset!r} is unknown; choose from {', '.join(WEIGHTS)}")
         weights = {name: getattr(self, name) for name in TERMS if getattr(self, name) is not None}
         if self.temporal_form not in ("nce", "hinge") or not self.tau > 0 or min(weights.values(), default=0.0) < 0:
-            raise UsageError("objective: temporal_form is nce or hinge, tau above 0, and no weight is below 0")
+            raise UsageError("objective: temporal_form must be nce or hinge, tau above 0, and all weights 0 or more")
         self.weights = dict.fromkeys(TERMS, 0.0) | WEIGHTS[self.preset] | weights
         self.scale = 1.0 / self.tau
         self._steps = 0
@@ -222,6 +222,6 @@ def _pair_scores(net: Mova, vectors: PairVectors, videos: Tensor, texts: Tensor)
 def _with_dimensions(net: nn.Module) -> Mova:
     if not isinstance(net, Mova) or net.config.masks != "dimensions":
         raise UsageError(
-            "objective: mask losses need a MoVA with masks over dimensions (model.preset paper or repaired)"
+            "objective: mask losses need a MoVA model with masks over dimensions (model.preset paper or repaired)"
         )
     return net

@@ -110,7 +110,7 @@ class LateInteraction(PairObjective):
     def __post_init__(self) -> None:
         tau, weight = self.tau, self.global_weight
         if not (tau > 0 and weight >= 0):
-            raise UsageError(f"tau must be above 0 and global_weight not below, not {tau} and {weight}")
+            raise UsageError(f"tau must be above 0 and global_weight 0 or more, not {tau} and {weight}")
 
     def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Return the loss, and as parts `late`, `global` and the hits of both."""

@@ -36,5 +36,5 @@ def find_objective(kind: object) -> type[Objective[Any, Any]]:
         UsageError: there is none of that name.
     """
     if kind not in OBJECTIVES:
-        raise UsageError(f"objective.kind {kind!r} is not known; there are {', '.join(OBJECTIVES)}")
+        raise UsageError(f"objective.kind {kind!r} is unknown; choose from {', '.join(OBJECTIVES)}")
     return OBJECTIVES[str(kind)]

@@ -50,7 +50,7 @@ class SmartClip(PairObjective):
 
     def __post_init__(self) -> None:
         if not self.sparsity >= 0:
-            raise UsageError(f"objective.sparsity must not be below 0, not {self.sparsity}")
+            raise UsageError(f"objective.sparsity must be 0 or more, not {self.sparsity}")
 
     def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Parts `one_way` and `sparsity`, and `density`, the share of dimensions that masks keep."""
@@ -80,6 +80,8 @@ def _masked(vectors: PairVectors, net: nn.Module) -> tuple[Tensor, Tensor]:
 def _head(net: nn.Module) -> OneWayMask:
     """SmartCLIP's mask made of the model's own network."""
     if not isinstance(net, Mova) or net.config.masks != "caption":
-        raise UsageError("objective smartclip trains the mask of captions: say model.kind mova, model.preset smartclip")
+        raise UsageError(
+            "objective smartclip trains the mask of captions; set model.kind to mova and model.preset to smartclip"
+        )
     assert net.temporal is not None
     return OneWayMask(net.embedding_dim, hard=net.config.hard, network=net.temporal)

@@ -52,9 +52,9 @@ class Synvita(Objective[Tensors, Tensors]):
     def __post_init__(self) -> None:
         known = (*get_args(Strategy), "none")
         if self.strategy not in known:
-            raise UsageError(f"objective.strategy {self.strategy!r} is not known; there are {', '.join(known)}")
+            raise UsageError(f"objective.strategy {self.strategy!r} is unknown; choose from {', '.join(known)}")
         if self.consistency < 0 or self.margin < 0:
-            raise UsageError(f"consistency and margin must not be below 0, not {self.consistency} and {self.margin}")
+            raise UsageError(f"consistency and margin must be 0 or more, not {self.consistency} and {self.margin}")
 
     @property
     def consistency_weight(self) -> float:

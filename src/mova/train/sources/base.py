@@ -70,7 +70,7 @@ class ManifestSource:
         """
         if not Path(self.manifest or "").is_file():
             problem = f"{self.manifest} is not a file" if self.manifest else "needs your copy of the data"
-            raise UsageError(f"{problem}; say --data.manifest PATH/manifest.jsonl")
+            raise UsageError(f"{problem}; pass --data.manifest PATH/manifest.jsonl")
 
     @property
     def path(self) -> str:

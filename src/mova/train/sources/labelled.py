@@ -111,9 +111,9 @@ class LabelSource(ManifestSource):
         """
         model = run.model
         if not isinstance(model, Gexia):
-            raise UsageError("data of kind labels train the head of a GEXIA: say model.kind gexia")
+            raise UsageError("data of kind labels train the head of a GEXIA model; set model.kind to gexia")
         if self.size not in ROUNDS:
-            raise UsageError(f"data.size {self.size!r} is not known; there are {', '.join(ROUNDS)}")
+            raise UsageError(f"data.size {self.size!r} is unknown; choose from {', '.join(ROUNDS)}")
         model.check_rate(self.fps)
         adapter = input_adapter(model)
         assert isinstance(adapter, GexiaInputs)

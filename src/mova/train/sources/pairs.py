@@ -158,7 +158,7 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
     """Open a store that fits the model, and freeze the model's video tower, which will not be run.
 
     Raises:
-        UsageError: the model has no separate video tower, or reads neighbouring frames and would see only some.
+        UsageError: the model has no separate video tower, or reads neighboring frames and would see only some.
     """
     if not isinstance(model, DualEncoder):
         raise UsageError(f"data.features: {type(model).__name__} returns no frame vectors that could be stored")
@@ -168,8 +168,8 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
         longest = max((record.count for record in store.records.values()), default=0)
         if longest > sampling.frames:
             raise UsageError(
-                f"data.frames: {model.name} reads neighbouring frames, and stored vectors were computed with all of "
-                f"them: say --data.frames {longest} (the longest stored clip)"
+                f"data.frames: {model.name} reads neighboring frames, and stored vectors were computed with all of "
+                f"them; use --data.frames {longest} (the longest stored clip)"
             )
     frozen = model.video_parameters()
     for weight in frozen:

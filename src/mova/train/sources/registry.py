@@ -27,7 +27,7 @@ def find_source(kind: object) -> type[Any]:
         UsageError: there is none of that name.
     """
     if kind not in SOURCES:
-        raise UsageError(f"data.kind {kind!r} is not known; there are {', '.join(SOURCES)}")
+        raise UsageError(f"data.kind {kind!r} is unknown; choose from {', '.join(SOURCES)}")
     found = resolve_name(SOURCES[str(kind)])
     assert isinstance(found, type)
     return found

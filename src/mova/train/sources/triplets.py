@@ -141,7 +141,7 @@ class TripletSource(ManifestSource):
         assert isinstance(objective, Synvita)
         llm = getattr(run.model, SCORER, None)
         if not isinstance(llm, EntailmentModel):
-            raise UsageError("data of kind triplets train a video LLM: say model.kind video-llm")
+            raise UsageError("data of kind triplets train a video LLM; set model.kind to video-llm")
 
         def see(path: Path, start: float, end: float | None) -> Visual:
             return llm.prepare(llm.sample(path, start, end))
@@ -191,12 +191,12 @@ def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Scores:
     if unscored:
         makers = Counter(str(video.generator.get("model", "another program")) for video in unscored)
         raise DataError(
-            f"{len(unscored)} of {len(videos)} synthetic videos have no scores to weigh them by, such as "
-            f"{unscored[0].video} (by {', '.join(makers)}); run `mova data weights`, or say --objective.strategy fixed"
+            f"{len(unscored)} of {len(videos)} synthetic videos have no scores to weight them by, such as "
+            f"{unscored[0].video} (by {', '.join(makers)}); run `mova data weights`, or use --objective.strategy fixed"
         )
     if unreadable.any():
         logger.warning(
-            "%d synthetic videos could not be read when they were weighed; their weight is 0", unreadable.sum()
+            "%d synthetic videos could not be read when they were weighted; their weight is 0", unreadable.sum()
         )
     kept = [videos[i].weighing for i in np.flatnonzero(scored).tolist()]
     own, other = ([float(scores[key]) for scores in kept] for key in ("own", "other"))
