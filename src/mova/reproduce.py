@@ -182,7 +182,7 @@ def _compared(report: Report, figure: Figure, videos: int) -> list[Comparison]:
 
 
 def _sampling(recipe: Recipe) -> FrameRule:
-    """The rule by which the recipe chooses frames."""
+    """Return the rule by which the recipe samples frames."""
     chosen = {key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data}
     if granules := read_granularities(recipe.data.get("granularities")):
         chosen["frames"] = max(granule.frames for granule in granules.values())
@@ -286,7 +286,7 @@ def _user_folders(name: str, target: Target, data: str | Path | None) -> tuple[P
 
 
 def _settings(name: str, output: Path, conversion: Conversion, one_step: bool) -> dict[str, str]:
-    """Overrides that set the data, and for one step small sizes."""
+    """Return the overrides that set the data and, with `--one-step`, small sizes."""
     settings = {"data.manifest": json.dumps(str(conversion.manifest))}
     if one_step:
         settings |= {**ONE_STEP, "model.source": json.dumps(str(output / "backbone"))}
@@ -306,7 +306,7 @@ def _caveats(
     report: Report,
     overrides: Mapping[str, str],
 ) -> list[str]:
-    """Limits of the comparison, for its reader."""
+    """List the limits of the comparison."""
     caveats = [figure.note] if figure is not None and figure.note else []
     published = DATA_SETS[target.data_set].published.get(target.part)
     measured = int(report.head.candidates or 0)

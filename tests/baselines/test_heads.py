@@ -209,10 +209,10 @@ def test_what_cannot_be_scored_is_refused(name: str) -> None:
         ((z[..., :8], shown, u, h, told), "16"),
         ((z, shown, u, h, told[:2]), "token_mask"),
         ((z, shown.double(), u, h, told), "bool"),
-        ((z, shown & False, u, h, told), "no real frame"),
+        ((z, shown & False, u, h, told), "only padding frames"),
         ((z, shown, u, h, told & False), "only padding tokens"),
-        ((z[:0], shown[:0], u, h, told), "no video"),
-        ((z, shown, u[:0], h[:0], told[:0]), "no text"),
+        ((z[:0], shown[:0], u, h, told), "at least one video and one text"),
+        ((z, shown, u[:0], h[:0], told[:0]), "at least one video and one text"),
     ):
         with pytest.raises(ValueError, match=words):
             made(*wrong)

@@ -134,5 +134,5 @@ def test_maps_and_picture_of_a_whole_video(model: Gexia, tmp_path: Path) -> None
     assert found.measure == "fall"
     draw_saliency(found, tmp_path / "new" / "one.png")
     assert (tmp_path / "new" / "one.png").exists()
-    with pytest.raises(UsageError, match="at least one frame"):
+    with pytest.raises(UsageError, match="must be at least 1"):
         saliency_maps(model, film, TEXTS, 0, "occlusion")

@@ -122,7 +122,7 @@ def test_the_best_frames_come_first_then_the_farthest() -> None:
     assert choose_frames(relevance, times, 100) == list(range(20))
     assert choose_frames(np.zeros((2, 4), dtype=np.float32), times[:4], 2) == [0, 3]
     assert choose_frames(np.zeros((1, 1), dtype=np.float32), times[:1], 8) == [0]
-    with pytest.raises(UsageError, match="at least one frame"):
+    with pytest.raises(UsageError, match="must be at least 1"):
         choose_frames(relevance, times, 0)
 
 

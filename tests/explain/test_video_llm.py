@@ -92,7 +92,7 @@ def test_a_cover_changes_one_frame_alone() -> None:
 def test_wrong_requests_are_explained(model: VideoLLM, film: Path) -> None:
     with pytest.raises(UsageError, match="no sentence"):
         occlude_video_llm(model, film, [], 2)
-    with pytest.raises(UsageError, match="at least one frame"):
+    with pytest.raises(UsageError, match="must be at least 1"):
         occlude_video_llm(model, film, TEXTS, 0)
 
 

@@ -86,7 +86,7 @@ def test_rows_of_padding_alone_are_refused() -> None:
     scores = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="a row has only padding"):
         soft_pool(scores, 0.1, torch.tensor([[True, True, True], [False, False, False]]))
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(ValueError, match="soft_pool: needs at least one frame"):
         soft_pool(torch.zeros(2, 0))
     with pytest.raises(ValueError, match="a row has only padding"):
         late_interaction(scores[None], sentence_mask=torch.zeros(1, 2, dtype=torch.bool))
@@ -237,7 +237,7 @@ def test_irrelevance_is_one_minus_the_best_cosine() -> None:
     scores = torch.tensor([[0.9, 0.1, -0.5], [0.2, 0.7, -0.8]])
     assert irrelevance(scores).tolist() == pytest.approx([0.1, 0.3, 1.5])
     assert irrelevance(scores, torch.tensor([True, False])).tolist() == pytest.approx([0.1, 0.9, 1.5])
-    with pytest.raises(ValueError, match="no unit"):
+    with pytest.raises(ValueError, match="irrelevance: needs at least one unit"):
         irrelevance(torch.zeros(0, 3))
     with pytest.raises(ValueError, match="a row has only padding"):
         irrelevance(scores, torch.tensor([False, False]))

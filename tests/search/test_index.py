@@ -212,12 +212,12 @@ def test_align_reports_a_missing_index_and_a_video_that_is_not_in_it(
     index: Index, film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ColourEncoder()
-    with pytest.raises(UsageError, match="there is no index here"):
+    with pytest.raises(UsageError, match="no index here"):
         align(model, film, "red", index=Index(tmp_path / "typo"))
     other = write_colours(tmp_path / "other.mp4", [("red", 1)])
     with caplog.at_level("INFO", logger="mova"):
         align(model, other, "red", index=index)
-        assert "not in the index, decoding it" in caplog.text
+        assert "not in the index; decoding the video" in caplog.text
         caplog.clear()
         align(model, film, "red", index=index, fps=2)
         assert "at 2 per second" in caplog.text

@@ -273,7 +273,7 @@ def test_if_one_clip_cannot_be_cut_the_others_still_are(tmp_path: Path) -> None:
     assert [path for path, _ in failures] == [moments[0].video, moments[2].video]
     assert "no such file" in failures[0][1]
     assert "within 2." in failures[1][1]
-    with pytest.raises(UsageError, match="folder cannot be created"):
+    with pytest.raises(UsageError, match="cannot create this folder"):
         export_clips(moments, video / "below")
 
 

@@ -95,7 +95,7 @@ def test_masks_are_those_of_a_mova(tmp_path: Path) -> None:
 
 
 def test_masks_of_a_model_without_them_and_unknown_names_are_refused(colours: Index) -> None:
-    with pytest.raises(UsageError, match="no masks"):
+    with pytest.raises(UsageError, match="no frame masks"):
         colours.search(RED_FIRST, rescore="masks")
-    with pytest.raises(UsageError, match="'best' is not known"):
+    with pytest.raises(UsageError, match="'best' is unknown"):
         colours.search(RED_FIRST, rescore="best")  # type: ignore[arg-type]

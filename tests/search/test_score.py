@@ -114,7 +114,7 @@ def test_resuming_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="another model"):
         score_pairs(SimilarityScorer(ColourEncoder()), pairs, out=out)
     out.write_text("{}\n")
-    with pytest.raises(UsageError, match="is not an output of"):
+    with pytest.raises(UsageError, match="was not written by"):
         score_pairs(EntailmentScorer(llm), pairs, out=out)
 
 

@@ -137,7 +137,7 @@ def test_the_next_stage_goes_on_from_the_last(small: Recipe, tmp_path: Path) -> 
     assert "video_iam.base" not in kept
     with pytest.raises(UsageError, match="was trained with bases 3"):
         train(changed(tuned, model={"bases": 4}), tmp_path / "other")
-    with pytest.raises(UsageError, match="section 'model': there is no 'surprise'; there are 'source'"):
+    with pytest.raises(UsageError, match="section 'model': unknown setting 'surprise'; choose from 'source'"):
         train(changed(tuned, model={"surprise": 4}), tmp_path / "other")
 
 

@@ -67,8 +67,8 @@ def test_resuming_ends_with_the_weights_of_an_unbroken_run(recipe_file: Path, tm
 
 def test_a_run_is_not_written_over(recipe_file: Path, tmp_path: Path) -> None:
     for name, left, said in (
-        ("cut", "checkpoint-4/trainer_state.json", r"cut: holds a run \(checkpoint-4\); say --resume to continue it"),
-        ("done", "training.json", "done: holds a finished run"),
+        ("cut", "checkpoint-4/trainer_state.json", r"cut: contains a run \(checkpoint-4\); continue it with --resume"),
+        ("done", "training.json", "done: contains a finished run"),
     ):
         (tmp_path / name / left).parent.mkdir(parents=True)
         (tmp_path / name / left).write_text('{"global_step": 4}')
@@ -94,17 +94,17 @@ def test_shipped_recipes_are_complete(name: str) -> None:
     [
         ({"model.kind": "nothing"}, "model.kind 'nothing'"),
         ({"data.kind": "unheard"}, "data.kind 'unheard'"),
-        ({"model.no_such_size": "3"}, "section 'model': there is no 'no_such_size'; there are 'image_size'"),
+        ({"model.no_such_size": "3"}, "section 'model': unknown setting 'no_such_size'; choose from 'image_size'"),
         ({"objective.kind": "none"}, "objective.kind"),
-        ({"training.no_such_field": "1"}, "section 'training': there is no 'no_such_field'$"),
+        ({"training.no_such_field": "1"}, "section 'training': unknown setting 'no_such_field'$"),
         ({"training.max_steps": "many"}, "section 'training': 'max_steps' must be a whole number, not 'many'"),
         ({"training.output_dir": "x"}, "'output_dir' is the folder of the run; use --out"),
         ({"data.batches": "few"}, "section 'data': 'batches' must be a whole number, not 'few'"),
         ({"model.stem": "8"}, "section 'model': 'stem' must be a list of whole numbers, not 8"),
         ({"objective.frame": "true"}, "section 'objective': 'frame' must be a number, not True"),
-        ({"training.max_stops": "1"}, "there is no 'max_stops'; did you mean 'max_steps'"),
-        ({"objective.depth": "1"}, "section 'objective': there is no 'depth'; there are 'frame'"),
-        ({"finish.clip": "1"}, "section 'finish': there is no 'clip'; did you mean 'clips'"),
+        ({"training.max_stops": "1"}, "unknown setting 'max_stops'; did you mean 'max_steps'"),
+        ({"objective.depth": "1"}, "section 'objective': unknown setting 'depth'; choose from 'frame'"),
+        ({"finish.clip": "1"}, "section 'finish': unknown setting 'clip'; did you mean 'clips'"),
     ],
 )
 def test_what_a_recipe_gets_wrong_is_named(
@@ -125,7 +125,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not valid YAML"):
         load_recipe(str(bad))
     bad.write_text("surprise: 1\nmodel: {kind: x}\ndata: {kind: x}\nobjective: {kind: x}\n")
-    with pytest.raises(UsageError, match="unknown key"):
+    with pytest.raises(UsageError, match="unknown setting .surprise."):
         load_recipe(str(bad))
 
 

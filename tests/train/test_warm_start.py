@@ -208,7 +208,7 @@ def test_what_smartclip_cannot_train_is_named() -> None:
     with pytest.raises(UsageError, match=r"model\.preset to smartclip"):
         SmartClip().scores(vectors, small_mova("repaired"))
     model = small_mova("smartclip")
-    with pytest.raises(UsageError, match="no masks of frames"):
+    with pytest.raises(UsageError, match="no frame masks"):
         model.modular_similarity([], "A red square.")
 
 

@@ -41,8 +41,8 @@ def test_values_become_settings() -> None:
     ("values", "complaint"),
     [
         ({}, "section 'w': 'path' must be set"),
-        ({"path": "x", "sizes": 1}, "section 'w': there is no 'sizes'; did you mean 'size'?"),
-        ({"path": "x", "steps": 1}, "section 'w': there is no 'steps'; there are 'path', 'size', 'rate'"),
+        ({"path": "x", "sizes": 1}, "section 'w': unknown setting 'sizes'; did you mean 'size'?"),
+        ({"path": "x", "steps": 1}, "section 'w': unknown setting 'steps'; choose from 'path', 'size', 'rate'"),
         ({"path": 3}, "'path' must be text, not 3"),
         ({"path": "x", "size": True}, "'size' must be a whole number, not True"),
         ({"path": "x", "size": 1.5}, "'size' must be a whole number, not 1.5"),

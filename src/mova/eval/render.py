@@ -18,6 +18,18 @@ _MOMENT_COLUMNS = {
     "mAP": ("mAP", "average"),
 }
 """Column -> where its figure is in a row of `Report.moments`."""
+_LABELS = {"told or untold frame, AUC": "described or other frame, AUC"}
+"""Key of a measure in JSON -> its label in tables; others are printed as they are."""
+
+
+def measure_label(key: str) -> str:
+    """Return the label of a measure in tables.
+
+    Example:
+        >>> measure_label("R@1"), measure_label("told or untold frame, AUC")
+        ('R@1', 'described or other frame, AUC')
+    """
+    return _LABELS.get(key, key)
 
 
 def render_tables(report: Report, name: str) -> Iterator[str | Table]:
@@ -106,7 +118,7 @@ def _moment_table(report: Report) -> Table:
 
 
 def _group_table(report: Report) -> Table:
-    """One row per group and metric; counts in the first row of a group."""
+    """Build a table with one row per group and metric; counts are in the first row of a group."""
     table = _table(("group", "metric", "value", "95 % interval", "counts"), left=("group", "metric", "counts"))
     for name, group in report.groups.items():
         counts = ", ".join(f"{number} {what}" for what, number in group.counts.items())

@@ -159,7 +159,7 @@ class ReportHead:
 
     Attributes:
         protocol: name of the protocol that was followed.
-        fingerprint: hash of queries, candidates and what is right.
+        fingerprint: hash of queries, candidates and correct pairs.
         order: hash of the order of queries and candidates: values of single queries are paired by it.
         queries, candidates: how many; None where there are no candidates.
         settings: the protocol's fields, then everything else that decides the figures.

@@ -141,7 +141,7 @@ def report_entailment(entailment: Entailment, protocol: Protocol, legacy: bool =
 
 
 def _right_ones(scores: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> MetricGroup:
-    """Ranks of the first right candidate, and mAP, which counts all of them."""
+    """Compute the rank of the first correct candidate of every query, and mAP, which counts all of them."""
     precision = mean_average_precision(scores, right)
     values = np.array([100.0 * average_precision(*row).expected for row in zip(scores, right, strict=True)])
     return MetricGroup.of_ranks(find_ranks(scores, right)).with_metric(

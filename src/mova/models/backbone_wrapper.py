@@ -54,7 +54,7 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         self._frozen: list[nn.Module] = []
 
     def _init_weights(self, module: nn.Module) -> None:
-        """All parts initialize themselves."""
+        """Do nothing: all parts initialize themselves."""
 
     def _update_config(self) -> None:
         """Write attributes that may have changed since the model was created to its configuration."""

@@ -21,7 +21,7 @@ class EntailmentModel(ABC):
 
     Attributes:
         name: display name: a name on the Hub or a folder.
-        question: what is asked about videos.
+        question: prompt that asks about a video and a text.
         budget: how many frames the model looks at.
         max_frames: a smaller maximum; None: the budget's.
     """

@@ -109,7 +109,7 @@ class StoredVectorInputs(InputAdapter):
         self.inner, self.image_argument, self.cuts_padding = inner, inner.image_argument, inner.cuts_padding
 
     def resize(self, pixels: Pixels) -> Pixels:
-        """Frames are never resized.
+        """Raise: stored vectors have no pixels to resize.
 
         Raises:
             UsageError: always.

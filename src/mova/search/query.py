@@ -10,7 +10,7 @@ indexes of that model, and with nothing else. The exponent and the offset of a m
 number of sentences is the same for all moments of a query, so they could not change the order.
 
 The result is exact as far as the nearest frames are (always below `store.ANN_ROWS`): a video is left unread only if
-what is known of its frames bounds its moments below the k-th best.
+its known frames bound its moments below the k-th best.
 
 Shape legend: S sentences, T frames, d width.
 """

@@ -71,7 +71,7 @@ def installed_trackers() -> list[str]:
 
 
 def _is_before(line: str, state: Any) -> bool:
-    """Whether a line was written up to the step that a run resumes from. A line cut off by a kill was not."""
+    """Return whether a line belongs to the steps before the resumed one; a truncated line does not."""
     try:
         return bool(state.global_step) and json.loads(line)["step"] <= state.global_step
     except ValueError:

@@ -132,14 +132,14 @@ def _tensors(values: Any) -> Tensors:
 
 
 def _joined(chunks: list[VectorsT]) -> VectorsT:
-    """Leaves made of the chunks' vectors."""
+    """Join the chunks' vectors into leaves."""
     first = chunks[0]
     leaves = {key: _leaf([_tensors(chunk)[key] for chunk in chunks]) for key in _tensors(first)}
     return replace(first, **leaves) if isinstance(first, TensorRecord) else cast(VectorsT, leaves)
 
 
 def _leaf(parts: list[Tensor]) -> Tensor:
-    """One leaf; a scalar is the same in each chunk."""
+    """Join one leaf; a scalar is the same in each chunk."""
     joined = parts[0] if parts[0].ndim == 0 else torch.cat(parts)
     return joined.detach().clone().requires_grad_(joined.is_floating_point())
 
@@ -157,12 +157,12 @@ def _send_back(vectors: Tensors, leaves: Tensors, piece: slice) -> None:
 
 
 def _devices(batch: Any) -> list[torch.device]:
-    """GPUs that hold the batch."""
+    """Return the GPUs that hold the batch."""
     return sorted({value.device for value in _tensors(batch).values() if value.device.type == "cuda"}, key=str)
 
 
 def _random_states(devices: list[torch.device]) -> list[Tensor]:
-    """States of the generators of the CPU and of the GPUs."""
+    """Return the states of the random generators of the CPU and the GPUs."""
     return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
 
 

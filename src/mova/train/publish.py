@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mova.eval.render import measure_label
 from mova.eval.tasks.worlds import HELD_OUT, encode_worlds, evaluate_worlds, measure_rule, measure_threshold
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.scoring.caption_score import EvidenceRule
@@ -115,7 +116,7 @@ def _card(model: WorldsTiny, recipe: Recipe, report: Mapping[str, Mapping[str, f
 
     styles = list(report)
     rows = [
-        f"| {measure} | " + " | ".join(_figure(report[style].get(measure)) for style in styles) + " |"
+        f"| {measure_label(measure)} | " + " | ".join(_figure(report[style].get(measure)) for style in styles) + " |"
         for measure in report[styles[0]]
     ]
     return CARD.format(
@@ -140,13 +141,13 @@ def _card(model: WorldsTiny, recipe: Recipe, report: Mapping[str, Mapping[str, f
 
 
 def _rule_in_words(rule: EvidenceRule) -> str:
-    """The settings that do something, or that none does."""
+    """List the settings that differ from plain late interaction."""
     used = {name: value for name, value in rule.to_dict().items() if value != getattr(EvidenceRule(), name)}
     return ", ".join(f"{name} {value:g}" for name, value in used.items()) or "plain late interaction"
 
 
 def _figure(value: float | None) -> str:
-    """Recalls with one digit, mAP and AUC (at most 1) with three."""
+    """Format recalls with one digit, mAP and AUC (at most 1) with three."""
     if value is None:
         return ""
     return f"{value:.3f}" if 0 < value <= 1 else f"{value:.1f}"

@@ -5,7 +5,7 @@
     data:      {kind: worlds, ...}           the data it is trained on
     objective: {kind: ..., ...}              the loss that it minimizes
     training:  {max_steps: 100, ...}         any field of transformers.TrainingArguments
-    finish:    {...}                         what is evaluated afterwards
+    finish:    {...}                         evaluation after training
     reproduce: {data_set: activitynet, ...}  the published figure it is meant for (`reproduce.py`)
 
 `load_recipe` takes a path or the name of a recipe that comes with the package, and `section.key=value` overrides.
@@ -65,7 +65,7 @@ class Recipe:
     reproduce: dict[str, Any] = field(default_factory=dict)
     """Fields of `Target`; training does not read it."""
     description: str = ""
-    """One line: what is trained, and how long it takes on which machine."""
+    """One line: the model that is trained, and the time this takes on which hardware."""
 
     def __post_init__(self) -> None:
         for section in SECTIONS:
@@ -113,7 +113,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, str] | None = None) -
     known = [f.name for f in fields(Recipe)]
     for key in document:
         if key not in known:
-            raise UsageError(f"{path}: unknown key: {unknown_setting(key, known)}")
+            raise UsageError(f"{path}: {unknown_setting(key, known)}")
     return Recipe(**{"name": path.stem, **document})
 
 
@@ -123,7 +123,7 @@ def _shipped_files() -> dict[str, Path]:
 
 
 def _find(name_or_path: str, folder: Path | None = None) -> Path:
-    """The file of a recipe: a path (seen from `folder`), or the name of one that comes with the package."""
+    """Return the file of a recipe: a path (relative to `folder`), or the name of a shipped recipe."""
     path = Path(name_or_path) if folder is None else folder / name_or_path
     if path.is_file():
         return path
@@ -145,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _extended(path: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """A document over that of the recipe it extends, section by section; another `kind` replaces the whole section."""
+    """Merge a document into that of the recipe it extends, by section; another `kind` replaces the whole section."""
     source = _find(str(document["extends"]), path.parent)
     base = _read(source)
     if "extends" in base:
@@ -177,7 +177,7 @@ def _override(document: dict[str, Any], key: str, value: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """A YAML value; text such as `1e-3`, which YAML 1.1 does not read as a number, is one here."""
+    """Parse a YAML value. Text such as `1e-3` becomes a number, which YAML 1.1 alone would not do."""
     value = yaml.safe_load(text)
     if isinstance(value, str):
         try:

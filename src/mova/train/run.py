@@ -145,7 +145,7 @@ def _trainer(
 
 
 def _arguments(recipe: Recipe, output: Path) -> PairArguments:
-    """Arguments of a recipe; mixed precision is bf16 if the device supports it natively."""
+    """Build the trainer's arguments from a recipe; mixed precision is bf16 if the device supports it natively."""
     of_run = {
         "use_cpu": not torch.cuda.is_available(),
         "seed": recipe.seed,

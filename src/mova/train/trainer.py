@@ -209,7 +209,7 @@ class PairTrainer(Trainer):
         return ModelEncoder(model, self.model, self.training_data.encode)
 
     def _on_device(self, inputs: dict[str, Any]) -> Any:
-        """The batch, on the trainer's device. Trainer itself moves dictionaries, but no other types."""
+        """Move a batch to the trainer's device. Trainer itself moves dictionaries, but no other types."""
         batch = inputs[BATCH]
         return batch.to(self.args.device) if isinstance(batch, TensorRecord) else batch
 

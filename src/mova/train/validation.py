@@ -94,7 +94,7 @@ def held_out_batches(
 
 
 def _join(parts: Sequence[PairVectors]) -> PairVectors:
-    """Rows of all parts; other dimensions are padded at their ends with zeros (false) to the longest."""
+    """Join the rows of all parts, and pad the other dimensions at their ends with zeros (false) to the longest."""
     joined = {}
     for name, first in parts[0].tensors().items():
         tensors = [getattr(part, name) for part in parts]

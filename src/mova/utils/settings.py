@@ -53,7 +53,7 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], where: str) -
         ...     size: int
         >>> read_settings(Crop, {"sizes": 3}, "section 'crop'")
         Traceback (most recent call last):
-        mova.errors.UsageError: section 'crop': there is no 'sizes'; did you mean 'size'?
+        mova.errors.UsageError: section 'crop': unknown setting 'sizes'; did you mean 'size'?
     """
     return kind(**check_settings(kind, values, where))
 
@@ -81,17 +81,17 @@ def unknown_setting(name: str, known: Collection[str]) -> str:
 
     Example:
         >>> unknown_setting("max_stops", ["max_steps", "seed"])
-        "there is no 'max_stops'; did you mean 'max_steps'?"
+        "unknown setting 'max_stops'; did you mean 'max_steps'?"
         >>> unknown_setting("depth", ["tau"])
-        "there is no 'depth'; there is 'tau'"
+        "unknown setting 'depth'; choose from 'tau'"
     """
     close = difflib.get_close_matches(name, known, n=1)
     if close:
-        return f"there is no {name!r}; did you mean {close[0]!r}?"
+        return f"unknown setting {name!r}; did you mean {close[0]!r}?"
     if not known:
-        return f"there is no {name!r}, nor any other setting"
-    listed = f"; there {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known))}" if len(known) <= FEW else ""
-    return f"there is no {name!r}{listed}"
+        return f"unknown setting {name!r}; there are no settings here"
+    listed = f"; choose from {', '.join(map(repr, known))}" if len(known) <= FEW else ""
+    return f"unknown setting {name!r}{listed}"
 
 
 def describe_settings(kind: type[Any]) -> list[SettingHelp]:
@@ -110,7 +110,7 @@ def describe_settings(kind: type[Any]) -> list[SettingHelp]:
 
 
 def _attribute_docstrings(kind: type[Any]) -> dict[str, str]:
-    """Strings that follow a field in the source of a class."""
+    """Return the strings that follow a field in the source of a class."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(tree, ast.ClassDef)
     texts = {}
@@ -127,17 +127,17 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
-    """The members of a union; any other type alone."""
+    """Return the members of a union; any other type alone."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _is_whole(value: Any, hint: Any) -> bool:
-    """Whether a value such as 1e3, which YAML reads as a float, means an integer."""
+    """Return whether a value such as 1e3, which YAML reads as a float, means an integer."""
     return isinstance(value, float) and int in _choices(hint) and float not in _choices(hint)
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from YAML has a type; types that YAML does not know are left to the settings class."""
+    """Return whether a value from YAML has a type; types unknown to YAML are left to the settings class."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, choice) for choice in get_args(hint))
@@ -157,7 +157,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _spelled(hint: Any) -> str:
-    """A type as help pages show it."""
+    """Format a type for help pages."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return " | ".join(_spelled(choice) for choice in get_args(hint))
@@ -171,7 +171,7 @@ def _spelled(hint: Any) -> str:
 
 
 def _expected(hint: Any) -> str:
-    """What a type is called in an error message."""
+    """Format a type for error messages."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return " or ".join(_expected(choice) for choice in get_args(hint))

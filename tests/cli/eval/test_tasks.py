@@ -84,7 +84,7 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
         (["moments", "--split", "dev"], 2, "no split 'dev'"),
         (["choice", "--form", "best"], 2, "unknown form"),
         (["choice", "--json", "--markdown"], 2, "both write to stdout"),
-        (["choice", "--out", "none/a.json"], 2, "no folder none"),
+        (["choice", "--out", "none/a.json"], 2, "no such directory: none"),
         (["matrix", "x.npy", "--protocol", "choice"], 2, "see `mova eval choice`"),
     ],
 )

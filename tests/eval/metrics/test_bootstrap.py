@@ -45,7 +45,7 @@ def test_the_size_of_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_cannot_be_drawn_from_is_refused() -> None:
     for call, message in (
-        (lambda: bootstrap([]), "at least one"),
+        (lambda: bootstrap([]), "must be a non-empty array"),
         (lambda: bootstrap([1.0, np.nan]), "without NaN"),
         (lambda: bootstrap([1.0], level=1.0), "between 0 and 1"),
         (lambda: paired_bootstrap([1.0], [1.0, 2.0]), "the same queries"),

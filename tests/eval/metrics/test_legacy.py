@@ -53,8 +53,8 @@ def test_argsort_without_ties_is_average_precision() -> None:
 def test_what_has_no_old_figure_is_refused() -> None:
     for call, message in (
         (lambda: clip4clip(np.zeros((2, 3))), "square"),
-        (lambda: clip4clip(np.full((2, 2), np.nan)), "no entry"),
-        (lambda: argsort_precision(np.zeros((1, 2)), np.zeros((1, 2), dtype=bool)), "right candidate"),
+        (lambda: clip4clip(np.full((2, 2), np.nan)), "finds no rank"),
+        (lambda: argsort_precision(np.zeros((1, 2)), np.zeros((1, 2), dtype=bool)), "correct candidate"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -293,9 +293,9 @@ def test_zero_shot_and_head(backbones: dict) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rounds": {"huge": 9}}, "rounds has no huge"),
-        ({"rounds": {"long": -1}}, "at least 0"),
-        ({"frames": {"long": 0}}, "at least 1"),
+        ({"rounds": {"huge": 9}}, "rounds has no setting huge"),
+        ({"rounds": {"long": -1}}, ">= 0"),
+        ({"frames": {"long": 0}}, ">= 1"),
         ({"bases": 0}, "bases"),
         ({"video_rounds": -1}, "video_rounds"),
         ({"temperatures": "many"}, "temperatures"),
@@ -309,7 +309,7 @@ def test_impossible_settings_are_refused(settings: dict, said: str) -> None:
 
 def test_wrong_use_is_explained(backbones: dict) -> None:
     model = around(backbones["worlds"]())
-    for settings, said in (({"surprise": 1}, "no setting surprise"), ({"heads": 5}, "do not divide")):
+    for settings, said in (({"surprise": 1}, "no setting surprise"), ({"heads": 5}, "heads 5 must divide the width")):
         with pytest.raises(UsageError, match=said):
             Gexia.from_backbone(backbones["worlds"](), **settings)
     with pytest.raises(UsageError, match="freeze 'all'"):

@@ -225,7 +225,7 @@ def test_all_zero_masks_score_zero_with_finite_gradients(score: str, hard: bool)
 
 def test_scores_without_frames_or_with_unknown_names_are_refused() -> None:
     ones = torch.ones(1, 2, WIDTH)
-    with pytest.raises(ValueError, match="no real frame"):
+    with pytest.raises(ValueError, match="only padding frames"):
         modular_score(ones, ones[:, 0], ones, ones, torch.zeros(1, 2, dtype=torch.bool))
     with pytest.raises(UsageError, match="best"):
         modular_score(ones, ones[:, 0], ones, ones, torch.ones(1, 2, dtype=torch.bool), "best")

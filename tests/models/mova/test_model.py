@@ -183,12 +183,12 @@ def test_subsets_score_all_pairs(backbones: dict, monkeypatch) -> None:
 def test_unsupported_requests_are_reported(backbones: dict) -> None:
     control, dimensions, units = (around(backbones["worlds"](), p) for p in ("control", "repaired", "subsets"))
     shown = videos(control)
-    with pytest.raises(UsageError, match="no masks"):
+    with pytest.raises(UsageError, match="no frame masks"):
         control.modular_similarity(shown, CAPTIONS)
     with pytest.raises(UsageError, match="not over dimensions"):
         units.masks(*pair(units))
     frames, frame_mask, tokens, token_mask, text = pair(dimensions)
-    with pytest.raises(ValueError, match="3 videos with 1 texts"):
+    with pytest.raises(ValueError, match="not 1 texts for 3 videos"):
         dimensions.masks(frames, frame_mask, tokens[:1], token_mask[:1], text[:1])
     with pytest.raises(UsageError, match="selects no units"):
         dimensions.unit_similarity(*pad_rows([v.frames for v in shown]), *pad_rows(units.encode_units(CAPTIONS)))
@@ -210,7 +210,7 @@ def test_unsupported_requests_are_reported(backbones: dict) -> None:
         Mova.from_backbone(worlds(), deep=3)
     with pytest.raises(UsageError, match="divide"):
         Mova.from_backbone(worlds(), heads=7)
-    with pytest.raises(UsageError, match="not known"):
+    with pytest.raises(UsageError, match="masks 'all' are unknown"):
         MovaConfig(masks="all")
 
 

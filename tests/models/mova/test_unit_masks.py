@@ -204,7 +204,7 @@ def test_half_precision_autocast_keeps_the_products_exact() -> None:
 
 def test_what_cannot_be_scored_is_refused() -> None:
     network, (frames, frame_mask, units, unit_mask) = UnitMaskNetwork(WIDTH, 4), data(torch.float32)
-    with pytest.raises(ValueError, match="no real unit"):
+    with pytest.raises(ValueError, match="only padding units"):
         network.read(units, unit_mask & False)
     with pytest.raises(ValueError, match="a row has only padding"):
         all_scores(network, (frames, frame_mask & False, units, unit_mask), "sub")

@@ -129,7 +129,7 @@ def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
         ({"preset": "best"}, "preset"),
         ({"temporal_form": "ce"}, "temporal_form"),
         ({"tau": 0.0}, "tau"),
-        ({"pooled": -1.0}, "below 0"),
+        ({"pooled": -1.0}, "all weights 0 or more"),
     ],
 )
 def test_wrong_settings_are_said(options: dict[str, Any], said: str) -> None:

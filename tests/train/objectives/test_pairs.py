@@ -117,7 +117,7 @@ def test_videos_can_be_scored_apart_from_texts() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(UsageError, match=r"objective\.kind 'wish' is not known"):
+    with pytest.raises(UsageError, match=r"objective\.kind 'wish' is unknown"):
         find_objective("wish")
     with pytest.raises(UsageError, match="tau must be above 0"):
         LateInteraction(tau=0.0)

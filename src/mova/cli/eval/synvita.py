@@ -53,7 +53,7 @@ def synvita(
 
 
 def _table(suite: SuiteReport) -> Table:
-    """All six tests in the order of the paper."""
+    """Build a table of all six tests in the order of the paper."""
     table = Table(title=f"SynViTA's tests, {suite.model}", header_style="bold")
     for column in ("test", "metric", "value", "95 % interval", "protocol", "queries"):
         table.add_column(column, justify="right" if column in ("value", "95 % interval", "queries") else "left")

@@ -17,6 +17,7 @@ def worlds(
     json: Json = False,
 ) -> None:
     """Evaluate a model on held-out Worlds of each style: retrieval, localization and every visual factor."""
+    from mova.eval.render import measure_label
     from mova.eval.tasks.worlds import evaluate_worlds
     from mova.models.registry import DEFAULT_MODEL, load
 
@@ -31,5 +32,5 @@ def worlds(
     for style in styles:
         table.add_column(style, justify="right")
     for measure in measures_of[styles[0]]:
-        table.add_row(measure, *(f"{measures_of[style][measure]:.3f}" for style in styles))
+        table.add_row(measure_label(measure), *(f"{measures_of[style][measure]:.3f}" for style in styles))
     show(table)

@@ -57,7 +57,7 @@ class Contrast:
     excluded: frozenset[str] = frozenset()
 
     def allows(self, noun: Noun | None) -> bool:
-        """Return whether the entry applies with a noun; None stands for an unknown noun."""
+        """Return whether the entry applies with a noun; None means an unknown noun."""
         names = set() if noun is None else {*noun.group.split(), noun.lemma}
         return not names & self.excluded and (not self.nouns or bool(names & self.nouns))
 

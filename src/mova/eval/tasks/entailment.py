@@ -1,4 +1,4 @@
-"""Evaluate entailment: does a video show a caption, or the false one beside it?
+"""Evaluate entailment: does a video show a caption, or the false one next to it?
 
 A row's captions are true of its video; `meta["negatives"]`, a list of objects with "text", are false. Two metrics need
 no threshold: ROC-AUC over all captions of all videos, and accuracy, how often a true caption scores above a false one
@@ -79,7 +79,7 @@ def evaluate_entailment(split: EvalSplit, protocol: Protocol) -> Report:
 
 
 def claims_of(row: Row) -> Claims:
-    """Return what is true and what is false of a row's video.
+    """Return the true and the false texts of a row's video.
 
     Raises:
         DataError: `meta["negatives"]` is not a list of objects with "text", or contains one of the captions.

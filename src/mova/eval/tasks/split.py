@@ -110,7 +110,7 @@ class EvalSplit:
         """Return the head of a report, once everything is encoded and scored.
 
         The fingerprint covers the ids and captions of the kept rows, and `truth`: everything else in the rows that
-        decides what is right.
+        decides which pairs are correct.
         """
         scores = ReportHead.of_scores(
             self.followed(protocol), digest([fingerprint(self.kept), *truth]), order, queries, candidates

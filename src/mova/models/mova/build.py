@@ -43,7 +43,7 @@ class MovaBuild:
     text_length: int | None = None
     """Maximum number of tokens per text. Only the first stage sets it."""
     masks: Masks | None = None
-    """What is masked."""
+    """Target of the masks; see `MovaConfig`."""
     form: Form | None = None
     """Form of the Temporal Mask Network."""
     depth: int | None = None

@@ -45,7 +45,7 @@ class MovaConfig(PreTrainedConfig):
     Attributes:
         backbone: configuration of the backbone as a dictionary, including its `model_type`.
         preset: name of the preset these settings started from ("" for none); single settings may differ.
-        masks: what is masked: "dimensions" (TMN and CMN), "units" (the subset form), "none", or "caption" (the TMN
+        masks: target of the masks: "dimensions" (TMN and CMN), "units" (the subset form), "none", or "caption" (the TMN
             alone, queried by captions instead of frames, as in the warm-up: `train/objectives/smartclip.py`).
         form: of the TMN, "cross" or "joint".
         depth: blocks of the TMN, 1 to 8.

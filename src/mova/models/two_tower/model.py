@@ -85,7 +85,7 @@ class TwoTower(PreTrainedModel, Backbone):
         self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The backbone initializes itself, and there are no other weights."""
+        """Do nothing: the backbone initializes itself, and there are no other weights."""
 
     @classmethod
     def from_checkpoint(

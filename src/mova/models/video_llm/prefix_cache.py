@@ -25,7 +25,7 @@ from mova.models.video_llm.prompt import Tail, Visual
 
 Side = Literal["left", "right"]
 Read = Callable[[Tensor], Tensor]
-"""Next-token logits (B, V) -> what is kept of them, (B, ...)."""
+"""Next-token logits (B, V) -> the part to keep, (B, ...)."""
 
 
 @dataclass(frozen=True, eq=False)

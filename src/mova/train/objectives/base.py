@@ -52,7 +52,7 @@ class ModelEncoder(Generic[BatchT, VectorsT]):
 
 @dataclass(frozen=True)
 class CachedEncoder(Generic[VectorsT]):
-    """An `Encoder` that returns vectors computed before, whatever the batch."""
+    """An `Encoder` that returns vectors computed before, for any batch."""
 
     net: nn.Module
     vectors: VectorsT

@@ -161,7 +161,7 @@ class MovaObjective(PairObjective):
         return parts
 
     def _pairs(self, net: Mova, vectors: PairVectors, valid: Tensor) -> Tensor:
-        """Every video and text against mismatched ones, whose masks are computed for just that pair."""
+        """Compare every video and text with mismatched ones, with masks computed for each pair."""
         count = net.config.pair_negatives
         if count < 1:
             raise UsageError("objective.pairs: the model has pair_negatives 0; set model.pair_negatives")
@@ -177,7 +177,7 @@ class MovaObjective(PairObjective):
 
     @torch.no_grad()
     def _diagnostics(self, net: Mova, vectors: PairVectors) -> Tensors:
-        """Diagnostics that show whether the masks depend on the match; see `losses/diagnostics.py`."""
+        """Measure whether the masks depend on the match; see `losses/diagnostics.py`."""
         count, real = len(vectors.frame_mask), vectors.frame_mask
         if count < 2:
             return {}
@@ -200,7 +200,7 @@ class MovaObjective(PairObjective):
 
 
 def _masks(net: Mova, vectors: PairVectors, videos: Tensor | None = None, texts: Tensor | None = None) -> ModularMasks:
-    """Masks of pairs: video i with text i, or the given videos with the given texts."""
+    """Compute masks of pairs: video i with text i, or the given videos with the given texts."""
     rows: Any = slice(None) if videos is None else videos
     columns: Any = slice(None) if texts is None else texts
     tokens, token_mask = vectors.with_tokens()

@@ -64,7 +64,7 @@ class PairObjective(Objective[PairBatch, PairVectors]):
 
 
 def _gathered(vectors: PairVectors) -> PairVectors:
-    """Rows of all processes in float32, and the bounded scale."""
+    """Gather the rows of all processes in float32, and return the bounded scale."""
 
     def gather(value: Tensor) -> Tensor:
         return gather_with_gradient(value.float() if value.is_floating_point() else value)

@@ -53,7 +53,7 @@ class SmartClip(PairObjective):
             raise UsageError(f"objective.sparsity must be 0 or more, not {self.sparsity}")
 
     def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
-        """Parts `one_way` and `sparsity`, and `density`, the share of dimensions that masks keep."""
+        """Return the parts `one_way` and `sparsity`, and `density`, the share of dimensions that masks keep."""
         scores, probabilities = _masked(vectors, net)
         contrast = symmetric_nce(vectors.scale * scores, positive)
         real = torch.ones_like(probabilities[:, :1], dtype=torch.bool)
@@ -68,7 +68,7 @@ class SmartClip(PairObjective):
 
 
 def _masked(vectors: PairVectors, net: nn.Module) -> tuple[Tensor, Tensor]:
-    """Scores (V, N) under the masks of the texts, and the masks' probabilities (N, d)."""
+    """Compute scores (V, N) under the masks of the texts, and the masks' probabilities (N, d)."""
     head, texts = _head(net), vectors.texts
     with torch.autocast(texts.device.type, enabled=False):
         frames = unit(vectors.frames.masked_fill(~vectors.frame_mask.unsqueeze(-1), 0.0))
@@ -78,7 +78,7 @@ def _masked(vectors: PairVectors, net: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _head(net: nn.Module) -> OneWayMask:
-    """SmartCLIP's mask made of the model's own network."""
+    """Build SmartCLIP's mask from the model's mask network."""
     if not isinstance(net, Mova) or net.config.masks != "caption":
         raise UsageError(
             "objective smartclip trains the mask of captions; set model.kind to mova and model.preset to smartclip"

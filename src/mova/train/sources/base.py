@@ -44,7 +44,7 @@ class DataSource(Protocol):
 
         Raises:
             UsageError: a setting does not fit the model or the objective.
-            DataError: the data do not hold what is asked for.
+            DataError: the requested data are missing.
         """
         ...
 

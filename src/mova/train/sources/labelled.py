@@ -107,7 +107,7 @@ class LabelSource(ManifestSource):
 
         Raises:
             UsageError: a model that cannot have a head, an unknown size, or a rule of frames that does not fit.
-            DataError: the manifest does not hold what is asked for.
+            DataError: the manifest lacks the requested data.
         """
         model = run.model
         if not isinstance(model, Gexia):

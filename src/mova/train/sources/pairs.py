@@ -62,7 +62,7 @@ class PairSource(ManifestSource):
 
         Raises:
             UsageError: a rule of frames that does not fit the model or the store, or fewer pairs than a batch.
-            DataError: the manifest or the store does not hold what is asked for.
+            DataError: the manifest or the store lacks the requested data.
             IndexMismatchError: the store was made by another video tower, preprocessing or sampling.
         """
         model, objective, arguments = run.model, run.objective, run.arguments
@@ -104,7 +104,7 @@ class PairSource(ManifestSource):
         return TrainingData(dataset, collate, adapter.encode, sampler, validate, report, skips)
 
     def _held_out_rows(self) -> frozenset[str]:
-        """Ids of rows of the training split that validate instead; empty if the manifest has a validation split."""
+        """Return the ids of training rows held out for validation; empty if the manifest has a validation split."""
         if not self.hold_out or self.validation is None:
             return frozenset()
         rows = [row for row in without_quarantined(read_manifest(self.path), self.quarantine)[0] if row.captions]
@@ -197,7 +197,7 @@ def _sampler(
     where: str,
     seed: int,
 ) -> PairSampler | GranularityBatchSampler:
-    """The order of pairs: batches of one granularity each if granularities are named."""
+    """Return the order of pairs: batches of one granularity each if granularities are named."""
     batch = arguments.per_device_train_batch_size * world_size()
     if arguments.dataloader_drop_last and len(dataset) < batch:
         raise UsageError(

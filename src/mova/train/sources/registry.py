@@ -24,7 +24,7 @@ def find_source(kind: object) -> type[Any]:
     """Return the settings class of a data source by name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: unknown name.
     """
     if kind not in SOURCES:
         raise UsageError(f"data.kind {kind!r} is unknown; choose from {', '.join(SOURCES)}")

@@ -135,7 +135,7 @@ class TripletSource(ManifestSource):
 
         Raises:
             UsageError: a model that cannot answer questions, or fewer triplets than a batch.
-            DataError: the manifest does not hold what is asked for.
+            DataError: the manifest lacks the requested data.
         """
         objective, arguments = run.objective, run.arguments
         assert isinstance(objective, Synvita)
