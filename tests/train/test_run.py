@@ -125,7 +125,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not valid YAML"):
         load_recipe(str(bad))
     bad.write_text("surprise: 1\nmodel: {kind: x}\ndata: {kind: x}\nobjective: {kind: x}\n")
-    with pytest.raises(UsageError, match="unknown setting .surprise."):
+    with pytest.raises(UsageError, match="unknown setting 'surprise'"):
         load_recipe(str(bad))
 
 
