@@ -357,7 +357,7 @@ def test_a_file_that_changed_and_broke_loses_its_old_moments(films: Path, tmp_pa
 def test_no_video_at_all_is_reported_before_anything_is_created(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "readme.txt").write_text("nothing")
-    with pytest.raises(UsageError, match=r"no video found in .*films"):
+    with pytest.raises(UsageError, match=r"no videos in .*films"):
         Index(tmp_path / "index", ColourEncoder()).add([tmp_path / "films"])
     assert not (tmp_path / "index").exists()
 

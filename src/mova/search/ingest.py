@@ -113,9 +113,7 @@ def make_plan(
     roots = tuple(Path(path).resolve() for path in paths)
     files = tuple(map(str, find_videos(roots)))
     if not files and not store.exists:
-        raise UsageError(
-            f"no video found in {', '.join(map(str, roots))}; name video files or folders that contain some"
-        )
+        raise UsageError(f"no videos in {', '.join(map(str, roots))}; name video files or folders that contain some")
     model = load_model()
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     return IngestPlan(roots, files, model, Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate)))
