@@ -61,7 +61,7 @@ class StoredEmbeddings:
             DataError: the clip is not stored.
         """
         if row.parts:
-            raise DataError(f"row {row.id!r} is made of several clips, which a feature store cannot hold")
+            raise DataError(f"row {row.id!r} consists of several clips, which a feature store does not support")
         return self._embedding(row_clip(row))
 
     def span(self, row: Row, start: float, end: float) -> VideoEmbedding:
