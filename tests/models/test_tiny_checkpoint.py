@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mova.models.registry import load
-from mova.models.tiny_checkpoint import POSITIONS, WIDTH, write_tiny_clip
+from mova.models.tiny_checkpoint import POSITIONS, WIDTH, byte_level_tokenizer, write_tiny_clip
 
 CORPUS = ["A red star crosses a blue ring.", "Then it stops."]
 
@@ -35,6 +35,13 @@ def test_equal_seeds_give_equal_weights_and_leave_the_generator_alone(folder: Pa
     same, other = write_tiny_clip(tmp_path / "same", CORPUS), write_tiny_clip(tmp_path / "other", CORPUS, seed=1)
     assert torch.equal(torch.random.get_rng_state(), state)
     weights = [load(path, precision="fp32", device="cpu").state_dict() for path in (folder, same, other)]
-    shared = [key for key in weights[0] if weights[0][key].ndim > 1 and "token_embedding" not in key]
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in shared)
-    assert not all(torch.equal(weights[0][key], weights[2][key]) for key in shared)
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
+
+
+def test_equally_frequent_pairs_are_merged_in_one_order() -> None:
+    vocabularies = [byte_level_tokenizer(["ab ac ad ae af ag"]).get_vocab() for _ in range(3)]
+    assert vocabularies[0] == vocabularies[1] == vocabularies[2]
+    merged = sorted((piece for piece in vocabularies[0] if piece.startswith("a") and len(piece) == 6), key=str)
+    assert merged == sorted(merged, key=vocabularies[0].__getitem__)
+    assert len(merged) == 6

@@ -95,7 +95,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """Trained once a process: the trainer breaks ties between pairs in no fixed order."""
+    """Trained once per process."""
     return byte_level_tokenizer(CORPUS)
 
 

@@ -22,7 +22,8 @@ SIZE = 32
 WIDTH = 24
 """Shared width."""
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-VOCABULARY = 700
+VOCABULARY = 930
+"""Maximum number of tokens without the special ones: 512 for the bytes, the rest for merges."""
 
 
 def write_tiny_clip(folder: str | Path, corpus: Iterable[str], seed: int = 0) -> Path:
@@ -61,19 +62,24 @@ def write_tiny_clip(folder: str | Path, corpus: Iterable[str], seed: int = 0) ->
 def byte_level_tokenizer(corpus: Iterable[str]) -> CLIPTokenizer:
     """Train a byte-level BPE like CLIP's: every byte with and without an end-of-word suffix, special tokens last.
 
-    The trainer breaks ties between pairs in no fixed order, so two calls may differ.
+    Equal corpora give equal tokenizers.
     """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ends = [f"{letter}</w>" for letter in letters]
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=ends,  # the trainer breaks ties by id, and numbers only these and the alphabet in a fixed order
+        initial_alphabet=letters,
+        end_of_word_suffix="</w>",
+        show_progress=False,
     )
     bpe.train_from_iterator(corpus, trainer)
     merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
-    pieces = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)])
+    pieces = dict.fromkeys([*letters, *ends, *("".join(pair) for pair in merges)])
     vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=POSITIONS)
