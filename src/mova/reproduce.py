@@ -33,6 +33,7 @@ from mova.models.tiny_checkpoint import write_tiny_clip
 from mova.train.recipe import Recipe, Target, load_recipe, shipped_recipes
 from mova.train.run import SUMMARY, train
 from mova.train.sections import target_settings
+from mova.train.sources.pairs import PairSource
 from mova.worlds.export import export_worlds
 from mova.worlds.writer import write_worlds
 
@@ -183,10 +184,10 @@ def _compared(report: Report, figure: Figure, videos: int) -> list[Comparison]:
 
 def _sampling(recipe: Recipe) -> FrameRule:
     """Return the rule by which the recipe samples frames."""
-    chosen = {key: recipe.data[key] for key in ("frames", "rule", "fps") if key in recipe.data}
+    settings = {key: recipe.data.get(key, getattr(PairSource, key)) for key in ("frames", "rule", "fps")}
     if granules := read_granularities(recipe.data.get("granularities")):
-        chosen["frames"] = max(granule.frames for granule in granules.values())
-    return FrameRule(**chosen)
+        settings["frames"] = max(granule.frames for granule in granules.values())
+    return FrameRule(**settings)
 
 
 def _evaluated(
@@ -291,11 +292,11 @@ def _settings(name: str, output: Path, conversion: Conversion, one_step: bool) -
     if one_step:
         settings |= {**ONE_STEP, "model.source": json.dumps(str(output / "backbone"))}
         data = load_recipe(name).data
-        if "granularities" in data:
+        if data.get("granularities"):
             few = {name: {**granule, "frames": ONE_STEP_FRAMES} for name, granule in data["granularities"].items()}
             settings["data.granularities"] = json.dumps(few)
         else:
-            settings["data.frames"] = str(min(ONE_STEP_FRAMES, int(data["frames"])))
+            settings["data.frames"] = str(min(ONE_STEP_FRAMES, int(data.get("frames", ONE_STEP_FRAMES))))
     return settings
 
 

@@ -114,8 +114,25 @@ def test_a_recipe_extends_a_file_beside_it_one_level_deep(tmp_path: Path) -> Non
     )
     with pytest.raises(UsageError, match=r"two\.yaml, which extends another recipe itself"):
         load_recipe(written(tmp_path, "three", {"extends": "two.yaml"}))
-    with pytest.raises(UsageError, match="nowhere: neither a recipe file nor"):
+    with pytest.raises(UsageError, match=r"four\.yaml: extends nowhere: neither a recipe file nor"):
         load_recipe(written(tmp_path, "four", {"extends": "nowhere"}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        ({"seed": "null"}, "'seed' must be a whole number"),
+        ({"seed": "1.5"}, "'seed' must be a whole number"),
+        ({"model.kind": "null"}, "'model' needs a kind"),
+        ({"objective.kind": "[mova]"}, "'objective' needs a kind"),
+        ({"training": "null"}, "'training' must be a mapping, not None"),
+        ({"data.frames": "[1"}, r"--data\.frames: '\[1' is not valid YAML"),
+        ({"data.frames.most": "1"}, "'frames' is not a section of the recipe"),
+    ],
+)
+def test_wrong_overrides_are_named(overrides: dict[str, str], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        load_recipe("didemo", overrides)
 
 
 def test_the_preset_is_said_once() -> None:

@@ -28,6 +28,8 @@ class Window(Base):
     open: bool = False
     weights: Sequence[float] = ()
     rounds: Mapping[str, int] | None = None
+    layers: Sequence[int] = ()
+    shares: Mapping[str, Mapping[str, Any]] | None = None
     steps: int = field(default=0, init=False)
 
 
@@ -35,6 +37,11 @@ def test_values_become_settings() -> None:
     window = read_settings(Window, {"path": "x", "size": 4.0, "rate": 2, "weights": [1, 0.5], "rounds": {"a": 1}}, "w")
     assert window == Window("x", 4, 2, weights=[1, 0.5], rounds={"a": 1})
     assert type(window.size) is int
+
+
+def test_whole_floats_become_integers_in_lists_and_mappings_too() -> None:
+    window = read_settings(Window, {"path": "x", "layers": [32.0, 64], "rounds": {"a": 3.0}, "weights": [2.0]}, "w")
+    assert [type(value) for value in (*window.layers, window.rounds["a"], *window.weights)] == [int, int, int, float]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +55,8 @@ def test_values_become_settings() -> None:
         ({"path": "x", "size": 1.5}, "'size' must be a whole number, not 1.5"),
         ({"path": "x", "size": None}, "'size' must be a whole number, not None"),
         ({"path": "x", "rate": "fast"}, "'rate' must be a number or null, not 'fast'"),
+        ({"path": "x", "rate": "1e-7"}, "not '1e-7', which YAML reads as text; write 1.0e-07"),
+        ({"path": "x", "shares": 5}, "'shares' must be a mapping of names to mappings or null, not 5"),
         ({"path": "x", "edges": "mirror"}, "'edges' must be one of cut, pad, not 'mirror'"),
         ({"path": "x", "open": 1}, "'open' must be true or false, not 1"),
         ({"path": "x", "weights": ["a"]}, "'weights' must be a list of numbers, not ['a']"),
@@ -62,7 +71,7 @@ def test_mistakes_are_named(values: dict[str, Any], complaint: str) -> None:
 
 def test_fields_are_described() -> None:
     reported = {setting.name: setting for setting in describe_settings(Window)}
-    assert list(reported) == ["path", "size", "rate", "edges", "open", "weights", "rounds"]
+    assert list(reported) == ["path", "size", "rate", "edges", "open", "weights", "rounds", "layers", "shares"]
     assert (reported["path"].text, reported["size"].text, reported["rate"].text) == (
         "Where it is.",
         "How wide it is.",

@@ -27,8 +27,9 @@ class Pair:
         group: pairs of one group show the same video, so their texts are no negatives of each other.
         frames: sampled, at least one; or the vectors that stand for them.
         text: the whole text.
-        units: what of it is scored apart (sentences, say), at least one.
-        granularity: how long video and text are, by name (`data/granularity.py`); empty where nobody asks.
+        units: the parts of it that are scored separately (such as sentences), at least one.
+        granularity: name of the length class of video and text (`data/granularity.py`); empty if batches are not by
+            granularity.
     """
 
     id: str
@@ -45,7 +46,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class BrokenVideo:
-    """A video that could not be read, instead of its pair; nothing takes its place."""
+    """A video that could not be read. It is delivered instead of its pair, and no other pair replaces it."""
 
     path: str
     cause: str
@@ -60,8 +61,8 @@ class Batch:
         frame_mask: bool, (V, T), true where a frame is real.
         texts, units: V texts and their units.
         groups: int64, (V,), see `Pair`.
-        broken: videos that should have been here and could not be read.
-        granularities: V names, see `Pair`; none where nobody asks.
+        broken: videos of the batch that could not be read.
+        granularities: V names, see `Pair`; empty if batches are not by granularity.
     """
 
     frames: npt.NDArray[Any]

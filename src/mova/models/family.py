@@ -68,7 +68,7 @@ class ModelFamily:
         return settings_class
 
 
-def chosen(settings: Any, *apart: str) -> dict[str, Any]:
-    """Return the settings that are not None, apart from the named ones."""
-    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in apart}
+def explicit_settings(settings: Any, *exclude: str) -> dict[str, Any]:
+    """Return the settings that are not None, except those named in `exclude`."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in exclude}
     return {name: value for name, value in values.items() if value is not None}

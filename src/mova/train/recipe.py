@@ -31,7 +31,7 @@ SECTIONS = ("model", "data", "objective", "training", "finish", "reproduce")
 
 @dataclass(frozen=True)
 class Target:
-    """Settings of section `reproduce`: what a recipe is meant to reproduce."""
+    """Settings of section `reproduce`: the data and the published figure that a recipe is meant for."""
 
     data_set: str
     """Name of the data set, as `mova data convert` knows it."""
@@ -68,12 +68,14 @@ class Recipe:
     """One line: the model that is trained, and the time this takes on which hardware."""
 
     def __post_init__(self) -> None:
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise UsageError(f"recipe {self.name}: 'seed' must be a whole number below 2**32, not {self.seed!r}")
         for section in SECTIONS:
             value = getattr(self, section)
             if not isinstance(value, dict):
                 raise UsageError(f"recipe {self.name}: '{section}' must be a mapping, not {value!r}")
         for section in SECTIONS[:3]:
-            if "kind" not in getattr(self, section):
+            if not isinstance(getattr(self, section).get("kind"), str):
                 raise UsageError(f"recipe {self.name}: '{section}' needs a kind, as in '{section}: {{kind: ...}}'")
         object.__setattr__(self, "objective", self._objective_with_preset())
 
@@ -82,10 +84,10 @@ class Recipe:
         objective, preset = OBJECTIVES.get(self.objective["kind"]), self.model.get("preset")
         if objective is None or preset is None or "preset" not in {f.name for f in fields(cast(Any, objective))}:
             return self.objective
-        said = self.objective.get("preset", preset)
-        if said != preset:
+        objective_preset = self.objective.get("preset", preset)
+        if objective_preset != preset:
             raise UsageError(
-                f"recipe {self.name}: objective.preset is {said!r} but model.preset is {preset!r}; "
+                f"recipe {self.name}: objective.preset is {objective_preset!r} but model.preset is {preset!r}; "
                 "omit objective.preset; it defaults to the model's"
             )
         return {**self.objective, "preset": preset}
@@ -146,7 +148,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _extended(path: Path, document: dict[str, Any]) -> dict[str, Any]:
     """Merge a document into that of the recipe it extends, by section; another `kind` replaces the whole section."""
-    source = _find(str(document["extends"]), path.parent)
+    try:
+        source = _find(str(document["extends"]), path.parent)
+    except UsageError as error:
+        raise UsageError(f"{path}: extends {error}") from error
     base = _read(source)
     if "extends" in base:
         raise UsageError(f"{path}: extends {source}, which extends another recipe itself; only one level is allowed")
@@ -173,7 +178,10 @@ def _override(document: dict[str, Any], key: str, value: str) -> None:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise UsageError(f"--{key}: '{parent}' is not a section of the recipe")
-    section[last] = _value(value)
+    try:
+        section[last] = _value(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--{key}: {value!r} is not valid YAML: {error}") from error
 
 
 def _value(text: str) -> Any:

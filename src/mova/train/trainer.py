@@ -55,7 +55,7 @@ class TrainingData:
     dataset: Dataset[Any]
     """Items, or whole batches with a batch size of 1."""
     collate: Callable[[list[Any]], Any]
-    """Items -> batch: a `TensorRecord`, or a dictionary. `broken` of it may list videos that could not be read."""
+    """Items -> batch: a `TensorRecord`, or a dictionary. Its `broken` may list videos that could not be read."""
     encode: Callable[[nn.Module, Any], Any]
     """(model, batch) -> vectors."""
     sampler: Sampler[Any] | None = None

@@ -11,15 +11,24 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import yaml
+
 from mova.errors import UsageError
 
 Settings = TypeVar("Settings")
 
 FEW = 20
 """Largest number of settings that an error message lists."""
-NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Any: "any value",
+    NoneType: "null",
+}
 """Type -> its name in error messages."""
-PLURALS = {int: "whole numbers", float: "numbers"}
+PLURALS: dict[Any, str] = {int: "whole numbers", float: "numbers", str: "texts", Any: "any values"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +80,9 @@ def check_settings(kind: type[Any], values: Mapping[str, Any], where: str) -> di
     checked = {}
     for name, value in values.items():
         if not _fits(value, hints[name]):
-            raise UsageError(f"{where}: {name!r} must be {_expected(hints[name])}, not {value!r}")
-        checked[name] = int(value) if _is_whole(value, hints[name]) else value
+            hint = _yaml_hint(value, hints[name])
+            raise UsageError(f"{where}: {name!r} must be {_expected(hints[name])}, not {value!r}{hint}")
+        checked[name] = _with_integers(value, hints[name])
     return checked
 
 
@@ -131,9 +141,29 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
-def _is_whole(value: Any, hint: Any) -> bool:
-    """Return whether a value such as 1e3, which YAML reads as a float, means an integer."""
-    return isinstance(value, float) and int in _choices(hint) and float not in _choices(hint)
+def _with_integers(value: Any, hint: Any) -> Any:
+    """Return a value with floats such as 1.0e+3 as integers, where its type has integers alone."""
+    choices = _choices(hint)
+    if isinstance(value, float):
+        return int(value) if int in choices and float not in choices else value
+    for choice in choices:
+        origin = get_origin(choice)
+        if isinstance(value, Mapping) and isinstance(origin, type) and issubclass(origin, Mapping):
+            return {key: _with_integers(item, get_args(choice)[1]) for key, item in value.items()}
+        if isinstance(value, list) and isinstance(origin, type) and issubclass(origin, Sequence):
+            return [_with_integers(item, get_args(choice)[0]) for item in value]
+    return value
+
+
+def _yaml_hint(value: Any, hint: Any) -> str:
+    """Return the end of an error message for numbers such as 1e-4, which YAML 1.1 reads as text."""
+    if not isinstance(value, str) or not {int, float} & set(_choices(hint)):
+        return ""
+    try:
+        number = yaml.safe_dump(float(value)).split()[0]
+    except ValueError:
+        return ""
+    return f", which YAML reads as text; write {number}"
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -147,7 +177,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return value.is_integer() if isinstance(value, float) else type(value) is int
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in NAMES:
+    if hint is not Any and hint in NAMES:
         return isinstance(value, hint)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(_fits(item, get_args(hint)[1]) for item in value.values())
@@ -185,4 +215,7 @@ def _expected(hint: Any) -> str:
 
 
 def _plural(hint: Any) -> str:
+    origin = get_origin(hint)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "mappings"
     return PLURALS.get(hint) or _expected(hint)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mova.errors import UsageError
-from mova.models.family import chosen
+from mova.models.family import explicit_settings
 from mova.models.gexia.config import SHAPES, GexiaConfig, Temperatures
 from mova.models.gexia.model import Gexia
 from mova.models.two_tower.build import TwoTowerBuild
@@ -56,7 +56,7 @@ class GexiaBuild:
 
     def build(self) -> Gexia:
         """Build the model, or load it from an earlier stage with the settings that may change."""
-        settings = chosen(self, "source", "text_length", "freeze", "scratch")
+        settings = explicit_settings(self, "source", "text_length", "freeze", "scratch")
         if is_saved(self.source):
             model = _next_stage(self.source, self.text_length, settings)
         else:

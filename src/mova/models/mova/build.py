@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mova.models.family import chosen
+from mova.models.family import explicit_settings
 from mova.models.mova.config import Masks, Units
 from mova.models.mova.masks import ConceptInputs, Form
 from mova.models.mova.model import Mova
@@ -69,7 +69,7 @@ class MovaBuild:
 
     def build(self) -> Mova:
         """Put masks around the backbone. Those of an earlier stage that fit are carried over."""
-        settings = chosen(self, "source", "preset", "text_length")
+        settings = explicit_settings(self, "source", "preset", "text_length")
         if not is_saved(self.source):
             return Mova.from_backbone(TwoTowerBuild(self.source, self.text_length).build(), self.preset, **settings)
         start, backbone = open_saved(self.source, self.text_length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -35,6 +35,12 @@ class WorldsTinyBuild:
     """Frames per second."""
     background: Sequence[str] = ()
     """Sentences that describe no video in particular; see `DualEncoder`."""
+    relevance_threshold: float | None = None
+    """See `DualEncoder`; section `finish` measures it anew."""
+    units: Mapping[str, int] | None = None
+    """Settings of the rule that splits captions, see `UnitRule`; null: its defaults."""
+    rule: Mapping[str, float | None] | None = None
+    """Settings of the evidence rule, see `EvidenceRule`; section `finish` chooses it anew."""
 
     def build(self) -> WorldsTiny:
         """Return a model with random weights."""

@@ -1,4 +1,4 @@
-"""Objectives by the name that a recipe gives as `objective.kind`. Each sums pure losses and names its parts.
+"""Objectives by name: `objective.kind` of a recipe. Each sums pure losses and names its parts.
 
 To add one: a dataclass of its settings with `forward(batch, model)` as `train/objectives/base.py` says (for pairs, a
 `PairObjective` of `train/objectives/pairs.py`), and a line in `OBJECTIVES`.

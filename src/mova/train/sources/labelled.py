@@ -32,7 +32,7 @@ from mova.train.validation import held_out_batches
 
 @dataclass(frozen=True)
 class LabelCollator:
-    """LabelledVideo videos -> tensors: `frames`, `frame_mask`, `video_rounds`, `classes` bool (V, Y), and `broken`."""
+    """Labelled videos -> tensors: `frames`, `frame_mask`, `video_rounds`, `classes` bool (V, Y), and `broken`."""
 
     rounds: int
 

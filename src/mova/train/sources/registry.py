@@ -1,4 +1,4 @@
-"""Data sources by name: what a recipe's `data.kind` means.
+"""Data sources by name: `data.kind` of a recipe.
 
 To add one: a frozen dataclass of its settings that satisfies `DataSource` of `train/sources/base.py`, and a line in
 `SOURCES`.
@@ -28,6 +28,6 @@ def find_source(kind: object) -> type[Any]:
     """
     if kind not in SOURCES:
         raise UsageError(f"data.kind {kind!r} is unknown; choose from {', '.join(SOURCES)}")
-    found = resolve_name(SOURCES[str(kind)])
-    assert isinstance(found, type)
-    return found
+    source_class = resolve_name(SOURCES[str(kind)])
+    assert isinstance(source_class, type)
+    return source_class
