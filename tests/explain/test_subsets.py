@@ -73,7 +73,7 @@ def test_frames_select_the_sentence_they_show_and_none_without_one(film: Path, t
     assert found.weights.shape == (40, 4)
     strongest = found.weights.argmax(axis=1)
     assert strongest.tolist() == [0] * 12 + [3] * 16 + [1] * 12
-    assert len(found.shown) == len(found.pictures) == 5
+    assert len(found.frame_indices) == len(found.pictures) == 5
     document = found.to_json()
     assert list(document) == [
         "video", "model", "method", "rule", "threshold", "sentences", "frames", "times", "weights",
@@ -103,7 +103,7 @@ def test_one_frame_one_sentence_and_more_sentences_than_colours(tmp_path: Path) 
             duration=2.0,
             times=np.arange(frames) / 2,
             weights=weights,
-            shown=(0,),
+            frame_indices=(0,),
             pictures=np.zeros((1, 90, 40, 3), dtype=np.uint8),
         )
         assert found.strongest(0) == list(range(min(units, 3)))

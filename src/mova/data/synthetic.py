@@ -143,13 +143,13 @@ def _requests_of_row(row: Row) -> Iterable[RenderRequest]:
     negatives = row.meta.get("negatives", [])
     if not isinstance(negatives, list):
         raise DataError(f"row {row.id!r}: 'negatives' must be a list")
-    for place, negative in enumerate(negatives):
+    for index, negative in enumerate(negatives):
         text = negative.get("text") if isinstance(negative, dict) else None
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"row {row.id!r}: negative {place} has no text")
-        yield RenderRequest(row.id, "negative", place, 0, text.strip(), negative.get("misalignment"), of)
-    for place, caption in enumerate(row.captions):
-        yield RenderRequest(row.id, "positive", place, 0, caption.text.strip(), None, of)
+            raise DataError(f"row {row.id!r}: negative {index} has no text")
+        yield RenderRequest(row.id, "negative", index, 0, text.strip(), negative.get("misalignment"), of)
+    for index, caption in enumerate(row.captions):
+        yield RenderRequest(row.id, "positive", index, 0, caption.text.strip(), None, of)
 
 
 def synthetic_videos(row: Row) -> list[Synthetic]:

@@ -88,17 +88,17 @@ class TripletVideos(Dataset[TripletItem | BrokenVideo]):
         self._videos: list[list[Synthetic]] = []
         for row in self.rows:
             synthetic = synthetic_videos(row) if weigh is not None else []
-            for place, triplet in enumerate(read_triplets([row])):
+            for index, triplet in enumerate(read_triplets([row])):
                 if row.parts:
                     raise DataError(
                         f"{manifest}: row {row.id!r} has several segments; write its video as one file first "
                         "(`mova data expand ... --materialize FOLDER`)"
                     )
                 self.triplets.append(triplet)
-                videos = [video for video in synthetic if video.role == "negative" and video.place == place]
+                videos = [video for video in synthetic if video.role == "negative" and video.place == index]
                 if any(video.text != triplet.negative.text.strip() for video in videos):
                     raise DataError(
-                        f"{manifest}: row {row.id!r}: the text of a synthetic video is not that of negative {place}"
+                        f"{manifest}: row {row.id!r}: the text of a synthetic video is not that of negative {index}"
                     )
                 self._videos.append(videos)
         if not self.triplets:

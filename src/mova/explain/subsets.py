@@ -42,7 +42,7 @@ class Subsets:
         duration: seconds.
         times: (T,) seconds.
         weights: float32, (T, K + 1); rows sum to 1, the last column is "none of the caption".
-        shown: F indices of frames, in order.
+        frame_indices: F indices of the frames in the picture, in order.
         pictures: uint8, (F, H, W, 3).
     """
 
@@ -54,7 +54,7 @@ class Subsets:
     duration: float
     times: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float32]
-    shown: tuple[int, ...]
+    frame_indices: tuple[int, ...]
     pictures: Pixels
 
     def strongest(self, frame: int) -> list[int]:
@@ -72,7 +72,7 @@ class Subsets:
                 ],
                 "none": round(float(self.weights[t, -1]), 6),
             }
-            for t in self.shown
+            for t in self.frame_indices
         ]
         return {
             "video": self.video,
@@ -116,7 +116,7 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
         duration=encoded.duration,
         times=encoded.times,
         weights=subset_weights(model, encoded.frames, units, threshold).cpu().numpy(),
-        shown=tuple(chosen),
+        frame_indices=tuple(chosen),
         pictures=read_pictures(video, encoded.times, chosen, PICTURE_PIXELS),
     )
 

@@ -32,7 +32,7 @@ CHARACTERS = 150
 
 def draw_subsets(subsets: Subsets, path: str | Path) -> None:
     """Draw the caption subsets of frames as PNG; the folder is created if missing."""
-    count, (tall, wide) = len(subsets.shown), subsets.pictures.shape[1:3]
+    count, (tall, wide) = len(subsets.frame_indices), subsets.pictures.shape[1:3]
     column = min(WIDEST, (WIDTH - 2 * MARGIN - GAP * (count - 1)) / count)
     picture = column * tall / wide
     entries = [textwrap.wrap(f"{k + 1}  {text}", CHARACTERS) for k, text in enumerate(subsets.sentences)]
@@ -42,7 +42,7 @@ def draw_subsets(subsets: Subsets, path: str | Path) -> None:
     page = Page(WIDTH, legend + LINE * (sum(map(len, entries)) + 1) + 0.62)
     _title(page, subsets)
     colors = unit_colors(len(subsets.sentences))
-    for i, frame in enumerate(subsets.shown):
+    for i, frame in enumerate(subsets.frame_indices):
         left = MARGIN + i * (column + GAP)
         page.text(left, TOP + 0.2, clock(float(subsets.times[frame]), 1), size=9, va="bottom")
         page.plot(left, TOP + 0.26, column, picture).imshow(subsets.pictures[i], interpolation="antialiased")
@@ -107,7 +107,7 @@ def _chart(page: Page, subsets: Subsets, top: float, colors: list[str]) -> None:
     for k, color in enumerate([*colors, NONE_COLOR]):
         axes.stairs(heights[:, k + 1], edges, baseline=heights[:, k], fill=True, facecolor=color, edgecolor="none")
     axes.set(xlim=(0, subsets.duration), ylim=(0, 1))
-    seconds = subsets.times[list(subsets.shown)]
+    seconds = subsets.times[list(subsets.frame_indices)]
     axes.plot(seconds, np.full(len(seconds), 1.07), "v", color=INK, markersize=5, clip_on=False)
     axes.vlines(seconds, 0, 1, color=INK, linewidth=0.7, linestyle=(0, (2, 2)))
     ticks = tick_times(subsets.duration)

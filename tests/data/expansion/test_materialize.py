@@ -60,7 +60,7 @@ def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
     done = materialize(manifest, tmp_path / "real")
     rows, real = read_manifest(manifest), read_manifest(done.manifest)
     assert [row.id for row in real] == [row.id for row in rows]
-    assert (done.rows, done.videos, done.found) == (14, 12, 2)
+    assert (done.rows, done.videos, done.existing) == (14, 12, 2)
     for old, new in zip(rows, real, strict=True):
         assert not new.parts
         assert new.start is None
@@ -72,7 +72,7 @@ def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
             assert new.duration == pytest.approx(8.0, abs=1e-3)
             assert [(s.start, s.end) for s in new.captions[0].sentences] == [(2.0 * k, 2.0 * k + 2.0) for k in range(4)]
     again = materialize(manifest, tmp_path / "real")
-    assert (again.videos, again.found) == (0, 14)
+    assert (again.videos, again.existing) == (0, 14)
     assert read_manifest(again.manifest) == real
     data = PairDataset(done.manifest, split="train", sampling=FrameRule(2, rule="head"), captions="caption")
     assert len(data[len(data) - 1].frames) == 2

@@ -116,7 +116,7 @@ def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> 
     table.add_column("strongest sentence", max_width=SENTENCE_WIDTH)
     table.add_column("weight", justify="right")
     table.add_column("none", justify="right")
-    for frame in subsets.shown:
+    for frame in subsets.frame_indices:
         unit, weights = subsets.strongest(frame)[0], subsets.weights[frame]
         shares = f"{weights[unit]:.2f}", f"{weights[-1]:.2f}"
         table.add_row(clock(float(subsets.times[frame])), Text(subsets.sentences[unit]), *shares)

@@ -187,9 +187,9 @@ def _print_report(report: dict[str, Any]) -> None:
     if report["shared_sources"]:
         note(f"source videos in more than one split: {report['shared_sources']:,}")
     for name, similarity in report["similarity"].items():
-        own, others = similarity["own"], similarity["others"]
+        matched, others = similarity["own"], similarity["others"]
         baseline = "" if others["mean"] is None else f"; with other long texts {others['mean']:.3f}"
-        mean = f"{own['mean']:.3f} ± {own['deviation']:.3f}"
+        mean = f"{matched['mean']:.3f} ± {matched['deviation']:.3f}"
         say(f"{name}: similarity with the long text {mean} ({similarity['measure']}){baseline}")
         if similarity["videos_not_read"]:
             note(f"{name}: unreadable videos in the plot of similarities: {similarity['videos_not_read']}")

@@ -31,14 +31,14 @@ class Materialized:
         manifest: the manifest written.
         rows: rows in it.
         videos: files written.
-        found: rows whose file existed already.
+        existing: rows whose file existed already.
         left_out: rows whose video could not be read.
     """
 
     manifest: Path
     rows: int = 0
     videos: int = 0
-    found: int = 0
+    existing: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Materialized:
             "manifest": str(self.manifest),
             "rows": self.rows,
             "videos": self.videos,
-            "found": self.found,
+            "found": self.existing,
             "left_out": self.left_out.to_json(),
         }
 
@@ -96,7 +96,7 @@ def _write_video(row: Row, source: Path, folder: Path, short_side: int | None, r
     content = json.dumps([[str(path.resolve()), start, end] for path, start, end in spans] + [short_side])
     path = folder / f"{hashlib.blake2b(content.encode(), digest_size=10).hexdigest()}{_time_suffix(row)}.mp4"
     if path.exists():
-        report.found += 1
+        report.existing += 1
         return path
     try:
         join_clips(spans, path, short_side=short_side)

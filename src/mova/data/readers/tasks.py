@@ -140,11 +140,11 @@ def atp_hard(source: AnnotationSource, rows: Collector) -> None:
 
 
 def _questions(source: AnnotationSource, rows: Collector, split: str, path: Path) -> None:
-    places = _vidor_paths(source)
+    paths = _vidor_paths(source)
     for where, row in read_csv(path, "video", "question", "answer", "qid", "type", *_numbered("a")):
         options = [row[name] for name in _numbered("a")]
         question = _question(source, where, row["question"], options, row["answer"], type=row["type"])
-        video = _vidor_path(where, row["video"], places)
+        video = _vidor_path(where, row["video"], paths)
         question.add(rows, id=f"{row['video']}_{row['qid']}", split=split, video=video)
 
 
@@ -154,12 +154,12 @@ def atp_hard_statements(source: AnnotationSource, rows: Collector) -> None:
     The file has no question numbers; `id` is the video and the position in the file.
     """
     if source.includes("test"):
-        places = _vidor_paths(source)
+        paths = _vidor_paths(source)
         path = source.require("nextqa-atphard-statements.csv")
         for count, (where, row) in enumerate(read_csv(path, "vid_id", "question", "answer", *_numbered("s")), start=1):
             options = [row[name] for name in _numbered("s")]
             question = _question(source, where, row["question"], options, row["answer"])
-            video = _vidor_path(where, row["vid_id"], places)
+            video = _vidor_path(where, row["vid_id"], paths)
             question.add(rows, id=f"{row['vid_id']}_{count:04d}", split="test", video=video)
 
 
@@ -172,14 +172,14 @@ def _vidor_paths(source: AnnotationSource) -> dict[str, str] | None:
     path = source.find("map_vid_vidorID.json")
     if path is None:
         return None
-    places = read_json(path)
-    return dict(zip(places, get_fields(str(path), places, *places), strict=True))
+    paths = read_json(path)
+    return dict(zip(paths, get_fields(str(path), paths, *paths), strict=True))
 
 
-def _vidor_path(where: str, video: str, places: dict[str, str] | None) -> str:
-    if places is not None and video not in places:
+def _vidor_path(where: str, video: str, paths: dict[str, str] | None) -> str:
+    if paths is not None and video not in paths:
         raise DataError(f"{where}: video {video!r} is not in map_vid_vidorID.json")
-    return video if places is None else places[video]
+    return video if paths is None else paths[video]
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ def load_processor(folder: Path, kind: str) -> Any:
         parts = {name: _part(name, folder, kind, settings) for name in base.get_attributes()}
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"{folder}: its tokenizer or image settings cannot be read ({error})") from error
-    lacking = [name for name, part in parts.items() if part is None and name != "video_processor"]
-    if lacking:
-        raise ModelError(f"{folder}: {base.__name__} also needs {', '.join(lacking)}, which are not supported here")
+    missing = [name for name, part in parts.items() if part is None and name != "video_processor"]
+    if missing:
+        raise ModelError(f"{folder}: {base.__name__} also needs {', '.join(missing)}, which are not supported here")
     accepted = inspect.signature(base.__init__).parameters
     options = {key: value for key, value in settings.items() if key in accepted and key not in parts}
     trusting = type(base.__name__, (_TrustingParts, base), {})

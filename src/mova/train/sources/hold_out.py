@@ -33,11 +33,11 @@ def held_out_ids(rows: Sequence[Row], share: float, where: str) -> frozenset[str
     names = sorted({name for row in rows for name in origins(row)}, key=_hash)
     chosen = set(names[: max(1, round(share * len(names)))])
     held_out = [row for row in rows if chosen & set(origins(row))]
-    shown = {name for row in held_out for name in origins(row)}
+    held_out_names = {name for row in held_out for name in origins(row)}
     kept = [row for row in rows if not chosen & set(origins(row))]
     if not kept:
         raise DataError(f"{where} has {len(names)} source videos: too few to hold some out for validation")
-    if shared := shown & {name for row in kept for name in origins(row)}:
+    if shared := held_out_names & {name for row in kept for name in origins(row)}:
         logger.warning("held-out rows share %d source videos with training, such as %s", len(shared), min(shared))
     logger.info(
         "%s: no validation split; held out %d of %d source videos for it (data.hold_out %g): %s",
