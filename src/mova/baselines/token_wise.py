@@ -29,7 +29,7 @@ class TokenWise(Baseline):
         return fill_padding(frames, mask), self._weights(self.frame_weight, frames, mask)
 
     def texts(self, text: Tensor, tokens: Tensor, mask: Tensor) -> Side:
-        """Return tokens and their weights, likewise."""
+        """Return tokens and their weights; padding repeats the first real token."""
         return fill_padding(tokens, mask), self._weights(self.token_weight, tokens, mask)
 
     def meet(self, videos: Side, texts: Side) -> Tensor:

@@ -149,7 +149,7 @@ def find_protocol(name: str) -> Protocol:
     1004
 
     Raises:
-        UsageError: there is no such protocol.
+        UsageError: unknown protocol.
     """
     if name not in PROTOCOLS:
         raise UsageError(f"{name}: no such protocol; choose one of {', '.join(PROTOCOLS)}")

@@ -108,7 +108,7 @@ def find_target(system: str, protocol: str, setting: str = "fine-tuned") -> Figu
     57.5
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: no published figure matches, or several do.
     """
     matches = [
         f for f in published_figures() if (f.system, f.form, f.protocol, f.setting) == (system, "", protocol, setting)

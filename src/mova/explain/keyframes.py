@@ -1,4 +1,4 @@
-"""Choose the frames of a video to show beside a caption, and read them again as pictures and model input.
+"""Choose the frames of a video to show next to a caption, and read them again as pictures and model input.
 
 Shape legend: S sentences, T sampled frames, F chosen frames, H W source pixels, C h w model input pixels.
 """

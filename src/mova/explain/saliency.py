@@ -68,7 +68,7 @@ def _patches(arguments: Sequence[Tensor], rows: int, columns: int) -> Tensor:
     """Return the patch grid among the arguments of a reader, float32 (N, P, D).
 
     Raises:
-        UsageError: there is none.
+        UsageError: no argument has this grid.
     """
     tokens = [x.flatten(2).transpose(1, 2) if x.ndim == 4 else x for x in arguments]
     if len(tokens) != 1 or tokens[0].shape[1] < rows * columns:

@@ -42,7 +42,7 @@ class StoredEmbeddings:
         fps: required frames per second of the store; None accepts any sampling.
 
     Raises:
-        DataError: there is no store.
+        DataError: the store does not exist.
         IndexMismatchError: the store was made with another video tower, preprocessing or rate.
     """
 

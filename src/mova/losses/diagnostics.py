@@ -126,7 +126,7 @@ def mask_use(mask: Tensor, frame_mask: Tensor) -> dict[str, float]:
         single frame every dimension is either dead or always on.
 
     Raises:
-        ValueError: shapes disagree or there is no real frame.
+        ValueError: shapes disagree, or all frames are padding.
 
     Example:
         >>> import torch

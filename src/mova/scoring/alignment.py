@@ -51,7 +51,7 @@ def align_curves(
         threshold: cosine from which a frame shows a sentence.
 
     Raises:
-        ValueError: the shapes do not agree, or there is no frame.
+        ValueError: the shapes do not agree, or there are no frames.
 
     Example:
         >>> import numpy as np, torch

@@ -36,7 +36,7 @@ def cell_edges(times: _Curve, duration: float) -> _F64:
         (T + 1,) seconds, non-decreasing; the last bound is after the last frame.
 
     Raises:
-        ValueError: there is no frame, or times are not finite and non-decreasing.
+        ValueError: no frames, or times are not finite and non-decreasing.
 
     Example:
         >>> cell_edges([0.0, 0.5, 1.0], duration=1.8).tolist()
@@ -109,7 +109,7 @@ def noise_floor(background: _Curve, false_alarm: float = 0.05) -> float:
         The lowest threshold, in the precision of the values, with `mean(background >= threshold) <= false_alarm`.
 
     Raises:
-        ValueError: there is no value, a value is not finite, or `false_alarm` is not in [0, 1).
+        ValueError: no values, a value is not finite, or `false_alarm` is not in [0, 1).
 
     Example:
         >>> background = np.linspace(0.0, 0.99, 100)

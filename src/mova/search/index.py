@@ -96,7 +96,7 @@ class Index:
 
         Raises:
             IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
-            UsageError: a path does not exist, there is no video for a new index, a folder lost all its videos, or the
+            UsageError: a path does not exist, a new index has no videos, a folder lost all its videos, or the
                 frame rate is not possible.
             MovaError: another process writes to the index.
         """
@@ -116,8 +116,8 @@ class Index:
                 cosines.
 
         Raises:
-            UsageError: there is no index, the text contains no words, k is below 1, `rescore` is unknown, or the model
-                cannot score that way.
+            UsageError: the index does not exist, the text contains no words, k is below 1, `rescore` is unknown, or the
+                model cannot score that way.
         """
         if k < 1:
             raise UsageError(f"k must be at least 1, not {k}")

@@ -108,7 +108,7 @@ def make_plan(
         fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
 
     Raises:
-        UsageError: a path does not exist, there is no video for a new index, or the frame rate is not possible.
+        UsageError: a path does not exist, a new index has no videos, or the frame rate is not possible.
     """
     roots = tuple(Path(path).resolve() for path in paths)
     files = tuple(map(str, find_videos(roots)))

@@ -115,7 +115,7 @@ def search(store: Store, query: Query, k: int = 10, *, min_score: float | None =
         Best first, ties by path and start. Content stored under several paths is returned once, under the first path.
 
     Raises:
-        UsageError: there is no index.
+        UsageError: the index does not exist.
     """
     videos: dict[str, VideoRecord] = {}
     for record in store.records().values():

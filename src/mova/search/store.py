@@ -133,7 +133,7 @@ class Store:
         """The model and settings that the index was made with.
 
         Raises:
-            UsageError: there is no index here.
+            UsageError: the index does not exist.
         """
         return self._opened()[2]
 
@@ -224,7 +224,7 @@ class Store:
 
         Raises:
             MovaError: (on entering) another process holds it, or the system has no locks.
-            UsageError: there is no index here.
+            UsageError: the index does not exist.
         """
         if not new:
             self._opened()

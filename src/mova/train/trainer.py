@@ -182,7 +182,7 @@ class PairTrainer(Trainer):
         """Return the metrics of the `validate` function, under `eval_` names.
 
         Raises:
-            UsageError: there is no validation data.
+            UsageError: no validation data.
         """
         if self.training_data.validate is None:
             raise UsageError("no validation data; name its split in the recipe (data.validation)")

@@ -140,7 +140,7 @@ def decode(path: str | Path, container: Any, stream: Any, start: float) -> Gener
     Frames that are out of order by a few frames are sorted. A frame without a time follows the one before it.
 
     Raises:
-        VideoError: the data cannot be decoded (raised after the last good frame), or there is no frame at all.
+        VideoError: the data cannot be decoded (raised after the last good frame), or the file has no frames.
     """
     clock = _Clock(stream, start)
     held: list[tuple[float, float, Any]] = []

@@ -37,7 +37,7 @@ from mova.video.duration import ends_early
 from mova.video.sampling import TOLERANCE, Times
 
 Need = Callable[[float], float]
-"""Returns the earliest needed time at or after a time; infinity if there is none."""
+"""Return the earliest needed time at or after a time; infinity if there is none."""
 
 PLANNED = frozenset({"h264", "hevc", "vp9", "libdav1d", "av1", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg"})
 """Decoders that return one frame per packet and start cleanly at a keyframe."""

@@ -183,7 +183,7 @@ def on_display(pts: npt.ArrayLike, times: npt.ArrayLike) -> Indices:
         times: (N,) seconds in any order.
 
     Raises:
-        UsageError: there is no frame.
+        UsageError: no frames.
 
     Example:
         >>> on_display([0.0, 1.0, 2.0], [0.5, 1.0, 9.0]).tolist()

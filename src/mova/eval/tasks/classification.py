@@ -89,7 +89,7 @@ def evaluate_classify(
         label: key of `meta` that contains the classes.
 
     Raises:
-        UsageError: sizes do not fit the protocol, there is no such task, or the template lacks `{label}`.
+        UsageError: sizes do not fit the protocol, the task is unknown, or the template lacks `{label}`.
         DataError: nothing can be measured, a label is malformed, or the head lacks a class.
         ValueError: a score is NaN.
     """

@@ -248,7 +248,7 @@ class Gexia(BackboneWrapper):
         Texts beyond the backbone's maximum length are cut, with a warning.
 
         Raises:
-            UsageError: there is no text.
+            UsageError: no texts.
         """
         batch = [texts] if isinstance(texts, str) else list(texts)
         if not batch:

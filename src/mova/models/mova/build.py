@@ -61,9 +61,9 @@ class MovaBuild:
     frame_weights: bool | None = None
     """Whether objectives weight frames by their relevance to the text."""
     pair_negatives: int | None = None
-    """Mismatched texts per video whose masks objectives compute anew."""
+    """Mismatched texts per video for which objectives compute masks."""
     detached: bool | None = None
-    """Whether mask losses leave the backbone alone."""
+    """Whether mask losses send no gradients to the backbone."""
     units: Units | None = None
     """How captions are split into units."""
 

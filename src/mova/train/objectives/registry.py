@@ -33,7 +33,7 @@ def find_objective(kind: object) -> type[Objective[Any, Any]]:
     """Return an objective's class by name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: unknown name.
     """
     if kind not in OBJECTIVES:
         raise UsageError(f"objective.kind {kind!r} is unknown; choose from {', '.join(OBJECTIVES)}")

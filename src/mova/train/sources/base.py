@@ -66,7 +66,7 @@ class ManifestSource:
         """Raise unless the manifest exists.
 
         Raises:
-            UsageError: it is not named, or there is no such file.
+            UsageError: it is not named, or does not exist.
         """
         if not Path(self.manifest or "").is_file():
             problem = f"{self.manifest} is not a file" if self.manifest else "needs your copy of the data"
