@@ -120,7 +120,7 @@ def test_an_undecodable_file_name_is_drawn(timeline: Timeline, tmp_path: Path) -
 def test_invalid_requests_raise(timeline: Timeline, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.png or \.html"):
         draw(timeline, tmp_path / "t.svg")
-    with pytest.raises(UsageError, match="1 truths for 2"):
+    with pytest.raises(UsageError, match="1 lists of true spans for 2 sentences"):
         draw(timeline, tmp_path / "t.png", truth=[[]])
     gone = Timeline("gone.mp4", 5.0, timeline.times[:20], (), ())
     with pytest.raises((VideoError, UsageError)):

@@ -1,1 +1,1 @@
-"""Protocols, reports and comparisons of retrieval, localisation and classification."""
+"""Protocols, reports and comparisons of retrieval, localization and classification."""

@@ -210,7 +210,7 @@ def _runs(on: npt.NDArray[np.bool_]) -> tuple[_I64, _I64]:
 
 
 def _close(curve: _F64) -> _F64:
-    """Apply a grey closing over two frames: fill every inner dip of one frame to its lower neighbour."""
+    """Apply a grey closing over two frames: fill every inner dip of one frame to its lower neighbor."""
     pairs = np.maximum(curve[:-1], curve[1:])
     return np.minimum(np.append(curve[:1], pairs), np.append(pairs, curve[-1:]))
 

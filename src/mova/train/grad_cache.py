@@ -102,7 +102,7 @@ def split_backward(
 
 
 def refuse_batch_statistics(model: nn.Module) -> None:
-    """Raise if vectors depend on their neighbours in a batch, which gradient caching cannot handle.
+    """Raise if vectors depend on their neighbors in a batch, which gradient caching cannot handle.
 
     Raises:
         UsageError: the model has batch normalization, whose statistics would be those of a chunk.

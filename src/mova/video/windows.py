@@ -23,8 +23,8 @@ def encode_windows(
     """Encode consecutive chunks of one video.
 
     The last `2 * context` frames are kept between chunks: half of them still wait for frames to their right, the other
-    half are their neighbours to the left. Frames of different sizes, as where one file follows another, are not
-    neighbours: a new window begins there.
+    half are their neighbors to the left. Frames of different sizes, as where one file follows another, are not
+    neighbors: a new window begins there.
 
     Args:
         chunks: consecutive frames of one video; empty chunks are allowed.

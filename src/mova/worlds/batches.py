@@ -102,7 +102,7 @@ class WorldsBatches(Dataset[dict[str, Tensor]]):
         videos, events, stacks: V, E, S.
         pairs: share of events that are the second half of a minimal pair.
         image_size: width and height in pixels.
-        frame_rate: frames per second of the sampled video; neighbours in a stack are 1 / frame_rate seconds apart.
+        frame_rate: frames per second of the sampled video; neighbors in a stack are 1 / frame_rate seconds apart.
         max_words: longer sentences are truncated (with the current vocabulary, none is).
     """
 
@@ -198,7 +198,7 @@ class WorldsBatches(Dataset[dict[str, Tensor]]):
     def _render(self, events: list[Event], pair_of: list[int], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Render stacks around S consecutive samples of each clip, which takes S + 2 frames; (C, S, 9, h, w).
 
-        A neighbour beyond the ends of a clip is a frame of another clip, as at a cut.
+        A neighbor beyond the ends of a clip is a frame of another clip, as at a cut.
         """
         step, size = 1.0 / self.frame_rate, self.image_size
         looks: list[tuple[str, Nuisance]] = [(_draw(TRAIN_STYLES, rng), sample_nuisance(rng)) for _ in events]

@@ -88,7 +88,7 @@ def hard_gallery(rng: np.random.Generator, groups: int) -> list[Short]:
 def render_shorts(
     shorts: Sequence[Short], rng: np.random.Generator, styles: Sequence[str], size: int = 64
 ) -> npt.NDArray[np.uint8]:
-    """Render every sample stacked with its neighbours, half a second apart; the ends of a clip are repeated.
+    """Render every sample stacked with its neighbors, half a second apart; the ends of a clip are repeated.
 
     All videos must have the same number of events.
 
@@ -119,7 +119,7 @@ class WorldsPairs(Dataset[dict[str, Tensor]]):
     Args:
         seed, batches, videos: as for `WorldsBatches`.
 
-    An item holds `frames` uint8 (V, T, 9, h, w), samples stacked with their neighbours; `frame_mask` bool (V, T);
+    An item holds `frames` uint8 (V, T, 9, h, w), samples stacked with their neighbors; `frame_mask` bool (V, T);
     `input_ids` int64 (V, L), the sentences of the paragraph in order of time; `token_mask` bool; `unit_ids` (V, K, M),
     the sentences separately; `unit_token_mask`, `unit_mask` bool; `group` int64 (V,), all different; `dropped` int64
     (V,), all 0.

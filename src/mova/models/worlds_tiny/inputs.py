@@ -22,7 +22,7 @@ def input_adapter(model: WorldsTiny, stored: bool) -> InputAdapter:
 
 
 class WorldsTinyInputs(InputAdapter):
-    """Inputs of the small model for Worlds: a frame comes with its neighbours; ends are repeated."""
+    """Inputs of the small model for Worlds: a frame comes with its neighbors; ends are repeated."""
 
     image_argument = "stacks"
 

@@ -1,4 +1,4 @@
-"""What data sources share: the run that they are built for, and the settings of those that read a manifest."""
+"""Shared parts of data sources: the run that they are built for, and the settings of those that read a manifest."""
 
 from __future__ import annotations
 

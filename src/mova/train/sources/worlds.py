@@ -32,7 +32,7 @@ class WorldsSource:
     image_size: int = 64
     """Side of a frame in pixels."""
     frame_rate: float = 2.0
-    """Samples per second; a sample comes with the neighbours at this rate."""
+    """Samples per second; a sample comes with the neighbors at this rate."""
     max_words: int = 48
     """Maximum number of words per sentence."""
 
