@@ -16,7 +16,7 @@ def worlds(
     videos: Annotated[int, typer.Option(min=1, help="Number of videos.")] = 8,
     seconds: Annotated[float, typer.Option(help="Length of each video in seconds, 10 to 1200.")] = 30.0,
     style: Annotated[str, typer.Option(help="Rendering style (an unknown name lists all).")] = "flat",
-    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives identical videos and manifest.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed renders the same frames and manifest.")] = 0,
     size: Annotated[int, typer.Option(min=32, max=1080, help="Width and height in pixels.")] = 256,
     json: Json = False,
 ) -> None:
