@@ -1,4 +1,4 @@
-"""How the recipes of tests train: two steps in the process of the test, in float32, with nothing told to anybody."""
+"""Training settings of test recipes: two steps in the process of the test, in float32, without reports to services."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def fit_arm(
 
 
 def adapter_of(arm: Arm, model: Any) -> InputAdapter:
-    """How an arm's model is fed."""
+    """Return the input adapter of an arm's model."""
     if not arm.gexia:
         return _inner_adapter(model)
     return (DenseInputs if arm.cached else GexiaInputs)(_inner_adapter(model), model.config)

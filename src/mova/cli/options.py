@@ -84,7 +84,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Loading:
-    """How to load a model of any kind; most of these options apply to video LLMs only."""
+    """Options to load a model of any kind; most of these options apply to video LLMs only."""
 
     prompt: Annotated[
         str | None, typer.Option(help="Question for a video LLM: `entailment`, or a YAML file with the key `text`.")

@@ -56,7 +56,7 @@ def write_report(document: dict[str, Any], output: Path | None) -> None:
 
 @dataclass(frozen=True)
 class ReportOutput:
-    """How a report is written: options for `mova.cli.options.take_groups`."""
+    """Output of a report: options for `mova.cli.options.take_groups`."""
 
     output: Output = None
     markdown: Annotated[bool, typer.Option("--markdown", help="Print only a row of a Markdown table.")] = False

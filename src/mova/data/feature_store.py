@@ -48,7 +48,7 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """How stored vectors were computed; vectors computed differently must never be mixed with them.
+    """The computation of stored vectors; vectors computed differently must never be mixed with them.
 
     Attributes:
         model: name of the model; for display only, since equal weights give equal vectors.

@@ -155,7 +155,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class ReportHead:
-    """What was measured. Only reports of the same queries and candidates can be compared.
+    """The evaluated test. Only reports of the same queries and candidates can be compared.
 
     Attributes:
         protocol: name of the protocol that was followed.

@@ -33,7 +33,7 @@ _CHUNK = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class UnitRule:
-    """How a model splits captions into units.
+    """Rule by which a model splits captions into units.
 
     Attributes:
         longest: maximum number of words of text that is not split.

@@ -74,7 +74,7 @@ class WorldsTinyRelease(PostTraining):
     """Settings of section `finish` for model kind `worlds-tiny`; see `evaluate_worlds`."""
 
     seed: int = 1
-    """Of the held-out Worlds."""
+    """Seed of the held-out Worlds."""
     styles: Sequence[str] | None = None
     """Styles to render; null: a training style and the held-out one."""
     clips: int = 200

@@ -155,7 +155,7 @@ class Description(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """What a sentence asserts: the mentioned factors of an event."""
+    """The content of a sentence: the mentioned factors of an event."""
 
     event: Event
     mentioned: tuple[str, ...]

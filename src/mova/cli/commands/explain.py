@@ -35,7 +35,7 @@ class Explanation:
 
 
 class Method(StrEnum):
-    """What to show."""
+    """Method of an explanation."""
 
     SUBSETS = "subsets"
     GRADCAM = "gradcam"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rendering:
-    """How a diffusers pipeline renders videos."""
+    """Settings of a diffusers pipeline."""
 
     seed: Annotated[int, typer.Option(help="Random seed; the seed of each video is derived from it.")] = 0
     frames: Annotated[int | None, typer.Option(min=1, help="Frames per video (default: the pipeline's own).")] = None

@@ -53,7 +53,7 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How a text is scored against a video."""
+    """Scoring of a text against a video."""
 
     form: Annotated[
         str | None,

@@ -40,13 +40,13 @@ class GexiaBuild:
     frames: Mapping[str, int] | None = None
     """Maximum number of frames of a video's vector, by size."""
     long_seconds: float | None = None
-    """From how many seconds on a video counts as long."""
+    """Duration in seconds from which a video counts as long."""
     long_words: int | None = None
-    """From how many words on a text counts as long."""
+    """Number of words from which a text counts as long."""
     video_rounds: int | None = None
-    """One `#iter` for all videos; None: by size. It belongs to one stage and is not kept for the next."""
+    """One `#iter` for all videos; null: by size. It belongs to one stage and is not kept for the next."""
     text_rounds: int | None = None
-    """One `#iter` for all texts; as `video_rounds`."""
+    """One `#iter` for all texts, like `video_rounds`."""
     frame_rounds: int | None = None
     """`#iter` of single frames."""
     class_token: bool | None = None

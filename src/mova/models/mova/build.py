@@ -55,7 +55,7 @@ class MovaBuild:
     last_residual: bool | None = None
     """Whether a residual path goes around the last attention of the Temporal Mask Network."""
     concept_inputs: ConceptInputs | None = None
-    """What the Concept Mask Network sees."""
+    """Inputs of the Concept Mask Network."""
     unit_concepts: ConceptMasks | None = None
     """Concept masks of units."""
     frame_weights: bool | None = None
@@ -65,7 +65,7 @@ class MovaBuild:
     detached: bool | None = None
     """Whether mask losses send no gradients to the backbone."""
     units: Units | None = None
-    """How captions are split into units."""
+    """Rule that splits captions into units."""
 
     def build(self) -> Mova:
         """Put masks around the backbone. Those of an earlier stage that fit are carried over."""

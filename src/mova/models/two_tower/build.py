@@ -18,7 +18,7 @@ class TwoTowerBuild:
     source: str
     """A checkpoint: a name on the Hub or a folder."""
     text_length: int | None = None
-    """Maximum number of tokens per text, special tokens included; None: the checkpoint's own."""
+    """Maximum number of tokens per text, special tokens included; null: the checkpoint's own."""
     freeze: Literal["none", "vision", "text"] = "none"
     """The tower that is not trained."""
 

@@ -28,13 +28,13 @@ class VideoLLMBuild:
     precision: str = "auto"
     """Precision of the weights: "fp32", "bf16" or "auto"."""
     quantise: str | None = None
-    """Quantisation of the weights: "4bit" or "8bit"."""
+    """Quantization of the weights: "4bit" or "8bit"."""
     device_map: str | None = None
-    """How the model is spread over devices."""
+    """Distribution of the model over devices: auto, balanced, ..."""
     max_frames: int | None = None
-    """Maximum number of frames per video; None: the family's own budget."""
+    """Maximum number of frames per video; null: the family's default."""
     prompt: str | None = None
-    """The question, see `Question.named`; None: the entailment question."""
+    """The question, see `Question.named`; null: the entailment question."""
 
     def build(self) -> Any:
         """Return PEFT's wrapper of the model, with fresh adapters or those of an earlier run.

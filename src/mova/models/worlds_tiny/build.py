@@ -36,11 +36,11 @@ class WorldsTinyBuild:
     background: Sequence[str] = ()
     """Sentences that describe no video in particular; see `DualEncoder`."""
     relevance_threshold: float | None = None
-    """See `DualEncoder`; section `finish` measures it anew."""
+    """See `DualEncoder`; section `finish` measures it again."""
     units: Mapping[str, int] | None = None
     """Settings of the rule that splits captions, see `UnitRule`; null: its defaults."""
     rule: Mapping[str, float | None] | None = None
-    """Settings of the evidence rule, see `EvidenceRule`; section `finish` chooses it anew."""
+    """Settings of the evidence rule, see `EvidenceRule`; section `finish` chooses it again."""
 
     def build(self) -> WorldsTiny:
         """Return a model with random weights."""

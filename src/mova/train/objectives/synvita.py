@@ -27,7 +27,7 @@ from mova.losses.entailment import MARGIN, synvita_loss
 from mova.train.objectives.base import Encoder, Objective, Tensors
 
 Use = Literal[Strategy, "none"]
-"""A strategy of Table 4, or `none`: real videos alone, Eq. 2."""
+"""A strategy of Table 4, or `none`: real videos only, Eq. 2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Synvita(Objective[Tensors, Tensors]):
     data = "triplets"
     separable = True
     strategy: Use = "difference"
-    """How synthetic videos are weighted, see `data/synthetic_weights.py`; `none`: real videos alone (Eq. 2)."""
+    """Weighting of synthetic videos, see `data/synthetic_weights.py`; `none`: real videos only (Eq. 2)."""
     consistency: float = 1e-2
     """Lambda, the weight of Eq. 6; 0 omits it and its forward passes, and so does strategy `none`."""
     margin: float = MARGIN

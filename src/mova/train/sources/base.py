@@ -16,7 +16,7 @@ from mova.train.trainer import PairArguments, TrainingData
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a data source is built for."""
+    """The run that a data source is built for."""
 
     model: PreTrainedModel
     objective: Objective[Any, Any]

@@ -45,7 +45,7 @@ class PairSource(ManifestSource):
     hold_out: float = 0.0
     """Share of the source videos of `split` to hold out if the manifest has no rows of split `validation`; 0: none."""
     captions: str = "paragraph"
-    """Which texts of a row are paired with it, see `data/dataset.py: CAPTIONS`; validation has one text per video."""
+    """Texts that a row is paired with, see `data/dataset.py: CAPTIONS`; validation has one text per video."""
     frames: int = 64
     """Number of frames per video; with `fps`, the maximum number."""
     rule: str | None = None
