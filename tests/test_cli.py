@@ -238,7 +238,7 @@ def test_an_index_that_does_not_exist_is_not_ignored(call: Call, films: Path, tm
 def test_missing_videos_are_reported_before_a_model_is_loaded(call: Call, tmp_path: Path) -> None:
     code, _, err = call("index", tmp_path, "--index", tmp_path / "i")
     assert code == 2
-    assert "no video found" in err
+    assert "no videos in" in err
 
 
 def test_a_byte_order_mark_in_a_caption_file_is_ignored(
