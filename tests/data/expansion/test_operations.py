@@ -64,7 +64,7 @@ def test_plan_derives_granularities() -> None:
         named("integrate:source,of=IT image")
     assert named("image compress,of=IT compress") == [("IT", "SVST"), ("IT2", "IT"), ("IT3", "IT2")]
     assert named("image,name=PICTURES compress")[1] == ("IT", "PICTURES")
-    with pytest.raises(UsageError, match=r"IT holds images, .* of="):
+    with pytest.raises(UsageError, match=r"IT contains images, .* of="):
         named("image integrate")
     with pytest.raises(UsageError, match=r"granularity 'SVST' does not exist at this step; of= can be CLIP"):
         named("integrate", present=("CLIP",))
