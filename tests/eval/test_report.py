@@ -103,5 +103,5 @@ def test_a_damaged_report_is_refused() -> None:
 
 def test_two_groups_of_one_name_are_refused() -> None:
     group = MetricGroup.of_values({"accuracy": [1.0]})
-    with pytest.raises(ValueError, match="two groups are called 'all'"):
+    with pytest.raises(ValueError, match="two groups have the name 'all'"):
         named_groups([("all", group), ("all", group)])
