@@ -101,7 +101,7 @@ def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_ar
     scene = evaluate_classify(known_split(rows), ANY, task="scene").to_json()
     assert scene["figures"] == {"scene": evaluate_classify(known_split(rows), ANY).to_json()["figures"]["scene"]}
     assert scene["excluded"] == []
-    with pytest.raises(UsageError, match=r"--task 'genre'.*it has scene, view_count, writer"):
+    with pytest.raises(UsageError, match=r"--task 'genre'.*its tasks: scene, view_count, writer"):
         evaluate_classify(known_split(rows), ANY, task="genre")
 
 

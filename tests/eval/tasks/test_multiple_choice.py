@@ -67,7 +67,7 @@ def test_groups_without_types_and_with_other_types() -> None:
     ]
     assert list(evaluate_choice(known_split(mixed), ANY).to_json()["figures"]) == ["all", "CW", "other"]
     named = [row(f"q{i}", "x", question="q", options=["a", "b"], answer=0, type="all") for i in range(2)]
-    with pytest.raises(ValueError, match="two groups are called 'all'"):
+    with pytest.raises(ValueError, match="two groups have the name 'all'; rename one of them"):
         evaluate_choice(known_split(named), ANY)
 
 
