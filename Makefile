@@ -32,7 +32,7 @@ check: $(STAMP)  ## static checks: ruff, formatting, mypy, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell
+	$(BIN)/codespell src tests benchmarks docs examples README.md CONTRIBUTING.md CHANGELOG.md
 
 format: $(STAMP)  ## fix and format the source
 	$(BIN)/ruff check --fix .
