@@ -86,12 +86,14 @@ class _Command(TyperCommand):
     """A command that also accepts the old names of its options."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help page, and more if the command has some for these words (the settings of a recipe)."""
         super().format_help(ctx, formatter)
         for command in COMMANDS:
             if command.more_help is not None and not command.group and command.name == self.name:
                 typer.echo(command.more_help(ctx.meta["words"]), nl=False)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of a command line in which old names of options are replaced."""
         ctx.meta["words"] = list(args)
         names = {name for parameter in self.params for name in parameter.opts}
         return super().parse_args(ctx, [_current_name(word, names) for word in args])
