@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mova.data.batch import PairVectors
 from mova.losses.contrastive import symmetric_nce
 from mova.models.worlds_tiny.model import WorldsTiny
-from mova.train.objectives.pairs import PairObjective
+from mova.train.objectives.base import PairObjective
 
 
 class Headed(nn.Module):

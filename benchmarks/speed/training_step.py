@@ -40,9 +40,9 @@ from mova.models.mova.model import Mova
 from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower, TwoTowerConfig
 from mova.models.two_tower.text_processor import TextRule
-from mova.train.objectives.base import ModelEncoder
+from mova.train.objectives.base import ModelEncoder, PairObjective
 from mova.train.objectives.mova import MovaObjective
-from mova.train.objectives.pairs import Clip4Clip, PairObjective
+from mova.train.objectives.pairs import Clip4Clip
 from mova.train.param_groups import parameter_groups
 
 SIZE, POSITIONS, TOKENS, UNITS, UNIT_TOKENS = 224, 248, 72, 4, 20

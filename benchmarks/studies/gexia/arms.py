@@ -22,9 +22,9 @@ from mova.models.inputs import InputAdapter
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny
+from mova.train.objectives.base import PairObjective
 from mova.train.objectives.gexia import Vtc
 from mova.train.objectives.mova import MovaObjective
-from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
 
 

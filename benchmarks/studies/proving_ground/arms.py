@@ -23,8 +23,8 @@ from mova.baselines.registry import BASELINES
 from mova.data.batch import PairBatch, PairVectors
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny
+from mova.train.objectives.base import PairObjective
 from mova.train.objectives.mova import MovaObjective
-from mova.train.objectives.pairs import PairObjective
 from mova.train.trainer import TrainingData
 
 

@@ -19,8 +19,7 @@ from mova.data.batch import PairBatch, PairVectors
 from mova.eval.metrics.ranking import retrieval_metrics
 from mova.train.callbacks import BrokenVideos
 from mova.train.collate import Collator
-from mova.train.objectives.base import ModelEncoder
-from mova.train.objectives.pairs import PairObjective
+from mova.train.objectives.base import ModelEncoder, PairObjective
 
 ROWS = 16
 """Number of videos scored at a time, so that memory does not grow with the square of the split."""

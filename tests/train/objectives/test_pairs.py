@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mova.data.batch import PairVectors
 from mova.errors import UsageError
-from mova.train.objectives.base import CachedEncoder
-from mova.train.objectives.pairs import Clip4Clip, LateInteraction, PairObjective
+from mova.train.objectives.base import CachedEncoder, PairObjective
+from mova.train.objectives.pairs import Clip4Clip, LateInteraction
 from mova.train.objectives.registry import find_objective
 from tests.support.pair_batches import unread_batch
 

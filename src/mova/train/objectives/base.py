@@ -1,17 +1,23 @@
 """Interface between trainer, objectives and models: an encoder turns a batch into vectors, an objective into a loss.
 
-Batches of pairs are `PairBatch` and their vectors `PairVectors` (`data/batch.py`). Other sources of data hand over
-dictionaries of tensors (`Tensors`), whose keys the objective that reads them documents.
+Batches of pairs are `PairBatch` and their vectors `PairVectors` (`data/batch.py`); `PairObjective` is the base class of
+objectives on them. Other sources of data hand over dictionaries of tensors (`Tensors`), whose keys the objective that
+reads them documents.
+
+Shape legend: V videos, N texts (V = N in a batch).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
+
+from mova.data.batch import PairBatch, PairVectors
+from mova.distributed import gather_with_gradient
 
 Tensors = dict[str, Tensor]
 """A batch or its vectors by name."""
@@ -19,6 +25,10 @@ BatchT = TypeVar("BatchT")
 VectorsT = TypeVar("VectorsT")
 BatchT_contra = TypeVar("BatchT_contra", contravariant=True)
 VectorsT_co = TypeVar("VectorsT_co", covariant=True)
+OPTIONAL = ("tokens", "token_mask", "units", "unit_mask")
+"""Fields of `PairVectors` that only some objectives read."""
+LARGEST_SCALE = 100.0
+"""CLIP's bound on the learned factor of cosines (Radford et al. 2021, section 2.5)."""
 
 
 class Encoder(Protocol[BatchT_contra, VectorsT_co]):
@@ -83,3 +93,50 @@ class Objective(ABC, Generic[BatchT, VectorsT]):
         Called once per step, or once per chunk if `separable`. The model must be called once, on the whole batch:
         gradient caching hands in vectors that were computed chunk by chunk.
         """
+
+
+class PairObjective(Objective[PairBatch, PairVectors]):
+    """Contrast of videos and texts over the batches of all processes; every text of a video is a match.
+
+    Class attributes:
+        reads: the optional fields of `PairVectors` that the losses read.
+    """
+
+    data = "manifest"
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, batch: PairBatch, model: Encoder[PairBatch, PairVectors]) -> tuple[Tensor, Tensors]:
+        """See `Objective`. Every process has the same loss, that of all their pairs together."""
+        vectors = _gathered(self.select(model(batch)))
+        positive = vectors.group[:, None] == vectors.group
+        loss, parts = self.losses(vectors, positive, model.net)
+        return loss, {**parts, "scale": vectors.scale.detach(), "dropped_tokens": batch.dropped.float().mean()}
+
+    def select(self, vectors: PairVectors) -> PairVectors:
+        """Drop the optional fields that the losses do not read."""
+        unread: dict[str, Any] = dict.fromkeys(set(OPTIONAL) - set(self.reads))
+        return replace(vectors, **unread)
+
+    @abstractmethod
+    def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
+        """Return the loss and its parts.
+
+        Args:
+            vectors: of all processes, in float32.
+            positive: bool, (V, N), true where video and text match.
+            net: the model without wrappers, for objectives that use its heads.
+        """
+
+    @abstractmethod
+    def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
+        """Return the scores (V, N) by which this objective ranks, for validation; V and N may differ."""
+
+
+def _gathered(vectors: PairVectors) -> PairVectors:
+    """Gather the rows of all processes in float32, and return the bounded scale."""
+
+    def gather(value: Tensor) -> Tensor:
+        return gather_with_gradient(value.float() if value.is_floating_point() else value)
+
+    rows = {name: gather(value) for name, value in vectors.tensors().items() if name != "scale"}
+    return replace(vectors, **rows, scale=vectors.scale.float().clamp(max=LARGEST_SCALE))

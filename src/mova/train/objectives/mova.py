@@ -32,8 +32,7 @@ from mova.losses.masked_contrast import (
 from mova.models.mova.masks import ModularMasks
 from mova.models.mova.model import Mova
 from mova.scoring.masked import modular_score
-from mova.train.objectives.base import Tensors
-from mova.train.objectives.pairs import PairObjective
+from mova.train.objectives.base import PairObjective, Tensors
 
 WEIGHTS: dict[str, dict[str, float]] = {
     "control": {"late": 1.0, "pooled": 0.5},

@@ -1,7 +1,7 @@
 """Objectives by name: `objective.kind` of a recipe. Each sums pure losses and names its parts.
 
 To add one: a dataclass of its settings with `forward(batch, model)` as `train/objectives/base.py` says (for pairs, a
-`PairObjective` of `train/objectives/pairs.py`), and a line in `OBJECTIVES`.
+`PairObjective`), and a line in `OBJECTIVES`.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from mova.losses.diagnostics import OPEN
 from mova.losses.masked_contrast import expected_l0
 from mova.models.mova.model import Mova
 from mova.scoring.similarity import unit
-from mova.train.objectives.base import Tensors
-from mova.train.objectives.pairs import PairObjective, hits
+from mova.train.objectives.base import PairObjective, Tensors
+from mova.train.objectives.pairs import hits
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from mova.features.stored import feature_key
 from mova.models.encoder import DualEncoder
 from mova.models.inputs import input_adapter
 from mova.train.collate import Collator
-from mova.train.objectives.pairs import PairObjective
+from mova.train.objectives.base import PairObjective
 from mova.train.sources.base import ManifestSource, RunContext
 from mova.train.sources.hold_out import held_out_ids
 from mova.train.trainer import PairArguments, TrainingData
