@@ -337,6 +337,7 @@ def test_clips_are_cut_from_longer_stored_clips_or_read_exactly(
     assert rows.read(Clip("a.mp4", 0.5, 2.2)).pts.tolist() == [0.5, 1.0, 1.5, 2.0]
     assert rows.read(Clip("a.mp4", 2.1, 2.3)).pts.tolist() == [2.0]
     assert full.read(Clip("a.mp4", 2.1, 2.3)).pts.tolist() == [2.1]
+    assert len(pickle.dumps(rows)) == len(pickle.dumps(FeatureStore(tmp_path / "rows")))  # no index sent to workers
     assert rows.read(Clip("a.mp4", 2.1, 2.3)).end == 2.3
     with pytest.raises(VideoError, match="there is no frame at 7"):
         rows.read(Clip("a.mp4", 7.0, 8.0))
@@ -409,6 +410,13 @@ def test_damage_and_other_layouts_are_told(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text(json.dumps(settings | {"layout": 9}))
     with pytest.raises(IndexMismatchError, match="layout version is 9"):
         FeatureStore(tmp_path)
+    (tmp_path / "store.json").write_text(json.dumps(settings | {"colour": 1}))
+    with pytest.raises(DataError, match=r"store\.json has missing or unknown keys: colour;"):
+        FeatureStore(tmp_path)
+    for other in ("[]", "{}", '"layout"'):
+        (tmp_path / "store.json").write_text(other)
+        with pytest.raises(DataError, match="is not a feature store"):
+            FeatureStore(tmp_path)
     with pytest.raises(UsageError, match="'int8'"):
         replace(KEY, dtype="int8")
 

@@ -91,7 +91,9 @@ def test_unreadable_videos_are_reported_and_lose_their_weight(manifest: Path) ->
     (video,) = synthetic_videos(result.rows[2])
     assert video.weight is None
     assert video.weighing == {"broken": result.broken[0][1]}
-    with pytest.raises(DataError, match="none of 1 synthetic videos"):
+    with pytest.raises(
+        DataError, match=r"none of 1 synthetic videos can be read; the first is .*/gone\.mp4: no such file"
+    ):
         weigh(rows[2:], manifest.parent, {"one": known(ONE, [])})
 
 

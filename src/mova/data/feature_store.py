@@ -152,7 +152,8 @@ class FeatureStore:
         return sum(record.cause is None for record in self.records.values())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_longer"} | {"_open": {}}
+        """Leave out the open files, and the index by video, which a worker makes again if it needs it."""
+        return {name: value for name, value in self.__dict__.items() if name != "_by_video"} | {"_open": {}}
 
     def require(self, expected: FeatureKey) -> None:
         """Raise unless the stored vectors are those of `expected`.
@@ -263,19 +264,24 @@ def read_key(folder: Path) -> FeatureKey:
     """Read the key of a store.
 
     Raises:
-        DataError: the folder is not a store.
+        DataError: the folder is not a store, or its description is damaged.
         IndexMismatchError: the store has another layout version.
     """
     try:
-        result = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        document = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        layout = document["layout"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{folder}: is not a feature store; write one with `mova data features`") from error
-    if result.get("layout") != LAYOUT_VERSION or set(result) != {field.name for field in fields(FeatureKey)}:
+    if layout != LAYOUT_VERSION:
         raise IndexMismatchError(
-            f"{folder}: its layout version is {result.get('layout')}, but this version of mova reads {LAYOUT_VERSION}; "
+            f"{folder}: its layout version is {layout}, but this version of mova reads {LAYOUT_VERSION}; "
             "write another store"
         )
-    return FeatureKey(**result)
+    if different := set(document) ^ {field.name for field in fields(FeatureKey)}:
+        raise DataError(
+            f"{folder}: store.json has missing or unknown keys: {', '.join(sorted(different))}; write another store"
+        )
+    return FeatureKey(**document)
 
 
 def require_equal(folder: Path, stored: FeatureKey, expected: FeatureKey) -> None:

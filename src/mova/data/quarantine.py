@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from mova.data.manifest import Row
+from mova.data.manifest import Row, write_lines
 from mova.data.readers.annotations import get_fields, read_jsonl, to_text
 from mova.errors import DataError
 
@@ -43,10 +43,8 @@ class Quarantined:
 
 
 def write_quarantine(path: str | Path, entries: Iterable[Quarantined]) -> Path:
-    """Write a quarantine list; an empty file means that no row has a fault."""
-    lines = (json.dumps(entry.to_json(), ensure_ascii=False) + "\n" for entry in entries)
-    Path(path).write_text("".join(lines), encoding="utf-8")
-    return Path(path)
+    """Write a quarantine list, and replace `path` only once all is written; an empty file: no row has a fault."""
+    return write_lines(path, (json.dumps(entry.to_json(), ensure_ascii=False) for entry in entries))
 
 
 def read_quarantine(path: str | Path) -> list[Quarantined]:

@@ -232,6 +232,11 @@ _SCRIPT = """
 const data = JSON.parse(document.getElementById("data").textContent);
 const plot = document.getElementById("plot"), line = document.getElementById("line");
 const outputs = [...plot.querySelectorAll("output")];
+function clock(time) {
+  const tenths = Math.round(10 * time), minutes = Math.floor(tenths / 600), hours = Math.floor(minutes / 60);
+  const head = hours ? hours + ":" + String(minutes % 60).padStart(2, "0") : minutes;
+  return head + ":" + ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
+}
 function frameAt(time) {
   let low = 0, high = data.times.length - 1;
   while (low < high) {
@@ -246,8 +251,7 @@ plot.addEventListener("pointermove", (event) => {
   const time = part * data.duration, frame = frameAt(time);
   line.style.left = 100 * part + "%";
   line.style.opacity = 1;
-  const seconds = (time % 60).toFixed(1).padStart(4, "0");
-  line.firstElementChild.textContent = Math.floor(time / 60) + ":" + seconds;
+  line.firstElementChild.textContent = clock(time);
   outputs.forEach((output, row) => { output.textContent = data.relevance[row][frame].toFixed(3); });
 });
 plot.addEventListener("pointerleave", () => {

@@ -163,7 +163,8 @@ def weigh(
         torch.cuda.empty_cache()
     readable = [i for i, case in enumerate(cases) if case.video not in broken]
     if not readable:
-        raise DataError(f"none of {len(cases)} synthetic videos can be read: {next(iter(broken.items()))}")
+        video, cause = next(iter(broken.items()))
+        raise DataError(f"none of {len(cases)} synthetic videos can be read; the first is {video}: {cause}")
     own, other = ensemble(scores[:, readable]).T
     weights = compute_weights(own, other, strategy)
     kept = [cases[i] for i in readable]

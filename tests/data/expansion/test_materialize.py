@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -141,8 +143,6 @@ def test_middle_frames_and_keyframes(worlds_manifest: Path, tmp_path: Path) -> N
     folder = worlds_manifest.parent
     assert middle([Segment(video, 0.0, 4.0), Segment(video, 6.0, 7.0)], folder) == Segment(video, 2.5, 2.501)
     assert middle([Segment(video, 0.0, 1.0), Segment(video, 6.0, None)], folder) == Segment(video, 7.5, 7.501)
-    import av
-
     with av.open(str(folder / video)) as container:
         track = container.streams.video[0]
         keys = [float(p.pts * track.time_base) for p in container.demux(track) if p.pts is not None and p.is_keyframe]
@@ -150,6 +150,19 @@ def test_middle_frames_and_keyframes(worlds_manifest: Path, tmp_path: Path) -> N
     assert found is not None
     assert found.start == pytest.approx(min(keys, key=lambda key: abs(key - 5.0)))
     assert keyframe([Segment(video, keys[0] + 0.3, keys[0] + 0.6)], folder) is None
+
+
+def test_packets_that_cannot_be_read_are_a_fault_of_the_video(
+    worlds_manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Iterator[Any]:
+        raise av.InvalidDataError(0, "damaged")
+        yield
+
+    monkeypatch.setattr("mova.data.expansion.still_frames.read_packets", broken)
+    video = read_manifest(worlds_manifest)[0].video
+    with pytest.raises(VideoError, match="packets cannot be read to the end"):
+        keyframe([Segment(video, 0.0, None)], worlds_manifest.parent)
 
 
 def test_images_of_unreadable_videos_are_left_out_and_others_of_the_middle_kept(

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 
 from mova.data.concat import VideoConcat
 from mova.data.expansion.rows import STILL_SECONDS, TIME_DIGITS
 from mova.data.manifest import Segment, total_length
-from mova.video.container import open_video, read_packets
+from mova.errors import VideoError
+from mova.video.container import BROKEN, open_video, read_packets, reason
 from mova.video.probe import probe
 
 
@@ -48,12 +50,15 @@ def keyframe(parts: Sequence[Segment], folder: str | Path) -> Segment | None:
     part, time = _halfway(parts, folder)
     path = Path(folder) / part.video
     zero = probe(path).start
-    with open_video(path, threads=1) as (container, track):
-        keyframe_times = [
-            float(packet.pts * track.time_base) - zero
-            for packet in read_packets(container, track)
-            if packet.is_keyframe and packet.pts is not None
-        ]
+    try:
+        with open_video(path, threads=1) as (container, track):
+            keyframe_times = [
+                float(packet.pts * track.time_base) - zero
+                for packet in read_packets(container, track)
+                if packet.is_keyframe and packet.pts is not None
+            ]
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(path, f"its packets cannot be read to the end ({reason(error)}); {BROKEN}") from error
     end = np.inf if part.end is None else part.end
     inside = [key for key in keyframe_times if part.start <= key < end]
     return _still(part.video, min(inside, key=lambda key: abs(key - time))) if inside else None
