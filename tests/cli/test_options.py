@@ -118,8 +118,8 @@ def test_a_caption_is_read_from_exactly_one_place(tmp_path: Path) -> None:
 
 def test_unused_loading_options_are_none(tmp_path: Path) -> None:
     assert set(Loading().arguments().values()) == {None}
-    given = Loading(prompt="entailment", precision="bf16", max_frames=4).arguments()
-    assert given["question"].text
-    assert {name for name, value in given.items() if value is not None} == {"question", "precision", "max_frames"}
+    arguments = Loading(prompt="entailment", precision="bf16", max_frames=4).arguments()
+    assert arguments["question"].text
+    assert {name for name, value in arguments.items() if value is not None} == {"question", "precision", "max_frames"}
     with pytest.raises(UsageError, match="prompt"):
         Loading(prompt=str(tmp_path / "none.yaml")).arguments()

@@ -38,6 +38,6 @@ def test_loaders_pin_and_move_every_tensor(monkeypatch: pytest.MonkeyPatch) -> N
     assert {value.device.type for value in moved.tensors().values()} == {"meta"}
     pinned: list[Tensor] = []
     monkeypatch.setattr(Tensor, "pin_memory", lambda value: pinned.append(value) or value)
-    held = pin_memory({"batch": batch})["batch"]
+    pinned_batch = pin_memory({"batch": batch})["batch"]
     assert len(pinned) == len(batch.tensors()) == 6
-    assert held.broken == moved.broken == broken
+    assert pinned_batch.broken == moved.broken == broken

@@ -36,8 +36,8 @@ def reference(folder: Path, parts: tuple[Segment, ...]) -> Frames:
     pixels, pts, offset = [], [], 0.0
     for part in parts:
         end = 10.0 if part.end is None else part.end
-        whole = Frames.concatenate(list(stream(folder / part.video, fps=None)))
-        for picture, begin, until in zip(whole.pixels, whole.pts, [*whole.pts[1:], 10.0], strict=True):
+        frames = Frames.concatenate(list(stream(folder / part.video, fps=None)))
+        for picture, begin, until in zip(frames.pixels, frames.pts, [*frames.pts[1:], 10.0], strict=True):
             if begin < end and until > part.start:
                 pixels.append(picture)
                 pts.append(offset + max(float(begin), part.start) - part.start)
@@ -67,8 +67,8 @@ def test_a_rate_continues_across_segments(folder: Path, parts: tuple[Segment, ..
     concat = VideoConcat.of(parts, folder)
     frames = FrameRule(99, fps=2.0).read_concat(concat)
     assert frames.pts.tolist() == [k / 2 for k in range(12)]
-    shown = [int(np.searchsorted(reference.pts, time + 1e-6, side="right")) - 1 for time in frames.pts]
-    assert np.array_equal(frames.pixels, reference.pixels[shown])
+    indices = [int(np.searchsorted(reference.pts, time + 1e-6, side="right")) - 1 for time in frames.pts]
+    assert np.array_equal(frames.pixels, reference.pixels[indices])
     few = FrameRule(3, fps=2.0).read_concat(concat.window(1.0, 4.0))
     assert few.pts.tolist() == [1.0, 2.0, 3.5]
     assert np.array_equal(few.pixels, frames.pixels[[2, 4, 7]])
@@ -98,8 +98,8 @@ def test_the_data_set_reads_rows_with_parts(folder: Path, parts: tuple[Segment, 
     clips = PairDataset(manifest, split="train", sampling=rule, captions="clip")
     assert [pair.text for pair in (clips[0], clips[1])] == ["A.", "B."]
     inside = (reference.pts >= 3.4 - 1e-9) & (reference.pts < 5.65)
-    shown = np.flatnonzero(inside)[RULES["linspace"](reference.pts[inside], 5)]
-    assert np.array_equal(clips[1].frames.pixels, reference.pixels[shown])
+    indices = np.flatnonzero(inside)[RULES["linspace"](reference.pts[inside], 5)]
+    assert np.array_equal(clips[1].frames.pixels, reference.pixels[indices])
 
 
 def test_errors_of_spans_and_sizes(folder: Path, parts: tuple[Segment, ...]) -> None:

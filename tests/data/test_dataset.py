@@ -35,9 +35,9 @@ def whole(video: Path) -> Frames:
 @pytest.fixture
 def two_captions(tmp_path: Path, video: Path) -> Path:
     """One video with a paragraph of two timed sentences, two single sentences, and one sentence without times."""
-    told = (TimedSentence("A cat runs.", 1.0, 3.0), TimedSentence("A dog sits.", 4.0, 6.5))
+    sentences = (TimedSentence("A cat runs.", 1.0, 3.0), TimedSentence("A dog sits.", 4.0, 6.5))
     captions = (
-        Caption("A cat runs. A dog sits.", told),
+        Caption("A cat runs. A dog sits.", sentences),
         Caption("A bird.", (TimedSentence("A bird.", 1.0, 3.0),)),
         Caption("Rain falls.", (TimedSentence("Rain falls."),)),
     )
@@ -55,18 +55,18 @@ def test_a_rule_sees_the_frames_on_display_within_the_clip(
     stop = np.inf if end is None else end
     inside = [i for i, (pts, until) in enumerate(zip(whole.pts, ends, strict=True)) if pts < stop and until > start]
     expected = [inside[k] for k in RULES[rule](whole.pts[inside], 4)]
-    found = FrameRule(4, rule=rule).read(video, start, end)
-    assert np.array_equal(found.pixels, whole.pixels[expected])
-    assert found.pts.tolist() == whole.pts[expected].tolist()
+    frames = FrameRule(4, rule=rule).read(video, start, end)
+    assert np.array_equal(frames.pixels, whole.pixels[expected])
+    assert frames.pts.tolist() == whole.pts[expected].tolist()
 
 
 @pytest.mark.parametrize(("frames", "times"), [(8, [2.0, 3.0, 4.0]), (2, [2.0, 4.0]), (1, [2.0])])
 def test_a_rate_sees_at_most_so_many_frames_and_never_repeats(
     video: Path, whole: Frames, frames: int, times: list[float]
 ) -> None:
-    found = FrameRule(frames, fps=1.0).read(video, 2.0, 5.0)
-    assert found.pts.tolist() == times
-    assert np.array_equal(found.pixels, whole.pixels[[int(4 * time) for time in times]])
+    clip = FrameRule(frames, fps=1.0).read(video, 2.0, 5.0)
+    assert clip.pts.tolist() == times
+    assert np.array_equal(clip.pixels, whole.pixels[[int(4 * time) for time in times]])
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_workers_change_nothing(worlds_manifest: Path) -> None:
     data = pickle.loads(pickle.dumps(data))
     sampler = PairSampler(len(data), 0)
     sampler.set_epoch(3)
-    here, there = (
+    serial, parallel = (
         list(DataLoader(data, 2, sampler=sampler, num_workers=workers, collate_fn=collate)) for workers in (0, 2)
     )
-    assert [batch.texts for batch in here] == [batch.texts for batch in there]
-    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(here, there, strict=True))
+    assert [batch.texts for batch in serial] == [batch.texts for batch in parallel]
+    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(serial, parallel, strict=True))

@@ -83,13 +83,13 @@ def test_every_batch_is_of_one_granularity_and_no_pair_comes_twice(
         items = [draw.item for draw in draws[first : first + batch]]
         assert len(set(of[items])) == 1
         assert len(set(items)) == batch
-    seen = Counter(draw.item for draw in draws)
+    draw_counts = Counter(draw.item for draw in draws)
     if shares is None:
-        assert set(seen.values()) == {1}
-        assert len(seen) == sum(size - size % batch for size in sizes)
-    for place in range(len(sizes)):
-        counts = [seen[item] for item in np.flatnonzero(of == place)]
-        assert max(counts) - min(counts) <= 1 + max(counts) * (sizes[place] % batch > 0)
+        assert set(draw_counts.values()) == {1}
+        assert len(draw_counts) == sum(size - size % batch for size in sizes)
+    for index in range(len(sizes)):
+        counts = [draw_counts[item] for item in np.flatnonzero(of == index)]
+        assert max(counts) - min(counts) <= 1 + max(counts) * (sizes[index] % batch > 0)
 
 
 def test_shares_are_shares_of_batches() -> None:
@@ -135,15 +135,15 @@ def test_pairs_know_their_granularity_and_its_frames(
 ) -> None:
     rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
     rows = [row for row in rows if row.split == "train"]
-    told = ["SVST", "LVLT", "SVST", "LVST", "LVLT", "SVST"]
-    marked = [replace(row, meta={"granularity": name}) for row, name in zip(rows, told, strict=True)]
+    granularities = ["SVST", "LVLT", "SVST", "LVST", "LVLT", "SVST"]
+    marked = [replace(row, meta={"granularity": name}) for row, name in zip(rows, granularities, strict=True)]
     manifest = write_manifest(tmp_path / "manifest.jsonl", marked)
-    found = pairs(
+    dataset = pairs(
         manifest, {"LVLT": GranularitySettings(3), "SVST": GranularitySettings(2), "IT": GranularitySettings(1)}
     )
     assert "{'LVST': 1}" in caplog.text
     assert "no row has granularity IT" in caplog.text
-    made = [found[Draw(i, 1)] for i in range(len(found))]
+    made = [dataset[Draw(i, 1)] for i in range(len(dataset))]
     assert all(isinstance(pair, Pair) for pair in made)
     assert [pair.granularity for pair in made] == ["LVLT"] * 2 + ["SVST"] * 3
     assert [len(pair.frames) for pair in made] == [3, 3, 2, 2, 2]
@@ -156,25 +156,29 @@ def test_pairs_know_their_granularity_and_its_frames(
 def test_labels_of_videos(worlds_manifest: Path, tmp_path: Path) -> None:
     rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)][:4]
     meta = [{"label": 3, "task": "a"}, {"label": "x", "task": "a"}, {"label": ["x", "y"], "task": "b"}, {"other": 1}]
-    marked = [replace(row, split="train", captions=(), meta=own) for row, own in zip(rows, meta, strict=True)]
+    marked = [replace(row, split="train", captions=(), meta=fields) for row, fields in zip(rows, meta, strict=True)]
     manifest = write_manifest(tmp_path / "manifest.jsonl", marked)
     rule = FrameRule(2, "linspace")
-    both = LabelledVideos(manifest, split="train", sampling=rule)
-    assert (len(both), both.labels, both.multiple) == (3, ["3", "x", "y"], True)
-    assert [both[i].classes.tolist() for i in range(3)] == [
+    labelled = LabelledVideos(manifest, split="train", sampling=rule)
+    assert (len(labelled), labelled.labels, labelled.multiple) == (3, ["3", "x", "y"], True)
+    assert [labelled[i].classes.tolist() for i in range(3)] == [
         [True, False, False],
         [False, True, False],
         [False, True, True],
     ]
-    assert len(both[Draw(0, 4)].frames) == 2
-    one = LabelledVideos(manifest, split="train", sampling=rule, task="a")
-    assert (len(one), one.labels, one.multiple) == (2, ["3", "x"], False)
+    assert len(labelled[Draw(0, 4)].frames) == 2
+    task_a = LabelledVideos(manifest, split="train", sampling=rule, task="a")
+    assert (len(task_a), task_a.labels, task_a.multiple) == (2, ["3", "x"], False)
     bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(rows[0].id, "lost.mp4", "missing", "no such file")])
-    left = LabelledVideos(manifest, split="train", sampling=rule, task="a", quarantine=bad)
-    assert ([row.id for row in left.rows], left.labels, left.left_out) == ([rows[1].id], ["x"], (rows[0].id,))
-    told = left.to_json()
-    assert (told["rows"], told["classes"], told["quarantined"]) == (1, 1, 1)
-    assert told["fingerprint"] == fingerprint(marked[1:2])
+    remaining = LabelledVideos(manifest, split="train", sampling=rule, task="a", quarantine=bad)
+    assert ([row.id for row in remaining.rows], remaining.labels, remaining.left_out) == (
+        [rows[1].id],
+        ["x"],
+        (rows[0].id,),
+    )
+    summary = remaining.to_json()
+    assert (summary["rows"], summary["classes"], summary["quarantined"]) == (1, 1, 1)
+    assert summary["fingerprint"] == fingerprint(marked[1:2])
     with pytest.raises(DataError, match="labels that are not in training: x"):
         LabelledVideos(manifest, split="train", sampling=rule, labels=["3", "y"])
     with pytest.raises(DataError, match=r"no row of task 'c'.*tasks with labels: a, b"):

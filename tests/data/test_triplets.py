@@ -17,9 +17,16 @@ from mova.data.triplets import TripletItem, TripletVideos
 from mova.errors import DataError, VideoError
 
 
-def synthetic(place: int, index: int, role: str = "negative") -> dict[str, Any]:
-    video = f"s{place}-{index}-{role}.mp4"
-    return {"video": video, "text": f"false {place}", "role": role, "place": place, "index": index, "duration": 2.0}
+def synthetic(negative: int, index: int, role: str = "negative") -> dict[str, Any]:
+    video = f"s{negative}-{index}-{role}.mp4"
+    return {
+        "video": video,
+        "text": f"false {negative}",
+        "role": role,
+        "place": negative,
+        "index": index,
+        "duration": 2.0,
+    }
 
 
 def see(path: Path, start: float, end: float | None) -> tuple[str, float, float | None]:
@@ -46,28 +53,28 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_each_negative_has_its_own_synthetic_videos_and_epochs_draw_among_them(written: Callable[..., Path]) -> None:
-    found = TripletVideos(written(), split="train", read_clip=see, weigh=weigh, seed=5)
-    assert len(found) == 2
-    first = found[0]
+    dataset = TripletVideos(written(), split="train", read_clip=see, weigh=weigh, seed=5)
+    assert len(dataset) == 2
+    first = dataset[0]
     assert isinstance(first, TripletItem)
     assert (first.positive, first.negative, first.real) == ("true", " false 0 ", ("real.mp4", 1.0, 3.0))
     assert (first.synthetic, first.weight) == (None, 0.0)
     drawn: dict[Any, float] = {}
     for epoch in range(40):
-        item = found[Draw(1, epoch)]
+        item = dataset[Draw(1, epoch)]
         assert isinstance(item, TripletItem)
         drawn[item.synthetic] = item.weight
     assert drawn == {None: 0.0, ("s1-1-negative.mp4", 0.0, None): 0.25, ("s1-2-negative.mp4", 0.0, None): 0.5}
     again = TripletVideos(written(), split="train", read_clip=see, weigh=weigh, seed=5)
-    assert [again[Draw(1, e)].weight for e in range(9)] == [found[Draw(1, e)].weight for e in range(9)]
-    told = found.to_json()
-    assert [told[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0")] == [2, 1, 3, 1]
-    assert told["mean_weight"] == pytest.approx(0.25)
+    assert [again[Draw(1, e)].weight for e in range(9)] == [dataset[Draw(1, e)].weight for e in range(9)]
+    summary = dataset.to_json()
+    assert [summary[key] for key in ("triplets", "without_synthetic", "synthetic", "of_weight_0")] == [2, 1, 3, 1]
+    assert summary["mean_weight"] == pytest.approx(0.25)
 
 
 def test_without_weights_synthetic_videos_are_not_opened(written: Callable[..., Path]) -> None:
-    found = TripletVideos(written(), split="train", read_clip=see)
-    assert all(found[Draw(1, epoch)].synthetic is None for epoch in range(9))
+    dataset = TripletVideos(written(), split="train", read_clip=see)
+    assert all(dataset[Draw(1, epoch)].synthetic is None for epoch in range(9))
 
 
 def test_what_is_broken_is_named(written: Callable[..., Path]) -> None:
@@ -75,16 +82,16 @@ def test_what_is_broken_is_named(written: Callable[..., Path]) -> None:
     assert isinstance(item, BrokenVideo)
     assert item.cause == "no frames"
     videos = [synthetic(0, 1) | {"video": "broken.mp4"}]
-    shown = TripletVideos(written(meta={"synthetic": videos}), split="train", read_clip=see, weigh=weigh)[0]
-    assert isinstance(shown, TripletItem)
-    assert (shown.synthetic, shown.weight, len(shown.broken)) == (None, 0.0, 1)
+    triplet = TripletVideos(written(meta={"synthetic": videos}), split="train", read_clip=see, weigh=weigh)[0]
+    assert isinstance(triplet, TripletItem)
+    assert (triplet.synthetic, triplet.weight, len(triplet.broken)) == (None, 0.0, 1)
 
 
 def test_wrong_manifests_are_refused(written: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="split 'test' has no negatives"):
         TripletVideos(written(), split="test", read_clip=see)
-    other = [synthetic(0, 0) | {"text": "something else"}]
+    mismatched = [synthetic(0, 0) | {"text": "something else"}]
     with pytest.raises(DataError, match="is not that of negative 0"):
-        TripletVideos(written(meta={"synthetic": other}), split="train", read_clip=see, weigh=weigh)
+        TripletVideos(written(meta={"synthetic": mismatched}), split="train", read_clip=see, weigh=weigh)
     with pytest.raises(DataError, match="missing or unknown keys: duration"):
         TripletVideos(written(meta={"synthetic": [{"video": "x.mp4"}]}), split="train", read_clip=see, weigh=weigh)

@@ -61,11 +61,11 @@ WRONG = {
 @pytest.mark.parametrize("workers", [1, 4])
 def test_every_fault_is_found_and_nothing_else(broken: Path, workers: int) -> None:
     rows, counts = read_manifest(broken), list[int]()
-    found = check_rows(rows, broken.parent, workers=workers, done=counts.append)
-    assert {each.id: each.kind for each in found.quarantined} == WRONG
-    assert [each.id for each in found.quarantined] == list(WRONG)
-    assert counts == list(range(1, found.files + 1))
-    report = found.to_json()
+    checked = check_rows(rows, broken.parent, workers=workers, done=counts.append)
+    assert {entry.id: entry.kind for entry in checked.quarantined} == WRONG
+    assert [entry.id for entry in checked.quarantined] == list(WRONG)
+    assert counts == list(range(1, checked.files + 1))
+    report = checked.to_json()
     assert report["fingerprint"] == fingerprint(rows)
     assert report["good"] == len(rows) - len(WRONG)
     assert report["quarantined"] == {kind: list(WRONG.values()).count(kind) for kind in FAULT_KINDS}
@@ -74,16 +74,16 @@ def test_every_fault_is_found_and_nothing_else(broken: Path, workers: int) -> No
 
 def test_decoding_finds_what_the_header_does_not_tell(worlds_manifest: Path, tmp_path: Path) -> None:
     row = read_manifest(worlds_manifest)[0]
-    whole = bytearray((worlds_manifest.parent / row.video).read_bytes())
-    half = len(whole) // 2
-    whole[half : half + 2000] = bytes(2000)
-    (tmp_path / row.video).write_bytes(whole)
-    (found,) = check_rows([row], tmp_path, decode=True).quarantined
-    assert (found.id, found.kind) == (row.id, "unreadable")
+    content = bytearray((worlds_manifest.parent / row.video).read_bytes())
+    half = len(content) // 2
+    content[half : half + 2000] = bytes(2000)
+    (tmp_path / row.video).write_bytes(content)
+    (entry,) = check_rows([row], tmp_path, decode=True).quarantined
+    assert (entry.id, entry.kind) == (row.id, "unreadable")
 
 
 def test_work_is_bounded_and_in_order() -> None:
-    begun, lock, given = [], threading.Lock(), list[int]()
+    begun, lock, handed_out = [], threading.Lock(), list[int]()
 
     def task(item: int) -> int:
         with lock:
@@ -92,21 +92,21 @@ def test_work_is_bounded_and_in_order() -> None:
 
     def items() -> object:
         for item in range(200):
-            given.append(item)
+            handed_out.append(item)
             yield item
 
     results = map_in_threads(task, items(), 3)  # type: ignore[arg-type]
     assert next(results) == (0, 0)
-    assert len(given) <= 3 * QUEUE_PER_WORKER + 1
+    assert len(handed_out) <= 3 * QUEUE_PER_WORKER + 1
     assert [item for item, _ in results] == list(range(1, 200))
     assert sorted(begun) == list(range(200))
 
 
 def test_a_list_is_read_back_and_leaves_its_rows_out(broken: Path, tmp_path: Path) -> None:
     rows = read_manifest(broken)
-    found = check_rows(rows, broken.parent).quarantined
-    path = write_quarantine(tmp_path / "q.jsonl", found)
-    assert read_quarantine(path) == list(found)
+    quarantined = check_rows(rows, broken.parent).quarantined
+    path = write_quarantine(tmp_path / "q.jsonl", quarantined)
+    assert read_quarantine(path) == list(quarantined)
     kept, left_out = without_quarantined(rows, path)
     assert left_out == tuple(WRONG)
     assert [row.id for row in kept] == [row.id for row in rows if row.id not in WRONG]
@@ -153,8 +153,8 @@ def test_the_command_counts_and_exits_with_1_only_if_strict(call: Call, broken: 
     code, out, _ = call("data", "check", broken, "--out", tmp_path / "q.jsonl", "--json")
     report = json.loads(out)
     assert code == 0
-    assert {each["id"]: each["kind"] for each in report["which"]} == WRONG
-    assert [each.id for each in read_quarantine(tmp_path / "q.jsonl")] == list(WRONG)
+    assert {entry["id"]: entry["kind"] for entry in report["which"]} == WRONG
+    assert [entry.id for entry in read_quarantine(tmp_path / "q.jsonl")] == list(WRONG)
     code, out, err = call("data", "check", broken, "--strict")
     assert code == 1
     assert "missing: 1" in out

@@ -28,11 +28,11 @@ ROWS = [
     )
     for i in range(25)
 ]
-OTHER = Clips({each.video: drawn(f"other {each.id}", 6).tolist() for each in ROWS})
+OTHER = Clips({source.video: drawn(f"other {source.id}", 6).tolist() for source in ROWS})
 TASKS = {"entailment": evaluate_entailment, "choice": evaluate_choice, "moments": evaluate_moment_retrieval}
 
 
-def both(task: str) -> list[dict[str, Any]]:
+def two_reports(task: str) -> list[dict[str, Any]]:
     reports = (TASKS[task](known_split(ROWS, clips=clips), find_protocol(task)) for clips in (Clips(), OTHER))
     return [json.loads(json.dumps(report.to_json(), allow_nan=False)) for report in reports]
 
@@ -44,12 +44,12 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_differences_are_those_of_the_figures(task: str) -> None:
-    first, second = both(task)
-    found = compare(first, second)
+    first, second = two_reports(task)
+    differences = compare(first, second)
     checked = 0
     for group, figures in first["figures"].items():
         for metric, value in figures.items():
-            row = found[group][metric]
+            row = differences[group][metric]
             assert row["value"] == pytest.approx(second["figures"][group][metric] - value)
             assert row["low"] <= row["value"] <= row["high"]
             checked += 1
@@ -59,8 +59,8 @@ def test_differences_are_those_of_the_figures(task: str) -> None:
 
 
 def test_the_interval_of_auc_is_that_of_rows_drawn_for_both() -> None:
-    first, second = both("entailment")
-    found = compare(first, second)["all"]["AUC"]
+    first, second = two_reports("entailment")
+    difference = compare(first, second)["all"]["AUC"]
 
     def auc(report: dict[str, Any], drawn_rows: np.ndarray) -> float:
         true, false = (np.array(report["places"]["all"][kind])[drawn_rows].ravel() for kind in ("true", "false"))
@@ -70,15 +70,21 @@ def test_the_interval_of_auc_is_that_of_rows_drawn_for_both() -> None:
     draws = [rng.integers(0, 25, 25) for _ in range(2000)]
     moved = [auc(second, d) - auc(first, d) for d in draws]
     low, high = np.quantile(moved, [0.025, 0.975])
-    assert found["low"] == pytest.approx(low, abs=1.5)
-    assert found["high"] == pytest.approx(high, abs=1.5)
+    assert difference["low"] == pytest.approx(low, abs=1.5)
+    assert difference["high"] == pytest.approx(high, abs=1.5)
 
 
 def test_reports_of_other_tests_are_refused() -> None:
-    first, second = both("choice")
-    for field, other in {"protocol": "x", "fingerprint": "x", "queries": 7, "candidates": 7, "order": "x"}.items():
+    first, second = two_reports("choice")
+    for field, changed_value in {
+        "protocol": "x",
+        "fingerprint": "x",
+        "queries": 7,
+        "candidates": 7,
+        "order": "x",
+    }.items():
         with pytest.raises(DataError, match=f"differ in {field}"):
-            compare(first, {**second, field: other})
+            compare(first, {**second, field: changed_value})
     with pytest.raises(DataError, match="both reports need 'places'"):
         compare(first, {key: value for key, value in second.items() if key != "places"})
     with pytest.raises(DataError, match="different groups of queries"):

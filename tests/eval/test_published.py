@@ -34,8 +34,8 @@ def test_every_figure_is_plausible_and_has_its_source() -> None:
         assert figure.where
         assert figure.ways
         assert figure.setting in ("fine-tuned", "zero-shot")
-        for way in ("t2v", "v2t"):
-            metrics = figure.ways.get(way, {})
+        for direction in ("t2v", "v2t"):
+            metrics = figure.ways.get(direction, {})
             assert metrics.keys() <= METRICS
             recalls = [metrics[name] for name in ("R@1", "R@5", "R@10") if name in metrics]
             assert recalls == sorted(recalls)
@@ -45,10 +45,10 @@ def test_every_figure_is_plausible_and_has_its_source() -> None:
 
 def test_the_tables_that_recipes_are_held_against() -> None:
     assert find_target("MoVA", "activitynet-val1").ways == {"t2v": {"R@1": 47.8}, "v2t": {"R@1": 46.7}}
-    known = {
+    tables = {
         name: find_target("MoVA", name).ways["t2v"]["R@1"] for name in ("msvd", "didemo", "videoufo", "ultravideo")
     }
-    assert known == {"msvd": 52.6, "didemo": 57.5, "videoufo": 62.4, "ultravideo": 58.5}
+    assert tables == {"msvd": 52.6, "didemo": 57.5, "videoufo": 62.4, "ultravideo": 58.5}
     gexia = find_target("GEXIA", "activitynet-val1")
     assert gexia.ways["t2v"] == {"R@1": 45.3, "R@5": 76.5, "R@10": 86.6, "MdR": 2.0}
     assert find_target("GEXIA", "activitynet-val1", "zero-shot").ways["v2t"]["R@1"] == 35.0

@@ -32,25 +32,27 @@ def test_every_field_of_the_moment_detr_sample_comes_out_as_published(published:
     folder = published / "qvhighlights"
     scores = read_moments(folder / "sample_val_preds.jsonl", folder / "highlight_val_release.jsonl")
     report = report_moments(scores, find_protocol("qvhighlights")).to_json()
-    wanted: dict[str, Any] = json.loads((folder / "sample_val_preds_metrics_raw.json").read_text())
-    brief, checked = wanted.pop("brief"), 0
-    for part, rows in wanted.items():
-        mine = report["highlights"][part.removeprefix("HL-min-")] if part.startswith("HL") else report["moments"][part]
+    expected: dict[str, Any] = json.loads((folder / "sample_val_preds_metrics_raw.json").read_text())
+    brief, checked = expected.pop("brief"), 0
+    for part, rows in expected.items():
+        metrics = (
+            report["highlights"][part.removeprefix("HL-min-")] if part.startswith("HL") else report["moments"][part]
+        )
         for name, value in rows.items():
             for key, figure in value.items() if isinstance(value, dict) else [(None, value)]:
-                found = mine[name[3:]] if key is None else mine[name[3:]][key]
-                assert float(f"{found:.2f}") == figure, (part, name, key)
+                measured = metrics[name[3:]] if key is None else metrics[name[3:]][key]
+                assert float(f"{measured:.2f}") == figure, (part, name, key)
                 checked += 1
     assert checked == 4 * 21 + 6
     for name, figure in brief.items():
         kind, part, metric = name.split("-", 2)
         if kind == "MR":
             name, _, threshold = metric.partition("@")
-            found = report["moments"][part][name][threshold or "average"]
+            measured = report["moments"][part][name][threshold or "average"]
         else:
             grade, _, metric = metric.partition("-")
-            found = report["highlights"][grade][metric]
-        assert float(f"{found:.2f}") == figure
+            measured = report["highlights"][grade][metric]
+        assert float(f"{measured:.2f}") == figure
 
 
 def test_ties_in_videocons_file_are_reported_with_their_bounds(videocon: Entailment) -> None:
@@ -66,14 +68,16 @@ def test_ties_in_videocons_file_are_reported_with_their_bounds(videocon: Entailm
 
 def test_the_expected_precision_is_the_mean_over_drawn_orders(videocon: Entailment) -> None:
     rng = np.random.default_rng(0)
-    found = []
+    precisions = []
     for _ in range(400):
         order = np.lexsort((rng.random(videocon.scores.shape), -videocon.scores), axis=1)
         hits = np.take_along_axis(videocon.right, order, axis=1)
         precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-        found.append(100 * ((precision * hits).sum(axis=1) / hits.sum(axis=1)).mean())
+        precisions.append(100 * ((precision * hits).sum(axis=1) / hits.sum(axis=1)).mean())
     report = report_entailment(videocon, find_protocol("ssv2-temporal")).to_json()
-    assert report["t2v"]["mAP"] == pytest.approx(np.mean(found), abs=4 * np.std(found) / np.sqrt(len(found)))
+    assert report["t2v"]["mAP"] == pytest.approx(
+        np.mean(precisions), abs=4 * np.std(precisions) / np.sqrt(len(precisions))
+    )
 
 
 def test_videocons_own_arithmetic_gives_its_figures(videocon: Entailment) -> None:
@@ -82,5 +86,5 @@ def test_videocons_own_arithmetic_gives_its_figures(videocon: Entailment) -> Non
     if not __cpu_features__.get("AVX2"):
         pytest.skip("numpy.argsort orders equal scores otherwise on this processor: the published figures are of one")
     report = report_entailment(videocon, find_protocol("ssv2-temporal"), legacy=True).to_json()
-    found = {name: f"{value:.2f}" for name, value in report["compat"]["argsort"]["t2v"].items()}
-    assert found == {"mAP": "15.51", "R@1": "16.67", "R@5": "44.44", "R@10": "55.56"}
+    figures = {name: f"{value:.2f}" for name, value in report["compat"]["argsort"]["t2v"].items()}
+    assert figures == {"mAP": "15.51", "R@1": "16.67", "R@5": "44.44", "R@10": "55.56"}

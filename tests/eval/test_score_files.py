@@ -25,14 +25,14 @@ def write(folder: Path, **files: str) -> list[Path]:
 
 def test_entailment_tables_become_a_matrix_of_sorted_names(tmp_path: Path) -> None:
     scores, labels = write(tmp_path, scores=SCORES + "b,y,1,1,0\n", labels=LABELS)
-    found = read_entailment(scores, labels)
-    assert (found.texts, found.videos) == (("x", "y"), ("a", "b"))
-    assert found.scores.tolist() == [[0.5, 0.25], [0.125, 1.0]]
-    assert found.right.tolist() == [[True, False], [False, True]]
+    table = read_entailment(scores, labels)
+    assert (table.texts, table.videos) == (("x", "y"), ("a", "b"))
+    assert table.scores.tolist() == [[0.5, 0.25], [0.125, 1.0]]
+    assert table.right.tolist() == [[True, False], [False, True]]
 
 
 @pytest.mark.parametrize(
-    ("scores", "labels", "said"),
+    ("scores", "labels", "message"),
     [
         (SCORES + "b,y,0.5,1,0\n", LABELS, "two values"),
         (SCORES[:-10], LABELS, "1 pairs are missing"),
@@ -41,42 +41,42 @@ def test_entailment_tables_become_a_matrix_of_sorted_names(tmp_path: Path) -> No
         (SCORES, LABELS.replace("a,x,1", "a,x,2"), "0 or 1"),
     ],
 )
-def test_tables_that_do_not_fit_are_refused(tmp_path: Path, scores: str, labels: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, scores: str, labels: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read_entailment(*write(tmp_path, scores=scores, labels=labels))
 
 
 def test_moments_need_every_query_once(tmp_path: Path) -> None:
     row = {"qid": 1, "query": "x", "duration": 4, "relevant_windows": [[0, 2]]}
     marked = {**row, "relevant_clip_ids": [1], "saliency_scores": [[4, 3, 2]]}
-    told = {"qid": 1, "pred_relevant_windows": [[0, 2, 0.5]], "pred_saliency_scores": [0.1, 0.2]}
-    predictions, truth = write(tmp_path, p=json.dumps(told) + "\n", t=json.dumps(marked) + "\n")
+    prediction = {"qid": 1, "pred_relevant_windows": [[0, 2, 0.5]], "pred_saliency_scores": [0.1, 0.2]}
+    predictions, truth = write(tmp_path, p=json.dumps(prediction) + "\n", t=json.dumps(marked) + "\n")
     moments = read_moments(predictions, truth)
     assert moments.ids == ["1"]
     assert moments.predictions[0].windows is not None
     saliency = moments.truths[0].saliency
     assert saliency is not None
     assert saliency.tolist() == [[0, 0, 0], [4, 3, 2]]
-    for text, said in (
-        (json.dumps(told) * 1 + "\n" + json.dumps(told), "duplicate query 1"),
-        (json.dumps({**told, "qid": 2}), "have no prediction"),
-        (json.dumps({**told, "pred_relevant_windows": [[0, 2]]}), "query 1"),
+    for text, message in (
+        (json.dumps(prediction) * 1 + "\n" + json.dumps(prediction), "duplicate query 1"),
+        (json.dumps({**prediction, "qid": 2}), "have no prediction"),
+        (json.dumps({**prediction, "pred_relevant_windows": [[0, 2]]}), "query 1"),
         ("{", "not JSON"),
     ):
         predictions.write_text(text)
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_moments(predictions, truth)
 
 
 def test_ids_refuse_duplicates_and_unknown_videos(tmp_path: Path) -> None:
     path = tmp_path / "ids.json"
-    for document, said in (
+    for document, message in (
         ({"videos": ["a", "a"], "texts": ["a"]}, "duplicate video 'a'"),
         ({"videos": ["a"], "texts": ["b"]}, "belongs to 'b', which is not in the list of videos"),
         ({"videos": ["a"]}, "expected"),
     ):
         path.write_text(json.dumps(document))
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_ids(path)
 
 

@@ -51,31 +51,31 @@ def test_regression_without_inputs_or_of_constants_explains_nothing() -> None:
 
 
 def test_a_perfect_code_is_block_identified_both_ways(truth: tuple[np.ndarray, ...]) -> None:
-    z, support, shown = truth
+    z, support, present = truth
     order = np.random.default_rng(1).permutation(K * W)
     bent = np.sinh(2 * z)[:, order]
-    found = block_r2(bent, shown[:, order], z, support)
-    assert found["to_truth"] > 0.95
-    assert found["from_truth"] > 0.95
-    assert abs(found["absent"]) < 0.1
+    scores = block_r2(bent, present[:, order], z, support)
+    assert scores["to_truth"] > 0.95
+    assert scores["from_truth"] > 0.95
+    assert abs(scores["absent"]) < 0.1
 
 
 def test_a_random_code_is_at_chance(truth: tuple[np.ndarray, ...]) -> None:
-    z, support, shown = truth
-    found = block_r2(np.random.default_rng(1).standard_normal(z.shape), shown, z, support)
-    assert max(abs(value) for value in found.values()) < 0.1
+    z, support, present = truth
+    scores = block_r2(np.random.default_rng(1).standard_normal(z.shape), present, z, support)
+    assert max(abs(value) for value in scores.values()) < 0.1
 
 
 def test_an_open_mask_includes_absent_concepts(truth: tuple[np.ndarray, ...]) -> None:
-    z, support, shown = truth
-    found = block_r2(z, np.ones_like(shown), z, support)
-    assert found["absent"] > 0.9
-    assert found["from_truth"] < 0.6
+    z, support, present = truth
+    scores = block_r2(z, np.ones_like(present), z, support)
+    assert scores["absent"] > 0.9
+    assert scores["from_truth"] < 0.6
 
 
 def test_a_mask_that_misses_a_coordinate_loses_it(truth: tuple[np.ndarray, ...]) -> None:
-    z, support, shown = truth
-    half = shown.copy()
+    z, support, present = truth
+    half = present.copy()
     half[:, ::2] = False
     assert block_r2(z, half, z, support)["to_truth"] == pytest.approx(0.5, abs=0.1)
 
@@ -86,10 +86,10 @@ def test_too_few_frames_raise() -> None:
 
 
 def test_permuted_supports_are_matched(truth: tuple[np.ndarray, ...]) -> None:
-    shown = truth[1]
+    present = truth[1]
     order = np.array([2, 0, 3, 1])
-    assert match_supports(shown[:, order], shown).tolist() == np.argsort(order).tolist()
-    assert support_scores(shown[:, order], shown, shown) == (1.0, 1.0, 1.0)
+    assert match_supports(present[:, order], present).tolist() == np.argsort(order).tolist()
+    assert support_scores(present[:, order], present, present) == (1.0, 1.0, 1.0)
 
 
 def test_the_match_is_the_best_of_all_permutations() -> None:
@@ -104,60 +104,60 @@ def test_the_match_is_the_best_of_all_permutations() -> None:
 
 
 def test_extra_and_missing_coordinates_cost_precision_and_recall(truth: tuple[np.ndarray, ...]) -> None:
-    shown = truth[2]
-    twice = np.concatenate([shown, shown], axis=1)
-    assert support_scores(twice, shown, shown) == pytest.approx((0.5, 1.0, 1.0))
-    fewer = shown[:, 2:]
-    precision, recall, _ = support_scores(fewer, shown, shown)
+    present = truth[2]
+    twice = np.concatenate([present, present], axis=1)
+    assert support_scores(twice, present, present) == pytest.approx((0.5, 1.0, 1.0))
+    fewer = present[:, 2:]
+    precision, recall, _ = support_scores(fewer, present, present)
     assert precision == 1.0
     assert recall == pytest.approx(0.75, abs=0.02)
-    assert match_supports(fewer, shown)[:2].tolist() == [-1, -1]
+    assert match_supports(fewer, present)[:2].tolist() == [-1, -1]
 
 
 def test_random_and_empty_masks_score_chance_and_zero(truth: tuple[np.ndarray, ...]) -> None:
-    shown = truth[2]
-    random = np.random.default_rng(1).random(shown.shape) < 0.5
-    precision, recall, _ = support_scores(random, shown, shown)
+    present = truth[2]
+    random = np.random.default_rng(1).random(present.shape) < 0.5
+    precision, recall, _ = support_scores(random, present, present)
     assert precision == pytest.approx(0.5, abs=0.03)
     assert recall == pytest.approx(0.5, abs=0.03)
-    assert support_scores(np.zeros_like(shown), shown, shown) == (0.0, 0.0, 0.0)
+    assert support_scores(np.zeros_like(present), present, present) == (0.0, 0.0, 0.0)
 
 
 def test_recall_among_clear_cases_ignores_the_others(truth: tuple[np.ndarray, ...]) -> None:
-    z, _, shown = truth
+    z, _, present = truth
     far = np.abs(z) > 0.5
-    precision, recall, clear = support_scores(shown & far, shown, far)
+    precision, recall, clear = support_scores(present & far, present, far)
     assert (precision, clear) == (1.0, 1.0)
     assert recall == pytest.approx(0.5, abs=0.03)
 
 
 def test_intersections_isolate_each_concept_in_a_diverse_world(truth: tuple[np.ndarray, ...]) -> None:
-    z, support, shown = truth
-    found = atoms(shown, support)
-    assert found.tolist() == np.repeat(np.eye(K, dtype=bool), W, axis=1).tolist()
-    own, other = atom_r2(z, z, found)
-    assert own > 0.98
-    assert abs(other) < 0.1
+    z, support, present = truth
+    atom_masks = atoms(present, support)
+    assert atom_masks.tolist() == np.repeat(np.eye(K, dtype=bool), W, axis=1).tolist()
+    concept_r2, other_r2 = atom_r2(z, z, atom_masks)
+    assert concept_r2 > 0.98
+    assert abs(other_r2) < 0.1
 
 
 def test_atoms_of_constant_companions_hold_both() -> None:
     rng = np.random.default_rng(0)
     z = rng.uniform(-1, 1, (3000, 8))
     support = np.repeat(rng.random((3000, 2)).argsort(1) < 1, 2, axis=1)
-    own, other = atom_r2(z, z, atoms(np.repeat(support, 2, axis=1), support))
-    assert own > 0.9
-    assert other > 0.9
+    concept_r2, other_r2 = atom_r2(z, z, atoms(np.repeat(support, 2, axis=1), support))
+    assert concept_r2 > 0.9
+    assert other_r2 > 0.9
 
 
 def test_a_gate_with_rare_errors_keeps_its_atoms_and_an_absent_concept_has_none(
     truth: tuple[np.ndarray, ...],
 ) -> None:
-    _, support, shown = truth
-    erring = shown ^ (np.random.default_rng(1).random(shown.shape) < 0.02)
-    assert np.array_equal(atoms(erring, support), atoms(shown, support))
+    _, support, present = truth
+    erring = present ^ (np.random.default_rng(1).random(present.shape) < 0.02)
+    assert np.array_equal(atoms(erring, support), atoms(present, support))
     support = support.copy()
     support[:, 0] = False
-    assert not atoms(shown, support)[0].any()
+    assert not atoms(present, support)[0].any()
 
 
 def test_an_empty_atom_predicts_nothing() -> None:
@@ -169,6 +169,6 @@ def test_sensitivity_of_a_linear_code_is_the_ratio_of_its_weights() -> None:
     matrix = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0], [9.0, 9.0, 9.0]])
     latent = torch.randn(16, 3)
     weight = torch.tensor([1.0, 0.5, 0.0])
-    found = sensitivity(lambda x: matrix @ x, latent, 1, weight)
-    assert found == pytest.approx((0.5 + 0.5 * 1) / (1 + 2 + 0.5 * 3))
+    ratio = sensitivity(lambda x: matrix @ x, latent, 1, weight)
+    assert ratio == pytest.approx((0.5 + 0.5 * 1) / (1 + 2 + 0.5 * 3))
     assert sensitivity(lambda x: matrix @ x, latent, 1, torch.zeros(3)) == 0

@@ -69,10 +69,10 @@ def test_published_contrast_equals_loops() -> None:
         everyone = torch.stack([distance(torch.ones(D), frames[a], mask[b] * text[b[0]]) for b in index])
         temporal.append(everyone.logsumexp(0) - everyone[index.index(a)])
         foreign = [b for b in index if b == a or b[0] != a[0]]
-        seen = torch.stack([distance(mask[b], frames[a], text[b[0]]) for b in foreign])
-        same_frame.append(seen.logsumexp(0) - seen[foreign.index(a)])
-        kept = torch.stack([distance(mask[a], frames[b], text[a[0]]) for b in foreign])
-        other_frame.append(kept.logsumexp(0) - kept[foreign.index(a)])
+        frame_distances = torch.stack([distance(mask[b], frames[a], text[b[0]]) for b in foreign])
+        same_frame.append(frame_distances.logsumexp(0) - frame_distances[foreign.index(a)])
+        mask_distances = torch.stack([distance(mask[a], frames[b], text[a[0]]) for b in foreign])
+        other_frame.append(mask_distances.logsumexp(0) - mask_distances[foreign.index(a)])
     written_out = torch.stack([torch.stack(part).mean() for part in (temporal, same_frame, other_frame)]).mean()
     torch.testing.assert_close(published_loss(text, frames, mask), written_out)
 
@@ -127,8 +127,8 @@ def test_without_masks_everything_is_open() -> None:
     frames = model.frame(draw.frames).flatten(0, 1)
     logits = -(torch.cdist(frames, model.text(draw.text)) ** 2)
     value, opened = contrast_loss(model, draw, FitConfig(masks=False))
-    own = torch.arange(B).repeat_interleave(world.config.frames)
-    torch.testing.assert_close(value, F.cross_entropy(logits, own), atol=1e-4, rtol=1e-4)
+    video_index = torch.arange(B).repeat_interleave(world.config.frames)
+    torch.testing.assert_close(value, F.cross_entropy(logits, video_index), atol=1e-4, rtol=1e-4)
     assert float(opened) == FitConfig().code
 
 
@@ -138,9 +138,9 @@ def test_every_parameter_is_trained_and_a_seed_is_reproducible() -> None:
     first, again = fit(world, config, 0), fit(world, config, 0)
     torch.manual_seed(0)
     start = Encoders(world, config)
-    for one, two, before in zip(first.parameters(), again.parameters(), start.parameters(), strict=True):
-        assert torch.equal(one, two)
-        assert not torch.equal(one, before)
+    for weight, again_weight, before in zip(first.parameters(), again.parameters(), start.parameters(), strict=True):
+        assert torch.equal(weight, again_weight)
+        assert not torch.equal(weight, before)
 
 
 def test_conditions_differ_from_the_full_one_in_one_thing() -> None:
@@ -156,13 +156,13 @@ def test_conditions_differ_from_the_full_one_in_one_thing() -> None:
 @pytest.mark.slow
 def test_a_small_fit_identifies_and_needs_the_match() -> None:
     outcome = identify("full", 5, steps=1200)
-    found = outcome.measures
-    assert found.to_truth > 0.85
-    assert found.from_truth > 0.7
-    assert found.precision > 0.6
-    assert found.recall > 0.7
-    assert found.atom_own > found.atom_other + 0.4
-    assert found.text_nuisance < 0.05
+    measures = outcome.measures
+    assert measures.to_truth > 0.85
+    assert measures.from_truth > 0.7
+    assert measures.precision > 0.6
+    assert measures.recall > 0.7
+    assert measures.atom_own > measures.atom_other + 0.4
+    assert measures.text_nuisance < 0.05
     assert outcome.contrast < outcome.chance - 2
     assert outcome.opened.shape == (6, 16)
     assert rolled_contrast("full", 5, steps=60) > outcome.chance - 0.05

@@ -66,11 +66,11 @@ def test_a_frame_shows_its_concepts_and_zero_for_the_others() -> None:
 def test_jitter_affects_only_visible_concepts() -> None:
     world = World(WorldConfig(jitter=0.2), 0)
     draw = world.draw(2000, generator(1))
-    shown = draw.support.repeat_interleave(2, dim=-1)
+    visible = draw.support.repeat_interleave(2, dim=-1)
     latent = world.frame_mixing.inverse(draw.frames.double())[..., :12]
     away = latent - draw.z.unsqueeze(1)
-    assert float(latent[~shown].abs().max()) < 1e-4
-    assert float(away[shown].std()) == pytest.approx(0.2, rel=0.05)
+    assert float(latent[~visible].abs().max()) < 1e-4
+    assert float(away[visible].std()) == pytest.approx(0.2, rel=0.05)
 
 
 def test_concepts_of_a_diverse_world_occur_with_all_others_and_tied_ones_only_together() -> None:

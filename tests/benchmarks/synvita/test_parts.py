@@ -63,10 +63,10 @@ def test_generated_videos_match_their_outcome_at_the_expected_rates(triplets: li
         assert all(is_common(event) for event in triplet.real.events)
     assert any(not is_common(e) for t in triplets for e in t.synthetic.events)
     for kind, rate in FOLLOWS.items():
-        mine = [t for t in triplets if t.false.kind == kind]
-        followed = sum(t.outcome == "followed" for t in mine) / len(mine)
-        assert abs(followed - rate) < 4 * (rate * (1 - rate) / len(mine)) ** 0.5
-        assert kind != "hallucination" or not any(t.useful for t in mine)  # what is added leaves the caption true
+        of_kind = [t for t in triplets if t.false.kind == kind]
+        followed = sum(t.outcome == "followed" for t in of_kind) / len(of_kind)
+        assert abs(followed - rate) < 4 * (rate * (1 - rate) / len(of_kind)) ** 0.5
+        assert kind != "hallucination" or not any(t.useful for t in of_kind)  # what is added leaves the caption true
 
 
 def test_each_near_duplicate_has_its_own_caption() -> None:
@@ -102,9 +102,9 @@ def test_scores_are_those_of_the_next_token_for_any_padding(decoder: Decoder) ->
     assert scores.shape == (2, 2, 2)
     for v in range(2):
         for s, prompt in enumerate(prompts):
-            seen = torch.nn.functional.normalize(frames[1, v], dim=-1)
+            visual = torch.nn.functional.normalize(frames[1, v], dim=-1)
             tokens = decoder.llm.model.embed_tokens(torch.tensor(prompt))
-            inputs = torch.cat([decoder.enter(seen), tokens])[None]
+            inputs = torch.cat([decoder.enter(visual), tokens])[None]
             chance = decoder.llm(inputs_embeds=inputs).logits[0, -1].softmax(-1)
             yes, no = chance[VOCABULARY.index("yes")], chance[VOCABULARY.index("no")]
             torch.testing.assert_close(scores[1, v, s].sigmoid(), yes / (yes + no), atol=1e-6, rtol=0)
@@ -112,28 +112,28 @@ def test_scores_are_those_of_the_next_token_for_any_padding(decoder: Decoder) ->
 
 def test_warm_up_trains_captioning_and_telling_captions_apart(decoder: Decoder) -> None:
     words = Words()
-    said = (["A red star rises."], ["Two small blue rings.", "Then, a box spins."], ["A cross falls."])
-    prompts = [words.prompt(sentences) for sentences in said]
+    captions = (["A red star rises."], ["Two small blue rings.", "Then, a box spins."], ["A cross falls."])
+    prompts = [words.prompt(sentences) for sentences in captions]
     ids, frames = padded(prompts), torch.randn(3, 4, 16, dtype=torch.float64)
     loss, odds = decoder.warm_up(frames, ids)
     torch.testing.assert_close(odds, decoder(frames[:, None], torch.stack([ids, ids.roll(1, dims=0)], dim=1)))
     surprise = []
     for video, prompt in zip(frames, prompts, strict=True):
-        seen = decoder.enter(torch.nn.functional.normalize(video, dim=-1))
-        inputs = torch.cat([seen, decoder.llm.model.embed_tokens(torch.tensor(prompt))])[None]
-        chances = decoder.llm(inputs_embeds=inputs).logits[0, len(seen) - 1 : -1].log_softmax(-1)
+        visual = decoder.enter(torch.nn.functional.normalize(video, dim=-1))
+        inputs = torch.cat([visual, decoder.llm.model.embed_tokens(torch.tensor(prompt))])[None]
+        chances = decoder.llm(inputs_embeds=inputs).logits[0, len(visual) - 1 : -1].log_softmax(-1)
         surprise += [-chances[i, token].item() for i, token in enumerate(prompt)]
     assert loss.item() == pytest.approx(np.mean(surprise))
 
 
 def test_a_masked_word_is_ignored_and_moves_no_other(decoder: Decoder) -> None:
     words = Words()
-    one, other = words.prompt(["A red star rises."]), words.prompt(["A blue star rises."])
+    red, blue = words.prompt(["A red star rises."]), words.prompt(["A blue star rises."])
     shorter = words.prompt(["A star rises."])
-    keep = common_masks(one, other, len(one))
-    assert keep.tolist() == [[i != 1 for i in range(len(one))]] * 2
+    keep = common_masks(red, blue, len(red))
+    assert keep.tolist() == [[i != 1 for i in range(len(red))]] * 2
     frames = torch.randn(1, 1, 4, 16, dtype=torch.float64)
-    hidden = decoder(frames, torch.tensor([[one, other]]), keep[None])
+    hidden = decoder(frames, torch.tensor([[red, blue]]), keep[None])
     torch.testing.assert_close(hidden[..., 0], hidden[..., 1])
     assert not torch.isclose(hidden[..., 0], decoder(frames, torch.tensor([[shorter]]))[..., 0])
 
@@ -145,12 +145,12 @@ def test_arms_differ_in_weights_and_read_what_they_need(decoder: Decoder, triple
     torch.testing.assert_close(weights_for(ARMS["difference"], own, other, useful), torch.tensor([0.4, 0.0]))
     torch.testing.assert_close(weights_for(ARMS["difference, mean 1"], own, other, useful), torch.tensor([2.0, 0.0]))
     words = Words()
-    both = [(words.prompt(t.real.sentences), words.prompt(t.false.sentences)) for t in triplets[:2]]
-    ids = padded([prompt for pair in both for prompt in pair]).unflatten(0, (2, 2))
+    prompts = [(words.prompt(t.real.sentences), words.prompt(t.false.sentences)) for t in triplets[:2]]
+    ids = padded([prompt for pair in prompts for prompt in pair]).unflatten(0, (2, 2))
     batch = {
         "frames": torch.randn(2, 2, 4, 16, dtype=torch.float64),
         "ids": ids,
-        "keep": torch.stack([common_masks(*pair, ids.shape[-1]) for pair in both]),
+        "keep": torch.stack([common_masks(*pair, ids.shape[-1]) for pair in prompts]),
         "weights": torch.tensor([1.0, 0.5]),
     }
     for name, shape in (("none (Eq. 2)", (2, 1, 2)), ("difference + consistency", (2, 2, 2))):
@@ -159,16 +159,16 @@ def test_arms_differ_in_weights_and_read_what_they_need(decoder: Decoder, triple
         assert vectors["log_odds"].shape == shape
         loss, parts = objective.forward(batch, lambda _, v=vectors: v)
         if "common" in vectors:
-            whole, _ = synvita_loss(vectors["log_odds"], batch["weights"], vectors["common"], 1.0)
-            torch.testing.assert_close(loss, whole)
+            full_loss, _ = synvita_loss(vectors["log_odds"], batch["weights"], vectors["common"], 1.0)
+            torch.testing.assert_close(loss, full_loss)
             assert parts.keys() == {"real", "synthetic", "consistency"}
 
 
 def test_all_arms_see_the_same_batches_and_each_row_once_per_pass() -> None:
     rows = {"x": torch.arange(10)}
-    one, same = (Drawn(rows, 4, 5, seed=3) for _ in range(2))
-    assert [b["x"].tolist() for b in (one[i] for i in range(5))] == [same[i]["x"].tolist() for i in range(5)]
-    assert sorted(torch.cat([one[i]["x"] for i in range(5)])[:10].tolist()) == list(range(10))
+    batches, again = (Drawn(rows, 4, 5, seed=3) for _ in range(2))
+    assert [b["x"].tolist() for b in (batches[i] for i in range(5))] == [again[i]["x"].tolist() for i in range(5)]
+    assert sorted(torch.cat([batches[i]["x"] for i in range(5)])[:10].tolist()) == list(range(10))
 
 
 def test_an_untrained_constant_decoder_is_at_chance() -> None:
@@ -189,6 +189,6 @@ def test_an_untrained_constant_decoder_is_at_chance() -> None:
 def _random_precision(count: int, right: int) -> float:
     """Compute the expected average precision over all orders by enumeration."""
     values = []
-    for places in combinations(range(1, count + 1), right):
-        values.append(np.mean([(i + 1) / place for i, place in enumerate(places)]))
+    for ranks in combinations(range(1, count + 1), right):
+        values.append(np.mean([(i + 1) / rank for i, rank in enumerate(ranks)]))
     return float(np.mean(values))

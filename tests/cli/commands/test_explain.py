@@ -72,7 +72,7 @@ def test_chosen_sentences_and_the_table(call: Call, film: tuple[Path, list[str]]
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["--plot", "{tmp}/a.png"], 2, "exactly one of --text and --text-file"),
         (["--plot", "{tmp}/a.png", "--text", " "], 2, "caption is empty"),
@@ -85,11 +85,11 @@ def test_chosen_sentences_and_the_table(call: Call, film: tuple[Path, list[str]]
         (["--plot", "{tmp}/a.png", "--text", "A star."], 1, "no.mp4"),
     ],
 )
-def test_wrong_requests_get_one_message(call: Call, tmp_path: Path, words: list[str], code: int, said: str) -> None:
-    given = [word.replace("{tmp}", str(tmp_path)) for word in words]
-    got, out, err = call("explain", tmp_path / "no.mp4", *given, *MODEL)
+def test_wrong_requests_get_one_message(call: Call, tmp_path: Path, words: list[str], code: int, message: str) -> None:
+    arguments = [word.replace("{tmp}", str(tmp_path)) for word in words]
+    got, out, err = call("explain", tmp_path / "no.mp4", *arguments, *MODEL)
     assert (got, out) == (code, "")
-    assert said in err.replace("\n", " ")
+    assert message in err.replace("\n", " ")
 
 
 def test_a_plot_that_cannot_be_written_does_not_lose_the_result(

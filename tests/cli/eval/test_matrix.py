@@ -43,9 +43,9 @@ def test_csv_and_parquet_by_names_give_what_npy_gives(call: Call, matrix: Path, 
     pq.write_table(pa.table({"text": names, **columns}), tmp_path / "sim.parquet")
     plain = json.loads(call("eval", "matrix", matrix, "--json")[1])
     for name in ("sim.csv", "sim.parquet"):
-        found = json.loads(call("eval", "matrix", tmp_path / name, "--json")[1])
-        assert found["t2v"] == pytest.approx(plain["t2v"])
-        assert found["v2t"] == pytest.approx(plain["v2t"])
+        report = json.loads(call("eval", "matrix", tmp_path / name, "--json")[1])
+        assert report["t2v"] == pytest.approx(plain["t2v"])
+        assert report["v2t"] == pytest.approx(plain["v2t"])
 
 
 def test_texts_named_by_their_videos_may_be_in_any_order(call: Call, tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_compare_pairs_queries_and_refuses_other_tests(call: Call, matrix: Path,
         assert call("eval", "matrix", source, "--output", tmp_path / name)[0] == 0
     code, out, _ = call("eval", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
     first, second = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
-    found = json.loads(out)["t2v"]["R@1"]
+    recall = json.loads(out)["t2v"]["R@1"]
     assert code == 0
-    assert found["value"] == pytest.approx(second["t2v"]["R@1"] - first["t2v"]["R@1"])
-    assert found["low"] <= found["value"] <= found["high"]
+    assert recall["value"] == pytest.approx(second["t2v"]["R@1"] - first["t2v"]["R@1"])
+    assert recall["low"] <= recall["value"] <= recall["high"]
     assert call("eval", "compare", tmp_path / "a.json", tmp_path / "b.json")[0] == 0
     (tmp_path / "b.json").write_text(json.dumps({**second, "fingerprint": "other"}))
     code, _, err = call("eval", "compare", tmp_path / "a.json", tmp_path / "b.json")
@@ -91,7 +91,7 @@ def test_compare_pairs_queries_and_refuses_other_tests(call: Call, matrix: Path,
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["{sim}", "--protocol", "msrvtt-1ka"], 2, "12 texts instead of 1000"),
         (["{sim}", "--protocol", "none"], 2, "no such protocol"),
@@ -105,7 +105,7 @@ def test_compare_pairs_queries_and_refuses_other_tests(call: Call, matrix: Path,
     ],
 )
 def test_unusable_scores_get_a_clear_error(
-    call: Call, matrix: Path, tmp_path: Path, words: list[str], code: int, said: str
+    call: Call, matrix: Path, tmp_path: Path, words: list[str], code: int, message: str
 ) -> None:
     broken = SCORES.copy()
     broken[3, 4] = np.nan
@@ -115,4 +115,4 @@ def test_unusable_scores_get_a_clear_error(
         "eval", "matrix", *(w.replace("{sim}", str(matrix)).replace("{tmp}", str(tmp_path)) for w in words)
     )
     assert (got, out) == (code, "")
-    assert said in err.replace("\n", " ")
+    assert message in err.replace("\n", " ")

@@ -23,8 +23,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for number, row in enumerate(read_manifest(path)):
         options = [row.captions[0].text, row.meta["negatives"][0]["text"]]
-        asked = {"question": "What happens?", "options": options, "answer": 0, "label": f"world {number}"}
-        rows.append(replace(row, split="test", meta={**row.meta, **asked}))
+        meta = {"question": "What happens?", "options": options, "answer": 0, "label": f"world {number}"}
+        rows.append(replace(row, split="test", meta={**row.meta, **meta}))
     rows.append(replace(rows[0], id="lost", video="lost.mp4"))
     return write_manifest(path, rows)
 
@@ -76,7 +76,7 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["retrieval", "--protocol", "lsmdc"], 2, "captions, but the protocol takes one"),
         (["retrieval", "--protocol", "didemo"], 2, "instead of 1004"),
@@ -88,9 +88,9 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
         (["matrix", "x.npy", "--protocol", "choice"], 2, "see `mova eval choice`"),
     ],
 )
-def test_wrong_requests_are_refused(call: Call, manifest: Path, words: list[str], code: int, said: str) -> None:
+def test_wrong_requests_are_refused(call: Call, manifest: Path, words: list[str], code: int, message: str) -> None:
     task = words[0]
     more = () if task == "matrix" else ("--manifest", manifest, "--model", "mova-worlds-tiny")
-    found, out, err = call("eval", *words, *more)
-    assert (found, out) == (code, "")
-    assert said in err.replace("\n", " ")
+    exit_code, out, err = call("eval", *words, *more)
+    assert (exit_code, out) == (code, "")
+    assert message in err.replace("\n", " ")

@@ -54,8 +54,8 @@ def test_clips_of_a_source_are_joined_in_order_of_time(clips: Path) -> None:
     assert (long.id, long.split, long.source, long.duration) == ("LVLT/train/a/0", "train", "mine", 15.0)
     assert [(part.start, part.end) for part in long.parts] == [(0, 3), (3.5, 6.5), (10, 13), (20, 23), (40, 43)]
     assert long.captions[0].text.startswith("a does thing 1. a does thing 2. a does thing 4.")
-    told = long.captions[0].sentences
-    assert [(s.start, s.end) for s in told] == [(3.0 * n, 3.0 * n + 3.0) for n in range(5)]
+    sentences = long.captions[0].sentences
+    assert [(s.start, s.end) for s in sentences] == [(3.0 * n, 3.0 * n + 3.0) for n in range(5)]
     assert long.meta["source_video"] == "a"
     assert rows["LVLT"][1].split == "val"
     assert len(rows["SVST"]) == 11
@@ -80,8 +80,8 @@ def test_adjacent_clips_are_joined_where_no_gap_is_longer(clips: Path) -> None:
 
 def test_a_long_clip_reaches_over_short_ones_within_it(tmp_path: Path) -> None:
     rows = [clip("a", 0, 0.0, end=30.0), clip("a", 1, 5.0), clip("a", 2, 30.5), clip("a", 3, 60.0), clip("a", 4, 61.0)]
-    _, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate:adjacent,min=2,gap=1")
-    assert [row.meta["members"] for row in found["LVLT"]] == [["a0", "a1", "a2"], ["a3", "a4"]]
+    _, levels = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate:adjacent,min=2,gap=1")
+    assert [row.meta["members"] for row in levels["LVLT"]] == [["a0", "a1", "a2"], ["a3", "a4"]]
 
 
 def test_every_summarizer_takes_the_options_of_its_operation() -> None:
@@ -89,29 +89,29 @@ def test_every_summarizer_takes_the_options_of_its_operation() -> None:
         "compress:extractive,words=7 compress:transformers,model=m,device=meta compress:endpoint,url=http://h,model=n"
     )
     made = [expand_levels.summarizer_of(level) for level in plan(parse_operations([words]), "SVST")]
-    assert [each.name for each in made] == [
+    assert [summarizer.name for summarizer in made] == [
         "extractive,words=7",
         "transformers,model=m,words=20",
         "endpoint,model=n,words=20",
     ]
-    assert [each.batch for each in made] == [500, 8, 32]
+    assert [summarizer.batch for summarizer in made] == [500, 8, 32]
 
 
 def test_positions_in_the_source_come_from_file_names(tmp_path: Path) -> None:
     spans = [(30, 40), (0, 10), (10, 20), (20, 30)]
     rows = [Row(f"{a}", f"v_x_{a}_{b}.mp4", 10.0, "train", (Caption("It."),)) for a, b in spans]
-    _, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate:adjacent,min=4,gap=0")
-    assert found["LVLT"][0].meta["members"] == ["0", "10", "20", "30"]
+    _, levels = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate:adjacent,min=4,gap=0")
+    assert levels["LVLT"][0].meta["members"] == ["0", "10", "20", "30"]
 
 
 def test_files_of_one_name_in_several_folders_are_several_sources(tmp_path: Path) -> None:
     rows = [Row(f"{f}{n}", f"{f}/01.mp4", 9.0, "t", (Caption("It."),), n, n + 1) for n in range(4) for f in "ab"]
-    _, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate integrate:source,min=1")
-    assert [row.meta["members"] for row in found["LVLT"]] == [[f"{f}{n}" for n in range(4)] for f in "ab"]
-    assert [row.meta["members"] for row in found["LVLT2"]] == [["LVLT/t/01/0"], ["LVLT/t/01/1"]]
+    _, levels = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate integrate:source,min=1")
+    assert [row.meta["members"] for row in levels["LVLT"]] == [[f"{f}{n}" for n in range(4)] for f in "ab"]
+    assert [row.meta["members"] for row in levels["LVLT2"]] == [["LVLT/t/01/0"], ["LVLT/t/01/1"]]
     cut_out = [replace(row, video=f"{row.id[0]}/x_{n}_{n + 1}.mp4", start=None, end=None) for n, row in enumerate(rows)]
-    _, found = expanded(write_manifest(tmp_path / "m.jsonl", cut_out), "integrate")
-    assert [row.meta["members"] for row in found["LVLT"]] == [[row.id for row in rows]]
+    _, levels = expanded(write_manifest(tmp_path / "m.jsonl", cut_out), "integrate")
+    assert [row.meta["members"] for row in levels["LVLT"]] == [[row.id for row in rows]]
 
 
 def test_files_of_unknown_position_are_ordered_by_name_and_never_adjacent(tmp_path: Path) -> None:
@@ -121,16 +121,16 @@ def test_files_of_unknown_position_are_ordered_by_name_and_never_adjacent(tmp_pa
         for n in (10, 2, 1)
     ]
     manifest = write_manifest(tmp_path / "m.jsonl", rows)
-    _, found = expanded(manifest, "integrate")
-    assert found["LVLT"][0].meta["members"] == ["1-0", "1-1", "2-0", "2-1", "10-0", "10-1"]
-    _, found = expanded(manifest, "integrate:adjacent,min=2")
-    assert [row.meta["members"] for row in found["LVLT"]] == [["1-0", "1-1"], ["2-0", "2-1"], ["10-0", "10-1"]]
+    _, levels = expanded(manifest, "integrate")
+    assert levels["LVLT"][0].meta["members"] == ["1-0", "1-1", "2-0", "2-1", "10-0", "10-1"]
+    _, levels = expanded(manifest, "integrate:adjacent,min=2")
+    assert [row.meta["members"] for row in levels["LVLT"]] == [["1-0", "1-1"], ["2-0", "2-1"], ["10-0", "10-1"]]
 
 
 def test_no_long_video_repeats_a_clip(tmp_path: Path) -> None:
     rows = [clip("a", n, start) for n, start in enumerate((0.0, 4.0, 0.0, 8.0, 12.0, 4.0))]
-    done, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")
-    assert [row.meta["members"] for row in found["LVLT"]] == [["a0", "a1", "a3", "a4"]]
+    done, levels = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate")
+    assert [row.meta["members"] for row in levels["LVLT"]] == [["a0", "a1", "a3", "a4"]]
     assert done.left_out["LVLT"] == {expand_levels.DUPLICATE_CLIP: {"count": 2, "first": ["a2", "a5"], "kept": False}}
 
 
@@ -140,14 +140,14 @@ def test_sentences_of_the_same_seconds_are_captions_of_one_clip(tmp_path: Path) 
         Caption("X.", tuple(TimedSentence(f"{word} {a:.0f}.", a, b) for a, b in spans)) for word in ("One", "Two")
     )
     rows = [Row("x", "x.mp4", 9.0, "t", (*captions, Caption("Y.", (TimedSentence("Y.", 0.0, 4.0),))))]
-    done, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), "segments,name=CUT integrate:source,min=2")
-    assert [(row.start, row.end, [c.text for c in row.captions]) for row in found["CUT"]] == [
+    done, levels = expanded(write_manifest(tmp_path / "m.jsonl", rows), "segments,name=CUT integrate:source,min=2")
+    assert [(row.start, row.end, [c.text for c in row.captions]) for row in levels["CUT"]] == [
         (0.0, 3.0, ["One 0.", "Two 0."]),
         (3.0, 5.0, ["One 3.", "Two 3."]),
         (0.0, 4.0, ["Y."]),
     ]
     assert not done.left_out["CUT"]
-    assert found["LVLT"][0].duration == 9.0
+    assert levels["LVLT"][0].duration == 9.0
 
 
 def test_an_invalid_granularity_is_an_error_and_null_is_the_default(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_random_groups_take_every_clip_once_and_never_mix_splits(clips: Path) ->
     done, rows = expanded(clips, "integrate:random,min=2,max=3,seed=5")
     members = [row.meta["members"] for row in rows["LVLT"]]
     used = [member for group in members for member in group]
-    left = sum(each["count"] for each in done.left_out["LVLT"].values())
-    assert len(used) == len(set(used)) == 11 - left
+    left_out = sum(entry["count"] for entry in done.left_out["LVLT"].values())
+    assert len(used) == len(set(used)) == 11 - left_out
     assert {len(group) for group in members} <= {2, 3}
     split_of = {row.id: row.split for row in rows["SVST"]}
     assert all({split_of[m] for m in row.meta["members"]} == {row.split} for row in rows["LVLT"])
@@ -171,30 +171,36 @@ def test_random_groups_take_every_clip_once_and_never_mix_splits(clips: Path) ->
     assert [row.meta["members"] for row in expanded(clips, "integrate:random,min=2,max=3,seed=6")[1]["LVLT"]] != members
 
 
-@pytest.mark.parametrize(("size", "least", "most", "sizes", "left"), [
+@pytest.mark.parametrize(("size", "least", "most", "sizes", "left_out"), [
     (9, 4, None, [9], 0), (9, 4, 6, [4, 5], 0), (7, 4, 5, [5], 2), (12, 4, 4, [4, 4, 4], 0), (3, 4, None, [], 3),
 ])  # fmt: skip
 def test_long_sources_are_cut_evenly(
-    tmp_path: Path, size: int, least: int, most: int | None, sizes: list[int], left: int
+    tmp_path: Path, size: int, least: int, most: int | None, sizes: list[int], left_out: int
 ) -> None:
     rows = [clip("a", n, 5.0 * n) for n in range(size)] + [clip("z", n, 5.0 * n) for n in range(4)]
     limit = "" if most is None else f",max={most}"
-    done, found = expanded(write_manifest(tmp_path / "m.jsonl", rows), f"integrate:source,min={least}{limit}")
-    assert [len(row.parts) for row in found["LVLT"]] == [*sizes, 4]
-    assert sum(each["count"] for each in done.left_out["LVLT"].values()) == left
+    done, levels = expanded(write_manifest(tmp_path / "m.jsonl", rows), f"integrate:source,min={least}{limit}")
+    assert [len(row.parts) for row in levels["LVLT"]] == [*sizes, 4]
+    assert sum(entry["count"] for entry in done.left_out["LVLT"].values()) == left_out
 
 
 def test_operations_compose_and_recurse(clips: Path) -> None:
     words = "integrate:source,min=4 compress:extractive,words=8 image:middle,of=SVST integrate:random,min=2,of=LVST"
     clips.write_text(clips.read_text().replace('"split": "val"', '"split": "train"'))
     _, rows = expanded(clips, words)
-    assert {name: len(each) for name, each in rows.items()} == {"SVST": 11, "LVLT": 2, "LVST": 2, "IT": 11, "LVLT2": 1}
+    assert {name: len(level) for name, level in rows.items()} == {
+        "SVST": 11,
+        "LVLT": 2,
+        "LVST": 2,
+        "IT": 11,
+        "LVLT2": 1,
+    }
     short, (huge,) = rows["LVST"], rows["LVLT2"]
-    for long, each in zip(rows["LVLT"], short, strict=True):
-        assert each.parts == long.parts
-        assert each.meta["of"] == long.id
-        assert len(each.captions[0].text.split()) == 8
-        assert set(each.captions[0].sentences) <= set(long.captions[0].sentences)
+    for long, level in zip(rows["LVLT"], short, strict=True):
+        assert level.parts == long.parts
+        assert level.meta["of"] == long.id
+        assert len(level.captions[0].text.split()) == 8
+        assert set(level.captions[0].sentences) <= set(long.captions[0].sentences)
     assert len(huge.parts) == 9
     assert huge.duration == 27.0
     assert sorted(huge.meta["source_videos"]) == ["a", "c"]
@@ -212,31 +218,31 @@ def test_operations_compose_and_recurse(clips: Path) -> None:
 
 
 def test_paragraphs_are_cut_at_their_timed_sentences(tmp_path: Path) -> None:
-    told = (TimedSentence("A.", 2.0, 4.0), TimedSentence("B."), TimedSentence("C.", 3.0, 9.0))
-    rows = [Row("x", "v_x.mp4", 10.0, "train", (Caption("A. B. C.", told),), 1.0, 8.0)]
-    done, found = expanded(
+    sentences = (TimedSentence("A.", 2.0, 4.0), TimedSentence("B."), TimedSentence("C.", 3.0, 9.0))
+    rows = [Row("x", "v_x.mp4", 10.0, "train", (Caption("A. B. C.", sentences),), 1.0, 8.0)]
+    done, levels = expanded(
         write_manifest(tmp_path / "m.jsonl", rows), "segments integrate:source,min=2", base="P", leave_out=["P"]
     )
-    assert [(row.id, row.start, row.end, row.captions[0].text) for row in found["SVST"]] == [
+    assert [(row.id, row.start, row.end, row.captions[0].text) for row in levels["SVST"]] == [
         ("x#0", 2.0, 4.0, "A."),
         ("x#1", 3.0, 8.0, "C."),
     ]
     assert done.left_out["SVST"]["sentence without known times"]["count"] == 1
-    assert found["LVLT"][0].meta["source_video"] == "x"
-    assert "P" not in found
+    assert levels["LVLT"][0].meta["source_video"] == "x"
+    assert "P" not in levels
 
 
 def test_times_of_rows_whose_length_is_unknown_are_left_open() -> None:
-    known = Row("a", "a.mp4", 4.0, "t", (Caption("A.", (TimedSentence("A.", 1.0, 2.0),)),))
+    timed = Row("a", "a.mp4", 4.0, "t", (Caption("A.", (TimedSentence("A.", 1.0, 2.0),)),))
     unknown = Row("b", "b.mp4", None, "t", (Caption("B.", (TimedSentence("B.", 1.0, 2.0),)), Caption("B2.")))
-    row = integrate([known, unknown, known], "x", "LVLT", "test")
+    row = integrate([timed, unknown, timed], "x", "LVLT", "test")
     assert row.duration is None
     assert [(s.start, s.end) for s in row.captions[0].sentences] == [(1.0, 2.0), (5.0, 6.0), (None, None)]
     assert len(row.captions) == 1
     assert row.parts[1] == Segment("b.mp4", 0.0, None)
     assert cut_segments(row.parts, 3.0, 6.0) == (Segment("a.mp4", 3.0, 4.0), Segment("b.mp4", 0.0, 2.0))
     with pytest.raises(DataError, match=r"rows of several splits \(t, u\)"):
-        integrate([known, replace(known, split="u")], "x", "LVLT", "test")
+        integrate([timed, replace(timed, split="u")], "x", "LVLT", "test")
 
 
 def test_sources_in_several_splits_are_an_error(clips: Path) -> None:
@@ -246,10 +252,10 @@ def test_sources_in_several_splits_are_an_error(clips: Path) -> None:
         DataError, match=r"2 source videos are in several splits \(a in train, val; c in .*--shared-sources"
     ):
         expanded(clips, "integrate")
-    done, found = expanded(clips, "integrate", shared_sources=True)
+    done, levels = expanded(clips, "integrate", shared_sources=True)
     assert done.shared_sources == 2
     assert all(
-        len({m[0] for m in row.meta["members"]}) == 1 and "a9" not in row.meta["members"] for row in found["LVLT"]
+        len({m[0] for m in row.meta["members"]}) == 1 and "a9" not in row.meta["members"] for row in levels["LVLT"]
     )
 
 
@@ -283,11 +289,11 @@ WORDS = "integrate:source,min=4 compress:transformers,model=m,words=3 image:midd
 
 def test_long_texts_are_compressed_sentence_by_sentence(tmp_path: Path) -> None:
     text = "Dr. Lee opens a red car. The red car of Dr. Lee leaves. It rains."
-    whole = Row("a", "a.mp4", 9.0, "t", (Caption(text),))
-    told = Row("b", "b.mp4", 9.0, "t", (Caption(text, (TimedSentence(text, 1.0, 5.0),)),))
+    untimed = Row("a", "a.mp4", 9.0, "t", (Caption(text),))
+    timed = Row("b", "b.mp4", 9.0, "t", (Caption(text, (TimedSentence(text, 1.0, 5.0),)),))
     mute = Row("c", "c.mp4", 9.0, "t", (Caption("..."),))
-    done, found = expanded(write_manifest(tmp_path / "m.jsonl", [whole, told, mute]), "compress:extractive,words=7")
-    captions = [row.captions[0] for row in found["SVST2"]]
+    done, levels = expanded(write_manifest(tmp_path / "m.jsonl", [untimed, timed, mute]), "compress:extractive,words=7")
+    captions = [row.captions[0] for row in levels["SVST2"]]
     assert captions[0] == Caption("Dr. Lee opens a red car.", (TimedSentence("Dr. Lee opens a red car."),))
     assert captions[1].sentences == (TimedSentence("Dr. Lee opens a red car.", 1.0, 5.0),)
     assert done.left_out["SVST2"] == {"the summariser gave no words": {"count": 1, "first": ["c"], "kept": False}}
@@ -431,7 +437,11 @@ def test_the_command_reports_and_draws(clips: Path, call: Callable[..., tuple[in
     assert code == 0, stderr
     report = json.loads(stdout)
     assert report == json.loads((out / "manifest-report.json").read_text())
-    assert {name: each["rows"] for name, each in report["granularities"].items()} == {"SVST": 11, "LVLT": 3, "LVST": 3}
+    assert {name: entry["rows"] for name, entry in report["granularities"].items()} == {
+        "SVST": 11,
+        "LVLT": 3,
+        "LVST": 3,
+    }
     agreed = report["similarity"]["LVST"]
     assert agreed["own"]["count"] == 3
     assert 0 < agreed["own"]["mean"] <= 1

@@ -53,9 +53,9 @@ def test_frames_of_a_virtual_row_are_those_of_its_parts(manifest: Path) -> None:
         for m in members
     ]
     concat = VideoConcat.of(long.parts, manifest.parent)
-    found = concat.read(concat.times())
-    assert np.array_equal(found.pixels, np.concatenate([part.pixels for part in parts]))
-    assert len(np.unique(found.pixels.reshape(len(found), -1), axis=0)) > 8
+    frames = concat.read(concat.times())
+    assert np.array_equal(frames.pixels, np.concatenate([part.pixels for part in parts]))
+    assert len(np.unique(frames.pixels.reshape(len(frames), -1), axis=0)) > 8
 
 
 def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
@@ -89,13 +89,15 @@ def test_written_clips_keep_their_position_in_the_source(manifest: Path, tmp_pat
     virtual = write_manifest(manifest.parent / "backwards.jsonl", rows[::-1])
     written = materialize(virtual, tmp_path / "real").manifest
     assert read_manifest(written)[0].meta["synthetic"] == [{"video": str(manifest.parent / "fake.mp4")}]
-    found = [
-        read_manifest(expand(each, tmp_path / name, parse_operations(["integrate:adjacent,min=2"])).manifest)[8:]
-        for name, each in (("a", virtual), ("b", written))
+    positions = [
+        read_manifest(expand(manifest_rows, tmp_path / name, parse_operations(["integrate:adjacent,min=2"])).manifest)[
+            8:
+        ]
+        for name, manifest_rows in (("a", virtual), ("b", written))
     ]
-    assert [row.meta["members"] for row in found[0]] == [[f"{v}-{k}" for k in range(4)] for v in (0, 1)]
-    assert [row.meta["members"] for row in found[1]] == [row.meta["members"] for row in found[0]]
-    assert [row.meta["source_video"] for row in found[1]] == [row.meta["source_video"] for row in found[0]]
+    assert [row.meta["members"] for row in positions[0]] == [[f"{v}-{k}" for k in range(4)] for v in (0, 1)]
+    assert [row.meta["members"] for row in positions[1]] == [row.meta["members"] for row in positions[0]]
+    assert [row.meta["source_video"] for row in positions[1]] == [row.meta["source_video"] for row in positions[0]]
 
 
 def test_unreadable_videos_are_counted(manifest: Path, tmp_path: Path) -> None:
@@ -110,9 +112,9 @@ def test_unreadable_videos_are_counted(manifest: Path, tmp_path: Path) -> None:
     done = materialize(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "real")
     assert (done.rows, done.videos) == (2, 1)
     assert done.left_out.to_json()["video cannot be read"]["count"] == 2
-    first, whole = read_manifest(done.manifest)
+    first, second = read_manifest(done.manifest)
     assert [(s.start, s.end) for s in first.captions[0].sentences] == [(None, None), (0.5, 2.0)]
-    assert whole.video == good.video
+    assert second.video == good.video
     with pytest.raises(VideoError, match="of no row"):
         materialize(write_manifest(tmp_path / "n.jsonl", rows[1:2]), tmp_path / "other")
     with pytest.raises(UsageError, match="another folder"):
@@ -128,10 +130,10 @@ def test_joined_files_of_other_sizes_are_fitted(tmp_path: Path) -> None:
     info = probe(join_clips(spans, tmp_path / "both.mp4"))
     assert (info.width, info.height, info.has_audio) == (64, 32, False)
     assert info.duration == pytest.approx(1.25, abs=1e-3)
-    shown = read_times(tmp_path / "both.mp4", [0.5, 0.8]).pixels.astype(int)
-    assert shown[0, 16, 32, 0] > 150
-    assert shown[1, 16, 32, 2] > 150
-    assert shown[1, 16, 2].max() < 40
+    pixels = read_times(tmp_path / "both.mp4", [0.5, 0.8]).pixels.astype(int)
+    assert pixels[0, 16, 32, 0] > 150
+    assert pixels[1, 16, 32, 2] > 150
+    assert pixels[1, 16, 2].max() < 40
     for wrong in ([], [(tmp_path / "red.mp4", 3.0, None)]):
         with pytest.raises(UsageError):
             join_clips(wrong, tmp_path / "no.mp4")
@@ -146,9 +148,9 @@ def test_middle_frames_and_keyframes(worlds_manifest: Path, tmp_path: Path) -> N
     with av.open(str(folder / video)) as container:
         track = container.streams.video[0]
         keys = [float(p.pts * track.time_base) for p in container.demux(track) if p.pts is not None and p.is_keyframe]
-    found = keyframe([Segment(video, 0.0, None)], folder)
-    assert found is not None
-    assert found.start == pytest.approx(min(keys, key=lambda key: abs(key - 5.0)))
+    frame = keyframe([Segment(video, 0.0, None)], folder)
+    assert frame is not None
+    assert frame.start == pytest.approx(min(keys, key=lambda key: abs(key - 5.0)))
     assert keyframe([Segment(video, keys[0] + 0.3, keys[0] + 0.6)], folder) is None
 
 
@@ -176,7 +178,7 @@ def test_images_of_unreadable_videos_are_left_out_and_others_of_the_middle_kept(
         replace(late, id="gone", parts=(Segment("no"),)),
     ]
     done = expand(write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", parse_operations(["image:keyframe"]))
-    left_out = {reason: (each["count"], each["kept"]) for reason, each in done.left_out["IT"].items()}
+    left_out = {reason: (entry["count"], entry["kept"]) for reason, entry in done.left_out["IT"].items()}
     assert left_out == {
         "clip without a keyframe; its middle frame is taken": (1, True),
         "video cannot be read": (2, False),
@@ -192,10 +194,10 @@ def pair(long: str, short: str) -> CompressedPair:
 def test_similarity_is_the_cosine_and_stands_beside_that_of_others() -> None:
     vectors = {"a": [3.0, 0.0], "b": [1.0, 1.0], "c": [0.0, 2.0], "d": [0.0, -5.0]}
     sample = [pair("a", "b"), pair("c", "d")]
-    (found,) = agreements(sample, lambda texts: np.array([vectors[text] for text in texts]), "towers")
-    assert found.paired == pytest.approx([np.sqrt(0.5), -1.0])
-    assert found.others == pytest.approx([0.0, np.sqrt(0.5)])
-    assert found.to_json()["own"]["mean"] == pytest.approx((np.sqrt(0.5) - 1) / 2, abs=1e-4)
+    (agreement,) = agreements(sample, lambda texts: np.array([vectors[text] for text in texts]), "towers")
+    assert agreement.paired == pytest.approx([np.sqrt(0.5), -1.0])
+    assert agreement.others == pytest.approx([0.0, np.sqrt(0.5)])
+    assert agreement.to_json()["own"]["mean"] == pytest.approx((np.sqrt(0.5) - 1) / 2, abs=1e-4)
     (plain,) = agreements([pair("A dog runs home", "a DOG runs home."), pair("rain", "snow")])
     assert plain.paired == pytest.approx([1.0, 0.0])
     assert agreements([]) == []
@@ -205,30 +207,32 @@ def test_videos_are_compared_with_both_texts_and_unreadable_ones_counted() -> No
     vectors = {"a": [3.0, 0.0], "b": [1.0, 1.0]}
     sample = [pair("a", "b") for _ in range(5)]
     answers = iter([np.array([0.0, 2.0]), None, np.array([1.0, 0.0]), None, None])
-    (found,) = agreements(sample, lambda texts: np.array([vectors[t] for t in texts]), "m", lambda row: next(answers))
-    assert found.video_long == pytest.approx([0.0, 1.0])
-    assert found.video_short == pytest.approx([np.sqrt(0.5)] * 2)
-    assert found.unread == 3
-    assert found.videos.shape == (2, 2)
+    (agreement,) = agreements(
+        sample, lambda texts: np.array([vectors[t] for t in texts]), "m", lambda row: next(answers)
+    )
+    assert agreement.video_long == pytest.approx([0.0, 1.0])
+    assert agreement.video_short == pytest.approx([np.sqrt(0.5)] * 2)
+    assert agreement.unread == 3
+    assert agreement.videos.shape == (2, 2)
 
 
 def test_the_map_is_drawn_where_there_are_pairs_enough(tmp_path: Path) -> None:
     topics = ("a dog runs after a ball", "rain falls on the street", "she plays the violin", "a cake is baked")
     sample = [pair(f"{topic} number{n} and more", topic) for n in range(3) for topic in topics]
-    (found,), (again,) = agreements(sample), agreements(sample)
-    assert found.long is not None
-    assert found.long.shape == found.short.shape == (12, 2)
-    assert np.array_equal(found.long, again.long)
-    json.dumps(found.to_json(), allow_nan=False)
+    (agreement,), (again,) = agreements(sample), agreements(sample)
+    assert agreement.long is not None
+    assert agreement.long.shape == agreement.short.shape == (12, 2)
+    assert np.array_equal(agreement.long, again.long)
+    json.dumps(agreement.to_json(), allow_nan=False)
     figures = {"count": 2, "mean": 3.0, "bounds": [0, 2, 5], "histogram": [1, 1, 0]}
     unknown = {"count": 0, "mean": None, "bounds": [0, 2, 5], "histogram": [0, 0, 0]}
-    shown = {"SVST": {"rows": 2, "seconds": unknown, "words": figures}}
-    draw_expansion(shown, [found], tmp_path / "new" / "report.png")
+    statistics = {"SVST": {"rows": 2, "seconds": unknown, "words": figures}}
+    draw_expansion(statistics, [agreement], tmp_path / "new" / "report.png")
     with Image.open(tmp_path / "new" / "report.png") as picture:
         assert picture.width == 1728
         height = picture.height
     many = {f"GRANULARITY{n}$": {"rows": 10**6, "seconds": figures, "words": figures} for n in range(12)}
-    draw_expansion(many, [found], tmp_path / "many.png")
+    draw_expansion(many, [agreement], tmp_path / "many.png")
     with Image.open(tmp_path / "many.png") as picture:
         pixels = np.asarray(picture.convert("L"))
         assert picture.height > height

@@ -146,13 +146,13 @@ def test_timed_sentences_are_swapped_if_the_first_ends_before_the_second() -> No
 
 def test_negatives_depend_on_the_seed_and_not_on_other_rows() -> None:
     rows = [row(f"v{i}", text) for i, text in enumerate(TEXTS)]
-    one, report = generate_negatives(rows, seed=3)
-    assert one == generate_negatives(rows, seed=3)[0]
-    assert generate_negatives(rows[1:2], seed=3)[0] == [triplet for triplet in one if triplet.row.id == "v1"]
-    assert [triplet.negative for triplet in one] != [
+    negatives, report = generate_negatives(rows, seed=3)
+    assert negatives == generate_negatives(rows, seed=3)[0]
+    assert generate_negatives(rows[1:2], seed=3)[0] == [triplet for triplet in negatives if triplet.row.id == "v1"]
+    assert [triplet.negative for triplet in negatives] != [
         triplet.negative for triplet in generate_negatives(rows, seed=4)[0]
     ]
-    for triplet in one:
+    for triplet in negatives:
         assert triplet.negative.kind is not None
         assert rejection_reason(triplet.positive, triplet.negative.text, triplet.negative.kind) is None
     assert report.captions == 4
@@ -269,8 +269,8 @@ def test_a_triplet_without_a_kind() -> None:
 
 def test_a_triplet_keeps_the_synthetic_videos_of_its_own_captions_alone() -> None:
     texts = [("A c.", "negative", 0), ("A d.", "negative", 1), ("A b.", "positive", 1)]
-    videos = [Synthetic(f"{i}.mp4", text, role, place, 0, 1.0) for i, (text, role, place) in enumerate(texts)]  # type: ignore[arg-type]
-    given = with_synthetic(row("v", "A a.", "A b."), videos)
-    made = triplet_rows([Triplet(given, "A b.", HardNegative(text, None)) for text in ("A d.", "A e.")])
-    assert [[video.video for video in synthetic_videos(one)] for one in made] == [["1.mp4", "2.mp4"], ["2.mp4"]]
-    assert {video.place for one in made for video in synthetic_videos(one)} == {0}
+    videos = [Synthetic(f"{i}.mp4", text, role, negative, 0, 1.0) for i, (text, role, negative) in enumerate(texts)]  # type: ignore[arg-type]
+    labelled = with_synthetic(row("v", "A a.", "A b."), videos)
+    made = triplet_rows([Triplet(labelled, "A b.", HardNegative(text, None)) for text in ("A d.", "A e.")])
+    assert [[video.video for video in synthetic_videos(triplet)] for triplet in made] == [["1.mp4", "2.mp4"], ["2.mp4"]]
+    assert {video.place for triplet in made for video in synthetic_videos(triplet)} == {0}

@@ -40,10 +40,10 @@ def test_a_particle_stays_behind_its_verb() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "many"), [("cat", "cats"), ("dish", "dishes"), ("lorry", "lorries"), ("red cup", "red cups")]
+    ("singular", "expected"), [("cat", "cats"), ("dish", "dishes"), ("lorry", "lorries"), ("red cup", "red cups")]
 )  # fmt: skip
-def test_plurals(one: str, many: str) -> None:
-    assert plural(one) == many
+def test_plurals(singular: str, expected: str) -> None:
+    assert plural(singular) == expected
 
 
 @pytest.mark.parametrize("word", ["apple", "elderly", "umbrella", "hour", "orange", "unlocked", "X-ray", "8", "igloo"])

@@ -106,8 +106,8 @@ def test_an_endpoint_is_retried_and_its_key_is_not_shown(serve: Any, monkeypatch
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     waits: list[float] = []
     server = serve((503, 429))
-    found = Endpoint(server.url, "m", sleep=waits.append)(["one"])
-    assert found == ["A big dog sits on a bed."]
+    answers = Endpoint(server.url, "m", sleep=waits.append)(["one"])
+    assert answers == ["A big dog sits on a bed."]
     assert waits == [1.0, 2.0]
     assert server.keys == ["Bearer secret-key"] * 3
     with pytest.raises(ModelError, match="401") as refused:
@@ -164,10 +164,10 @@ def test_a_model_of_transformers_answers_alike_in_any_batch(tiny: Path) -> None:
 
 def test_inference_models_give_the_probability_of_their_label(tiny: Path) -> None:
     pairs = [("a big cat sits", "a cat sits"), ("a dog", "the dog on a bed"), ("a", "cat")]
-    found = NLIModel(str(tiny / "nli"), batch=2)(pairs)
+    probabilities = NLIModel(str(tiny / "nli"), batch=2)(pairs)
     alone = [NLIModel(str(tiny / "nli"))([pair])[0] for pair in pairs]
-    assert found == pytest.approx(alone, abs=1e-5)
-    assert all(0 < p < 1 for p in found)
+    assert probabilities == pytest.approx(alone, abs=1e-5)
+    assert all(0 < p < 1 for p in probabilities)
     with pytest.raises(ModelError, match="cannot be loaded"):
         NLIModel(str(tiny / "nothing"))(pairs)
     with pytest.raises(ModelError, match="entailment"):

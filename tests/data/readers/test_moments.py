@@ -20,12 +20,12 @@ def query(**changes: Any) -> dict[str, Any]:
 def test_qvhighlights_has_one_row_per_query(tmp_path: Path) -> None:
     entries = [query(), query(qid=8, relevant_windows=[[0, 2], [10, 14]])]
     rows = read("qvhighlights", tmp_path, {"highlight_val_release.jsonl": jsonl(*entries)})
-    one, two = rows["7"], rows["8"]
-    assert [(s.text, s.start, s.end) for s in one.captions[0].sentences] == [("A dog runs.", 82, 150)]
-    assert two.captions[0].sentences[0].start is None
-    assert two.meta["windows"] == [[0, 2], [10, 14]]
-    assert (one.video, one.duration, one.meta["source_video"]) == ("NUsG9BgSes0_210.0_360.0", 150, "NUsG9BgSes0")
-    assert one.meta["saliency_scores"] == [[1, 1, 2]]
+    first, second = rows["7"], rows["8"]
+    assert [(s.text, s.start, s.end) for s in first.captions[0].sentences] == [("A dog runs.", 82, 150)]
+    assert second.captions[0].sentences[0].start is None
+    assert second.meta["windows"] == [[0, 2], [10, 14]]
+    assert (first.video, first.duration, first.meta["source_video"]) == ("NUsG9BgSes0_210.0_360.0", 150, "NUsG9BgSes0")
+    assert first.meta["saliency_scores"] == [[1, 1, 2]]
 
 
 def test_qvhighlights_test_without_truth_has_no_windows(tmp_path: Path) -> None:

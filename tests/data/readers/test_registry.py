@@ -52,7 +52,7 @@ def test_known_defects_of_published_files_are_named_and_the_text_kept(shared_dat
     assert len(done.rows) == 10009 == DATA_SETS["activitynet"].published["train"]
     (which,) = done.notes.values()
     assert len(which) == 4
-    assert any("v_rhOtqArO-3Y" in each for each in which)
+    assert any("v_rhOtqArO-3Y" in line for line in which)
     document = json.loads((path / "train.json").read_text())
     for row in done.rows:
         entry = document[row.id]
@@ -99,10 +99,10 @@ def test_videos_are_found_by_any_known_name_and_the_rest_is_named(tmp_path: Path
 def test_the_fingerprint_does_not_depend_on_missing_videos(tmp_path: Path) -> None:
     source = table(tmp_path, "a,one", "b,two")
     plain = convert("folder", source, tmp_path / "1")
-    found = convert("folder", source, tmp_path / "2", videos=touch(tmp_path / "v", "a.mp4"))
-    assert plain.fingerprint == found.fingerprint
+    partial = convert("folder", source, tmp_path / "2", videos=touch(tmp_path / "v", "a.mp4"))
+    assert plain.fingerprint == partial.fingerprint
     assert plain.missing is None
-    assert found.missing == ("b",)
+    assert partial.missing == ("b",)
 
 
 def test_two_files_for_one_video_are_an_error(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_class_folders_with_splits_and_names(tmp_path: Path) -> None:
     ]
     assert [row.video for row in done.rows] == [row.id for row in done.rows]
     assert done.missing == ()
-    assert {what: list(which) for what, which in done.notes.items()} == {
+    assert {note: list(which) for note, which in done.notes.items()} == {
         "is not in a class folder; excluded": ["stray.jpg"],
         "neither an image nor a video by its file extension; excluded": ["train/notes.txt"],
     }
@@ -170,8 +170,8 @@ def test_wrong_requests_are_explained(tmp_path: Path) -> None:
 
 def test_leaks_between_sets_are_found_by_source_video(tmp_path: Path) -> None:
     train = convert("folder", table(tmp_path / "a", "v_abc.mp4,one", "def_3_7.avi,two"), tmp_path / "a")
-    other = table(tmp_path / "b", "https/abc.mkv,x", "def_10.5_20.mp4,y", "ghi,z")
-    done = convert("folder", other, tmp_path / "b", against=[train.manifest])
+    other_set = table(tmp_path / "b", "https/abc.mkv,x", "def_10.5_20.mp4,y", "ghi,z")
+    done = convert("folder", other_set, tmp_path / "b", against=[train.manifest])
     assert done.leaks == {str(train.manifest): ["abc", "def"]}
     assert convert("folder", table(tmp_path / "c", "ghi,z"), tmp_path / "c", against=[train.manifest]).leaks == {}
 

@@ -16,10 +16,10 @@ PROMPT = '"A chat.\nHuman: Does this video entail the description: ""{}""?\nAI: 
 def test_videocon_llm_separates_true_and_false_captions(tmp_path: Path) -> None:
     lines = "vatex,v/abc_000001_000011.mp4,a dog,a cat,train,object,abc\nmsrvtt,v/video1.mp4,one,two,test,count,\n"
     rows = read("videocon-llm", tmp_path, {"videocon_llm_entailment.csv": LLM + lines})
-    one, two = rows.values()
-    assert (one.id, texts(one), one.split) == ("llm-000001", ["a dog"], "train")
-    assert one.meta["negatives"] == [{"text": "a cat", "misalignment": "object"}]
-    assert (one.meta["source_video"], two.meta["source_video"]) == ("abc", "video1")
+    first, second = rows.values()
+    assert (first.id, texts(first), first.split) == ("llm-000001", ["a dog"], "train")
+    assert first.meta["negatives"] == [{"text": "a cat", "misalignment": "object"}]
+    assert (first.meta["source_video"], second.meta["source_video"]) == ("abc", "video1")
     only = read("videocon-llm", tmp_path, {}, splits=["test"])
     assert list(only) == ["llm-000002"]
 

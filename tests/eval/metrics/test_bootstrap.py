@@ -10,13 +10,13 @@ from mova.eval.metrics.bootstrap import bootstrap, median, paired_bootstrap
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_approximation() -> None:
     values = np.random.default_rng(0).normal(size=400)
-    found = bootstrap(values)
+    interval = bootstrap(values)
     spread = 1.96 * values.std() / np.sqrt(400)
-    assert found.value == pytest.approx(values.mean())
-    assert found.low == pytest.approx(values.mean() - spread, abs=0.01)
-    assert found.high == pytest.approx(values.mean() + spread, abs=0.01)
-    assert bootstrap(values) == found
-    assert bootstrap(values, seed=1) != found
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - spread, abs=0.01)
+    assert interval.high == pytest.approx(values.mean() + spread, abs=0.01)
+    assert bootstrap(values) == interval
+    assert bootstrap(values, seed=1) != interval
 
 
 def test_pairing_cancels_what_both_share() -> None:
@@ -32,15 +32,15 @@ def test_pairing_cancels_what_both_share() -> None:
 
 def test_a_system_does_not_differ_from_itself() -> None:
     values = np.random.default_rng(0).integers(0, 2, 50)
-    found = paired_bootstrap(values, values)
-    assert (found.value, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+    interval = paired_bootstrap(values, values)
+    assert (interval.value, interval.low, interval.high, interval.p) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_the_size_of_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=30)
-    whole = bootstrap(values, median, draws=100)
+    interval = bootstrap(values, median, draws=100)
     monkeypatch.setattr("mova.eval.metrics.bootstrap._VALUES_AT_ONCE", 90)
-    assert bootstrap(values, median, draws=100) == whole
+    assert bootstrap(values, median, draws=100) == interval
 
 
 def test_what_cannot_be_drawn_from_is_refused() -> None:

@@ -16,21 +16,21 @@ from mova.eval.metrics.classification import average_precision, choice_hits, mea
 
 def precisions(row: list[int], right: list[bool]) -> list[float]:
     """Average precision in every order that sorting by score allows."""
-    found = []
+    values = []
     for order in itertools.permutations(range(len(row))):
         if all(row[a] >= row[b] for a, b in itertools.pairwise(order)):
-            places = [place for place, i in enumerate(order, start=1) if right[i]]
-            found.append(np.mean([hits / place for hits, place in enumerate(places, start=1)]))
-    return found
+            ranks = [rank for rank, i in enumerate(order, start=1) if right[i]]
+            values.append(np.mean([hits / rank for hits, rank in enumerate(ranks, start=1)]))
+    return values
 
 
 @given(st.lists(st.integers(0, 2), min_size=6, max_size=6), st.lists(st.booleans(), min_size=6, max_size=6).filter(any))
 def test_expected_best_and_worst_precision_equal_enumeration(row: list[int], right: list[bool]) -> None:
-    found, orders = average_precision(row, right), precisions(row, right)
-    assert found.expected == pytest.approx(np.mean(orders))
-    assert found.best == pytest.approx(max(orders))
-    assert found.worst == pytest.approx(min(orders))
-    assert found.grouped == pytest.approx(average_precision_score(right, row))
+    precision, orders = average_precision(row, right), precisions(row, right)
+    assert precision.expected == pytest.approx(np.mean(orders))
+    assert precision.best == pytest.approx(max(orders))
+    assert precision.worst == pytest.approx(min(orders))
+    assert precision.grouped == pytest.approx(average_precision_score(right, row))
 
 
 def test_without_ties_precision_is_that_of_scikit_learn() -> None:
@@ -38,8 +38,10 @@ def test_without_ties_precision_is_that_of_scikit_learn() -> None:
     scores, right = rng.permuted(np.tile(np.arange(50.0), (20, 1)), axis=1), rng.random((20, 50)) < 0.2
     right[:, 0] = True
     oracle = np.mean([average_precision_score(r, s) for r, s in zip(right, scores, strict=True)])
-    found = mean_average_precision(scores, right)
-    assert (found.expected, found.best, found.worst) == pytest.approx((oracle, oracle, oracle))
+    mean_precision = mean_average_precision(scores, right)
+    assert (mean_precision.expected, mean_precision.best, mean_precision.worst) == pytest.approx(
+        (oracle, oracle, oracle)
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=30))

@@ -13,11 +13,11 @@ from mova.eval.metrics.ranking import retrieval_metrics
 
 def test_dual_softmax_equals_the_written_out_form() -> None:
     scores = np.random.default_rng(0).normal(size=(4, 3))
-    found = dual_softmax(scores, scale=2.0)
+    corrected = dual_softmax(scores, scale=2.0)
     for i in range(4):
         for j in range(3):
             prior = math.exp(2 * scores[i, j]) / sum(math.exp(2 * scores[q, j]) for q in range(4))
-            assert found[i, j] == pytest.approx(scores[i, j] * prior)
+            assert corrected[i, j] == pytest.approx(scores[i, j] * prior)
 
 
 def test_dual_softmax_depends_on_the_other_queries() -> None:
@@ -28,16 +28,16 @@ def test_dual_softmax_depends_on_the_other_queries() -> None:
 def test_qb_norm_equals_the_written_out_form_where_a_hub_is_on_top() -> None:
     rng = np.random.default_rng(1)
     scores, bank = rng.normal(size=(6, 5)), rng.normal(size=(3, 5))
-    found = qb_norm(scores, bank, scale=2.0)
+    corrected = qb_norm(scores, bank, scale=2.0)
     active = set(bank.argmax(axis=1).tolist())
     assert 0 < len(active) < 5
     for i in range(6):
         if int(scores[i].argmax()) not in active:
-            assert found[i].tolist() == scores[i].tolist()
+            assert corrected[i].tolist() == scores[i].tolist()
             continue
         for j in range(5):
             ratio = math.exp(2 * scores[i, j]) / sum(math.exp(2 * bank[m, j]) for m in range(3))
-            assert found[i, j] == pytest.approx(math.log(ratio))
+            assert corrected[i, j] == pytest.approx(math.log(ratio))
 
 
 def test_a_hub_is_taken_down() -> None:

@@ -46,8 +46,8 @@ def test_a_collapsed_model_looks_ordinary_only_by_its_entries() -> None:
 
 def test_argsort_without_ties_is_average_precision() -> None:
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
-    found = argsort_precision(scores, np.array([[False, True, False, True]]), ks=(1, 2))
-    assert found == pytest.approx({"mAP": 50.0, "R@1": 0.0, "R@2": 100.0})
+    precision = argsort_precision(scores, np.array([[False, True, False, True]]), ks=(1, 2))
+    assert precision == pytest.approx({"mAP": 50.0, "R@1": 0.0, "R@2": 100.0})
 
 
 def test_what_has_no_old_figure_is_refused() -> None:

@@ -14,11 +14,11 @@ from mova.eval.metrics.ranking import find_ranks, retrieval_metrics, stream_rank
 
 def ranks_over_orders(row: list[int], target: int) -> list[int]:
     """Rank of the target in every stable order that sorting by score allows."""
-    found = []
+    ranks = []
     for order in itertools.permutations(range(len(row))):
         if all(row[a] >= row[b] for a, b in itertools.pairwise(order)):
-            found.append(order.index(target) + 1)
-    return found
+            ranks.append(order.index(target) + 1)
+    return ranks
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=4), st.integers(0, 3))
@@ -72,25 +72,25 @@ def tie_orders(row: list[int]) -> list[tuple[int, ...]]:
     st.lists(st.booleans(), min_size=5, max_size=5).filter(any),
 )
 def test_the_first_of_several_right_candidates_equals_enumeration(row: list[int], right: list[bool]) -> None:
-    places = [min(order.index(i) for i in range(5) if right[i]) + 1 for order in tie_orders(row)]
+    positions = [min(order.index(i) for i in range(5) if right[i]) + 1 for order in tie_orders(row)]
     ranks = find_ranks(np.array([row], dtype=float), np.array([right]))
-    assert ranks.best[0] == min(places)
-    assert ranks.worst[0] == max(places)
-    assert ranks.expected[0] == pytest.approx(np.mean(places))
-    assert ranks.decided[0] == (min(places) == max(places))
+    assert ranks.best[0] == min(positions)
+    assert ranks.worst[0] == max(positions)
+    assert ranks.expected[0] == pytest.approx(np.mean(positions))
+    assert ranks.decided[0] == (min(positions) == max(positions))
     for k in range(7):
-        assert ranks.within(k)[0] == pytest.approx(np.mean([place <= k for place in places]))
+        assert ranks.within(k)[0] == pytest.approx(np.mean([position <= k for position in positions]))
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6), st.integers(1, 7))
 def test_blocks_and_chunks_give_the_ranks_of_the_matrix(size: int, block: int, seed: int, chunk: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 4, (size, size)).astype(np.float32)
-    whole, back = find_ranks(scores), find_ranks(scores.T)
+    t2v_ranks, v2t_ranks = find_ranks(scores), find_ranks(scores.T)
     t2v, v2t = stream_ranks(lambda rows, columns: scores[rows, columns], size, block=block)
     assert v2t is not None
-    for one, other in ((whole, t2v), (back, v2t), (whole, find_ranks(scores, chunk=chunk))):
-        assert one.better.tolist() == other.better.tolist()
-        assert one.tied.tolist() == other.tied.tolist()
+    for expected, actual in ((t2v_ranks, t2v), (v2t_ranks, v2t), (t2v_ranks, find_ranks(scores, chunk=chunk))):
+        assert expected.better.tolist() == actual.better.tolist()
+        assert expected.tied.tolist() == actual.tied.tolist()
 
 
 def test_blocks_with_targets_and_a_gallery_of_another_size() -> None:

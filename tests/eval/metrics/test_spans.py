@@ -29,11 +29,11 @@ def spans(pairs: list[tuple[int, int]]) -> np.ndarray:
 
 @given(WINDOWS, WINDOWS)
 def test_iou_counts_whole_seconds(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> None:
-    found = temporal_iou(spans(a), spans(b))
+    iou = temporal_iou(spans(a), spans(b))
     for i, (s, n) in enumerate(a):
         for j, (t, m) in enumerate(b):
-            one, other = set(range(s, s + n)), set(range(t, t + m))
-            assert found[i, j] == pytest.approx(len(one & other) / len(one | other))
+            first, second = set(range(s, s + n)), set(range(t, t + m))
+            assert iou[i, j] == pytest.approx(len(first & second) / len(first | second))
 
 
 def test_windows_without_length_overlap_nothing() -> None:
@@ -46,14 +46,14 @@ def test_moment_precision_equals_the_written_out_form(
 ) -> None:
     windows = np.column_stack([spans(predicted), np.arange(len(predicted))[::-1]])
     truth = spans(annotated)
-    taken: set[int] = set()
+    matched: set[int] = set()
     right = []
     for window in windows:
-        overlaps = {j: temporal_iou([window[:2]], [t])[0, 0] for j, t in enumerate(truth) if j not in taken}
+        overlaps = {j: temporal_iou([window[:2]], [t])[0, 0] for j, t in enumerate(truth) if j not in matched}
         near = max(overlaps, key=lambda j: overlaps[j], default=None)
         right.append(near is not None and overlaps[near] >= 0.5)
         if right[-1]:
-            taken.add(near)
+            matched.add(near)
     area = 0.0
     for step in range(1, sum(right) + 1):  # the highest precision at this recall or beyond
         area += max(sum(right[:n]) / n for n in range(1, len(right) + 1) if sum(right[:n]) >= step) / len(truth)

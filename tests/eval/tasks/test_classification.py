@@ -34,16 +34,16 @@ class Headed(KnownEncoder):
 
 def scores(template: str, names: Sequence[str]) -> np.ndarray:
     texts = torch.cat([drawn(template.format(label=name)) for name in names])
-    return cosines(texts, torch.stack([pooled(drawn(each.video, 5)) for each in TESTED])).T
+    return cosines(texts, torch.stack([pooled(drawn(tested.video, 5)) for tested in TESTED])).T
 
 
 def test_zero_shot_figures_are_those_of_scikit_learn() -> None:
     report = evaluate_classify(known_split(ROWS), ANY).to_json()
-    found, labels = scores("A video of a {label}.", NAMES), np.arange(35) % 7
+    predicted, labels = scores("A video of a {label}.", NAMES), np.arange(35) % 7
     for k in (1, 5):
-        expected = top_k_accuracy_score(labels, found, k=k, labels=np.arange(8))
+        expected = top_k_accuracy_score(labels, predicted, k=k, labels=np.arange(8))
         assert report["figures"]["all"][f"top-{k}"] == pytest.approx(100 * expected)
-    hits = found.argmax(axis=1) == labels
+    hits = predicted.argmax(axis=1) == labels
     assert report["figures"]["all"]["mean class"] == pytest.approx(
         100 * np.mean([hits[labels == c].mean() for c in range(7)])
     )
@@ -56,16 +56,16 @@ def test_several_labels_a_video_are_measured_by_the_map_of_classes() -> None:
     def actions(i: int) -> list[dict[str, str]]:
         return [{"class": f"c{c:03}", "name": NAMES[c]} for c in range(7) if (i + c) % 4 == 0 and i != 1]
 
-    rows = [row(each.id, actions=actions(i)) for i, each in enumerate(TESTED)] + [
+    rows = [row(tested.id, actions=actions(i)) for i, tested in enumerate(TESTED)] + [
         row("elsewhere", actions=[{"class": "c007", "name": NAMES[7]}], split="train")
     ]
     report = evaluate_classify(known_split(rows), ANY).to_json()
-    found = scores("{label}", NAMES)
+    predicted = scores("{label}", NAMES)
     right = np.array([[(i + c) % 4 == 0 and i != 1 for c in range(7)] for i in range(35)])
-    expected = [average_precision_score(right[:, c], found[:, c]) for c in range(7)]
+    expected = [average_precision_score(right[:, c], predicted[:, c]) for c in range(7)]
     assert report["figures"]["all"]["mAP"] == pytest.approx(100 * np.mean(expected))
     assert report["counts"]["all"] == {"videos": 35, "classes": 8, "classes without a video": 1}
-    listed = [row(each.id, label=[a["name"] for a in each.meta["actions"]], split=each.split) for each in rows]
+    listed = [row(tested.id, label=[a["name"] for a in tested.meta["actions"]], split=tested.split) for tested in rows]
     assert evaluate_classify(known_split(listed), ANY).to_json()["figures"] == report["figures"]
     best, worst = report["bounds"]["all"]["mAP"]
     assert best == pytest.approx(worst)
@@ -75,7 +75,7 @@ def test_a_linear_head_is_used_where_there_is_one() -> None:
     assert isinstance(Headed(), Classifier)
     assert not isinstance(KnownEncoder(), Classifier)
     report = evaluate_classify(known_split(ROWS, model=Headed()), ANY).to_json()
-    logits = torch.stack([drawn(each.video, 5).mean(dim=0)[:8].flip(0) for each in TESTED]).numpy()
+    logits = torch.stack([drawn(tested.video, 5).mean(dim=0)[:8].flip(0) for tested in TESTED]).numpy()
     assert report["figures"]["all"]["top-1"] == pytest.approx(100 * (logits.argmax(axis=1) == np.arange(35) % 7).mean())
     assert report["settings"]["by"] == "linear head"
     assert "form" not in report["settings"]
@@ -96,7 +96,7 @@ def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_ar
     clips = Clips(broken=["0.mp4"])
     report = evaluate_classify(known_split(rows, clips=clips), ANY).to_json()
     assert {name: counts["videos"] for name, counts in report["counts"].items()} == {"scene": 8, "writer": 5}
-    assert {each["id"] for each in report["excluded"]} == {"s0", "w0", "views"}
+    assert {entry["id"] for entry in report["excluded"]} == {"s0", "w0", "views"}
     assert len(clips.asked) == 9, "a video of two tasks is encoded once"
     scene = evaluate_classify(known_split(rows), ANY, task="scene").to_json()
     assert scene["figures"] == {"scene": evaluate_classify(known_split(rows), ANY).to_json()["figures"]["scene"]}
@@ -106,9 +106,12 @@ def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_ar
 
 
 def test_classes_may_be_under_another_key() -> None:
-    rows = [row(each.id, video=each.video, genre=each.meta["label"], label="all", split=each.split) for each in ROWS]
-    told = evaluate_classify(known_split(rows), ANY, label="genre").to_json()
-    assert told["figures"] == evaluate_classify(known_split(ROWS), ANY).to_json()["figures"]
+    rows = [
+        row(source.id, video=source.video, genre=source.meta["label"], label="all", split=source.split)
+        for source in ROWS
+    ]
+    report = evaluate_classify(known_split(rows), ANY, label="genre").to_json()
+    assert report["figures"] == evaluate_classify(known_split(ROWS), ANY).to_json()["figures"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_labels_of_a_row(meta: dict[str, object], labels: tuple[str, ...] | None
 
 def test_ties_are_shared_and_malformed_rows_are_refused() -> None:
     report = evaluate_classify(
-        known_split(ROWS, clips=Clips({each.video: [[0.0] * 16] for each in ROWS})), ANY
+        known_split(ROWS, clips=Clips({source.video: [[0.0] * 16] for source in ROWS})), ANY
     ).to_json()
     assert report["figures"]["all"]["top-1"] == pytest.approx(100 / 8)
     assert report["figures"]["all"]["top-5"] == pytest.approx(500 / 8)

@@ -17,12 +17,15 @@ from tests.support.known import Clips, row
 
 def test_a_clip_that_several_rows_show_is_encoded_once() -> None:
     rows = [row(f"q{i}", "text", video=f"{i % 3}.mp4") for i in range(9)]
-    clips, broken, seen = Clips(broken=["1.mp4"]), {}, []
-    groups = list(encode_groups(rows, clips, broken, lambda done, total: seen.append((done, total))))
+    clips, broken, encoded = Clips(broken=["1.mp4"]), {}, []
+    groups = list(encode_groups(rows, clips, broken, lambda done, total: encoded.append((done, total))))
     assert clips.asked == ["q0", "q1", "q2"]
-    assert [[r.id for r in shown] for group in groups for _, shown in group] == [["q0", "q3", "q6"], ["q2", "q5", "q8"]]
+    assert [[r.id for r in clip_rows] for group in groups for _, clip_rows in group] == [
+        ["q0", "q3", "q6"],
+        ["q2", "q5", "q8"],
+    ]
     assert broken == dict.fromkeys(("q1", "q4", "q7"), "it is not there")
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert encoded == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_groups_are_bounded_by_clips_and_by_frames(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,11 +40,11 @@ def test_decoding_gives_the_clip_in_seconds_of_the_file(tmp_path: Path) -> None:
     write_colours(tmp_path / "a.mp4", [("red", 2), ("blue", 2), ("green", 2)])
     model = ColourEncoder(rate=4.0)
     encode = decode_rows(model, tmp_path)
-    whole = encode(Row("a", "a.mp4", None, "test", ()))
+    full = encode(Row("a", "a.mp4", None, "test", ()))
     clip = encode(Row("b", "a.mp4", None, "test", (), start=2.0, end=4.0))
-    assert len(whole.times) == 24
+    assert len(full.times) == 24
     np.testing.assert_allclose(clip.times, np.arange(2, 4, 0.25))
-    np.testing.assert_allclose(clip.frames.numpy(), whole.frames.numpy()[8:16], atol=1e-5)
+    np.testing.assert_allclose(clip.frames.numpy(), full.frames.numpy()[8:16], atol=1e-5)
     assert clip.duration == 4.0
     late = encode(Row("c", "a.mp4", None, "test", (), start=5.0, end=9.0))
     assert late.duration == pytest.approx(6.0)

@@ -35,13 +35,16 @@ def test_auc_and_accuracy_by_kind_are_those_of_scikit_learn_and_of_counting() ->
     report = evaluate_entailment(known_split(ROWS), ANY).to_json()
     for group in ("all", *KINDS):
         true, false, hits = [], [], []
-        for each in ROWS:
-            wrong = [n["text"] for n in each.meta["negatives"] if group in ("all", n["misalignment"])]
+        for source in ROWS:
+            wrong = [n["text"] for n in source.meta["negatives"] if group in ("all", n["misalignment"])]
             if wrong:
-                own, others = score(each, each.captions[0].text), [score(each, text) for text in wrong]
-                true.append(own)
-                false += others
-                hits.append(np.mean([own > other for other in others]))
+                true_score, false_scores = (
+                    score(source, source.captions[0].text),
+                    [score(source, text) for text in wrong],
+                )
+                true.append(true_score)
+                false += false_scores
+                hits.append(np.mean([true_score > false_score for false_score in false_scores]))
         expected = roc_auc_score([1] * len(true) + [0] * len(false), true + false)
         assert report["figures"][group]["AUC"] == pytest.approx(100 * expected)
         assert report["figures"][group]["accuracy"] == pytest.approx(100 * np.mean(hits))
@@ -67,27 +70,31 @@ def test_where_all_videos_have_the_same_captions_texts_are_ranked_over_videos() 
     assert (report["queries"], report["candidates"]) == (3, 12)
     assert report["figures"]["all"]["AUC"] > 0
     assert sorted(test.model.encoded) == sorted(actions)  # type: ignore[attr-defined]
-    pushes = [each.video for i, each in enumerate(rows) if i % 3 == 0]
-    left = evaluate_entailment(known_split(rows, clips=Clips(broken=pushes)), ANY).to_json()
-    assert left["t2v"]["mAP"] > 0
-    assert (left["queries"], left["settings"]["texts_without_a_right_video"], len(left["excluded"])) == (2, 1, 4)
+    pushes = [source.video for i, source in enumerate(rows) if i % 3 == 0]
+    remaining = evaluate_entailment(known_split(rows, clips=Clips(broken=pushes)), ANY).to_json()
+    assert remaining["t2v"]["mAP"] > 0
+    assert (remaining["queries"], remaining["settings"]["texts_without_a_right_video"], len(remaining["excluded"])) == (
+        2,
+        1,
+        4,
+    )
     with pytest.raises(UsageError, match="3 texts instead of 18, 12 videos instead of 216"):
         evaluate_entailment(known_split(rows), find_protocol("ssv2-temporal"))
 
 
 def test_ties_count_half_and_rows_that_cannot_be_measured_are_named() -> None:
-    same = {each.video: [[1.0] * 16] for each in ROWS}
+    same = {source.video: [[1.0] * 16] for source in ROWS}
     rows = [*ROWS, row("nothing false", "text"), row("broken", "text", negatives=[negative("no")])]
     test = known_split(rows, clips=Clips(same, broken=["broken.mp4"]))
     texts = {
         text: [1.0] * 16
-        for each in ROWS
-        for text in (each.captions[0].text, *(n["text"] for n in each.meta["negatives"]))
+        for source in ROWS
+        for text in (source.captions[0].text, *(n["text"] for n in source.meta["negatives"]))
     }
     test.model.texts |= texts  # type: ignore[attr-defined]
     report = evaluate_entailment(test, ANY).to_json()
     assert report["figures"]["all"] == {"accuracy": 50.0, "AUC": 50.0}
-    assert {each["id"] for each in report["excluded"]} == {"nothing false", "broken"}
+    assert {source["id"] for source in report["excluded"]} == {"nothing false", "broken"}
 
 
 def test_the_fingerprint_is_of_the_false_captions_too() -> None:

@@ -82,7 +82,7 @@ def test_lvu_is_trained_and_measured_by_its_head(
 ) -> None:
     lines = [f"{i % 3} {NAMES[i % 3]} {video.stem} tt{i}" for i, video in enumerate(videos)]
     tables = {"train": lines[:6], "val": lines[6:7], "test": lines[7:]}
-    files = {f"lvu_1.0/genre/{split}.csv": "\n".join(["head", *own]) for split, own in tables.items()}
+    files = {f"lvu_1.0/genre/{split}.csv": "\n".join(["head", *table]) for split, table in tables.items()}
     files["lvu_1.0/writer/test.csv"] = f"head\n0 A {videos[0].stem} tt\n1 B {videos[1].stem} tt\n"
     files["lvu_1.0/view_count/test.csv"] = f"head\n1234 {videos[2].stem} tt\n"
     manifest = convert("lvu", files)
@@ -94,8 +94,8 @@ def test_lvu_is_trained_and_measured_by_its_head(
     model = opened(tmp_path / "run")
     assert sorted(model.labels) == sorted(NAMES)
     rows = [row for row in read_manifest(manifest) if row.split == "test" and row.meta["task"] == "genre"]
-    said = [model.labels[i] for i in model.classify(encoded(model, manifest, rows)).argmax(dim=1)]
-    right = [name == row.meta["name"] for name, row in zip(said, rows, strict=True)]
+    predicted = [model.labels[i] for i in model.classify(encoded(model, manifest, rows)).argmax(dim=1)]
+    right = [name == row.meta["name"] for name, row in zip(predicted, rows, strict=True)]
     assert report["figures"]["genre"]["top-1"] == pytest.approx(100 * np.mean(right))
     assert report["counts"]["genre"] == {"videos": 3, "classes": 3, "ties": 0}
     assert report["settings"]["by"] == "linear head"
@@ -110,10 +110,10 @@ def test_the_path_from_clips_to_figures(
 ) -> None:
     """Expand, pre-train by the paper's recipe (one step of it), measure: nothing but commands."""
     source = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
-    given = write_manifest(tmp_path / "given.jsonl", source)
+    source_manifest = write_manifest(tmp_path / "given.jsonl", source)
     operations = "segments integrate:source,min=2 compress:extractive,words=6 image:middle,of=SVST"
     words = ("--base", "PARAGRAPH", "--leave-out", "PARAGRAPH", "--ops", operations)
-    code, _, err = call("data", "expand", given, tmp_path / "out", *words)
+    code, _, err = call("data", "expand", source_manifest, tmp_path / "out", *words)
     assert code == 0, err
     manifest = tmp_path / "out" / "manifest.jsonl"
     counts = Counter(row.meta["granularity"] for row in read_manifest(manifest) if row.split == "train")
@@ -138,19 +138,19 @@ def test_the_path_from_clips_to_figures(
         rows = [row for row in read_manifest(manifest) if row.meta["granularity"] == granularity]
         part = write_manifest(manifest.parent / f"{granularity}.jsonl", rows)
         report = evaluate("retrieval", part, run, "--split", "train", "--protocol", "captions")
-        told = [len(row.captions) for row in rows if row.split == "train"]
-        assert (report["queries"], report["candidates"]) == (sum(told), counts[granularity])
+        caption_counts = [len(row.captions) for row in rows if row.split == "train"]
+        assert (report["queries"], report["candidates"]) == (sum(caption_counts), counts[granularity])
 
 
 def test_charades_ego_is_a_map_over_its_classes(
     folder: Path, videos: list[Path], convert: Convert, evaluate: Evaluate
 ) -> None:
     names = ["Holding some clothes", "Closing a door", "Drinking from a cup"]
-    held = [[c for c in range(3) if (i + c) % 2] for i in range(4)]
+    class_lists = [[c for c in range(3) if (i + c) % 2] for i in range(4)]
     header = "id,script,actions,length"
     lines = [
-        f"{video.stem},Somebody does it.,{';'.join(f'c{c:03} 0.0 5.0' for c in own)},10.0"
-        for video, own in zip(videos, held, strict=False)
+        f"{video.stem},Somebody does it.,{';'.join(f'c{c:03} 0.0 5.0' for c in video_classes)},10.0"
+        for video, video_classes in zip(videos, class_lists, strict=False)
     ]
     classes = "".join(f"c{c:03} {name}\n" for c, name in enumerate(names))
     files = {"CharadesEgo_v1_test_only1st.csv": "\n".join([header, *lines]), "Charades_v1_classes.txt": classes}
@@ -158,7 +158,7 @@ def test_charades_ego_is_a_map_over_its_classes(
     report = evaluate("classify", manifest, folder)
     model, rows = opened(folder), read_manifest(manifest)
     scores = model.zero_shot(encoded(model, manifest, rows), names, "{label}").numpy()
-    right = np.array([[c in own for c in range(3)] for own in held])
+    right = np.array([[c in video_classes for c in range(3)] for video_classes in class_lists])
     expected = [average_precision_score(right[:, c], scores[:, c]) for c in range(3)]
     assert report["figures"]["all"]["mAP"] == pytest.approx(100 * np.mean(expected))
 
@@ -218,9 +218,9 @@ def test_retrieval_is_by_whole_vectors_both_ways(folder: Path, worlds_manifest: 
     rows = [row for row in read_manifest(worlds_manifest) if row.split == "train"]
     texts = model.encode_text([row.captions[0].text for row in rows])
     scores = model.similarity(encoded(model, worlds_manifest, rows), texts)
-    for way, matrix in (("v2t", scores), ("t2v", scores.T)):
+    for direction, matrix in (("v2t", scores), ("t2v", scores.T)):
         first = (matrix.argmax(dim=1) == torch.arange(len(rows))).float()
-        assert report[way]["R@1"] == pytest.approx(100 * first.mean().item())
+        assert report[direction]["R@1"] == pytest.approx(100 * first.mean().item())
 
 
 def test_a_feature_store_of_frames_is_refused_where_whole_videos_are_compared(

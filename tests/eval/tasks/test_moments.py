@@ -14,17 +14,17 @@ from mova.models.encoder import VideoEmbedding
 from tests.support.known import Clips, KnownEncoder, known_split, row
 
 ANY = find_protocol("moments")
-SHOWN, NOT = [1.0, 0.0] + [0.0] * 14, [0.0, 1.0] + [0.0] * 14
+MATCHING, UNRELATED = [1.0, 0.0] + [0.0] * 14, [0.0, 1.0] + [0.0] * 14
 TEXT = "It is shown."
 
 
 def clip(seconds: int, *windows: tuple[int, int]) -> list[list[float]]:
     """A frame a second that shows the text within the windows."""
-    return [SHOWN if any(a <= t < b for a, b in windows) else NOT for t in range(seconds)]
+    return [MATCHING if any(a <= t < b for a, b in windows) else UNRELATED for t in range(seconds)]
 
 
 def measured(rows: list[Row], frames: dict[str, list[list[float]]], broken: tuple[str, ...] = ()) -> dict:  # type: ignore[type-arg]
-    model = KnownEncoder({TEXT: SHOWN})
+    model = KnownEncoder({TEXT: MATCHING})
     return evaluate_moment_retrieval(known_split(rows, clips=Clips(frames, broken), model=model), ANY).to_json()
 
 
@@ -43,24 +43,24 @@ def test_a_perfect_curve_gives_perfect_windows_and_a_shifted_one_its_overlap() -
 
 def test_several_windows_and_saliency_as_qvhighlights_has_them() -> None:
     windows, clips = [[2.0, 6.0], [10.0, 14.0]], [1, 2, 5, 6]
-    whole = Row("7", "v.mp4", 20.0, "test", row("7", TEXT).captions, meta={
+    full = Row("7", "v.mp4", 20.0, "test", row("7", TEXT).captions, meta={
         "windows": windows, "relevant_clip_ids": clips, "saliency_scores": [[4, 4, 3]] * 4,
     })  # fmt: skip
-    report = measured([whole], {"v.mp4": clip(20, (2, 6), (10, 14))})
+    report = measured([full], {"v.mp4": clip(20, (2, 6), (10, 14))})
     assert report["figures"]["moments"]["mAP"] == pytest.approx(100.0)
     assert report["figures"]["highlights, VeryGood"]["Hit1"] == 100.0
     assert report["highlights"]["Good"]["mAP"] == pytest.approx(100.0)
     assert report["places"]["highlights, Good"]["mAP"] == pytest.approx([report["highlights"]["Good"]["mAP"]])
     with pytest.raises(UsageError, match="1 texts instead of 1550"):
-        evaluate_moment_retrieval(known_split([whole]), find_protocol("qvhighlights"))
+        evaluate_moment_retrieval(known_split([full]), find_protocol("qvhighlights"))
 
 
 def test_saliency_is_the_mean_of_a_clips_frames_or_the_frame_on_display() -> None:
     truth = MomentTruth(np.array([[0.0, 2.0]]), np.zeros((4, 3), dtype=np.int64))
     curve = np.array([0.1, 0.3, 0.9, 0.5])
     video = VideoEmbedding(KnownEncoder().encode_text(["x"] * 4).pooled, np.array([0.0, 1.0, 2.5, 7.0]), 8.0)
-    found = predict(curve, video, Query("q", TEXT, truth)).saliency
-    np.testing.assert_allclose(found, [0.2, 0.9, 0.9, 0.5])
+    saliency = predict(curve, video, Query("q", TEXT, truth)).saliency
+    np.testing.assert_allclose(saliency, [0.2, 0.9, 0.9, 0.5])
 
 
 def test_queries_are_the_sentences_whose_windows_are_known() -> None:
@@ -82,7 +82,7 @@ def test_queries_are_the_sentences_whose_windows_are_known() -> None:
 def test_excluded_rows_are_named() -> None:
     rows = [row("a", (TEXT, 0.0, 2.0)), row("b", TEXT), row("c", (TEXT, 0.0, 2.0))]
     report = measured(rows, {"a.mp4": clip(8, (0, 2))}, broken=("c.mp4",))
-    assert [each["id"] for each in report["excluded"]] == ["b", "c"]
+    assert [entry["id"] for entry in report["excluded"]] == ["b", "c"]
     assert report["queries"] == 1
     half = measured([row("a", (TEXT, 0.0, 2.0), "No times.")], {})
     assert (half["queries"], half["settings"]["sentences_without_times"]) == (1, 1)

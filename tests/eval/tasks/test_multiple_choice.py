@@ -49,14 +49,14 @@ def test_accuracy_is_that_of_counting(template: str) -> None:
 
 
 def test_a_constant_model_is_at_chance_and_broken_videos_are_excluded() -> None:
-    frames = {each.video: [[0.0] * 16] for each in ROWS}
+    frames = {source.video: [[0.0] * 16] for source in ROWS}
     report = evaluate_choice(known_split(ROWS, clips=Clips(frames, broken=["3.mp4"])), ANY).to_json()
-    left = [each for each in ROWS if each.video != "3.mp4"]
+    remaining = [source for source in ROWS if source.video != "3.mp4"]
     assert report["figures"]["all"]["accuracy"] == pytest.approx(
-        100 * np.mean([1 / len(r.meta["options"]) for r in left])
+        100 * np.mean([1 / len(r.meta["options"]) for r in remaining])
     )
-    assert report["ties"] == len(left)
-    assert len(report["excluded"]) == 40 - len(left)
+    assert report["ties"] == len(remaining)
+    assert len(report["excluded"]) == 40 - len(remaining)
 
 
 def test_groups_without_types_and_with_other_types() -> None:

@@ -28,11 +28,11 @@ def test_figures_are_those_of_the_written_out_matrix(tmp_path: Path) -> None:
     report = evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), scores_file=tmp_path / "s.npy").to_json()
     scores = truth(ROWS)
     np.testing.assert_allclose(np.load(tmp_path / "s.npy"), scores, atol=1e-6)
-    for way, matrix in (("t2v", scores), ("v2t", scores.T)):
+    for direction, matrix in (("t2v", scores), ("v2t", scores.T)):
         ranks = 1 + (matrix > np.diag(matrix)[:, None]).sum(axis=1)
-        assert report[way]["R@5"] == pytest.approx(100 * (ranks <= 5).mean())
-        assert report[way]["MnR"] == pytest.approx(ranks.mean())
-        assert report[way]["MdR"] == np.median(ranks)
+        assert report[direction]["R@5"] == pytest.approx(100 * (ranks <= 5).mean())
+        assert report[direction]["MnR"] == pytest.approx(ranks.mean())
+        assert report[direction]["MdR"] == np.median(ranks)
     assert report["fingerprint"] == fingerprint(ROWS)
     assert report["model"] == {"name": "known", "fingerprint": "known"}
     assert report["settings"]["form"] == "global"
@@ -43,11 +43,11 @@ def test_broken_videos_and_rows_without_captions_are_named_and_change_the_test()
     rows = [*ROWS, row("mute")]
     test = known_split(rows, clips=Clips(broken=["v3.mp4", "v7.mp4"]))
     report = evaluate_retrieval(test, find_protocol("pairs")).to_json()
-    left = [r for r in ROWS if r.id not in ("v3", "v7")]
-    expected = evaluate_retrieval(known_split(left), find_protocol("pairs")).to_json()
+    remaining = [r for r in ROWS if r.id not in ("v3", "v7")]
+    expected = evaluate_retrieval(known_split(remaining), find_protocol("pairs")).to_json()
     assert report["t2v"] == expected["t2v"]
     assert report["fingerprint"] == expected["fingerprint"] != fingerprint(ROWS)
-    assert [each["id"] for each in report["excluded"]] == ["mute", "v3", "v7"]
+    assert [entry["id"] for entry in report["excluded"]] == ["mute", "v3", "v7"]
     assert report["excluded"][1] == {"id": "v3", "video": "v3.mp4", "cause": "it is not there"}
     sized = Protocol("forty", "forty pairs", "retrieval", "one", "one", 40, 40)
     assert evaluate_retrieval(known_split(ROWS), sized).to_json()["protocol"] == "forty"
@@ -76,17 +76,23 @@ def test_several_captions_a_video_are_queries_each() -> None:
     assert report["v2t"]["MnR"] == pytest.approx(back.mean())
     assert set(report["conventions"]) == {"any-caption", "max-over-captions"}
     highest = replace(find_protocol("msvd"), videos=None)
-    (found,) = evaluate_retrieval(known_split(rows), highest, dual_softmax=True).to_json()["transductive"].values()
+    (transductive,) = (
+        evaluate_retrieval(known_split(rows), highest, dual_softmax=True).to_json()["transductive"].values()
+    )
     prior = np.exp(100 * (scores - scores.max(axis=1, keepdims=True)))
     scaled = scores * prior / prior.sum(axis=1, keepdims=True)
-    among = np.array([[scaled[owners == other, v].max() for other in range(12)] for v in range(12)])
-    assert found["v2t"]["MnR"] == pytest.approx((1 + (among > np.diag(among)[:, None]).sum(axis=1)).mean())
+    among = np.array([[scaled[owners == owner, v].max() for owner in range(12)] for v in range(12)])
+    assert transductive["v2t"]["MnR"] == pytest.approx((1 + (among > np.diag(among)[:, None]).sum(axis=1)).mean())
 
 
 def test_caption_modes_by_name() -> None:
-    told = (TimedSentence("One."), TimedSentence("Two."))
+    sentences = (TimedSentence("One."), TimedSentence("Two."))
     several = Row(
-        "a", "a.mp4", None, "test", (Caption("Short."), Caption("One. Two.", told), Caption("Three. Four.", told))
+        "a",
+        "a.mp4",
+        None,
+        "test",
+        (Caption("Short."), Caption("One. Two.", sentences), Caption("Three. Four.", sentences)),
     )
     assert texts_of([several], "paragraph") == (["a"], ["One. Two."])
     assert texts_of([several], "first") == (["a"], ["Short."])

@@ -27,16 +27,16 @@ def late(text: list[str], frames: torch.Tensor) -> float:
 
 def test_global_and_late_are_the_written_out_forms() -> None:
     model = KnownEncoder()
-    found = {}
+    scores = {}
     for name in ("global", "late", "rule"):
         form = ScoringForm(model, name)
-        found[name] = form.score(VIDEOS, form.encode(TEXTS)).numpy()
+        scores[name] = form.score(VIDEOS, form.encode(TEXTS)).numpy()
     expected = cosines(torch.cat([drawn(t) for t in TEXTS]), torch.stack([pooled(v.frames) for v in VIDEOS])).T
-    np.testing.assert_allclose(found["global"], expected, atol=1e-6)
+    np.testing.assert_allclose(scores["global"], expected, atol=1e-6)
     units = [model.units.split(text) for text in TEXTS]
     expected = np.array([[late(u, v.frames) for u in units] for v in VIDEOS])
-    np.testing.assert_allclose(found["late"], expected, atol=1e-5)
-    np.testing.assert_allclose(found["rule"], expected, atol=1e-5)
+    np.testing.assert_allclose(scores["late"], expected, atol=1e-5)
+    np.testing.assert_allclose(scores["rule"], expected, atol=1e-5)
 
 
 def test_the_rule_is_the_models_own_and_is_in_the_report() -> None:
@@ -51,7 +51,7 @@ def test_the_rule_is_the_models_own_and_is_in_the_report() -> None:
 
 def test_relevance_pools_frames_by_their_relevance_to_the_text() -> None:
     form = ScoringForm(KnownEncoder(), "relevance")
-    found = form.score(VIDEOS, form.encode(TEXTS)).numpy()
+    scores = form.score(VIDEOS, form.encode(TEXTS)).numpy()
     for v, video in enumerate(VIDEOS):
         frames = video.frames.double().numpy()
         frames /= np.linalg.norm(frames, axis=1, keepdims=True)
@@ -59,7 +59,7 @@ def test_relevance_pools_frames_by_their_relevance_to_the_text() -> None:
             weights = np.exp(cosines(drawn(text), video.frames)[0] / 0.2)
             mixed = (weights / weights.sum()) @ frames
             expected = cosines(drawn(text), torch.from_numpy(mixed[None]))[0, 0]
-            assert found[v, n] == pytest.approx(expected, abs=1e-5)
+            assert scores[v, n] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["paper", "subsets"])
@@ -89,9 +89,9 @@ def test_unknown_forms_and_missing_masks_are_refused() -> None:
 def test_texts_that_the_model_cuts_are_counted() -> None:
     class Short(KnownEncoder):
         def encode_text(self, texts):  # type: ignore[no-untyped-def]
-            found = super().encode_text(texts)
-            found.dropped[:] = [max(0, len(t.split()) - 4) for t in texts]
-            return found
+            embedding = super().encode_text(texts)
+            embedding.dropped[:] = [max(0, len(t.split()) - 4) for t in texts]
+            return embedding
 
     test = known_split([], model=Short())
     test.form.encode(TEXTS)

@@ -25,24 +25,24 @@ from tests.support.fakes import ColourEncoder, write_colours
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("sources")
+    root = tmp_path_factory.mktemp("sources")
     rows = []
     for name in ("red", "cyan", "blue"):
-        write_colours(found / f"{name}.mp4", [(name, 2)])
+        write_colours(root / f"{name}.mp4", [(name, 2)])
         rows.append(Row(name, f"{name}.mp4", 2.0, "test", (Caption(f"It is {name}.", ()),)))
-    write_manifest(found / "manifest.jsonl", rows)
-    return found
+    write_manifest(root / "manifest.jsonl", rows)
+    return root
 
 
 def test_a_row_of_parts_is_encoded_part_after_part(folder: Path) -> None:
     model = ColourEncoder()
     parts = (Segment("cyan.mp4", 1.0, 2.0), Segment("red.mp4", 0.0, 1.0))
     row = Row("both", "", 2.0, "test", (Caption("It is cyan. It is red.", ()),), parts=parts)
-    found = decode_rows(model, folder)(row)
+    encoded = decode_rows(model, folder)(row)
     singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
-    assert np.allclose(found.frames, np.concatenate([one.frames for one in singles]), atol=1e-5)
-    assert found.duration == pytest.approx(2.0)
-    assert found.times[-1] < 2.0
+    assert np.allclose(encoded.frames, np.concatenate([single.frames for single in singles]), atol=1e-5)
+    assert encoded.duration == pytest.approx(2.0)
+    assert encoded.times[-1] < 2.0
 
 
 @pytest.mark.parametrize("context", [0, 1])
@@ -52,19 +52,19 @@ def test_parts_may_be_of_files_of_different_sizes(folder: Path, context: int) ->
     write_colours(folder / "large.mp4", [("cyan", 2)], size=(64, 96))
     parts = (Segment("red.mp4", 0.0, 1.0), Segment("large.mp4", 1.0, 2.0), Segment("blue.mp4", 0.0, 1.0))
     row = Row("three", "", 3.0, "test", (Caption("It is red. It is cyan.", ()),), parts=parts)
-    found = decode_rows(model, folder)(row)
+    encoded = decode_rows(model, folder)(row)
     singles = [decode_rows(model, folder)(Row(p.video, p.video, 2.0, "test", (), p.start, p.end)) for p in parts]
-    assert np.allclose(found.frames, np.concatenate([one.frames for one in singles]), atol=1e-5)
-    assert found.times == pytest.approx(np.arange(12) / 4)
+    assert np.allclose(encoded.frames, np.concatenate([single.frames for single in singles]), atol=1e-5)
+    assert encoded.times == pytest.approx(np.arange(12) / 4)
 
 
 def test_rows_of_parts_are_counted_and_named_by_their_files(folder: Path) -> None:
-    def shown(id: str, *files: str) -> Row:
-        told = Caption("It is red. It is cyan.", (TimedSentence("It is red.", 0.0, 1.0),))
+    def parts_row(id: str, *files: str) -> Row:
+        caption = Caption("It is red. It is cyan.", (TimedSentence("It is red.", 0.0, 1.0),))
         parts = tuple(Segment(f"{file}.mp4", 0.0, 1.0) for file in files)
-        return Row(id, "", float(len(parts)), "test", (told,), parts=parts)
+        return Row(id, "", float(len(parts)), "test", (caption,), parts=parts)
 
-    rows = [shown("a", "red", "cyan"), shown("b", "red", "blue"), shown("c", "red", "lost")]
+    rows = [parts_row("a", "red", "cyan"), parts_row("b", "red", "blue"), parts_row("c", "red", "lost")]
     manifest = write_manifest(folder / "parts.jsonl", rows)
     report = evaluate_moment_retrieval(open_split(ColourEncoder(), manifest), find_protocol("moments")).to_json()
     assert (report["queries"], report["candidates"]) == (2, 2)
@@ -109,8 +109,8 @@ def test_a_quarantined_row_makes_a_protocol_of_fixed_size_incomplete(folder: Pat
 
 
 def test_a_task_is_measured_though_rows_of_another_one_are_quarantined(folder: Path, bad: Path) -> None:
-    told = {"red": ("way", "warm"), "cyan": ("scene", "cold"), "blue": ("scene", "dark")}
-    rows = [Row(n, f"{n}.mp4", 2.0, "test", (), meta={"task": t, "label": label}) for n, (t, label) in told.items()]
+    labels = {"red": ("way", "warm"), "cyan": ("scene", "cold"), "blue": ("scene", "dark")}
+    rows = [Row(n, f"{n}.mp4", 2.0, "test", (), meta={"task": t, "label": label}) for n, (t, label) in labels.items()]
     manifest = write_manifest(folder / "tasks.jsonl", rows)
     test = open_split(ColourEncoder(), manifest, quarantine=bad)
     report = evaluate_classify(test, find_protocol("classify"), template="{label}", task="scene").to_json()

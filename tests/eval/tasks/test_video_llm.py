@@ -32,16 +32,16 @@ def llm(base: Path) -> VideoLLM:
 
 @pytest.fixture(scope="module")
 def rows(worlds_manifest: Path) -> list[Row]:
-    found = read_manifest(worlds_manifest)[:6]
-    return [replace(row, video=str(worlds_manifest.parent / row.video), split="test", meta={}) for row in found]
+    source_rows = read_manifest(worlds_manifest)[:6]
+    return [replace(row, video=str(worlds_manifest.parent / row.video), split="test", meta={}) for row in source_rows]
 
 
 @pytest.fixture(scope="module")
 def data(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All but VideoCon Human-Hard, each of a handful of clips."""
     folder = tmp_path_factory.mktemp("six")
-    told = [(Caption(f"{row.id} moves"), {"negatives": [{"text": f"{row.id} rests"}]}) for row in rows]
-    pairs = [replace(row, captions=(caption,), meta=meta) for row, (caption, meta) in zip(rows, told, strict=True)]
+    claims = [(Caption(f"{row.id} moves"), {"negatives": [{"text": f"{row.id} rests"}]}) for row in rows]
+    pairs = [replace(row, captions=(caption,), meta=meta) for row, (caption, meta) in zip(rows, claims, strict=True)]
     write_manifest(folder / "videocon-llm.jsonl", pairs)
     (folder / "videocon-human").mkdir()
     write_manifest(folder / "videocon-human" / "manifest.jsonl", pairs[:3])
@@ -51,9 +51,9 @@ def data(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
         crossed.append(replace(row, captions=(Caption(ACTIONS[i % 3]),), meta={"negatives": wrong}))
     write_manifest(folder / "ssv2-temporal.jsonl", crossed)
     write_manifest(folder / "ssv2-events.jsonl", crossed)
-    asked = {"question": "what is done?", "options": ACTIONS}
+    question = {"question": "what is done?", "options": ACTIONS}
     kinds = ["CW", "CH", "TN"] * 2
-    questions = [replace(row, meta={**asked, "answer": i % 3, "type": kinds[i]}) for i, row in enumerate(rows)]
+    questions = [replace(row, meta={**question, "answer": i % 3, "type": kinds[i]}) for i, row in enumerate(rows)]
     write_manifest(folder / "atp-hard.jsonl", questions)
     return folder
 
@@ -90,11 +90,11 @@ def test_the_command_prints_one_table_and_names_missing_tests(
     base: Path, data: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
     words = ("eval", "synvita", "--model", base, "--data", data, "--any-size", "--max-frames", "2")
-    code, told, beside = call(*words, "--out", tmp_path / "report.json")
+    code, table, beside = call(*words, "--out", tmp_path / "report.json")
     assert code == 0, beside
     assert "VideoCon Human-Hard is missing" in beside
     for name in ("VideoCon LLM", "SSv2-Temporal", "ATP-Hard", "missing", "accuracy, causal"):
-        assert name in told
+        assert name in table
     assert json.loads((tmp_path / "report.json").read_text())["tests"]["SSv2-Temporal"]["figures"]["mAP"]
     code, _, beside = call("eval", "synvita", "--model", base, "--data", tmp_path)
     assert (code, "contains none of the tests" in beside) == (1, True)
@@ -103,20 +103,20 @@ def test_the_command_prints_one_table_and_names_missing_tests(
 def test_single_tasks_take_a_video_llm(
     base: Path, llm: VideoLLM, data: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
-    shown = ("--model", base, "--max-frames", "2", "--json")
-    code, told, beside = call("eval", "entailment", "--manifest", data / "videocon-llm.jsonl", *shown)
+    options = ("--model", base, "--max-frames", "2", "--json")
+    code, stdout, beside = call("eval", "entailment", "--manifest", data / "videocon-llm.jsonl", *options)
     assert code == 0, beside
-    settings = json.loads(told)["settings"]
+    settings = json.loads(stdout)["settings"]
     assert settings["form"] == "log odds"
     assert settings["question"] == llm.question.text
     assert settings["budget"] == {"frames": 8, "rule": "linspace", "max_frames": 2}
-    code, told, beside = call("eval", "retrieval", "--manifest", data / "videocon-human" / "manifest.jsonl", *shown)
+    code, stdout, beside = call("eval", "retrieval", "--manifest", data / "videocon-human" / "manifest.jsonl", *options)
     assert code == 0, beside
-    assert json.loads(told)["t2v"]["R@5"] == 100.0
-    for words, what in (
+    assert json.loads(stdout)["t2v"]["R@5"] == 100.0
+    for words, message in (
         (("entailment", "--fps", "2"), "--fps is for two-tower models only"),
         (("entailment", "--features", data), "--features is for two-tower models only"),
         (("moments",), "moments need frame vectors"),
     ):
         code, _, beside = call("eval", *words, "--manifest", data / "videocon-llm.jsonl", "--model", base)
-        assert (code, what in " ".join(beside.split())) == (2, True), beside
+        assert (code, message in " ".join(beside.split())) == (2, True), beside

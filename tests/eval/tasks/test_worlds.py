@@ -86,25 +86,25 @@ def test_the_same_seed_gives_the_same_report_and_another_seed_another() -> None:
 
 
 def test_an_oracle_that_sees_the_script_is_perfect(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = list(encode_worlds(Bag(), TRAIN_STYLES, 700_123, 4))
+    encoded = list(encode_worlds(Bag(), TRAIN_STYLES, 700_123, 4))
     oracle = Bag()
-    for s in seen:
-        told = oracle.encode_text([text for text, _ in s.world.annotations]).pooled
+    for s in encoded:
+        sentences = oracle.encode_text([text for text, _ in s.world.annotations]).pooled
         vectors = torch.full((len(s.times), oracle.embedding_dim), 1e-6)
-        for row, (_, spans) in zip(told, s.world.annotations, strict=True):
+        for row, (_, spans) in zip(sentences, s.world.annotations, strict=True):
             for span in spans:
                 inside = torch.from_numpy((s.times >= span.start) & (s.times < span.end))
                 vectors[inside] = row
         s.frames.copy_(torch.nn.functional.normalize(vectors, dim=-1))
-    assert paragraph_retrieval(oracle, seen)["paragraph to video, 4, R@1"] == pytest.approx(100.0)
-    chosen = measure_rule(oracle, seen)
+    assert paragraph_retrieval(oracle, encoded)["paragraph to video, 4, R@1"] == pytest.approx(100.0)
+    chosen = measure_rule(oracle, encoded)
     assert chosen.rule.plain, "what is perfect already needs no rule"
     assert chosen.trials[0].objective == pytest.approx(100.0)
     assert {trial.rule.beta for trial in chosen.trials} > {0.0, 1.0}, "paragraphs of Worlds are in order"
-    found = localization(oracle, seen)
-    assert found["sentence to frame, mAP"] > 0.95
-    assert found["told or untold frame, AUC"] > 0.99
-    assert 0.5 < measure_threshold(oracle, seen) <= 1.0
+    metrics = localization(oracle, encoded)
+    assert metrics["sentence to frame, mAP"] > 0.95
+    assert metrics["told or untold frame, AUC"] > 0.99
+    assert 0.5 < measure_threshold(oracle, encoded) <= 1.0
 
 
 def test_galleries_hold_what_their_names_say() -> None:
