@@ -92,8 +92,8 @@ def test_unchanged_files_are_not_read_again(films: Path, tmp_path: Path, monkeyp
     def refuse(path: str) -> None:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("mova.search.ingest.probe", refuse)
-    monkeypatch.setattr("mova.search.ingest.content_hash", refuse)
+    monkeypatch.setattr("mova.search.file_reader.probe", refuse)
+    monkeypatch.setattr("mova.search.file_reader.content_hash", refuse)
     report = Index(tmp_path / "index", model).add([films])
     assert len(report.unchanged) == 3
     assert (report.indexed, report.moved, report.removed, report.failed) == ([], [], [], [])
@@ -211,9 +211,9 @@ def test_a_file_that_breaks_off_midway_leaves_nothing(
 ) -> None:
     """The frames before the break were already written."""
     from mova.errors import VideoError
-    from mova.search import ingest
+    from mova.search import file_reader, ingest
 
-    real = ingest.stream
+    real = file_reader.stream
 
     def breaking(path: str, **options: object):
         chunks = real(path, **{**options, "chunk": 4})
@@ -223,7 +223,7 @@ def test_a_file_that_breaks_off_midway_leaves_nothing(
             raise VideoError(path, "damaged")
         yield from chunks
 
-    monkeypatch.setattr(ingest, "stream", breaking)
+    monkeypatch.setattr(file_reader, "stream", breaking)
     monkeypatch.setattr(ingest, "FLUSH_ROWS", 4)
     index = Index(tmp_path / "index", ColourEncoder())
     report = index.add([films])
@@ -235,16 +235,16 @@ def test_a_file_that_breaks_off_midway_leaves_nothing(
 def test_a_file_that_changes_while_it_is_read_fails(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mova.search import ingest
+    from mova.search import file_reader
 
-    real = ingest.stream
+    real = file_reader.stream
 
     def growing(path: str, **options: object):
         yield from real(path, **options)
         if path.endswith("a.mp4"):
             os.utime(path, ns=(5, 5))
 
-    monkeypatch.setattr(ingest, "stream", growing)
+    monkeypatch.setattr(file_reader, "stream", growing)
     report = Index(tmp_path / "index", ColourEncoder()).add([films])
     assert [(Path(path).name, "changed" in cause) for path, cause in report.failed] == [("a.mp4", True)]
 
@@ -278,11 +278,11 @@ def test_leftovers_of_a_killed_run_are_never_seen_and_swept(films: Path, tmp_pat
 
 
 def test_many_small_writes_are_joined(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mova.search import ingest
+    from mova.search import file_reader, ingest
 
     monkeypatch.setattr(ingest, "FLUSH_ROWS", 1)
     monkeypatch.setattr(ingest, "TIDY_EVERY", 1)
-    monkeypatch.setattr(ingest, "DECODE_CHUNK", 1)
+    monkeypatch.setattr(file_reader, "DECODE_CHUNK", 1)
     index = Index(tmp_path / "index", ColourEncoder(rate=8))
     report = index.add([films])
     fragments = index._store._frames.stats()["fragment_stats"]["num_fragments"]
@@ -424,10 +424,11 @@ def test_links_that_lead_nowhere_and_damaged_clocks_do_not_stop_a_run(
 
 KILLED = """
 import os, random, signal, sys, time
-from mova.search import ingest
+from mova.search import file_reader, ingest
 from mova.search.index import Index
 from tests.support.fakes import ColourEncoder
-ingest.FLUSH_ROWS, ingest.FLUSH_SECONDS, ingest.DECODE_CHUNK, ingest.TIDY_EVERY = 16, 0.0, 8, 3
+file_reader.DECODE_CHUNK = 8
+ingest.FLUSH_ROWS, ingest.FLUSH_SECONDS, ingest.TIDY_EVERY = 16, 0.0, 3
 
 def attempt(delay):
     child = os.fork()

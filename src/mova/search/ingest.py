@@ -1,13 +1,12 @@
 """Add files to an index: decode, encode, write. Incremental by content, resumable after a kill at any moment.
 
-A thread hashes and decodes ahead (across files, so that many short clips overlap too) while the model encodes. Memory
-does not grow with a video's length. Order of writing: first the frames of a content, then the record of its path, then
-the frames that it replaces are removed. Only the record makes frames count (see `store.py`).
+A thread hashes and decodes ahead (`file_reader.py`), across files so that many short clips overlap too, while the model
+encodes. Memory does not grow with a video's length. Order of writing: first the frames of a content, then the record of
+its path, then the frames that it replaces are removed. Only the record makes frames count (see `store.py`).
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,14 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
-from mova.models.encoder import DECODE_CHUNK, DualEncoder
+from mova.models.encoder import DualEncoder
+from mova.search.file_reader import Begin, Event, Failed, FileTask, Known, check_file, frames_of_file, read_events
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
-from mova.types import Frames
 from mova.utils.files import find_videos, surely_gone
-from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
-from mova.video.probe import probe
-from mova.video.reader import stream
 
 FLUSH_ROWS = 2048
 """Frames buffered before they are written."""
@@ -168,47 +164,6 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
     return sorted(set(gone))
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A file to read, with its size and time when it was listed; size -1 if the system does not report it."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    duration: float
-    content: str = ""
-
-
-@dataclass(frozen=True)
-class _Known:
-    """The file's content is in the index already."""
-
-    task: _Task
-
-
-@dataclass(frozen=True)
-class _Begin:
-    """The file's frames follow, up to `_End` or `_Failed`."""
-
-    task: _Task
-
-
-@dataclass(frozen=True)
-class _End:
-    """All frames of the file were read."""
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """The file cannot be read, or not to its end."""
-
-    task: _Task
-    cause: str
-
-
-_Event = _Known | _Begin | _End | _Failed | Frames
-
-
 class _Run:
     """The state of one call of `run`: reads, encodes, buffers, writes, counts."""
 
@@ -233,17 +188,17 @@ class _Run:
 
     def read(self, files: Sequence[str]) -> None:
         """Bring all files into the index."""
-        tasks = self._plan(files)
+        tasks = self._changed(files)
         self.seconds_total = sum(task.duration for task in tasks)
-        events = prefetch(self._events(tasks), AHEAD)
+        events = prefetch(read_events(tasks, self.contents, self.rate), AHEAD)
         try:
             for event in events:
-                if isinstance(event, _Failed):
+                if isinstance(event, Failed):
                     self._fail(event.task, event.cause)
-                elif isinstance(event, _Known):
+                elif isinstance(event, Known):
                     self._record_known(event.task)
                 else:
-                    assert isinstance(event, _Begin)
+                    assert isinstance(event, Begin)
                     self._encode(event.task, events)
         finally:
             events.close()
@@ -258,60 +213,24 @@ class _Run:
             self.store.sweep()
         return changed
 
-    def _plan(self, files: Sequence[str]) -> list[_Task]:
-        """Return the files that must be read, with their durations; report unchanged and broken ones."""
+    def _changed(self, files: Sequence[str]) -> list[FileTask]:
+        """Return the files that must be read; report unchanged and broken ones."""
         tasks = []
         for path in files:
-            known = self.recorded.get(path)
-            task = _Task(path, -1, -1, 0.0)
-            try:
-                path.encode()
-                status = os.stat(path)
-                if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
-                    self.report.unchanged.append(path)
-                    continue
-                task = replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
-                tasks.append(replace(task, duration=probe(path).duration))
-            except UnicodeEncodeError:
-                self._fail(task, "its name is not valid UTF-8; rename it")
-            except OSError as error:
-                self._fail(task, error.strerror or str(error))
-            except VideoError as error:
-                self._fail(task, error.cause)
+            checked = check_file(path, self.recorded.get(path))
+            if checked is None:
+                self.report.unchanged.append(path)
+            elif isinstance(checked, Failed):
+                self._fail(checked.task, checked.cause)
+            else:
+                tasks.append(checked)
         return tasks
 
-    def _events(self, tasks: Sequence[_Task]) -> Iterator[_Event]:
-        """Hash and decode all files in order (in the reading thread)."""
-        seen = set(self.contents)
-        for task in tasks:
-            try:
-                task = replace(task, content=content_hash(task.path))
-                if task.content in seen:
-                    yield _Known(task)
-                    continue
-                yield _Begin(task)
-                count = 0
-                for chunk in stream(task.path, fps=self.rate, chunk=DECODE_CHUNK):
-                    count += len(chunk)
-                    yield chunk
-                if not count:
-                    raise VideoError(task.path, "no frame could be decoded")
-                status = os.stat(task.path)
-                if (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
-                    raise VideoError(task.path, "changed while it was read; run again once it is complete")
-            except VideoError as error:
-                yield _Failed(task, error.cause)
-            except OSError as error:
-                yield _Failed(task, error.strerror or str(error))
-            else:
-                seen.add(task.content)
-                yield _End()
-
-    def _encode(self, task: _Task, events: Iterator[_Event]) -> None:
+    def _encode(self, task: FileTask, events: Iterator[Event]) -> None:
         """Encode the frames of a file, then queue its record."""
         frames, total = 0, np.zeros(self.model.embedding_dim)
         try:
-            for times, tensor in self.model.encode_stream(_chunks(events)):
+            for times, tensor in self.model.encode_stream(frames_of_file(events)):
                 vectors = tensor.detach().float().cpu().numpy()
                 vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
                 self._buffer(task.content, times, vectors)
@@ -340,7 +259,7 @@ class _Run:
             self.buffered += len(slot)
             times, vectors = times[len(slot) :], vectors[len(slot) :]
 
-    def _record_known(self, task: _Task) -> None:
+    def _record_known(self, task: FileTask) -> None:
         """Record another path (or another modification time) for content that is already in the index."""
         record = self.contents[task.content]
         self.pending_records.append(replace(record, path=task.path, size=task.size, mtime_ns=task.mtime_ns))
@@ -352,7 +271,7 @@ class _Run:
             self.moved.add(task.content)
         self._file_done(task)
 
-    def _fail(self, task: _Task, cause: str) -> None:
+    def _fail(self, task: FileTask, cause: str) -> None:
         """Report a broken file, discard its frames, and mark the record of its earlier content for removal."""
         self.report.failed.append((task.path, cause))
         if task.path in self.recorded and task.size >= 0:
@@ -362,14 +281,14 @@ class _Run:
             self.store.discard([task.content])
         self._file_done(task)
 
-    def _file_done(self, task: _Task) -> None:
+    def _file_done(self, task: FileTask) -> None:
         """Record that one file is finished."""
         self.seconds_done += task.duration
         self._report_progress(task, self.seconds_done)
         if time.monotonic() - self.flushed_at >= FLUSH_SECONDS:
             self._flush()
 
-    def _report_progress(self, task: _Task, done: float) -> None:
+    def _report_progress(self, task: FileTask, done: float) -> None:
         if self.progress is not None:
             self.progress(task.path, done, self.seconds_total)
 
@@ -386,14 +305,3 @@ class _Run:
         self.writes += 1
         if self.writes % TIDY_EVERY == 0:
             self.store.tidy()
-
-
-def _chunks(events: Iterator[_Event]) -> Iterator[Frames]:
-    """Yield the frames of one file; raise its `VideoError` where it occurs."""
-    for event in events:
-        if isinstance(event, _End):
-            return
-        if isinstance(event, _Failed):
-            raise VideoError(event.task.path, event.cause)
-        assert isinstance(event, Frames)
-        yield event

@@ -1,0 +1,142 @@
+"""Read the files of an ingest run: which ones changed, then their frames, as a sequence of events.
+
+`read_events` runs in a thread of its own, ahead of the model. It alone hashes and decodes files, so it alone decides
+whether a file can be read; `mova.search.ingest` decides what to store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mova.errors import VideoError
+from mova.models.encoder import DECODE_CHUNK
+from mova.search.store import VideoRecord
+from mova.types import Frames
+from mova.utils.hashing import content_hash
+from mova.video.probe import probe
+from mova.video.reader import stream
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """A file to read, as it was when it was listed.
+
+    Attributes:
+        path: absolute.
+        size, mtime_ns: size in bytes and modification time; -1 if the system does not report them.
+        duration: seconds.
+        content: hash of the content; empty until the file is read.
+    """
+
+    path: str
+    size: int = -1
+    mtime_ns: int = -1
+    duration: float = 0.0
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """The file's content is in the index already."""
+
+    task: FileTask
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The file's frames follow, up to `End` or `Failed`."""
+
+    task: FileTask
+
+
+@dataclass(frozen=True)
+class End:
+    """All frames of the file were read."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The file cannot be read, or not to its end."""
+
+    task: FileTask
+    cause: str
+
+
+Event = Known | Begin | End | Failed | Frames
+
+
+def check_file(path: str, known: VideoRecord | None) -> FileTask | Failed | None:
+    """Return the task of a new or changed file, the failure of an unreadable one, and None for an unchanged one.
+
+    Args:
+        path: absolute.
+        known: the file's record in the index, if any.
+    """
+    task = FileTask(path)
+    try:
+        path.encode()
+        status = os.stat(path)
+        if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            return None
+        task = replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
+        return replace(task, duration=probe(path).duration)
+    except UnicodeEncodeError:
+        return Failed(task, "its name is not valid UTF-8; rename it")
+    except OSError as error:
+        return Failed(task, error.strerror or str(error))
+    except VideoError as error:
+        return Failed(task, error.cause)
+
+
+def read_events(tasks: Sequence[FileTask], known_contents: Collection[str], rate: float) -> Iterator[Event]:
+    """Hash and decode files in order.
+
+    Args:
+        tasks: from `check_file`.
+        known_contents: hashes of the contents in the index; such files are not decoded.
+        rate: frames per second to sample.
+
+    Yields:
+        For each file `Known`, or `Begin`, its frames and `End`; `Failed` instead of any of these but `Begin`.
+    """
+    seen = set(known_contents)
+    for task in tasks:
+        try:
+            task = replace(task, content=content_hash(task.path))
+            if task.content in seen:
+                yield Known(task)
+                continue
+            yield Begin(task)
+            count = 0
+            for chunk in stream(task.path, fps=rate, chunk=DECODE_CHUNK):
+                count += len(chunk)
+                yield chunk
+            if not count:
+                raise VideoError(task.path, "no frame could be decoded")
+            status = os.stat(task.path)
+            if (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
+                raise VideoError(task.path, "changed while it was read; run again once it is complete")
+        except VideoError as error:
+            yield Failed(task, error.cause)
+        except OSError as error:
+            yield Failed(task, error.strerror or str(error))
+        else:
+            seen.add(task.content)
+            yield End()
+
+
+def frames_of_file(events: Iterator[Event]) -> Iterator[Frames]:
+    """Yield the frames of the file that has just begun, up to its end.
+
+    Raises:
+        VideoError: the file cannot be read to its end.
+    """
+    for event in events:
+        if isinstance(event, End):
+            return
+        if isinstance(event, Failed):
+            raise VideoError(event.task.path, event.cause)
+        assert isinstance(event, Frames)
+        yield event
