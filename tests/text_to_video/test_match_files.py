@@ -12,7 +12,7 @@ import pytest
 from mova.data.manifest import Caption, Row, read_manifest, write_manifest
 from mova.data.synthetic import RenderRequest, render_requests, synthetic_videos
 from mova.errors import DataError, UsageError
-from mova.text_to_video.match_files import join_folder, join_table, plain
+from mova.text_to_video.match_files import match_folder, match_table, plain
 from mova.video.writer import write_mp4
 
 Call = Callable[..., tuple[int, str, str]]
@@ -36,7 +36,7 @@ def folder(root: Path, *names: str) -> Path:
 
 
 def joined(root: Path, pattern: str, wanted: list[RenderRequest] = WANTED) -> dict[str, list[str]]:
-    result = join_folder(wanted, root, pattern, "lavie")
+    result = match_folder(wanted, root, pattern, "lavie")
     return {key: [Path(each.video).name for each in videos] for key, videos in result.videos.items()}
 
 
@@ -63,9 +63,9 @@ def test_patterns_of_file_names(pattern: str, name: str, row: str, tmp_path: Pat
 def test_unmatched_videos_and_captions_are_reported(tmp_path: Path) -> None:
     root = folder(tmp_path, "v1_2.mp4", "v2_10.mp4", "v2_9.mp4", "other.mp4", "v9_1.mp4")
     (root / "v2_11.mp4").write_bytes(b"no video")
-    result = join_folder(WANTED, root, "{of}_{index}.mp4", "lavie")
+    result = match_folder(WANTED, root, "{of}_{index}.mp4", "lavie")
     assert [(Path(v.video).name, v.index) for v in result.videos["v2"]] == [("v2_9.mp4", 0), ("v2_10.mp4", 1)]
-    assert result.joined == 2
+    assert result.matched == 2
     assert [Path(name).name for name in result.files] == ["other.mp4", "v9_1.mp4"]
     assert [(Path(name).name, count) for name, count in result.ambiguous] == [("v1_2.mp4", 2)]
     assert [Path(name).name for name, _ in result.broken] == ["v2_11.mp4"]
@@ -74,7 +74,9 @@ def test_unmatched_videos_and_captions_are_reported(tmp_path: Path) -> None:
 
 def test_a_truncated_name_must_match_exactly_one_caption(tmp_path: Path) -> None:
     wanted = render_requests([row("a", LONG), row("b", LONG + " again")])
-    result = join_folder(wanted, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x")
+    result = match_folder(
+        wanted, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x"
+    )
     assert list(result.videos) == ["a"]
     assert len(result.ambiguous) == len(result.files) == 1
 
@@ -89,17 +91,17 @@ def test_equal_captions_of_several_rows_share_a_video(tmp_path: Path) -> None:
 def test_wrong_patterns_and_folders(tmp_path: Path) -> None:
     for pattern in ("x.mp4", "{colour}.mp4", "{index}.mp4", "{id}{id}.mp4"):
         with pytest.raises(UsageError, match="must contain"):
-            join_folder(WANTED, tmp_path, pattern, "x")
+            match_folder(WANTED, tmp_path, pattern, "x")
     with pytest.raises(UsageError, match="no such folder"):
-        join_folder(WANTED, tmp_path / "none", "{id}.mp4", "x")
+        match_folder(WANTED, tmp_path / "none", "{id}.mp4", "x")
     with pytest.raises(DataError, match="no videos to match"):
-        join_folder(WANTED, tmp_path, "{id}.mp4", "x")
+        match_folder(WANTED, tmp_path, "{id}.mp4", "x")
 
 
 def test_a_table_maps_videos_to_captions(tmp_path: Path) -> None:
     folder(tmp_path, "x/1.mp4", "x/2.mp4")
     (tmp_path / "table.csv").write_text(f"video,caption\n1.mp4,two men\n2.mp4,nobody\n3.mp4,{LONG}\n")
-    result = join_table(WANTED, tmp_path / "table.csv", tmp_path / "x", "cogvideox")
+    result = match_table(WANTED, tmp_path / "table.csv", tmp_path / "x", "cogvideox")
     assert [v.generator for v in result.videos["v1/count"]] == [{"model": "cogvideox"}]
     assert [Path(name).name for name in result.files] == ["2.mp4"]
     assert [Path(name).name for name, _ in result.broken] == ["3.mp4"]

@@ -126,29 +126,27 @@ class TextToVideo:
         """
         diffusers = _diffusers()
         target = choose_device(device)
-        number = torch.float16 if dtype == "fp16" else choose_dtype(dtype, target)
+        precision = torch.float16 if dtype == "fp16" else choose_dtype(dtype, target)
         if offload and target.type == "cpu":
             raise UsageError("--offload needs a GPU: on a CPU the whole pipeline is in memory anyway")
         folder = find_folder(diffusers.DiffusionPipeline, name_or_path, revision, "model_index.json")
         kind = str(read_json(folder / "model_index.json").get("_class_name"))
+        if motion_adapter is not None and kind not in ANIMATED:
+            raise UsageError(f"{name_or_path}: a motion adapter needs {' or '.join(ANIMATED)}, not {kind}")
         options: dict[str, Any] = {
-            "dtype": {"default": number, **dict.fromkeys(family(kind).get("fp32", ()), torch.float32)}
+            "dtype": {"default": precision, **dict.fromkeys(family(kind).get("fp32", ()), torch.float32)}
         }
-        identity = {"revision": revision_of(folder), "dtype": str(number).split(".")[-1]}
+        identity = {"revision": revision_of(folder), "dtype": str(precision).split(".")[-1]}
         name = str(name_or_path)
         load = diffusers.DiffusionPipeline
         try:
             if motion_adapter is not None:
-                if kind not in ANIMATED:
-                    raise UsageError(f"{name_or_path}: a motion adapter needs {' or '.join(ANIMATED)}, not {kind}")
                 load = getattr(diffusers, ANIMATED[kind])
                 adapter = find_folder(diffusers.DiffusionPipeline, motion_adapter, None, "config.json")
-                options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=number)
+                options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=precision)
                 identity["adapter_revision"] = revision_of(adapter)
                 name = f"{name} with {motion_adapter}"
             pipeline = load.from_pretrained(folder, **options)
-        except UsageError:
-            raise
         except LOAD_ERRORS as error:
             raise ModelError(f"{name_or_path}: diffusers cannot load it as {kind} ({error})") from error
         pipeline.set_progress_bar_config(disable=True)

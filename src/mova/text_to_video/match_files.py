@@ -33,12 +33,12 @@ def plain(text: str) -> str:
 
 
 FIELDS: Mapping[str, Callable[[int, RenderRequest], str]] = {
-    "id": lambda i, order: plain(order.row),
-    "of": lambda i, order: plain(order.of),
-    "misalignment": lambda i, order: plain(order.misalignment or ""),
-    "text": lambda i, order: plain(order.text),
-    "position": lambda i, order: str(i),
-    "line": lambda i, order: str(i + 1),
+    "id": lambda i, request: plain(request.row),
+    "of": lambda i, request: plain(request.of),
+    "misalignment": lambda i, request: plain(request.misalignment or ""),
+    "text": lambda i, request: plain(request.text),
+    "position": lambda i, request: str(i),
+    "line": lambda i, request: str(i + 1),
 }
 """Fields of a pattern: the row's id, the id of the row a triplet was made from, the kind of its negative, the caption,
 and the index of the caption, from 0 (`position`) or 1 (`line`). `index` distinguishes videos of one caption and is not
@@ -47,12 +47,12 @@ _NUMBERS = ("position", "line", "index")
 
 
 @dataclass
-class JoinResult:
+class MatchResult:
     """Result of matching files to captions.
 
     Attributes:
         videos: videos by row id.
-        joined: number of matched files.
+        matched: number of matched files.
         captions: (row id, caption) without a video.
         files: files that match no caption.
         ambiguous: (file, number of captions) of files that match several captions and were assigned to none.
@@ -60,18 +60,18 @@ class JoinResult:
     """
 
     videos: dict[str, list[Synthetic]] = field(default_factory=dict)
-    joined: int = 0
+    matched: int = 0
     captions: list[tuple[str, str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     ambiguous: list[tuple[str, int]] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
 
 
-def join_folder(orders: Sequence[RenderRequest], folder: str | Path, pattern: str, name: str) -> JoinResult:
+def match_folder(requests: Sequence[RenderRequest], folder: str | Path, pattern: str, name: str) -> MatchResult:
     """Match the videos of a folder to captions by file name.
 
     Args:
-        orders: the captions, one order each.
+        requests: the captions, one request each.
         folder: searched recursively.
         pattern: path of a video relative to the folder, with fields in braces (`FIELDS`): `{text}-{index}.mp4`,
             `{id}.mp4`, `cogvideox/{of}_{index}.mp4`. Only letters and digits are compared. A truncated `text` matches
@@ -86,7 +86,7 @@ def join_folder(orders: Sequence[RenderRequest], folder: str | Path, pattern: st
     if not root.is_dir():
         raise UsageError(f"{folder}: no such folder")
     compared = [field for field in names if field != "index"]
-    table = _table(orders, compared)
+    table = _table(requests, compared)
     prefixes = _sorted_captions(table, compared)
     claims: list[tuple[int, Path, list[int]]] = []
     for path in find_videos([root]):
@@ -97,14 +97,16 @@ def join_folder(orders: Sequence[RenderRequest], folder: str | Path, pattern: st
         key = tuple(_value(field, match[field]) for field in compared)
         index = int(match["index"]) if "index" in names else 0
         claims.append((index, path, _matching(table, prefixes, compared, key)))
-    return _assign(orders, sorted(claims), name)
+    return _assign(requests, sorted(claims), name)
 
 
-def join_table(orders: Sequence[RenderRequest], table: str | Path, folder: str | Path | None, name: str) -> JoinResult:
+def match_table(
+    requests: Sequence[RenderRequest], table: str | Path, folder: str | Path | None, name: str
+) -> MatchResult:
     """Match the videos listed in a table: a CSV (`video`, `text` or `caption`) or JSON lines with these keys.
 
     Args:
-        orders: the captions, one order each.
+        requests: the captions, one request each.
         table: the CSV or JSON lines file.
         folder: base folder of relative paths (default: the folder of the table).
         name: name of the generator.
@@ -113,9 +115,9 @@ def join_table(orders: Sequence[RenderRequest], table: str | Path, folder: str |
         UsageError: the file does not exist.
         DataError: a row has no video or text.
     """
-    captions = _table(orders, ["text"])
+    captions = _table(requests, ["text"])
     claims = [(0, pair.path, captions.get((plain(pair.text),), [])) for pair in read_pairs(table, folder)]
-    return _assign(orders, claims, name)
+    return _assign(requests, claims, name)
 
 
 def _expression(pattern: str) -> tuple[re.Pattern[str], list[str]]:
@@ -139,13 +141,13 @@ def _value(name: str, text: str) -> str:
 
 
 Table = Mapping[tuple[str, ...], list[int]]
-"""Indices of the orders by the values of a pattern's fields."""
+"""Indices of the requests by the values of a pattern's fields."""
 
 
-def _table(orders: Sequence[RenderRequest], names: Sequence[str]) -> Table:
+def _table(requests: Sequence[RenderRequest], names: Sequence[str]) -> Table:
     indices: dict[tuple[str, ...], list[int]] = {}
-    for i, order in enumerate(orders):
-        indices.setdefault(tuple(FIELDS[name](i, order) for name in names), []).append(i)
+    for i, request in enumerate(requests):
+        indices.setdefault(tuple(FIELDS[name](i, request) for name in names), []).append(i)
     return indices
 
 
@@ -157,7 +159,7 @@ def _sorted_captions(table: Table, names: Sequence[str]) -> list[tuple[str, tupl
 def _matching(
     table: Table, captions: Sequence[tuple[str, tuple[str, ...]]], names: Sequence[str], key: tuple[str, ...]
 ) -> list[int]:
-    """Return the indices of the orders that match the fields of a file name."""
+    """Return the indices of the requests that match the fields of a file name."""
     if key in table or not captions:
         return table.get(key, [])
     position = names.index("text")
@@ -171,15 +173,15 @@ def _matching(
     return indices
 
 
-def _assign(orders: Sequence[RenderRequest], claims: Sequence[tuple[int, Path, list[int]]], name: str) -> JoinResult:
+def _assign(requests: Sequence[RenderRequest], claims: Sequence[tuple[int, Path, list[int]]], name: str) -> MatchResult:
     """Assign every file to the caption it matches; equal captions of several rows share it."""
-    result = JoinResult()
-    counts = [0] * len(orders)
+    result = MatchResult()
+    counts = [0] * len(requests)
     for _, path, indices in claims:
         if not indices:
             result.files.append(str(path))
             continue
-        if len({orders[i].text for i in indices}) > 1:
+        if len({requests[i].text for i in indices}) > 1:
             result.ambiguous.append((str(path), len(indices)))
             continue
         try:
@@ -187,13 +189,15 @@ def _assign(orders: Sequence[RenderRequest], claims: Sequence[tuple[int, Path, l
         except VideoError as error:
             result.broken.append((str(path), error.cause))
             continue
-        result.joined += 1
+        result.matched += 1
         for i in indices:
-            order = orders[i]
-            video = Synthetic.from_request(order, path.absolute(), duration, {"model": name}, None)
-            result.videos.setdefault(order.row, []).append(replace(video, index=counts[i]))
+            request = requests[i]
+            video = Synthetic.from_request(request, path.absolute(), duration, {"model": name}, None)
+            result.videos.setdefault(request.row, []).append(replace(video, index=counts[i]))
             counts[i] += 1
-    result.captions = [(order.row, order.text) for order, count in zip(orders, counts, strict=True) if not count]
+    result.captions = [
+        (request.row, request.text) for request, count in zip(requests, counts, strict=True) if not count
+    ]
     if not claims:
         raise DataError("no videos to match")
     return result

@@ -55,11 +55,11 @@ class RenderResult:
     """Result of a run.
 
     Attributes:
-        videos: videos by row id, in the order of the orders.
+        videos: videos by row id, in the order of the requests.
         made: number of videos rendered in this run.
         kept: number of videos that already existed.
         failed: (row id, caption, cause) of failed videos.
-        untried: number of orders not tried after `GIVE_UP` failures.
+        untried: number of requests not tried after `GIVE_UP` failures.
     """
 
     videos: dict[str, list[Synthetic]] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class RenderResult:
 
 
 def render(
-    orders: Sequence[RenderRequest],
+    requests: Sequence[RenderRequest],
     generator: Generator,
     folder: str | Path,
     *,
@@ -82,10 +82,10 @@ def render(
     versions: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> RenderResult:
-    """Render the missing videos of `orders` into `folder/videos`.
+    """Render the missing videos of `requests` into `folder/videos`.
 
     Args:
-        orders: the videos to render.
+        requests: the videos to render.
         generator: the text-to-video generator.
         folder: folder of the run; only one process at a time may write to it.
         seed: seed of the run; see `RenderRequest.seed`.
@@ -104,28 +104,28 @@ def render(
         target.mkdir(exist_ok=True)
         for leftover in (*target.glob(".*.part"), *target.glob(".*.partial")):
             leftover.unlink()
-        for count, order in enumerate(orders):
-            path = target / file_name(order, order.seed(seed), generator.identity)
+        for count, request in enumerate(requests):
+            path = target / file_name(request, request.seed(seed), generator.identity)
             video = load_existing(path)
             if video is not None:
                 result.kept += 1
             elif failing >= GIVE_UP:
                 result.untried += 1
             else:
-                video = _rendered(order, order.seed(seed), generator, path, versions or {}, result)
+                video = _render_one(request, request.seed(seed), generator, path, versions or {}, result)
                 failing = 0 if video is not None else failing + 1
             if video is not None:
-                result.add(order.row, video)
+                result.add(request.row, video)
             if progress is not None:
-                progress(count + 1, len(orders))
+                progress(count + 1, len(requests))
     return result
 
 
-def file_name(order: RenderRequest, seed: int, identity: Mapping[str, Any]) -> str:
+def file_name(request: RenderRequest, seed: int, identity: Mapping[str, Any]) -> str:
     """Return the row's id, as far as file names allow, and a 16-digit hash of everything that determines the video."""
-    key = [order.row, order.role, order.place, order.index, order.text, seed, identity]
+    key = [request.row, request.role, request.place, request.index, request.text, seed, identity]
     content = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
-    readable = re.sub(r"[^\w.-]+", "-", order.row, flags=re.ASCII).strip("-.")[:60]
+    readable = re.sub(r"[^\w.-]+", "-", request.row, flags=re.ASCII).strip("-.")[:60]
     return f"{readable or 'row'}-{hashlib.blake2b(content.encode(), digest_size=8).hexdigest()}.mp4"
 
 
@@ -140,12 +140,17 @@ def load_existing(path: Path) -> Synthetic | None:
         return None
 
 
-def _rendered(
-    order: RenderRequest, seed: int, generator: Generator, path: Path, versions: Mapping[str, str], result: RenderResult
+def _render_one(
+    request: RenderRequest,
+    seed: int,
+    generator: Generator,
+    path: Path,
+    versions: Mapping[str, str],
+    result: RenderResult,
 ) -> Synthetic | None:
     """Render one video to disk; on failure return None and record the cause in `result`."""
     try:
-        pixels = generator.render(order.text, seed)
+        pixels = generator.render(request.text, seed)
         height, width = pixels.shape[1:3]
         settings = {
             "model": generator.name,
@@ -155,13 +160,13 @@ def _rendered(
             "frames": len(pixels),
             "versions": dict(versions),
         }
-        video = Synthetic.from_request(order, path, len(pixels) / generator.fps, settings, seed)
+        video = Synthetic.from_request(request, path, len(pixels) / generator.fps, settings, seed)
         write_lines(_record_path(path), [json.dumps(video.to_json(), ensure_ascii=False, default=str)])
         write_mp4(path, [pixels], fps=generator.fps, crf=CRF)
     except (ModelError, VideoError, RuntimeError, TypeError, ValueError) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.debug("%s: %s", order.row, cause, exc_info=True)
-        result.failed.append((order.row, order.text, cause))
+        log.debug("%s: %s", request.row, cause, exc_info=True)
+        result.failed.append((request.row, request.text, cause))
         return None
     result.made += 1
     return video

@@ -69,7 +69,7 @@ Loader = Callable[[], tuple[str, Scorer]]
 
 
 def figure_loader(name: str, frames: int = FRAMES, question: Question | None = None, **options: Any) -> Loader:
-    """Return a loader of a video or image LLM; options as for `VideoLLM.from_pretrained`."""
+    """Return a loader of a video or image LLM; options as for `mova.models.registry.load_video_llm`."""
 
     def load() -> tuple[str, Scorer]:
         scorer = FigureScorer(load_video_llm(name, **options), frames, question)
@@ -171,7 +171,7 @@ def weigh(
     origin = {"strategy": strategy, "models": list(models)}
     causes = [(str(video), cause) for video, cause in broken.items()]
     unreadable = {(case.row, case.at): broken[case.video] for case in cases if case.video in broken}
-    weighted = _write_weights(rows, kept, own, other, weights, origin, unreadable)
+    weighted = _with_weights(rows, kept, own, other, weights, origin, unreadable)
     return WeighResult(weighted, kept, own, other, weights, causes, positives)
 
 
@@ -194,7 +194,7 @@ def _cases(rows: Sequence[Row], folder: Path) -> tuple[list[Case], int]:
     return cases, positives
 
 
-def _write_weights(
+def _with_weights(
     rows: Sequence[Row],
     cases: Sequence[Case],
     own: Scores,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mova.data.manifest import Row
     from mova.data.synthetic import RenderRequest, Synthetic
     from mova.text_to_video.diffusers_pipeline import Settings, TextToVideo
-    from mova.text_to_video.match_files import JoinResult
+    from mova.text_to_video.match_files import MatchResult
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,15 @@ class Rendered:
     def __bool__(self) -> bool:
         return self.join is not None or self.table is not None
 
-    def match(self, orders: Sequence[RenderRequest], name: str) -> JoinResult:
+    def match(self, requests: Sequence[RenderRequest], name: str) -> MatchResult:
         """Match the videos to captions; `name` is that of the generator."""
-        from mova.text_to_video.match_files import join_folder, join_table
+        from mova.text_to_video.match_files import match_folder, match_table
 
         if self.table is not None:
-            return join_table(orders, self.table, self.join, name)
+            return match_table(requests, self.table, self.join, name)
         assert self.join is not None
         assert self.pattern is not None
-        return join_folder(orders, self.join, self.pattern, name)
+        return match_folder(requests, self.join, self.pattern, name)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Job:
 
     manifest: Path
     rows: Sequence[Row]
-    orders: Sequence[RenderRequest]
+    requests: Sequence[RenderRequest]
     target: Path
 
     def write_manifest(self, videos: dict[str, list[Synthetic]]) -> Path:
@@ -204,12 +204,12 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 def _write_prompts(job: Job, json: bool) -> None:
     job.target.mkdir(parents=True, exist_ok=True)
     path = job.target / "prompts.txt"
-    path.write_text("".join(" ".join(order.text.split()) + "\n" for order in job.orders), encoding="utf-8")
+    path.write_text("".join(" ".join(request.text.split()) + "\n" for request in job.requests), encoding="utf-8")
     if json:
-        emit({"prompts": str(path), "captions": len(job.orders)})
+        emit({"prompts": str(path), "captions": len(job.requests)})
     else:
         hint = "match the rendered videos with --join FOLDER --pattern '{line}.mp4' or similar"
-        say(f"{path}: {len(job.orders)} captions; {hint}")
+        say(f"{path}: {len(job.requests)} captions; {hint}")
 
 
 def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
@@ -218,9 +218,9 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
 
     generator = rendering.load(model, rendering.settings())
     with progress_bar() as progress:
-        task = progress.add_task("rendering", total=len(job.orders))
+        task = progress.add_task("rendering", total=len(job.requests))
         result = render(
-            job.orders,
+            job.requests,
             generator,
             job.target,
             seed=rendering.seed,
@@ -234,7 +234,7 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
         emit(
             {
                 "manifest": str(path),
-                "captions": len(job.orders),
+                "captions": len(job.requests),
                 "made": result.made,
                 "kept": result.kept,
                 "failed": [{"id": row, "text": text, "cause": cause} for row, text, cause in result.failed],
@@ -250,14 +250,14 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
 
 
 def _join(job: Job, rendered: Rendered, name: str, json: bool) -> None:
-    result = rendered.match(job.orders, name)
+    result = rendered.match(job.requests, name)
     path = job.write_manifest(result.videos)
-    _print_joined(result, path, json)
-    if not result.joined:
+    _print_matched(result, path, json)
+    if not result.matched:
         raise typer.Exit(1)
 
 
-def _print_joined(result: JoinResult, path: Path, json: bool) -> None:
+def _print_matched(result: MatchResult, path: Path, json: bool) -> None:
     for video, cause in result.broken[:FAILURES_SHOWN]:
         note(f"unreadable: {video}: {cause}")
     for video, count in result.ambiguous[:FAILURES_SHOWN]:
@@ -267,7 +267,7 @@ def _print_joined(result: JoinResult, path: Path, json: bool) -> None:
         emit(
             {
                 "manifest": str(path),
-                "joined": result.joined,
+                "joined": result.matched,
                 "captions_without_video": without,
                 "videos_without_caption": result.files,
                 "ambiguous": [{"video": video, "captions": count} for video, count in result.ambiguous],
@@ -275,7 +275,7 @@ def _print_joined(result: JoinResult, path: Path, json: bool) -> None:
             }
         )
         return
-    say(f"{path}: {result.joined} videos matched")
+    say(f"{path}: {result.matched} videos matched")
     say(f"{len(without)} captions without a video, {len(result.files)} videos without a caption")
     if result.ambiguous or result.broken:
         say(f"{len(result.ambiguous)} videos match more than one caption, {len(result.broken)} are unreadable")
