@@ -6,8 +6,6 @@ folder build on this one; nothing else should need it.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +15,8 @@ from typing import Any
 import av
 import av.filter
 
-from mova.errors import NoVideoError, VideoError
+from mova.errors import MovaError, NoVideoError, VideoError
+from mova.video.limits import MAX_PIXELS, check_file, limit_decoder, lists_files, open_options
 
 TimedFrame = tuple[float, float, Any]
 
@@ -48,34 +47,18 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
         VideoError: the file is missing, a folder, empty, or not readable as media.
         NoVideoError: the file has no video.
     """
-    file = Path(path)
-    _check(path, file)
+    check_file(path)
     try:
         with ffmpeg_errors():
-            # "img%d.jpg" is this file, not the first of a numbered series
-            container = av.open(f"file:{file}", metadata_errors="replace", options={"pattern_type": "none"})
+            container = av.open(f"file:{Path(path)}", metadata_errors="replace", options=open_options())
     except (av.FFmpegError, OSError) as error:
+        if lists_files(path):
+            raise VideoError(path, "holds a list of files, not a video; name the listed files themselves") from error
         raise VideoError(
             path, f"cannot be opened as video ({reason(error)}); check that it is a complete video file"
         ) from error
     with container:
         yield container, _choose(path, container, threads)
-
-
-def _check(path: str | Path, file: Path) -> None:
-    """Raise a clear error for paths that FFmpeg would reject with an obscure one."""
-    try:
-        status = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise VideoError(path, "no such file (or a broken link); check the path") from None
-    except OSError as error:
-        raise VideoError(path, f"cannot be accessed ({error.strerror}); check the file permissions") from error
-    if stat.S_ISDIR(status.st_mode):
-        if not os.access(file, os.R_OK | os.X_OK):
-            raise VideoError(path, "permission denied: cannot list this folder, so its videos are skipped")
-        raise VideoError(path, "is a folder, not a video file; choose a file in it")
-    if status.st_size == 0:
-        raise VideoError(path, "the file is empty (0 bytes); copy or download it again")
 
 
 def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
@@ -86,9 +69,9 @@ def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
     if stream.codec_context is None or stream.codec_context.name in NOT_VIDEO:
         raise NoVideoError(path, "contains no video that can be decoded (text, or an unknown codec)")
     stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = threads or 0
+    limit_decoder(path, stream.codec_context, threads)
     if container.format.name in PICTURES and stream.codec_context.name == "mjpeg":
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
     return stream
 
 
@@ -102,8 +85,27 @@ def ffmpeg_errors() -> Iterator[None]:
         yield
     except av.FFmpegError:
         raise
+    except MemoryError as error:
+        raise av.error.MemoryError(0, "not enough memory") from error
     except (IndexError, ValueError, OverflowError) as error:
         raise av.InvalidDataError(0, f"the data are inconsistent: {error}") from error
+
+
+@contextmanager
+def video_errors(path: str | Path) -> Iterator[None]:
+    """Convert every error that decoding and converting frames of a file can raise to a `VideoError` of the file.
+
+    Raises:
+        VideoError: of the file, with the cause.
+    """
+    try:
+        yield
+    except MovaError:
+        raise
+    except MemoryError as error:
+        raise VideoError(path, "its frames do not fit into memory; scale it down, or free some memory") from error
+    except (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError) as error:
+        raise VideoError(path, f"cannot be decoded ({reason(error)}): the file is damaged; {BROKEN}") from error
 
 
 def read_packets(container: Any, *tracks: Any) -> Iterator[Any]:
@@ -118,6 +120,8 @@ def read_packets(container: Any, *tracks: Any) -> Iterator[Any]:
 
 def reason(error: BaseException) -> str:
     """Return FFmpeg's message of an error, without its number and path."""
+    if isinstance(error, av.ArgumentError) and "avcodec" in str(error):  # all that the decoder says of a large frame
+        return f"invalid data, or a frame of more than {MAX_PIXELS // 10**6} million pixels, the most that is decoded"
     return str(getattr(error, "strerror", None) or error)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mova.errors import VideoError
-from mova.video.container import BROKEN, decode, frame_step, open_video, start_seconds
+from mova.video.container import BROKEN, decode, frame_step, open_video, start_seconds, video_errors
 from mova.video.duration import LONGEST, known_duration, measured_duration
 from mova.video.frame_converter import orientation
 
@@ -46,7 +46,7 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         VideoError: the file cannot be read as video.
     """
-    with open_video(path, threads=1) as (container, track):
+    with video_errors(path), open_video(path, threads=1) as (container, track):
         start = start_seconds(container)
         frames = decode(path, container, track, start or 0.0)
         pts, length, frame = next(frames)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
 from mova.types import Frames, Pixels
-from mova.video.container import BROKEN, TimedFrame, decode, open_video
+from mova.video.container import BROKEN, TimedFrame, decode, open_video, video_errors
 from mova.video.duration import ends_early
 from mova.video.frame_converter import Converter
 from mova.video.packet_plan import Need, Plan, Unplanned, packet_times
@@ -89,7 +89,8 @@ def _stream(
         frames = _every_frame(info, start, np.inf if stop == info.duration else stop, threads)
     else:
         frames = _frames_at(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
-    yield from _chunks(frames, convert, chunk)
+    with video_errors(path):
+        yield from _chunks(frames, convert, chunk)
 
 
 def _chunks(frames: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
@@ -230,8 +231,14 @@ def read_times(
         raise UsageError(
             f"{path}: times must be in [0, {info.duration:.3f}] s, not {requested[0]:.3f} to {requested[-1]:.3f}"
         )
-    parts = _chunks(_frames_at(info, requested.tolist(), threads), Converter(short_side), len(requested))
-    return Frames(np.concatenate([part.pixels for part in parts]), requested)
+    return _read(info, requested, short_side, threads)
+
+
+def _read(info: VideoInfo, times: Times, short_side: int | None, threads: int | None) -> Frames:
+    """Return the frames on display at sorted times within the video."""
+    with video_errors(info.path):
+        parts = _chunks(_frames_at(info, times.tolist(), threads), Converter(short_side), len(times))
+        return Frames(np.concatenate([part.pixels for part in parts]), times)
 
 
 def read_count(
@@ -259,8 +266,7 @@ def read_count(
         raise UsageError(f"the number of frames to sample must be positive, not {count}")
     info, pts = _clip_times(path, start, end)
     times = pts[RULES[rule](pts, count)]
-    parts = _chunks(_frames_at(info, times.tolist(), threads), Converter(short_side), count)
-    return Frames(np.concatenate([part.pixels for part in parts]), times)
+    return _read(info, times, short_side, threads)
 
 
 def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -> Times:
@@ -282,7 +288,8 @@ def _clip_times(path: str | Path, start: float, end: float | None) -> tuple[Vide
         raise VideoError(
             path, f"is only {info.duration:.2f} s long, so there is no frame at {start:.2f} s; fix the start"
         )
-    pts = _all_times(info)
+    with video_errors(path):
+        pts = _all_times(info)
     first = int(on_display(pts, start))
     return info, pts[first : max(first + 1, int(np.searchsorted(pts, (np.inf if end is None else end) - TOLERANCE)))]
 
