@@ -30,9 +30,8 @@ from mova.eval.tasks.split import open_split
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.registry import load
 from mova.models.tiny_checkpoint import write_tiny_clip
-from mova.train.recipe import Recipe, Target, load_recipe, shipped_recipes
+from mova.train.recipe import Recipe, Target, load_recipe, shipped_recipes, target_settings
 from mova.train.run import SUMMARY, train
-from mova.train.sections import target_settings
 from mova.train.sources.pairs import PairSource
 from mova.worlds.export import export_worlds
 from mova.worlds.writer import write_worlds

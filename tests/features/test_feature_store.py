@@ -34,8 +34,7 @@ from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
-from mova.train.objectives.registry import find_objective
-from mova.train.recipe import Recipe
+from mova.train.recipe import Recipe, find_objective
 from mova.train.run import train
 from mova.train.sources.pairs import stored_only
 from mova.types import Frames

@@ -15,8 +15,7 @@ from mova.models.families import FAMILIES, family_of, family_of_type
 from mova.models.family import ModelFamily
 from mova.models.inputs import input_adapter
 from mova.models.tower_access import open_tower
-from mova.train.recipe import load_recipe, shipped_recipes
-from mova.train.sections import model_settings
+from mova.train.recipe import load_recipe, model_settings, shipped_recipes
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mova"
 MOST_PLACES = 6

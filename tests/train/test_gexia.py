@@ -25,9 +25,8 @@ from mova.scoring.similarity import cosine
 from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.gexia import Classification, Vtc
-from mova.train.recipe import Recipe, load_recipe
+from mova.train.recipe import Recipe, data_settings, load_recipe, model_settings, read_objective
 from mova.train.run import train
-from mova.train.sections import data_settings, model_settings, read_objective
 from mova.train.sources.base import RunContext
 from mova.train.trainer import PairArguments
 from tests.support.pair_batches import unread_batch

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from mova.cli.training import describe_recipe
 from mova.errors import UsageError
 from mova.train.recipe import Recipe, load_recipe, shipped_recipes
 from mova.train.run import train
-from mova.train.sections import describe_recipe
 
 MOVA = {
     "model": {

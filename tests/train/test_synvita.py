@@ -30,9 +30,8 @@ from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import split_backward
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.synvita import Synvita
-from mova.train.recipe import Recipe, load_recipe
+from mova.train.recipe import Recipe, data_settings, load_recipe, model_settings, read_objective
 from mova.train.run import train
-from mova.train.sections import data_settings, model_settings, read_objective
 from mova.train.sources.base import RunContext
 from mova.train.sources.triplets import EntailmentValidation, shared_part, weigh_by
 from mova.train.trainer import PairArguments

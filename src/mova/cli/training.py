@@ -1,13 +1,21 @@
-"""Recipe overrides and training progress, for `mova train` and `mova reproduce`."""
+"""Recipe overrides, the help page of a recipe, and training progress, for `mova train` and `mova reproduce`."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
 
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from mova.train.recipe import Recipe
+    from mova.utils.settings import SettingHelp
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, str]:
@@ -33,6 +41,35 @@ def parse_overrides(arguments: list[str]) -> dict[str, str]:
             value = queue.pop(0)
         pairs[key] = value
     return pairs
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """Return a help page: every setting of the recipe's sections with its type, value and meaning."""
+    from mova.train.recipe import settings_class
+    from mova.train.trainer import PairArguments
+    from mova.utils.settings import describe_settings
+
+    lines = [f"{recipe.name}: {recipe.description}", ""]
+    for section in ("model", "data", "objective", "finish", "training"):
+        values = getattr(recipe, section)
+        settings = describe_settings(settings_class(recipe, section))
+        if section == "training":
+            settings = [s for s in settings if s.name in {*values, *PairArguments.__annotations__}]
+        if settings:
+            kind = f" (kind {values['kind']})" if "kind" in values else ""
+            lines += [f"section {section}{kind}", *_rows(section, settings, values), ""]
+    lines.append("section training also takes any other field of transformers.TrainingArguments")
+    return "\n".join(lines)
+
+
+def _rows(section: str, settings: list[SettingHelp], values: Mapping[str, Any]) -> Iterator[str]:
+    width = min(shutil.get_terminal_size().columns, 120)
+    for setting in settings:
+        value = values.get(setting.name, setting.default)
+        origin = "now" if setting.name in values else "default"
+        state = "must be set" if value is MISSING else f"{origin} {json.dumps(value, ensure_ascii=False, default=str)}"
+        yield f"  --{section}.{setting.name}  {setting.type}, {state}"
+        yield from textwrap.wrap(setting.text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def training_bar(progress: Progress) -> Any:

@@ -14,7 +14,7 @@ from mova.eval.render import measure_label
 from mova.eval.tasks.worlds import HELD_OUT, encode_worlds, evaluate_worlds, measure_rule, measure_threshold
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.scoring.caption_score import EvidenceRule
-from mova.train.recipe import Recipe
+from mova.train.recipe import PostTraining, Recipe
 from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES
 
 VALIDATION_SEED = HELD_OUT - 1
@@ -59,14 +59,6 @@ candidates.
 """
 BLIND = "which this model cannot detect: sentences are scored one by one"
 SEEING = "which the order term of the evidence rule detects"
-
-
-@dataclass(frozen=True)
-class PostTraining:
-    """Settings of section `finish`, for a family of models with no step after training."""
-
-    def run(self, model: Any, recipe: Recipe, output: Path, steps: int) -> None:
-        """Evaluate and save; the trainer has saved the model in the output folder already."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +143,3 @@ def _figure(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if 0 < value <= 1 else f"{value:.1f}"
-
-
-POST_TRAINING: dict[str, type[PostTraining]] = {"worlds-tiny": WorldsTinyRelease}
-"""Name of a family -> settings of its step after training; the other families have none."""

@@ -1,4 +1,4 @@
-"""Recipes: one YAML file per run, with its model, data, objective and training settings.
+"""Recipes: one YAML file per run, whose sections become checked settings objects.
 
     extends:   mova-base                     optional: a recipe whose settings this one starts from
     model:     {kind: worlds-tiny, ...}      the model that is trained
@@ -9,7 +9,11 @@
     reproduce: {data_set: activitynet, ...}  the published figure it is meant for (`reproduce.py`)
 
 `load_recipe` takes a path or the name of a recipe that comes with the package, and `section.key=value` overrides.
-`train/sections.py` turns sections into settings objects and checks them.
+`model_settings`, `read_objective` and so on turn a section into the settings object that its kind names.
+
+A new data source is a frozen dataclass of its settings that satisfies `DataSource` of `train/sources/base.py`, and a
+line in `SOURCES`. A new objective is a dataclass of its settings that extends `Objective` of `train/objectives/base.py`
+(for pairs, `PairObjective`), and a line in `OBJECTIVES`.
 """
 
 from __future__ import annotations
@@ -18,15 +22,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 import yaml
 
 from mova.errors import UsageError
-from mova.train.objectives.registry import OBJECTIVES
-from mova.utils.settings import unknown_setting
+from mova.models.families import FAMILIES
+from mova.models.family import BuildSettings
+from mova.train.objectives.base import Objective
+from mova.train.sources.base import DataSource
+from mova.train.trainer import PairArguments
+from mova.utils.settings import check_settings, read_settings, unknown_setting
 
 SECTIONS = ("model", "data", "objective", "training", "finish", "reproduce")
+SOURCES: dict[str, str] = {
+    "worlds": "mova.train.sources.worlds:WorldsSource",
+    "manifest": "mova.train.sources.pairs:PairSource",
+    "labels": "mova.train.sources.labelled:LabelSource",
+    "triplets": "mova.train.sources.triplets:TripletSource",
+}
+"""`data.kind` -> path of its settings class, which is imported when it is first used."""
+OBJECTIVES: dict[str, str] = {
+    "grounding": "mova.train.objectives.worlds:Grounding",
+    "clip4clip": "mova.train.objectives.pairs:Clip4Clip",
+    "late_interaction": "mova.train.objectives.pairs:LateInteraction",
+    "smartclip": "mova.train.objectives.smartclip:SmartClip",
+    "mova": "mova.train.objectives.mova:MovaObjective",
+    "vtc": "mova.train.objectives.gexia:Vtc",
+    "classification": "mova.train.objectives.gexia:Classification",
+    "synvita": "mova.train.objectives.synvita:Synvita",
+}
+"""`objective.kind` -> path of its class, which is imported when it is first used."""
+POST_TRAINING: dict[str, str] = {"worlds-tiny": "mova.train.publish:WorldsTinyRelease"}
+"""`model.kind` -> path of the settings class of its step after training; the other families have none."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +110,10 @@ class Recipe:
 
     def _objective_with_preset(self) -> dict[str, Any]:
         """Section `objective` with the model's preset, if both model and objective have one."""
-        objective, preset = OBJECTIVES.get(self.objective["kind"]), self.model.get("preset")
-        if objective is None or preset is None or "preset" not in {f.name for f in fields(cast(Any, objective))}:
+        kind, preset = self.objective["kind"], self.model.get("preset")
+        if preset is None or kind not in OBJECTIVES:
+            return self.objective
+        if "preset" not in {f.name for f in fields(cast(Any, find_objective(kind)))}:
             return self.objective
         objective_preset = self.objective.get("preset", preset)
         if objective_preset != preset:
@@ -91,6 +122,14 @@ class Recipe:
                 "omit objective.preset; it defaults to the model's"
             )
         return {**self.objective, "preset": preset}
+
+
+@dataclass(frozen=True)
+class PostTraining:
+    """Settings of section `finish`, for a family of models with no step after training."""
+
+    def run(self, model: Any, recipe: Recipe, output: Path, steps: int) -> None:
+        """Evaluate and save; the trainer has saved the model in the output folder already."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -117,6 +156,127 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, str] | None = None) -
         if key not in known:
             raise UsageError(f"{path}: {unknown_setting(key, known)}")
     return Recipe(**{"name": path.stem, **document})
+
+
+def model_settings(recipe: Recipe) -> BuildSettings:
+    """Return the settings that build the recipe's model.
+
+    Raises:
+        UsageError: the kind or a setting is unknown, missing or of the wrong type.
+    """
+    return cast(BuildSettings, _section(recipe, "model"))
+
+
+def data_settings(recipe: Recipe) -> DataSource:
+    """Return the settings that build the recipe's data, checked as far as no model is needed.
+
+    Raises:
+        UsageError: the kind or a setting is unknown, missing or of the wrong type, or cannot work.
+    """
+    source = cast(DataSource, _section(recipe, "data"))
+    try:
+        source.check()
+    except UsageError as error:
+        raise UsageError(f"recipe {recipe.name}: {error}") from error
+    return source
+
+
+def read_objective(recipe: Recipe) -> Objective[Any, Any]:
+    """Return the recipe's objective.
+
+    Raises:
+        UsageError: the kind or a setting is unknown, of the wrong type, or the objective reads other data.
+    """
+    objective = cast(Objective[Any, Any], _section(recipe, "objective"))
+    if objective.data != recipe.data["kind"]:
+        name, kind = recipe.objective["kind"], recipe.data["kind"]
+        raise UsageError(f"recipe {recipe.name}: objective {name} reads data of kind {objective.data}, not {kind}")
+    return objective
+
+
+def finish_settings(recipe: Recipe) -> PostTraining | None:
+    """Return what follows training, or None for a family of models with no such step.
+
+    Raises:
+        UsageError: a setting is unknown or of the wrong type.
+    """
+    if recipe.model["kind"] not in POST_TRAINING and recipe.finish:
+        unknown = next(iter(recipe.finish))
+        raise UsageError(f"{_where(recipe, 'finish')}: model kind {recipe.model['kind']} has no {unknown!r}")
+    return cast(PostTraining, _section(recipe, "finish")) if recipe.model["kind"] in POST_TRAINING else None
+
+
+def training_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return section `training` as keyword arguments of `PairArguments`.
+
+    Raises:
+        UsageError: a setting is unknown or of the wrong type.
+    """
+    if "output_dir" in recipe.training:
+        raise UsageError(f"{_where(recipe, 'training')}: 'output_dir' is the folder of the run; use --out")
+    checked = check_settings(PairArguments, {"output_dir": "", **recipe.training}, _where(recipe, "training"))
+    return {name: checked[name] for name in recipe.training}
+
+
+def target_settings(recipe: Recipe) -> Target:
+    """Return section `reproduce`.
+
+    Raises:
+        UsageError: a setting is unknown, missing or of the wrong type.
+    """
+    return read_settings(Target, recipe.reproduce, _where(recipe, "reproduce"))
+
+
+def settings_class(recipe: Recipe, section: str) -> type[Any]:
+    """Return the settings class of a section, by its kind.
+
+    Raises:
+        UsageError: unknown kind.
+    """
+    kind = getattr(recipe, section).get("kind")
+    if section == "objective":
+        return find_objective(kind)
+    if section == "data":
+        return _find_class(SOURCES, "data.kind", kind)
+    if section == "training":
+        return PairArguments
+    family = recipe.model["kind"]
+    if family not in FAMILIES:
+        raise UsageError(f"model.kind {family!r} is unknown; choose from {', '.join(FAMILIES)}")
+    if section == "finish":
+        return _find_class(POST_TRAINING, "model.kind", family) if family in POST_TRAINING else PostTraining
+    return FAMILIES[family].build_class()
+
+
+def find_objective(kind: object) -> type[Objective[Any, Any]]:
+    """Return an objective's class by name.
+
+    Raises:
+        UsageError: unknown name.
+    """
+    return cast(type[Objective[Any, Any]], _find_class(OBJECTIVES, "objective.kind", kind))
+
+
+def _find_class(table: Mapping[str, str], setting: str, kind: object) -> type[Any]:
+    """Import the class that a table names for a kind."""
+    if kind not in table:
+        raise UsageError(f"{setting} {kind!r} is unknown; choose from {', '.join(table)}")
+    settings_class = resolve_name(table[str(kind)])
+    assert isinstance(settings_class, type)
+    return settings_class
+
+
+def _section(recipe: Recipe, section: str) -> Any:
+    values = {name: value for name, value in getattr(recipe, section).items() if name != "kind"}
+    try:
+        kind = settings_class(recipe, section)
+    except UsageError as error:
+        raise UsageError(f"recipe {recipe.name}: {error}") from error
+    return read_settings(kind, values, _where(recipe, section))
+
+
+def _where(recipe: Recipe, section: str) -> str:
+    return f"recipe {recipe.name}: section {section!r}"
 
 
 def _shipped_files() -> dict[str, Path]:

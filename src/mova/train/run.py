@@ -16,8 +16,7 @@ from mova.errors import UsageError
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.callbacks import BrokenVideos, JsonLines, installed_trackers
 from mova.train.objectives.base import Objective
-from mova.train.recipe import Recipe
-from mova.train.sections import data_settings, finish_settings, model_settings, read_objective, training_settings
+from mova.train.recipe import Recipe, data_settings, finish_settings, model_settings, read_objective, training_settings
 from mova.train.sources.base import DataSource, RunContext
 from mova.train.trainer import PairArguments, PairTrainer
 

@@ -14,7 +14,7 @@ from mova.data.batch import PairVectors
 from mova.errors import UsageError
 from mova.train.objectives.base import CachedEncoder, PairObjective
 from mova.train.objectives.pairs import Clip4Clip, LateInteraction
-from mova.train.objectives.registry import find_objective
+from mova.train.recipe import find_objective
 from tests.support.pair_batches import unread_batch
 
 FRAMES, UNITS = (4, 1, 3), (2, 3, 1)

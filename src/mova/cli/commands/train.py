@@ -9,7 +9,7 @@ import typer
 
 from mova.cli.console import emit, progress_bar, say
 from mova.cli.options import Json, Resume
-from mova.cli.training import parse_overrides, training_bar
+from mova.cli.training import describe_recipe, parse_overrides, training_bar
 
 
 def train(
@@ -43,7 +43,6 @@ def train(
 def recipe_help(words: list[str]) -> str:
     """Describe the settings of the recipe that is among the words of a command line; empty without one."""
     from mova.train.recipe import load_recipe, shipped_recipes
-    from mova.train.sections import describe_recipe
 
     recipes = [word for word in words if word in shipped_recipes() or Path(word).is_file()]
     return f"{describe_recipe(load_recipe(recipes[0]))}\n" if recipes else ""
