@@ -23,9 +23,12 @@ from typing import Any
 from mova.errors import DataError
 from mova.text.sentences import is_unicode
 from mova.utils.files import seen_from
+from mova.utils.text_files import brief, open_text, parse_json
 
 TOLERANCE = 0.5
 """Seconds by which a span may exceed the end of its video, because annotations and containers round differently."""
+LARGEST = 1e12
+"""Largest number of seconds; a larger number is an error of the file."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Segment:
         end = math.inf if self.end is None else self.end
         if not (_is_number(self.start) and 0 <= self.start < end) or not (self.end is None or _is_number(self.end)):
             raise DataError(
-                f"a part needs 0 <= start < end in seconds (end null: to the end of the file), not [{self.start!r}, "
-                f"{self.end!r}) of {self.video!r}"
+                f"a part needs 0 <= start < end in seconds (end null: to the end of the file), not "
+                f"[{brief(self.start)}, {brief(self.end)}) of {self.video!r}"
             )
 
     @property
@@ -118,7 +121,7 @@ class Row:
         for name in ("id", "split") if self.parts else ("id", "video", "split"):
             _require_text(getattr(self, name), f"{name!r}")
         if self.duration is not None and not (_is_number(self.duration) and self.duration > 0):
-            raise DataError(f"'duration' must be a positive number of seconds or null, not {self.duration!r}")
+            raise DataError(f"'duration' must be a positive number of seconds or null, not {brief(self.duration)}")
         _require_span(self.start, self.end, self.duration, "the clip")
         if self.parts:
             self._check_parts()
@@ -237,16 +240,16 @@ def iter_manifest(path: str | Path) -> Iterator[tuple[int, Row]]:
         DataError: the file cannot be read, or a line is not a valid row (the message has its number).
     """
     try:
-        with Path(path).open(encoding="utf-8", newline="\n") as file:
+        with open_text(path, newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parse_line(path, number, line)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; create a manifest with `mova data convert`") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: is a folder; give the path of the manifest in it") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a manifest: {error}") from error
+                    yield number, _parse_line(f"{path}, line {number}", line)
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise DataError(f"{path}: no such file; create a manifest with `mova data convert`") from error
+        if isinstance(error.__cause__, IsADirectoryError):
+            raise DataError(f"{path}: is a folder; give the path of the manifest in it") from error
+        raise
 
 
 def duplicate_id(path: str | Path, number: int, id: str, before: int) -> DataError:
@@ -309,13 +312,12 @@ def fingerprint(rows: Sequence[Row]) -> str:
     return digest.hexdigest()
 
 
-def _parse_line(path: str | Path, number: int, line: str) -> Row:
+def _parse_line(where: str, line: str) -> Row:
+    value = parse_json(line, where, constant=_reject_constant)
     try:
-        return Row.from_json(json.loads(line, parse_constant=_reject_constant))
-    except ValueError as error:
-        raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+        return Row.from_json(value)
     except DataError as error:
-        raise DataError(f"{path}, line {number}: {error}") from error
+        raise DataError(f"{where}: {error}") from error
 
 
 def _parse_segments(value: Any) -> tuple[Segment, ...]:
@@ -329,21 +331,21 @@ def _parse_segments(value: Any) -> tuple[Segment, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _require_text(value: Any, what: str) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{what} must be a non-empty string, not {value!r}")
+        raise DataError(f"{what} must be a non-empty string, not {brief(value)}")
     if not is_unicode(value):
-        raise DataError(f"{what} is not valid Unicode (a lone surrogate or bytes that are not UTF-8): {value!r}")
+        raise DataError(f"{what} is not valid Unicode (a lone surrogate or bytes that are not UTF-8): {brief(value)}")
 
 
 def _require_span(start: Any, end: Any, duration: float | None, what: str) -> None:
     if start is None and end is None:
         return
     if not (_is_number(start) and _is_number(end) and 0 <= start < end):
-        raise DataError(f"{what} needs 0 <= start < end in seconds, or both null, not [{start!r}, {end!r})")
+        raise DataError(f"{what} needs 0 <= start < end in seconds, or both null, not [{brief(start)}, {brief(end)})")
     if duration is not None and end > duration + TOLERANCE:
         raise DataError(f"{what} ends at {end} s, after the end of the video ({duration} s)")
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import read_manifest
-from mova.data.readers.annotations import read_csv, read_jsonl, to_number, to_text
+from mova.data.readers.annotations import to_number, to_text
 from mova.data.readers.tasks import strip_prompt
 from mova.errors import DataError, UsageError
+from mova.utils.tables import read_csv, read_jsonl
 
 VIDEO_COLUMNS = ("video", "videopath")
 TEXT_COLUMNS = ("text", "caption")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mova.data.manifest import Row, write_lines
-from mova.data.readers.annotations import get_fields, read_jsonl, to_text
+from mova.data.readers.annotations import get_fields, to_text
 from mova.errors import DataError
+from mova.utils.tables import read_jsonl
 
 FaultKind = Literal["missing", "unreadable", "no video", "too short", "other duration"]
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)

@@ -12,11 +12,6 @@ from mova.data.readers.annotations import (
     AnnotationSource,
     Collector,
     clock_seconds,
-    read_csv,
-    read_json,
-    read_jsonl,
-    read_list,
-    read_table,
     source_video,
     to_captions,
     to_number,
@@ -29,50 +24,6 @@ def written(tmp_path: Path, text: str | bytes, name: str = "x") -> Path:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a,b\n1,2\n3\n", "line 3: has 1 columns instead of 2"),
-        ("a,b\n1,2,3\n", "line 2: has 3 columns instead of 2"),
-        ("a,c\n1,2\n", "line 1: missing column 'b'; the columns are: a, c"),
-        ("a,b,b\n1,2,3\n", "line 1: duplicate column names"),
-        ('a,b\n"x\ny",2\n3\n', "line 4: has 1 columns"),
-        ('a,b\n1,"2"3\n', "line 2: not CSV"),
-        ("", "missing column 'a', 'b'"),
-        (b"a,b\n\xff,2\n", "is not UTF-8"),
-    ],
-)
-def test_errors_of_tables_name_the_line(tmp_path: Path, text: str | bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        list(read_csv(written(tmp_path, text), "a", "b"))
-
-
-def test_tables_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
-    path = written(tmp_path, b'\xef\xbb\xbfa,b\r\n"x, ""y""\r\nz",2\r\n\r\n3,\r\n')
-    assert list(read_csv(path, "a")) == [
-        (f"{path}, line 2", {"a": 'x, "y"\r\nz', "b": "2"}),
-        (f"{path}, line 5", {"a": "3", "b": ""}),
-    ]
-    tabbed = written(tmp_path, 'a\t"b\n', "tabs")
-    assert list(read_table(tabbed, 2, "\t")) == [(f"{tabbed}, line 1", ["a", '"b'])]
-
-
-def test_errors_of_documents_and_lists_name_the_location(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="duplicate key 'a'"):
-        read_json(written(tmp_path, '{"b": {"a": 1, "a": 2}}'))
-    with pytest.raises(DataError, match="not JSON"):
-        read_json(written(tmp_path, "{"))
-    with pytest.raises(DataError, match="line 3: not JSON"):
-        list(read_jsonl(written(tmp_path, "1\n\n{\n")))
-    with pytest.raises(DataError, match=r"line 4: duplicate 'a', first used in .*line 2"):
-        read_list(written(tmp_path, "id\na\nb\na\n"), header="id")
-    with pytest.raises(DataError, match="has no ids"):
-        read_list(written(tmp_path, "\n"))
-    with pytest.raises(DataError, match="cannot be read"):
-        read_json(tmp_path / "nowhere")
-    assert list(read_list(written(tmp_path, "a\r\n\r\nb"))) == ["a", "b"]
 
 
 @pytest.mark.parametrize("value", [None, "", "one", True, float("nan"), "inf", [1], {}])

@@ -7,23 +7,21 @@ corrected in one documented way and noted; any other invalid value is a `DataErr
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from mova.data.manifest import TOLERANCE, Caption, Row, TimedSentence
 from mova.errors import DataError
 from mova.utils.files import SUFFIXES
+from mova.utils.text_files import brief
 
 T = TypeVar("T")
 _CLIP_ENDING = re.compile(r"_\d+(?:\.\d+)?_\d+(?:\.\d+)?$")
-_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_CLOCK = re.compile(r"(\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)")
 
 
 class AnnotationSource:
@@ -156,6 +154,7 @@ class Collector:
         start, end = (None, None) if clip is None else clip
         if id in self._locations:
             raise DataError(f"{where}: duplicate id {id!r}, first used in {self._locations[id]}")
+        _require_json(where, extra)
         self.rows.append(with_location(where, Row, id, video, duration, split, texts, start, end, self.name, extra))
         self._locations[id] = where
 
@@ -166,6 +165,14 @@ class Collector:
             self.source.note("sentence ends no later than it begins; kept without times", f"{where}: [{start}, {end}]")
             return with_location(where, TimedSentence, to_text(where, text))
         return with_location(where, TimedSentence, to_text(where, text), start, end)
+
+
+def _require_json(where: str, meta: Mapping[str, Any]) -> None:
+    """Raise unless a manifest can hold the values: finite numbers and valid Unicode."""
+    try:
+        json.dumps(meta, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise DataError(f"{where}: cannot be stored in a manifest: {error}") from error
 
 
 def with_location(where: str, build: Callable[..., T], *values: Any) -> T:
@@ -192,7 +199,7 @@ def to_text(where: str, text: Any) -> str:
         DataError: the value is not a string, or blank.
     """
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: expected a non-empty text, not {text!r}")
+        raise DataError(f"{where}: expected a non-empty text, not {brief(text)}")
     return text.strip()
 
 
@@ -206,14 +213,14 @@ def to_number(where: str, value: Any) -> float:
         if isinstance(value, bool):
             raise ValueError
         result = float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"{where}: expected a number, not {value!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"{where}: expected a number, not {brief(value)}") from None
     if not abs(result) < float("inf"):
-        raise DataError(f"{where}: expected a finite number, not {value!r}")
+        raise DataError(f"{where}: expected a finite number, not {brief(value)}")
     return result
 
 
-def clock_seconds(where: str, text: str) -> float:
+def clock_seconds(where: str, text: Any) -> float:
     """Convert a time `hh:mm:ss.fff` to seconds.
 
     Raises:
@@ -222,9 +229,9 @@ def clock_seconds(where: str, text: str) -> float:
     >>> clock_seconds("line 1", "00:01:02.500")
     62.5
     """
-    match = _CLOCK.fullmatch(text.strip())
+    match = _CLOCK.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise DataError(f"{where}: expected a time such as 00:01:02.500, not {text!r}")
+        raise DataError(f"{where}: expected a time such as 00:01:02.500, not {brief(text)}")
     return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
 
 
@@ -249,7 +256,18 @@ def to_list(where: str, value: Any, length: int | None = None) -> list[Any]:
     """
     if not isinstance(value, list) or (length is not None and len(value) != length):
         expected = "a list" if length is None else f"a list of {length}"
-        raise DataError(f"{where}: must be {expected}, not {value!r:.80}")
+        raise DataError(f"{where}: must be {expected}, not {brief(value)}")
+    return value
+
+
+def to_entries(where: str, value: Any) -> dict[str, Any]:
+    """Return a JSON object from names to annotations.
+
+    Raises:
+        DataError: the value is not an object.
+    """
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: must be an object from id to annotation, not {type(value).__name__}")
     return value
 
 
@@ -276,7 +294,7 @@ def source_video(video: str) -> str:
 
 def hash_bucket(origin: str) -> int:
     """Return the bucket, 0 to 99, of a source video by a hash of its name; splits are defined by buckets."""
-    return int.from_bytes(hashlib.blake2b(origin.encode(), digest_size=8).digest(), "big") % 100
+    return int.from_bytes(hashlib.blake2b(origin.encode(errors="surrogatepass"), digest_size=8).digest(), "big") % 100
 
 
 def origins(row: Row) -> list[str]:
@@ -285,112 +303,3 @@ def origins(row: Row) -> list[str]:
     if names:
         return list(dict.fromkeys(map(str, names if isinstance(names, list) else [names])))
     return list(dict.fromkeys(source_video(segment.video) for segment in row.segments))
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON document.
-
-    Raises:
-        DataError: the file cannot be read, or an object has a duplicate key.
-    """
-    with _open(path) as file:
-        try:
-            return json.load(file, object_pairs_hook=partial(_unique_keys, path))
-        except ValueError as error:
-            raise DataError(f"{path}: not JSON: {error}") from error
-
-
-def _unique_keys(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object and reject duplicate keys."""
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise DataError(f"{path}: duplicate key {key!r}")
-    return result
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (location, value) of every non-empty line of a JSONL file."""
-    with _open(path) as file:
-        for line_number, line in enumerate(_decode(path, file), start=1):
-            if line.strip():
-                where = f"{path}, line {line_number}"
-                try:
-                    yield where, json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{where}: not JSON: {error}") from error
-
-
-def read_table(path: Path, width: int | None = None, delimiter: str = ",") -> Iterator[tuple[str, list[str]]]:
-    """Yield (location, cells) of every row of a CSV file without a header; files separated by tabs have no quotes.
-
-    Raises:
-        DataError: the file cannot be read, or a row does not have `width` columns.
-    """
-    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    with _open(path) as file:
-        reader = csv.reader(_decode(path, file), delimiter=delimiter, quoting=quoting, strict=True)
-        line = 1
-        try:
-            for cells in reader:
-                where, line = f"{path}, line {line}", reader.line_num + 1
-                if not cells:
-                    continue
-                if width is not None and len(cells) != width:
-                    raise DataError(f"{where}: has {len(cells)} columns instead of {width}")
-                yield where, cells
-        except csv.Error as error:
-            raise DataError(f"{path}, line {line}: not CSV: {error}") from error
-
-
-def read_csv(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield (location, row by column name) of a CSV file with a header.
-
-    Raises:
-        DataError: a column is missing or a duplicate, or a row has too many or too few cells.
-    """
-    rows = read_table(path)
-    where, header = next(rows, (str(path), []))
-    if missing := [name for name in columns if name not in header]:
-        columns_found = ", ".join(header) or "none"
-        raise DataError(f"{where}: missing column {', '.join(map(repr, missing))}; the columns are: {columns_found}")
-    if len(set(header)) < len(header):
-        raise DataError(f"{where}: duplicate column names")
-    for where, cells in rows:
-        if len(cells) != len(header):
-            raise DataError(f"{where}: has {len(cells)} columns instead of {len(header)}")
-        yield where, dict(zip(header, cells, strict=True))
-
-
-def read_list(path: Path, header: str | None = None) -> dict[str, str]:
-    """Return the ids of a file, one per line, with their locations; a first line equal to `header` is skipped.
-
-    Raises:
-        DataError: an id is a duplicate, or the file has no ids.
-    """
-    locations: dict[str, str] = {}
-    with _open(path) as file:
-        for line_number, line in enumerate(_decode(path, file), start=1):
-            id = line.strip()
-            if not id or (line_number == 1 and id == header):
-                continue
-            if id in locations:
-                raise DataError(f"{path}, line {line_number}: duplicate {id!r}, first used in {locations[id]}")
-            locations[id] = f"{path}, line {line_number}"
-    if not locations:
-        raise DataError(f"{path}: has no ids")
-    return locations
-
-
-def _open(path: Path) -> TextIO:
-    try:
-        return path.open(encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-
-
-def _decode(path: Path, file: TextIO) -> Iterator[str]:
-    try:
-        yield from file
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,16 @@ from mova.data.readers.annotations import (
     AnnotationSource,
     Collector,
     get_fields,
-    read_csv,
-    read_json,
-    read_list,
-    read_table,
     to_captions,
+    to_entries,
     to_list,
     to_number,
     to_text,
     with_location,
 )
 from mova.errors import DataError
+from mova.utils.tables import read_csv, read_json, read_list, read_table
+from mova.utils.text_files import PARSER_ERRORS, read_text
 
 MSRVTT_CAPTIONS = "MSRVTT_data.json"
 MSRVTT_FULL = {"train": range(6513), "val": range(6513, 7010), "test": range(7010, 10_000)}
@@ -121,7 +119,7 @@ def _msvd_pickled(path: Path) -> dict[str, list[str]]:
     try:
         with path.open("rb") as file:
             document = _PlainUnpickler(file, encoding="utf-8").load()
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (pickle.UnpicklingError, *PARSER_ERRORS) as error:
         raise DataError(f"{path}: cannot be read as a pickle of captions: {error}") from error
     if not isinstance(document, dict):
         raise DataError(f"{path}: must be a dictionary from id to captions, not {type(document).__name__}")
@@ -135,7 +133,7 @@ def _msvd_pickled(path: Path) -> dict[str, list[str]]:
 
 def _msvd_lines(path: Path) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = {}
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for line_number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip() and not line.startswith("#"):
             id, _, text = line.strip().partition(" ")
             captions.setdefault(id, []).append(to_text(f"{path}, line {line_number}", text))
@@ -159,7 +157,7 @@ def activitynet_val2(source: AnnotationSource, rows: Collector) -> None:
 def _activitynet(source: AnnotationSource, rows: Collector, *splits: str) -> None:
     for split in splits:
         if paths := source.split_files(split, f"{split}.json"):
-            for id, entry in _entries(paths[0], read_json(paths[0])):
+            for id, entry in to_entries(str(paths[0]), read_json(paths[0])).items():
                 where = f"{paths[0]}, entry {id!r}"
                 duration, spans, texts = get_fields(where, entry, "duration", "timestamps", "sentences")
                 spans = to_list(where, spans, len(to_list(where, texts)))
@@ -169,12 +167,6 @@ def _activitynet(source: AnnotationSource, rows: Collector, *splits: str) -> Non
                 )
                 paragraph = with_location(where, Caption, " ".join(s.text for s in sentences), sentences)
                 rows.add(where, id=id, split=split, captions=[paragraph], duration=to_number(where, duration))
-
-
-def _entries(path: Path, document: Any) -> Iterable[tuple[str, Any]]:
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: must be an object from id to annotation, not {type(document).__name__}")
-    return document.items()
 
 
 def didemo(source: AnnotationSource, rows: Collector) -> None:
@@ -254,6 +246,7 @@ def vatex(source: AnnotationSource, rows: Collector) -> None:
         for position, entry in enumerate(to_list(str(path), read_json(path)), start=1):
             where = f"{path}, entry {position}"
             id, texts = get_fields(where, entry, "videoID", "enCap")
+            id = to_text(where, id)
             if id in captions:
                 raise DataError(f"{where}: duplicate video {id!r}")
             captions[id] = [to_text(where, text) for text in to_list(where, texts)]

@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import Caption
-from mova.data.readers.annotations import (
-    AnnotationSource,
-    Collector,
-    read_csv,
-    read_jsonl,
-    read_list,
-    to_captions,
-    to_number,
-    to_text,
-)
+from mova.data.readers.annotations import AnnotationSource, Collector, to_captions, to_number, to_text
 from mova.errors import DataError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES
+from mova.utils.tables import read_csv, read_jsonl, read_list
 
 SPLITS = ("train", "val", "test")
 CLASS_NAMES = ("classes.txt", "LOC_synset_mapping.txt")

@@ -9,16 +9,15 @@ from mova.data.readers.annotations import (
     AnnotationSource,
     Collector,
     get_fields,
-    read_csv,
-    read_json,
-    read_jsonl,
-    read_table,
+    to_entries,
     to_list,
     to_number,
     to_text,
     with_location,
 )
 from mova.errors import DataError
+from mova.utils.tables import read_csv, read_json, read_jsonl, read_table
+from mova.utils.text_files import read_text
 
 COIN_SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 
@@ -40,8 +39,9 @@ def qvhighlights(source: AnnotationSource, rows: Collector) -> None:
         if paths := source.split_files(split, names):
             for where, entry in read_jsonl(paths[0]):
                 qid, query, video, duration = get_fields(where, entry, "qid", "query", "vid", "duration")
-                text, duration = to_text(where, query), to_number(where, duration)
-                windows = [_window(where, window, duration) for window in entry.get("relevant_windows") or []]
+                text, video, duration = to_text(where, query), to_text(where, video), to_number(where, duration)
+                listed = to_list(where, entry.get("relevant_windows") or [])
+                windows = [_window(where, window, duration) for window in listed]
                 span = windows[0] if len(windows) == 1 else [None, None]
                 caption = with_location(where, Caption, text, (with_location(where, TimedSentence, text, *span),))
                 truth = {name: entry[name] for name in ("relevant_clip_ids", "saliency_scores") if name in entry}
@@ -102,11 +102,10 @@ def tacos(source: AnnotationSource, rows: Collector) -> None:
     """
     for split in ("train", "val", "test"):
         if paths := source.split_files(split, f"{split}.json"):
-            document = read_json(paths[0])
             names = ("timestamps", "sentences", "fps", "num_frames")
-            for id in document:
+            for id, entry in to_entries(str(paths[0]), read_json(paths[0])).items():
                 where = f"{paths[0]}, entry {id!r}"
-                spans, texts, fps, frames = get_fields(where, document[id], *names)
+                spans, texts, fps, frames = get_fields(where, entry, *names)
                 fps, frames = to_number(where, fps), to_number(where, frames)
                 if fps <= 0:
                     raise DataError(f"{where}: 'fps' must be positive, not {fps}")
@@ -125,11 +124,11 @@ def coin(source: AnnotationSource, rows: Collector) -> None:
     """
     path = source.require("COIN.json")
     (database,) = get_fields(str(path), read_json(path), "database")
-    for id, entry in zip(database, get_fields(f"{path}, 'database'", database, *database), strict=True):
+    for id, entry in to_entries(f"{path}, 'database'", database).items():
         where = f"{path}, entry {id!r}"
         names = ("duration", "class", "subset", "annotation", "recipe_type")
         duration, task, subset, steps, number_of_task = get_fields(where, entry, *names)
-        if subset not in COIN_SPLITS:
+        if to_text(where, subset) not in COIN_SPLITS:
             raise DataError(f"{where}: 'subset' must be one of {', '.join(COIN_SPLITS)}, not {subset!r}")
         if not source.includes(COIN_SPLITS[subset]):
             continue
@@ -159,7 +158,7 @@ def charades_ego(source: AnnotationSource, rows: Collector) -> None:
     if class_path is None:
         source.note("actions have no names: missing file", "Charades_v1_classes.txt")
     else:
-        lines = class_path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(class_path).split("\n")
         names = dict(line.split(" ", 1) for line in lines if " " in line)
     for split in ("train", "test"):
         for view in ("1st", "3rd"):

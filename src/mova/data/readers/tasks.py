@@ -11,18 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mova.data.readers.annotations import (
-    AnnotationSource,
-    Collector,
-    get_fields,
-    read_csv,
-    read_json,
-    read_table,
-    to_captions,
-    to_number,
-    to_text,
-)
+from mova.data.readers.annotations import AnnotationSource, Collector, to_captions, to_entries, to_number, to_text
 from mova.errors import DataError
+from mova.utils.tables import read_csv, read_json, read_table
 
 _PROMPTED = re.compile(r'description: "(?P<text>.+)"\?\s*AI:\s*', re.DOTALL)
 _SPAN = re.compile(r"\[(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)\]")
@@ -172,8 +163,8 @@ def _vidor_paths(source: AnnotationSource) -> dict[str, str] | None:
     path = source.find("map_vid_vidorID.json")
     if path is None:
         return None
-    paths = read_json(path)
-    return dict(zip(paths, get_fields(str(path), paths, *paths), strict=True))
+    entries = to_entries(str(path), read_json(path))
+    return {video: to_text(f"{path}, entry {video!r}", stored) for video, stored in entries.items()}
 
 
 def _vidor_path(where: str, video: str, paths: dict[str, str] | None) -> str:

@@ -12,9 +12,6 @@ from mova.data.readers.annotations import (
     clock_seconds,
     get_fields,
     hash_bucket,
-    read_csv,
-    read_json,
-    read_jsonl,
     source_video,
     to_captions,
     to_list,
@@ -22,6 +19,7 @@ from mova.data.readers.annotations import (
     to_text,
 )
 from mova.errors import DataError
+from mova.utils.tables import read_csv, read_json, read_jsonl
 
 SHAREGPT4V_FILES = ("share-captioner_coco_lcs_sam_1246k_1107.json", "sharegpt4v_instruct_gpt4-vision_cap100k.json")
 ULTRAVIDEO_TEXTS = ("Brief Description", "Detailed Description", "Summarized Description")

@@ -1,0 +1,98 @@
+"""Read JSON, JSON lines, CSV and lists of ids, line by line, with the location of every row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mova.errors import DataError
+from mova.utils.text_files import open_text, parse_json, read_text
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        DataError: the file cannot be read or is not JSON, or an object has a duplicate key.
+    """
+    return parse_json(read_text(path), str(path), unique=True)
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (location, value) of every non-empty line of a JSONL file.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not JSON.
+    """
+    with open_text(path) as file:
+        for line_number, line in enumerate(file, start=1):
+            if line.strip():
+                where = f"{path}, line {line_number}"
+                yield where, parse_json(line, where)
+
+
+def read_table(path: Path, width: int | None = None, delimiter: str = ",") -> Iterator[tuple[str, list[str]]]:
+    """Yield (location, cells) of every row of a CSV file without a header; files separated by tabs have no quotes.
+
+    Raises:
+        DataError: the file cannot be read, or a row does not have `width` columns.
+    """
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    with open_text(path) as file:
+        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
+        line = 1
+        try:
+            for cells in reader:
+                where, line = f"{path}, line {line}", reader.line_num + 1
+                if not cells:
+                    continue
+                if width is not None and len(cells) != width:
+                    raise DataError(f"{where}: has {len(cells)} columns instead of {width}")
+                yield where, cells
+        except csv.Error as error:
+            raise DataError(f"{path}, line {line}: not CSV: {error}") from error
+
+
+def read_csv(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield (location, row by column name) of a CSV file with a header.
+
+    Columns are separated by commas, or by semicolons if the header has semicolons and no comma.
+
+    Raises:
+        DataError: a column is missing or a duplicate, or a row has too many or too few cells.
+    """
+    with open_text(path) as file:
+        first = file.readline()
+    rows = read_table(path, delimiter=";" if ";" in first and "," not in first else ",")
+    where, header = next(rows, (str(path), []))
+    if missing := [name for name in columns if name not in header]:
+        columns_found = ", ".join(header) or "none"
+        raise DataError(f"{where}: missing column {', '.join(map(repr, missing))}; the columns are: {columns_found}")
+    if len(set(header)) < len(header):
+        raise DataError(f"{where}: duplicate column names")
+    for where, cells in rows:
+        if len(cells) != len(header):
+            raise DataError(f"{where}: has {len(cells)} columns instead of {len(header)}")
+        yield where, dict(zip(header, cells, strict=True))
+
+
+def read_list(path: Path, header: str | None = None) -> dict[str, str]:
+    """Return the ids of a file, one per line, with their locations; a first line equal to `header` is skipped.
+
+    Raises:
+        DataError: an id is a duplicate, or the file has no ids.
+    """
+    locations: dict[str, str] = {}
+    with open_text(path) as file:
+        for line_number, line in enumerate(file, start=1):
+            id = line.strip()
+            if not id or (line_number == 1 and id == header):
+                continue
+            if id in locations:
+                raise DataError(f"{path}, line {line_number}: duplicate {id!r}, first used in {locations[id]}")
+            locations[id] = f"{path}, line {line_number}"
+    if not locations:
+        raise DataError(f"{path}: has no ids")
+    return locations
