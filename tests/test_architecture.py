@@ -35,10 +35,10 @@ def test_all_main_ways_are_described() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_file_of_a_way_exists_and_an_earlier_file_imports_it(way: str) -> None:
-    known: set[str] = set()
+def test_every_file_of_a_way_exists_and_is_imported_by_an_earlier_one(way: str) -> None:
+    importable: set[str] = set()
     for number, path in enumerate(files(way)):
         assert (PACKAGE / path).is_file(), f"{way}: {path}"
         module = "mova." + path.removesuffix(".py").replace("/", ".")
-        assert number == 0 or module in known, f"{way}: no earlier file imports {path}"
-        known |= named(path)
+        assert number == 0 or module in importable, f"{way}: no earlier file imports {path}"
+        importable |= named(path)

@@ -187,7 +187,7 @@ def test_models_are_listed_with_their_license(call: Call) -> None:
         (["no-such-command"], 2, ""),
     ],
 )
-def test_wrong_requests_get_one_message_and_their_exit_code(
+def test_invalid_requests_print_one_message_and_set_the_exit_code(
     call: Call, tmp_path: Path, words: list[str], code: int, message: str
 ) -> None:
     got, out, err = call(*(word.replace("{tmp}", str(tmp_path)) for word in words))

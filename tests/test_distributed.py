@@ -49,20 +49,20 @@ def work(number: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=number, world_size=2)
     assert (rank(), world_size()) == (number, 2)
     first = sum(ROWS[:number])
-    mine = tuple(part[first : first + ROWS[number]] for part in batch())
+    local = tuple(part[first : first + ROWS[number]] for part in batch())
     wrapped = DistributedDataParallel(Pairs())
-    loss = loss_of(wrapped(*mine))
+    loss = loss_of(wrapped(*local))
     loss.backward()
     result = {name: p.grad for name, p in wrapped.module.named_parameters()}
     by_hand = Pairs()
-    loss_of(by_hand(*mine)).backward()
+    loss_of(by_hand(*local)).backward()
     average_gradients(by_hand.parameters())
     padded = gather_with_gradient(torch.full((2, number + 1), number + 1.0))
     flags = gather_with_gradient(torch.ones(number, 2, dtype=torch.bool))
     ids = gather_with_gradient(torch.arange(3) + 10 * number)
     if number == 0:
-        hand = {name: p.grad for name, p in by_hand.named_parameters()}
-        torch.save((loss.detach(), result, hand, padded, flags, ids), f"{folder}/found.pt")
+        expected = {name: p.grad for name, p in by_hand.named_parameters()}
+        torch.save((loss.detach(), result, expected, padded, flags, ids), f"{folder}/found.pt")
     dist.destroy_process_group()
 
 

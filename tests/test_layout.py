@@ -50,30 +50,30 @@ def imported(tree: ast.AST) -> list[str]:
 def test_a_folder_imports_only_floors_below_it(path: Path) -> None:
     if path == ROOT / "__init__.py":
         return
-    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    folder = path.relative_to(ROOT).parts[0].removesuffix(".py")
     for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
         parts = name.split(".")
         assert len(parts) > 1, f"{path}: imports the package root"
-        if parts[1] in FLOORS and parts[1] != room and FLOORS[room] > 1:
-            assert FLOORS[parts[1]] < FLOORS[room], f"{path}: imports upward or sideways: {name}"
+        if parts[1] in FLOORS and parts[1] != folder and FLOORS[folder] > 1:
+            assert FLOORS[parts[1]] < FLOORS[folder], f"{path}: imports upward or sideways: {name}"
 
 
-def test_no_circle_among_modules() -> None:
+def test_modules_have_no_import_cycle() -> None:
     graph = {}
     modules = {".".join(("mova", *p.relative_to(ROOT).with_suffix("").parts)): p for p in FILES}
     for module, path in modules.items():
         if path.name == "__init__.py":
             continue
-        found = set(imported(ast.parse(path.read_text(encoding="utf-8"))))
-        graph[module] = {name for name in found if name in modules}
+        imports = set(imported(ast.parse(path.read_text(encoding="utf-8"))))
+        graph[module] = {name for name in imports if name in modules}
     done: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
         assert module not in trail, f"import circle: {' -> '.join((*trail, module))}"
         if module in done:
             return
-        for other in graph.get(module, ()):
-            visit(other, (*trail, module))
+        for imported_module in graph.get(module, ()):
+            visit(imported_module, (*trail, module))
         done.add(module)
 
     for module in graph:
@@ -98,7 +98,7 @@ def test_at_most_two_folders_deep_and_no_file_repeats_its_folder(path: Path) -> 
         assert not path.stem.startswith(f"{folders[-1]}_"), f"{path}: repeats the name of its folder"
 
 
-def test_a_folder_is_one_idea_and_says_it_in_one_line() -> None:
+def test_every_folder_has_a_one_line_description() -> None:
     for folder in {path.parent for path in FILES} - {ROOT}:
         files = [path for path in FILES if path.parent == folder and path.name != "__init__.py"]
         assert len(files) <= MOST_FILES, f"{folder}: {len(files)} files"
@@ -107,20 +107,20 @@ def test_a_folder_is_one_idea_and_says_it_in_one_line() -> None:
         assert ast.get_docstring(ast.parse(text)), f"{folder}/__init__.py: no docstring"
 
 
-def test_no_room_holds_more_than_its_share() -> None:
+def test_no_folder_exceeds_its_share_of_lines() -> None:
     """Share of a first-level folder, with its sub-folders, in all lines of the package and the benchmarks."""
 
     def lines(folder: Path) -> int:
         return sum(path.read_text(encoding="utf-8").count("\n") for path in folder.rglob("*.py"))
 
     total = lines(ROOT) + lines(ROOT.parents[1] / "benchmarks")
-    for room in (path for path in ROOT.iterdir() if path.is_dir()):
-        share = lines(room) / total
-        assert share <= LARGEST_ROOM, f"{room}: {share:.1%} of all lines"
+    for directory in (path for path in ROOT.iterdir() if path.is_dir()):
+        share = lines(directory) / total
+        assert share <= LARGEST_ROOM, f"{directory}: {share:.1%} of all lines"
 
 
 @pytest.mark.parametrize("module", ["mova", "mova.cli.main"])
-def test_importing_the_front_door_loads_nothing_heavy(module: str) -> None:
+def test_importing_the_package_loads_no_heavy_dependency(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -52,17 +52,19 @@ def slugs(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_and_options_on_the_page_exist(page: Path) -> None:
-    known = commands()
+    options_of = commands()
     text = page.read_text(encoding="utf-8")
     lines = re.findall(r"`mova ([^`]+)`", text) + re.findall(r"^ *\$ mova (.+?)(?:\s+#.*)?$", text, re.MULTILINE)
     for line in lines:
         words = line.split()
-        name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
-        assert name in known, f"{page.name}: `mova {line}`"
+        name = " ".join(words[:2]) if " ".join(words[:2]) in options_of else words[0]
+        assert name in options_of, f"{page.name}: `mova {line}`"
         if name == "eval":  # `mova eval` or `mova eval TASK`: options of any task
-            known[name] = set().union(*(options for path, options in known.items() if path.startswith("eval ")))
+            options_of[name] = set().union(
+                *(options for path, options in options_of.items() if path.startswith("eval "))
+            )
         for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)(?![\w.-])", line):
-            assert option in known[name], f"{page.name}: `mova {line}` has no {option}"
+            assert option in options_of[name], f"{page.name}: `mova {line}` has no {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -72,7 +74,7 @@ def test_options_named_alone_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+def test_links_within_the_repository_exist(page: Path) -> None:
     for path, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8")):
         if "://" in path:
             continue
@@ -111,6 +113,6 @@ def test_every_module_of_pure_functions_is_documented(folder: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_the_page_is_in_plain_words(page: Path) -> None:
+def test_the_page_avoids_listed_words(page: Path) -> None:
     matches = re.findall(f".*{AVOIDED}.*", page.read_text(encoding="utf-8"), re.IGNORECASE)
     assert not matches, f"{page.name}: {matches}"

@@ -47,7 +47,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Repr
 def test_a_recipe_goes_from_original_files_to_a_report_in_one_step(
     name: str, runs: Callable[[str], tuple[Reproduction, Path]]
 ) -> None:
-    found, folder = runs(name)
+    outcome, folder = runs(name)
     recipe, target = load_recipe(name), load_recipe(name).reproduce
     rows = read_manifest(folder / "manifest.jsonl")
     assert {row.source for row in rows} == {target["data_set"]}
@@ -61,30 +61,32 @@ def test_a_recipe_goes_from_original_files_to_a_report_in_one_step(
     test = [row for row in rows if row.split == target["part"]]
     if find_protocol(target["protocol"]).captions == "one":
         test = [replace(row, captions=row.captions[:1]) for row in test]
-    assert found.report.head.fingerprint == fingerprint(test)
-    assert found.report.head.candidates == len(test) == 2
-    assert found.verdict is None
+    assert outcome.report.head.fingerprint == fingerprint(test)
+    assert outcome.report.head.candidates == len(test) == 2
+    assert outcome.verdict is None
     document = json.loads((folder / "reproduction.json").read_text())
-    assert document == json.loads(json.dumps(found.to_json()))
+    assert document == json.loads(json.dumps(outcome.to_json()))
     assert document["caveats"] == [MEANINGLESS]
     assert [row["published"] for row in document["comparison"]] == (
-        [] if found.target is None else [value for way in found.target.ways.values() for value in way.values()]
+        []
+        if outcome.target is None
+        else [value for metrics in outcome.target.ways.values() for value in metrics.values()]
     )
 
 
-def test_the_report_is_what_the_saved_model_says(runs: Callable[[str], tuple[Reproduction, Path]]) -> None:
-    found, folder = runs("msvd")
+def test_the_report_equals_the_scores_of_the_saved_model(runs: Callable[[str], tuple[Reproduction, Path]]) -> None:
+    outcome, folder = runs("msvd")
     model = load(folder / "run")
     test = [row for row in read_manifest(folder / "manifest.jsonl") if row.split == "test"]
     videos = [model.encode_video(FrameRule(4, fps=4.0).read(folder / row.video), 4.0) for row in test]
     ranks = []
-    for own, row in enumerate(test):
+    for index, row in enumerate(test):
         for caption in row.captions:
             scores = model.score(videos, caption.text)[:, 0].detach().numpy()
-            ranks.append(1 + sum(scores > scores[own]))
-    assert found.report.head.queries == len(ranks)
-    assert found.report.head.protocol == "captions"
-    assert found.report.directions["t2v"].figures["MnR"] == pytest.approx(np.mean(ranks))
+            ranks.append(1 + sum(scores > scores[index]))
+    assert outcome.report.head.queries == len(ranks)
+    assert outcome.report.head.protocol == "captions"
+    assert outcome.report.directions["t2v"].figures["MnR"] == pytest.approx(np.mean(ranks))
 
 
 def real(recipe: str, runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path, **options: Any) -> Reproduction:
@@ -95,50 +97,50 @@ def real(recipe: str, runs: Callable[[str], tuple[Reproduction, Path]], tmp_path
     return reproduce(recipe, tmp_path / "out", data=tmp_path / "data", overrides=overrides, **options)
 
 
-def test_in_earnest_there_is_a_verdict_and_everything_that_stands_in_its_way(
+def test_a_full_run_gets_a_verdict_and_all_its_caveats(
     runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path
 ) -> None:
     made, _ = runs("didemo")
     test = [row for row in made.conversion.rows if row.split == "test"]
     path = write_quarantine(tmp_path / "q.jsonl", [Quarantined(test[0].id, test[0].video, "unreadable", "x")])
-    found = real("didemo", runs, tmp_path, quarantine=path)
-    assert found.report.head.candidates == 1
-    assert found.report.directions["t2v"].figures["R@1"] == 100.0
-    assert found.verdict == "above"
-    assert [row.verdict for row in found.rows] == ["above"]
-    said = " ".join(found.caveats)
-    assert "measured on 1 of 1004 videos of test" in said
-    assert "1 rows are excluded by the quarantine list" in said
-    assert "overridden settings: training.max_steps 1" in said
-    below = replace(found.rows[0], verdict="below")
-    assert replace(found, rows=(found.rows[0], below)).verdict == "below"
+    outcome = real("didemo", runs, tmp_path, quarantine=path)
+    assert outcome.report.head.candidates == 1
+    assert outcome.report.directions["t2v"].figures["R@1"] == 100.0
+    assert outcome.verdict == "above"
+    assert [row.verdict for row in outcome.rows] == ["above"]
+    caveats = " ".join(outcome.caveats)
+    assert "measured on 1 of 1004 videos of test" in caveats
+    assert "1 rows are excluded by the quarantine list" in caveats
+    assert "overridden settings: training.max_steps 1" in caveats
+    below = replace(outcome.rows[0], verdict="below")
+    assert replace(outcome, rows=(outcome.rows[0], below)).verdict == "below"
 
 
-def test_a_test_that_is_known_to_be_another_one_gets_no_verdict(
+def test_a_test_set_known_to_differ_gets_no_verdict(
     runs: Callable[[str], tuple[Reproduction, Path]],
 ) -> None:
     for name in ("videoufo", "ultravideo"):
-        found = replace(runs(name)[0], one_step=False)
-        assert found.verdict is None
-        assert found.target is not None
-        assert "another test" in found.target.note
+        outcome = replace(runs(name)[0], one_step=False)
+        assert outcome.verdict is None
+        assert outcome.target is not None
+        assert "another test" in outcome.target.note
 
 
-def test_the_long_caption_alone_is_trained_and_measured_by_the_recipe_s_own_protocol(
+def test_the_long_caption_is_trained_and_evaluated_by_the_protocol_of_the_recipe(
     runs: Callable[[str], tuple[Reproduction, Path]], call: Call
 ) -> None:
     for name in ("videoufo", "ultravideo"):
-        found, folder = runs(name)
-        rows = [row for row in found.conversion.rows if row.split == "train"]
-        assert found.training["data"]["pairs"] == len(rows) < sum(len(row.captions) for row in rows)
+        outcome, folder = runs(name)
+        rows = [row for row in outcome.conversion.rows if row.split == "train"]
+        assert outcome.training["data"]["pairs"] == len(rows) < sum(len(row.captions) for row in rows)
         words = ("--manifest", folder / "manifest.jsonl", "--model", folder / "run", "--protocol", name, "--json")
         code, out, err = call("eval", "retrieval", *words)
         assert code == 0, err
         measured = json.loads(out)
-        assert (measured["protocol"], measured["queries"]) == (name, found.report.head.queries)
+        assert (measured["protocol"], measured["queries"]) == (name, outcome.report.head.queries)
 
 
-def test_a_part_that_is_missing_is_said_before_training(
+def test_a_missing_file_is_reported_before_training(
     runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path
 ) -> None:
     shutil.copytree(runs("activitynet")[1] / "data", tmp_path / "data")
@@ -151,8 +153,8 @@ def test_a_part_that_is_missing_is_said_before_training(
 def test_missing_data_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Missing: DIR/annotations and DIR/videos") as complaint:
         reproduce("activitynet", tmp_path / "out")
-    for said in ("train.json", "val_1.json", "--data DIR", "mova reproduce activitynet --one-step"):
-        assert said in str(complaint.value)
+    for message in ("train.json", "val_1.json", "--data DIR", "mova reproduce activitynet --one-step"):
+        assert message in str(complaint.value)
     assert not (tmp_path / "out").exists()
     (tmp_path / "data" / "annotations").mkdir(parents=True)
     with pytest.raises(DataError, match=r"Missing: \S*/data/videos\."):
@@ -165,7 +167,7 @@ def test_missing_data_are_explained(tmp_path: Path) -> None:
         reproduce("worlds-tiny", tmp_path / "out", one_step=True)
 
 
-def test_every_recipe_of_a_paper_says_what_it_reproduces_and_that_exists() -> None:
+def test_recipes_of_papers_name_existing_data_sets_and_protocols() -> None:
     assert set(PAPER) <= set(reproducible()) <= set(shipped_recipes())
     for name in reproducible():
         target = load_recipe(name).reproduce
@@ -184,10 +186,10 @@ def test_the_command(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, asked = runs("videoufo")[0], list[dict[str, Any]]()
+    made, calls = runs("videoufo")[0], list[dict[str, Any]]()
 
     def fake(name: str, output: Path, **options: Any) -> Reproduction:
-        asked.append({"name": name, "output": output, **options})
+        calls.append({"name": name, "output": output, **options})
         return made
 
     real_one = reproduction.reproduce
@@ -198,7 +200,7 @@ def test_the_command(
     assert "62.4" in out
     assert "reading note" in out
     assert MEANINGLESS in out
-    assert asked[0].items() >= {"name": "videoufo", "output": tmp_path, "one_step": True, "overrides": QUIET}.items()
+    assert calls[0].items() >= {"name": "videoufo", "output": tmp_path, "one_step": True, "overrides": QUIET}.items()
     code, out, err = call(*words, "--json")
     assert code == 0
     document = json.loads(out)

@@ -172,7 +172,7 @@ def test_gradients_are_finite_and_reach_what_counts(name: str) -> None:
 
 
 @NAMES
-def test_scores_do_not_depend_on_the_scale_or_on_who_else_is_in_the_batch(name: str) -> None:
+def test_scores_do_not_depend_on_scale_or_on_the_batch(name: str) -> None:
     z, frame_mask, u, h, token_mask = batch()
     made = head(name)
     expected = made(z, frame_mask, u, h, token_mask)
@@ -203,7 +203,7 @@ def test_full_precision_under_autocast_and_for_half_precision_inputs(name: str) 
 
 
 @NAMES
-def test_what_cannot_be_scored_is_refused(name: str) -> None:
+def test_invalid_inputs_raise(name: str) -> None:
     z, frame_mask, u, h, token_mask = batch()
     made = head(name)
     for wrong, words in (

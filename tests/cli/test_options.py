@@ -106,7 +106,7 @@ def test_a_command_without_groups_is_unchanged() -> None:
     assert CliRunner().invoke(app_of(take_groups(one_by_one)), ["a.mp4", "--name", "A"]).exit_code == 0
 
 
-def test_a_caption_is_read_from_exactly_one_place(tmp_path: Path) -> None:
+def test_a_caption_is_read_from_exactly_one_source(tmp_path: Path) -> None:
     path = tmp_path / "caption.txt"
     path.write_bytes("\ufeffEin Hund läuft.".encode())
     assert Caption(text_file=path).read() == "Ein Hund läuft."

@@ -28,7 +28,7 @@ def video(worlds_manifest: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(video: Path) -> Frames:
+def all_frames(video: Path) -> Frames:
     return Frames.concatenate(list(stream(video, fps=None)))
 
 
@@ -48,25 +48,27 @@ def two_captions(tmp_path: Path, video: Path) -> Path:
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 @pytest.mark.parametrize(("start", "end"), [(0.0, None), (2.6, 5.0), (2.6, 2.7), (8.0, 99.0)])
-def test_a_rule_sees_the_frames_on_display_within_the_clip(
-    video: Path, whole: Frames, rule: str, start: float, end: float | None
+def test_a_rule_reads_the_frames_on_display_within_the_clip(
+    video: Path, all_frames: Frames, rule: str, start: float, end: float | None
 ) -> None:
-    ends = np.append(whole.pts[1:], np.inf)
+    ends = np.append(all_frames.pts[1:], np.inf)
     stop = np.inf if end is None else end
-    inside = [i for i, (pts, until) in enumerate(zip(whole.pts, ends, strict=True)) if pts < stop and until > start]
-    expected = [inside[k] for k in RULES[rule](whole.pts[inside], 4)]
+    inside = [
+        i for i, (pts, until) in enumerate(zip(all_frames.pts, ends, strict=True)) if pts < stop and until > start
+    ]
+    expected = [inside[k] for k in RULES[rule](all_frames.pts[inside], 4)]
     frames = FrameRule(4, rule=rule).read(video, start, end)
-    assert np.array_equal(frames.pixels, whole.pixels[expected])
-    assert frames.pts.tolist() == whole.pts[expected].tolist()
+    assert np.array_equal(frames.pixels, all_frames.pixels[expected])
+    assert frames.pts.tolist() == all_frames.pts[expected].tolist()
 
 
 @pytest.mark.parametrize(("frames", "times"), [(8, [2.0, 3.0, 4.0]), (2, [2.0, 4.0]), (1, [2.0])])
-def test_a_rate_sees_at_most_so_many_frames_and_never_repeats(
-    video: Path, whole: Frames, frames: int, times: list[float]
+def test_a_rate_reads_at_most_the_given_frames_and_never_repeats(
+    video: Path, all_frames: Frames, frames: int, times: list[float]
 ) -> None:
     clip = FrameRule(frames, fps=1.0).read(video, 2.0, 5.0)
     assert clip.pts.tolist() == times
-    assert np.array_equal(clip.pixels, whole.pixels[[int(4 * time) for time in times]])
+    assert np.array_equal(clip.pixels, all_frames.pixels[[int(4 * time) for time in times]])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_caption_modes(two_captions: Path) -> None:
     assert drawn == {"A cat runs.", "A dog sits.", "A bird.", "Rain falls."}
 
 
-def test_clips_show_their_own_time_and_equal_spans_are_one_group(two_captions: Path, whole: Frames) -> None:
+def test_clips_hold_frames_of_their_span_and_equal_spans_are_one_group(two_captions: Path, all_frames: Frames) -> None:
     data = PairDataset(two_captions, split="train", sampling=FrameRule(9, fps=1.0), captions="clip")
     pairs = [data[i] for i in range(3)]
     assert [pair.frames.pts.tolist() for pair in pairs] == [[1, 2], [4, 5, 6], [1, 2]]
@@ -116,7 +118,7 @@ def test_clips_show_their_own_time_and_equal_spans_are_one_group(two_captions: P
     assert of_row[3].frames.pts.tolist() == [2, 3, 4]
 
 
-def test_units_and_preparation_are_the_callers(two_captions: Path) -> None:
+def test_units_and_preparation_are_defined_by_the_caller(two_captions: Path) -> None:
     data = PairDataset(
         two_captions, split="train", sampling=RULE, units=str.split, prepare=lambda pixels: pixels[:, ::2, ::4]
     )
@@ -125,7 +127,7 @@ def test_units_and_preparation_are_the_callers(two_captions: Path) -> None:
     assert pair.frames.pixels.shape == (3, 24, 12, 3)
 
 
-def test_what_a_manifest_lacks_is_named(two_captions: Path, video: Path, tmp_path: Path) -> None:
+def test_missing_parts_of_a_manifest_are_named(two_captions: Path, video: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"split 'val'.*train"):
         PairDataset(two_captions, split="val", sampling=RULE)
     with pytest.raises(UsageError, match=r"captions: unknown mode 'poem'.*paragraph"):
@@ -139,7 +141,7 @@ def test_what_a_manifest_lacks_is_named(two_captions: Path, video: Path, tmp_pat
     assert set(CAPTIONS) == {"paragraph", "first", "caption", "sentence", "clip"}
 
 
-def test_a_broken_file_is_told_and_never_replaced(two_captions: Path, tmp_path: Path) -> None:
+def test_a_broken_file_is_reported_and_never_replaced(two_captions: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
     rows = [*read_manifest(two_captions), Row("c", "broken.mp4", None, "train", (Caption("Gone."),))]
     data = PairDataset(write_manifest(tmp_path / "with.jsonl", rows), split="train", sampling=RULE)
@@ -153,7 +155,7 @@ def test_a_broken_file_is_told_and_never_replaced(two_captions: Path, tmp_path: 
         collate(items[2:])
 
 
-def test_collate_pads_with_zeros_and_says_where(two_captions: Path) -> None:
+def test_collate_pads_with_zeros_and_returns_masks(two_captions: Path) -> None:
     data = PairDataset(two_captions, split="train", sampling=FrameRule(9, fps=1.0), captions="clip")
     pairs = [data[0], data[1]]
     batch = collate(pairs)

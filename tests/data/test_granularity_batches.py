@@ -49,7 +49,7 @@ def row(seconds: float | None = 10.0, text: str = SHORT, **more: object) -> Row:
         (row(10.0, meta={"granularity": "LVST"}), ["LVLT"], "LVST"),
     ],
 )
-def test_what_a_row_is_of(given_row: Row, names: list[str], name: str) -> None:
+def test_granularity_of_a_row(given_row: Row, names: list[str], name: str) -> None:
     assert row_granularity(given_row, names, RULE) == name
 
 

@@ -77,7 +77,7 @@ def test_without_weights_synthetic_videos_are_not_opened(written: Callable[..., 
     assert all(dataset[Draw(1, epoch)].synthetic is None for epoch in range(9))
 
 
-def test_what_is_broken_is_named(written: Callable[..., Path]) -> None:
+def test_broken_files_are_named(written: Callable[..., Path]) -> None:
     item = TripletVideos(written(video="broken.mp4"), split="train", read_clip=see)[0]
     assert isinstance(item, BrokenVideo)
     assert item.cause == "no frames"

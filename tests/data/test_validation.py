@@ -59,7 +59,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_every_fault_is_found_and_nothing_else(broken: Path, workers: int) -> None:
+def test_every_fault_is_reported_and_nothing_else(broken: Path, workers: int) -> None:
     rows, counts = read_manifest(broken), list[int]()
     checked = check_rows(rows, broken.parent, workers=workers, done=counts.append)
     assert {entry.id: entry.kind for entry in checked.quarantined} == WRONG
@@ -72,7 +72,7 @@ def test_every_fault_is_found_and_nothing_else(broken: Path, workers: int) -> No
     assert report["files"] == len({row.video for row in rows})
 
 
-def test_decoding_finds_what_the_header_does_not_tell(worlds_manifest: Path, tmp_path: Path) -> None:
+def test_decoding_finds_faults_that_the_header_hides(worlds_manifest: Path, tmp_path: Path) -> None:
     row = read_manifest(worlds_manifest)[0]
     content = bytearray((worlds_manifest.parent / row.video).read_bytes())
     half = len(content) // 2

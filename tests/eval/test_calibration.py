@@ -80,7 +80,7 @@ def test_the_share_is_tried_only_where_a_text_has_one_unit() -> None:
     assert calibrate(right).rule == EvidenceRule(global_share=0.0)
 
 
-def test_several_texts_a_video_and_distractors() -> None:
+def test_several_texts_per_video_and_distractors() -> None:
     late = torch.tensor([[0.9, 0.8, 0.1, 0.85], [0.2, 0.1, 0.7, 0.75]])
     measured = Evidence(late, torch.full((4,), 2.0))
     calibrated = calibrate(measured, [0, 0, 1, -1])
@@ -90,7 +90,7 @@ def test_several_texts_a_video_and_distractors() -> None:
     np.testing.assert_allclose(calibrate(measured, [0, -1, 1, -1]).trials[0].video_to_text, 50.0)
 
 
-def test_what_cannot_be_calibrated_is_refused() -> None:
+def test_invalid_evidence_raises() -> None:
     measured = evidence(5)
     for owners in ([0, 1], [-1] * 12, [*range(11), 12], [*range(11), -2]):
         with pytest.raises(ValueError, match="owners must name"):

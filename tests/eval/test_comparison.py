@@ -43,7 +43,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_differences_are_those_of_the_figures(task: str) -> None:
+def test_differences_are_those_of_the_metrics(task: str) -> None:
     first, second = two_reports(task)
     differences = compare(first, second)
     checked = 0
@@ -74,7 +74,7 @@ def test_the_interval_of_auc_is_that_of_rows_drawn_for_both() -> None:
     assert difference["high"] == pytest.approx(high, abs=1.5)
 
 
-def test_reports_of_other_tests_are_refused() -> None:
+def test_reports_of_different_tests_are_rejected() -> None:
     first, second = two_reports("choice")
     for field, changed_value in {
         "protocol": "x",

@@ -43,7 +43,7 @@ def test_every_figure_is_plausible_and_has_its_source() -> None:
             assert metrics.get("MdR", 1) >= 1
 
 
-def test_the_tables_that_recipes_are_held_against() -> None:
+def test_published_tables_that_recipes_reproduce() -> None:
     assert find_target("MoVA", "activitynet-val1").ways == {"t2v": {"R@1": 47.8}, "v2t": {"R@1": 46.7}}
     tables = {
         name: find_target("MoVA", name).ways["t2v"]["R@1"] for name in ("msvd", "didemo", "videoufo", "ultravideo")
@@ -70,13 +70,13 @@ def test_a_band_holds_95_per_cent_of_what_chance_gives(percent: float, videos: i
         assert 0.92 < inside < 0.975
 
 
-def test_bands_of_nonsense_are_refused() -> None:
+def test_invalid_bands_raise() -> None:
     for percent, videos in ((-1.0, 10), (101.0, 10), (50.0, 0), (float("nan"), 10)):
         with pytest.raises(ValueError, match="a share of 0 to 100"):
             band(percent, videos)
 
 
-def test_ours_beside_theirs() -> None:
+def test_measured_and_published_values_side_by_side() -> None:
     figure = find_target("GEXIA", "activitynet-val1")
     report = {"t2v": {"R@1": 45.3, "R@5": 60.0, "R@10": 99.0, "MdR": 3.0}, "v2t": {"R@1": 45.0}}
     rows = {(row.way, row.metric): row for row in compare_with_published(report, figure, 4917)}

@@ -28,7 +28,7 @@ def videocon(published: Path) -> Entailment:
     return read_entailment(folder / "eval_ssv2_temporal_scores.csv", folder / "eval_ssv2_temporal.csv")
 
 
-def test_every_field_of_the_moment_detr_sample_comes_out_as_published(published: Path) -> None:
+def test_every_metric_of_the_moment_detr_sample_is_as_published(published: Path) -> None:
     folder = published / "qvhighlights"
     scores = read_moments(folder / "sample_val_preds.jsonl", folder / "highlight_val_release.jsonl")
     report = report_moments(scores, find_protocol("qvhighlights")).to_json()
@@ -55,7 +55,7 @@ def test_every_field_of_the_moment_detr_sample_comes_out_as_published(published:
         assert float(f"{measured:.2f}") == figure
 
 
-def test_ties_in_videocons_file_are_reported_with_their_bounds(videocon: Entailment) -> None:
+def test_ties_in_the_videocon_file_are_reported_with_bounds(videocon: Entailment) -> None:
     assert len(np.unique(videocon.scores)) == 24
     report = report_entailment(videocon, find_protocol("ssv2-temporal"), legacy=True).to_json()
     best, worst = report["bounds"]["t2v"]["mAP"]
@@ -80,7 +80,7 @@ def test_the_expected_precision_is_the_mean_over_drawn_orders(videocon: Entailme
     )
 
 
-def test_videocons_own_arithmetic_gives_its_figures(videocon: Entailment) -> None:
+def test_the_original_videocon_arithmetic_gives_the_published_metrics(videocon: Entailment) -> None:
     from numpy._core._multiarray_umath import __cpu_features__
 
     if not __cpu_features__.get("AVX2"):

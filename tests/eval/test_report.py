@@ -89,7 +89,7 @@ def test_the_head_of_a_document_comes_first() -> None:
         ({"task": "synvita", "tests": {}}, "one report per test, at tests.NAME.report"),
     ],
 )
-def test_what_is_not_a_report_is_refused(document: Any, message: str) -> None:
+def test_files_that_are_not_reports_raise(document: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Report.from_json(document, "a.json")
 

@@ -38,7 +38,7 @@ def some_frames(count: int) -> Frames:
     return Frames(pixels, np.arange(count, dtype=np.float64))
 
 
-def falls_by_hand(model: Gexia, frames: Frames, place: int, texts: torch.Tensor) -> np.ndarray:
+def falls_by_hand(model: Gexia, frames: Frames, position: int, texts: torch.Tensor) -> np.ndarray:
     """Cover every window of one frame's input, encode all frames anew, and take the mean over windows of a pixel."""
     inputs = torch.cat(list(model.backbone.image_batches(frames)))
     real = torch.ones(1, len(inputs), dtype=torch.bool)
@@ -46,30 +46,30 @@ def falls_by_hand(model: Gexia, frames: Frames, place: int, texts: torch.Tensor)
 
     def scores(pixels: torch.Tensor) -> np.ndarray:
         with torch.no_grad():
-            whole = model.video_vectors(model.dense_of(pixels), real, torch.tensor([2])).double()
-        return torch.cosine_similarity(whole, texts.double()).numpy()
+            vectors = model.video_vectors(model.dense_of(pixels), real, torch.tensor([2])).double()
+        return torch.cosine_similarity(vectors, texts.double()).numpy()
 
     total, count = np.zeros((len(texts), side, side)), np.zeros((side, side))
-    windows, own = covers(side, side), scores(inputs)
+    windows, plain = covers(side, side), scores(inputs)
     for rows in windows:
         for columns in windows:
             copy, cover = inputs.clone(), rows[:, None] & columns
-            copy[place][:, cover] = inputs[place].mean(dim=(1, 2))[:, None]
-            total[:, cover.numpy()] += (own - scores(copy))[:, None]
+            copy[position][:, cover] = inputs[position].mean(dim=(1, 2))[:, None]
+            total[:, cover.numpy()] += (plain - scores(copy))[:, None]
             count += cover.numpy()
     return total / count
 
 
-def test_occlusion_of_a_whole_video_equals_covering_by_hand(model: Gexia, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_occlusion_of_a_full_video_equals_explicit_covering(model: Gexia, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = some_frames(3)
     texts = model.encode_text(TEXTS).pooled
-    seen = model.dense_video(frames)
+    dense = model.dense_video(frames)
     pixels = open_tower(model.backbone).prepare(frames)
     expected = falls_by_hand(model, frames, 1, texts)
-    for largest in (7 * seen.dense.numel(), maps_module.MAX_CELLS):
+    for largest in (7 * dense.dense.numel(), maps_module.MAX_CELLS):
         monkeypatch.setattr(maps_module, "MAX_CELLS", largest)
-        found = maps_module.occlusion(within(open_tower(model).fusion, seen, 1), pixels[1:2], texts)
-        assert np.abs(found[0].numpy() - expected).max() < 1e-5
+        maps = maps_module.occlusion(within(open_tower(model).fusion, dense, 1), pixels[1:2], texts)
+        assert np.abs(maps[0].numpy() - expected).max() < 1e-5
     assert np.abs(expected).max() > 1e-4
 
 
@@ -77,18 +77,18 @@ def test_a_frame_left_out_is_a_video_without_it(model: Gexia) -> None:
     frames = some_frames(3)
     text = model.encode_text(TEXTS).pooled
     wholes, falls = without_each(open_tower(model).fusion, model.dense_video(frames), text)
-    own = model.encode_video(frames)
-    assert own.whole is not None
-    assert np.allclose(wholes, torch.cosine_similarity(own.whole[None], text).numpy(), atol=1e-6)
-    for place in range(3):
-        kept = [i for i in range(3) if i != place]
-        rest = model.encode_video(Frames(frames.pixels[kept], frames.pts[kept])).whole
+    embedding = model.encode_video(frames)
+    assert embedding.whole is not None
+    assert np.allclose(wholes, torch.cosine_similarity(embedding.whole[None], text).numpy(), atol=1e-6)
+    for position in range(3):
+        remaining = [i for i in range(3) if i != position]
+        rest = model.encode_video(Frames(frames.pixels[remaining], frames.pts[remaining])).whole
         assert rest is not None
         expected = wholes - torch.cosine_similarity(rest[None], text).numpy()
-        assert np.allclose(falls[:, place], expected, atol=1e-6)
+        assert np.allclose(falls[:, position], expected, atol=1e-6)
 
 
-def test_one_frame_alone_has_nothing_to_be_left_out_of(model: Gexia) -> None:
+def test_leaving_out_the_only_frame_changes_no_score(model: Gexia) -> None:
     wholes, falls = without_each(
         open_tower(model).fusion, model.dense_video(some_frames(1)), model.encode_text(TEXTS).pooled
     )
@@ -104,14 +104,14 @@ def test_explain_takes_a_gexia(call: Call, model: Gexia, tmp_path: Path) -> None
     code, out, err = call(
         "explain", film, *options, "--method", "occlusion", "--plot", tmp_path / "where.png", "--json"
     )
-    found = json.loads(out)
+    document = json.loads(out)
     assert code == 0, err
-    assert found["sentences"] == [*TEXTS, " ".join(TEXTS)]
-    assert len(found["cosines"]) == 3
-    times = [frame["time"] for frame in found["frames"]]
+    assert document["sentences"] == [*TEXTS, " ".join(TEXTS)]
+    assert len(document["cosines"]) == 3
+    times = [frame["time"] for frame in document["frames"]]
     assert len(times) == 3
     assert times == sorted(times)
-    assert {"sentence", "fall", "map"} == set(found["frames"][0]["sentences"][0])
+    assert {"sentence", "fall", "map"} == set(document["frames"][0]["sentences"][0])
     assert np.asarray(Image.open(tmp_path / "where.png").convert("L")).std() > 10
     code, _, err = call("explain", film, *options, "--method", "gradcam", "--plot", tmp_path / "no.png")
     assert code == 2
@@ -127,12 +127,12 @@ def test_frames_of_a_whole_video_are_coloured_by_one_scale() -> None:
 
 def test_maps_and_picture_of_a_whole_video(model: Gexia, tmp_path: Path) -> None:
     film = write_mp4(tmp_path / "film.mp4", [some_frames(24).pixels], fps=4.0)
-    found = saliency_maps(model, film, TEXTS[:1], 2, "occlusion")
-    assert found.sentences == tuple(TEXTS[:1])
-    assert found.values.shape == (1, 2)
-    assert found.best.tolist() == [found.values[0].argmax()]
-    assert found.measure == "fall"
-    draw_saliency(found, tmp_path / "new" / "one.png")
+    maps = saliency_maps(model, film, TEXTS[:1], 2, "occlusion")
+    assert maps.sentences == tuple(TEXTS[:1])
+    assert maps.values.shape == (1, 2)
+    assert maps.best.tolist() == [maps.values[0].argmax()]
+    assert maps.measure == "fall"
+    draw_saliency(maps, tmp_path / "new" / "one.png")
     assert (tmp_path / "new" / "one.png").exists()
     with pytest.raises(UsageError, match="must be at least 1"):
         saliency_maps(model, film, TEXTS, 0, "occlusion")

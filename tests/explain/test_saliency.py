@@ -50,7 +50,7 @@ def test_occlusion_of_a_tower_that_looks_at_one_corner() -> None:
     assert maps[..., 16:].abs().max() < 1e-6
 
 
-def test_occlusion_equals_the_written_out_mean_over_windows() -> None:
+def test_occlusion_equals_the_explicit_mean_over_windows() -> None:
     rng = np.random.default_rng(1)
     tower = torch.from_numpy(rng.normal(size=(4, 3 * 20 * 33)).astype(np.float32))
 
@@ -58,7 +58,7 @@ def test_occlusion_equals_the_written_out_mean_over_windows() -> None:
         return pixels.flatten(1) @ tower.T
 
     frame, texts = rng.normal(size=(3, 20, 33)), rng.normal(size=(2, 4))
-    found = occlusion(encode, torch.from_numpy(frame[None].astype(np.float32)), torch.from_numpy(texts).float())
+    saliency = occlusion(encode, torch.from_numpy(frame[None].astype(np.float32)), torch.from_numpy(texts).float())
     tall, wide = covers(20, 20).numpy(), covers(33, 20).numpy()
 
     def cosines(picture: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_occlusion_equals_the_written_out_mean_over_windows() -> None:
             copy[:, rows[:, None] & columns] = frame.mean(axis=(1, 2))[:, None]
             total[:, rows[:, None] & columns] += (cosines(frame) - cosines(copy))[:, None]
             count += rows[:, None] & columns
-    assert np.abs(found[0].numpy() - total / count).max() < 1e-5
+    assert np.abs(saliency[0].numpy() - total / count).max() < 1e-5
 
 
 @pytest.mark.parametrize("side", [1, 2, 7, 33, 64, 224, 257])
@@ -88,7 +88,7 @@ def test_windows_cover_every_pixel_and_are_those_of_the_paper_at_224(side: int, 
         assert windows.int().argmax(dim=1).tolist() == list(range(0, 193, 16))
 
 
-def test_a_plain_frame_hides_nothing_and_spreading_keeps_a_constant() -> None:
+def test_a_uniform_frame_has_no_saliency_and_upsampling_keeps_a_constant() -> None:
     plain = torch.full((1, 9, 64, 64), 200, dtype=torch.uint8)
     assert occlusion(corner, plain, torch.eye(2)).abs().max() == 0
     tall, wide = covers(50, 40), covers(40, 40)
@@ -120,7 +120,7 @@ def test_grad_cam_equals_the_case_worked_out_by_hand(grid: bool, monkeypatch: py
     rng = np.random.default_rng(2)
     pixels, texts = rng.normal(size=(5, 3, 2, 3)), rng.normal(size=(2, 3))
     toy = Toy(grid)
-    found = grad_cam(toy, toy.reader, 1, torch.from_numpy(pixels).float(), torch.from_numpy(texts).float())
+    heat = grad_cam(toy, toy.reader, 1, torch.from_numpy(pixels).float(), torch.from_numpy(texts).float())
     q = toy.places.detach().double().numpy()
     expected = np.zeros((5, 2, 2, 3))
     for n, frame in enumerate(pixels.reshape(5, 3, 6)):
@@ -130,7 +130,7 @@ def test_grad_cam_equals_the_case_worked_out_by_hand(grid: bool, monkeypatch: py
             u = text / np.linalg.norm(text)
             alpha = q.mean() * (u - (u @ v / length) * v / length) / length
             expected[n, s] = np.maximum(alpha @ frame, 0).reshape(2, 3)
-    assert np.abs(found.numpy() - expected).max() < 1e-5
+    assert np.abs(heat.numpy() - expected).max() < 1e-5
     assert expected.max() > 0.01
     assert toy.places.grad is None
     assert not toy.reader._forward_pre_hooks
@@ -179,42 +179,42 @@ def test_grad_cam_of_clip_equals_gradients_at_its_own_hidden_states(tiny_clip: P
     sight = open_tower(model)
     pixels, texts = sight.prepare(noise((32, 32))), model.encode_text(TEXTS).pooled
     assert sight.reader is not None
-    found = grad_cam(sight.encode, sight.reader, sight.cell, pixels, texts)
+    saliency = grad_cam(sight.encode, sight.reader, sight.cell, pixels, texts)
     clip = model.backbone
-    seen = clip.vision_model(pixel_values=pixels, output_hidden_states=True)
-    entering = seen.hidden_states[-2]
-    vectors = clip.visual_projection(seen.pooler_output)
+    vision = clip.vision_model(pixel_values=pixels, output_hidden_states=True)
+    entering = vision.hidden_states[-2]
+    vectors = clip.visual_projection(vision.pooler_output)
     for i, text in enumerate(texts):
         cosines = torch.cosine_similarity(vectors, text[None])
         (slope,) = torch.autograd.grad(cosines.sum(), entering, retain_graph=True)
         expected = (entering[:, 1:] * slope[:, 1:].mean(dim=1, keepdim=True)).sum(-1).relu().view(3, 4, 4)
-        assert torch.allclose(found[:, i], expected, atol=1e-6)
+        assert torch.allclose(saliency[:, i], expected, atol=1e-6)
         assert expected.max() > 0
 
 
-def test_the_part_that_a_tower_sees(tiny_clip: Path, tiny_siglip: Path) -> None:
+def test_the_part_of_a_frame_that_a_tower_sees(tiny_clip: Path, tiny_siglip: Path) -> None:
     clip, siglip = (TwoTower.from_checkpoint(path, precision="fp32", device="cpu") for path in (tiny_clip, tiny_siglip))
     assert open_tower(clip).visible(100, 200) == (1.0, 0.5)
     assert open_tower(siglip).visible(100, 200) == (1.0, 1.0)
     assert open_tower(load("mova-worlds-tiny")).visible(200, 100) == (0.5, 1.0)
 
 
-def test_a_cropping_tower_is_drawn_where_it_sees(tiny_clip: Path, tmp_path: Path) -> None:
+def test_a_cropping_tower_is_drawn_inside_its_crop(tiny_clip: Path, tmp_path: Path) -> None:
     film = write_mp4(tmp_path / "wide.mp4", [noise((40, 80), 24).pixels], fps=4.0)
     model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
-    found = saliency_maps(model, film, TEXTS, 4, "gradcam")
-    assert found.maps.shape == (2, 4, 4, 4)
-    assert found.to_json()["area"] == [0.25, 0, 0.75, 1]
-    assert [found.values[k].argmax() for k in range(2)] == found.best.tolist()
+    maps = saliency_maps(model, film, TEXTS, 4, "gradcam")
+    assert maps.maps.shape == (2, 4, 4, 4)
+    assert maps.to_json()["area"] == [0.25, 0, 0.75, 1]
+    assert [maps.values[k].argmax() for k in range(2)] == maps.best.tolist()
     assert (saliency_maps(model, film, TEXTS, 1, "occlusion").best == -1).sum() <= 1
-    draw_saliency(found, tmp_path / "new" / "wide.png")
+    draw_saliency(maps, tmp_path / "new" / "wide.png")
     assert np.asarray(Image.open(tmp_path / "new" / "wide.png").convert("L")).std() > 10
     model.backbone.vision_model.encoder.layers = torch.nn.ModuleList()
     with pytest.raises(UsageError, match="method occlusion"):
         saliency_maps(model, film, TEXTS, 4, "gradcam")
 
 
-def test_overlays_are_clear_where_nothing_is_and_signs_have_colours() -> None:
+def test_overlays_are_transparent_at_zero_and_color_the_sign() -> None:
     values = np.array([[0.0, 0.5], [-1.0, 1.0]], dtype=np.float32)
     colours = overlay(values, 0.5)
     assert np.allclose(colours[..., 3], np.abs(values) * 0.5 * 0.85)
@@ -224,40 +224,46 @@ def test_overlays_are_clear_where_nothing_is_and_signs_have_colours() -> None:
 
 
 @pytest.fixture(scope="module")
-def shown() -> list[tuple[Tensor, Tensor, np.ndarray]]:
-    """Stacks of told events, their sentences' vectors, and where the renderer put the objects: (64, 64) bool."""
+def described_objects() -> list[tuple[Tensor, Tensor, np.ndarray]]:
+    """Stacks of described events, their sentences' vectors, and where the renderer put the objects: (64, 64) bool."""
     model = load("mova-worlds-tiny")
     assert isinstance(model, WorldsTiny)
-    found = []
+    events = []
     for style in ("flat", "outline", "shaded"):
         for index in range(5):
             world = sample_world(900_001, 30.0, style, index=index)
-            told = [stretch for stretch in world.segments if stretch.role == "told"]
-            for stretch, line in zip(told, world.singles, strict=True):
+            described = [stretch for stretch in world.segments if stretch.role == "told"]
+            for stretch, line in zip(described, world.singles, strict=True):
                 assert isinstance(stretch.content, Event)
                 times = stretch.span.start + stretch.span.duration / 2 + np.array([-0.5, 0.0, 0.5])
                 since = times - stretch.span.start, stretch.span.duration, 64
                 with_it = render_event(stretch.content, stretch.nuisance, style, *since)
                 without = render_scenery(Filler(stretch.content.place, None), stretch.nuisance, style, *since)
-                there = (np.abs(with_it.astype(int) - without) > 12).any(axis=(0, 3))
+                object_mask = (np.abs(with_it.astype(int) - without) > 12).any(axis=(0, 3))
                 stack = model.stack(Frames(render_world(world, times, 64), times))[1:2]
-                found.append((stack, model.encode_text(line.text).pooled, there))
-    return found
+                events.append((stack, model.encode_text(line.text).pooled, object_mask))
+    return events
 
 
-def pointing(shown: list[tuple[Tensor, Tensor, np.ndarray]], explain: Callable[[Tensor, Tensor], Tensor]) -> float:
+def pointing(
+    described_objects: list[tuple[Tensor, Tensor, np.ndarray]], explain: Callable[[Tensor, Tensor], Tensor]
+) -> float:
     """Share of maps whose highest place lies on an object (the pointing game of Zhang et al. 2018)."""
     hits = []
-    for stack, text, there in shown:
+    for stack, text, object_mask in described_objects:
         values = torch.nn.functional.interpolate(explain(stack, text), (64, 64), mode="bilinear")[0, 0]
-        hits.append(there.ravel()[int(values.argmax())])
+        hits.append(object_mask.ravel()[int(values.argmax())])
     return float(np.mean(hits))
 
 
-def test_maps_of_the_shipped_model_fall_on_the_described_object(shown: list[tuple[Tensor, Tensor, np.ndarray]]) -> None:
+def test_maps_of_the_shipped_model_fall_on_the_described_object(
+    described_objects: list[tuple[Tensor, Tensor, np.ndarray]],
+) -> None:
     sight = open_tower(load("mova-worlds-tiny"))
     reader = sight.reader
     assert reader is not None
-    chance = float(np.mean([there.mean() for *_, there in shown]))
-    assert pointing(shown[::3], lambda x, text: occlusion(sight.encode, x, text)) >= 0.8 > 4 * chance
-    assert pointing(shown, lambda x, text: grad_cam(sight.encode, reader, sight.cell, x, text)) >= 2 * chance
+    chance = float(np.mean([object_mask.mean() for *_, object_mask in described_objects]))
+    assert pointing(described_objects[::3], lambda x, text: occlusion(sight.encode, x, text)) >= 0.8 > 4 * chance
+    assert (
+        pointing(described_objects, lambda x, text: grad_cam(sight.encode, reader, sight.cell, x, text)) >= 2 * chance
+    )

@@ -45,12 +45,12 @@ def tiny() -> WorldsTiny:
 def test_weights_are_the_softmax_with_the_threshold_as_none() -> None:
     generator = torch.Generator().manual_seed(4)
     frames, units = torch.randn(7, 8, generator=generator), torch.randn(3, 8, generator=generator)
-    found = subset_weights(ColourEncoder(), frames, units, 0.25).numpy()
+    weights = subset_weights(ColourEncoder(), frames, units, 0.25).numpy()
     for t, row in enumerate(frames.double().numpy()):
         logits = [row @ u / np.linalg.norm(row) / np.linalg.norm(u) / 0.1 for u in units.double().numpy()]
         powers = np.exp([*logits, 2.5])
-        assert np.abs(found[t] - powers / powers.sum()).max() < 1e-5
-    assert np.abs(found.sum(axis=1) - 1).max() < 1e-6
+        assert np.abs(weights[t] - powers / powers.sum()).max() < 1e-5
+    assert np.abs(weights.sum(axis=1) - 1).max() < 1e-6
 
 
 def test_a_mova_with_masks_over_units_shows_its_own_weights(film: Path, tiny: WorldsTiny) -> None:
@@ -59,32 +59,32 @@ def test_a_mova_with_masks_over_units_shows_its_own_weights(film: Path, tiny: Wo
     assert model.selector is not None
     torch.nn.init.normal_(model.selector.leave.weight, std=0.2)
     sentences = ["a red star", "a blue ring", "a ring"]
-    found = select_subsets(model, film, sentences, 4)
+    subsets = select_subsets(model, film, sentences, 4)
     expected = model.selector.weights(model.encode_video(film).frames, model.encode_text(sentences).pooled)
-    assert (found.rule, found.threshold) == ("unit masks", None)
-    assert np.abs(found.weights - expected.detach().numpy()).max() < 1e-6
-    assert np.abs(found.weights.sum(axis=1) - 1).max() < 1e-5
-    for other in (tiny, Mova.from_backbone(tiny, "repaired").eval()):
-        assert select_subsets(other, film, sentences, 4).rule == "softmax of cosines"
+    assert (subsets.rule, subsets.threshold) == ("unit masks", None)
+    assert np.abs(subsets.weights - expected.detach().numpy()).max() < 1e-6
+    assert np.abs(subsets.weights.sum(axis=1) - 1).max() < 1e-5
+    for unsupported in (tiny, Mova.from_backbone(tiny, "repaired").eval()):
+        assert select_subsets(unsupported, film, sentences, 4).rule == "softmax of cosines"
 
 
 def test_frames_select_the_sentence_they_show_and_none_without_one(film: Path, tmp_path: Path) -> None:
-    found = select_subsets(ColourEncoder(), film, ["It is red.", "A blue one.", "All is green."], 5)
-    assert found.weights.shape == (40, 4)
-    strongest = found.weights.argmax(axis=1)
+    subsets = select_subsets(ColourEncoder(), film, ["It is red.", "A blue one.", "All is green."], 5)
+    assert subsets.weights.shape == (40, 4)
+    strongest = subsets.weights.argmax(axis=1)
     assert strongest.tolist() == [0] * 12 + [3] * 16 + [1] * 12
-    assert len(found.frame_indices) == len(found.pictures) == 5
-    document = found.to_json()
+    assert len(subsets.frame_indices) == len(subsets.pictures) == 5
+    document = subsets.to_json()
     assert list(document) == [
         "video", "model", "method", "rule", "threshold", "sentences", "frames", "times", "weights",
     ]  # fmt: skip
     assert document["threshold"] == 0.7
     for frame in document["frames"]:
-        assert [row["sentence"] for row in frame["strongest"]] == found.strongest(
+        assert [row["sentence"] for row in frame["strongest"]] == subsets.strongest(
             document["times"].index(frame["time"])
         )
         assert sum(row["weight"] for row in frame["strongest"]) + frame["none"] == pytest.approx(1, abs=1e-5)
-    draw_subsets(found, tmp_path / "new" / "subsets.png")
+    draw_subsets(subsets, tmp_path / "new" / "subsets.png")
     picture = np.asarray(Image.open(tmp_path / "new" / "subsets.png").convert("RGB")).astype(int)
     red, blue = (np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) for colour in unit_colors(2))
     for colour in (red, blue):
@@ -94,7 +94,7 @@ def test_frames_select_the_sentence_they_show_and_none_without_one(film: Path, t
 def test_one_frame_one_sentence_and_more_sentences_than_colours(tmp_path: Path) -> None:
     for frames, units in ((1, 1), (3, 45)):
         weights = np.full((frames, units + 1), 1 / (units + 1), dtype=np.float32)
-        found = Subsets(
+        subsets = Subsets(
             video="film.mp4",
             model="m",
             sentences=tuple(f"Sentence {k} with many words to be cut off somewhere." for k in range(units)),
@@ -106,8 +106,8 @@ def test_one_frame_one_sentence_and_more_sentences_than_colours(tmp_path: Path) 
             frame_indices=(0,),
             pictures=np.zeros((1, 90, 40, 3), dtype=np.uint8),
         )
-        assert found.strongest(0) == list(range(min(units, 3)))
-        draw_subsets(found, tmp_path / f"{units}.png")
+        assert subsets.strongest(0) == list(range(min(units, 3)))
+        draw_subsets(subsets, tmp_path / f"{units}.png")
         assert (tmp_path / f"{units}.png").stat().st_size > 1000
     assert len(set(unit_colors(45))) == 18
 
@@ -127,12 +127,12 @@ def test_the_best_frames_come_first_then_the_farthest() -> None:
 
 
 def test_chosen_frames_are_read_as_the_model_saw_them(film: Path, tiny: WorldsTiny) -> None:
-    seen = tiny.encode_video(film)
-    chosen = [0, 5, 6, len(seen.times) - 1]
-    pictures, inputs = read_inputs(open_tower(tiny), film, seen.times, chosen)
+    encoded = tiny.encode_video(film)
+    chosen = [0, 5, 6, len(encoded.times) - 1]
+    pictures, inputs = read_inputs(open_tower(tiny), film, encoded.times, chosen)
     assert pictures.shape == (4, 60, 80, 3)
     with torch.no_grad():
-        assert torch.allclose(tiny.image_features(inputs), seen.frames[chosen], atol=1e-5)
+        assert torch.allclose(tiny.image_features(inputs), encoded.frames[chosen], atol=1e-5)
 
 
 def test_large_pictures_are_reduced_and_small_ones_left() -> None:

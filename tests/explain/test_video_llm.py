@@ -47,36 +47,38 @@ def few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saliency, "STRIDE", 1 / 2)
 
 
-def test_maps_are_the_falls_of_videos_covered_by_hand(model: VideoLLM, film: Path, few_windows: None) -> None:
-    told: list[tuple[int, int]] = []
-    found = occlude_video_llm(model, film, TEXTS, 2, lambda done, of: told.append((done, of)))
+def test_maps_equal_the_score_drops_of_explicitly_covered_videos(
+    model: VideoLLM, film: Path, few_windows: None
+) -> None:
+    progress: list[tuple[int, int]] = []
+    maps = occlude_video_llm(model, film, TEXTS, 2, lambda done, of: progress.append((done, of)))
     frames = model.sample(film)
     texts = [*TEXTS, " ".join(TEXTS)]
-    whole = model.log_odds(frames, texts).numpy()
-    assert found.sentences == tuple(texts)
-    assert found.video_scores == pytest.approx(whole, abs=1e-4)
+    plain = model.log_odds(frames, texts).numpy()
+    assert maps.sentences == tuple(texts)
+    assert maps.video_scores == pytest.approx(plain, abs=1e-4)
 
     def falls(pixels: np.ndarray) -> np.ndarray:
-        return whole - model.log_odds(Frames(pixels, frames.pts), texts).numpy()
+        return plain - model.log_odds(Frames(pixels, frames.pts), texts).numpy()
 
     hidden = []
-    for place in range(len(frames)):
+    for position in range(len(frames)):
         copy = frames.pixels.copy()
-        copy[place] = copy[place].mean(axis=(0, 1)).round()
+        copy[position] = copy[position].mean(axis=(0, 1)).round()
         hidden.append(falls(copy))
     tall, wide = (covers(side, 48).numpy() for side in frames.pixels.shape[1:3])
-    assert told[-1] == (len(told), len(frames) + 2 * len(tall) * len(wide))
-    places = [frames.pts.tolist().index(time) for time in found.times]
-    assert found.values == pytest.approx(np.stack(hidden, axis=1)[:, places], abs=1e-4)
-    assert {int(np.argmax(row)) for row in np.stack(hidden, axis=1)} & set(places)
+    assert progress[-1] == (len(progress), len(frames) + 2 * len(tall) * len(wide))
+    positions = [frames.pts.tolist().index(time) for time in maps.times]
+    assert maps.values == pytest.approx(np.stack(hidden, axis=1)[:, positions], abs=1e-4)
+    assert {int(np.argmax(row)) for row in np.stack(hidden, axis=1)} & set(positions)
     total, count = np.zeros((len(texts), *frames.pixels.shape[1:3])), np.zeros(frames.pixels.shape[1:3])
     for rows in tall:
         for columns in wide:
             copy, cover = frames.pixels.copy(), rows[:, None] & columns
-            copy[places[0]][cover] = frames.pixels[places[0]].mean(axis=(0, 1)).round()
+            copy[positions[0]][cover] = frames.pixels[positions[0]].mean(axis=(0, 1)).round()
             total[:, cover] += falls(copy)[:, None]
             count += cover
-    assert found.maps[:, 0] == pytest.approx(total / count, abs=1e-4)
+    assert maps.maps[:, 0] == pytest.approx(total / count, abs=1e-4)
 
 
 def test_a_cover_changes_one_frame_alone() -> None:
@@ -89,7 +91,7 @@ def test_a_cover_changes_one_frame_alone() -> None:
     assert (copy[[0, 2]] == pixels[[0, 2]]).all()
 
 
-def test_wrong_requests_are_explained(model: VideoLLM, film: Path) -> None:
+def test_invalid_requests_are_explained(model: VideoLLM, film: Path) -> None:
     with pytest.raises(UsageError, match="no sentence"):
         occlude_video_llm(model, film, [], 2)
     with pytest.raises(UsageError, match="must be at least 1"):

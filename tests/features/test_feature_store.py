@@ -43,7 +43,7 @@ from mova.worlds.batches import vocabulary
 from tests.support.fakes import ColourEncoder
 from tests.support.small_recipes import TRAINING
 
-ONE = FrameRule(fps=1.0)
+ONE_FPS = FrameRule(fps=1.0)
 TOLERANCE = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
 KEY = FeatureKey("m", "w", "p", 4, fps=1.0, dtype="float32")
 
@@ -58,7 +58,7 @@ def stores(clip: TwoTower, worlds_manifest: Path, tmp_path_factory: pytest.TempP
     """The ten Worlds at one frame a second, in every precision."""
     folder = tmp_path_factory.mktemp("stores")
     for dtype in TOLERANCE:
-        report = write_features(folder / dtype, clip, worlds_manifest, ONE, dtype=dtype)
+        report = write_features(folder / dtype, clip, worlds_manifest, ONE_FPS, dtype=dtype)
         assert (report.written, report.unchanged, report.frames, report.failed) == (10, 0, 100, {})
     return {dtype: folder / dtype for dtype in TOLERANCE}
 
@@ -70,11 +70,11 @@ def films(tmp_path: Path) -> Path:
     for name in ("a", "c"):
         write_mp4(tmp_path / f"{name}.mp4", [rng.integers(0, 255, (24, 32, 32, 3), dtype=np.uint8)], fps=4.0)
     (tmp_path / "b.mp4").write_bytes(b"not a video")
-    told = Caption("It is. It was.", (TimedSentence("It is.", 0.5, 2.2), TimedSentence("It was.", 2.1, 2.3)))
-    rows = [Row(name, f"{name}.mp4", None, "train", (told,)) for name in ("a", "b")]
+    caption = Caption("It is. It was.", (TimedSentence("It is.", 0.5, 2.2), TimedSentence("It was.", 2.1, 2.3)))
+    rows = [Row(name, f"{name}.mp4", None, "train", (caption,)) for name in ("a", "b")]
     rows += [
-        Row("c1", "c.mp4", None, "train", (told,), 1.0, 3.0),
-        Row("c2", "c.mp4", None, "test", (told,), 2.25, 50.0),
+        Row("c1", "c.mp4", None, "train", (caption,), 1.0, 3.0),
+        Row("c2", "c.mp4", None, "test", (caption,), 2.25, 50.0),
     ]
     return write_manifest(tmp_path / "manifest.jsonl", rows)
 
@@ -89,16 +89,16 @@ def test_stored_vectors_are_those_of_the_model(
 ) -> None:
     embeddings = StoredEmbeddings(stores[dtype], clip, fps=1.0)
     for row in read_manifest(worlds_manifest)[:3]:
-        expected, found = clip.encode_video(worlds_manifest.parent / row.video, 1.0), embeddings(row)
-        assert found.frames.dtype == torch.float32
+        expected, stored = clip.encode_video(worlds_manifest.parent / row.video, 1.0), embeddings(row)
+        assert stored.frames.dtype == torch.float32
         scale = float(expected.frames.abs().max())
-        assert torch.allclose(found.frames, expected.frames, rtol=0, atol=TOLERANCE[dtype] * scale)
-        assert np.array_equal(found.times, expected.times)
-        assert found.duration == expected.duration
+        assert torch.allclose(stored.frames, expected.frames, rtol=0, atol=TOLERANCE[dtype] * scale)
+        assert np.array_equal(stored.times, expected.times)
+        assert stored.duration == expected.duration
 
 
 @pytest.mark.parametrize("frames", [4, 64])
-def test_a_data_set_sees_the_frames_that_it_sees_in_pixels(
+def test_a_data_set_reads_the_same_frames_from_store_and_pixels(
     frames: int, stores: dict[str, Path], clip: TwoTower, worlds_manifest: Path
 ) -> None:
     store = pickle.loads(pickle.dumps(FeatureStore(stores["float32"])))
@@ -107,11 +107,17 @@ def test_a_data_set_sees_the_frames_that_it_sees_in_pixels(
         pixels = PairDataset(worlds_manifest, split="train", sampling=rule, captions=captions)
         stored = PairDataset(worlds_manifest, split="train", sampling=rule, captions=captions, features=store)
         assert len(pixels) == len(stored)
-        for one, other in zip((pixels[i] for i in (0, 2)), (stored[i] for i in (0, 2)), strict=True):
-            assert (one.text, one.units, one.group) == (other.text, other.units, other.group)
+        for pixel_clip, stored_clip in zip((pixels[i] for i in (0, 2)), (stored[i] for i in (0, 2)), strict=True):
+            assert (pixel_clip.text, pixel_clip.units, pixel_clip.group) == (
+                stored_clip.text,
+                stored_clip.units,
+                stored_clip.group,
+            )
             if captions == "paragraph":
-                assert np.array_equal(one.frames.pts, other.frames.pts)
-                assert torch.allclose(clip.encode_frames(one.frames), torch.from_numpy(other.frames.vectors), atol=1e-5)
+                assert np.array_equal(pixel_clip.frames.pts, stored_clip.frames.pts)
+                assert torch.allclose(
+                    clip.encode_frames(pixel_clip.frames), torch.from_numpy(stored_clip.frames.vectors), atol=1e-5
+                )
 
 
 def losses(model: Any, adapter: Any, data: PairDataset, kind: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -144,11 +150,11 @@ def test_the_loss_from_the_store_is_the_loss_from_pixels(
     assert not any("vision" in name or "visual" in name for name in gradients)
     for dtype, folder in stores.items():
         data = PairDataset(worlds_manifest, split="train", sampling=rule, features=FeatureStore(folder))
-        found, others = losses(model, input_adapter(model, stored=True), data, kind)
-        assert float(found) == pytest.approx(float(expected), abs=10 * TOLERANCE[dtype])
-        assert others.keys() == gradients.keys()
+        stored_loss, stored_gradients = losses(model, input_adapter(model, stored=True), data, kind)
+        assert float(stored_loss) == pytest.approx(float(expected), abs=10 * TOLERANCE[dtype])
+        assert stored_gradients.keys() == gradients.keys()
         if dtype == "float32":
-            assert all(torch.allclose(others[name], gradients[name], atol=1e-4) for name in others)
+            assert all(torch.allclose(stored_gradients[name], gradients[name], atol=1e-4) for name in stored_gradients)
 
 
 def test_a_recipe_trains_from_the_store(
@@ -191,33 +197,33 @@ def test_a_mismatch_says_what_differs(stores: dict[str, Path], tiny_clip: Path) 
     store = FeatureStore(stores["float32"])
     model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
     masked = Mova.from_backbone(model, "subsets")
-    store.require(feature_key(masked, ONE))
-    store.require(feature_key(TwoTower.from_checkpoint(tiny_clip, precision="bf16", device="cpu"), ONE))
+    store.require(feature_key(masked, ONE_FPS))
+    store.require(feature_key(TwoTower.from_checkpoint(tiny_clip, precision="bf16", device="cpu"), ONE_FPS))
     with torch.no_grad():
         model.backbone.text_projection.weight.mul_(2)
-    store.require(feature_key(masked, ONE))
-    other = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
-    other.image_rule = replace(other.image_rule, resample="bilinear")
-    with pytest.raises(IndexMismatchError) as told:
-        store.require(feature_key(other, ONE))
-    assert "The preprocessing is" in str(told.value)
-    assert "video tower" not in str(told.value)
+    store.require(feature_key(masked, ONE_FPS))
+    fp32 = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
+    fp32.image_rule = replace(fp32.image_rule, resample="bilinear")
+    with pytest.raises(IndexMismatchError) as error:
+        store.require(feature_key(fp32, ONE_FPS))
+    assert "The preprocessing is" in str(error.value)
+    assert "video tower" not in str(error.value)
     with torch.no_grad():
         model.backbone.visual_projection.weight.mul_(2)
-    with pytest.raises(IndexMismatchError, match=r"The video tower is that of .* or write another store") as told:
+    with pytest.raises(IndexMismatchError, match=r"The video tower is that of .* or write another store") as error:
         store.require(feature_key(masked, FrameRule(fps=2.0)))
-    assert "The sampling is 1 frames per second, not 2 frames per second" in str(told.value)
+    assert "The sampling is 1 frames per second, not 2 frames per second" in str(error.value)
     before = files_of(store.folder)
     with pytest.raises(IndexMismatchError):
-        FeatureWriter(store.folder, feature_key(model, ONE))
+        FeatureWriter(store.folder, feature_key(model, ONE_FPS))
     assert files_of(store.folder) == before
 
 
-def test_a_model_that_tells_no_towers_apart_goes_by_its_whole_fingerprint() -> None:
-    one, other = ColourEncoder(variant="a"), ColourEncoder(variant="b")
-    assert one.video_fingerprint() != other.video_fingerprint()
+def test_a_model_without_separate_towers_uses_its_full_fingerprint() -> None:
+    first, second = ColourEncoder(variant="a"), ColourEncoder(variant="b")
+    assert first.video_fingerprint() != second.video_fingerprint()
     with pytest.raises(UsageError, match="can only be trained on pixels"):
-        one.video_parameters()
+        first.video_parameters()
 
 
 def test_the_small_model_of_worlds_trains_from_a_store_of_all_its_frames(worlds_manifest: Path, tmp_path: Path) -> None:
@@ -231,15 +237,15 @@ def test_the_small_model_of_worlds_trains_from_a_store_of_all_its_frames(worlds_
     pixels = PairDataset(worlds_manifest, split="train", sampling=rule, prepare=adapter.resize)
     expected, _ = losses(model, adapter, pixels, "late_interaction")
     data = PairDataset(worlds_manifest, split="train", sampling=rule, features=store)
-    found, _ = losses(model, input_adapter(model, stored=True), data, "late_interaction")
-    assert float(found) == pytest.approx(float(expected), abs=1e-5)
+    stored_loss, _ = losses(model, input_adapter(model, stored=True), data, "late_interaction")
+    assert float(stored_loss) == pytest.approx(float(expected), abs=1e-5)
     with pytest.raises(UsageError, match=r"--data\.frames 20"):
         stored_only(model, str(tmp_path / "store"), FrameRule(frames=19, fps=2.0))
     assert stored_only(model, str(tmp_path / "store"), FrameRule(frames=20, fps=2.0)).key == store.key
     assert not any(weight.requires_grad for weight in model.frame_tower.parameters())
 
 
-def test_no_pixels_are_asked_of_a_stored_feed(clip: TwoTower, tiny_naflex: Path) -> None:
+def test_a_stored_adapter_reads_no_pixels(clip: TwoTower, tiny_naflex: Path) -> None:
     with pytest.raises(UsageError):
         input_adapter(clip, stored=True).resize(np.zeros((1, 8, 8, 3), np.uint8))
     varied = TwoTower.from_checkpoint(tiny_naflex, precision="fp32", device="cpu")
@@ -255,13 +261,15 @@ class Dies(ColourEncoder):
         return super().encode_frames(frames)
 
 
-def test_a_killed_run_goes_on_with_nothing_lost_and_nothing_twice(
+def test_a_killed_run_resumes_without_loss_or_duplicates(
     worlds_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    write_features(whole, ColourEncoder(), worlds_manifest, ONE)
+    write_features(whole, ColourEncoder(), worlds_manifest, ONE_FPS)
     monkeypatch.setattr("mova.data.feature_store_writer.SHARD_SECONDS", 0.0)
-    child = multiprocessing.get_context("fork").Process(target=write_features, args=(cut, Dies(), worlds_manifest, ONE))
+    child = multiprocessing.get_context("fork").Process(
+        target=write_features, args=(cut, Dies(), worlds_manifest, ONE_FPS)
+    )
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
@@ -269,18 +277,18 @@ def test_a_killed_run_goes_on_with_nothing_lost_and_nothing_twice(
     done = len(FeatureStore(cut))
     assert 0 < done < 10
     again = ColourEncoder()
-    report = write_features(cut, again, worlds_manifest, ONE)
+    report = write_features(cut, again, worlds_manifest, ONE_FPS)
     assert (report.written, report.unchanged) == (10 - done, done)
     assert again.frames_seen == 10 * report.written
-    one, other = FeatureStore(whole), FeatureStore(cut)
-    assert one.records.keys() == other.records.keys()
-    for clip in one.records:
-        assert np.array_equal(one.read(clip).vectors, other.read(clip).vectors)
-        assert np.array_equal(one.read(clip).pts, other.read(clip).pts)
+    first, second = FeatureStore(whole), FeatureStore(cut)
+    assert first.records.keys() == second.records.keys()
+    for clip in first.records:
+        assert np.array_equal(first.read(clip).vectors, second.read(clip).vectors)
+        assert np.array_equal(first.read(clip).pts, second.read(clip).pts)
     assert sum(len(load_file(shard)["times"]) for shard in cut.glob("*.safetensors")) == 100
     assert not list(cut.glob("*.partial"))
     before = files_of(cut)
-    assert write_features(cut, ColourEncoder(), worlds_manifest, ONE).unchanged == 10
+    assert write_features(cut, ColourEncoder(), worlds_manifest, ONE_FPS).unchanged == 10
     assert files_of(cut) == before
 
 
@@ -292,34 +300,34 @@ def test_broken_videos_are_remembered_with_their_cause(films: Path, tmp_path: Pa
     assert (report.written, list(report.failed), report.remembered) == (3, ["b.mp4"], 0)
     store = FeatureStore(tmp_path / "store")
     assert len(store) == 3
-    with pytest.raises(VideoError) as told:
+    with pytest.raises(VideoError) as error:
         store.read(Clip("b.mp4", 1.0, 2.0))
-    assert told.value.cause == report.failed["b.mp4"]
+    assert error.value.cause == report.failed["b.mp4"]
     data = PairDataset(films, split="train", sampling=FrameRule(fps=2.0), features=store)
-    assert (data[1].path, data[1].cause) == ("b.mp4", told.value.cause)
+    assert (data[1].path, data[1].cause) == ("b.mp4", error.value.cause)
     again = run()
     assert (again.written, again.unchanged, again.remembered, list(again.failed)) == (0, 3, 1, ["b.mp4"])
     assert run(retry=True).remembered == 0
     shutil.copy(tmp_path / "a.mp4", tmp_path / "b.mp4")
-    mended = run()
-    assert (mended.written, mended.failed) == (1, {})
+    repaired = run()
+    assert (repaired.written, repaired.failed) == (1, {})
     assert len(FeatureStore(tmp_path / "store")) == 4
 
 
 def test_a_changed_file_is_read_again_and_a_touched_one_is_not(films: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    write_features(store, ColourEncoder(), films, ONE)
+    write_features(store, ColourEncoder(), films, ONE_FPS)
     os.utime(tmp_path / "a.mp4", (1, 1))
     (tmp_path / "c.mp4").rename(tmp_path / "away.mp4")
-    same = write_features(store, ColourEncoder(), films, ONE)
+    same = write_features(store, ColourEncoder(), films, ONE_FPS)
     assert (same.written, same.unchanged) == (0, 3)
     write_mp4(tmp_path / "a.mp4", [np.full((8, 32, 32, 3), 200, np.uint8)], fps=4.0)
     with pytest.raises(DataError, match=r"a\.mp4: is not the file whose features"):
-        PairDataset(films, split="train", sampling=ONE, features=FeatureStore(store))
-    changed = write_features(store, ColourEncoder(), films, ONE)
+        PairDataset(films, split="train", sampling=ONE_FPS, features=FeatureStore(store))
+    changed = write_features(store, ColourEncoder(), films, ONE_FPS)
     assert (changed.written, changed.replaced, changed.unchanged) == (1, 1, 2)
     assert len(FeatureStore(store).read(Clip("a.mp4", 0.0, None))) == 2
-    PairDataset(films, split="train", sampling=ONE, features=FeatureStore(store))
+    PairDataset(films, split="train", sampling=ONE_FPS, features=FeatureStore(store))
 
 
 def test_clips_are_cut_from_longer_stored_clips_or_read_exactly(
@@ -342,9 +350,9 @@ def test_clips_are_cut_from_longer_stored_clips_or_read_exactly(
         rows.read(Clip("a.mp4", 7.0, 8.0))
     with pytest.raises(DataError, match=r"1 of the requested clips .* first is c\.mp4 \[0, end\)"):
         rows.read(Clip("c.mp4", 0.0, None))
-    found = StoredEmbeddings(rows, ColourEncoder()).span(read_manifest(films)[0], 0.5, 2.2)
-    assert found.times.tolist() == [0.5, 1.0, 1.5, 2.0]
-    assert found.duration == 2.2
+    embedding = StoredEmbeddings(rows, ColourEncoder()).span(read_manifest(films)[0], 0.5, 2.2)
+    assert embedding.times.tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert embedding.duration == 2.2
     with caplog.at_level(logging.WARNING, logger="mova"):
         rows.expect([Clip("a.mp4", 0.5, 2.0), Clip("a.mp4", 2.1, 2.3), Clip("b.mp4", 0.0, None)], tmp_path)
     assert "1 clips are cut out of longer stored clips" in caplog.text
@@ -385,7 +393,7 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     assert list(FeatureStore(tmp_path).records) == [Clip("a", 0.0, None)]
 
 
-def test_what_was_added_is_kept_when_the_run_is_stopped(tmp_path: Path) -> None:
+def test_vectors_written_before_a_stop_are_kept(tmp_path: Path) -> None:
     def stopped() -> None:
         with FeatureWriter(tmp_path, KEY) as writer:
             writer.add(record("a"), np.array([0.0]), torch.ones(1, 4))
@@ -398,7 +406,7 @@ def test_what_was_added_is_kept_when_the_run_is_stopped(tmp_path: Path) -> None:
     assert len(FeatureStore(tmp_path)) == 1
 
 
-def test_damage_and_other_layouts_are_told(tmp_path: Path) -> None:
+def test_damage_and_unknown_layouts_are_reported(tmp_path: Path) -> None:
     with FeatureWriter(tmp_path, KEY) as writer:
         writer.add(record("a"), np.array([0.0]), torch.ones(1, 4))
     (shard,) = tmp_path.glob("*.safetensors")

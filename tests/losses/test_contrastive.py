@@ -12,12 +12,12 @@ def test_one_positive_is_cross_entropy_with_equal_gradient() -> None:
     logits = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([0, 3, 6, 2, 2])
     positive = F.one_hot(target, 7).bool()
-    (ours,) = torch.autograd.grad(multi_positive_nce(logits, positive), logits)
-    (theirs,) = torch.autograd.grad(F.cross_entropy(logits, target), logits)
-    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    (gradient,) = torch.autograd.grad(multi_positive_nce(logits, positive), logits)
+    (expected,) = torch.autograd.grad(F.cross_entropy(logits, target), logits)
+    torch.testing.assert_close(gradient, expected, atol=1e-12, rtol=0)
 
 
-def test_several_positives_and_invalid_candidates_equal_the_written_out_form() -> None:
+def test_several_positives_and_invalid_candidates_equal_explicit_arithmetic() -> None:
     torch.manual_seed(0)
     logits = torch.randn(6, 8, dtype=torch.float64)
     positive = torch.rand(6, 8) < 0.3

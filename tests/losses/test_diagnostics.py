@@ -53,14 +53,14 @@ def test_mask_use_counts_real_frames_only() -> None:
 
 
 def test_rolled_captions_are_the_next_ones() -> None:
-    seen = []
+    captions = []
 
     def loss(order: Tensor) -> Tensor:
-        seen.append(order.tolist())
+        captions.append(order.tolist())
         return order[0].double() * 3
 
     assert rolled_caption_gap(loss, 4) == {"true": 0.0, "rolled": 3.0, "gap": 3.0}
-    assert seen == [[0, 1, 2, 3], [1, 2, 3, 0]]
+    assert captions == [[0, 1, 2, 3], [1, 2, 3, 0]]
     with pytest.raises(ValueError, match="two videos"):
         rolled_caption_gap(loss, 1)
 
@@ -117,13 +117,13 @@ def trained(loss: Loss, steps: int, wrong: bool, seed: int) -> dict[str, float]:
         loss(network, frames, text.roll(1, dims=0) if wrong else text).backward()
         optimizer.step()
         schedule.step()
-    held = [draw_batch(vectors, generator) for _ in range(10)]
-    gaps = [rolled_caption_gap(lambda order, f=f, t=t: loss(network, f, t[order]), VIDEOS) for f, t in held]
+    held_out = [draw_batch(vectors, generator) for _ in range(10)]
+    gaps = [rolled_caption_gap(lambda order, f=f, t=t: loss(network, f, t[order]), VIDEOS) for f, t in held_out]
     figures = {name: sum(gap[name] for gap in gaps) / len(gaps) for name in gaps[0]}
-    same = torch.eye(VIDEOS, dtype=torch.bool).expand(len(held), -1, -1)
+    same = torch.eye(VIDEOS, dtype=torch.bool).expand(len(held_out), -1, -1)
     with torch.no_grad():
-        scores = torch.stack([pair_scores(network, f, t) for f, t in held])
-        plain = torch.stack([soft_pool(cosine(t, f)).T for f, t in held])
+        scores = torch.stack([pair_scores(network, f, t) for f, t in held_out])
+        plain = torch.stack([soft_pool(cosine(t, f)).T for f, t in held_out])
     return (
         figures | {"start": start} | prefixed("pairs", matching(scores[same], scores[~same], plain[same], plain[~same]))
     )

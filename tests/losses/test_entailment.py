@@ -33,7 +33,7 @@ def printed(f: Tensor, g: Tensor, w: Tensor, gamma: float) -> tuple[float, float
     return tuple(float(value) / len(f) for value in (real, synthetic, consistency))
 
 
-def test_losses_are_the_printed_equations() -> None:
+def test_losses_equal_the_published_equations() -> None:
     z, common, weights = drawn(6, 2, 2), drawn(6, 2, 2, seed=1), torch.rand(6, dtype=torch.float64)
     real, synthetic, consistency = printed(z.sigmoid(), common.sigmoid(), weights, 0.2)
     assert real_loss(z).item() == pytest.approx(real, rel=1e-12)

@@ -30,13 +30,13 @@ def test_pairs_that_are_true_by_coincidence_are_excluded() -> None:
     positive[[0, 1, 2], [0, 1, 2]] = True
     truth = positive.clone()
     truth[0, 4] = True
-    there, back = frame_sentence_nce(cosines, scale, positive, truth)
+    to_text, to_frames = frame_sentence_nce(cosines, scale, positive, truth)
     changed = cosines.clone()
     changed[0, 4] = 99.0
-    there2, back2 = frame_sentence_nce(changed, scale, positive, truth)
-    torch.testing.assert_close((there, back), (there2, back2))
+    to_text_changed, to_frames_changed = frame_sentence_nce(changed, scale, positive, truth)
+    torch.testing.assert_close((to_text, to_frames), (to_text_changed, to_frames_changed))
     changed[0, 5] = 9.0
-    assert frame_sentence_nce(changed, scale, positive, truth)[0] > there
+    assert frame_sentence_nce(changed, scale, positive, truth)[0] > to_text
 
 
 def test_paragraph_loss_equals_clip_when_nothing_is_ambiguous() -> None:

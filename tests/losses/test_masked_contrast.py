@@ -84,8 +84,8 @@ def concept_matrix(b: Batch) -> Tensor:
         row = []
         for j, u in b.positions():
             s = b.text[j] / b.text[j].norm() * b.m_t[j, u]
-            seen = frame * b.m_v[j, u]
-            row.append(seen @ s / floored(seen @ seen) / floored(s @ s))
+            masked_frame = frame * b.m_v[j, u]
+            row.append(masked_frame @ s / floored(masked_frame @ masked_frame) / floored(s @ s))
         rows.append(torch.stack(row))
     return torch.stack(rows)
 
@@ -113,8 +113,8 @@ def expected_concept(b: Batch, weights: Tensor | None, normalize: bool) -> tuple
     return rows_nce(logits, b, weights, False, normalize), rows_nce(logits.T, b, weights, False, normalize)
 
 
-def same(ours: object, theirs: object, atol: float = 1e-10) -> None:
-    torch.testing.assert_close(ours, theirs, atol=atol, rtol=0)
+def same(actual: object, expected: object, atol: float = 1e-10) -> None:
+    torch.testing.assert_close(actual, expected, atol=atol, rtol=0)
 
 
 def gradients(loss: Tensor, b: Batch) -> list[Tensor]:
@@ -135,7 +135,7 @@ def weights(request: pytest.FixtureRequest, batch: Batch) -> Tensor | None:
 @pytest.mark.parametrize("same_video", [True, False])
 @pytest.mark.parametrize("normalize", [False, True])
 def test_temporal_nce_equals_loops(batch: Batch, weights: Tensor | None, same_video: bool, normalize: bool) -> None:
-    ours = temporal_nce(
+    actual = temporal_nce(
         batch.frames,
         batch.frame_mask,
         batch.text,
@@ -145,14 +145,14 @@ def test_temporal_nce_equals_loops(batch: Batch, weights: Tensor | None, same_vi
         weights=weights,
         normalize=normalize,
     )
-    theirs = expected_temporal(batch, weights, same_video, normalize)
-    same(ours, theirs)
-    same(gradients(ours, batch), gradients(theirs, batch))
+    expected = expected_temporal(batch, weights, same_video, normalize)
+    same(actual, expected)
+    same(gradients(actual, batch), gradients(expected, batch))
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normalize: bool) -> None:
-    ours = concept_nce(
+    actual = concept_nce(
         batch.frames,
         batch.frame_mask,
         batch.text,
@@ -162,16 +162,16 @@ def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normaliz
         weights=weights,
         normalize=normalize,
     )
-    theirs = expected_concept(batch, weights, normalize)
-    same(ours, theirs)
-    for mine, plain in zip(ours, theirs, strict=True):
-        same(gradients(mine, batch), gradients(plain, batch))
-    same(gradients(sum(ours), batch), gradients(sum(theirs), batch))
-    assert all(g.isfinite().all() for g in gradients(sum(ours), batch))
+    expected = expected_concept(batch, weights, normalize)
+    same(actual, expected)
+    for value, plain in zip(actual, expected, strict=True):
+        same(gradients(value, batch), gradients(plain, batch))
+    same(gradients(sum(actual), batch), gradients(sum(expected), batch))
+    assert all(g.isfinite().all() for g in gradients(sum(actual), batch))
 
 
 def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None) -> None:
-    ours = temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights)
+    actual = temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights)
     cosines, positions, values, kept = temporal_matrix(batch), batch.positions(), [], []
     for a, (i, t) in enumerate(positions):
         value = 1 - cosines[a, a]
@@ -185,16 +185,16 @@ def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None) -> No
             value = value + (torch.stack(violating).mean() if violating else 0.0)
         values.append(value)
         kept.append(torch.ones(()).double() if weights is None else weights[i, t])
-    theirs = (torch.stack(values) * torch.stack(kept)).sum() / torch.stack(kept).sum()
-    same(ours, theirs)
-    same(gradients(ours, batch), gradients(theirs, batch))
+    expected = (torch.stack(values) * torch.stack(kept)).sum() / torch.stack(kept).sum()
+    same(actual, expected)
+    same(gradients(actual, batch), gradients(expected, batch))
 
 
 def test_the_scale_can_be_learned(batch: Batch) -> None:
     scale = torch.tensor(SCALE, dtype=torch.float64, requires_grad=True)
     f, mask, t, m_t, m_v = batch.frames, batch.frame_mask, batch.text, batch.m_t, batch.m_v
-    ours = temporal_nce(f, mask, t, m_t, scale) + sum(concept_nce(f, mask, t, m_t, m_v, scale))
-    (gradient,) = torch.autograd.grad(ours, scale)
+    loss = temporal_nce(f, mask, t, m_t, scale) + sum(concept_nce(f, mask, t, m_t, m_v, scale))
+    (gradient,) = torch.autograd.grad(loss, scale)
     step = 1e-5
 
     def at(value: float) -> Tensor:
@@ -223,10 +223,10 @@ def every_loss(b: Batch) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", list(every_loss(Batch())))
 def test_padding_changes_no_value_and_gets_no_gradient(name: str) -> None:
     short, long = Batch(), Batch(padding=3)
-    ours, padded = every_loss(short)[name], every_loss(long)[name]
-    same(ours, padded, atol=1e-6)
+    value, padded = every_loss(short)[name], every_loss(long)[name]
+    same(value, padded, atol=1e-6)
     longest = max(COUNTS)
-    for plain, wide in zip(gradients(ours, short), gradients(padded, long), strict=True):
+    for plain, wide in zip(gradients(value, short), gradients(padded, long), strict=True):
         if plain.ndim == 3:
             same(plain, wide[:, :longest], atol=1e-6)
             assert (wide[~long.frame_mask] == 0).all()
@@ -248,11 +248,11 @@ def test_one_frame_or_one_video_is_finite(counts: list[int]) -> None:
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     b = Batch()
-    whole = every_loss(b)
+    unblocked = every_loss(b)
     monkeypatch.setattr("mova.losses.pairwise.BLOCK_ELEMENTS", 30)  # three rows of ten at a time
     for name, loss in every_loss(b).items():
-        same(loss, whole[name])
-        same(gradients(loss, b), gradients(whole[name], b))
+        same(loss, unblocked[name])
+        same(gradients(loss, b), gradients(unblocked[name], b))
 
 
 def test_mean_pooled_scores_equal_clip4clip() -> None:

@@ -25,9 +25,11 @@ def hard(*shape: int, seed: int = 0) -> Tensor:
 
 
 def written_out(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    seen = a[:, None] * m[None]
-    lengths = seen.square().sum(-1).clamp_min(SQUARED_FLOOR).sqrt() * s.square().sum(-1).clamp_min(SQUARED_FLOOR).sqrt()
-    return (seen * s[None]).sum(-1) / lengths
+    masked = a[:, None] * m[None]
+    lengths = (
+        masked.square().sum(-1).clamp_min(SQUARED_FLOOR).sqrt() * s.square().sum(-1).clamp_min(SQUARED_FLOOR).sqrt()
+    )
+    return (masked * s[None]).sum(-1) / lengths
 
 
 def gradients(value: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -35,8 +37,8 @@ def gradients(value: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return torch.autograd.grad((value * weights).sum(), inputs, allow_unused=True, retain_graph=True)
 
 
-def same(ours: object, theirs: object) -> None:
-    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+def same(actual: object, expected: object) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard", "with all-zero masks"])
@@ -47,11 +49,11 @@ def test_masked_cosine_equals_the_broadcast_in_value_and_gradient(kind: str) -> 
         m[[0, 3]] = 0
         s = s * m
     inputs = tuple(t.requires_grad_() for t in (a.clone(), m.clone(), s.clone()))
-    ours, theirs = masked_cosine(*inputs), written_out(*inputs)
-    same(ours, theirs)
-    same(gradients(ours, inputs), gradients(theirs, inputs))
+    actual, expected = masked_cosine(*inputs), written_out(*inputs)
+    same(actual, expected)
+    same(gradients(actual, inputs), gradients(expected, inputs))
     if kind == "with all-zero masks":
-        assert (ours[:, [0, 3]] == 0).all()
+        assert (actual[:, [0, 3]] == 0).all()
         assert all(g.isfinite().all() for g in gradients(masked_cosine(*inputs), inputs))
 
 
@@ -89,13 +91,13 @@ def test_blockwise_sums_equal_the_whole_matrix(rows: int | None, with_norms: boo
     norms = (p, q) if with_norms else None
     group = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4]) if grouped else None
     inputs = (x, y, p, q) if with_norms else (x, y)
-    ours = negative_logsumexp(x, y, norms, group, rows)
-    whole = matrix(x, y, norms, group)
-    theirs = (whole.logsumexp(1), whole.logsumexp(0))
-    same(ours, theirs)
+    actual = negative_logsumexp(x, y, norms, group, rows)
+    cosines = matrix(x, y, norms, group)
+    expected = (cosines.logsumexp(1), cosines.logsumexp(0))
+    same(actual, expected)
     for which in (0, 1):  # each direction alone, then both together
-        same(gradients(ours[which], inputs), gradients(theirs[which], inputs))
-    same(gradients(torch.stack(ours), inputs), gradients(torch.stack(theirs), inputs))
+        same(gradients(actual[which], inputs), gradients(expected[which], inputs))
+    same(gradients(torch.stack(actual), inputs), gradients(torch.stack(expected), inputs))
 
 
 def test_gradcheck_by_finite_differences() -> None:
@@ -119,9 +121,9 @@ def test_large_logits_neither_overflow_nor_vanish() -> None:
     y = F.normalize(draw(6, 4, seed=1).float(), dim=-1)
     y[2] = -y[2]
     rows, columns = negative_logsumexp(x, y, rows=2)
-    whole = matrix(x.double(), y.double(), None, None)
-    torch.testing.assert_close(rows.double(), whole.logsumexp(1), atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(columns.double(), whole.logsumexp(0), atol=1e-4, rtol=1e-5)
+    cosines = matrix(x.double(), y.double(), None, None)
+    torch.testing.assert_close(rows.double(), cosines.logsumexp(1), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(columns.double(), cosines.logsumexp(0), atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 4, None])
@@ -129,17 +131,17 @@ def test_hinge_equals_loops(rows: int | None) -> None:
     group = torch.tensor([0, 0, 0, 1, 2, 2, 3])
     x = F.normalize(draw(7, 5), dim=-1).requires_grad_()
     y = F.normalize(draw(7, 5, seed=1), dim=-1).requires_grad_()
-    expected = []
+    violations = []
     for i in range(7):
         parts = {True: [], False: []}
         for j in range(7):
             excess = x[i] @ y[j] - x[i] @ y[i] + 0.2
             if j != i and excess > 0:
                 parts[bool(group[i] == group[j])].append(excess)
-        expected.append(sum(torch.stack(part).mean() for part in parts.values() if part) + 0 * x.sum())
-    ours, theirs = mean_violation(x, y, 0.2, group, rows), torch.stack(expected)
-    same(ours, theirs)
-    same(gradients(ours, (x, y)), gradients(theirs, (x, y)))
+        violations.append(sum(torch.stack(part).mean() for part in parts.values() if part) + 0 * x.sum())
+    actual, expected = mean_violation(x, y, 0.2, group, rows), torch.stack(violations)
+    same(actual, expected)
+    same(gradients(actual, (x, y)), gradients(expected, (x, y)))
 
 
 def test_autocast_and_half_precision_do_not_round_logits() -> None:

@@ -33,11 +33,11 @@ def test_another_family_with_the_same_interface(tmp_path: Path) -> None:
     texts = ["一个人", "man tea man"]
     pixels = torch.zeros(1, 3, SIZE, SIZE)
     with torch.no_grad():
-        theirs = reference.get_text_features(**tokenizer(texts, padding=True, return_tensors="pt"))
+        expected = reference.get_text_features(**tokenizer(texts, padding=True, return_tensors="pt"))
         frames = reference.get_image_features(pixel_values=pixels).pooler_output
-    ours = model.encode_text(texts)
-    torch.testing.assert_close(ours.pooled, theirs.pooler_output, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(ours.tokens[:, 0], ours.pooled, atol=1e-5, rtol=1e-4)
+    embedding = model.encode_text(texts)
+    torch.testing.assert_close(embedding.pooled, expected.pooler_output, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(embedding.tokens[:, 0], embedding.pooled, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(model.image_features(pixels), frames)
     assert model.encode_frames(Frames(np.zeros((2, 40, 60, 3), np.uint8), np.arange(2.0))).shape == (2, WIDTH)
     with pytest.raises(UsageError, match="no position table"):
@@ -45,12 +45,12 @@ def test_another_family_with_the_same_interface(tmp_path: Path) -> None:
 
 
 def test_hash_of_weights_depends_on_names_shapes_and_values() -> None:
-    one = {"a": torch.arange(6.0), "b": torch.ones(2)}
-    assert hash_weights(one) == hash_weights(dict(reversed(one.items())))
-    assert hash_weights(one) != hash_weights({"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)})
-    assert hash_weights(one) != hash_weights({"a": torch.ones(2), "b": torch.arange(6.0)})
+    weights = {"a": torch.arange(6.0), "b": torch.ones(2)}
+    assert hash_weights(weights) == hash_weights(dict(reversed(weights.items())))
+    assert hash_weights(weights) != hash_weights({"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)})
+    assert hash_weights(weights) != hash_weights({"a": torch.ones(2), "b": torch.arange(6.0)})
     strided = {"a": torch.arange(12.0)[::2] / 2, "b": torch.ones(2)}
-    assert hash_weights(one) == hash_weights(strided)
+    assert hash_weights(weights) == hash_weights(strided)
 
 
 def test_missing_weights_are_refused(tiny_clip: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_missing_files_are_named(tiny_clip: Path, tmp_path: Path, gone: str) -> 
         TwoTower.from_checkpoint(folder)
 
 
-def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+def test_another_model_type_is_rejected(tmp_path: Path) -> None:
     size = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 20}
     T5Model(T5Config(**size)).save_pretrained(tmp_path / "t5")
     with pytest.raises(ModelError, match="is a t5, not a dual encoder"):

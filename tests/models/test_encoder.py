@@ -82,19 +82,19 @@ def test_any_chunking_gives_the_vectors_of_one_pass(count: int, context: int, si
 
 def test_a_stream_is_encoded_while_it_comes() -> None:
     encoder = ColourEncoder(1)
-    seen = []
+    encoded_counts = []
 
     def chunks() -> Any:
         for i in range(4):
-            seen.append(i)
+            encoded_counts.append(i)
             yield Frames(noise(4).pixels, np.arange(4) + 4.0 * i)
 
     stream = encoder.encode_stream(chunks())
     next(stream)
-    assert seen == [0]
+    assert encoded_counts == [0]
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_empty_input_gives_empty_output() -> None:
     assert list(ColourEncoder(1).encode_stream([])) == []
     assert list(ColourEncoder(1).encode_stream([noise(0), noise(0)])) == []
 
@@ -132,7 +132,7 @@ def test_frames_in_memory_are_a_video_too() -> None:
 
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
-def test_impossible_rates_are_refused(fps: float) -> None:
+def test_invalid_rates_are_rejected(fps: float) -> None:
     with pytest.raises(UsageError, match="above 0"):
         ColourEncoder().encode_video("unread.mp4", fps=fps)
 
@@ -148,13 +148,13 @@ def test_another_rate_is_refused_where_motion_depends_on_it() -> None:
 def test_similarity_is_the_cosine_of_pooled_vectors() -> None:
     encoder = ColourEncoder()
     videos = [encoder.encode_video(coloured(c)) for c in (["red", "red", "blue"], ["green"])]
-    found = encoder.similarity(videos, encoder.encode_text(["red", "green", "blue"]))
-    assert found.shape == (2, 3)
+    similarity = encoder.similarity(videos, encoder.encode_text(["red", "green", "blue"]))
+    assert similarity.shape == (2, 3)
     unit = videos[0].frames / videos[0].frames.norm(dim=1, keepdim=True)
     mean = unit.mean(dim=0)
     text = encoder.encode_text("red").pooled[0]
-    assert found[0, 0].item() == pytest.approx((mean @ text / mean.norm() / text.norm()).item(), abs=1e-6)
-    assert found.argmax(dim=1).tolist() == [0, 1]
+    assert similarity[0, 0].item() == pytest.approx((mean @ text / mean.norm() / text.norm()).item(), abs=1e-6)
+    assert similarity.argmax(dim=1).tolist() == [0, 1]
 
 
 def test_align_finds_the_seconds_that_each_sentence_covers(film: Path) -> None:
@@ -206,7 +206,7 @@ def test_without_a_measured_threshold_background_sentences_decide() -> None:
     assert [scored.span for scored in spans] == [Span(3.0, 4.0)]
 
 
-def test_an_empty_caption_is_refused() -> None:
+def test_an_empty_caption_is_rejected() -> None:
     with pytest.raises(UsageError, match="no words"):
         ColourEncoder().align(coloured(["red"]), " ...")
 
@@ -223,15 +223,15 @@ def test_whole_captions_are_scored_by_the_rule_over_the_models_units() -> None:
     encoder = ColourEncoder()
     films = [encoder.encode_video(coloured(c)) for c in (["red", "blue", "green"], ["blue", "red", "red"], ["green"])]
     texts = ["It is red. Then blue.", "green", "It is blue. Then red. At last green."]
-    found = encoder.score(films, texts)
-    assert found.shape == (3, 3)
+    scores = encoder.score(films, texts)
+    assert scores.shape == (3, 3)
     for v, film in enumerate(films):
         for n, text in enumerate(texts):
             vectors = encoder.encode_text(text.split(". ")).pooled
-            assert found[v, n].item() == pytest.approx(EvidenceRule().score([film.frames], [vectors]).item(), abs=1e-6)
+            assert scores[v, n].item() == pytest.approx(EvidenceRule().score([film.frames], [vectors]).item(), abs=1e-6)
     encoder.rule = EvidenceRule(g=0.5, theta=0.1, beta=1.0, global_share=0.1)
     ruled = encoder.score(films, texts)
-    assert not torch.allclose(ruled, found)
+    assert not torch.allclose(ruled, scores)
     assert ruled[0, 0] > ruled[1, 0], "red comes before blue in the first film only"
     assert encoder.score(films, "green").tolist() == ruled[:, 1:2].tolist()
     assert encoder.score(films, []).shape == (3, 0)
@@ -253,26 +253,26 @@ def test_units_are_encoded_together_and_by_the_models_own_rule() -> None:
 def test_units_beyond_a_batch_keep_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = ColourEncoder()
     texts = ["red. green. blue.", "blue", "green. green.", "red"]
-    whole = encoder.encode_units(texts)
+    units = encoder.encode_units(texts)
     monkeypatch.setattr("mova.models.encoder.TEXT_CHUNK", 2)
-    for a, b in zip(encoder.encode_units(texts), whole, strict=True):
+    for a, b in zip(encoder.encode_units(texts), units, strict=True):
         assert torch.equal(a, b)
 
 
 def test_irrelevance_finds_the_frames_that_no_unit_describes() -> None:
-    """Frames of a told event near its unit, filler near nothing: noise in 32 dimensions."""
+    """Frames of a described event near its unit, filler near nothing: noise in 32 dimensions."""
     generator = torch.Generator().manual_seed(0)
     units = torch.randn(3, 32, generator=generator)
-    told = torch.arange(60) % 2 == 0
-    shown = units[torch.arange(60) % 3] * told[:, None]
-    frames = shown + 0.8 * torch.randn(60, 32, generator=generator)
-    found = ColourEncoder().irrelevance(frames, units)
-    assert found.shape == (60,)
-    assert roc_auc_score(~told, found.numpy()) > 0.98
-    whole = 1 - torch.nn.functional.cosine_similarity(frames, units.mean(dim=0, keepdim=True))
-    assert roc_auc_score(~told, found.numpy()) > roc_auc_score(~told, whole.numpy())
+    described = torch.arange(60) % 2 == 0
+    frame_vectors = units[torch.arange(60) % 3] * described[:, None]
+    frames = frame_vectors + 0.8 * torch.randn(60, 32, generator=generator)
+    irrelevance = ColourEncoder().irrelevance(frames, units)
+    assert irrelevance.shape == (60,)
+    assert roc_auc_score(~described, irrelevance.numpy()) > 0.98
+    baseline = 1 - torch.nn.functional.cosine_similarity(frames, units.mean(dim=0, keepdim=True))
+    assert roc_auc_score(~described, irrelevance.numpy()) > roc_auc_score(~described, baseline.numpy())
     video = VideoEmbedding(frames, np.arange(60.0), 60.0)
-    assert torch.equal(ColourEncoder().irrelevance(video, units), found)
+    assert torch.equal(ColourEncoder().irrelevance(video, units), irrelevance)
 
 
 def test_align_splits_long_text_without_punctuation_into_windows() -> None:

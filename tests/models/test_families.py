@@ -40,13 +40,13 @@ def named(path: Path) -> set[str]:
 
 
 def test_model_classes_are_named_outside_their_family_in_few_places() -> None:
-    places = set()
+    files = set()
     for family in FAMILIES.values():
         name = family.model_class().__name__
         for path in sorted(PACKAGE.rglob("*.py")):
             if folder_of(family) not in path.parents and name in named(path):
-                places.add((str(path.relative_to(PACKAGE)), name))
-    assert len(places) <= MOST_PLACES, sorted(places)
+                files.add((str(path.relative_to(PACKAGE)), name))
+    assert len(files) <= MOST_PLACES, sorted(files)
 
 
 def test_a_family_is_a_folder_and_one_line_in_the_table() -> None:
@@ -86,10 +86,10 @@ def test_recipes_name_families_and_their_settings() -> None:
 
 
 def test_a_model_of_no_family_is_refused() -> None:
-    other = torch.nn.Linear(1, 1)
-    other.name = "other"
-    assert family_of(other) is None
+    model = torch.nn.Linear(1, 1)
+    model.name = "other"
+    assert family_of(model) is None
     with pytest.raises(UsageError, match="Linear cannot be trained on pairs"):
-        input_adapter(other)
+        input_adapter(model)
     with pytest.raises(UsageError, match="Linear is not accessible"):
-        open_tower(other)
+        open_tower(model)

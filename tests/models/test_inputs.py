@@ -37,14 +37,14 @@ def test_a_batch_has_the_vectors_of_inference(kind: str, request: pytest.Fixture
     adapter = input_adapter(model)
     rule = FrameRule(frames=30, fps=2.0 if kind == "worlds" else 1.0)
     pairs = [PairDataset(worlds_manifest, split="train", sampling=rule)[i] for i in range(3)]
-    whole = [Pair(p.id, p.group, p.frames[: 20 - 3 * i], p.text, p.units) for i, p in enumerate(pairs)]
+    untrimmed = [Pair(p.id, p.group, p.frames[: 20 - 3 * i], p.text, p.units) for i, p in enumerate(pairs)]
     small = [
         Pair(p.id, p.group, type(p.frames)(adapter.resize(p.frames.pixels), p.frames.pts), p.text, p.units)
-        for p in whole
+        for p in untrimmed
     ]
     batch = Collator(adapter, units=True)(small)
     vectors = adapter.encode(model, batch)
-    for i, pair in enumerate(whole):
+    for i, pair in enumerate(untrimmed):
         count = len(pair.frames)
         assert torch.allclose(vectors.frames[i, :count], model.encode_frames(pair.frames), atol=1e-5)
         assert not vectors.frames[i, count:].any()
@@ -52,13 +52,13 @@ def test_a_batch_has_the_vectors_of_inference(kind: str, request: pytest.Fixture
             embedding = model.encode_text(list(texts))
             expected = embedding.pooled
             assert mask is not None or batch.dropped[i] == embedding.dropped[0]
-            found = getattr(vectors, key)[i : i + 1] if mask is None else getattr(vectors, key)[i][mask]
-            assert torch.allclose(found, expected, atol=1e-5), key
+            actual = getattr(vectors, key)[i : i + 1] if mask is None else getattr(vectors, key)[i][mask]
+            assert torch.allclose(actual, expected, atol=1e-5), key
     assert vectors.tokens.shape[:2] == batch.input_ids.shape
     assert vectors.scale.ndim == 0
 
 
-def test_without_units_none_are_made(tiny_clip: Path, worlds_manifest: Path) -> None:
+def test_a_batch_without_units_has_no_unit_tensors(tiny_clip: Path, worlds_manifest: Path) -> None:
     adapter = input_adapter(TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu"))
     data = PairDataset(worlds_manifest, split="train", sampling=FrameRule(2, rule="head"), prepare=adapter.resize)
     batch = Collator(adapter, units=False)([data[0], data[1]])

@@ -29,10 +29,10 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def put_into_cache(cache: Path, name: str, folder: Path) -> None:
     """As the hub's client keeps it: snapshots by revision and a reference to one."""
-    place = cache / f"models--{name.replace('/', '--')}"
-    shutil.copytree(folder, place / "snapshots" / "0123abc")
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("0123abc")
+    repository = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, repository / "snapshots" / "0123abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
 
 
 def test_the_table_is_complete() -> None:
@@ -66,9 +66,9 @@ def test_a_saved_worlds_model(tmp_path: Path) -> None:
     config = WorldsTinyConfig(vocabulary=("<pad>", "<unk>", "red"), image_size=16, stem=(8, 8, 8), hidden_size=16)
     made = WorldsTiny(config).eval()
     made.save_pretrained(tmp_path / "worlds")
-    found = load(tmp_path / "worlds")
-    assert isinstance(found, WorldsTiny)
-    assert found.fingerprint() == made.fingerprint()
+    loaded = load(tmp_path / "worlds")
+    assert isinstance(loaded, WorldsTiny)
+    assert loaded.fingerprint() == made.fingerprint()
 
 
 def test_a_hub_name_in_the_cache_needs_no_network(tiny_clip: Path, empty_cache: Path) -> None:
@@ -84,7 +84,9 @@ def test_a_registry_name_reads_the_cache_too(tiny_siglip2: Path, empty_cache: Pa
     assert model.name == DEFAULT_MODEL
 
 
-def test_not_cached_and_offline_says_how_by_hand(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uncached_model_offline_explains_the_manual_download(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise OfflineModeIsEnabled("offline")
 
@@ -102,7 +104,7 @@ def test_not_cached_and_offline_says_how_by_hand(empty_cache: Path, monkeypatch:
         assert part in str(caught.value)
 
 
-def test_out_of_reach_names_the_cause(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_names_the_cause(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise HfHubHTTPError.__bases__[0]("Name or service not known")
 
@@ -112,7 +114,7 @@ def test_out_of_reach_names_the_cause(empty_cache: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["./nothing", "no/such/folder", "~/nothing here", "/nothing"])
-def test_no_such_folder(name: str) -> None:
+def test_a_missing_folder_is_reported(name: str) -> None:
     with pytest.raises(ModelError, match="no such folder"):
         load(name)
     with pytest.raises(ModelError, match="no such folder"):

@@ -18,14 +18,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_clip(tmp_path_factory.mktemp("tiny"), CORPUS)
 
 
-def test_it_is_a_checkpoint_like_any_other(folder: Path) -> None:
+def test_the_tiny_checkpoint_loads_like_any_other(folder: Path) -> None:
     model = load(folder, precision="fp32", device="cpu")
-    found = model.encode_text([*CORPUS, "word " * 200])
-    assert found.pooled.shape == (3, WIDTH)
-    assert found.dropped[0] == 0
-    assert found.dropped[2] > 0
-    assert found.tokens.shape[1] <= POSITIONS
-    assert not torch.allclose(found.pooled[0], found.pooled[1])
+    text = model.encode_text([*CORPUS, "word " * 200])
+    assert text.pooled.shape == (3, WIDTH)
+    assert text.dropped[0] == 0
+    assert text.dropped[2] > 0
+    assert text.tokens.shape[1] <= POSITIONS
+    assert not torch.allclose(text.pooled[0], text.pooled[1])
     assert sum(weight.numel() for weight in model.parameters()) < 100_000
 
 

@@ -23,7 +23,7 @@ def test_each_sentence_gets_the_spans_of_its_own_curve() -> None:
     assert any(result.spans)
 
 
-def test_what_no_sentence_describes_is_irrelevant() -> None:
+def test_times_that_no_sentence_describes_are_irrelevant() -> None:
     axes = torch.eye(3)
     result = align_curves(axes[:2], axes[[2, 0, 0, 2, 1, 2]], np.arange(6.0), 6.0, 0.5)
     assert [[scored.span for scored in spans] for spans in result.spans] == [[Span(1, 3)], [Span(4, 5)]]

@@ -49,7 +49,7 @@ def by_hand(rule: EvidenceRule, frames: Tensor, units: Tensor) -> float:
         EvidenceRule(g=0.25, theta=-0.1, beta=2.0, global_share=0.15),
     ],
 )
-def test_scores_equal_the_written_out_form(rule: EvidenceRule) -> None:
+def test_scores_equal_explicit_arithmetic(rule: EvidenceRule) -> None:
     scores = rule.score(VIDEOS, TEXTS)
     assert scores.dtype == torch.float32
     expected = [[by_hand(rule, video, text) for text in TEXTS] for video in VIDEOS]

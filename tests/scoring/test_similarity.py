@@ -124,7 +124,7 @@ def test_order_score_equals_a_list_of_all_paths_with_gradients(units: int, frame
     scores = (torch.rand(2, 3, units, frames) * 2 - 1).requires_grad_()
     exact = scores.detach().double().requires_grad_()
     result = order_score(scores)
-    expected = torch.stack([torch.stack([all_paths(one, 0.1) for one in row]) for row in exact])
+    expected = torch.stack([torch.stack([all_paths(cosines, 0.1) for cosines in row]) for row in exact])
     assert result.dtype == torch.float32
     torch.testing.assert_close(result.double(), expected, atol=1e-6, rtol=1e-6)
     result.sum().backward()

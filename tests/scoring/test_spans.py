@@ -118,7 +118,7 @@ def test_noise_floor_of_a_known_distribution() -> None:
     assert noise_floor(background) == pytest.approx(0.2 + 1.645 * 0.01, abs=3e-4)
 
 
-def test_noise_floor_refuses_nonsense() -> None:
+def test_noise_floor_rejects_invalid_input() -> None:
     for background, share in (([[]], 0.05), ([[np.nan]], 0.05), ([[0.1]], 1.0), ([[0.1]], -0.1)):
         with pytest.raises(ValueError):
             noise_floor(background, share)
@@ -177,9 +177,9 @@ def test_peaks_are_disjoint_ordered_and_start_with_the_maximum(curve: np.ndarray
     assert spans[0].score == curve.max()
     order = [(-s.score, s.span.start) for s in spans]
     assert order == sorted(order)
-    for one in spans:
-        inside = (times >= one.span.start) & (times < one.span.end)
-        assert one.score == curve[inside].max()
+    for span in spans:
+        inside = (times >= span.span.start) & (times < span.span.end)
+        assert span.score == curve[inside].max()
     ordered = sorted(bounds(spans))
     assert all(b <= c for (_, b), (c, _) in pairwise(ordered))
 
@@ -188,7 +188,7 @@ def test_peaks_are_disjoint_ordered_and_start_with_the_maximum(curve: np.ndarray
 def test_peaks_do_not_depend_on_scale_or_offset_where_arithmetic_is_exact(
     curve: np.ndarray, scale: float, offset: float
 ) -> None:
-    whole = np.round(curve * 8)
+    exact = np.round(curve * 8)
     times = seconds(len(curve))
-    spans = bounds(peaks(whole, times, len(curve), 99))
-    assert bounds(peaks(whole * 2.0 ** round(scale) + round(offset), times, len(curve), 99)) == spans
+    spans = bounds(peaks(exact, times, len(curve), 99))
+    assert bounds(peaks(exact * 2.0 ** round(scale) + round(offset), times, len(curve), 99)) == spans

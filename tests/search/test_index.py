@@ -60,15 +60,15 @@ def test_the_model_named_in_the_index_is_loaded(
 ) -> None:
     from mova.models import registry
 
-    asked = []
+    requested = []
 
     def load(name: str) -> ColourEncoder:
-        asked.append(name)
+        requested.append(name)
         return ColourEncoder()
 
     monkeypatch.setattr(registry, "load", load)
     moments = Index(tmp_path / "index").search("red", k=1)
-    assert asked == ["colours-a"]
+    assert requested == ["colours-a"]
     assert [(m.video, m.start, m.end) for m in moments] == [(str(film), 0.0, 2.0)]
 
 
@@ -98,8 +98,8 @@ def test_another_frame_rate_is_refused_and_the_stored_one_is_kept(index: Index, 
     assert snapshot(tmp_path / "index") == before
     made = Index(tmp_path / "slow", ColourEncoder())
     made.add([film], fps=2)
-    other = write_colours(tmp_path / "films" / "b.mp4", [("cyan", 3)])
-    assert made.add([other]).frames == 6
+    new_film = write_colours(tmp_path / "films" / "b.mp4", [("cyan", 3)])
+    assert made.add([new_film]).frames == 6
     with pytest.raises(UsageError, match="above 0"):
         Index(tmp_path / "third", ColourEncoder()).add([film], fps=0)
 
@@ -164,25 +164,25 @@ def test_align_reuses_frames_of_the_same_content_only(index: Index, film: Path, 
     model = ColourEncoder()
     caption = "It is blue. It is red."
     fresh = align(model, film, caption)
-    seen = model.frames_seen
-    assert seen == 24
+    frames_before = model.frames_seen
+    assert frames_before == 24
     again = align(model, film, caption, index=index)
     elsewhere = film.rename(tmp_path / "moved.mp4")
     moved = align(model, elsewhere, caption, index=index)
-    assert model.frames_seen == seen
+    assert model.frames_seen == frames_before
     for timeline in (again, moved):
         assert timeline.times.tolist() == fresh.times.tolist()
         assert timeline.duration == fresh.duration
         assert [row.spans[0].span for row in timeline.sentences] == [row.spans[0].span for row in fresh.sentences]
-        for row, other in zip(timeline.sentences, fresh.sentences, strict=True):
-            assert np.abs(row.relevance - other.relevance).max() < 1e-3
+        for row, expected in zip(timeline.sentences, fresh.sentences, strict=True):
+            assert np.abs(row.relevance - expected.relevance).max() < 1e-3
     assert moved.video == str(elsewhere)
     assert [(s.start, s.end) for s in fresh.irrelevant] == [(5.0, pytest.approx(6.0, abs=0.01))]
     write_colours(elsewhere, [("red", 2), ("cyan", 3), ("green", 1)])
     assert align(model, elsewhere, caption, index=index).sentences[0].spans == ()
-    assert model.frames_seen == 2 * seen
+    assert model.frames_seen == 2 * frames_before
     align(model, elsewhere, caption, index=index, fps=2)
-    assert model.frames_seen == 2 * seen + 12
+    assert model.frames_seen == 2 * frames_before + 12
 
 
 def test_align_refuses_an_index_of_another_model(index: Index, film: Path) -> None:
@@ -196,7 +196,7 @@ def test_score_is_the_best_frame_of_each_sentence(film: Path) -> None:
     assert [value for _, value in scores] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
 
 
-def test_a_whole_caption_is_scored_by_the_models_rule(film: Path) -> None:
+def test_a_full_caption_is_scored_by_the_rule_of_the_model(film: Path) -> None:
     model, text = ColourEncoder(), "Red here. Then blue."
     rows, total = score_caption(model, film, text)
     assert [sentence for sentence, _ in rows] == ["Red here.", "Then blue."]
@@ -214,9 +214,9 @@ def test_align_reports_a_missing_index_and_a_video_that_is_not_in_it(
     model = ColourEncoder()
     with pytest.raises(UsageError, match="no index here"):
         align(model, film, "red", index=Index(tmp_path / "typo"))
-    other = write_colours(tmp_path / "other.mp4", [("red", 1)])
+    not_indexed = write_colours(tmp_path / "other.mp4", [("red", 1)])
     with caplog.at_level("INFO", logger="mova"):
-        align(model, other, "red", index=index)
+        align(model, not_indexed, "red", index=index)
         assert "not in the index; decoding the video" in caplog.text
         caplog.clear()
         align(model, film, "red", index=index, fps=2)

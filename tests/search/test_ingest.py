@@ -57,13 +57,13 @@ def stored_contents(index: Index) -> set[str]:
     return set(index._store._frames.to_arrow()["video"].to_pylist())
 
 
-def assert_equal(one: Index, other: Index) -> None:
-    left, right = contents(one), contents(other)
-    assert left.keys() == right.keys()
-    for path in left:
-        assert left[path][0] == right[path][0]
-        assert np.array_equal(left[path][1], right[path][1])
-    assert stored_contents(one) == stored_contents(other)
+def assert_equal(first: Index, second: Index) -> None:
+    first_contents, second_contents = contents(first), contents(second)
+    assert first_contents.keys() == second_contents.keys()
+    for path in first_contents:
+        assert first_contents[path][0] == second_contents[path][0]
+        assert np.array_equal(first_contents[path][1], second_contents[path][1])
+    assert stored_contents(first) == stored_contents(second)
 
 
 def test_all_frames_at_their_times(films: Path, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_unchanged_files_are_not_read_again(films: Path, tmp_path: Path, monkeyp
     model = ColourEncoder()
     index = Index(tmp_path / "index", model)
     index.add([films])
-    seen = model.frames_seen
+    frames_before = model.frames_seen
 
     def refuse(path: str) -> None:
         raise AssertionError(f"{path} was read")
@@ -97,19 +97,19 @@ def test_unchanged_files_are_not_read_again(films: Path, tmp_path: Path, monkeyp
     report = Index(tmp_path / "index", model).add([films])
     assert len(report.unchanged) == 3
     assert (report.indexed, report.moved, report.removed, report.failed) == ([], [], [], [])
-    assert model.frames_seen == seen
+    assert model.frames_seen == frames_before
 
 
 def test_a_touched_file_is_hashed_but_not_encoded(films: Path, tmp_path: Path) -> None:
     model = ColourEncoder()
     index = Index(tmp_path / "index", model)
     index.add([films])
-    seen = model.frames_seen
+    frames_before = model.frames_seen
     os.utime(films / "a.mp4", ns=(1, 1))
     report = index.add([films])
     assert len(report.unchanged) == 3
     assert not report.moved
-    assert model.frames_seen == seen
+    assert model.frames_seen == frames_before
     assert index.videos()[0].mtime_ns == 1
 
 
@@ -127,13 +127,13 @@ def test_moved_and_copied_files_share_frames(films: Path, tmp_path: Path) -> Non
     model = ColourEncoder()
     index = Index(tmp_path / "index", model)
     index.add([films])
-    seen = model.frames_seen
+    frames_before = model.frames_seen
     (films / "a.mp4").rename(films / "deep" / "moved.mp4")
     shutil.copy(films / "b.mp4", films / "copy.mp4")
     report = index.add([films])
     assert names(report.moved) == ["copy.mp4", "moved.mp4"]
     assert (report.indexed, report.removed) == ([], [])
-    assert model.frames_seen == seen
+    assert model.frames_seen == frames_before
     assert names([v.path for v in index.videos()]) == ["b.mp4", "copy.mp4", "c.mp4", "moved.mp4"]
     assert len(stored_contents(index)) == 3
     (films / "copy.mp4").unlink()
@@ -153,10 +153,10 @@ def test_equal_files_in_one_run_are_encoded_once(tmp_path: Path) -> None:
 
 
 def test_deleted_files_are_dropped_only_below_the_folder(films: Path, tmp_path: Path) -> None:
-    other = write_colours(tmp_path / "other" / "d.mp4", [("black", 1)])
+    outside = write_colours(tmp_path / "other" / "d.mp4", [("black", 1)])
     index = Index(tmp_path / "index", ColourEncoder())
-    index.add([films, other])
-    other.unlink()
+    index.add([films, outside])
+    outside.unlink()
     (films / "b.mp4").unlink()
     assert names(index.add([films], prune=False).removed) == []
     report = index.add([films])
@@ -198,7 +198,7 @@ def test_broken_files_are_reported_and_tried_again(films: Path, tmp_path: Path) 
     assert len(report.failed) == 2
 
 
-def test_a_run_of_broken_files_alone_did_not_work(tmp_path: Path) -> None:
+def test_a_run_with_only_broken_files_fails(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
     report = Index(tmp_path / "index", ColourEncoder()).add([tmp_path / "text.mp4"])
     assert not report.worked
@@ -206,9 +206,7 @@ def test_a_run_of_broken_files_alone_did_not_work(tmp_path: Path) -> None:
     assert document["failed"] == [{"path": str(tmp_path / "text.mp4"), "cause": report.failed[0][1]}]
 
 
-def test_a_file_that_breaks_off_midway_leaves_nothing(
-    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_truncated_file_leaves_no_frames(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frames before the break were already written."""
     from mova.errors import VideoError
     from mova.search import file_reader, ingest
@@ -266,12 +264,12 @@ def test_two_writers_at_once_are_refused(films: Path, tmp_path: Path) -> None:
     assert index.add([films]).worked
 
 
-def test_leftovers_of_a_killed_run_are_never_seen_and_swept(films: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_invisible_and_removed(films: Path, tmp_path: Path) -> None:
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([films])
     store = index._store
-    left = store.fetch([index.videos()[0].content]).popitem()[1]
-    store.append(["f" * 32], [left])
+    vectors = store.fetch([index.videos()[0].content]).popitem()[1]
+    store.append(["f" * 32], [vectors])
     assert {m.video for m in index.search("red", k=50)} == {v.path for v in index.videos()}
     index.add([films])
     assert stored_contents(index) == {v.content for v in index.videos()}
@@ -341,7 +339,7 @@ def test_a_record_without_all_its_frames_is_dropped_and_read_again(
     assert_equal(index, fresh)
 
 
-def test_a_file_that_changed_and_broke_loses_its_old_moments(films: Path, tmp_path: Path) -> None:
+def test_a_changed_and_broken_file_loses_its_old_moments(films: Path, tmp_path: Path) -> None:
     index = Index(tmp_path / "index", ColourEncoder())
     index.add([films])
     good = (films / "a.mp4").read_bytes()
@@ -354,7 +352,7 @@ def test_a_file_that_changed_and_broke_loses_its_old_moments(films: Path, tmp_pa
     assert names(index.add([films]).indexed) == ["a.mp4"]
 
 
-def test_no_video_at_all_is_reported_before_anything_is_created(tmp_path: Path) -> None:
+def test_missing_videos_are_reported_before_anything_is_created(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "readme.txt").write_text("nothing")
     with pytest.raises(UsageError, match=r"no videos in .*films"):
@@ -388,13 +386,13 @@ def test_folders_are_walked_once_and_the_model_is_hashed_once(
         assert len(walks) == len(hashes) == runs
 
 
-def test_a_system_without_locks_says_so(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_reported(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with pytest.raises(MovaError, match="Linux and macOS"):
         Index(tmp_path / "index", ColourEncoder()).add([films])
 
 
-def test_links_that_lead_nowhere_and_damaged_clocks_do_not_stop_a_run(
+def test_dangling_links_and_damaged_timestamps_do_not_stop_a_run(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error of PyAV's own (a packet of an unknown stream) fails one file only."""
@@ -448,7 +446,7 @@ print(os.waitpid(attempt(0.0), 0)[1])
 
 
 @pytest.mark.slow
-def test_kill_nine_at_ten_random_moments_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+def test_sigkill_at_ten_random_times_neither_loses_nor_duplicates_frames(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     films = tmp_path / "films"
     for i in range(12):

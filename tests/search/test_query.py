@@ -104,7 +104,7 @@ def test_one_sentence_equals_brute_force(
         assert same(moments, brute_force(videos, vector, k))
 
 
-def test_few_videos_are_read_for_few_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_moments_read_few_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     videos = smooth_videos(rng, 120)
     made = filled(tmp_path / "index", videos)
@@ -116,7 +116,7 @@ def test_few_videos_are_read_for_few_moments(tmp_path: Path, monkeypatch: pytest
     assert len(read) == len(set(read)) < 30
 
 
-def test_min_score_cuts_the_list(tmp_path: Path) -> None:
+def test_min_score_truncates_the_list(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     videos = smooth_videos(rng, 10)
     made = filled(tmp_path / "index", videos)
@@ -128,7 +128,7 @@ def test_min_score_cuts_the_list(tmp_path: Path) -> None:
     ]
 
 
-def test_a_paragraph_prefers_moments_that_show_more_of_it(tmp_path: Path) -> None:
+def test_a_paragraph_ranks_moments_by_how_much_they_show(tmp_path: Path) -> None:
     write_colours(tmp_path / "v" / "both.mp4", [("white", 2), ("red", 2), ("blue", 2), ("white", 2)])
     write_colours(tmp_path / "v" / "apart.mp4", [("red", 2), ("white", 3), ("blue", 2), ("black", 2)])
     write_colours(tmp_path / "v" / "one.mp4", [("black", 2), ("red", 3), ("cyan", 2)])
@@ -150,10 +150,10 @@ def test_a_paragraph_of_the_same_sentence_is_that_sentence(tmp_path: Path) -> No
     videos = smooth_videos(rng, 30)
     made = filled(tmp_path / "index", videos)
     model = Written({"It is x.": unit(rng, DIM)})
-    one = ask(made, model, "It is x.", 5)
+    sentence = ask(made, model, "It is x.", 5)
     twice = ask(made, model, "It is x. It is x.", 5)
-    assert twice[0].score == pytest.approx(one[0].score, abs=1e-6)
-    assert (twice[0].video, twice[0].start <= one[0].start < twice[0].end) == (one[0].video, True)
+    assert twice[0].score == pytest.approx(sentence[0].score, abs=1e-6)
+    assert (twice[0].video, twice[0].start <= sentence[0].start < twice[0].end) == (sentence[0].video, True)
 
 
 def test_a_long_text_without_punctuation_is_searched_in_windows(tmp_path: Path) -> None:
@@ -188,9 +188,18 @@ def test_the_first_moment_of_a_paragraph_does_not_depend_on_k(tmp_path: Path) ->
     rng = np.random.default_rng(8)
     vectors = {"One.": unit(rng, DIM), "Two.": unit(rng, DIM)}
     between = (vectors["One."] + vectors["Two."]) / np.linalg.norm(vectors["One."] + vectors["Two."])
-    other = -between
+    opposite = -between
     near = 0.98 * between + 0.02 * vectors["One."]
-    vectors_in_order = [other, vectors["One."], *[other] * 4, near, near, *[other] * 4, vectors["Two."], other]
+    vectors_in_order = [
+        opposite,
+        vectors["One."],
+        *[opposite] * 4,
+        near,
+        near,
+        *[opposite] * 4,
+        vectors["Two."],
+        opposite,
+    ]
     frames = np.stack(vectors_in_order) / np.linalg.norm(vectors_in_order, axis=1, keepdims=True)
     made = filled(tmp_path / "index", {f"{1:032x}": StoredFrames(np.arange(len(frames)) / 2, frames)})
     model = Written(vectors)
@@ -207,7 +216,7 @@ def test_ties_are_broken_by_path_and_start(tmp_path: Path) -> None:
     assert moments[0].start < moments[1].start
 
 
-def test_the_approximate_index_is_built_and_finds_nearly_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_approximate_index_finds_nearly_all_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "ANN_ROWS", 2000)
     rng = np.random.default_rng(6)
     videos = smooth_videos(rng, 120)
@@ -261,7 +270,7 @@ def test_exported_clips_are_named_in_order_and_last_as_long(tmp_path: Path) -> N
     assert [probe(clip).duration for clip in clips] == pytest.approx([2.5, 2.0], abs=0.13)
 
 
-def test_if_one_clip_cannot_be_cut_the_others_still_are(tmp_path: Path) -> None:
+def test_a_failed_clip_does_not_prevent_the_others(tmp_path: Path) -> None:
     video = write_colours(tmp_path / "a.mp4", [("red", 2)])
     moments = [
         Moment(str(tmp_path / "gone.mp4"), 0.0, 1.0, 0.9),
@@ -277,7 +286,7 @@ def test_if_one_clip_cannot_be_cut_the_others_still_are(tmp_path: Path) -> None:
         export_clips(moments, video / "below")
 
 
-def test_what_another_process_removes_meanwhile_has_no_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_removed_by_another_process_have_no_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     videos = smooth_videos(rng, 12)
     made, vector = filled(tmp_path / "index", videos), unit(rng, DIM)
@@ -288,14 +297,14 @@ def test_what_another_process_removes_meanwhile_has_no_moments(tmp_path: Path, m
     assert same(ask(made, Written({"x": vector}), "x", 5), brute_force(rest, vector, 5))
 
 
-def test_more_moments_than_there_are_frames_mean_all(tmp_path: Path) -> None:
+def test_a_k_beyond_the_frames_returns_all_moments(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     videos, vector = smooth_videos(rng, 4), unit(rng, DIM)
     made = filled(tmp_path / "index", videos)
     assert same(ask(made, Written({"x": vector}), "x", 10**12), brute_force(videos, vector, 10**6))
 
 
-def test_an_interrupted_build_of_the_approximate_index_is_finished(
+def test_an_interrupted_build_of_the_approximate_index_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(4)

@@ -34,9 +34,7 @@ def first(index: Index, text: str, **options: str) -> str:
     return Path(index.search(text, k=1, **options)[0].video).stem  # type: ignore[arg-type]
 
 
-def test_a_paragraph_finds_the_moment_that_shows_it_in_its_order(
-    colours: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_paragraph_ranks_the_moment_in_its_order_first(colours: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first(colours, RED_FIRST) == first(colours, CYAN_FIRST) == "a", "a tie by path, without an order term"
     monkeypatch.setattr(colours.model, "rule", EvidenceRule(beta=0.25))
     assert (first(colours, RED_FIRST), first(colours, CYAN_FIRST)) == ("b", "a")
@@ -69,7 +67,7 @@ def test_auto_rescores_paragraphs_if_the_rule_has_an_order_term(
     assert Query.prepare(colours.model, RED_FIRST, "none").rescoring == "none"
 
 
-def test_one_sentence_stays_a_cosine(colours: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_score_of_one_sentence_is_a_cosine(colours: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = colours.search("It is red.", k=3)
     monkeypatch.setattr(colours.model, "rule", EvidenceRule(beta=0.25))
     assert colours.search("It is red.", k=3) == plain

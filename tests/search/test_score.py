@@ -52,7 +52,7 @@ ROWS = [
 ]
 
 
-def test_a_text_is_scored_by_sentence_and_as_a_whole(folder: Path, llm: VideoLLM, call: Call) -> None:
+def test_a_text_is_scored_per_sentence_and_in_full(folder: Path, llm: VideoLLM, call: Call) -> None:
     text = "A red wall. Then a blue one."
     words = ("score", folder / "one.mp4", text, "--model", folder / "llm", "--max-frames", 2, "--precision", "fp32")
     code, out, _ = call(*words, "--device", "cpu", "--json")
@@ -103,13 +103,13 @@ def test_pairs_share_passes_and_report_what_failed(folder: Path, llm: VideoLLM) 
 def test_resuming_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> None:
     pairs = [VideoText(v, folder / v, t) for v, t in ROWS[:3]]
     out = tmp_path / "scores.jsonl"
-    whole = score_pairs(EntailmentScorer(llm), pairs, out=out)
+    expected = score_pairs(EntailmentScorer(llm), pairs, out=out)
     lines = out.read_text().splitlines()
     assert len(lines) == 3
     out.write_text(lines[0] + "\n" + lines[1][:20])
     again = score_pairs(EntailmentScorer(llm), pairs, out=out)
     assert again.resumed == 1
-    assert [row["score"] for row in again.rows] == pytest.approx([row["score"] for row in whole.rows], abs=1e-6)
+    assert [row["score"] for row in again.rows] == pytest.approx([row["score"] for row in expected.rows], abs=1e-6)
     assert len(out.read_text().splitlines()) == 3
     with pytest.raises(UsageError, match="another model"):
         score_pairs(SimilarityScorer(ColourEncoder()), pairs, out=out)
@@ -122,10 +122,10 @@ def test_resuming_with_texts_that_contain_other_line_ends(folder: Path, llm: Vid
     """JSON leaves U+2028 and U+0085 as they are, and Python ends lines at them too."""
     pairs = [VideoText("one.mp4", folder / "one.mp4", text) for text in ("a red\u2028wall", "a blue\x85wall")]
     out = tmp_path / "scores.jsonl"
-    whole = score_pairs(EntailmentScorer(llm), pairs, out=out)
+    expected = score_pairs(EntailmentScorer(llm), pairs, out=out)
     again = score_pairs(EntailmentScorer(llm), pairs, out=out)
     assert again.resumed == 2
-    assert again.rows == whole.rows
+    assert again.rows == expected.rows
 
 
 def test_the_command_reads_every_form_of_file(folder: Path, tmp_path: Path, call: Call) -> None:
@@ -162,7 +162,7 @@ def test_pairs_are_read_strictly(tmp_path: Path) -> None:
     assert read_pairs(lines, tmp_path / "v") == [VideoText("a.mp4", tmp_path / "v" / "a.mp4", "x", 1.0, 2.5)]
     with pytest.raises(UsageError, match="typo: no such folder of videos"):
         read_pairs(lines, tmp_path / "typo")
-    for content, what in (
+    for content, message in (
         ('{"video": "a.mp4"}\n', "'text' or 'caption'"),
         ('{"video": "a.mp4", "text": " "}\n', "expected a non-empty text"),
         ('{"video": "a.mp4", "text": "x", "start": 3, "end": 2}\n', "0 <= start < end"),
@@ -170,7 +170,7 @@ def test_pairs_are_read_strictly(tmp_path: Path) -> None:
         ("", "no pairs"),
     ):
         lines.write_text(content)
-        with pytest.raises(DataError, match=what):
+        with pytest.raises(DataError, match=message):
             read_pairs(lines)
     with pytest.raises(UsageError, match="no such file"):
         read_pairs(tmp_path / "none.csv")
@@ -185,7 +185,7 @@ def test_a_manifest_is_a_file_of_pairs(worlds_manifest: Path) -> None:
     assert all(pair.path.is_file() for pair in pairs)
 
 
-def test_videocons_own_file_is_read_unchanged(shared_data: Path) -> None:
+def test_the_original_videocon_file_is_read_unchanged(shared_data: Path) -> None:
     pairs = read_pairs(shared_data / "annotations" / "videocon" / "eval_ssv2_temporal.csv")
     assert len(pairs) == 3888
     assert pairs[0].text == "Covering [something] with [something]"

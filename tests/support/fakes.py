@@ -64,9 +64,9 @@ class ColourEncoder(DualEncoder):
         return self._wide(np.exp(-far / 60.0**2) + 1e-4)
 
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        given = [texts] if isinstance(texts, str) else list(texts)
-        vectors = np.zeros((len(given), len(NAMES)), dtype=np.float32)
-        for row, text in zip(vectors, given, strict=True):
+        texts_list = [texts] if isinstance(texts, str) else list(texts)
+        vectors = np.zeros((len(texts_list), len(NAMES)), dtype=np.float32)
+        for row, text in zip(vectors, texts_list, strict=True):
             for word in re.findall(r"\w+", text.lower()):
                 if word in COLOURS:
                     row[NAMES.index(word)] += 1
@@ -75,8 +75,8 @@ class ColourEncoder(DualEncoder):
         return TextEmbedding(
             pooled=wide,
             tokens=wide[:, None],
-            mask=torch.ones(len(given), 1, dtype=torch.bool),
-            dropped=np.zeros(len(given), dtype=np.int64),
+            mask=torch.ones(len(texts_list), 1, dtype=torch.bool),
+            dropped=np.zeros(len(texts_list), dtype=np.int64),
         )
 
     def _wide(self, vectors: np.ndarray) -> Tensor:

@@ -46,12 +46,12 @@ class KnownEncoder(DualEncoder):
         raise AssertionError("clips are given")
 
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        given = [texts] if isinstance(texts, str) else list(texts)
-        self.encoded += given
-        rows = [torch.tensor(self.texts[t]).float() if t in self.texts else drawn(t)[0] for t in given]
+        texts_list = [texts] if isinstance(texts, str) else list(texts)
+        self.encoded += texts_list
+        rows = [torch.tensor(self.texts[t]).float() if t in self.texts else drawn(t)[0] for t in texts_list]
         pooled = torch.stack(rows)
-        mask = torch.ones(len(given), 1, dtype=torch.bool)
-        return TextEmbedding(pooled, pooled[:, None], mask, np.zeros(len(given), dtype=np.int64))
+        mask = torch.ones(len(texts_list), 1, dtype=torch.bool)
+        return TextEmbedding(pooled, pooled[:, None], mask, np.zeros(len(texts_list), dtype=np.int64))
 
 
 class Clips:
@@ -66,8 +66,8 @@ class Clips:
         self.asked.append(row.id)
         if row.video in self.broken:
             raise VideoError(row.video, "it is not there")
-        found = self.frames.get(row.video)
-        vectors = drawn(row.video, self.count) if found is None else torch.tensor(found).float()
+        known_frames = self.frames.get(row.video)
+        vectors = drawn(row.video, self.count) if known_frames is None else torch.tensor(known_frames).float()
         return VideoEmbedding(vectors, np.arange(len(vectors), dtype=np.float64), float(len(vectors)))
 
 
@@ -81,9 +81,9 @@ def known_split(
 ) -> EvalSplit:
     """Return the rows of a split with a model of known vectors."""
     encoder = model or KnownEncoder()
-    mine = [row for row in rows if row.split == split]
+    rows_of_split = [row for row in rows if row.split == split]
     others = [row for row in rows if row.split != split]
-    return EvalSplit(encoder, mine, split, others, clips or Clips(), ScoringForm(encoder, form), 1.0)
+    return EvalSplit(encoder, rows_of_split, split, others, clips or Clips(), ScoringForm(encoder, form), 1.0)
 
 
 def row(

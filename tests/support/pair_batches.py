@@ -9,12 +9,12 @@ from mova.data.batch import PairBatch
 
 def unread_batch(videos: int, dropped: list[int] | None = None) -> PairBatch:
     """A batch whose frames and texts nobody encodes."""
-    one = torch.ones(videos, 1, dtype=torch.bool)
+    mask = torch.ones(videos, 1, dtype=torch.bool)
     return PairBatch(
         frames=torch.zeros(videos, 1, 4),
-        frame_mask=one,
-        input_ids=one.long(),
-        token_mask=one,
+        frame_mask=mask,
+        input_ids=mask.long(),
+        token_mask=mask,
         group=torch.arange(videos),
         dropped=torch.tensor(dropped or [0] * videos),
     )

@@ -171,8 +171,10 @@ def _settings(kind: str) -> dict[str, Any]:
     }
     if kind == "video_llava":
         return files  # as published: the package's own template is used
-    shown = {what: vision.format(what) for what in ("image", "video")}
+    vision_tokens = {media: vision.format(media) for media in ("image", "video")}
     if kind == "internvl":
-        shown["image"] = "<IMG_CONTEXT>\n"
-    files["chat_template.jinja"] = CHATML.replace("VIDEO", shown["video"]).replace("IMAGE", shown["image"])
+        vision_tokens["image"] = "<IMG_CONTEXT>\n"
+    files["chat_template.jinja"] = CHATML.replace("VIDEO", vision_tokens["video"]).replace(
+        "IMAGE", vision_tokens["image"]
+    )
     return files

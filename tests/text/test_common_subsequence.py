@@ -18,10 +18,10 @@ def ids(text: str, words: dict[str, int]) -> list[int]:
     return [words.setdefault(word, 10 + len(words)) for word in text.split()]
 
 
-def shared(one: str, two: str) -> tuple[str, str]:
+def shared(first: str, second: str) -> tuple[str, str]:
     words: dict[str, int] = {}
-    texts = one.split(), two.split()
-    masks = common_subsequence_mask(ids(one, words), ids(two, words))
+    texts = first.split(), second.split()
+    masks = common_subsequence_mask(ids(first, words), ids(second, words))
     kept = (
         " ".join(word if keep else "_" for word, keep in zip(t, m, strict=True))
         for t, m in zip(texts, masks, strict=True)
@@ -30,7 +30,7 @@ def shared(one: str, two: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "kept_one", "kept_two"),
+    ("first", "second", "kept_one", "kept_two"),
     [
         ("a man opens the red door", "a man closes the red door", "a man _ the red door", "a man _ the red door"),
         ("a dog runs", "a small dog runs", "a dog runs", "a _ dog runs"),
@@ -45,16 +45,16 @@ def shared(one: str, two: str) -> tuple[str, str]:
         ("is a cat in a ? yes", "is a dog by a a ? yes", "is a _ _ a ? yes", "is a _ _ _ a ? yes"),
     ],
 )  # fmt: skip
-def test_captions_worked_by_hand(one: str, two: str, kept_one: str, kept_two: str) -> None:
-    assert shared(one, two) == (kept_one, kept_two)
+def test_captions_worked_by_hand(first: str, second: str, kept_one: str, kept_two: str) -> None:
+    assert shared(first, second) == (kept_one, kept_two)
 
 
-def longest(one: list[int], two: list[int]) -> int:
+def longest(first: list[int], second: list[int]) -> int:
     @cache
     def length(i: int, j: int) -> int:
-        if i == len(one) or j == len(two):
+        if i == len(first) or j == len(second):
             return 0
-        if one[i] == two[j]:
+        if first[i] == second[j]:
             return 1 + length(i + 1, j + 1)
         return max(length(i + 1, j), length(i, j + 1))
 
@@ -63,24 +63,24 @@ def longest(one: list[int], two: list[int]) -> int:
 
 @settings(max_examples=300)
 @given(sequences, sequences)
-def test_both_sides_keep_the_same_longest_subsequence(one: list[int], two: list[int]) -> None:
-    mask_one, mask_two = common_subsequence_mask(one, two)
-    assert mask_one.shape == (len(one),)
-    assert mask_two.shape == (len(two),)
-    assert np.asarray(one)[mask_one].tolist() == np.asarray(two)[mask_two].tolist()
-    assert mask_one.sum() == longest(one, two)
+def test_both_sides_keep_the_same_longest_subsequence(first: list[int], second: list[int]) -> None:
+    mask_one, mask_two = common_subsequence_mask(first, second)
+    assert mask_one.shape == (len(first),)
+    assert mask_two.shape == (len(second),)
+    assert np.asarray(first)[mask_one].tolist() == np.asarray(second)[mask_two].tolist()
+    assert mask_one.sum() == longest(first, second)
 
 
 def test_special_tokens_are_always_kept_and_never_compared() -> None:
-    one, two = common_subsequence_mask([0, 5, 6, 9, 9], [9, 7, 6], special=(0, 9))
-    assert one.tolist() == [True, False, True, True, True]
-    assert two.tolist() == [True, False, True]
+    first, second = common_subsequence_mask([0, 5, 6, 9, 9], [9, 7, 6], special=(0, 9))
+    assert first.tolist() == [True, False, True, True, True]
+    assert second.tolist() == [True, False, True]
 
 
 def test_empty_sides() -> None:
-    one, two = common_subsequence_mask([], [4, 5])
-    assert one.shape == (0,)
-    assert two.tolist() == [False, False]
+    first, second = common_subsequence_mask([], [4, 5])
+    assert first.shape == (0,)
+    assert second.tolist() == [False, False]
     assert [m.tolist() for m in common_subsequence_mask([], [4, 5], compat=True)] == [[], [False, False]]
 
 
@@ -103,7 +103,7 @@ def test_compat_drops_a_shared_token_whose_digits_were_matched_elsewhere() -> No
 
 @settings(max_examples=100)
 @given(st.lists(st.integers(10, 99), max_size=7), st.lists(st.integers(10, 99), max_size=7))
-def test_compat_of_equal_captions_keeps_all(one: list[int], two: list[int]) -> None:
-    assert all(mask.all() for mask in common_subsequence_mask(one, one, compat=True))
-    lengths = [len(mask) for mask in common_subsequence_mask(one, two, compat=True)]
-    assert lengths == [len(one), len(two)]
+def test_compat_of_equal_captions_keeps_all(first: list[int], second: list[int]) -> None:
+    assert all(mask.all() for mask in common_subsequence_mask(first, first, compat=True))
+    lengths = [len(mask) for mask in common_subsequence_mask(first, second, compat=True)]
+    assert lengths == [len(first), len(second)]

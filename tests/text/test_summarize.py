@@ -51,10 +51,10 @@ def test_centralities_equal_explicit_arithmetic_in_any_batch() -> None:
 def test_the_most_central_sentences_that_fit_are_kept_in_order() -> None:
     order = sorted(range(4), key=lambda n: -written_out(TEXT)[n])
     for budget in (6, 9, 13, 40):
-        left, expected = budget, []
+        remaining, expected = budget, []
         for n in order:
-            if len(TEXT[n].split()) <= left:
-                left -= len(TEXT[n].split())
+            if len(TEXT[n].split()) <= remaining:
+                remaining -= len(TEXT[n].split())
                 expected.append(n)
         (result,) = Extractive(budget).summarize([TEXT])
         assert result.kept == tuple(sorted(expected))
@@ -128,7 +128,7 @@ def test_a_prompt_beyond_the_context_has_an_empty_answer(tiny_language_model: Pa
 
 
 class Server(HTTPServer):
-    """Answers with the states it is told, then with the words that were asked about, shouted."""
+    """Answer with the given status codes, then with the words of the request in capitals."""
 
     states: list[int]
     asked: list[dict]

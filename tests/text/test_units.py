@@ -169,6 +169,6 @@ def test_windows_cover_everything_with_full_length(n: int, length: int, stride: 
             windows(n, length, stride)
         return
     slices = windows(n, length, stride)
-    assert sorted({i for each in slices for i in range(each.start, each.stop)}) == list(range(n))
-    assert {each.stop - each.start for each in slices} == {min(n, length)}
-    assert len({each.start for each in slices}) == len(slices)
+    assert sorted({i for window in slices for i in range(window.start, window.stop)}) == list(range(n))
+    assert {window.stop - window.start for window in slices} == {min(n, length)}
+    assert len({window.start for window in slices}) == len(slices)

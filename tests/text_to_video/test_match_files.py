@@ -25,7 +25,7 @@ def row(id: str, *negatives: str, kind: str | None = None) -> Row:
 
 
 ROWS = [row("v1/flip", LONG, kind="flip"), row("v1/count", "Two men!", kind="count"), row("v2", "a red, red dog")]
-WANTED = render_requests(ROWS)
+REQUESTS = render_requests(ROWS)
 
 
 def folder(root: Path, *names: str) -> Path:
@@ -35,9 +35,9 @@ def folder(root: Path, *names: str) -> Path:
     return root
 
 
-def joined(root: Path, pattern: str, wanted: list[RenderRequest] = WANTED) -> dict[str, list[str]]:
-    result = match_folder(wanted, root, pattern, "lavie")
-    return {key: [Path(each.video).name for each in videos] for key, videos in result.videos.items()}
+def joined(root: Path, pattern: str, requests: list[RenderRequest] = REQUESTS) -> dict[str, list[str]]:
+    result = match_folder(requests, root, pattern, "lavie")
+    return {key: [Path(synthetic.video).name for synthetic in videos] for key, videos in result.videos.items()}
 
 
 def test_names_are_compared_by_letters_and_digits() -> None:
@@ -63,7 +63,7 @@ def test_patterns_of_file_names(pattern: str, name: str, row: str, tmp_path: Pat
 def test_unmatched_videos_and_captions_are_reported(tmp_path: Path) -> None:
     root = folder(tmp_path, "v1_2.mp4", "v2_10.mp4", "v2_9.mp4", "other.mp4", "v9_1.mp4")
     (root / "v2_11.mp4").write_bytes(b"no video")
-    result = match_folder(WANTED, root, "{of}_{index}.mp4", "lavie")
+    result = match_folder(REQUESTS, root, "{of}_{index}.mp4", "lavie")
     assert [(Path(v.video).name, v.index) for v in result.videos["v2"]] == [("v2_9.mp4", 0), ("v2_10.mp4", 1)]
     assert result.matched == 2
     assert [Path(name).name for name in result.files] == ["other.mp4", "v9_1.mp4"]
@@ -73,17 +73,17 @@ def test_unmatched_videos_and_captions_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_truncated_name_must_match_exactly_one_caption(tmp_path: Path) -> None:
-    wanted = render_requests([row("a", LONG), row("b", LONG + " again")])
+    requests = render_requests([row("a", LONG), row("b", LONG + " again")])
     result = match_folder(
-        wanted, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x"
+        requests, folder(tmp_path, LONG[:40] + ".mp4", LONG + ".mp4", "A man is.mp4"), "{text}.mp4", "x"
     )
     assert list(result.videos) == ["a"]
     assert len(result.ambiguous) == len(result.files) == 1
 
 
 def test_equal_captions_of_several_rows_share_a_video(tmp_path: Path) -> None:
-    wanted = render_requests([row("a", "two men"), row("b", "Two men")])
-    assert joined(folder(tmp_path, "two men.mp4"), "{text}.mp4", wanted[:1]) == {"a": ["two men.mp4"]}
+    requests = render_requests([row("a", "two men"), row("b", "Two men")])
+    assert joined(folder(tmp_path, "two men.mp4"), "{text}.mp4", requests[:1]) == {"a": ["two men.mp4"]}
     same = render_requests([row("a", "two men"), row("b", "two men")])
     assert list(joined(tmp_path, "{text}.mp4", same)) == ["a", "b"]
 
@@ -91,17 +91,17 @@ def test_equal_captions_of_several_rows_share_a_video(tmp_path: Path) -> None:
 def test_wrong_patterns_and_folders(tmp_path: Path) -> None:
     for pattern in ("x.mp4", "{colour}.mp4", "{index}.mp4", "{id}{id}.mp4"):
         with pytest.raises(UsageError, match="must contain"):
-            match_folder(WANTED, tmp_path, pattern, "x")
+            match_folder(REQUESTS, tmp_path, pattern, "x")
     with pytest.raises(UsageError, match="no such folder"):
-        match_folder(WANTED, tmp_path / "none", "{id}.mp4", "x")
+        match_folder(REQUESTS, tmp_path / "none", "{id}.mp4", "x")
     with pytest.raises(DataError, match="no videos to match"):
-        match_folder(WANTED, tmp_path, "{id}.mp4", "x")
+        match_folder(REQUESTS, tmp_path, "{id}.mp4", "x")
 
 
 def test_a_table_maps_videos_to_captions(tmp_path: Path) -> None:
     folder(tmp_path, "x/1.mp4", "x/2.mp4")
     (tmp_path / "table.csv").write_text(f"video,caption\n1.mp4,two men\n2.mp4,nobody\n3.mp4,{LONG}\n")
-    result = match_table(WANTED, tmp_path / "table.csv", tmp_path / "x", "cogvideox")
+    result = match_table(REQUESTS, tmp_path / "table.csv", tmp_path / "x", "cogvideox")
     assert [v.generator for v in result.videos["v1/count"]] == [{"model": "cogvideox"}]
     assert [Path(name).name for name in result.files] == ["2.mp4"]
     assert [Path(name).name for name, _ in result.broken] == ["3.mp4"]
@@ -115,7 +115,7 @@ def test_join_from_the_command_line_keeps_existing_videos(call: Call, tmp_path: 
         code, printed, _ = call("data", "synthesize", manifest, tmp_path / f"with-{name}", *words)
         report = json.loads(printed)
         assert (code, report["joined"], len(report["videos_without_caption"])) == (0, 1, 1)
-        assert [each["id"] for each in report["captions_without_video"]] == ["v1/flip", "v2"]
+        assert [entry["id"] for entry in report["captions_without_video"]] == ["v1/flip", "v2"]
         manifest = Path(report["manifest"])
     videos = synthetic_videos(read_manifest(manifest)[1])
     assert [v.generator["model"] for v in videos] == ["lavie", "cogvideox"]

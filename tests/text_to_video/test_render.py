@@ -90,11 +90,11 @@ def test_output_that_is_not_a_video_raises() -> None:
 
 
 def test_a_run_resumes_and_reports_failures(tmp_path: Path) -> None:
-    wanted = render_requests(ROWS, "all", 2)
+    requests = render_requests(ROWS, "all", 2)
     generator = Plain()
-    first = render(wanted[:3], generator, tmp_path, seed=1)
+    first = render(requests[:3], generator, tmp_path, seed=1)
     assert (first.made, first.kept) == (3, 0)
-    result = render(wanted, generator, tmp_path, seed=1, versions={"x": "1"})
+    result = render(requests, generator, tmp_path, seed=1, versions={"x": "1"})
     assert (result.made, result.kept, result.untried) == (3, 3, 0)
     assert [cause for _, _, cause in result.failed] == ["out of memory"] * 4
     assert generator.asked.count("a man sits") == 2
@@ -105,27 +105,27 @@ def test_a_run_resumes_and_reports_failures(tmp_path: Path) -> None:
         ("positive", 0, None),
         ("positive", 1, None),
     ]
-    assert [v.seed for v in videos] == [o.seed(1) for o in wanted[:4]]
+    assert [v.seed for v in videos] == [o.seed(1) for o in requests[:4]]
     assert videos[0].generator["model"] == "plain"
     assert videos[3].generator["versions"] == {"x": "1"}
     assert abs(probe(videos[0].video).duration - videos[0].duration) < 0.01
     pixels = np.concatenate([f.pixels for f in stream(videos[0].video, fps=None)]).astype(float)
     assert pixels.shape == (3, 16, 16, 3)
-    again = render(wanted, Plain("other"), tmp_path, seed=1)
+    again = render(requests, Plain("other"), tmp_path, seed=1)
     assert (again.made, again.kept) == (6, 0)
 
 
 def test_a_damaged_record_renders_the_video_again(tmp_path: Path) -> None:
-    wanted = render_requests(ROWS)
-    video = Path(render(wanted, Plain(), tmp_path).videos["v2"][0].video)
+    requests = render_requests(ROWS)
+    video = Path(render(requests, Plain(), tmp_path).videos["v2"][0].video)
     video.with_suffix(".json").write_text("{")
     (video.parent / ".half.mp4.1.part").write_text("")
-    result = render(wanted, Plain(), tmp_path)
+    result = render(requests, Plain(), tmp_path)
     assert (result.made, result.kept) == (1, 1)
     assert len(list(video.parent.iterdir())) == 4
 
 
-def test_a_run_that_only_fails_is_given_up(tmp_path: Path) -> None:
+def test_a_run_stops_if_every_video_fails(tmp_path: Path) -> None:
     rows = [Row(str(i), "a.mp4", 1.0, "train", (Caption("a dog"),)) for i in range(GIVE_UP + 3)]
     result = render(render_requests(rows, "positive"), Plain(), tmp_path)
     assert (len(result.failed), result.untried, result.videos) == (GIVE_UP, 3, {})
@@ -180,11 +180,11 @@ def test_synthetic_videos_stay_valid_when_a_manifest_moves_and_are_merged(tmp_pa
     assert away.video == str(tmp_path / "a.mp4")
     near = with_added_videos(ROWS, {"v2": [Synthetic("x.mp4", "a cat", "negative", 0, 0, 1.0)]})[1]
     assert synthetic_videos(rebased(near, tmp_path, tmp_path / "deep"))[0].video == str(tmp_path / "x.mp4")
-    other = Synthetic("x.mp4", "a man sits", "negative", 0, 0, 1.0, generator={"model": "lavie"})
-    assert [v.generator["model"] for v in synthetic_videos(with_added_videos(rows, {"v2": [other]})[1])] == [
+    added = Synthetic("x.mp4", "a man sits", "negative", 0, 0, 1.0, generator={"model": "lavie"})
+    assert [v.generator["model"] for v in synthetic_videos(with_added_videos(rows, {"v2": [added]})[1])] == [
         "plain",
         "lavie",
     ]
-    for wrong in ("x", {"video": "x"}, {**other.to_json(), "role": "maybe"}, {**other.to_json(), "colour": 1}):
+    for wrong in ("x", {"video": "x"}, {**added.to_json(), "role": "maybe"}, {**added.to_json(), "colour": 1}):
         with pytest.raises(DataError):
             Synthetic.from_json(json.loads(json.dumps(wrong)))

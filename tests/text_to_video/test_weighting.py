@@ -42,31 +42,31 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_manifest(folder / "manifest.jsonl", rows)
 
 
-def known(table: dict[str, tuple[float, float]], asked: list[str], key: str = "k") -> Loader:
+def loader_of(table: dict[str, tuple[float, float]], calls: list[str], key: str = "k") -> Loader:
     """A model whose scores come from a table: name of the video -> (own, other)."""
 
     def score(video: Path, texts: Sequence[str]) -> list[float]:
-        asked.append(video.name)
+        calls.append(video.name)
         read_count(video, 1)
         return [table[video.name]["false" not in text] for text in texts]
 
     return lambda: (key, score)
 
 
-ONE = {"0-0.mp4": (0.9, 0.2), "0-1.mp4": (0.5, 0.5), "1-0.mp4": (0.1, 0.7), "2-0.mp4": (1.0, 0.0)}
-TWO = {name: (own / 2, other / 2) for name, (own, other) in ONE.items()}
+FIRST_SCORES = {"0-0.mp4": (0.9, 0.2), "0-1.mp4": (0.5, 0.5), "1-0.mp4": (0.1, 0.7), "2-0.mp4": (1.0, 0.0)}
+SECOND_SCORES = {name: (own / 2, other / 2) for name, (own, other) in FIRST_SCORES.items()}
 
 
 def test_weights_are_written_to_the_rows_and_scores_are_cached(manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(manifest)
-    asked: list[str] = []
-    models = {"one": known(ONE, asked, "1"), "two": known(TWO, asked, "2")}
+    calls: list[str] = []
+    models = {"one": loader_of(FIRST_SCORES, calls, "1"), "two": loader_of(SECOND_SCORES, calls, "2")}
     with ScoreCache(tmp_path / "scores.sqlite") as cache:
         result = weigh(rows, manifest.parent, models, "difference", cache)
-        assert asked == [*ONE, *ONE]
+        assert calls == [*FIRST_SCORES, *FIRST_SCORES]
         again = weigh(rows, manifest.parent, models, "product", cache)
-        assert len(asked) == 8
-    expected = {name: ((own + own / 2) / 2, (other + other / 2) / 2) for name, (own, other) in ONE.items()}
+        assert len(calls) == 8
+    expected = {name: ((own + own / 2) / 2, (other + other / 2) / 2) for name, (own, other) in FIRST_SCORES.items()}
     assert np.allclose(result.own, [own for own, _ in expected.values()])
     assert np.allclose(result.weights, [max(0.0, own - other) for own, other in expected.values()])
     assert np.allclose(again.weights, [own * (1 - other) for own, other in expected.values()])
@@ -83,9 +83,9 @@ def test_weights_are_written_to_the_rows_and_scores_are_cached(manifest: Path, t
 
 def test_unreadable_videos_are_reported_and_lose_their_weight(manifest: Path) -> None:
     rows = read_manifest(manifest)
-    lost = [replace(each, video="gone.mp4", weight=0.5) for each in synthetic_videos(rows[2])]
+    lost = [replace(synthetic, video="gone.mp4", weight=0.5) for synthetic in synthetic_videos(rows[2])]
     rows[2] = with_synthetic(rows[2], lost)
-    result = weigh(rows, manifest.parent, {"one": known(ONE, [])})
+    result = weigh(rows, manifest.parent, {"one": loader_of(FIRST_SCORES, [])})
     assert [Path(video).name for video, _ in result.broken] == ["gone.mp4"]
     assert len(result.weights) == 3
     (video,) = synthetic_videos(result.rows[2])
@@ -94,7 +94,7 @@ def test_unreadable_videos_are_reported_and_lose_their_weight(manifest: Path) ->
     with pytest.raises(
         DataError, match=r"none of 1 synthetic videos can be read; the first is .*/gone\.mp4: no such file"
     ):
-        weigh(rows[2:], manifest.parent, {"one": known(ONE, [])})
+        weigh(rows[2:], manifest.parent, {"one": loader_of(FIRST_SCORES, [])})
 
 
 def test_invalid_requests_name_the_cause(manifest: Path) -> None:
@@ -102,12 +102,12 @@ def test_invalid_requests_name_the_cause(manifest: Path) -> None:
     with pytest.raises(UsageError, match="at least one VQA model"):
         weigh(rows, manifest.parent, {})
     with pytest.raises(UsageError, match="unknown weighting strategy"):
-        weigh(rows, manifest.parent, {"one": known(ONE, [])}, "best")  # type: ignore[arg-type]
+        weigh(rows, manifest.parent, {"one": loader_of(FIRST_SCORES, [])}, "best")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="synthesize"):
-        weigh([with_synthetic(rows[0], [])], manifest.parent, {"one": known(ONE, [])})
+        weigh([with_synthetic(rows[0], [])], manifest.parent, {"one": loader_of(FIRST_SCORES, [])})
     two = replace(rows[0], captions=(Caption("a"), Caption("b")))
     with pytest.raises(DataError, match="2 captions"):
-        weigh([two], manifest.parent, {"one": known(ONE, [])})
+        weigh([two], manifest.parent, {"one": loader_of(FIRST_SCORES, [])})
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,9 @@ def test_a_video_llm_is_asked_about_four_frames(manifest: Path, vqa: Path) -> No
     scorer = FigureScorer(model)
     video, texts = manifest.parent / "0-0.mp4", ["false 0", "true 0"]
     frames = read_count(video, 4, rule="segment_midpoint")
-    each = torch.stack([model.figure_scores([picture], texts)[0] for picture in frames.pixels])
-    assert each.shape == (4, 2)
-    assert np.allclose(scorer(video, texts), each.mean(dim=0).numpy(), atol=1e-6)
+    per_frame = torch.stack([model.figure_scores([picture], texts)[0] for picture in frames.pixels])
+    assert per_frame.shape == (4, 2)
+    assert np.allclose(scorer(video, texts), per_frame.mean(dim=0).numpy(), atol=1e-6)
     assert scorer.key != FigureScorer(model, frames=2).key
     with pytest.raises(UsageError, match="at least one frame"):
         FigureScorer(model, frames=0)
@@ -135,10 +135,10 @@ def test_weights_from_the_command_line(call: Call, manifest: Path, vqa: Path, tm
     code, printed, _ = call(*words, "--plot", tmp_path / "fig" / "2.png", "--strategy", "own", "--json")
     report = json.loads(printed)
     assert (code, report["videos"], report["positives"]) == (0, 4, 1)
-    assert [each["kind"] for each in report["differences"]] == ["all", "action", "flip", "unknown"]
+    assert [entry["kind"] for entry in report["differences"]] == ["all", "action", "flip", "unknown"]
     rows = read_manifest(tmp_path / "out.jsonl")
-    videos = [each for row in rows for each in synthetic_videos(row)]
-    assert all(each.weight == each.weighing["own"] for each in videos if each.role == "negative")
+    videos = [entry for row in rows for entry in synthetic_videos(row)]
+    assert all(entry.weight == entry.weighing["own"] for entry in videos if entry.role == "negative")
     assert videos[0].video == str(manifest.parent / "0-0.mp4")
     assert (tmp_path / "scores.sqlite").is_file()
     assert json.loads((tmp_path / "fig" / "2.json").read_text()) == report["differences"]
@@ -151,7 +151,7 @@ def test_spreads_equal_plain_loops(tmp_path: Path) -> None:
     own, other = rng.random(500), rng.random(500)
     own[:20] = other[:20]
     kinds = rng.choice(["flip", "action", None], 500).tolist()  # type: ignore[arg-type]
-    result = {each.kind: each for each in spreads(kinds, own, other)}
+    result = {of_kind.kind: of_kind for of_kind in spreads(kinds, own, other)}
     assert list(result) == ["all", "action", "flip", "unknown"]
     for name, spread in result.items():
         values = [a - b for a, b, k in zip(own, other, kinds, strict=True) if name in ("all", k or "unknown")]

@@ -1,4 +1,4 @@
-"""Logs of a run: lines of the past are kept, those of an abandoned future are dropped, broken videos told once."""
+"""Logs of a run: lines of the past are kept, those of an abandoned future are dropped, broken videos reported once."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ def test_resuming_drops_what_was_logged_after_the_checkpoint(tmp_path: Path) -> 
     assert log.path.read_text() == ""
 
 
-def test_other_processes_write_nothing(tmp_path: Path) -> None:
+def test_only_the_main_process_writes_logs(tmp_path: Path) -> None:
     log = JsonLines(tmp_path / "log.jsonl")
     log.on_log(None, SimpleNamespace(global_step=1, is_world_process_zero=False), None, logs={})
     assert not log.path.exists()
 
 
-def test_a_broken_video_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_video_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken = BrokenVideos(tmp_path / "broken.jsonl")
-    one, two = BrokenVideo("a.mp4", "cut off"), BrokenVideo("b.mp4", "empty")
-    for found in ((), (one,), (one, two)):
-        broken.add(found)
+    first, second = BrokenVideo("a.mp4", "cut off"), BrokenVideo("b.mp4", "empty")
+    for videos in ((), (first,), (first, second)):
+        broken.add(videos)
     assert len(broken) == 2
-    assert [json.loads(line) for line in broken.path.read_text().splitlines()] == [one.__dict__, two.__dict__]
+    assert [json.loads(line) for line in broken.path.read_text().splitlines()] == [first.__dict__, second.__dict__]
     assert [record.message.split(":")[0] for record in caplog.records] == ["a.mp4", "b.mp4"]
 
 
-def test_a_run_that_goes_on_tells_broken_videos_no_second_time(tmp_path: Path) -> None:
-    one, two = BrokenVideo("a.mp4", "cut off"), BrokenVideo("b.mp4", "empty")
-    BrokenVideos(tmp_path / "broken.jsonl").add((one,))
+def test_a_resumed_run_does_not_report_broken_videos_again(tmp_path: Path) -> None:
+    first, second = BrokenVideo("a.mp4", "cut off"), BrokenVideo("b.mp4", "empty")
+    BrokenVideos(tmp_path / "broken.jsonl").add((first,))
     with (tmp_path / "broken.jsonl").open("a") as file:
         file.write('{"path": "b.m')
     again = BrokenVideos(tmp_path / "broken.jsonl")
     assert len(again) == 1
-    again.add((one, two))
-    assert [json.loads(line) for line in again.path.read_text().splitlines()] == [one.__dict__, two.__dict__]
+    again.add((first, second))
+    assert [json.loads(line) for line in again.path.read_text().splitlines()] == [first.__dict__, second.__dict__]
 
 
-def test_tensorboard_is_used_where_it_is_installed_and_missed_aloud(
+def test_tensorboard_is_used_if_installed_and_otherwise_a_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

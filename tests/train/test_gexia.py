@@ -1,4 +1,4 @@
-"""GEXIA through the trainer: stages, granularities, the head, what wrong recipes are told."""
+"""GEXIA through the trainer: stages, granularities, the head, and errors of recipes."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from tests.support.pair_batches import unread_batch
 def manifest(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Worlds as pairs of two granularities, with labels."""
     rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
-    told = [{"granularity": ("SVST", "LVLT")[i % 2], "label": "odd" if i % 2 else "even"} for i in range(len(rows))]
-    marked = [replace(row, meta=own) for row, own in zip(rows, told, strict=True)]
+    labels = [{"granularity": ("SVST", "LVLT")[i % 2], "label": "odd" if i % 2 else "even"} for i in range(len(rows))]
+    marked = [replace(row, meta=meta) for row, meta in zip(rows, labels, strict=True)]
     return write_manifest(tmp_path_factory.mktemp("granular") / "manifest.jsonl", marked)
 
 
@@ -80,12 +80,12 @@ def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def assert_equal_weights(one: torch.nn.Module, other: torch.nn.Module, tolerance: float = 0.0) -> None:
-    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+def assert_equal_weights(first: torch.nn.Module, second: torch.nn.Module, tolerance: float = 0.0) -> None:
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.allclose(a, b, rtol=0, atol=tolerance), name
 
 
-def test_all_that_may_learn_moves_and_a_stopped_run_ends_as_an_unbroken_one(small: Recipe, tmp_path: Path) -> None:
+def test_every_trainable_weight_changes_and_a_stopped_run_equals_an_unbroken_one(small: Recipe, tmp_path: Path) -> None:
     saving = changed(small, training={"save_strategy": "steps", "save_steps": 2})
     model = train(small, tmp_path / "whole")
     assert isinstance(model, Gexia)
@@ -115,7 +115,7 @@ def test_gradient_caching_changes_no_weight(small: Recipe, tmp_path: Path) -> No
     assert (plain.log_scale != plain.log_scale[0]).any()
 
 
-def test_vtc_is_the_symmetric_contrast_of_whole_vectors() -> None:
+def test_vtc_is_the_symmetric_contrast_of_video_and_text_vectors() -> None:
     torch.manual_seed(0)
     videos, texts = torch.randn(4, 1, 8), torch.randn(4, 8)
     real = torch.ones(4, 1, dtype=torch.bool)
@@ -131,9 +131,9 @@ def test_the_next_stage_goes_on_from_the_last(small: Recipe, tmp_path: Path) -> 
     tuned = changed(small, model={"source": str(tmp_path / "first"), "rounds": {"long": 2}, "freeze": "encoders"})
     second = train(changed(tuned, training={"max_steps": 1}), tmp_path / "second")
     assert (second.config.rounds["long"], second.config.bases) == (2, 3)
-    kept = {name for name, value in second.state_dict().items() if torch.equal(value, before[name])}
-    assert {name for name in before if name.startswith("backbone.")} <= kept
-    assert "video_iam.base" not in kept
+    unchanged = {name for name, value in second.state_dict().items() if torch.equal(value, before[name])}
+    assert {name for name in before if name.startswith("backbone.")} <= unchanged
+    assert "video_iam.base" not in unchanged
     with pytest.raises(UsageError, match="was trained with bases 3"):
         train(changed(tuned, model={"bases": 4}), tmp_path / "other")
     with pytest.raises(UsageError, match="section 'model': unknown setting 'surprise'; choose from 'source'"):
@@ -149,16 +149,16 @@ def test_the_next_stage_goes_on_from_the_last(small: Recipe, tmp_path: Path) -> 
         ({"IT": {"frames": 1}}, (None, None), {"image": 1, "short": 16, "long": 32}),
     ],
 )
-def test_inference_is_as_training_and_a_stage_forgets_the_last_ones_rounds(
+def test_inference_equals_training_and_a_stage_resets_rounds(
     granularities: dict, rounds: tuple, frames: dict, small: Recipe, manifest: Path, tmp_path: Path
 ) -> None:
     rows = [
         replace(row, meta={"granularity": [*granularities][i % len(granularities)]})
         for i, row in enumerate(read_manifest(manifest))
     ]
-    own = {"manifest": str(write_manifest(tmp_path / "manifest.jsonl", rows)), "granularities": granularities}
+    data = {"manifest": str(write_manifest(tmp_path / "manifest.jsonl", rows)), "granularities": granularities}
     once = {"max_steps": 1, "per_device_train_batch_size": 2}
-    train(changed(small, data=own, training=once), tmp_path / "run")
+    train(changed(small, data=data, training=once), tmp_path / "run")
     model = load(tmp_path / "run", precision="fp32", device="cpu")
     assert (model.config.video_rounds, model.config.text_rounds) == rounds
     assert model.config.frames == frames
@@ -167,7 +167,7 @@ def test_inference_is_as_training_and_a_stage_forgets_the_last_ones_rounds(
 
 
 @pytest.mark.parametrize(("granularities", "skips"), [(("SVST", "LVLT"), False), (("IT", "LVLT"), True)])
-def test_processes_do_not_wait_for_gradients_of_rounds_that_are_not_taken(
+def test_processes_do_not_wait_for_gradients_of_skipped_rounds(
     granularities: tuple[str, str], skips: bool, small: Recipe, manifest: Path, tmp_path: Path
 ) -> None:
     rows = read_manifest(manifest)
@@ -186,29 +186,35 @@ def test_processes_do_not_wait_for_gradients_of_rounds_that_are_not_taken(
 def one_of_two(number: int, port: int, recipe: Recipe, folder: str) -> None:
     """A process of two."""
     torch.set_num_threads(1)
-    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in place.items()}
+    environment = {
+        "RANK": number,
+        "LOCAL_RANK": number,
+        "WORLD_SIZE": 2,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ |= {name: str(value) for name, value in environment.items()}
     train(recipe, Path(folder) / str(number))
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_also_where_images_have_no_iteration(
+def test_two_processes_train_as_one_even_if_images_have_no_iteration(
     small: Recipe, manifest: Path, tmp_path: Path
 ) -> None:
     rows = [replace(row, meta={"granularity": ("IT", "LVLT")[i % 2]}) for i, row in enumerate(read_manifest(manifest))]
     marked = [replace(row, split="train") for row in rows]
     granules = {"IT": {"frames": 1}, "LVLT": {"frames": 2}}
-    own = {"manifest": str(write_manifest(tmp_path / "manifest.jsonl", marked)), "granularities": granules}
+    data = {"manifest": str(write_manifest(tmp_path / "manifest.jsonl", marked)), "granularities": granules}
     sgd = {"optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant", "dataloader_drop_last": True}
-    recipe = changed(small, data=own, training={**sgd, "max_steps": 2, "learning_rate": 1e-2})
-    one = train(changed(recipe, training={"per_device_train_batch_size": 4}), tmp_path / "one")
+    recipe = changed(small, data=data, training={**sgd, "max_steps": 2, "learning_rate": 1e-2})
+    single = train(changed(recipe, training={"per_device_train_batch_size": 4}), tmp_path / "one")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     half = changed(recipe, training={"per_device_train_batch_size": 2})
     torch.multiprocessing.spawn(one_of_two, args=(port, half, str(tmp_path)), nprocs=2)
-    assert_equal_weights(one, load(tmp_path / "0", precision="fp32", device="cpu"), 1e-6)
+    assert_equal_weights(single, load(tmp_path / "0", precision="fp32", device="cpu"), 1e-6)
 
 
 def test_pairs_leave_a_head_alone(small: Recipe, tmp_path: Path) -> None:
@@ -224,14 +230,16 @@ def test_pairs_leave_a_head_alone(small: Recipe, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("multiple", [False, True])
-def test_a_head_learns_labels_and_leaves_the_text_branch(
+def test_training_a_head_does_not_change_the_text_branch(
     multiple: bool, small: Recipe, manifest: Path, tmp_path: Path
 ) -> None:
     if multiple:
         rows = [replace(row, meta={"label": [row.meta["label"], "all"]}) for row in read_manifest(manifest)]
         manifest = write_manifest(tmp_path / "manifest.jsonl", rows)
-    own = [row for row in read_manifest(manifest) if row.split == "train"]
-    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(own[0].id, "lost.mp4", "missing", "no such file")])
+    train_rows = [row for row in read_manifest(manifest) if row.split == "train"]
+    bad = write_quarantine(
+        tmp_path / "bad.jsonl", [Quarantined(train_rows[0].id, "lost.mp4", "missing", "no such file")]
+    )
     overrides = {
         "model.source": small.model["source"],
         "model.bases": "3",
@@ -254,7 +262,7 @@ def test_a_head_learns_labels_and_leaves_the_text_branch(
     assert rows[0]["binary_cross_entropy" if multiple else "cross_entropy"] > 0
     assert {"eval_accuracy", "eval_mAP"} <= rows[1].keys()
     data = json.loads((tmp_path / "run" / "training.json").read_text())["data"]
-    assert (data["rows"], data["quarantined"]) == (len(own) - 1, 1)
+    assert (data["rows"], data["quarantined"]) == (len(train_rows) - 1, 1)
     fresh = load(small.model["source"], precision="fp32", device="cpu")
     tower = fresh.backbone.text_model.state_dict()
     assert all(torch.equal(value, tower[name]) for name, value in model.backbone.towers[1].state_dict().items())
@@ -281,9 +289,9 @@ def test_a_recipe_holds_the_papers_settings(name: str) -> None:
     recipe = load_recipe(name)
     rates = {"gexia-pretrain": (1e-6, 1e-4, 5), "gexia-finetune": (1e-7, 1e-5, 50), "gexia-classify": (1e-7, 1e-6, 100)}
     training = recipe.training
-    found = (training["encoder_learning_rate"], training["learning_rate"], training["num_train_epochs"])
-    assert found == rates[name]
+    settings = (training["encoder_learning_rate"], training["learning_rate"], training["num_train_epochs"])
+    assert settings == rates[name]
     if name == "gexia-pretrain":
         assert training["per_device_train_batch_size"] == 512
-        frames = {name: own["frames"] for name, own in recipe.data["granularities"].items()}
+        frames = {name: section["frames"] for name, section in recipe.data["granularities"].items()}
         assert frames == {"SVST": 16, "LVLT": 32, "LVST": 32}

@@ -89,13 +89,13 @@ def test_gradients_are_those_of_the_whole_batch(chunk: int, dropout: float) -> N
     (0.5 * loss).backward()
     next_number = torch.rand(1)
     torch.manual_seed(9)
-    found, parts = cached_backward(Contrast(), batch(), towers(cached), chunk, scale=0.5)
+    cached_loss, parts = cached_backward(Contrast(), batch(), towers(cached), chunk, scale=0.5)
     assert torch.equal(torch.rand(1), next_number)
-    assert not found.requires_grad
-    assert abs(float(found - loss.detach())) < 1e-12
+    assert not cached_loss.requires_grad
+    assert abs(float(cached_loss - loss.detach())) < 1e-12
     assert parts.keys() == {"contrast"}
-    for (name, one), other in zip(plain.named_parameters(), cached.parameters(), strict=True):
-        assert torch.allclose(one.grad, other.grad, rtol=0, atol=1e-12), name
+    for (name, weight), cached_weight in zip(plain.named_parameters(), cached.parameters(), strict=True):
+        assert torch.allclose(weight.grad, cached_weight.grad, rtol=0, atol=1e-12), name
 
 
 def test_gradients_are_added_and_each_chunk_is_encoded_twice() -> None:

@@ -83,7 +83,10 @@ def test_rows_are_held_out_by_source_video_whatever_their_order() -> None:
     assert len(chosen) == 6
     assert chosen == held_out_ids(rows[::-1], 0.2, "here")
     assert {name[0] for name in chosen}.isdisjoint({entry.id[0] for entry in rows if entry.id not in chosen})
-    mixed = [*rows, *(replace(row(f"mix-{video}", video, other), id=f"mix-{video}") for video, other in ("ab", "cd"))]
+    mixed = [
+        *rows,
+        *(replace(row(f"mix-{video}", video, source_video), id=f"mix-{video}") for video, source_video in ("ab", "cd")),
+    ]
     for entry in mixed:
         if {name[0] for name in chosen} & set(entry.meta["source_videos"]):
             assert entry.id in held_out_ids(mixed, 0.2, "here")

@@ -18,13 +18,13 @@ class Model(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(1.0))
 
 
-def test_every_weight_is_in_the_one_right_group() -> None:
+def test_every_weight_is_in_exactly_one_correct_group() -> None:
     model = Model()
     model.head[0].bias.requires_grad_(False)
     names = {id(p): name for name, p in model.named_parameters()}
     groups = parameter_groups(model, 1e-4, 1e-7, 0.2)
-    found = {(group["lr"], group["weight_decay"]): sorted(names[id(p)] for p in group["params"]) for group in groups}
-    assert found == {
+    names_of = {(group["lr"], group["weight_decay"]): sorted(names[id(p)] for p in group["params"]) for group in groups}
+    assert names_of == {
         (1e-4, 0.2): ["head.0.weight"],
         (1e-4, 0.0): ["head.1.bias", "head.1.weight", "log_scale"],
         (1e-7, 0.2): ["backbone.0.weight", "backbone.2.weight"],
@@ -32,11 +32,11 @@ def test_every_weight_is_in_the_one_right_group() -> None:
     }
 
 
-def test_without_a_rate_of_their_own_encoders_learn_like_the_rest() -> None:
+def test_encoders_use_the_base_learning_rate_by_default() -> None:
     assert {group["lr"] for group in parameter_groups(Model(), 0.5, None, 0.0)} == {0.5}
 
 
-def test_an_encoder_rate_needs_encoders_and_something_must_learn() -> None:
+def test_an_encoder_rate_needs_encoders_and_trainable_weights() -> None:
     with pytest.raises(UsageError, match="no pretrained encoders"):
         parameter_groups(nn.Linear(2, 2), 1e-4, 1e-7, 0.0)
     with pytest.raises(UsageError, match="frozen"):

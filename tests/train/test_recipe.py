@@ -44,7 +44,7 @@ MOVA = {
     },
     "reproduce": {"system": "MoVA", "part": "test"},
 }
-OWN: dict[str, dict[str, dict[str, Any]]] = {
+DATASET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "activitynet": {
         "data": {"captions": "paragraph", "fps": 1.0},
         "training": {"save_steps": 39},
@@ -78,13 +78,13 @@ OWN: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", DATASET_SETTINGS)
 def test_a_recipe_of_mova_is_its_base_with_its_data_sets_settings(name: str) -> None:
-    found = asdict(load_recipe(name))
+    recipe = asdict(load_recipe(name))
     for section, values in MOVA.items():
-        assert found[section] == {**values, **OWN[name].get(section, {})}, section
-    assert (found["name"], found["seed"], found["finish"]) == (name, 0, {})
-    assert found["description"]
+        assert recipe[section] == {**values, **DATASET_SETTINGS[name].get(section, {})}, section
+    assert (recipe["name"], recipe["seed"], recipe["finish"]) == (name, 0, {})
+    assert recipe["description"]
 
 
 def test_bases_are_not_listed_and_not_run() -> None:
@@ -130,21 +130,21 @@ def test_a_recipe_extends_a_file_beside_it_one_level_deep(tmp_path: Path) -> Non
         ({"data.frames.most": "1"}, "'frames' is not a section of the recipe"),
     ],
 )
-def test_wrong_overrides_are_named(overrides: dict[str, str], complaint: str) -> None:
+def test_invalid_overrides_are_named(overrides: dict[str, str], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         load_recipe("didemo", overrides)
 
 
-def test_the_preset_is_said_once() -> None:
+def test_the_preset_is_stated_once() -> None:
     assert load_recipe("didemo", {"model.preset": "paper"}).objective == {"kind": "mova", "preset": "paper"}
-    both = {"model.preset": "paper", "objective.preset": "paper"}
-    assert load_recipe("didemo", both).objective["preset"] == "paper"
+    overrides = {"model.preset": "paper", "objective.preset": "paper"}
+    assert load_recipe("didemo", overrides).objective["preset"] == "paper"
     assert "preset" not in load_recipe("warmup-sharegpt4v").objective
     with pytest.raises(UsageError, match=r"objective\.preset is 'repaired' but model\.preset is 'subsets'"):
         load_recipe("didemo", {"objective.preset": "repaired"})
 
 
-def test_a_mistake_inside_building_keeps_its_traceback(
+def test_an_error_while_building_keeps_its_traceback(
     tiny_clip: Path, worlds_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Any) -> Any:

@@ -31,7 +31,7 @@ def recipe_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_moves_every_weight_and_leaves_a_model_with_its_card(recipe_file: Path, tmp_path: Path) -> None:
+def test_a_run_changes_every_weight_and_saves_a_model_with_its_card(recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     frozen = {"training.max_steps": "1", "training.learning_rate": "0.0"}
     start = train(load_recipe(str(recipe_file), frozen), tmp_path / "0")
@@ -53,7 +53,7 @@ def test_a_run_moves_every_weight_and_leaves_a_model_with_its_card(recipe_file: 
 
 @pytest.mark.slow
 def test_resuming_ends_with_the_weights_of_an_unbroken_run(recipe_file: Path, tmp_path: Path) -> None:
-    whole = train(load_recipe(str(recipe_file)), tmp_path / "whole")
+    unbroken = train(load_recipe(str(recipe_file)), tmp_path / "whole")
     cut = tmp_path / "cut"
     train(load_recipe(str(recipe_file)), cut)
     for checkpoint in cut.glob("checkpoint-4*"):
@@ -61,20 +61,20 @@ def test_resuming_ends_with_the_weights_of_an_unbroken_run(recipe_file: Path, tm
             file.unlink()
         checkpoint.rmdir()
     resumed = train(load_recipe(str(recipe_file)), cut, resume=True)
-    for name, value in whole.state_dict().items():
+    for name, value in unbroken.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_a_run_is_not_written_over(recipe_file: Path, tmp_path: Path) -> None:
-    for name, left, said in (
+def test_a_run_is_not_overwritten(recipe_file: Path, tmp_path: Path) -> None:
+    for name, leftover, message in (
         ("cut", "checkpoint-4/trainer_state.json", r"cut: contains a run \(checkpoint-4\); continue it with --resume"),
         ("done", "training.json", "done: contains a finished run"),
     ):
-        (tmp_path / name / left).parent.mkdir(parents=True)
-        (tmp_path / name / left).write_text('{"global_step": 4}')
-        with pytest.raises(UsageError, match=said):
+        (tmp_path / name / leftover).parent.mkdir(parents=True)
+        (tmp_path / name / leftover).write_text('{"global_step": 4}')
+        with pytest.raises(UsageError, match=message):
             train(load_recipe(str(recipe_file)), tmp_path / name)
-        assert [path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*.*")] == [left]
+        assert [path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*.*")] == [leftover]
 
 
 def test_resuming_without_a_checkpoint_is_refused(recipe_file: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_shipped_recipes_are_complete(name: str) -> None:
         ({"finish.clip": "1"}, "section 'finish': unknown setting 'clip'; did you mean 'clips'"),
     ],
 )
-def test_what_a_recipe_gets_wrong_is_named(
+def test_errors_of_a_recipe_are_named(
     recipe_file: Path, tmp_path: Path, overrides: dict[str, str], complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
@@ -129,7 +129,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
         load_recipe(str(bad))
 
 
-def test_numbers_are_read_as_people_write_them(recipe_file: Path) -> None:
+def test_numbers_and_booleans_of_overrides_are_parsed(recipe_file: Path) -> None:
     recipe = load_recipe(str(recipe_file), {"training.learning_rate": "1e-3", "training.bf16": "false", "name": "x"})
     assert recipe.training["learning_rate"] == 1e-3
     assert recipe.training["bf16"] is False

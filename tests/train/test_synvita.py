@@ -60,21 +60,21 @@ def manifest(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Four triplets of training, the last without a synthetic video, and two of validation."""
     rows = read_manifest(worlds_manifest)
     train_rows = [row for row in rows if row.split == "train"][:4]
-    others = [row for row in rows if row.split == "test"] + train_rows[2:]
-    found = [_triplet(row, worlds_manifest.parent) for row in train_rows]
+    unchanged = [row for row in rows if row.split == "test"] + train_rows[2:]
+    triplets = [_triplet(row, worlds_manifest.parent) for row in train_rows]
     for i, scores in enumerate(SCORES):
         synthetic = {
-            "video": str(worlds_manifest.parent / others[i].video),
-            "text": found[i].meta["negatives"][0]["text"],
+            "video": str(worlds_manifest.parent / unchanged[i].video),
+            "text": triplets[i].meta["negatives"][0]["text"],
             "role": "negative",
             "place": 0,
             "index": 0,
             "duration": 10.0,
             "weighing": scores,
         }
-        found[i] = replace(found[i], meta={**found[i].meta, "synthetic": [synthetic]})
-    found += [_triplet(row, worlds_manifest.parent) for row in rows if row.split == "val"]
-    return write_manifest(tmp_path_factory.mktemp("triplets") / "manifest.jsonl", found)
+        triplets[i] = replace(triplets[i], meta={**triplets[i].meta, "synthetic": [synthetic]})
+    triplets += [_triplet(row, worlds_manifest.parent) for row in rows if row.split == "val"]
+    return write_manifest(tmp_path_factory.mktemp("triplets") / "manifest.jsonl", triplets)
 
 
 def _triplet(row: Row, folder: Path) -> Row:
@@ -112,8 +112,8 @@ def adapters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
 
 
-def assert_equal(one: torch.nn.Module, other: torch.nn.Module, tolerance: float = 0.0) -> None:
-    first, second = adapters(one), adapters(other)
+def assert_equal(actual: torch.nn.Module, expected: torch.nn.Module, tolerance: float = 0.0) -> None:
+    first, second = adapters(actual), adapters(expected)
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert torch.allclose(value, second[name], rtol=0, atol=tolerance), name
@@ -144,8 +144,10 @@ def gradients(
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     towers.net.zero_grad()
     loss, parts = split_backward(objective, batch, towers, chunk)
-    found = {name: weight.grad.clone() for name, weight in towers.net.named_parameters() if weight.grad is not None}
-    return found, {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
+    gradients_of = {
+        name: weight.grad.clone() for name, weight in towers.net.named_parameters() if weight.grad is not None
+    }
+    return gradients_of, {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
 
 
 class Stop(TrainerCallback):
@@ -155,7 +157,7 @@ class Stop(TrainerCallback):
 
 
 @pytest.mark.parametrize("kind", ["video_llava", pytest.param("qwen2_5_vl", marks=pytest.mark.slow)])
-def test_the_log_is_equation_7_of_scores_one_by_one_and_only_adapters_move(
+def test_the_logged_loss_is_equation_7_and_only_adapters_change(
     kind: str, small: Callable[..., Recipe], base: Callable[[str], Path], manifest: Path, tmp_path: Path
 ) -> None:
     model = train(small(kind), tmp_path / "run")
@@ -165,12 +167,12 @@ def test_the_log_is_equation_7_of_scores_one_by_one_and_only_adapters_move(
     for i, row in enumerate(rows):
         tails = fresh.tails([row.captions[0].text, row.meta["negatives"][0]["text"]])
         shared = shared_part(*tails)
-        videos = [row.video, *(each["video"] for each in row.meta.get("synthetic", []))]
+        videos = [row.video, *(synthetic["video"] for synthetic in row.meta.get("synthetic", []))]
         with torch.no_grad():
             for v, video in enumerate(videos):
-                shown = [fresh.prepare(video)] * 2
-                log_odds[i, v] = fresh.pair_log_odds(shown, tails)
-                common[i, v] = fresh.pair_log_odds(shown, tails, keep=shared)
+                clips = [fresh.prepare(video)] * 2
+                log_odds[i, v] = fresh.pair_log_odds(clips, tails)
+                common[i, v] = fresh.pair_log_odds(clips, tails, keep=shared)
     weights = torch.tensor([0.7, 0.0, 0.4, 0.0])  # max(0, own - other); the last has no synthetic video
     loss, parts = synvita_loss(log_odds.double(), weights.double(), common.double(), 1.0)
     first = logged(tmp_path / "run")[0]
@@ -190,21 +192,21 @@ def test_micro_batches_and_checkpointing_give_the_gradients_of_the_whole_batch(
     kind: str, small: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     batch, towers, objective = opened(small(kind), tmp_path)
-    whole, parts = gradients(objective, batch, towers, 0)
+    expected, expected_parts = gradients(objective, batch, towers, 0)
     for chunk, checkpointing in ((1, True), (3, False)):
         if checkpointing:
             towers.net.activation_checkpointing_enable()
         else:
             towers.net.activation_checkpointing_disable()
-        found, told = gradients(objective, batch, towers, chunk)
-        assert found.keys() == whole.keys()
-        for name, value in whole.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
-        assert told == pytest.approx(parts, abs=1e-5)
+        actual, parts_actual = gradients(objective, batch, towers, chunk)
+        assert actual.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(actual[name], value, rtol=1e-4, atol=1e-5)
+        assert parts_actual == pytest.approx(expected_parts, abs=1e-5)
 
 
 @pytest.mark.slow
-def test_accumulated_batches_end_with_the_weights_of_one(small: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_accumulated_batches_give_the_weights_of_one_batch(small: Callable[..., Recipe], tmp_path: Path) -> None:
     sgd = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
     plain = train(small(training=sgd), tmp_path / "plain")
     accumulated = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
@@ -212,22 +214,22 @@ def test_accumulated_batches_end_with_the_weights_of_one(small: Callable[..., Re
 
 
 @pytest.mark.parametrize("kind", ["video_llava", *(pytest.param(k, marks=pytest.mark.slow) for k in WHOLE_PATH)])
-def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
+def test_a_stopped_run_equals_an_unbroken_one_and_its_folder_is_a_model(
     kind: str, small: Callable[..., Recipe], manifest: Path, tmp_path: Path
 ) -> None:
     """Train, stop, resume, load, score and evaluate."""
     small = partial(small, kind)
     dropped = {"dropout": 0.05}
     saving = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1}
-    whole = train(small(model=dropped, training=saving), tmp_path / "whole")
+    unbroken = train(small(model=dropped, training=saving), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(small(model=dropped, training=saving), tmp_path / "cut", callbacks=[Stop()])
-    assert_equal(whole, train(small(model=dropped, training=saving), tmp_path / "cut", resume=True))
+    assert_equal(unbroken, train(small(model=dropped, training=saving), tmp_path / "cut", resume=True))
     assert [row["step"] for row in logged(tmp_path / "cut")] == [1, 2, 3]
     again = VideoLLM.from_pretrained(tmp_path / "whole", precision="fp32", device="cpu", max_frames=4)
     row = read_manifest(manifest)[0]
     text = row.captions[0].text
-    torch.testing.assert_close(again.log_odds(row.video, [text]), whole.scorer.log_odds(row.video, [text]))
+    torch.testing.assert_close(again.log_odds(row.video, [text]), unbroken.scorer.log_odds(row.video, [text]))
     report = evaluate_entailment(open_any_split(again, manifest, "val"), find_protocol("entailment")).to_json()
     assert report["model"]["fingerprint"] == again.fingerprint()
     assert 0 <= report["figures"]["all"]["AUC"] <= 100
@@ -236,7 +238,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one_and_its_folder_is_a_model(
     assert config["base_model_name_or_path"] == small().model["source"]
     further = small(model={"source": str(tmp_path / "whole"), "dropout": 0.05}, training={"max_steps": 1})
     second = train(further, tmp_path / "second")
-    assert any(not torch.equal(value, adapters(whole)[name]) for name, value in adapters(second).items())
+    assert any(not torch.equal(value, adapters(unbroken)[name]) for name, value in adapters(second).items())
     with pytest.raises(UsageError, match=r"its adapters have model.rank 4, which cannot"):
         train(replace(further, model={**further.model, "rank": 8}), tmp_path / "third")
 
@@ -253,38 +255,40 @@ def test_validation_keeps_the_checkpoint_of_the_highest_auc(
     }
     train(small(data={"validation": "val"}, training=training), tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    found = {line["step"]: line["eval_AUC"] for line in lines if "eval_AUC" in line}
+    auc_of = {line["step"]: line["eval_AUC"] for line in lines if "eval_AUC" in line}
     summary = json.loads((tmp_path / "run" / "training.json").read_text())
-    assert found.keys() == {1, 2}
-    assert summary["best"] == max(found.values())
+    assert auc_of.keys() == {1, 2}
+    assert summary["best"] == max(auc_of.values())
     judge = VideoLLM.from_pretrained(tmp_path / "run", precision="fp32", device="cpu", max_frames=4)
     (report,) = [
         line for line in lines if line.get("eval_AUC") == summary["best"] and line["step"] == summary["best_step"]
     ]
     rows = [row for row in read_manifest(manifest) if row.split == "val"]
-    told = [judge.log_odds(r.video, [r.captions[0].text, r.meta["negatives"][0]["text"]]).tolist() for r in rows]
-    pairs = [float(own > other) for own, _ in told for _, other in told]
+    log_odds = [judge.log_odds(r.video, [r.captions[0].text, r.meta["negatives"][0]["text"]]).tolist() for r in rows]
+    pairs = [float(true_score > false_score) for true_score, _ in log_odds for _, false_score in log_odds]
     assert report["eval_AUC"] == pytest.approx(100 * sum(pairs) / len(pairs))
-    assert report["eval_accuracy"] == pytest.approx(100 * sum(own > other for own, other in told) / len(told))
+    assert report["eval_accuracy"] == pytest.approx(
+        100 * sum(true_score > false_score for true_score, false_score in log_odds) / len(log_odds)
+    )
 
 
 def test_validation_leaves_out_quarantined_rows_and_those_without_captions(
     base: Callable[[str], Path], manifest: Path, tmp_path: Path
 ) -> None:
-    one, other = (row for row in read_manifest(manifest) if row.split == "val")
-    rows = [one, other, replace(one, id="silent", captions=())]
-    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(other.id, other.video, "other duration", "cut off")])
+    first, second = (row for row in read_manifest(manifest) if row.split == "val")
+    rows = [first, second, replace(first, id="silent", captions=())]
+    bad = write_quarantine(tmp_path / "bad.jsonl", [Quarantined(second.id, second.video, "other duration", "cut off")])
     llm = VideoLLM.from_pretrained(base("video_llava"), precision="fp32", device="cpu", max_frames=4)
     broken = BrokenVideos(tmp_path / "broken.jsonl")
-    found = EntailmentValidation(
+    validation = EntailmentValidation(
         llm, str(write_manifest(tmp_path / "val.jsonl", rows)), "val", broken, quarantine=str(bad)
     )(llm)
-    right, wrong = llm.log_odds(one.video, [one.captions[0].text, one.meta["negatives"][0]["text"]]).tolist()
-    assert found == {"AUC": 100.0 * (right > wrong), "accuracy": 100.0 * (right > wrong)}
+    right, wrong = llm.log_odds(first.video, [first.captions[0].text, first.meta["negatives"][0]["text"]]).tolist()
+    assert validation == {"AUC": 100.0 * (right > wrong), "accuracy": 100.0 * (right > wrong)}
     assert len(broken) == 0
 
 
-def test_real_videos_alone(small: Callable[..., Recipe], tmp_path: Path) -> None:
+def test_training_without_synthetic_videos(small: Callable[..., Recipe], tmp_path: Path) -> None:
     batch, towers, objective = opened(small(objective={"strategy": "none"}), tmp_path)
     with torch.no_grad():
         loss, parts = objective.forward(batch, towers)
@@ -294,7 +298,7 @@ def test_real_videos_alone(small: Callable[..., Recipe], tmp_path: Path) -> None
     assert batch["synthetic"] == batch["keep"] == [None] * 4
 
 
-def test_broken_videos_are_named_and_leave_the_rest_as_it_is(
+def test_broken_videos_are_named_and_do_not_affect_other_rows(
     small: Callable[..., Recipe], manifest: Path, tmp_path: Path
 ) -> None:
     rows = read_manifest(manifest)
@@ -326,18 +330,18 @@ def test_a_broken_video_that_is_a_batch_of_its_own_is_left_out(
     (line,) = logged(tmp_path / "run")
     assert line["broken"] == 1
     assert line["shown"] == pytest.approx(1 / 3, abs=1e-4)
-    left = tmp_path / "anew" / "broken.jsonl"  # of a run that was stopped before its first checkpoint
-    left.parent.mkdir()
-    left.write_text('{"path": "mended.mp4", "cause": "empty"}\n')
-    train(small(data={"manifest": str(path)}, training=single), left.parent)
-    assert [Path(json.loads(told)["path"]).name for told in left.read_text().splitlines()] == ["missing.mp4"]
+    broken_list = tmp_path / "anew" / "broken.jsonl"  # of a run that was stopped before its first checkpoint
+    broken_list.parent.mkdir()
+    broken_list.write_text('{"path": "mended.mp4", "cause": "empty"}\n')
+    train(small(data={"manifest": str(path)}, training=single), broken_list.parent)
+    assert [Path(json.loads(entry)["path"]).name for entry in broken_list.read_text().splitlines()] == ["missing.mp4"]
     gone = [replace(rows[0], id=f"v{i}", video=f"missing{i}.mp4") for i in range(5)]
     path = write_manifest(tmp_path / "none.jsonl", gone)
     with pytest.raises(DataError, match="no video of 5 batches in a row"):
         train(small(data={"manifest": str(path)}, training={**single, "max_steps": 5}), tmp_path / "nothing")
 
 
-def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_run(manifest: Path) -> None:
+def test_a_synthetic_video_without_scores_does_not_stop_a_run(manifest: Path) -> None:
     rows = read_manifest(manifest)
     videos = [video for row in rows for video in synthetic_videos(row)]
     lost = replace(videos[1], weighing={"broken": "is no video"})
@@ -347,7 +351,7 @@ def test_a_synthetic_video_that_was_broken_when_it_was_weighed_does_not_stop_a_r
         weigh_by([lost, replace(lost, weighing={"own": 0.3})], "own")
 
 
-def test_what_is_wrong_is_said_before_training(small: Callable[..., Recipe], manifest: Path, tmp_path: Path) -> None:
+def test_errors_are_reported_before_training(small: Callable[..., Recipe], manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'strategy' must be one of fixed, own"):
         train(small(objective={"strategy": "best"}), tmp_path / "a")
     with pytest.raises(UsageError, match=r"pass --data.manifest"):

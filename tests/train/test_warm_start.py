@@ -102,7 +102,7 @@ def test_an_image_is_a_video_of_one_frame(tmp_path: Path, suffix: str, rule: Fra
     assert worst == 0 if suffix == ".png" else worst < 40
 
 
-def test_sentences_of_captions_that_list_none_are_drawn_anew(images_manifest: Path) -> None:
+def test_captions_without_listed_sentences_are_split_and_drawn_per_epoch(images_manifest: Path) -> None:
     data = PairDataset(images_manifest, split="train", sampling=FrameRule(1, fps=1.0), captions="sentence")
     drawn = {data[Draw(0, epoch)].text for epoch in range(12)}  # type: ignore[union-attr]
     assert len(drawn) > 1
@@ -140,23 +140,23 @@ def written_out(model: Mova, vectors: PairVectors, weight: float) -> float:
     count = len(u)
     scores, probabilities = torch.zeros(count, count), []
     for n in range(count):
-        told = h[n, vectors.token_mask[n]][None]
-        p = network(u[n][None, None], network.read(told, torch.ones(1, told.shape[1], dtype=torch.bool)))[0, 0]
+        tokens = h[n, vectors.token_mask[n]][None]
+        p = network(u[n][None, None], network.read(tokens, torch.ones(1, tokens.shape[1], dtype=torch.bool)))[0, 0]
         probabilities.append(p)
         mask = (p > 0.5).double() if model.config.hard else p
         for v in range(count):
             scores[v, n] = 12.0 * F.cosine_similarity(z[v, 0] * mask, u[n], dim=0)
-    own, exact = vectors.group[:, None] == vectors.group, scores.double()
-    ways = []
-    for logits, right in ((exact, own), (exact.T, own.T)):
+    same_video, exact = vectors.group[:, None] == vectors.group, scores.double()
+    losses = []
+    for logits, right in ((exact, same_video), (exact.T, same_video.T)):
         rows = [-(logits[i].softmax(0)[right[i]].sum()).log() for i in range(count)]
-        ways.append(torch.stack(rows).mean())
+        losses.append(torch.stack(rows).mean())
     model.float()
-    return float((ways[0] + ways[1]) / 2 + weight * torch.stack(probabilities).mean())
+    return float((losses[0] + losses[1]) / 2 + weight * torch.stack(probabilities).mean())
 
 
 @pytest.mark.parametrize("settings", [{}, {"hard": False}, {"form": "joint", "last_residual": True}])
-def test_the_loss_is_the_written_out_one(settings: dict[str, Any]) -> None:
+def test_the_loss_equals_explicit_arithmetic(settings: dict[str, Any]) -> None:
     model = small_mova("smartclip", **settings)
     vectors = vectors_of(5, 7, 24)
     with torch.no_grad():
@@ -171,16 +171,16 @@ def test_the_mask_depends_on_the_caption_alone_and_padding_never_counts() -> Non
     model, objective = small_mova("smartclip"), SmartClip()
     vectors = vectors_of(4, 6, 24)
     before = objective.scores(vectors, model)
-    other = vectors.frames.clone()
-    other[0] = other[0] + 1
-    moved = objective.scores(replace(vectors, frames=other), model)
+    changed_frames = vectors.frames.clone()
+    changed_frames[0] = changed_frames[0] + 1
+    moved = objective.scores(replace(vectors, frames=changed_frames), model)
     assert torch.equal(before[1:], moved[1:])
     tokens = vectors.tokens.clone()
     tokens[1, 3:] = float("nan")
     assert torch.allclose(before, objective.scores(replace(vectors, tokens=tokens), model), atol=1e-6)
     frames = torch.cat([vectors.frames, torch.full_like(vectors.frames, 9.0)], dim=1)
-    shown = torch.tensor([[True, False]]).expand(4, 2)
-    padded = objective.scores(replace(vectors, frames=frames, frame_mask=shown), model)
+    mask = torch.tensor([[True, False]]).expand(4, 2)
+    padded = objective.scores(replace(vectors, frames=frames, frame_mask=mask), model)
     assert torch.allclose(before, padded, atol=1e-6)
 
 
@@ -201,7 +201,7 @@ def test_sparsity_closes_masks_and_the_contrast_alone_need_not() -> None:
     assert density[1] < density[0] - 0.2
 
 
-def test_what_smartclip_cannot_train_is_named() -> None:
+def test_unsupported_smartclip_settings_are_named() -> None:
     with pytest.raises(UsageError, match="sparsity must be 0 or more"):
         SmartClip(-0.1)
     vectors = vectors_of(4, 6, 24)
@@ -212,9 +212,7 @@ def test_what_smartclip_cannot_train_is_named() -> None:
         model.modular_similarity([], "A red square.")
 
 
-def test_a_warm_up_of_one_step_moves_all_that_it_has(
-    warm: Path, warm_recipe: Callable[..., Recipe], tmp_path: Path
-) -> None:
+def test_one_warm_up_step_changes_every_weight(warm: Path, warm_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     model = load(warm, precision="fp32", device="cpu")
     assert isinstance(model, Mova)
     assert (model.config.masks, model.concept, model.selector) == ("caption", None, None)
@@ -235,7 +233,7 @@ def test_a_warm_up_of_one_step_moves_all_that_it_has(
         ("subsets", {}, []),
     ],
 )
-def test_what_the_next_stage_takes_over(
+def test_the_next_stage_takes_over_fitting_masks(
     preset: str, more: dict[str, Any], carried: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     start, model = small_mova("smartclip"), small_mova(preset, **more)
@@ -269,7 +267,7 @@ def test_mova_trains_one_step_from_the_folder_of_a_warm_up(
     assert isinstance(load(tmp_path, precision="fp32", device="cpu"), Mova)
 
 
-def test_another_text_length_between_stages_is_refused(
+def test_a_different_text_length_between_stages_is_rejected(
     warm: Path, warm_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"texts of up to 248 tokens.*first stage"):

@@ -63,7 +63,7 @@ def test_whole_floats_become_integers_in_lists_and_mappings_too() -> None:
         ({"path": "x", "rounds": {"a": "b"}}, "'rounds' must be a mapping of names to whole numbers or null"),
     ],
 )
-def test_mistakes_are_named(values: dict[str, Any], complaint: str) -> None:
+def test_errors_are_named(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_settings(Window, values, "section 'w'")
     assert complaint in str(caught.value)

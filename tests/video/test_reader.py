@@ -150,12 +150,12 @@ def test_a_range_begins_with_the_frame_on_display_and_excludes_its_end(
 
 def test_pixels_do_not_depend_on_seeking(layout: tuple[Path, np.ndarray]) -> None:
     path, _ = layout
-    whole = everything(path)
+    frames = everything(path)
     for threads in (1, 2):
         for at in ([5, 90, 91, 333], [399], [0, 0, 1]):
-            part = read_times(path, whole.pts[at])
-            np.testing.assert_array_equal(part.pixels, whole.pixels[at])
-        np.testing.assert_array_equal(everything(path, threads=threads).pixels, whole.pixels)
+            part = read_times(path, frames.pts[at])
+            np.testing.assert_array_equal(part.pixels, frames.pixels[at])
+        np.testing.assert_array_equal(everything(path, threads=threads).pixels, frames.pixels)
 
 
 def test_counted_frames_follow_their_rule(layout: tuple[Path, np.ndarray]) -> None:
@@ -288,13 +288,13 @@ def test_a_truncated_photograph_is_an_error(tmp_path: Path, options: dict[str, b
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     path = tmp_path / "photo.jpg"
     Image.fromarray(pixels).save(path, **options)
-    whole = path.read_bytes()
+    content = path.read_bytes()
     for share in (0.3, 0.6, 0.95):
-        path.write_bytes(whole[: int(share * len(whole))])
+        path.write_bytes(content[: int(share * len(content))])
         for look in (probe, everything):
             with pytest.raises(VideoError, match="at its first frame"):
                 look(path)
-    for harmless in (whole[:-2], whole + bytes(99)):  # without its end marker, with something behind it
+    for harmless in (content[:-2], content + bytes(99)):  # without its end marker, with something behind it
         path.write_bytes(harmless)
         assert probe(path).width == 96
 
@@ -344,8 +344,8 @@ def test_colors_follow_the_matrix_and_range_of_the_file(
         frame.colorspace, frame.color_range, frame.pts = number, 2 if full else 1, 0
         container.mux(video.encode(frame))
         container.mux(video.encode(None))
-    shown = everything(path).pixels[0, 8, 8::16]
-    assert np.abs(shown - COLOURS).max() <= 4
+    pixels = everything(path).pixels[0, 8, 8::16]
+    assert np.abs(pixels - COLOURS).max() <= 4
 
 
 def test_frames_that_change_size_are_scaled_to_the_first(tmp_path: Path) -> None:
@@ -389,37 +389,37 @@ def test_files_that_are_not_videos_raise_one_clear_error(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["front.mp4", "plain.mkv", "plain.ts", "plain.avi"])
 def test_a_truncated_file_yields_its_frames_and_then_raises_once(tmp_path: Path, name: str) -> None:
     options = {"g": "25", "bf": "0"}
-    whole = tmp_path / name
-    with av.open(str(whole), "w", options={"movflags": "+faststart"} if name.endswith("mp4") else {}) as container:
+    complete = tmp_path / name
+    with av.open(str(complete), "w", options={"movflags": "+faststart"} if name.endswith("mp4") else {}) as container:
         video = container.add_stream("libx264", rate=25, options=options)
         video.height, video.width, video.pix_fmt = 32, BITS * SIDE, "yuv420p"
         for i in range(500):
             container.mux(video.encode(av.VideoFrame.from_ndarray(numbered(i), format="rgb24")))
         container.mux(video.encode(None))
-    data = whole.read_bytes()
+    data = complete.read_bytes()
     cut = tmp_path / f"cut {name}"
     cut.write_bytes(data[: len(data) * 6 // 10])
     if name.endswith("ts"):  # a transport stream has no header to tell how long it should be
         assert 5 < probe(cut).duration < 15
         return
-    seen: list[int] = []
+    counts: list[int] = []
     pts: list[float] = []
 
     def watch(fps: float | None) -> None:
         for part in stream(cut, fps=fps):
-            seen.extend(numbers(part.pixels))
+            counts.extend(numbers(part.pixels))
             pts.extend(part.pts)
 
     with pytest.raises(VideoError, match="damaged"):
         watch(None)
-    assert 100 < len(seen) < 450
-    assert seen == list(range(len(seen)))
-    whole, whole_pts = seen.copy(), pts.copy()
-    seen.clear()
+    assert 100 < len(counts) < 450
+    assert counts == list(range(len(counts)))
+    complete, whole_pts = counts.copy(), pts.copy()
+    counts.clear()
     with pytest.raises(VideoError):
         watch(1.0)
-    assert seen == on_display(whole_pts, np.arange(len(seen))).tolist()
-    assert len(seen) >= len(whole) // 25
+    assert counts == on_display(whole_pts, np.arange(len(counts))).tolist()
+    assert len(counts) >= len(complete) // 25
     assert numbers(read_times(cut, [1.0, 2.0]).pixels) == on_display(whole_pts, [1.0, 2.0]).tolist()
     with pytest.raises(VideoError):
         read_times(cut, [19.0])

@@ -25,7 +25,7 @@ def test_every_counted_rule_gives_count_sorted_indices_within_the_video(n: int, 
 
 
 @given(SIZES, SIZES)
-def test_linspace_is_numpys_integer_linspace(n: int, count: int) -> None:
+def test_linspace_equals_integer_linspace_of_numpy(n: int, count: int) -> None:
     assert sampling.linspace(n, count).tolist() == np.linspace(0, n - 1, count, dtype=int).tolist()
 
 

@@ -25,7 +25,7 @@ def shades(count: int, height: int = 32, width: int = 48) -> np.ndarray:
     return np.broadcast_to(levels[:, None, :, None], (count, height, width, 3)).copy()
 
 
-def places(pixels: np.ndarray) -> list[int]:
+def square_positions(pixels: np.ndarray) -> list[int]:
     """What `shades` wrote."""
     width = pixels.shape[2]
     left, right = pixels[:, :, : width // 2 - 4], pixels[:, :, width // 2 + 4 :]
@@ -39,7 +39,7 @@ def plainly(path: Path) -> tuple[list[float], np.ndarray]:
     return [f.time for f in frames], np.stack([f.to_ndarray(format="rgb24") for f in frames])
 
 
-def whole(path: Path) -> Frames:
+def read_all(path: Path) -> Frames:
     return Frames.concatenate(list(stream(path, fps=None)))
 
 
@@ -48,7 +48,7 @@ def test_a_constant_rate(tmp_path: Path, fps: float) -> None:
     path = write_mp4(tmp_path / "a.mp4", [shades(20)[:8], shades(20)[8:]], fps=fps)
     times, pixels = plainly(path)
     np.testing.assert_allclose(times, np.arange(20) / fps, atol=1e-4)
-    assert places(pixels) == list(range(20))
+    assert square_positions(pixels) == list(range(20))
     assert probe(path).duration == pytest.approx(20 / fps, abs=1e-3)
     with av.open(str(path)) as container:
         video = container.streams.video[0]
@@ -62,7 +62,7 @@ def test_times_of_frames_are_kept_from_the_first_on(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", [Frames(shades(6), pts)])
     times, pixels = plainly(path)
     np.testing.assert_allclose(times, pts - 3, atol=1e-4)
-    assert places(pixels) == list(range(6))
+    assert square_positions(pixels) == list(range(6))
     assert probe(path).duration == pytest.approx(6.7, abs=1e-3)
 
 
@@ -71,7 +71,7 @@ def test_odd_sizes_repeat_their_edge(tmp_path: Path, size: tuple[int, int]) -> N
     rng = np.random.default_rng(0)
     picture = np.repeat(rng.integers(0, 255, (1, 1, 1, 3), np.uint8), size[0], 1).repeat(size[1], 2)
     path = write_mp4(tmp_path / "a.mp4", [picture], fps=1, crf=1)
-    pixels = whole(path).pixels
+    pixels = read_all(path).pixels
     assert pixels.shape[1:3] == (size[0] + size[0] % 2, size[1] + size[1] % 2)
     assert np.abs(pixels.astype(int) - picture[0, 0, 0]).max() <= 4
 
@@ -80,7 +80,7 @@ def test_colors_survive(tmp_path: Path) -> None:
     colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [200, 150, 20], [255, 255, 255], [0, 0, 0]], np.uint8)
     pictures = np.broadcast_to(colours[:, None, None], (6, 32, 32, 3)).copy()
     path = write_mp4(tmp_path / "a.mp4", [pictures], fps=5, crf=5)
-    assert np.abs(whole(path).pixels.astype(int) - pictures).max() <= 5
+    assert np.abs(read_all(path).pixels.astype(int) - pictures).max() <= 5
     assert np.abs(plainly(path)[1].astype(int) - pictures).max() <= 5
 
 
@@ -123,7 +123,7 @@ def test_a_clip_has_exact_bounds(tmp_path: Path, start: float, end: float) -> No
     stop = min(end, 4.0)
     first = int(start * 12.5 + 1e-6)
     expected = [k for k in range(first, 50) if k / 12.5 < stop - 1e-6]
-    assert places(pixels) == expected
+    assert square_positions(pixels) == expected
     np.testing.assert_allclose(times, [max(0.0, k / 12.5 - start) for k in expected], atol=1e-4)
     assert probe(clip).duration == pytest.approx(stop - start, abs=2e-3)
 
@@ -186,8 +186,8 @@ def test_sound_is_interleaved_and_ends_where_it_is_damaged(
     assert "cannot be decoded (torn)" in caplog.text
     assert probe(torn).duration == pytest.approx(8.0, abs=0.05)
     with av.open(str(torn)) as container:
-        heard = sum(frame.samples for frame in container.decode(audio=0)) / 16000
-    assert heard == pytest.approx(3.0, abs=0.2)
+        seconds = sum(frame.samples for frame in container.decode(audio=0)) / 16000
+    assert seconds == pytest.approx(3.0, abs=0.2)
 
 
 def test_invalid_time_ranges(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_thumbnail(tmp_path: Path) -> None:
     source = write_mp4(tmp_path / "a.mp4", [shades(5, 64, 128)], fps=5)
     image = thumbnail(source, 0.5, short_side=32)
     assert image.size == (64, 32)
-    assert places(np.asarray(image)[None]) == [2]
+    assert square_positions(np.asarray(image)[None]) == [2]
 
 
 def test_real_clips_are_upright_and_keep_their_sound(shared_data: Path, tmp_path: Path) -> None:
@@ -218,5 +218,5 @@ def test_real_clips_are_upright_and_keep_their_sound(shared_data: Path, tmp_path
         info = probe(clip)
         assert (info.has_audio, info.rotation) == (has_audio, 0)
         assert info.duration == pytest.approx(1.0, abs=0.005)
-        asked = read_times(source, [2.0, 2.5], short_side=96).pixels.astype(int)
-        assert np.abs(whole(clip).pixels[0, : asked.shape[1], : asked.shape[2]] - asked[0]).mean() < 8
+        expected = read_times(source, [2.0, 2.5], short_side=96).pixels.astype(int)
+        assert np.abs(read_all(clip).pixels[0, : expected.shape[1], : expected.shape[2]] - expected[0]).mean() < 8

@@ -23,7 +23,7 @@ def test_a_batch_depends_only_on_seed_and_index(batches: WorldsBatches) -> None:
     assert not torch.equal(first["stacks"], batches[2]["stacks"])
 
 
-def test_shapes_are_those_of_the_legend(batches: WorldsBatches) -> None:
+def test_shapes_are_as_documented(batches: WorldsBatches) -> None:
     batch = batches[0]
     frames, sentences = 4 * (5 + 1) * 3, 2 * 4 * 5
     assert batch["stacks"].shape == (frames, 9, 32, 32)

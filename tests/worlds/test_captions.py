@@ -36,7 +36,7 @@ COLOUR = {
 SIZE = {"small": "small|little|tiny", "large": "large|big|huge"}
 COUNT = {"1": "a|an|one|a single", "2": "two", "3": "three"}
 RELATION = {"above": "above|over", "below": "below|under|beneath", "left_of": "left of", "right_of": "right of"}
-PLACE = {
+PLACE_WORDS = {
     "beach": "beach|shore",
     "night": "night",
     "forest": "forest|woods|trees",
@@ -87,7 +87,7 @@ def parse(text: str) -> dict[str, str | None]:
             values["motion"] = name
             rest = rest[: match.start()] + rest[match.end() :]
             break
-    values["place"] = name_of(rest, PLACE)
+    values["place"] = name_of(rest, PLACE_WORDS)
     adjectives = f"(?:({any_of(SIZE)}) )?(?:({any_of(COLOUR)}) )?"
     subject = re.search(rf"\b({any_of(COUNT)}) {adjectives}({any_of(NOUN)})\b", rest)
     assert subject, text
@@ -161,12 +161,12 @@ def sample_plain(rng: np.random.Generator) -> Event:
 
 def test_the_vocabulary_is_complete_and_every_word_is_used() -> None:
     rng = np.random.default_rng(4)
-    seen: set[str] = set()
+    used: set[str] = set()
     for _ in range(9000):
-        seen.update(words(describe(sample_event(rng), rng).text))
+        used.update(words(describe(sample_event(rng), rng).text))
     for position, _ in product(OPENINGS, range(60)):
-        seen.update(words(connect("A star is seen.", position, rng)))
-    assert tuple(sorted(seen)) == VOCABULARY
+        used.update(words(connect("A star is seen.", position, rng)))
+    assert tuple(sorted(used)) == VOCABULARY
     assert 150 <= len(VOCABULARY) <= 230
 
 
@@ -179,7 +179,7 @@ def test_a_connective_keeps_the_sentence() -> None:
     assert opening[0].isupper()
 
 
-def test_holds_agrees_with_facts_and_reads_relations_both_ways() -> None:
+def test_holds_agrees_with_facts_and_reads_relations_in_both_directions() -> None:
     rng = np.random.default_rng(6)
     for _ in range(500):
         event = sample_event(rng)

@@ -63,12 +63,12 @@ def test_rows_held_out_of_train_share_no_source_and_do_not_depend_on_other_rows(
 ) -> None:
     made = native["activitynet"]
     plain = convert("activitynet", made.annotations, tmp_path / "a").rows
-    held = held_out_rows(plain, "val")
-    assert {row.split for row in held} == {"train", "val", "val_1"}
-    by_part = {part: [row for row in held if row.split == part] for part in ("train", "val")}
+    held_out = held_out_rows(plain, "val")
+    assert {row.split for row in held_out} == {"train", "val", "val_1"}
+    by_part = {part: [row for row in held_out if row.split == part] for part in ("train", "val")}
     assert shared_videos(by_part["train"], by_part["val"]) == []
     fewer = held_out_rows([row for row in plain if row.id != by_part["train"][0].id], "val")
-    assert {row.id: row.split for row in fewer}.items() <= {row.id: row.split for row in held}.items()
+    assert {row.id: row.split for row in fewer}.items() <= {row.id: row.split for row in held_out}.items()
     with pytest.raises(UsageError, match="'val_1' already exists"):
         held_out_rows(plain, "val_1")
     with pytest.raises(UsageError, match="1 to 99"):

@@ -76,8 +76,8 @@ def test_batches_hold_the_sentences_of_their_source_in_order_of_time() -> None:
         for k, index in enumerate(sentences):
             expected = source["input_ids"][index][source["attention_mask"][index].bool()]
             assert torch.equal(pairs["unit_ids"][v, k][pairs["unit_token_mask"][v, k]], expected)
-        whole = torch.cat([source["input_ids"][i][source["attention_mask"][i].bool()] for i in sentences])
-        assert torch.equal(pairs["input_ids"][v][pairs["token_mask"][v]], whole)
+        ids = torch.cat([source["input_ids"][i][source["attention_mask"][i].bool()] for i in sentences])
+        assert torch.equal(pairs["input_ids"][v][pairs["token_mask"][v]], ids)
         assert torch.equal(pairs["frames"][v], source["stacks"][source["video"] == v])
     assert pairs["frame_mask"].all()
     assert pairs["group"].tolist() == [0, 1, 2]

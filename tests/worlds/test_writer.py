@@ -62,7 +62,7 @@ def objects(mask: npt.NDArray[np.bool_]) -> int:
     return int((np.bincount(regions.ravel())[1:] > 8).sum())
 
 
-def one(motion: str, shape: str = "heart", **more: object) -> Event:
+def event_of(motion: str, shape: str = "heart", **more: object) -> Event:
     return Event(shape, "red", "large", motion, "room", **more)  # type: ignore[arg-type]
 
 
@@ -71,8 +71,8 @@ def one(motion: str, shape: str = "heart", **more: object) -> Event:
     ("motion", "axis", "sign"),
     [("left_to_right", 0, 1), ("right_to_left", 0, -1), ("falling", 1, 1), ("rising", 1, -1)],
 )
-def test_passes_move_in_their_direction(style: str, motion: str, axis: int, sign: int) -> None:
-    steps = np.diff(centres(masks(one(motion), style)), axis=0)
+def test_objects_move_in_their_direction(style: str, motion: str, axis: int, sign: int) -> None:
+    steps = np.diff(centres(masks(event_of(motion), style)), axis=0)
     assert (sign * steps[:, axis] > 0.004).all()
     assert abs(steps[:, 1 - axis]).max() < 0.01
     assert sign * steps[:, axis].sum() > 0.3
@@ -80,21 +80,21 @@ def test_passes_move_in_their_direction(style: str, motion: str, axis: int, sign
 
 @pytest.mark.parametrize("style", STYLES)
 def test_other_motions_are_visible_in_the_pixels(style: str) -> None:
-    bounce = centres(masks(one("bouncing"), style))
+    bounce = centres(masks(event_of("bouncing"), style))
     assert np.ptp(bounce[:, 1]) > 0.25
     assert np.ptp(bounce[:, 0]) < 0.03
     assert 4 <= (np.diff(np.sign(np.diff(bounce[:, 1]))) != 0).sum() <= 12
-    circle = centres(masks(one("circling"), style))
+    circle = centres(masks(event_of("circling"), style))
     radii = np.hypot(*(circle - (circle.max(axis=0) + circle.min(axis=0)) / 2).T)
     assert radii.min() > 0.1
     assert np.ptp(radii) < 0.05
-    spin = masks(one("spinning"), style)
+    spin = masks(event_of("spinning"), style)
     assert np.hypot(*np.ptp(centres(spin), axis=0)) < 0.08
     assert (spin[0] != spin[8]).mean() > 0.02
     for motion, sign in (("growing", 1), ("shrinking", -1)):
-        steps = np.diff(masks(one(motion), style).sum(axis=(1, 2)))
+        steps = np.diff(masks(event_of(motion), style).sum(axis=(1, 2)))
         assert (sign * steps > 0).sum() >= len(steps) - 3
-    frames = render_event(one("blinking"), calm(), style, TIMES, SECONDS, SIZE).astype(int)
+    frames = render_event(event_of("blinking"), calm(), style, TIMES, SECONDS, SIZE).astype(int)
     empty = render_scenery(Filler("room", None), calm(), style, TIMES, SECONDS, SIZE)
     strength = abs(frames - empty).sum(axis=(1, 2, 3))
     assert strength.min() < 0.2 * strength.max()
@@ -124,8 +124,8 @@ def test_the_second_object_is_where_the_relation_says(relation: str) -> None:
         frames = render_event(event, calm(), "flat", TIMES, SECONDS, SIZE).astype(int)
         red = (frames[..., 0] > frames[..., 1] + 90) & (frames[..., 0] > frames[..., 2] + 90)
         blue = (frames[..., 2] > frames[..., 0] + 70) & (frames[..., 2] > frames[..., 1] + 50)
-        seen = red.sum(axis=(1, 2)) > 30
-        offset = (centres(red[seen]) - centres(blue[seen])) * {
+        visible = red.sum(axis=(1, 2)) > 30
+        offset = (centres(red[visible]) - centres(blue[visible])) * {
             "above": (0, -1),
             "below": (0, 1),
             "left_of": (-1, 0),
@@ -144,21 +144,21 @@ def test_every_factor_shows_in_every_style(style: str, factor: str) -> None:
         if facts(event)[factor] is None:
             continue
         nuisance = replace(sample_nuisance(rng), noise=0)
-        one, other = (
+        first, second = (
             render_event(e, nuisance, style, TIMES[::2], SECONDS, SIZE).astype(int)
             for e in (event, mutate(event, factor, rng))
         )
-        share = (abs(one - other).max(axis=-1) > 20).mean(axis=(1, 2)).max()
+        share = (abs(first - second).max(axis=-1) > 20).mean(axis=(1, 2)).max()
         assert share > 0.006, (event, share)
         checked += 1
 
 
 def test_no_combination_is_impossible_and_mutations_change_one_factor() -> None:
     rng = np.random.default_rng(2)
-    seen = []
+    changed = []
     for _ in range(4000):
         event = sample_event(rng)
-        seen.append(facts(event))
+        changed.append(facts(event))
         assert not (event.motion == "spinning" and event.shape in ("circle", "ring"))
         if event.relation is not None:
             assert event.relation[1] != event.shape
@@ -172,14 +172,14 @@ def test_no_combination_is_impossible_and_mutations_change_one_factor() -> None:
                 with pytest.raises(ValueError, match="does not apply"):
                     mutate(event, factor, rng)
                 continue
-            other = mutate(event, factor, rng)
-            assert is_possible(other)
-            assert [n for n, v in facts(other).items() if v != facts(event)[n]] == [factor]
+            mutated = mutate(event, factor, rng)
+            assert is_possible(mutated)
+            assert [n for n, v in facts(mutated).items() if v != facts(event)[n]] == [factor]
     for factor, values in FACTORS.items():
-        shares = {value: np.mean([row[factor] == value for row in seen]) for value in values}
+        shares = {value: np.mean([row[factor] == value for row in changed]) for value in values}
         total = sum(shares.values())
         assert all(share > 0.5 * total / len(values) for share in shares.values()), shares
-    assert np.mean([row["relation"] is not None for row in seen]) == pytest.approx(0.4, abs=0.03)
+    assert np.mean([row["relation"] is not None for row in changed]) == pytest.approx(0.4, abs=0.03)
 
 
 def test_a_frame_depends_only_on_its_time() -> None:
@@ -215,7 +215,7 @@ def test_styles_look_different() -> None:
             assert abs(np.array(looks[a]) - np.array(looks[b])).mean() > 5, (a, b)
 
 
-def test_fillers_hold_no_named_shape() -> None:
+def test_fillers_contain_no_named_shape() -> None:
     rng = np.random.default_rng(5)
     fillers = [sample_filler(rng) for _ in range(200)]
     assert all(f.stranger is None or f.stranger.shape in OTHER_SHAPES for f in fillers)
@@ -270,21 +270,21 @@ def digest(world: World) -> str:
     return hashlib.sha256((pixels + json.dumps(world_row(world, 256).to_json())).encode()).hexdigest()
 
 
-def test_another_process_gives_the_same() -> None:
+def test_rendering_is_the_same_in_another_process() -> None:
     code = "import numpy as np; np.random.seed(int(__import__('os').environ['PYTHONHASHSEED']))\n"
     code += "from tests.worlds.test_writer import *\nprint(digest(sample_world(5, 40, 'neon', index=3)))"
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
-    seen = set()
+    digests = set()
     for seed in ("1", "77"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
         completed = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
         )
-        seen.add(completed.stdout.strip())
-    seen.add(digest(sample_world(5, 40, "neon", index=3)))
-    assert len(seen) == 1
-    assert digest(sample_world(5, 40, "neon", index=2)) not in seen
-    assert digest(sample_world(6, 40, "neon", index=3)) not in seen
+        digests.add(completed.stdout.strip())
+    digests.add(digest(sample_world(5, 40, "neon", index=3)))
+    assert len(digests) == 1
+    assert digest(sample_world(5, 40, "neon", index=2)) not in digests
+    assert digest(sample_world(6, 40, "neon", index=3)) not in digests
 
 
 def test_a_style_changes_the_pixels_but_not_the_script() -> None:
@@ -296,10 +296,10 @@ def test_a_style_changes_the_pixels_but_not_the_script() -> None:
 
 def test_frames_at_any_time_equal_those_of_the_stream() -> None:
     world = sample_world(9, 12, "shaded")
-    whole = np.concatenate(list(stream_world(world, 48)))
-    assert len(whole) == 96
+    frames = np.concatenate(list(stream_world(world, 48)))
+    assert len(frames) == 96
     order = np.random.default_rng(0).permutation(96)
-    assert np.array_equal(render_world(world, order / world.fps, 48), whole[order])
+    assert np.array_equal(render_world(world, order / world.fps, 48), frames[order])
     assert render_world(world, [], 48).shape == (0, 48, 48, 3)
     for bad in (-0.1, 12.0):
         with pytest.raises(ValueError, match="times must be"):

@@ -46,13 +46,13 @@ def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Outpu
     """
 
     @wraps(function)
-    def wrapped(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
+    def _wrapped(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
         values = (*args, *kwargs.values())
         device = next((value.device.type for value in values if isinstance(value, Tensor)), "cpu")
         with torch.autocast(device, enabled=False):
             return function(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
 
-    return wrapped
+    return _wrapped
 
 
 def _widened(value: Any) -> Any:
@@ -151,6 +151,7 @@ class _NegativeLogsumexp(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, y: Tensor, p: Tensor | None, q: Tensor | None, group: Tensor | None, rows: int
     ) -> tuple[Tensor, Tensor]:
+        """Accumulate the logsumexp of rows and of columns block by block."""
         over_rows = x.new_full((len(x),), float("-inf"))
         over_columns = y.new_full((len(y),), float("-inf"))
         for start in range(0, len(x), rows):
@@ -168,6 +169,7 @@ class _NegativeLogsumexp(torch.autograd.Function):
     @once_differentiable
     @full_precision
     def backward(ctx: Any, row_gradient: Tensor | None, column_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Recompute each block of logits and weight the inputs by its softmax."""
         x, y, p, q, group, over_rows, over_columns = ctx.saved_tensors
         inputs = zip((x, y, p, q), ctx.needs_input_grad[:4], strict=True)
         x_gradient, y_gradient, p_gradient, q_gradient = (torch.zeros_like(t) if need else None for t, need in inputs)

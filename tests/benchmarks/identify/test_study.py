@@ -36,7 +36,7 @@ def distance(mask: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tens
     return -(mask * (a - b) ** 2).sum()
 
 
-def test_energy_equals_the_written_out_distance_and_its_gradient() -> None:
+def test_energy_equals_the_explicit_distance_and_its_gradient() -> None:
     torch.manual_seed(0)
     rows, columns, mask = (torch.rand(n, D).double().requires_grad_() for n in (6, 4, 6))
     fast = masked_energy(rows, columns, mask)

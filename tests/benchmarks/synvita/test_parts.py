@@ -110,7 +110,7 @@ def test_scores_are_those_of_the_next_token_for_any_padding(decoder: Decoder) ->
             torch.testing.assert_close(scores[1, v, s].sigmoid(), yes / (yes + no), atol=1e-6, rtol=0)
 
 
-def test_warm_up_trains_captioning_and_telling_captions_apart(decoder: Decoder) -> None:
+def test_warm_up_trains_captioning_and_distinguishing_captions(decoder: Decoder) -> None:
     words = Words()
     captions = (["A red star rises."], ["Two small blue rings.", "Then, a box spins."], ["A cross falls."])
     prompts = [words.prompt(sentences) for sentences in captions]
@@ -126,7 +126,7 @@ def test_warm_up_trains_captioning_and_telling_captions_apart(decoder: Decoder) 
     assert loss.item() == pytest.approx(np.mean(surprise))
 
 
-def test_a_masked_word_is_ignored_and_moves_no_other(decoder: Decoder) -> None:
+def test_masking_a_word_ignores_it_without_shifting_others(decoder: Decoder) -> None:
     words = Words()
     red, blue = words.prompt(["A red star rises."]), words.prompt(["A blue star rises."])
     shorter = words.prompt(["A star rises."])

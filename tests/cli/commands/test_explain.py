@@ -85,7 +85,9 @@ def test_chosen_sentences_and_the_table(call: Call, film: tuple[Path, list[str]]
         (["--plot", "{tmp}/a.png", "--text", "A star."], 1, "no.mp4"),
     ],
 )
-def test_wrong_requests_get_one_message(call: Call, tmp_path: Path, words: list[str], code: int, message: str) -> None:
+def test_invalid_requests_print_one_message(
+    call: Call, tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
     arguments = [word.replace("{tmp}", str(tmp_path)) for word in words]
     got, out, err = call("explain", tmp_path / "no.mp4", *arguments, *MODEL)
     assert (got, out) == (code, "")

@@ -79,10 +79,10 @@ def test_compare_pairs_queries_and_refuses_other_tests(call: Call, matrix: Path,
         assert call("eval", "matrix", source, "--output", tmp_path / name)[0] == 0
     code, out, _ = call("eval", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
     first, second = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
-    recall = json.loads(out)["t2v"]["R@1"]
+    difference = json.loads(out)["t2v"]["R@1"]
     assert code == 0
-    assert recall["value"] == pytest.approx(second["t2v"]["R@1"] - first["t2v"]["R@1"])
-    assert recall["low"] <= recall["value"] <= recall["high"]
+    assert difference["value"] == pytest.approx(second["t2v"]["R@1"] - first["t2v"]["R@1"])
+    assert difference["low"] <= difference["value"] <= difference["high"]
     assert call("eval", "compare", tmp_path / "a.json", tmp_path / "b.json")[0] == 0
     (tmp_path / "b.json").write_text(json.dumps({**second, "fingerprint": "other"}))
     code, _, err = call("eval", "compare", tmp_path / "a.json", tmp_path / "b.json")

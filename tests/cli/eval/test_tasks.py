@@ -88,7 +88,7 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
         (["matrix", "x.npy", "--protocol", "choice"], 2, "see `mova eval choice`"),
     ],
 )
-def test_wrong_requests_are_refused(call: Call, manifest: Path, words: list[str], code: int, message: str) -> None:
+def test_invalid_requests_are_rejected(call: Call, manifest: Path, words: list[str], code: int, message: str) -> None:
     task = words[0]
     more = () if task == "matrix" else ("--manifest", manifest, "--model", "mova-worlds-tiny")
     exit_code, out, err = call("eval", *words, *more)

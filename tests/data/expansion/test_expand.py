@@ -71,14 +71,14 @@ def test_paths_are_relative_to_the_new_folder(clips: Path) -> None:
     assert read_manifest(beside.manifest)[-1].parts[0].video == "c.mp4"
 
 
-def test_adjacent_clips_are_joined_where_no_gap_is_longer(clips: Path) -> None:
+def test_adjacent_clips_are_joined_across_short_gaps(clips: Path) -> None:
     _, rows = expanded(clips, "integrate:adjacent,min=2,gap=1")
     assert [row.meta["members"] for row in rows["LVLT"]] == [["a1", "a2"], ["c0", "c1", "c2", "c3"]]
     _, rows = expanded(clips, "integrate:adjacent,min=2,gap=4")
     assert rows["LVLT"][0].meta["members"] == ["a1", "a2", "a4"]
 
 
-def test_a_long_clip_reaches_over_short_ones_within_it(tmp_path: Path) -> None:
+def test_a_long_clip_spans_short_ones_within_it(tmp_path: Path) -> None:
     rows = [clip("a", 0, 0.0, end=30.0), clip("a", 1, 5.0), clip("a", 2, 30.5), clip("a", 3, 60.0), clip("a", 4, 61.0)]
     _, levels = expanded(write_manifest(tmp_path / "m.jsonl", rows), "integrate:adjacent,min=2,gap=1")
     assert [row.meta["members"] for row in levels["LVLT"]] == [["a0", "a1", "a2"], ["a3", "a4"]]
@@ -232,7 +232,7 @@ def test_paragraphs_are_cut_at_their_timed_sentences(tmp_path: Path) -> None:
     assert "P" not in levels
 
 
-def test_times_of_rows_whose_length_is_unknown_are_left_open() -> None:
+def test_times_of_rows_of_unknown_length_stay_unknown() -> None:
     timed = Row("a", "a.mp4", 4.0, "t", (Caption("A.", (TimedSentence("A.", 1.0, 2.0),)),))
     unknown = Row("b", "b.mp4", None, "t", (Caption("B.", (TimedSentence("B.", 1.0, 2.0),)), Caption("B2.")))
     row = integrate([timed, unknown, timed], "x", "LVLT", "test")

@@ -58,7 +58,7 @@ def test_frames_of_a_virtual_row_are_those_of_its_parts(manifest: Path) -> None:
     assert len(np.unique(frames.pixels.reshape(len(frames), -1), axis=0)) > 8
 
 
-def test_written_videos_show_the_same(manifest: Path, tmp_path: Path) -> None:
+def test_written_videos_have_the_same_frames(manifest: Path, tmp_path: Path) -> None:
     done = materialize(manifest, tmp_path / "real")
     rows, real = read_manifest(manifest), read_manifest(done.manifest)
     assert [row.id for row in real] == [row.id for row in rows]
@@ -90,10 +90,8 @@ def test_written_clips_keep_their_position_in_the_source(manifest: Path, tmp_pat
     written = materialize(virtual, tmp_path / "real").manifest
     assert read_manifest(written)[0].meta["synthetic"] == [{"video": str(manifest.parent / "fake.mp4")}]
     positions = [
-        read_manifest(expand(manifest_rows, tmp_path / name, parse_operations(["integrate:adjacent,min=2"])).manifest)[
-            8:
-        ]
-        for name, manifest_rows in (("a", virtual), ("b", written))
+        read_manifest(expand(source, tmp_path / name, parse_operations(["integrate:adjacent,min=2"])).manifest)[8:]
+        for name, source in (("a", virtual), ("b", written))
     ]
     assert [row.meta["members"] for row in positions[0]] == [[f"{v}-{k}" for k in range(4)] for v in (0, 1)]
     assert [row.meta["members"] for row in positions[1]] == [row.meta["members"] for row in positions[0]]
@@ -167,9 +165,7 @@ def test_packets_that_cannot_be_read_are_a_fault_of_the_video(
         keyframe([Segment(video, 0.0, None)], worlds_manifest.parent)
 
 
-def test_images_of_unreadable_videos_are_left_out_and_others_of_the_middle_kept(
-    worlds_manifest: Path, tmp_path: Path
-) -> None:
+def test_images_of_unreadable_videos_are_omitted_and_counted(worlds_manifest: Path, tmp_path: Path) -> None:
     video = str(worlds_manifest.parent / read_manifest(worlds_manifest)[0].video)
     late = Row("late", "", None, "t", (Caption("B."),), parts=(Segment(video, 500.0, None),))
     rows = [
@@ -191,7 +187,7 @@ def pair(long: str, short: str) -> CompressedPair:
     return CompressedPair("LVST", *rows)
 
 
-def test_similarity_is_the_cosine_and_stands_beside_that_of_others() -> None:
+def test_similarity_is_the_cosine_and_is_reported_beside_that_of_other_pairs() -> None:
     vectors = {"a": [3.0, 0.0], "b": [1.0, 1.0], "c": [0.0, 2.0], "d": [0.0, -5.0]}
     sample = [pair("a", "b"), pair("c", "d")]
     (agreement,) = agreements(sample, lambda texts: np.array([vectors[text] for text in texts]), "towers")
@@ -216,7 +212,7 @@ def test_videos_are_compared_with_both_texts_and_unreadable_ones_counted() -> No
     assert agreement.videos.shape == (2, 2)
 
 
-def test_the_map_is_drawn_where_there_are_pairs_enough(tmp_path: Path) -> None:
+def test_the_map_is_drawn_from_enough_pairs(tmp_path: Path) -> None:
     topics = ("a dog runs after a ball", "rain falls on the street", "she plays the violin", "a cake is baked")
     sample = [pair(f"{topic} number{n} and more", topic) for n in range(3) for topic in topics]
     (agreement,), (again,) = agreements(sample), agreements(sample)

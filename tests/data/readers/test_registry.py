@@ -46,7 +46,7 @@ def test_real_originals_give_the_published_counts(name: str, shared_data: Path, 
     assert {row.source for row in rows} == {name}
 
 
-def test_known_defects_of_published_files_are_named_and_the_text_kept(shared_data: Path, tmp_path: Path) -> None:
+def test_known_defects_of_published_files_are_reported_and_the_text_is_kept(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "annotations" / "activitynet_captions"
     done = convert("activitynet", path, tmp_path, splits=["train"])
     assert len(done.rows) == 10009 == DATA_SETS["activitynet"].published["train"]
@@ -78,7 +78,7 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_videos_are_found_by_any_known_name_and_the_rest_is_named(tmp_path: Path) -> None:
+def test_videos_are_matched_by_any_known_name_and_the_rest_is_reported(tmp_path: Path) -> None:
     source = table(tmp_path, "a.avi,one", "0101/77,two", "x.0,three", "no.mp4,four", "z.,five")
     videos = touch(tmp_path / "out" / "videos", "a.mp4", "deep/0101/77.WEBM", "x.0.mkv", "x.1.mkv", "z.mov", "z.txt")
     done = convert("folder", source, tmp_path / "out", videos=videos)
@@ -154,7 +154,7 @@ def test_a_class_folder_may_have_the_name_of_a_split(tmp_path: Path) -> None:
     assert [(row.split, row.meta["name"]) for row in done.rows] == [("test", "hot dog"), ("test", "train")]
 
 
-def test_wrong_requests_are_explained(tmp_path: Path) -> None:
+def test_invalid_requests_are_explained(tmp_path: Path) -> None:
     source = table(tmp_path / "in", "a,one")
     with pytest.raises(UsageError, match="unknown data set 'msrvtt'; choose from msrvtt-1ka, "):
         convert("msrvtt", source, tmp_path)

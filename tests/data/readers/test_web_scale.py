@@ -45,7 +45,7 @@ def test_ultravideo_has_three_captions_and_aspects(tmp_path: Path) -> None:
         read("ultravideo", tmp_path, {"long.csv": ",".join(header) + "\nx.mp4,y,1,,,,\n"})
 
 
-def test_sharegpt4video_takes_the_caption_of_the_whole(tmp_path: Path) -> None:
+def test_sharegpt4video_takes_the_caption_of_the_full_video(tmp_path: Path) -> None:
     parts = [{"idx": "0", "content": "first"}, {"idx": "-1", "content": "All of it."}]
     entry = {"video_id": "abc", "video_path": "panda/abc.mp4", "captions": parts}
     row = read("sharegpt4video", tmp_path, {"sharegpt4video_40k.jsonl": jsonl(entry)})["abc"]
@@ -75,7 +75,7 @@ def test_internvid_clips_have_seconds(tmp_path: Path) -> None:
         read("internvid", tmp_path, {"10M.jsonl": jsonl(clip(End_timestamp="00:00:01"))})
 
 
-def test_your_own_table_as_csv_or_json_lines(tmp_path: Path) -> None:
+def test_a_custom_table_as_csv_or_json_lines(tmp_path: Path) -> None:
     text = "video,caption,start,end,split,who\na.mp4,one,0,2.5,test,me\na.mp4,two,0,2.5,test,me\nb.mp4,three,,,,\n"
     rows = read("folder", tmp_path, {"table.csv": text})
     a = rows["a.mp4_0_2.5"]
@@ -102,6 +102,6 @@ def test_your_own_table_as_csv_or_json_lines(tmp_path: Path) -> None:
         (",one,,,train\n", "line 2: expected a non-empty text"),
     ],
 )
-def test_a_wrong_table_of_yours_is_explained(tmp_path: Path, lines: str, message: str) -> None:
+def test_errors_of_a_custom_table_are_explained(tmp_path: Path, lines: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read("folder", tmp_path, {"table.csv": "video,caption,start,end,split\n" + lines})

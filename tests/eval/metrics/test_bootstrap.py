@@ -19,7 +19,7 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_approximation() -> None:
     assert bootstrap(values, seed=1) != interval
 
 
-def test_pairing_cancels_what_both_share() -> None:
+def test_pairing_cancels_shared_variance() -> None:
     rng = np.random.default_rng(0)
     hard = rng.normal(scale=10, size=300)
     better = paired_bootstrap(hard, hard + 0.5 + 0.1 * rng.normal(size=300))
@@ -36,14 +36,14 @@ def test_a_system_does_not_differ_from_itself() -> None:
     assert (interval.value, interval.low, interval.high, interval.p) == (0.0, 0.0, 0.0, 1.0)
 
 
-def test_the_size_of_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chunk_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=30)
     interval = bootstrap(values, median, draws=100)
     monkeypatch.setattr("mova.eval.metrics.bootstrap._VALUES_AT_ONCE", 90)
     assert bootstrap(values, median, draws=100) == interval
 
 
-def test_what_cannot_be_drawn_from_is_refused() -> None:
+def test_invalid_samples_raise() -> None:
     for call, message in (
         (lambda: bootstrap([]), "must be a non-empty array"),
         (lambda: bootstrap([1.0, np.nan]), "without NaN"),

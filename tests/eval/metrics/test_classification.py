@@ -71,6 +71,6 @@ def test_ties_among_choices_count_their_chance_and_padding_none() -> None:
         (lambda: choice_hits(np.zeros((1, 2)), [2]), "answers must be in"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(call: Any, message: str) -> None:
+def test_invalid_inputs_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -11,7 +11,7 @@ from mova.eval.metrics.hubness import dual_softmax, qb_norm
 from mova.eval.metrics.ranking import retrieval_metrics
 
 
-def test_dual_softmax_equals_the_written_out_form() -> None:
+def test_dual_softmax_equals_explicit_arithmetic() -> None:
     scores = np.random.default_rng(0).normal(size=(4, 3))
     corrected = dual_softmax(scores, scale=2.0)
     for i in range(4):
@@ -25,7 +25,7 @@ def test_dual_softmax_depends_on_the_other_queries() -> None:
     assert not np.allclose(dual_softmax(scores)[:5], dual_softmax(scores[:5]))
 
 
-def test_qb_norm_equals_the_written_out_form_where_a_hub_is_on_top() -> None:
+def test_qb_norm_equals_explicit_arithmetic_if_a_hub_ranks_first() -> None:
     rng = np.random.default_rng(1)
     scores, bank = rng.normal(size=(6, 5)), rng.normal(size=(3, 5))
     corrected = qb_norm(scores, bank, scale=2.0)
@@ -40,7 +40,7 @@ def test_qb_norm_equals_the_written_out_form_where_a_hub_is_on_top() -> None:
             assert corrected[i, j] == pytest.approx(math.log(ratio))
 
 
-def test_a_hub_is_taken_down() -> None:
+def test_qb_norm_lowers_the_score_of_a_hub() -> None:
     scores = np.eye(20)
     scores[:, 0] += 1.5  # video 0 answers everything
     bank = np.zeros((50, 20))

@@ -50,7 +50,7 @@ def test_argsort_without_ties_is_average_precision() -> None:
     assert precision == pytest.approx({"mAP": 50.0, "R@1": 0.0, "R@2": 100.0})
 
 
-def test_what_has_no_old_figure_is_refused() -> None:
+def test_undefined_legacy_metrics_raise() -> None:
     for call, message in (
         (lambda: clip4clip(np.zeros((2, 3))), "square"),
         (lambda: clip4clip(np.full((2, 2), np.nan)), "finds no rank"),

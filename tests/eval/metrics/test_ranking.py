@@ -122,7 +122,7 @@ def test_best_and_worst_case_enclose_the_expected_value() -> None:
     assert tie_bounds(ranks)["R@1"][0] > tie_bounds(ranks)["R@1"][1]
 
 
-def test_what_cannot_be_ranked_is_refused_with_a_clear_error() -> None:
+def test_invalid_scores_raise_a_clear_error() -> None:
     square = np.eye(3)
     nan = square.copy()
     nan[1, 2] = np.nan

@@ -41,7 +41,7 @@ def test_windows_without_length_overlap_nothing() -> None:
 
 
 @given(WINDOWS, WINDOWS, st.randoms(use_true_random=False))
-def test_moment_precision_equals_the_written_out_form(
+def test_moment_precision_equals_explicit_arithmetic(
     predicted: list[tuple[int, int]], annotated: list[tuple[int, int]], random: object
 ) -> None:
     windows = np.column_stack([spans(predicted), np.arange(len(predicted))[::-1]])
@@ -103,7 +103,7 @@ def test_ties_are_counted() -> None:
     assert tied_queries([MomentPrediction(None, np.array([1.0, 1.0]))]) == 1
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_invalid_inputs_raise() -> None:
     truth = MomentTruth(np.array([[0.0, 4.0]]))
     nothing = MomentPrediction(np.zeros((0, 3)))
     for call, message in (

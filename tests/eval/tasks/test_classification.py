@@ -37,7 +37,7 @@ def scores(template: str, names: Sequence[str]) -> np.ndarray:
     return cosines(texts, torch.stack([pooled(drawn(tested.video, 5)) for tested in TESTED])).T
 
 
-def test_zero_shot_figures_are_those_of_scikit_learn() -> None:
+def test_zero_shot_metrics_equal_scikit_learn() -> None:
     report = evaluate_classify(known_split(ROWS), ANY).to_json()
     predicted, labels = scores("A video of a {label}.", NAMES), np.arange(35) % 7
     for k in (1, 5):
@@ -52,7 +52,7 @@ def test_zero_shot_figures_are_those_of_scikit_learn() -> None:
     assert (report["queries"], report["candidates"]) == (35, 8), "classes of other splits count"
 
 
-def test_several_labels_a_video_are_measured_by_the_map_of_classes() -> None:
+def test_several_labels_per_video_are_measured_by_the_map_of_classes() -> None:
     def actions(i: int) -> list[dict[str, str]]:
         return [{"class": f"c{c:03}", "name": NAMES[c]} for c in range(7) if (i + c) % 4 == 0 and i != 1]
 
@@ -71,7 +71,7 @@ def test_several_labels_a_video_are_measured_by_the_map_of_classes() -> None:
     assert best == pytest.approx(worst)
 
 
-def test_a_linear_head_is_used_where_there_is_one() -> None:
+def test_a_linear_head_is_used_if_the_model_has_one() -> None:
     assert isinstance(Headed(), Classifier)
     assert not isinstance(KnownEncoder(), Classifier)
     report = evaluate_classify(known_split(ROWS, model=Headed()), ANY).to_json()
@@ -89,7 +89,7 @@ def test_a_linear_head_is_used_where_there_is_one() -> None:
         evaluate_classify(known_split(strangers, model=Headed()), ANY)
 
 
-def test_tasks_of_one_manifest_are_tests_of_their_own_and_rows_without_labels_are_named() -> None:
+def test_tasks_of_one_manifest_are_separate_tests_and_rows_without_labels_are_named() -> None:
     rows = [row(f"s{i}", task="scene", label=i % 3, name=NAMES[i % 3], video=f"{i}.mp4") for i in range(9)]
     rows += [row(f"w{i}", task="writer", label=i % 2, name=f"writer {i % 2}", video=f"{i}.mp4") for i in range(6)]
     rows += [row("views", task="view_count", values=[3])]

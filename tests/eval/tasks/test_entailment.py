@@ -55,7 +55,7 @@ def test_auc_and_accuracy_by_kind_are_those_of_scikit_learn_and_of_counting() ->
     assert "t2v" not in report
 
 
-def test_where_all_videos_have_the_same_captions_texts_are_ranked_over_videos() -> None:
+def test_shared_captions_are_ranked_over_videos() -> None:
     actions = ["push", "pull", "lift"]
     rows = [
         row(f"v{i}", actions[i % 3], negatives=[negative(a) for a in actions if a != actions[i % 3]]) for i in range(12)

@@ -101,7 +101,7 @@ def test_lvu_is_trained_and_measured_by_its_head(
     assert report["settings"]["by"] == "linear head"
 
 
-def test_the_path_from_clips_to_figures(
+def test_the_path_from_clips_to_metrics(
     tiny_clip: Path,
     worlds_manifest: Path,
     call: Callable[..., tuple[int, str, str]],
@@ -212,7 +212,9 @@ def test_images_in_class_folders_have_no_iteration_and_the_template(
     assert report["settings"]["template"] == ["A video of a {label}."]
 
 
-def test_retrieval_is_by_whole_vectors_both_ways(folder: Path, worlds_manifest: Path, evaluate: Evaluate) -> None:
+def test_retrieval_uses_video_vectors_in_both_directions(
+    folder: Path, worlds_manifest: Path, evaluate: Evaluate
+) -> None:
     report = evaluate("retrieval", worlds_manifest, folder, "--split", "train", "--protocol", "paragraphs")
     model = opened(folder)
     rows = [row for row in read_manifest(worlds_manifest) if row.split == "train"]

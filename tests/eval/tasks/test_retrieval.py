@@ -24,7 +24,7 @@ def truth(rows: list[Row]) -> np.ndarray:
     return cosines(texts, torch.stack([pooled(drawn(r.video, 5)) for r in rows]))
 
 
-def test_figures_are_those_of_the_written_out_matrix(tmp_path: Path) -> None:
+def test_metrics_equal_those_of_the_full_matrix(tmp_path: Path) -> None:
     report = evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), scores_file=tmp_path / "s.npy").to_json()
     scores = truth(ROWS)
     np.testing.assert_allclose(np.load(tmp_path / "s.npy"), scores, atol=1e-6)
@@ -64,7 +64,7 @@ def test_a_wrong_size_is_refused_before_anything_is_encoded() -> None:
     assert clips.asked == []
 
 
-def test_several_captions_a_video_are_queries_each() -> None:
+def test_each_caption_of_a_video_is_one_query() -> None:
     rows = [row(f"v{i}", *(f"text {i} {k}" for k in range(3))) for i in range(12)]
     report = evaluate_retrieval(known_split(rows), find_protocol("captions")).to_json()
     scores, owners = truth(rows), np.repeat(np.arange(12), 3)

@@ -25,7 +25,7 @@ def late(text: list[str], frames: torch.Tensor) -> float:
     return float((w / w.sum(axis=1, keepdims=True) * c).sum(axis=1).mean())
 
 
-def test_global_and_late_are_the_written_out_forms() -> None:
+def test_global_and_late_scores_equal_explicit_arithmetic() -> None:
     model = KnownEncoder()
     scores = {}
     for name in ("global", "late", "rule"):

@@ -104,19 +104,19 @@ def test_single_tasks_take_a_video_llm(
     base: Path, llm: VideoLLM, data: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
     options = ("--model", base, "--max-frames", "2", "--json")
-    code, stdout, beside = call("eval", "entailment", "--manifest", data / "videocon-llm.jsonl", *options)
-    assert code == 0, beside
+    code, stdout, stderr = call("eval", "entailment", "--manifest", data / "videocon-llm.jsonl", *options)
+    assert code == 0, stderr
     settings = json.loads(stdout)["settings"]
     assert settings["form"] == "log odds"
     assert settings["question"] == llm.question.text
     assert settings["budget"] == {"frames": 8, "rule": "linspace", "max_frames": 2}
-    code, stdout, beside = call("eval", "retrieval", "--manifest", data / "videocon-human" / "manifest.jsonl", *options)
-    assert code == 0, beside
+    code, stdout, stderr = call("eval", "retrieval", "--manifest", data / "videocon-human" / "manifest.jsonl", *options)
+    assert code == 0, stderr
     assert json.loads(stdout)["t2v"]["R@5"] == 100.0
     for words, message in (
         (("entailment", "--fps", "2"), "--fps is for two-tower models only"),
         (("entailment", "--features", data), "--features is for two-tower models only"),
         (("moments",), "moments need frame vectors"),
     ):
-        code, _, beside = call("eval", *words, "--manifest", data / "videocon-llm.jsonl", "--model", base)
-        assert (code, message in " ".join(beside.split())) == (2, True), beside
+        code, _, stderr = call("eval", *words, "--manifest", data / "videocon-llm.jsonl", "--model", base)
+        assert (code, message in " ".join(stderr.split())) == (2, True), stderr

@@ -107,7 +107,7 @@ def test_an_oracle_that_sees_the_script_is_perfect(monkeypatch: pytest.MonkeyPat
     assert 0.5 < measure_threshold(oracle, encoded) <= 1.0
 
 
-def test_galleries_hold_what_their_names_say() -> None:
+def test_galleries_report_the_documented_measures() -> None:
     rng = np.random.default_rng(0)
     measures = clip_gallery(Bag(), TRAIN_STYLES, rng, 10)
     assert set(measures) == {"sentence to clip, random 10, R@1", "sentence to clip, twins 10, R@1"}

@@ -19,11 +19,11 @@ DENSE, WIDTH, BASES, HEADS = 12, 16, 3, 2
 
 def module(seed: int = 0) -> IterativeApproximation:
     torch.manual_seed(seed)
-    found = IterativeApproximation(DENSE, WIDTH, BASES, HEADS).double()
+    iam = IterativeApproximation(DENSE, WIDTH, BASES, HEADS).double()
     with torch.no_grad():
-        for weight in found.parameters():
+        for weight in iam.parameters():
             weight += 0.1 * torch.randn_like(weight)
-    return found
+    return iam
 
 
 @torch.no_grad()
@@ -45,11 +45,11 @@ def softmax_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     for query in q:
         heads = []
         for h in range(HEADS):
-            place = slice(h * size, (h + 1) * size)
-            scores = [float(query[place] @ key[place]) / math.sqrt(size) for key in k]
+            columns = slice(h * size, (h + 1) * size)
+            scores = [float(query[columns] @ key[columns]) / math.sqrt(size) for key in k]
             top = max(scores)
             weights = [math.exp(score - top) for score in scores]
-            heads.append(sum(w / sum(weights) * value[place] for w, value in zip(weights, v, strict=True)))
+            heads.append(sum(w / sum(weights) * value[columns] for w, value in zip(weights, v, strict=True)))
         rows.append(torch.cat(heads))
     return torch.stack(rows)
 
@@ -66,10 +66,10 @@ def self_attention(part: Round, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3])
-def test_it_is_the_written_out_form(rounds: int) -> None:
+def test_approximation_equals_explicit_arithmetic(rounds: int) -> None:
     iam, features = module(), torch.randn(7, DENSE, dtype=torch.float64)
-    found = iam(features[None], torch.ones(1, 7, dtype=torch.bool), torch.tensor([rounds]))[0]
-    torch.testing.assert_close(found, written_out(iam, features, rounds))
+    actual = iam(features[None], torch.ones(1, 7, dtype=torch.bool), torch.tensor([rounds]))[0]
+    torch.testing.assert_close(actual, written_out(iam, features, rounds))
 
 
 @settings(max_examples=25)
@@ -80,10 +80,10 @@ def test_a_mixed_batch_equals_one_by_one(samples: list[tuple[int, int]]) -> None
     mask = torch.tensor([[m < size for m in range(longest)] for _, size in samples])
     features = torch.randn(len(samples), longest, DENSE, dtype=torch.float64)
     features[~mask] = float("nan")
-    found = iam(features, mask, torch.tensor([rounds for rounds, _ in samples]))
-    for own, row, (rounds, size) in zip(found, features, samples, strict=True):
+    mixed = iam(features, mask, torch.tensor([rounds for rounds, _ in samples]))
+    for actual, row, (rounds, size) in zip(mixed, features, samples, strict=True):
         alone = iam(row[None, :size], mask.new_ones(1, size), torch.tensor([rounds]))[0]
-        torch.testing.assert_close(own, alone, rtol=0, atol=1e-12)
+        torch.testing.assert_close(actual, alone, rtol=0, atol=1e-12)
 
 
 def test_gradients_of_a_mixed_batch_are_those_of_single_runs() -> None:
@@ -95,8 +95,8 @@ def test_gradients_of_a_mixed_batch_are_those_of_single_runs() -> None:
     iam.zero_grad()
     for i, count in enumerate(rounds):
         (iam(features[[i]], mask[[i]], torch.tensor([count])) * weights[i]).sum().backward()
-    for one, weight in zip(mixed, iam.parameters(), strict=True):
-        torch.testing.assert_close(one, weight.grad)
+    for gradient, weight in zip(mixed, iam.parameters(), strict=True):
+        torch.testing.assert_close(gradient, weight.grad)
 
 
 def test_nothing_is_computed_for_samples_that_are_done() -> None:
@@ -113,10 +113,10 @@ def test_nothing_is_computed_for_samples_that_are_done() -> None:
 
 def test_padding_is_not_projected() -> None:
     iam, features = module(), torch.randn(2, 8, DENSE, dtype=torch.float64)
-    whole, half = torch.ones(2, 8, dtype=torch.bool), torch.ones(2, 8, dtype=torch.bool)
+    full, half = torch.ones(2, 8, dtype=torch.bool), torch.ones(2, 8, dtype=torch.bool)
     half[:, 4:] = False
     rounds = torch.tensor([1, 1])
-    more, less = (count_operations(lambda m=m: iam(features, m, rounds)) for m in (whole, half))
+    more, less = (count_operations(lambda m=m: iam(features, m, rounds)) for m in (full, half))
     assert more - less == 2 * (2 * (2 * 4) * DENSE * 2 * WIDTH)
 
 
@@ -130,12 +130,12 @@ def test_values_equal_the_output_of_one_vector_alone() -> None:
     part, features = module().shared, torch.randn(1, 1, DENSE, dtype=torch.float64)
     base = torch.zeros(1, BASES, WIDTH, dtype=torch.float64)
     (keys, values), mask = part.read(features, torch.ones(1, 1, dtype=torch.bool)), torch.ones(1, 1, dtype=torch.bool)
-    told = part.own(base + part.values_of(features))
-    torch.testing.assert_close(part(base, (keys, values), mask), told)
+    expected = part.own(base + part.values_of(features))
+    torch.testing.assert_close(part(base, (keys, values), mask), expected)
 
 
 @pytest.mark.parametrize(
-    ("rounds", "mask", "said"),
+    ("rounds", "mask", "message"),
     [
         ([1], [[True, True], [True, False]], "rounds must be 2"),
         ([1, -1], [[True, True], [True, False]], "rounds must be 2"),
@@ -143,6 +143,6 @@ def test_values_equal_the_output_of_one_vector_alone() -> None:
         ([1, 1], [[True], [True]], "a mask"),
     ],
 )
-def test_what_does_not_fit_is_refused(rounds: list[int], mask: list[list[bool]], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_mismatched_shapes_raise(rounds: list[int], mask: list[list[bool]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         module()(torch.zeros(2, 2, DENSE, dtype=torch.float64), torch.tensor(mask), torch.tensor(rounds))

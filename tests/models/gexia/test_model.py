@@ -74,11 +74,11 @@ def test_a_saved_folder_holds_everything(kind: str, backbones: dict, tmp_path: P
     assert (again.config.rounds["long"], again.config.video_rounds, len(again.log_scale)) == (2, 1, 5)
     assert (again.relevance_threshold, again.labels, again.config.multiple_labels) == (0.3, made.labels, True)
     assert again.fingerprint() == made.fingerprint()
-    one, other = again.encode_video(clip(5)), made.encode_video(clip(5))
-    assert torch.equal(one.frames, other.frames)
-    assert torch.equal(one.whole, other.whole)
+    reloaded, original = again.encode_video(clip(5)), made.encode_video(clip(5))
+    assert torch.equal(reloaded.frames, original.frames)
+    assert torch.equal(reloaded.whole, original.whole)
     assert torch.equal(again.encode_text(TEXTS).pooled, made.encode_text(TEXTS).pooled)
-    assert torch.equal(again.classify([one]), made.classify([other]))
+    assert torch.equal(again.classify([reloaded]), made.classify([original]))
     assert learning(again) == learning(around(backbones[kind]())) | {"head.weight", "head.bias"}
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "long 2" in card
@@ -93,7 +93,7 @@ def test_foreign_folders_are_refused(backbones: dict, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_contract(kind: str, backbones: dict) -> None:
+def test_the_encoder_contract(kind: str, backbones: dict) -> None:
     model = around(backbones[kind]())
     video, text = model.encode_video(clip(6)), model.encode_text(TEXTS)
     assert video.frames.shape == (6, 24)
@@ -110,7 +110,7 @@ def test_the_contract(kind: str, backbones: dict) -> None:
         model.encode_video(clip(0))
 
 
-def test_whole_vectors_alone_rank_videos(backbones: dict) -> None:
+def test_video_vectors_rank_videos(backbones: dict) -> None:
     model = around(backbones["clip"]())
     videos = [model.encode_video(clip(4, seed)) for seed in range(5)]
     cosines = model.similarity(videos, model.encode_text(TEXTS[0]))[:, 0]
@@ -122,7 +122,7 @@ def test_whole_vectors_alone_rank_videos(backbones: dict) -> None:
         rank_videos(model, TEXTS[0], stored)
 
 
-def test_a_video_is_its_frames_by_the_rounds_of_its_length(backbones: dict) -> None:
+def test_a_video_uses_the_frames_and_rounds_of_its_length(backbones: dict) -> None:
     model = around(backbones["clip"](), long_seconds=3.0, frames={"short": 2, "long": 3})
     dense = model.dense_frames(clip(6))
     for count, rounds, chosen in ((1, 0, [0]), (3, 1, [0, 2]), (6, 3, [0, 2, 5])):
@@ -133,14 +133,14 @@ def test_a_video_is_its_frames_by_the_rounds_of_its_length(backbones: dict) -> N
     torch.testing.assert_close(model.encode_video(clip(6), fps=1.0).whole, expected)
 
 
-def test_frames_of_a_clip_are_as_long_as_the_clip(backbones: dict) -> None:
+def test_frames_of_a_clip_follow_the_length_of_the_clip(backbones: dict) -> None:
     model = around(backbones["clip"](), frames={"short": 2, "long": 3})
     late = Frames(clip(6).pixels, clip(6).pts + 100.0)
     assert model.dense_video(late).rounds == model.config.rounds["short"]
     torch.testing.assert_close(model.encode_video(late).whole, model.encode_video(clip(6)).whole)
 
 
-def test_as_many_rounds_for_all_leave_a_long_video_its_frames(backbones: dict) -> None:
+def test_fixed_rounds_keep_the_frames_of_each_length(backbones: dict) -> None:
     model = around(
         backbones["clip"](), long_seconds=2.0, rounds={"short": 1, "long": 1}, frames={"short": 2, "long": 3}
     )
@@ -149,7 +149,7 @@ def test_as_many_rounds_for_all_leave_a_long_video_its_frames(backbones: dict) -
     assert len(model.dense_video(clip(3), fps=2.0).dense) == 2
 
 
-def test_texts_have_the_rounds_of_their_words_and_their_own_padding(backbones: dict) -> None:
+def test_rounds_of_texts_follow_their_words_and_padding(backbones: dict) -> None:
     for kind in KINDS:
         model = around(backbones[kind](), long_words=10)
         together = model.encode_text([*TEXTS, "star"])
@@ -180,15 +180,15 @@ def test_a_mixed_batch_equals_one_by_one(kind: str, backbones: dict) -> None:
     assert rounds["video_rounds"].tolist() == [3, 0, 3, 1]
     assert rounds["text_rounds"].tolist() == [1, 1, 3, 1]
     with torch.no_grad():
-        found = adapter.encode(model, batch)
-        assert found.scale.item() == pytest.approx(1 / 0.07)
+        vectors = adapter.encode(model, batch)
+        assert vectors.scale.item() == pytest.approx(1 / 0.07)
         for i, (count, length) in enumerate(zip(counts, token_mask.sum(dim=1), strict=True)):
-            one = batch.slice(i, i + 1)
-            one = replace(one, frames=one.frames[:, :count], frame_mask=one.frame_mask[:, :count])
-            one = replace(one, input_ids=one.input_ids[:, :length], token_mask=one.token_mask[:, :length])
-            alone = adapter.encode(model, one)
-            torch.testing.assert_close(alone.frames[0], found.frames[i], rtol=0, atol=1e-6)
-            torch.testing.assert_close(alone.texts[0], found.texts[i], rtol=0, atol=1e-6)
+            single = batch.slice(i, i + 1)
+            single = replace(single, frames=single.frames[:, :count], frame_mask=single.frame_mask[:, :count])
+            single = replace(single, input_ids=single.input_ids[:, :length], token_mask=single.token_mask[:, :length])
+            alone = adapter.encode(model, single)
+            torch.testing.assert_close(alone.frames[0], vectors.frames[i], rtol=0, atol=1e-6)
+            torch.testing.assert_close(alone.texts[0], vectors.texts[i], rtol=0, atol=1e-6)
     with pytest.raises(UsageError, match="one vector"):
         adapter.encode(model, replace(batch, unit_mask=mask))
     with pytest.raises(UsageError, match=r"data\.granularities"):
@@ -202,26 +202,26 @@ def test_a_file_is_streamed_to_the_vectors_of_its_frames(
     model = around(backbones["worlds"](), frames={"short": 5})
     frames = Frames.concatenate(list(stream(path, fps=model.frame_rate)))
     monkeypatch.setattr("mova.models.encoder.DECODE_CHUNK", 3)
-    streamed, whole = model.encode_video(path), model.encode_video(frames)
-    torch.testing.assert_close(streamed.frames, whole.frames, rtol=0, atol=1e-6)
-    torch.testing.assert_close(streamed.whole, whole.whole, rtol=0, atol=1e-6)
+    streamed, in_memory = model.encode_video(path), model.encode_video(frames)
+    torch.testing.assert_close(streamed.frames, in_memory.frames, rtol=0, atol=1e-6)
+    torch.testing.assert_close(streamed.whole, in_memory.whole, rtol=0, atol=1e-6)
     assert streamed.duration == probe(path).duration
 
 
-@pytest.mark.parametrize(("seen", "most"), [(1, 4), (8, 4), (9, 4), (100, 4), (1000, 7)])
-def test_kept_frames_are_even_and_few(seen: int, most: int) -> None:
+@pytest.mark.parametrize(("frames", "most"), [(1, 4), (8, 4), (9, 4), (100, 4), (1000, 7)])
+def test_kept_frames_are_even_and_few(frames: int, most: int) -> None:
     kept = FrameReservoir(most)
-    for part in torch.arange(seen).split(13):
+    for part in torch.arange(frames).split(13):
         kept.add(part)
         assert len(kept._kept) <= 2 * most
-    found = kept.evenly(most).tolist()
-    assert kept.chosen(most) == found
-    assert kept.seen == seen
-    assert len(found) == min(seen, most)
-    if seen <= 2 * most:
-        assert found == np.linspace(0, seen - 1, len(found)).astype(int).tolist()
+    indices = kept.evenly(most).tolist()
+    assert kept.chosen(most) == indices
+    assert kept.seen == frames
+    assert len(indices) == min(frames, most)
+    if frames <= 2 * most:
+        assert indices == np.linspace(0, frames - 1, len(indices)).astype(int).tolist()
     else:
-        assert np.abs(np.array(found) - np.linspace(0, seen - 1, most)).max() <= seen / most
+        assert np.abs(np.array(indices) - np.linspace(0, frames - 1, most)).max() <= frames / most
 
 
 def test_dense_features_of_the_small_model_change_none_of_its_vectors(backbones: dict) -> None:
@@ -255,8 +255,8 @@ def test_every_weight_that_may_learn_has_a_gradient_and_no_other(kind: str, free
     model = around(backbones[kind]()).freeze(freeze).train()
     (images,) = model.backbone.image_batches(clip(2))
     ids, mask, _ = model.backbone.token_ids(TEXTS)
-    found = model(images, torch.ones(2, 1, dtype=torch.bool), torch.tensor([1, 3]), ids, mask, torch.tensor([1, 3]))
-    (found["scale"] * (found["videos"] * found["texts"]).sum()).backward()
+    scores = model(images, torch.ones(2, 1, dtype=torch.bool), torch.tensor([1, 3]), ids, mask, torch.tensor([1, 3]))
+    (scores["scale"] * (scores["videos"] * scores["texts"]).sum()).backward()
     moving = learning(model)
     assert {name for name, weight in model.named_parameters() if weight.grad is not None} == moving
     images_tower, texts_tower = model.backbone.towers
@@ -291,7 +291,7 @@ def test_zero_shot_and_head(backbones: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"rounds": {"huge": 9}}, "rounds has no setting huge"),
         ({"rounds": {"long": -1}}, ">= 0"),
@@ -302,15 +302,18 @@ def test_zero_shot_and_head(backbones: dict) -> None:
         ({"long_seconds": 0.0}, "long_seconds"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_settings_are_rejected(settings: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         GexiaConfig(**settings)
 
 
-def test_wrong_use_is_explained(backbones: dict) -> None:
+def test_invalid_calls_are_explained(backbones: dict) -> None:
     model = around(backbones["worlds"]())
-    for settings, said in (({"surprise": 1}, "no setting surprise"), ({"heads": 5}, "heads 5 must divide the width")):
-        with pytest.raises(UsageError, match=said):
+    for settings, message in (
+        ({"surprise": 1}, "no setting surprise"),
+        ({"heads": 5}, "heads 5 must divide the width"),
+    ):
+        with pytest.raises(UsageError, match=message):
             Gexia.from_backbone(backbones["worlds"](), **settings)
     with pytest.raises(UsageError, match="freeze 'all'"):
         model.freeze("all")
@@ -318,7 +321,7 @@ def test_wrong_use_is_explained(backbones: dict) -> None:
         Gexia.from_backbone(model)
 
 
-def test_costs_are_counted(backbones: dict) -> None:
+def test_operations_are_counted(backbones: dict) -> None:
     model = around(backbones["clip"]())
     costs = measure_costs(model, "long")
     assert costs.parameters == costs.backbone_parameters + costs.approximation_parameters + 1
@@ -332,7 +335,7 @@ def test_costs_are_counted(backbones: dict) -> None:
 
 
 @pytest.mark.slow
-def test_a_frame_costs_what_the_paper_says_with_vit_b_32() -> None:
+def test_the_cost_of_a_frame_with_vit_b_32_is_as_published() -> None:
     config = CLIPConfig()
     config.text_config.vocab_size, config.text_config.num_hidden_layers = 700, 1
     rule = ImageRule("shortest", 224, 224, crop=(224, 224))

@@ -30,23 +30,23 @@ def sequence(frame: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor) -> t
 def test_joining_equals_attention_over_the_whole_sequence(block: Block, tokens: tuple) -> None:
     states, mask = tokens
     frames = torch.randn(3, 5, 24, dtype=torch.float64)
-    own, told = block.join(frames, states.unsqueeze(1), mask)
-    again, told_again = block.join(own, told, mask)
+    frame_states, text_states = block.join(frames, states.unsqueeze(1), mask)
+    again, text_states_again = block.join(frame_states, text_states, mask)
     for i in range(5):
         whole, keep = sequence(frames[:, i], states, mask)
         first = block(whole, keep)
-        torch.testing.assert_close(own[:, i], first[:, 0])
-        torch.testing.assert_close(told[:, i], first[:, 1:])
+        torch.testing.assert_close(frame_states[:, i], first[:, 0])
+        torch.testing.assert_close(text_states[:, i], first[:, 1:])
         second = block(first, keep)
         torch.testing.assert_close(again[:, i], second[:, 0])
-        torch.testing.assert_close(told_again[:, i], second[:, 1:])
-        torch.testing.assert_close(block.join_last(own, told, mask)[:, i], second[:, 0])
+        torch.testing.assert_close(text_states_again[:, i], second[:, 1:])
+        torch.testing.assert_close(block.join_last(frame_states, text_states, mask)[:, i], second[:, 0])
 
 
-def test_reading_equals_pytorchs_attention(block: Block, tokens: tuple) -> None:
+def test_reading_equals_attention_of_pytorch(block: Block, tokens: tuple) -> None:
     states, mask = tokens
     x = torch.randn(3, 5, 24, dtype=torch.float64)
-    found = block.read(x, *block.keys_values(states), mask)
+    actual = block.read(x, *block.keys_values(states), mask)
     weight, bias = block.qkv.weight.chunk(3), block.qkv.bias.chunk(3)
     parts = [block.norm1(x), block.norm1(states), block.norm1(states)]
     q, k, v = (
@@ -54,45 +54,47 @@ def test_reading_equals_pytorchs_attention(block: Block, tokens: tuple) -> None:
     )
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
     y = x + block.out(mixed.transpose(1, 2).flatten(2))
-    torch.testing.assert_close(found, y + block.down(F.relu(block.up(block.norm2(y)))))
+    torch.testing.assert_close(actual, y + block.down(F.relu(block.up(block.norm2(y)))))
 
 
 def test_without_the_residual_the_result_is_made_of_what_was_read(block: Block, tokens: tuple) -> None:
     """One real position: its weight is 1 whatever the query, so the query leaves no trace."""
     states, mask = tokens
     x = torch.randn(3, 5, 24, dtype=torch.float64)
-    for found in (
+    for actual in (
         block.read(x, *block.keys_values(states), mask, residual=False),
         block.join_last(x, states.unsqueeze(1), mask, residual=False),
     ):
-        torch.testing.assert_close(found[2], found[2, :1].expand(5, -1))
-        assert (found[0] - found[0, :1]).abs().amax() > 1e-3
+        torch.testing.assert_close(actual[2], actual[2, :1].expand(5, -1))
+        assert (actual[0] - actual[0, :1]).abs().amax() > 1e-3
 
 
 def test_padding_changes_nothing(block: Block, tokens: tuple) -> None:
     states, mask = tokens
     noise = torch.where(mask.unsqueeze(-1), states, torch.full_like(states, 1e4))
     frames = torch.randn(3, 5, 24, dtype=torch.float64)
-    own, told = block.join(frames, states.unsqueeze(1), mask)
-    other, told_other = block.join(frames, noise.unsqueeze(1), mask)
-    torch.testing.assert_close(own, other)
-    torch.testing.assert_close(told[mask[:, None].expand(3, 5, 7)], told_other[mask[:, None].expand(3, 5, 7)])
+    frame_states, text_states = block.join(frames, states.unsqueeze(1), mask)
+    frame_states_noise, text_states_noise = block.join(frames, noise.unsqueeze(1), mask)
+    torch.testing.assert_close(frame_states, frame_states_noise)
+    torch.testing.assert_close(
+        text_states[mask[:, None].expand(3, 5, 7)], text_states_noise[mask[:, None].expand(3, 5, 7)]
+    )
 
 
 def test_gradients_of_joining(block: Block, tokens: tuple) -> None:
     states, mask = tokens
     frame = torch.randn(3, 1, 24, dtype=torch.float64, requires_grad=True)
     states.requires_grad_()
-    own, told = block.join(frame, states.unsqueeze(1), mask)
-    loss = own.square().sum() + told[:, 0][mask].square().sum()
-    ours = torch.autograd.grad(loss, [frame, states, *block.parameters()])
+    frame_states, text_states = block.join(frame, states.unsqueeze(1), mask)
+    loss = frame_states.square().sum() + text_states[:, 0][mask].square().sum()
+    gradients = torch.autograd.grad(loss, [frame, states, *block.parameters()])
     whole, keep = sequence(frame[:, 0], states, mask)
     plain = torch.autograd.grad(block(whole, keep)[keep].square().sum(), [frame, states, *block.parameters()])
-    for mine, theirs in zip(ours, plain, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    for gradient, expected in zip(gradients, plain, strict=True):
+        torch.testing.assert_close(gradient, expected)
 
 
-def test_pooling_equals_pytorchs_attention() -> None:
+def test_pooling_equals_attention_of_pytorch() -> None:
     torch.manual_seed(0)
     pool = AttentionPool(24, 4).double()
     x = torch.randn(5, 2, 24, dtype=torch.float64)

@@ -81,13 +81,13 @@ def test_padding_tokens_and_more_frames_change_nothing(form: str) -> None:
 def test_the_joint_form_is_a_transformer_over_frame_and_tokens() -> None:
     network = TemporalMaskNetwork(WIDTH, 3, 4, "joint").double()
     frames, (tokens, mask) = torch.randn(3, 2, WIDTH).double(), texts()
-    found = probabilities(network, frames, tokens.double(), mask)
+    actual = probabilities(network, frames, tokens.double(), mask)
     keep = torch.cat([torch.ones(3, 1, dtype=torch.bool), mask], dim=1)
     for i in range(2):
         x = torch.cat([network.enter_frame(frames[:, i : i + 1]), network.enter_token(tokens.double())], dim=1)
         for block in network.blocks:
             x = block(x, keep)
-        torch.testing.assert_close(found[:, i], network.head(x[:, 0]))
+        torch.testing.assert_close(actual[:, i], network.head(x[:, 0]))
 
 
 def test_the_cross_form_reads_a_text_that_attended_once() -> None:
@@ -125,9 +125,9 @@ def test_the_concept_mask_sees_the_frame_only_where_it_should() -> None:
         assert before.shape == frames.shape
         changed = (network(text, frames + 1.0 * torch.randn_like(frames)) - before).abs().amax(dim=-1)
         assert (changed > 1e-6).all() == sees
-        other = text.clone()
-        other[1, 2] = 0.0
-        changed = (network(other, frames) - before).abs().amax(dim=-1)
+        other_text = text.clone()
+        other_text[1, 2] = 0.0
+        changed = (network(other_text, frames) - before).abs().amax(dim=-1)
         assert changed[1, 2] > 1e-5
         changed[1, 2] = 0
         assert changed.max() < 1e-6
@@ -146,16 +146,16 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("last_residual", [True, False])
-def test_half_precision_autocast_comes_close(form: str, last_residual: bool) -> None:
+def test_half_precision_autocast_is_close(form: str, last_residual: bool) -> None:
     network, concept = TemporalMaskNetwork(WIDTH, 2, 4, form, last_residual), ConceptMaskNetwork(WIDTH, 4)
     frames, (tokens, mask) = torch.randn(3, 5, WIDTH), texts()
     exact = probabilities(network, frames, tokens, mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = probabilities(network, frames, tokens, mask)
-        concepts = concept(found * frames, frames)
-    assert found.dtype == concepts.dtype == torch.float32
-    torch.testing.assert_close(found, exact, atol=0.03, rtol=0)
-    (found.sum() + concepts.sum()).backward()
+        actual = probabilities(network, frames, tokens, mask)
+        concepts = concept(actual * frames, frames)
+    assert actual.dtype == concepts.dtype == torch.float32
+    torch.testing.assert_close(actual, exact, atol=0.03, rtol=0)
+    (actual.sum() + concepts.sum()).backward()
     assert all(torch.isfinite(weight.grad).all() for weight in network.parameters() if weight.grad is not None)
 
 
@@ -170,7 +170,7 @@ def test_masks_start_mostly_on(form: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [{"depth": 0}, {"depth": 9}, {"heads": 5}, {"heads": 0}, {"form": "both"}])
-def test_impossible_settings_are_refused(bad: dict) -> None:
+def test_invalid_settings_are_rejected(bad: dict) -> None:
     with pytest.raises(UsageError):
         TemporalMaskNetwork(WIDTH, **({"heads": 4} | bad))
     TemporalMaskNetwork(WIDTH, depth=8, heads=4)
@@ -185,21 +185,21 @@ def test_a_text_without_tokens_is_refused() -> None:
 
 
 @pytest.mark.parametrize("score", ["mod", "agg"])
-def test_modular_scores_equal_the_written_out_formulas(score: str) -> None:
+def test_modular_scores_equal_explicit_arithmetic(score: str) -> None:
     frames, text = torch.randn(3, 4, WIDTH).double(), torch.randn(3, WIDTH).double()
     m_t, m_v = (torch.rand(2, 3, 4, WIDTH) > 0.3).double()
     mask = torch.arange(4) < torch.tensor([[4], [2], [1]])
-    found = modular_score(frames, text, m_t, m_v, mask, score)
+    scores = modular_score(frames, text, m_t, m_v, mask, score)
     for p, length in enumerate((4, 2, 1)):
         z, s = frames[p, :length], text[p]
         if score == "mod":
-            each = [F.cosine_similarity(z[t] * m_v[p, t], s * m_t[p, t], dim=0) for t in range(length)]
-            expected = torch.stack(each).mean()
+            cosines = [F.cosine_similarity(z[t] * m_v[p, t], s * m_t[p, t], dim=0) for t in range(length)]
+            expected = torch.stack(cosines).mean()
         else:
             weights = (F.cosine_similarity(z, s[None], dim=1) / 0.2).softmax(0)
             pooled = sum(w * F.normalize(v, dim=0) * m for w, v, m in zip(weights, z, m_v[p, :length], strict=True))
             expected = F.cosine_similarity(pooled, s, dim=0)
-        torch.testing.assert_close(found[p], expected, atol=1e-12, rtol=1e-10)
+        torch.testing.assert_close(scores[p], expected, atol=1e-12, rtol=1e-10)
 
 
 @pytest.mark.parametrize("score", ["mod", "agg"])
@@ -231,7 +231,7 @@ def test_scores_without_frames_or_with_unknown_names_are_refused() -> None:
         modular_score(ones, ones[:, 0], ones, ones, torch.ones(1, 2, dtype=torch.bool), "best")
 
 
-def test_frames_weigh_by_relevance_and_padding_not_at_all() -> None:
+def test_frames_are_weighted_by_relevance_and_padding_is_excluded() -> None:
     frames, text = torch.randn(1, 3, WIDTH), torch.randn(1, WIDTH)
     frames[0, 1] = text[0]
     weights = frame_relevance_weights(frames, text, torch.tensor([[True, True, False]]))

@@ -117,14 +117,14 @@ def test_calibration_is_saved(tmp_path: Path) -> None:
     torch.testing.assert_close(again.score(videos(again), CAPTIONS), model.backbone.score(videos(model), CAPTIONS))
 
 
-def test_the_contract_is_the_backbones(backbones: dict) -> None:
+def test_the_encoder_contract_is_served_by_the_backbone(backbones: dict) -> None:
     backbone = backbones["worlds"]()
     model = around(backbone, "repaired")
     assert torch.equal(model.encode_frames(clip(4)), backbone.encode_frames(clip(4)))
     assert torch.equal(model.encode_video(clip(4)).frames, backbone.encode_video(clip(4)).frames)
     timeline, expected = model.align(clip(6), CAPTIONS[0]), backbone.align(clip(6), CAPTIONS[0])
-    for ours, theirs in zip(timeline.sentences, expected.sentences, strict=True):
-        np.testing.assert_array_equal(ours.relevance, theirs.relevance)
+    for sentence, expected_sentence in zip(timeline.sentences, expected.sentences, strict=True):
+        np.testing.assert_array_equal(sentence.relevance, expected_sentence.relevance)
     with pytest.raises(UsageError, match="frames per second"):
         model.encode_video(clip(3), fps=1.0)
 
@@ -134,8 +134,8 @@ def test_the_contract_is_the_backbones(backbones: dict) -> None:
 def test_masks_of_a_batch(preset: str, hard: bool, backbones: dict) -> None:
     model = around(backbones["clip"](), preset, hard=hard)
     frames, frame_mask, tokens, token_mask, text = pair(model)
-    found = model.masks(frames, frame_mask, tokens, token_mask, text)
-    for mask, p in ((found.m_t, found.p_t), (found.m_v, found.p_v)):
+    masks = model.masks(frames, frame_mask, tokens, token_mask, text)
+    for mask, p in ((masks.m_t, masks.p_t), (masks.m_v, masks.p_v)):
         assert mask.shape == frames.shape
         assert torch.equal(mask, (p > 0.5).float() if hard else p)
         assert not mask[~frame_mask].any()
@@ -143,65 +143,65 @@ def test_masks_of_a_batch(preset: str, hard: bool, backbones: dict) -> None:
     garbage = frames.masked_fill(~frame_mask.unsqueeze(-1), float("nan"))
     wider = torch.cat([garbage, torch.full((3, 2, frames.shape[2]), float("nan"))], dim=1)
     again = model.masks(wider, torch.nn.functional.pad(frame_mask, (0, 2)), tokens, token_mask, text)
-    torch.testing.assert_close(again.p_t[:, :5], found.p_t, atol=1e-6, rtol=0)
-    torch.testing.assert_close(again.p_v[:, :5], found.p_v, atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.p_t[:, :5], masks.p_t, atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.p_v[:, :5], masks.p_v, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("preset", ["paper", "repaired"])
 @pytest.mark.parametrize("score", ["mod", "agg"])
 def test_rescoring_equals_the_masks_of_each_pair(preset: str, score: str, backbones: dict, monkeypatch) -> None:
     model = around(backbones["worlds"](), preset)
-    shown, texts = videos(model), model.encode_text(CAPTIONS)
-    found = model.modular_similarity(shown, CAPTIONS, score)
-    for v, video in enumerate(shown):
+    encoded, texts = videos(model), model.encode_text(CAPTIONS)
+    scores = model.modular_similarity(encoded, CAPTIONS, score)
+    for v, video in enumerate(encoded):
         for n in range(3):
-            one = video.frames[None]
+            frames = video.frames[None]
             real = torch.ones(1, len(video.frames), dtype=torch.bool)
-            m = model.masks(one, real, texts.tokens[n : n + 1], texts.mask[n : n + 1], texts.pooled[n : n + 1])
-            expected = modular_score(one, m.text, m.m_t, m.m_v, real, score)
-            torch.testing.assert_close(found[v, n], expected[0], atol=1e-6, rtol=0)
+            m = model.masks(frames, real, texts.tokens[n : n + 1], texts.mask[n : n + 1], texts.pooled[n : n + 1])
+            expected = modular_score(frames, m.text, m.m_t, m.m_v, real, score)
+            torch.testing.assert_close(scores[v, n], expected[0], atol=1e-6, rtol=0)
     monkeypatch.setattr("mova.models.mova.model.READ_POSITIONS", 3)
-    torch.testing.assert_close(model.modular_similarity(shown, texts, score), found, atol=1e-6, rtol=0)
+    torch.testing.assert_close(model.modular_similarity(encoded, texts, score), scores, atol=1e-6, rtol=0)
     torch.testing.assert_close(
-        model.modular_similarity(shown[1:2], CAPTIONS[2], score), found[1:2, 2:], atol=1e-6, rtol=0
+        model.modular_similarity(encoded[1:2], CAPTIONS[2], score), scores[1:2, 2:], atol=1e-6, rtol=0
     )
 
 
 def test_subsets_score_all_pairs(backbones: dict, monkeypatch) -> None:
     model = around(backbones["siglip"](), "subsets", unit_concepts="soft")
-    shown, units = videos(model), model.encode_units(CAPTIONS)
-    assert [len(own) for own in units] == [2, 1, 3]
-    found = model.modular_similarity(shown, CAPTIONS)
-    frames, frame_mask = pad_rows([video.frames for video in shown])
-    torch.testing.assert_close(found, model.unit_similarity(frames, frame_mask, *pad_rows(units)))
+    encoded, units = videos(model), model.encode_units(CAPTIONS)
+    assert [len(embedding) for embedding in units] == [2, 1, 3]
+    scores = model.modular_similarity(encoded, CAPTIONS)
+    frames, frame_mask = pad_rows([video.frames for video in encoded])
+    torch.testing.assert_close(scores, model.unit_similarity(frames, frame_mask, *pad_rows(units)))
     monkeypatch.setattr("mova.models.mova.model.SCORED_CELLS", 1)
-    torch.testing.assert_close(model.modular_similarity(shown, units), found, atol=1e-6, rtol=0)
-    covered = model.modular_similarity(shown, CAPTIONS, "subc")
-    assert (covered - found).abs().max() > 1e-4
+    torch.testing.assert_close(model.modular_similarity(encoded, units), scores, atol=1e-6, rtol=0)
+    covered = model.modular_similarity(encoded, CAPTIONS, "subc")
+    assert (covered - scores).abs().max() > 1e-4
 
 
 def test_unsupported_requests_are_reported(backbones: dict) -> None:
     control, dimensions, units = (around(backbones["worlds"](), p) for p in ("control", "repaired", "subsets"))
-    shown = videos(control)
+    encoded = videos(control)
     with pytest.raises(UsageError, match="no frame masks"):
-        control.modular_similarity(shown, CAPTIONS)
+        control.modular_similarity(encoded, CAPTIONS)
     with pytest.raises(UsageError, match="not over dimensions"):
         units.masks(*pair(units))
     frames, frame_mask, tokens, token_mask, text = pair(dimensions)
     with pytest.raises(ValueError, match="not 1 texts for 3 videos"):
         dimensions.masks(frames, frame_mask, tokens[:1], token_mask[:1], text[:1])
     with pytest.raises(UsageError, match="selects no units"):
-        dimensions.unit_similarity(*pad_rows([v.frames for v in shown]), *pad_rows(units.encode_units(CAPTIONS)))
+        dimensions.unit_similarity(*pad_rows([v.frames for v in encoded]), *pad_rows(units.encode_units(CAPTIONS)))
     with pytest.raises(UsageError, match="encode_units"):
-        units.modular_similarity(shown, units.encode_text(CAPTIONS))
+        units.modular_similarity(encoded, units.encode_text(CAPTIONS))
     with pytest.raises(UsageError, match="encoding by this model"):
-        dimensions.modular_similarity(shown, units.encode_units(CAPTIONS))
+        dimensions.modular_similarity(encoded, units.encode_units(CAPTIONS))
     with pytest.raises(UsageError, match="sub"):
-        dimensions.modular_similarity(shown, CAPTIONS, "sub")
+        dimensions.modular_similarity(encoded, CAPTIONS, "sub")
     with pytest.raises(UsageError, match="no video"):
         dimensions.modular_similarity([], CAPTIONS)
     with pytest.raises(UsageError, match="no text"):
-        units.modular_similarity(shown, [])
+        units.modular_similarity(encoded, [])
     with pytest.raises(UsageError, match=r"colours-a.*TwoTower, WorldsTiny"):
         Mova.from_backbone(ColourEncoder())
     with pytest.raises(UsageError, match="paper, repaired"):
@@ -228,7 +228,7 @@ def loss_of(model: Mova) -> Tensor:
 
 
 @pytest.mark.parametrize("preset", MASKED)
-def test_every_mask_parameter_learns_and_a_frozen_backbone_does_not(preset: str) -> None:
+def test_every_mask_parameter_is_trained_and_a_frozen_backbone_is_not(preset: str) -> None:
     model = around(worlds(), preset, unit_concepts="soft").train()
     statistics = {name: value.clone() for name, value in model.backbone.named_buffers()}
     model.freeze_backbone()

@@ -71,12 +71,12 @@ def written_out(model: UnitSegmenter, states: Tensor) -> Tensor:
     model = model.double()
     hidden = [model.enter(model.norm(state)) for state in states.double()]
     signals = []
-    for place in range(len(hidden)):
-        near = [(k, place + k - 2) for k in range(5) if 0 <= place + k - 2 < len(hidden)]
+    for index in range(len(hidden)):
+        near = [(k, index + k - 2) for k in range(5) if 0 <= index + k - 2 < len(hidden)]
         signals.append(sum(float(model.boundary.weight[0, :, k] @ hidden[at]) for k, at in near))
     number, rows = 0.0, []
-    for place, signal in enumerate(signals):
-        if place > 0:
+    for index, signal in enumerate(signals):
+        if index > 0:
             logit = torch.tensor(signal - sum(signals) / len(signals) - 1.8, dtype=torch.float64)
             number = min(number + float(torch.sigmoid(2 * logit)), float(len(hidden) // SHORTEST))
         rows.append([max(0.0, 1 - abs(number - m)) for m in range(len(hidden) // SHORTEST + 1)])
@@ -93,8 +93,8 @@ def written_out(model: UnitSegmenter, states: Tensor) -> Tensor:
 def test_the_weights_are_those_of_the_loop(sharpness: float) -> None:
     model = segmenter(sharpness)
     states, mask = batch([30, 9, 4, 1])
-    found = model(states, mask)
-    for text, real, weights, units in zip(states, mask, found.weights, found.mask, strict=True):
+    output = model(states, mask)
+    for text, real, weights, units in zip(states, mask, output.weights, output.mask, strict=True):
         expected = written_out(model, text[real])
         torch.testing.assert_close(weights[: len(expected), : int(real.sum())].double(), expected, atol=1e-5, rtol=0)
         assert not weights[len(expected) :].any()
@@ -115,12 +115,12 @@ def test_before_training_a_boundary_is_rare() -> None:
 @torch.no_grad()
 def test_every_token_counts_once_and_every_text_has_a_unit(sharpness: float) -> None:
     states, mask = batch([20, 11, 7, 5, 4, 3, 2, 1])
-    found = segmenter(sharpness)(states, mask)
-    torch.testing.assert_close(found.weights.sum(dim=1), mask.float())
-    assert (found.weights >= 0).all()
-    assert found.mask.any(dim=1).all()
-    assert found.mask[-1].tolist() == [True] + [False] * 5
-    assert (found.mask.sum(dim=1) <= mask.sum(dim=1) // SHORTEST + 1).all()
+    units = segmenter(sharpness)(states, mask)
+    torch.testing.assert_close(units.weights.sum(dim=1), mask.float())
+    assert (units.weights >= 0).all()
+    assert units.mask.any(dim=1).all()
+    assert units.mask[-1].tolist() == [True] + [False] * 5
+    assert (units.mask.sum(dim=1) <= mask.sum(dim=1) // SHORTEST + 1).all()
 
 
 @torch.no_grad()
@@ -131,10 +131,10 @@ def test_a_unit_has_at_most_twenty_tokens() -> None:
         def boundaries(self, states: Tensor, mask: Tensor) -> Tensor:
             return torch.zeros(mask.shape)
 
-    found = Whole(WIDTH)(states, mask)
-    assert found.mask.sum(dim=1).tolist() == [1, 1]
-    assert found.weights[:, 0].sum(dim=1).tolist() == [LONGEST, LONGEST]
-    assert found.weights[0, 0, :LONGEST].all()
+    units = Whole(WIDTH)(states, mask)
+    assert units.mask.sum(dim=1).tolist() == [1, 1]
+    assert units.weights[:, 0].sum(dim=1).tolist() == [LONGEST, LONGEST]
+    assert units.weights[0, 0, :LONGEST].all()
 
 
 @pytest.mark.parametrize("kind", ["worlds", "pooled"])
@@ -144,12 +144,14 @@ def test_padding_and_neighbours_change_nothing(kind: str) -> None:
     model = segmenter(width=16 if kind == "worlds" else WIDTH)
     states, mask = batch([26, 13, 1])
     ids = torch.randint(2, 40, mask.shape)
-    whole, real = learned_units(backbone, model, ids, mask, states.masked_fill(~mask.unsqueeze(-1), float("nan")))
-    assert whole.isfinite().all()
-    assert not whole[~real].any()
+    units, real = learned_units(backbone, model, ids, mask, states.masked_fill(~mask.unsqueeze(-1), float("nan")))
+    assert units.isfinite().all()
+    assert not units[~real].any()
     for i, row in enumerate(mask):
-        alone, own = learned_units(backbone, model, ids[i : i + 1, row], mask[i : i + 1, row], states[i : i + 1, row])
-        torch.testing.assert_close(whole[i][real[i]], alone[own], atol=1e-5, rtol=0)
+        alone, alone_mask = learned_units(
+            backbone, model, ids[i : i + 1, row], mask[i : i + 1, row], states[i : i + 1, row]
+        )
+        torch.testing.assert_close(units[i][real[i]], alone[alone_mask], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -157,8 +159,8 @@ def test_left_padding_is_padding_too() -> None:
     model = segmenter()
     states, mask = batch([14])
     right = model(torch.nn.functional.pad(states, (0, 0, 0, 3)), torch.nn.functional.pad(mask, (0, 3)))
-    left = model(torch.nn.functional.pad(states, (0, 0, 3, 0)), torch.nn.functional.pad(mask, (3, 0)))
-    torch.testing.assert_close(left.weights[..., 3:], right.weights[..., :-3])
+    padded = model(torch.nn.functional.pad(states, (0, 0, 3, 0)), torch.nn.functional.pad(mask, (3, 0)))
+    torch.testing.assert_close(padded.weights[..., 3:], right.weights[..., :-3])
 
 
 def test_a_text_without_tokens_is_refused() -> None:
@@ -167,7 +169,7 @@ def test_a_text_without_tokens_is_refused() -> None:
 
 
 @torch.no_grad()
-def test_hard_boundaries_make_units_that_were_encoded_alone() -> None:
+def test_hard_boundaries_give_units_as_encoded_alone() -> None:
     """Where every boundary is 0 or 1 a soft reader gives the vectors of the pieces as texts of their own."""
     backbone = worlds()
 
@@ -190,9 +192,9 @@ def test_other_backbones_have_their_states_pooled(tiny_clip: Path) -> None:
     model = UnitSegmenter(backbone.embedding_dim)
     torch.nn.init.normal_(model.boundary.weight)
     text = backbone.encode_text(CAPTIONS)
-    found = model(text.tokens, text.mask)
+    output = model(text.tokens, text.mask)
     for i, units in enumerate(encode_learned_units(backbone, model, CAPTIONS)):
-        weights = found.weights[i][found.mask[i]]
+        weights = output.weights[i][output.mask[i]]
         expected = [sum(w * s for w, s in zip(row, text.tokens[i], strict=True)) / row.sum() for row in weights]
         torch.testing.assert_close(units, torch.stack(expected), atol=1e-5, rtol=1e-5)
     assert len(units) >= 1
@@ -230,17 +232,17 @@ def test_a_model_keeps_what_it_learned(preset: str, tmp_path: Path) -> None:
     made.save_pretrained(tmp_path / "mine")
     again = load(tmp_path / "mine", precision="fp32")
     assert again.config.units == "learned"
-    for ours, theirs in zip(again.encode_units(CAPTIONS), made.encode_units(CAPTIONS), strict=True):
-        assert torch.equal(ours, theirs)
+    for reloaded, original in zip(again.encode_units(CAPTIONS), made.encode_units(CAPTIONS), strict=True):
+        assert torch.equal(reloaded, original)
     assert "| units | learned |" in (tmp_path / "mine" / "README.md").read_text()
     assert again.added_parameters().parameters == made.added_parameters().parameters
     plain = Mova.from_backbone(worlds(), preset, heads=2)
     assert plain.segmenter is None
-    own = sum(weight.numel() for weight in made.segmenter.parameters())
-    assert made.added_parameters().parameters - plain.added_parameters().parameters == own
+    parameters = sum(weight.numel() for weight in made.segmenter.parameters())
+    assert made.added_parameters().parameters - plain.added_parameters().parameters == parameters
 
 
-def test_what_cannot_be_cut_is_refused() -> None:
+def test_invalid_settings_and_texts_raise() -> None:
     with pytest.raises(UsageError, match="'guessed'"):
         Mova.from_backbone(worlds(), "control", units="guessed")
     model = Mova.from_backbone(worlds(), "control", units="learned")
@@ -249,12 +251,12 @@ def test_what_cannot_be_cut_is_refused() -> None:
         model.encode_units(["a ring", "..."])
 
 
-def test_many_texts_are_encoded_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_texts_are_encoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Mova.from_backbone(worlds(), "control", units="learned")
-    whole = model.encode_units(CAPTIONS)
+    expected = model.encode_units(CAPTIONS)
     monkeypatch.setattr("mova.models.mova.segmenter.TEXTS", 2)
-    for one, other in itertools.zip_longest(model.encode_units(CAPTIONS), whole):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    for actual, unit in itertools.zip_longest(model.encode_units(CAPTIONS), expected):
+        torch.testing.assert_close(actual, unit, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("objective", [{"kind": "mova", "preset": "subsets"}, {"kind": "late_interaction"}])
@@ -276,11 +278,11 @@ def test_a_recipe_trains_boundaries(
     assert not torch.equal(model.segmenter.norm.weight, start)
     again = load(tmp_path / "run", precision="fp32", device="cpu")
     assert again.config.units == "learned"
-    for ours, theirs in zip(model.segmenter.parameters(), again.segmenter.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for weight, expected in zip(model.segmenter.parameters(), again.segmenter.parameters(), strict=True):
+        assert torch.equal(weight, expected)
 
 
-def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
+def test_chunks_have_the_gradient_of_the_full_batch() -> None:
     model = Mova.from_backbone(worlds(), "control", units="learned").double()
     adapter = input_adapter(model)
     ids, mask, dropped = adapter.tokenize(CAPTIONS)
@@ -293,32 +295,32 @@ def test_chunks_have_the_gradient_of_the_whole_batch() -> None:
         dropped=dropped,
     )
     towers = ModelEncoder(model, model, adapter.encode)
-    found = {}
+    gradients = {}
     for chunk in (3, 2, 1):
         model.zero_grad()
         cached_backward(MovaObjective("control"), inputs, towers, chunk)
-        found[chunk] = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-    assert found[3]["segmenter.boundary.weight"].any()
+        gradients[chunk] = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    assert gradients[3]["segmenter.boundary.weight"].any()
     for chunk in (2, 1):
-        for name, gradient in found[3].items():
-            torch.testing.assert_close(found[chunk][name], gradient, atol=1e-6, rtol=1e-4, msg=f"{name} at {chunk}")
+        for name, gradient in gradients[3].items():
+            torch.testing.assert_close(gradients[chunk][name], gradient, atol=1e-6, rtol=1e-4, msg=f"{name} at {chunk}")
 
 
 @torch.no_grad()
-def test_training_and_inference_cut_alike() -> None:
+def test_training_and_inference_split_alike() -> None:
     model = Mova.from_backbone(worlds(), "control", units="learned")
     with torch.no_grad():
         model.segmenter.boundary.weight.normal_()
     ids, mask, _ = input_adapter(model).tokenize(CAPTIONS)
     stacks = torch.zeros(1, 9, 32, 32, dtype=torch.uint8)
     rule = {"unit_ids": ids[:1], "unit_mask": mask[:1]}
-    found = model(stacks=stacks, input_ids=ids, attention_mask=mask, **rule)
-    for vectors, real, units in zip(found["units"], found["unit_mask"], model.encode_units(CAPTIONS), strict=True):
+    outputs = model(stacks=stacks, input_ids=ids, attention_mask=mask, **rule)
+    for vectors, real, units in zip(outputs["units"], outputs["unit_mask"], model.encode_units(CAPTIONS), strict=True):
         torch.testing.assert_close(vectors[real], units, atol=1e-6, rtol=0)
 
 
 @pytest.mark.slow
-def test_boundaries_come_to_fall_where_sentences_meet() -> None:
+def test_learned_boundaries_match_sentence_boundaries() -> None:
     """Near duplicates, marks stripped, the towers frozen, no label but which caption belongs to which video."""
     backbone = WorldsTiny.from_pretrained(shipped_folder()).float().eval().requires_grad_(False)
     rng = np.random.default_rng(1)
@@ -326,25 +328,25 @@ def test_boundaries_come_to_fall_where_sentences_meet() -> None:
     pixels = render_shorts(shorts, rng, TRAIN_STYLES, backbone.config.image_size)
     frames = torch.stack([backbone.frame_tower(backbone._normalize(torch.from_numpy(video))) for video in pixels])
     sentences = [[re.sub("[^a-z ]", "", line.lower()) for line in short.sentences] for short in shorts]
-    ids, mask, _ = backbone.token_ids([" ".join(own) for own in sentences])
+    ids, mask, _ = backbone.token_ids([" ".join(words) for words in sentences])
     meets = torch.zeros(mask.shape, dtype=torch.bool)
-    for row, own in zip(meets, sentences, strict=True):
-        row[len(own[0].split())] = True
+    for row, words in zip(meets, sentences, strict=True):
+        row[len(words[0].split())] = True
     torch.manual_seed(0)
     model = UnitSegmenter(state_width(backbone))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    shown, own_video = torch.ones(frames.shape[:2], dtype=torch.bool), torch.eye(len(ids), dtype=torch.bool)
+    frame_mask, positive = torch.ones(frames.shape[:2], dtype=torch.bool), torch.eye(len(ids), dtype=torch.bool)
     states = backbone.text_tower(ids, mask)
     for _ in range(60):
         units, real = learned_units(backbone, model, ids, mask, states)
-        loss = symmetric_nce(30 * unit_scores(frames, shown, units, real), own_video)
+        loss = symmetric_nce(30 * unit_scores(frames, frame_mask, units, real), positive)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    found = model.boundaries(backbone.word_vectors(ids), mask).detach()
+    boundaries = model.boundaries(backbone.word_vectors(ids), mask).detach()
     within = mask & ~meets
     within[:, 0] = False
-    hits = meets.gather(1, found.argmax(dim=1, keepdim=True)).float().mean()
+    hits = meets.gather(1, boundaries.argmax(dim=1, keepdim=True)).float().mean()
     chance = (1 / (mask.sum(dim=1) - 1)).mean()
-    assert found[meets].mean() > 1.5 * found[within].mean()
+    assert boundaries[meets].mean() > 1.5 * boundaries[within].mean()
     assert hits > 2 * chance

@@ -52,7 +52,7 @@ def one_score(network: UnitMaskNetwork, frames: Tensor, units: Tensor, score: st
     block = network.context
     x = network.enter(u) + sinusoids(u[None])
     k = F.normalize(network.key(u + network.leave(block(x[None])[0])), dim=1)
-    cosines, logs, agreement, told = [], [], [], []
+    cosines, logs, agreement, unit_cosines = [], [], [], []
     for z in F.normalize(frames, dim=1):
         q = F.normalize(network.query(z), dim=0)
         logits = [network.log_sharpness.exp() * (q @ key) for key in k] + [network.none_bias + q @ network.none_key]
@@ -60,8 +60,8 @@ def one_score(network: UnitMaskNetwork, frames: Tensor, units: Tensor, score: st
         cosines.append(torch.stack([masked(network, z, v) for v in u]))
         logs.append(w[:-1].log())
         agreement.append(F.cosine_similarity(z, w[:-1] @ u, dim=0))
-        told.append(1 - w[-1])
-    c, logw, a, r = torch.stack(cosines), torch.stack(logs), torch.stack(agreement), torch.stack(told)
+        unit_cosines.append(1 - w[-1])
+    c, logw, a, r = torch.stack(cosines), torch.stack(logs), torch.stack(agreement), torch.stack(unit_cosines)
     pooled = [((c[:, i] / 0.1 + logw[:, i]).softmax(0) * c[:, i]).sum() for i in range(len(units))]
     covered = torch.stack(pooled).mean()
     return covered if score == "subc" else covered + 0.5 * (r * a).sum() / (r.sum() + 0.5)
@@ -81,11 +81,11 @@ def masked(network: UnitMaskNetwork, z: Tensor, u: Tensor) -> Tensor:
 def test_one_product_equals_the_loop_over_pairs(concepts: str, score: str) -> None:
     network, inputs = shaken(concepts), data()
     frames, frame_mask, units, unit_mask = inputs
-    found = all_scores(network, inputs, score)
+    scores = all_scores(network, inputs, score)
     for v in range(3):
         for n in range(4):
             expected = one_score(network, frames[v][frame_mask[v]], units[n][unit_mask[n]], score)
-            torch.testing.assert_close(found[v, n], expected, atol=1e-10, rtol=1e-10)
+            torch.testing.assert_close(scores[v, n], expected, atol=1e-10, rtol=1e-10)
 
 
 def test_gradients_equal_those_of_the_loop() -> None:
@@ -93,17 +93,17 @@ def test_gradients_equal_those_of_the_loop() -> None:
     frames, frame_mask, units, unit_mask = inputs
     weights = torch.randn(3, 4).double()
     of = [frames.requires_grad_(), units.requires_grad_(), *network.parameters()]
-    ours = torch.autograd.grad((all_scores(network, inputs, "sub") * weights).sum(), of)
+    gradients = torch.autograd.grad((all_scores(network, inputs, "sub") * weights).sum(), of)
     total = sum(
         weights[v, n] * one_score(network, frames[v][frame_mask[v]], units[n][unit_mask[n]], "sub")
         for v in range(3)
         for n in range(4)
     )
-    for mine, theirs in zip(ours, torch.autograd.grad(total, of), strict=True):
-        torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=1e-8)
+    for gradient, expected in zip(gradients, torch.autograd.grad(total, of), strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-10, rtol=1e-8)
 
 
-def test_at_the_start_selection_is_the_cosine_itself() -> None:
+def test_untrained_selection_equals_the_cosine() -> None:
     network = UnitMaskNetwork(WIDTH, 4)
     frames, _, units, _ = data(torch.float32)
     weights = network.weights(frames[0], units[0])
@@ -135,26 +135,26 @@ def test_padding_changes_nothing(concepts: str) -> None:
     assert all(torch.isfinite(weight.grad).all() for weight in network.parameters() if weight.grad is not None)
 
 
-def test_a_frame_selects_the_unit_that_it_shows_and_none_where_there_is_none() -> None:
+def test_a_frame_selects_the_unit_that_it_shows_or_none() -> None:
     network = UnitMaskNetwork(WIDTH, 4)
-    shown = torch.eye(WIDTH)[:3]
-    weights = network.weights(torch.cat([shown, torch.eye(WIDTH)[5:6]]), shown)
+    frames = torch.eye(WIDTH)[:3]
+    weights = network.weights(torch.cat([frames, torch.eye(WIDTH)[5:6]]), frames)
     assert weights.argmax(dim=1).tolist() == [0, 1, 2, 3]
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(4))
 
 
 def test_matching_alone_teaches_selection() -> None:
     """No frame is ever labelled: frames show one of 30 things, or fillers that no unit tells."""
-    things = F.normalize(torch.randn(50, WIDTH), dim=1)
+    concepts = F.normalize(torch.randn(50, WIDTH), dim=1)
     turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0]
     network, towers = UnitMaskNetwork(WIDTH, 4), torch.nn.ModuleList(torch.nn.Linear(WIDTH, WIDTH) for _ in range(2))
     optimiser = torch.optim.AdamW([*network.parameters(), *towers.parameters()], lr=5e-3)
     real_frames, real_units = torch.ones(24, 6, dtype=torch.bool), torch.ones(24, 2, dtype=torch.bool)
 
     def draw() -> tuple[Tensor, Tensor]:
-        told = torch.stack([torch.randperm(30)[:2] for _ in range(24)])
-        shown = torch.cat([told[:, :1], told, told[:, 1:], torch.randint(30, 50, (24, 2))], dim=1)
-        return things[shown] + 0.05 * torch.randn(24, 6, WIDTH), things[told] @ turn
+        topics = torch.stack([torch.randperm(30)[:2] for _ in range(24)])
+        frame_topics = torch.cat([topics[:, :1], topics, topics[:, 1:], torch.randint(30, 50, (24, 2))], dim=1)
+        return concepts[frame_topics] + 0.05 * torch.randn(24, 6, WIDTH), concepts[topics] @ turn
 
     for _ in range(80):
         frames, units = draw()
@@ -198,11 +198,11 @@ def test_half_precision_autocast_keeps_the_products_exact() -> None:
     network, inputs = UnitMaskNetwork(WIDTH, 4), data(torch.float32)
     exact = all_scores(network, inputs, "sub")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = all_scores(network, inputs, "sub")
-    torch.testing.assert_close(found, exact, atol=1e-5, rtol=0)
+        scores = all_scores(network, inputs, "sub")
+    torch.testing.assert_close(scores, exact, atol=1e-5, rtol=0)
 
 
-def test_what_cannot_be_scored_is_refused() -> None:
+def test_invalid_inputs_raise() -> None:
     network, (frames, frame_mask, units, unit_mask) = UnitMaskNetwork(WIDTH, 4), data(torch.float32)
     with pytest.raises(ValueError, match="only padding units"):
         network.read(units, unit_mask & False)

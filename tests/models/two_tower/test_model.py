@@ -112,13 +112,13 @@ def test_a_file_becomes_the_vectors_that_transformers_gives(
 ) -> None:
     frames = Frames.concatenate(list(stream(film, fps=4)))
     assert len(frames) == 8
-    ours = model.encode_frames(frames)
-    theirs = by_transformers(reference, checkpoint, family, frames.pixels)
-    assert ours.shape == (8, WIDTH)
-    assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0)
-    apart = (theirs[0] - theirs[-1]).abs().max()
-    assert (ours - theirs).abs().max() < 0.05 * apart, "the difference must be far below that between frames"
+    actual = model.encode_frames(frames)
+    expected = by_transformers(reference, checkpoint, family, frames.pixels)
+    assert actual.shape == (8, WIDTH)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, atol=0.02, rtol=0)
+    apart = (expected[0] - expected[-1]).abs().max()
+    assert (actual - expected).abs().max() < 0.05 * apart, "the difference must be far below that between frames"
 
 
 @pytest.mark.parametrize("size", [(45, 80), (80, 45), (32, 32), (20, 100), (300, 211)], ids=str)
@@ -128,18 +128,18 @@ def test_pixels_agree_with_pillow_within_two_steps(
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (2, *size, 3), dtype=np.uint8)
     rule = model.image_rule
-    ours = rule.apply(pixels, torch.device("cpu"), torch.float32)
+    actual = rule.apply(pixels, torch.device("cpu"), torch.float32)
     processor = PROCESSORS[family].from_pretrained(checkpoint)
-    theirs = processor([Image.fromarray(p) for p in pixels], return_tensors="pt")["pixel_values"]
+    expected = processor([Image.fromarray(p) for p in pixels], return_tensors="pt")["pixel_values"]
     if family == "naflex":
-        rows, columns = ours.shape[-2] // 8, ours.shape[-1] // 8
-        cut = ours.view(2, 3, rows, 8, columns, 8).permute(0, 2, 4, 3, 5, 1)
-        ours = cut.reshape(2, rows * columns, 8 * 8 * 3)
-        assert theirs[:, rows * columns :].abs().sum() == 0, "as many patches as the processor makes"
-        theirs = theirs[:, : rows * columns]
+        rows, columns = actual.shape[-2] // 8, actual.shape[-1] // 8
+        cut = actual.view(2, 3, rows, 8, columns, 8).permute(0, 2, 4, 3, 5, 1)
+        actual = cut.reshape(2, rows * columns, 8 * 8 * 3)
+        assert expected[:, rows * columns :].abs().sum() == 0, "as many patches as the processor makes"
+        expected = expected[:, : rows * columns]
     step = torch.tensor(rule.std).min() * 255
-    assert ours.shape == theirs.shape
-    difference = (ours - theirs).abs() * step
+    assert actual.shape == expected.shape
+    difference = (actual - expected).abs() * step
     other_order = size[0] > size[1] and family != "clip"  # Pillow 12 filters the height first where it shrinks more
     assert difference.max() < (16 if other_order else 2.01)
     assert difference.mean() < (0.4 if other_order else 0.06)
@@ -159,26 +159,26 @@ def test_resizing_is_pillow_width_first_on_every_device(
     wide = [Image.fromarray(p).resize((target[1], size[0]), kind) for p in pixels]
     expected = np.stack([np.array(p.resize(target[::-1], kind)) for p in wide]).astype(int)
     frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    for way in (resize, resize_in_two_passes):
-        found = way(frames, target, resample).permute(0, 2, 3, 1).numpy()
-        assert found.dtype == np.uint8
-        assert np.abs(found - expected).max() <= 2
-        assert np.abs(found - expected).mean() < 0.06
+    for resizer in (resize, resize_in_two_passes):
+        resized = resizer(frames, target, resample).permute(0, 2, 3, 1).numpy()
+        assert resized.dtype == np.uint8
+        assert np.abs(resized - expected).max() <= 2
+        assert np.abs(resized - expected).mean() < 0.06
 
 
 def test_texts_become_the_vectors_that_transformers_gives(
     model: TwoTower, reference: Any, checkpoint: Path, family: str
 ) -> None:
-    ours = model.encode_text(TEXTS)
+    actual = model.encode_text(TEXTS)
     torch.testing.assert_close(
-        ours.pooled, text_by_transformers(reference, checkpoint, family, TEXTS), atol=1e-5, rtol=1e-4
+        actual.pooled, text_by_transformers(reference, checkpoint, family, TEXTS), atol=1e-5, rtol=1e-4
     )
-    assert ours.tokens.shape[:1] + ours.tokens.shape[2:] == (len(TEXTS), WIDTH)
-    assert ours.mask.shape == ours.tokens.shape[:2]
-    assert ours.dropped.tolist() == [0] * len(TEXTS)
+    assert actual.tokens.shape[:1] + actual.tokens.shape[2:] == (len(TEXTS), WIDTH)
+    assert actual.mask.shape == actual.tokens.shape[:2]
+    assert actual.dropped.tolist() == [0] * len(TEXTS)
 
 
-def test_a_text_alone_equals_itself_in_company(model: TwoTower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_encoded_alike_alone_and_in_a_batch(model: TwoTower, monkeypatch: pytest.MonkeyPatch) -> None:
     together = model.encode_text(TEXTS)
     monkeypatch.setattr("mova.models.two_tower.model.TEXT_BATCH", 2)
     batched = model.encode_text(TEXTS)
@@ -186,15 +186,15 @@ def test_a_text_alone_equals_itself_in_company(model: TwoTower, monkeypatch: pyt
     for i, text in enumerate(TEXTS):
         alone = model.encode_text(text)
         torch.testing.assert_close(alone.pooled[0], together.pooled[i], atol=1e-5, rtol=1e-4)
-        real, kept = alone.mask[0], together.mask[i]
-        assert int(real.sum()) == int(kept.sum())
-        torch.testing.assert_close(alone.tokens[0][real], together.tokens[i][kept], atol=1e-5, rtol=1e-4)
+        real, batch_mask = alone.mask[0], together.mask[i]
+        assert int(real.sum()) == int(batch_mask.sum())
+        torch.testing.assert_close(alone.tokens[0][real], together.tokens[i][batch_mask], atol=1e-5, rtol=1e-4)
 
 
-def test_frames_do_not_see_their_batch(model: TwoTower, frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = model.encode_frames(frames)
+def test_frames_do_not_depend_on_their_batch(model: TwoTower, frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+    batched = model.encode_frames(frames)
     monkeypatch.setattr("mova.models.two_tower.model.FRAME_BATCH", 3)
-    torch.testing.assert_close(model.encode_frames(frames), whole, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.encode_frames(frames), batched, atol=1e-5, rtol=1e-4)
     assert model.encode_frames(frames[:0]).shape == (0, WIDTH)
 
 
@@ -208,24 +208,24 @@ def test_logits_agree_with_transformers(
     ids, mask = model.text_rule.pad(rows, model.tokenizer.pad_token_id, "right")
     attention = {"attention_mask": mask.long()} if family == "clip" else {}
     with torch.inference_mode():
-        theirs = reference(pixel_values=pixels, input_ids=ids, **attention).logits_per_image
+        expected = reference(pixel_values=pixels, input_ids=ids, **attention).logits_per_image
         outputs = model(pixels, ids, mask)
     unit = [torch.nn.functional.normalize(outputs[key], dim=-1) for key in ("frames", "texts")]
-    ours = outputs["scale"] * (unit[0] @ unit[1].T) + (0 if outputs["bias"] is None else outputs["bias"])
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    actual = outputs["scale"] * (unit[0] @ unit[1].T) + (0 if outputs["bias"] is None else outputs["bias"])
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
     assert (outputs["bias"] is None) == (family == "clip")
 
 
 def test_token_states_hold_the_pooled_one_where_the_family_pools(model: TwoTower, family: str) -> None:
     if family == "naflex":
         pytest.skip("pools like SigLIP")
-    found = model.encode_text(TEXTS)
+    text = model.encode_text(TEXTS)
     if family == "clip":
-        at = found.mask.sum(dim=1) - 1
+        at = text.mask.sum(dim=1) - 1
     else:
         at = torch.full((len(TEXTS),), TEXT_LENGTH - 1)
-        assert found.tokens.shape[1] == TEXT_LENGTH
-    torch.testing.assert_close(found.tokens[torch.arange(len(TEXTS)), at], found.pooled, atol=1e-5, rtol=1e-4)
+        assert text.tokens.shape[1] == TEXT_LENGTH
+    torch.testing.assert_close(text.tokens[torch.arange(len(TEXTS)), at], text.pooled, atol=1e-5, rtol=1e-4)
 
 
 def test_clip_is_padded_to_the_longest_only(tiny_clip: Path) -> None:
@@ -254,13 +254,13 @@ def test_dropped_tokens_are_counted_and_reported(
     long = " ".join(["the old woman reads"] * 40)
     full = len(AutoTokenizer.from_pretrained(checkpoint)(long.lower())["input_ids"])
     with caplog.at_level(logging.WARNING):
-        found = model.encode_text(["tea", long])
-    assert found.dropped.tolist() == [0, full - model.text_rule.length]
-    said = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
-    assert len(said) == 1
-    assert str(full - model.text_rule.length) in said[0]
+        text = model.encode_text(["tea", long])
+    assert text.dropped.tolist() == [0, full - model.text_rule.length]
+    messages = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
+    assert len(messages) == 1
+    assert str(full - model.text_rule.length) in messages[0]
     torch.testing.assert_close(
-        found.pooled[1:], text_by_transformers(reference, checkpoint, family, [long]), atol=1e-5, rtol=1e-4
+        text.pooled[1:], text_by_transformers(reference, checkpoint, family, [long]), atol=1e-5, rtol=1e-4
     )
 
 
@@ -301,24 +301,24 @@ def test_long_captions_through_a_stretched_table(tiny_clip: Path, tmp_path: Path
     assert torch.equal(short.encode_text(few).pooled, long.encode_text(few).pooled), "20 positions stay"
     caption = " ".join(["Two red squares move left."] * 20)
     assert short.encode_text(caption).dropped[0] > 0
-    found = long.encode_text(caption)
-    assert found.dropped[0] == 0
+    text = long.encode_text(caption)
+    assert text.dropped[0] == 0
     long.save_pretrained(tmp_path / "long")
     again = TwoTower.from_pretrained(tmp_path / "long")
-    assert torch.equal(again.encode_text(caption).tokens, found.tokens)
+    assert torch.equal(again.encode_text(caption).tokens, text.tokens)
     assert long.fingerprint() != short.fingerprint()
 
 
 def test_a_shorter_text_length_only_cuts(tiny_clip: Path) -> None:
     model = TwoTower.from_checkpoint(tiny_clip, precision="fp32", text_length=6)
-    found = model.encode_text("Two red squares move left and stand still")
-    assert found.mask.sum() == 6
-    assert found.dropped[0] > 0
+    text = model.encode_text("Two red squares move left and stand still")
+    assert text.mask.sum() == 6
+    assert text.dropped[0] > 0
     assert model.encode_text("tea").pooled.shape == (1, WIDTH)
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_refused_text_lengths(kind: str, request: pytest.FixtureRequest) -> None:
+def test_invalid_text_lengths(kind: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(UsageError, match="text_length"):
         TwoTower.from_checkpoint(request.getfixturevalue(f"tiny_{kind}"), text_length=2 if kind == "clip" else 248)
 
@@ -345,9 +345,9 @@ def test_every_weight_gets_a_gradient(tiny_clip: Path, frames: Frames) -> None:
 def test_bf16_stays_close_and_keeps_fingerprint_and_scale(checkpoint: Path, model: TwoTower, frames: Frames) -> None:
     half = TwoTower.from_checkpoint(checkpoint, precision="bf16", device="cpu")
     assert half.compute_dtype == torch.bfloat16
-    found = half.encode_frames(frames)
-    assert found.dtype == torch.float32
-    alike = torch.nn.functional.cosine_similarity(found, model.encode_frames(frames))
+    vectors = half.encode_frames(frames)
+    assert vectors.dtype == torch.float32
+    alike = torch.nn.functional.cosine_similarity(vectors, model.encode_frames(frames))
     assert alike.min() > 0.99
     assert half.encode_text(TEXTS).tokens.dtype == torch.float32
     assert half.fingerprint() == model.fingerprint()
@@ -374,7 +374,7 @@ def test_background_sentences_are_many_and_different() -> None:
     assert all(sentence.endswith(".") and 2 < len(sentence.split()) < 12 for sentence in sentences)
 
 
-def test_no_text_is_refused(tiny_clip: Path) -> None:
+def test_an_empty_text_is_rejected(tiny_clip: Path) -> None:
     with pytest.raises(UsageError, match="no text"):
         TwoTower.from_checkpoint(tiny_clip).encode_text([])
 

@@ -12,11 +12,11 @@ def by_loop(table: torch.Tensor, length: int, keep: int) -> torch.Tensor:
     """Long-CLIP's arithmetic, one row at a time."""
     rows = table.shape[0]
     ratio = -(-(length - keep) // (rows - keep))
-    found = [table[i] for i in range(keep)]
+    stretched = [table[i] for i in range(keep)]
     for i in range(keep, rows):
         step = table[i + 1] - table[i] if i + 1 < rows else table[i] - table[i - 1]
-        found += [table[i] + step * j / ratio for j in range(ratio)]
-    return torch.stack(found[:length])
+        stretched += [table[i] + step * j / ratio for j in range(ratio)]
+    return torch.stack(stretched[:length])
 
 
 @pytest.mark.parametrize(
@@ -24,18 +24,18 @@ def by_loop(table: torch.Tensor, length: int, keep: int) -> torch.Tensor:
 )
 def test_stretch_equals_the_loop(rows: int, length: int, keep: int) -> None:
     table = torch.randn(rows, 6, generator=torch.Generator().manual_seed(0))
-    found = stretch_positions(table, length, keep)
-    assert found.shape == (length, 6)
-    torch.testing.assert_close(found, by_loop(table, length, keep))
-    assert torch.equal(found[:keep], table[:keep])
+    stretched = stretch_positions(table, length, keep)
+    assert stretched.shape == (length, 6)
+    torch.testing.assert_close(stretched, by_loop(table, length, keep))
+    assert torch.equal(stretched[:keep], table[:keep])
 
 
 def test_248_is_20_and_four_times_57() -> None:
     table = torch.arange(77.0).unsqueeze(1)
-    found = stretch_positions(table, 248).squeeze(1)
-    assert torch.equal(found[20::4], torch.arange(20.0, 77.0))
-    assert torch.allclose(found[20:].diff(), torch.tensor(0.25))
-    assert found[-1] == 76.75
+    stretched = stretch_positions(table, 248).squeeze(1)
+    assert torch.equal(stretched[20::4], torch.arange(20.0, 77.0))
+    assert torch.allclose(stretched[20:].diff(), torch.tensor(0.25))
+    assert stretched[-1] == 76.75
 
 
 @pytest.mark.parametrize(("rows", "length"), [(77, 60), (21, 40), (5, 40)])

@@ -32,21 +32,21 @@ def picture(height: int, width: int) -> np.ndarray:
     return ((np.stack(waves, axis=-1) + 1) * 127).astype(np.uint8)
 
 
-def test_patches_are_those_of_the_librarys_image_processor() -> None:
-    one = picture(131, 190)
+def test_patches_equal_those_of_the_library() -> None:
+    image = picture(131, 190)
     size = {"shortest_edge": PATCHES["min_pixels"], "longest_edge": PATCHES["max_pixels"]}
     reference = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2, temporal_patch_size=2, size=size)(
-        [one], return_tensors="pt"
+        [image], return_tensors="pt"
     )
-    found = FrameProcessor("Qwen2VLVideoProcessor", PATCHES)([np.stack([one, one])])
-    assert torch.equal(found["video_grid_thw"], reference["image_grid_thw"])
-    gap = (found["pixel_values_videos"] - reference["pixel_values"]).abs()
+    patches = FrameProcessor("Qwen2VLVideoProcessor", PATCHES)([np.stack([image, image])])
+    assert torch.equal(patches["video_grid_thw"], reference["image_grid_thw"])
+    gap = (patches["pixel_values_videos"] - reference["pixel_values"]).abs()
     assert float(gap.max()) < 0.06  # three steps of 255, normalised
     assert float(gap.mean()) < 0.005
 
 
 @given(st.integers(20, 3000), st.integers(20, 3000))
-def test_sizes_of_a_frame_are_the_librarys(height: int, width: int) -> None:
+def test_sizes_of_a_frame_equal_those_of_the_library(height: int, width: int) -> None:
     rule = PatchRule(14, 2, 2, 56 * 56, 28 * 28 * 1280, 10**9, volume=False)
     if max(height, width) / min(height, width) > 200:
         return
@@ -59,10 +59,10 @@ def test_a_volume_stays_within_its_bounds(frames: int, height: int, width: int) 
     rule = PatchRule(16, 2, 2, 4096, 32 * 32 * 768 * 64, 768, volume=True)
     tall, wide = rule.target(frames, height, width)
     assert tall % 32 == wide % 32 == 0
-    shown = max(2, round(frames / 2) * 2)
+    even_frames = max(2, round(frames / 2) * 2)
     frames = max(frames, 2)
     budget = max(frames * min(768 * 32 * 32, rule.most // frames), rule.least)
-    assert shown * tall * wide <= budget * 1.6 or (tall, wide) == (32, 32)
+    assert even_frames * tall * wide <= budget * 1.6 or (tall, wide) == (32, 32)
     assert abs(math.log((tall / wide) / (height / width))) < 1.2
 
 
@@ -86,16 +86,16 @@ def test_an_odd_last_frame_is_shown_twice() -> None:
     assert torch.equal(odd["pixel_values_videos"], even["pixel_values_videos"])
 
 
-def test_whole_frames_are_the_librarys() -> None:
+def test_frames_equal_those_of_the_library() -> None:
     settings = {"size": {"shortest_edge": 48}, "crop_size": {"height": 40, "width": 40}, "resample": 3}
-    one = picture(96, 130)
-    reference = CLIPImageProcessorPil(**settings)([one], return_tensors="pt")["pixel_values"]
-    found = FrameProcessor("VideoLlavaVideoProcessor", settings)([np.stack([one, one])])["pixel_values_videos"]
-    assert found.shape == (1, 2, 3, 40, 40)
-    assert float((found[0, 1] - reference[0]).abs().mean()) < 0.005
+    image = picture(96, 130)
+    reference = CLIPImageProcessorPil(**settings)([image], return_tensors="pt")["pixel_values"]
+    pixels = FrameProcessor("VideoLlavaVideoProcessor", settings)([np.stack([image, image])])["pixel_values_videos"]
+    assert pixels.shape == (1, 2, 3, 40, 40)
+    assert float((pixels[0, 1] - reference[0]).abs().mean()) < 0.005
 
 
-def test_settings_are_read_and_strange_ones_refused() -> None:
+def test_settings_are_read_and_unknown_ones_rejected() -> None:
     made = FrameProcessor("InternVLVideoProcessor", {"size": {"height": 448, "width": 448}, "do_normalize": False})
     assert made.image.target(10, 20) == (448, 448)
     assert made.image.std == (1.0, 1.0, 1.0)
@@ -110,8 +110,8 @@ def test_settings_are_read_and_strange_ones_refused() -> None:
 
 def test_times_of_frames_reach_the_families_that_use_them() -> None:
     pixels = np.zeros((3, 4, 4, 3), np.uint8)
-    told = time_settings(Frames(pixels, np.array([1.0, 1.5, 2.0])))
-    assert told["frames_indices"] == [1.0, 1.5, 2.0]
-    assert len(pixels) / told["total_num_frames"] * told["fps"] == 2.0  # frames a second
+    settings = time_settings(Frames(pixels, np.array([1.0, 1.5, 2.0])))
+    assert settings["frames_indices"] == [1.0, 1.5, 2.0]
+    assert len(pixels) / settings["total_num_frames"] * settings["fps"] == 2.0  # frames a second
     assert time_settings(Frames(pixels[:1], np.array([4.0])))["total_num_frames"] == 1.0
     assert time_settings(Frames(pixels[:2], np.array([4.0, 4.0])))["total_num_frames"] == 2.0

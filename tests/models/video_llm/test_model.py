@@ -44,14 +44,14 @@ def frames(seed: int = 0, count: int = 5) -> Frames:
     return Frames(rng.integers(0, 255, (count, 40, 56, 3), dtype=np.uint8), np.arange(count) * 0.7)
 
 
-def by_the_library(model: VideoLLM, shown: Frames, text: str) -> float:
+def by_the_library(model: VideoLLM, video: Frames, text: str) -> float:
     """The score by the processor's own tokens and the model's own positions, probabilities written out in float64."""
     prompter = model.prompter
     prompt = prompter._render(model.question, {"video": 1}).replace("\ue000", text.strip())
     inputs = prompter.processor(
         text=[prompt],
-        videos=[shown.pixels],
-        videos_kwargs={"video_metadata": [VideoMetadata(**time_settings(shown))]},
+        videos=[video.pixels],
+        videos_kwargs={"video_metadata": [VideoMetadata(**time_settings(video))]},
         text_kwargs={"return_tensors": "pt"},
     )
     with torch.no_grad():
@@ -63,26 +63,26 @@ def by_the_library(model: VideoLLM, shown: Frames, text: str) -> float:
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_shared_prefix_scores_equal_unshared_ones_and_the_librarys(kind: str, model_of: Get) -> None:
-    model, shown = model_of(kind), frames()
-    expected = torch.tensor([by_the_library(model, shown, text) for text in TEXTS])
-    encoded = model.encode(shown)
+def test_shared_prefix_scores_equal_unshared_ones_and_those_of_the_library(kind: str, model_of: Get) -> None:
+    model, video = model_of(kind), frames()
+    expected = torch.tensor([by_the_library(model, video, text) for text in TEXTS])
+    encoded = model.encode(video)
     shared = [model.scores(encoded, TEXTS, side="left"), model.scores(encoded, TEXTS, side="right")]
     shared.append(model.scores(encoded, TEXTS, batch=3))  # the cache was not touched by the calls before
     with torch.no_grad():
-        whole = [model.pair_log_odds([shown] * 4, TEXTS, side=side).sigmoid() for side in ("left", "right")]  # type: ignore[arg-type]
-    for found in (*shared, *whole):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    assert expected.std() > 0.01  # texts are told apart, so that equality says something
+        unshared = [model.pair_log_odds([video] * 4, TEXTS, side=side).sigmoid() for side in ("left", "right")]  # type: ignore[arg-type]
+    for scores in (*shared, *unshared):
+        torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5)
+    assert expected.std() > 0.01  # scores of texts differ, so equality means something
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_images_are_asked_about_with_the_same_prefix(kind: str, model_of: Get) -> None:
     model, images = model_of(kind), frames(count=3)
-    found = model.figure_scores(images, TEXTS[:3])
-    assert found.shape == (3, 3)
-    one = model.figure_scores([images.pixels[1]], [TEXTS[0]])
-    torch.testing.assert_close(one[0, 0], found[1, 0], rtol=0, atol=1e-6)
+    scores = model.figure_scores(images, TEXTS[:3])
+    assert scores.shape == (3, 3)
+    single = model.figure_scores([images.pixels[1]], [TEXTS[0]])
+    torch.testing.assert_close(single[0, 0], scores[1, 0], rtol=0, atol=1e-6)
     question = Question.named("figure")
     visual = model.prompter.images([images.pixels[2]], question)
     tail = model.prompter.tails([TEXTS[1]], question, images=1)[0]
@@ -91,22 +91,22 @@ def test_images_are_asked_about_with_the_same_prefix(kind: str, model_of: Get) -
     with torch.no_grad():
         logits = model.model(input_ids=ids[None], **kinds, **visual.pixels).logits[0, -1].double()
     p = logits.exp() / logits.exp().sum()
-    assert float(found[2, 1]) == pytest.approx(float(p[list(model._known(question).yes)].sum()), abs=1e-5)
+    assert float(scores[2, 1]) == pytest.approx(float(p[list(model._known(question).yes)].sum()), abs=1e-5)
 
 
-def test_a_masked_word_is_hidden_and_moves_nothing(model_of: Get) -> None:
-    model, shown = model_of("qwen2_5_vl"), model_of("qwen2_5_vl").prepare(frames())
+def test_masking_a_word_hides_it_without_shifting_positions(model_of: Get) -> None:
+    model, video = model_of("qwen2_5_vl"), model_of("qwen2_5_vl").prepare(frames())
     tails = model.tails(["a dog runs", "a cat runs"])
     parts = [tail.ids[tail.description] for tail in tails]
     assert model.prompter.tokenizer.decode(parts[0]).strip('"') == "a dog runs"
     assert len(parts[0]) == len(parts[1])
     common = parts[0] == parts[1]
     with torch.no_grad():
-        plain = model.pair_log_odds([shown, shown], tails)
+        plain = model.pair_log_odds([video, video], tails)
         hidden = [
-            model.pair_log_odds([shown, shown], tails, keep=[common, common], side=side) for side in ("left", "right")
+            model.pair_log_odds([video, video], tails, keep=[common, common], side=side) for side in ("left", "right")
         ]  # type: ignore[arg-type]
-        all_kept = model.pair_log_odds([shown, shown], tails, keep=[torch.ones_like(common), None])
+        all_kept = model.pair_log_odds([video, video], tails, keep=[torch.ones_like(common), None])
     torch.testing.assert_close(all_kept, plain)
     torch.testing.assert_close(hidden[0], hidden[1], rtol=0, atol=1e-5)
     assert float((plain[0] - plain[1]).abs()) > 1e-4
@@ -167,20 +167,22 @@ def test_tokenizers_that_put_a_space_before_text_are_read_in_place(model_of: Get
     visual = prompter.video(frames(), question)
     for text, tail in zip(TEXTS, prompter.tails(TEXTS, question), strict=True):
         prompt = prompter._render(question, {"video": 1}).replace("\ue000", text.strip())
-        whole = processor(text=[prompt], videos=[frames().pixels], text_kwargs={"return_tensors": "pt"})["input_ids"][0]
-        assert torch.equal(torch.cat([visual.ids, tail.ids]), whole)
+        expected = processor(text=[prompt], videos=[frames().pixels], text_kwargs={"return_tensors": "pt"})[
+            "input_ids"
+        ][0]
+        assert torch.equal(torch.cat([visual.ids, tail.ids]), expected)
         assert text.strip() in processor.tokenizer.decode(tail.ids[tail.description])
 
 
 def test_qwen3_writes_the_real_times_beside_the_frames(model_of: Get) -> None:
     model = model_of("qwen3_vl")
-    shown = Frames(frames(count=4).pixels, np.array([0.0, 0.8, 10.0, 11.0]))
-    prompt = model.prompter.tokenizer.decode(model.prepare(shown).ids)
+    video = Frames(frames(count=4).pixels, np.array([0.0, 0.8, 10.0, 11.0]))
+    prompt = model.prompter.tokenizer.decode(model.prepare(video).ids)
     assert "<0.4 seconds>" in prompt  # the middle of a pair of frames
     assert "<10.5 seconds>" in prompt
 
 
-def test_impossible_questions_are_reported(model_of: Get) -> None:
+def test_invalid_questions_are_reported(model_of: Get) -> None:
     model = model_of("video_llava")
     with pytest.raises(UsageError, match="control token '<video>'"):
         model.scores(frames(), ["a <video> of a dog"])
@@ -198,12 +200,12 @@ def test_impossible_questions_are_reported(model_of: Get) -> None:
 def test_questions_come_from_files_too(tmp_path: Path, model_of: Get) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text('text: "Is this {text}?"\nyes_words: [user]\n')
-    asked = Question.named(path)
-    assert asked == Question("Is this {text}?", yes_words=("user",))
+    question = Question.named(path)
+    assert question == Question("Is this {text}?", yes_words=("user",))
     model = model_of("internvl")
-    other = VideoLLM(model.model, model.prompter.processor, question=asked)
-    assert other.fingerprint() != model.fingerprint()
-    assert not torch.allclose(other.scores(frames(), TEXTS), model.scores(frames(), TEXTS))
+    reloaded = VideoLLM(model.model, model.prompter.processor, question=question)
+    assert reloaded.fingerprint() != model.fingerprint()
+    assert not torch.allclose(reloaded.scores(frames(), TEXTS), model.scores(frames(), TEXTS))
     for content in ("text: nothing", "- a", "text: '{text}'\nno: [x]", "text: ["):
         path.write_text(content)
         with pytest.raises(UsageError):
@@ -231,10 +233,10 @@ def test_no_chat_template_and_none_known(model_of: Get) -> None:
 
 
 def test_families_that_cannot_share_run_whole(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, shown = model_of("llava_onevision"), frames()
-    expected = model.scores(shown, TEXTS)
+    model, video = model_of("llava_onevision"), frames()
+    expected = model.scores(video, TEXTS)
     monkeypatch.setattr("mova.models.video_llm.model.prefill", lambda *_: None)
-    encoded = model.encode(shown)
+    encoded = model.encode(video)
     assert encoded.prefix is None
     torch.testing.assert_close(model.scores(encoded, TEXTS, batch=3), expected, rtol=0, atol=1e-5)
 
@@ -249,10 +251,10 @@ def test_reasoning_models_are_asked_to_answer_at_once(model_of: Get, monkeypatch
 def test_families_without_a_video_path_get_images(model_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("internvl")
     monkeypatch.setattr(model.prompter, "sees_videos", False)
-    shown = Frames(frames().pixels[:, :SIZE, :SIZE], frames().pts)
-    side_by_side = model.prepare(shown)
+    video = Frames(frames().pixels[:, :SIZE, :SIZE], frames().pts)
+    side_by_side = model.prepare(video)
     assert "Frame1" not in model.prompter.tokenizer.decode(side_by_side.ids)
-    found = model.scores(shown, TEXTS)
+    scores = model.scores(video, TEXTS)
     with torch.no_grad():
-        whole = model.pair_log_odds([side_by_side] * 4, TEXTS).sigmoid()
-    torch.testing.assert_close(found, whole, rtol=0, atol=1e-5)
+        unshared = model.pair_log_odds([side_by_side] * 4, TEXTS).sigmoid()
+    torch.testing.assert_close(scores, unshared, rtol=0, atol=1e-5)

@@ -20,7 +20,7 @@ def test_log_odds_are_the_direct_formula() -> None:
     torch.testing.assert_close(yes_log_probability(logits, YES).exp(), yes, rtol=1e-12, atol=0)
 
 
-def test_nothing_is_lost_where_both_words_are_far_from_likely() -> None:
+def test_log_odds_are_exact_for_unlikely_words() -> None:
     logits = torch.zeros(12)
     logits[0], logits[YES], logits[NO] = 400.0, torch.tensor([-300.0, -290.0]), torch.tensor([-310.0, -295.0, -400.0])
     odds = yes_no_log_odds(logits, YES, NO)
@@ -63,6 +63,6 @@ def test_every_surface_form_counts_and_nothing_else() -> None:
 def test_a_real_tokenizer_has_forms_with_and_without_space() -> None:
     tokenizer = make_tokenizer()
     answers = Answers.of(tokenizer)
-    shown = {tokenizer.decode([id]) for id in answers.yes}
-    assert {"Yes", " yes", " YES"} <= shown
+    forms = {tokenizer.decode([id]) for id in answers.yes}
+    assert {"Yes", " yes", " YES"} <= forms
     assert not set(answers.yes) & set(answers.no)

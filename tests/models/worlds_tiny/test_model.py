@@ -36,7 +36,7 @@ def frames(count: int, size: int = 32, seed: int = 0) -> Frames:
     return Frames(pixels, np.arange(count) / 2)
 
 
-def test_written_out_attention_equals_pytorchs() -> None:
+def test_explicit_attention_equals_that_of_pytorch() -> None:
     torch.manual_seed(0)
     block = Block(16, 4)
     x, mask = torch.randn(3, 7, 16), torch.rand(3, 7) < 0.7
@@ -79,9 +79,9 @@ def test_a_frame_sees_its_neighbours_and_no_further(model: WorldsTiny) -> None:
 
 def test_streaming_equals_one_pass(model: WorldsTiny) -> None:
     clip = frames(9)
-    whole = model.encode_frames(clip)
+    expected = model.encode_frames(clip)
     parts = list(model.encode_stream([clip[:1], clip[1:2], clip[2:7], clip[7:]]))
-    torch.testing.assert_close(torch.cat([vectors for _, vectors in parts]), whole)
+    torch.testing.assert_close(torch.cat([vectors for _, vectors in parts]), expected)
     assert np.concatenate([times for times, _ in parts]).tolist() == clip.pts.tolist()
 
 

@@ -21,12 +21,12 @@ SEED = 800_017
 
 @pytest.fixture(scope="module")
 def model() -> WorldsTiny:
-    found = load("mova-worlds-tiny")
-    assert isinstance(found, WorldsTiny)
-    return found
+    loaded = load("mova-worlds-tiny")
+    assert isinstance(loaded, WorldsTiny)
+    return loaded
 
 
-def test_it_is_small_and_has_a_card() -> None:
+def test_the_shipped_model_is_small_and_has_a_card() -> None:
     folder = shipped_folder()
     size = sum(file.stat().st_size for file in folder.iterdir())
     assert size <= 12 * 2**20

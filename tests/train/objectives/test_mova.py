@@ -73,12 +73,12 @@ def test_published_terms_are_the_written_losses_on_the_models_masks() -> None:
     vectors = pairs()
     _, parts = run(MovaObjective("paper", diagnose_every=0), net, vectors)
     real = vectors.frame_mask
-    found = net.masks(vectors.frames, real, vectors.tokens, vectors.token_mask, vectors.texts)
-    given = (vectors.frames, real, vectors.texts, found.m_t)
-    assert torch.allclose(parts["temporal"], temporal_nce(*given, 1 / 0.07))
-    for name, value in zip(("same_frame", "different_frame"), concept_nce(*given, found.m_v, 1 / 0.07), strict=True):
+    masks = net.masks(vectors.frames, real, vectors.tokens, vectors.token_mask, vectors.texts)
+    inputs = (vectors.frames, real, vectors.texts, masks.m_t)
+    assert torch.allclose(parts["temporal"], temporal_nce(*inputs, 1 / 0.07))
+    for name, value in zip(("same_frame", "different_frame"), concept_nce(*inputs, masks.m_v, 1 / 0.07), strict=True):
         assert torch.allclose(parts[name], value)
-    assert torch.allclose(parts["pooled"], global_nce(*given[:3], vectors.scale))
+    assert torch.allclose(parts["pooled"], global_nce(*inputs[:3], vectors.scale))
 
 
 def test_repaired_frames_are_weighted_and_detached_masks_leave_the_backbone_alone() -> None:
@@ -98,10 +98,17 @@ def test_diagnostics_come_with_the_first_step_and_then_at_their_interval() -> No
     net, objective = around("paper"), MovaObjective("paper", diagnose_every=3)
     vectors = pairs()
     logged = [set(run(objective, net, vectors)[1]) for _ in range(4)]
-    wanted = {"rolled/temporal/gap", "rolled/same_frame/gap", "match/auc", "match/auc_gain", "m_t/density", "m_v/dead"}
-    assert [wanted <= names for names in logged] == [True, False, False, True]
-    one = run(MovaObjective("paper", diagnose_every=1), net, pairs(1))[1]
-    assert "match/auc" not in one
+    expected = {
+        "rolled/temporal/gap",
+        "rolled/same_frame/gap",
+        "match/auc",
+        "match/auc_gain",
+        "m_t/density",
+        "m_v/dead",
+    }
+    assert [expected <= names for names in logged] == [True, False, False, True]
+    single = run(MovaObjective("paper", diagnose_every=1), net, pairs(1))[1]
+    assert "match/auc" not in single
 
 
 def test_pair_negatives_score_mismatched_pairs_with_masks_of_their_own() -> None:
@@ -114,7 +121,7 @@ def test_pair_negatives_score_mismatched_pairs_with_masks_of_their_own() -> None
         run(MovaObjective("repaired", pairs=1.0), around("repaired"), vectors)
 
 
-def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
+def test_captions_of_one_video_are_not_negatives_of_each_other() -> None:
     vectors = pairs()
     vectors = replace(vectors, group=torch.tensor([0, 0, 1, 2]))
     _, shared = run(MovaObjective("control"), around("control"), vectors)
@@ -124,7 +131,7 @@ def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"preset": "best"}, "preset"),
         ({"temporal_form": "ce"}, "temporal_form"),
@@ -132,8 +139,8 @@ def test_captions_of_one_video_are_no_negatives_of_each_other() -> None:
         ({"pooled": -1.0}, "all weights 0 or more"),
     ],
 )
-def test_wrong_settings_are_said(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_settings_are_reported(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         MovaObjective(**options)
 
 
@@ -168,5 +175,5 @@ def test_every_preset_trains_from_a_recipe_and_loads_again(
     again = load(tmp_path / "run", precision="fp32", device="cpu")
     assert isinstance(again, Mova)
     assert again.config.preset == preset
-    for (name, weight), other in zip(model.named_parameters(), again.parameters(), strict=True):
-        assert torch.equal(weight, other), name
+    for (name, weight), reloaded in zip(model.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(weight, reloaded), name

@@ -51,7 +51,7 @@ def written_out_late(vectors: PairVectors, v: int, n: int) -> float:
     return total / UNITS[n]
 
 
-def written_out_nce(scores: list[list[float]], own: list[list[bool]], scale: float) -> float:
+def written_out_nce(scores: list[list[float]], positive: list[list[bool]], scale: float) -> float:
     def one_way(rows: list[list[float]], right: list[list[bool]]) -> float:
         losses = []
         for row, hits in zip(rows, right, strict=True):
@@ -60,7 +60,7 @@ def written_out_nce(scores: list[list[float]], own: list[list[bool]], scale: flo
         return sum(losses) / len(losses)
 
     turned = [list(column) for column in zip(*scores, strict=True)]
-    return 0.5 * (one_way(scores, own) + one_way(turned, [list(column) for column in zip(*own, strict=True)]))
+    return 0.5 * (one_way(scores, positive) + one_way(turned, [list(column) for column in zip(*positive, strict=True)]))
 
 
 def run(objective: PairObjective, vectors: PairVectors) -> tuple[float, dict[str, float]]:
@@ -70,20 +70,20 @@ def run(objective: PairObjective, vectors: PairVectors) -> tuple[float, dict[str
 
 
 @pytest.mark.parametrize("groups", [[4, 5, 6], [4, 5, 4]])
-def test_losses_are_what_is_written_out(groups: list[int]) -> None:
+def test_losses_equal_explicit_arithmetic(groups: list[int]) -> None:
     vectors = pairs(groups)
-    own = [[a == b for b in groups] for a in groups]
+    positive = [[a == b for b in groups] for a in groups]
     pooled = [[written_out_global(vectors, v, n) for n in range(3)] for v in range(3)]
     late = [[written_out_late(vectors, v, n) for n in range(3)] for v in range(3)]
     loss, parts = run(Clip4Clip(), vectors)
-    assert loss == pytest.approx(written_out_nce(pooled, own, 5.0), abs=1e-5)
+    assert loss == pytest.approx(written_out_nce(pooled, positive, 5.0), abs=1e-5)
     assert parts["global"] == loss
     assert parts["dropped_tokens"] == 1.0
-    expected = written_out_nce(late, own, 5.0)
+    expected = written_out_nce(late, positive, 5.0)
     loss, parts = run(LateInteraction(global_weight=0.25), vectors)
     assert parts["late"] == pytest.approx(expected, abs=1e-5)
     assert loss == pytest.approx(expected + 0.25 * parts["global"], abs=1e-5)
-    hits = [own[max(range(3), key=lambda v: late[v][n])][n] for n in range(3)]
+    hits = [positive[max(range(3), key=lambda v: late[v][n])][n] for n in range(3)]
     assert parts["hits"] == pytest.approx(sum(hits) / 3)
 
 
@@ -110,13 +110,13 @@ def test_the_temperature_is_bounded_and_a_single_pair_is_finite(objective: PairO
 def test_videos_can_be_scored_apart_from_texts() -> None:
     vectors = pairs()
     for objective in (Clip4Clip(), LateInteraction()):
-        whole = objective.scores(vectors, torch.nn.Identity())
-        one = replace(vectors, frames=vectors.frames[1:2], frame_mask=vectors.frame_mask[1:2])
-        row = objective.scores(one, torch.nn.Identity())
-        assert torch.allclose(row, whole[1:2], atol=1e-6)
+        expected = objective.scores(vectors, torch.nn.Identity())
+        single = replace(vectors, frames=vectors.frames[1:2], frame_mask=vectors.frame_mask[1:2])
+        row = objective.scores(single, torch.nn.Identity())
+        assert torch.allclose(row, expected[1:2], atol=1e-6)
 
 
-def test_wrong_settings_are_named() -> None:
+def test_invalid_settings_are_named() -> None:
     with pytest.raises(UsageError, match=r"objective\.kind 'wish' is unknown"):
         find_objective("wish")
     with pytest.raises(UsageError, match="tau must be above 0"):

@@ -53,8 +53,8 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
 
 
-def assert_equal_weights(one: torch.nn.Module, other: torch.nn.Module, tolerance: float = 0.0) -> None:
-    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+def assert_equal_weights(first: torch.nn.Module, second: torch.nn.Module, tolerance: float = 0.0) -> None:
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.allclose(a, b, rtol=0, atol=tolerance), name
 
 
@@ -70,7 +70,7 @@ class Stop(TrainerCallback):
 
 
 @pytest.mark.parametrize("kind", ["clip4clip", "late_interaction"])
-def test_every_weight_moves_and_the_saved_model_loads(small: Recipe, tmp_path: Path, kind: str) -> None:
+def test_every_weight_changes_and_the_saved_model_loads(small: Recipe, tmp_path: Path, kind: str) -> None:
     recipe = replace(changed(small, training={"max_steps": 2}), objective={"kind": kind})
     model = train(recipe, tmp_path)
     start = load(small.model["source"], precision="fp32", device="cpu")
@@ -83,7 +83,7 @@ def test_every_weight_moves_and_the_saved_model_loads(small: Recipe, tmp_path: P
 
 
 def test_a_run_stopped_in_the_middle_ends_with_the_weights_of_an_unbroken_one(small: Recipe, tmp_path: Path) -> None:
-    whole = train(small, tmp_path / "whole")
+    unbroken = train(small, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(small, tmp_path / "cut", callbacks=[Stop(3)])
     half_written = tmp_path / "cut" / "checkpoint-3"
@@ -91,7 +91,7 @@ def test_a_run_stopped_in_the_middle_ends_with_the_weights_of_an_unbroken_one(sm
     (half_written / "trainer_state.json").write_text('{"global_')
     assert newest_checkpoint(tmp_path / "cut") == tmp_path / "cut" / "checkpoint-2"
     resumed = train(small, tmp_path / "cut", resume=True)
-    assert_equal_weights(whole, resumed)
+    assert_equal_weights(unbroken, resumed)
     losses = [
         [(row["step"], row["loss"]) for row in log_of(tmp_path / name) if "loss" in row] for name in ("whole", "cut")
     ]
@@ -115,10 +115,10 @@ train(load_recipe(sys.argv[1]), Path(sys.argv[2]), callbacks=[Kill()])
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(small: Recipe, tmp_path: Path) -> None:
-    whole = train(small, tmp_path / "whole")
+    unbroken = train(small, tmp_path / "whole")
     command = [sys.executable, "-c", KILLED, str(tmp_path / "whole" / "recipe.yaml"), str(tmp_path / "cut")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
-    assert_equal_weights(whole, train(small, tmp_path / "cut", resume=True))
+    assert_equal_weights(unbroken, train(small, tmp_path / "cut", resume=True))
 
 
 def one_of_two(number: int, port: int, recipe: Recipe, folder: Path) -> None:
@@ -147,7 +147,7 @@ def test_two_processes_end_with_the_weights_of_one_with_the_whole_batch(
 @pytest.mark.parametrize(
     "setting", [{"cache_chunk": 1}, {"gradient_checkpointing": True}, {"dataloader_num_workers": 2}]
 )
-def test_what_saves_memory_or_time_changes_no_weight(small: Recipe, tmp_path: Path, setting: dict[str, Any]) -> None:
+def test_saving_memory_or_time_changes_no_weight(small: Recipe, tmp_path: Path, setting: dict[str, Any]) -> None:
     sgd = {"max_steps": 2, "optim": "sgd", "per_device_train_batch_size": 3, "max_grad_norm": 0.0}
     plain = train(changed(small, training=sgd), tmp_path / "plain")
     assert_equal_weights(plain, train(changed(small, training=sgd | setting), tmp_path / "other"), 1e-5)
@@ -161,34 +161,34 @@ def test_caching_adds_up_over_accumulated_batches(small: Recipe, tmp_path: Path)
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_the_best_checkpoint_by_validation_is_what_a_run_ends_with(
+def test_a_run_ends_with_the_best_checkpoint_by_validation(
     small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mova.train.validation import RetrievalValidation
 
     figures = iter([40.0, 70.0, 10.0, 20.0])
-    found: list[dict[str, float]] = []
+    metrics: list[dict[str, float]] = []
 
     def validate(self: RetrievalValidation, model: Any) -> dict[str, float]:
         assert not model.net.training
-        found.append(real(self, model))
+        metrics.append(real(self, model))
         return {"R@1": next(figures)}
 
     real = RetrievalValidation.__call__
     monkeypatch.setattr(RetrievalValidation, "__call__", validate)
     recipe = changed(small, data={"validation": "val"}, training={"save_steps": 1})
     model = train(recipe, tmp_path / "chosen")
-    assert {"R@1", "t2v_R@1", "v2t_R@1", "t2v_MdR", "v2t_MnR"} <= found[0].keys()
-    assert 0 <= found[0]["R@1"] <= 100
+    assert {"R@1", "t2v_R@1", "v2t_R@1", "t2v_MdR", "v2t_MnR"} <= metrics[0].keys()
+    assert 0 <= metrics[0]["R@1"] <= 100
     summary = json.loads((tmp_path / "chosen" / "training.json").read_text())
     assert (summary["best_step"], summary["best"]) == (2, 70.0)
-    other = changed(small, training={"save_steps": 1})
-    train(other, tmp_path / "all")
-    kept = load(tmp_path / "all" / "checkpoint-4", precision="fp32", device="cpu")
+    other_recipe = changed(small, training={"save_steps": 1})
+    train(other_recipe, tmp_path / "all")
+    checkpoint = load(tmp_path / "all" / "checkpoint-4", precision="fp32", device="cpu")
     with pytest.raises(AssertionError):
-        assert_equal_weights(model, kept)
+        assert_equal_weights(model, checkpoint)
     with pytest.raises(KeyboardInterrupt):
-        train(other, tmp_path / "two", callbacks=[Stop(2)])
+        train(other_recipe, tmp_path / "two", callbacks=[Stop(2)])
     assert_equal_weights(model, load(tmp_path / "two" / "checkpoint-2", precision="fp32", device="cpu"))
 
 
@@ -212,7 +212,7 @@ def test_broken_videos_are_counted_and_named(small: Recipe, worlds_manifest: Pat
     assert log_of(tmp_path / "run")[3]["broken"] == 1
 
 
-def test_quarantined_rows_and_leaks_are_told(
+def test_quarantined_rows_and_leaks_are_reported(
     small: Recipe, worlds_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
@@ -224,10 +224,10 @@ def test_quarantined_rows_and_leaks_are_told(
         train(changed(small, data=data, training={"max_steps": 1, "save_steps": 1}), tmp_path / "run")
     assert "1 rows of" in caplog.text
     assert f"1 source videos are in both 'train' and 'val', such as {rows[0].id}" in caplog.text
-    said = json.loads((tmp_path / "run" / "training.json").read_text())["data"]
-    kept = [row for row in rows if row.split == "train" and row.id != rows[1].id]
-    assert (said["rows"], said["quarantined"]) == (len(kept), 1)
-    assert said["fingerprint"] == fingerprint(kept)
+    summary = json.loads((tmp_path / "run" / "training.json").read_text())["data"]
+    remaining = [row for row in rows if row.split == "train" and row.id != rows[1].id]
+    assert (summary["rows"], summary["quarantined"]) == (len(remaining), 1)
+    assert summary["fingerprint"] == fingerprint(remaining)
 
 
 def test_the_small_model_of_worlds_trains_on_pairs_too(
@@ -268,7 +268,7 @@ def test_the_small_model_of_worlds_trains_on_pairs_too(
         ({"finish": {"clips": 1}}, UsageError, "section 'finish': model kind two-tower has no 'clips'"),
     ],
 )
-def test_what_a_recipe_gets_wrong_is_named(
+def test_errors_of_a_recipe_are_named(
     small: Recipe, tmp_path: Path, sections: dict[str, Any], kind: type[Exception], complaint: str
 ) -> None:
     with pytest.raises(kind, match=complaint):

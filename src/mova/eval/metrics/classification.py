@@ -147,6 +147,7 @@ def auc_over_rows(true: Sequence[Sequence[float]], false: Sequence[Sequence[floa
     sides = [(np.searchsorted(levels, values), owner) for values, owner in zip(scores, owners, strict=True)]
 
     def statistic(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return one AUC in percent per draw; each draw is an array of row indices."""
         figures = []
         for rows in drawn.astype(np.int64):
             weights = np.bincount(rows, minlength=len(true))  # a row that is drawn twice counts twice

@@ -44,6 +44,7 @@ def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None
     model.sampling_rate(fps)
 
     def encode(row: Row) -> VideoEmbedding:
+        """Decode and encode the clip of a row; several parts are encoded as one video."""
         if row.parts:
             return model.encode_video(VideoConcat.of(row.parts, folder), fps)
         return model.encode_video(Path(folder) / row.video, fps, row.start or 0.0, row.end)

@@ -92,6 +92,7 @@ def open_llm_split(
     folder = Path(manifest).resolve().parent
 
     def encode(row: Row) -> Watched:
+        """Sample and preprocess the frames of a row; a row of several clips is an error."""
         if row.parts:
             raise VideoError(row.id, "consists of several clips; write them to one file first")
         frames = model.sample(folder / row.video, row.start or 0.0, row.end)
