@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import mova.reproduce as reproduction
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import fingerprint, read_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.data.readers.registry import DATA_SETS
@@ -23,6 +22,7 @@ from mova.eval.published import published_figures
 from mova.models.registry import load
 from mova.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce, reproducible
 from mova.train.recipe import load_recipe, shipped_recipes
+from mova.video.reader import FrameRule
 
 Call = Callable[..., tuple[int, str, str]]
 PAPER = ("activitynet", "didemo", "msvd", "ultravideo", "videoufo")

@@ -29,7 +29,6 @@ from benchmarks.speed.training_step import TOKENS, VOCABULARY, backbone
 from mova.data.dataset import PairDataset
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.features.extract import write_features
 from mova.features.stored import feature_key
@@ -39,6 +38,7 @@ from mova.models.two_tower.model import TwoTower
 from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.pairs import Clip4Clip
+from mova.video.reader import FrameRule
 
 RATE = FrameRule(frames=64, fps=1.0)
 FRAMES, WIDTH, READS = 60, 512, 300

@@ -16,8 +16,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from mova.data.dataset import row_clip
-from mova.data.frame_selection import FrameRule
+from mova.data.dataset import read_clip, row_clip
 from mova.data.granularity_batches import read_granularities
 from mova.data.manifest import Row
 from mova.data.readers.registry import DATA_SETS, Conversion, convert, shared_videos
@@ -33,6 +32,7 @@ from mova.models.tiny_checkpoint import write_tiny_clip
 from mova.train.recipe import Recipe, Target, load_recipe, shipped_recipes, target_settings
 from mova.train.run import SUMMARY, train
 from mova.train.sources.pairs import PairSource
+from mova.video.reader import FrameRule
 from mova.worlds.export import export_worlds
 from mova.worlds.writer import write_worlds
 
@@ -204,7 +204,7 @@ def _evaluated(
     """
 
     def encode(row: Row) -> VideoEmbedding:
-        return model.encode_video(sampling.read_row(row, conversion.manifest.parent, row_clip(row)), sampling.fps)
+        return model.encode_video(read_clip(row, conversion.manifest.parent, row_clip(row), sampling), sampling.fps)
 
     def report_progress(count: int, _: int) -> None:
         if done is not None:

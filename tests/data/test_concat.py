@@ -10,11 +10,10 @@ import pytest
 from mova.data.batch import BrokenVideo
 from mova.data.concat import VideoConcat
 from mova.data.dataset import PairDataset
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, Segment, TimedSentence, fingerprint, read_manifest, write_manifest
 from mova.errors import DataError, VideoError
 from mova.types import Frames
-from mova.video.reader import stream
+from mova.video.reader import FrameRule, stream
 from mova.video.sampling import RULES
 
 
@@ -58,18 +57,18 @@ def test_the_clock_is_continuous_and_pixels_come_from_the_segments(
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_rules_see_one_clip(folder: Path, parts: tuple[Segment, ...], reference: Frames, rule: str) -> None:
-    frames = FrameRule(7, rule=rule).read_concat(VideoConcat.of(parts, folder))
+    frames = VideoConcat.of(parts, folder).select(FrameRule(7, rule=rule))
     expected = RULES[rule](reference.pts, 7)
     assert np.array_equal(frames.pixels, reference.pixels[expected])
 
 
 def test_a_rate_continues_across_segments(folder: Path, parts: tuple[Segment, ...], reference: Frames) -> None:
     concat = VideoConcat.of(parts, folder)
-    frames = FrameRule(99, fps=2.0).read_concat(concat)
+    frames = concat.select(FrameRule(99, fps=2.0))
     assert frames.pts.tolist() == [k / 2 for k in range(12)]
     indices = [int(np.searchsorted(reference.pts, time + 1e-6, side="right")) - 1 for time in frames.pts]
     assert np.array_equal(frames.pixels, reference.pixels[indices])
-    few = FrameRule(3, fps=2.0).read_concat(concat.window(1.0, 4.0))
+    few = concat.window(1.0, 4.0).select(FrameRule(3, fps=2.0))
     assert few.pts.tolist() == [1.0, 2.0, 3.5]
     assert np.array_equal(few.pixels, frames.pixels[[2, 4, 7]])
 
@@ -105,7 +104,7 @@ def test_the_data_set_reads_rows_with_parts(folder: Path, parts: tuple[Segment, 
 def test_errors_of_spans_and_sizes(folder: Path, parts: tuple[Segment, ...]) -> None:
     for late in (Segment(parts[0].video, 50.0, None), Segment(parts[0].video, 50.0, 60.0)):
         with pytest.raises(VideoError, match=r"there is no frame at 50\.00 s"):
-            FrameRule(2, fps=1.0).read_concat(VideoConcat.of([late], folder))
+            VideoConcat.of([late], folder).select(FrameRule(2, fps=1.0))
     concat = VideoConcat.of(parts, folder)
     widths = iter([4, 6, 8])
     with pytest.raises(DataError, match=r"48 x 4, 48 x 6"):

@@ -12,11 +12,10 @@ from torch.utils.data import DataLoader
 
 from mova.data.batch import Batch, BrokenVideo, Pair
 from mova.data.dataset import CAPTIONS, Draw, PairDataset, PairSampler, collate
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.errors import DataError, UsageError, VideoError
 from mova.types import Frames
-from mova.video.reader import read_count, stream
+from mova.video.reader import FrameRule, read_count, stream
 from mova.video.sampling import RULES
 
 RULE = FrameRule(frames=3, rule="linspace")

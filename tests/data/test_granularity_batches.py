@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from mova.data.batch import Pair
 from mova.data.dataset import Draw, PairDataset
-from mova.data.frame_selection import FrameRule
 from mova.data.granularity import LengthRule
 from mova.data.granularity_batches import (
     GranularityBatchSampler,
@@ -26,6 +25,7 @@ from mova.data.labelled import LabelledVideos
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import DataError, UsageError
+from mova.video.reader import FrameRule
 
 RULE = LengthRule()
 SHORT, LONG = "A cat runs.", "word " * 33

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from mova.data.dataset import PairDataset
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import FAULT_KINDS, Quarantined, read_quarantine, without_quarantined, write_quarantine
 from mova.data.readers.registry import convert
 from mova.data.validation import QUEUE_PER_WORKER, check_rows, map_in_threads
 from mova.errors import DataError
+from mova.video.reader import FrameRule
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -23,7 +23,6 @@ from safetensors.numpy import load_file
 from mova.data.dataset import PairDataset
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.errors import DataError, IndexMismatchError, MovaError, UsageError, VideoError
 from mova.features.extract import write_features
@@ -38,6 +37,7 @@ from mova.train.recipe import Recipe, find_objective
 from mova.train.run import train
 from mova.train.sources.pairs import stored_only
 from mova.types import Frames
+from mova.video.reader import FrameRule
 from mova.video.writer import write_mp4
 from mova.worlds.batches import vocabulary
 from tests.support.fakes import ColourEncoder

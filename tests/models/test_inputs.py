@@ -10,7 +10,6 @@ import torch
 
 from mova.data.batch import Pair
 from mova.data.dataset import PairDataset, collate
-from mova.data.frame_selection import FrameRule
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.models.inputs import input_adapter
@@ -19,6 +18,7 @@ from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.inputs import WorldsTinyInputs
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.train.collate import Collator
+from mova.video.reader import FrameRule
 from mova.worlds.batches import vocabulary
 
 

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from mova.data.batch import PairVectors
 from mova.data.dataset import Draw, PairDataset
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import read_manifest, write_manifest
 from mova.errors import ModelError, UsageError
 from mova.models.mova.build import carry_masks
@@ -27,7 +26,7 @@ from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.smartclip import SmartClip
 from mova.train.recipe import Recipe, load_recipe
 from mova.train.run import train
-from mova.video.reader import read_count
+from mova.video.reader import FrameRule, read_count
 from tests.support.pair_batches import unread_batch
 
 SMALL = {"vocabulary": ["red", "blue"], "image_size": 16, "stem": [8], "hidden_size": 16, "heads": 2}

@@ -21,8 +21,8 @@ from mova.data.manifest import Segment
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
 from mova.video.probe import probe
-from mova.video.reader import clip_times, read_times
-from mova.video.sampling import TOLERANCE, Times, fps_times
+from mova.video.reader import FrameRule, clip_times, read_times
+from mova.video.sampling import RULES, TOLERANCE, Times, fps_times
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,24 @@ class VideoConcat:
         arrays = [frames.pixels if prepare is None else prepare(frames.pixels) for frames in self._by_segment(times)]
         _require_one_size(arrays, self.segments)
         return Frames(np.concatenate(arrays), times)
+
+    def select(self, rule: FrameRule, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
+        """Return the frames that a rule selects; times are on the concatenation's clock.
+
+        Args:
+            rule: selects the frames.
+            prepare: run on the frames of each segment; must resize them to one size if the files differ.
+
+        Raises:
+            VideoError: a file cannot be read.
+            DataError: prepared frames differ in size.
+        """
+        if rule.rule is not None:
+            times = self.times()
+            return self.read(times[RULES[rule.rule](times, rule.frames)], prepare)
+        assert rule.fps is not None
+        sampled = fps_times(self.end, rule.fps, self.start)
+        return self.read([sampled[int(i)] for i in rule.pick(len(sampled))], prepare)
 
     def _by_segment(self, times: Times) -> Iterator[Frames]:
         """Yield the frames on display at times (T,), segment by segment."""

@@ -18,13 +18,14 @@ import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
 from mova.data.batch import Batch, BrokenVideo, Pair
+from mova.data.concat import VideoConcat
 from mova.data.feature_store import Clip, FeatureStore
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, UsageError, VideoError
 from mova.text.sentences import split_sentences
 from mova.types import Frames, FrameVectors, Pixels
+from mova.video.reader import FrameRule
 
 logger = logging.getLogger(__name__)
 
@@ -178,12 +179,35 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         if self.features is not None:
             vectors = self.features.read(clip)
             return vectors[self.sampling.pick(len(vectors))]
-        return self.sampling.read_row(row, self.folder, clip, self.prepare)
+        return read_clip(row, self.folder, clip, self.sampling, self.prepare)
 
 
 def row_clip(row: Row) -> Clip:
     """Return the clip of a row."""
     return Clip(row.video, row.start or 0.0, row.end)
+
+
+def read_clip(
+    row: Row, folder: Path, clip: Clip, sampling: FrameRule, prepare: Callable[[Pixels], Pixels] | None = None
+) -> Frames:
+    """Return the selected frames of a clip of a row, which may have several segments.
+
+    Args:
+        row: the row.
+        folder: folder of its manifest.
+        clip: span to read.
+        sampling: selects the frames.
+        prepare: run on the decoded pixels.
+
+    Raises:
+        VideoError: a file cannot be read.
+        DataError: prepared frames of different files differ in size.
+    """
+    if row.parts:
+        concat = VideoConcat.of(row.parts, folder)
+        return (concat if clip.end is None else concat.window(clip.start, clip.end)).select(sampling, prepare)
+    frames = sampling.read(folder / clip.video, clip.start, clip.end)
+    return frames if prepare is None else Frames(prepare(frames.pixels), frames.pts)
 
 
 def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:

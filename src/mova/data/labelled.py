@@ -15,12 +15,12 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from mova.data.batch import BrokenVideo
-from mova.data.dataset import Draw, row_clip
-from mova.data.frame_selection import FrameRule
+from mova.data.dataset import Draw, read_clip, row_clip
 from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
+from mova.video.reader import FrameRule
 
 DEFAULT_KEY = "label"
 """Default key of `meta` for labels."""
@@ -110,7 +110,7 @@ class LabelledVideos(Dataset[LabelledVideo | BrokenVideo]):
         index = key.item if isinstance(key, Draw) else key
         row = self.rows[index]
         try:
-            frames = self.sampling.read_row(row, self.folder, row_clip(row), self.prepare)
+            frames = read_clip(row, self.folder, row_clip(row), self.sampling, self.prepare)
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
         return LabelledVideo(frames, self._classes[index])

@@ -22,7 +22,6 @@ import torch
 from mova.data.dataset import row_clip
 from mova.data.feature_store import Clip, ClipRecord
 from mova.data.feature_store_writer import FeatureWriter
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Row, read_manifest
 from mova.errors import DataError, VideoError
 from mova.features.stored import feature_key
@@ -31,6 +30,7 @@ from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
 from mova.video.probe import probe
+from mova.video.reader import FrameRule
 
 AHEAD = 2
 """Maximum number of decoded chunks that wait for the model."""

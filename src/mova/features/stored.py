@@ -12,10 +12,10 @@ import torch
 
 from mova.data.dataset import row_clip
 from mova.data.feature_store import Clip, FeatureKey, FeatureStore
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Row
 from mova.errors import DataError
 from mova.models.encoder import DualEncoder, VideoEmbedding
+from mova.video.reader import FrameRule
 
 
 def feature_key(model: DualEncoder, sampling: FrameRule, dtype: str = "float16") -> FeatureKey:

@@ -4,6 +4,8 @@ Time 0 is the start of the container, as in players. A sample at time t is the f
 with `pts <= t`, or the first one if t is before it. Frames are never made up: a file that ends early or cannot be
 decoded raises `VideoError` once, after all frames that could be read.
 
+`FrameRule` states which frames of a clip are read, for those that keep such a choice in their settings.
+
 Shape legend: T frames, H height, W width (pixels). Times are seconds, spans half-open `[start, end)`.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from mova.video.duration import ends_early
 from mova.video.frame_converter import Converter
 from mova.video.packet_plan import Need, Plan, Unplanned, packet_times
 from mova.video.probe import VideoInfo, probe
-from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, on_display
+from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, linspace, on_display
 
 log = logging.getLogger(__name__)
 
@@ -302,3 +305,67 @@ def _all_times(info: VideoInfo) -> Times:
         _check_end(info, end)
         return times
     return np.array([pts for pts, _ in _every_frame(info, 0.0, np.inf, None)])
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """Rule that selects the frames of a clip.
+
+    Attributes:
+        frames: number of frames; an upper limit with `fps`.
+        rule: a named rule of `video/sampling.py`, which always selects `frames` frames. None with `fps`.
+        fps: frames per second, from the clip's start; if that gives more than `frames`, `linspace` selects among them
+            (as CLIP4Clip does: short videos have fewer frames and are padded). None with `rule`.
+
+    Raises:
+        UsageError: neither or both of `rule` and `fps`, an unknown rule, or `frames` below 1.
+
+    >>> FrameRule(3, fps=2.0).pick(5).tolist()
+    [0, 2, 4]
+    """
+
+    frames: int = 64
+    rule: str | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.rule is None) == (self.fps is None):
+            raise UsageError("frame sampling needs either a 'rule' or an 'fps', not both")
+        if self.rule is not None and self.rule not in RULES:
+            raise UsageError(f"unknown sampling rule {self.rule!r}; known: {', '.join(RULES)}")
+        if not isinstance(self.frames, int) or self.frames <= 0:
+            raise UsageError(f"the number of frames to sample must be a positive integer, not {self.frames}")
+        if self.fps is not None:
+            fps_times(0.0, self.fps)
+
+    def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Frames:
+        """Return the selected frames of `[start, end)` seconds, decoded by one thread (workers run in parallel).
+
+        Raises:
+            VideoError: the file cannot be read, or ends before `start`.
+        """
+        if self.rule is not None:
+            return read_count(path, self.frames, rule=self.rule, start=start, end=end, threads=1)
+        assert self.fps is not None
+        duration = probe(path).duration
+        times = fps_times(duration if end is None else min(end, duration), self.fps, start)
+        if not len(times):
+            raise VideoError(
+                path, f"is only {duration:.2f} s long, so there is no frame at {start:.2f} s; fix the start"
+            )
+        return read_times(path, [times[int(i)] for i in self.pick(len(times))], threads=1)
+
+    def pick(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the indices to keep of a clip's `count` sampled frames: all, or `linspace` if `fps` gives too many."""
+        return linspace(count, self.frames) if self.fps is not None and count > self.frames else np.arange(count)
+
+    def every(self, path: str | Path, start: float, end: float | None, chunk: int) -> Iterator[Frames]:
+        """Yield the frames that `pick` selects from: at most `chunk` at a time with `fps`, all at once with a rule.
+
+        Raises:
+            VideoError: the file cannot be read; frames decoded before are yielded first.
+        """
+        if self.fps is None:
+            yield self.read(path, start, end)
+        else:
+            yield from stream(path, fps=self.fps, start=start, end=end, chunk=chunk)

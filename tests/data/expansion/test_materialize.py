@@ -19,14 +19,13 @@ from mova.data.expansion.expand import CompressedPair, expand
 from mova.data.expansion.materialize import materialize
 from mova.data.expansion.operations import parse_operations
 from mova.data.expansion.still_frames import keyframe, middle
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, Segment, TimedSentence, read_manifest, write_manifest
 from mova.errors import UsageError, VideoError
 from mova.eval.summary_agreement import agreements
 from mova.plots.expansion import draw_expansion
 from mova.types import Frames
 from mova.video.probe import probe
-from mova.video.reader import read_times, stream
+from mova.video.reader import FrameRule, read_times, stream
 from mova.video.writer import join_clips, write_mp4
 
 
@@ -66,7 +65,7 @@ def test_written_videos_have_the_same_frames(manifest: Path, tmp_path: Path) -> 
     for old, new in zip(rows, real, strict=True):
         assert not new.parts
         assert new.start is None
-        virtual = FrameRule(4, rule="segment_midpoint").read_concat(VideoConcat.of(old.segments, manifest.parent))
+        virtual = VideoConcat.of(old.segments, manifest.parent).select(FrameRule(4, rule="segment_midpoint"))
         written = FrameRule(4, rule="segment_midpoint").read(tmp_path / "real" / new.video)
         difference = virtual.pixels.astype(int) - written.pixels.astype(int)
         assert np.abs(difference).mean() < 6

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mova.data.frame_selection import FrameRule
 from mova.data.manifest import Caption, Row, Segment, TimedSentence, write_manifest
 from mova.errors import UsageError
 from mova.eval.protocols import find_protocol
@@ -20,6 +19,7 @@ from mova.eval.tasks.retrieval import evaluate_retrieval
 from mova.eval.tasks.split import open_split
 from mova.features.extract import write_features
 from mova.features.stored import StoredEmbeddings
+from mova.video.reader import FrameRule
 from tests.support.fakes import ColourEncoder, write_colours
 
 

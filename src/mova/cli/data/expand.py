@@ -162,10 +162,10 @@ def _embed(model: DualEncoder, texts: Sequence[str]) -> Any:
 def _vector(model: DualEncoder, folder: Path, row: Row) -> Any:
     """Encode the video of a row, whose files are in `folder`, as float64 (d,). Return None if it is unreadable."""
     from mova.data.concat import VideoConcat
-    from mova.data.frame_selection import FrameRule
+    from mova.video.reader import FrameRule
 
     try:
-        frames = FrameRule(FRAMES, rule="segment_midpoint").read_concat(VideoConcat.of(row.segments, folder))
+        frames = VideoConcat.of(row.segments, folder).select(FrameRule(FRAMES, rule="segment_midpoint"))
     except (VideoError, DataError) as error:
         log.info("%s: not in the plot of similarities: %s", row.id, error)
         return None

@@ -49,9 +49,9 @@ def features(
 
     Run the same command again to resume an interrupted run. The exit code is 1 only if no clip is readable.
     """
-    from mova.data.frame_selection import FrameRule
     from mova.features.extract import write_features
     from mova.models.registry import DEFAULT_MODEL, load
+    from mova.video.reader import FrameRule
 
     encoder = load(model or DEFAULT_MODEL)
     rate = encoder.sampling_rate(fps) if rule is None else fps

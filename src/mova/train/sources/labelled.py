@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mova.data.batch import BrokenVideo
 from mova.data.dataset import PairSampler, pad_videos
-from mova.data.frame_selection import FrameRule
 from mova.data.labelled import LabelledVideo, LabelledVideos
 from mova.errors import UsageError
 from mova.eval.metrics.classification import mean_average_precision
@@ -28,6 +27,7 @@ from mova.train.objectives.base import ModelEncoder
 from mova.train.sources.base import ManifestSource, RunContext
 from mova.train.trainer import TrainingData
 from mova.train.validation import held_out_batches
+from mova.video.reader import FrameRule
 
 
 @dataclass(frozen=True)

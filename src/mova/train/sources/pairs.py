@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from mova.data.dataset import PairDataset, PairSampler
 from mova.data.feature_store import FeatureStore
-from mova.data.frame_selection import FrameRule
 from mova.data.granularity import LengthRule
 from mova.data.granularity_batches import (
     GranularityBatchSampler,
@@ -34,6 +33,7 @@ from mova.train.sources.hold_out import held_out_ids
 from mova.train.trainer import PairArguments, TrainingData
 from mova.train.validation import RetrievalValidation
 from mova.types import Pixels
+from mova.video.reader import FrameRule
 
 logger = logging.getLogger(__name__)
 
