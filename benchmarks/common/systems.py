@@ -85,9 +85,9 @@ class System:
             videos = [VideoEmbedding(frames[v], times, float(len(times))) for v in rows]
             part = slice(n, n + 1)
             whole = texts.whole
-            one = TextEmbedding(whole.pooled[part], whole.tokens[part], whole.mask[part], whole.dropped[part])
+            chunk = TextEmbedding(whole.pooled[part], whole.tokens[part], whole.mask[part], whole.dropped[part])
             if len(rows):
-                scores[rows, n] = cast(Mova, self.model).modular_similarity(videos, one)[:, 0].numpy()
+                scores[rows, n] = cast(Mova, self.model).modular_similarity(videos, chunk)[:, 0].numpy()
         return scores
 
 

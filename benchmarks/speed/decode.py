@@ -80,7 +80,7 @@ def main() -> None:
         def streamed(fps: float | None) -> int:
             return sum(len(part) for part in stream(path, fps=fps, short_side=SHORT_SIDE))
 
-        ways: dict[str, Callable[[], Any]] = {
+        readers: dict[str, Callable[[], Any]] = {
             "bare decode loop": lambda: bare(path),
             "converting loop": lambda: converting(path),
             "stream, every frame": lambda: streamed(None),
@@ -90,9 +90,9 @@ def main() -> None:
             "read_times, 8 at random": lambda: read_times(path, times[::8], short_side=SHORT_SIDE),
             "probe": lambda: probe(path),
         }
-        taken = {name: timed(work) for name, work in ways.items()}
-    limit = taken["bare decode loop"]
-    for name, spent in taken.items():
+        durations = {name: timed(work) for name, work in readers.items()}
+    limit = durations["bare decode loop"]
+    for name, spent in durations.items():
         report.row(
             name=name,
             seconds=round(spent, 4),
@@ -106,13 +106,13 @@ def main() -> None:
         ("read_times, 8 at random", "bare decode loop", 0.9 if args.quick else 2.0),
     )
     for name, rival, bound in claims:
-        ratio = taken[rival] / taken[name]
+        ratio = durations[rival] / durations[name]
         report.claim(f"{name}: at least {bound} times the speed of the {rival}", ratio, bound, ratio >= bound)
 
     def plot(figure: Any) -> None:
         axes = figure.subplots()
-        names = [name for name in taken if name != "probe"]
-        axes.barh(names, [limit / taken[name] for name in names])
+        names = [name for name in durations if name != "probe"]
+        axes.barh(names, [limit / durations[name] for name in names])
         axes.axvline(1.0, color="black", linewidth=1)
         axes.invert_yaxis()
         axes.set_xlabel("speed over the bare decode loop (both decode the same file)")

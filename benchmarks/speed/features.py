@@ -156,7 +156,7 @@ def reading(report: harness.Report, folder: Path, rng: np.random.Generator, clip
     def by_rows(i: int) -> Any:
         return lance.take_offsets(list(range(i * FRAMES, (i + 1) * FRAMES))).to_arrow()["vector"]
 
-    ways: dict[str, tuple[Callable[[int], Any], int]] = {
+    readers: dict[str, tuple[Callable[[int], Any], int]] = {
         "store (safetensors)": (lambda i: store.read(Clip(f"{i}.mp4", 0.0, None)).vectors, READS),
         "Arrow file, memory-mapped": (
             lambda i: arrow.get_batch(i).column(1).flatten().to_numpy().reshape(-1, WIDTH).copy(),
@@ -166,11 +166,11 @@ def reading(report: harness.Report, folder: Path, rng: np.random.Generator, clip
         "LanceDB, by name": (by_name, READS // 10),
     }
     per_clip = {}
-    for name, (read, count) in ways.items():
+    for name, (read, count) in readers.items():
         order = rng.integers(0, clips, count).tolist()
         per_clip[name] = 1e6 * harness.seconds(lambda read=read, order=order: [read(i) for i in order], 3) / count  # type: ignore[misc]
         report.row(name=name, us_a_clip=per_clip[name])
-    assert np.array_equal(ways["store (safetensors)"][0](7), ways["Arrow file, memory-mapped"][0](7))
+    assert np.array_equal(readers["store (safetensors)"][0](7), readers["Arrow file, memory-mapped"][0](7))
     opening = harness.seconds(lambda: FeatureStore(folder / "store"), 3)
     report.row(name=f"opening a store of {clips} clips", us_a_clip=1e6 * opening / clips)
     ratio = per_clip["LanceDB, by row numbers"] / per_clip["store (safetensors)"]

@@ -174,12 +174,16 @@ def kill(report: harness.Report, folder: Path, rng: np.random.Generator) -> None
     time.sleep(1.5)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    whole = Index(folder / "whole", StandIn(0)).add(films)
-    kept = sum(video.frames for video in Index(folder / "killed").videos())
+    complete = Index(folder / "whole", StandIn(0)).add(films)
+    stored_frames = sum(video.frames for video in Index(folder / "killed").videos())
     again = Index(folder / "killed", StandIn(0)).add(films)
-    same = kept + again.frames == whole.frames and len(Index(folder / "killed")) == len(films)
+    same = stored_frames + again.frames == complete.frames and len(Index(folder / "killed")) == len(films)
     report.row(
-        name="kill -9 and again", frames=whole.frames, kept=kept, encoded_again=again.frames, seconds=again.seconds
+        name="kill -9 and again",
+        frames=complete.frames,
+        kept=stored_frames,
+        encoded_again=again.frames,
+        seconds=again.seconds,
     )
     report.claim("after kill -9, nothing is lost and nothing twice", float(same), 1.0, same)
 
@@ -219,12 +223,12 @@ def _ask(store: Store, queries: np.ndarray) -> dict[str, float]:
     seconds, hits, relevant = [], 0, 0
     nearest = store.nearest
     for vector in queries:
-        asked = query.Query("x", ("x",), vector[None], "none")
+        request = query.Query("x", ("x",), vector[None], "none")
         began = time.perf_counter()
-        moments = query.search(store, asked, 10)
+        moments = query.search(store, request, 10)
         seconds.append(time.perf_counter() - began)
         store.nearest = lambda q, limit: nearest(q, limit, exact=True)  # type: ignore[method-assign]
-        truth = {(m.video, m.start) for m in query.search(store, asked, 10)}
+        truth = {(m.video, m.start) for m in query.search(store, request, 10)}
         store.nearest = nearest  # type: ignore[method-assign]
         hits += len(truth & {(m.video, m.start) for m in moments})
         relevant += len(truth)

@@ -19,7 +19,7 @@ from mova.eval.metrics.ranking import KS, find_ranks, stream_ranks, summarize
 
 WIDTH, BLOCK = 64, 2048
 SIZES, QUICK = (1000, 5000, 20_000, 100_000), (1000, 5000)
-WHOLE = 5000
+LARGEST_MATRIX = 5000
 """Up to this size the whole matrix is ranked too."""
 LIMIT = 400e6
 """Memory limit of the process of the largest run, in bytes."""
@@ -38,17 +38,19 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def run(size: int, seed: int, whole: bool) -> dict[str, float]:
+def run(size: int, seed: int, full_matrix: bool) -> dict[str, float]:
     """Measure once; called in a separate process."""
     texts, videos = vectors(size, seed)
     began = time.process_time()
-    if whole:
+    if full_matrix:
         scores = texts @ videos.T
         t2v, v2t = find_ranks(scores), find_ranks(scores.T)
     else:
         t2v, v2t = stream_ranks(lambda rows, columns: texts[rows] @ videos[columns].T, size, block=BLOCK)
     seconds = time.process_time() - began
-    figures = {f"{way} {k}": v for way, r in (("t2v", t2v), ("v2t", v2t)) for k, v in summarize(r, KS).items()}
+    figures = {
+        f"{direction} {k}": v for direction, r in (("t2v", t2v), ("v2t", v2t)) for k, v in summarize(r, KS).items()
+    }
     return {"seconds": seconds, "peak": peak(), **figures}
 
 
@@ -59,10 +61,10 @@ def main() -> None:
     results = {}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for size in QUICK if args.quick else SIZES:
-            for whole in (False, True) if size <= WHOLE else (False,):
-                row = results[size, whole] = pool.apply(run, (size, args.seed, whole))
+            for full_matrix in (False, True) if size <= LARGEST_MATRIX else (False,):
+                row = results[size, full_matrix] = pool.apply(run, (size, args.seed, full_matrix))
                 report.row(
-                    name=f"{size:,}, {'whole matrix' if whole else 'blocks'}",
+                    name=f"{size:,}, {'whole matrix' if full_matrix else 'blocks'}",
                     seconds=row["seconds"],
                     ns_a_score=1e9 * row["seconds"] / size**2,
                     peak_MB=row["peak"] / 1e6,
@@ -73,8 +75,8 @@ def main() -> None:
     largest = max(size for size, _ in results)
     most = results[largest, False]["peak"]
     report.claim(f"peak memory, {largest:,} by {largest:,} (bytes)", most, LIMIT, most < LIMIT)
-    one, other = results[WHOLE, False], results[WHOLE, True]
-    difference = max(abs(one[key] - other[key]) for key in other if "v" in key[:3])
+    blocks, matrix = results[LARGEST_MATRIX, False], results[LARGEST_MATRIX, True]
+    difference = max(abs(blocks[key] - matrix[key]) for key in matrix if "v" in key[:3])
     report.claim(
         "largest difference of a figure, blocks and whole matrix (float32 products)",
         difference,

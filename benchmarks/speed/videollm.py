@@ -23,7 +23,7 @@ VIDEO, START, END = 900, 901, 902
 TEXT = (20, 45)
 """Shortest and longest question with its description, in tokens."""
 COUNTS, QUICK = (1, 4, 16, 64), (1, 4)
-WHOLE = 16
+MOST_UNSHARED = 16
 """Maximum number of texts that are also run whole."""
 ROUNDS = 2
 YES, NO = (3, 5), (4, 8)
@@ -95,23 +95,23 @@ def measure(report: harness.Report, family: str, model: Any, visual: Visual, cou
         assert prefix is not None
         return answer_shared(model, prefix, tails[:count], read)
 
-    def whole(count: int) -> torch.Tensor:
+    def unshared(count: int) -> torch.Tensor:
         with torch.inference_mode():
             return torch.cat([answer_whole(model, [visual], [tail], read) for tail in tails[:count]])
 
-    one = harness.seconds(lambda: whole(1), ROUNDS)
+    single = harness.seconds(lambda: unshared(1), ROUNDS)
     saved: dict[int, float] = {}
     cost: dict[int, float] = {}
     for count in counts:
         row: dict[str, Any] = {"family": family, "video_tokens": len(visual), "texts": count}
         row["shared_s"] = harness.seconds(lambda count=count: shared(count), ROUNDS)
-        cost[count] = row["shared_s"] / one
-        if count <= WHOLE:
-            row["whole_s"] = harness.seconds(lambda count=count: whole(count), ROUNDS) if count > 1 else one
+        cost[count] = row["shared_s"] / single
+        if count <= MOST_UNSHARED:
+            row["whole_s"] = harness.seconds(lambda count=count: unshared(count), ROUNDS) if count > 1 else single
             saved[count] = row["whole_s"] / row["shared_s"]
-        report.row(**row, one_text_s=one, shared_over_one_text=cost[count], whole_over_shared=saved.get(count))
+        report.row(**row, one_text_s=single, shared_over_one_text=cost[count], whole_over_shared=saved.get(count))
     last = max(saved)
-    difference = float((shared(last).sigmoid() - whole(last).sigmoid()).abs().max())
+    difference = float((shared(last).sigmoid() - unshared(last).sigmoid()).abs().max())
     report.claim(f"{family}: largest difference of a score, shared and whole", difference, 1e-5, difference <= 1e-5)
     bound = 1 + 0.1 * last
     report.claim(f"{family}: cost of {last} texts, in single scores", cost[last], bound, cost[last] <= bound)

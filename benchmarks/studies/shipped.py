@@ -77,20 +77,20 @@ def report(runs: list[dict[str, Any]], seeds: list[int]) -> None:
     """Print the table and the claims."""
     result = harness.Report("shipped", seeds)
     for name, arm in SYSTEMS.items():
-        mine = [result for result in runs if result["arm"] == name]
+        arm_runs = [result for result in runs if result["arm"] == name]
         for form in dict.fromkeys(f"{arm.forms[0]}{end}" for end in ("", " K order")):
-            result.row(name=name, form=form, **cells(mine, form))
-        result.row(name=name, form="everything else", **extras(mine))
+            result.row(name=name, form=form, **cells(arm_runs, form))
+        result.row(name=name, form="everything else", **extras(arm_runs))
     pairs = (("masks trained around it", "as it ships"), ("trained on as a MoVA", "trained on without masks"))
     for masked, plain in pairs:
         for gallery in ("easy", "hard"):
-            for way in ("t2v", "v2t"):
-                best = mean(runs, masked, "subsets K order", gallery, way)
-                gain = best - mean(runs, plain, "late K order", gallery, way)
-                text = f"{masked} finds more than {plain}, {gallery} {way}"
+            for direction in ("t2v", "v2t"):
+                best = mean(runs, masked, "subsets K order", gallery, direction)
+                gain = best - mean(runs, plain, "late K order", gallery, direction)
+                text = f"{masked} finds more than {plain}, {gallery} {direction}"
                 result.claim(text, round(gain, 1), GAIN, gain >= GAIN)
     columns = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
-    result.finish(columns=columns, seconds=sum(each["seconds"] for each in runs))
+    result.finish(columns=columns, seconds=sum(run["seconds"] for run in runs))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,12 @@ from benchmarks.studies.gexia.scoring import score
 from mova.models.gexia.model import Gexia
 from mova.models.worlds_tiny.model import WorldsTiny
 
-SHOWN = ("name", "form", *(f"{gallery}_{way}" for gallery in findings.GALLERIES for way in findings.WAYS), "spread")
+COLUMNS = (
+    "name",
+    "form",
+    *(f"{gallery}_{direction}" for gallery in findings.GALLERIES for direction in findings.DIRECTIONS),
+    "spread",
+)
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def report(runs: Sequence[dict[str, Any]], costs: Sequence[dict[str, Any]], seed
     for text, value, bound in findings.claims(runs):
         result.claim(text, value, bound, value >= bound)
     seconds = sum(run["seconds"] for run in runs)
-    result.finish(plot=lambda figure: findings.plot(runs, figure), columns=SHOWN, seconds=seconds)
+    result.finish(plot=lambda figure: findings.plot(runs, figure), columns=COLUMNS, seconds=seconds)
 
 
 if __name__ == "__main__":

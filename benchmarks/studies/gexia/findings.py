@@ -11,7 +11,7 @@ import numpy.typing as npt
 from benchmarks.studies.gexia.arms import ARMS
 
 GALLERIES = ("short", "long", "twins", "brief")
-WAYS = ("t2v", "v2t")
+DIRECTIONS = ("t2v", "v2t")
 OWN = "own"
 """Form of an arm's training: its own `#iter`, or the subsets of a MoVA."""
 BY_SIZE, ONE, THREE = "all three, #iter by size", "all three, #iter 1", "all three, #iter 3"
@@ -81,11 +81,11 @@ DIFFERENCES: tuple[tuple[str, Term, Term, str], ...] = (
 """Findings of the paper (and two expectations at the end) as differences that should not be below 0."""
 
 
-def recalls(runs: Runs, term: Term, gallery: str, ways: Sequence[str] = WAYS) -> npt.NDArray[np.float64]:
+def recalls(runs: Runs, term: Term, gallery: str, directions: Sequence[str] = DIRECTIONS) -> npt.NDArray[np.float64]:
     """Return R@1 of each finished seed, in the order of seeds, averaged over directions."""
     arm, form = term
     values = [
-        np.mean([row[way] for way in ways])
+        np.mean([row[direction] for direction in directions])
         for run in sorted(runs, key=lambda run: run["seed"])
         if run["arm"] == arm
         for row in run["rows"]
@@ -98,17 +98,17 @@ def table(runs: Runs) -> list[dict[str, Any]]:
     """Return one row per arm and form, then one per difference."""
     rows: list[dict[str, Any]] = []
     for arm in (name for name in ARMS if any(run["arm"] == name for run in runs)):
-        mine = [run for run in runs if run["arm"] == arm]
-        facts = {key: mine[0][key] for key in ("pairs", "parameters", "learning")}
-        facts["train_seconds"] = round(float(np.mean([run["train_seconds"] for run in mine])), 1)
+        arm_runs = [run for run in runs if run["arm"] == arm]
+        facts = {key: arm_runs[0][key] for key in ("pairs", "parameters", "learning")}
+        facts["train_seconds"] = round(float(np.mean([run["train_seconds"] for run in arm_runs])), 1)
         several = ARMS[arm].curve or not ARMS[arm].gexia
-        forms = dict.fromkeys(row["form"] for row in mine[0]["rows"] if several)
+        forms = dict.fromkeys(row["form"] for row in arm_runs[0]["rows"] if several)
         for form in (OWN, *forms):
-            rows.append({"name": arm, "form": form, **_cells(mine, (arm, form)), **(facts if form == OWN else {})})
+            rows.append({"name": arm, "form": form, **_cells(arm_runs, (arm, form)), **(facts if form == OWN else {})})
     limits = {
-        f"{gallery}_{way}": round(float(np.mean([run["ceiling"][gallery][i] for run in runs])), 1)
+        f"{gallery}_{direction}": round(float(np.mean([run["ceiling"][gallery][i] for run in runs])), 1)
         for gallery in GALLERIES
-        for i, way in enumerate(WAYS)
+        for i, direction in enumerate(DIRECTIONS)
     }
     rows.append({"name": "all facts known", "form": "", **limits, "spread": 0.0})
     for text, more, less, gallery in DIFFERENCES:
@@ -125,11 +125,11 @@ def _cells(runs: Runs, term: Term) -> dict[str, Any]:
     spreads, errors = [], []
     for gallery in (*GALLERIES, "image"):
         queries = sum(run["queries"][gallery] for run in runs)
-        for way in WAYS:
-            values = recalls(runs, term, gallery, (way,))
+        for direction in DIRECTIONS:
+            values = recalls(runs, term, gallery, (direction,))
             if len(values):
                 share = values.mean() / 100
-                means[f"{gallery}_{way}"] = round(float(values.mean()), 1)
+                means[f"{gallery}_{direction}"] = round(float(values.mean()), 1)
                 spreads.append(float(values.std()))
                 errors.append(100 * float(share * (1 - share) / queries) ** 0.5)
     return {**means, "spread": round(max(spreads), 1), "binomial_error": round(max(errors), 1)}
@@ -137,9 +137,9 @@ def _cells(runs: Runs, term: Term) -> dict[str, Any]:
 
 def _difference(runs: Runs, more: Term, less: Term, gallery: str) -> npt.NDArray[np.float64]:
     """Return the difference per seed, for seeds that have both."""
-    both = [{run["seed"] for run in runs if run["arm"] == term[0]} for term in (more, less)]
-    kept = [run for run in runs if run["seed"] in both[0] & both[1]]
-    return recalls(kept, more, gallery) - recalls(kept, less, gallery)
+    seeds = [{run["seed"] for run in runs if run["arm"] == term[0]} for term in (more, less)]
+    paired = [run for run in runs if run["seed"] in seeds[0] & seeds[1]]
+    return recalls(paired, more, gallery) - recalls(paired, less, gallery)
 
 
 def _error(seeds: npt.NDArray[np.float64]) -> float | None:

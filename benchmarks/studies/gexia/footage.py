@@ -72,16 +72,16 @@ class Footage:
 
     def __init__(self, seed: int, sources: int, clips: tuple[int, int], folder: Path, twins: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        originals, others = [], []
+        originals, changed_rows = [], []
         for i in range(sources):
             events = _related(rng, int(rng.integers(clips[0], clips[1] + 1)))
             if i < twins:
                 mutated, changed, factor = _changed(events, rng)
                 originals.append(_captioned(events, f"{seed}-{i:05d}", rng, {changed: factor}))
-                others.append(_captioned(mutated, f"{seed}-{i:05d}-twin", rng, {changed: factor}))
+                changed_rows.append(_captioned(mutated, f"{seed}-{i:05d}-twin", rng, {changed: factor}))
             else:
                 originals.append(_captioned(events, f"{seed}-{i:05d}", rng))
-        self.sources, self.twins = originals + others, twins
+        self.sources, self.twins = originals + changed_rows, twins
         self.clips = [clip for source in self.sources for clip in source]
         self.index = {clip.video: i for i, clip in enumerate(self.clips)}
         self.folder = folder

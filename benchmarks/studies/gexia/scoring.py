@@ -73,8 +73,8 @@ def _gexia(arm: Arm, model: Gexia, footage: Footage, galleries: dict[str, Querie
 
         for video, text in SETTINGS[name] if arm.curve else [rounds_at(arm, name)]:
             t2v, v2t = both_ways(cosine(videos(video), texts(text)).double().numpy())
-            own = (video, text) == rounds_at(arm, name)
-            rows.append({"gallery": name, "form": f"{video}-{text}", "own": own, "t2v": t2v, "v2t": v2t})
+            own_rounds = (video, text) == rounds_at(arm, name)
+            rows.append({"gallery": name, "form": f"{video}-{text}", "own": own_rounds, "t2v": t2v, "v2t": v2t})
     return rows
 
 

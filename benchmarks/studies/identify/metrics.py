@@ -166,13 +166,13 @@ def atom_r2(code: Floats, z: Floats, atoms: Bools) -> tuple[float, float]:
     """
     concepts = len(atoms)
     blocks = z.reshape(len(z), concepts, -1)
-    own, others = [], []
+    own_scores, best_others = [], []
     for k in range(concepts):
         part = code[:, atoms[k]]
-        scores = [regression_r2(part, blocks[:, other]) for other in range(concepts)]
-        own.append(scores[k])
-        others.append(max(scores[:k] + scores[k + 1 :]))
-    return float(np.mean(own)), float(np.mean(others))
+        scores = [regression_r2(part, blocks[:, index]) for index in range(concepts)]
+        own_scores.append(scores[k])
+        best_others.append(max(scores[:k] + scores[k + 1 :]))
+    return float(np.mean(own_scores)), float(np.mean(best_others))
 
 
 def sensitivity(view: Callable[[Tensor], Tensor], latent: Tensor, nuisance: int, weight: Tensor) -> float:
@@ -189,5 +189,5 @@ def sensitivity(view: Callable[[Tensor], Tensor], latent: Tensor, nuisance: int,
     """
     jacobian = torch.func.vmap(torch.func.jacrev(view))(latent).detach()
     by_input = (jacobian.abs().mean(dim=0) * weight[:, None]).sum(dim=0)
-    whole = float(by_input[:-nuisance].sum())
-    return float(by_input[-nuisance:].sum()) / whole if whole > 0 else 0.0
+    latent_total = float(by_input[:-nuisance].sum())
+    return float(by_input[-nuisance:].sum()) / latent_total if latent_total > 0 else 0.0

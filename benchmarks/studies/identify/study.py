@@ -144,7 +144,7 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
     once = slice(None, None, config.frames)
     far = np.linalg.norm(z.reshape(len(z), config.concepts, -1), axis=-1) > FAR
     precision, recall, recall_far = support_scores(mask, *(np.repeat(x, config.width, axis=1) for x in (support, far)))
-    own, other = atom_r2(text[once], z[once], atoms(mask, support))
+    atom_own, atom_other = atom_r2(text[once], z[once], atoms(mask, support))
     latent = torch.cat([draw.z, draw.text_nuisance], dim=1)[:JACOBIANS]
     weight = torch.from_numpy(mask.mean(axis=0)).float()
     with torch.enable_grad():
@@ -159,8 +159,8 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
         precision=precision,
         recall=recall,
         recall_far=recall_far,
-        atom_own=own,
-        atom_other=other,
+        atom_own=atom_own,
+        atom_other=atom_other,
     )
     visible = support.astype(np.float64)
     return measures, (visible.T @ mask) / visible.sum(axis=0)[:, None]

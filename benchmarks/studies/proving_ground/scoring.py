@@ -35,7 +35,7 @@ WINDOWS = UnitRule(keep_sentences=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class EncodedGallery:
     """A gallery encoded by both towers."""
 
     shorts: list[Short]
@@ -43,17 +43,17 @@ class Seen:
     texts: Texts
 
 
-def see(system: System, gallery: Gallery) -> Seen:
+def see(system: System, gallery: Gallery) -> EncodedGallery:
     """Encode a gallery."""
     frames = system.frames(gallery.frames[:, :: system.every])
-    return Seen(gallery.shorts, frames, system.texts([s.sentences for s in gallery.shorts]))
+    return EncodedGallery(gallery.shorts, frames, system.texts([s.sentences for s in gallery.shorts]))
 
 
-def weigher(form: str, system: System, validation: Sequence[Seen], ordered: bool) -> EvidenceRule:
+def weigher(form: str, system: System, validation: Sequence[EncodedGallery], ordered: bool) -> EvidenceRule:
     """Calibrate the evidence rule of a form on all validation galleries together."""
-    frames = torch.cat([seen.frames for seen in validation])
-    units = [unit for seen in validation for unit in seen.texts.units]
-    wholes = [seen.texts.whole for seen in validation]
+    frames = torch.cat([encoded.frames for encoded in validation])
+    units = [unit for encoded in validation for unit in encoded.texts.units]
+    wholes = [encoded.texts.whole for encoded in validation]
     texts = Texts(_join(wholes), units)
     return calibrate(_evidence(form, system, frames, texts, ordered), ordered=ordered, grid=GRID).rule
 
@@ -78,7 +78,9 @@ def _join(texts: Sequence[TextEmbedding]) -> TextEmbedding:
     )
 
 
-def retrieval(form: str, system: System, validation: Sequence[Seen], test: dict[str, Seen]) -> list[dict[str, Any]]:
+def retrieval(
+    form: str, system: System, validation: Sequence[EncodedGallery], test: dict[str, EncodedGallery]
+) -> list[dict[str, Any]]:
     """Return the rows of a form on every gallery: raw, calibrated by number of units, and with temporal order."""
     if "+" in form:
         return _reranked(*form.split("+"), system, validation, test)
@@ -86,22 +88,24 @@ def retrieval(form: str, system: System, validation: Sequence[Seen], test: dict[
     variants = {"": None, " K": weigher(form, system, validation, False)}
     if form in ("late", "subsets"):
         variants[" K order"] = weigher(form, system, validation, True)
-    for gallery, seen in test.items():
+    for gallery, encoded in test.items():
         for name, rule in variants.items():
-            evidence = _evidence(form, system, seen.frames, seen.texts, name.endswith("order"))
+            evidence = _evidence(form, system, encoded.frames, encoded.texts, name.endswith("order"))
             scores = evidence.late if rule is None else rule.weigh(evidence)
             t2v, v2t = both_ways(scores.double().numpy())
-            rows.append({"form": form + name, "gallery": gallery, "t2v": t2v, "v2t": v2t, **_by_length(seen, scores)})
+            rows.append(
+                {"form": form + name, "gallery": gallery, "t2v": t2v, "v2t": v2t, **_by_length(encoded, scores)}
+            )
     return rows
 
 
-def _by_length(seen: Seen, scores: Tensor) -> dict[str, float]:
+def _by_length(encoded: EncodedGallery, scores: Tensor) -> dict[str, float]:
     """Return text-to-video R@1 by number of sentences, and by share of samples without a sentence."""
     hits = np.array([(row > row[i]).sum() == 0 for i, row in enumerate(scores.T.numpy())], dtype=float)
-    counts = np.array([len(short.lines) for short in seen.shorts])
-    uncovered = np.array([1 - short.truth().any(axis=0).mean() for short in seen.shorts])
+    counts = np.array([len(short.lines) for short in encoded.shorts])
+    uncovered = np.array([1 - short.truth().any(axis=0).mean() for short in encoded.shorts])
     recalls = {f"t2v K={k}": 100 * float(hits[counts == k].mean()) for k in sorted(set(counts.tolist()))}
-    words = np.array([len(" ".join(short.sentences).split()) for short in seen.shorts])
+    words = np.array([len(" ".join(short.sentences).split()) for short in encoded.shorts])
     middle = float(np.median(words))
     parts = {
         "untold<.7": uncovered < 0.7,
@@ -116,29 +120,34 @@ def _by_length(seen: Seen, scores: Tensor) -> dict[str, float]:
 
 
 def _reranked(
-    base: str, second: str, system: System, validation: Sequence[Seen], test: dict[str, Seen]
+    base: str, second: str, system: System, validation: Sequence[EncodedGallery], test: dict[str, EncodedGallery]
 ) -> list[dict[str, Any]]:
     """Add the second score of each query's ten best to the base, with the best weight on validation (may be 0)."""
 
-    def matrices(seen: Seen) -> tuple[Scores, Scores, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        scores = system.scores(base, seen.frames, seen.texts).double().numpy()
+    def matrices(encoded: EncodedGallery) -> tuple[Scores, Scores, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        scores = system.scores(base, encoded.frames, encoded.texts).double().numpy()
         forward = _best(scores.T).T
         backward = _best(scores)
         selected = forward | backward
         if second == "masks":
-            return scores, system.modular(seen.frames, seen.texts, selected), forward, backward
-        return scores, system.scores(second, seen.frames, seen.texts).double().numpy() * selected, forward, backward
+            return scores, system.modular(encoded.frames, encoded.texts, selected), forward, backward
+        return (
+            scores,
+            system.scores(second, encoded.frames, encoded.texts).double().numpy() * selected,
+            forward,
+            backward,
+        )
 
     def recall(parts: tuple[Scores, Scores, npt.NDArray[np.bool_], npt.NDArray[np.bool_]], alpha: float) -> Any:
         scores, masked, forward, backward = parts
         again = scores + alpha * masked
         return both_ways(np.where(forward, again, scores - 100.0), np.where(backward, again, scores - 100.0))
 
-    chosen = [matrices(seen) for seen in validation]
+    chosen = [matrices(encoded) for encoded in validation]
     alpha = max(ALPHAS, key=lambda a: (round(sum(sum(recall(parts, a)) for parts in chosen), 6), -a))
     rows = []
-    for gallery, seen in test.items():
-        parts = matrices(seen)
+    for gallery, encoded in test.items():
+        parts = matrices(encoded)
         t2v, v2t = recall(parts, alpha)
         alone = recall(parts, 1e6)
         rows.append({"form": f"{base}+{second}", "gallery": gallery, "t2v": t2v, "v2t": v2t, "alpha": alpha})
@@ -156,28 +165,32 @@ def _best(scores: Scores) -> npt.NDArray[np.bool_]:
 
 
 def captions(
-    form: str, system: System, validation: Sequence[Seen], seen: Seen, rng: np.random.Generator
+    form: str,
+    system: System,
+    validation: Sequence[EncodedGallery],
+    encoded: EncodedGallery,
+    rng: np.random.Generator,
 ) -> dict[str, float]:
     """Measure how a form scores changed captions, in percent."""
     rule = weigher(form, system, validation, True) if form in ("late", "subsets") else None
 
     def true_scores(texts: Texts) -> npt.NDArray[np.float32]:
-        evidence = _evidence(form, system, seen.frames, texts, rule is not None)
+        evidence = _evidence(form, system, encoded.frames, texts, rule is not None)
         scores = evidence.late if rule is None else rule.weigh(evidence)
         diagonal: npt.NDArray[np.float32] = scores.diagonal().numpy()
         return diagonal
 
-    captions = [short.sentences for short in seen.shorts]
-    true = true_scores(seen.texts)
+    captions = [short.sentences for short in encoded.shorts]
+    true = true_scores(encoded.texts)
     several = np.array([len(units) > 1 for units in captions])
     swapped = true_scores(system.texts([units[::-1] for units in captions]))
-    foreign = [_foreign(seen.shorts, i, rng) for i in range(len(captions))]
+    foreign = [_foreign(encoded.shorts, i, rng) for i in range(len(captions))]
     added = true_scores(system.texts([[*units, other] for units, other in zip(captions, foreign, strict=True)]))
     changed = {
         "without marks": [WINDOWS.split(_unmarked(units)) for units in captions],
         "sentences merged": [WINDOWS.split(_merged(units)) for units in captions],
         "merged, as one unit": [[_merged(units)] for units in captions],
-        "paraphrased": [_paraphrased(short, rng) for short in seen.shorts],
+        "paraphrased": [_paraphrased(short, rng) for short in encoded.shorts],
     }
     by_count = weigher(form, system, validation, False)
     results = {
@@ -185,7 +198,7 @@ def captions(
         "true above true + foreign sentence": _wins(true, added),
     }
     for name, units in changed.items():
-        evidence = _evidence(form, system, seen.frames, system.texts(units), False)
+        evidence = _evidence(form, system, encoded.frames, system.texts(units), False)
         t2v, v2t = both_ways(by_count.weigh(evidence).double().numpy())
         results |= {f"{name}, t2v": t2v, f"{name}, v2t": v2t}
     return results

@@ -27,7 +27,7 @@ from benchmarks.studies.proving_ground.stage import Budget, Stage, ceiling
 
 QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1)
 MASK_ARMS = ("MoVA, paper", "MoVA, repaired", "MoVA, subsets")
-SHOWN = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
+COLUMNS = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
 CONTROL = "late interaction (no masks)"
 
 
@@ -93,16 +93,16 @@ def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int]) -> None:
     """Print the table and claims, and draw the picture."""
     result = harness.Report("proving_ground", seeds)
     for name in dict.fromkeys(run["arm"] for run in runs):
-        mine = [run for run in runs if run["arm"] == name]
-        for form in dict.fromkeys(row["form"] for row in mine[0]["rows"]):
-            result.row(name=name, form=form, **cells(mine, form))
+        arm_runs = [run for run in runs if run["arm"] == name]
+        for form in dict.fromkeys(row["form"] for row in arm_runs[0]["rows"]):
+            result.row(name=name, form=form, **cells(arm_runs, form))
     for name in dict.fromkeys(run["arm"] for run in runs):
-        mine = [run for run in runs if run["arm"] == name]
-        result.row(name=name, form="everything else", **extras(mine))
+        arm_runs = [run for run in runs if run["arm"] == name]
+        result.row(name=name, form="everything else", **extras(arm_runs))
     for text, value, bound in claims(runs):
         result.claim(text, value, bound, value >= bound)
-    whole = sum(run["seconds"] for run in runs)
-    result.finish(plot=lambda figure: plot(runs, figure), columns=SHOWN, seconds=whole)
+    seconds = sum(run["seconds"] for run in runs)
+    result.finish(plot=lambda figure: plot(runs, figure), columns=COLUMNS, seconds=seconds)
 
 
 def cells(runs: Sequence[dict[str, Any]], form: str) -> dict[str, Any]:
@@ -110,11 +110,14 @@ def cells(runs: Sequence[dict[str, Any]], form: str) -> dict[str, Any]:
     means: dict[str, Any] = {}
     spread = []
     for gallery in ("easy", "hard"):
-        for way in ("t2v", "v2t"):
+        for direction in ("t2v", "v2t"):
             values = [
-                row[way] for run in runs for row in run["rows"] if (row["form"], row["gallery"]) == (form, gallery)
+                row[direction]
+                for run in runs
+                for row in run["rows"]
+                if (row["form"], row["gallery"]) == (form, gallery)
             ]
-            means[f"{gallery}_{way}"] = round(float(np.mean(values)), 1)
+            means[f"{gallery}_{direction}"] = round(float(np.mean(values)), 1)
             spread.append(float(np.std(values)))
     return {**means, "spread": round(max(spread), 1), "binomial_error": round(_error(runs, form), 1)}
 
@@ -124,8 +127,8 @@ def _error(runs: Sequence[dict[str, Any]], form: str) -> float:
     errors = []
     for gallery in ("easy", "hard"):
         queries = sum(run["queries"][gallery] for run in runs)
-        for way in ("t2v", "v2t"):
-            values = [r[way] for run in runs for r in run["rows"] if (r["form"], r["gallery"]) == (form, gallery)]
+        for direction in ("t2v", "v2t"):
+            values = [r[direction] for run in runs for r in run["rows"] if (r["form"], r["gallery"]) == (form, gallery)]
             share = float(np.mean(values)) / 100
             errors.append(100 * (share * (1 - share) / queries) ** 0.5)
     return max(errors)
@@ -150,10 +153,10 @@ def _flat(section: dict[str, Any]) -> dict[str, float]:
     return flat
 
 
-def mean(runs: Sequence[dict[str, Any]], arm: str, form: str, gallery: str, way: str) -> float:
+def mean(runs: Sequence[dict[str, Any]], arm: str, form: str, gallery: str, direction: str) -> float:
     """Return the mean R@1 over seeds; NaN if the arm or form was not run."""
     values = [
-        row[way]
+        row[direction]
         for run in runs
         if run["arm"] == arm
         for row in run["rows"]
@@ -167,15 +170,21 @@ def claims(runs: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
     best = "subsets K order"
     rows = []
     for gallery, bound in (("easy", 28.0), ("hard", 40.0)):
-        for way in ("t2v", "v2t"):
-            gain = mean(runs, "MoVA, subsets", best, gallery, way) - mean(
-                runs, "CLIP4Clip, mean", "global", gallery, way
+        for direction in ("t2v", "v2t"):
+            gain = mean(runs, "MoVA, subsets", best, gallery, direction) - mean(
+                runs, "CLIP4Clip, mean", "global", gallery, direction
             )
-            rows.append((f"default MoVA minus mean-pool global, {gallery} {way}", gain, bound))
-            tie = mean(runs, "MoVA, subsets", best, gallery, way) - mean(runs, CONTROL, "late K order", gallery, way)
-            rows.append((f"subset masks minus the same without masks, equally calibrated, {gallery} {way}", tie, -5.0))
-            rival = mean(runs, "MoVA, subsets", best, gallery, way) - mean(runs, "X-Pool", "head K", gallery, way)
-            rows.append((f"default MoVA minus X-Pool, {gallery} {way}", rival, 0.0))
+            rows.append((f"default MoVA minus mean-pool global, {gallery} {direction}", gain, bound))
+            tie = mean(runs, "MoVA, subsets", best, gallery, direction) - mean(
+                runs, CONTROL, "late K order", gallery, direction
+            )
+            rows.append(
+                (f"subset masks minus the same without masks, equally calibrated, {gallery} {direction}", tie, -5.0)
+            )
+            rival = mean(runs, "MoVA, subsets", best, gallery, direction) - mean(
+                runs, "X-Pool", "head K", gallery, direction
+            )
+            rows.append((f"default MoVA minus X-Pool, {gallery} {direction}", rival, 0.0))
     rows += claims_of_the_paper(runs)
     default = [run for run in runs if run["arm"] == "MoVA, subsets"]
     if default:
@@ -193,13 +202,18 @@ def claims_of_the_paper(runs: Sequence[dict[str, Any]]) -> list[tuple[str, float
     """Return the claims of the paper's ablation (mean R@1 of directions and galleries), and of masks over no masks."""
 
     def overall(arm: str, form: str) -> float:
-        return float(np.mean([mean(runs, arm, form, g, way) for g in ("easy", "hard") for way in ("t2v", "v2t")]))
+        return float(
+            np.mean([mean(runs, arm, form, g, direction) for g in ("easy", "hard") for direction in ("t2v", "v2t")])
+        )
 
-    whole = overall("MoVA, paper", "global+masks")
+    paper_recall = overall("MoVA, paper", "global+masks")
     rows = [
-        ("paper: the whole objective minus the global loss alone", whole - overall("CLIP4Clip, mean", "global")),
+        ("paper: the whole objective minus the global loss alone", paper_recall - overall("CLIP4Clip, mean", "global")),
         *(
-            (f"paper: the whole objective minus {arm.removeprefix('paper, ')}", whole - overall(arm, "global+masks"))
+            (
+                f"paper: the whole objective minus {arm.removeprefix('paper, ')}",
+                paper_recall - overall(arm, "global+masks"),
+            )
             for arm in ("paper, TMN alone (no L_vt)", "paper, CMN alone (no L_tv)", "paper, no L_dfsm")
         ),
     ]
@@ -215,12 +229,12 @@ def plot(runs: Sequence[dict[str, Any]], figure: Any) -> None:
     figure.set_size_inches(11, 2.5 + 0.33 * len(names))
     for axis, gallery in zip(figure.subplots(1, 2, sharey=True), ("easy", "hard"), strict=True):
         for y, name in enumerate(names):
-            mine = [run for run in runs if run["arm"] == name]
-            forms = {"global": "global", "own form": mine[0]["own"], "late interaction, calibrated": "late K order"}
+            arm_runs = [run for run in runs if run["arm"] == name]
+            forms = {"global": "global", "own form": arm_runs[0]["own"], "late interaction, calibrated": "late K order"}
             for (label, form), color in zip(forms.items(), ("#9aa5b1", "#e07a1f", "#2b6cb0"), strict=True):
                 values = [
                     (row["t2v"] + row["v2t"]) / 2
-                    for run in mine
+                    for run in arm_runs
                     for row in run["rows"]
                     if (row["form"], row["gallery"]) == (form, gallery)
                 ]

@@ -149,9 +149,9 @@ def _ensemble(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"mean_difference": means, "useful": useful, "auc": float(np.mean([s["auc"] for s in scores]))}
 
 
-def gain(results: Sequence[dict[str, Any]], one: str, other: str, test: str) -> float:
+def gain(results: Sequence[dict[str, Any]], first: str, second: str, test: str) -> float:
     """Return the mean difference of two arms over seeds, in points."""
-    return float(np.mean([_value(s["runs"][one], test) - _value(s["runs"][other], test) for s in results]))
+    return float(np.mean([_value(s["runs"][first], test) - _value(s["runs"][second], test) for s in results]))
 
 
 def noise(results: Sequence[dict[str, Any]], test: str) -> float:
@@ -184,11 +184,11 @@ def claims(results: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
     before = float(np.mean(losses))
     rows.append(("negative captions alone hurt, before minus none, choice", before, 2 * noise(results, "choice")))
     fixed = gain(results, NONE, "fixed", "biased")
-    whole = gain(results, NONE, FULL, "biased")
+    full_gain = gain(results, NONE, FULL, "biased")
     bound = 2 * noise(results, "biased")
     rows += [
         ("they hurt on tests like the training set, none minus fixed, biased", fixed, bound),
-        ("they hurt on tests like the training set, none minus whole method, biased", whole, bound),
+        ("they hurt on tests like the training set, none minus whole method, biased", full_gain, bound),
     ]
     means = _ensemble(results)["mean_difference"]
     useful = _ensemble(results)["useful"]

@@ -54,10 +54,10 @@ def padded(rows: Sequence[Sequence[int]]) -> Tensor:
     return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
-def common_masks(one: Sequence[int], other: Sequence[int], length: int) -> Tensor:
+def common_masks(first: Sequence[int], second: Sequence[int], length: int) -> Tensor:
     """Return the tokens that two prompts share, bool (2, length); padding is false."""
     kept = torch.zeros(2, length, dtype=torch.bool)
-    for row, mask in zip(kept, common_subsequence_mask(one, other), strict=True):
+    for row, mask in zip(kept, common_subsequence_mask(first, second), strict=True):
         row[: len(mask)] = torch.from_numpy(np.ascontiguousarray(mask))
     return kept
 
@@ -66,8 +66,8 @@ def common_masks(one: Sequence[int], other: Sequence[int], length: int) -> Tenso
 def word_vectors(model: WorldsTiny) -> Tensor:
     """Encode each word of `VOCABULARY` with the warm text tower, (words, d); unknown words are noise."""
     vectors = torch.randn(len(VOCABULARY), model.config.embedding_dim)
-    known = [i for i, word in enumerate(VOCABULARY) if word in WORDS]
-    vectors[known] = model.encode_text([VOCABULARY[i] for i in known]).pooled
+    word_ids = [i for i, word in enumerate(VOCABULARY) if word in WORDS]
+    vectors[word_ids] = model.encode_text([VOCABULARY[i] for i in word_ids]).pooled
     return vectors
 
 
@@ -118,10 +118,10 @@ class Decoder(nn.Module):
         ids = ids[..., : _longest(ids)]
         keep = None if keep is None else keep[..., : ids.shape[-1]]
         rows, videos, captions = len(frames), frames.shape[1], ids.shape[1]
-        seen = frames[:, :, None].expand(-1, -1, captions, -1, -1).flatten(0, 2)
+        repeated = frames[:, :, None].expand(-1, -1, captions, -1, -1).flatten(0, 2)
         prompts = ids[:, None].expand(-1, videos, -1, -1).flatten(0, 2)
         mask = prompts > 0 if keep is None else keep[:, None].expand(-1, videos, -1, -1).flatten(0, 2)
-        states = self._states(seen, prompts, mask)
+        states = self._states(repeated, prompts, mask)
         return self._odds(states, prompts, frames.shape[2]).view(rows, videos, captions)
 
     def warm_up(self, frames: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,11 +132,11 @@ class Decoder(nn.Module):
             every video with its own caption and with that of the next row.
         """
         ids = ids[:, : _longest(ids)]
-        samples, both = frames.shape[1], torch.cat([ids, ids.roll(1, dims=0)])
-        states = self._states(frames.repeat(2, 1, 1), both, both > 0)
+        samples, pairs = frames.shape[1], torch.cat([ids, ids.roll(1, dims=0)])
+        states = self._states(frames.repeat(2, 1, 1), pairs, pairs > 0)
         words = self.llm.lm_head(states[: len(ids), samples - 1 : -1])
         loss = F.cross_entropy(words.flatten(0, 1), ids.flatten(), ignore_index=0)
-        return loss, self._odds(states, both, samples).view(2, 1, -1).permute(2, 1, 0)
+        return loss, self._odds(states, pairs, samples).view(2, 1, -1).permute(2, 1, 0)
 
     def _odds(self, states: Tensor, ids: Tensor, samples: int) -> Tensor:
         """Return the log odds of yes after the last token of prompts (n, L) that follow `samples` frames, (n,)."""

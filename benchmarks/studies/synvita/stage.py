@@ -108,9 +108,9 @@ class Stage:
 
     def _prompts(self, triplets: Sequence[Triplet]) -> tuple[Tensor, Tensor]:
         """Return ids and shared tokens of t^r, then t^s, (N, 2, L) each."""
-        both = [(self._words.prompt(t.real.sentences), self._words.prompt(t.false.sentences)) for t in triplets]
-        ids = padded([prompt for pair in both for prompt in pair])
-        return ids.unflatten(0, (-1, 2)), torch.stack([common_masks(*pair, ids.shape[1]) for pair in both])
+        prompts = [(self._words.prompt(t.real.sentences), self._words.prompt(t.false.sentences)) for t in triplets]
+        ids = padded([prompt for pair in prompts for prompt in pair])
+        return ids.unflatten(0, (-1, 2)), torch.stack([common_masks(*pair, ids.shape[1]) for pair in prompts])
 
     def _pairs(self, triplets: Sequence[Triplet], frames: Tensor) -> Pairs:
         return Pairs(frames, self._prompts(triplets)[0], np.array([t.false.kind for t in triplets]))
@@ -171,8 +171,8 @@ def _score(vqa: Sequence[Vqa], train: dict[str, Any]) -> Scored:
     """Score the synthetic videos with the ensemble."""
     triplets: Sequence[Triplet] = train["triplets"]
     own, other = [t.false.text for t in triplets], [" ".join(t.real.sentences) for t in triplets]
-    both = [
+    scores = [
         ensemble([model.scores(frames, texts) for model, frames in zip(vqa, train["synthetic"], strict=True)])
         for texts in (own, other)
     ]
-    return Scored(*both, np.array([t.useful for t in triplets]), np.array([t.false.kind for t in triplets]))
+    return Scored(*scores, np.array([t.useful for t in triplets]), np.array([t.false.kind for t in triplets]))

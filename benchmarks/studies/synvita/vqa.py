@@ -38,8 +38,8 @@ class Vqa:
     @classmethod
     def fitted(cls, model: WorldsTiny, frames: Tensor, sentences: Sequence[str]) -> Vqa:
         """Calibrate a model on real frames (N, d) with their sentences; the next frame's sentence is the false one."""
-        others = [*sentences[1:], sentences[0]]
-        cosines = np.concatenate([_cosines(model, frames[:, None], texts) for texts in (sentences, others)])
+        shifted = [*sentences[1:], sentences[0]]
+        cosines = np.concatenate([_cosines(model, frames[:, None], texts) for texts in (sentences, shifted)])
         fit = LogisticRegression(C=1e4).fit(cosines, np.repeat([1, 0], len(sentences)))
         return cls(model, float(fit.coef_[0, 0]), float(fit.intercept_[0]))
 
