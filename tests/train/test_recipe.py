@@ -12,7 +12,7 @@ import yaml
 
 from mova.cli.training import describe_recipe
 from mova.errors import UsageError
-from mova.train.recipe import Recipe, load_recipe, shipped_recipes
+from mova.train.recipe import Recipe, load_recipe, read_objective, shipped_recipes, training_settings
 from mova.train.run import train
 
 MOVA = {
@@ -135,13 +135,35 @@ def test_invalid_overrides_are_named(overrides: dict[str, str], complaint: str) 
         load_recipe("didemo", overrides)
 
 
+def test_no_on_the_command_line_is_a_word_for_settings_that_take_text() -> None:
+    words = {"training.eval_strategy": "no", "training.gradient_checkpointing": "no", "data.split": "off"}
+    recipe = load_recipe("didemo", words)
+    settings = training_settings(recipe)
+    assert (settings["eval_strategy"], settings["gradient_checkpointing"]) == ("no", False)
+    assert recipe.data["split"] == "off"
+    with pytest.raises(UsageError, match="'eval_strategy' must be one of no, steps, epoch or text, not False"):
+        training_settings(load_recipe("didemo", {"training.eval_strategy": "false"}))
+
+
 def test_the_preset_is_stated_once() -> None:
     assert load_recipe("didemo", {"model.preset": "paper"}).objective == {"kind": "mova", "preset": "paper"}
     overrides = {"model.preset": "paper", "objective.preset": "paper"}
     assert load_recipe("didemo", overrides).objective["preset"] == "paper"
+    assert load_recipe("didemo", {"objective.preset": "null"}).objective["preset"] == "subsets"
     assert "preset" not in load_recipe("warmup-sharegpt4v").objective
     with pytest.raises(UsageError, match=r"objective\.preset is 'repaired' but model\.preset is 'subsets'"):
         load_recipe("didemo", {"objective.preset": "repaired"})
+
+
+def test_the_preset_of_an_objective_must_be_the_default_of_a_model_without_one() -> None:
+    model = {"kind": "mova", "source": "x"}
+    for preset in ("subsets", "paper"):
+        recipe = Recipe("own", 0, model, {"kind": "manifest"}, {"kind": "mova", "preset": preset})
+        if preset == "subsets":
+            assert read_objective(recipe)
+        else:
+            with pytest.raises(UsageError, match=r"'paper' but model\.preset is 'subsets' by default; set"):
+                read_objective(recipe)
 
 
 def test_an_error_while_building_keeps_its_traceback(

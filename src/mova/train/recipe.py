@@ -18,6 +18,7 @@ line in `SOURCES`. A new objective is a dataclass of its settings that extends `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
@@ -115,8 +116,8 @@ class Recipe:
             return self.objective
         if "preset" not in {f.name for f in fields(cast(Any, find_objective(kind)))}:
             return self.objective
-        objective_preset = self.objective.get("preset", preset)
-        if objective_preset != preset:
+        objective_preset = self.objective.get("preset")
+        if objective_preset not in (None, preset):
             raise UsageError(
                 f"recipe {self.name}: objective.preset is {objective_preset!r} but model.preset is {preset!r}; "
                 "omit objective.preset; it defaults to the model's"
@@ -191,6 +192,12 @@ def read_objective(recipe: Recipe) -> Objective[Any, Any]:
     if objective.data != recipe.data["kind"]:
         name, kind = recipe.objective["kind"], recipe.data["kind"]
         raise UsageError(f"recipe {recipe.name}: objective {name} reads data of kind {objective.data}, not {kind}")
+    preset, default = recipe.objective.get("preset"), getattr(model_settings(recipe), "preset", None)
+    if preset is not None and default not in (None, preset):  # `Recipe` compares a preset that section model sets
+        raise UsageError(
+            f"recipe {recipe.name}: objective.preset is {preset!r} but model.preset is {default!r} by default; "
+            "set model.preset and omit objective.preset"
+        )
     return objective
 
 
@@ -344,9 +351,22 @@ def _override(document: dict[str, Any], key: str, value: str) -> None:
         raise UsageError(f"--{key}: {value!r} is not valid YAML: {error}") from error
 
 
+class _OverrideLoader(yaml.SafeLoader):
+    """YAML whose only booleans are true and false, as in YAML 1.2: `--training.eval_strategy no` is the text "no"."""
+
+
+_OverrideLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_OverrideLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def _value(text: str) -> Any:
     """Parse a YAML value. Text such as `1e-3` becomes a number, which YAML 1.1 alone would not do."""
-    value = yaml.safe_load(text)
+    value = yaml.load(text, Loader=_OverrideLoader)
     if isinstance(value, str):
         try:
             return float(value)

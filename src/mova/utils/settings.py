@@ -8,6 +8,7 @@ import inspect
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -28,6 +29,8 @@ NAMES: dict[Any, str] = {
     NoneType: "null",
 }
 """Type -> its name in error messages."""
+BOOLEAN_WORDS = {"no": False, "off": False, "yes": True, "on": True}
+"""YAML 1.1's other words for false and true."""
 PLURALS: dict[Any, str] = {int: "whole numbers", float: "numbers", str: "texts", Any: "any values"}
 
 
@@ -79,6 +82,7 @@ def check_settings(kind: type[Any], values: Mapping[str, Any], where: str) -> di
     hints = get_type_hints(kind)
     checked = {}
     for name, value in values.items():
+        value = _as_boolean(value, hints[name])
         if not _fits(value, hints[name]):
             hint = _yaml_hint(value, hints[name])
             raise UsageError(f"{where}: {name!r} must be {_expected(hints[name])}, not {value!r}{hint}")
@@ -155,8 +159,18 @@ def _with_integers(value: Any, hint: Any) -> Any:
     return value
 
 
+def _as_boolean(value: Any, hint: Any) -> Any:
+    """Return the boolean that a word such as "no" stands for, if the type has booleans and no text."""
+    choices = _choices(hint)
+    if not isinstance(value, str) or bool not in choices or str in choices:
+        return value
+    return BOOLEAN_WORDS.get(value.lower(), value)
+
+
 def _yaml_hint(value: Any, hint: Any) -> str:
-    """Return the end of an error message for numbers such as 1e-4, which YAML 1.1 reads as text."""
+    """Return the end of an error message for a value that YAML 1.1 reads as another type than it looks like."""
+    if isinstance(value, bool) and str in _choices(hint):
+        return "; YAML reads no, off, yes and on as booleans, so write such a text in quotes"
     if not isinstance(value, str) or not {int, float} & set(_choices(hint)):
         return ""
     try:
@@ -179,6 +193,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is not Any and hint in NAMES:
         return isinstance(value, hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return isinstance(value, hint) or value in [member.value for member in hint]
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(_fits(item, get_args(hint)[1]) for item in value.values())
     if isinstance(origin, type) and issubclass(origin, Sequence):
@@ -211,6 +227,8 @@ def _expected(hint: Any) -> str:
         return f"a mapping of names to {_plural(get_args(hint)[1])}"
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return f"a list of {_plural(get_args(hint)[0])}"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return f"one of {', '.join(str(member.value) for member in hint)}"
     return NAMES.get(hint, str(hint))
 
 
