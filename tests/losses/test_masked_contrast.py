@@ -12,12 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mova.losses.global_contrast import (
-    global_nce,
     mean_pooled_scores,
-    relevance_nce,
     relevance_pooled_scores,
     score_nce,
-    unit_nce,
     unit_scores,
 )
 from mova.losses.masked_contrast import concept_nce, expected_l0, frame_weights, temporal_hinge, temporal_nce
@@ -26,6 +23,10 @@ from mova.losses.pairwise import SQUARED_FLOOR
 COUNTS = [3, 1, 4, 2]
 WIDTH = 8
 SCALE = 1 / 0.07
+
+
+def global_nce(frames: Tensor, frame_mask: Tensor, text: Tensor, scale: float, normalize: bool = False) -> Tensor:
+    return score_nce(mean_pooled_scores(frames, frame_mask, text), scale, normalize=normalize)
 
 
 class Batch:
@@ -210,8 +211,8 @@ def every_loss(b: Batch) -> dict[str, Tensor]:
     sfdm, dfsm = concept_nce(f, mask, t, m_t, m_v, SCALE, weights=weights)
     return {
         "global": global_nce(f, mask, t, SCALE),
-        "relevance": relevance_nce(f, mask, t, SCALE),
-        "unit": unit_nce(f, mask, units, unit_mask, SCALE),
+        "relevance": score_nce(relevance_pooled_scores(f, mask, t), SCALE),
+        "unit": score_nce(unit_scores(f, mask, units, unit_mask), SCALE),
         "temporal": temporal_nce(f, mask, t, m_t, SCALE, weights=weights),
         "hinge": temporal_hinge(f, mask, t, m_t, weights=weights),
         "sfdm": sfdm,

@@ -1,7 +1,8 @@
-"""Scores of every video with every text, and contrastive losses on them; no masks are involved.
+"""Scores of every video with every text, and the contrastive loss on them; no masks are involved.
 
-L_g of MoVA (arXiv 2607.00858) is `global_nce`, with `relevance_nce` as its relevance-pooled form. L_LI, late
-interaction over the units of a text, is `unit_nce`. All three depend on whether video and text match.
+L_g of MoVA (arXiv 2607.00858) is `score_nce` of `mean_pooled_scores`, or of `relevance_pooled_scores` in its
+relevance-pooled form. L_LI, late interaction over the units of a text, is `score_nce` of `unit_scores`. All three
+depend on whether video and text match.
 
 Every function normalizes its embeddings, computes in float32 or wider, and ignores padding. `scale` (`1 / tau`)
 multiplies the cosines. `normalize=True` divides by the log of the number of candidates, so that chance is about 1.
@@ -102,7 +103,7 @@ def unit_scores(
         tau: see `mova.scoring.similarity.soft_pool`.
 
     Returns:
-        (V, N), float32.
+        (V, N).
 
     Raises:
         ValueError: shapes disagree, a video has no real frame, or a text has no real unit.
@@ -128,7 +129,7 @@ def unit_scores(
 
 @full_precision
 def score_nce(scores: Tensor, scale: Tensor | float, *, valid: Tensor | None = None, normalize: bool = False) -> Tensor:
-    """Symmetric InfoNCE (CLIP) on a score matrix: `mean_i -log softmax(scale S)[i, i]`, averaged over rows and columns.
+    """Compute symmetric InfoNCE (CLIP) on scores: `mean_i -log softmax(scale S)[i, i]`, mean over rows and columns.
 
     On `mean_pooled_scores` and `relevance_pooled_scores` this is L_g (its mean term and its relevance-pooled term), on
     `unit_scores` it is L_LI.
@@ -142,6 +143,9 @@ def score_nce(scores: Tensor, scale: Tensor | float, *, valid: Tensor | None = N
     Returns:
         Scalar.
 
+    Raises:
+        ValueError: the scores are not square, or `valid` has another shape.
+
     Example:
         >>> import torch
         >>> score_nce(torch.eye(3), 2.0)
@@ -149,74 +153,8 @@ def score_nce(scores: Tensor, scale: Tensor | float, *, valid: Tensor | None = N
         >>> score_nce(torch.zeros(3, 3), 2.0, normalize=True)  # chance
         tensor(1.)
     """
-    diagonal = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    loss = symmetric_nce(scale * scores, diagonal, valid)
+    loss = symmetric_nce(scale * scores, valid=valid)
     return loss / math.log(max(2, len(scores))) if normalize else loss
-
-
-def global_nce(
-    frames: Tensor,
-    frame_mask: Tensor,
-    text: Tensor,
-    scale: Tensor | float,
-    *,
-    valid: Tensor | None = None,
-    normalize: bool = False,
-) -> Tensor:
-    """Compute L_g, mean term (CLIP4Clip): `score_nce` of `mean_pooled_scores`, with their arguments.
-
-    Example:
-        >>> import torch
-        >>> frames, real = torch.eye(4).view(2, 2, 4), torch.ones(2, 2, dtype=torch.bool)
-        >>> global_nce(frames, real, torch.eye(4)[[0, 3]], 2.0)
-        tensor(0.2176)
-    """
-    return score_nce(mean_pooled_scores(frames, frame_mask, text), scale, valid=valid, normalize=normalize)
-
-
-def relevance_nce(
-    frames: Tensor,
-    frame_mask: Tensor,
-    text: Tensor,
-    scale: Tensor | float,
-    *,
-    tau: float = POOLING_TEMPERATURE,
-    valid: Tensor | None = None,
-    normalize: bool = False,
-) -> Tensor:
-    """Compute L_g, relevance-pooled term: `score_nce` of `relevance_pooled_scores`, with their arguments.
-
-    Example:
-        >>> import torch
-        >>> frames, real = torch.eye(4).view(2, 2, 4), torch.ones(2, 2, dtype=torch.bool)
-        >>> relevance_nce(frames, real, torch.eye(4)[[0, 3]], 2.0)
-        tensor(0.1269)
-    """
-    scores = relevance_pooled_scores(frames, frame_mask, text, tau)
-    return score_nce(scores, scale, valid=valid, normalize=normalize)
-
-
-def unit_nce(
-    frames: Tensor,
-    frame_mask: Tensor,
-    units: Tensor,
-    unit_mask: Tensor,
-    scale: Tensor | float,
-    *,
-    tau: float = FRAME_TEMPERATURE,
-    valid: Tensor | None = None,
-    normalize: bool = False,
-) -> Tensor:
-    """Compute L_LI, part of the default objective: `score_nce` of `unit_scores`, with their arguments.
-
-    Example:
-        >>> import torch
-        >>> vectors, real = torch.eye(4).view(2, 2, 4), torch.ones(2, 2, dtype=torch.bool)
-        >>> unit_nce(vectors, real, vectors, real, 2.0)
-        tensor(0.1269)
-    """
-    scores = unit_scores(frames, frame_mask, units, unit_mask, tau)
-    return score_nce(scores, scale, valid=valid, normalize=normalize)
 
 
 def check_frames(frames: Tensor, frame_mask: Tensor, text: Tensor | None = None) -> None:

@@ -101,5 +101,4 @@ def paragraph_nce(scores: Tensor, scale: Tensor | float, truth: Tensor) -> Tenso
         >>> paragraph_nce(torch.eye(3), 2.0, torch.eye(3, dtype=torch.bool))
         tensor(0.2395)
     """
-    diagonal = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    return symmetric_nce(scale * scores, diagonal, ~truth | diagonal)
+    return symmetric_nce(scale * scores, valid=~truth)

@@ -5,8 +5,8 @@ Here are L_tv (`temporal_nce`, `temporal_hinge`), L_sfdm and L_dfsm (`concept_nc
 mask); L_g is in `losses/global_contrast.py`.
 
 L_tv, L_sfdm and L_dfsm can be minimized without checking whether video and text match (docs/reference/losses.md): the
-mask of a frame may simply encode that frame. L_g, L_LI (`unit_nce`) and pair negatives (`losses/hard_pairs.py`) do
-depend on the match. `losses/diagnostics.py` measures the effect in every run.
+mask of a frame may simply encode that frame. L_g, L_LI (`losses/global_contrast.py`) and pair negatives
+(`losses/hard_pairs.py`) do depend on the match. `losses/diagnostics.py` measures the effect in every run.
 
 Every function normalizes its embeddings, computes in float32 or wider, and ignores padding. Values are means, so
 weights carry over between batch sizes. `scale` (`1 / tau`) multiplies the cosines. `normalize=True` divides by the log

@@ -67,7 +67,7 @@ class UnitRule:
             At least one unit. No window is contained in another, and every word is in a unit.
 
         Raises:
-            UsageError: the text has no letter or digit.
+            UsageError: the text has no letter or digit, or is not valid Unicode.
         """
         units: list[str] = []
         for sentence in split_sentences(text):

@@ -13,18 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import av
-import av.filter
 
 from mova.errors import MovaError, NoVideoError, VideoError
 from mova.video.limits import MAX_PIXELS, check_file, limit_decoder, lists_files, open_options
 
 TimedFrame = tuple[float, float, Any]
+"""A time in seconds, a second number, and PyAV's frame. The second number is the duration of the frame where it comes
+from `decode`, and the end of its display where it comes from `packet_plan.py` or `reader.py`."""
 
 NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
 """Codecs with which FFmpeg renders text files as pictures; a text file is not a video."""
 
 PICTURES = frozenset({"image2", "jpeg_pipe"})
 """FFmpeg's formats of photographs. A truncated JPEG would otherwise be decoded with a gray area."""
+
+REORDERED_FRAMES = 3
+"""Frames held back, so that those out of order by fewer can be sorted."""
+
+RESTART_SECONDS = 2.0
+"""A jump back of the clock by more than this is a new start, as where files were concatenated."""
 
 BROKEN = "play it to see what is left, or recover that part with: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
@@ -160,7 +167,7 @@ def decode(path: str | Path, container: Any, stream: Any, start: float) -> Gener
                 while position and held[position - 1][0] > pts:
                     position -= 1
                 held.insert(position, (pts, length, frame))
-                if len(held) > clock.REORDER:
+                if len(held) > REORDERED_FRAMES:
                     yield held.pop(0)
     except (av.FFmpegError, OSError) as error:
         yield from held
@@ -175,7 +182,7 @@ def decode(path: str | Path, container: Any, stream: Any, start: float) -> Gener
 class _Clock:
     """Times of decoded frames, in seconds from the container's start.
 
-    If the file's clock jumps back by more than `RESTART` seconds (concatenated files), time continues from there.
+    If the file's clock jumps back by more than `RESTART_SECONDS` (concatenated files), time continues from there.
     """
 
     stream: Any
@@ -183,8 +190,6 @@ class _Clock:
     last: float = 0.0
     count: int = 0
     step: float = field(init=False)
-    REORDER = 3
-    RESTART = 2.0
 
     def __post_init__(self) -> None:
         self.step = frame_step(self.stream)
@@ -195,7 +200,7 @@ class _Clock:
         length = float(frame.duration * frame.time_base) if frame.duration else self.step
         next_pts = self.last + self.step if self.count else 0.0
         pts = next_pts if stamp is None else float(stamp * frame.time_base) - self.start
-        if self.count and pts < self.last - self.RESTART:
+        if self.count and pts < self.last - RESTART_SECONDS:
             self.start -= next_pts - pts
             pts = next_pts
         self.count += 1

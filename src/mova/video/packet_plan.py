@@ -72,7 +72,15 @@ class Unplanned(Exception):
 
 @dataclass(order=True)
 class Unit:
-    """A packet with its time; ordered by time."""
+    """A packet with its time; ordered by time.
+
+    Attributes:
+        pts: seconds; `ticks` is the same in the stream's time base.
+        packet: PyAV's packet.
+        displayed: whether its frame is shown.
+        until: seconds at which the next frame replaces it.
+        needed: whether its frame is on display at a needed time.
+    """
 
     pts: float
     ticks: int

@@ -11,7 +11,7 @@ import torch
 
 from mova.data.batch import PairVectors
 from mova.errors import UsageError
-from mova.losses.global_contrast import global_nce
+from mova.losses.global_contrast import mean_pooled_scores, score_nce
 from mova.losses.masked_contrast import concept_nce, temporal_nce
 from mova.models.mova.model import Mova
 from mova.models.registry import load
@@ -78,7 +78,7 @@ def test_published_terms_are_the_written_losses_on_the_models_masks() -> None:
     assert torch.allclose(parts["temporal"], temporal_nce(*inputs, 1 / 0.07))
     for name, value in zip(("same_frame", "different_frame"), concept_nce(*inputs, masks.m_v, 1 / 0.07), strict=True):
         assert torch.allclose(parts[name], value)
-    assert torch.allclose(parts["pooled"], global_nce(*inputs[:3], vectors.scale))
+    assert torch.allclose(parts["pooled"], score_nce(mean_pooled_scores(*inputs[:3]), vectors.scale))
 
 
 def test_repaired_frames_are_weighted_and_detached_masks_leave_the_backbone_alone() -> None:
