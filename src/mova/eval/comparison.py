@@ -64,17 +64,19 @@ def compare(first: Report, second: Report) -> ReportDifference:
                 f"the reports differ in {name} ({values[0]!r} and {values[1]!r}); only reports "
                 "on the same test, with the queries in the same order, can be compared"
             )
-    groups, others = first.all_groups, second.all_groups
-    if groups.keys() != others.keys():
-        raise DataError(f"the reports have different groups of queries: {', '.join(groups)} and {', '.join(others)}")
-    if not all(any(group.per_query for group in one.values()) for one in (groups, others)):
+    first_groups, second_groups = first.all_groups, second.all_groups
+    if first_groups.keys() != second_groups.keys():
+        raise DataError(
+            f"the reports have different groups of queries: {', '.join(first_groups)} and {', '.join(second_groups)}"
+        )
+    if not all(any(group.per_query for group in groups.values()) for groups in (first_groups, second_groups)):
         raise DataError("both reports need 'places', the values per query: write them with `mova eval ... --out`")
     return ReportDifference(
         first.head.protocol,
         first.head.fingerprint,
         first.head.queries,
         first.head.candidates,
-        {name: _differences(group.per_query, others[name].per_query) for name, group in groups.items()},
+        {name: _differences(group.per_query, second_groups[name].per_query) for name, group in first_groups.items()},
     )
 
 

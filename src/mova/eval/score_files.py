@@ -143,19 +143,19 @@ def read_entailment(scores: str | Path, labels: str | Path) -> Entailment:
     matches = _pairs(labels, header=True)
     values = _pairs(scores, header=False)
     videos, texts = (tuple(sorted({pair[i] for pair in matches})) for i in (0, 1))
-    whole = {(video, text) for video in videos for text in texts}
+    expected = {(video, text) for video in videos for text in texts}
     for path, pairs in ((labels, matches), (scores, values)):
-        missing = whole - pairs.keys()
+        missing = expected - pairs.keys()
         if missing:
             video, text = min(missing)
             raise DataError(f"{path}: {len(missing)} pairs are missing, such as {video} with {text[-80:]!r}")
-        if extra := pairs.keys() - whole:
+        if extra := pairs.keys() - expected:
             raise DataError(f"{path}: {len(extra)} pairs are not among the labels, such as {min(extra)[0]}")
     matrix = np.array([[values[video, text] for video in videos] for text in texts])
     right = np.array([[matches[video, text] for video in videos] for text in texts])
     if not np.isin(right, (0, 1)).all():
         raise DataError(f"{labels}: match must be 0 or 1")
-    lines = [f"{video}\t{text}\t{int(matches[video, text])}" for video, text in sorted(whole)]
+    lines = [f"{video}\t{text}\t{int(matches[video, text])}" for video, text in sorted(expected)]
     return Entailment(matrix, right == 1, texts, videos, digest(lines))
 
 

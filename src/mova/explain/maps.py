@@ -214,12 +214,12 @@ def without_each(
     Without its only frame nothing would be left of a video: that frame counts as 0.
     """
     count = len(encoded.dense)
-    whole = cosine(texts, fusion.fuse(encoded.dense[None], encoded.rounds))
+    full = cosine(texts, fusion.fuse(encoded.dense[None], encoded.rounds))
     if count == 1:
-        return whole[:, 0].cpu().numpy(), np.zeros((len(texts), 1), dtype=np.float32)
+        return full[:, 0].cpu().numpy(), np.zeros((len(texts), 1), dtype=np.float32)
     rest = [torch.cat([encoded.dense[:i], encoded.dense[i + 1 :]]) for i in range(count)]
     vectors = torch.cat([fusion.fuse(frames[None], encoded.rounds) for frames in rest])
-    return whole[:, 0].cpu().numpy(), (whole - cosine(texts, vectors)).cpu().numpy()
+    return full[:, 0].cpu().numpy(), (full - cosine(texts, vectors)).cpu().numpy()
 
 
 def within(fusion: FrameFusion, encoded: DenseVideo, frame_index: int) -> Encode:

@@ -52,12 +52,12 @@ def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sente
     rows, columns = pixels.shape[-2] // cell, pixels.shape[-1] // cell
     parts = []
     for chunk in pixels.split(CHUNK):
-        with torch.enable_grad(), _argument(reader) as kept:
+        with torch.enable_grad(), _argument(reader) as captured:
             scores = cosine(encode(chunk), sentences)
-        features = _patches(kept, rows, columns)
+        features = _patches(captured, rows, columns)
         maps = []
         for i in range(len(sentences)):
-            slopes = torch.autograd.grad(scores[:, i].sum(), kept, retain_graph=i + 1 < len(sentences))
+            slopes = torch.autograd.grad(scores[:, i].sum(), captured, retain_graph=i + 1 < len(sentences))
             weights = _patches(slopes, rows, columns).mean(dim=1, keepdim=True)
             maps.append((features * weights).sum(dim=-1).relu().unflatten(1, (rows, columns)))
         parts.append(torch.stack(maps, dim=1))
@@ -79,15 +79,15 @@ def _patches(arguments: Sequence[Tensor], rows: int, columns: int) -> Tensor:
 @contextmanager
 def _argument(reader: nn.Module) -> Iterator[list[Tensor]]:
     """Detach the reader's first argument from the graph before it, and collect it for gradients."""
-    kept: list[Tensor] = []
+    captured: list[Tensor] = []
 
     def catch(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        kept.append(args[0].detach().requires_grad_())
-        return (kept[-1], *args[1:])
+        captured.append(args[0].detach().requires_grad_())
+        return (captured[-1], *args[1:])
 
     handle = reader.register_forward_pre_hook(catch)
     try:
-        yield kept
+        yield captured
     finally:
         handle.remove()
 
@@ -111,11 +111,11 @@ def occlusion(encode: Encode, pixels: Tensor, sentences: Tensor) -> Tensor:
     windows = (tall[:, None, :, None] & wide[None, :, None, :]).flatten(0, 1)
     parts = []
     for frame in pixels:
-        whole = cosine(encode(frame[None]), sentences)
+        uncovered = cosine(encode(frame[None]), sentences)
         mean = frame.float().mean(dim=(-2, -1), keepdim=True).to(frame.dtype)
         copies = (torch.where(chunk[:, None], mean, frame) for chunk in windows.split(CHUNK))
         covered = torch.cat([cosine(encode(chunk), sentences) for chunk in copies])
-        parts.append((whole - covered).T.unflatten(1, (len(tall), len(wide))))
+        parts.append((uncovered - covered).T.unflatten(1, (len(tall), len(wide))))
     return spread(torch.stack(parts), tall, wide)
 
 

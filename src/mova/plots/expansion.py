@@ -76,8 +76,8 @@ def _legend(page: Page, axes: Any, entries: int = 0) -> None:
     """Add a legend, never parsed as formulas; with `entries`, reserve space for it above the bars."""
     columns = 1 + (entries - 1) // 6
     if entries:
-        room = -(-entries // columns) * ENTRY / CHART
-        axes.set_ylim(0, axes.get_ylim()[1] / (1 - room))
+        share = -(-entries // columns) * ENTRY / CHART
+        axes.set_ylim(0, axes.get_ylim()[1] / (1 - share))
     location = "upper right" if entries else "best"
     legend = axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK, loc=location, ncols=max(1, columns))
     for text in legend.get_texts():

@@ -94,8 +94,8 @@ def short_label(label: str, width: float) -> str:
         >>> short_label("1 A red star rises.", 1.0)
         '1 A red star\\nrises.'
     """
-    room = max(6, int(width / SMALL_CHARACTER))
-    return "\n".join(textwrap.wrap(label, room, max_lines=2, placeholder="…"))
+    characters = max(6, int(width / SMALL_CHARACTER))
+    return "\n".join(textwrap.wrap(label, characters, max_lines=2, placeholder="…"))
 
 
 def _chart(page: Page, subsets: Subsets, top: float, colors: list[str]) -> None:

@@ -162,21 +162,21 @@ def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tupl
     closed = _close(curve)
     low = closed.min()
     if low == closed.max():
-        whole = _span(curve, edges, 0, len(curve) - 1)
-        assert whole is not None
-        return (whole,)
+        full_span = _span(curve, edges, 0, len(curve) - 1)
+        assert full_span is not None
+        return (full_span,)
     padded = np.concatenate([[low], closed, [low]])
     tops, _ = find_peaks(padded)
     prominence = peak_prominences(padded, tops)[0]
     tops -= 1
-    taken = np.zeros(len(curve), dtype=bool)
+    covered = np.zeros(len(curve), dtype=bool)
     spans: list[ScoredSpan] = []
     for i in np.lexsort((tops, -closed[tops])).tolist():
-        if taken[tops[i]]:
+        if covered[tops[i]]:
             continue
-        free = np.where(taken, -np.inf, closed)
+        free = np.where(covered, -np.inf, closed)
         first, last = _around(free, int(tops[i]), closed[tops[i]] - prominence[i] / 2)
-        taken[first : last + 1] = True
+        covered[first : last + 1] = True
         span = _span(curve, edges, first, last)
         if span is not None:
             spans.append(span)

@@ -69,8 +69,8 @@ class EntailmentScorer(Scorer):
     def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
         """Score the sentences and the whole text with one pass over the video."""
         sentences = sentences_or_windows(text)
-        whole = [] if [text.strip()] == sentences else [text]
-        scores = self.model.scores(video, [*sentences, *whole]).tolist()
+        full_text = [] if [text.strip()] == sentences else [text]
+        scores = self.model.scores(video, [*sentences, *full_text]).tolist()
         return list(zip(sentences, scores[: len(sentences)], strict=True)), scores[-1]
 
     def score_texts(
@@ -194,9 +194,9 @@ def score_pairs(
     """
     report = PairReport()
     fingerprint = scorer.fingerprint()[:16] if out is not None else ""
-    known = _resume(Path(out), fingerprint) if out is not None else {}
+    stored = _resume(Path(out), fingerprint) if out is not None else {}
     positions = {pair: position for position, pair in enumerate(pairs)}
-    scored = {pair: known[_key(pair)] for pair in pairs if _key(pair) in known}
+    scored = {pair: stored[_key(pair)] for pair in pairs if _key(pair) in stored}
     report.resumed = len(scored)
     remaining = sorted((p for p in positions if p not in scored), key=lambda p: (_clip(p), positions[p]))
     clips = [list(group) for _, group in groupby(remaining, key=_clip)]
@@ -256,12 +256,12 @@ def _resume(out: Path, fingerprint: str) -> dict[tuple[str, str, float | None, f
     if not out.exists():
         return {}
     content = out.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
+    complete = content[: content.rfind(b"\n") + 1]
+    if len(complete) < len(content):
         with out.open("r+b") as file:
-            file.truncate(len(whole))
+            file.truncate(len(complete))
     scores = {}
-    for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(complete.decode("utf-8").split("\n")[:-1], start=1):
         try:
             row = json.loads(line)
             scores[row["video"], row["text"], row.get("start"), row.get("end")] = float(row["score"])

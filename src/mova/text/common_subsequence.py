@@ -48,41 +48,41 @@ def common_subsequence_mask(
         >>> first.tolist(), second.tolist()
         ([True, False, True, True], [True, True, False, True])
     """
-    one, two = (np.asarray(tokens, dtype=np.int64).reshape(-1) for tokens in (first, second))
+    first_ids, second_ids = (np.asarray(tokens, dtype=np.int64).reshape(-1) for tokens in (first, second))
     kept = np.fromiter(special, dtype=np.int64)
-    masks = np.isin(one, kept), np.isin(two, kept)
+    masks = np.isin(first_ids, kept), np.isin(second_ids, kept)
     open_one, open_two = (np.flatnonzero(~mask) for mask in masks)
-    compared = one[open_one], two[open_two]
+    compared = first_ids[open_one], second_ids[open_two]
     matched = _characters(*compared) if compat else _tokens(*compared)
     masks[0][open_one], masks[1][open_two] = matched
     return masks
 
 
-def _tokens(one: Ids, two: Ids) -> tuple[Mask, Mask]:
-    start = _shared_prefix(one, two)
-    end = _shared_prefix(one[start:][::-1], two[start:][::-1])
-    masks = np.ones(len(one), dtype=bool), np.ones(len(two), dtype=bool)
-    middles = tuple(slice(start, len(tokens) - end) for tokens in (one, two))
+def _tokens(first: Ids, second: Ids) -> tuple[Mask, Mask]:
+    start = _shared_prefix(first, second)
+    end = _shared_prefix(first[start:][::-1], second[start:][::-1])
+    masks = np.ones(len(first), dtype=bool), np.ones(len(second), dtype=bool)
+    middles = tuple(slice(start, len(tokens) - end) for tokens in (first, second))
     for mask, middle in zip(masks, middles, strict=True):
         mask[middle] = False
-    for i, j in _match(one[middles[0]], two[middles[1]]):
+    for i, j in _match(first[middles[0]], second[middles[1]]):
         masks[0][start + i] = masks[1][start + j] = True
     return masks
 
 
-def _shared_prefix(one: Ids, two: Ids) -> int:
+def _shared_prefix(first: Ids, second: Ids) -> int:
     """Return the length of the common prefix of two sequences."""
-    length = min(len(one), len(two))
-    differing = np.flatnonzero(one[:length] != two[:length])
+    length = min(len(first), len(second))
+    differing = np.flatnonzero(first[:length] != second[:length])
     return int(differing[0]) if len(differing) else length
 
 
-def _match(one: Ids, two: Ids) -> list[tuple[int, int]]:
+def _match(first: Ids, second: Ids) -> list[tuple[int, int]]:
     """Return the index pairs of a longest common subsequence, from the left."""
-    lengths = _table(one[::-1], two[::-1])[::-1, ::-1]  # (n+1, m+1): of the tails from i and j
+    lengths = _table(first[::-1], second[::-1])[::-1, ::-1]  # (n+1, m+1): of the tails from i and j
     pairs, i, j = [], 0, 0
-    while i < len(one) and j < len(two):
-        if one[i] == two[j]:
+    while i < len(first) and j < len(second):
+        if first[i] == second[j]:
             pairs.append((i, j))
             i, j = i + 1, j + 1
         elif lengths[i + 1, j] >= lengths[i, j + 1]:
@@ -92,29 +92,29 @@ def _match(one: Ids, two: Ids) -> list[tuple[int, int]]:
     return pairs
 
 
-def _table(one: Ids, two: Ids) -> npt.NDArray[np.int32]:
+def _table(first: Ids, second: Ids) -> npt.NDArray[np.int32]:
     """Return lengths (n+1, m+1) of the longest common subsequence of the first i and the first j tokens."""
-    table = np.zeros((len(one) + 1, len(two) + 1), dtype=np.int32)
-    for i, token in enumerate(one):
-        np.maximum(table[i, 1:], table[i, :-1] + (two == token), out=table[i + 1, 1:])
+    table = np.zeros((len(first) + 1, len(second) + 1), dtype=np.int32)
+    for i, token in enumerate(first):
+        np.maximum(table[i, 1:], table[i, :-1] + (second == token), out=table[i + 1, 1:])
         np.maximum.accumulate(table[i + 1], out=table[i + 1])
     return table
 
 
-def _characters(one: Ids, two: Ids) -> tuple[Mask, Mask]:
+def _characters(first: Ids, second: Ids) -> tuple[Mask, Mask]:
     """Return the masks of the published code: a token is kept if all of its decimal digits are matched.
 
     Ids are separated by blanks; blanks may be matched too but do not count. Among several matches, the one found from
     the end is taken, and the masked side is skipped first. The published code leaves this choice to a library.
     """
-    return _digits_kept(one, two), _digits_kept(two, one)
+    return _digits_kept(first, second), _digits_kept(second, first)
 
 
 def _digits_kept(masked: Ids, against: Ids) -> Mask:
     words = [str(token) for token in masked.tolist()]
-    text, other = (_codes(" ".join(map(str, tokens.tolist()))) for tokens in (masked, against))
+    text, reference = (_codes(" ".join(map(str, tokens.tolist()))) for tokens in (masked, against))
     matched = np.zeros(len(text), dtype=bool)
-    for i, _ in _match(text[::-1], other[::-1]):
+    for i, _ in _match(text[::-1], reference[::-1]):
         matched[len(text) - 1 - i] = True
     ends = np.cumsum([len(word) + 1 for word in words], dtype=np.int64)
     starts = ends - [len(word) + 1 for word in words] if words else ends

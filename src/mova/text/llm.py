@@ -83,10 +83,10 @@ class LanguageModel:
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is None:
             return True
-        room = limit if model.config.is_encoder_decoder else limit - self.max_tokens
-        if (count := len(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])) > room:
-            log.warning("%s: skipped a prompt of %d tokens; the model accepts at most %d", self.model, count, room)
-        return count <= room
+        available = limit if model.config.is_encoder_decoder else limit - self.max_tokens
+        if (count := len(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])) > available:
+            log.warning("%s: skipped a prompt of %d tokens; the model accepts at most %d", self.model, count, available)
+        return count <= available
 
     def _generated(self, texts: Sequence[str], special: bool) -> list[str]:
         import torch

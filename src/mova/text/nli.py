@@ -35,8 +35,10 @@ class NLIModel:
         tokenizer, model, label = self._loaded
         probabilities: list[float] = []
         for start in range(0, len(pairs), self.batch):
-            one, two = zip(*pairs[start : start + self.batch], strict=True)
-            inputs = tokenizer(list(one), list(two), return_tensors="pt", padding=True, truncation=True).to(self.device)
+            premises, hypotheses = zip(*pairs[start : start + self.batch], strict=True)
+            inputs = tokenizer(list(premises), list(hypotheses), return_tensors="pt", padding=True, truncation=True).to(
+                self.device
+            )
             with torch.inference_mode():
                 probabilities += model(**inputs).logits.float().softmax(dim=-1)[:, label].tolist()
         return probabilities

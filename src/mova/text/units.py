@@ -71,8 +71,8 @@ class UnitRule:
         """
         units: list[str] = []
         for sentence in split_sentences(text):
-            whole = self.keep_sentences and ends_with_mark(sentence)
-            units += [sentence] if whole else self._windows(sentence)
+            keep = self.keep_sentences and ends_with_mark(sentence)
+            units += [sentence] if keep else self._windows(sentence)
         return units
 
     def to_dict(self) -> dict[str, int]:
@@ -167,7 +167,7 @@ def _cuts(chunk: str) -> list[int]:
             while cut > earliest and chunk[cut - 1] in _BELONGS_TO_NEXT:
                 cut -= 1
             cuts.append(cut)
-            letters = sum(other.isalnum() for other in chunk[cut:i])
+            letters = sum(character.isalnum() for character in chunk[cut:i])
         script, letters = size, letters + 1
     return cuts
 

@@ -26,8 +26,8 @@ def known_duration(container: Any, track: Any, start: float) -> float | None:
     """
     matroska = container.format.name == "matroska,webm"
     header = _header_duration(container, track, start)
-    whole = container.duration / av.time_base - matroska * start if container.duration else None
-    declared = header if header is not None else whole
+    container_duration = container.duration / av.time_base - matroska * start if container.duration else None
+    declared = header if header is not None else container_duration
     if declared is None or not 0 < declared <= LONGEST:
         return None
     video, last = _tail(container, track, start, declared)

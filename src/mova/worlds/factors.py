@@ -146,8 +146,8 @@ def alternatives(event: Event, factor: str) -> list[Event]:
     current = facts(event)
     if current.get(factor) is None:
         raise ValueError(f"factor {factor!r} does not apply to {event}")
-    others = [_event({**current, factor: value}) for value in FACTORS[factor] if value != current[factor]]
-    return [other for other in others if is_possible(other)]
+    candidates = [_event({**current, factor: value}) for value in FACTORS[factor] if value != current[factor]]
+    return [candidate for candidate in candidates if is_possible(candidate)]
 
 
 def mutate(event: Event, factor: str, rng: np.random.Generator) -> Event:
@@ -165,10 +165,10 @@ def mutate(event: Event, factor: str, rng: np.random.Generator) -> Event:
     return possible[int(rng.integers(len(possible)))]
 
 
-def differing(one: Event, other: Event) -> tuple[str, ...]:
+def differing(event: Event, other: Event) -> tuple[str, ...]:
     """Return the names of the factors in which two events differ."""
     second = facts(other)
-    return tuple(name for name, value in facts(one).items() if value != second[name])
+    return tuple(name for name, value in facts(event).items() if value != second[name])
 
 
 def _event(values: dict[str, Any]) -> Event:

@@ -142,8 +142,8 @@ class WorldsPairs(Dataset[dict[str, Tensor]]):
         unit_mask = torch.tensor([[k < len(row) for k in range(most)] for row in sentences])
         index_of = torch.tensor([row + [0] * (most - len(row)) for row in sentences])
         unit_ids, unit_tokens = ids[index_of], mask[index_of] & unit_mask.unsqueeze(-1)
-        whole = [unit_ids[v][unit_tokens[v]] for v in range(videos)]
-        input_ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True)
+        paragraphs = [unit_ids[v][unit_tokens[v]] for v in range(videos)]
+        input_ids = torch.nn.utils.rnn.pad_sequence(paragraphs, batch_first=True)
         return {
             "frames": stacks.view(videos, -1, *stacks.shape[1:]),
             "frame_mask": torch.ones(videos, len(stacks) // videos, dtype=torch.bool),
@@ -197,11 +197,15 @@ def _applicable(event: Event, rng: np.random.Generator) -> str:
 def _group(rng: np.random.Generator) -> list[Short] | None:
     """Draw a base and three near duplicates; None if the drawn base does not allow them."""
     base = _short(rng, int(rng.integers(2, 4)))
-    one, other = (base.events[i] for i in base.captioned[:2])
+    base_event, second_event = (base.events[i] for i in base.captioned[:2])
     swaps = [
-        (replace(one, **{name: getattr(other, name)}), replace(other, **{name: getattr(one, name)}), name)
+        (
+            replace(base_event, **{name: getattr(second_event, name)}),
+            replace(second_event, **{name: getattr(base_event, name)}),
+            name,
+        )
         for name in ATTRIBUTES
-        if getattr(one, name) != getattr(other, name)
+        if getattr(base_event, name) != getattr(second_event, name)
     ]
     swaps = [swap for swap in swaps if is_possible(swap[0]) and is_possible(swap[1])]
     if not swaps:
@@ -211,8 +215,8 @@ def _group(rng: np.random.Generator) -> list[Short] | None:
     changes = {
         "base": {},
         "swap": {base.captioned[0]: first, base.captioned[1]: second},
-        "attribute": {base.captioned[0]: mutate(one, attribute, rng)},
-        "object": {base.captioned[1]: mutate(other, "shape", rng)},
+        "attribute": {base.captioned[0]: mutate(base_event, attribute, rng)},
+        "object": {base.captioned[1]: mutate(second_event, "shape", rng)},
     }
     must = {base.captioned[0]: (swapped, attribute), base.captioned[1]: (swapped, "shape")}
     mentioned = [true_line(base.events[i], base.events, rng, must.get(i, ())).claim.mentioned for i in base.captioned]

@@ -56,24 +56,24 @@ class Nuisance:
 def sample_nuisance(rng: np.random.Generator) -> Nuisance:
     """Draw all parameters independently; numbers are rounded so that a manifest stores them exactly."""
     u = [round(float(x), 4) for x in rng.random(16)]
-    whole = rng.integers(0, [VARIANTS, 2, len(NOISE_LEVELS), 7, 2**31, 2])
+    integers = rng.integers(0, [VARIANTS, 2, len(NOISE_LEVELS), 7, 2**31, 2])
     spread = [round(2 * x - 1, 4) for x in u]
     return Nuisance(
-        variant=int(whole[0]),
-        flip=bool(whole[1]),
+        variant=int(integers[0]),
+        flip=bool(integers[1]),
         gain=(round(1 + 0.05 * spread[0], 4), round(1 + 0.05 * spread[1], 4), round(1 + 0.05 * spread[2], 4)),
         gamma=round(1 + 0.18 * spread[3], 4),
         hue=round(0.014 * spread[4], 4),
         saturation=round(0.82 + 0.18 * u[5], 4),
         drift=(round(0.035 * spread[6], 4), round(0.035 * spread[7], 4)),
         drift_phase=u[8],
-        noise=int(whole[2]),
+        noise=int(integers[2]),
         vignette=round(0.3 * max(0.0, spread[9]), 4),
-        clutter=int(whole[3]),
-        seed=int(whole[4]),
+        clutter=int(integers[3]),
+        seed=int(integers[4]),
         phase=u[10],
         speed=round(1 + 0.2 * spread[11], 4),
-        clockwise=bool(whole[5]),
+        clockwise=bool(integers[5]),
         shift=(round(0.04 * spread[12], 4), round(0.04 * spread[13], 4)),
         scale=round(1 + 0.06 * spread[14], 4),
         tilt=round(0.12 * spread[15], 4),

@@ -57,6 +57,11 @@ def bench(
 
 def benchmark_modules(folder: Path) -> dict[str, str]:
     """Map the name of a benchmark to its module: a file in `speed/` or `studies/`, or a folder in `studies/`."""
-    files = [path for room in ("speed", "studies") for path in (folder / room).glob("*.py") if path.stem != "__init__"]
+    files = [
+        path
+        for directory in ("speed", "studies")
+        for path in (folder / directory).glob("*.py")
+        if path.stem != "__init__"
+    ]
     studies = [path.parent for path in (folder / "studies").glob("*/__main__.py")]
     return {path.stem: f"benchmarks.{path.parent.name}.{path.stem}" for path in [*files, *studies]}

@@ -161,9 +161,9 @@ def _fingerprint(manifest: Path, path: Path, operations: Sequence[Operation], ba
 
 def _read_manifest(manifest: Path, folder: Path, base: str, workspace: Workspace) -> dict[str, dict[str, Any]]:
     """Copy the manifest's rows into the workspace, and return the statistics of its granularities."""
-    if (known := workspace.find_result(_READ_STEP)) is not None:
+    if (stored := workspace.find_result(_READ_STEP)) is not None:
         log.info("%s: continuing where the last run stopped", manifest)
-        return known
+        return stored
     statistics: dict[str, Statistics] = {}
     try:
         for page in pages(_with_granularity(manifest, folder, base), PAGE_ROWS):
@@ -211,7 +211,7 @@ def _check_leaks(manifest: Path, workspace: Workspace, allowed: bool) -> int:
 
 def _make_level(level: Level, workspace: Workspace, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make one granularity unless it is complete already; return its statistics and what was left out."""
-    if (known := workspace.find_result(level.name)) is None:
+    if (result := workspace.find_result(level.name)) is None:
         statistics, left_out = Statistics(), LeftOut()
 
         def entries() -> Iterator[StoredRow]:
@@ -221,12 +221,12 @@ def _make_level(level: Level, workspace: Workspace, folder: Path) -> tuple[dict[
                 yield _stored_row(row)
 
         workspace.add(entries())
-        known = {"figures": statistics.to_json(), "left_out": left_out.to_json()}
-        workspace.finish(level.name, known)
-    if not known["figures"]["rows"]:
-        reasons = "; ".join(f"{reason}: {left['count']}" for reason, left in known["left_out"].items())
+        result = {"figures": statistics.to_json(), "left_out": left_out.to_json()}
+        workspace.finish(level.name, result)
+    if not result["figures"]["rows"]:
+        reasons = "; ".join(f"{reason}: {entry['count']}" for reason, entry in result["left_out"].items())
         raise DataError(f"{level.operation.spec} makes no rows from {level.of} ({reasons or 'it has no rows'})")
-    return known["figures"], known["left_out"]
+    return result["figures"], result["left_out"]
 
 
 def _select_written(names: Sequence[str], leave_out: Collection[str]) -> list[str]:

@@ -221,13 +221,13 @@ def _summaries(texts: Sequence[tuple[str, ...]], summarizer: Summarizer, workspa
     if isinstance(summarizer, Extractive):
         return summarizer.summarize(texts)
     keys = [_key(summarizer.name, text) for text in texts]
-    known: dict[bytes, Any] = {key: workspace.cached_answer(key) for key in keys}
-    missing = {key: text for key, text in zip(keys, texts, strict=True) if known[key] is None}
+    answers: dict[bytes, Any] = {key: workspace.cached_answer(key) for key in keys}
+    missing = {key: text for key, text in zip(keys, texts, strict=True) if answers[key] is None}
     if missing:
         made = summarizer.summarize(list(missing.values()))
-        known |= {key: [summary.text, summary.kept] for key, summary in zip(missing, made, strict=True)}
-        workspace.cache_answers((key, known[key]) for key in missing)
-    return [Summary(known[key][0], tuple(known[key][1])) for key in keys]
+        answers |= {key: [summary.text, summary.kept] for key, summary in zip(missing, made, strict=True)}
+        workspace.cache_answers((key, answers[key]) for key in missing)
+    return [Summary(answers[key][0], tuple(answers[key][1])) for key in keys]
 
 
 def _key(name: str, text: tuple[str, ...]) -> bytes:

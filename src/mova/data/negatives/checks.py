@@ -44,19 +44,23 @@ def rejection_reason(positive: str, negative: str, kind: Kind) -> str | None:
     """
     if not negative.strip():
         return "empty"
-    one, two = content_words(positive), content_words(negative)
-    if one == two:
+    positive_words, negative_words = content_words(positive), content_words(negative)
+    if positive_words == negative_words:
         return "no change"
-    if _shared(one, two) < _MIN_SHARED:
+    if _shared(positive_words, negative_words) < _MIN_SHARED:
         return "another caption"
     if kind == "flip":
-        if Counter(one) - Counter(two) or Counter(two) - Counter(one):
+        if Counter(positive_words) - Counter(negative_words) or Counter(negative_words) - Counter(positive_words):
             before_after = {"before", "after"}
-            if set(Counter(one) - Counter(two)) | set(Counter(two) - Counter(one)) != before_after:
+            if (
+                set(Counter(positive_words) - Counter(negative_words))
+                | set(Counter(negative_words) - Counter(positive_words))
+                != before_after
+            ):
                 return "not the same events"
-    elif Counter(one) == Counter(two) and kind != "relation":
+    elif Counter(positive_words) == Counter(negative_words) and kind != "relation":
         return "only the order changed"
-    if kind == "hallucination" and _shared(one, two) < 1.0:
+    if kind == "hallucination" and _shared(positive_words, negative_words) < 1.0:
         return "something was left out"
     if kind == "count" and _numbers(positive) == _numbers(negative):
         return "no number changed"
@@ -114,8 +118,8 @@ def _numbers(text: str) -> list[str]:
     return [words[i] for i in range(len(words)) if words[i] in quantities or words[i].isdigit()]
 
 
-def _shared(one: Sequence[str], two: Sequence[str]) -> float:
+def _shared(first: Sequence[str], second: Sequence[str]) -> float:
     """Return the fraction of the first sequence that is common to both in the same order."""
-    ids = {word: i for i, word in enumerate(dict.fromkeys([*one, *two]))}
-    mask, _ = common_subsequence_mask([ids[word] for word in one], [ids[word] for word in two])
+    ids = {word: i for i, word in enumerate(dict.fromkeys([*first, *second]))}
+    mask, _ = common_subsequence_mask([ids[word] for word in first], [ids[word] for word in second])
     return float(mask.mean()) if len(mask) else 0.0

@@ -65,29 +65,31 @@ def _clauses(sentence: str) -> Iterator[str]:
         listed = "," in body or "," in head or _THEN.search(tail) or _THEN.search(head)
         if listed or _FIXED_TIME.search(sentence):
             continue
-        one, two = TokenizedText.of(head), TokenizedText.of(f"and {body}")
-        later = {form for _, form in verb_at(TokenizedText.of(f"{head} and {body}"), len(one) + 1)}
-        if not later or len(two) < 3:
+        first, second = TokenizedText.of(head), TokenizedText.of(f"and {body}")
+        later = {form for _, form in verb_at(TokenizedText.of(f"{head} and {body}"), len(first) + 1)}
+        if not later or len(second) < 3:
             continue
-        start = next((i for i in range(1, len(one)) if {form for _, form in verb_at(one, i)} & later), None)
+        start = next((i for i in range(1, len(first)) if {form for _, form in verb_at(first, i)} & later), None)
         if start is None:
             continue
-        cut = sum(len(one.gaps[i]) + len(one.words[i]) for i in range(start)) + len(one.gaps[start])
+        cut = sum(len(first.gaps[i]) + len(first.words[i]) for i in range(start)) + len(first.gaps[start])
         yield f"{head[:cut]}{body}{joint}{head[cut:]}{mark}"
 
 
-def _sentences(text: str, one: str, two: str) -> Iterator[str]:
+def _sentences(text: str, first: str, second: str) -> Iterator[str]:
     """Swap two consecutive sentences if the second begins with a connective such as "then"; connectives stay put."""
-    opening_one, opening_two = (match.group("opening") if (match := _CONNECTIVE.match(s)) else "" for s in (one, two))
-    rest_one, rest_two = one[len(opening_one) :], two[len(opening_two) :]
+    opening_one, opening_two = (
+        match.group("opening") if (match := _CONNECTIVE.match(s)) else "" for s in (first, second)
+    )
+    rest_one, rest_two = first[len(opening_one) :], second[len(opening_two) :]
     if not opening_two or any(_FIXED_TIME.search(rest) for rest in (rest_one, rest_two)):
         return
     if any(not _eventful(rest) for rest in (rest_one, rest_two)) or _REFERRING.match(rest_two):
         return
     new_one = _open(opening_one, rest_two)
     new_two = _open(opening_two, rest_one)
-    if f"{one} {two}" in text:
-        yield _replace_once(text, f"{one} {two}", f"{new_one} {new_two}")
+    if f"{first} {second}" in text:
+        yield _replace_once(text, f"{first} {second}", f"{new_one} {new_two}")
 
 
 def _open(opening: str, rest: str) -> str:
@@ -112,9 +114,9 @@ def timed_flips(text: str, sentences: Sequence[TimedSentence]) -> Iterator[str]:
         text: a caption.
         sentences: its sentences, with times in seconds where annotated.
     """
-    for one, two in pairwise(sentences):
-        if one.end is None or two.start is None or one.end > two.start:
+    for first, second in pairwise(sentences):
+        if first.end is None or second.start is None or first.end > second.start:
             continue
-        fixed = any(_FIXED_TIME.search(s.text) or _CONNECTIVE.match(s.text) for s in (one, two))
-        if not fixed and not _REFERRING.match(two.text) and f"{one.text} {two.text}" in text:
-            yield _replace_once(text, f"{one.text} {two.text}", f"{two.text} {one.text}")
+        fixed = any(_FIXED_TIME.search(s.text) or _CONNECTIVE.match(s.text) for s in (first, second))
+        if not fixed and not _REFERRING.match(second.text) and f"{first.text} {second.text}" in text:
+            yield _replace_once(text, f"{first.text} {second.text}", f"{second.text} {first.text}")

@@ -220,7 +220,7 @@ def convert(
     rows, left_out = without_quarantined(rows, quarantine)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(path, rows)
-    leaks = {other: shared for other, theirs in others.items() if (shared := shared_videos(rows, theirs))}
+    leaks = {other: shared for other, other_rows in others.items() if (shared := shared_videos(rows, other_rows))}
     return Conversion(name, path, tuple(rows), fingerprint(rows), files.notes, absent, leaks, left_out)
 
 
@@ -288,8 +288,8 @@ def held_out_rows(rows: Sequence[Row], part: str, share: int = HELD_OUT_SHARE) -
 
 def shared_videos(rows: Iterable[Row], others: Iterable[Row]) -> list[str]:
     """Return the source videos of both collections of rows, sorted."""
-    ours, theirs = ({origin for row in side for origin in origins(row)} for side in (rows, others))
-    return sorted(ours & theirs)
+    first, second = ({origin for row in side for origin in origins(row)} for side in (rows, others))
+    return sorted(first & second)
 
 
 def _resolve_files(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[list[Row], tuple[str, ...]]:

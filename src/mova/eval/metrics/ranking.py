@@ -157,7 +157,7 @@ def stream_ranks(
         ValueError: as `find_ranks`, a block of another shape, or different scores for the same ranges.
     """
     candidates = queries if candidates is None else candidates
-    both = targets is None
+    square = targets is None
     if queries <= 0 or candidates <= 0:
         raise ValueError(f"nothing to rank: {queries} queries, {candidates} candidates")
     right = _check_targets((queries, candidates), targets)
@@ -178,14 +178,14 @@ def stream_ranks(
             row_targets = target_scores[rows].astype(scores.dtype)[:, None]
             forward[0, rows] += _count(scores > row_targets)
             forward[1, rows] += _count(scores == row_targets)
-            if both:
+            if square:
                 column_targets = target_scores[columns].astype(scores.dtype)[None, :]
                 backward[0, columns] += _count_down(scores > column_targets)
                 backward[1, columns] += _count_down(scores == column_targets)
-    if not forward[1].all() or (both and not backward[1].all()):
+    if not forward[1].all() or (square and not backward[1].all()):
         raise ValueError("score_block returned different scores for the same ranges")
-    one = np.ones(queries, dtype=np.int64)
-    return Ranks(forward[0], forward[1], one), Ranks(backward[0], backward[1], one) if both else None
+    ones = np.ones(queries, dtype=np.int64)
+    return Ranks(forward[0], forward[1], ones), Ranks(backward[0], backward[1], ones) if square else None
 
 
 def summarize(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, float]:

@@ -70,8 +70,8 @@ def _groups(hits: npt.NDArray[np.float64], types: Sequence[str | None]) -> Itera
     yield "all", MetricGroup.of_values({"accuracy": hits}, {"questions": len(hits)})
     for names in (kinds if all(kinds) else [], types):
         for name in sorted({name for name in names if name}):
-            mine = np.array([other == name for other in names])
-            yield name, MetricGroup.of_values({"accuracy": hits[mine]}, {"questions": int(mine.sum())})
+            of_kind = np.array([kind == name for kind in names])
+            yield name, MetricGroup.of_values({"accuracy": hits[of_kind]}, {"questions": int(of_kind.sum())})
 
 
 def options_of(row: Row, template: str = TEMPLATE) -> list[str]:

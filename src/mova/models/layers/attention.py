@@ -83,9 +83,9 @@ class Block(nn.Module):
         alone = frame.unsqueeze(2)
         frame_q, frame_k, frame_v = self._project(alone, 0, 3)
         token_q, token_k, token_v = self._project(tokens, 0, 3)
-        seen = _enter(*_attend_total(frame_q, token_k, token_v, keep), frame_q, frame_k, frame_v)
+        updated = _enter(*_attend_total(frame_q, token_k, token_v, keep), frame_q, frame_k, frame_v)
         mixed = _enter(*_attend_total(token_q, token_k, token_v, keep), token_q, frame_k, frame_v)
-        return self._finish(alone, seen).squeeze(2), self._finish(tokens, mixed)
+        return self._finish(alone, updated).squeeze(2), self._finish(tokens, mixed)
 
     def join_last(self, frame: Tensor, tokens: Tensor, mask: Tensor, residual: bool = True) -> Tensor:
         """Compute the frame's part of `join`, if the tokens are not needed afterwards.
@@ -104,8 +104,8 @@ class Block(nn.Module):
         q, frame_k, frame_v = self._project(alone, 0, 3)
         _, key, value = self.qkv.weight.unflatten(0, (3, self.heads, -1))
         _, key_bias, value_bias = self.qkv.bias.unflatten(0, (3, self.heads, -1))
-        asked = torch.einsum("bfhqd,hdw->bfhw", q, key)
-        scores = torch.einsum("bfhw,bflw->bfhl", asked, y) + (q.squeeze(3) * key_bias).sum(-1, keepdim=True)
+        query_states = torch.einsum("bfhqd,hdw->bfhw", q, key)
+        scores = torch.einsum("bfhw,bflw->bfhl", query_states, y) + (q.squeeze(3) * key_bias).sum(-1, keepdim=True)
         scores = full(scores).masked_fill(~mask[:, None, None, :], float("-inf"))
         total = scores.logsumexp(-1, keepdim=True)
         read = torch.einsum("bfhl,bflw->bfhw", (scores - total).exp().to(y.dtype), y)

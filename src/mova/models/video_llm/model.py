@@ -264,12 +264,12 @@ class VideoLLM(EntailmentModel):
         Returns:
             float32, (I, N), in [0, 1], on the CPU.
         """
-        asked = question or Question.named("figure")
-        yes = self._known(asked).yes
-        tails = self.prompter.tails(texts, asked, images=1)
+        chosen = question or Question.named("figure")
+        yes = self._known(chosen).yes
+        tails = self.prompter.tails(texts, chosen, images=1)
         rows = []
         for image in images.pixels if isinstance(images, Frames) else images:
-            encoded = self._encode(self.prompter.images([_pixels(image)], asked), images=1)
+            encoded = self._encode(self.prompter.images([_pixels(image)], chosen), images=1)
             rows.append(self._ask(encoded, tails, lambda logits: yes_log_probability(logits, yes), batch, "left"))
         return torch.stack(rows).exp().float().cpu()
 

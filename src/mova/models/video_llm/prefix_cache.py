@@ -85,19 +85,21 @@ def answer_shared(
     for first in range(0, len(tails), batch):
         chunk = tails[first : first + batch]
         ids, real = pad([tail.ids for tail in chunk], side, device)
-        seen = torch.cat([torch.ones(len(chunk), prefix.length, dtype=torch.long, device=device), real], dim=1)
+        attention_mask = torch.cat(
+            [torch.ones(len(chunk), prefix.length, dtype=torch.long, device=device), real], dim=1
+        )
         positions = (real.cumsum(1) - 1 + prefix.next_position) * real
         ends = _ends(real)
         keep, rows = ends.unique(return_inverse=True)
         out = model(
             input_ids=ids,
-            attention_mask=seen,
+            attention_mask=attention_mask,
             **position_options(model, positions.expand(prefix.axes, -1, -1)),
             **logits_options(model, keep),
             past_key_values=_repeated(prefix.cache, len(chunk)),
             use_cache=True,
         )
-        answers.append(read(_kept(model, out.logits, ends, rows)))
+        answers.append(read(_read_logits(model, out.logits, ends, rows)))
     return torch.cat(answers)
 
 
@@ -127,32 +129,32 @@ def answer_whole(
     """
     device = model.device
     pairs = list(zip(visuals, tails, strict=True))
-    whole = [torch.cat([visual.ids, tail.ids]) for visual, tail in pairs]
-    ids, real = pad(whole, side, device)
+    prompts = [torch.cat([visual.ids, tail.ids]) for visual, tail in pairs]
+    ids, real = pad(prompts, side, device)
     rows_of = [_whole_positions(model, visual, len(tail)) for visual, tail in pairs]
     positions = torch.stack([pad([row[axis] for row in rows_of], side, device)[0] for axis in range(len(rows_of[0]))])
-    seen = real.clone()
+    attention_mask = real.clone()
     for row, mask in enumerate(keep or []):
         if mask is not None:
-            start = (ids.shape[1] - len(whole[row]) if side == "left" else 0) + len(visuals[row])
+            start = (ids.shape[1] - len(prompts[row]) if side == "left" else 0) + len(visuals[row])
             part = tails[row].description
-            seen[row, start + part.start : start + part.stop] *= mask.to(device).long()
+            attention_mask[row, start + part.start : start + part.stop] *= mask.to(device).long()
     kinds = {
         key: pad([torch.cat([v.kinds[key], torch.zeros_like(t.ids)]) for v, t in pairs], side, device)[0]
         for key in visuals[0].kinds
     }
     ends = _ends(real)
-    kept, rows = ends.unique(return_inverse=True)
+    read_positions, rows = ends.unique(return_inverse=True)
     out = (run or model)(
         input_ids=ids,
-        attention_mask=seen,
+        attention_mask=attention_mask,
         **position_options(model, positions),
         **kinds,
         **joined_pixels(model, visuals),
-        **logits_options(model, kept),
+        **logits_options(model, read_positions),
         use_cache=False,
     )
-    return read(_kept(model, out.logits, ends, rows))
+    return read(_read_logits(model, out.logits, ends, rows))
 
 
 def visual_positions(model: Any, visual: Visual) -> tuple[Tensor, int]:
@@ -210,7 +212,7 @@ def logits_options(model: Any, keep: Tensor) -> dict[str, Tensor]:
     return {"logits_to_keep": keep} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
-def _kept(model: Any, logits: Tensor, ends: Tensor, rows: Tensor) -> Tensor:
+def _read_logits(model: Any, logits: Tensor, ends: Tensor, rows: Tensor) -> Tensor:
     """Return each prompt's logits at its last real token, (B, V)."""
     column = rows if logits_options(model, ends) else ends
     return logits[torch.arange(len(logits), device=logits.device), column.to(logits.device)]

@@ -225,8 +225,8 @@ class Prompter:
     def _tail(self, anchor: str, start: str, text: str) -> Tail:
         """Tokenize the text after the placeholder, behind it as in the whole prompt."""
         before, after = start.split(_MARK)
-        whole = f"{anchor}{before}{text}{after}"
-        coded = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        prompt = f"{anchor}{before}{text}{after}"
+        coded = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = coded["input_ids"]
         anchor_id = self.tokenizer.convert_tokens_to_ids(anchor)
         if anchor_id not in ids:
@@ -261,21 +261,21 @@ class Prompter:
         prompt = self._render(question, counts)
         return anchor, prompt[prompt.rindex(anchor) + len(anchor) :]
 
-    def _placeholder(self, what: str) -> str:
+    def _placeholder(self, media: str) -> str:
         """Return the token that represents a video or an image."""
-        token = getattr(self.processor, f"{what}_token", None)
+        token = getattr(self.processor, f"{media}_token", None)
         if token is None:
-            raise ModelError(f"{self.name}: does not accept {what}s ({type(self.processor).__name__} has no token)")
+            raise ModelError(f"{self.name}: does not accept {media}s ({type(self.processor).__name__} has no token)")
         return str(token)
 
     def _render(self, question: Question, counts: Mapping[str, int]) -> str:
         """Return the whole prompt, with a mark for the description."""
-        asked = question.text.replace("{text}", _MARK)
+        text = question.text.replace("{text}", _MARK)
         if self._template is not None:
-            vision = "".join(self._placeholder(what) * count for what, count in counts.items())
-            return self._template.replace("{vision}", vision).replace("{question}", asked)
-        content = [{"type": what} for what, count in counts.items() for _ in range(count)]
-        message = {"role": "user", "content": [*content, {"type": "text", "text": asked}]}
+            vision = "".join(self._placeholder(media) * count for media, count in counts.items())
+            return self._template.replace("{vision}", vision).replace("{question}", text)
+        content = [{"type": media} for media, count in counts.items() for _ in range(count)]
+        message = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
         plain = {"enable_thinking": False} if "enable_thinking" in str(self.processor.chat_template) else {}
         return self.processor.apply_chat_template([message], add_generation_prompt=True, **plain)
 

@@ -72,7 +72,7 @@ class TripletCollator:
             "real": [item.real for item in triplets],
             "synthetic": [item.synthetic for item in triplets],
             "tails": tails,
-            "keep": [shared_part(one, two, self.compat) if self.masked else None for one, two in tails],
+            "keep": [shared_part(first, second, self.compat) if self.masked else None for first, second in tails],
             "weights": torch.tensor([item.weight for item in triplets], dtype=torch.float32),
             "broken": (*broken, *(video for item in triplets for video in item.broken)),
         }
@@ -80,9 +80,9 @@ class TripletCollator:
 
 def shared_part(first: Tail, second: Tail, compat: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Return masks of the tokens of two descriptions, bool (L,) each: true for tokens that both have."""
-    ids, others = (tail.ids[tail.description].numpy() for tail in (first, second))
-    one, two = common_subsequence_mask(ids, others, compat=compat)
-    return torch.from_numpy(one), torch.from_numpy(two)
+    first_ids, second_ids = (tail.ids[tail.description].numpy() for tail in (first, second))
+    first_mask, second_mask = common_subsequence_mask(first_ids, second_ids, compat=compat)
+    return torch.from_numpy(first_mask), torch.from_numpy(second_mask)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class EntailmentValidation:
         true = [np.array([scores[text] for text in claim.true]) for scores, claim in kept]
         false = [np.array([scores[text] for text in claim.false]) for scores, claim in kept]
         truth = [*(np.ones(len(row), dtype=bool) for row in true), *(np.zeros(len(row), dtype=bool) for row in false)]
-        above = [np.sign(one[:, None] - other).mean() for one, other in zip(true, false, strict=True)]
+        above = [np.sign(first[:, None] - other).mean() for first, other in zip(true, false, strict=True)]
         return {
             "AUC": 100 * roc_auc(np.concatenate([*true, *false]), np.concatenate(truth)),
             "accuracy": 50 * (1 + float(np.mean(above))),
