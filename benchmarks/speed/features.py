@@ -26,16 +26,15 @@ from torch import Tensor
 from benchmarks.common import harness
 from benchmarks.speed.index import film
 from benchmarks.speed.training_step import TOKENS, VOCABULARY, backbone
+from mova.data.batch import Collator, StoredVectorInputs
 from mova.data.dataset import PairDataset
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.features.extract import write_features
 from mova.features.stored import feature_key
-from mova.models.inputs import StoredVectorInputs
 from mova.models.two_tower.inputs import TwoTowerInputs
 from mova.models.two_tower.model import TwoTower
-from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
 from mova.train.objectives.pairs import Clip4Clip
 from mova.video.reader import FrameRule

@@ -34,7 +34,7 @@ from benchmarks.common import harness
 from benchmarks.common.baseline_heads import Headed, HeadObjective
 from mova.baselines.temporal_transformer import TemporalTransformer
 from mova.data.batch import PairBatch
-from mova.models.inputs import input_adapter
+from mova.models.families import input_adapter
 from mova.models.mova.config import MovaConfig
 from mova.models.mova.model import Mova
 from mova.models.two_tower.image_processor import ImageRule

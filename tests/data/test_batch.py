@@ -10,7 +10,8 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from mova.data.batch import BrokenVideo, PairVectors
+from mova.data.batch import PairVectors
+from mova.data.dataset import BrokenVideo
 from tests.support.pair_batches import unread_batch
 
 

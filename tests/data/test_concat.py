@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mova.data.batch import BrokenVideo
 from mova.data.concat import VideoConcat
-from mova.data.dataset import PairDataset
+from mova.data.dataset import BrokenVideo, PairDataset
 from mova.data.manifest import Caption, Row, Segment, TimedSentence, fingerprint, read_manifest, write_manifest
 from mova.errors import DataError, VideoError
 from mova.types import Frames

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from mova.data.batch import Batch, BrokenVideo, Pair
-from mova.data.dataset import CAPTIONS, Draw, PairDataset, PairSampler, collate
+from mova.data.dataset import CAPTIONS, Batch, BrokenVideo, Draw, Pair, PairDataset, PairSampler, collate
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
 from mova.errors import DataError, UsageError, VideoError
 from mova.types import Frames

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mova.data.batch import Pair
-from mova.data.dataset import Draw, PairDataset
+from mova.data.dataset import Draw, Pair, PairDataset
 from mova.data.granularity import LengthRule
 from mova.data.granularity_batches import (
     GranularityBatchSampler,

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mova.data.batch import BrokenVideo
-from mova.data.dataset import Draw
+from mova.data.dataset import BrokenVideo, Draw
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.data.synthetic import Synthetic
 from mova.data.triplets import TripletItem, TripletVideos

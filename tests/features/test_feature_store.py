@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+from mova.data.batch import Collator, StoredVectorInputs
 from mova.data.dataset import PairDataset
 from mova.data.feature_store import Clip, ClipRecord, FeatureKey, FeatureStore
 from mova.data.feature_store_writer import FeatureWriter
@@ -27,11 +28,10 @@ from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write
 from mova.errors import DataError, IndexMismatchError, MovaError, UsageError, VideoError
 from mova.features.extract import write_features
 from mova.features.stored import StoredEmbeddings, feature_key
-from mova.models.inputs import StoredVectorInputs, input_adapter
+from mova.models.families import input_adapter
 from mova.models.mova.model import Mova
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder
 from mova.train.recipe import Recipe, find_objective
 from mova.train.run import train

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from mova.errors import UsageError
-from mova.models.families import FAMILIES, family_of, family_of_type
+from mova.models.families import FAMILIES, family_of, family_of_type, input_adapter
 from mova.models.family import ModelFamily
-from mova.models.inputs import input_adapter
 from mova.models.tower_access import open_tower
 from mova.train.recipe import load_recipe, model_settings, shipped_recipes
 

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from mova.data.batch import Pair
-from mova.data.dataset import PairDataset, collate
+from mova.data.batch import Collator
+from mova.data.dataset import Pair, PairDataset, collate
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
-from mova.models.inputs import input_adapter
+from mova.models.families import input_adapter
 from mova.models.two_tower.inputs import TwoTowerInputs
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.inputs import WorldsTinyInputs
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.collate import Collator
 from mova.video.reader import FrameRule
 from mova.worlds.batches import vocabulary
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mova.data.batch import BrokenVideo
+from mova.data.dataset import BrokenVideo
 from mova.train.callbacks import BrokenVideos, JsonLines, installed_trackers
 
 

@@ -15,10 +15,9 @@ from benchmarks.common.fitting import BACKBONE_RATE, MODULE_RATE, fit
 from benchmarks.common.samples import SampleInputs
 from benchmarks.studies.gexia.batches import GranularBatches
 from benchmarks.studies.gexia.footage import Footage, train_footage
-from mova.data.batch import PairBatch, PairVectors
+from mova.data.batch import InputAdapter, PairBatch, PairVectors
 from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia
-from mova.models.inputs import InputAdapter
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny

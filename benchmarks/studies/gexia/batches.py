@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks.studies.gexia.footage import LEAST, MOST, SAMPLES, Dense, Footage
-from mova.data.batch import PairBatch
+from mova.data.batch import InputAdapter, PairBatch
 from mova.data.manifest import Row
 from mova.models.gexia.inputs import GexiaInputs
-from mova.models.inputs import InputAdapter
 from mova.scoring.pooling import pad_rows
 
 CLIPS = (LEAST + MOST) / 2

@@ -1,89 +1,29 @@
-"""Pairs of a video and a text, padded batches of them, and the tensors that training makes of a batch.
+"""Batches of pairs as tensors: collate pairs, and encode a batch to the vectors that training compares.
 
-Shape legend: V pairs, T frames, H height, W width (pixels), h w pixels of the model, L tokens per text, K units per
-text, M tokens per unit, d width of vectors. Times are seconds.
+The input adapter of a model's family does both. Frames are resized and cropped by the model's own rule in the workers
+that decode them: a batch then has one size, and uint8 of the model's size travels to the trainer, not full pictures or
+floats. Normalization, which makes it four times larger, waits until the batch is on the model's device. Padded frames
+and units are never encoded. Stored frame vectors (`data/feature_store.py`) travel in the place of frames, and the video
+tower is not run.
+
+Shape legend: V pairs, T frames, n real frames of a batch, H W source pixels, h w model pixels, N texts, L tokens per
+text, K units per text, M tokens per unit, d width of vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mova.types import Frames, FrameVectors
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """A video, or a clip of one, and a text about it.
-
-    Attributes:
-        id: of the manifest's row.
-        group: pairs of one group show the same video, so their texts are no negatives of each other.
-        frames: sampled, at least one; or the vectors that stand for them.
-        text: the whole text.
-        units: the parts of it that are scored separately (such as sentences), at least one.
-        granularity: name of the length class of video and text (`data/granularity.py`); empty if batches are not by
-            granularity.
-    """
-
-    id: str
-    group: int
-    frames: Frames | FrameVectors
-    text: str
-    units: tuple[str, ...]
-    granularity: str = ""
-
-    def __post_init__(self) -> None:
-        if not len(self.frames) or not self.text.strip() or not self.units:
-            raise ValueError(f"pair {self.id!r} needs frames, a text and its units")
-
-
-@dataclass(frozen=True)
-class BrokenVideo:
-    """A video that could not be read. It is delivered instead of its pair, and no other pair replaces it."""
-
-    path: str
-    cause: str
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Pairs side by side, padded at the end of time.
-
-    Attributes:
-        frames: uint8, (V, T, H, W, 3), or vectors in floating point, (V, T, d); zeros where padded.
-        frame_mask: bool, (V, T), true where a frame is real.
-        texts, units: V texts and their units.
-        groups: int64, (V,), see `Pair`.
-        broken: videos of the batch that could not be read.
-        granularities: V names, see `Pair`; empty if batches are not by granularity.
-    """
-
-    frames: npt.NDArray[Any]
-    frame_mask: npt.NDArray[np.bool_]
-    texts: tuple[str, ...]
-    units: tuple[tuple[str, ...], ...]
-    groups: npt.NDArray[np.int64]
-    broken: tuple[BrokenVideo, ...] = ()
-    granularities: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        count = len(self.texts)
-        if self.frames.ndim not in (3, 5) or self.frame_mask.shape != self.frames.shape[:2]:
-            raise ValueError(f"frames {self.frames.shape} and frame_mask {self.frame_mask.shape} do not agree")
-        if not len(self.frames) == len(self.units) == len(self.groups) == count:
-            raise ValueError(f"{len(self.frames)} videos, {count} texts, {len(self.units)} lists of units")
-        if not self.frame_mask.any(axis=1).all():
-            raise ValueError("a video of a batch needs at least one real frame")
-
-    def __len__(self) -> int:
-        return len(self.texts)
+from mova.data.dataset import BrokenVideo, Pair, collate
+from mova.data.granularity import LengthRule
+from mova.errors import UsageError
+from mova.types import Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,3 +139,147 @@ class PairVectors(TensorRecord):
         assert self.units is not None
         assert self.unit_mask is not None
         return self.units, self.unit_mask
+
+
+class InputAdapter(ABC):
+    """The input side of a family of models. It holds no weights, so that it can go to worker processes.
+
+    Attributes:
+        image_argument: name of the model's keyword argument for frames.
+        cuts_padding: whether fewer columns of padding give the same vectors (not if padding takes part in attention).
+    """
+
+    image_argument: str
+    cuts_padding: bool = True
+
+    @abstractmethod
+    def resize(self, pixels: Pixels) -> Pixels:
+        """Resize and crop frames: uint8 (T, H, W, 3) -> uint8 (T, h, w, 3), the model's size."""
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ids int64 (N, L) and mask bool (N, L), padded to the longest text, and dropped tokens, int64 (N,)."""
+
+    @abstractmethod
+    def image_arguments(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
+        """Return the model's keyword arguments for all n real frames, row by row.
+
+        Args:
+            frames: uint8, (V, T, h, w, 3).
+            mask: bool, (V, T).
+        """
+
+    def granularities(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
+        """Return fields of `PairBatch` that depend on the granularity of each pair; most families have none."""
+        return {}
+
+    @property
+    def lengths(self) -> LengthRule:
+        """Lengths from which on videos and texts are long, if rows do not state their granularity."""
+        return LengthRule()
+
+    def adapt_to_granularities(self, model: nn.Module, frames: Mapping[str, int]) -> bool:
+        """Set a model's settings for inference to those of training by granularity; most families have none.
+
+        Args:
+            model: the model to train.
+            frames: number of frames of a video, by the granularities that are trained.
+
+        Returns:
+            Whether some batches leave trained weights without a gradient.
+        """
+        return False
+
+    def encode(self, model: nn.Module, batch: PairBatch) -> PairVectors:
+        """Run the model on a batch of pairs."""
+        arguments = self.image_arguments(batch.frames, batch.frame_mask)
+        arguments |= {"input_ids": batch.input_ids, "attention_mask": batch.token_mask}
+        if batch.unit_mask is not None:
+            unit_ids, unit_token_mask, real = batch.units()
+            ids, mask = unit_ids[real], unit_token_mask[real]
+            longest = slice(int(mask.sum(dim=1).max()) if self.cuts_padding else None)
+            arguments |= {"unit_ids": ids[:, longest], "unit_mask": mask[:, longest]}
+        outputs = model(**arguments)
+        units, unit_mask = None, batch.unit_mask
+        if "unit_mask" in outputs:
+            units, unit_mask = outputs["units"], outputs["unit_mask"]
+        elif unit_mask is not None:
+            units = spread_rows(outputs["units"], unit_mask)
+        return PairVectors(
+            frames=spread_rows(outputs["frames"], batch.frame_mask),
+            frame_mask=batch.frame_mask,
+            texts=outputs["texts"],
+            group=batch.group,
+            scale=outputs["scale"].reshape(()),
+            tokens=outputs["tokens"],
+            token_mask=batch.token_mask,
+            units=units,
+            unit_mask=unit_mask,
+        )
+
+
+class StoredVectorInputs(InputAdapter):
+    """For stored frame vectors: texts as another adapter reads them, and no pixels."""
+
+    def __init__(self, inner: InputAdapter) -> None:
+        self.inner, self.image_argument, self.cuts_padding = inner, inner.image_argument, inner.cuts_padding
+
+    def resize(self, pixels: Pixels) -> Pixels:
+        """Raise: stored vectors have no pixels to resize.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("stored frame vectors are read, not pixels")
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokenize as the other adapter does."""
+        return self.inner.tokenize(texts)
+
+    def image_arguments(self, frames: Tensor, mask: Tensor) -> dict[str, Any]:
+        """Return `frames`, float32 (n, d), of vectors (V, T, d), and None for pixels."""
+        return {self.image_argument: None, "frames": frames[mask].float()}
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Pairs -> tensors of a batch."""
+
+    adapter: InputAdapter
+    units: bool
+
+    def __call__(self, items: Sequence[Pair | BrokenVideo]) -> PairBatch:
+        """Pad, tokenize, and list the videos that could not be read."""
+        batch = collate(items)
+        ids, mask, dropped = self.adapter.tokenize(batch.texts)
+        return PairBatch(
+            frames=torch.from_numpy(batch.frames),
+            frame_mask=torch.from_numpy(batch.frame_mask),
+            input_ids=ids,
+            token_mask=mask,
+            group=torch.from_numpy(batch.groups),
+            dropped=dropped,
+            broken=batch.broken,
+            **self.adapter.granularities(batch.granularities, len(batch)),
+            **(self._units(batch.units) if self.units else {}),
+        )
+
+    def _units(self, texts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        """`unit_ids`, `unit_token_mask` and `unit_mask` of the units of each text."""
+        real = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.bool)
+        for row, units in zip(real, texts, strict=True):
+            row[: len(units)] = True
+        ids, mask, _ = self.adapter.tokenize([unit for units in texts for unit in units])
+        return {"unit_ids": spread_rows(ids, real), "unit_token_mask": spread_rows(mask, real), "unit_mask": real}
+
+
+def spread_rows(rows: Tensor, mask: Tensor) -> Tensor:
+    """Place rows (n, ...) at the n true entries of `mask`, bool (V, T), in a tensor (V, T, ...) of zeros.
+
+    >>> import torch
+    >>> spread_rows(torch.tensor([1.0, 2.0]), torch.tensor([[True, False], [False, True]]))
+    tensor([[1., 0.],
+            [0., 2.]])
+    """
+    spread = rows.new_zeros((*mask.shape, *rows.shape[1:]))
+    return spread.index_put((mask,), rows)

@@ -1,15 +1,17 @@
-"""Data set of (video, text) pairs from a manifest, and collation into batches.
+"""Data set of (video, text) pairs from a manifest, and padding to batches.
 
 Item i of an epoch depends only on (seed, epoch, i), not on workers or earlier accesses. An unreadable file gives a
 `BrokenVideo` instead of a pair: it is counted and reported by the caller, never replaced by another video.
 
-Shape legend: V pairs, T frames, H height, W width (pixels). Times are seconds, spans half-open `[start, end)`.
+Shape legend: V pairs, T frames, H height, W width (pixels), d width of vectors. Times are seconds,
+spans half-open `[start, end)`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
-from mova.data.batch import Batch, BrokenVideo, Pair
 from mova.data.concat import VideoConcat
 from mova.data.feature_store import Clip, FeatureStore
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest
@@ -37,6 +38,74 @@ CAPTIONS = {
     "clip": "one item per sentence with known times, with the frames of those times",
 }
 """Caption mode -> the text and the frames of an item."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A video, or a clip of one, and a text about it.
+
+    Attributes:
+        id: of the manifest's row.
+        group: pairs of one group show the same video, so their texts are no negatives of each other.
+        frames: sampled, at least one; or the vectors that stand for them.
+        text: the whole text.
+        units: the parts of it that are scored separately (such as sentences), at least one.
+        granularity: name of the length class of video and text (`data/granularity.py`); empty if batches are not by
+            granularity.
+    """
+
+    id: str
+    group: int
+    frames: Frames | FrameVectors
+    text: str
+    units: tuple[str, ...]
+    granularity: str = ""
+
+    def __post_init__(self) -> None:
+        if not len(self.frames) or not self.text.strip() or not self.units:
+            raise ValueError(f"pair {self.id!r} needs frames, a text and its units")
+
+
+@dataclass(frozen=True)
+class BrokenVideo:
+    """A video that could not be read. It is delivered instead of its pair, and no other pair replaces it."""
+
+    path: str
+    cause: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pairs side by side, padded at the end of time.
+
+    Attributes:
+        frames: uint8, (V, T, H, W, 3), or vectors in floating point, (V, T, d); zeros where padded.
+        frame_mask: bool, (V, T), true where a frame is real.
+        texts, units: V texts and their units.
+        groups: int64, (V,), see `Pair`.
+        broken: videos of the batch that could not be read.
+        granularities: V names, see `Pair`; empty if batches are not by granularity.
+    """
+
+    frames: npt.NDArray[Any]
+    frame_mask: npt.NDArray[np.bool_]
+    texts: tuple[str, ...]
+    units: tuple[tuple[str, ...], ...]
+    groups: npt.NDArray[np.int64]
+    broken: tuple[BrokenVideo, ...] = ()
+    granularities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.texts)
+        if self.frames.ndim not in (3, 5) or self.frame_mask.shape != self.frames.shape[:2]:
+            raise ValueError(f"frames {self.frames.shape} and frame_mask {self.frame_mask.shape} do not agree")
+        if not len(self.frames) == len(self.units) == len(self.groups) == count:
+            raise ValueError(f"{len(self.frames)} videos, {count} texts, {len(self.units)} lists of units")
+        if not self.frame_mask.any(axis=1).all():
+            raise ValueError("a video of a batch needs at least one real frame")
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 class Draw(NamedTuple):

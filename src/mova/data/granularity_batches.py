@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from mova.data.batch import BrokenVideo, Pair
-from mova.data.dataset import Draw, PairDataset
+from mova.data.dataset import BrokenVideo, Draw, Pair, PairDataset
 from mova.data.granularity import GRANULARITIES, LengthRule, require_granularity
 from mova.data.manifest import Row, fingerprint
 from mova.errors import DataError, UsageError

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from mova.data.batch import BrokenVideo
-from mova.data.dataset import Draw, read_clip, row_clip
+from mova.data.dataset import BrokenVideo, Draw, read_clip, row_clip
 from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.errors import DataError, VideoError

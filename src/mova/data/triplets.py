@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from mova.data.batch import BrokenVideo
-from mova.data.dataset import Draw, row_clip
+from mova.data.dataset import BrokenVideo, Draw, row_clip
 from mova.data.manifest import fingerprint, read_manifest
 from mova.data.negatives.generate import Triplet, read_triplets
 from mova.data.quarantine import without_quarantined

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
+from mova.errors import UsageError
 from mova.models.family import ModelFamily
 from mova.models.gexia.family import GEXIA
 from mova.models.hub import read_json
@@ -12,6 +14,9 @@ from mova.models.mova.family import MOVA
 from mova.models.two_tower.family import TWO_TOWER
 from mova.models.video_llm.family import VIDEO_LLM
 from mova.models.worlds_tiny.family import WORLDS_TINY
+
+if TYPE_CHECKING:
+    from mova.data.batch import InputAdapter
 
 FAMILIES: dict[str, ModelFamily] = {
     family.name: family
@@ -46,3 +51,22 @@ def family_of_folder(folder: Path) -> ModelFamily | None:
 def family_of(model: Any) -> ModelFamily | None:
     """Return the family of a model by the type of its configuration, or None."""
     return family_of_type(getattr(getattr(model, "config", None), "model_type", None))
+
+
+def input_adapter(model: Any, stored: bool = False) -> InputAdapter:
+    """Return the input adapter of a model, or of the backbone inside it.
+
+    Args:
+        model: a model, or a module with a `backbone`.
+        stored: whether frame vectors are read instead of pixels.
+
+    Raises:
+        UsageError: the model cannot be trained on pairs.
+    """
+    family = family_of(model)
+    if family is not None and family.input_adapter is not None:
+        return resolve_name(family.input_adapter)(model, stored)
+    backbone = getattr(model, "backbone", None)
+    if backbone is not None:
+        return input_adapter(backbone, stored)
+    raise UsageError(f"{type(model).__name__} cannot be trained on pairs of video and text")

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 
-from mova.data.batch import BrokenVideo
+from mova.data.dataset import BrokenVideo
 
 logger = logging.getLogger(__name__)
 

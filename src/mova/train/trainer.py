@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
-from mova.data.batch import BrokenVideo, PairBatch, TensorRecord
+from mova.data.batch import PairBatch, TensorRecord
+from mova.data.dataset import BrokenVideo
 from mova.distributed import average_gradients
 from mova.errors import DataError, UsageError
 from mova.train.callbacks import BrokenVideos

@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from mova.data.batch import PairBatch, PairVectors
+from mova.data.batch import Collator, PairBatch, PairVectors
 from mova.eval.metrics.ranking import retrieval_metrics
 from mova.train.callbacks import BrokenVideos
-from mova.train.collate import Collator
 from mova.train.objectives.base import ModelEncoder, PairObjective
 
 ROWS = 16

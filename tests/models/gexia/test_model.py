@@ -13,12 +13,12 @@ from transformers import CLIPConfig, CLIPModel
 
 from mova.data.batch import PairBatch
 from mova.errors import ModelError, UsageError, VideoError
+from mova.models.families import input_adapter
 from mova.models.gexia.config import GexiaConfig
 from mova.models.gexia.flops import measure_costs
 from mova.models.gexia.frame_reservoir import FrameReservoir
 from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia
-from mova.models.inputs import input_adapter
 from mova.models.registry import load
 from mova.models.two_tower.config import TwoTowerConfig
 from mova.models.two_tower.image_processor import ImageRule

@@ -16,7 +16,7 @@ from mova.data.batch import PairBatch
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.global_contrast import unit_scores
-from mova.models.inputs import input_adapter
+from mova.models.families import input_adapter
 from mova.models.mova.model import Mova
 from mova.models.mova.segmenter import (
     LEAST,

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mova.data.batch import PairBatch, PairVectors
+from mova.data.batch import InputAdapter, PairBatch, PairVectors
 from mova.data.granularity import GRANULARITIES, LengthRule
 from mova.errors import UsageError
+from mova.models.families import input_adapter as backbone_adapter
 from mova.models.gexia.config import GexiaConfig
 from mova.models.gexia.model import Gexia
-from mova.models.inputs import InputAdapter
-from mova.models.inputs import input_adapter as backbone_adapter
 from mova.types import Pixels
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mova.data.batch import InputAdapter, StoredVectorInputs
 from mova.errors import UsageError
-from mova.models.inputs import InputAdapter, StoredVectorInputs
 from mova.models.two_tower.image_processor import ImageRule
 from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mova.models.inputs import InputAdapter, StoredVectorInputs
+from mova.data.batch import InputAdapter, StoredVectorInputs
 from mova.models.two_tower.text_processor import TextRule
 from mova.models.worlds_tiny.model import WorldsTiny, center_square
 from mova.types import Pixels

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mova.data.batch import BrokenVideo
-from mova.data.dataset import PairSampler, pad_videos
+from mova.data.dataset import BrokenVideo, PairSampler, pad_videos
 from mova.data.labelled import LabelledVideo, LabelledVideos
 from mova.errors import UsageError
 from mova.eval.metrics.classification import mean_average_precision
+from mova.models.families import input_adapter
 from mova.models.gexia.config import ROUNDS, GexiaConfig
 from mova.models.gexia.inputs import GexiaInputs
 from mova.models.gexia.model import Gexia
-from mova.models.inputs import input_adapter
 from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import ModelEncoder
 from mova.train.sources.base import ManifestSource, RunContext

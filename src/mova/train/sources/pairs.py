@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from mova.data.batch import Collator
 from mova.data.dataset import PairDataset, PairSampler
 from mova.data.feature_store import FeatureStore
 from mova.data.granularity import LengthRule
@@ -25,8 +26,7 @@ from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.features.stored import feature_key
 from mova.models.encoder import DualEncoder
-from mova.models.inputs import input_adapter
-from mova.train.collate import Collator
+from mova.models.families import input_adapter
 from mova.train.objectives.base import PairObjective
 from mova.train.sources.base import ManifestSource, RunContext
 from mova.train.sources.hold_out import held_out_ids

@@ -16,8 +16,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from mova.data.batch import BrokenVideo
-from mova.data.dataset import PairSampler
+from mova.data.dataset import BrokenVideo, PairSampler
 from mova.data.synthetic import Synthetic
 from mova.data.synthetic_weights import Scores, Strategy, compute_weights
 from mova.data.triplets import TripletItem, TripletVideos, WeightFunction
