@@ -42,8 +42,10 @@ def check_output(output: Path | None) -> None:
     """Refuse an output file that cannot be written, before anything is measured.
 
     Raises:
-        UsageError: its folder does not exist.
+        UsageError: its folder does not exist, or it is a directory itself.
     """
+    if output is not None and output.is_dir():
+        raise UsageError(f"{output}: is a directory; name a file in it")
     if output is not None and not output.resolve().parent.is_dir():
         raise UsageError(f"{output}: cannot be written; no such directory: {output.parent}")
 

@@ -1,4 +1,7 @@
-"""Align a caption with one video, reusing the frame vectors of an index if it has them."""
+"""Align a caption with one video, reusing the frame vectors of an index if it has them.
+
+`DualEncoder.align` encodes the sentences; `mova.scoring.alignment` decides which spans each of them gets.
+"""
 
 from __future__ import annotations
 

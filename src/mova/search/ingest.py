@@ -46,7 +46,7 @@ class IngestReport:
         removed: paths dropped because their file is gone (not moved).
         failed: files that cannot be read, with the cause; their old content is dropped, and the next run tries again.
         frames: number of frames encoded.
-        seconds: elapsed time.
+        seconds: elapsed time of `run`, which neither lists the files nor loads the model.
     """
 
     indexed: list[str] = field(default_factory=list)

@@ -44,5 +44,6 @@ def recipe_help(words: list[str]) -> str:
     """Describe the settings of the recipe that is among the words of a command line; empty without one."""
     from mova.train.recipe import load_recipe, shipped_recipes
 
-    recipes = [word for word in words if word in shipped_recipes() or Path(word).is_file()]
+    shipped = shipped_recipes()
+    recipes = [word for word in words if word in shipped or Path(word).is_file()]
     return f"{describe_recipe(load_recipe(recipes[0]))}\n" if recipes else ""
