@@ -1,6 +1,6 @@
 """Align a caption with a video, compare with the truth, and draw the timeline.
 
-Offline, about 20 seconds: the video is a rendered World, whose manifest row holds the true times of each sentence.
+Offline, about 20 seconds: the video is a rendered World, whose manifest row has the true times of each sentence.
 
     python examples/align_caption.py [PICTURE.png]
 """

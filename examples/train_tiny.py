@@ -1,7 +1,7 @@
 """Train a small MoVA on a manifest, and evaluate it on videos it has not seen.
 
 Offline, about a minute on two cores: the backbone is mova-worlds-tiny, the data are rendered Worlds. Ten steps show the
-path, not a gain. For data of your own, see docs/guides/train.md.
+procedure, not a gain. For your own data, see docs/guides/train.md.
 
     python examples/train_tiny.py
 """
