@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mova.eval.moment_files import read_moments
 from mova.eval.protocols import find_protocol
-from mova.eval.score_files import Entailment, read_entailment, read_moments
+from mova.eval.score_files import Entailment, read_entailment
 from mova.eval.score_reports import report_entailment, report_moments
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from mova.errors import DataError
 from mova.eval.metrics.spans import MomentPrediction, MomentTruth
+from mova.eval.moment_files import MomentScores
 from mova.eval.protocols import find_protocol
 from mova.eval.report import MetricGroup, Report, named_groups
-from mova.eval.score_files import Entailment, Ids, MomentScores, ScoreMatrix
+from mova.eval.score_files import Entailment, Ids, ScoreMatrix
 from mova.eval.score_reports import QueryBank, report_entailment, report_matrix, report_moments
 from mova.eval.tasks.entailment import evaluate_entailment
 from mova.eval.tasks.multiple_choice import evaluate_choice

@@ -1,27 +1,30 @@
-"""Read score files of any system: matrices (npy, csv, parquet), VideoCon's score tables, QVHighlights' predictions.
+"""Read score files of any system: matrices (npy, csv, parquet), and VideoCon's score tables.
 
 Rows of a matrix are texts, columns are videos. A csv file may name videos in its first line and texts in its first
-column. A parquet file names videos by its columns, and texts in a column of strings.
+column; if the names are numbers, its first cell is empty. A parquet file names videos by its columns, and texts in a
+column of strings.
 
-Shape legend: Q texts, N videos, C clips, A annotators.
+Shape legend: Q texts, N videos.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+import re
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mova.data.manifest import fingerprint, read_manifest
 from mova.errors import DataError, UsageError
-from mova.eval.metrics.spans import CLIP_SECONDS, MomentPrediction, MomentTruth
+from mova.text.sentences import is_unicode
 from mova.utils.hashing import digest
+from mova.utils.tables import read_table
+from mova.utils.text_files import PARSER_ERRORS, brief, parse_json, read_text
 
 Array = npt.NDArray[np.floating]
 
@@ -61,22 +64,6 @@ class Entailment:
     fingerprint: str
 
 
-@dataclass(frozen=True, eq=False)
-class MomentScores:
-    """Predictions and annotations of moment queries.
-
-    Attributes:
-        predictions, truths: one per query.
-        ids: of the queries.
-        fingerprint: hash of the queries and their windows.
-    """
-
-    predictions: Sequence[MomentPrediction]
-    truths: Sequence[MomentTruth]
-    ids: Sequence[str]
-    fingerprint: str
-
-
 def read_matrix(path: str | Path) -> ScoreMatrix:
     """Read a matrix from `.npy` (memory-mapped), `.csv` or `.parquet`.
 
@@ -92,7 +79,7 @@ def read_matrix(path: str | Path) -> ScoreMatrix:
         raise UsageError(f"{path}: no such file")
     try:
         matrix = readers[path.suffix.lower()](path)
-    except (ValueError, EOFError) as error:
+    except (tokenize.TokenError, *PARSER_ERRORS) as error:
         raise DataError(f"{path}: cannot be read as a matrix of numbers: {error}") from error
     scores = matrix.scores
     if scores.ndim != 2 or scores.dtype.kind != "f" or not scores.size:
@@ -120,9 +107,12 @@ def read_ids(path: str | Path) -> Ids:
         rows = read_manifest(path)
         owners = tuple(row.id for row in rows for _ in row.captions)
         return Ids(tuple(row.id for row in rows), owners, fingerprint(rows))
-    document = _json(path.read_text(encoding="utf-8"), str(path))
+    document = parse_json(read_text(path), str(path))
     if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in ("videos", "texts")):
         raise DataError(f'{path}: {{"videos": [ids], "texts": [the video of each text]}} expected')
+    for id in (*document["videos"], *document["texts"]):
+        if not isinstance(id, str | int) or not is_unicode(str(id)):
+            raise DataError(f"{path}: an id must be a text or a whole number, not {brief(id)}")
     videos, texts = (tuple(map(str, document[key])) for key in ("videos", "texts"))
     _refuse_duplicates(videos, path, "video")
     if unknown := set(texts) - set(videos):
@@ -143,97 +133,100 @@ def read_entailment(scores: str | Path, labels: str | Path) -> Entailment:
     matches = _pairs(labels, header=True)
     values = _pairs(scores, header=False)
     videos, texts = (tuple(sorted({pair[i] for pair in matches})) for i in (0, 1))
-    expected = {(video, text) for video in videos for text in texts}
-    for path, pairs in ((labels, matches), (scores, values)):
-        missing = expected - pairs.keys()
-        if missing:
-            video, text = min(missing)
-            raise DataError(f"{path}: {len(missing)} pairs are missing, such as {video} with {text[-80:]!r}")
-        if extra := pairs.keys() - expected:
-            raise DataError(f"{path}: {len(extra)} pairs are not among the labels, such as {min(extra)[0]}")
+    if missing := len(videos) * len(texts) - len(matches):
+        pair = next(pair for pair in product(videos, texts) if pair not in matches)
+        raise _missing_pairs(labels, missing, pair)
+    if absent := matches.keys() - values.keys():
+        raise _missing_pairs(scores, len(absent), min(absent))
+    if extra := values.keys() - matches.keys():
+        raise DataError(f"{scores}: {len(extra)} pairs are not among the labels, such as {min(extra)[0]}")
     matrix = np.array([[values[video, text] for video in videos] for text in texts])
     right = np.array([[matches[video, text] for video in videos] for text in texts])
     if not np.isin(right, (0, 1)).all():
         raise DataError(f"{labels}: match must be 0 or 1")
-    lines = [f"{video}\t{text}\t{int(matches[video, text])}" for video, text in sorted(expected)]
+    lines = [f"{video}\t{text}\t{int(matches[video, text])}" for video, text in sorted(matches)]
     return Entailment(matrix, right == 1, texts, videos, digest(lines))
 
 
-def read_moments(predictions: str | Path, truth: str | Path) -> MomentScores:
-    """Read QVHighlights' files: predictions and annotations, in the order of the predictions.
-
-    Raises:
-        UsageError: no such file.
-        DataError: a malformed line, a duplicate id, or queries that differ between the files.
-    """
-    predicted, annotated = _lines(Path(predictions)), _lines(Path(truth))
-    if predicted.keys() != annotated.keys():
-        missing, extra = annotated.keys() - predicted.keys(), predicted.keys() - annotated.keys()
-        example = min(missing | extra)
-        raise DataError(
-            f"{predictions}: {len(missing)} queries of {truth} have no prediction, and {len(extra)} predictions have "
-            f"no query in it, such as {example}; the queries of both files must be the same"
-        )
-    read_predictions, truths = [], []
-    for qid, row in predicted.items():
-        try:
-            windows, saliency = row.get("pred_relevant_windows"), row.get("pred_saliency_scores")
-            read_predictions.append(
-                MomentPrediction(
-                    None if windows is None else np.asarray(windows, dtype=np.float64).reshape(-1, 3),
-                    None if saliency is None else np.asarray(saliency, dtype=np.float64),
-                )
-            )
-            truths.append(moment_truth(annotated[qid]))
-        except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise DataError(f"query {qid} of {predictions} or {truth}: {type(error).__name__}: {error}") from error
-    parts = [json.dumps([qid, row.get("query"), row["relevant_windows"]]) for qid, row in sorted(annotated.items())]
-    return MomentScores(read_predictions, truths, list(predicted), digest(parts))
-
-
-def moment_truth(row: dict[str, Any]) -> MomentTruth:
-    """Read windows and saliency, if annotated, from a row of QVHighlights; `duration` in seconds.
-
-    >>> moment_truth({"relevant_windows": [[0, 4]]}).windows
-    array([[0., 4.]])
-    """
-    windows = np.asarray(row["relevant_windows"], dtype=np.float64).reshape(-1, 2)
-    if "saliency_scores" not in row:
-        return MomentTruth(windows)
-    annotated = np.asarray(row["saliency_scores"], dtype=np.int64)
-    saliency = np.zeros((int(row["duration"] / CLIP_SECONDS), annotated.shape[1]), dtype=np.int64)
-    saliency[np.asarray(row["relevant_clip_ids"], dtype=np.int64)] = annotated
-    return MomentTruth(windows, saliency)
+def _missing_pairs(path: Path, count: int, pair: tuple[str, str]) -> DataError:
+    return DataError(f"{path}: {count} pairs are missing, such as {pair[0]} with {pair[1][-80:]!r}")
 
 
 def _read_npy(path: Path) -> ScoreMatrix:
-    return ScoreMatrix(np.load(path, mmap_mode="r", allow_pickle=False))
+    scores = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(scores, np.ndarray):
+        raise ValueError("it is an archive of several arrays")
+    return ScoreMatrix(scores)
 
 
 def _read_csv(path: Path) -> ScoreMatrix:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if not rows:
+    lines = list(read_table(path))
+    if not lines:
         raise ValueError("it is empty")
-    videos: tuple[str, ...] | None = None
-    named = not all(_is_number(row[0]) for row in rows[1:])
-    if not all(map(_is_number, rows[0][1 if named else 0 :])):
-        videos = tuple(rows.pop(0)[1 if named else 0 :])
-    texts = tuple(row[0] for row in rows) if named else None
-    return ScoreMatrix(np.array([row[1 if named else 0 :] for row in rows], dtype=np.float64), texts, videos)
+    rows = [cells for _, cells in lines]
+    if len(rows[0]) == 1 and ";" in rows[0][0]:
+        raise DataError(f"{path}: columns are separated by semicolons; save it with commas, and decimals with points")
+    for where, cells in lines:
+        if len(cells) != len(rows[0]):
+            raise DataError(f"{where}: has {len(cells)} columns instead of {len(rows[0])}")
+    header, named = _find_names(path, rows)
+    videos = tuple(rows[0][named:]) if header else None
+    texts = tuple(row[0] for row in rows[header:]) if named else None
+    for where, cells in lines[header:]:
+        if wrong := [cell for cell in cells[named:] if not _is_number(cell)]:
+            raise DataError(f"{where}: expected a number, not {brief(wrong[0])}")
+    return ScoreMatrix(np.array([row[named:] for row in rows[header:]], dtype=np.float64), texts, videos)
+
+
+def _find_names(path: Path, rows: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Return the number of lines with names of videos, and of columns with names of texts: 0 or 1 each.
+
+    Cells that are not numbers are names. If names are numbers, the first cell of the file must be empty.
+
+    Raises:
+        DataError: whole numbers in the first line or column may be names or scores.
+    """
+    column, (corner, *line) = [row[0] for row in rows[1:]], rows[0]
+    if not corner.strip() and len(rows) > 1:
+        if all(map(_is_number, column)) and not all(map(_is_whole, column)):
+            raise DataError(f"{path}, line 1: the first cell is empty, but the first column has scores, not names")
+        return 1, 1
+    named = int(not all(map(_is_number, column)))
+    header = int(not all(map(_is_number, rows[0][named:])))
+    others = [cell for row in rows[1:] for cell in row[1:]]
+    for numbers, is_known, what in (
+        (line if named else rows[0], header, "the first line may have names of videos"),
+        (column, named, "the first column may have names of texts"),
+    ):
+        if not is_known and _may_be_names(numbers) and not all(map(_is_whole, others)):
+            raise DataError(
+                f"{path}, line 1: {what} or scores, because it has whole numbers and other cells do not; leave the "
+                "first cell of the file empty if they are names, or write scores as in 3.0"
+            )
+    return header, named
+
+
+def _may_be_names(cells: Sequence[str]) -> bool:
+    """Return whether at least three cells are different whole numbers."""
+    return len(cells) >= 3 and all(map(_is_whole, cells)) and len(set(cells)) == len(cells)
 
 
 def _read_parquet(path: Path) -> ScoreMatrix:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error
     text_columns = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
     if len(text_columns) > 1:
         raise ValueError(f"at most one column of text names expected, not {', '.join(text_columns)}")
     videos = tuple(name for name in table.column_names if name not in text_columns)
     scores = np.stack([table.column(name).to_numpy() for name in videos], axis=1)
     texts = tuple(table.column(text_columns[0]).to_pylist()) if text_columns else None
+    if texts is not None and None in texts:
+        raise ValueError(f"the text in row {texts.index(None) + 1} has no name")
     return ScoreMatrix(scores, texts, videos)
 
 
@@ -242,41 +235,17 @@ def _pairs(path: Path, header: bool) -> dict[tuple[str, str], float]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     values: dict[tuple[str, str], float] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        for number, row in enumerate(reader):
-            if header and number == 0:
-                continue
-            if len(row) < 3 or not _is_number(row[2]) or not np.isfinite(float(row[2])):
-                raise DataError(f"{path}, line {reader.line_num}: video, text and a number expected, not {row[:3]}")
-            pair, value = (row[0], row[1]), float(row[2])
-            if values.setdefault(pair, value) != value:
-                raise DataError(f"{path}, line {reader.line_num}: {row[0]} has two values for one text")
-    return values
-
-
-def _lines(path: Path) -> dict[str, dict[str, Any]]:
-    """Return query id -> row."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    rows: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
+    for number, (where, row) in enumerate(read_table(path)):
+        if header and number == 0:
             continue
-        row = _json(line, f"{path}, line {number}")
-        if not isinstance(row, dict) or "qid" not in row:
-            raise DataError(f"{path}, line {number}: an object with 'qid' expected")
-        if str(row["qid"]) in rows:
-            raise DataError(f"{path}, line {number}: duplicate query {row['qid']}")
-        rows[str(row["qid"])] = row
-    return rows
-
-
-def _json(text: str, source: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{source}: not JSON: {error}") from error
+        if len(row) < 3 or not _is_number(row[2]) or not np.isfinite(float(row[2])):
+            raise DataError(f"{where}: video, text and a number expected, not {brief(row[:3])}")
+        pair, value = (row[0], row[1]), float(row[2])
+        if values.setdefault(pair, value) != value:
+            raise DataError(f"{where}: {row[0]} has two values for one text")
+    if not values:
+        raise DataError(f"{path}: has no pairs")
+    return values
 
 
 def _is_number(cell: str) -> bool:
@@ -285,6 +254,11 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_whole(cell: str) -> bool:
+    """Return whether a cell is written as a whole number, without a decimal point."""
+    return re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell) is not None
 
 
 def _refuse_duplicates(names: Sequence[str], path: Path, kind: str) -> None:

@@ -8,7 +8,8 @@ Shape legend: Q texts, N videos.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +23,13 @@ from mova.eval.metrics.hubness import DUAL_SOFTMAX_SCALE, QB_SCALE, dual_softmax
 from mova.eval.metrics.legacy import argsort_precision, clip4clip
 from mova.eval.metrics.ranking import Ranks, find_ranks, stream_ranks, summarize
 from mova.eval.metrics.spans import evaluate_highlights, evaluate_moments, moment_values, tied_queries
+from mova.eval.moment_files import MomentScores, require_all
 from mova.eval.protocols import Protocol
 from mova.eval.report import DIRECTIONS, MetricGroup, Report, ReportHead
-from mova.eval.score_files import Entailment, Ids, MomentScores, ScoreMatrix
+from mova.eval.score_files import Entailment, Ids, ScoreMatrix
 from mova.utils.hashing import digest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,20 +168,22 @@ def report_moments(scores: MomentScores, protocol: Protocol) -> Report:
         protocol: task "moments".
 
     Raises:
-        UsageError: another number of queries, or neither windows nor saliency in all predictions.
+        UsageError: another number of queries, or predictions with neither windows nor saliency.
+        DataError: only some predictions have windows or saliency.
     """
     predictions, truths = scores.predictions, scores.truths
     protocol.check_size(len(predictions), 0)
     moments: dict[str, Any] = {}
     highlights: dict[str, dict[str, float]] = {}
     groups: dict[str, MetricGroup] = {}
+    require_all("no predicted windows", _by_query(scores, [p.windows is not None for p in predictions]))
     if all(p.windows is not None for p in predictions):
         moments = {
             length: {metric: {str(key): value for key, value in row.items()} for metric, row in rows.items()}
             for length, rows in evaluate_moments(predictions, truths).items()
         }
         groups["moments"] = MetricGroup.of_values(moment_values(predictions, truths))
-    if all(p.saliency is not None for p in predictions) and all(t.saliency is not None for t in truths):
+    if _has_highlights(scores):
         highlights = evaluate_highlights(predictions, truths)
         single = [evaluate_highlights([p], [t]) for p, t in zip(predictions, truths, strict=True)]
         for grade, row in highlights.items():
@@ -192,6 +198,28 @@ def report_moments(scores: MomentScores, protocol: Protocol) -> Report:
         moments=moments,
         highlights=highlights,
     )
+
+
+def _has_highlights(scores: MomentScores) -> bool:
+    """Return whether highlights can be evaluated; log if only the annotation of some queries prevents it.
+
+    Raises:
+        DataError: only some predictions have saliency.
+    """
+    annotated = [truth.saliency is not None for truth in scores.truths]
+    predicted = [prediction.saliency is not None for prediction in scores.predictions]
+    if any(predicted) and not all(annotated):
+        logger.warning(
+            "highlights are not evaluated: %d of %d queries have no annotated saliency, such as %s",
+            *(annotated.count(False), len(annotated), scores.ids[annotated.index(False)]),
+        )
+        return False
+    require_all("no saliency scores", _by_query(scores, predicted))
+    return all(predicted)
+
+
+def _by_query(scores: MomentScores, values: Sequence[bool]) -> dict[str, bool]:
+    return {f"query {id}": value for id, value in zip(scores.ids, values, strict=True)}
 
 
 def _targets(matrix: ScoreMatrix, protocol: Protocol, ids: Ids | None) -> npt.NDArray[np.int64]:

@@ -83,7 +83,8 @@ def matrix(
 
 
 def _evaluate(scores: Path, protocol: Protocol, options: MatrixOptions) -> Report:
-    from mova.eval.score_files import read_entailment, read_ids, read_matrix, read_moments
+    from mova.eval.moment_files import read_moments
+    from mova.eval.score_files import read_entailment, read_ids, read_matrix
     from mova.eval.score_reports import QueryBank, report_entailment, report_matrix, report_moments
 
     legacy = options.compat is not None

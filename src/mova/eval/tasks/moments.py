@@ -22,9 +22,9 @@ import torch
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.spans import CLIP_SECONDS, MOST_WINDOWS, MomentPrediction, MomentTruth
+from mova.eval.moment_files import MomentScores, moment_truth
 from mova.eval.protocols import Protocol
 from mova.eval.report import Report
-from mova.eval.score_files import MomentScores, moment_truth
 from mova.eval.score_reports import report_moments
 from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import TEXT_CHUNK, VideoEmbedding
@@ -117,7 +117,7 @@ def queries_of(row: Row) -> Iterator[Query]:
                 windows = np.asarray(known if spans is None else spans[c][s], dtype=np.float64).reshape(-1, 2)
                 if len(windows):
                     yield Query(f"{row.id}/{c}/{s}", sentence.text, MomentTruth(windows))
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:
         raise DataError(f"row {row.id!r}: times cannot be read: {type(error).__name__}: {error}") from error
 
 
