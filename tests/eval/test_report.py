@@ -106,3 +106,9 @@ def test_two_groups_of_one_name_are_refused() -> None:
     group = MetricGroup.of_values({"accuracy": [1.0]})
     with pytest.raises(ValueError, match="two groups have the name 'all'"):
         named_groups([("all", group), ("all", group)])
+
+
+def test_a_kind_of_false_caption_named_as_a_direction_is_refused() -> None:
+    rows = [row(f"v{i}", f"text {i % 2}", negatives=[{"text": f"text {1 - i % 2}", "kind": "t2v"}]) for i in range(4)]
+    with pytest.raises(ValueError, match="group 't2v' has the name of a retrieval direction"):
+        evaluate_entailment(known_split(rows), find_protocol("entailment"))

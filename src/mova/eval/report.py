@@ -209,6 +209,10 @@ class Report:
     transductive: Mapping[str, Any] = field(default_factory=dict)
     other_arithmetic: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if shared := self.directions.keys() & self.groups.keys():
+            raise ValueError(f"group {min(shared)!r} has the name of a retrieval direction; rename it")
+
     @property
     def all_groups(self) -> dict[str, MetricGroup]:
         """Directions, then groups, by name."""
