@@ -28,7 +28,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def worlds_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten rendered Worlds of 10 s at 4 frames a second: six of split train, two of val, two of test."""
+    """Ten rendered Worlds of 10 s at 4 frames per second: six of split train, two of val, two of test."""
     from mova.worlds.writer import write_worlds
 
     return write_worlds(tmp_path_factory.mktemp("worlds"), 10, 10, "flat", seed=0, size=48, fps=4.0)

@@ -23,7 +23,7 @@ def folder(worlds_manifest: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def parts(worlds_manifest: Path) -> tuple[Segment, ...]:
-    """Two files of 4 frames a second: [1.1, 3) and [8.5, its end at 10) of the first, [0, 2.25) of another."""
+    """Two files of 4 frames per second: [1.1, 3) and [8.5, its end at 10) of the first, [0, 2.25) of another."""
     first, second = (row.video for row in read_manifest(worlds_manifest)[:2])
     return Segment(first, 1.1, 3.0), Segment(first, 8.5, None), Segment(second, 0.0, 2.25)
 

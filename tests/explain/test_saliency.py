@@ -97,7 +97,7 @@ def test_a_uniform_frame_has_no_saliency_and_upsampling_keeps_a_constant() -> No
 
 
 class Toy(nn.Module):
-    """Pixels are features: a reader sees them behind one extra token, or as a grid, and weights the places."""
+    """Pixels are features: a reader sees them behind one extra token, or as a grid, and weights the positions."""
 
     def __init__(self, grid: bool) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def model(folder: Path) -> VideoLLM:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four seconds at two frames a second, wider than tall."""
+    """Four seconds at two frames per second, wider than tall."""
     pixels = np.random.default_rng(0).integers(0, 255, (8, 3, 4, 3), dtype=np.uint8)
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     write_mp4(path, [Frames(np.kron(pixels, np.ones((1, 16, 16, 1), np.uint8)), np.arange(8) / 2)])

@@ -55,7 +55,7 @@ def clip(tiny_clip: Path) -> TwoTower:
 
 @pytest.fixture(scope="module")
 def stores(clip: TwoTower, worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The ten Worlds at one frame a second, in every precision."""
+    """The ten Worlds at one frame per second, in every precision."""
     folder = tmp_path_factory.mktemp("stores")
     for dtype in TOLERANCE:
         report = write_features(folder / dtype, clip, worlds_manifest, ONE_FPS, dtype=dtype)
@@ -253,7 +253,7 @@ def test_a_stored_adapter_reads_no_pixels(clip: TwoTower, tiny_naflex: Path) -> 
 
 
 class Dies(ColourEncoder):
-    """Kills its process after some frames."""
+    """An encoder that kills its process after some frames."""
 
     def encode_frames(self, frames: Frames) -> torch.Tensor:
         if self.frames_seen >= 40:

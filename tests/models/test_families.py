@@ -1,4 +1,4 @@
-"""The table of model families is the only place that knows them."""
+"""The table of model families is the only module that knows them."""
 
 from __future__ import annotations
 

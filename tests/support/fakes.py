@@ -88,7 +88,7 @@ class ColourEncoder(DualEncoder):
 def write_colours(
     path: Path, parts: Sequence[tuple[str, float]], *, fps: float = 8.0, size: tuple[int, int] = (48, 64)
 ) -> Path:
-    """An mp4 that shows one plain colour after another, each for so many seconds; the folder is made."""
+    """Write an mp4 that shows one plain colour after another, each for the given seconds; create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stills = [
         np.broadcast_to(np.array(COLOURS[name], dtype=np.uint8), (round(seconds * fps), *size, 3))
@@ -98,7 +98,7 @@ def write_colours(
 
 
 def draw_parts(rng: np.random.Generator, count: int, longest: float = 4.0) -> list[tuple[str, float]]:
-    """Random colours, no two neighbours alike, each lasting whole quarters of a second."""
+    """Random colours; neighbours differ, and each lasts a multiple of a quarter of a second."""
     parts: list[tuple[str, float]] = []
     while len(parts) < count:
         name = NAMES[rng.integers(len(NAMES))]

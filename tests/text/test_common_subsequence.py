@@ -41,7 +41,7 @@ def shared(first: str, second: str) -> tuple[str, str]:
         ("a cat sleeps .", "a cat sleeps with a kite nearby .", "a cat sleeps .", "a cat sleeps _ _ _ _ ."),
         ("same words", "same words", "same words", "same words"),
         ("nothing in common", "entirely different", "_ _ _", "_ _"),
-        # a prompt around the caption is kept, whatever the caption repeats of it
+        # a prompt around the caption is kept, even if the caption repeats parts of it
         ("is a cat in a ? yes", "is a dog by a a ? yes", "is a _ _ a ? yes", "is a _ _ _ a ? yes"),
     ],
 )  # fmt: skip

@@ -129,7 +129,7 @@ def test_a_clip_has_exact_bounds(tmp_path: Path, start: float, end: float) -> No
 
 
 def tone(seconds: float, rate: int = 16000) -> np.ndarray:
-    """A sound whose pitch rises by 100 Hz a second, so that its place can be heard."""
+    """A sound whose pitch rises by 100 Hz per second, so that its time can be measured."""
     times = np.arange(int(seconds * rate)) / rate
     return (0.5 * np.sin(2 * np.pi * (200 * times + 50 * times**2))).astype(np.float32)[None]
 

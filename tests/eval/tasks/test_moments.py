@@ -19,7 +19,7 @@ TEXT = "It is shown."
 
 
 def clip(seconds: int, *windows: tuple[int, int]) -> list[list[float]]:
-    """A frame a second that shows the text within the windows."""
+    """One frame per second, which shows the text within the windows."""
     return [MATCHING if any(a <= t < b for a, b in windows) else UNRELATED for t in range(seconds)]
 
 

@@ -45,7 +45,7 @@ class Constant(DualEncoder):
 
 
 class Bag(Constant):
-    """Texts as bags of words; frames as the colour that fills them: knows nothing of Worlds, but is not constant."""
+    """Texts as bags of words, frames as random vectors seeded by their mean colour: untrained, but not constant."""
 
     embedding_dim = len(VOCABULARY)
 

@@ -58,7 +58,7 @@ def test_reading_equals_attention_of_pytorch(block: Block, tokens: tuple) -> Non
 
 
 def test_without_the_residual_the_result_is_made_of_what_was_read(block: Block, tokens: tuple) -> None:
-    """One real position: its weight is 1 whatever the query, so the query leaves no trace."""
+    """One real position: its weight is 1 for every query, so the query has no effect."""
     states, mask = tokens
     x = torch.randn(3, 5, 24, dtype=torch.float64)
     for actual in (

@@ -127,11 +127,11 @@ def test_every_token_counts_once_and_every_text_has_a_unit(sharpness: float) -> 
 def test_a_unit_has_at_most_twenty_tokens() -> None:
     states, mask = batch([70, 21])
 
-    class Whole(UnitSegmenter):
+    class NoBoundaries(UnitSegmenter):
         def boundaries(self, states: Tensor, mask: Tensor) -> Tensor:
             return torch.zeros(mask.shape)
 
-    units = Whole(WIDTH)(states, mask)
+    units = NoBoundaries(WIDTH)(states, mask)
     assert units.mask.sum(dim=1).tolist() == [1, 1]
     assert units.weights[:, 0].sum(dim=1).tolist() == [LONGEST, LONGEST]
     assert units.weights[0, 0, :LONGEST].all()
@@ -173,13 +173,13 @@ def test_hard_boundaries_give_units_as_encoded_alone() -> None:
     """Where every boundary is 0 or 1 a soft reader gives the vectors of the pieces as texts of their own."""
     backbone = worlds()
 
-    class Given(UnitSegmenter):
+    class FixedBoundaries(UnitSegmenter):
         def boundaries(self, states: Tensor, mask: Tensor) -> Tensor:
             cuts = torch.zeros(mask.shape)
             cuts[0, 5] = 1
             return cuts
 
-    units = encode_learned_units(backbone, Given(16), CAPTIONS)
+    units = encode_learned_units(backbone, FixedBoundaries(16), CAPTIONS)
     words = CAPTIONS[0].split()
     pieces = [" ".join(words[:5]), " ".join(words[5:])]
     torch.testing.assert_close(units[0], backbone.encode_text(pieces).pooled, atol=1e-5, rtol=0)

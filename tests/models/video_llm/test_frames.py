@@ -112,6 +112,6 @@ def test_times_of_frames_reach_the_families_that_use_them() -> None:
     pixels = np.zeros((3, 4, 4, 3), np.uint8)
     settings = time_settings(Frames(pixels, np.array([1.0, 1.5, 2.0])))
     assert settings["frames_indices"] == [1.0, 1.5, 2.0]
-    assert len(pixels) / settings["total_num_frames"] * settings["fps"] == 2.0  # frames a second
+    assert len(pixels) / settings["total_num_frames"] * settings["fps"] == 2.0  # frames per second
     assert time_settings(Frames(pixels[:1], np.array([4.0])))["total_num_frames"] == 1.0
     assert time_settings(Frames(pixels[:2], np.array([4.0, 4.0])))["total_num_frames"] == 2.0
