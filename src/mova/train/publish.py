@@ -12,7 +12,6 @@ import torch
 
 from mova.eval.render import measure_label
 from mova.eval.tasks.worlds import HELD_OUT, encode_worlds, evaluate_worlds, measure_rule, measure_threshold
-from mova.models.worlds_tiny.model import WorldsTiny
 from mova.scoring.caption_score import EvidenceRule
 from mova.train.recipe import PostTraining, Recipe
 from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES
@@ -79,13 +78,11 @@ class WorldsTinyRelease(PostTraining):
         release_worlds_tiny(model, recipe, self, output, steps)
 
 
-def release_worlds_tiny(
-    model: WorldsTiny, recipe: Recipe, settings: WorldsTinyRelease, output: Path, steps: int
-) -> None:
+def release_worlds_tiny(model: Any, recipe: Recipe, settings: WorldsTinyRelease, output: Path, steps: int) -> None:
     """Choose the relevance threshold and the evidence rule on validation Worlds, write the card, save in fp16.
 
     Args:
-        model: trained, in evaluation mode.
+        model: a trained Worlds model, in evaluation mode.
         recipe: named in the card.
         settings: of the evaluation.
         output: the run's folder; the weights in it are replaced.
@@ -103,7 +100,7 @@ def release_worlds_tiny(
     (output / "README.md").write_text(_card(model, recipe, report, steps), encoding="utf-8")
 
 
-def _card(model: WorldsTiny, recipe: Recipe, report: Mapping[str, Mapping[str, float]], steps: int) -> str:
+def _card(model: Any, recipe: Recipe, report: Mapping[str, Mapping[str, float]], steps: int) -> str:
     from mova.eval.tasks.worlds import CLIP_SECONDS, WORLD_SECONDS
 
     styles = list(report)

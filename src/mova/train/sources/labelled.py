@@ -17,10 +17,10 @@ from mova.data.dataset import BrokenVideo, PairSampler, pad_videos
 from mova.data.labelled import LabelledVideo, LabelledVideos
 from mova.errors import UsageError
 from mova.eval.metrics.classification import mean_average_precision
-from mova.models.families import input_adapter
+from mova.models.families import family_of, input_adapter
 from mova.models.gexia.config import ROUNDS, GexiaConfig
+from mova.models.gexia.family import GEXIA
 from mova.models.gexia.inputs import GexiaInputs
-from mova.models.gexia.model import Gexia
 from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import ModelEncoder
 from mova.train.sources.base import ManifestSource, RunContext
@@ -108,8 +108,8 @@ class LabelSource(ManifestSource):
             UsageError: a model that cannot have a head, an unknown size, or a rule of frames that does not fit.
             DataError: the manifest lacks the requested data.
         """
-        model = run.model
-        if not isinstance(model, Gexia):
+        model: Any = run.model
+        if family_of(model) is not GEXIA:
             raise UsageError("data of kind labels train the head of a GEXIA model; set model.kind to gexia")
         if self.size not in ROUNDS:
             raise UsageError(f"data.size {self.size!r} is unknown; choose from {', '.join(ROUNDS)}")
