@@ -130,7 +130,7 @@ def test_invalid_requests_raise(timeline: Timeline, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(60, 80), (80, 60), (20, 160)])
 def test_thumbnails_fill_the_strip_without_distortion(size: tuple[int, int], tmp_path: Path) -> None:
     film = write_colours(tmp_path / "a.mp4", [("red", 2), ("green", 2)], size=size)
-    pictures = film_strip(str(film), 4.0, 10.0, 48).pictures
+    pictures = film_strip(str(film), 4.0, 10.0, 48)
     count, height, width = pictures.shape[:3]
     assert count * width / height == pytest.approx(10.0, rel=0.1)
     assert np.abs(pictures[0].mean(axis=(0, 1)) - COLOURS["red"]).max() < 20

@@ -8,9 +8,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from mova.data.negatives.kinds import KINDS
 from mova.worlds.captions import OPENINGS, VOCABULARY, Claim, connect, describe, holds, words
 from mova.worlds.factors import FACTORS, Event, facts, labels, mutate, sample_event
-from mova.worlds.negatives import KINDS
 from mova.worlds.script import sample_world
 
 NOUN = {

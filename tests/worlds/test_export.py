@@ -36,7 +36,7 @@ def test_the_reader_returns_what_was_written(
     assert not converted.notes
     rows = {row.id.removesuffix(FORMATS[name].extension): row for row in converted.rows}
     worlds = read_manifest(worlds_manifest)
-    parts = dict(zip(("train", "val", "test"), FORMATS[name].parts, strict=True))
+    parts = dict(zip(("train", "val", "test"), FORMATS[name].splits, strict=True))
     assert len(rows) == len(worlds)
     for wrote, world in zip(made.rows, worlds, strict=True):
         row = rows[wrote.id]

@@ -46,8 +46,8 @@ class Pair:
 
     Attributes:
         id: of the manifest's row.
-        group: pairs of one group show the same video, so their texts are no negatives of each other.
-        frames: sampled, at least one; or the vectors that stand for them.
+        group: pairs of one group show the same video, so their texts are not negatives of each other.
+        frames: sampled, at least one; or stored vectors in their place.
         text: the whole text.
         units: the parts of it that are scored separately (such as sentences), at least one.
         granularity: name of the length class of video and text (`data/granularity.py`); empty if batches are not by

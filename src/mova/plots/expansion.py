@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mova.eval.summary_agreement import Agreement
-from mova.plots.style import INK, MUTED, PALE, Page
+from mova.plots.style import INK, MUTED, PALE, Page, with_minus_signs
 
 COLORS = (
     *("#2f6db5", "#d9822b", "#3a9d5d", "#8a56b0", "#b53f4c", "#5d6b7a"),
@@ -132,7 +132,7 @@ def _similarities(page: Page, position: tuple[float, float, float], agreement: A
     series = ((agreement.paired, color, "own summary"), (agreement.others, MUTED, "summary of another text"))
     for values, tint, label in series:
         if len(values):
-            spread = f"{label}: {values.mean():.3f} ± {values.std():.3f}".replace("-", "\u2212")
+            spread = with_minus_signs(f"{label}: {values.mean():.3f} ± {values.std():.3f}")
             axes.hist(np.clip(values, lowest, 1.0), bins, color=tint, alpha=0.75, label=spread)
     axes.set_xticks(np.arange(np.ceil(lowest * 5) / 5, 1.01, 0.2))
     _legend(page, axes, 2)

@@ -5,11 +5,10 @@ Shape legend: N thumbnails, H height, W width (pixels).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from mova.types import Pixels
 from mova.utils.time_format import clock
 from mova.video.probe import probe
 from mova.video.reader import read_times
@@ -17,25 +16,17 @@ from mova.video.reader import read_times
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 
 
-@dataclass(frozen=True, eq=False)
-class Strip:
-    """Thumbnails of equal segments of a video, each taken from the middle of its segment.
-
-    Attributes:
-        pictures: uint8, (N, H, W, 3), RGB, center-cropped so that N of them fill the width of the strip.
-    """
-
-    pictures: npt.NDArray[np.uint8]
-
-
-def film_strip(video: str, duration: float, ratio: float, pixels: int) -> Strip:
-    """Read thumbnails that fill a strip.
+def film_strip(video: str, duration: float, ratio: float, pixels: int) -> Pixels:
+    """Read thumbnails of equal segments of a video, each from the middle of its segment, that fill a strip.
 
     Args:
         video: a video file.
         duration: length of the strip in seconds.
         ratio: width of the strip divided by its height.
         pixels: height of a thumbnail in pixels.
+
+    Returns:
+        uint8 (N, H, W, 3), center-cropped so that N of them fill the width of the strip.
 
     Raises:
         VideoError: the file cannot be read.
@@ -52,10 +43,10 @@ def film_strip(video: str, duration: float, ratio: float, pixels: int) -> Strip:
     if width / height > target:
         keep = max(1, round(height * target))
         left = (width - keep) // 2
-        return Strip(pictures[:, :, left : left + keep])
+        return pictures[:, :, left : left + keep]
     keep = max(1, round(width / target))
     top = (height - keep) // 2
-    return Strip(pictures[:, top : top + keep])
+    return pictures[:, top : top + keep]
 
 
 def tick_times(duration: float, most: int = 12) -> npt.NDArray[np.float64]:

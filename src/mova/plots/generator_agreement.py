@@ -19,7 +19,7 @@ import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
 from mova.errors import DataError
-from mova.plots.style import INK, MUTED, PALE, Page
+from mova.plots.style import INK, MUTED, PALE, Page, with_minus_signs
 
 ALL, UNKNOWN = "all", "unknown"
 COLUMNS, WIDE, TALL, GAP, MARGIN, TOP = 4, 3.0, 1.55, 0.42, 0.5, 1.05
@@ -141,7 +141,7 @@ def _spread(kind: str, differences: npt.NDArray[Any], edges: npt.NDArray[Any]) -
 def _panel(page: Page, spread: Spread, left: float, top: float) -> None:
     color = RED if spread.mean < 0 else INK
     page.text(left, top + 0.02, spread.kind.capitalize(), size=10.5, weight="bold", color=color, va="baseline")
-    numbers = f"mean {spread.mean:+.2f}  std {spread.std:.2f}  n {spread.count}".replace("-", "\u2212")
+    numbers = with_minus_signs(f"mean {spread.mean:+.2f}  std {spread.std:.2f}  n {spread.count}")
     page.text(left + WIDE, top + 0.02, numbers, size=8.5, color=color, ha="right", va="baseline")
     axes: Any = page.plot(left, top + 0.1, WIDE, TALL)
     axes.stairs(spread.bars, spread.edges, fill=True, facecolor=BLUE, edgecolor="none")

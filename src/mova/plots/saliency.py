@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 
 from mova.explain.maps import SaliencyMaps
-from mova.plots.style import INK, MUTED, Page
+from mova.plots.style import INK, MUTED, Page, with_minus_signs
 from mova.types import Pixels
 from mova.utils.time_format import clock
 
@@ -128,8 +128,7 @@ def _value(maps: SaliencyMaps, sentence: int, frame: int) -> str:
 
 
 def _signed(value: float, form: str = ".2f") -> str:
-    """Format a number with a typographic minus sign, as axes do."""
-    return format(value, form).replace("-", "\u2212")
+    return with_minus_signs(format(value, form))
 
 
 def _colors(maps: SaliencyMaps, sentence: int) -> list[npt.NDArray[np.float32]]:

@@ -18,6 +18,16 @@ INK, MUTED, PALE = "#1d2433", "#6b7385", "#d5d9e2"
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Noto Sans Devanagari")
 
 
+def with_minus_signs(text: str) -> str:
+    """Replace hyphens by typographic minus signs, as axes have.
+
+    Example:
+        >>> with_minus_signs("mean -0.5") == "mean \\u22120.5"
+        True
+    """
+    return text.replace("-", "\u2212")
+
+
 class Page:
     """A white page of `width` x `height` inches."""
 

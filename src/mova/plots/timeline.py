@@ -115,7 +115,7 @@ def _title(page: _Page, timeline: Timeline) -> None:
 def _strip(page: _Page, timeline: Timeline) -> None:
     axes = page.axes(TOP - 0.12, STRIP)
     ratio = (WIDTH - LEFT - RIGHT) / STRIP
-    pictures = film_strip(timeline.video, timeline.duration, ratio, round(STRIP * DPI)).pictures
+    pictures = film_strip(timeline.video, timeline.duration, ratio, round(STRIP * DPI))
     step = timeline.duration / len(pictures)
     for i, picture in enumerate(pictures):
         box = (i * step, (i + 1) * step, 0, 1)

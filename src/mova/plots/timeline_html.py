@@ -69,7 +69,7 @@ def describe(timeline: Timeline) -> str:
 
 def _strip(timeline: Timeline) -> str:
     """Return thumbnails side by side, uncovered time dimmed."""
-    pictures = film_strip(timeline.video, timeline.duration, STRIP_RATIO, STRIP_PIXELS).pictures
+    pictures = film_strip(timeline.video, timeline.duration, STRIP_RATIO, STRIP_PIXELS)
     images = "".join(f'<img alt="" src="{_data_uri(Image.fromarray(p), "JPEG")}">' for p in pictures)
     return f'<div class="strip">{images}{_boxes("uncovered", timeline.irrelevant, timeline.duration)}</div>'
 

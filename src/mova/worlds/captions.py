@@ -323,10 +323,7 @@ _USABLE = {(p, v, r): _usable(p, v, r) for p in (False, True) for v in (False, T
 
 def _all_words() -> tuple[str, ...]:
     texts: list[str] = ["an", "are", "is", "appears"]
-    texts += [
-        text.replace("S", "").replace("V", "").replace("I", "").replace("R", "").replace("P", "")
-        for text, _ in _TEMPLATES
-    ]
+    texts += [re.sub("[SVIRP]", "", text) for text, _ in _TEMPLATES]
     for table in (_COLOURS, _SIZES, _PLACES, _RELATIONS, OPENINGS):
         texts += [option for options in table.values() for option in options]
     for forms in (*_NOUNS.values(), *_MOTIONS.values()):

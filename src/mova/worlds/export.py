@@ -28,7 +28,7 @@ from mova.data.readers.web_scale import SHAREGPT4V_FILES, ULTRAVIDEO_TEXTS, spli
 from mova.errors import UsageError
 from mova.video.writer import thumbnail
 
-WORLDS_PARTS = ("train", "val", "test")
+WORLDS_SPLITS = ("train", "val", "test")
 PICTURE = 64
 """Shorter side of a still image, in pixels."""
 
@@ -38,13 +38,13 @@ class Format:
     """File names and annotation format of a data set.
 
     Attributes:
-        parts: names of the train, val and test splits after conversion.
-        video_name: maps (number, part) to the name of a video, without extension.
+        splits: names of the train, val and test splits after conversion.
+        video_name: maps (number, split) to the name of a video, without extension.
         write: writes the annotation files of rows into a folder; the ids of the rows are the names of the videos.
         extension: extension of the video or image files.
     """
 
-    parts: tuple[str, str, str]
+    splits: tuple[str, str, str]
     video_name: Callable[[int, str], str]
     write: Callable[[Sequence[Row], Path], None]
     extension: str = ".mp4"
@@ -82,10 +82,10 @@ def export_worlds(name: str, manifest: str | Path, out: str | Path) -> ExportedW
     annotations.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, row in enumerate(read_manifest(manifest)):
-        if row.source != "worlds" or row.split not in WORLDS_PARTS:
+        if row.source != "worlds" or row.split not in WORLDS_SPLITS:
             raise UsageError(f"{manifest}: row {row.id!r} is not a Worlds row; render videos with `mova data worlds`")
-        part = spec.parts[WORLDS_PARTS.index(row.split)]
-        id = spec.video_name(number, part)
+        split = spec.splits[WORLDS_SPLITS.index(row.split)]
+        id = spec.video_name(number, split)
         file = f"{id}{spec.extension}"
         target = videos / file
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def export_worlds(name: str, manifest: str | Path, out: str | Path) -> ExportedW
         else:
             assert row.duration is not None
             thumbnail(folder / row.video, row.duration / 2, short_side=PICTURE).save(target)
-        rows.append(replace(row, id=id, video=file, split=part))
+        rows.append(replace(row, id=id, video=file, split=split))
     spec.write(rows, annotations)
     return ExportedWorlds(annotations, videos, tuple(rows))
 
@@ -129,15 +129,15 @@ def _table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, obje
         writer.writerows(lines)
 
 
-def _activitynet_name(number: int, part: str) -> str:
-    """Name a video so that `convert(hold_out="val")`, which hashes the name, puts it into `part`."""
-    return "v_" + _letters(number, lambda name: (hash_bucket(name) < HELD_OUT_SHARE) == (part == "val"))
+def _activitynet_name(number: int, split: str) -> str:
+    """Name a video so that `convert(hold_out="val")`, which hashes the name, puts it into `split`."""
+    return "v_" + _letters(number, lambda name: (hash_bucket(name) < HELD_OUT_SHARE) == (split == "val"))
 
 
 def _activitynet(rows: Sequence[Row], folder: Path) -> None:
-    for file, parts in (("train.json", ("train", "val")), ("val_1.json", ("val_1",))):
+    for file, splits in (("train.json", ("train", "val")), ("val_1.json", ("val_1",))):
         document = {}
-        for row in (row for row in rows if row.split in parts):
+        for row in (row for row in rows if row.split in splits):
             sentences = paragraph(row).sentences
             document[row.id] = {
                 "duration": row.duration,
@@ -147,7 +147,7 @@ def _activitynet(rows: Sequence[Row], folder: Path) -> None:
         _json(folder / file, document)
 
 
-def _msvd_name(number: int, part: str) -> str:
+def _msvd_name(number: int, split: str) -> str:
     return f"{_letters(number, _any)}_{number}_{number + 10}"
 
 
@@ -157,19 +157,19 @@ def _msvd(rows: Sequence[Row], folder: Path) -> None:
         texts = dict.fromkeys(sentence.text for caption in row.captions for sentence in caption.sentences)
         lines += [f"{row.id} {text}" for text in texts]
     (folder / "AllVideoDescriptions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for part in WORLDS_PARTS:
-        (folder / f"{part}_list.txt").write_text("".join(f"{row.id}\n" for row in rows if row.split == part), "utf-8")
+    for split in WORLDS_SPLITS:
+        (folder / f"{split}_list.txt").write_text("".join(f"{row.id}\n" for row in rows if row.split == split), "utf-8")
 
 
-def _didemo_name(number: int, part: str) -> str:
+def _didemo_name(number: int, split: str) -> str:
     digits = int(hashlib.blake2b(str(number).encode(), digest_size=4).hexdigest(), 16)
     return f"{10_000_000 + number}@N00_{digits}_{_letters(number, _any, 10)}"
 
 
 def _didemo(rows: Sequence[Row], folder: Path) -> None:
     """Write four annotators per sentence, three of whom agree."""
-    for part in WORLDS_PARTS:
-        selected = [row for row in rows if row.split == part]
+    for split in WORLDS_SPLITS:
+        selected = [row for row in rows if row.split == split]
         entries: list[dict[str, object]] = []
         for row in selected:
             for sentence in paragraph(row).sentences:
@@ -178,13 +178,13 @@ def _didemo(rows: Sequence[Row], folder: Path) -> None:
                 segment = [int(sentence.start // DIDEMO_SEGMENT), math.ceil(sentence.end / DIDEMO_SEGMENT) - 1]
                 entry = {"annotation_id": len(entries), "video": row.video, "description": sentence.text}
                 entries.append({**entry, "num_segments": 6, "times": [[5, 5], segment, segment, segment]})
-        _json(folder / f"{part}_data.json", entries)
-        (folder / f"{part}_list.txt").write_text("".join(f"{row.video}\n" for row in selected), encoding="utf-8")
+        _json(folder / f"{split}_data.json", entries)
+        (folder / f"{split}_list.txt").write_text("".join(f"{row.video}\n" for row in selected), encoding="utf-8")
 
 
-def _held_out_name(number: int, part: str) -> str:
-    """Return a source video name that mova's split (for data sets without an official one) puts into `part`."""
-    return _letters(number, lambda name: split_of(name) == part)
+def _held_out_name(number: int, split: str) -> str:
+    """Return a source video name that mova's split (for data sets without an official one) puts into `split`."""
+    return _letters(number, lambda name: split_of(name) == split)
 
 
 def _videoufo(rows: Sequence[Row], folder: Path) -> None:
@@ -193,8 +193,8 @@ def _videoufo(rows: Sequence[Row], folder: Path) -> None:
     _table(folder / "VideoUFO.csv", columns, [dict(zip(columns, line, strict=True)) for line in lines])
 
 
-def _ultravideo_name(number: int, part: str) -> str:
-    return hashlib.blake2b(f"{number}.{part}".encode(), digest_size=16).hexdigest()
+def _ultravideo_name(number: int, split: str) -> str:
+    return hashlib.blake2b(f"{number}.{split}".encode(), digest_size=16).hexdigest()
 
 
 def _ultravideo(rows: Sequence[Row], folder: Path) -> None:
@@ -207,10 +207,10 @@ def _ultravideo(rows: Sequence[Row], folder: Path) -> None:
     _table(folder / "short.csv", ("clip_id", "url", "duration", "Lighting", *ULTRAVIDEO_TEXTS), lines)
 
 
-def _sharegpt4v_name(number: int, part: str) -> str:
+def _sharegpt4v_name(number: int, split: str) -> str:
     for attempt in range(100_000):
         name = f"coco/train2017/{number * 100_000 + attempt:012d}"
-        if split_of(f"{name}.jpg") == part:
+        if split_of(f"{name}.jpg") == split:
             return name
     raise AssertionError(f"no name for image {number}")
 
@@ -226,10 +226,10 @@ def _sharegpt4v(rows: Sequence[Row], folder: Path) -> None:
 
 FORMATS: dict[str, Format] = {
     "activitynet": Format(("train", "val", "val_1"), _activitynet_name, _activitynet),
-    "msvd": Format(WORLDS_PARTS, _msvd_name, _msvd),
-    "didemo": Format(WORLDS_PARTS, _didemo_name, _didemo),
-    "videoufo": Format(WORLDS_PARTS, lambda number, part: f"{_held_out_name(number, part)}.{number}", _videoufo),
-    "ultravideo": Format(WORLDS_PARTS, _ultravideo_name, _ultravideo),
-    "sharegpt4v": Format(WORLDS_PARTS, _sharegpt4v_name, _sharegpt4v, ".jpg"),
+    "msvd": Format(WORLDS_SPLITS, _msvd_name, _msvd),
+    "didemo": Format(WORLDS_SPLITS, _didemo_name, _didemo),
+    "videoufo": Format(WORLDS_SPLITS, lambda number, split: f"{_held_out_name(number, split)}.{number}", _videoufo),
+    "ultravideo": Format(WORLDS_SPLITS, _ultravideo_name, _ultravideo),
+    "sharegpt4v": Format(WORLDS_SPLITS, _sharegpt4v_name, _sharegpt4v, ".jpg"),
 }
 """Formats by the name of the data set (as in `mova data convert`)."""

@@ -165,6 +165,12 @@ def mutate(event: Event, factor: str, rng: np.random.Generator) -> Event:
     return possible[int(rng.integers(len(possible)))]
 
 
+def draw_factor(event: Event, rng: np.random.Generator) -> str:
+    """Draw one of the factors that apply to an event, all with the same probability."""
+    names = [name for name, value in facts(event).items() if value is not None]
+    return names[int(rng.integers(len(names)))]
+
+
 def differing(event: Event, other: Event) -> tuple[str, ...]:
     """Return the names of the factors in which two events differ."""
     second = facts(other)

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from mova.worlds.batches import SECONDS, WorldsBatches
 from mova.worlds.captions import Claim, describe, holds
-from mova.worlds.factors import FACTORS, Event, differing, facts, is_possible, mutate, sample_event
+from mova.worlds.factors import FACTORS, Event, differing, draw_factor, facts, is_possible, mutate, sample_event
 from mova.worlds.negatives import Line
 from mova.worlds.nuisance import sample_nuisance
 from mova.worlds.render import render_event, render_filler
@@ -172,7 +172,7 @@ def _distractor(captioned: Sequence[Event], rng: np.random.Generator) -> Event:
     """Draw an event without a sentence, often a near duplicate of a captioned event."""
     while True:
         near = captioned[int(rng.integers(len(captioned)))]
-        event = mutate(near, _applicable(near, rng), rng) if rng.random() < NEAR_SHARE else sample_event(rng)
+        event = mutate(near, draw_factor(near, rng), rng) if rng.random() < NEAR_SHARE else sample_event(rng)
         if event not in captioned:
             return event
 
@@ -187,11 +187,6 @@ def true_line(event: Event, events: Sequence[Event], rng: np.random.Generator, m
         if not any(holds(other, claim) for other in events if other != event):
             return Line(claim, wording)
     return Line(Claim(event, describe(event, rng, mention=tuple(FACTORS)).mentioned), wording)
-
-
-def _applicable(event: Event, rng: np.random.Generator) -> str:
-    names = [name for name, value in facts(event).items() if value is not None]
-    return names[int(rng.integers(len(names)))]
 
 
 def _group(rng: np.random.Generator) -> list[Short] | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mova.data.negatives.kinds import KINDS as KINDS
 from mova.types import Span
 from mova.worlds.captions import Claim, describe, holds, open_with
 from mova.worlds.factors import Event, mutate, sample_event

@@ -11,7 +11,6 @@ from __future__ import annotations
 import colorsys
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,23 +18,9 @@ import numpy.typing as npt
 from mova.types import Pixels
 from mova.worlds.factors import Event, Filler, sample_filler
 from mova.worlds.motion import Poses, poses, second_poses
-from mova.worlds.nuisance import NOISE_LEVELS, Nuisance, sample_nuisance
+from mova.worlds.nuisance import NOISE_LEVELS, Nuisance
 from mova.worlds.scenery import MARGIN, PIXEL_GRID, scenery
-from mova.worlds.shapes import EXTENT, distance
-
-__all__ = [
-    "HELD_OUT_STYLE",
-    "RGB",
-    "STYLES",
-    "TRAIN_STYLES",
-    "Nuisance",
-    "render_event",
-    "render_filler",
-    "render_scenery",
-    "sample_nuisance",
-]
-
-Array = npt.NDArray[np.floating[Any]]
+from mova.worlds.shapes import EXTENT, Array, distance
 
 TRAIN_STYLES = ("flat", "outline", "shaded", "pixel", "bright", "neon")
 HELD_OUT_STYLE = "sketch"
@@ -87,6 +72,7 @@ def render_event(
 
     Example:
         >>> event = Event("star", "red", "small", "rising", "room")
+        >>> from mova.worlds.nuisance import sample_nuisance
         >>> nuisance = sample_nuisance(np.random.default_rng(0))
         >>> render_event(event, nuisance, "flat", [0.0, 0.5], duration=3.0, size=32).shape
         (2, 32, 32, 3)

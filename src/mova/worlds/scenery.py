@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mova.worlds.factors import PLACES
+from mova.worlds.shapes import Array
 
-Array = npt.NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
 
 MARGIN = 0.06

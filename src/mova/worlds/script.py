@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mova.data.negatives.kinds import KINDS
 from mova.errors import UsageError
 from mova.types import Span
 from mova.worlds.captions import OPENINGS, Claim, describe
@@ -19,12 +20,12 @@ from mova.worlds.factors import (
     Event,
     Filler,
     differing,
-    facts,
+    draw_factor,
     mutate,
     sample_event,
     sample_filler,
 )
-from mova.worlds.negatives import KINDS, Line, Negative, make_negative, paragraph_text, spans_of
+from mova.worlds.negatives import Line, Negative, make_negative, paragraph_text, spans_of
 from mova.worlds.nuisance import Nuisance, sample_nuisance
 from mova.worlds.render import STYLES
 
@@ -225,8 +226,7 @@ def _distractor(captioned: list[Event], rng: np.random.Generator) -> tuple[str, 
             role, event = "random", sample_event(rng)
         else:
             near = captioned[int(rng.integers(len(captioned)))]
-            names = [name for name, value in facts(near).items() if value is not None]
-            role, event = "near", mutate(near, names[int(rng.integers(len(names)))], rng)
+            role, event = "near", mutate(near, draw_factor(near, rng), rng)
         if event not in captioned:
             return role, event
 

@@ -23,7 +23,7 @@ from typing import Any
 from mova.data.expansion.levels import make_rows
 from mova.data.expansion.operations import Level, Operation, plan
 from mova.data.expansion.rows import source_key, source_start
-from mova.data.expansion.statistics import LeftOut, Statistics
+from mova.data.expansion.statistics import MAX_LISTED, LeftOut, Statistics
 from mova.data.expansion.workspace import PAGE_ROWS, StoredRow, Workspace, delete_workspace, pages
 from mova.data.manifest import Row, iter_manifest, rebased, row_line, write_lines
 from mova.data.readers.annotations import origins
@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 BASE = "SVST"
 """Default granularity of a manifest's rows: short videos with short texts."""
-MAX_LISTED = 5
-"""Largest number of examples in an error message."""
 MAX_SAMPLE_PAIRS = 2000
 """Largest number of pairs of long and short texts sampled per compression."""
 _READ_STEP = "the manifest"

@@ -14,6 +14,8 @@ SECONDS = (0, 1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 1200, 3600)
 """Lower bounds of the bins of durations: a row of 5 s counts in [5, 10); the last bin is open."""
 WORDS = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120, 200, 400, 800)
 """Lower bounds of the bins of words per caption."""
+MAX_LISTED = 5
+"""Largest number of examples per reason in a report or an error message."""
 
 
 class Distribution:
@@ -86,8 +88,6 @@ class Statistics:
 class LeftOut:
     """Input that an operation could not use, or used differently (`kept`): by reason, the count and first examples."""
 
-    MAX_LISTED = 5
-
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, list[str]] = {}
@@ -106,7 +106,7 @@ class LeftOut:
         if kept:
             self._kept.add(reason)
         first = self._first.setdefault(reason, [])
-        if len(first) < self.MAX_LISTED:
+        if len(first) < MAX_LISTED:
             first.append(which)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Checks of hard negatives: a real change of the kind it claims, and grammar no worse than the caption's.
 
 Negatives written by rules and by language models pass the same checks. A model that judges whether the caption entails
-the negative can be added (`EntailmentModel` in `generate.py`).
+the negative can be added (`TextEntailment` in `generate.py`).
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def _open(opening: str, rest: str) -> str:
     """Put a connective before a sentence and adjust capitals."""
     first = rest.split()[0]
     if opening:
-        lower = first in ("I",) or (len(first) > 1 and first.isupper())
-        return opening + (rest if lower else rest[0].lower() + rest[1:])
+        keep_case = first == "I" or (len(first) > 1 and first.isupper())
+        return opening + (rest if keep_case else rest[0].lower() + rest[1:])
     return rest[0].upper() + rest[1:]
 
 

@@ -28,7 +28,7 @@ from mova.errors import DataError, UsageError
 
 Writer = Callable[[Sequence[Caption], Kind], list[list[str]]]
 """(captions, kind) -> for each caption, any number of proposed negatives of that kind."""
-EntailmentModel = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+TextEntailment = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """Pairs (caption, negative) -> probability that the caption entails the negative."""
 MAX_ENTAILMENT = 0.5
 """A negative with a higher entailment probability is rejected."""
@@ -114,7 +114,7 @@ def generate_negatives(
     per_caption: int | None = None,
     seed: int = 0,
     writer: Writer = rule_writer,
-    entails: EntailmentModel | None = None,
+    entails: TextEntailment | None = None,
 ) -> tuple[list[Triplet], NegativesReport]:
     """Generate hard negatives for every caption of a manifest.
 
@@ -171,7 +171,7 @@ def _first_accepted(
     proposals: Sequence[str],
     kind: Kind,
     others: Sequence[str],
-    entails: EntailmentModel | None,
+    entails: TextEntailment | None,
     report: NegativesReport,
 ) -> str | None:
     """Return the first proposal that passes all checks, and count in the report why the others failed.

@@ -81,9 +81,7 @@ def is_adjective(word: str) -> bool:
 def in_compound(words: TokenizedText, index: int) -> bool:
     """Return whether a word is part of a fixed pair, or follows a hyphenated modifier ("upward-facing dog")."""
     pairs = ((words[index - 1], words[index]), (words[index], words[index + 1]))
-    return any(pair in COMPOUNDS for pair in pairs) or (
-        words.joined(index) and words[index - 1].endswith(("-facing", "facing"))
-    )
+    return any(pair in COMPOUNDS for pair in pairs) or (words.joined(index) and words[index - 1].endswith("facing"))
 
 
 def noun_at(words: TokenizedText, index: int) -> NounMatch | None:

@@ -35,7 +35,9 @@ _UNSHADED = frozenset({"black", "white"})
 _NUMBER_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NOT_BEFORE_COUNT = frozenset({"all", "at", "number", "by", "and", "of", "these"})
 _OBJECT_WORDS = 6
+"""Words after a verb among which its particle is searched, and at the end of a sentence those searched for "with"."""
 _NEAR = 4
+"""Words after a number among which the counted noun is searched."""
 _FILMED = frozenset({"video", "recording", "recordings", "footage", "camera"})
 _ANIMATE = frozenset({"person", "worker", "animal", "bird"})
 _ANIMATE_PRONOUNS = frozenset({"he", "she", "they", "it", "who"})

@@ -14,11 +14,7 @@ from typing import Any
 
 from mova.data.manifest import Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import without_quarantined
-from mova.data.readers import captioning as readers_captions
-from mova.data.readers import folders as readers_folder
-from mova.data.readers import moments as readers_moments
-from mova.data.readers import tasks as readers_tasks
-from mova.data.readers import web_scale as readers_web
+from mova.data.readers import captioning, folders, moments, tasks, web_scale
 from mova.data.readers.annotations import AnnotationSource, Collector, hash_bucket, origins, without_suffix
 from mova.errors import DataError, UsageError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES, find_videos, seen_from
@@ -59,60 +55,56 @@ _NEXTQA = "videos are from VidOR; ATP-Hard's questions are NExT-QA's validation 
 _CHARADES = "Charades, Charades-STA and Charades-Ego share scripts, and the first two share videos"
 
 DATA_SETS: dict[str, DataSet] = {
-    "msrvtt-1ka": DataSet(readers_captions.msrvtt_1ka, {"train": 9000, "test": 1000}, (_MSRVTT,)),
-    "msrvtt-7k": DataSet(readers_captions.msrvtt_7k, {"train": 7010, "test": 1000}, (_MSRVTT,)),
-    "msrvtt-1kb": DataSet(readers_captions.msrvtt_1kb, {"train": 6656, "test": 1000}, (_MSRVTT,)),
-    "msrvtt-full": DataSet(readers_captions.msrvtt_full, {"train": 6513, "val": 497, "test": 2990}, (_MSRVTT,)),
-    "msvd": DataSet(readers_captions.msvd, {"train": 1200, "val": 100, "test": 670}),
-    "didemo": DataSet(
-        readers_captions.didemo, {"train": 8392, "val": 1065, "test": 1004}, terms="annotations BSD-2-Clause"
-    ),
+    "msrvtt-1ka": DataSet(captioning.msrvtt_1ka, {"train": 9000, "test": 1000}, (_MSRVTT,)),
+    "msrvtt-7k": DataSet(captioning.msrvtt_7k, {"train": 7010, "test": 1000}, (_MSRVTT,)),
+    "msrvtt-1kb": DataSet(captioning.msrvtt_1kb, {"train": 6656, "test": 1000}, (_MSRVTT,)),
+    "msrvtt-full": DataSet(captioning.msrvtt_full, {"train": 6513, "val": 497, "test": 2990}, (_MSRVTT,)),
+    "msvd": DataSet(captioning.msvd, {"train": 1200, "val": 100, "test": 670}),
+    "didemo": DataSet(captioning.didemo, {"train": 8392, "val": 1065, "test": 1004}, terms="annotations BSD-2-Clause"),
     "activitynet": DataSet(
-        readers_captions.activitynet,
+        captioning.activitynet,
         {"train": 10009, "val_1": 4917},
         ("VideoCon-Human is made of validation videos; val_1 and val_2 describe the same videos",),
     ),
     "activitynet-val2": DataSet(
-        readers_captions.activitynet_val2,
+        captioning.activitynet_val2,
         {"train": 10009, "val_2": 4885},
         ("VideoCon-Human is made of validation videos; val_1 and val_2 describe the same videos",),
     ),
-    "lsmdc": DataSet(readers_captions.lsmdc, {"train": 101079, "val": 7408, "test": 1000}),
-    "vatex": DataSet(readers_captions.vatex, {"train": 25991, "val": 1500, "test": 1500}),
-    "videoufo": DataSet(readers_web.videoufo, terms="CC BY 4.0"),
-    "ultravideo": DataSet(readers_web.ultravideo, terms="CC BY 4.0, non-commercial research only"),
+    "lsmdc": DataSet(captioning.lsmdc, {"train": 101079, "val": 7408, "test": 1000}),
+    "vatex": DataSet(captioning.vatex, {"train": 25991, "val": 1500, "test": 1500}),
+    "videoufo": DataSet(web_scale.videoufo, terms="CC BY 4.0"),
+    "ultravideo": DataSet(web_scale.ultravideo, terms="CC BY 4.0, non-commercial research only"),
     "sharegpt4v": DataSet(
-        readers_web.sharegpt4v,
+        web_scale.sharegpt4v,
         shares=("images are from COCO, LAION/CC/SBU, SA-1B and others",),
         terms="CC BY-NC 4.0",
         suffixes=IMAGE_SUFFIXES,
     ),
-    "sharegpt4video": DataSet(readers_web.sharegpt4video, shares=("clips are from Panda-70M, Pexels and others",)),
-    "internvid": DataSet(readers_web.internvid, terms="CC BY-NC-SA 4.0"),
+    "sharegpt4video": DataSet(web_scale.sharegpt4video, shares=("clips are from Panda-70M, Pexels and others",)),
+    "internvid": DataSet(web_scale.internvid, terms="CC BY-NC-SA 4.0"),
     "videocon-llm": DataSet(
-        readers_tasks.videocon_llm,
+        tasks.videocon_llm,
         shares=("videos are from MSR-VTT, VATEX and TEMPO (DiDeMo)",),
         terms="the sources' licences",
     ),
-    "videocon-human": DataSet(readers_tasks.videocon_human, shares=(_ANET,), terms="the sources' licences"),
-    "videocon-human-hard": DataSet(readers_tasks.videocon_human_hard, shares=(_ANET,), terms="the sources' licences"),
-    "ssv2-temporal": DataSet(readers_tasks.ssv2_temporal, {"test": 216}, terms="Something-Something's terms"),
-    "ssv2-events": DataSet(readers_tasks.ssv2_events, {"test": 588}, terms="Something-Something's terms"),
-    "nextqa": DataSet(readers_tasks.nextqa, {"val": 4996, "test": 8564}, (_NEXTQA,), "annotations MIT"),
-    "atp-hard": DataSet(readers_tasks.atp_hard, {"test": 2269}, (_NEXTQA,), "annotations MIT"),
-    "atp-hard-statements": DataSet(readers_tasks.atp_hard_statements, {"test": 1846}, (_NEXTQA,), "annotations MIT"),
-    "how2qa": DataSet(readers_tasks.how2qa, {"val": 2852, "test": 2937}, terms="annotations MIT"),
-    "lvu": DataSet(readers_tasks.lvu),
-    "coin": DataSet(readers_moments.coin, terms="research only"),
-    "charades-ego": DataSet(readers_moments.charades_ego, shares=(_CHARADES,)),
-    "charades-sta": DataSet(readers_moments.charades_sta, {"train": 5338, "test": 1334}, (_CHARADES,)),
-    "qvhighlights": DataSet(
-        readers_moments.qvhighlights, {"val": 1550, "test": 1542}, terms="annotations CC BY-NC-SA 4.0"
-    ),
-    "tacos": DataSet(readers_moments.tacos, {"train": 75, "val": 27, "test": 25}),
-    "folder": DataSet(readers_folder.folder, terms="yours"),
+    "videocon-human": DataSet(tasks.videocon_human, shares=(_ANET,), terms="the sources' licences"),
+    "videocon-human-hard": DataSet(tasks.videocon_human_hard, shares=(_ANET,), terms="the sources' licences"),
+    "ssv2-temporal": DataSet(tasks.ssv2_temporal, {"test": 216}, terms="Something-Something's terms"),
+    "ssv2-events": DataSet(tasks.ssv2_events, {"test": 588}, terms="Something-Something's terms"),
+    "nextqa": DataSet(tasks.nextqa, {"val": 4996, "test": 8564}, (_NEXTQA,), "annotations MIT"),
+    "atp-hard": DataSet(tasks.atp_hard, {"test": 2269}, (_NEXTQA,), "annotations MIT"),
+    "atp-hard-statements": DataSet(tasks.atp_hard_statements, {"test": 1846}, (_NEXTQA,), "annotations MIT"),
+    "how2qa": DataSet(tasks.how2qa, {"val": 2852, "test": 2937}, terms="annotations MIT"),
+    "lvu": DataSet(tasks.lvu),
+    "coin": DataSet(moments.coin, terms="research only"),
+    "charades-ego": DataSet(moments.charades_ego, shares=(_CHARADES,)),
+    "charades-sta": DataSet(moments.charades_sta, {"train": 5338, "test": 1334}, (_CHARADES,)),
+    "qvhighlights": DataSet(moments.qvhighlights, {"val": 1550, "test": 1542}, terms="annotations CC BY-NC-SA 4.0"),
+    "tacos": DataSet(moments.tacos, {"train": 75, "val": 27, "test": 25}),
+    "folder": DataSet(folders.folder, terms="yours"),
     "class-folders": DataSet(
-        readers_folder.class_folders, terms="yours", suffixes=SUFFIXES | IMAGE_SUFFIXES, same_folder=True
+        folders.class_folders, terms="yours", suffixes=SUFFIXES | IMAGE_SUFFIXES, same_folder=True
     ),
 }
 """Name, as on the command line -> data set."""
