@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -482,3 +483,15 @@ def test_a_seek_that_lands_early_is_tried_once(tmp_path: Path, monkeypatch: pyte
     times = [0.0, float(stored[300])]
     assert numbers(read_times(path, times).pixels) == on_display(stored, times).tolist()
     assert jumps
+
+
+def test_frames_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    clip = write(tmp_path / "long.mp4", [100 * k for k in range(120)])
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in stream(clip, fps=10.0, chunk=8):
+            pass
+        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) <= 8
+    finally:
+        gc.enable()

@@ -15,7 +15,7 @@ from typing import Any
 import av
 
 from mova.errors import MovaError, NoVideoError, VideoError
-from mova.video.limits import MAX_PIXELS, check_file, limit_decoder, lists_files, open_options
+from mova.video.limits import MAX_PIXELS, check_file, limit_decoder, lists_files, open_options, progress
 
 TimedFrame = tuple[float, float, Any]
 """A time in seconds, a second number, and PyAV's frame. The second number is the duration of the frame where it comes
@@ -122,7 +122,9 @@ def read_packets(container: Any, *tracks: Any) -> Iterator[Any]:
         av.FFmpegError: the file cannot be read further.
     """
     with ffmpeg_errors():
-        yield from container.demux(*tracks)
+        for packet in container.demux(*tracks):
+            progress.packets += 1
+            yield packet
 
 
 def reason(error: BaseException) -> str:

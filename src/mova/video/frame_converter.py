@@ -31,10 +31,14 @@ class Converter:
     short_side: int | None
     size: tuple[int, int] | None = None
     _scaler: VideoReformatter = field(default_factory=VideoReformatter)
+    _rotation: int | None = None
+    _orientation: tuple[int, bool] = (0, False)
 
     def __call__(self, frame: Any) -> Pixels:
         """Return the frame as uint8 (H, W, 3)."""
-        turns, mirrored = orientation(frame)
+        if frame.rotation != self._rotation:  # reading side data makes a cycle that keeps the frame in memory
+            self._rotation, self._orientation = frame.rotation, orientation(frame)
+        turns, mirrored = self._orientation
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         if self.size is None:
             self.size = scaled(width, height, self.short_side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mova.errors import VideoError
 MAX_PIXELS = 100_000_000
 """Pixels per frame; a larger frame is decoded at an eighth of its size if its codec can do that, else refused."""
 
-MAX_THREAD_BYTES = 256 << 20
+MAX_THREAD_BYTES = 128 << 20
 """Frames that decoding threads may hold: each thread holds one, so large frames get few threads."""
 
 _OPENING = """
@@ -34,6 +35,16 @@ SCALABLE = frozenset(_SCALABLE.split())
 
 LOWRES = 3
 INT_MAX = 2**31 - 1
+
+
+@dataclass
+class Progress:
+    """Counts the packets that this process has read, so that a watcher can see whether decoding stands still."""
+
+    packets: int = 0
+
+
+progress = Progress()
 
 
 @cache

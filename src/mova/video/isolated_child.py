@@ -1,0 +1,120 @@
+"""The process in which `mova.video.isolated` decodes: requests on stdin, messages on stdout, one file at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mova.errors import VideoError
+from mova.video import limits
+from mova.video.probe import probe
+from mova.video.reader import stream
+
+BEAT = 0.5
+"""Seconds between two looks at the progress."""
+PIPE_BYTES = 1 << 20
+
+
+def main(memory: int) -> None:
+    """Answer requests until stdin ends.
+
+    Args:
+        memory: bytes that decoding may take on top of what the process has now.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends this process
+    _limit_memory(memory)
+    channel = _Channel(os.dup(1))
+    os.dup2(2, 1)  # whatever a library prints must not reach the pipe
+    threading.Thread(target=_report_progress, args=(channel, os.getppid()), daemon=True).start()
+    logger = logging.getLogger("mova")
+    logger.addHandler(_Forward(channel))
+    logger.setLevel(logging.INFO)
+    channel.send({"kind": "ready"})
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        try:
+            _answer(channel, request)
+        except VideoError as error:
+            channel.send({"kind": "error", "name": type(error).__name__, "cause": error.cause})
+        except BrokenPipeError:
+            return
+        except Exception as error:  # one file never ends a run
+            channel.send({"kind": "error", "name": "VideoError", "cause": f"{type(error).__name__}: {error}"})
+
+
+def _answer(channel: _Channel, request: dict[str, Any]) -> None:
+    if request["do"] == "probe":
+        channel.send({"kind": "info", "info": dataclasses.asdict(probe(request["path"]))})
+        return
+    for frames in stream(request["path"], **request["options"]):
+        header = {"kind": "frames", "shape": frames.pixels.shape, "pts": frames.pts.tolist()}
+        channel.send(header, frames.pixels.reshape(-1).data)
+    channel.send({"kind": "end"})
+
+
+class _Channel:
+    """The pipe to the parent; several threads may write."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        with suppress(ImportError, AttributeError, OSError):
+            import fcntl
+
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def send(self, header: dict[str, Any], data: memoryview | None = None) -> None:
+        """Write a message."""
+        text = json.dumps(header).encode()
+        with self._lock:
+            for view in (memoryview(len(text).to_bytes(4, "little") + text), data):
+                while view:
+                    view = view[os.write(self._descriptor, view) :]
+
+
+class _Forward(logging.Handler):
+    """Sends messages of the log to the parent."""
+
+    def __init__(self, channel: _Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a message."""
+        with suppress(OSError):
+            message = record.getMessage()
+            self._channel.send({"kind": "log", "name": record.name, "level": record.levelno, "text": message})
+
+
+def _report_progress(channel: _Channel, parent: int) -> None:
+    """Send a message whenever packets were read since the last one; end the process if its parent is gone."""
+    seen = limits.progress.packets
+    while True:
+        time.sleep(BEAT)
+        if os.getppid() != parent:
+            os._exit(1)
+        if limits.progress.packets != seen:
+            seen = limits.progress.packets
+            with suppress(OSError):
+                channel.send({"kind": "alive"})
+
+
+def _limit_memory(memory: int) -> None:
+    """Limit the data of this process, where the system can do that."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        status = dict(line.split(":", 1) for line in lines)
+        limit = int(status["VmData"].split()[0]) * 1024 + memory
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -1,0 +1,123 @@
+"""Decoding in child processes: the same frames, and one failure for a decoder that hangs, crashes or eats memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mova.errors import NoVideoError, UsageError, VideoError
+from mova.video import isolated
+from mova.video.isolated import Isolated
+from mova.video.probe import probe
+from mova.video.reader import stream
+from tests.video.test_limits import write_clip
+
+HANG = (
+    "import mova.video.isolated_child as child, time; child.stream = lambda *a, **k: iter(lambda: time.sleep(99), 0); "
+)
+CRASH = "import mova.video.isolated_child as child, os; child.stream = lambda *a, **k: os.abort(); "
+NOISE = "import mova.video.isolated_child as child, os; child.stream = lambda *a, **k: os.write(3, b'x' * 99); "
+EAT = "import mova.video.isolated_child as child; child.stream = lambda *a, **k: iter([bytearray(1 << 33)]); "
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Children run some code before they answer."""
+    path, call = isolated.START.split("from mova.video", 1)
+    monkeypatch.setattr(isolated, "START", f"{path}{code}from mova.video{call}")
+
+
+def test_frames_and_properties_are_those_of_this_process(tmp_path: Path) -> None:
+    paths = [write_clip(tmp_path / "a.mp4", frames=30), write_clip(tmp_path / "b.mpg", codec="mpeg2video", frames=9)]
+    with Isolated() as decoder:
+        for path in paths:
+            assert decoder.probe(path) == probe(path)
+            for options in ({"fps": 5.0, "chunk": 4}, {"fps": None, "short_side": 16, "start": 0.2, "end": 0.6}):
+                ours, theirs = list(decoder.stream(path, **options)), list(stream(path, **options))
+                assert len(ours) == len(theirs) > 0
+                for one, other in zip(ours, theirs, strict=True):
+                    np.testing.assert_array_equal(one.pixels, other.pixels)
+                    np.testing.assert_array_equal(one.pts, other.pts)
+
+
+def test_a_process_is_kept_for_the_next_file_also_after_errors(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "odd \udce9.mp4").write_text("no video")
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:-200])
+    with Isolated() as decoder:
+        decoder.probe(clip)
+        process = decoder._idle[0]._process.pid
+        for name in ("text.mp4", "odd \udce9.mp4", "missing.mp4", "cut.mp4"):
+            with pytest.raises(VideoError) as ours:
+                list(decoder.stream(tmp_path / name, fps=1.0))
+            with pytest.raises(VideoError) as theirs:
+                list(stream(tmp_path / name, fps=1.0))
+            assert (type(ours.value), str(ours.value)) == (type(theirs.value), str(theirs.value))
+        with pytest.raises(UsageError, match="fps"):
+            decoder.stream(clip, fps=-1.0)
+        assert len(list(decoder.stream(clip, fps=1.0))) == 1
+        assert [child._process.pid for child in decoder._idle] == [process]
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_files_without_video_keep_their_kind_of_error(tmp_path: Path) -> None:
+    (tmp_path / "words.mp4").write_text("1\n00:00:01,000 --> 00:00:02,000\nwords\n")
+    with Isolated() as decoder, pytest.raises(NoVideoError):
+        decoder.probe(tmp_path / "words.mp4")
+
+
+def test_a_stream_that_is_left_early_ends_its_process(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=30)
+    with Isolated() as decoder:
+        frames = decoder.stream(clip, fps=None, chunk=1)
+        next(frames)
+        frames.close()  # type: ignore[attr-defined]
+        assert decoder._idle == []
+        assert sum(map(len, decoder.stream(clip, fps=None))) == 30
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (HANG, r"stood still for 0\.7 s"),
+        (CRASH, r"crashed \(signal 6\)"),
+        (NOISE, r"crashed|stood still"),
+        pytest.param(
+            EAT,
+            "do not fit into memory|MemoryError",
+            marks=pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no such limit"),
+        ),
+    ],
+)
+def test_a_decoder_that_fails_costs_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, cause: str
+) -> None:
+    broken(monkeypatch, code)
+    clip = write_clip(tmp_path / "a.mp4")
+    with Isolated(time_limit=0.7) as decoder:
+        began = time.monotonic()
+        with pytest.raises(VideoError, match=cause):
+            list(decoder.stream(clip, fps=1.0))
+        assert decoder.probe(clip).width == 64
+        assert time.monotonic() - began < 20
+
+
+def test_threads_share_the_processes(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=30)
+    with Isolated() as decoder, ThreadPoolExecutor(2) as pool:
+        lengths = pool.map(lambda _: sum(map(len, decoder.stream(clip, fps=None, chunk=7))), range(6))
+        assert list(lengths) == [30] * 6
+        assert 1 <= len(decoder._idle) <= 2
+
+
+def test_no_process_without_files_and_no_wrong_limit() -> None:
+    with Isolated() as decoder:
+        assert decoder._idle == []
+    with pytest.raises(UsageError, match="time limit"):
+        Isolated(time_limit=0)
