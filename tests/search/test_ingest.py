@@ -16,7 +16,11 @@ from mova.search.index import Index
 from mova.search.ingest import make_plan, run
 from mova.search.store import Store, VideoRecord
 from mova.video import container as decoder
+from mova.video import isolated
 from mova.video import packet_plan as packets
+from mova.video.isolated import Isolated
+from mova.video.probe import probe
+from mova.video.reader import stream
 from tests.support.fakes import ColourEncoder, draw_parts, write_colours
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,10 +93,10 @@ def test_unchanged_files_are_not_read_again(films: Path, tmp_path: Path, monkeyp
     index.add([films])
     frames_before = model.frames_seen
 
-    def refuse(path: str) -> None:
-        raise AssertionError(f"{path} was read")
+    def refuse(*arguments: object) -> None:
+        raise AssertionError(f"{arguments} was read")
 
-    monkeypatch.setattr("mova.search.file_reader.probe", refuse)
+    monkeypatch.setattr("mova.video.isolated.Isolated.probe", refuse)
     monkeypatch.setattr("mova.search.file_reader.content_hash", refuse)
     report = Index(tmp_path / "index", model).add([films])
     assert len(report.unchanged) == 3
@@ -209,19 +213,19 @@ def test_a_run_with_only_broken_files_fails(tmp_path: Path) -> None:
 def test_a_truncated_file_leaves_no_frames(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frames before the break were already written."""
     from mova.errors import VideoError
-    from mova.search import file_reader, ingest
+    from mova.search import ingest
 
-    real = file_reader.stream
+    real = Isolated.stream
 
-    def breaking(path: str, **options: object):
-        chunks = real(path, **{**options, "chunk": 4})
+    def breaking(decoder: Isolated, path: str, **options: object):
+        chunks = real(decoder, path, **{**options, "chunk": 4})
         yield next(chunks)
         yield next(chunks)
         if path.endswith("a.mp4"):
             raise VideoError(path, "damaged")
         yield from chunks
 
-    monkeypatch.setattr(file_reader, "stream", breaking)
+    monkeypatch.setattr(Isolated, "stream", breaking)
     monkeypatch.setattr(ingest, "FLUSH_ROWS", 4)
     index = Index(tmp_path / "index", ColourEncoder())
     report = index.add([films])
@@ -233,16 +237,15 @@ def test_a_truncated_file_leaves_no_frames(films: Path, tmp_path: Path, monkeypa
 def test_a_file_that_changes_while_it_is_read_fails(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mova.search import file_reader
 
-    real = file_reader.stream
+    real = Isolated.stream
 
-    def growing(path: str, **options: object):
-        yield from real(path, **options)
+    def growing(decoder: Isolated, path: str, **options: object):
+        yield from real(decoder, path, **options)
         if path.endswith("a.mp4"):
             os.utime(path, ns=(5, 5))
 
-    monkeypatch.setattr(file_reader, "stream", growing)
+    monkeypatch.setattr(Isolated, "stream", growing)
     report = Index(tmp_path / "index", ColourEncoder()).add([films])
     assert [(Path(path).name, "changed" in cause) for path, cause in report.failed] == [("a.mp4", True)]
 
@@ -413,6 +416,8 @@ def test_dangling_links_and_damaged_timestamps_do_not_stop_a_run(
 
     for module in (decoder, packets):
         monkeypatch.setattr(module, "read_packets", confuse)
+    monkeypatch.setattr(Isolated, "probe", lambda _, path: probe(path))  # in this process
+    monkeypatch.setattr(Isolated, "stream", lambda _, path, **options: stream(path, **options))
     report = Index(tmp_path / "index", ColourEncoder()).add([films])
     failed = {Path(path).name: cause for path, cause in report.failed}
     assert names(report.indexed) == ["b.mp4", "c.mp4"]
@@ -483,3 +488,35 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
         frames, peaks[minutes] = map(int, done.stdout.split())
         assert frames == minutes * 120
     assert peaks[120] <= 1.15 * peaks[10]
+
+
+def test_a_file_that_does_not_fit_into_memory_is_skipped(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ColourEncoder()
+    real, calls = model.encode_frames, []
+
+    def fail_once(frames: object):
+        calls.append(frames)
+        if len(calls) == 1:
+            raise MemoryError
+        return real(frames)
+
+    monkeypatch.setattr(model, "encode_frames", fail_once)
+    index = Index(tmp_path / "index", model)
+    report = index.add([films])
+    assert [(Path(path).name, "memory" in cause) for path, cause in report.failed] == [("a.mp4", True)]
+    assert names(report.indexed) == ["b.mp4", "c.mp4"]
+    assert stored_contents(index) == {video.content for video in index.videos()}
+
+
+def test_a_decoder_that_crashes_costs_one_file(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import mova.video.isolated_child as child, os; real = child.stream; "
+        "child.stream = lambda path, **options: os.abort() if 'a.mp4' in path else real(path, **options); "
+    )
+    path, call = isolated.START.split("from mova.video", 1)
+    monkeypatch.setattr(isolated, "START", f"{path}{code}from mova.video{call}")
+    report = Index(tmp_path / "index", ColourEncoder()).add([films])
+    assert {Path(path).name for path, cause in report.failed if "crashed (signal 6)" in cause} == {"a.mp4"}
+    assert names(report.indexed) == ["b.mp4", "c.mp4"]

@@ -33,6 +33,9 @@ Model = Annotated[
     typer.Option("--model", help="A name from `mova models` (which shows the default), a Hub name, or a local folder."),
 ]
 Fps = Annotated[float | None, typer.Option(help="Frames per second to sample (default: the model's own rate).")]
+TimeLimit = Annotated[
+    float | None, typer.Option(help="Seconds without progress after which decoding a file is stopped (default: 60).")
+]
 MaxFrames = Annotated[
     int | None,
     typer.Option(min=1, help="Maximum number of frames per video for a video LLM (default: that of its family)."),

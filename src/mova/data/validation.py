@@ -14,8 +14,7 @@ from mova.data.manifest import TOLERANCE, Row, fingerprint
 from mova.data.quarantine import FAULT_KINDS, FaultKind, Quarantined
 from mova.errors import NoVideoError, VideoError
 from mova.utils.files import surely_gone
-from mova.video.probe import probe
-from mova.video.reader import stream
+from mova.video.isolated import TIME_LIMIT, Isolated
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,6 +64,7 @@ def check_rows(
     *,
     decode: bool = False,
     workers: int = WORKERS,
+    time_limit: float = TIME_LIMIT,
     done: Callable[[int], None] | None = None,
 ) -> Check:
     """Check every file of a manifest once.
@@ -75,15 +75,17 @@ def check_rows(
         decode: decode every file to its end, which also finds damage inside the file; by default only the header, the
             first frame and the last packets are read.
         workers: number of files checked in parallel.
+        time_limit: seconds after which a file whose decoding stands still counts as unreadable.
         done: called with the number of finished files.
     """
     names = list(dict.fromkeys(part.video for row in rows for part in row.segments))
     files: dict[str, float | tuple[FaultKind, str]] = {}
     check_file = _decode_file if decode else _probe_file
-    for name, result in map_in_threads(lambda name: check_file(Path(folder) / name), names, workers):
-        files[name] = result
-        if done is not None:
-            done(len(files))
+    with Isolated(time_limit) as decoder:
+        for name, result in map_in_threads(lambda name: check_file(decoder, Path(folder) / name), names, workers):
+            files[name] = result
+            if done is not None:
+                done(len(files))
     faults = (_find_fault(row, files) for row in rows)
     return Check(len(rows), len(names), fingerprint(rows), tuple(fault for fault in faults if fault is not None))
 
@@ -112,21 +114,21 @@ def map_in_threads(
                 future.cancel()
 
 
-def _probe_file(path: Path) -> float | tuple[FaultKind, str]:
+def _probe_file(decoder: Isolated, path: Path) -> float | tuple[FaultKind, str]:
     """Return the duration of a file in seconds, or its fault."""
     try:
-        return probe(path).duration
+        return decoder.probe(path).duration
     except NoVideoError as error:
         return "no video", error.cause
     except VideoError as error:
         return ("missing" if surely_gone(path) else "unreadable"), error.cause
 
 
-def _decode_file(path: Path) -> float | tuple[FaultKind, str]:
-    result = _probe_file(path)
+def _decode_file(decoder: Isolated, path: Path) -> float | tuple[FaultKind, str]:
+    result = _probe_file(decoder, path)
     try:
         if isinstance(result, float):
-            for _ in stream(path, fps=None, short_side=DECODE_SHORT_SIDE, threads=1):
+            for _ in decoder.stream(path, fps=None, short_side=DECODE_SHORT_SIDE, threads=1):
                 pass
     except VideoError as error:
         return "unreadable", error.cause

@@ -37,6 +37,8 @@ from mova.video.windows import encode_windows
 
 DECODE_CHUNK = 32
 """Frames decoded at once: 200 MB of 1080p pixels, so that memory is bounded regardless of the video's length."""
+DECODE_SHORT_SIDE = 2160
+"""Pixels of the shorter side to which larger frames are scaled when they are decoded: 8K becomes 4K."""
 TEXT_CHUNK = 256
 """Units encoded at once if only their vectors are needed: token states are much larger."""
 
@@ -178,7 +180,8 @@ class DualEncoder(ABC):
         duration = duration if end is None else min(end, duration)
         if start and start >= duration:
             raise VideoError(video, f"is only {duration:.2f} s long, so it has no clip from {start:.2f} s on")
-        return prefetch(stream(video, fps=rate, start=start, end=end, chunk=DECODE_CHUNK)), duration
+        chunks = stream(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
+        return prefetch(chunks), duration
 
     def encode_video(
         self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None

@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mova.errors import VideoError
-from mova.models.encoder import DECODE_CHUNK
+from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE
 from mova.search.store import VideoRecord
 from mova.types import Frames
 from mova.utils.hashing import content_hash
-from mova.video.probe import probe
-from mova.video.reader import stream
+from mova.video.isolated import Isolated
+
+TOO_LARGE = "its frames do not fit into memory; scale it down, or free some memory"
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,13 @@ class Failed:
 Event = Known | Begin | End | Failed | Frames
 
 
-def check_file(path: str, known: VideoRecord | None) -> FileTask | Failed | None:
+def check_file(path: str, known: VideoRecord | None, decoder: Isolated) -> FileTask | Failed | None:
     """Return the task of a new or changed file, the failure of an unreadable one, and None for an unchanged one.
 
     Args:
         path: absolute.
         known: the file's record in the index, if any.
+        decoder: probes the file.
     """
     task = FileTask(path)
     try:
@@ -81,7 +83,7 @@ def check_file(path: str, known: VideoRecord | None) -> FileTask | Failed | None
         if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
             return None
         task = replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
-        return replace(task, duration=probe(path).duration)
+        return replace(task, duration=decoder.probe(path).duration)
     except UnicodeEncodeError:
         return Failed(task, "its name is not valid UTF-8; rename it")
     except OSError as error:
@@ -90,13 +92,16 @@ def check_file(path: str, known: VideoRecord | None) -> FileTask | Failed | None
         return Failed(task, error.cause)
 
 
-def read_events(tasks: Sequence[FileTask], known_contents: Collection[str], rate: float) -> Iterator[Event]:
+def read_events(
+    tasks: Sequence[FileTask], known_contents: Collection[str], rate: float, decoder: Isolated
+) -> Iterator[Event]:
     """Hash and decode files in order.
 
     Args:
         tasks: from `check_file`.
         known_contents: hashes of the contents in the index; such files are not decoded.
         rate: frames per second to sample.
+        decoder: decodes the files.
 
     Yields:
         For each file `Known`, or `Begin`, its frames and `End`; `Failed` instead of any of these but `Begin`.
@@ -110,7 +115,7 @@ def read_events(tasks: Sequence[FileTask], known_contents: Collection[str], rate
                 continue
             yield Begin(task)
             count = 0
-            for chunk in stream(task.path, fps=rate, chunk=DECODE_CHUNK):
+            for chunk in decoder.stream(task.path, fps=rate, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK):
                 count += len(chunk)
                 yield chunk
             if not count:
@@ -122,6 +127,8 @@ def read_events(tasks: Sequence[FileTask], known_contents: Collection[str], rate
             yield Failed(task, error.cause)
         except OSError as error:
             yield Failed(task, error.strerror or str(error))
+        except MemoryError:
+            yield Failed(task, TOO_LARGE)
         else:
             seen.add(task.content)
             yield End()
@@ -140,3 +147,10 @@ def frames_of_file(events: Iterator[Event]) -> Iterator[Frames]:
             raise VideoError(event.task.path, event.cause)
         assert isinstance(event, Frames)
         yield event
+
+
+def skip_file(events: Iterator[Event]) -> None:
+    """Pass over the rest of the file that has just begun."""
+    for event in events:
+        if isinstance(event, End | Failed):
+            return

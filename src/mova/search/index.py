@@ -23,6 +23,7 @@ from mova.search.query import Query, Rescoring
 from mova.search.store import Meta, Store, VideoRecord
 from mova.types import Moment
 from mova.utils.hashing import content_hash
+from mova.video.isolated import TIME_LIMIT
 
 
 class Index:
@@ -85,6 +86,7 @@ class Index:
         fps: float | None = None,
         progress: Progress | None = None,
         prune: bool = True,
+        time_limit: float = TIME_LIMIT,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; only new and changed content is read.
 
@@ -93,6 +95,7 @@ class Index:
             fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
             progress: called after every encoded chunk, see `mova.search.ingest.Progress`.
             prune: drop entries of files that no longer exist below the given folders (never outside them).
+            time_limit: seconds after which a file whose decoding stands still counts as broken.
 
         Raises:
             IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
@@ -101,7 +104,7 @@ class Index:
             MovaError: another process writes to the index.
         """
         plan = ingest.make_plan(self._store, _as_list(paths), lambda: self.model, fps)
-        return ingest.run(self._store, plan, progress=progress, prune=prune)
+        return ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
 
     def search(
         self, text: str, k: int = 10, *, min_score: float | None = None, rescore: Rescoring = "auto"

@@ -18,10 +18,22 @@ import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder
-from mova.search.file_reader import Begin, Event, Failed, FileTask, Known, check_file, frames_of_file, read_events
+from mova.search.file_reader import (
+    TOO_LARGE,
+    Begin,
+    Event,
+    Failed,
+    FileTask,
+    Known,
+    check_file,
+    frames_of_file,
+    read_events,
+    skip_file,
+)
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.utils.files import find_videos, surely_gone
 from mova.utils.prefetch import prefetch
+from mova.video.isolated import TIME_LIMIT, Isolated
 
 FLUSH_ROWS = 2048
 """Frames buffered before they are written."""
@@ -115,7 +127,14 @@ def make_plan(
     return IngestPlan(roots, files, model, Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate)))
 
 
-def run(store: Store, plan: IngestPlan, *, progress: Progress | None = None, prune: bool = True) -> IngestReport:
+def run(
+    store: Store,
+    plan: IngestPlan,
+    *,
+    progress: Progress | None = None,
+    prune: bool = True,
+    time_limit: float = TIME_LIMIT,
+) -> IngestReport:
     """Bring an index up to date with the files of a plan.
 
     Args:
@@ -123,6 +142,7 @@ def run(store: Store, plan: IngestPlan, *, progress: Progress | None = None, pru
         plan: from `make_plan`.
         progress: see `Progress`.
         prune: drop entries of files that no longer exist below the plan's folders (never outside them).
+        time_limit: seconds after which a file whose decoding stands still counts as broken.
 
     Raises:
         IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
@@ -130,14 +150,14 @@ def run(store: Store, plan: IngestPlan, *, progress: Progress | None = None, pru
         MovaError: another process writes to the index.
     """
     began = time.perf_counter()
-    with store.lock(new=True):
+    with store.lock(new=True), Isolated(time_limit) as decoder:
         if store.exists:
             store.require(plan.meta)
         else:
             store.create(plan.meta)
         gone = _gone(store.records(), plan.roots, plan.files) if prune else []
         swept = store.sweep()
-        writer = _Run(store, plan.model, plan.meta.frame_rate, progress)
+        writer = _Run(store, plan.model, plan.meta.frame_rate, decoder, progress)
         writer.read(plan.files)
         if writer.finish(gone) or swept:
             store.tidy()
@@ -167,10 +187,13 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
 class _Run:
     """The state of one call of `run`: reads, encodes, buffers, writes, counts."""
 
-    def __init__(self, store: Store, model: DualEncoder, rate: float, progress: Progress | None) -> None:
+    def __init__(
+        self, store: Store, model: DualEncoder, rate: float, decoder: Isolated, progress: Progress | None
+    ) -> None:
         self.store = store
         self.model = model
         self.rate = rate
+        self.decoder = decoder
         self.progress = progress
         self.report = IngestReport()
         self.recorded = dict(store.records())
@@ -190,7 +213,7 @@ class _Run:
         """Bring all files into the index."""
         tasks = self._changed(files)
         self.seconds_total = sum(task.duration for task in tasks)
-        events = prefetch(read_events(tasks, self.contents, self.rate), AHEAD)
+        events = prefetch(read_events(tasks, self.contents, self.rate, self.decoder), AHEAD)
         try:
             for event in events:
                 if isinstance(event, Failed):
@@ -217,7 +240,7 @@ class _Run:
         """Return the files that must be read; report unchanged and broken ones."""
         tasks = []
         for path in files:
-            checked = check_file(path, self.recorded.get(path))
+            checked = check_file(path, self.recorded.get(path), self.decoder)
             if checked is None:
                 self.report.unchanged.append(path)
             elif isinstance(checked, Failed):
@@ -239,6 +262,10 @@ class _Run:
                 self._report_progress(task, self.seconds_done + min(float(times[-1]), task.duration))
         except VideoError as error:
             self._fail(task, error.cause)
+            return
+        except MemoryError:
+            skip_file(events)
+            self._fail(task, TOO_LARGE)
             return
         mean = (total / frames).astype(np.float32)
         record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean)

@@ -20,7 +20,7 @@ import torch
 
 from mova.data.pair_list import VideoText
 from mova.errors import UsageError, VideoError
-from mova.models.encoder import DECODE_CHUNK, DualEncoder, VideoEmbedding
+from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE, DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
 from mova.models.registry import load_any
 from mova.text.units import sentences_or_windows
@@ -110,7 +110,8 @@ class SimilarityScorer(Scorer):
     def _encode(self, video: str | Path, start: float, end: float | None) -> VideoEmbedding:
         if start == 0 and end is None:
             return self.model.encode_video(video)
-        chunks = stream(video, fps=self.model.sampling_rate(), start=start, end=end, chunk=DECODE_CHUNK)
+        rate = self.model.sampling_rate()
+        chunks = stream(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
         parts = list(self.model.encode_stream(chunks))
         if not parts:
             raise VideoError(video, f"has no frame in [{start:g}, {end if end is None else f'{end:g}'}) seconds")

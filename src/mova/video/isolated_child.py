@@ -47,7 +47,7 @@ def main(memory: int) -> None:
             channel.send({"kind": "error", "name": type(error).__name__, "cause": error.cause})
         except BrokenPipeError:
             return
-        except Exception as error:  # one file never ends a run
+        except Exception as error:  # noqa: BLE001 - one file never ends a run
             channel.send({"kind": "error", "name": "VideoError", "cause": f"{type(error).__name__}: {error}"})
 
 

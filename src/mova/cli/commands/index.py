@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import emit, file_bar, note, say
-from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model
+from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model, TimeLimit
 
 if TYPE_CHECKING:
     from mova.search.ingest import IngestReport
@@ -18,6 +18,7 @@ def index(
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
     fps: Fps = None,
+    time_limit: TimeLimit = None,
     json: Json = False,
 ) -> None:
     """Store frame embeddings of videos, so that `mova search` can find moments in them.
@@ -26,10 +27,11 @@ def index(
     Unreadable files are skipped and listed. The exit code is 1 only if no file could be indexed.
     """
     from mova.search.index import Index
+    from mova.video.isolated import TIME_LIMIT
 
     store = Index(folder, model)
     with file_bar("indexing") as progress:
-        report = store.add(paths, fps=fps, progress=progress)
+        report = store.add(paths, fps=fps, progress=progress, time_limit=time_limit or TIME_LIMIT)
     if json:
         emit({"index": str(folder), "model": store.model_name, **report.to_json()})
     else:

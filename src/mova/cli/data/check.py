@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mova.cli.console import emit, note, progress_bar, say
-from mova.cli.options import Json
+from mova.cli.options import Json, TimeLimit
 from mova.errors import UsageError
 
 
@@ -27,6 +27,7 @@ def check(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of files of a manifest to check in parallel.")
     ] = None,
+    time_limit: TimeLimit = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if any file or row fails.")] = False,
     json: Json = False,
 ) -> None:
@@ -38,19 +39,26 @@ def check(
     if any(path.suffix == ".jsonl" for path in paths):
         if len(paths) > 1:
             raise UsageError("give either one manifest, or files and folders")
-        _check_manifest(paths[0], out, decode, workers, strict, json)
+        _check_manifest(paths[0], out, decode, workers, time_limit, strict, json)
     elif out is not None or decode or workers is not None:
         raise UsageError("--out, --decode and --workers need a manifest (.jsonl)")
     else:
-        _check_files(paths, strict, json)
+        _check_files(paths, time_limit, strict, json)
 
 
 def _check_manifest(
-    manifest: Path, out: Path | None, decode: bool, workers: int | None, strict: bool, json: bool
+    manifest: Path,
+    out: Path | None,
+    decode: bool,
+    workers: int | None,
+    time_limit: float | None,
+    strict: bool,
+    json: bool,
 ) -> None:
     from mova.data.manifest import read_manifest
     from mova.data.quarantine import write_quarantine
     from mova.data.validation import WORKERS, check_rows
+    from mova.video.isolated import TIME_LIMIT
 
     rows = read_manifest(manifest)
     with progress_bar() as progress:
@@ -60,6 +68,7 @@ def _check_manifest(
             manifest.parent,
             decode=decode,
             workers=workers or WORKERS,
+            time_limit=time_limit or TIME_LIMIT,
             done=lambda count: progress.update(task, completed=count),
         )
     if out is not None:
@@ -78,10 +87,10 @@ def _check_manifest(
         raise typer.Exit(1)
 
 
-def _check_files(paths: list[Path], strict: bool, json: bool) -> None:
+def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json: bool) -> None:
     from mova.errors import VideoError
     from mova.utils.files import find_videos
-    from mova.video.reader import stream
+    from mova.video.isolated import TIME_LIMIT, Isolated
 
     readable = 0
     broken: list[dict[str, str]] = []
@@ -90,13 +99,14 @@ def _check_files(paths: list[Path], strict: bool, json: bool) -> None:
         raise UsageError(
             f"no videos found in {', '.join(map(str, paths))}; name video files or folders that contain some"
         )
-    for path in videos:
-        try:
-            for _ in stream(path, fps=None, short_side=16):
-                pass
-            readable += 1
-        except VideoError as error:
-            broken.append({"path": str(path), "cause": error.cause})
+    with Isolated(time_limit or TIME_LIMIT) as decoder:
+        for path in videos:
+            try:
+                for _ in decoder.stream(path, fps=None, short_side=16):
+                    pass
+                readable += 1
+            except VideoError as error:
+                broken.append({"path": str(path), "cause": error.cause})
     if json:
         emit({"readable": readable, "broken": broken})
     else:
