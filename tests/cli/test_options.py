@@ -111,6 +111,11 @@ def test_a_caption_is_read_from_exactly_one_source(tmp_path: Path) -> None:
     path.write_bytes("\ufeffEin Hund läuft.".encode())
     assert Caption(text_file=path).read() == "Ein Hund läuft."
     assert Caption("A dog.").read() == "A dog."
+    subtitles = tmp_path / "film.SRT"
+    subtitles.write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\n<i>A dog</i>\nruns.\n\n2\n00:00:03,000 --> 00:00:04,000\nIt stops.\n"
+    )
+    assert Caption(text_file=subtitles).read() == "A dog runs.\nIt stops."
     for wrong in (Caption(), Caption("A dog.", path), Caption(" \n"), Caption(text_file=tmp_path / "none.txt")):
         with pytest.raises(UsageError):
             wrong.read()

@@ -135,3 +135,35 @@ def test_fingerprint_sees_ids_and_captions_only() -> None:
     assert fingerprint([a]) != fingerprint([b])
     assert fingerprint([Row.from_json(plain(captions=[{"text": "One. Two!"}]))]) != fingerprint([a])
     assert fingerprint([Row.from_json(plain(start=1, end=2))]) != fingerprint([a])
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_mark_and_other_line_ends_change_nothing(tmp_path: Path, mark: bytes) -> None:
+    rows = [Row(name, f"{name}.mp4", 3.0, "test", (Caption("One."),)) for name in ("a", "b")]
+    path = write_manifest(tmp_path / "m.jsonl", rows)
+    path.write_bytes(mark + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_manifest(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ('"duration": 1' + "0" * 400, "'duration' must be"),
+        ('"duration": 1' + "0" * 5000, "not JSON"),
+        ('"duration": ' + "[" * 100_000, "nested more than 64 levels"),
+        ('"start": 0, "end": 1e300', "the clip needs 0 <= start < end in seconds"),
+    ],
+)
+def test_numbers_and_nesting_beyond_measure_name_the_line(tmp_path: Path, changes: str, message: str) -> None:
+    line = json.dumps(plain(duration=None)).removesuffix("}") + f", {changes}}}"
+    with pytest.raises(DataError, match=f"line 2: .*{message}"):
+        read_manifest(written(tmp_path, "", line))
+
+
+def test_captions_that_may_be_missing_values_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [Row(text, "a.mp4", 3.0, "test", (Caption(text),)) for text in ("A dog runs.", "nan", "None")]
+    path = write_manifest(tmp_path / "m.jsonl", rows)
+    assert read_manifest(path) == rows
+    assert (
+        "2 rows have a caption such as 'nan' or 'None', perhaps a missing value; the first is in line 2" in caplog.text
+    )

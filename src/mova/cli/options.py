@@ -23,7 +23,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from mova.errors import UsageError
+from mova.errors import DataError, UsageError
 
 DEFAULT_INDEX = ".mova/index"
 
@@ -63,7 +63,9 @@ class Caption:
     """The caption of a video, as text or in a file."""
 
     text: Annotated[str | None, typer.Option(help="The caption.")] = None
-    text_file: Annotated[Path | None, typer.Option(help="UTF-8 text file that contains the caption.")] = None
+    text_file: Annotated[
+        Path | None, typer.Option(help="UTF-8 text file that contains the caption, or subtitles (.srt, .vtt).")
+    ] = None
 
     def read(self) -> str:
         """Return the caption from whichever of the two options is used.
@@ -75,14 +77,24 @@ class Caption:
             raise UsageError("give the caption with exactly one of --text and --text-file")
         text = self.text
         if self.text_file is not None:
-            try:
-                text = self.text_file.read_text(encoding="utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"--text-file {self.text_file}: cannot be read as UTF-8 text ({error})") from error
+            text = _read_caption(self.text_file)
         assert text is not None
         if not text.strip():
             raise UsageError("the caption is empty; it needs at least one sentence")
         return text
+
+
+def _read_caption(path: Path) -> str:
+    """Return the content of a text file; of subtitles, the texts of the cues, one per line."""
+    from mova.data.readers.subtitles import SUBTITLE_SUFFIXES, read_cues
+    from mova.utils.text_files import read_text
+
+    try:
+        if path.suffix.lower() in SUBTITLE_SUFFIXES:
+            return "\n".join(cue.text for cue in read_cues(path))
+        return read_text(path)
+    except DataError as error:
+        raise UsageError(f"--text-file {error}") from error
 
 
 @dataclass(frozen=True)

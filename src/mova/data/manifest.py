@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,10 @@ from typing import Any
 from mova.errors import DataError
 from mova.text.sentences import is_unicode
 from mova.utils.files import seen_from
+from mova.utils.tables import is_missing_value
 from mova.utils.text_files import brief, open_text, parse_json
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.5
 """Seconds by which a span may exceed the end of its video, because annotations and containers round differently."""
@@ -223,13 +227,21 @@ def read_manifest(path: str | Path) -> list[Row]:
     """
     lines_of: dict[str, int] = {}
     rows = []
+    missing: list[int] = []
     for number, row in iter_manifest(path):
         if row.id in lines_of:
             raise duplicate_id(path, number, row.id, lines_of[row.id])
         lines_of[row.id] = number
         rows.append(row)
+        if any(is_missing_value(caption.text) for caption in row.captions):
+            missing.append(number)
     if not rows:
         raise DataError(f"{path}: contains no rows")
+    if missing:
+        logger.warning(
+            "%s: %d rows have a caption such as 'nan' or 'None', perhaps a missing value; the first is in line %d",
+            *(path, len(missing), missing[0]),
+        )
     return rows
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import read_manifest
-from mova.data.readers.annotations import to_number, to_text
+from mova.data.readers.annotations import require_caption, to_number, to_text
 from mova.data.readers.tasks import strip_prompt
 from mova.errors import DataError, UsageError
 from mova.utils.tables import read_csv, read_jsonl
@@ -92,7 +92,7 @@ def _pair(where: str, row: Mapping[str, Any], root: Path) -> VideoText:
     start, end = (to_number(where, row[key]) if row.get(key) not in (None, "") else None for key in ("start", "end"))
     if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
         raise DataError(f"{where}: expected 0 <= start < end in seconds, not [{start}, {end})")
-    return VideoText(video, root / video, to_text(where, strip_prompt(text)), start, end)
+    return VideoText(video, root / video, require_caption(where, strip_prompt(text)), start, end)
 
 
 def _column(where: str, row: Mapping[str, Any], names: tuple[str, ...]) -> str:

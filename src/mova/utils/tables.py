@@ -10,6 +10,18 @@ from typing import Any
 from mova.errors import DataError
 from mova.utils.text_files import open_text, parse_json, read_text
 
+MISSING_VALUES = frozenset({"nan", "none", "null", "n/a", "na", "<na>", "#n/a", "nat"})
+"""Texts that stand for a missing value, in lower case."""
+
+
+def is_missing_value(text: str) -> bool:
+    """Return whether a text is what other programs write for a missing value, such as pandas and spreadsheets.
+
+    >>> is_missing_value("NaN"), is_missing_value("None of them runs.")
+    (True, False)
+    """
+    return text.strip().lower() in MISSING_VALUES
+
 
 def read_json(path: Path) -> Any:
     """Read a JSON document.

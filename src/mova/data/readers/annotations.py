@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from mova.data.manifest import TOLERANCE, Caption, Row, TimedSentence
 from mova.errors import DataError
 from mova.utils.files import SUFFIXES
+from mova.utils.tables import is_missing_value
 from mova.utils.text_files import brief
 
 T = TypeVar("T")
@@ -152,6 +153,9 @@ class Collector:
             extra["stated_duration"] = duration
             duration = None
         start, end = (None, None) if clip is None else clip
+        for caption in texts:
+            if is_missing_value(caption.text):
+                self.source.note(f"caption is {caption.text!r}, perhaps a missing value; kept", where)
         if id in self._locations:
             raise DataError(f"{where}: duplicate id {id!r}, first used in {self._locations[id]}")
         _require_json(where, extra)
@@ -185,6 +189,18 @@ def with_location(where: str, build: Callable[..., T], *values: Any) -> T:
         return build(*values)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def require_caption(where: str, text: Any) -> str:
+    """Return a text that a user's own table states as a caption, without surrounding white space.
+
+    Raises:
+        DataError: the value is not a text, blank, or a missing value such as "nan".
+    """
+    caption = to_text(where, text)
+    if is_missing_value(caption):
+        raise DataError(f"{where}: the text is {caption!r}, a missing value; remove the row, or write its text")
+    return caption
 
 
 def to_captions(where: str, *texts: Any) -> tuple[Caption, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import Caption
-from mova.data.readers.annotations import AnnotationSource, Collector, to_captions, to_number, to_text
+from mova.data.readers.annotations import AnnotationSource, Collector, require_caption, to_captions, to_number, to_text
 from mova.errors import DataError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES
 from mova.utils.tables import read_csv, read_jsonl, read_list
@@ -21,8 +21,8 @@ def folder(source: AnnotationSource, rows: Collector) -> None:
     """One table, `*.csv` with a header or `*.jsonl`, with `video` and `caption`; other columns go to `meta`.
 
     Optional columns: `id`, `split` (default: "train"), `start`, `end`, `duration` (seconds of the file). Lines of the
-    same video and clip make one row with several captions. It is an error if a caption occurs twice for a clip, or if
-    a line contradicts an earlier line of the same clip.
+    same video and clip make one row with several captions. It is an error if a caption occurs twice for a clip or is a
+    missing value ("nan", "None"), or if a line contradicts an earlier line of the same clip.
     """
     tables = [*source.find_all("*.csv"), *source.find_all("*.jsonl")]
     if len(tables) != 1:
@@ -30,7 +30,8 @@ def folder(source: AnnotationSource, rows: Collector) -> None:
     clips: dict[tuple[str, float | None, float | None], tuple[str, dict[str, Any], list[Caption]]] = {}
     for where, line in _lines(tables[0]):
         values = {key: value for key, value in line.items() if value not in (None, "")}
-        video, caption = to_text(where, values.pop("video", None)), to_captions(where, values.pop("caption", None))[0]
+        video = to_text(where, values.pop("video", None))
+        (caption,) = to_captions(where, require_caption(where, values.pop("caption", None)))
         times = {key: to_number(where, values.pop(key)) for key in ("start", "end", "duration") if key in values}
         if ("start" in times) != ("end" in times):
             raise DataError(f"{where}: 'start' and 'end' must be given together")

@@ -14,7 +14,7 @@ from typing import Any
 
 from mova.data.manifest import Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import without_quarantined
-from mova.data.readers import captioning, folders, moments, tasks, web_scale
+from mova.data.readers import captioning, folders, moments, subtitles, tasks, web_scale
 from mova.data.readers.annotations import AnnotationSource, Collector, hash_bucket, origins, without_suffix
 from mova.errors import DataError, UsageError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES, find_videos, seen_from
@@ -103,6 +103,7 @@ DATA_SETS: dict[str, DataSet] = {
     "qvhighlights": DataSet(moments.qvhighlights, {"val": 1550, "test": 1542}, terms="annotations CC BY-NC-SA 4.0"),
     "tacos": DataSet(moments.tacos, {"train": 75, "val": 27, "test": 25}),
     "folder": DataSet(folders.folder, terms="yours"),
+    "subtitles": DataSet(subtitles.subtitles, terms="yours", same_folder=True),
     "class-folders": DataSet(
         folders.class_folders, terms="yours", suffixes=SUFFIXES | IMAGE_SUFFIXES, same_folder=True
     ),
@@ -205,7 +206,8 @@ def convert(
         rows = held_out_rows(rows, hold_out, share)
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / "manifest.jsonl"
     absent = None
-    videos = source if videos is None and DATA_SETS[name].same_folder else videos
+    if videos is None and DATA_SETS[name].same_folder:
+        videos = source if Path(source).is_dir() else Path(source).parent
     if videos is not None:
         rows, absent = _resolve_files(rows, VideoFiles(videos, DATA_SETS[name].suffixes), path.parent)
         rows = _handle_missing(rows, set(absent), missing, videos)
