@@ -45,6 +45,11 @@ class AnnotationSource:
         files = self.path.rglob("*") if self.path.is_dir() else [self.path]
         self._files = sorted(file for file in files if file.is_file())
 
+    @property
+    def folder(self) -> Path:
+        """The folder, or that of the only file."""
+        return self.path if self.path.is_dir() else self.path.parent
+
     def note(self, what: str, which: str) -> None:
         """Record that `what` applies to the row, sentence or file `which`."""
         self.notes.setdefault(what, []).append(which)

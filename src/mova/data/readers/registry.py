@@ -206,8 +206,7 @@ def convert(
         rows = held_out_rows(rows, hold_out, share)
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / "manifest.jsonl"
     absent = None
-    if videos is None and DATA_SETS[name].same_folder:
-        videos = source if Path(source).is_dir() else Path(source).parent
+    videos = files.folder if videos is None and DATA_SETS[name].same_folder else videos
     if videos is not None:
         rows, absent = _resolve_files(rows, VideoFiles(videos, DATA_SETS[name].suffixes), path.parent)
         rows = _handle_missing(rows, set(absent), missing, videos)

@@ -96,8 +96,7 @@ def subtitles(source: AnnotationSource, rows: Collector) -> None:
     `.vtt` with a `.srt` of the same name, are left out and noted.
     """
     files = [path for path in source.find_all("*") if path.suffix.lower() in SUBTITLE_SUFFIXES]
-    folder = source.path if source.path.is_dir() else source.path.parent
-    names = {path: path.relative_to(folder).as_posix() for path in files}
+    names = {path: path.relative_to(source.folder).as_posix() for path in files}
     videos = {without_suffix(path.as_posix()) for path in source.find_all("*") if path.suffix.lower() in SUFFIXES}
     for path, name in names.items():
         stem = name[: -len(path.suffix)]
@@ -113,7 +112,7 @@ def subtitles(source: AnnotationSource, rows: Collector) -> None:
         except DataError as error:
             source.note("subtitles cannot be read; excluded", str(error))
             continue
-        language = None if (folder / stem).as_posix() in videos else _LANGUAGE.search(stem)
+        language = None if (source.folder / stem).as_posix() in videos else _LANGUAGE.search(stem)
         sentences = tuple(rows.sentence(f"{path}, line {cue.line}", cue.text, cue.start, cue.end) for cue in cues)
         caption = with_location(str(path), Caption, " ".join(sentence.text for sentence in sentences), sentences)
         video = stem if language is None else stem[: language.start()]
