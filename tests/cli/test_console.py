@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from mova._version import __version__
 from mova.cli import console
@@ -75,3 +79,42 @@ def test_the_title_of_a_report_names_protocol_sizes_model_and_form(capsys: pytes
         "pairs: any, text i belongs to video i, 4 texts by 3 videos, fingerprint 0123, /a/long/path/of/a/model, "
         "split test, form rule"
     )
+
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\u202e\x9b31m\r[b]\udce9.mp4"
+ESCAPED = r"a\x1b]0;title\x07\x1b[2J\u202e\x9b31m\r[b]\udce9.mp4"
+
+
+def test_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.setup_logging()
+    console.say(f"one {HOSTILE}\n\ttwo é 影")
+    console.note(HOSTILE)
+    logging.getLogger("mova.x").warning("log %s", HOSTILE)
+    table = Table()
+    table.add_column("name")
+    table.add_row(Text(HOSTILE))
+    console.show(table)
+    printed, noted = capsys.readouterr()
+    assert printed.startswith(f"one {ESCAPED}\n")
+    assert "two é 影" in printed
+    assert noted == f"{ESCAPED}\nWARNING log {ESCAPED}\n"
+    assert r"a\x1b]0;title\x1b[2J\u202e\x9b31m[b]\udce9.mp4" in printed  # Rich drops bells and returns by itself
+    assert not set(printed + noted) & set("\x1b\x07\r\u202e\x9b")
+
+
+def test_names_in_a_progress_bar_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(console, "err", shown)
+    with console.file_bar("reading") as report:
+        report("/x/[b]a\x1b]0;t\x07.mp4", 1.0, 2.0)
+    text = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert r"[b]a\x1b]0;t\x07.mp4" in text
+    assert "\x1b]" not in text
+
+
+def test_the_name_of_a_broken_file_is_escaped(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2J.mp4").write_text("no video")
+    code, out, err = call("data", "check", tmp_path)
+    assert code == 1
+    assert r"a\x1b[2J.mp4" in err
+    assert "\x1b" not in out + err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -22,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 import mova.utils.time_format
 from mova.errors import MovaError
@@ -39,6 +42,21 @@ FAILURES_SHOWN = 5
 """Failures listed on the terminal; `--json` lists all of them."""
 
 
+_UNSAFE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+"""Characters that steer a terminal or turn the direction of text, and parts of names that are not UTF-8."""
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, so that a name or a caption cannot steer the terminal. Lines and tabs stay.
+
+    >>> print(printable("a\x1b[2J.mp4"))
+    a\x1b[2J.mp4
+    """
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, allow_nan=False, indent=1) + "\n")
@@ -47,17 +65,27 @@ def emit(document: dict[str, Any]) -> None:
 
 def say(text: str) -> None:
     """Print a line of the result on stdout, without markup and without wrapping."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def show(table: Table) -> None:
     """Print a table, folded to the terminal's width. In a file or pipe no cell is folded, so that paths stay whole."""
+    for column in table.columns:
+        column._cells = [_printable_cell(cell) for cell in column._cells]
     (out if out.is_terminal else Console(width=PIPE_WIDTH)).print(table)
+
+
+def _printable_cell(cell: Any) -> Any:
+    if isinstance(cell, Text):
+        cell = cell.copy()
+        cell.plain = printable(cell.plain)
+        return cell
+    return printable(cell) if isinstance(cell, str) else cell
 
 
 def note(text: str) -> None:
     """Print a line on stderr, without markup and without wrapping."""
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
+    err.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines(logging.Handler):
@@ -67,6 +95,14 @@ class _Lines(logging.Handler):
         note(f"{record.levelname} {self.format(record)}")
 
 
+class _Printable(logging.Formatter):
+    """Formats messages without characters that steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the printable message."""
+        return printable(super().format(record))
+
+
 def setup_logging() -> None:
     """Send mova's log to stderr: folded to a terminal's width, or one line per message in a file or pipe.
 
@@ -74,6 +110,7 @@ def setup_logging() -> None:
     """
     rich = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
     handler = rich if err.is_terminal else _Lines()
+    handler.setFormatter(_Printable("%(message)s"))
     logger = logging.getLogger("mova")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
@@ -107,7 +144,7 @@ def file_bar(activity: str) -> Iterator[Callable[[str, float, float], None]]:
     with progress_bar() as progress:
         task = progress.add_task(activity, total=None)
         yield lambda path, done, total: progress.update(
-            task, description=Path(path).name[:BAR_WIDTH], completed=done, total=total
+            task, description=escape(printable(Path(path).name)[:BAR_WIDTH]), completed=done, total=total
         )
 
 
