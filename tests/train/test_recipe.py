@@ -126,7 +126,7 @@ def test_a_recipe_extends_a_file_beside_it_one_level_deep(tmp_path: Path) -> Non
         ({"model.kind": "null"}, "'model' needs a kind"),
         ({"objective.kind": "[mova]"}, "'objective' needs a kind"),
         ({"training": "null"}, "'training' must be a mapping, not None"),
-        ({"data.frames": "[1"}, r"--data\.frames: '\[1' is not valid YAML"),
+        ({"data.frames": "[1"}, r"--data\.frames: '\[1': not valid YAML"),
         ({"data.frames.most": "1"}, "'frames' is not a section of the recipe"),
     ],
 )

@@ -13,7 +13,6 @@ Shape legend: N frames of a shard, T frames of a clip, d width. Times are second
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +27,9 @@ from safetensors import SafetensorError, safe_open
 
 from mova.errors import DataError, IndexMismatchError, UsageError, VideoError
 from mova.types import FrameVectors
+from mova.utils.settings import read_settings
+from mova.utils.tables import read_json
+from mova.utils.text_files import PARSER_ERRORS, brief, parse_json
 from mova.video.sampling import TOLERANCE, on_display
 
 logger = logging.getLogger(__name__)
@@ -268,9 +270,9 @@ def read_key(folder: Path) -> FeatureKey:
         IndexMismatchError: the store has another layout version.
     """
     try:
-        document = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        document = read_json(folder / "store.json")
         layout = document["layout"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (DataError, LookupError, TypeError) as error:
         raise DataError(f"{folder}: is not a feature store; write one with `mova data features`") from error
     if layout != LAYOUT_VERSION:
         raise IndexMismatchError(
@@ -281,7 +283,10 @@ def read_key(folder: Path) -> FeatureKey:
         raise DataError(
             f"{folder}: store.json has missing or unknown keys: {', '.join(sorted(different))}; write another store"
         )
-    return FeatureKey(**document)
+    try:
+        return read_settings(FeatureKey, document, f"{folder}: store.json")
+    except UsageError as error:
+        raise DataError(f"{error}; write another store") from error
 
 
 def require_equal(folder: Path, stored: FeatureKey, expected: FeatureKey) -> None:
@@ -298,9 +303,18 @@ def _capital(sentences: Iterable[str]) -> Iterator[str]:
 
 def _read_records(shard: Path) -> Iterator[ClipRecord]:
     with _shard_errors(shard), safe_open(shard, "pt") as file:
-        rows = json.loads(file.metadata()["clips"])
-    for row in rows:
-        yield ClipRecord(**{**row, "clip": Clip(*row["clip"]), "shard": shard.name})
+        count = file.get_slice("frames").get_shape()[0]
+        for row in parse_json(file.metadata()["clips"], "clips"):
+            record = ClipRecord(**{**row, "clip": Clip(*row["clip"]), "shard": shard.name})
+            numbers, texts = (
+                (record.size, record.mtime_ns, record.first, record.count),
+                (record.clip.video, record.content),
+            )
+            if not all(isinstance(value, int) for value in numbers) or not all(isinstance(text, str) for text in texts):
+                raise TypeError(f"a clip has values of other types: {brief(row)}")
+            if record.clip.start < 0 or record.end < 0 or not 0 <= record.first <= record.first + record.count <= count:
+                raise ValueError(f"a clip has times or frames outside of the {count} stored frames: {brief(row)}")
+            yield record
 
 
 @contextmanager
@@ -308,7 +322,7 @@ def _shard_errors(shard: Path) -> Iterator[None]:
     """Turn errors of reading a shard into a `DataError`."""
     try:
         yield
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, DataError, *PARSER_ERRORS) as error:
         raise DataError(f"{shard}: is damaged ({error}); remove it and run `mova data features` again") from error
 
 

@@ -8,7 +8,6 @@ value within the band is a hit. Ranks (MdR, MnR) have no such interval; they are
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mova.errors import DataError, UsageError
+from mova.utils.text_files import parse_json, read_text
 
 Verdict = Literal["hit", "below", "above"]
 WAYS = ("t2v", "v2t", "classify", "choice")
@@ -91,12 +91,12 @@ def read_figures(path: str | Path) -> list[Figure]:
         DataError: it cannot be read, or an entry lacks a key or has an unknown one.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = parse_json(read_text(path), "a JSON document")
         figures = []
         for entry in document["figures"]:
             ways = {way: dict(entry.pop(way)) for way in WAYS if way in entry}
             figures.append(Figure(source=document["source"], ways=ways, **entry))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read as published figures: {type(error).__name__}: {error}") from error
     return figures
 

@@ -19,8 +19,9 @@ from mova.models.hub import read_json
 from mova.models.two_tower.text_processor import TextRule, stretch_positions
 from mova.scoring.caption_score import EvidenceRule
 from mova.text.units import UnitRule
+from mova.utils.text_files import PARSER_ERRORS
 
-DAMAGE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+DAMAGE = (RuntimeError, SafetensorError, *PARSER_ERRORS)
 """Errors of transformers for a folder that is incomplete, damaged or of another architecture."""
 
 

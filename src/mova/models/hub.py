@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from fnmatch import fnmatch
@@ -19,7 +18,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from mova.errors import ModelError
+from mova.errors import DataError, ModelError
+from mova.utils.text_files import parse_json, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelError: the file is missing or damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = parse_json(read_text(path), str(path))
+    except DataError as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}); download the file again") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: does not contain a JSON object; download the file again")

@@ -74,5 +74,5 @@ def _is_before(line: str, state: Any) -> bool:
     """Return whether a line belongs to the steps before the resumed one; a truncated line does not."""
     try:
         return bool(state.global_step) and json.loads(line)["step"] <= state.global_step
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         return False

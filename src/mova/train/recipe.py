@@ -28,13 +28,14 @@ from typing import Any, cast
 
 import yaml
 
-from mova.errors import UsageError
+from mova.errors import DataError, UsageError
 from mova.models.families import FAMILIES
 from mova.models.family import BuildSettings
 from mova.train.objectives.base import Objective
 from mova.train.sources.base import DataSource
 from mova.train.trainer import PairArguments
 from mova.utils.settings import check_settings, read_settings, unknown_setting
+from mova.utils.text_files import brief, parse_yaml, read_text
 
 SECTIONS = ("model", "data", "objective", "training", "finish", "reproduce")
 SOURCES: dict[str, str] = {
@@ -305,9 +306,9 @@ def _find(name_or_path: str, folder: Path | None = None) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {error}") from error
+        document = parse_yaml(read_text(path), str(path))
+    except DataError as error:
+        raise UsageError(str(error)) from error
     if not isinstance(document, dict):
         raise UsageError(f"{path}: a recipe is a mapping with the sections {', '.join(SECTIONS)}")
     return document
@@ -346,9 +347,9 @@ def _override(document: dict[str, Any], key: str, value: str) -> None:
         if not isinstance(section, dict):
             raise UsageError(f"--{key}: '{parent}' is not a section of the recipe")
     try:
-        section[last] = _value(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--{key}: {value!r} is not valid YAML: {error}") from error
+        section[last] = _value(value, f"--{key}: {brief(value)}")
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
 class _OverrideLoader(yaml.SafeLoader):
@@ -364,9 +365,9 @@ _OverrideLoader.add_implicit_resolver(
 )
 
 
-def _value(text: str) -> Any:
+def _value(text: str, where: str) -> Any:
     """Parse a YAML value. Text such as `1e-3` becomes a number, which YAML 1.1 alone would not do."""
-    value = yaml.load(text, Loader=_OverrideLoader)
+    value = parse_yaml(text, where, _OverrideLoader)
     if isinstance(value, str):
         try:
             return float(value)

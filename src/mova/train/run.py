@@ -12,13 +12,14 @@ import torch
 import yaml
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
-from mova.errors import UsageError
+from mova.errors import DataError, UsageError
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.callbacks import BrokenVideos, JsonLines, installed_trackers
 from mova.train.objectives.base import Objective
 from mova.train.recipe import Recipe, data_settings, finish_settings, model_settings, read_objective, training_settings
 from mova.train.sources.base import DataSource, RunContext
 from mova.train.trainer import PairArguments, PairTrainer
+from mova.utils.tables import read_json
 
 SUMMARY = "training.json"
 """Name of the summary of a run; it is written last."""
@@ -117,8 +118,8 @@ def newest_checkpoint(output: Path) -> Path | None:
     complete = []
     for folder in output.glob("checkpoint-*"):
         try:
-            complete.append((json.loads((folder / "trainer_state.json").read_text("utf-8"))["global_step"], folder))
-        except (OSError, ValueError, KeyError):
+            complete.append((int(read_json(folder / "trainer_state.json")["global_step"]), folder))
+        except (DataError, ValueError, LookupError, TypeError, OverflowError):
             continue
     return max(complete, default=(0, None))[1]
 

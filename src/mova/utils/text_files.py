@@ -109,7 +109,7 @@ def parse_json(text: str, where: str, unique: bool = False, constant: Callable[[
     return value
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
     """Parse a YAML document without running code.
 
     Raises:
@@ -119,7 +119,7 @@ def parse_yaml(text: str, where: str) -> Any:
     {'steps': 3}
     """
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=loader)
     except (yaml.YAMLError, *PARSER_ERRORS) as error:
         raise DataError(f"{where}: not valid YAML: {str(error) or type(error).__name__}") from error
     _require_shallow(value, where)

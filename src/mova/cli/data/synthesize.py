@@ -11,7 +11,7 @@ import typer
 
 from mova.cli.console import FAILURES_SHOWN, emit, note, progress_bar, say
 from mova.cli.options import Device, Json
-from mova.errors import UsageError
+from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mova.data.manifest import Row
@@ -187,7 +187,7 @@ def _check(model: str | None, rendered: Rendered, prompts: bool) -> None:
 
 def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Parse NAME=VALUE pairs. Values are YAML, so that numbers become numbers."""
-    import yaml
+    from mova.utils.text_files import parse_yaml
 
     options = {}
     for pair in pairs:
@@ -195,9 +195,9 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.isidentifier():
             raise UsageError(f"--option {pair!r}: must have the form NAME=VALUE")
         try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--option {pair!r}: cannot parse the value ({error})") from error
+            options[name] = parse_yaml(value, f"--option {pair!r}: cannot parse the value")
+        except DataError as error:
+            raise UsageError(str(error)) from error
     return options
 
 

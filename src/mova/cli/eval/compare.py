@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +41,10 @@ def compare(
 
 def _read(path: Path) -> Report:
     from mova.eval.report import Report
+    from mova.utils.text_files import parse_json, read_text
 
     try:
-        document = json_module.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not a report of `mova eval`: {error}") from error
+        document = parse_json(read_text(path), str(path))
+    except DataError as error:
+        raise DataError(f"not a report of `mova eval`: {error}") from error
     return Report.from_json(document, path)

@@ -22,9 +22,10 @@ import yaml
 from torch import Tensor
 from transformers.video_utils import VideoMetadata
 
-from mova.errors import ModelError, UsageError
+from mova.errors import DataError, ModelError, UsageError
 from mova.models.video_llm.frames import time_settings
 from mova.types import Frames
+from mova.utils.text_files import parse_yaml, read_text
 
 PER_TOKEN = frozenset({"attention_mask", "mm_token_type_ids", "token_type_ids"})
 """Inputs of a model with one number per token."""
@@ -61,8 +62,8 @@ class Question:
         if str(name) in shipped:
             return cls._of(shipped[str(name)], str(name))
         try:
-            values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = parse_yaml(read_text(name), str(name))
+        except DataError as error:
             raise UsageError(f"prompt {name}: neither one of {', '.join(shipped)} nor a YAML file ({error})") from error
         return cls._of(values, str(name))
 
