@@ -128,3 +128,10 @@ def test_unused_loading_options_are_none(tmp_path: Path) -> None:
     assert {name for name, value in arguments.items() if value is not None} == {"question", "precision", "max_frames"}
     with pytest.raises(UsageError, match="prompt"):
         Loading(prompt=str(tmp_path / "none.yaml")).arguments()
+
+
+def test_a_text_file_that_is_no_caption_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.txt").open("wb") as file:
+        file.truncate(5 << 20)
+    with pytest.raises(UsageError, match="is larger than 4 MB"):
+        Caption(text_file=tmp_path / "large.txt").read()

@@ -315,3 +315,11 @@ def test_an_interrupted_build_of_the_approximate_index_is_completed(
     )  # killed here
     made.tidy()
     assert {index.name for index in made._frames.list_indices()} == {"vector_idx", "video_idx"}
+
+
+def test_a_query_that_is_too_long_is_refused_at_once() -> None:
+    nobody = Written({})
+    with pytest.raises(UsageError, match="the query has 2,000 sentences, but at most 256 are searched at once"):
+        Query.prepare(nobody, "A dog runs. " * 2000)
+    with pytest.raises(UsageError, match="the query has 1,000,000 characters, at most 50,000"):
+        Query.prepare(nobody, "x" * 10**6)

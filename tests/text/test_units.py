@@ -172,3 +172,10 @@ def test_windows_cover_everything_with_full_length(n: int, length: int, stride: 
     assert sorted({i for window in slices for i in range(window.start, window.stop)}) == list(range(n))
     assert {window.stop - window.start for window in slices} == {min(n, length)}
     assert len({window.start for window in slices}) == len(slices)
+
+
+def test_a_text_that_is_too_long_is_refused() -> None:
+    with pytest.raises(UsageError, match="the text has 20,000 sentences or parts, at most 10,000"):
+        split_units("A dog runs. " * 20_000)
+    with pytest.raises(UsageError, match="the text has 1,000,000 characters"):
+        split_units("x" * 10**6)

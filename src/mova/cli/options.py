@@ -25,6 +25,9 @@ import typer
 
 from mova.errors import DataError, UsageError
 
+MAX_TEXT_BYTES = 4 << 20
+"""Largest file that is read as a caption."""
+
 DEFAULT_INDEX = ".mova/index"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and everything else on stderr.")]
@@ -89,6 +92,10 @@ def _read_caption(path: Path) -> str:
     from mova.data.readers.subtitles import SUBTITLE_SUFFIXES, read_cues
     from mova.utils.text_files import read_text
 
+    if path.is_file() and path.stat().st_size > MAX_TEXT_BYTES:
+        raise UsageError(
+            f"--text-file {path}: is larger than {MAX_TEXT_BYTES >> 20} MB, which no caption is; shorten it"
+        )
     try:
         if path.suffix.lower() in SUBTITLE_SUFFIXES:
             return "\n".join(cue.text for cue in read_cues(path))

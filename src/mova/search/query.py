@@ -45,6 +45,9 @@ BATCH_FRAMES = 8192
 """Frames of candidate videos that are read at a time."""
 PARAGRAPH_SPANS = 64
 """Spans per sentence of a paragraph that may become part of a video's moments, however few moments are requested."""
+MAX_SENTENCES = 256
+MAX_CHARACTERS = 50_000
+"""Longest query. The time of a search grows with its sentences: about 30 ms each on a processor."""
 MARGIN = 2e-3
 """Tolerance of bounds: stored vectors have half precision."""
 
@@ -77,19 +80,36 @@ class Query:
         """Split and encode a text, and decide how its moments are scored again.
 
         Raises:
-            UsageError: the text contains no words, or the model has no masks and `rescoring` is "masks".
+            UsageError: the text contains no words or is too long, or the model has no masks and `rescoring` is "masks".
         """
         if rescoring == "masks" and not model.scores_modular:
             raise UsageError(
                 f"{model.name} has no frame masks to score with; index with a MoVA model, or use --rescore rule"
             )
-        sentences = sentences_or_windows(text)
+        sentences = _query_sentences(text)
         if rescoring == "auto":
             rescoring = "rule" if model.rule.beta > 0 and len(sentences) > 1 else "none"
         with torch.inference_mode():
             pooled = model.encode_text(sentences).pooled.float()
             vectors = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
         return cls(text, tuple(sentences), vectors, rescoring)
+
+
+def _query_sentences(text: str) -> list[str]:
+    """Split a query into sentences, or windows of words.
+
+    Raises:
+        UsageError: it contains no words, or is too long.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(f"the query has {len(text):,} characters, at most {MAX_CHARACTERS:,} are allowed; shorten it")
+    sentences = sentences_or_windows(text)
+    if len(sentences) > MAX_SENTENCES:
+        raise UsageError(
+            f"the query has {len(sentences):,} sentences, but at most {MAX_SENTENCES} are searched at once; "
+            "shorten it, or search for its parts"
+        )
+    return sentences
 
 
 def require_rescoring(name: str) -> None:

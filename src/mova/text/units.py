@@ -31,6 +31,11 @@ _BELONGS_TO_NEXT = OPENING + "「『（《〈【\u0e40\u0e41\u0e42\u0e43\u0e44\u
 _CHUNK = re.compile(r"\S+")
 
 
+MAX_CHARACTERS = 500_000
+MAX_UNITS = 10_000
+"""Longest caption: about all that is said in a day. Each unit is encoded by the model, so more would take very long."""
+
+
 @dataclass(frozen=True)
 class UnitRule:
     """Rule by which a model splits captions into units.
@@ -67,12 +72,20 @@ class UnitRule:
             At least one unit. No window is contained in another, and every word is in a unit.
 
         Raises:
-            UsageError: the text has no letter or digit, or is not valid Unicode.
+            UsageError: the text has no letter or digit, is not valid Unicode, or is longer than a caption can be.
         """
+        if len(text) > MAX_CHARACTERS:
+            raise UsageError(
+                f"the text has {len(text):,} characters, at most {MAX_CHARACTERS:,} are allowed; shorten it"
+            )
         units: list[str] = []
         for sentence in split_sentences(text):
             keep = self.keep_sentences and ends_with_mark(sentence)
             units += [sentence] if keep else self._windows(sentence)
+        if len(units) > MAX_UNITS:
+            raise UsageError(
+                f"the text has {len(units):,} sentences or parts, at most {MAX_UNITS:,} are allowed; shorten it"
+            )
         return units
 
     def to_dict(self) -> dict[str, int]:
