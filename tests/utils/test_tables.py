@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import csv
 from pathlib import Path
 
 import pytest
 
 from mova.errors import DataError
-from mova.utils.tables import read_csv, read_json, read_jsonl, read_list, read_table
+from mova.utils.tables import guard_cell, read_csv, read_json, read_jsonl, read_list, read_table
 
 
 def written(tmp_path: Path, text: str | bytes, name: str = "x") -> Path:
@@ -109,3 +110,14 @@ def test_nesting_up_to_the_limit_is_read(tmp_path: Path) -> None:
 def test_numbers_that_python_refuses_are_errors_with_the_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 1: not JSON"):
         list(read_jsonl(written(tmp_path, "1" * 5_000)))
+
+
+def test_texts_that_begin_like_formulas_are_guarded_and_read_back(tmp_path: Path) -> None:
+    texts = ["=HYPERLINK(1)", "+1 dog", "-2 cats", "@sum", "\ttab", "\rreturn", "-2.5", "+3e4", "'quoted", "a - b", ""]
+    guarded = [guard_cell(text) for text in texts]
+    assert [text for text, cell in zip(texts, guarded, strict=True) if cell == text] == texts[6:]
+    assert all(cell.startswith("'") for cell in guarded[:6])
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text", "end"], *([cell, "x"] for cell in guarded)])
+    assert [row["text"] for _, row in read_csv(path, "text")] == texts

@@ -23,6 +23,30 @@ def is_missing_value(text: str) -> bool:
     return text.strip().lower() in MISSING_VALUES
 
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""First characters for which a spreadsheet takes a cell for a formula."""
+
+
+def guard_cell(cell: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula; numbers stay.
+
+    >>> guard_cell("=1+1"), guard_cell("-2.5"), guard_cell("A dog runs.")
+    ("'=1+1", '-2.5', 'A dog runs.')
+    """
+    if not cell.startswith(FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return "'" + cell
+    return cell
+
+
+def unguard_cell(cell: str) -> str:
+    """Remove the apostrophe that `guard_cell` puts before a text."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON document.
 
@@ -70,7 +94,8 @@ def read_table(path: Path, width: int | None = None, delimiter: str = ",") -> It
 def read_csv(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (location, row by column name) of a CSV file with a header.
 
-    Columns are separated by commas, or by semicolons if the header has semicolons and no comma.
+    Columns are separated by commas, or by semicolons if the header has semicolons and no comma. The apostrophe before a
+    text that begins like a formula is removed (`guard_cell`).
 
     Raises:
         DataError: a column is missing or a duplicate, or a row has too many or too few cells.
@@ -87,7 +112,7 @@ def read_csv(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
     for where, cells in rows:
         if len(cells) != len(header):
             raise DataError(f"{where}: has {len(cells)} columns instead of {len(header)}")
-        yield where, dict(zip(header, cells, strict=True))
+        yield where, dict(zip(header, map(unguard_cell, cells), strict=True))
 
 
 def read_list(path: Path, header: str | None = None) -> dict[str, str]:

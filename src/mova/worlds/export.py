@@ -26,6 +26,7 @@ from mova.data.readers.captioning import DIDEMO_SEGMENT
 from mova.data.readers.registry import HELD_OUT_SHARE
 from mova.data.readers.web_scale import SHAREGPT4V_FILES, ULTRAVIDEO_TEXTS, split_of
 from mova.errors import UsageError
+from mova.utils.tables import guard_cell
 from mova.video.writer import thumbnail
 
 WORLDS_SPLITS = ("train", "val", "test")
@@ -126,7 +127,8 @@ def _table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, obje
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(lines)
+        for line in lines:
+            writer.writerow({key: guard_cell(cell) if isinstance(cell, str) else cell for key, cell in line.items()})
 
 
 def _activitynet_name(number: int, split: str) -> str:

@@ -214,11 +214,13 @@ def test_videocon_csv_round_trip(tmp_path: Path) -> None:
     header = "source,videopath,caption,neg_caption,split,misalignment,youtube_key\n"
     lines = (
         'vatex,a_000001_000011.mp4,"A cat, sits.",A dog sits.,train,object,k1\nmsr-vtt,b.mp4,c d,e d,test,counting,\n'
+        "msr-vtt,c.mp4,'=c d,'-e d,test,counting,\n"
     )
     (tmp_path / "videocon_llm_entailment.csv").write_text(header + lines, encoding="utf-8")
     readers.convert("videocon-llm", tmp_path, tmp_path / "out")
     triplets = read_triplets(read_manifest(tmp_path / "out" / "manifest.jsonl"))
-    assert [t.negative.kind for t in triplets] == ["object", "count"]
+    assert [t.negative.kind for t in triplets] == ["object", "count", "count"]
+    assert (triplets[2].positive, triplets[2].negative.text) == ("=c d", "-e d")  # as formulas they are guarded
     written = write_videocon(tmp_path / "again.csv", triplets)
     assert written.read_text(encoding="utf-8") == header + lines
 

@@ -1,6 +1,7 @@
 """Write triplets with the columns of VideoCon's `videocon_llm_entailment.csv`.
 
 `mova data convert videocon-llm` reads that table; a table that was read is written back unchanged.
+Texts that a spreadsheet would run as a formula (`= + - @`, tab) get an apostrophe, which reading removes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from mova.data.negatives.generate import Triplet
 from mova.data.readers.annotations import source_video
+from mova.utils.tables import guard_cell
 
 COLUMNS = ("source", "videopath", "caption", "neg_caption", "split", "misalignment", "youtube_key")
 
@@ -35,4 +37,5 @@ def _line(triplet: Triplet) -> tuple[str, ...]:
     key = "" if origin == source_video(row.video) else origin
     source = str(row.meta.get("source_set") or row.source or "")
     kind = triplet.negative.source_kind or ""
-    return (source, row.video, triplet.positive, triplet.negative.text, row.split, kind, key)
+    cells = (source, row.video, triplet.positive, triplet.negative.text, row.split, kind, key)
+    return tuple(map(guard_cell, cells))
