@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,39 @@ def test_captions_that_may_be_missing_values_are_counted(tmp_path: Path, caplog:
     assert (
         "2 rows have a caption such as 'nan' or 'None', perhaps a missing value; the first is in line 2" in caplog.text
     )
+
+
+@pytest.mark.parametrize("video", ["../secret.mp4", "a/../../secret.mp4", "..", "./../x.mp4"])
+def test_paths_out_of_the_manifests_folder_are_refused_unless_asked_for(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: str
+) -> None:
+    monkeypatch.setenv("MOVA_MANIFEST_OUTSIDE", "")  # and restored at the end
+    row = {"id": "a", "video": video, "duration": 1.0, "split": "train", "captions": [{"text": "A dog."}]}
+    path = tmp_path / "in" / "m.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=r"m\.jsonl, line 1: the path '.*' leads out of the manifest's folder"):
+        read_manifest(path)
+    assert read_manifest(path, outside=True)[0].video == video
+    code, _, err = call("data", "check", path)
+    assert code == 1
+    assert "leads out of the manifest's folder" in err
+    code, out, _ = call("--manifest-outside", "data", "check", path)
+    assert (code, "0 of 1 rows passed" in out) == (0, True)
+
+
+def test_paths_of_parts_and_synthetic_videos_are_checked_too(tmp_path: Path) -> None:
+    parts = {"parts": [{"video": "../b.mp4", "start": 0.0, "end": 2.0}], "duration": 2.0}
+    synthetic = {"video": "a.mp4", "duration": 2.0, "meta": {"synthetic": [{"video": "../b.mp4"}]}}
+    for extra in (parts, synthetic):
+        row = {"id": "a", "split": "train", "captions": [{"text": "A dog."}], **extra}
+        (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(DataError, match=r"'\.\./b\.mp4' leads out"):
+            read_manifest(tmp_path / "m.jsonl")
+
+
+def test_absolute_paths_and_paths_that_come_back_are_allowed(tmp_path: Path) -> None:
+    for video in ("/data/a.mp4", "a/../b.mp4", "..a.mp4"):
+        row = {"id": "a", "video": video, "duration": 1.0, "split": "train", "captions": []}
+        (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
+        assert read_manifest(tmp_path / "m.jsonl")[0].video == video

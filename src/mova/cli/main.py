@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
@@ -17,6 +18,7 @@ from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, matrix, synvita, tasks
 from mova.cli.eval import worlds as eval_worlds
 from mova.cli.options import take_groups
+from mova.data.manifest_paths import OUTSIDE
 from mova.errors import MovaError
 
 INTERRUPTED = 130
@@ -116,9 +118,17 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    manifest_outside: Annotated[
+        bool,
+        typer.Option(
+            "--manifest-outside", help="Allow paths in manifests that lead out of the manifest's folder (..)."
+        ),
+    ] = False,
 ) -> None:
     """Align long videos with long texts: find moments, align captions, train and evaluate models."""
     setup_logging()
+    if manifest_outside:
+        os.environ[OUTSIDE] = "1"
 
 
 def build_app() -> typer.Typer:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mova.data.manifest_paths import OUTSIDE, require_inside
 from mova.errors import DataError
 from mova.text.sentences import is_unicode
 from mova.utils.files import seen_from
@@ -218,8 +219,13 @@ def total_length(parts: Iterable[Segment]) -> float | None:
     return None if None in lengths else math.fsum(length for length in lengths if length is not None)
 
 
-def read_manifest(path: str | Path) -> list[Row]:
+def read_manifest(path: str | Path, *, outside: bool | None = None) -> list[Row]:
     """Read all rows of a manifest.
+
+    Args:
+        path: the file.
+        outside: whether relative paths may lead out of the manifest's folder (`..`); default: only if the environment
+            variable `MOVA_MANIFEST_OUTSIDE` is set. Absolute paths are always allowed.
 
     Raises:
         DataError: the file cannot be read, a line is not a valid row (the message has its number), or an id occurs
@@ -228,7 +234,7 @@ def read_manifest(path: str | Path) -> list[Row]:
     lines_of: dict[str, int] = {}
     rows = []
     missing: list[int] = []
-    for number, row in iter_manifest(path):
+    for number, row in iter_manifest(path, outside=outside):
         if row.id in lines_of:
             raise duplicate_id(path, number, row.id, lines_of[row.id])
         lines_of[row.id] = number
@@ -245,17 +251,22 @@ def read_manifest(path: str | Path) -> list[Row]:
     return rows
 
 
-def iter_manifest(path: str | Path) -> Iterator[tuple[int, Row]]:
-    """Yield line numbers and rows in constant memory, without checking for duplicate ids.
+def iter_manifest(path: str | Path, *, outside: bool | None = None) -> Iterator[tuple[int, Row]]:
+    """Yield line numbers and rows in constant memory, without checking for duplicate ids; see `read_manifest`.
 
     Raises:
         DataError: the file cannot be read, or a line is not a valid row (the message has its number).
     """
+    inside = not os.environ.get(OUTSIDE) if outside is None else not outside
     try:
         with open_text(path, newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parse_line(f"{path}, line {number}", line)
+                    row = _parse_line(f"{path}, line {number}", line)
+                    if inside:
+                        videos = [segment.video for segment in row.segments]
+                        require_inside(videos, row.meta.get("synthetic"), f"{path}, line {number}")
+                    yield number, row
     except DataError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise DataError(f"{path}: no such file; create a manifest with `mova data convert`") from error
