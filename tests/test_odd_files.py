@@ -17,9 +17,11 @@ from mova.video.probe import probe
 from mova.video.reader import read_count, read_times, stream
 from mova.video.sampling import on_display
 
-BROKEN = {"corrupted_decord.mp4", "no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}
+BROKEN = {"no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}
 BEST_STREAM = {"multi_stream_nasa.mp4": (390, 480, 270, 12.9796)}
 """The oracle decoded the first of several streams; we take the one that FFmpeg calls best."""
+ONE_BAD_PACKET = {"corrupted_decord.mp4": (49, 4.9)}
+"""The oracle stopped at a packet that cannot be decoded; all the others can be, also with FFmpeg itself."""
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,8 @@ def test_every_playable_file_has_all_frames_at_their_times(odd: Path, oracle: di
         count, first, last = row["decoded_frames"], row["first_pts"], row["last_pts"]
         if name in BEST_STREAM:
             count, width, height, last = BEST_STREAM[name]
+        if name in ONE_BAD_PACKET:
+            count, last = ONE_BAD_PACKET[name]
         info = probe(odd / name)
         frames = everything(odd / name)
         assert len(frames) == count, name

@@ -13,7 +13,7 @@ from mova.search.align import align
 from mova.search.index import Index
 from mova.video.probe import probe
 
-BROKEN = {"corrupted_decord.mp4", "no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}
+BROKEN = {"no_video_stream.mp4", "nostreams.mp4", "zero_bytes.mp4"}
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from mova.data.manifest import TOLERANCE, Row, fingerprint
 from mova.data.quarantine import FAULT_KINDS, FaultKind, Quarantined
 from mova.errors import NoVideoError, VideoError
+from mova.types import Span
 from mova.utils.files import surely_gone
 from mova.video.isolated import TIME_LIMIT, Isolated
 
@@ -25,8 +26,14 @@ QUEUE_PER_WORKER = 4
 """Files queued per worker, so that memory does not grow with the manifest."""
 DURATION_TOLERANCE = 0.02
 """Fraction of the stated duration by which a file may differ (at least `manifest.TOLERANCE` seconds)."""
-DECODE_SHORT_SIDE = 16
-"""Pixels of the shorter side when a whole file is decoded only to check it."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A readable file: its duration in seconds, and stretches in which pictures are missing."""
+
+    duration: float
+    gaps: tuple[Span, ...]
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,14 @@ class Check:
         files: number of distinct files.
         fingerprint: fingerprint of the rows.
         quarantined: rows with a fault, in manifest order.
+        gaps: names of files, and stretches in which pictures are missing; a gap is not a fault.
     """
 
     rows: int
     files: int
     fingerprint: str
     quarantined: tuple[Quarantined, ...]
+    gaps: tuple[tuple[str, Span], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return counts by kind of fault, and every row with a fault."""
@@ -55,6 +64,7 @@ class Check:
             "good": self.rows - len(self.quarantined),
             "quarantined": {kind: counts[kind] for kind in FAULT_KINDS},
             "which": [entry.to_json() for entry in self.quarantined],
+            "gaps": [{"video": name, "start": round(g.start, 3), "end": round(g.end, 3)} for name, g in self.gaps],
         }
 
 
@@ -79,7 +89,7 @@ def check_rows(
         done: called with the number of finished files.
     """
     names = list(dict.fromkeys(part.video for row in rows for part in row.segments))
-    files: dict[str, float | tuple[FaultKind, str]] = {}
+    files: dict[str, _File | Fault] = {}
     check_file = _decode_file if decode else _probe_file
     with Isolated(time_limit) as decoder:
         for name, result in map_in_threads(lambda name: check_file(decoder, Path(folder) / name), names, workers):
@@ -87,7 +97,8 @@ def check_rows(
             if done is not None:
                 done(len(files))
     faults = (_find_fault(row, files) for row in rows)
-    return Check(len(rows), len(names), fingerprint(rows), tuple(fault for fault in faults if fault is not None))
+    gaps = tuple((name, gap) for name, file in files.items() if isinstance(file, _File) for gap in file.gaps)
+    return Check(len(rows), len(names), fingerprint(rows), tuple(fault for fault in faults if fault is not None), gaps)
 
 
 def map_in_threads(
@@ -114,42 +125,49 @@ def map_in_threads(
                 future.cancel()
 
 
-def _probe_file(decoder: Isolated, path: Path) -> float | tuple[FaultKind, str]:
-    """Return the duration of a file in seconds, or its fault."""
+Fault = tuple[FaultKind, str]
+"""A kind of fault, and its cause."""
+
+
+def _probe_file(decoder: Isolated, path: Path) -> _File | Fault:
+    """Return the properties of a file, or its fault."""
     try:
-        return decoder.probe(path).duration
+        info = decoder.probe(path)
+        return _File(info.duration, info.gaps)
     except NoVideoError as error:
         return "no video", error.cause
     except VideoError as error:
         return ("missing" if surely_gone(path) else "unreadable"), error.cause
 
 
-def _decode_file(decoder: Isolated, path: Path) -> float | tuple[FaultKind, str]:
+def _decode_file(decoder: Isolated, path: Path) -> _File | Fault:
     result = _probe_file(decoder, path)
+    if not isinstance(result, _File):
+        return result
     try:
-        if isinstance(result, float):
-            for _ in decoder.stream(path, fps=None, short_side=DECODE_SHORT_SIDE, threads=1):
-                pass
+        damage = decoder.find_damage(path, threads=1)
     except VideoError as error:
         return "unreadable", error.cause
-    return result
+    if damage.lost:
+        return "unreadable", f"is damaged: {damage.lost} of its pictures cannot be decoded; copy or download it again"
+    return _File(result.duration, damage.gaps)
 
 
-def _find_fault(row: Row, files: Mapping[str, float | tuple[FaultKind, str]]) -> Quarantined | None:
-    """Return the fault of a row, given the durations or faults of its files; None if it has none.
+def _find_fault(row: Row, files: Mapping[str, _File | Fault]) -> Quarantined | None:
+    """Return the fault of a row, given its files or their faults; None if it has none.
 
     A span that only ends after the file is not a fault: DiDeMo's segments and Charades-STA's queries do so by design.
     """
     for part in row.segments:
         result = files[part.video]
-        if not isinstance(result, float):
+        if not isinstance(result, _File):
             return Quarantined(row.id, part.video, *result)
-        if row.parts and part.start >= result:
-            cause = f"is only {result:.2f} s long, but a part of the row begins at {part.start:.2f} s"
+        if row.parts and part.start >= result.duration:
+            cause = f"is only {result.duration:.2f} s long, but a part of the row begins at {part.start:.2f} s"
             return Quarantined(row.id, part.video, "too short", cause)
     if row.parts:
         return None
-    duration = cast(float, files[row.video])
+    duration = cast(_File, files[row.video]).duration
     starts = [s.start for caption in row.captions for s in caption.sentences if s.start is not None]
     last = max([*starts, row.start or 0.0])
     if last >= duration:

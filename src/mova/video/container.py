@@ -1,4 +1,4 @@
-"""Open video files with FFmpeg: choose the video stream, read packets, and decode frames with their times.
+"""Open video files with FFmpeg: choose the video stream, and read its packets.
 
 Time 0 is the start time of the container (the smallest over its streams), as in players. The other modules of this
 folder build on this one; nothing else should need it.
@@ -6,9 +6,8 @@ folder build on this one; nothing else should need it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,11 @@ import av
 from mova.errors import MovaError, NoVideoError, VideoError
 from mova.video.limits import MAX_PIXELS, check_file, limit_decoder, lists_files, open_options, progress
 
-TimedFrame = tuple[float, float, Any]
-"""A time in seconds, a second number, and PyAV's frame. The second number is the duration of the frame where it comes
-from `decode`, and the end of its display where it comes from `packet_plan.py` or `reader.py`."""
-
 NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
 """Codecs with which FFmpeg renders text files as pictures; a text file is not a video."""
 
 PICTURES = frozenset({"image2", "jpeg_pipe"})
 """FFmpeg's formats of photographs. A truncated JPEG would otherwise be decoded with a gray area."""
-
-REORDERED_FRAMES = 3
-"""Frames held back, so that those out of order by fewer can be sorted."""
-
-RESTART_SECONDS = 2.0
-"""A jump back of the clock by more than this is a new start, as where files were concatenated."""
 
 BROKEN = "play it to see what is left, or recover that part with: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
@@ -145,69 +134,6 @@ def cut_off(container: Any, packet: Any) -> bool:
     Transport streams are broadcast: a corrupt packet there is not the end, and its picture is what viewers saw.
     """
     return packet.is_corrupt and container.format.name != "mpegts"
-
-
-def decode(path: str | Path, container: Any, stream: Any, start: float) -> Generator[TimedFrame, None, None]:
-    """Yield every frame as `(pts, duration, frame)`, sorted by pts in seconds from `start`, in constant memory.
-
-    Frames that are out of order by a few frames are sorted. A frame without a time follows the one before it.
-
-    Raises:
-        VideoError: the data cannot be decoded (raised after the last good frame), or the file has no frames.
-    """
-    clock = _Clock(stream, start)
-    held: list[tuple[float, float, Any]] = []
-    try:
-        for packet in read_packets(container, stream):
-            if cut_off(container, packet):
-                raise av.InvalidDataError(0, "the file ends within a packet")
-            with ffmpeg_errors():
-                frames = packet.decode()
-            for frame in frames:
-                pts, length = clock.read(frame)
-                position = len(held)
-                while position and held[position - 1][0] > pts:
-                    position -= 1
-                held.insert(position, (pts, length, frame))
-                if len(held) > REORDERED_FRAMES:
-                    yield held.pop(0)
-    except (av.FFmpegError, OSError) as error:
-        yield from held
-        where = f"at {clock.last:.2f} s" if clock.count else "at its first frame"
-        raise VideoError(path, f"decoding fails {where} ({reason(error)}): the file is damaged; {BROKEN}") from error
-    yield from held
-    if clock.count == 0:
-        raise VideoError(path, f"contains a {stream.codec_context.name} stream without any frame; {BROKEN}")
-
-
-@dataclass
-class _Clock:
-    """Times of decoded frames, in seconds from the container's start.
-
-    If the file's clock jumps back by more than `RESTART_SECONDS` (concatenated files), time continues from there.
-    """
-
-    stream: Any
-    start: float
-    last: float = 0.0
-    count: int = 0
-    step: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.step = frame_step(self.stream)
-
-    def read(self, frame: Any) -> tuple[float, float]:
-        """Return the time and the duration of a frame in seconds."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        length = float(frame.duration * frame.time_base) if frame.duration else self.step
-        next_pts = self.last + self.step if self.count else 0.0
-        pts = next_pts if stamp is None else float(stamp * frame.time_base) - self.start
-        if self.count and pts < self.last - RESTART_SECONDS:
-            self.start -= next_pts - pts
-            pts = next_pts
-        self.count += 1
-        self.last = pts
-        return pts, length
 
 
 def frame_step(stream: Any) -> float:

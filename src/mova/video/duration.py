@@ -1,4 +1,8 @@
-"""Durations of videos: from the header, corrected by the packets at the end of the file, or by reading all packets."""
+"""Durations of videos. The packets decide; what headers and tags claim counts only where packets cannot be read.
+
+A header may be stale or wrong, and then disagrees with the packets at the end of the file. If it claims more than they
+have, either the header is wrong or the file was cut off: `is_complete` looks for the end of the file's structure.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from typing import Any
 
 import av
 
-from mova.errors import VideoError
-from mova.video.container import BROKEN, ffmpeg_errors, frame_step, read_packets, reason
+from mova.video.clock import RisingPackets, broadcast
+from mova.video.container import ffmpeg_errors, frame_step, reason
+from mova.video.structure import is_complete
 
 log = logging.getLogger(__name__)
 
@@ -18,26 +23,46 @@ LONGEST = 100 * 86400.0
 """Seconds; a file whose clock claims more is damaged."""
 
 
-def known_duration(container: Any, track: Any, start: float) -> float | None:
-    """Return seconds from time 0 to the end of the video by its header, corrected by the last packets of the file.
+def known_duration(path: str | Path, container: Any, track: Any, start: float) -> float | None:
+    """Return seconds from time 0 to the end of the video by the last packets of the file, or by its header.
 
-    The header of a container also covers the sound, and with variable rates some headers end before the last frame.
-    Return None if the header has no credible duration; `measured_duration` then reads all packets.
+    Return None if all packets must be read: broadcasts, files without a credible duration in their header, and files
+    whose clock restarts.
     """
-    matroska = container.format.name == "matroska,webm"
-    header = _header_duration(container, track, start)
-    container_duration = container.duration / av.time_base - matroska * start if container.duration else None
+    if broadcast(container):
+        return None
+    container_duration = _container_duration(container, start)
+    header = _stream_duration(container, track, start)
+    tagged = container.format.name == "matroska,webm" and container_duration is not None
+    if tagged and header is not None and ends_early(header, container_duration or 0.0):
+        header = None  # a stale tag: no stream is longer than its container
     declared = header if header is not None else container_duration
     if declared is None or not 0 < declared <= LONGEST:
         return None
-    video, last = _tail(container, track, start, declared)
-    if header is None and video > 0 and not ends_early(declared, last):
+    table = _table_end(container, track, start)
+    video, last, leaps = _tail(container, track, start, declared if table is None else table)
+    if leaps:
+        return None
+    if video <= 0:
+        return table or declared
+    if not ends_early(declared, video):
+        return max(declared, video)
+    if table is not None:
+        return max(video, table)
+    if header is None and container_duration is not None and not ends_early(container_duration, last):
         return video
-    return declared if video > declared + max(1.0, 0.05 * declared) else max(declared, video)
+    return video if not ends_early(last, video) and is_complete(path, container.format.name) else declared
 
 
-def _header_duration(container: Any, track: Any, start: float) -> float | None:
-    """Return seconds from time 0 to the end of this stream, or None if the header has no duration of the stream."""
+def _container_duration(container: Any, start: float) -> float | None:
+    """Return seconds from time 0 to the end of the longest stream, or None if the header does not have it."""
+    if not container.duration:
+        return None
+    return float(container.duration / av.time_base) - (start if container.format.name == "matroska,webm" else 0.0)
+
+
+def _stream_duration(container: Any, track: Any, start: float) -> float | None:
+    """Return seconds from time 0 to the end of this stream, or None if the header does not have it."""
     if container.format.name == "avi" and track.frames:  # its duration is truncated to the size of the file
         return float(track.frames * frame_step(track))
     if track.duration:
@@ -46,47 +71,40 @@ def _header_duration(container: Any, track: Any, start: float) -> float | None:
     return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - start if tag else None
 
 
-def _tail(container: Any, track: Any, start: float, declared: float) -> tuple[float, float]:
-    """Return where the last packets of the file end, in seconds: of the video, and of any stream."""
+def _table_end(container: Any, track: Any, start: float) -> float | None:
+    """Return where the sample table of an MP4 or MOV file ends, in seconds; None for other and fragmented files."""
+    if not container.format.name.startswith("mov") or not track.frames or not len(track.index_entries):
+        return None
+    last = len(track.index_entries) - 1
+    while last > 0 and track.index_entries[last].is_discard:  # outside of the edit list
+        last -= 1
+    return float(track.index_entries[last].timestamp * track.time_base) - start
+
+
+def _tail(container: Any, track: Any, start: float, declared: float) -> tuple[float, float, int]:
+    """Return where the last packets end, in seconds (of the video, and of any stream), and restarts of the clock."""
     video = last = 0.0
-    step = frame_step(track)
+    step, base = frame_step(track), float(track.time_base)
     try:
         target = int((max(0.0, declared - 1.0) + start) / track.time_base)
         with ffmpeg_errors():
             container.seek(target, stream=track, backward=True, any_frame=True)
-        for packet in read_packets(container):
+        packets = RisingPackets(container, track, *(stream for stream in container.streams if stream != track))
+    except (av.FFmpegError, OSError) as error:
+        log.debug("%s: cannot seek to the end of the file (%s)", container.name, reason(error))
+        return video, last, 0
+    try:
+        for packet in packets:
             if packet.pts is None or packet.is_discard:
                 continue
             length = packet.duration * packet.time_base if packet.duration else step
             end = float(packet.pts * packet.time_base + length) - start
             last = max(last, end)
             if packet.stream_index == track.index:
-                video = max(video, end)
+                video = max(video, packet.pts * base + float(length) - start)
     except (av.FFmpegError, OSError) as error:
         log.debug("%s: cannot read the end of the file (%s)", container.name, reason(error))
-    return video, last
-
-
-def measured_duration(path: str | Path, container: Any, track: Any, start: float) -> tuple[float, int]:
-    """Return seconds from time 0 to the end of the video, and its number of packets, by reading all packets.
-
-    Raises:
-        VideoError: the file cannot be read to its end, or has no times.
-    """
-    step = frame_step(track)
-    end, count = 0.0, 0
-    try:
-        container.seek(0)
-        for packet in read_packets(container, track):
-            if packet.pts is not None and not packet.is_discard:
-                count += 1
-                length = packet.duration * packet.time_base if packet.duration else step
-                end = max(end, float(packet.pts * packet.time_base + length) - start)
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(path, f"cannot be read ({reason(error)}) after {end:.2f} s; {BROKEN}") from error
-    if end <= 0:
-        raise VideoError(path, f"contains no frame with a time; {BROKEN}")
-    return end, count
+    return video, last, packets.leaps
 
 
 def ends_early(duration: float, end: float) -> bool:

@@ -24,7 +24,7 @@ import numpy as np
 from mova.errors import MovaError, NoVideoError, UsageError, VideoError
 from mova.types import Frames, Span
 from mova.video.probe import VideoInfo
-from mova.video.reader import CHUNK_BYTES
+from mova.video.reader import CHUNK_BYTES, Damage
 from mova.video.reader import stream as read_stream
 
 TIME_LIMIT = 60.0
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Isolated:
-    """Decodes like `mova.video.probe.probe` and `mova.video.reader.stream`, in child processes.
+    """Decodes like `mova.video.probe.probe`, `mova.video.reader.stream` and `find_damage`, in child processes.
 
     It may be used by several threads; each file that is being read has a child of its own. Close it at the end.
 
@@ -97,6 +97,17 @@ class Isolated:
         """
         read_stream(path, **options)  # raises for wrong arguments; nothing is read yet
         return self._stream(path, options)
+
+    def find_damage(self, path: str | Path, *, threads: int | None = None) -> Damage:
+        """Decode a file and return what is damaged, see `mova.video.reader.find_damage`.
+
+        Raises:
+            VideoError: the file cannot be read to its end, or not within the limits.
+        """
+        with self._child() as child:
+            child.send({"do": "find_damage", "path": os.fspath(path), "threads": threads})
+            answer = child.receive(path)[0]
+        return Damage(tuple(Span(**gap) for gap in answer["gaps"]), answer["lost"])
 
     def _stream(self, path: str | Path, options: dict[str, Any]) -> Iterator[Frames]:
         with self._child() as child:

@@ -17,7 +17,7 @@ from typing import Any
 from mova.errors import VideoError
 from mova.video import limits
 from mova.video.probe import probe
-from mova.video.reader import stream
+from mova.video.reader import find_damage, stream
 
 BEAT = 0.5
 """Seconds between two looks at the progress."""
@@ -54,6 +54,10 @@ def main(memory: int) -> None:
 def _answer(channel: _Channel, request: dict[str, Any]) -> None:
     if request["do"] == "probe":
         channel.send({"kind": "info", "info": dataclasses.asdict(probe(request["path"]))})
+        return
+    if request["do"] == "find_damage":
+        damage = find_damage(request["path"], threads=request["threads"])
+        channel.send({"kind": "damage", **dataclasses.asdict(damage)})
         return
     for frames in stream(request["path"], **request["options"]):
         header = {"kind": "frames", "shape": frames.pixels.shape, "pts": frames.pts.tolist()}

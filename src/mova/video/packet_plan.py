@@ -27,14 +27,15 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import av
-import numpy as np
-
-from mova.video.container import TimedFrame, cut_off, ffmpeg_errors, frame_step, read_packets
+from mova.video.clock import AHEAD, RisingPackets
+from mova.video.container import cut_off, ffmpeg_errors, frame_step, read_packets
+from mova.video.decode import Shown
 from mova.video.duration import ends_early
-from mova.video.sampling import TOLERANCE, Times
+from mova.video.gaps import GAP, display_end
+from mova.video.sampling import TOLERANCE
 
 Need = Callable[[float], float]
 """Return the earliest needed time at or after a time; infinity if there is none."""
@@ -50,9 +51,6 @@ INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 
 TIMED = INDEXED | {"mpegts", "mpeg", "flv"}
 """Containers whose packets have the times of their frames (the times of AVI count packets)."""
-
-AHEAD = 32
-"""Packets to read in advance: twice the 16 frames by which H.264 and HEVC may reorder."""
 
 PENDING_BYTES = 16 << 20
 """Maximum size of packets held back because their group may not need decoding."""
@@ -86,6 +84,8 @@ class Unit:
     ticks: int
     packet: Any
     displayed: bool
+    end: float = 0.0
+    begin: float = 0.0
     until: float = 0.0
     needed: bool = False
 
@@ -93,11 +93,13 @@ class Unit:
 class Window:
     """Packets in decoding order, each with the time when the next frame replaces it."""
 
-    def __init__(self, container: Any, track: Any, start: float, duration: float) -> None:
+    def __init__(self, container: Any, track: Any, start: float, duration: float, regular: Callable[[], bool]) -> None:
         self.container, self.track, self._start, self._duration = container, track, start, duration
+        self._regular = regular
         self._base = float(track.time_base)
         self._step = frame_step(track)
-        self._packets = read_packets(container, track)
+        self._packets: Iterator[Any] = RisingPackets(container, track)
+        self._lengths: deque[float] = deque(maxlen=3 * AHEAD)
         self._queue: deque[Unit] = deque()
         self._times: list[float] = []
         self._lowest: float | None = None
@@ -122,8 +124,10 @@ class Window:
                 if position < len(self._times) and self._times[position] == pts:
                     raise Unplanned("two packets have the same time")
                 self._times.insert(position, pts)
-                length = packet.duration * self._base if packet.duration else self._step
-                self.end = max(self.end, pts + length)
+                if packet.duration:
+                    self._lengths.append(packet.duration * self._base)
+                unit.end = pts + (packet.duration * self._base if packet.duration else self._step)
+                self.end = max(self.end, unit.end)
             self._queue.append(unit)
 
     def pop(self, need: Need) -> Unit | None:
@@ -143,14 +147,26 @@ class Window:
     def _annotate(self, unit: Unit, need: Need) -> None:
         following = bisect_right(self._times, unit.pts)
         if following < len(self._times):
-            unit.until = self._times[following]
+            unit.until = self._display_end(unit, self._times[following])
         else:
             unit.until = self.end if ends_early(self._duration, self.end) else math.inf
-        unit.needed = unit.displayed and need(self._displayed_from(unit.pts)) + TOLERANCE < unit.until
+        unit.begin = min(unit.pts, 0.0) if unit.pts == self._lowest else unit.pts
+        unit.needed = unit.displayed and need(max(self._floor, unit.begin)) + TOLERANCE < unit.until
+
+    def _display_end(self, unit: Unit, following: float) -> float:
+        if following - unit.pts <= GAP:
+            return following
+        length = min(self._step, unit.packet.duration * self._base or self._step)
+        return display_end(unit.pts, length, following, max(self._lengths, default=0.0), self._regular)
 
     def _displayed_from(self, pts: float) -> float:
         """Return when a frame starts to be on display; the first frame of the file is on display from time 0."""
         return max(self._floor, 0.0 if pts == self._lowest else pts)
+
+    def upcoming(self) -> list[Any]:
+        """Return the packets that were read in advance, in decoding order."""
+        self._fill()
+        return [unit.packet for unit in self._queue if unit.displayed]
 
     def leads(self, key: Unit, need: Need) -> bool:
         """Return whether a needed frame is displayed before the keyframe that precedes it in the file."""
@@ -198,20 +214,21 @@ class Window:
 
 
 class Plan:
-    """One pass over a file, from packets to needed frames `(pts, until, frame)`, sorted by time."""
+    """One pass over a file, from packets to needed frames, sorted by time."""
 
-    def __init__(self, container: Any, track: Any, start: float, duration: float, need: Need) -> None:
-        self.window = Window(container, track, start, duration)
-        self._decoder = track.codec_context
+    def __init__(self, window: Window, need: Need, *, seeks: bool = True) -> None:
+        """Plan a pass over the packets of `window`; `seeks` allows seeking if the container has an index."""
+        self.window = window
+        self._decoder = window.track.codec_context
         self._need = need
-        self._seeks = container.format.name in INDEXED
+        self._seeks = seeks and window.container.format.name in INDEXED
         self._drops = self._decoder.name in DROPPABLE
         self._pending: list[Unit] = []
         self._bytes = 0
         self._gap = False
         self._expected: list[Unit] = []
 
-    def run(self) -> Generator[TimedFrame, None, None]:
+    def run(self) -> Generator[Shown, None, None]:
         """Decode until no more frames are needed, or the packets end.
 
         Raises:
@@ -219,6 +236,8 @@ class Plan:
         """
         if not plannable(self.window.container, self.window.track):
             raise Unplanned("packets of this format do not determine the frames")
+        if self._decoder.has_b_frames:
+            self._check_order(self.window.upcoming())
         count = 0
         while (unit := self.window.pop(self._need)) is not None:
             if unit.packet.is_keyframe and self._pending and not self.window.leads(unit, self._need):
@@ -238,12 +257,28 @@ class Plan:
                     self.window.jump(coming)
         yield from self._drain()
 
+    def _check_order(self, packets: list[Any]) -> None:
+        """Check that stored times are those of display if they rise in the order of decoding.
+
+        If the decoder returns the first frames in another order, they are those of decoding. An MP4 file whose packets
+        are decoded when they are displayed leaves no time for reordering.
+        """
+        times = [packet.pts for packet in packets]
+        if any(later < earlier for earlier, later in pairwise(times)) or all(packet.is_keyframe for packet in packets):
+            return
+        if self.window.container.format.name.startswith("mov") and all(packet.pts == packet.dts for packet in packets):
+            raise Unplanned("times are those of decoding")
+        frames = [frame.pts for packet in [*packets, None] for frame in self._decode(packet)]
+        self._decoder.flush_buffers()
+        if any(time is None for time in frames) or frames != sorted(frames):
+            raise Unplanned("times are those of decoding")
+
     def _skip_pending(self) -> None:
         self._pending.clear()
         self._bytes = 0
         self._gap = True
 
-    def _decode_pending(self) -> Iterator[TimedFrame]:
+    def _decode_pending(self) -> Iterator[Shown]:
         if self._gap:
             yield from self._drain()
             self._gap = False
@@ -256,7 +291,7 @@ class Plan:
         self._pending.clear()
         self._bytes = 0
 
-    def _drain(self) -> Iterator[TimedFrame]:
+    def _drain(self) -> Iterator[Shown]:
         """Yield the frames that the decoder still holds, and reset it."""
         yield from self._matched(self._decode(None))
         self._decoder.flush_buffers()
@@ -267,35 +302,14 @@ class Plan:
         with ffmpeg_errors():
             return list(self._decoder.decode(packet))
 
-    def _matched(self, frames: list[Any]) -> Iterator[TimedFrame]:
+    def _matched(self, frames: list[Any]) -> Iterator[Shown]:
         for frame in frames:
             if frame.pts is None:
                 raise Unplanned("a frame has no time")
             if self._expected and self._expected[0].ticks < frame.pts:
                 raise Unplanned("the decoder did not return a needed frame")
             if self._expected and self._expected[0].ticks == frame.pts:
+                if frame.is_corrupt:
+                    raise Unplanned("a needed frame is damaged")
                 unit = self._expected.pop(0)
-                yield unit.pts, unit.until, frame
-
-
-def packet_times(container: Any, track: Any, start: float) -> tuple[Times | None, float]:
-    """Return the times of all frames from the packets alone, (n,) sorted seconds, and the end of the last one.
-
-    The times are None if they must be found by decoding: packets without times, duplicate times, or damaged data.
-    """
-    if not plannable(container, track):
-        return None, 0.0
-    base, step, end = float(track.time_base), frame_step(track), 0.0
-    times = []
-    try:
-        for packet in read_packets(container, track):
-            if not packet.size or packet.is_discard:
-                continue
-            if packet.pts is None or cut_off(container, packet):
-                return None, end
-            times.append(packet.pts * base - start)
-            end = max(end, times[-1] + (packet.duration * base if packet.duration else step))
-    except (av.FFmpegError, OSError):
-        return None, end
-    unique = np.unique(times)
-    return (unique if len(unique) == len(times) > 0 else None), end
+                yield Shown(unit.pts, unit.until, frame, unit.begin, unit.end)

@@ -1,4 +1,4 @@
-"""Describe a video file: duration, size, rate, rotation."""
+"""Describe a video file: duration, size, rate, rotation, gaps."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mova.errors import VideoError
-from mova.video.container import BROKEN, decode, frame_step, open_video, start_seconds, video_errors
-from mova.video.duration import LONGEST, known_duration, measured_duration
+from mova.types import Span
+from mova.video.clock import broadcast
+from mova.video.container import BROKEN, frame_step, open_video, start_seconds, video_errors
+from mova.video.decode import decode
+from mova.video.duration import LONGEST, known_duration
 from mova.video.frame_converter import orientation
+from mova.video.scan import scan
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class VideoInfo:
         pixel_format: FFmpeg's name of the pixel format of decoded frames.
         has_audio: whether there is an audio stream (it may not be decodable).
         start: the container's start time in seconds, subtracted from all times.
+        gaps: stretches without pictures, in seconds, as far as they are known without reading the whole file: all that
+            the packets of a broadcast show. `mova.video.reader.find_damage` finds those of any file.
+        leaps: number of places where the clock of the file restarts or leaps; times run on there.
     """
 
     path: str
@@ -38,6 +45,8 @@ class VideoInfo:
     pixel_format: str
     has_audio: bool
     start: float
+    gaps: tuple[Span, ...] = ()
+    leaps: int = 0
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -48,19 +57,22 @@ def probe(path: str | Path) -> VideoInfo:
     """
     with video_errors(path), open_video(path, threads=1) as (container, track):
         start = start_seconds(container)
-        frames = decode(path, container, track, start or 0.0)
-        pts, length, frame = next(frames)
-        frames.close()
+        first = next(decode(path, container, track, start or 0.0))
+        frame, end = first.frame, first.end
         if start is None:
-            start, pts = pts, 0.0
+            start, end = first.pts, first.end - first.pts
         turns, _ = orientation(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         fps = 1.0 / frame_step(track)
-        duration = known_duration(container, track, start)
+        duration = known_duration(path, container, track, start)
+        gaps: tuple[Span, ...] = ()
+        leaps = 0
         if duration is None:
-            duration, count = measured_duration(path, container, track, start)
-            fps = count / duration
-        duration = max(duration, pts + length)
+            packets = scan(path, start)
+            duration, gaps, leaps = packets.end, packets.gaps, packets.leaps
+            if not broadcast(container):
+                fps = packets.count / duration
+        duration = max(duration, end)
         if duration > LONGEST:
             days = duration / 86400
             raise VideoError(path, f"its duration of {days:.0f} days is implausible: the file is damaged; {BROKEN}")
@@ -75,4 +87,6 @@ def probe(path: str | Path) -> VideoInfo:
             pixel_format=frame.format.name,
             has_audio=bool(container.streams.audio),
             start=start,
+            gaps=gaps,
+            leaps=leaps,
         )

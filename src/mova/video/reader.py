@@ -19,23 +19,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
-from mova.types import Frames, Pixels
-from mova.video.container import BROKEN, TimedFrame, decode, open_video, video_errors
-from mova.video.duration import ends_early
+from mova.types import Frames, Pixels, Span
+from mova.video.container import video_errors
+from mova.video.display import CHECK, decoded_times, frame_times, noting_gaps, shown_frames, times_in_range
 from mova.video.frame_converter import Converter
-from mova.video.packet_plan import Need, Plan, Unplanned, packet_times
+from mova.video.packet_plan import Unplanned
 from mova.video.probe import VideoInfo, probe
-from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, linspace, on_display
+from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, linspace
 
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 << 20
 """Maximum size of a chunk of `stream`, so that large frames do not fill the memory."""
+
+CHECK_SHORT_SIDE = 16
+"""Pixels of the shorter side when frames are converted only to check them."""
 
 
 def stream(
@@ -126,64 +128,28 @@ def _chunks(frames: Iterable[tuple[float, Any]], convert: Converter, chunk: int)
         raise failure
 
 
-def _frames(info: VideoInfo, need: Need, threads: int | None) -> Iterator[TimedFrame]:
-    """Yield at least the frames on display at the needed times, as (pts, end of display, frame), sorted by time.
-
-    Raises:
-        VideoError: the file cannot be decoded, or ends before the last needed time.
-    """
-    reached = -np.inf
-    try:
-        with open_video(info.path, threads) as (container, track):
-            plan = Plan(container, track, info.start, info.duration, need)
-            for pts, until, frame in plan.run():
-                reached = until
-                yield pts, until, frame
-            if need(plan.window.end) < np.inf:
-                _check_end(info, plan.window.end)
-            return
-    except (Unplanned, av.FFmpegError) as signal:
-        log.debug("%s: decoding every frame (%s)", info.path, signal)
-    with open_video(info.path, threads) as (container, track):
-        previous: TimedFrame | None = None
-        for pts, length, frame in decode(info.path, container, track, info.start):
-            if previous is not None:
-                pts = max(pts, previous[0])
-                if pts > reached + TOLERANCE:
-                    yield previous[0], pts, previous[2]
-            previous = (pts, length, frame)
-        assert previous is not None
-        pts, length, frame = previous
-        end = pts + length
-        yield pts, end if ends_early(info.duration, end) else np.inf, frame
-        _check_end(info, end)
-
-
-def _check_end(info: VideoInfo, end: float) -> None:
-    if ends_early(info.duration, end):
-        raise VideoError(
-            info.path,
-            f"ends at {end:.2f} s of {info.duration:.2f} s: truncated or damaged; copy it again, or {BROKEN}",
-        )
-
-
 def _every_frame(info: VideoInfo, start: float, stop: float, threads: int | None) -> Iterator[tuple[float, Any]]:
     """Yield the frames on display within `[start, stop)`, with their own times."""
 
     def need(time: float) -> float:
         return max(time, start) if time < stop else np.inf
 
-    for pts, until, frame in _frames(info, need, threads):
-        if pts >= stop - TOLERANCE:
+    last = -np.inf
+    for shown in shown_frames(info, need, threads):
+        if shown.pts >= stop - TOLERANCE:
             return
-        if until > start + TOLERANCE:
-            yield pts, frame
+        if shown.until > start + TOLERANCE and shown.pts > last:
+            last = shown.pts
+            yield shown.pts, shown.frame
 
 
 def _frames_at(
-    info: VideoInfo, times: Sequence[float], threads: int | None, *, to_end: bool = False
+    info: VideoInfo, times: Sequence[float], threads: int | None, *, to_end: bool = False, exact: bool = False
 ) -> Iterator[tuple[float, Any]]:
-    """Yield each time with the frame on display. `to_end` also decodes the end of the file, to verify it."""
+    """Yield each time with the frame on display, except times within gaps.
+
+    `to_end` also decodes the end of the file, to verify it. `exact` raises `Unplanned` if a time is not a frame's own.
+    """
     done = 0
     index_from = times.index_from if isinstance(times, FpsTimes) else partial(bisect_left, times)
     end = info.duration if to_end else -np.inf
@@ -195,9 +161,12 @@ def _frames_at(
             return times[index]
         return end if time - TOLERANCE <= end else np.inf
 
-    for _, until, frame in _frames(info, need, threads):
-        while done < len(times) and times[done] + TOLERANCE < until:
-            yield times[done], frame
+    for shown in shown_frames(info, need, threads):
+        done = max(done, index_from(shown.begin - TOLERANCE))
+        while done < len(times) and times[done] + TOLERANCE < shown.until:
+            if exact and abs(times[done] - shown.pts) > TOLERANCE:
+                raise Unplanned("a packet has no frame")
+            yield times[done], shown.frame
             done += 1
         if done == len(times) and not to_end:
             return
@@ -237,11 +206,16 @@ def read_times(
     return _read(info, requested, short_side, threads)
 
 
-def _read(info: VideoInfo, times: Times, short_side: int | None, threads: int | None) -> Frames:
+def _read(info: VideoInfo, times: Times, short_side: int | None, threads: int | None, *, exact: bool = False) -> Frames:
     """Return the frames on display at sorted times within the video."""
     with video_errors(info.path):
-        parts = _chunks(_frames_at(info, times.tolist(), threads), Converter(short_side), len(times))
-        return Frames(np.concatenate([part.pixels for part in parts]), times)
+        frames = _frames_at(info, times.tolist(), threads, exact=exact)
+        parts = list(_chunks(frames, Converter(short_side), len(times)))
+    shown = np.concatenate([part.pts for part in parts]) if parts else np.empty(0)
+    if len(shown) < len(times):
+        missing = np.setdiff1d(times, shown)[0]
+        raise VideoError(info.path, f"shows no picture at {missing:.2f} s: pictures are missing there; {CHECK}")
+    return Frames(np.concatenate([part.pixels for part in parts]), times)
 
 
 def read_count(
@@ -269,7 +243,12 @@ def read_count(
         raise UsageError(f"the number of frames to sample must be positive, not {count}")
     info, pts = _clip_times(path, start, end)
     times = pts[RULES[rule](pts, count)]
-    return _read(info, times, short_side, threads)
+    try:
+        return _read(info, times, short_side, threads, exact=True)
+    except Unplanned as signal:
+        log.debug("%s: listing the frames by decoding (%s)", path, signal)
+    pts = times_in_range(info, *decoded_times(info), start, end)
+    return _read(info, pts[RULES[rule](pts, count)], short_side, threads)
 
 
 def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -> Times:
@@ -279,7 +258,7 @@ def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -
 
     Raises:
         UsageError: not `0 <= start < end`.
-        VideoError: the file cannot be read, or ends before `start`.
+        VideoError: the file cannot be read, ends before `start`, or has no picture within the range.
     """
     return _clip_times(path, start, end)[1]
 
@@ -292,19 +271,37 @@ def _clip_times(path: str | Path, start: float, end: float | None) -> tuple[Vide
             path, f"is only {info.duration:.2f} s long, so there is no frame at {start:.2f} s; fix the start"
         )
     with video_errors(path):
-        pts = _all_times(info)
-    first = int(on_display(pts, start))
-    return info, pts[first : max(first + 1, int(np.searchsorted(pts, (np.inf if end is None else end) - TOLERANCE)))]
+        return info, times_in_range(info, *frame_times(info), start, end)
 
 
-def _all_times(info: VideoInfo) -> Times:
-    """Return the times of all frames, (n,) seconds: from the packets if they have times, else by decoding."""
-    with open_video(info.path) as (container, track):
-        times, end = packet_times(container, track, info.start)
-    if times is not None:
-        _check_end(info, end)
-        return times
-    return np.array([pts for pts, _ in _every_frame(info, 0.0, np.inf, None)])
+@dataclass(frozen=True)
+class Damage:
+    """Damage within a file that can be read to its end.
+
+    Attributes:
+        gaps: stretches in which pictures are missing.
+        lost: number of pictures that cannot be decoded, within gaps or not.
+    """
+
+    gaps: tuple[Span, ...]
+    lost: int
+
+
+def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
+    """Decode and convert every frame of a file, and return what is damaged.
+
+    Raises:
+        VideoError: the file cannot be read to its end.
+    """
+    info = probe(path)
+    gaps: list[Span] = []
+    lost: list[None] = []
+    convert = Converter(CHECK_SHORT_SIDE)
+    frames = shown_frames(info, lambda time: time, threads, lambda: lost.append(None))
+    with video_errors(path):
+        for shown in noting_gaps(info, frames, gaps):
+            convert(shown.frame)
+    return Damage(tuple(gaps), len(lost))
 
 
 @dataclass(frozen=True)

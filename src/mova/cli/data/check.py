@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mova.cli.console import emit, note, progress_bar, say
 from mova.cli.options import Json, TimeLimit
 from mova.errors import UsageError
+
+if TYPE_CHECKING:
+    from mova.types import Span
 
 
 def check(
@@ -35,6 +38,7 @@ def check(
 
     The videos of a manifest are probed, or decoded completely with --decode.
     Other files are always decoded completely; the exit code is 1 if none is readable.
+    Stretches of readable files in which pictures are missing are reported too.
     """
     if any(path.suffix == ".jsonl" for path in paths):
         if len(paths) > 1:
@@ -79,6 +83,8 @@ def _check_manifest(
     else:
         for row in result.quarantined:
             note(f"{row.id} ({row.video}): {row.kind}: {row.cause}")
+        for name, gap in result.gaps:
+            note(f"{name}: no picture from {gap.start:.2f} to {gap.end:.2f} s")
         for kind, count in report["quarantined"].items():
             say(f"{kind}: {count}")
         counts = f"{report['good']} of {report['rows']} rows passed, {report['files']} files"
@@ -94,6 +100,8 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
 
     readable = 0
     broken: list[dict[str, str]] = []
+    gaps: list[dict[str, Any]] = []
+    lost: list[dict[str, Any]] = []
     videos = find_videos(paths)
     if not videos:
         raise UsageError(
@@ -102,16 +110,26 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
     with Isolated(time_limit or TIME_LIMIT) as decoder:
         for path in videos:
             try:
-                for _ in decoder.stream(path, fps=None, short_side=16):
-                    pass
+                damage = decoder.find_damage(path)
                 readable += 1
+                gaps += [{"path": str(path), **_rounded(gap)} for gap in damage.gaps]
+                lost += [{"path": str(path), "pictures": damage.lost}] * bool(damage.lost)
             except VideoError as error:
                 broken.append({"path": str(path), "cause": error.cause})
     if json:
-        emit({"readable": readable, "broken": broken})
+        damaged = {key: rows for key, rows in (("gaps", gaps), ("lost", lost)) if rows}
+        emit({"readable": readable, "broken": broken, **damaged})
     else:
         for row in broken:
             note(f"{row['path']}: {row['cause']}")
+        for row in gaps:
+            note(f"{row['path']}: no picture from {row['start']:.2f} to {row['end']:.2f} s")
+        for row in lost:
+            note(f"{row['path']}: damaged; pictures that cannot be decoded: {row['pictures']}")
         say(f"{readable} readable, {len(broken)} unreadable")
     if broken and (strict or not readable):
         raise typer.Exit(1)
+
+
+def _rounded(gap: Span) -> dict[str, float]:
+    return {"start": round(gap.start, 3), "end": round(gap.end, 3)}

@@ -1,0 +1,132 @@
+"""Find the frames on display: plan from the packets if possible, decode everything if not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import av
+import numpy as np
+
+from mova.errors import VideoError
+from mova.types import Span
+from mova.video.container import BROKEN, frame_step, open_video
+from mova.video.decode import Shown, ThreadedError, decode
+from mova.video.duration import ends_early
+from mova.video.gaps import GAP, HOLD, has_regular_rate
+from mova.video.packet_plan import Need, Plan, Unplanned, Window, plannable
+from mova.video.probe import VideoInfo
+from mova.video.sampling import TOLERANCE, Times, on_display
+from mova.video.scan import Packets, scan
+
+log = logging.getLogger(__name__)
+
+CHECK = "list all such gaps with: mova data check FILE"
+
+
+def shown_frames(
+    info: VideoInfo, need: Need, threads: int | None, lost: Callable[[], None] | None = None
+) -> Iterator[Shown]:
+    """Yield at least the frames on display at the needed times, sorted by time.
+
+    `lost` is called for each packet that cannot be decoded, if all frames are needed.
+
+    Raises:
+        VideoError: the file cannot be decoded, or ends before the last needed time.
+    """
+    reached, done = -np.inf, False
+    regular = partial(_is_regular, info)
+    try:
+        with open_video(info.path, threads) as (container, track):
+            window = Window(container, track, info.start, info.duration, regular)
+            for shown in Plan(window, need, seeks=not info.leaps).run():
+                reached = shown.until
+                yield _held(info, shown)
+            if need(window.end) < np.inf:
+                check_end(info, window.end)
+            return
+    except (Unplanned, av.FFmpegError) as signal:
+        log.debug("%s: decoding every frame (%s)", info.path, signal)
+    for count in (threads, 1):
+        try:
+            with open_video(info.path, count) as (container, track):
+                for shown in decode(info.path, container, track, info.start, regular, lost):
+                    done = shown.until == np.inf
+                    if done and ends_early(info.duration, shown.end):
+                        shown = shown._replace(until=shown.end)
+                    if shown.until > reached + TOLERANCE:
+                        reached = shown.until
+                        yield _held(info, shown)
+                check_end(info, shown.end)
+                return
+        except ThreadedError as signal:
+            log.debug("%s: decoding with one thread (%s)", info.path, signal)
+
+
+def _is_regular(info: VideoInfo) -> bool:
+    """Return whether the frames of a file follow each other at a regular rate, by all of its packets."""
+    try:
+        return scan(info.path, info.start).regular
+    except VideoError:
+        return False
+
+
+def _held(info: VideoInfo, shown: Shown) -> Shown:
+    """Return the last frame of a file with the end of its display."""
+    if shown.until == np.inf and info.duration > shown.pts + HOLD:
+        return shown._replace(until=shown.pts + HOLD)
+    return shown
+
+
+def check_end(info: VideoInfo, end: float) -> None:
+    """Raise a `VideoError` if a file whose last frame ends at `end` seconds was cut off."""
+    if ends_early(info.duration, end):
+        raise VideoError(
+            info.path,
+            f"ends at {end:.2f} s of {info.duration:.2f} s: truncated or damaged; copy it again, or {BROKEN}",
+        )
+
+
+def noting_gaps(info: VideoInfo, frames: Iterable[Shown], gaps: list[Span]) -> Iterator[Shown]:
+    """Yield all frames of a file once, and append the gaps between them to `gaps`."""
+    until, last = 0.0, -np.inf
+    for shown in frames:
+        if shown.pts > last:
+            if shown.begin > until + TOLERANCE:
+                gaps.append(Span(until, shown.begin))
+            last = shown.pts
+            yield shown
+        until = max(until, shown.until)
+    if until < info.duration - GAP:
+        gaps.append(Span(until, info.duration))
+
+
+def times_in_range(info: VideoInfo, pts: Times, gaps: Sequence[Span], start: float, end: float | None) -> Times:
+    """Return those of all frame times `pts` that are on display within `[start, end)`."""
+    stop = int(np.searchsorted(pts, (np.inf if end is None else end) - TOLERANCE))
+    first = int(on_display(pts, start))
+    if any(gap.start <= start + TOLERANCE and start + TOLERANCE < gap.end for gap in gaps):
+        first = int(np.searchsorted(pts, start))
+        if first >= stop:
+            raise VideoError(info.path, f"shows no picture from {start:.2f} s on: pictures are missing there; {CHECK}")
+    return pts[first : max(first + 1, stop)]
+
+
+def frame_times(info: VideoInfo) -> tuple[Times, Sequence[Span]]:
+    """Return the times of all frames, (n,) seconds, and the gaps: from the packets if they have times, else decoded."""
+    with open_video(info.path) as (container, track):
+        if plannable(container, track):
+            packets = Packets.read(info.path, container, track, info.start)
+            times = np.unique(packets.times)
+            if len(times) == len(packets.times) > 0 and not packets.untimed:
+                check_end(info, packets.end)
+                return times, packets.gaps(frame_step(track), has_regular_rate(packets.times))
+    return decoded_times(info)
+
+
+def decoded_times(info: VideoInfo) -> tuple[Times, Sequence[Span]]:
+    """Return the times of all frames that can be decoded, (n,) seconds, and the gaps."""
+    gaps: list[Span] = []
+    times = [shown.pts for shown in noting_gaps(info, shown_frames(info, lambda time: time, None), gaps)]
+    return np.array(times), gaps
