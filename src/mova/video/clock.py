@@ -16,7 +16,7 @@ from typing import Any
 
 from av.format import Flags
 
-from mova.video.container import frame_step, read_packets
+from mova.video import container as media
 
 AHEAD = 32
 """Packets to read in advance: twice the 16 frames by which H.264 and HEVC may reorder."""
@@ -45,10 +45,10 @@ class RisingPackets:
 
     def __init__(self, container: Any, track: Any, *others: Any) -> None:
         self.leaps = 0
-        self._source = read_packets(container, track, *others)
+        self._source = media.read_packets(container, track, *others)
         self._track = track
         self._base = float(track.time_base)
-        self._step = max(1, round(frame_step(track) / self._base))
+        self._step = max(1, round(media.frame_step(track) / self._base))
         self._flags_reliable = not container.format.name.startswith("mov")
         self._broadcast = broadcast(container)
         self._ahead: deque[Any] = deque()
