@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
+from mova.utils.text_files import brief
 
 Role = Literal["negative", "positive"]
 Which = Literal["negative", "positive", "all"]
@@ -104,9 +105,24 @@ class Synthetic:
         required = {"video", "text", "role", "place", "index", "duration"}
         if wrong := (required - value.keys()) | (value.keys() - known):
             raise DataError(f"a synthetic video has missing or unknown keys: {', '.join(sorted(wrong))}")
-        if value["role"] not in get_args(Role):
-            raise DataError(f"a synthetic video's role must be negative or positive, not {value['role']!r}")
+        if value["role"] not in list(get_args(Role)):
+            raise DataError(f"a synthetic video's role must be negative or positive, not {brief(value['role'])}")
+        for name, kinds in _JSON_TYPES.items():
+            if not isinstance(value.get(name), kinds):
+                raise DataError(f"a synthetic video's {name!r} has an invalid value: {brief(value.get(name))}")
         return Synthetic(**value)
+
+
+_JSON_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("video", "text"), str),
+    **dict.fromkeys(("place", "index"), int),
+    **dict.fromkeys(("generator", "weighing"), dict | None),
+    "duration": int | float,
+    "misalignment": str | None,
+    "seed": int | None,
+    "weight": int | float | None,
+}
+"""Key of a synthetic video -> its types in a manifest."""
 
 
 def render_requests(rows: Iterable[Row], captions: Which = "negative", per_caption: int = 1) -> list[RenderRequest]:

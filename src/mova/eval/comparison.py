@@ -55,7 +55,7 @@ def compare(first: Report, second: Report) -> ReportDifference:
     """Return second minus first.
 
     Raises:
-        DataError: the reports are of different tests, or contain no values of single queries.
+        DataError: the reports are of different tests, or their values of single queries are missing or damaged.
     """
     for name in ("protocol", "fingerprint", "queries", "candidates", "order"):
         values = getattr(first.head, name), getattr(second.head, name)
@@ -71,13 +71,14 @@ def compare(first: Report, second: Report) -> ReportDifference:
         )
     if not all(any(group.per_query for group in groups.values()) for groups in (first_groups, second_groups)):
         raise DataError("both reports need 'places', the values per query: write them with `mova eval ... --out`")
-    return ReportDifference(
-        first.head.protocol,
-        first.head.fingerprint,
-        first.head.queries,
-        first.head.candidates,
-        {name: _differences(group.per_query, second_groups[name].per_query) for name, group in first_groups.items()},
-    )
+    groups = {}
+    for name, group in first_groups.items():
+        try:
+            groups[name] = _differences(group.per_query, second_groups[name].per_query)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+            raise DataError(f"'places' of group {name!r} is damaged: {type(error).__name__}: {error}") from error
+    head = first.head
+    return ReportDifference(head.protocol, head.fingerprint, head.queries, head.candidates, groups)
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Interval]:

@@ -25,6 +25,7 @@ from mova.data.negatives.rules import RULES
 from mova.data.negatives.tokens import TokenizedText
 from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.errors import DataError, UsageError
+from mova.utils.text_files import brief
 
 Writer = Callable[[Sequence[Caption], Kind], list[list[str]]]
 """(captions, kind) -> for each caption, any number of proposed negatives of that kind."""
@@ -246,14 +247,19 @@ def read_triplets(rows: Iterable[Row]) -> list[Triplet]:
     triplets = []
     for row in rows:
         negatives = row.meta.get("negatives", [])
+        if not isinstance(negatives, list):
+            raise DataError(f"row {row.id!r}: 'negatives' must be a list")
         if negatives and len(row.captions) != 1:
             raise DataError(
                 f"row {row.id!r} has negatives and {len(row.captions)} captions; a row with negatives needs exactly "
                 "one caption, to know which caption they contradict"
             )
         for negative in negatives:
-            if not isinstance(negative, dict) or not str(negative.get("text") or "").strip():
+            text = negative.get("text") if isinstance(negative, dict) else None
+            if not isinstance(text, str) or not text.strip():
                 raise DataError(f"row {row.id!r}: every entry of 'negatives' must be an object with a non-empty 'text'")
             kind = negative.get("misalignment") or None
-            triplets.append(Triplet(row, row.captions[0].text, HardNegative(negative["text"], kind)))
+            if not isinstance(kind, str | None):
+                raise DataError(f"row {row.id!r}: 'misalignment' must be a text, not {brief(kind)}")
+            triplets.append(Triplet(row, row.captions[0].text, HardNegative(text, kind)))
     return triplets
