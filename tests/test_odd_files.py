@@ -23,6 +23,9 @@ BEST_STREAM = {"multi_stream_nasa.mp4": (390, 480, 270, 12.9796)}
 ONE_BAD_PACKET = {"corrupted_decord.mp4": (49, 4.9)}
 """The oracle stopped at a packet that cannot be decoded; all the others can be, also with FFmpeg itself."""
 
+DISPLAY_WIDTH = {"codec_error_katna.mp4": 400, "qcif_distorted.mp4": 193}
+"""The oracle has stored pixels; those of these files have an aspect ratio of 5:4 and 128:117."""
+
 
 @pytest.fixture(scope="module")
 def odd(shared_data: Path) -> Path:
@@ -55,6 +58,7 @@ def test_every_playable_file_has_all_frames_at_their_times(odd: Path, oracle: di
         assert frames.pts[0] == pytest.approx(max(0.0, first - info.start), abs=1e-3), name
         assert frames.pts[-1] == pytest.approx(last - info.start, abs=1e-3), name
         assert info.rotation == -row["rotation"] % 360, name
+        width = DISPLAY_WIDTH.get(name, width)
         turned = (height, width) if info.rotation in (90, 270) else (width, height)
         assert (info.width, info.height) == turned, name
         assert (frames.pixels.shape[2] < frames.pixels.shape[1]) == (turned[0] < turned[1]), name

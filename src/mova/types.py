@@ -22,7 +22,7 @@ class Frames:
     """Decoded frames with their times.
 
     Attributes:
-        pixels: uint8, (T, H, W, 3), RGB, upright (rotation metadata already applied).
+        pixels: uint8, (T, H, W, 3), RGB, upright, with square pixels (rotation and aspect ratio already applied).
         pts: float64, (T,), seconds, non-decreasing.
 
     Raises:

@@ -11,7 +11,7 @@ from mova.video.clock import broadcast
 from mova.video.container import BROKEN, frame_step, open_video, start_seconds, video_errors
 from mova.video.decode import decode
 from mova.video.duration import LONGEST, known_duration
-from mova.video.frame_converter import orientation
+from mova.video.frame_converter import check_matrix, display_width, orientation, pixel_aspect
 from mova.video.scan import scan
 
 
@@ -22,8 +22,8 @@ class VideoInfo:
     Attributes:
         path: path of the file.
         duration: seconds from time 0 to the end of the last frame; > 0.
-        width: pixels, after rotation.
-        height: pixels, after rotation.
+        width: pixels as displayed: square ones, after rotation.
+        height: like `width`.
         fps: average frames per second.
         rotation: clockwise degrees by which frames are rotated to be upright: 0, 90, 180 or 270.
         codec: FFmpeg's name of the codec.
@@ -33,6 +33,7 @@ class VideoInfo:
         gaps: stretches without pictures, in seconds, as far as they are known without reading the whole file: all that
             the packets of a broadcast show. `mova.video.reader.find_damage` finds those of any file.
         leaps: number of places where the clock of the file restarts or leaps; times run on there.
+        pixel_aspect: width of a stored pixel divided by its height, before rotation.
     """
 
     path: str
@@ -47,6 +48,7 @@ class VideoInfo:
     start: float
     gaps: tuple[Span, ...] = ()
     leaps: int = 0
+    pixel_aspect: float = 1.0
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -62,7 +64,11 @@ def probe(path: str | Path) -> VideoInfo:
         if start is None:
             start, end = first.pts, first.end - first.pts
         turns, _ = orientation(frame)
-        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        check_matrix(path, frame)
+        aspect = pixel_aspect(container, track)
+        width, height = display_width(frame.width, aspect), frame.height
+        if turns % 2:
+            width, height = height, width
         fps = 1.0 / frame_step(track)
         duration = known_duration(path, container, track, start)
         gaps: tuple[Span, ...] = ()
@@ -89,4 +95,5 @@ def probe(path: str | Path) -> VideoInfo:
             start=start,
             gaps=gaps,
             leaps=leaps,
+            pixel_aspect=aspect,
         )

@@ -71,7 +71,7 @@ def stream(
     _check_range(start, end)
     if fps is not None:
         fps_times(0.0, fps)
-    return _stream(path, fps, start, end, Converter(short_side), chunk, threads)
+    return _stream(path, fps, start, end, short_side, chunk, threads)
 
 
 def _check_range(start: float, end: float | None) -> None:
@@ -84,7 +84,7 @@ def _stream(
     fps: float | None,
     start: float,
     end: float | None,
-    convert: Converter,
+    short_side: int | None,
     chunk: int,
     threads: int | None,
 ) -> Iterator[Frames]:
@@ -95,7 +95,7 @@ def _stream(
     else:
         frames = _frames_at(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
     with video_errors(path):
-        yield from _chunks(frames, convert, chunk)
+        yield from _chunks(frames, Converter(short_side, info.pixel_aspect), chunk)
 
 
 def _chunks(frames: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
@@ -210,7 +210,7 @@ def _read(info: VideoInfo, times: Times, short_side: int | None, threads: int | 
     """Return the frames on display at sorted times within the video."""
     with video_errors(info.path):
         frames = _frames_at(info, times.tolist(), threads, exact=exact)
-        parts = list(_chunks(frames, Converter(short_side), len(times)))
+        parts = list(_chunks(frames, Converter(short_side, info.pixel_aspect), len(times)))
     shown = np.concatenate([part.pts for part in parts]) if parts else np.empty(0)
     if len(shown) < len(times):
         missing = np.setdiff1d(times, shown)[0]
