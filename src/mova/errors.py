@@ -52,3 +52,11 @@ class IndexMismatchError(MovaError):
 
 class DataError(MovaError):
     """A manifest, an annotation file or a training set has missing or invalid content."""
+
+
+def refused_pickle(name: object) -> ModelError:
+    """Return the error of a model whose weights are a pickle that holds more than weights; PyTorch does not run it."""
+    return ModelError(
+        f"{name}: its weights are a pickle (pytorch_model.bin) that is damaged or asks to run code, which was not run; "
+        "use a checkpoint with model.safetensors, from a source that you trust"
+    )

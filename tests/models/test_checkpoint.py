@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +111,29 @@ def test_devices_and_precisions() -> None:
 def test_a_folder_of_another_format_is_refused(tiny_clip: Path) -> None:
     with pytest.raises(ModelError, match="from_checkpoint"):
         TwoTower.from_pretrained(tiny_clip)
+
+
+class _Attack:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("save", [lambda thing, file: file.write_bytes(pickle.dumps(thing)), torch.save])
+def test_a_pickle_that_asks_to_run_code_is_refused(
+    tiny_clip: Path, tmp_path: Path, save: Callable[[object, Path], object]
+) -> None:
+    folder = Path(shutil.copytree(tiny_clip, tmp_path / "model"))
+    for weights in folder.glob("*.safetensors*"):
+        weights.unlink()
+    save(_Attack(tmp_path / "owned"), folder / "pytorch_model.bin")
+    with pytest.raises(
+        ModelError, match=r"asks to run code, which was not run; use a checkpoint with model\.safetensors"
+    ) as error:
+        TwoTower.from_checkpoint(folder)
+    assert "weights_only" not in str(error.value)
+    assert not (tmp_path / "owned").exists()

@@ -144,3 +144,19 @@ def test_ticks_are_round_and_few() -> None:
         assert times[-1] <= duration
         assert len(set(tick_labels(times))) == len(times)
     assert tick_labels(tick_times(61.0))[:3] == ["0:00", "0:10", "0:20"]
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.png"])
+def test_a_full_disk_leaves_no_half_page(
+    timeline: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).write_text("old")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        draw(timeline, tmp_path / name)
+    assert (tmp_path / name).read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == [name]

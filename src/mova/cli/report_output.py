@@ -14,6 +14,7 @@ import typer
 from mova.cli.console import emit, note, say, show
 from mova.cli.options import Json
 from mova.errors import DataError, UsageError
+from mova.utils.replacing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,8 @@ def check_output(output: Path | None) -> None:
 def write_report(document: dict[str, Any], output: Path | None) -> None:
     """Write a document to the file of --out, if any."""
     if output is not None:
-        output.write_text(json_module.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+        with replacing(output) as temporary:
+            temporary.write_text(json_module.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

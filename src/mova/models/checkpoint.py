@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from mova.errors import ModelError, UsageError
+from mova.errors import ModelError, UsageError, refused_pickle
 from mova.models.hub import read_json
 from mova.models.two_tower.text_processor import TextRule, stretch_positions
 from mova.scoring.caption_score import EvidenceRule
@@ -118,6 +119,8 @@ def load_complete(load: Callable[..., tuple[Any, Mapping[str, Any]]], name: str)
     try:
         with quiet_transformers():
             model, report = load(output_loading_info=True)
+    except UnpicklingError as error:
+        raise refused_pickle(name) from error
     except DAMAGE as error:
         raise ModelError(f"{name}: its weights cannot be read ({_line(error)}); download them again") from error
     missing = sorted(report["missing_keys"])

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mova.errors import DataError
 from mova.plots.style import INK, MUTED, PALE, Page, with_minus_signs
+from mova.utils.replacing import replacing
 
 ALL, UNKNOWN = "all", "unknown"
 COLUMNS, WIDE, TALL, GAP, MARGIN, TOP = 4, 3.0, 1.55, 0.42, 0.5, 1.05
@@ -106,7 +107,8 @@ def draw_misalignments(groups: Sequence[Spread], path: str | Path, title: str = 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
-    path.with_suffix(".json").write_text(json.dumps(table(groups), indent=1) + "\n", encoding="utf-8")
+    with replacing(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(table(groups), indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mova.utils.replacing import replacing
+
 DPI = 144
 INK, MUTED, PALE = "#1d2433", "#6b7385", "#d5d9e2"
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Noto Sans Devanagari")
@@ -58,7 +60,8 @@ class Page:
 
     def save(self, path: str | Path) -> None:
         """Save the page as PNG."""
-        self.figure.savefig(path, format="png")
+        with replacing(path) as temporary:
+            self.figure.savefig(temporary, format="png")
 
     def _fractions(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
         """Convert to fractions of the page, from its lower left corner."""

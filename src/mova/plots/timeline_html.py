@@ -23,6 +23,7 @@ from PIL import Image
 from mova.plots.filmstrip import film_strip, tick_labels, tick_times
 from mova.scoring.spans import cell_edges
 from mova.types import SentenceTimeline, Span, Timeline
+from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 
 COLUMNS = 1600
@@ -58,7 +59,8 @@ def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Spa
         "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     }.items():
         page = page.replace(f"<!--{key}-->", value)
-    Path(path).write_text(page, encoding="utf-8", errors="replace")
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
 def describe(timeline: Timeline) -> str:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
-from mova.errors import ModelError
+from mova.errors import ModelError, refused_pickle
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,8 @@ class LanguageModel:
             kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
             tokenizer = AutoTokenizer.from_pretrained(self.model, padding_side="left")
             model = kind.from_pretrained(self.model, dtype="auto").to(self.device).eval()
+        except UnpicklingError as error:
+            raise refused_pickle(self.model) from error
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.model}: cannot be loaded as a language model: {error}") from error
         if tokenizer.pad_token is None:

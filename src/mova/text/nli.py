@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pickle import UnpicklingError
 from typing import Any
 
-from mova.errors import ModelError
+from mova.errors import ModelError, refused_pickle
 
 
 @dataclass
@@ -51,6 +52,8 @@ class NLIModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.model)
             model = AutoModelForSequenceClassification.from_pretrained(self.model).to(self.device).eval()
+        except UnpicklingError as error:
+            raise refused_pickle(self.model) from error
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.model}: cannot be loaded as a classifier: {error}") from error
         labels = {str(name).lower(): int(index) for index, name in model.config.id2label.items()}

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from torch import nn
 
-from mova.errors import ModelError, UsageError
+from mova.errors import ModelError, UsageError, refused_pickle
 
 ATTENTION = ("self_attn", "self_attention", "attention", "attn")
 """Names of the module with the projections, in different architectures."""
@@ -78,6 +79,8 @@ def load_lora(model: Any, folder: str | Path, *, trainable: bool = False) -> Any
     _refuse_second(model)
     try:
         return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except UnpicklingError as error:
+        raise refused_pickle(folder) from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{folder}: its adapters do not fit {type(model).__name__} ({error})") from error
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from mova.errors import ModelError, UsageError
+from mova.errors import ModelError, UsageError, refused_pickle
 from mova.models.entailment import EntailmentModel
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype, hash_weights
@@ -134,6 +135,8 @@ class VideoLLM(EntailmentModel):
         kind = _kind(folder)
         try:
             model = AutoModelForImageTextToText.from_pretrained(folder, **options)
+        except UnpicklingError as error:
+            raise refused_pickle(base) from error
         except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise ModelError(f"{base}: transformers cannot load it as a video LLM ({error})") from error
         if device_map is None:
