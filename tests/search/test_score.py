@@ -190,3 +190,24 @@ def test_the_original_videocon_file_is_read_unchanged(shared_data: Path) -> None
     assert len(pairs) == 3888
     assert pairs[0].text == "Covering [something] with [something]"
     assert not any("Human:" in pair.text for pair in pairs)
+
+
+def test_an_error_of_one_video_does_not_end_the_pairs(tmp_path: Path) -> None:
+    class Failing(SimilarityScorer):
+        def __init__(self) -> None:
+            self.name = "failing"
+
+        def fingerprint(self) -> str:
+            return "0" * 16
+
+        def score_texts(self, video: str | Path, texts: object, start: float = 0.0, end: float | None = None):
+            if Path(video).stem == "a":
+                raise MemoryError
+            if Path(video).stem == "b":
+                raise OSError(5, "Input/output error")
+            return [0.5]
+
+    pairs = [VideoText(f"{name}.mp4", tmp_path / f"{name}.mp4", "A dog") for name in "abc"]
+    report = score_pairs(Failing(), pairs)
+    assert [row["video"] for row in report.rows] == ["c.mp4"]
+    assert [video for video, _ in report.broken] == ["a.mp4", "b.mp4"]

@@ -21,9 +21,12 @@ def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space"), replacing(tmp_path / "page.html") as temporary:
-        temporary.write_text("half")
+    def fill(path: Path) -> None:
+        path.write_text("half")
         raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"), replacing(tmp_path / "page.html") as temporary:
+        fill(temporary)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,6 +29,7 @@ from mova.models.encoder import DECODE_CHUNK, DualEncoder
 from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
+from mova.video.limits import TOO_LARGE
 from mova.video.probe import probe
 from mova.video.reader import FrameRule
 
@@ -192,6 +193,8 @@ class _Run:
                 yield clip, replace(record, cause=error.cause)
             except OSError as error:
                 yield clip, replace(record, cause=error.strerror or str(error))
+            except MemoryError:
+                yield clip, replace(record, cause=TOO_LARGE)
 
     def encode(self, model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames]) -> None:
         """Encode the frames of a clip, and write its vectors or the cause of failure."""
@@ -204,6 +207,12 @@ class _Run:
         except VideoError as error:
             self.writer.fail(replace(record, cause=error.cause))
             self.report.failed[clip.video] = error.cause
+            return
+        except MemoryError:
+            for _ in parts:  # the rest of the clip
+                pass
+            self.writer.fail(replace(record, cause=TOO_LARGE))
+            self.report.failed[clip.video] = TOO_LARGE
             return
         times = np.concatenate([part for part, _ in encoded])
         self.writer.add(record, times, torch.cat([vectors for _, vectors in encoded]))

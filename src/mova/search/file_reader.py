@@ -16,8 +16,7 @@ from mova.search.store import VideoRecord
 from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.video.isolated import Isolated
-
-TOO_LARGE = "its frames do not fit into memory; scale it down, or free some memory"
+from mova.video.limits import TOO_LARGE
 
 
 @dataclass(frozen=True)

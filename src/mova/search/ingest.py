@@ -19,7 +19,6 @@ import numpy.typing as npt
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder
 from mova.search.file_reader import (
-    TOO_LARGE,
     Begin,
     Event,
     Failed,
@@ -34,6 +33,7 @@ from mova.search.store import Meta, Store, StoredFrames, VideoRecord
 from mova.utils.files import find_videos, surely_gone
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import TIME_LIMIT, Isolated
+from mova.video.limits import TOO_LARGE
 
 FLUSH_ROWS = 2048
 """Frames buffered before they are written."""

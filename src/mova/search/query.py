@@ -334,4 +334,6 @@ def export_clips(moments: Sequence[Moment], folder: str | Path) -> tuple[list[Pa
             failures.append((error.path, error.cause))
         except UsageError as error:  # the file is shorter now than when it was indexed
             failures.append((moment.video, str(error).removeprefix(f"{moment.video}: ")))
+        except (MemoryError, OSError, ValueError) as error:
+            failures.append((moment.video, f"the clip cannot be written: {error or type(error).__name__}"))
     return clips, failures

@@ -225,6 +225,10 @@ def _score_clip(scorer: Scorer, group: Sequence[VideoText], report: PairReport) 
         logger.warning("skipped %s", error)
         report.broken.append((first.video, error.cause))
         return {}
+    except (MemoryError, OSError) as error:
+        logger.warning("skipped %s: %s", first.video, cause := f"cannot be scored: {error or type(error).__name__}")
+        report.broken.append((first.video, cause))
+        return {}
     except UsageError as error:
         if len(group) == 1:
             logger.warning("skipped a text: %s", error)

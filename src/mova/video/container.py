@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from mova.errors import MovaError, NoVideoError, VideoError
-from mova.video.limits import MAX_PIXELS, check_file, limit_decoder, lists_files, open_options, progress
+from mova.video.limits import MAX_PIXELS, TOO_LARGE, check_file, limit_decoder, lists_files, open_options, progress
 
 NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
 """Codecs with which FFmpeg renders text files as pictures; a text file is not a video."""
@@ -99,7 +99,7 @@ def video_errors(path: str | Path) -> Iterator[None]:
     except MovaError:
         raise
     except MemoryError as error:
-        raise VideoError(path, "its frames do not fit into memory; scale it down, or free some memory") from error
+        raise VideoError(path, TOO_LARGE) from error
     except (av.FFmpegError, OSError, ValueError, ArithmeticError, LookupError) as error:
         raise VideoError(path, f"cannot be decoded ({reason(error)}): the file is damaged; {BROKEN}") from error
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from mova.errors import MovaError, NoVideoError, UsageError, VideoError
 from mova.types import Frames, Span
+from mova.video.limits import TOO_LARGE
 from mova.video.probe import VideoInfo
 from mova.video.reader import CHUNK_BYTES, Damage
 from mova.video.reader import stream as read_stream
@@ -181,6 +182,9 @@ class _Child:
                 self.end()
                 cause = f"decoding stood still for {self._time_limit:g} s and was ended: {DAMAGED}"
                 raise VideoError(path, cause) from None
+            except MemoryError as error:
+                self.end()
+                raise VideoError(path, TOO_LARGE) from error
             except (EOFError, ValueError, OSError):
                 self.end()
                 number = self._process.returncode

@@ -37,6 +37,9 @@ LOWRES = 3
 INT_MAX = 2**31 - 1
 
 
+TOO_LARGE = "its frames do not fit into memory; scale it down, or free some memory"
+
+
 @dataclass
 class Progress:
     """Counts the packets that this process has read, so that a watcher can see whether decoding stands still."""
