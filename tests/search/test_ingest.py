@@ -378,7 +378,7 @@ def test_folders_are_walked_once_and_the_model_is_hashed_once(
 
     walks: list[object] = []
     real = ingest.find_videos
-    monkeypatch.setattr(ingest, "find_videos", lambda paths: (walks.append(paths), real(paths))[1])
+    monkeypatch.setattr(ingest, "find_videos", lambda paths, *rest: (walks.append(paths), real(paths, *rest))[1])
     model = ColourEncoder()
     hashes: list[str] = []
     fingerprint = model.fingerprint

@@ -323,3 +323,38 @@ def test_a_query_that_is_too_long_is_refused_at_once() -> None:
         Query.prepare(nobody, "A dog runs. " * 2000)
     with pytest.raises(UsageError, match="the query has 1,000,000 characters, at most 50,000"):
         Query.prepare(nobody, "x" * 10**6)
+
+
+def test_names_of_255_bytes_in_any_script_are_exported_under_unique_names(tmp_path: Path) -> None:
+    first = write_colours(tmp_path / f"{'映' * 83}.mp4", [("red", 2)])
+    second = write_colours(tmp_path / f"{'й' * 120}.mp4", [("red", 2)])
+    moments = [Moment(str(path), start, start + 1, 0.9) for path in (first, second) for start in (0.0, 1.0)]
+    clips, failures = export_clips(moments, tmp_path / "out")
+    assert not failures
+    assert len({clip.name for clip in clips}) == 4
+    assert all(len(clip.name.encode()) <= 160 and clip.is_file() for clip in clips)
+    assert clips[0].name == f"01_{'映' * 40}_0000.00-0001.00.mp4"
+
+
+def test_of_several_paths_with_one_content_the_one_that_exists_is_returned_and_exported(tmp_path: Path) -> None:
+    old, new = tmp_path / "a", tmp_path / "b"
+    write_colours(old / "film.mp4", [("red", 2), ("blue", 2)])
+    index = Index(tmp_path / "index", ColourEncoder())
+    index.add([old])
+    old.rename(new)
+    (gone,) = index.search("red", k=1)
+    assert gone.video == str(old / "film.mp4")
+    clips, failures = export_clips([gone], tmp_path / "out")
+    assert not clips
+    assert [path for path, _ in failures] == [gone.video]
+    assert "moved or deleted since it was indexed" in failures[0][1]
+    assert "mova index --forget" in failures[0][1]
+    index.add([new])
+    assert [video.path for video in index.videos()] == [str(old / "film.mp4"), str(new / "film.mp4")]
+    (moment,) = index.search("red", k=1)
+    assert moment.video == str(new / "film.mp4")
+    clips, failures = export_clips([moment], tmp_path / "out")
+    assert len(clips) == 1
+    assert not failures
+    assert index.remove([old]) == [str(old / "film.mp4")]
+    assert [video.path for video in index.videos()] == [str(new / "film.mp4")]

@@ -86,6 +86,7 @@ class Index:
         fps: float | None = None,
         progress: Progress | None = None,
         prune: bool = True,
+        all_files: bool = False,
         time_limit: float = TIME_LIMIT,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; only new and changed content is read.
@@ -95,6 +96,7 @@ class Index:
             fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
             progress: called after every encoded chunk, see `mova.search.ingest.Progress`.
             prune: drop entries of files that no longer exist below the given folders (never outside them).
+            all_files: try every file in the folders, whatever its suffix.
             time_limit: seconds after which a file whose decoding stands still counts as broken.
 
         Raises:
@@ -103,7 +105,7 @@ class Index:
                 frame rate is not possible.
             MovaError: another process writes to the index.
         """
-        plan = ingest.make_plan(self._store, _as_list(paths), lambda: self.model, fps)
+        plan = ingest.make_plan(self._store, _as_list(paths), lambda: self.model, fps, all_files=all_files)
         return ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
 
     def search(
@@ -148,7 +150,8 @@ class Index:
         Returns:
             The paths that were dropped.
         """
-        roots = [Path(path).resolve() for path in _as_list(paths)]
+        given = [Path(path) for path in _as_list(paths)]
+        roots = {path.resolve() for path in given} | {Path(os.path.abspath(path)) for path in given}
         with self._store.lock():
             dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
             self._store.drop(dropped)

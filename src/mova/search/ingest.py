@@ -8,6 +8,7 @@ its path, then the frames that it replaces are removed. Only the record makes fr
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from mova.search.file_reader import (
     skip_file,
 )
 from mova.search.store import Meta, Store, StoredFrames, VideoRecord
-from mova.utils.files import find_videos, surely_gone
+from mova.utils.files import SUFFIXES, find_videos, surely_gone
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import TIME_LIMIT, Isolated
 from mova.video.limits import TOO_LARGE
@@ -41,6 +42,8 @@ FLUSH_SECONDS = 20.0
 """Finished videos are recorded at least this often, so that little is lost by a kill."""
 TIDY_EVERY = 64
 """Writes between two checks for small fragments."""
+SUFFIXES_NAMED = 8
+"""Suffixes of files passed over that are named in a message."""
 AHEAD = 2
 """Decoded chunks queued for the model."""
 Progress = Callable[[str, float, float], None]
@@ -57,6 +60,7 @@ class IngestReport:
         moved: new paths of content that was already in the index (moved or copied files; not decoded).
         removed: paths dropped because their file is gone (not moved).
         failed: files that cannot be read, with the cause; their old content is dropped, and the next run tries again.
+        passed_over: number of files in the folders that are not known as videos, by suffix ("" for none).
         frames: number of frames encoded.
         seconds: elapsed time of `run`, which neither lists the files nor loads the model.
     """
@@ -66,6 +70,7 @@ class IngestReport:
     moved: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
 
@@ -82,6 +87,7 @@ class IngestReport:
             "moved": self.moved,
             "removed": self.removed,
             "failed": [{"path": path, "cause": cause} for path, cause in self.failed],
+            "passed_over": self.passed_over,
             "frames": self.frames,
             "seconds": round(self.seconds, 3),
         }
@@ -96,16 +102,23 @@ class IngestPlan:
         files: the video files among and below them, absolute.
         model: the encoder.
         meta: how frames will be embedded; an existing index must agree.
+        passed_over: number of files in the folders that are not known as videos, by suffix, most common first.
     """
 
     roots: tuple[Path, ...]
     files: tuple[str, ...]
     model: DualEncoder
     meta: Meta
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 def make_plan(
-    store: Store, paths: Iterable[str | Path], load_model: Callable[[], DualEncoder], fps: float | None = None
+    store: Store,
+    paths: Iterable[str | Path],
+    load_model: Callable[[], DualEncoder],
+    fps: float | None = None,
+    *,
+    all_files: bool = False,
 ) -> IngestPlan:
     """List the video files among and below paths, then load the model and decide on the frame rate.
 
@@ -114,17 +127,36 @@ def make_plan(
         paths: video files, or folders to walk.
         load_model: called only if the paths exist, so that a wrong path is reported at once.
         fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
+        all_files: try every file in the folders, whatever its suffix.
 
     Raises:
         UsageError: a path does not exist, a new index has no videos, or the frame rate is not possible.
     """
     roots = tuple(Path(path).resolve() for path in paths)
-    files = tuple(map(str, find_videos(roots)))
+    passed_over: Counter[str] = Counter()
+    files = tuple(map(str, find_videos(roots, None if all_files else SUFFIXES, passed_over)))
     if not files and not store.exists:
-        raise UsageError(f"no videos in {', '.join(map(str, roots))}; name video files or folders that contain some")
+        others = f" ({describe_passed_over(passed_over)})" if passed_over else ""
+        raise UsageError(
+            f"no videos in {', '.join(map(str, roots))}{others}; name video files or folders that contain some"
+        )
     model = load_model()
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
-    return IngestPlan(roots, files, model, Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate)))
+    meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
+    return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()))
+
+
+def describe_passed_over(counts: Mapping[str, int]) -> str:
+    """Return a line that names the suffixes of files that are not known as videos.
+
+    Example:
+        >>> describe_passed_over({".txt": 12, "": 1})
+        'passed over: 12 .txt, 1 without a suffix - try --all'
+    """
+    common = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+    names = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common[:SUFFIXES_NAMED]]
+    rest = sum(count for _, count in common[SUFFIXES_NAMED:])
+    return f"passed over: {', '.join(names)}{f', {rest} others' if rest else ''} - try --all"
 
 
 def run(
@@ -158,6 +190,7 @@ def run(
         gone = _gone(store.records(), plan.roots, plan.files) if prune else []
         swept = store.sweep()
         writer = _Run(store, plan.model, plan.meta.frame_rate, decoder, progress)
+        writer.report.passed_over = dict(plan.passed_over)
         writer.read(plan.files)
         if writer.finish(gone) or swept:
             store.tidy()
@@ -178,7 +211,7 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
         if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
             raise UsageError(
                 f"{root}: no longer contains any video, but the index has {len(inside)} from it. Is the drive "
-                f"mounted? Nothing was changed. To remove them from the index, use `mova.Index.remove`."
+                f"mounted? Nothing was changed. To remove them from the index, use `mova index --forget {root}`."
             )
         gone += lost
     return sorted(set(gone))

@@ -34,6 +34,7 @@ from mova.scoring.spans import cell_edges, peaks
 from mova.search.store import Store, StoredFrames, VideoRecord
 from mova.text.units import sentences_or_windows
 from mova.types import Moment, Span
+from mova.utils.files import shorten_name, surely_gone
 from mova.video.writer import cut_clip
 
 FIRST_HITS = 256
@@ -48,6 +49,12 @@ PARAGRAPH_SPANS = 64
 MAX_SENTENCES = 256
 MAX_CHARACTERS = 50_000
 """Longest query. The time of a search grows with its sentences: about 30 ms each on a processor."""
+NAME_BYTES = 120
+"""Bytes of a video's name in the name of a clip; file systems allow 255 per name (some 143)."""
+MISSING = (
+    "no such file: it was moved or deleted since it was indexed; run `mova index` on its present folder, or "
+    "`mova index --forget PATH`"
+)
 MARGIN = 2e-3
 """Tolerance of bounds: stored vectors have half precision."""
 
@@ -132,14 +139,15 @@ def search(store: Store, query: Query, k: int = 10, *, min_score: float | None =
         min_score: leave out moments below this cosine.
 
     Returns:
-        Best first, ties by path and start. Content stored under several paths is returned once, under the first path.
+        Best first, ties by path and start. Content stored under several paths is returned once, under the first
+        path whose file exists.
 
     Raises:
         UsageError: the index does not exist.
     """
-    videos: dict[str, VideoRecord] = {}
+    videos: dict[str, list[VideoRecord]] = {}
     for record in store.records().values():
-        videos.setdefault(record.content, record)
+        videos.setdefault(record.content, []).append(record)
     if not videos:
         return []
     rows = store.count_frames()
@@ -159,11 +167,17 @@ class _BestFirstSearch:
     """
 
     def __init__(
-        self, store: Store, sentence_vectors: _F32, videos: Mapping[str, VideoRecord], k: int, min_score: float
+        self,
+        store: Store,
+        sentence_vectors: _F32,
+        records: Mapping[str, Sequence[VideoRecord]],
+        k: int,
+        min_score: float,
     ) -> None:
         self.store = store
         self.sentence_vectors = sentence_vectors
-        self.videos = videos
+        self.records = records
+        self.videos = videos = {content: same[0] for content, same in records.items()}
         self.k = k
         self.min_score = min_score
         self.moments: list[Moment] = []
@@ -239,9 +253,21 @@ class _BestFirstSearch:
             if content not in stored:
                 continue
             moments = find_moments(self.sentence_vectors, stored[content], video.duration, span_thresholds, self.k)
-            for span, score in moments:
-                if score >= self.min_score:
-                    self.moments.append(Moment(video.path, span.start, span.end, score))
+            moments = [(span, score) for span, score in moments if score >= self.min_score]
+            path = existing_path(self.records[content]) if moments else ""
+            self.moments += [Moment(path, span.start, span.end, score) for span, score in moments]
+
+
+def existing_path(records: Sequence[VideoRecord]) -> str:
+    """Return the first path of a content whose file may exist; the first path if there is none.
+
+    After a folder was renamed, the index has the old paths until they are forgotten.
+    """
+    if len(records) > 1:
+        for record in records:
+            if not surely_gone(record.path):
+                return record.path
+    return records[0].path
 
 
 def _rank(moment: Moment) -> tuple[float, str, float]:
@@ -326,7 +352,11 @@ def export_clips(moments: Sequence[Moment], folder: str | Path) -> tuple[list[Pa
     clips: list[Path] = []
     failures: list[tuple[str, str]] = []
     for rank, moment in enumerate(moments, start=1):
-        name = re.sub(r"[^\w.-]+", "_", Path(moment.video).stem).strip("._-")[:80] or "video"
+        if surely_gone(moment.video):
+            failures.append((moment.video, MISSING))
+            continue
+        name = re.sub(r"[^\w.-]+", "_", Path(moment.video).stem).strip("._-")[:80]
+        name = shorten_name(name, NAME_BYTES) or "video"
         clip = target / f"{rank:0{digits}d}_{name}_{moment.start:07.2f}-{moment.end:07.2f}.mp4"
         try:
             clips.append(cut_clip(moment.video, clip, moment.start, moment.end))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from mova.errors import UsageError
 
 ENDINGS = """
-    3g2 3gp asf avi divx dv f4v flv gif h264 hevc m1v m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg mts mxf
-    ogm ogv rm rmvb ts vob webm wmv y4m
+    264 265 360 3g2 3gp 3gp2 3gpp 3gpp2 amv asf avc avi dav divx dv evo f4v flv gif gxf h264 h265 hevc insv ivf lrv
+    m1v m2p m2t m2ts m2v m4v mjpeg mjpg mk3d mkv mod mov mp4 mp4v mpe mpeg mpg mpv mqv mts mxf nsv nut nuv obu ogm
+    ogv qt rm rmvb tod tp trp ts vob vro webm wmv wtv xvid y4m
 """
 SUFFIXES = frozenset(f".{ending}" for ending in ENDINGS.split())
 """File name suffixes of videos, in lower case."""
@@ -19,12 +21,22 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 """File name suffixes of images; in an image data set each one is a video of one frame."""
 
 
-def find_videos(paths: Iterable[str | Path], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+def find_videos(
+    paths: Iterable[str | Path],
+    suffixes: Collection[str] | None = SUFFIXES,
+    passed_over: Counter[str] | None = None,
+) -> list[Path]:
     """List videos: named files with any suffix, and all files in folders that have one of `suffixes`.
 
     Folders are searched recursively. Hidden files and folders are skipped, and links to folders inside a folder are
     not followed (they may form a cycle); pass such a folder itself. Broken links and folders without read permission
     are included, so that reading them raises an error.
+
+    Args:
+        paths: files, and folders to search.
+        suffixes: in lower case, with the dot; None lists every file.
+        passed_over: counts the files in folders that are left out for their suffix, by suffix in lower case ("" for a
+            name without one).
 
     Returns:
         Sorted paths without duplicates.
@@ -35,7 +47,7 @@ def find_videos(paths: Iterable[str | Path], suffixes: Collection[str] = SUFFIXE
     videos: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
-            videos.update(_inside(path, suffixes))
+            videos.update(_inside(path, suffixes, Counter() if passed_over is None else passed_over))
         elif path.exists():
             videos.add(path)
         else:
@@ -43,15 +55,19 @@ def find_videos(paths: Iterable[str | Path], suffixes: Collection[str] = SUFFIXE
     return sorted(videos)
 
 
-def _inside(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
+def _inside(folder: Path, suffixes: Collection[str] | None, passed_over: Counter[str]) -> Iterator[Path]:
     """Yield the videos in a folder and its subfolders, then the folders that cannot be listed."""
     unlistable: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=lambda error: unlistable.append(Path(error.filename))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(root, name)
-            if not name.startswith(".") and path.suffix.lower() in suffixes and not _special(path):
+            if name.startswith(".") or _special(path):
+                continue
+            if suffixes is None or path.suffix.lower() in suffixes:
                 yield path
+            else:
+                passed_over[path.suffix.lower()] += 1
     yield from unlistable
 
 
@@ -69,6 +85,16 @@ def seen_from(folder: str | Path, path: str | Path) -> str:
     """
     absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
     return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
+
+
+def shorten_name(name: str, most: int) -> str:
+    """Return the beginning of a file name that takes at most `most` bytes in UTF-8.
+
+    Example:
+        >>> shorten_name("a long name", 6), shorten_name("\u6620\u753b", 5)
+        ('a long', '\u6620')
+    """
+    return name.encode(errors="replace")[:most].decode(errors="ignore")
 
 
 def surely_gone(path: str | Path) -> bool:

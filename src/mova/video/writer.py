@@ -180,7 +180,7 @@ def _replacing(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     if not target.parent.is_dir():
         raise UsageError(f"{target}: no such directory: {target.parent}; create it first")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name[-50:]}.{os.getpid()}.part")  # at most 255 bytes
     try:
         yield temporary
         temporary.replace(target)

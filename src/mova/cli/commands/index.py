@@ -8,8 +8,10 @@ import typer
 
 from mova.cli.console import emit, file_bar, note, say
 from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model, TimeLimit
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
+    from mova.search.index import Index
     from mova.search.ingest import IngestReport
 
 
@@ -18,7 +20,13 @@ def index(
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
     fps: Fps = None,
+    all_files: Annotated[
+        bool, typer.Option("--all", help="Try every file in the folders, whatever its suffix.")
+    ] = False,
     time_limit: TimeLimit = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove the paths from the index, whether the files still exist or not.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Store frame embeddings of videos, so that `mova search` can find moments in them.
@@ -30,8 +38,11 @@ def index(
     from mova.video.isolated import TIME_LIMIT
 
     store = Index(folder, model)
+    if forget:
+        _forget(store, paths, folder, json)
+        return
     with file_bar("indexing") as progress:
-        report = store.add(paths, fps=fps, progress=progress, time_limit=time_limit or TIME_LIMIT)
+        report = store.add(paths, fps=fps, progress=progress, all_files=all_files, time_limit=time_limit or TIME_LIMIT)
     if json:
         emit({"index": str(folder), "model": store.model_name, **report.to_json()})
     else:
@@ -40,8 +51,27 @@ def index(
         raise typer.Exit(1)
 
 
+def _forget(store: Index, paths: list[str], folder: str, json: bool) -> None:
+    """Remove paths from the index.
+
+    Raises:
+        UsageError: the index has none of them.
+    """
+    forgotten = store.remove(paths)
+    if not forgotten:
+        raise UsageError(
+            f"{folder}: has no files at {', '.join(paths)}; `mova search` prints the paths as they are stored"
+        )
+    if json:
+        emit({"index": folder, "forgotten": forgotten})
+    else:
+        say(f"{folder}: {len(forgotten)} forgotten")
+
+
 def _print_summary(report: IngestReport, folder: str) -> None:
     """Print a human-readable summary of the run."""
+    from mova.search.ingest import describe_passed_over
+
     for path, cause in report.failed:
         note(f"skipped {path}: {cause}")
     counts = {
@@ -51,5 +81,7 @@ def _print_summary(report: IngestReport, folder: str) -> None:
         "removed": len(report.removed),
         "skipped": len(report.failed),
     }
+    if report.passed_over:
+        note(describe_passed_over(report.passed_over))
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "nothing to do"
     say(f"{folder}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -12,6 +12,10 @@ from rich.text import Text
 
 from mova.cli.console import clock, emit, note, show
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json
+from mova.utils.files import surely_gone
+
+if TYPE_CHECKING:
+    from mova.types import Moment
 
 
 def search(
@@ -55,6 +59,7 @@ def search(
         show(table)
         if not moments:
             note("no moments found; the index may be empty, or --min-score too high")
+    _note_missing(moments)
     if export is None:
         return
     clips, failures = export_clips(moments, export)
@@ -64,3 +69,13 @@ def search(
         note(f"not exported: {path}: {cause}")
     if failures and not clips:
         raise typer.Exit(1)
+
+
+def _note_missing(moments: list[Moment]) -> None:
+    """Name a file that was moved or deleted since it was indexed."""
+    missing = sorted({moment.video for moment in moments if surely_gone(moment.video)})
+    if missing:
+        note(
+            f"{len(missing)} of these videos no longer exist (the first: {missing[0]}): run `mova index` on their "
+            f"present folder, and `mova index --forget PATH` to remove their old paths"
+        )

@@ -1,0 +1,75 @@
+"""`mova index` and `mova search` on the command line: suffixes passed over, forgotten paths, moved files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mova.models import registry
+from mova.search.index import Index
+from mova.utils.files import find_videos
+from tests.support.fakes import ColourEncoder, write_colours
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "load", lambda name: ColourEncoder())
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    write_colours(tmp_path / "films" / "a.mp4", [("red", 2), ("blue", 2)])
+    return tmp_path / "films"
+
+
+def test_suffixes_passed_over_are_counted_and_named_once(films: Path, tmp_path: Path, call: Call) -> None:
+    for name in ("one.txt", "two.TXT", "noise", ".hidden.txt"):
+        (films / name).write_text("no video")
+    write_colours(films / "odd.mp4", [("green", 1)]).rename(films / "odd.xyz")
+    code, out, err = call("index", films, "--index", tmp_path / "index")
+    assert code == 0
+    assert "1 indexed" in out
+    assert err.count("passed over: 2 .txt, 1 without a suffix, 1 .xyz - try --all") == 1
+    code, out, err = call("index", films, "--index", tmp_path / "index", "--json")
+    assert json.loads(out)["passed_over"] == {".txt": 2, "": 1, ".xyz": 1}
+    code, out, err = call("index", films, "--index", tmp_path / "index", "--json", "--all")
+    report = json.loads(out)
+    assert report["passed_over"] == {}
+    assert [Path(path).name for path in report["indexed"]] == ["odd.xyz"]
+    assert {Path(row["path"]).name for row in report["failed"]} == {"one.txt", "two.TXT", "noise"}
+
+
+def test_files_of_cameras_are_known(tmp_path: Path) -> None:
+    suffixes = "264 265 3GP 3gpp MTS dav h265 insv lrv m2t m2ts mod mp4v nut qt tod trp"
+    for suffix in suffixes.split():
+        (tmp_path / f"clip.{suffix}").touch()
+    assert [path.suffix[1:] for path in find_videos([tmp_path])] == suffixes.split()
+
+
+def test_no_known_suffix_at_all_is_an_error_that_names_the_others(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "notes.txt").touch()
+    code, _, err = call("index", tmp_path, "--index", tmp_path / "index")
+    assert code == 2
+    assert "passed over: 1 .txt - try --all" in err
+
+
+def test_a_moved_file_is_named_and_can_be_forgotten(films: Path, tmp_path: Path, call: Call) -> None:
+    index = tmp_path / "index"
+    Index(index, ColourEncoder()).add([films])
+    films.rename(tmp_path / "moved")
+    code, out, err = call("search", "red", "--index", index, "--export", tmp_path / "out")
+    assert code == 1
+    assert str(films / "a.mp4") in out
+    assert "of these videos no longer exist" in err
+    assert "moved or deleted since it was indexed" in err
+    code, out, err = call("index", "--forget", tmp_path / "elsewhere", "--index", index)
+    assert code == 2
+    assert "has no files at" in err
+    code, out, err = call("index", "--forget", films, "--index", index, "--json")
+    assert json.loads(out) == {"index": str(index), "forgotten": [str(films / "a.mp4")]}
+    assert Index(index).videos() == []
