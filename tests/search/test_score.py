@@ -113,9 +113,18 @@ def test_resuming_after_a_stop(folder: Path, llm: VideoLLM, tmp_path: Path) -> N
     assert len(out.read_text().splitlines()) == 3
     with pytest.raises(UsageError, match="another model"):
         score_pairs(SimilarityScorer(ColourEncoder()), pairs, out=out)
-    out.write_text("{}\n")
-    with pytest.raises(UsageError, match="was not written by"):
-        score_pairs(EntailmentScorer(llm), pairs, out=out)
+    for other in (
+        b"{}\n",
+        b"{}",
+        b"my notes",
+        b"\xff\n",
+        b"[" * 100_000 + b"\n",
+        b'{"video": 1}\nnotes without an end',
+    ):
+        out.write_bytes(other)
+        with pytest.raises(UsageError, match="was not written by"):
+            score_pairs(EntailmentScorer(llm), pairs, out=out)
+        assert out.read_bytes() == other, "a file of someone else must stay as it is"
 
 
 def test_resuming_with_texts_that_contain_other_line_ends(folder: Path, llm: VideoLLM, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE, DualEncoder, Vi
 from mova.models.entailment import EntailmentModel
 from mova.models.registry import load_any
 from mova.text.units import sentences_or_windows
+from mova.utils.text_files import PARSER_ERRORS
 from mova.video.reader import stream
 
 logger = logging.getLogger(__name__)
@@ -252,6 +253,10 @@ def _row(pair: VideoText, score: float) -> dict[str, Any]:
     return {"video": pair.video, **bounds, "text": pair.text, "score": score}
 
 
+LINE_START = b'{"video": "'
+"""First bytes of a line that `mova score --pairs` writes."""
+
+
 def _resume(out: Path, fingerprint: str) -> dict[tuple[str, str, float | None, float | None], float]:
     """Read the scores of an earlier run from its output; remove an incomplete last line from the file.
 
@@ -262,22 +267,28 @@ def _resume(out: Path, fingerprint: str) -> dict[tuple[str, str, float | None, f
         return {}
     content = out.read_bytes()
     complete = content[: content.rfind(b"\n") + 1]
-    if len(complete) < len(content):
-        with out.open("r+b") as file:
-            file.truncate(len(complete))
+    rest = content[len(complete) :]
+    lines = complete.split(b"\n")[:-1]
     scores = {}
-    for number, line in enumerate(complete.decode("utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode("utf-8"))
             scores[row["video"], row["text"], row.get("start"), row.get("end")] = float(row["score"])
             written = row["fingerprint"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{out}, line {number}: was not written by `mova score --pairs`; choose another file"
-            ) from error
+        except PARSER_ERRORS as error:
+            raise _not_scores(out, number) from error
         if written != fingerprint:
             raise UsageError(f"{out}: was written by another model or with other options; choose another file")
+    if rest and rest[: len(LINE_START)] != LINE_START[: len(rest)]:
+        raise _not_scores(out, len(lines) + 1)
+    if rest:
+        with out.open("r+b") as file:
+            file.truncate(len(complete))
     return scores
+
+
+def _not_scores(out: Path, number: int) -> UsageError:
+    return UsageError(f"{out}, line {number}: was not written by `mova score --pairs`; choose another file")
 
 
 def _append(out: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -135,7 +135,7 @@ def load_existing(path: Path) -> Synthetic | None:
         return None
     try:
         return Synthetic.from_json({**json.loads(_record_path(path).read_text(encoding="utf-8")), "video": str(path)})
-    except (OSError, ValueError, TypeError, DataError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, DataError) as error:
         log.warning("%s: rendering it again, because its JSON file cannot be read (%s)", path, error)
         return None
 
