@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mova.errors import VideoError
+from mova.errors import NoVideoError, VideoError
 from mova.types import Frames
+from mova.video.container import read_packets
 from mova.video.frame_converter import HLG, PQ, Converter, to_sdr
 from mova.video.probe import probe
 from mova.video.reader import read_times, stream
@@ -40,10 +41,11 @@ def write(
     rotation: int | None = None,
     options: dict[str, str] | None = None,
     picture_format: str = "rgb24",
+    rate: int = 25,
 ) -> Path:
-    """Write pictures at 25 per second with PyAV alone; `colors` are matrix, primaries and transfer function."""
+    """Write pictures at a rate with PyAV alone; `colors` are matrix, primaries and transfer function."""
     with av.open(str(path), "w") as container:
-        video: Any = container.add_stream(codec, rate=25, options=options or {})
+        video: Any = container.add_stream(codec, rate=rate, options=options or {})
         video.height, video.width = pictures[0].shape[:2]
         video.pix_fmt = pix_fmt
         if aspect is not None:
@@ -252,6 +254,113 @@ def test_interlaced_frames_are_those_of_the_decoder_both_fields_woven(
     np.testing.assert_array_equal(everything(path).pixels, plain)
 
 
+def encrypted(path: Path) -> Path:
+    """Write a file with encrypted pictures and sound."""
+    options = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "00112233445566778899aabbccddeeff",
+        "encryption_kid": "0123456789abcdef0123456789abcdef",
+    }
+    with av.open(str(path), "w", options=options) as container:
+        video: Any = container.add_stream("libx264", rate=25)
+        video.height, video.width, video.pix_fmt = 64, 64, "yuv420p"
+        audio: Any = container.add_stream("aac", rate=16000, layout="mono")
+        for _ in range(5):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(disc(64, 64), format="rgb24")))
+        container.mux(video.encode(None))
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        sound.sample_rate, sound.pts = 16000, 0
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("removed", [[], [b"senc", b"saiz", b"saio"], [b"encv"]])
+def test_encrypted_pictures_are_named_by_their_sample_entry_or_their_samples(
+    tmp_path: Path, removed: list[bytes]
+) -> None:
+    path = encrypted(tmp_path / "a.mp4")
+    content = path.read_bytes()
+    for kind in removed:
+        assert kind in content
+        content = content.replace(kind, b"avc1" if kind == b"encv" else b"free")
+    path.write_bytes(content)
+    for read in (probe, everything):
+        with pytest.raises(VideoError, match=r"a\.mp4: is encrypted"):
+            read(path)
+
+
+def test_encrypted_sound_is_an_error_of_the_sound(tmp_path: Path) -> None:
+    with (
+        av.open(str(encrypted(tmp_path / "a.mp4"))) as container,
+        pytest.raises(av.InvalidDataError, match="encrypted"),
+    ):
+        list(read_packets(container, container.streams.audio[0]))
+
+
+def test_an_encrypted_track_of_matroska_is_named(tmp_path: Path) -> None:
+    """The track gets a description of its encryption (elements 6D80, 6240, 5033, 5035, 47E2), a key's name."""
+    path = write(tmp_path / "a.mkv", [disc(64, 64)] * 3)
+    content = bytearray(path.read_bytes())
+
+    def element(name: str, data: bytes) -> bytes:
+        return bytes.fromhex(name) + bytes([0x80 | len(data)]) + data
+
+    scheme = element("5033", b"\1") + element("5035", element("47e2", b"name"))
+    added = element("6d80", element("6240", scheme))
+    tracks = content.rindex(b"\x16\x54\xae\x6b")
+    entry = content.index(b"\xae\x01", tracks)
+    end = entry + 9 + int.from_bytes(content[entry + 2 : entry + 9], "big")
+    for first, width in ((entry + 2, 7), (tracks + 4, 2), (content.index(b"\x18\x53\x80\x67") + 5, 7)):
+        longer = int.from_bytes(content[first : first + width], "big") + len(added)
+        content[first : first + width] = longer.to_bytes(width, "big")
+    path.write_bytes(content[:end] + added + content[end:])
+    with pytest.raises(VideoError, match=r"a\.mkv: is encrypted"):
+        probe(path)
+
+
+def test_an_animated_webp_is_named(tmp_path: Path) -> None:
+    first, second = Image.fromarray(disc(32, 48)), Image.fromarray(255 - disc(32, 48))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=[second], duration=100)
+    with pytest.raises(VideoError, match=r"a\.webp: is an animated WebP, which is not supported"):
+        probe(tmp_path / "a.webp")
+    first.save(tmp_path / "still.webp")
+    assert everything(tmp_path / "still.webp").pixels.shape == (1, 32, 48, 3)
+
+
+def test_sound_with_a_cover_picture_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        audio: Any = container.add_stream("aac", rate=16000, layout="mono")
+        cover: Any = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        sound.sample_rate, sound.pts = 16000, 0
+        for packet in [*audio.encode(sound), *audio.encode(None)]:
+            container.mux(packet)
+        frame = av.VideoFrame.from_ndarray(disc(32, 32), format="rgb24")
+        container.mux([*cover.encode(frame), *cover.encode(None)])
+    with pytest.raises(NoVideoError, match=r"a\.m4a: holds only audio and a cover picture"):
+        probe(path)
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("h264", "libx264"), ("hevc", "libx265"), ("m4v", "mpeg4")])
+@pytest.mark.parametrize("bframes", [0, 3])
+def test_raw_streams_have_times_by_their_rate(tmp_path: Path, ending: str, codec: str, bframes: int) -> None:
+    pictures = [np.full((64, 64, 3), 20 + 5 * k, np.uint8) for k in range(40)]
+    options = {"bf": str(bframes), "x265-params": f"log-level=none:bframes={bframes}", "crf": "10", "qmax": "3"}
+    path = write(tmp_path / f"a.{ending}", pictures, codec=codec, options=options, rate=50)
+    info = probe(path)
+    frames = everything(path)
+    assert info.fps == pytest.approx(50)
+    assert info.duration == pytest.approx(0.8, abs=0.03)
+    np.testing.assert_allclose(frames.pts, np.arange(40) / 50, atol=1e-6)
+    np.testing.assert_allclose(frames.pixels.mean((1, 2, 3)), 20 + 5 * np.arange(40), atol=4)
+    sampled = Frames.concatenate(list(stream(path, fps=10)))
+    np.testing.assert_array_equal(sampled.pixels, frames.pixels[::5])
+
+
 @pytest.mark.parametrize(
     ("name", "size", "color"),
     [("sar_8x5.mp4", (256, 144), None), ("sar_2x1_public.mp4", (1280, 360), None), ("hdr_pq_solid.mp4", (128, 96), 1)],
@@ -271,4 +380,18 @@ def test_shared_cases_have_their_size_and_color(
 def test_shared_cases_with_other_matrices_are_named(shared_data: Path, name: str) -> None:
     for read in (probe, everything):
         with pytest.raises(VideoError, match=rf"{name}: its color matrix"):
+            read(shared_data / "cases" / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("encrypted_cenc_public.mp4", "is encrypted"),
+        ("header_audio_cover.mp4", "holds only audio and a cover picture"),
+        ("anim.webp", "is an animated WebP, which is not supported"),
+    ],
+)
+def test_shared_cases_without_pictures_are_named(shared_data: Path, name: str, message: str) -> None:
+    for read in (probe, everything):
+        with pytest.raises(VideoError, match=rf"{name}: {message}"):
             read(shared_data / "cases" / name)

@@ -456,12 +456,13 @@ def test_an_incredible_duration_is_an_error(tmp_path: Path) -> None:
 
 def test_errors_of_pyav_are_converted_to_ffmpeg_errors() -> None:
     class Odd:
-        def demux(self, *_: object) -> Iterator[int]:
-            yield 1
+        def demux(self, *_: object) -> Iterator[av.Packet]:
+            yield packet
             raise IndexError("list index out of range")
 
+    packet = av.Packet()
     packets_read = decoder.read_packets(Odd())
-    assert next(packets_read) == 1
+    assert next(packets_read) is packet
     with pytest.raises(av.FFmpegError, match="inconsistent"):
         next(packets_read)
 

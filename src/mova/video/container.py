@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.format import Flags
 
 from mova.errors import MovaError, NoVideoError, VideoError
+from mova.video import structure
 from mova.video.limits import MAX_PIXELS, TOO_LARGE, check_file, limit_decoder, lists_files, open_options, progress
 
 NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
@@ -21,6 +23,8 @@ NOT_VIDEO = frozenset({"ansi", "bintext", "xbin", "idf"})
 
 PICTURES = frozenset({"image2", "jpeg_pipe"})
 """FFmpeg's formats of photographs. A truncated JPEG would otherwise be decoded with a gray area."""
+
+ENCRYPTED = "is encrypted, so its pictures cannot be decoded; decrypt it with the program that it was made for"
 
 BROKEN = "play it to see what is left, or recover that part with: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
@@ -59,16 +63,46 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
 
 def _choose(path: str | Path, container: Any, threads: int | None) -> Any:
     stream = container.streams.best("video") if container.streams.video else None
-    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+    if stream is not None and _is_cover(stream):
+        moving = [other for other in container.streams.video if not _is_cover(other)]
+        stream = max(moving, key=lambda other: other.width * other.height, default=None)
+        if stream is None and container.streams.audio:
+            raise NoVideoError(path, "holds only audio and a cover picture; choose a file with video")
+    if stream is None:
         kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
         raise NoVideoError(path, f"contains no video stream (only {', '.join(kinds)}); choose a file with video")
     if stream.codec_context is None or stream.codec_context.name in NOT_VIDEO:
         raise NoVideoError(path, "contains no video that can be decoded (text, or an unknown codec)")
+    _check_content(path, container, stream)
     stream.thread_type = "AUTO"
     limit_decoder(path, stream.codec_context, threads)
     if container.format.name in PICTURES and stream.codec_context.name == "mjpeg":
         stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
     return stream
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _check_content(path: str | Path, container: Any, stream: Any) -> None:
+    """Check that FFmpeg decodes the pictures of a stream, and not something else.
+
+    Raises:
+        VideoError: they are encrypted, or those of an animated WebP.
+    """
+    try:
+        if container.format.name.startswith("mov"):
+            encrypted = stream.id in structure.encrypted_tracks(path)
+        else:
+            encrypted = "enc_key_id" in stream.metadata  # Matroska and WebM
+        animated = container.format.name == "webp_pipe" and structure.animated_webp(path)
+    except OSError as error:
+        raise VideoError(path, f"cannot be read ({reason(error)}); check the file") from error
+    if encrypted:
+        raise VideoError(path, ENCRYPTED)
+    if animated:
+        raise VideoError(path, "is an animated WebP, which is not supported; convert it to MP4 or GIF")
 
 
 @contextmanager
@@ -108,11 +142,16 @@ def read_packets(container: Any, *tracks: Any) -> Iterator[Any]:
     """Yield the packets of some streams (default: all) from the current position.
 
     Raises:
-        av.FFmpegError: the file cannot be read further.
+        av.FFmpegError: the file cannot be read further, or its sound is encrypted.
+        VideoError: its pictures are encrypted.
     """
     with ffmpeg_errors():
         for packet in container.demux(*tracks):
             progress.packets += 1
+            if packet.has_sidedata("encryption_info"):
+                if packet.stream.type == "video":
+                    raise VideoError(container.name.removeprefix("file:"), ENCRYPTED)
+                raise av.InvalidDataError(0, "it is encrypted")
             yield packet
 
 
@@ -137,6 +176,10 @@ def cut_off(container: Any, packet: Any) -> bool:
 
 
 def frame_step(stream: Any) -> float:
-    """Return seconds per frame by the stream's rate; 1/25 if it has none, as FFmpeg assumes for stills."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    """Return seconds per frame by the stream's rate; 1/25 if it has none, as FFmpeg assumes for stills.
+
+    The average rate of a raw stream (`.h264`) is a default; its coded rate, if any, is the guessed one.
+    """
+    raw = stream.container.format.flags & Flags.no_timestamps.value
+    rate = (raw and stream.guessed_rate) or stream.average_rate or stream.guessed_rate or stream.base_rate
     return 1.0 / float(rate) if rate else 0.04

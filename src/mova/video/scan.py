@@ -85,7 +85,7 @@ class Packets:
             VideoError: the file cannot be read to its end.
         """
         step, end, untimed = frame_step(track), 0.0, False
-        times, lengths = [], []
+        times, lengths, bare = [], [], []
         packets = RisingPackets(container, track)
         try:
             for packet in packets:
@@ -93,6 +93,7 @@ class Packets:
                     continue
                 if packet.pts is None:
                     untimed = True
+                    bare.append(float(packet.duration * packet.time_base) if packet.duration else step)
                     continue
                 untimed = untimed or cut_off(container, packet)
                 times.append(float(packet.pts * packet.time_base) - start)
@@ -100,6 +101,9 @@ class Packets:
                 end = max(end, times[-1] + lengths[-1])
         except (av.FFmpegError, OSError) as error:
             raise VideoError(path, f"cannot be read ({reason(error)}) after {end:.2f} s; {BROKEN}") from error
+        if not times and bare:  # a raw stream: its frames follow each other
+            end = float(np.sum(bare))
+            times, lengths = (np.cumsum(bare) - bare).tolist(), bare
         return cls(np.array(times), np.array(lengths), end, packets.leaps, untimed)
 
     def gaps(self, step: float, regular: bool) -> tuple[Span, ...]:

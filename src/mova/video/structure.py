@@ -1,9 +1,9 @@
-"""Tell a complete file from one that was cut off, by the sizes that its container states for its parts."""
+"""Read the structure of files: whether one was cut off, which tracks are encrypted, whether a WebP is animated."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,12 @@ MATROSKA = frozenset(
     | {0x1254C367, 0xEC, 0xBF}
 )
 """Elements at the first two levels: headers, clusters, tracks, cues, attachments, chapters, tags, void, checksums."""
+
+ENCRYPTED = frozenset({b"encv", b"drmi"})
+"""Sample entries of encrypted video: Common Encryption (ISO/IEC 23001-7) and FairPlay."""
+
+MOST_BOXES = 100_000
+"""Boxes of an MP4 file that are looked at."""
 
 
 def is_complete(path: str | Path, format_name: str) -> bool:
@@ -30,6 +36,60 @@ def is_complete(path: str | Path, format_name: str) -> bool:
         return False
     with open(path, "rb") as file:
         return walk(file, os.fstat(file.fileno()).st_size)
+
+
+def encrypted_tracks(path: str | Path) -> frozenset[int]:
+    """Return the numbers of the tracks of an MP4 or MOV file with a sample entry of encrypted video.
+
+    FFmpeg names the codec that was encrypted, decodes the encrypted samples, and returns noise.
+    """
+    tracks = set()
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for start, end in _boxes(file, 0, size, b"moov", b"trak"):
+            header = next(_boxes(file, start, end, b"tkhd"), None)
+            tables = _boxes(file, start, end, b"mdia", b"minf", b"stbl", b"stsd")
+            if header is None or not any(
+                kind in ENCRYPTED for first, last in tables for kind, _, _ in _children(file, first + 8, last)
+            ):
+                continue
+            file.seek(header[0])
+            data = file.read(24)
+            tracks.add(int.from_bytes(data[20:24] if data[:1] == b"\1" else data[12:16], "big"))
+    return frozenset(tracks)
+
+
+def _boxes(file: BinaryIO, start: int, end: int, *names: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the content of the boxes with a path of names within `[start, end)`, as positions in the file."""
+    for kind, first, last in _children(file, start, end):
+        if kind == names[0] and len(names) == 1:
+            yield first, last
+        elif kind == names[0]:
+            yield from _boxes(file, first, last, *names[1:])
+
+
+def _children(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, first and last position of the content of the boxes in `[start, end)`."""
+    for _ in range(MOST_BOXES):
+        if start + 8 > end:
+            return
+        file.seek(start)
+        head = file.read(16)
+        length, first = int.from_bytes(head[:4], "big"), 8
+        if length == 1:
+            length, first = int.from_bytes(head[8:16], "big"), 16
+        last = start + length if length else end
+        if last < start + first:
+            return
+        yield head[4:8], start + first, min(last, end)
+        start = last
+
+
+def animated_webp(path: str | Path) -> bool:
+    """Return whether a WebP picture is animated, by the flag in its extended header."""
+    with open(path, "rb") as file:
+        head = file.read(21)
+    return head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
 
 
 def _complete_mp4(file: BinaryIO, size: int) -> bool:
