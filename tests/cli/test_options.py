@@ -135,3 +135,8 @@ def test_a_text_file_that_is_no_caption_is_not_read(tmp_path: Path) -> None:
         file.truncate(5 << 20)
     with pytest.raises(UsageError, match="is larger than 4 MB"):
         Caption(text_file=tmp_path / "large.txt").read()
+
+
+def test_a_caption_that_is_too_long_is_refused() -> None:
+    with pytest.raises(UsageError, match="the text has 20,000 sentences or parts, at most 10,000"):
+        Caption(text="A dog runs. " * 20_000).read()

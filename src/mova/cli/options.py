@@ -74,8 +74,10 @@ class Caption:
         """Return the caption from whichever of the two options is used.
 
         Raises:
-            UsageError: neither or both are used, the file cannot be read, or the caption is empty.
+            UsageError: neither or both are used, the file cannot be read, or the caption is empty or too long.
         """
+        from mova.text.units import sentences_or_windows
+
         if (self.text is None) == (self.text_file is None):
             raise UsageError("give the caption with exactly one of --text and --text-file")
         text = self.text
@@ -84,6 +86,7 @@ class Caption:
         assert text is not None
         if not text.strip():
             raise UsageError("the caption is empty; it needs at least one sentence")
+        sentences_or_windows(text)  # a caption that is too long is refused before a model is loaded
         return text
 
 

@@ -93,7 +93,7 @@ class Query:
             raise UsageError(
                 f"{model.name} has no frame masks to score with; index with a MoVA model, or use --rescore rule"
             )
-        sentences = _query_sentences(text)
+        sentences = query_sentences(text)
         if rescoring == "auto":
             rescoring = "rule" if model.rule.beta > 0 and len(sentences) > 1 else "none"
         with torch.inference_mode():
@@ -102,7 +102,7 @@ class Query:
         return cls(text, tuple(sentences), vectors, rescoring)
 
 
-def _query_sentences(text: str) -> list[str]:
+def query_sentences(text: str) -> list[str]:
     """Split a query into sentences, or windows of words.
 
     Raises:

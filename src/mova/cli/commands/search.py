@@ -40,8 +40,9 @@ def search(
     The exit code is 1 if --export is used and no clip could be written.
     """
     from mova.search.index import Index
-    from mova.search.query import document, export_clips
+    from mova.search.query import document, export_clips, query_sentences
 
+    query_sentences(text)  # a query that is too long is refused before the model is loaded
     index = Index(folder)
     name = index.meta.model
     _ = index.model  # loaded here, so that the elapsed time is that of the search
