@@ -54,7 +54,7 @@ class Shown(NamedTuple):
 
 
 class ThreadedError(Exception):
-    """Decoding fails for a packet. With several threads, the frames around it are not reliable."""
+    """A packet or a frame is damaged. With several threads, the frames around it differ from run to run."""
 
 
 def decode(
@@ -78,7 +78,7 @@ def decode(
         lost: called for each packet after the first frame that cannot be decoded.
 
     Raises:
-        ThreadedError: a packet cannot be decoded, and there are several threads: decode again with one.
+        ThreadedError: a packet or frame is damaged, and there are several threads: decode again with one.
         VideoError: no frame can be decoded, or the file cannot be read further (raised after the last good frame).
     """
     times = _Times(track, start, lost)
@@ -117,7 +117,7 @@ def _frames(container: Any, track: Any, times: _Times) -> Iterator[tuple[float, 
     held: list[tuple[float, float, Any]] = []
     failure: Exception | None = None
     packets = RisingPackets(container, track)
-    flushed = False
+    flushed = clean = False
     while not flushed:
         try:
             packet = next(packets, None)
@@ -127,6 +127,9 @@ def _frames(container: Any, track: Any, times: _Times) -> Iterator[tuple[float, 
             failure, packet = error, None
         flushed = packet is None or (not packet.size and packet.dts is None)
         for frame in _decode(track, None if flushed else packet, times):
+            if frame.is_corrupt and clean and track.codec_context.thread_count != 1:
+                raise ThreadedError("a frame is damaged")
+            clean = clean or not frame.is_corrupt
             insort(held, (*times.read(frame), frame), key=lambda row: row[0])
             if len(held) > REORDER:
                 yield held.pop(0)

@@ -41,6 +41,8 @@ def known_duration(path: str | Path, container: Any, track: Any, start: float) -
         return None
     table = _table_end(container, track, start)
     video, last, leaps = _tail(container, track, start, declared if table is None else table)
+    if video <= 0 and table is None:  # there is nothing where the header claims the end to be
+        video, last, leaps = _tail(container, track, start, 0.0)
     if leaps:
         return None
     if video <= 0:

@@ -226,6 +226,8 @@ class Plan:
         self._pending: list[Unit] = []
         self._bytes = 0
         self._gap = False
+        self._clean = False
+        """Whether a frame without damage was decoded since the last keyframe that was decoded on its own."""
         self._expected: list[Unit] = []
 
     def run(self) -> Generator[Shown, None, None]:
@@ -295,6 +297,7 @@ class Plan:
         """Yield the frames that the decoder still holds, and reset it."""
         yield from self._matched(self._decode(None))
         self._decoder.flush_buffers()
+        self._clean = False
         if self._expected:
             raise Unplanned("the decoder did not return a needed frame")
 
@@ -306,6 +309,9 @@ class Plan:
         for frame in frames:
             if frame.pts is None:
                 raise Unplanned("a frame has no time")
+            if frame.is_corrupt and self._clean:
+                raise Unplanned("a frame is damaged, and so may be those after it")
+            self._clean = self._clean or not frame.is_corrupt
             if self._expected and self._expected[0].ticks < frame.pts:
                 raise Unplanned("the decoder did not return a needed frame")
             if self._expected and self._expected[0].ticks == frame.pts:

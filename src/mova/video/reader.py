@@ -94,8 +94,15 @@ def _stream(
         frames = _every_frame(info, start, np.inf if stop == info.duration else stop, threads)
     else:
         frames = _frames_at(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
+    count = 0
     with video_errors(path):
-        yield from _chunks(frames, Converter(short_side, info.pixel_aspect), chunk)
+        for part in _chunks(frames, Converter(short_side, info.pixel_aspect), chunk):
+            count += len(part)
+            yield part
+    if not count and start < stop:
+        raise VideoError(
+            path, f"shows no picture from {start:.2f} to {stop:.2f} s: pictures are missing there; {CHECK}"
+        )
 
 
 def _chunks(frames: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:

@@ -24,8 +24,9 @@ from PIL import Image, ImageOps
 
 from mova.errors import UsageError, VideoError
 from mova.types import Frames, Pixels
+from mova.video.clock import RisingPackets
 from mova.video.container import ffmpeg_errors, open_video, read_packets, reason
-from mova.video.probe import probe
+from mova.video.probe import VideoInfo, probe
 from mova.video.reader import read_times, stream
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def cut_clip(
         raise UsageError(f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not [{start}, {end})")
     end = min(end, info.duration)
     with (
-        closing(_sound(source, info.start + start, end - start, info.has_audio)) as sound,
+        closing(_sound(info, info.start + start, end - start)) as sound,
         _replacing(target) as temporary,
         _Writer(temporary, crf, "veryfast", sound=sound) as writer,
     ):
@@ -292,37 +293,43 @@ class _Writer:
             self._container.mux(packet)
 
 
-def _sound(source: str | Path, start: float, length: float, has_audio: bool) -> Generator[Any, None, None]:
+def _sound(info: VideoInfo, start: float, length: float) -> Generator[Any, None, None]:
     """Yield `length` seconds of sound from `start` (by the file's clock) as planar float frames, if there is any.
 
     The generator ends with a warning in the log if the sound cannot be decoded.
     """
-    if not has_audio:
+    if not info.has_audio:
         return
     try:
-        with open_video(source) as (container, _):
+        with open_video(info.path) as (container, video):
             track = container.streams.best("audio")
-            if start > LEAD:
+            if start > LEAD and not info.leaps:
                 with ffmpeg_errors():
                     container.seek(int((start - LEAD) / track.time_base), stream=track)
             layout = "stereo" if track.channels > 1 else "mono"
             resampler = av.AudioResampler(format="fltp", layout=layout)
-            for frame in _audio_frames(container, track):
+            packets = RisingPackets(container, video, track) if info.leaps else read_packets(container, track)
+            reached = 0
+            for frame in _audio_frames(packets, track):
                 begin = float(frame.pts * frame.time_base) - start
-                if begin >= length:
+                if begin >= length + LEAD:
                     break
-                for piece in resampler.resample(frame) if begin > -1.0 else ():
-                    yield from _trimmed(piece, begin, length)
+                for piece in resampler.resample(frame) if -1.0 < begin < length else ():
+                    for part in _trimmed(piece, begin, length):
+                        if part.pts >= reached:  # where the clock restarts, the sound of both sides may overlap
+                            reached = part.pts + part.samples
+                            yield part
     except (av.FFmpegError, OSError) as error:
-        log.warning("%s: the sound cannot be decoded (%s); the rest of the clip is silent", source, reason(error))
+        log.warning("%s: the sound cannot be decoded (%s); the rest of the clip is silent", info.path, reason(error))
 
 
-def _audio_frames(container: Any, track: Any) -> Iterator[Any]:
+def _audio_frames(packets: Iterable[Any], track: Any) -> Iterator[Any]:
     """Yield the decoded sound frames that have a time."""
-    for packet in read_packets(container, track):
-        with ffmpeg_errors():
-            frames = packet.decode()
-        yield from (frame for frame in frames if frame.pts is not None)
+    for packet in packets:
+        if packet.stream_index == track.index:
+            with ffmpeg_errors():
+                frames = packet.decode()
+            yield from (frame for frame in frames if frame.pts is not None)
 
 
 def _trimmed(frame: Any, begin: float, length: float) -> list[Any]:
