@@ -121,3 +121,15 @@ def test_no_process_without_files_and_no_wrong_limit() -> None:
         assert decoder._idle == []
     with pytest.raises(UsageError, match="time limit"):
         Isolated(time_limit=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not report memory this way")
+def test_8k_is_decoded_in_less_than_a_gigabyte(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "8k.mp4", 7680, 4320, frames=12)
+    with Isolated() as decoder:
+        sizes = {chunk.pixels.shape[1:] for chunk in decoder.stream(clip, fps=5.0, short_side=2160)}
+        status = Path(f"/proc/{decoder._idle[0]._process.pid}/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0])
+    assert sizes == {(2160, 3840, 3)}
+    assert peak < 1_000_000, f"{peak} KB"
