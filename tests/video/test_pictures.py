@@ -18,6 +18,7 @@ from mova.video.container import read_packets
 from mova.video.frame_converter import HLG, PQ, Converter, to_sdr
 from mova.video.probe import probe
 from mova.video.reader import read_times, stream
+from mova.video.structure import SAMPLE
 from mova.video.writer import cut_clip, join_clips, thumbnail
 
 HDR_COLORS = [(200, 60, 40), (30, 90, 200), (60, 160, 70), (128, 128, 128), (240, 240, 240), (20, 20, 20)]
@@ -316,6 +317,24 @@ def test_an_encrypted_track_of_matroska_is_named(tmp_path: Path) -> None:
         content[first : first + width] = longer.to_bytes(width, "big")
     path.write_bytes(content[:end] + added + content[end:])
     with pytest.raises(VideoError, match=r"a\.mkv: is encrypted"):
+        probe(path)
+
+
+@pytest.mark.parametrize("clear_start", [False, True])
+@pytest.mark.parametrize("clear_headers", [False, True])
+def test_a_scrambled_transport_stream_is_named(tmp_path: Path, clear_start: bool, clear_headers: bool) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (25, 96, 96, 3), np.uint8)
+    path = write(tmp_path / "a.ts", list(pictures))
+    clear = path.read_bytes()
+    content = np.frombuffer(clear, np.uint8).reshape(-1, 188).copy()
+    video = ((content[:, 1] & 31) == 1) & (content[:, 2] == 0)
+    if clear_headers:  # those of frames
+        video &= content[:, 1] & 0x40 == 0
+    content[video, 3] |= 0x80
+    content[video, 30:] ^= np.random.default_rng(1).integers(0, 256, (video.sum(), 158)).astype(np.uint8)
+    copies = 1 + SAMPLE // len(clear)
+    path.write_bytes(clear * (copies if clear_start else 0) + content.tobytes() * copies)
+    with pytest.raises(VideoError, match=r"a\.ts: is encrypted"):
         probe(path)
 
 

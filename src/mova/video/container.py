@@ -54,6 +54,8 @@ def open_video(path: str | Path, threads: int | None = None) -> Iterator[tuple[A
     except (av.FFmpegError, OSError) as error:
         if lists_files(path):
             raise VideoError(path, "holds a list of files, not a video; name the listed files themselves") from error
+        if isinstance(error, av.InvalidDataError) and structure.is_scrambled(path):
+            raise VideoError(path, ENCRYPTED) from error
         raise VideoError(
             path, f"cannot be opened as video ({reason(error)}); check that it is a complete video file"
         ) from error
@@ -94,6 +96,8 @@ def _check_content(path: str | Path, container: Any, stream: Any) -> None:
     try:
         if container.format.name.startswith("mov"):
             encrypted = stream.id in structure.encrypted_tracks(path)
+        elif container.format.name == "mpegts":
+            encrypted = structure.is_scrambled(path, stream.id)
         else:
             encrypted = "enc_key_id" in stream.metadata  # Matroska and WebM
         animated = container.format.name == "webp_pipe" and structure.animated_webp(path)

@@ -19,6 +19,12 @@ MATROSKA = frozenset(
 ENCRYPTED = frozenset({b"encv", b"drmi"})
 """Sample entries of encrypted video: Common Encryption (ISO/IEC 23001-7) and FairPlay."""
 
+SAMPLE = 1 << 20
+"""Bytes at the beginning and at the end of a transport stream that are searched for scrambled packets."""
+
+PADDING = 8191
+"""Track (PID) of a transport stream that is padding."""
+
 MOST_BOXES = 100_000
 """Boxes of an MP4 file that are looked at."""
 
@@ -83,6 +89,34 @@ def _children(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int
             return
         yield head[4:8], start + first, min(last, end)
         start = last
+
+
+def is_scrambled(path: str | Path, track: int | None = None) -> bool:
+    """Return whether most packets of a transport stream are scrambled, at its beginning or at its end.
+
+    Args:
+        path: video file.
+        track: number (PID) of a track; None for all.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for position in (0, max(0, size - SAMPLE)):
+            file.seek(position)
+            flags = _scrambling(file.read(SAMPLE), track)
+            if 2 * sum(flags) > len(flags):
+                return True
+    return False
+
+
+def _scrambling(data: bytes, track: int | None) -> list[bool]:
+    """Return for each packet of a track (None: all but padding) whether it is scrambled; nothing if there are none."""
+    for size in (188, 192, 204):
+        for first in range(min(size, len(data))):
+            if data[first : first + 8 * size : size] == b"\x47" * 8:
+                high, low, flags = (data[first + k :: size] for k in (1, 2, 3))
+                tracks = [((a & 31) << 8 | b, c) for a, b, c in zip(high, low, flags, strict=False)]
+                return [flag >= 0x80 for pid, flag in tracks if pid == track or (track is None and pid != PADDING)]
+    return []
 
 
 def animated_webp(path: str | Path) -> bool:
