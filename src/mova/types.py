@@ -175,7 +175,7 @@ class Timeline:
         duration: seconds.
         times: (T,) seconds of the sampled frames.
         sentences: one row per sentence, with relevance of length T.
-        irrelevant: spans that no sentence describes.
+        irrelevant: spans that no sentence describes, without those for which there are no pictures.
     """
 
     video: str

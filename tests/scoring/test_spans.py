@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mova.scoring.spans import cell_edges, locate, noise_floor, peaks
-from mova.types import ScoredSpan
+from mova.scoring.spans import cell_edges, locate, noise_floor, peaks, unseen
+from mova.types import ScoredSpan, Span
 
 values = st.floats(-1, 1, width=32) | st.sampled_from([0.0, 0.5, 1.0])
 curves = st.lists(values, min_size=1, max_size=60).map(lambda v: np.array(v, dtype=np.float32))
@@ -192,3 +192,44 @@ def test_peaks_do_not_depend_on_scale_or_offset_where_arithmetic_is_exact(
     times = seconds(len(curve))
     spans = bounds(peaks(exact, times, len(curve), 99))
     assert bounds(peaks(exact * 2.0 ** round(scale) + round(offset), times, len(curve), 99)) == spans
+
+
+GRID = np.concatenate([np.arange(8), np.arange(20, 28)]) / 2  # 0 to 4 s and 10 to 14 s, every half second
+
+
+def test_no_span_bridges_missing_frames() -> None:
+    curve = np.full(16, 0.9)
+    for spans in (locate(curve, GRID, 14.0, 0.5, step=0.5), peaks(curve, GRID, 14.0, 5, step=0.5)):
+        assert [(s.span.start, s.span.end) for s in spans] == [(0.0, 4.0), (10.0, 14.0)]
+    assert [(s.span.start, s.span.end) for s in locate(curve, GRID, 14.0, 0.5, merge_gap=60.0, step=0.5)] == [
+        (0.0, 4.0),
+        (10.0, 14.0),
+    ]
+    curve[:4] = curve[12:] = 0.1
+    spans = peaks(curve, GRID, 14.0, 5, step=0.5)
+    assert [(s.span.start, s.span.end) for s in spans] == [(2.0, 4.0), (10.0, 12.0)]
+    assert [(s.span.start, s.span.end) for s in peaks(curve, GRID, 14.0, 5)] == [(2.0, 12.0)]
+    one_missing = np.array([0.0, 0.5, 1.5, 2.0])
+    assert len(locate(np.ones(4), one_missing, 2.5, 0.5, step=0.5)) == 2
+    assert unseen(one_missing, 2.5, 0.5) == (Span(1.0, 1.5),)
+
+
+def test_missing_frames_at_both_ends_are_unseen() -> None:
+    assert unseen(GRID + 3, 30.0, 0.5) == (Span(0.0, 3.0), Span(7.0, 13.0), Span(17.0, 30.0))
+    assert unseen(GRID, 14.3, 0.5) == (Span(4.0, 10.0),)
+    assert unseen(GRID, 14.0, None) == ()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40).filter(any), st.integers(0, 2**32 - 1))
+def test_spans_lie_within_what_was_seen(present: list[bool], seed: int) -> None:
+    times = np.flatnonzero(present) / 4
+    curve = np.random.default_rng(seed).random(len(times))
+    duration = len(present) / 4
+    missing = unseen(times, duration, 0.25)
+    assert sum(stretch.duration for stretch in missing) == pytest.approx((len(present) - len(times)) / 4)
+    for spans in (locate(curve, times, duration, 0.4, step=0.25), peaks(curve, times, duration, 50, step=0.25)):
+        assert all(s.span.intersection(stretch) == 0 for s in spans for stretch in missing)
+    assert peaks(curve, times, duration, 1, step=0.25)[0].score == curve.max()
+    if all(present):
+        assert peaks(curve, times, duration, 9, step=0.25) == peaks(curve, times, duration, 9)
+        assert locate(curve, times, duration, 0.4, step=0.25) == locate(curve, times, duration, 0.4)

@@ -14,7 +14,8 @@ from mova.scoring.spans import peaks
 from mova.search import query, store
 from mova.search.index import Index
 from mova.search.query import Query, document, export_clips, find_moments
-from mova.search.store import Meta, Store, StoredFrames, VideoRecord
+from mova.search.records import Meta, StoredFrames, VideoRecord
+from mova.search.store import Store
 from mova.text.units import split_units
 from mova.types import Moment
 from mova.video.probe import probe

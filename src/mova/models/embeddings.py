@@ -50,6 +50,7 @@ class VideoEmbedding:
         times: float64, (T,), seconds.
         duration: seconds.
         whole: float32, (d,), not normalized: the vector of the whole video, if the model has one.
+        step: seconds between frames if they were sampled at a rate; where more is missing, there are no pictures.
 
     >>> import torch, numpy as np
     >>> video = VideoEmbedding(torch.eye(2), np.array([0.5, 1.5]), duration=2.0)
@@ -61,6 +62,7 @@ class VideoEmbedding:
     times: npt.NDArray[np.float64]
     duration: float
     whole: Tensor | None = None
+    step: float | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 2 or len(self.frames) == 0 or self.times.shape != (len(self.frames),):

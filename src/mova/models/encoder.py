@@ -204,7 +204,8 @@ class DualEncoder(ABC):
         if not parts:
             raise VideoError(display_name(video), "no frames to encode")
         times = np.concatenate([times for times, _ in parts])
-        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration)
+        step = 1 / self.sampling_rate(fps) if isinstance(video, str | Path) else None
+        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration, step=step)
 
     def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
         """Return the cosines (V, N) of pooled videos with pooled texts."""
@@ -325,7 +326,8 @@ class DualEncoder(ABC):
             name = str(video) if isinstance(video, str | Path) else ""
         seen = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps)
         vectors = self.encode_text(sentences).pooled
-        result = align_curves(vectors, seen.frames, seen.times, seen.duration, relevance_threshold(self, seen))
+        threshold = relevance_threshold(self, seen)
+        result = align_curves(vectors, seen.frames, seen.times, seen.duration, threshold, seen.step)
         rows = tuple(map(SentenceTimeline, sentences, result.relevance, result.spans))
         return Timeline(name, seen.duration, seen.times, rows, result.irrelevant)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mova.scoring.similarity import relevance as frame_relevance
-from mova.scoring.spans import locate
+from mova.scoring.spans import locate, unseen
 from mova.types import ScoredSpan, Span, complement
 
 
@@ -26,7 +26,7 @@ class Alignment:
     Attributes:
         relevance: float32, (S, T), how well each frame shows each sentence.
         spans: for each sentence, the spans that it describes, in order of time; possibly none.
-        irrelevant: the spans that no sentence describes, in order of time.
+        irrelevant: the spans that no sentence describes, in order of time, without those that have no frames.
     """
 
     relevance: npt.NDArray[np.float32]
@@ -40,6 +40,7 @@ def align_curves(
     times: npt.NDArray[np.float64],
     duration: float,
     threshold: float,
+    step: float | None = None,
 ) -> Alignment:
     """Give each sentence, on its own, the spans where its relevance reaches a threshold.
 
@@ -49,6 +50,8 @@ def align_curves(
         times: float64, (T,), seconds of the sampled frames, non-decreasing.
         duration: seconds of the video.
         threshold: cosine from which a frame shows a sentence.
+        step: seconds between sampled frames, where it is known: stretches without frames (`mova.scoring.spans.unseen`)
+            belong to no span, and are not irrelevant either.
 
     Raises:
         ValueError: the shapes do not agree, or there are no frames.
@@ -62,6 +65,7 @@ def align_curves(
         [[(2.0, 5.0)], [(0.0, 2.0)]]
     """
     curves = frame_relevance(sentence_vectors.to(frame_vectors.device), frame_vectors).cpu().numpy()
-    spans = tuple(locate(curve, times, duration, threshold) for curve in curves)
+    spans = tuple(locate(curve, times, duration, threshold, step=step) for curve in curves)
     covered = [scored.span for sentence_spans in spans for scored in sentence_spans]
+    covered += unseen(times, duration, step)
     return Alignment(curves, spans, tuple(complement(covered, duration)))

@@ -3,6 +3,9 @@
 A sampled frame i represents the cell `[times[i], times[i + 1])`; the last cell ends at `duration`. All spans are unions
 of whole cells, so their bounds are times of sampled frames.
 
+If the sampling step is known, a cell is at most `LONGEST_CELL` steps long: where more is missing, the video has no
+pictures there. Such a cell ends one step after its frame, and no span goes on beyond it.
+
 Shape legend: T frames, B background sentences.
 """
 
@@ -16,6 +19,9 @@ from mova.types import ScoredSpan, Span
 
 LONE_CELL_SECONDS = 1.0
 """Length of the only cell of a video with one frame and no duration (a still image)."""
+
+LONGEST_CELL = 1.5
+"""Sampling steps between two frames beyond which frames are missing between them."""
 
 _Curve = npt.ArrayLike
 _F64 = npt.NDArray[np.float64]
@@ -53,6 +59,39 @@ def cell_edges(times: _Curve, duration: float) -> _F64:
     return np.append(starts, end)
 
 
+def cell_ends(times: _Curve, duration: float, step: float | None = None) -> _F64:
+    """Return the end of each cell, (T,) seconds; see `cell_edges`.
+
+    Args:
+        times: (T,) seconds, non-decreasing.
+        duration: seconds.
+        step: seconds between sampled frames, where it is known: a cell before missing frames ends after one step.
+
+    Example:
+        >>> cell_ends([0.0, 0.5, 3.0], duration=3.5, step=0.5).tolist()
+        [0.5, 1.0, 3.5]
+    """
+    edges = cell_edges(times, duration)
+    if step is None:
+        return edges[1:]
+    return np.where(np.diff(edges) > LONGEST_CELL * step, edges[:-1] + step, edges[1:])
+
+
+def unseen(times: _Curve, duration: float, step: float | None) -> tuple[Span, ...]:
+    """Return the stretches of a video for which frames are missing, in order; none if the step is not known.
+
+    Example:
+        >>> unseen([0.0, 0.5, 3.0], duration=3.5, step=0.5)
+        (Span(start=1.0, end=3.0),)
+    """
+    if step is None:
+        return ()
+    edges, ends = cell_edges(times, duration), cell_ends(times, duration, step)
+    stretches = [(0.0, edges[0])] if edges[0] > (LONGEST_CELL - 1) * step else []
+    stretches += [(end, after) for end, after in zip(ends, edges[1:], strict=True) if end < after]
+    return tuple(Span(float(start), float(end)) for start, end in stretches)
+
+
 def locate(
     relevance: _Curve,
     times: _Curve,
@@ -61,6 +100,7 @@ def locate(
     *,
     merge_gap: float | None = None,
     min_seconds: float = 0.0,
+    step: float | None = None,
 ) -> tuple[ScoredSpan, ...]:
     """Return the spans where a curve is at or above a threshold, in order of time.
 
@@ -72,6 +112,7 @@ def locate(
         merge_gap: spans at most this many seconds apart are merged (default: one median cell, so that a single missed
             frame does not split an event).
         min_seconds: shorter spans are left out, after merging.
+        step: see `cell_ends`. No span bridges missing frames.
 
     Returns:
         Spans whose score is the highest relevance inside, as in search.
@@ -84,17 +125,19 @@ def locate(
         >>> [(scored.span.start, scored.span.end, scored.score) for scored in spans]
         [(1.0, 3.0, 0.9)]
     """
-    curve, edges = _checked(relevance, times, duration)
+    curve, starts, ends = _checked(relevance, times, duration, step)
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN")
-    gap = (_median_cell(edges) if merge_gap is None else merge_gap) + 1e-9
-    first, last = _runs(curve >= threshold)
+    gap = (_median_cell(np.append(starts, ends[-1])) if merge_gap is None else merge_gap) + 1e-9
+    breaks = _breaks(starts, ends)
+    first, last = _runs(curve >= threshold, breaks)
     if len(first) == 0:
         return ()
-    apart = edges[first[1:]] - edges[last[:-1] + 1] > gap
+    part = np.searchsorted(breaks, first, side="right")
+    apart = (starts[first[1:]] - ends[last[:-1]] > gap) | (part[1:] != part[:-1])
     first = first[np.append(True, apart)]
     last = last[np.append(apart, True)]
-    spans = (_span(curve, edges, a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True))
+    spans = (_span(curve, starts, ends, a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True))
     return tuple(s for s in spans if s is not None and s.span.duration >= min_seconds - 1e-9)
 
 
@@ -130,7 +173,9 @@ def noise_floor(background: _Curve, false_alarm: float = 0.05) -> float:
     return float(np.nextafter(highest_rejected, np.array(np.inf, dtype=values.dtype)))
 
 
-def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tuple[ScoredSpan, ...]:
+def peaks(
+    relevance: _Curve, times: _Curve, duration: float, limit: int, *, step: float | None = None
+) -> tuple[ScoredSpan, ...]:
     """Return the best spans of a curve without a threshold: its peaks, widened on both sides to half prominence.
 
     Dips of a single frame are filled first (by a grey closing over two frames, which moves no edge and lowers no peak,
@@ -142,11 +187,12 @@ def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tupl
         times: (T,) seconds of the sampled frames.
         duration: seconds of the video.
         limit: return at most this many spans.
+        step: see `cell_ends`. No span bridges missing frames: there, too, the curve is assumed to be at its minimum.
 
     Returns:
         Spans that do not overlap, best first (then earliest first). The score of a span is the highest relevance
         inside; that of the first span is the highest of the whole curve. A constant curve gives one span over the whole
-        video.
+        video (with missing frames: one per part).
 
     Raises:
         ValueError: relevance and times do not agree or are not finite, or the limit is below 1.
@@ -156,20 +202,23 @@ def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tupl
         >>> [(scored.span.start, scored.span.end, scored.score) for scored in spans]
         [(1.0, 2.0, 0.8), (4.0, 6.0, 0.6)]
     """
-    curve, edges = _checked(relevance, times, duration)
+    curve, starts, ends = _checked(relevance, times, duration, step)
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
-    closed = _close(curve)
+    breaks = _breaks(starts, ends)
+    closed = np.concatenate([_close(part) for part in np.split(curve, breaks)])
     low = closed.min()
     if low == closed.max():
-        full_span = _span(curve, edges, 0, len(curve) - 1)
-        assert full_span is not None
-        return (full_span,)
+        bounds = zip([0, *breaks.tolist()], [*(breaks - 1).tolist(), len(curve) - 1], strict=True)
+        parts = (_span(curve, starts, ends, first, last) for first, last in bounds)
+        return tuple(part for part in parts if part is not None)[:limit]
+    closed = np.insert(closed, breaks, low)
+    index = np.insert(np.arange(len(curve)), breaks, -1)  # of the frame at each value of the curve with its breaks
     padded = np.concatenate([[low], closed, [low]])
     tops, _ = find_peaks(padded)
     prominence = peak_prominences(padded, tops)[0]
     tops -= 1
-    covered = np.zeros(len(curve), dtype=bool)
+    covered = np.zeros(len(closed), dtype=bool)
     spans: list[ScoredSpan] = []
     for i in np.lexsort((tops, -closed[tops])).tolist():
         if covered[tops[i]]:
@@ -177,7 +226,7 @@ def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tupl
         free = np.where(covered, -np.inf, closed)
         first, last = _around(free, int(tops[i]), closed[tops[i]] - prominence[i] / 2)
         covered[first : last + 1] = True
-        span = _span(curve, edges, first, last)
+        span = _span(curve, starts, ends, int(index[first]), int(index[last]))
         if span is not None:
             spans.append(span)
         if len(spans) == limit:
@@ -185,15 +234,20 @@ def peaks(relevance: _Curve, times: _Curve, duration: float, limit: int) -> tupl
     return tuple(spans)
 
 
-def _checked(relevance: _Curve, times: _Curve, duration: float) -> tuple[_F64, _F64]:
-    """Return the curve as float64 (T,) and the edges of its cells (T + 1,)."""
+def _checked(relevance: _Curve, times: _Curve, duration: float, step: float | None) -> tuple[_F64, _F64, _F64]:
+    """Return the curve as float64 (T,), and the starts and the ends (T,) of its cells."""
     curve = np.asarray(relevance, dtype=np.float64)
-    edges = cell_edges(times, duration)
-    if curve.shape != (len(edges) - 1,):
-        raise ValueError(f"relevance {curve.shape} and times ({len(edges) - 1},) differ in length")
+    starts, ends = cell_edges(times, duration)[:-1], cell_ends(times, duration, step)
+    if curve.shape != starts.shape:
+        raise ValueError(f"relevance {curve.shape} and times ({len(starts)},) differ in length")
     if not np.all(np.isfinite(curve)):
         raise ValueError("relevance contains NaN or infinite values")
-    return curve, edges
+    return curve, starts, ends
+
+
+def _breaks(starts: _F64, ends: _F64) -> _I64:
+    """Return the indices of frames before which frames are missing."""
+    return np.flatnonzero(ends[:-1] < starts[1:]) + 1
 
 
 def _median_cell(starts: _F64) -> float:
@@ -203,10 +257,13 @@ def _median_cell(starts: _F64) -> float:
     return float(np.median(steps)) if len(steps) else 0.0
 
 
-def _runs(on: npt.NDArray[np.bool_]) -> tuple[_I64, _I64]:
-    """Return the first and last index of each run of true values."""
-    change = np.diff(np.concatenate([[0], on.astype(np.int8), [0]]))
-    return np.flatnonzero(change == 1), np.flatnonzero(change == -1) - 1
+def _runs(on: npt.NDArray[np.bool_], breaks: _I64) -> tuple[_I64, _I64]:
+    """Return the first and last index of each run of true values; a run ends before each of `breaks`."""
+    padded = np.concatenate([[False], on, [False]])
+    begins, finishes = padded[1:] & ~padded[:-1], padded[:-1] & ~padded[1:]
+    crossed = breaks[on[breaks] & on[breaks - 1]]
+    begins[crossed] = finishes[crossed] = True
+    return np.flatnonzero(begins), np.flatnonzero(finishes) - 1
 
 
 def _close(curve: _F64) -> _F64:
@@ -224,9 +281,9 @@ def _around(curve: _F64, top: int, level: float) -> tuple[int, int]:
     return first, last
 
 
-def _span(curve: _F64, edges: _F64, first: int, last: int) -> ScoredSpan | None:
+def _span(curve: _F64, starts: _F64, ends: _F64, first: int, last: int) -> ScoredSpan | None:
     """Return cells `first` to `last` as a span, or None if they have no length (frames with equal times)."""
-    start, end = float(edges[first]), float(edges[last + 1])
+    start, end = float(starts[first]), float(ends[last])
     if not end > start:
         return None
     return ScoredSpan(Span(start, end), float(curve[first : last + 1].max()))

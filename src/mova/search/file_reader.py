@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from mova.errors import VideoError
 from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE
-from mova.search.store import VideoRecord
-from mova.types import Frames
+from mova.search.records import VideoRecord
+from mova.types import Frames, Span
 from mova.utils.hashing import content_hash
 from mova.video.isolated import Isolated
 from mova.video.limits import TOO_LARGE
@@ -28,6 +28,7 @@ class FileTask:
         size, mtime_ns: size in bytes and modification time; -1 if the system does not report them.
         duration: seconds.
         content: hash of the content; empty until the file is read.
+        gaps: stretches without pictures, as far as they are known before the file is read.
     """
 
     path: str
@@ -35,6 +36,7 @@ class FileTask:
     mtime_ns: int = -1
     duration: float = 0.0
     content: str = ""
+    gaps: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def check_file(path: str, known: VideoRecord | None, decoder: Isolated) -> FileT
         if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
             return None
         task = replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
-        return replace(task, duration=decoder.probe(path).duration)
+        info = decoder.probe(path)
+        return replace(task, duration=info.duration, gaps=info.gaps)
     except UnicodeEncodeError:
         return Failed(task, "its name is not valid UTF-8; rename it")
     except OSError as error:

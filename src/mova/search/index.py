@@ -20,7 +20,8 @@ from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.search import ingest, query, rerank
 from mova.search.ingest import IngestReport, Progress
 from mova.search.query import Query, Rescoring
-from mova.search.store import Meta, Store, VideoRecord
+from mova.search.records import Meta, VideoRecord
+from mova.search.store import Store
 from mova.types import Moment
 from mova.utils.hashing import content_hash
 from mova.video.isolated import TIME_LIMIT
@@ -175,7 +176,8 @@ class Index:
         frames = self._store.fetch([record.content]).get(record.content)
         if frames is None:  # another process removed them after the records were read
             return None
-        return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration)
+        step = 1 / self._store.meta.frame_rate
+        return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration, step=step)
 
     def check(self, model: DualEncoder) -> None:
         """Raise if a model's vectors do not compare with the stored ones.

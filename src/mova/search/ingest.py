@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder
+from mova.scoring.spans import unseen
 from mova.search.file_reader import (
     Begin,
     Event,
@@ -30,7 +31,9 @@ from mova.search.file_reader import (
     read_events,
     skip_file,
 )
-from mova.search.store import Meta, Store, StoredFrames, VideoRecord
+from mova.search.records import Meta, StoredFrames, VideoRecord
+from mova.search.store import Store
+from mova.types import Span
 from mova.utils.files import SUFFIXES, find_videos, surely_gone
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import TIME_LIMIT, Isolated
@@ -284,12 +287,14 @@ class _Run:
 
     def _encode(self, task: FileTask, events: Iterator[Event]) -> None:
         """Encode the frames of a file, then queue its record."""
+        seen: list[npt.NDArray[np.float64]] = []
         frames, total = 0, np.zeros(self.model.embedding_dim)
         try:
             for times, tensor in self.model.encode_stream(frames_of_file(events)):
                 vectors = tensor.detach().float().cpu().numpy()
                 vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
                 self._buffer(task.content, times, vectors)
+                seen.append(times)
                 frames += len(times)
                 total += vectors.sum(axis=0, dtype=np.float64)
                 self._report_progress(task, self.seconds_done + min(float(times[-1]), task.duration))
@@ -301,7 +306,8 @@ class _Run:
             self._fail(task, TOO_LARGE)
             return
         mean = (total / frames).astype(np.float32)
-        record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean)
+        gaps = _all_gaps(task, np.concatenate(seen), 1 / self.rate)
+        record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean, gaps)
         self.contents[task.content] = record
         self.pending_records.append(record)
         self.report.indexed.append(task.path)
@@ -365,3 +371,9 @@ class _Run:
         self.writes += 1
         if self.writes % TIDY_EVERY == 0:
             self.store.tidy()
+
+
+def _all_gaps(task: FileTask, times: npt.NDArray[np.float64], step: float) -> tuple[Span, ...]:
+    """Return the gaps known before the file was read, and those that only its frames (T,) show, to one step."""
+    seen = (gap for gap in unseen(times, task.duration, step) if not any(gap.intersection(old) for old in task.gaps))
+    return tuple(sorted([*task.gaps, *seen]))

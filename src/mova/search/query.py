@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,9 @@ import torch
 
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder
-from mova.scoring.spans import cell_edges, peaks
-from mova.search.store import Store, StoredFrames, VideoRecord
+from mova.scoring.spans import cell_edges, peaks, unseen
+from mova.search.records import StoredFrames, VideoRecord
+from mova.search.store import Store
 from mova.text.units import sentences_or_windows
 from mova.types import Moment, Span
 from mova.utils.files import shorten_name, surely_gone
@@ -176,6 +178,7 @@ class _BestFirstSearch:
     ) -> None:
         self.store = store
         self.sentence_vectors = sentence_vectors
+        self.step = 1 / store.meta.frame_rate
         self.records = records
         self.videos = videos = {content: same[0] for content, same in records.items()}
         self.k = k
@@ -252,7 +255,9 @@ class _BestFirstSearch:
             self.visited.add(content)
             if content not in stored:
                 continue
-            moments = find_moments(self.sentence_vectors, stored[content], video.duration, span_thresholds, self.k)
+            moments = find_moments(
+                self.sentence_vectors, stored[content], video.duration, span_thresholds, self.k, self.step
+            )
             moments = [(span, score) for span, score in moments if score >= self.min_score]
             path = existing_path(self.records[content]) if moments else ""
             self.moments += [Moment(path, span.start, span.end, score) for span, score in moments]
@@ -276,7 +281,12 @@ def _rank(moment: Moment) -> tuple[float, str, float]:
 
 
 def find_moments(
-    sentence_vectors: _F32, frames: StoredFrames, duration: float, span_thresholds: _F32, limit: int
+    sentence_vectors: _F32,
+    frames: StoredFrames,
+    duration: float,
+    span_thresholds: _F32,
+    limit: int,
+    step: float | None = None,
 ) -> list[tuple[Span, float]]:
     """Return moments of one video with their scores.
 
@@ -286,31 +296,34 @@ def find_moments(
         duration: seconds.
         span_thresholds: (S,) cosines that a sentence's span must reach.
         limit: number of moments requested; those of a paragraph are merged from more spans than that.
+        step: seconds between sampled frames: no moment bridges missing frames (`mova.scoring.spans.cell_ends`).
     """
     curves = sentence_vectors @ frames.vectors.T
     limit = limit if len(curves) == 1 else max(limit, PARAGRAPH_SPANS)
     spans = [
         peak
         for curve, threshold in zip(curves, span_thresholds.tolist(), strict=True)
-        for peak in peaks(curve, frames.times, duration, limit)
+        for peak in peaks(curve, frames.times, duration, limit, step=step)
         if peak.score >= threshold
     ]
     if len(curves) == 1:
         return [(peak.span, peak.score) for peak in spans]
     starts = cell_edges(frames.times, duration)[:-1]
     frame_step = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
+    barriers = [stretch.end for stretch in unseen(frames.times, duration, step)]
     moments = []
-    for span in _merge((peak.span for peak in spans), frame_step):
+    for span in _merge((peak.span for peak in spans), frame_step, barriers):
         inside = (starts >= span.start) & (starts < span.end)
         moments.append((span, float(curves[:, inside].max(axis=1).mean())))
     return moments
 
 
-def _merge(spans: Iterable[Span], gap: float) -> list[Span]:
-    """Merge spans that overlap or are at most `gap` seconds apart."""
+def _merge(spans: Iterable[Span], gap: float, barriers: Sequence[float]) -> list[Span]:
+    """Merge spans that overlap or are at most `gap` seconds apart, but not across any of `barriers` (times, sorted)."""
     merged: list[Span] = []
     for span in sorted(spans):
-        if merged and span.start - merged[-1].end <= gap + 1e-9:
+        near = merged and span.start - merged[-1].end <= gap + 1e-9
+        if near and bisect_right(barriers, merged[-1].start) == bisect_right(barriers, span.start):
             merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
         else:
             merged.append(span)

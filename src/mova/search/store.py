@@ -15,7 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -24,15 +24,24 @@ from typing import Any
 import lancedb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from lancedb.index import BTree, IvfRq
 
 from mova.errors import IndexMismatchError, MovaError, UsageError
+from mova.search.records import (
+    GAPS,
+    SCHEMA_VERSION,
+    Meta,
+    StoredFrames,
+    VideoRecord,
+    frames_table,
+    records_of,
+    records_table,
+    schemas,
+)
 from mova.utils.file_lock import sole_writer
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
 SMALL_FRAGMENTS = 32
 """Small fragments that a table may gather before they are rewritten as one: adding stays O(new files)."""
 ANN_ROWS = 200_000
@@ -48,61 +57,6 @@ KEEP_VERSIONS = timedelta(minutes=5)
 """Superseded data stay on disk this long for readers that still use them."""
 BLOCK = 256
 """Values per SQL condition."""
-
-
-@dataclass(frozen=True)
-class Meta:
-    """The model and settings of an index. Vectors made with others must never be mixed in.
-
-    Attributes:
-        model: name that loads the model.
-        fingerprint: hash of its weights, architecture and preprocessing.
-        dim: width d of its space.
-        frame_rate: sampled frames per second.
-        schema: version of the tables' layout.
-    """
-
-    model: str
-    fingerprint: str
-    dim: int
-    frame_rate: float
-    schema: int = SCHEMA_VERSION
-
-
-@dataclass(frozen=True, eq=False)
-class VideoRecord:
-    """One indexed path. Paths with equal content share their frames.
-
-    Attributes:
-        path: absolute.
-        content: hash of the whole file (hexadecimal).
-        size: bytes.
-        mtime_ns: modification time in nanoseconds.
-        duration: seconds.
-        frames: sampled frames stored.
-        mean: float32, (d,), mean of the normalised frame vectors (CLIP4Clip's pooling before normalisation).
-    """
-
-    path: str
-    content: str
-    size: int
-    mtime_ns: int
-    duration: float
-    frames: int
-    mean: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class StoredFrames:
-    """The frames of one content, in order of time.
-
-    Attributes:
-        times: float64, (T,), seconds.
-        vectors: (T, d), L2-normalised; float32 when read, any precision to write.
-    """
-
-    times: npt.NDArray[np.float64]
-    vectors: npt.NDArray[np.floating[Any]]
 
 
 class Store:
@@ -160,22 +114,7 @@ class Store:
         """Create the empty tables; the one that stores `meta` last."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-        vector = pa.list_(pa.float16(), meta.dim)
-        frames = [("video", pa.string()), ("time", pa.float64()), ("vector", vector)]
-        videos = [
-            ("path", pa.string()),
-            ("content", pa.string()),
-            ("size", pa.int64()),
-            ("mtime_ns", pa.int64()),
-            ("duration", pa.float64()),
-            ("frames", pa.int64()),
-            ("mean", pa.list_(pa.float32(), meta.dim)),
-        ]
-        for name, fields in (("videos", videos), ("frames", frames)):
-            schema = pa.schema(
-                [pa.field(key, kind, nullable=False) for key, kind in fields],
-                metadata={"mova": json.dumps(asdict(meta))},
-            )
+        for name, schema in schemas(meta).items():
             self._connection.drop_table(name, ignore_missing=True)
             self._connection.create_table(name, schema=schema)
 
@@ -237,10 +176,7 @@ class Store:
         version = self._videos.version
         if self._records[0] != version:
             table = self._videos.to_arrow().sort_by("path")
-            dim = self.meta.dim
-            means = table["mean"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
-            rows = table.drop_columns(["mean"]).to_pylist()
-            records = {row["path"]: VideoRecord(**row, mean=mean) for row, mean in zip(rows, means, strict=True)}
+            records = records_of(table)
             self._records = version, records
         return self._records[1]
 
@@ -251,10 +187,10 @@ class Store:
             MovaError: some of their frames are missing (only if the index cannot be locked: another process removed
                 them as leftovers); the records are removed again.
         """
+        if GAPS.name not in self._videos.schema.names:  # made before gaps were recorded
+            self._videos.add_columns(GAPS)
         schema = self._videos.schema
-        columns = [pa.array([getattr(r, name) for r in records], schema.field(name).type) for name in schema.names[:-1]]
-        mean = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate([r.mean for r in records])), self.meta.dim)
-        table = pa.table([*columns, mean], schema=schema)
+        table = records_table(records, schema)
         self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
         if self.folder is None:
             self._verify(records)
@@ -280,14 +216,7 @@ class Store:
 
     def append(self, contents: Sequence[str], parts: Sequence[StoredFrames]) -> None:
         """Store frames of one or several contents in one commit; vectors are stored in half precision."""
-        schema = self._frames.schema
-        vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16, copy=False)
-        columns = [
-            pa.array(np.repeat(np.array(contents, dtype=object), [len(part.times) for part in parts])),
-            pa.array(np.concatenate([part.times for part in parts])),
-            pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.meta.dim),
-        ]
-        self._frames.add(pa.table(columns, schema=schema))
+        self._frames.add(frames_table(contents, parts, self._frames.schema))
 
     def discard(self, contents: Iterable[str]) -> None:
         """Remove the frames of contents."""

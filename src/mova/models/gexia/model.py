@@ -216,7 +216,8 @@ class Gexia(BackboneWrapper):
 
         features = self._read(video, fps, start, end, encode)
         whole = self._whole(features.dense, features.rounds)
-        return VideoEmbedding(torch.cat(vectors), features.times, features.duration, whole)
+        step = 1 / self.sampling_rate(fps) if isinstance(video, str | Path) else None
+        return VideoEmbedding(torch.cat(vectors), features.times, features.duration, whole, step)
 
     def dense_video(
         self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
