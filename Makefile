@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
+DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast check format docs bench clean
@@ -19,8 +20,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP)  ## create .venv with mova and everything its tests need
 
-demo: $(STAMP)  ## render Worlds, index, search and align them; write pictures to demo/
-	$(BIN)/mova demo --out demo
+$(DEMO_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $(DEMO_STAMP)
+
+demo: $(DEMO_STAMP)  ## search rendered videos and a film of photographs, with pictures in demo/ (VIDEOS=DIR: your own folder)
+	$(BIN)/mova demo --out demo $(if $(VIDEOS),--videos "$(VIDEOS)")
 
 test: $(STAMP)  ## run all tests and docstring examples
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -11,6 +11,7 @@ from mova.models.family import ModelFamily
 from mova.models.gexia.family import GEXIA
 from mova.models.hub import read_json
 from mova.models.mova.family import MOVA
+from mova.models.natural.family import NATURAL
 from mova.models.two_tower.family import TWO_TOWER
 from mova.models.video_llm.family import VIDEO_LLM
 from mova.models.worlds_tiny.family import WORLDS_TINY
@@ -23,6 +24,7 @@ FAMILIES: dict[str, ModelFamily] = {
     for family in (
         TWO_TOWER,
         WORLDS_TINY,
+        NATURAL,
         MOVA,
         GEXIA,
         VIDEO_LLM,

