@@ -170,6 +170,24 @@ def test_models_are_listed_with_their_license(call: Call) -> None:
     assert all(row["licence"] for row in result["models"])
 
 
+def test_pulling_needs_a_hub_model_and_uses_the_cache(
+    call: Call, tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, message in (("mova-worlds-tiny", "come with mova"), ("mova-natural", "pip install 'mova[natural]'")):
+        code, _, err = call("models", "pull", name)
+        assert (code, message in err) == (2, True)
+    code, _, err = call("models", "push", "mova-natural")
+    assert (code, "mova models pull NAME" in err) == (2, True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--someone--clip"
+    shutil.copytree(tiny_clip, folder / "snapshots" / "0123abc")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123abc")
+    code, out, _ = call("models", "pull", "someone/clip", "--json")
+    assert code == 0
+    assert document(out) == {"model": "someone/clip", "folder": str(folder / "snapshots" / "0123abc")}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

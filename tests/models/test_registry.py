@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from mova.errors import ModelError, MovaError, UsageError
 from mova.models.hub import find_checkpoint, read_json
-from mova.models.registry import DEFAULT_MODEL, MODELS, load
+from mova.models.registry import DEFAULT_MODEL, MODELS, explain_default, load
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 
@@ -151,3 +151,18 @@ def test_precision_and_device_are_checked_before_anything_is_fetched() -> None:
 def test_the_small_model_is_never_a_substitute(empty_cache: Path) -> None:
     with pytest.raises(MovaError):
         load(DEFAULT_MODEL)
+
+
+def test_the_default_is_explained_and_others_are_named(
+    tiny_clip: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mova.models.natural.weights.is_installed", lambda: False)
+    assert (
+        explain_default()
+        == f"model: {DEFAULT_MODEL}, the default (not on this machine; download 1.51 GB + 34 MB tokenizer)"
+    )
+    put_into_cache(empty_cache, "openai/clip-vit-base-patch32", tiny_clip)
+    monkeypatch.setattr("mova.models.natural.weights.is_installed", lambda: True)
+    assert explain_default().endswith("also on this machine: openai/clip-vit-base-patch32, mova-natural (--model)")
+    put_into_cache(empty_cache, DEFAULT_MODEL, tiny_clip)
+    assert f"{DEFAULT_MODEL}, the default (on this machine)" in explain_default()

@@ -61,6 +61,15 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         return _complete(_download(name), name)
 
 
+def is_cached(name: str) -> bool:
+    """Return whether a complete checkpoint of the Hub is in the cache of this machine; no network is used."""
+    try:
+        _complete(Path(snapshot_download(name, local_files_only=True)), name)
+    except (LocalEntryNotFoundError, ModelError):
+        return False
+    return True
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file of a checkpoint.
 

@@ -12,7 +12,7 @@ import torch
 from mova.errors import ModelError, UsageError
 from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of_folder
-from mova.models.hub import find_checkpoint
+from mova.models.hub import find_checkpoint, is_cached
 from mova.models.precision import choose_device, choose_dtype
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Entry:
         source: where licence and figures are published.
         folder_function: path of the function that returns the folder of weights inside the package, if they are.
         load_function: path of (precision, device) -> model, for weights in packages of an extra. Neither: on the Hub.
+        extra: name of that extra.
+        installed_function: path of the function that returns whether it is installed.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Entry:
     source: str
     folder_function: str | None = None
     load_function: str | None = None
+    extra: str | None = None
+    installed_function: str | None = None
 
     @property
     def in_package(self) -> bool:
@@ -57,6 +61,12 @@ class Entry:
         """Return the folder of the weights inside the package."""
         assert self.folder_function is not None
         return resolve_name(self.folder_function)()
+
+    def is_ready(self) -> bool:
+        """Return whether the weights are on this machine; nothing is downloaded or read."""
+        if self.installed_function is not None:
+            return resolve_name(self.installed_function)()
+        return self.in_package or is_cached(self.name)
 
     def to_json(self) -> dict[str, str]:
         """Return the row that `mova models --json` prints."""
@@ -109,6 +119,8 @@ _ENTRIES = (
         quality="on 32 real clips: see its model card",
         source="src/mova/models/natural/weights/README.md",
         load_function="mova.models.natural.model:load_installed",
+        extra="natural",
+        installed_function="mova.models.natural.weights:is_installed",
     ),
     Entry(
         name="mova-worlds-tiny",
@@ -122,6 +134,18 @@ _ENTRIES = (
 )
 MODELS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 """Every checkpoint known by name."""
+ONLY_RENDERED = "mova-worlds-tiny"
+"""Known by name, but not for real footage."""
+
+
+def explain_default() -> str:
+    """Return which model is used if none is requested, why, and which others for real footage are on this machine."""
+    default = MODELS[DEFAULT_MODEL]
+    ready = [name for name, entry in MODELS.items() if name != ONLY_RENDERED and entry.is_ready()]
+    state = "on this machine" if DEFAULT_MODEL in ready else f"not on this machine; download {default.size}"
+    others = [name for name in ready if name != DEFAULT_MODEL]
+    also = f"; also on this machine: {', '.join(others)} (--model)" if others else ""
+    return f"model: {DEFAULT_MODEL}, the default ({state}){also}"
 
 
 def load(name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> DualEncoder:

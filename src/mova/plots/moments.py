@@ -14,6 +14,7 @@ from PIL import Image
 from mova.errors import UsageError
 from mova.plots.style import MUTED, Page
 from mova.types import Moment
+from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.writer import thumbnail
 
@@ -80,7 +81,8 @@ def _draw_html(results: Results, path: Path) -> None:
             for moment in moments
         )
         rows.append(f"<section><h2>{escape(query)}</h2><div>{figures or 'no moment'}</div></section>")
-    path.write_text(_PAGE.replace("<!--ROWS-->", "\n".join(rows)), encoding="utf-8", errors="replace")
+    with replacing(path) as temporary:
+        temporary.write_text(_PAGE.replace("<!--ROWS-->", "\n".join(rows)), encoding="utf-8", errors="replace")
 
 
 def _data_uri(picture: Image.Image) -> str:

@@ -34,6 +34,7 @@ def index(
     Only new or changed files are read. Run the same command again to resume an interrupted run.
     Unreadable files are skipped and listed. The exit code is 1 only if no file could be indexed.
     """
+    from mova.models.registry import explain_default
     from mova.search.index import Index
     from mova.video.isolated import TIME_LIMIT
 
@@ -41,6 +42,8 @@ def index(
     if forget:
         _forget(store, paths, folder, json)
         return
+    if model is None and not store.exists:
+        note(explain_default())
     with file_bar("indexing") as progress:
         report = store.add(paths, fps=fps, progress=progress, all_files=all_files, time_limit=time_limit or TIME_LIMIT)
     if json:
