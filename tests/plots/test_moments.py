@@ -14,7 +14,7 @@ from PIL import Image
 from mova.errors import UsageError
 from mova.plots.moments import draw_moments
 from mova.types import Moment
-from mova.video.slideshow import write_slideshow
+from mova.worlds.slideshow import write_slideshow
 
 
 @pytest.fixture(scope="module")

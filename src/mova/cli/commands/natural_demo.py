@@ -67,7 +67,7 @@ def film_demo(target: Path) -> dict[str, Any] | None:
     from mova.plots.timeline import draw
     from mova.search.align import align
     from mova.search.index import Index
-    from mova.video.slideshow import write_slideshow
+    from mova.worlds.slideshow import write_slideshow
 
     files = photographs()
     if files is None or not is_installed():

@@ -11,7 +11,7 @@ from mova.errors import UsageError
 from mova.types import Span
 from mova.video.probe import probe
 from mova.video.reader import read_times
-from mova.video.slideshow import pan, write_slideshow
+from mova.worlds.slideshow import pan, write_slideshow
 
 
 def plain(color: tuple[int, int, int], height: int = 60, width: int = 80) -> np.ndarray:
