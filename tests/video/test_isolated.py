@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mova.errors import NoVideoError, UsageError, VideoError
+from mova.errors import MovaError, NoVideoError, UsageError, VideoError
 from mova.video import isolated
 from mova.video.isolated import Isolated
 from mova.video.probe import probe
@@ -133,3 +133,27 @@ def test_8k_is_decoded_in_less_than_a_gigabyte(tmp_path: Path) -> None:
     peak = int(status.split("VmHWM:")[1].split()[0])
     assert sizes == {(2160, 3840, 3)}
     assert peak < 1_000_000, f"{peak} KB"
+
+
+def test_closing_ends_a_file_that_another_thread_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch, HANG)
+    clip = write_clip(tmp_path / "a.mp4")
+    decoder = Isolated(time_limit=100)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: list(decoder.stream(clip, fps=1.0)))
+        while not decoder._busy:
+            time.sleep(0.01)
+        began = time.monotonic()
+        decoder.close()
+        with pytest.raises(VideoError, match="crashed"):
+            reading.result(timeout=20)
+    assert time.monotonic() - began < 20
+    with pytest.raises(MovaError, match="decoding was stopped"):
+        decoder.probe(clip)
+
+
+def test_a_process_that_cannot_start_is_no_failure_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch, "sys.exit(3); ")
+    with Isolated() as decoder, pytest.raises(MovaError, match="cannot start a process for decoding") as error:
+        decoder.probe(write_clip(tmp_path / "a.mp4"))
+    assert not isinstance(error.value, VideoError)

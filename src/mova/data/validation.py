@@ -92,7 +92,8 @@ def check_rows(
     files: dict[str, _File | Fault] = {}
     check_file = _decode_file if decode else _probe_file
     with Isolated(time_limit) as decoder:
-        for name, result in map_in_threads(lambda name: check_file(decoder, Path(folder) / name), names, workers):
+        checks = map_in_threads(lambda name: check_file(decoder, Path(folder) / name), names, workers, decoder.close)
+        for name, result in checks:
             files[name] = result
             if done is not None:
                 done(len(files))
@@ -102,9 +103,11 @@ def check_rows(
 
 
 def map_in_threads(
-    task: Callable[[Item], Result], items: Iterable[Item], workers: int
+    task: Callable[[Item], Result], items: Iterable[Item], workers: int, stop: Callable[[], None] | None = None
 ) -> Iterator[tuple[Item, Result]]:
     """Yield (item, result) in the order of the items, computed in threads with a bounded queue.
+
+    `stop` is called at the end, and also if the loop is left early: it can end tasks that are running.
 
     >>> list(map_in_threads(abs, [-1, 2, -3], workers=2))
     [(-1, 1), (2, 2), (-3, 3)]
@@ -123,6 +126,8 @@ def map_in_threads(
         finally:
             for _, future in waiting:
                 future.cancel()
+            if stop is not None:
+                stop()
 
 
 Fault = tuple[FaultKind, str]

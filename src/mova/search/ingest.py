@@ -259,6 +259,9 @@ class _Run:
                 else:
                     assert isinstance(event, Begin)
                     self._encode(event.task, events)
+        except BaseException:
+            self.decoder.close()  # so that Ctrl-C does not wait for the frames that are being decoded
+            raise
         finally:
             events.close()
         self._flush()

@@ -61,6 +61,8 @@ class Isolated:
             raise UsageError(f"the time limit must be a positive number of seconds, not {time_limit}")
         self.time_limit, self.memory = time_limit, memory
         self._idle: list[_Child] = []
+        self._busy: list[_Child] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -70,11 +72,14 @@ class Isolated:
         self.close()
 
     def close(self) -> None:
-        """End all children that wait for a file."""
+        """End all children. A file that another thread is reading fails, and no other can be read."""
         with self._lock:
-            children, self._idle = self._idle, []
-        for child in children:
+            self._closed = True
+            idle, busy, self._idle, self._busy = self._idle, self._busy, [], []
+        for child in idle:
             child.end()
+        for child in busy:
+            child.kill()
 
     def probe(self, path: str | Path) -> VideoInfo:
         """Describe a file, see `mova.video.probe.probe`.
@@ -126,12 +131,18 @@ class Isolated:
             child = self._idle.pop() if self._idle else None
         child = child or _Child(self.time_limit, self.memory)
         try:
+            with self._lock:
+                if self._closed:
+                    raise MovaError("decoding was stopped")
+                self._busy.append(child)
             yield child
         finally:
-            if child.answered:
-                with self._lock:
+            with self._lock:
+                if child in self._busy:
+                    self._busy.remove(child)
+                if waits := child.answered and not self._closed:
                     self._idle.append(child)
-            else:
+            if not waits:
                 child.end()
 
 
@@ -156,9 +167,14 @@ class _Child:
                 bufsize=0,
                 env={**os.environ, **threads},
             )
+        except OSError as error:
+            raise MovaError(f"cannot start a process for decoding: {error}") from error
+        try:
             self._message(START_LIMIT)
-        except (OSError, EOFError, TimeoutError) as error:
-            raise MovaError(f"cannot start a process for decoding: {error or 'it ended at once'}") from error
+        except (OSError, EOFError, ValueError) as error:
+            self.end()
+            cause = str(error) or f"it ended with exit code {self._process.returncode}, or does not answer"
+            raise MovaError(f"cannot start a process for decoding: {cause}") from error
 
     def send(self, request: dict[str, Any]) -> None:
         """Send a request."""
@@ -199,8 +215,13 @@ class _Child:
             raise ERRORS.get(header["name"], VideoError)(path, header["cause"])
         return header, pixels
 
+    def kill(self) -> None:
+        """End the process; whoever reads its answer gets an error."""
+        self._process.kill()
+        self._process.wait()
+
     def end(self) -> None:
-        """End the process."""
+        """End the process when nobody reads its answer."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
