@@ -105,12 +105,13 @@ def test_the_ratio_is_that_of_the_container_or_of_the_coded_frames(tmp_path: Pat
     assert everything(path).pixels.shape[1:] == (144, 256, 3)
 
 
-def test_the_ratio_of_the_container_comes_first(tmp_path: Path) -> None:
+def test_the_ratio_of_the_container_comes_first_if_it_is_plausible(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", [disc(144, 176)], aspect=Fraction(16, 11))
     content = path.read_bytes()
     place = content.index(b"pasp") + 4
-    path.write_bytes(content[:place] + struct.pack(">2I", 2, 1) + content[place + 8 :])
-    assert (probe(path).width, probe(path).height) == (352, 144)
+    for ratio, width in (((2, 1), 352), ((9, 1), 256), ((0, 0), 256), ((1, 0), 256), ((1, 2**32 - 1), 256)):
+        path.write_bytes(content[:place] + struct.pack(">2I", *ratio) + content[place + 8 :])
+        assert (probe(path).width, probe(path).height) == (width, 144)
 
 
 def test_short_side_counts_displayed_pixels_and_a_picture_is_scaled_once(tmp_path: Path) -> None:

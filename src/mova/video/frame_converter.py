@@ -126,14 +126,14 @@ class Converter:
 def pixel_aspect(container: Any, track: Any) -> float:
     """Return the width of a pixel divided by its height, after the first frame was decoded.
 
-    The container's ratio comes before that of the coded stream, as in FFmpeg. It is 1 if there is none, for
-    photographs (whose ratio is one of printing resolutions), and if it is not plausible.
+    The container's ratio comes before that of the coded stream, as in FFmpeg. It is 1 if neither is plausible, and for
+    photographs, whose ratio is one of printing resolutions.
     """
     name = container.format.name
     if name == "image2" or name.endswith("_pipe"):
         return 1.0
-    ratio = float(track.sample_aspect_ratio or track.codec_context.sample_aspect_ratio or 1)
-    return ratio if 1 / MAX_ASPECT <= ratio <= MAX_ASPECT else 1.0
+    ratios = (float(ratio or 0) for ratio in (track.sample_aspect_ratio, track.codec_context.sample_aspect_ratio))
+    return next((ratio for ratio in ratios if 1 / MAX_ASPECT <= ratio <= MAX_ASPECT), 1.0)
 
 
 def display_width(width: int, pixel_aspect: float) -> int:
