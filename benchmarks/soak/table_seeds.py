@@ -269,7 +269,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "recipe": Reader({"r.yaml": json.dumps(RECIPE).encode()}, lambda folder: _read_recipe(folder / "r.yaml")),
         "recipe text": Reader({"r.yaml": _shipped_recipe()}, lambda folder: _read_recipe(folder / "r.yaml")),
         "question": Reader(
-            {"q.yaml": b"text: Does it show {text}?\nyes_words: [Yes]\nno_words: [No]\n"},
+            {"q.yaml": b"text: Does it show {text}?\nyes_words: ['yes']\nno_words: ['no']\n"},
             lambda folder: Question.named(folder / "q.yaml"),
         ),
         "report": Reader({"r.json": json.dumps(REPORT).encode()}, lambda folder: _compare(folder / "r.json")),

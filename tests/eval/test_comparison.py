@@ -91,3 +91,17 @@ def test_reports_of_different_tests_are_rejected() -> None:
         compare(first, {**second, "places": {"some": {}}})
     with pytest.raises(DataError, match="different values per query"):
         compare(first, {**second, "places": {"all": {"top-1": [1.0]}}})
+
+
+@pytest.mark.parametrize(
+    "change", [{"right": [10**18]}, {"better": [-1]}, {"tied": [0]}, {"right": ["x"]}, {"right": [[]]}]
+)
+def test_ranks_beyond_measure_are_damage(change: dict[str, list[Any]]) -> None:
+    places = {way: {"better": [0], "tied": [1], "right": [1]} for way in ("t2v", "v2t")}
+    head = {"protocol": "pairs", "fingerprint": "0", "order": "1", "queries": 1, "candidates": 1, "settings": {}}
+    report = {**head, "t2v": {}, "v2t": {}, "places": places}
+    whole = Report.from_json(report, "x.json")
+    assert set(compare_reports(whole, whole).groups) == {"t2v", "v2t"}
+    damaged = Report.from_json({**report, "places": {**places, "t2v": {**places["t2v"], **change}}}, "x.json")
+    with pytest.raises(DataError, match="'places' of group 't2v' is damaged"):
+        compare_reports(damaged, damaged)

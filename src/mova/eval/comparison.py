@@ -24,6 +24,10 @@ _METRICS = {"AP": "mAP"}
 """Name of the values of single queries -> name of their mean, if it differs."""
 
 
+MOST_CANDIDATES, MOST_RIGHT = 10**9, 10**5
+"""Largest numbers of candidates, and of right candidates with one score, in a report; more is damage."""
+
+
 @dataclass(frozen=True)
 class ReportDifference:
     """Second minus first.
@@ -108,4 +112,8 @@ def _auc(first: Mapping[str, Any], second: Mapping[str, Any]) -> Interval:
 
 def _ranks(per_query: Mapping[str, Sequence[int]]) -> Ranks:
     better, tied, right = (np.asarray(per_query[name], dtype=np.int64) for name in _RANKS)
+    if not ((better >= 0) & (right >= 1) & (right <= tied) & (better + tied <= MOST_CANDIDATES)).all():
+        raise ValueError(f"ranks need 0 <= better, 1 <= right <= tied, and at most {MOST_CANDIDATES} candidates")
+    if (right > MOST_RIGHT).any():
+        raise ValueError(f"a query has more than {MOST_RIGHT} right candidates of the same score")
     return Ranks(better, tied, right)

@@ -206,7 +206,16 @@ def test_questions_come_from_files_too(tmp_path: Path, model_of: Get) -> None:
     reloaded = VideoLLM(model.model, model.prompter.processor, question=question)
     assert reloaded.fingerprint() != model.fingerprint()
     assert not torch.allclose(reloaded.scores(frames(), TEXTS), model.scores(frames(), TEXTS))
-    for content in ("text: nothing", "- a", "text: '{text}'\nno: [x]", "text: ["):
+    words = "text: '{text}'\nyes_words: "
+    for content in (
+        "text: nothing",
+        "- a",
+        "text: '{text}'\nno: [x]",
+        "text: [",
+        words,
+        f"{words}yes",
+        f"{words}[yes]",
+    ):
         path.write_text(content)
         with pytest.raises(UsageError):
             Question.named(path)

@@ -71,8 +71,11 @@ class Question:
     def _of(cls, values: Any, name: str) -> Question:
         if not isinstance(values, dict) or not isinstance(values.get("text"), str) or values.keys() - _KEYS:
             raise UsageError(f"prompt {name}: needs `text`, and may have `yes_words` and `no_words` (lists)")
-        words = {key: tuple(map(str, values[key])) for key in ("yes_words", "no_words") if key in values}
-        return cls(values["text"], **words)
+        words = {key: values[key] for key in ("yes_words", "no_words") if key in values}
+        for key, listed in words.items():
+            if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+                raise UsageError(f'prompt {name}: `{key}` must be a list of words in quotes, such as ["yes"]')
+        return cls(values["text"], **{key: tuple(listed) for key, listed in words.items()})
 
 
 _KEYS = {"text", "yes_words", "no_words"}
