@@ -25,12 +25,12 @@ from mova.data.feature_store_writer import FeatureWriter
 from mova.data.manifest import Row, read_manifest
 from mova.errors import DataError, VideoError
 from mova.features.stored import feature_key
-from mova.models.encoder import DECODE_CHUNK, DualEncoder
+from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE, DualEncoder
 from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
+from mova.video.isolated import Isolated
 from mova.video.limits import TOO_LARGE
-from mova.video.probe import probe
 from mova.video.reader import FrameRule
 
 AHEAD = 2
@@ -124,8 +124,8 @@ def write_features(
     if not rows:
         raise DataError(f"{manifest}: no row belongs to split {', '.join(splits)}")
     report = FeatureReport()
-    with FeatureWriter(folder, feature_key(model, sampling, dtype)) as writer:
-        run = _Run(writer, Path(manifest).resolve().parent, sampling, retry, report)
+    with FeatureWriter(folder, feature_key(model, sampling, dtype)) as writer, Isolated() as decoder:
+        run = _Run(writer, Path(manifest).resolve().parent, sampling, retry, decoder, report)
         todo = run.plan(clips_of(rows, sentences))
         events = prefetch(run.decode(todo), AHEAD)
         try:
@@ -133,6 +133,9 @@ def write_features(
                 run.encode(model, clip, (part for _, part in parts))
                 if progress is not None:
                     progress(clip.video, done, len(todo))
+        except BaseException:
+            decoder.close()  # so that Ctrl-C does not wait for the frames that are being decoded
+            raise
         finally:
             events.close()
     report.seconds = time.perf_counter() - began
@@ -147,6 +150,7 @@ class _Run:
     folder: Path
     sampling: FrameRule
     retry: bool
+    decoder: Isolated
     report: FeatureReport
 
     def plan(self, clips: Sequence[Clip]) -> list[ClipRecord]:
@@ -184,10 +188,10 @@ class _Run:
             clip, path = record.clip, self.folder / record.clip.video
             try:
                 if opened != clip.video:
-                    content, duration, opened = content_hash(path), probe(path).duration, clip.video
+                    content, duration, opened = content_hash(path), self.decoder.probe(path).duration, clip.video
                 end = duration if clip.end is None else min(clip.end, duration)
                 yield clip, replace(record, content=content, end=end)
-                for frames in self.sampling.every(path, clip.start, clip.end, DECODE_CHUNK):
+                for frames in self._frames(path, clip):
                     yield clip, frames
             except VideoError as error:
                 yield clip, replace(record, cause=error.cause)
@@ -195,6 +199,13 @@ class _Run:
                 yield clip, replace(record, cause=error.strerror or str(error))
             except MemoryError:
                 yield clip, replace(record, cause=TOO_LARGE)
+
+    def _frames(self, path: Path, clip: Clip) -> Iterator[Frames]:
+        """Decode the frames of a clip: in a child process, unless a rule selects frames of the whole clip at once."""
+        if self.sampling.fps is None:
+            return self.sampling.every(path, clip.start, clip.end, DECODE_CHUNK)
+        span = {"fps": self.sampling.fps, "start": clip.start, "end": clip.end}
+        return self.decoder.stream(path, **span, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
 
     def encode(self, model: DualEncoder, clip: Clip, parts: Iterator[ClipRecord | Frames]) -> None:
         """Encode the frames of a clip, and write its vectors or the cause of failure."""
