@@ -1,7 +1,7 @@
 """The parts of `mova demo` on natural pictures: a film of sample photographs, and the user's own folder.
 
-The photographs come with scikit-image (CC0 or public domain) and scikit-learn (CC BY 2.0, danielbuechele). They are
-read from the installed packages; nothing is downloaded.
+The photographs come with scikit-image (CC0 or public domain) and scikit-learn (CC BY 2.0: temple by
+danielbuechele, flower by vultilion). They are read from the installed packages; nothing is downloaded.
 """
 
 from __future__ import annotations
