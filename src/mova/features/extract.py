@@ -203,7 +203,7 @@ class _Run:
     def _frames(self, path: Path, clip: Clip) -> Iterator[Frames]:
         """Decode the frames of a clip: in a child process, unless a rule selects frames of the whole clip at once."""
         if self.sampling.fps is None:
-            return self.sampling.every(path, clip.start, clip.end, DECODE_CHUNK)
+            return iter([self.sampling.read(path, clip.start, clip.end)])
         span = {"fps": self.sampling.fps, "start": clip.start, "end": clip.end}
         return self.decoder.stream(path, **span, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
 

@@ -362,14 +362,3 @@ class FrameRule:
     def pick(self, count: int) -> npt.NDArray[np.int64]:
         """Return the indices to keep of a clip's `count` sampled frames: all, or `linspace` if `fps` gives too many."""
         return linspace(count, self.frames) if self.fps is not None and count > self.frames else np.arange(count)
-
-    def every(self, path: str | Path, start: float, end: float | None, chunk: int) -> Iterator[Frames]:
-        """Yield the frames that `pick` selects from: at most `chunk` at a time with `fps`, all at once with a rule.
-
-        Raises:
-            VideoError: the file cannot be read; frames decoded before are yielded first.
-        """
-        if self.fps is None:
-            yield self.read(path, start, end)
-        else:
-            yield from stream(path, fps=self.fps, start=start, end=end, chunk=chunk)
