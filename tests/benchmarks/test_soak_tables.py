@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.table_seeds import DATA_SETS, readers
-from benchmarks.soak.tables import run
+from benchmarks.common.table_seeds import DATA_SETS, readers
+from benchmarks.soak.damaged_tables import run
 from mova.data.readers.registry import DATA_SETS as KNOWN
 from mova.errors import MovaError
 

@@ -1,17 +1,15 @@
 """Damage tables, documents and texts at random, and read them: only errors of mova may escape from any reader.
 
-Run `python -m benchmarks.soak.tables`. A damaged file has changed bytes or, where it is JSON or CSV, changed values:
+A damaged file has changed bytes or, where it is JSON or CSV, changed values:
 missing, of another type, not finite, beyond measure, nested deeply, with a byte-order mark, in another encoding.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
 import logging
-import sys
 import tempfile
 import time
 import traceback
@@ -24,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.soak.table_seeds import Reader, readers
+from benchmarks.common import harness
+from benchmarks.common.table_seeds import Reader, readers
 
+MUTANTS, QUICK = 2500, 300
 SLOW = 5.0
 """Seconds; reading a small damaged file must not take longer."""
 VALUES: tuple[Any, ...] = (
@@ -101,11 +101,6 @@ class Outcome:
     foreign: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
     readers: Counter[str] = field(default_factory=Counter)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts, and the names of all failures."""
-        counts = {"mutants": self.mutants, "readers": len(self.readers), "read": self.read, "refused": self.refused}
-        return {**counts, "foreign": self.foreign, "slow": self.slow}
 
 
 def run(mutants: int, seed: int = 0, keep: Path | None = None, skip: Collection[str] = ()) -> Outcome:
@@ -250,17 +245,24 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def main() -> None:
-    """Run the soak test of the command line, and exit with 1 if an error of another kind escaped."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--mutants", type=int, default=2_500, help="number of damaged files")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the damage")
+    """Damage and read the files; print and record the counts."""
+    parser = harness.runs_parser(__doc__)
     parser.add_argument("--keep", type=Path, default=None, help="folder for the files that raise other errors")
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    started = time.perf_counter()
-    outcome = run(args.mutants, args.seed, args.keep)
-    print(json.dumps({**outcome.to_json(), "seconds": round(time.perf_counter() - started, 1)}, indent=1))
-    sys.exit(bool(outcome.foreign or outcome.slow))
+    report = harness.Report("damaged_tables", [args.seed])
+    outcome = run(QUICK if args.quick else MUTANTS, args.seed, args.keep)
+    report.row(name="damaged files", count=outcome.mutants)
+    report.row(name="readers", count=len(outcome.readers))
+    report.row(name="read all the same", count=outcome.read)
+    report.row(name="refused with an error of mova", count=outcome.refused)
+    for failure in [*outcome.foreign, *outcome.slow]:
+        report.row(name=failure, count=1)
+    report.claim("no other error escapes", len(outcome.foreign), 0, not outcome.foreign)
+    report.claim(f"no file takes longer than {SLOW:g} seconds", len(outcome.slow), 0, not outcome.slow)
+    accounted = outcome.read + outcome.refused + len(outcome.foreign)
+    report.claim("every file is accounted for", accounted, outcome.mutants, accounted == outcome.mutants)
+    report.finish()
 
 
 if __name__ == "__main__":
