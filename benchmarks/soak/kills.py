@@ -9,12 +9,14 @@ that every kill hits a run.
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,18 +98,36 @@ def attempt(work: Callable[[], object], seconds: float | None) -> bool:
     return os.WIFEXITED(status)
 
 
-def contents(index: Index) -> dict[str, tuple[list[float], bytes]]:
-    """Return times and vectors of every video of an index, by file name."""
-    stored = {Path(record.path).name: index.stored(record.path) for record in index.videos()}
-    return {
-        name: (embedding.times.tolist(), embedding.frames.numpy().tobytes())
-        for name, embedding in stored.items()
-        if embedding is not None
-    }
+@dataclass(frozen=True)
+class Contents:
+    """Times and vectors of every video of an index, by file name, and the number of all stored frames."""
+
+    videos: dict[str, tuple[list[float], bytes]]
+    frames: int
+
+
+def contents(folder: Path) -> Contents:
+    """Read an index in a child process: LanceDB must not be in use where a process forks."""
+
+    def examine() -> None:
+        index = Index(folder, MeanColor())
+        stored = {Path(record.path).name: index.stored(record.path) for record in index.videos()}
+        videos = {
+            name: (embedding.times.tolist(), embedding.frames.numpy().tobytes())
+            for name, embedding in stored.items()
+            if embedding is not None
+        }
+        frames = Store(folder).count_frames() if index.exists else 0
+        answer.write_bytes(pickle.dumps(Contents(videos, frames)))
+
+    with tempfile.TemporaryDirectory() as name:
+        answer = Path(name) / "contents"
+        attempt(examine, None)
+        return pickle.loads(answer.read_bytes())
 
 
 def kill_indexing(folder: Path, kills: int, rng: np.random.Generator) -> Counter[str]:
-    """Kill indexing, and compare what is stored after each kill, and at the end, with an index that was never killed."""
+    """Kill indexing; compare the stored frames, after each kill and at the end, with an index that was never killed."""
     films = folder / "films"
     films.mkdir(parents=True)
     for number in range(FILMS):
@@ -115,16 +135,16 @@ def kill_indexing(folder: Path, kills: int, rng: np.random.Generator) -> Counter
         write_mp4(films / f"{number}.mp4", [np.stack([np.roll(picture, s, 1) for s in range(4 * SECONDS)])], fps=4.0)
     file_reader.DECODE_CHUNK, ingest.FLUSH_ROWS, ingest.FLUSH_SECONDS, ingest.TIDY_EVERY = 8, 16, 0.0, 3
     began = time.perf_counter()
-    Index(folder / "complete", MeanColor(wait=0.005)).add([films])
+    attempt(lambda: Index(folder / "complete", MeanColor(wait=0.005)).add([films]), None)
     usual = time.perf_counter() - began
-    complete = contents(Index(folder / "complete", MeanColor()))
+    complete = contents(folder / "complete")
     counts: Counter[str] = Counter(killed=0, lost=0, twice=0, wrong=0)
     target = folder / "killed"
     while counts["killed"] < kills:
         ended = attempt(lambda: Index(target, MeanColor(wait=0.005)).add([films]), rng.uniform(0, usual))
         counts["killed"] += not ended
-        stored = contents(Index(target, MeanColor()))
-        counts["wrong"] += sum(stored[name] != complete[name] for name in stored)
+        stored = contents(target).videos
+        counts["wrong"] += sum(stored[name] != complete.videos[name] for name in stored)
         if ended or len(stored) == FILMS:
             _finish_index(target, films, complete, counts)
             shutil.rmtree(target)
@@ -132,13 +152,12 @@ def kill_indexing(folder: Path, kills: int, rng: np.random.Generator) -> Counter
     return counts
 
 
-def _finish_index(target: Path, films: Path, complete: dict[str, Any], counts: Counter[str]) -> None:
+def _finish_index(target: Path, films: Path, complete: Contents, counts: Counter[str]) -> None:
     """Index without a kill; count videos that are missing, and stored frames beyond those of the videos."""
     attempt(lambda: Index(target, MeanColor()).add([films]), None)
-    index = Index(target, MeanColor())
-    stored = contents(index)
-    counts["lost"] += sum(stored.get(name) != frames for name, frames in complete.items())
-    counts["twice"] += max(0, Store(target).count_frames() - sum(len(times) for times, _ in complete.values()))
+    stored = contents(target)
+    counts["lost"] += sum(stored.videos.get(name) != frames for name, frames in complete.videos.items())
+    counts["twice"] += max(0, stored.frames - complete.frames)
     counts["runs compared"] += 1
 
 
