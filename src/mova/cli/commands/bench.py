@@ -56,7 +56,7 @@ def bench(
 
 
 def benchmark_modules(folder: Path) -> dict[str, str]:
-    """Map the name of a benchmark to its module: a file in `speed/`, `studies/` or `soak/`, or a folder in `studies/`."""
+    """Map a benchmark to its module: a file in `speed/`, `studies/` or `soak/`, or a folder in `studies/`."""
     files = [
         path
         for directory in ("speed", "studies")
