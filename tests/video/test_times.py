@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import av
 import numpy as np
 import pytest
 
+from mova.data.manifest import Caption, Row
+from mova.data.validation import check_rows
 from mova.errors import VideoError
 from mova.types import Frames, Span
 from mova.video.probe import probe
@@ -19,6 +23,7 @@ from mova.video.sampling import RULES, on_display
 from mova.video.writer import cut_clip
 from tests.support.odd_videos import join, numbered, numbers, state_duration, write_numbered
 
+Call = Callable[..., tuple[int, str, str]]
 FIVE_HOURS = 5 * 3600 * 25
 
 
@@ -246,6 +251,33 @@ def test_two_frames_46_days_apart_give_no_more_samples_than_the_hold(tmp_path: P
     assert 1200 <= count <= 1210
     (gap,) = find_damage(path).gaps
     assert (gap.start, gap.end) == (600.0, 4_000_000.0)
+
+
+def test_check_reports_gaps_and_lost_pictures(tmp_path: Path, call: Call) -> None:
+    gap = write_numbered(tmp_path / "gap.mkv", [*range(100), *range(250, 350)])
+    lost = damaged(write_numbered(tmp_path / "lost.mp4", range(100), x264="keyint=25:bframes=0:scenecut=0"), 24, 24)
+    code, out, _ = call("data", "check", gap, lost, "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "readable": 2,
+        "broken": [],
+        "gaps": [{"path": str(gap), "start": 4.0, "end": 10.0}],
+        "lost": [{"path": str(lost), "pictures": 1}],
+    }
+    code, out, err = call("data", "check", gap, lost)
+    assert (code, out.strip()) == (0, "2 readable, 0 unreadable")
+    assert "gap.mkv: no picture from 4.00 to 10.00 s" in err
+    assert "lost.mp4: damaged; pictures that cannot be decoded: 1" in err
+
+
+def test_a_manifest_is_checked_for_gaps_and_lost_pictures(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "gap.ts", [*range(100), *range(250, 350)])
+    damaged(write_numbered(tmp_path / "lost.mp4", range(100), x264="keyint=25:bframes=0:scenecut=0"), 24, 24)
+    rows = [Row(name, name, None, "train", (Caption("Bars."),)) for name in ("gap.ts", "lost.mp4")]
+    for decode in (False, True):
+        report = check_rows(rows, tmp_path, decode=decode).to_json()
+        assert [row["id"] for row in report["which"]] == ["lost.mp4"] * decode
+        assert report["gaps"] == [{"video": "gap.ts", "start": 4.0, "end": 10.0}]
 
 
 CASES: dict[str, tuple[float, int, int]] = {
