@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+from av.video.frame import PictureType
 
 from mova.errors import VideoError
 from mova.video.clock import AHEAD, RisingPackets
@@ -97,6 +98,8 @@ def decode(
     except (av.FFmpegError, OSError) as error:
         failure = error
     if previous is not None:
+        if times.lost(previous[0], math.inf) and track.codec_context.thread_count != 1:
+            raise ThreadedError("the last frames are missing")  # an error ends several threads without a message
         yield Shown(previous[0], math.inf, previous[2], begin, previous[0] + previous[1])
     failure = failure or (times.error if previous is None else None)
     if failure is not None:
@@ -211,18 +214,22 @@ class _Times:
         else:
             time = stamp * self._base - self._start
             if self._rising and self._waiting:
-                time = self._in_order(time)
+                time = self._in_order(frame, time)
         self._last = time
         return time, length
 
-    def _in_order(self, time: float) -> float:
-        """Return the lowest time that no frame has yet, for a frame that is stored with another."""
+    def _in_order(self, frame: Any, time: float) -> float:
+        """Return the lowest time that no frame has yet, for a frame that is stored with `time`.
+
+        No frame but a B-frame is displayed earlier than it is decoded: the times before it are those of lost frames.
+        """
         position = bisect_left(self._waiting, time - TOLERANCE)
         if not self._decoder.has_b_frames:
             del self._waiting[: position + 1]
             return time
-        del self._waiting[: max(0, position - DEPTH)]
-        return self._waiting.pop(0)
+        late = 0 if frame.pict_type in (PictureType.I, PictureType.P) else DEPTH
+        del self._waiting[: max(0, position - late)]
+        return self._waiting.pop(0) if self._waiting else time
 
     def lost(self, after: float, before: float) -> bool:
         """Return whether the file has a packet for a frame between two times, which was not decoded."""
