@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from mova._version import __version__
-from mova.cli.commands import align, bench, demo, explain, index, models, reproduce, score, search, train
+from mova.cli.commands import align, bench, demo, explain, fit, index, models, reproduce, score, search, train
 from mova.cli.console import note, setup_logging
 from mova.cli.data import check, contrast, convert, expand, features, synthesize, weights
 from mova.cli.data import worlds as data_worlds
@@ -59,6 +59,7 @@ COMMANDS = (
     Command("", "score", score.score, SEARCH),
     Command("", "explain", explain.explain, SEARCH),
     Command("", "train", train.train, TRAIN, overrides=True, more_help=train.recipe_help),
+    Command("", "fit", fit.fit, TRAIN),
     Command("", "reproduce", reproduce.reproduce, TRAIN, overrides=True),
     Command("", "demo", demo.demo, MORE),
     Command("", "models", models.models, MORE),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mova.errors import UsageError
 from mova.models.family import ModelFamily
+from mova.models.fitted.family import FITTED
 from mova.models.gexia.family import GEXIA
 from mova.models.hub import read_json
 from mova.models.mova.family import MOVA
@@ -25,6 +26,7 @@ FAMILIES: dict[str, ModelFamily] = {
         TWO_TOWER,
         WORLDS_TINY,
         NATURAL,
+        FITTED,
         MOVA,
         GEXIA,
         VIDEO_LLM,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from mova.errors import UsageError
+from mova.models.backbone import Backbone
 from mova.models.background_captions import background_sentences
 from mova.models.checkpoint import (
     load_complete,
@@ -32,7 +33,6 @@ from mova.models.checkpoint import (
     write_calibration,
 )
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
-from mova.models.encoder import DualEncoder
 from mova.models.natural.config import NaturalConfig
 from mova.models.natural.towers import Lite2, pool_windows
 from mova.models.natural.weights import read_class_table, read_network, read_text_tower, read_tokenizer
@@ -50,7 +50,7 @@ FRAME_BATCH, TEXT_BATCH = 8, 64
 PIXEL_MEAN, PIXEL_SCALE = 127.0, 1 / 128
 
 
-class Natural(PreTrainedModel, DualEncoder):
+class Natural(PreTrainedModel, Backbone):
     """Frames and sentences in the space of all-MiniLM-L6-v2, joined by class names.
 
     `from_packages` reads the extra `natural`; `save_pretrained` and `from_pretrained` use mova's own folder format.
@@ -116,7 +116,7 @@ class Natural(PreTrainedModel, DualEncoder):
         """
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
-        model.tokenizer = load_tokenizer(folder, str(folder), BertConfig(**model.config.text))
+        model.load_tokenizer_from(folder)
         model.name = str(folder)
         return model.prepare(precision, device)
 
@@ -125,7 +125,15 @@ class Natural(PreTrainedModel, DualEncoder):
         write_calibration(self)
         with quiet_transformers():
             super().save_pretrained(save_directory, *args, **kwargs)
-        self.tokenizer.save_pretrained(save_directory)
+        self.save_tokenizer_to(save_directory)
+
+    def load_tokenizer_from(self, folder: Path) -> None:
+        """Load the tokenizer from a wrapper's folder."""
+        self.tokenizer = load_tokenizer(folder, str(folder), BertConfig(**self.config.text))
+
+    def save_tokenizer_to(self, folder: str | Path) -> None:
+        """Save the tokenizer to a wrapper's folder."""
+        self.tokenizer.save_pretrained(folder)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
         """Move to a device and a precision ("auto" is fp32), ready to encode."""

@@ -1,0 +1,212 @@
+"""Fit an encoder to captioned videos in closed form: a ridge map from its frame vectors to its text vectors.
+
+The target is what a scaled copy of the video vector leaves of the text vector, so that a strong ridge keeps the
+encoder as it is. The strength is chosen on held-out rows. A map that does not help there is refused.
+
+Shape legend: N rows, d width, G rows of a held-out gallery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mova.data.manifest import Row, read_manifest
+from mova.errors import UsageError, VideoError
+from mova.models.encoder import DualEncoder
+from mova.models.fitted.model import Fitted
+
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Ridge strengths, relative to the mean squared length of a centered video vector."""
+FOLDS, LEAST_ROWS = 5, 50
+LEAST_ERRORS = 2.0
+"""Standard errors by which the held-out gain must exceed zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMap:
+    """The map x -> `weight @ x + bias` of unit video vectors: (d, d) and (d,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, videos: Tensor) -> Tensor:
+        """(N, d) -> (N, d)."""
+        return videos @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """Held-out figures of a fit; recalls and reciprocal ranks are means over galleries of one fold each.
+
+    Attributes:
+        rows: captioned videos that were used.
+        skipped: videos that could not be read.
+        strength: chosen ridge strength.
+        gallery: G, videos of a held-out gallery.
+        recall_before, recall_after: R@1 of captions, in percent.
+        rank_before, rank_after: mean reciprocal rank of captions.
+        gain, error: mean gain of the reciprocal rank, and its standard error.
+    """
+
+    rows: int
+    skipped: int
+    strength: float
+    gallery: int
+    recall_before: float
+    recall_after: float
+    rank_before: float
+    rank_after: float
+    gain: float
+    error: float
+
+    @property
+    def helps(self) -> bool:
+        """Whether the gain is more than chance."""
+        return self.gain > LEAST_ERRORS * self.error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, and whether the map helps."""
+        return {**vars(self), "helps": self.helps}
+
+
+def fit_ridge(videos: Tensor, texts: Tensor, strength: float) -> LinearMap:
+    """Return the map that brings video vectors near their text vectors.
+
+    Args:
+        videos: unit vectors, (N, d).
+        texts: unit vectors, (N, d).
+        strength: of the ridge, see `STRENGTHS`; without bound, the map becomes a scaled copy of the centered vectors.
+
+    >>> x = F.normalize(torch.randn(200, 4), dim=-1)
+    >>> turned = fit_ridge(x, x.flip(1), 1e-6)(x)
+    >>> bool((F.cosine_similarity(turned, x.flip(1)) > 0.9).all())
+    True
+    """
+    center = videos.mean(dim=0)
+    x, y = (videos - center).double(), (texts - texts.mean(dim=0)).double()
+    scale = ((x * y).sum() / x.square().sum()).clamp(min=0)
+    gram = x.T @ x
+    identity = torch.eye(len(gram), dtype=gram.dtype)
+    ridge = strength * x.square().sum(dim=1).mean()
+    weight = scale * identity + torch.linalg.solve(gram + ridge * identity, x.T @ (y - scale * x)).T
+    return LinearMap(weight.float(), -(weight @ center.double()).float())
+
+
+def reciprocal_ranks(videos: Tensor, queries: Tensor) -> npt.NDArray[np.float64]:
+    """Return 1 / rank of each query's own video among all of them, (N,); ties count against it."""
+    scores = F.normalize(queries, dim=-1) @ F.normalize(videos, dim=-1).T
+    return 1 / (scores >= scores.diagonal()[:, None]).sum(dim=1).double().numpy()
+
+
+def choose_map(
+    videos: Tensor, texts: Tensor, queries: Tensor, seed: int = 0, skipped: int = 0
+) -> tuple[LinearMap, FitReport]:
+    """Choose the ridge strength on held-out rows, and fit all rows with it.
+
+    Args:
+        videos: unit vectors, (N, d).
+        texts: unit vectors of all captions of a row together, (N, d).
+        queries: vectors of one caption per row, with which held-out videos are searched, (N, d).
+        seed: of the division into folds.
+        skipped: for the report.
+
+    Raises:
+        UsageError: fewer than `LEAST_ROWS` rows.
+    """
+    if len(videos) < LEAST_ROWS:
+        raise UsageError(f"{len(videos)} captioned videos; a fit needs at least {LEAST_ROWS}, better a few hundred")
+    order = torch.randperm(len(videos), generator=torch.Generator().manual_seed(seed))
+    folds = order.tensor_split(FOLDS)
+    before = np.concatenate([reciprocal_ranks(videos[fold], queries[fold]) for fold in folds])
+    best: tuple[float, npt.NDArray[np.float64]] | None = None
+    for strength in STRENGTHS:
+        parts = []
+        for number, fold in enumerate(folds):
+            rest = torch.cat([other for i, other in enumerate(folds) if i != number])
+            fitted = fit_ridge(videos[rest], texts[rest], strength)
+            parts.append(reciprocal_ranks(fitted(videos[fold]), queries[fold]))
+        after = np.concatenate(parts)
+        if best is None or after.mean() > best[1].mean():
+            best = (strength, after)
+    assert best is not None
+    strength, after = best
+    gains = after - before
+    report = FitReport(
+        rows=len(videos),
+        skipped=skipped,
+        strength=strength,
+        gallery=len(folds[0]),
+        recall_before=round(100 * float((before == 1).mean()), 1),
+        recall_after=round(100 * float((after == 1).mean()), 1),
+        rank_before=round(float(before.mean()), 4),
+        rank_after=round(float(after.mean()), 4),
+        gain=round(float(gains.mean()), 4),
+        error=round(float(gains.std(ddof=1) / np.sqrt(len(gains))), 4),
+    )
+    return fit_ridge(videos, texts, strength), report
+
+
+def fit(
+    model: DualEncoder,
+    manifest: str | Path,
+    *,
+    splits: Sequence[str] = (),
+    fps: float | None = None,
+    seed: int = 0,
+    warn: Callable[[str], None] = lambda message: None,
+) -> tuple[Fitted, FitReport]:
+    """Fit an encoder to the captioned videos of a manifest.
+
+    Args:
+        model: the encoder.
+        manifest: rows with captions.
+        splits: use only these; default: all.
+        fps: frames per second to sample; default: the model's own rate.
+        seed: of the division into folds.
+        warn: called with a message for every video that cannot be read; it is left out.
+
+    Returns:
+        The encoder with the map, and the held-out figures. The caller decides whether it helps.
+
+    Raises:
+        UsageError: too few rows, rows of several parts, or an encoder that cannot be wrapped.
+    """
+    fitted = Fitted.around(model)
+    rows = [row for row in read_manifest(manifest) if row.captions and (not splits or row.split in splits)]
+    videos, kept, skipped = [], [], 0
+    for row in rows:
+        if row.parts:
+            raise UsageError(f"{manifest}: row {row.id!r} consists of several clips; fit needs one file per row")
+        path = Path(manifest).parent / row.video
+        try:
+            videos.append(model.encode_video(path, fps, row.start or 0.0, row.end).pooled.cpu())
+            kept.append(row)
+        except VideoError as error:
+            skipped += 1
+            warn(str(error))
+    if not kept:
+        raise UsageError(f"{manifest}: no captioned video could be read; a fit needs at least {LEAST_ROWS}")
+    texts, queries = _encode_captions(model, kept)
+    chosen, report = choose_map(torch.stack(videos), texts, queries, seed, skipped)
+    fitted.set_map(chosen.weight, chosen.bias)
+    fitted.config.report = {"encoder": model.name, **vars(report)}
+    return fitted, report
+
+
+def _encode_captions(model: DualEncoder, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """Return the unit mean of each row's captions, and its first caption: (N, d) each."""
+    means, firsts = [], []
+    for row in rows:
+        vectors = F.normalize(model.encode_text([caption.text for caption in row.captions]).pooled.cpu(), dim=-1)
+        means.append(F.normalize(vectors.mean(dim=0), dim=-1))
+        firsts.append(vectors[0])
+    return torch.stack(means), torch.stack(firsts)
