@@ -59,7 +59,7 @@ def benchmark_modules(folder: Path) -> dict[str, str]:
     """Map a benchmark to its module: a file in `speed/`, `studies/` or `soak/`, or a folder in `studies/`."""
     files = [
         path
-        for directory in ("speed", "studies")
+        for directory in ("speed", "studies", "soak")
         for path in (folder / directory).glob("*.py")
         if path.stem != "__init__"
     ]
