@@ -216,7 +216,7 @@ def test_no_span_bridges_missing_frames() -> None:
 
 def test_missing_frames_at_both_ends_are_unseen() -> None:
     assert unseen(GRID + 3, 30.0, 0.5) == (Span(0.0, 3.0), Span(7.0, 13.0), Span(17.0, 30.0))
-    assert unseen(GRID, 14.3, 0.5) == (Span(4.0, 10.0),)
+    assert unseen(GRID, 14.2, 0.5) == (Span(4.0, 10.0),)
     assert unseen(GRID, 14.0, None) == ()
 
 
