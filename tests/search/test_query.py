@@ -293,7 +293,14 @@ def test_videos_removed_by_another_process_have_no_moments(tmp_path: Path, monke
     made, vector = filled(tmp_path / "index", videos), unit(rng, DIM)
     gone = Path(brute_force(videos, vector, 1)[0].video).stem
     real = Store.fetch
-    monkeypatch.setattr(Store, "fetch", lambda self, names: {c: f for c, f in real(self, names).items() if c != gone})
+
+    def fetch(self: Store, names: list[str]) -> dict[str, StoredFrames]:
+        other = Store(tmp_path / "index")  # removes it after the records were read
+        other.drop([f"/v/{gone}.mp4"])
+        other.discard([gone])
+        return real(self, names)
+
+    monkeypatch.setattr(Store, "fetch", fetch)
     rest = {content: frames for content, frames in videos.items() if content != gone}
     assert same(ask(made, Written({"x": vector}), "x", 5), brute_force(rest, vector, 5))
 

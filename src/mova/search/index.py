@@ -22,6 +22,7 @@ from mova.search.ingest import IngestReport, Progress
 from mova.search.query import Query, Rescoring
 from mova.search.records import Meta, VideoRecord
 from mova.search.store import Store
+from mova.search.verify import Verification, verify
 from mova.types import Moment
 from mova.utils.hashing import content_hash
 from mova.video.isolated import TIME_LIMIT
@@ -157,6 +158,7 @@ class Index:
             dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
             self._store.drop(dropped)
             self._store.sweep()
+            self._store.seal()
         return dropped
 
     def stored(self, video: str | Path) -> VideoEmbedding | None:
@@ -178,6 +180,14 @@ class Index:
             return None
         step = 1 / self._store.meta.frame_rate
         return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration, step=step)
+
+    def verify(self) -> Verification:
+        """Read every file, record and vector, and list what is damaged (see `mova.search.verify`).
+
+        Raises:
+            UsageError: the index does not exist.
+        """
+        return verify(self._store)
 
     def check(self, model: DualEncoder) -> None:
         """Raise if a model's vectors do not compare with the stored ones.

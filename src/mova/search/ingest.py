@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mova.errors import UsageError, VideoError
+from mova.errors import ModelError, UsageError, VideoError
 from mova.models.encoder import DualEncoder
 from mova.scoring.spans import unseen
 from mova.search.file_reader import (
@@ -197,6 +197,7 @@ def run(
         writer.read(plan.files)
         if writer.finish(gone) or swept:
             store.tidy()
+            store.seal()
     writer.report.seconds = time.perf_counter() - began
     return writer.report
 
@@ -295,6 +296,8 @@ class _Run:
         try:
             for times, tensor in self.model.encode_stream(frames_of_file(events)):
                 vectors = tensor.detach().float().cpu().numpy()
+                if not np.all(np.isfinite(vectors)):
+                    raise ModelError(f"{self.model.name}: its vectors of {task.path} are not finite; check its weights")
                 vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
                 self._buffer(task.content, times, vectors)
                 seen.append(times)

@@ -153,6 +153,8 @@ def search(store: Store, query: Query, k: int = 10, *, min_score: float | None =
     if not videos:
         return []
     rows = store.count_frames()
+    if rows < sum(same[0].frames for same in videos.values()):
+        store.require_complete(rows)
     k = max(1, min(k, rows))
     best_first = _BestFirstSearch(store, query.vectors, videos, k, -np.inf if min_score is None else min_score)
     limit = max(FIRST_HITS, HITS_PER_MOMENT * k)
@@ -248,12 +250,17 @@ class _BestFirstSearch:
             yield batch
 
     def _visit(self, contents: Sequence[str], span_thresholds: _F32) -> None:
-        """Gather the moments of some videos; videos that another process has just removed have none."""
+        """Gather the moments of some videos; videos that another process has just removed have none.
+
+        Raises:
+            IndexDamagedError: frames of a video are missing, or there are too many.
+        """
         stored = self.store.fetch(contents)
         for content in contents:
             video = self.videos[content]
             self.visited.add(content)
-            if content not in stored:
+            if content not in stored or len(stored[content].times) != video.frames:
+                self.store.require_removed(video)
                 continue
             moments = find_moments(
                 self.sentence_vectors, stored[content], video.duration, span_thresholds, self.k, self.step

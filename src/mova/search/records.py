@@ -6,7 +6,7 @@ Shape legend: T frames, d width of the model's space.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ import pyarrow as pa
 from mova.types import Span
 
 SCHEMA_VERSION = 1
+BLOCK = 256
+"""Values per SQL condition."""
+UNIT_TOLERANCE = 0.02
+"""Difference of a squared length from 1 that half precision may cause, with a margin."""
 GAPS = pa.field("gaps", pa.list_(pa.float64()))
 """Column of `videos`: start and end of each gap in turn, seconds. Null in indexes that were made before it existed."""
 
@@ -137,6 +141,27 @@ def vectors_of(column: pa.ChunkedArray) -> npt.NDArray[np.floating[Any]]:
     """Return a column of vectors as an array (rows, d)."""
     values: npt.NDArray[np.floating[Any]] = column.combine_chunks().flatten().to_numpy()
     return values.reshape(-1, column.type.list_size)
+
+
+def conditions(column: str, values: Iterable[str]) -> Iterator[str]:
+    """Yield SQL conditions that together match the values, `BLOCK` at a time."""
+    quoted = ["'" + value.replace("'", "''") + "'" for value in sorted(values)]
+    for start in range(0, len(quoted), BLOCK):
+        yield f"{column} IN ({', '.join(quoted[start : start + BLOCK])})"
+
+
+def unit_length(vectors: npt.NDArray[np.floating[Any]]) -> bool:
+    """Return whether all vectors (T, d), stored in half precision, are finite and of unit length."""
+    squares = np.einsum("td,td->t", vectors, vectors, dtype=np.float32)
+    return bool(np.all(np.abs(squares - 1) < UNIT_TOLERANCE))
+
+
+def impossible(record: VideoRecord) -> str | None:
+    """Return what cannot be right in a record, if anything."""
+    finite = np.isfinite(record.duration) and record.duration > 0 and np.all(np.isfinite(record.mean))
+    if finite and record.frames > 0 and record.path and record.content:
+        return None
+    return f"the record of {record.path!r} has values that are not possible"
 
 
 def _vectors(rows: npt.NDArray[np.floating[Any]]) -> pa.FixedSizeListArray:

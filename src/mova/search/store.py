@@ -24,19 +24,26 @@ from typing import Any
 import lancedb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from lancedb.index import BTree, IvfRq
 
 from mova.errors import IndexMismatchError, MovaError, UsageError
+from mova.search import checksums
+from mova.search.damage import IndexDamagedError, guarded, index_errors
 from mova.search.records import (
     GAPS,
     SCHEMA_VERSION,
     Meta,
     StoredFrames,
     VideoRecord,
+    conditions,
     frames_table,
+    impossible,
     records_of,
     records_table,
     schemas,
+    unit_length,
+    vectors_of,
 )
 from mova.utils.file_lock import sole_writer
 
@@ -55,8 +62,6 @@ and 16 rows; all of them with these settings, four times as fast as the exact sc
 """
 KEEP_VERSIONS = timedelta(minutes=5)
 """Superseded data stay on disk this long for readers that still use them."""
-BLOCK = 256
-"""Values per SQL condition."""
 
 
 class Store:
@@ -110,26 +115,41 @@ class Store:
                 f"Use the model and the frame rate it was made with, or index into another folder."
             )
 
+    @guarded
     def create(self, meta: Meta) -> None:
         """Create the empty tables; the one that stores `meta` last."""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
+            checksums.discard(self.folder)
         for name, schema in schemas(meta).items():
             self._connection.drop_table(name, ignore_missing=True)
             self._connection.create_table(name, schema=schema)
+        self.seal()
+
+    @guarded
+    def seal(self) -> None:
+        """Add what was written to the checksums of a local index; records imply that there are checksums."""
+        if self.folder is not None:
+            checksums.seal(self.folder)
 
     @cached_property
     def _connection(self) -> Any:
         return lancedb.connect(self.folder or self.uri, read_consistency_interval=timedelta(0))
 
+    @guarded
     def _open(self) -> bool:
         if self._tables is not None:
             return True
-        if self.folder is not None and not self.folder.is_dir():
-            return False
+        if self.folder is not None:
+            if not self.folder.is_dir():
+                return False
+            if problem := checksums.quick_check(self.folder):
+                raise IndexDamagedError(self.uri, problem)
         try:
             frames = self._connection.open_table("frames")
-        except ValueError:
+        except ValueError as error:
+            if "not found" not in str(error) or self._lost_frames():
+                raise
             return False
         text = (frames.schema.metadata or {}).get(b"mova")
         meta = json.loads(text) if text else {}
@@ -140,6 +160,15 @@ class Store:
             )
         self._tables = frames, self._connection.open_table("videos"), Meta(**meta)
         return True
+
+    def _lost_frames(self) -> bool:
+        """Return whether the table of frames, which is created last, must have existed although it is not found."""
+        if self.folder is not None and any((self.folder / "frames.lance" / "data").glob("*")):
+            return True
+        try:
+            return bool(self._connection.open_table("videos").count_rows())
+        except ValueError:
+            return False
 
     def _opened(self) -> tuple[Any, Any, Meta]:
         """Return the tables of frames and of videos, and the model and settings."""
@@ -171,15 +200,40 @@ class Store:
 
     # --- the record of files ---
 
+    @guarded
     def records(self) -> dict[str, VideoRecord]:
         """Return the records of all indexed paths, in order of path."""
         version = self._videos.version
         if self._records[0] != version:
             table = self._videos.to_arrow().sort_by("path")
             records = records_of(table)
+            for record in records.values():
+                if problem := impossible(record):
+                    raise IndexDamagedError(self.uri, problem)
             self._records = version, records
         return self._records[1]
 
+    def require_complete(self, rows: int) -> None:
+        """Raise if the present records name more frames than were stored a moment ago.
+
+        Raises:
+            IndexDamagedError: they do, so no other process removed the frames with their records.
+        """
+        missing = sum({record.content: record.frames for record in self.records().values()}.values()) - rows
+        if missing > 0:
+            raise IndexDamagedError(self.uri, f"{missing} stored frames are missing")
+
+    def require_removed(self, record: VideoRecord) -> None:
+        """Raise if a record whose frames are not complete is still there, so that no other process removed it.
+
+        Raises:
+            IndexDamagedError: it is.
+        """
+        present = self.records().get(record.path)
+        if present is not None and present.content == record.content:
+            raise IndexDamagedError(self.uri, f"the stored frames of {record.path} are not complete")
+
+    @guarded
     def commit(self, records: Sequence[VideoRecord]) -> None:
         """Write (or replace) the records of paths: from now on their frames count.
 
@@ -188,16 +242,18 @@ class Store:
                 them as leftovers); the records are removed again.
         """
         if GAPS.name not in self._videos.schema.names:  # made before gaps were recorded
+            self.seal()
             self._videos.add_columns(GAPS)
         schema = self._videos.schema
         table = records_table(records, schema)
         self._videos.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
+        self.seal()
         if self.folder is None:
             self._verify(records)
 
     def _verify(self, records: Sequence[VideoRecord]) -> None:
         rows: Counter[str] = Counter()
-        for condition in _conditions("video", {record.content for record in records}):
+        for condition in conditions("video", {record.content for record in records}):
             rows += self._rows(condition)
         lost = [record.path for record in records if rows[record.content] != record.frames]
         if lost:
@@ -208,20 +264,24 @@ class Store:
                 f"when the other process has finished: a remote index supports only one writer at a time."
             )
 
+    @guarded
     def drop(self, paths: Iterable[str]) -> None:
         """Forget paths; their frames stay until `sweep`."""
         _delete(self._videos, "path", paths)
 
     # --- frames ---
 
+    @guarded
     def append(self, contents: Sequence[str], parts: Sequence[StoredFrames]) -> None:
         """Store frames of one or several contents in one commit; vectors are stored in half precision."""
         self._frames.add(frames_table(contents, parts, self._frames.schema))
 
+    @guarded
     def discard(self, contents: Iterable[str]) -> None:
         """Remove the frames of contents."""
         _delete(self._frames, "video", contents)
 
+    @guarded
     def sweep(self) -> int:
         """Remove frames without a path (killed runs, replaced or forgotten files); return the number of contents.
 
@@ -248,14 +308,17 @@ class Store:
             rows.update(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))
         return rows
 
+    @guarded
     def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
         """Return the stored frames of contents, by content; contents that are not stored are left out."""
         frames: dict[str, StoredFrames] = {}
-        for condition in _conditions("video", contents):
+        for condition in conditions("video", contents):
             table = self._frames.search().where(condition).select(["video", "time", "vector"]).to_arrow()
             names = table["video"].combine_chunks().dictionary_encode()
             times = table["time"].to_numpy()
-            vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.meta.dim)
+            vectors = vectors_of(table["vector"])
+            if not unit_length(vectors):
+                raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
             codes = names.indices.to_numpy()
             for code, content in enumerate(names.dictionary.to_pylist()):
                 rows = np.flatnonzero(codes == code)
@@ -263,6 +326,7 @@ class Store:
                 frames[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
         return frames
 
+    @guarded
     def nearest(
         self, query: npt.NDArray[np.float32], limit: int, *, exact: bool = False
     ) -> tuple[list[str], npt.NDArray[np.float32]]:
@@ -274,14 +338,39 @@ class Store:
         search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
         search = search.bypass_vector_index() if exact else search.nprobes(NPROBES).refine_factor(REFINE)
         table = search.limit(limit).select(["video", "_distance"]).to_arrow()
-        return table["video"].to_pylist(), 1 - table["_distance"].to_numpy()
+        cosines = 1 - table["_distance"].to_numpy()
+        if not np.all(np.abs(cosines) < 1.1):  # NaN, too
+            raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
+        return table["video"].to_pylist(), cosines
 
+    def scan(self) -> Iterator[tuple[str, StoredFrames]]:
+        """Yield all stored frames, in parts of one content each, in no order and unchecked (for `mova.search.verify`).
+
+        Raises:
+            IndexDamagedError: a file cannot be read.
+        """
+        with index_errors(self.uri):
+            for batch in self._frames.search().select(["video", "time", "vector"]).to_batches():
+                table = pa.Table.from_batches([batch])
+                codes = table["video"].combine_chunks().dictionary_encode()
+                times, vectors = table["time"].to_numpy(), vectors_of(table["vector"]).astype(np.float32)
+                for code, content in enumerate(codes.dictionary.to_pylist()):
+                    rows = np.flatnonzero(codes.indices.to_numpy() == code)
+                    yield content, StoredFrames(times[rows], vectors[rows])
+
+    @guarded
+    def columns(self, table: str) -> list[str]:
+        """Return the names of the columns of a table."""
+        return list({"frames": self._frames, "videos": self._videos}[table].schema.names)
+
+    @guarded
     def count_frames(self) -> int:
         """Return the number of stored frames."""
         return int(self._frames.count_rows())
 
     # --- upkeep ---
 
+    @guarded
     def tidy(self) -> None:
         """Join small fragments if there are many, and build or extend the approximate index if it pays."""
         rows = self.count_frames()
@@ -304,13 +393,6 @@ def _local(uri: str) -> Path | None:
     return None if "://" in uri else Path(uri).expanduser()
 
 
-def _conditions(column: str, values: Iterable[str]) -> Iterator[str]:
-    """Yield SQL conditions that together match the values, `BLOCK` at a time."""
-    quoted = ["'" + value.replace("'", "''") + "'" for value in sorted(values)]
-    for start in range(0, len(quoted), BLOCK):
-        yield f"{column} IN ({', '.join(quoted[start : start + BLOCK])})"
-
-
 def _delete(table: Any, column: str, values: Iterable[str]) -> None:
-    for condition in _conditions(column, values):
+    for condition in conditions(column, values):
         table.delete(condition)

@@ -73,3 +73,29 @@ def test_a_moved_file_is_named_and_can_be_forgotten(films: Path, tmp_path: Path,
     code, out, err = call("index", "--forget", films, "--index", index, "--json")
     assert json.loads(out) == {"index": str(index), "forgotten": [str(films / "a.mp4")]}
     assert Index(index).videos() == []
+
+
+def test_verify_reads_everything_and_names_what_is_damaged(films: Path, tmp_path: Path, call: Call) -> None:
+    index = tmp_path / "index"
+    code, _, err = call("index", "--verify", "--index", index)
+    assert code == 2
+    assert "no index here" in err
+    code, _, err = call("index", "--index", index)
+    assert code == 2
+    assert "at least one PATH" in err
+    call("index", films, "--index", index)
+    code, out, _ = call("index", "--verify", "--index", index)
+    assert code == 0
+    assert "sound (1 videos, 16 frames, " in out
+    next(index.glob("frames.lance/data/*.lance")).write_bytes(b"x" * 100)
+    code, out, err = call("index", "--verify", "--index", index, "--json")
+    assert code == 1
+    report = json.loads(out)
+    assert not report["sound"]
+    assert "was changed" in report["problems"][0]
+    assert err.count("Delete this folder and make it again with") == 1
+    for words in (("search", "red"), ("index", films)):
+        code, _, err = call(*words, "--index", index)
+        assert code in (0, 1)  # `mova index` may find that nothing has to be read
+        if code:
+            assert err.count("the index is damaged") == 1

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from mova.search.index import Index
     from mova.search.ingest import IngestReport
 
+PROBLEMS_SHOWN = 10
+
 
 def index(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Video files, or folders to search for videos.")],
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="Video files, or folders to search for videos.")
+    ] = None,
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
     fps: Fps = None,
@@ -26,6 +30,9 @@ def index(
     time_limit: TimeLimit = None,
     forget: Annotated[
         bool, typer.Option("--forget", help="Remove the paths from the index, whether the files still exist or not.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only read the whole index, and list what is damaged.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -39,6 +46,11 @@ def index(
     from mova.video.isolated import TIME_LIMIT
 
     store = Index(folder, model)
+    if verify:
+        _verify(store, folder, json)
+        return
+    if not paths:
+        raise UsageError("name at least one PATH: video files, or folders that contain some")
     if forget:
         _forget(store, paths, folder, json)
         return
@@ -52,6 +64,27 @@ def index(
         _print_summary(report, folder)
     if report.failed and not report.worked:
         raise typer.Exit(1)
+
+
+def _verify(store: Index, folder: str, json: bool) -> None:
+    """Read the whole index; exit with 1 if it is damaged."""
+    result = store.verify()
+    if json:
+        emit({"index": folder, **result.to_json()})
+    for line in result.notes:
+        note(line)
+    for line in result.problems[:PROBLEMS_SHOWN]:
+        note(line)
+    if len(result.problems) > PROBLEMS_SHOWN:
+        note(f"and {len(result.problems) - PROBLEMS_SHOWN} more")
+    if result.problems:
+        note(
+            f"{folder}: the index is damaged. Delete this folder and make it again with "
+            f"`mova index PATH... --index {folder}`"
+        )
+        raise typer.Exit(1)
+    if not json:
+        say(f"{folder}: sound ({result.videos} videos, {result.frames} frames, {result.files} files compared)")
 
 
 def _forget(store: Index, paths: list[str], folder: str, json: bool) -> None:

@@ -1,0 +1,117 @@
+"""Errors of an index's files: damaged, not readable, no space to write. One message each, no foreign traceback."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import pyarrow as pa
+
+from mova.errors import IndexMismatchError, MovaError
+
+FOREIGN = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    pa.ArrowException,
+)
+"""Errors that LanceDB, pyarrow and NumPy raise for files that are not as they were written."""
+
+CAUSE_CHARACTERS = 160
+
+
+class IndexDamagedError(IndexMismatchError):
+    """A file of an index was changed, cut off or deleted, or stored values are not possible."""
+
+    def __init__(self, uri: str, cause: str) -> None:
+        super().__init__(
+            f"{uri}: the index is damaged ({cause}). Delete this folder and make it again with "
+            f"`mova index PATH... --index {uri}`; `mova index --verify --index {uri}` lists what is wrong"
+        )
+        self.uri = uri
+        self.cause = cause
+
+    def __reduce__(self) -> tuple[type[IndexDamagedError], tuple[str, str]]:
+        return (type(self), (self.uri, self.cause))
+
+
+class _HasUri(Protocol):
+    uri: str
+
+
+_Owner = TypeVar("_Owner", bound=_HasUri)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def guarded(
+    method: Callable[Concatenate[_Owner, _Arguments], _Result],
+) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
+    """Convert the foreign errors of a method of an object that has a `uri`; see `index_errors`."""
+
+    @functools.wraps(method)
+    def call(self: _Owner, *args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        with index_errors(self.uri):
+            return method(self, *args, **options)
+
+    return call
+
+
+@contextmanager
+def index_errors(uri: str) -> Iterator[None]:
+    """Convert the errors that reading and writing an index's files can raise.
+
+    Raises:
+        IndexDamagedError: the files are not as they were written.
+        MovaError: there is no space, no permission, another writer, or no connection.
+    """
+    try:
+        yield
+    except MovaError:
+        raise
+    except FOREIGN as error:
+        raise _converted(uri, error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust code; not derived from Exception
+            raise
+        raise IndexDamagedError(uri, _short(error)) from error
+
+
+def _converted(uri: str, error: BaseException) -> MovaError:
+    text = str(error).lower()
+    codes = {error.errno} if isinstance(error, OSError) else set()
+    codes |= {code for code in NOTED if os.strerror(code).lower() in text or f"os error {code})" in text}
+    for code, advice in NOTED.items():
+        if code in codes:
+            return MovaError(f"{uri}: {os.strerror(code)}; {advice}. The index is sound, run the same command again")
+    if "commit conflict" in text or "too many concurrent writers" in text:
+        return MovaError(f"{uri}: another process wrote to this index at the same time; run this again")
+    if "://" in uri and not uri.startswith("file:"):
+        return MovaError(f"{uri}: cannot be read or written ({_short(error)}); check the connection, or make it again")
+    return IndexDamagedError(uri, _short(error))
+
+
+NOTED = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "the limit on file sizes is too low",
+    errno.EACCES: "check the permissions of the folder",
+    errno.EPERM: "check the permissions of the folder",
+    errno.EROFS: "write to another folder",
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENFILE: "allow more open files",
+}
+"""Errors of the system that say nothing about the files, and what to do."""
+
+
+def _short(error: BaseException) -> str:
+    """Return the first words of a foreign message, on one line, without addresses of source code."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text.removeprefix("lance error: ").split(", /rustc/")[0].split(", /root/.cargo")[0]
+    return text if len(text) <= CAUSE_CHARACTERS else text[: CAUSE_CHARACTERS - 3] + "..."

@@ -1,0 +1,127 @@
+"""Read a whole index and list what is damaged: files against their checksums, records, and every stored vector.
+
+Shape legend: T frames, d width of the model's space.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.errors import MovaError
+from mova.search import checksums
+from mova.search.damage import IndexDamagedError
+from mova.search.records import GAPS, UNIT_TOLERANCE, VideoRecord
+from mova.search.store import Store
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of reading a whole index.
+
+    Attributes:
+        problems: what is damaged, one line each; empty for a sound index.
+        notes: what is not as it could be, but harmless.
+        videos: number of records read.
+        frames: number of vectors read.
+        files: number of files compared with their checksums.
+    """
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    videos: int = 0
+    frames: int = 0
+    files: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the part of the document of `mova index --verify --json` that says what was read and found."""
+        return {
+            "sound": not self.problems,
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+            "videos": self.videos,
+            "frames": self.frames,
+            "files": self.files,
+        }
+
+
+def verify(store: Store) -> Verification:
+    """Read every file, record and vector of an index. Nothing is changed.
+
+    If a file differs from its checksum, the tables are not read: the file is damaged whatever it may contain.
+
+    Raises:
+        UsageError: the index does not exist.
+    """
+    files = 0
+    if store.folder is not None and store.folder.is_dir():
+        problems, files = checksums.check(store.folder)
+        if problems:
+            return Verification(tuple(problems), (), files=files)
+    try:
+        return _read(store, files)
+    except IndexDamagedError as error:
+        return Verification((error.cause,), (), files=files)
+
+
+def _read(store: Store, files: int) -> Verification:
+    dim, step = store.meta.dim, 1 / store.meta.frame_rate
+    records = {record.content: record for record in store.records().values()}
+    problems, notes = [], []
+    if store.folder is not None and not files:
+        if records and GAPS.name in store.columns("videos"):  # whatever wrote this column wrote checksums, too
+            problems.append(f"{checksums.NAME} is missing")
+        else:
+            notes.append("there are no checksums yet; the next `mova index` that writes adds them")
+    times: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
+    wrong: Counter[str] = Counter()
+    for content, part in store.scan():
+        times[content].append(part.times)
+        squares = np.einsum("td,td->t", part.vectors, part.vectors) if part.vectors.shape[1] == dim else np.zeros(1)
+        wrong[content] += int(np.sum(~(np.abs(squares - 1) < UNIT_TOLERANCE)))
+    joined = {content: np.sort(np.concatenate(parts)) for content, parts in times.items()}
+    for content, record in sorted(records.items(), key=lambda row: row[1].path):
+        problems += _problems(record, joined.get(content, np.empty(0)), wrong[content], step)
+    left = joined.keys() - records.keys()
+    if left:
+        notes.append(
+            f"frames of {len(left)} files have no record (of an interrupted run, or the record was lost): "
+            f"run `mova index` on your folders again"
+        )
+    problems += _index_problems(store, joined)
+    return Verification(tuple(problems), tuple(notes), len(store.records()), sum(map(len, joined.values())), files)
+
+
+def _problems(record: VideoRecord, times: npt.NDArray[np.float64], wrong: int, step: float) -> list[str]:
+    """Return what is wrong with the frames (T,) of one content."""
+    problems = []
+    if len(times) != record.frames:
+        problems.append(f"{record.path}: {len(times)} frames are stored, not {record.frames}")
+    if wrong:
+        problems.append(f"{record.path}: {wrong} vectors are not finite or not of unit length")
+    if not np.all(np.isfinite(times)) or (len(times) and (times[0] < 0 or times[-1] > record.duration + step)):
+        problems.append(f"{record.path}: times of frames are outside of its {record.duration:.2f} s")
+    elif np.any(np.diff(times) <= 0):
+        problems.append(f"{record.path}: frames are stored twice")
+    return problems
+
+
+def _index_problems(store: Store, times: Mapping[str, object]) -> list[str]:
+    """Use the approximate index and the index of contents once, if there are any."""
+    if not times:
+        return []
+    vector = np.zeros(store.meta.dim, dtype=np.float32)
+    vector[0] = 1.0
+    try:
+        store.nearest(vector, 1)
+        store.fetch([min(times)])
+    except IndexDamagedError as error:
+        return [error.cause]
+    except MovaError as error:
+        return [str(error)]
+    return []
