@@ -81,11 +81,14 @@ def seal(folder: Path) -> None:
                 continue
     document = asdict(Seal(versions, manifests, files))
     temporary = folder / f".{NAME}.part"
-    with temporary.open("w") as handle:
-        json.dump({"digest": _digest(document), **document}, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(folder / NAME)
+    try:
+        with temporary.open("w") as handle:
+            json.dump({"digest": _digest(document), **document}, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(folder / NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:
