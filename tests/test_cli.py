@@ -121,14 +121,16 @@ def test_align_prints_the_promised_document_and_draws(
         assert code == 0
         assert picture.stat().st_size > 1000
     result = document(out)
-    assert list(result) == ["video", "duration", "times", "sentences", "irrelevant"]
+    assert list(result) == ["video", "duration", "times", "sentences", "irrelevant", "order"]
+    assert list(result["order"]) == ["choice", "evidence", "free"]
     assert result["duration"] == pytest.approx(6.0)
     assert result["times"] == [i / 2 for i in range(12)]
     assert [row["text"] for row in result["sentences"]] == ["A red star rises.", "Two blue rings spin."]
     for row in result["sentences"]:
-        assert list(row) == ["text", "relevance", "spans"]
-        assert len(row["relevance"]) == 12
-        assert all(list(span) == ["start", "end", "score"] for span in row["spans"])
+        assert list(row) == ["text", "relevance", "spans", "shown", "posterior"]
+        assert len(row["relevance"]) == len(row["posterior"]) == 12
+        assert 0 <= row["shown"] <= 1
+        assert all(list(span) == ["start", "end", "score", "posterior"] for span in row["spans"])
     uncovered = sum(s["end"] - s["start"] for s in result["irrelevant"])
     assert 0 <= uncovered <= 6.0
 

@@ -19,7 +19,7 @@ FLOORS = {
             ("data", "losses"),
             ("worlds",),
             ("models",),
-            ("search", "eval", "explain", "text_to_video", "features", "baselines"),
+            ("search", "eval", "explain", "text_to_video", "features", "baselines", "exports"),
             ("train", "plots"),
             ("reproduce", "serve"),
             ("cli",),

@@ -6,8 +6,8 @@ Shape legend: T frames, H height, W width (pixels), S sentences, V pairs of a vi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -117,21 +117,27 @@ class Span:
 
 @dataclass(frozen=True)
 class ScoredSpan:
-    """A span with its score. Higher is better; only scores of the same model are comparable."""
+    """A span with its score. Higher is better; only scores of the same model are comparable.
+
+    Attributes:
+        span: seconds.
+        score: highest relevance in the span.
+        posterior: probability that a moment of the span shows the sentence; None if it was not computed.
+    """
 
     span: Span
     score: float
+    posterior: float | None = None
 
     def __post_init__(self) -> None:
         _require_finite(self.score)
+        if self.posterior is not None and not 0 <= self.posterior <= 1:
+            raise ValueError(f"a posterior must be in [0, 1], not {self.posterior}")
 
     def to_json(self) -> dict[str, float]:
-        """Return `{"start", "end", "score"}`, rounded to milliseconds and six digits."""
-        return {
-            "start": _seconds(self.span.start),
-            "end": _seconds(self.span.end),
-            "score": round(self.score, 6),
-        }
+        """Return `{"start", "end", "score"}` and the posterior if any, rounded to milliseconds and six digits."""
+        values = {"start": _seconds(self.span.start), "end": _seconds(self.span.end), "score": round(self.score, 6)}
+        return values if self.posterior is None else {**values, "posterior": round(self.posterior, 6)}
 
 
 @dataclass(frozen=True)
@@ -159,11 +165,53 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class SentenceTimeline:
-    """A sentence with its relevance (T,) to the sampled frames of a video, and the spans it describes."""
+    """A sentence on the time axis of a video.
+
+    Attributes:
+        text: the sentence.
+        relevance: float32, (T,), how well each sampled frame shows it.
+        spans: the spans that it describes, in order of time.
+        posterior: float32, (T,), probability that each frame shows it; None if it was not computed.
+        shown: probability that the video shows it at all; None likewise.
+    """
 
     text: str
     relevance: npt.NDArray[np.float32]
     spans: tuple[ScoredSpan, ...]
+    posterior: npt.NDArray[np.float32] | None = None
+    shown: float | None = None
+
+    def to_json(self, curves: bool = True) -> dict[str, Any]:
+        """Return text, spans and probability, with the curves (four digits) unless they are left out."""
+        document: dict[str, Any] = {"text": self.text}
+        if curves:
+            document["relevance"] = _rounded(self.relevance)
+        document["spans"] = [span.to_json() for span in self.spans]
+        if self.shown is not None:
+            document["shown"] = round(self.shown, 6)
+        if curves and self.posterior is not None:
+            document["posterior"] = _rounded(self.posterior)
+        return document
+
+
+@dataclass(frozen=True)
+class OrderChoice:
+    """Whether the sentences of a caption are in temporal order.
+
+    Attributes:
+        choice: "ordered", "partly" or "free".
+        evidence: log-evidence of every hypothesis that was compared, in nats, the prior included.
+        free: indices of the sentences outside the order.
+    """
+
+    choice: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    free: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"choice", "evidence", "free"}`, evidence with three digits."""
+        evidence = {name: round(value, 3) for name, value in self.evidence.items()}
+        return {"choice": self.choice, "evidence": evidence, "free": list(self.free)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +224,7 @@ class Timeline:
         times: (T,) seconds of the sampled frames.
         sentences: one row per sentence, with relevance of length T.
         irrelevant: spans that no sentence describes, without those for which there are no pictures.
+        order: whether the sentences are in temporal order; None if that was not decided.
     """
 
     video: str
@@ -183,30 +232,30 @@ class Timeline:
     times: npt.NDArray[np.float64]
     sentences: tuple[SentenceTimeline, ...]
     irrelevant: tuple[Span, ...]
+    order: OrderChoice | None = None
 
     def __post_init__(self) -> None:
         for row in self.sentences:
-            if row.relevance.shape != self.times.shape:
-                raise ValueError(
-                    f"relevance {row.relevance.shape} and times {self.times.shape} differ in length for {row.text!r}"
-                )
+            for name, curve in (("relevance", row.relevance), ("posterior", row.posterior)):
+                if curve is not None and curve.shape != self.times.shape:
+                    raise ValueError(
+                        f"{name} {curve.shape} and times {self.times.shape} differ in length for {row.text!r}"
+                    )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `mova align --json` prints."""
-        return {
-            "video": self.video,
-            "duration": _seconds(self.duration),
-            "times": [_seconds(t) for t in self.times],
-            "sentences": [
-                {
-                    "text": row.text,
-                    "relevance": [round(float(r), 6) for r in row.relevance],
-                    "spans": [s.to_json() for s in row.spans],
-                }
-                for row in self.sentences
-            ],
-            "irrelevant": [{"start": _seconds(s.start), "end": _seconds(s.end)} for s in self.irrelevant],
-        }
+    def to_json(self, curves: bool = True) -> dict[str, Any]:
+        """Return the document that `mova align --json` prints.
+
+        Args:
+            curves: with times, relevance and posterior of every frame.
+        """
+        document: dict[str, Any] = {"video": self.video, "duration": _seconds(self.duration)}
+        if curves:
+            document["times"] = [_seconds(t) for t in self.times]
+        document["sentences"] = [row.to_json(curves) for row in self.sentences]
+        document["irrelevant"] = [{"start": _seconds(s.start), "end": _seconds(s.end)} for s in self.irrelevant]
+        if self.order is not None:
+            document["order"] = self.order.to_json()
+        return document
 
 
 def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:
@@ -235,6 +284,11 @@ def _require_times(pts: npt.NDArray[np.float64], count: int) -> None:
 def _require_finite(score: float) -> None:
     if not np.isfinite(score):
         raise ValueError(f"a score must be finite, not {score}")
+
+
+def _rounded(curve: npt.NDArray[np.float32]) -> list[float]:
+    values: list[float] = np.round(curve.astype(np.float64), 4).tolist()
+    return values
 
 
 def _seconds(value: float) -> float:

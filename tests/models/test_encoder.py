@@ -168,8 +168,14 @@ def test_align_finds_the_seconds_that_each_sentence_covers(film: Path) -> None:
     assert blue.spans[0].span.start == pytest.approx(2.0, abs=0.06)
     assert blue.spans[0].span.end == pytest.approx(4.0, abs=0.06)
     assert green.spans == ()
-    assert len(red.spans) == 2
-    assert line.irrelevant == ()
+    assert [(scored.span.start, scored.span.end) for scored in red.spans] == [(pytest.approx(4.0, abs=0.06), 6.0)]
+    assert line.order is not None
+    assert line.order.choice == "ordered", "red before blue would be out of order"
+    assert green.shown is not None
+    assert green.shown < 0.2 < 0.9 < min(blue.shown or 0, red.shown or 0)
+    assert [(s.start, s.end) for s in line.irrelevant] == [(0.0, pytest.approx(2.0, abs=0.06))]
+    both = encoder.align(film, "A red wall stands. It is blue. A red wall stands.")
+    assert both.irrelevant == ()
     only = encoder.align(film, "It is blue.")
     assert sum(span.duration for span in only.irrelevant) == pytest.approx(4.0, abs=0.1)
     assert line.to_json()["sentences"][0]["relevance"][5] > 0.9

@@ -149,16 +149,21 @@ def file_bar(activity: str) -> Iterator[Callable[[str, float, float], None]]:
 
 
 def write_plot(draw: Callable[[Path], object], plot: Path) -> None:
-    """Write the plot of --plot and report its path.
+    """Write the plot of --plot and report its path; see `write_result`."""
+    write_result(draw, plot, "--plot")
+
+
+def write_result(write: Callable[[Path], object], path: Path, option: str) -> None:
+    """Write the file of an option and report its path.
 
     Raises:
         MovaError: the file cannot be written.
     """
     try:
-        draw(plot)
+        write(path)
     except OSError as error:
-        raise MovaError(f"--plot {plot}: cannot be written ({error.strerror or error})") from error
-    note(f"wrote {plot}")
+        raise MovaError(f"{option} {path}: cannot be written ({error.strerror or error})") from error
+    note(f"wrote {path}")
 
 
 def clock(seconds: float) -> str:

@@ -51,6 +51,7 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         self.context = self.backbone.context
         self.fixed_frame_rate = self.backbone.fixed_frame_rate
         self.background = self.backbone.background
+        self.alignment = self.backbone.alignment
         self._frozen: list[nn.Module] = []
 
     def _init_weights(self, module: nn.Module) -> None:

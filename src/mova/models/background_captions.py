@@ -56,12 +56,12 @@ def relevance_threshold(model: TextEncoder, video: VideoEmbedding) -> float:
             f"{model.name}: has no measured relevance threshold and no background sentences to estimate "
             "one; set `model.relevance_threshold` or `model.background`"
         )
-    background = _encode_background(model).to(video.frames.device)
+    background = encode_background(model).to(video.frames.device)
     return noise_floor(relevance(background, video.frames).cpu().numpy())
 
 
-def _encode_background(model: TextEncoder) -> Tensor:
-    """Encode the background sentences, once for the same sentences and weights."""
+def encode_background(model: TextEncoder) -> Tensor:
+    """Return the vectors (B, d) of a model's background sentences, encoded once for the same sentences and weights."""
     key = (tuple(model.background), model.weights_version())
     cached = _background_vectors.get(model)
     if cached is None or cached[0] != key:

@@ -21,15 +21,17 @@ from torch import Tensor, nn
 
 from mova.data.concat import VideoConcat
 from mova.errors import UsageError, VideoError
-from mova.models.background_captions import relevance_threshold
+from mova.models.background_captions import encode_background, relevance_threshold
 from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, display_name
-from mova.scoring.alignment import align_curves
+from mova.scoring.alignment import align_jointly
 from mova.scoring.caption_score import EvidenceRule
+from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.similarity import cosine
 from mova.scoring.similarity import irrelevance as frame_irrelevance
 from mova.scoring.similarity import relevance as frame_relevance
-from mova.text.units import UnitRule, sentences_or_windows
-from mova.types import Frames, SentenceTimeline, Timeline
+from mova.scoring.timeline_decoder import Order
+from mova.text.units import UnitRule, sentences_or_windows, windows_overlap
+from mova.types import Frames, Timeline
 from mova.utils.prefetch import prefetch
 from mova.video.probe import probe
 from mova.video.reader import stream
@@ -61,6 +63,7 @@ class DualEncoder(ABC):
         units: rule that splits a caption into units when it is scored as a whole, as in training.
         rule: evidence rule that combines the units of a caption into one score, chosen on validation data; default:
             plain late interaction.
+        alignment: weights of the evidence in `align`, calibrated on videos with known spans; default: for any encoder.
     """
 
     name: str = "unnamed"
@@ -72,6 +75,7 @@ class DualEncoder(ABC):
     background: Sequence[str] = ()
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
+    alignment: AlignmentWeights = AlignmentWeights()
 
     @property
     @abstractmethod
@@ -306,16 +310,20 @@ class DualEncoder(ABC):
         *,
         fps: float | None = None,
         name: str | None = None,
+        order: Order = "auto",
     ) -> Timeline:
         """Map each sentence of a caption to the seconds of a video that it describes, and find seconds without any.
 
-        A long passage without punctuation is split into overlapping windows of words.
+        All sentences are decided on together (`mova.scoring.alignment.align_jointly`). A long passage without
+        punctuation is split into overlapping windows of words.
 
         Args:
             video: a file, frames, or a video already encoded (such as stored vectors of an index).
             caption: one or more sentences.
             fps: see `encode_video`; unused for an encoded video.
             name: name of the video in the timeline; default: the path.
+            order: whether the sentences are in temporal order: "yes", "no", or "auto" by the evidence (windows of
+                words are not).
 
         Raises:
             UsageError: the caption has no words.
@@ -326,10 +334,21 @@ class DualEncoder(ABC):
             name = str(video) if isinstance(video, str | Path) else ""
         seen = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps)
         vectors = self.encode_text(sentences).pooled
-        threshold = relevance_threshold(self, seen)
-        result = align_curves(vectors, seen.frames, seen.times, seen.duration, threshold, seen.step)
-        rows = tuple(map(SentenceTimeline, sentences, result.relevance, result.spans))
-        return Timeline(name, seen.duration, seen.times, rows, result.irrelevant)
+        if order == "auto" and windows_overlap(caption, sentences):
+            order = "no"
+        background = encode_background(self) if self.background else relevance_threshold(self, seen)
+        result = align_jointly(
+            vectors,
+            seen.frames,
+            seen.times,
+            seen.duration,
+            self.alignment,
+            background=background,
+            sentences=sentences,
+            order=order,
+            step=seen.step,
+        )
+        return result.timeline(name, sentences, seen.times, seen.duration)
 
     def weights_version(self) -> int:
         """Return a number that changes whenever a weight is written to (training, loading)."""

@@ -1,22 +1,26 @@
 """Align the sentences of a caption with the frames of a video, from their vectors alone.
 
-Every aligner has the signature of `align_curves`: it sees all sentences and all frames at once and decides which spans
-each sentence gets. The encoder contract (`mova.models.encoder`) calls it; nothing else depends on how it decides.
+`align_jointly` decides on the timeline of all sentences together; the encoder contract (`mova.models.encoder`) calls
+it. `align_curves` compares each sentence with a threshold on its own.
 
-Shape legend: S sentences, T frames, d width.
+Shape legend: S sentences, T frames, B background sentences, d width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty
+from mova.scoring.order import order_prior, overlapping
 from mova.scoring.similarity import relevance as frame_relevance
-from mova.scoring.spans import locate, unseen
-from mova.types import ScoredSpan, Span, complement
+from mova.scoring.spans import cell_breaks, cell_edges, cell_ends, locate, runs, unseen
+from mova.scoring.timeline_decoder import Evidence, Order, decode
+from mova.types import OrderChoice, ScoredSpan, SentenceTimeline, Span, Timeline, complement
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +31,28 @@ class Alignment:
         relevance: float32, (S, T), how well each frame shows each sentence.
         spans: for each sentence, the spans that it describes, in order of time; possibly none.
         irrelevant: the spans that no sentence describes, in order of time, without those that have no frames.
+        posterior: float32, (S, T), probability that a frame shows a sentence; None if sentences were aligned on their
+            own.
+        shown: (S,), probability that the video shows a sentence at all; None likewise.
+        order: whether the sentences are in temporal order, and the evidence; None likewise.
     """
 
     relevance: npt.NDArray[np.float32]
     spans: tuple[tuple[ScoredSpan, ...], ...]
     irrelevant: tuple[Span, ...]
+    posterior: npt.NDArray[np.float32] | None = None
+    shown: npt.NDArray[np.float64] | None = None
+    order: OrderChoice | None = None
+
+    def timeline(
+        self, video: str, sentences: Sequence[str], times: npt.NDArray[np.float64], duration: float
+    ) -> Timeline:
+        """Return the timeline of a named video with the texts of the sentences."""
+        count = len(sentences)
+        shown = [None] * count if self.shown is None else self.shown.tolist()
+        posterior = [None] * count if self.posterior is None else self.posterior
+        rows = map(SentenceTimeline, sentences, self.relevance, self.spans, posterior, shown)
+        return Timeline(video, duration, times, tuple(rows), self.irrelevant, self.order)
 
 
 def align_curves(
@@ -69,3 +90,81 @@ def align_curves(
     covered = [scored.span for sentence_spans in spans for scored in sentence_spans]
     covered += unseen(times, duration, step)
     return Alignment(curves, spans, tuple(complement(covered, duration)))
+
+
+def align_jointly(
+    sentence_vectors: Tensor,
+    frame_vectors: Tensor,
+    times: npt.NDArray[np.float64],
+    duration: float,
+    weights: AlignmentWeights,
+    *,
+    background: Tensor | float,
+    sentences: Sequence[str] = (),
+    order: Order = "auto",
+    step: float | None = None,
+) -> Alignment:
+    """Decide on the timeline of all sentences together.
+
+    Args:
+        sentence_vectors, frame_vectors, times, duration: see `align_curves`.
+        weights: of the sources of evidence, calibrated for the model.
+        background: vectors (B, d) of sentences that describe no video in particular, or a measured threshold.
+        sentences: texts of the sentences, for words that say how they follow each other; default: none do.
+        order: whether the sentences are in temporal order: "yes", "no", or "auto" by the evidence.
+        step: see `mova.scoring.spans.cell_ends`. No span bridges missing frames.
+
+    Raises:
+        ValueError: the shapes do not agree, there are no frames or no sentences, or a value is not finite.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> tea, door, rain = torch.eye(3)
+        >>> film = torch.stack([door] * 4 + [rain] * 4 + [tea] * 4)
+        >>> weights = AlignmentWeights(level=1, contrast=4, peak=0, offset=2)
+        >>> result = align_jointly(
+        ...     torch.stack([door, tea]), film, np.arange(12.0), 12.0, weights, background=torch.ones(1, 3)
+        ... )
+        >>> [[(scored.span.start, scored.span.end) for scored in spans] for spans in result.spans]
+        [[(0.0, 4.0)], [(8.0, 12.0)]]
+    """
+    curves = frame_relevance(sentence_vectors.to(frame_vectors.device), frame_vectors).cpu().numpy()
+    edges = cell_edges(times, duration)
+    if len(edges) != curves.shape[1] + 1:
+        raise ValueError(f"relevance {curves.shape} and times {times.shape} differ in length")
+    if isinstance(background, Tensor):
+        noise = Background.measure(frame_relevance(background.to(frame_vectors.device), frame_vectors).cpu().numpy())
+    else:
+        noise, weights = Background.at_threshold(background, weights)
+    cell = step or float(np.median(np.diff(edges))) or 1.0
+    width = max(1, round(weights.novelty_seconds / cell))
+    boundaries = weights.novelty * novelty(frame_vectors.detach().float().cpu().numpy(), width)
+    peak_frames = max(1, round(weights.peak_seconds / cell))
+    evidence = Evidence(log_odds(curves, noise, weights, peak_frames), boundaries, weights)
+    decoded = decode(evidence, order, prior=order_prior(sentences), overlapping=overlapping(sentences))
+    rows = zip(curves, decoded.posterior, decoded.covered, strict=True)
+    ends = cell_ends(times, duration, step)
+    spans = tuple(_spans(curve, posterior, on, edges[:-1], ends) for curve, posterior, on in rows)
+    covered = [scored.span for sentence_spans in spans for scored in sentence_spans]
+    covered += unseen(times, duration, step)
+    irrelevant = tuple(complement(covered, duration))
+    return Alignment(curves, spans, irrelevant, decoded.posterior, decoded.shown, decoded.order)
+
+
+def _spans(
+    curve: npt.NDArray[np.float32],
+    posterior: npt.NDArray[np.float32],
+    covered: npt.NDArray[np.bool_],
+    starts: npt.NDArray[np.float64],
+    ends: npt.NDArray[np.float64],
+) -> tuple[ScoredSpan, ...]:
+    """Return the covered cells as spans: the score is the highest relevance, the posterior the mean over time."""
+    spans = []
+    bounds = runs(covered, cell_breaks(starts, ends))
+    for first, last in zip(*(side.tolist() for side in bounds), strict=True):
+        inside = slice(first, last + 1)
+        if ends[last] > starts[first]:
+            mean = float(np.average(posterior[inside], weights=ends[inside] - starts[inside]))
+            span = Span(float(starts[first]), float(ends[last]))
+            spans.append(ScoredSpan(span, float(curve[inside].max()), min(mean, 1.0)))
+    return tuple(spans)

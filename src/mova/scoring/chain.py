@@ -1,4 +1,4 @@
-"""Exact inference in a chain of sentences: marginals, the most probable timeline, and the evidence of the chain.
+"""Exact inference in a chain of sentences: marginals, the best timeline, and the evidence of the chain.
 
 The states of a frame are "sentence k" and "no sentence, after sentence k". A path through the video visits the
 sentences in order and may skip some:
@@ -49,13 +49,11 @@ class ChainResult:
     Attributes:
         marginals: float32, (K, T), probability that frame t shows sentence k.
         shown: float64, (K,), probability that sentence k is shown at all.
-        path: int64, (T,), the most probable timeline: index of the sentence of each frame, -1 for none.
         log_evidence: logarithm of the sum over all timelines.
     """
 
     marginals: npt.NDArray[np.float32]
     shown: Array
-    path: npt.NDArray[np.int64]
     log_evidence: float
 
 
@@ -73,24 +71,15 @@ def infer_chain(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: Chai
     Example:
         >>> strong = np.array([[4.0, 4, -4, -4, -4], [-4, -4, -4, 4, 4]])
         >>> result = infer_chain(strong, np.zeros(5), ChainCosts(change=1, enter=1, skip=1, repeat=2))
-        >>> result.path.tolist(), result.shown.round(2).tolist()
-        ([0, 0, -1, 1, 1], [1.0, 1.0])
+        >>> result.shown.round(2).tolist()
+        [1.0, 1.0]
     """
-    odds, changes = _checked(emissions, boundaries, costs)
+    odds, changes = checked_chain(emissions, boundaries, costs)
     shown_logs, none_logs = _forward(odds, changes, costs)
     return _finish(odds, changes, costs, shown_logs, none_logs)
 
 
-def chain_evidence(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: ChainCosts) -> float:
-    """Return the logarithm of the sum over all ordered timelines; arguments as in `infer_chain`."""
-    odds, changes = _checked(emissions, boundaries, costs)
-    shown, none = _start(odds[0], costs)
-    for t in range(1, len(odds)):
-        shown, none = _step(shown, none, odds[t], changes[t], costs)
-    return float(np.logaddexp.reduce(_end(shown, none, costs)))
-
-
-def _checked(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: ChainCosts) -> tuple[Array, Array]:
+def checked_chain(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: ChainCosts) -> tuple[Array, Array]:
     """Return emissions as (T, K) and the log-weight of a change of state before each frame, (T,)."""
     odds = np.asarray(emissions, dtype=np.float64)
     novelty = np.asarray(boundaries, dtype=np.float64)
@@ -150,11 +139,11 @@ def _finish(
     total = float(np.logaddexp.reduce(_end(shown_logs[-1], none_logs[-1], costs)))
     marginals = np.empty((sentences, frames), dtype=np.float32)
     entered = np.zeros(sentences)
-    left = costs.skip * np.arange(sentences, -1, -1)
-    shown, none = -left[1:], -left
+    none: Array = -costs.skip * np.arange(sentences, -1, -1, dtype=np.float64)
+    shown = none[1:]
     for t in range(frames - 1, -1, -1):
         marginals[:, t] = np.exp(shown_logs[t] + shown - total)
-        arriving = shown + odds[t]
+        arriving: Array = shown + odds[t]
         if t == 0:
             entered += marginals[:, 0]
             break
@@ -162,8 +151,7 @@ def _finish(
         before = _arrive(shown_logs[t - 1], none_logs[t - 1], costs)
         entered += np.exp(before + (change + costs.enter) + arriving - total)
         shown, none = _step_back(arriving, none, change, costs)
-    path = _most_probable(odds, changes, costs)
-    return ChainResult(np.minimum(marginals, 1.0), np.minimum(entered, 1.0), path, total)
+    return ChainResult(np.minimum(marginals, 1.0), np.minimum(entered, 1.0), total)
 
 
 def _step_back(arriving: Array, none: Array, change: float, costs: ChainCosts) -> tuple[Array, Array]:
@@ -185,8 +173,17 @@ def _step_back(arriving: Array, none: Array, change: float, costs: ChainCosts) -
 STAY, AGAIN = -1, -2
 
 
-def _most_probable(odds: Array, changes: Array, costs: ChainCosts) -> npt.NDArray[np.int64]:
-    """Return the sentence of each frame on the most probable path, (T,); -1 for none (Viterbi 1967)."""
+def best_path(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: ChainCosts) -> npt.NDArray[np.int64]:
+    """Return the sentence of each frame on the path of the largest weight, (T,); -1 for none (Viterbi 1967).
+
+    Arguments and errors: see `infer_chain`.
+
+    Example:
+        >>> strong = np.array([[4.0, 4, -4, -4, -4], [-4, -4, -4, 4, 4]])
+        >>> best_path(strong, np.zeros(5), ChainCosts(change=1, enter=1, skip=1, repeat=2)).tolist()
+        [0, 0, -1, 1, 1]
+    """
+    odds, changes = checked_chain(emissions, boundaries, costs)
     frames, sentences = odds.shape
     numbers = np.arange(sentences)
     slope = costs.skip * numbers

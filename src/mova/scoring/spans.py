@@ -129,8 +129,8 @@ def locate(
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN")
     gap = (_median_cell(np.append(starts, ends[-1])) if merge_gap is None else merge_gap) + 1e-9
-    breaks = _breaks(starts, ends)
-    first, last = _runs(curve >= threshold, breaks)
+    breaks = cell_breaks(starts, ends)
+    first, last = runs(curve >= threshold, breaks)
     if len(first) == 0:
         return ()
     part = np.searchsorted(breaks, first, side="right")
@@ -205,7 +205,7 @@ def peaks(
     curve, starts, ends = _checked(relevance, times, duration, step)
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
-    breaks = _breaks(starts, ends)
+    breaks = cell_breaks(starts, ends)
     closed = np.concatenate([_close(part) for part in np.split(curve, breaks)])
     low = closed.min()
     if low == closed.max():
@@ -245,7 +245,7 @@ def _checked(relevance: _Curve, times: _Curve, duration: float, step: float | No
     return curve, starts, ends
 
 
-def _breaks(starts: _F64, ends: _F64) -> _I64:
+def cell_breaks(starts: _F64, ends: _F64) -> _I64:
     """Return the indices of frames before which frames are missing."""
     return np.flatnonzero(ends[:-1] < starts[1:]) + 1
 
@@ -257,7 +257,7 @@ def _median_cell(starts: _F64) -> float:
     return float(np.median(steps)) if len(steps) else 0.0
 
 
-def _runs(on: npt.NDArray[np.bool_], breaks: _I64) -> tuple[_I64, _I64]:
+def runs(on: npt.NDArray[np.bool_], breaks: _I64) -> tuple[_I64, _I64]:
     """Return the first and last index of each run of true values; a run ends before each of `breaks`."""
     padded = np.concatenate([[False], on, [False]])
     begins, finishes = padded[1:] & ~padded[:-1], padded[:-1] & ~padded[1:]

@@ -1,6 +1,6 @@
 """Align a caption with one video, reusing the frame vectors of an index if it has them.
 
-`DualEncoder.align` encodes the sentences; `mova.scoring.alignment` decides which spans each of them gets.
+`DualEncoder.align` encodes the sentences; `mova.scoring.alignment` decides which spans they get.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 from mova.models.encoder import DualEncoder
+from mova.scoring.timeline_decoder import Order
 from mova.search.index import Index
 from mova.types import Timeline
 
@@ -22,6 +23,7 @@ def align(
     *,
     index: Index | None = None,
     fps: float | None = None,
+    order: Order = "auto",
 ) -> Timeline:
     """Map each sentence of a caption to the seconds of a video it describes, and list the seconds none describes.
 
@@ -32,6 +34,7 @@ def align(
         index: reuse its frame vectors if it holds the file's present content at this rate. Otherwise this is logged and
             the file is decoded.
         fps: frames per second to sample (default: the rate of the index if it is reused, else the model's).
+        order: see `DualEncoder.align`.
 
     Raises:
         IndexMismatchError: the index was made with another model.
@@ -43,7 +46,7 @@ def align(
         index.check(model)
         stored = index.stored(video) if fps in (None, rate) else None
         if stored is not None:
-            return model.align(stored, caption, name=str(video))
+            return model.align(stored, caption, name=str(video), order=order)
         difference = "" if fps in (None, rate) else f" at {fps:g} per second (they are at {rate:g})"
         logger.info("the frames of %s are not in the index%s; decoding the video", video, difference)
-    return model.align(video, caption, fps=fps)
+    return model.align(video, caption, fps=fps, order=order)

@@ -11,7 +11,7 @@ word is the number of letters that a word has there on average; exact boundaries
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -146,6 +146,16 @@ def sentences_or_windows(text: str) -> list[str]:
         ['A dog runs.', 'It barks.']
     """
     return UnitRule().split(text)
+
+
+def windows_overlap(text: str, units: Sequence[str]) -> bool:
+    """Return whether the units of a text are overlapping windows rather than its sentences.
+
+    Example:
+        >>> windows_overlap("A dog runs. It barks.", ["A dog runs.", "It barks."])
+        False
+    """
+    return sum(map(len, units)) > len(text)
 
 
 def word_spans(sentence: str) -> list[tuple[int, int]]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from mova.worlds.factors import FACTORS, Event, facts
+from mova.worlds.factors import FACTORS, Event, facts, sample_event
 
 MENTION_PROBABILITY = 0.75
 """Default probability that a factor is mentioned."""
@@ -146,6 +147,9 @@ OPENINGS = {
 """Temporal connectives by the position of the sentence in its paragraph."""
 
 
+BACKGROUND_SEED, BACKGROUND_SENTENCES = 5, 128
+
+
 class Description(NamedTuple):
     """A sentence and the names of the factors it mentions, in the order of `FACTORS`."""
 
@@ -198,6 +202,13 @@ def describe(
         factors.discard("colour2")
     mentioned = tuple(name for name in FACTORS if name in factors and truth[name] is not None)
     return Description(_sentence(event, mentioned, rng), mentioned)
+
+
+@cache
+def background_sentences() -> tuple[str, ...]:
+    """Return sentences about random events, which fit no video in particular."""
+    rng = np.random.default_rng(BACKGROUND_SEED)
+    return tuple(describe(sample_event(rng), rng).text for _ in range(BACKGROUND_SENTENCES))
 
 
 def connect(text: str, position: str, rng: np.random.Generator) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import SENTENCE_WIDTH, clock, emit, say, show, write_plot
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, say, show, write_plot, write_result
 from mova.cli.options import Caption, Fps, Json, Model
 from mova.errors import UsageError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 40
+ORDER_WORDS = {"ordered": "yes", "partly": "partly", "free": "no"}
 
 
 def align(
@@ -33,6 +35,22 @@ def align(
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot of the timeline: .png or self-contained .html.")
     ] = None,
+    order: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(help="Whether the sentences are in temporal order: auto (by the evidence), yes or no."),
+    ] = "auto",
+    srt: Annotated[Path | None, typer.Option(help="Write the spans as SubRip subtitles.")] = None,
+    vtt: Annotated[Path | None, typer.Option(help="Write the spans as WebVTT subtitles.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write one row per span.")] = None,
+    chapters: Annotated[
+        Path | None, typer.Option(help="Write chapters as FFmpeg metadata (ffmpeg -i VIDEO -i FILE -map_chapters 1).")
+    ] = None,
+    otio: Annotated[
+        Path | None, typer.Option(help="Write an OpenTimelineIO timeline with one marker per span (extra: edit).")
+    ] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves/--no-curves", help="With or without relevance and posterior per frame in --json.")
+    ] = True,
     json: Json = False,
 ) -> None:
     """Find the seconds of a video that each sentence of a caption describes.
@@ -47,42 +65,55 @@ def align(
     text = caption.read()
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: the file must end in .png or .html")
+    targets = {"srt": srt, "vtt": vtt, "csv": csv, "chapters": chapters, "otio": otio}
     store = Index(index, model) if index is not None else None
     if store is not None:
         _ = store.meta  # fails on a missing index before a model is loaded
     encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
-    timeline = align_video(encoder, video, text, index=store, fps=fps)
+    timeline = align_video(encoder, video, text, index=store, fps=fps, order=order)
     if json:
-        emit(timeline.to_json())
+        emit(timeline.to_json(curves))
     else:
         show_timeline(timeline)
     if plot is not None:
         write_plot(partial(draw, timeline), plot)
+    write_exports(timeline, targets)
+
+
+def write_exports(timeline: Timeline, targets: Mapping[str, Path | None]) -> None:
+    """Write a timeline to the files of --srt, --vtt, --csv, --chapters and --otio."""
+    from mova.exports.editing import write_otio
+    from mova.exports.subtitles import write_chapters, write_srt, write_vtt
+    from mova.exports.table import write_csv
+
+    writers = {"srt": write_srt, "vtt": write_vtt, "csv": write_csv, "chapters": write_chapters, "otio": write_otio}
+    for name, path in targets.items():
+        if path is not None:
+            write_result(partial(writers[name], timeline), path, f"--{name}")
 
 
 def show_timeline(timeline: Timeline) -> None:
-    """Print a table with each sentence, its spans, and a bar chart of its relevance over time."""
+    """Print a table with each sentence, its spans, and a bar chart of its posterior over time."""
     say(f"{timeline.video} ({clock(timeline.duration)})")
     table = Table(header_style="bold")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)
-    table.add_column("spans (score)", no_wrap=True)
-    table.add_column(f"relevance, 0 to {clock(timeline.duration)}", no_wrap=True)
-    low = min(float(row.relevance.min()) for row in timeline.sentences)
-    high = max(float(row.relevance.max()) for row in timeline.sentences)
+    table.add_column("spans (posterior)", no_wrap=True)
+    table.add_column(f"posterior, 0 to {clock(timeline.duration)}", no_wrap=True)
     for row in timeline.sentences:
-        spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.score:.2f})" for s in row.spans]
-        table.add_row(Text(row.text), Text("\n".join(spans) or "none"), Text(_bars(row.relevance, low, high)))
+        spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.posterior:.0%})" for s in row.spans]
+        absent = f"none (shown: {row.shown:.0%})"
+        table.add_row(Text(row.text), Text("\n".join(spans) or absent), Text(_bars(row.posterior)))
     show(table)
     uncovered = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
     say(f"not covered by any sentence: {uncovered or 'none'}")
+    if timeline.order is not None and len(timeline.sentences) > 1:
+        say(f"temporal order of the sentences: {ORDER_WORDS[timeline.order.choice]}")
 
 
-def _bars(relevance: object, low: float, high: float) -> str:
-    """Draw relevance over time in at most `WIDTH` characters; each shows the maximum of its interval."""
+def _bars(curve: object) -> str:
+    """Draw probabilities over time in at most `WIDTH` characters; each shows the maximum of its interval."""
     import numpy as np
 
-    values = np.asarray(relevance)
+    values = np.asarray(curve)
     edges = np.linspace(0, len(values), min(WIDTH, len(values)) + 1).astype(int)
-    maxima = [values[a:b].max() for a, b in pairwise(edges)]
-    extent = max(high - low, 1e-9)
-    return "".join(BARS[round((len(BARS) - 1) * float((value - low) / extent))] for value in maxima)
+    return "".join(BARS[round((len(BARS) - 1) * float(values[a:b].max()))] for a, b in pairwise(edges))

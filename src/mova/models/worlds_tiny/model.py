@@ -29,12 +29,31 @@ from mova.models.checkpoint import load_complete, read_calibration, write_calibr
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.worlds_tiny.towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
+from mova.scoring.chain import ChainCosts
+from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.pooling import masked_mean, weighted_mean
 from mova.types import Frames
+from mova.worlds.captions import background_sentences
 
 logger = logging.getLogger(__name__)
 
 BATCH = 256
+
+
+WORLDS_WEIGHTS = AlignmentWeights(
+    level=3.597,
+    contrast=3.151,
+    peak=2.367,
+    offset=2.049,
+    limit=3.17,
+    floor=12.138,
+    position=0.0,
+    novelty=0.858,
+    costs=ChainCosts(change=2.347, enter=-0.647, skip=1.8, repeat=5.1),
+    slope=0.868,
+    intercept=0.962,
+)
+"""Weights of the shipped model, fitted on 56 Worlds of 60 and 630 s (`docs/decisions/0015-joint-alignment.md`)."""
 
 
 class WorldsTiny(PreTrainedModel, Backbone):
@@ -46,6 +65,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
     context = STACK // 2
     has_class_token = True
     fixed_frame_rate = True
+    alignment = WORLDS_WEIGHTS
 
     def __init__(self, config: WorldsTinyConfig) -> None:
         super().__init__(config)
@@ -57,7 +77,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(14.0))))
         self.name = "mova-worlds-tiny"
         self.frame_rate = config.frame_rate
-        self.background = config.background
+        self.background = config.background or background_sentences()
         read_calibration(self)
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()

@@ -1,0 +1,226 @@
+"""Evidence for an alignment: log-odds from relevance, expected positions, and where the picture changes.
+
+Relevance has another scale for every model and every video. Sentences that describe no video in particular are scored
+against the frames of this very video, and their scores define the zero and the unit (`Background`).
+
+Shape legend: K sentences, T frames, B background sentences, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, gammaln, logit
+
+from mova.scoring.chain import Array, ChainCosts
+
+DEFAULT_COSTS = ChainCosts(change=3.0, enter=3.0, skip=2.0, repeat=4.0)
+SMALLEST_SPREAD = 0.05
+"""Least standard deviation of background scores that relevance is divided by: a few sentences may all score alike."""
+PLAIN_SPREAD = 0.15
+"""Unit of relevance if a model has a measured threshold and no background sentences."""
+NOVELTY_RANGE = (-2.0, 4.0)
+"""Bounds of the novelty, in standard deviations: a single hard cut must not decide alone."""
+CERTAIN = np.float32(1e-7)
+"""Least probability that is told apart from zero."""
+LOWEST_POSITION = -8.0
+"""Least log-density of a position: no place in the video is excluded by order alone."""
+
+
+@dataclass(frozen=True)
+class AlignmentWeights:
+    """Weight of each source of evidence in an alignment, calibrated per model on videos with known spans.
+
+    Attributes:
+        level: weight of a sentence's mean relevance over the video, in standard deviations of background scores.
+        contrast: weight of a frame's relevance above that mean.
+        peak: weight of a sentence's highest relevance, subtracted: a frame counts by how near it is to the best ones,
+            so that a style that lowers all relevance lowers the bar.
+        peak_seconds: the highest relevance is a mean over this much time.
+        offset: log-odds against a sentence at a frame of background relevance.
+        limit: upper bound of the log-odds of one frame.
+        floor: bound of the log-odds against one frame.
+        position: weight of the expected position of the k-th of K sentences.
+        novelty: nats by which a change of state is cheaper, per standard deviation of novelty.
+        novelty_seconds: length of the stretches before and after a frame that novelty compares.
+        costs: of changes of state.
+        order: log-odds of captions in temporal order, before the video is seen.
+        slope, intercept: of the logistic map from the model's posteriors to calibrated ones (Platt 1999), in log-odds.
+
+    The defaults are between those of an encoder that recognizes single moments and one that only recognizes the video.
+    They are not calibrated.
+    """
+
+    level: float = 0.5
+    contrast: float = 1.0
+    peak: float = 0.3
+    offset: float = 1.0
+    limit: float = 3.0
+    floor: float = 6.0
+    position: float = 0.3
+    novelty: float = 0.7
+    peak_seconds: float = 2.5
+    novelty_seconds: float = 1.0
+    costs: ChainCosts = DEFAULT_COSTS
+    order: float = 0.0
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a configuration file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: an unknown or a missing key.
+        """
+        known = {entry.name for entry in fields(cls)}
+        if not set(values) <= known:
+            raise ValueError(f"unknown alignment weights: {', '.join(sorted(set(values) - known))}")
+        costs = {"costs": ChainCosts(**values["costs"])} if "costs" in values else {}
+        return cls(**{**values, **costs})
+
+
+@dataclass(frozen=True)
+class Background:
+    """Mean and standard deviation of the relevance of sentences that a video does not show."""
+
+    mean: float
+    spread: float
+
+    @classmethod
+    def measure(cls, relevance: npt.ArrayLike) -> Self:
+        """Measure the scores (B, T) of background sentences.
+
+        Raises:
+            ValueError: no values, or one is not finite.
+
+        Example:
+            >>> Background.measure([[0.1, 0.3], [0.1, 0.3]])
+            Background(mean=0.2, spread=0.1)
+        """
+        values = np.asarray(relevance, dtype=np.float64)
+        if values.size == 0 or not np.all(np.isfinite(values)):
+            raise ValueError("background must contain at least one value, all finite")
+        return cls(round(float(values.mean()), 12), max(round(float(values.std()), 12), SMALLEST_SPREAD))
+
+    @classmethod
+    def at_threshold(cls, threshold: float, weights: AlignmentWeights) -> tuple[Self, AlignmentWeights]:
+        """Return the background and the weights for which a frame at a measured threshold has even odds.
+
+        The mean relevance of a sentence over the video is then of no use.
+        """
+        mean = threshold - PLAIN_SPREAD * weights.offset / weights.contrast
+        return cls(mean, PLAIN_SPREAD), replace(weights, level=weights.contrast, peak=0.0)
+
+
+def log_odds(
+    relevance: npt.ArrayLike, background: Background, weights: AlignmentWeights, peak_frames: int = 1
+) -> Array:
+    """Return the log-odds (K, T) that a frame shows a sentence rather than none, from relevance (K, T).
+
+    Args:
+        relevance: finite.
+        background: of the same model and video.
+        weights: of the model.
+        peak_frames: number of frames that the highest relevance is a mean of.
+
+    Raises:
+        ValueError: a value is not finite.
+
+    Example:
+        >>> weights = AlignmentWeights(level=1, contrast=1, peak=0, offset=2, limit=4, floor=8)
+        >>> log_odds([[0.0, 0.4]], Background(mean=0.0, spread=0.1), weights).round(1).tolist()
+        [[-2.0, 1.8]]
+    """
+    scaled = np.array(relevance, dtype=np.float64)
+    if not np.all(np.isfinite(scaled)):
+        raise ValueError("relevance contains NaN or infinite values")
+    scaled -= background.mean
+    scaled /= background.spread
+    levels = scaled.mean(axis=1, keepdims=True)
+    first = max(0, scaled.shape[1] - max(1, peak_frames))
+    peaks = np.partition(scaled, first, axis=1)[:, first:].mean(axis=1, keepdims=True)
+    scaled *= weights.contrast
+    scaled += (weights.level - weights.contrast) * levels - weights.peak * peaks - weights.offset
+    bounds = np.where(scaled > 0, weights.limit, weights.floor)
+    scaled /= bounds
+    np.tanh(scaled, out=scaled)
+    scaled *= bounds
+    return scaled
+
+
+def calibrate(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights) -> npt.NDArray[np.float32]:
+    """Map the posteriors of a model to calibrated ones.
+
+    Example:
+        >>> weights = AlignmentWeights(intercept=1.0)
+        >>> [round(float(p), 2) for p in calibrate(np.array([0.0, 0.5, 1.0], dtype=np.float32), weights)]
+        [0.0, 0.73, 1.0]
+    """
+    if (weights.slope, weights.intercept) == (1.0, 0.0):
+        return probabilities
+    scaled = np.clip(probabilities, CERTAIN, 1 - CERTAIN)
+    calibrated: npt.NDArray[np.float32] = expit(weights.slope * logit(scaled) + np.float32(weights.intercept))
+    return calibrated
+
+
+def position_odds(sentences: int, frames: int) -> Array:
+    """Return the log-density (K, T) of the position of the k-th of K sentences that are spread evenly at random.
+
+    That is the density of an order statistic, Beta(k, K - k + 1), relative to a uniform position. An encoder that
+    knows nothing about a video thus falls back to equal parts in order.
+
+    Example:
+        >>> position_odds(2, 4).argmax(axis=1).tolist()
+        [0, 3]
+    """
+    k = np.arange(1, sentences + 1)[:, None]
+    x = (np.arange(frames) + 0.5)[None] / frames
+    scale = gammaln(sentences + 1) - gammaln(k) - gammaln(sentences - k + 1)
+    density: Array = scale + (k - 1) * np.log(x) + (sentences - k) * np.log1p(-x)
+    return np.maximum(density, LOWEST_POSITION, out=density)
+
+
+def novelty(frames: npt.ArrayLike, width: int) -> Array:
+    """Return how much the picture changes before each frame, (T,), in standard deviations; the first value is 0.
+
+    That is one minus the cosine of the mean vectors of `width` frames on both sides, as in audio segmentation (Foote
+    2000).
+
+    Args:
+        frames: (T, d), in order of time.
+        width: number of frames on each side; fewer at both ends.
+
+    Raises:
+        ValueError: not (T, d), a value is not finite, or the width is below 1.
+
+    Example:
+        >>> film = np.repeat(np.eye(2), 4, axis=0)
+        >>> novelty(film, width=2).argmax()
+        np.int64(4)
+    """
+    vectors = np.asarray(frames, dtype=np.float32)
+    if vectors.ndim != 2 or not np.all(np.isfinite(vectors)) or width < 1:
+        raise ValueError(f"frames must be finite (T, d), and the width at least 1, not {vectors.shape} and {width}")
+    count = len(vectors)
+    change = np.zeros(count)
+    if count < 2:
+        return change
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    before, after = np.zeros_like(unit), np.zeros_like(unit)
+    for step in range(min(width, count - 1)):
+        before[step + 1 :] += unit[: count - 1 - step]
+        after[: count - step] += unit[step:]
+    norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    inner = 1 - np.einsum("td,td->t", before, after)[1:] / np.maximum(norms[1:], 1e-6)
+    spread = max(float(inner.std()), 1e-6)
+    change[1:] = np.clip((inner - inner.mean()) / spread, *NOVELTY_RANGE)
+    return change

@@ -1,0 +1,185 @@
+"""Decide on the timeline of a whole caption: is it in temporal order, which frames show each sentence, how sure?
+
+Three hypotheses compete by their log-evidence. Each order of K sentences is one of K! and pays for being chosen freely:
+
+- ordered: all sentences in one chain (`mova.scoring.chain`);
+- partly: a chain of most sentences; the others at any time, overlapping if need be;
+- free: every sentence by itself (`mova.scoring.free_chain`).
+
+Shape legend: K sentences, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln
+
+from mova.scoring.chain import Array, ChainCosts, best_path, infer_chain
+from mova.scoring.emissions import AlignmentWeights, calibrate, position_odds
+from mova.scoring.free_chain import FreeResult, best_frames, infer_free
+from mova.types import OrderChoice
+
+Order = Literal["auto", "yes", "no"]
+"""Whether the sentences are in temporal order: decided by the evidence, yes, or no."""
+ORDERS: tuple[Order, ...] = get_args(Order)
+MISPLACED_NATS = 2.0
+"""Price of a sentence outside the order, in addition to that of its place among K."""
+LOST = 0.5
+"""Expected number of sentences that order must cost before it is given up."""
+LEAST_POSTERIOR = 0.25
+"""Posterior from which a frame is worth being covered."""
+ACCURACY_COSTS = ChainCosts(change=0.1, enter=0.0, skip=0.0, repeat=2.0)
+"""Costs, in frames, that keep a timeline from flickering."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The timeline of a caption.
+
+    Attributes:
+        posterior: float32, (K, T), probability that frame t shows sentence k.
+        shown: float64, (K,), probability that sentence k is shown at all.
+        covered: bool, (K, T), frames of each sentence in the timeline of the highest expected accuracy.
+        order: the hypothesis that was chosen.
+    """
+
+    posterior: npt.NDArray[np.float32]
+    shown: Array
+    covered: npt.NDArray[np.bool_]
+    order: OrderChoice
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that the hypotheses are judged by.
+
+    Attributes:
+        odds: (K, T), log-odds that a frame shows a sentence rather than none.
+        boundaries: (T,), nats by which a change of state is cheaper before each frame.
+        weights: of the model.
+    """
+
+    odds: Array
+    boundaries: Array
+    weights: AlignmentWeights
+
+    @property
+    def costs(self) -> ChainCosts:
+        """Costs of changes of state."""
+        return self.weights.costs
+
+    def positions(self, sentences: int) -> Array:
+        """Return the weighted log-density of positions in order, (K, T)."""
+        return self.weights.position * position_odds(sentences, self.odds.shape[1])
+
+
+def decode(
+    evidence: Evidence, order: Order = "auto", *, prior: float = 0.0, overlapping: Sequence[int] = ()
+) -> Decoded:
+    """Return the timeline of all sentences.
+
+    Args:
+        evidence: of relevance and of changes of the picture.
+        order: "yes" and "no" decide; "auto" leaves it to the evidence.
+        prior: log-odds of temporal order from the caption's words (`mova.scoring.order`).
+        overlapping: sentences that are outside the order by their words.
+
+    Raises:
+        ValueError: another order, shapes do not agree, or a value is not finite.
+
+    Example:
+        >>> weights = AlignmentWeights()
+        >>> odds = np.array([[-4.0, -4, 4, 4], [4, 4, -4, -4]])
+        >>> decode(Evidence(np.repeat(odds, 5, axis=1), np.zeros(20), weights)).order.choice
+        'free'
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
+    outside = tuple(sorted(set(overlapping)))
+    if order == "no":
+        everything = tuple(range(len(evidence.odds)))
+        return _assemble(evidence, everything, OrderChoice("free", free=everything))
+    if order == "yes":
+        choice = "partly" if outside else "ordered"
+        return _assemble(evidence, outside, OrderChoice(choice, free=outside))
+    return _compare(evidence, evidence.weights.order + prior, outside)
+
+
+def _compare(evidence: Evidence, prior: float, outside: tuple[int, ...]) -> Decoded:
+    """Compare the hypotheses, and return the best one's timeline."""
+    sentences = len(evidence.odds)
+    alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs)
+    if sentences == 1:
+        return _finish(_Posterior(alone.marginals, alone.shown), evidence, (0,), OrderChoice("ordered"))
+    gains = alone.log_evidence
+    best, gain = _partly(evidence, outside, alone)
+    chosen = "partly" if outside else "ordered"
+    logs = {"free": float(gains.sum() - gammaln(sentences + 1)), chosen: prior + gain + float(gains[[*outside]].sum())}
+    lost = alone.shown - best.shown
+    extended = tuple(sorted({*outside, *np.flatnonzero(lost > LOST / 2).tolist()}))
+    costs_a_sentence = float(lost.sum()) > LOST
+    if costs_a_sentence and len(outside) < len(extended) < sentences:
+        second, gain = _partly(evidence, extended, alone)
+        price = (np.log(sentences) + MISPLACED_NATS) * (len(extended) - len(outside))
+        value = float(prior + gain + gains[[*extended]].sum() - price)
+        if value > logs[chosen]:
+            logs["partly"], best, chosen, outside = value, second, "partly", extended
+    if costs_a_sentence and logs["free"] > logs[chosen]:
+        best, chosen, outside = _Posterior(alone.marginals, alone.shown), "free", tuple(range(sentences))
+    return _finish(best, evidence, outside, OrderChoice(chosen, logs, outside))
+
+
+@dataclass(frozen=True, eq=False)
+class _Posterior:
+    """Posteriors (K, T) before calibration, and the probabilities (K,) that sentences are shown."""
+
+    marginals: npt.NDArray[np.float32]
+    shown: Array
+
+
+def _partly(evidence: Evidence, outside: Sequence[int], alone: FreeResult) -> tuple[_Posterior, float]:
+    """Return the posterior with some sentences outside the order, and the evidence of the chain of the others."""
+    inside = _others(evidence, outside)
+    marginals, shown, gain = alone.marginals.copy(), alone.shown.copy(), 0.0
+    if len(inside):
+        odds = evidence.odds[inside] + evidence.positions(len(inside))
+        result = infer_chain(odds, evidence.boundaries, evidence.costs)
+        gain = result.log_evidence
+        marginals[inside], shown[inside] = result.marginals, result.shown
+    return _Posterior(marginals, shown), gain
+
+
+def _others(evidence: Evidence, outside: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return the sentences inside the order."""
+    return np.setdiff1d(np.arange(len(evidence.odds)), np.asarray(outside, dtype=np.int64))
+
+
+def _assemble(evidence: Evidence, outside: Sequence[int], choice: OrderChoice) -> Decoded:
+    alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs)
+    return _finish(_partly(evidence, outside, alone)[0], evidence, outside, choice)
+
+
+def _finish(raw: _Posterior, evidence: Evidence, outside: Sequence[int], choice: OrderChoice) -> Decoded:
+    """Calibrate posteriors, and decide which frames show which sentence.
+
+    The timeline maximizes the sum of posteriors minus `LEAST_POSTERIOR` over its frames, in order where there is one
+    (maximum expected accuracy, as in alignments of sequences: Holmes and Durbin 1998). Unlike the most probable path,
+    it is right on average even if no single path is probable.
+    """
+    posterior = calibrate(raw.marginals, evidence.weights)
+    inside = _others(evidence, outside)
+    posterior[inside] /= np.maximum(posterior[inside].sum(axis=0), 1.0)
+    covered = np.zeros(posterior.shape, dtype=bool)
+    flat = np.zeros(posterior.shape[1])
+    if len(inside):
+        path = best_path(posterior[inside] - LEAST_POSTERIOR, flat, ACCURACY_COSTS)
+        covered[inside] = path[None] == np.arange(len(inside))[:, None]
+    others = np.asarray(outside, dtype=np.int64)
+    if len(others):
+        covered[others] = best_frames(posterior[others] - LEAST_POSTERIOR, flat, ACCURACY_COSTS)
+    return Decoded(posterior, raw.shown, covered, choice)

@@ -1,0 +1,97 @@
+"""Evidence of an alignment, against plain formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from mova.scoring.emissions import (
+    SMALLEST_SPREAD,
+    AlignmentWeights,
+    Background,
+    calibrate,
+    log_odds,
+    novelty,
+    position_odds,
+)
+from mova.scoring.order import order_prior, overlapping
+
+
+def test_log_odds_equal_the_formula() -> None:
+    rng = np.random.default_rng(0)
+    relevance = rng.normal(0.2, 0.2, (3, 12))
+    weights = AlignmentWeights(level=0.7, contrast=1.3, peak=0.4, offset=0.9, limit=2.0, floor=5.0)
+    background = Background(0.1, 0.2)
+    for curve, odds in zip(relevance, log_odds(relevance, background, weights, peak_frames=3), strict=True):
+        u = (curve - 0.1) / 0.2
+        raw = 0.7 * u.mean() + 1.3 * (u - u.mean()) - 0.4 * np.sort(u)[-3:].mean() - 0.9
+        expected = np.where(raw > 0, 2 * np.tanh(raw / 2), 5 * np.tanh(raw / 5))
+        np.testing.assert_allclose(odds, expected)
+
+
+def test_a_frame_at_the_threshold_has_even_odds() -> None:
+    background, weights = Background.at_threshold(0.4, AlignmentWeights())
+    odds = log_odds([[0.4, 0.1, 0.9]], background, weights)[0]
+    assert odds[0] == pytest.approx(0.0)
+    assert odds[1] < 0 < odds[2]
+
+
+def test_background_that_never_varies_has_a_smallest_spread() -> None:
+    assert Background.measure(np.full((2, 3), 0.25)) == Background(0.25, SMALLEST_SPREAD)
+    with pytest.raises(ValueError, match="at least one value"):
+        Background.measure(np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="finite"):
+        Background.measure([[np.nan]])
+    with pytest.raises(ValueError, match="NaN"):
+        log_odds([[np.nan]], Background(0, 1), AlignmentWeights())
+
+
+def test_positions_are_those_of_order_statistics() -> None:
+    x = (np.arange(50) + 0.5) / 50
+    for k, row in enumerate(position_odds(4, 50), start=1):
+        np.testing.assert_allclose(row, np.maximum(beta(k, 5 - k).logpdf(x), -8.0), atol=1e-9)
+
+
+@pytest.mark.parametrize("width", [1, 3, 30])
+def test_novelty_compares_the_means_of_both_sides(width: int) -> None:
+    frames = np.random.default_rng(0).normal(size=(12, 5))
+    unit = frames / np.linalg.norm(frames, axis=1, keepdims=True)
+    raw = []
+    for t in range(1, 12):
+        a, b = unit[max(0, t - width) : t].sum(axis=0), unit[t : t + width].sum(axis=0)
+        raw.append(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    expected = np.clip((raw - np.mean(raw)) / np.std(raw), -2, 4)
+    values = novelty(frames, width)
+    assert values[0] == 0
+    np.testing.assert_allclose(values[1:], expected, atol=1e-5)
+
+
+def test_novelty_of_still_and_single_frames_is_zero() -> None:
+    assert novelty(np.ones((1, 3)), 2).tolist() == [0.0]
+    assert np.abs(novelty(np.ones((5, 3)), 2)).max() < 0.2
+    with pytest.raises(ValueError, match="finite"):
+        novelty([[np.inf, 0.0]], 1)
+
+
+def test_weights_survive_a_configuration_file() -> None:
+    weights = AlignmentWeights(level=2.0, slope=0.5)
+    assert AlignmentWeights.from_dict(weights.to_dict()) == weights
+    assert AlignmentWeights.from_dict({}) == AlignmentWeights()
+    with pytest.raises(ValueError, match="unknown alignment weights: depth"):
+        AlignmentWeights.from_dict({"depth": 1})
+
+
+def test_calibration_keeps_the_order_of_posteriors() -> None:
+    values = np.linspace(0, 1, 11, dtype=np.float32)
+    assert calibrate(values, AlignmentWeights()) is values
+    mapped = calibrate(values, AlignmentWeights(slope=0.8, intercept=0.5))
+    assert mapped.dtype == np.float32
+    assert np.all(np.diff(mapped) > 0)
+
+
+def test_words_of_order() -> None:
+    assert order_prior(["A dog runs.", "Thenceforth it sleeps.", "He says then."]) == 0
+    assert order_prior(["At first, a dog runs.", "After that it sleeps.", "A moment later, it wakes."]) == 0.75
+    assert overlapping(["It rains throughout.", "A throughout-like word.", "Meanwhile, a cat eats."]) == (0, 1, 2)
+    assert overlapping(["A time of day."]) == ()

@@ -1,0 +1,126 @@
+"""The timeline of a caption: order, absent sentences, edges, and work that grows linearly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mova.scoring import chain, free_chain
+from mova.scoring.emissions import AlignmentWeights
+from mova.scoring.timeline_decoder import Evidence, decode
+
+WEIGHTS = AlignmentWeights(position=0.0)
+
+
+def events(*bounds: tuple[int, int], frames: int = 60) -> Evidence:
+    """Return strong evidence for sentences at the given frames."""
+    odds = np.full((len(bounds), frames), -5.0)
+    for row, (start, end) in zip(odds, bounds, strict=True):
+        row[start:end] = 3.0
+    return Evidence(odds, np.zeros(frames), WEIGHTS)
+
+
+def covered(evidence: Evidence, order: str = "auto", **options: object) -> list[list[int]]:
+    result = decode(evidence, order, **options)  # type: ignore[arg-type]
+    return [np.flatnonzero(row).tolist() for row in result.covered]
+
+
+def test_sentences_in_order_are_ordered() -> None:
+    result = decode(events((5, 15), (20, 30), (40, 50)))
+    assert (result.order.choice, result.order.free) == ("ordered", ())
+    assert set(result.order.evidence) == {"ordered", "free"}
+    assert covered(events((5, 15), (20, 30), (40, 50))) == [[*range(5, 15)], [*range(20, 30)], [*range(40, 50)]]
+    assert result.posterior.sum(axis=0).max() <= 1 + 1e-6
+    assert result.shown.min() > 0.99
+
+
+def test_one_sentence_out_of_order_leaves_the_others_in_order() -> None:
+    bounds = ((50, 58), *((8 * i, 8 * i + 6) for i in range(6)))
+    result = decode(events(*bounds))
+    assert (result.order.choice, result.order.free) == ("partly", (0,))
+    assert covered(events(*bounds))[0] == [*range(50, 58)]
+
+
+def test_reversed_sentences_are_free() -> None:
+    bounds = tuple((8 * i, 8 * i + 6) for i in range(6))[::-1]
+    result = decode(events(*bounds))
+    assert result.order.choice == "free"
+    assert covered(events(*bounds)) == [[*range(*bound)] for bound in bounds]
+
+
+def test_order_can_be_required_or_excluded() -> None:
+    swapped = events((40, 50), (5, 15))
+    assert sum(map(bool, covered(swapped, "yes"))) == 1
+    assert covered(swapped, "no") == [[*range(40, 50)], [*range(5, 15)]]
+    with pytest.raises(ValueError, match="must be one of auto, yes, no"):
+        decode(swapped, "maybe")  # type: ignore[arg-type]
+
+
+def test_sentences_that_overlap_by_their_words_share_frames() -> None:
+    both = events((5, 15), (0, 60), (20, 30))
+    assert covered(both, overlapping=(1,)) == [[*range(5, 15)], [*range(60)], [*range(20, 30)]]
+    assert decode(both, overlapping=(1,)).order.free == (1,)
+
+
+def test_a_sentence_is_shown_twice_where_the_evidence_is_there() -> None:
+    evidence = events((5, 20))
+    evidence.odds[0, 40:55] = 3.0
+    assert covered(evidence) == [[*range(5, 20), *range(40, 55)]]
+
+
+def test_absent_sentences_have_no_frames() -> None:
+    nothing = Evidence(np.full((3, 40), -5.0), np.zeros(40), WEIGHTS)
+    result = decode(nothing)
+    assert not result.covered.any()
+    assert result.shown.max() < 0.2
+    one = decode(events((5, 15), (0, 0), (30, 40)))
+    assert one.shown.round().tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("sentences", [1, 3])
+def test_one_frame(sentences: int) -> None:
+    frame = Evidence(np.full((sentences, 1), 4.0), np.zeros(1), WEIGHTS)
+    assert decode(frame).covered.all(), "they overlap"
+    ordered = decode(frame, "yes")
+    assert ordered.covered.sum() <= 1, "one frame shows at most one of several ordered sentences"
+    assert ordered.posterior.sum() == pytest.approx(1.0, abs=0.01)
+
+
+def test_equal_evidence_is_shared_in_order() -> None:
+    result = decode(Evidence(np.full((2, 40), 1.0), np.zeros(40), WEIGHTS))
+    first, second = (np.flatnonzero(row) for row in result.covered)
+    assert result.order.choice == "ordered"
+    assert first.max() < second.min()
+    np.testing.assert_allclose(result.posterior[0], result.posterior[1][::-1], atol=1e-5)
+
+
+def test_invalid_evidence_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        decode(Evidence(np.array([[0.0, np.nan]]), np.zeros(2), WEIGHTS))
+    with pytest.raises(ValueError, match="must be"):
+        decode(Evidence(np.zeros((2, 3)), np.zeros(2), WEIGHTS))
+
+
+def test_the_number_of_steps_is_the_number_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+
+    def counted(name: str, module: object) -> None:
+        original = getattr(module, name)
+
+        def count(shown: np.ndarray, *rest: object) -> object:
+            steps.append(len(shown))
+            return original(shown, *rest)
+
+        monkeypatch.setattr(module, name, count)
+
+    counted("_step", chain)
+    counted("_step_back", chain)
+    counted("_step", free_chain)
+    work = {}
+    for sentences, frames in ((4, 50), (8, 50), (4, 100)):
+        steps.clear()
+        decode(Evidence(np.full((sentences, frames), -1.0), np.zeros(frames), WEIGHTS))
+        work[sentences, frames] = (len(steps), sum(steps))
+    assert work[4, 50] == (3 * 49, 3 * 49 * 4)
+    assert work[8, 50] == (3 * 49, 3 * 49 * 8), "twice the sentences: the same steps over twice the values"
+    assert work[4, 100] == (3 * 99, 3 * 99 * 4), "twice the frames: twice the steps"
