@@ -135,6 +135,29 @@ def test_align_prints_the_promised_document_and_draws(
     assert 0 <= uncovered <= 6.0
 
 
+def test_align_writes_exports_and_leaves_curves_out(
+    call: Call, films: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    files = [word for name in ("srt", "vtt", "csv", "chapters") for word in (f"--{name}", tmp_path / f"a.{name}")]
+    text = ("A red star rises. Two blue rings spin.", "--order", "no", "--no-curves", "--json")
+    code, out, err = call("align", films / "one.mp4", "--model", model_folder, "--text", *text, *files)
+    result = document(out)
+    assert code == 0
+    assert list(result) == ["video", "duration", "sentences", "irrelevant", "order"]
+    assert result["order"] == {"choice": "free", "evidence": {}, "free": [0, 1]}
+    assert all(list(row) == ["text", "spans", "shown"] for row in result["sentences"])
+    assert err.count("wrote ") == 4
+    assert (tmp_path / "a.csv").read_text().startswith("video,sentence,text,start,end,score,posterior,shown")
+    code, out, _ = call("align", films / "one.mp4", "--model", model_folder, "--text", text[0])
+    assert code == 0
+    assert "temporal order of the sentences: " in out
+    code, _, err = call(
+        "align", films / "one.mp4", "--model", model_folder, "--text", "x", "--csv", tmp_path / "no" / "a"
+    )
+    assert code == 1
+    assert "cannot be written" in err
+
+
 def test_align_from_an_index_equals_align_from_the_file(
     call: Call, films: Path, model_folder: Path, index_folder: Path
 ) -> None:

@@ -48,9 +48,9 @@ def align(
     otio: Annotated[
         Path | None, typer.Option(help="Write an OpenTimelineIO timeline with one marker per span (extra: edit).")
     ] = None,
-    curves: Annotated[
-        bool, typer.Option("--curves/--no-curves", help="With or without relevance and posterior per frame in --json.")
-    ] = True,
+    no_curves: Annotated[
+        bool, typer.Option("--no-curves", help="Leave relevance and posterior per frame out of --json.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Find the seconds of a video that each sentence of a caption describes.
@@ -72,7 +72,7 @@ def align(
     encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
     timeline = align_video(encoder, video, text, index=store, fps=fps, order=order)
     if json:
-        emit(timeline.to_json(curves))
+        emit(timeline.to_json(not no_curves))
     else:
         show_timeline(timeline)
     if plot is not None:

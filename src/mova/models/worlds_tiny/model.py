@@ -53,7 +53,7 @@ WORLDS_WEIGHTS = AlignmentWeights(
     slope=0.868,
     intercept=0.962,
 )
-"""Weights of the shipped model, fitted on 56 Worlds of 60 and 630 s (`docs/decisions/0015-joint-alignment.md`)."""
+"""Weights of the shipped model, fitted on 56 Worlds of 60 and 630 s (`docs/decisions/0014-joint-alignment.md`)."""
 
 
 class WorldsTiny(PreTrainedModel, Backbone):
