@@ -195,6 +195,12 @@ def test_models_are_listed_with_their_license(call: Call) -> None:
     assert all(row["licence"] for row in result["models"])
 
 
+def test_the_table_of_models_shows_how_to_install_an_extra(call: Call) -> None:
+    code, out, _ = call("models")
+    assert code == 0
+    assert "[natural]" in out
+
+
 def test_pulling_needs_a_hub_model_and_uses_the_cache(
     call: Call, tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from mova.errors import ModelError, UsageError
+from mova.models.fitted.model import Fitted
 from mova.models.natural import weights
 from mova.models.natural.model import Natural
 from mova.models.registry import MODELS, load
@@ -92,6 +93,16 @@ def test_a_saved_model_is_the_same(model: Natural, tmp_path: Path) -> None:
     assert again.relevance_threshold == 0.25
     assert torch.equal(again.encode_frames(frames()), model.encode_frames(frames()))
     assert torch.equal(again.encode_text("a cat").pooled, model.encode_text("a cat").pooled)
+
+
+def test_a_map_can_be_fitted_around_it(model: Natural, tmp_path: Path) -> None:
+    fitted = Fitted.around(model).set_map(torch.randn(16, 16), torch.randn(16))
+    fitted.save_pretrained(tmp_path / "fitted")
+    again = load(tmp_path / "fitted", device="cpu")
+    assert again.fingerprint() == fitted.fingerprint()
+    assert torch.equal(again.encode_frames(frames()), fitted.encode_frames(frames()))
+    assert torch.equal(again.encode_text("a cat").pooled, fitted.encode_text("a cat").pooled)
+    assert again.scoring_form == "global"
 
 
 def test_fingerprints_follow_what_vectors_depend_on(model: Natural) -> None:

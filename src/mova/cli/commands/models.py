@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from mova.cli.console import emit, note, say, show
 from mova.cli.options import Json
@@ -38,7 +39,8 @@ def models(
     for column in ("name", "license", "size", "use"):
         table.add_column(column)
     for name, entry in MODELS.items():
-        table.add_row(f"{name} (default)" if name == DEFAULT_MODEL else name, entry.licence, entry.size, entry.use)
+        shown = f"{name} (default)" if name == DEFAULT_MODEL else name
+        table.add_row(*map(Text, (shown, entry.licence, entry.size, entry.use)))  # a text may contain [brackets]
     show(table)
 
 
