@@ -31,10 +31,11 @@ PACKAGES = ("mova", "torch", "transformers", "av", "lancedb", "numpy")
 
 def arguments(doc: str | None) -> argparse.Namespace:
     """Parse `--quick` (a small form, under a minute) and `--seed` (another random draw)."""
-    return _parser(doc).parse_args()
+    return plain_parser(doc).parse_args()
 
 
-def _parser(doc: str | None) -> argparse.ArgumentParser:
+def plain_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return the parser of `--quick` and `--seed`."""
     parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small form that takes about a minute")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws; the first of several")
@@ -43,7 +44,7 @@ def _parser(doc: str | None) -> argparse.ArgumentParser:
 
 def runs_parser(doc: str | None) -> argparse.ArgumentParser:
     """Return the parser of a benchmark with many resumable runs: also `--seeds`, `--folder` and `--only-run`."""
-    parser = _parser(doc)
+    parser = plain_parser(doc)
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--folder", type=Path, default=None, help="keep rendered data and finished runs here")
     parser.add_argument("--only-run", action="store_true", help="run the arms into the folder without writing results")

@@ -1,0 +1,161 @@
+"""Alignments of captions with videos: measures, and baselines that look at the same cosines.
+
+Shape legend: K sentences, T frames.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mova.types import ScoredSpan, Span
+
+Array = npt.NDArray[np.float64]
+BINS = 10
+DROP_QUANTILE = 0.3
+"""Share of frames and sentences that Drop-DTW may match: its drop cost is this quantile of all costs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A video with a caption whose true spans are known; a foreign sentence has none."""
+
+    frames: torch.Tensor
+    times: Array
+    duration: float
+    sentences: tuple[str, ...]
+    vectors: torch.Tensor
+    truth: tuple[tuple[Span, ...], ...]
+
+    def reordered(self, order: Sequence[int]) -> Case:
+        """Return the case with its sentences in another order."""
+        picked = [*order]
+        texts, truth = tuple(self.sentences[i] for i in picked), tuple(self.truth[i] for i in picked)
+        return replace(self, sentences=texts, vectors=self.vectors[picked], truth=truth)
+
+    def with_foreign(self, others: Sequence[Case], rng: np.random.Generator) -> Case:
+        """Return the case with as many sentences of other videos mixed in as it has."""
+        case = self
+        for _ in self.sentences:
+            other = others[int(rng.integers(len(others)))]
+            k, at = int(rng.integers(len(other.sentences))), int(rng.integers(len(case.sentences) + 1))
+            texts, truth = [*case.sentences], [*case.truth]
+            texts.insert(at, other.sentences[k])
+            truth.insert(at, ())
+            vectors = torch.cat([case.vectors[:at], other.vectors[k : k + 1], case.vectors[at:]])
+            case = replace(case, sentences=tuple(texts), vectors=vectors, truth=tuple(truth))
+        return case
+
+    def inside(self, spans: Sequence[Span]) -> npt.NDArray[np.bool_]:
+        """Return which frames are in any of the spans, (T,)."""
+        mask = np.zeros(len(self.times), dtype=bool)
+        for span in spans:
+            mask |= (self.times >= span.start - 1e-6) & (self.times < span.end - 1e-6)
+        return mask
+
+
+Spans = Sequence[Sequence[ScoredSpan]]
+
+
+def mask_spans(case: Case, mask: npt.NDArray[np.bool_]) -> list[tuple[ScoredSpan, ...]]:
+    """Return the runs of a mask (K, T) as spans, scored by their length."""
+    edges = np.append(case.times, max(case.duration, case.times[-1] + 1e-3))
+    rows = []
+    for row in mask:
+        change = np.diff(np.concatenate([[0], row.astype(int), [0]]))
+        bounds = zip(np.flatnonzero(change == 1), np.flatnonzero(change == -1), strict=True)
+        rows.append(
+            tuple(ScoredSpan(Span(float(edges[a]), float(edges[b])), float(edges[b] - edges[a])) for a, b in bounds)
+        )
+    return rows
+
+
+def equal_parts(case: Case) -> list[tuple[ScoredSpan, ...]]:
+    """Divide the video into one part per sentence, in order, without looking at it."""
+    cuts = np.linspace(0, case.duration, len(case.sentences) + 1)
+    return [(ScoredSpan(Span(float(a), float(b)), 1.0),) for a, b in itertools.pairwise(cuts)]
+
+
+def drop_dtw(costs: Array, quantile: float = DROP_QUANTILE) -> npt.NDArray[np.bool_]:
+    """Match sentences to frames in order, and drop frames: Drop-DTW (Dvornik et al. 2021, algorithm 1).
+
+    This follows the published recurrence for one-sided drops: `D+[k, t] = C[k, t] + min(D[k-1, t-1], D[k, t-1])`,
+    `D-[k, t] = d + D[k, t-1]`, `D = min(D+, D-)`, where a frame matches at most one sentence and every sentence at
+    least one frame. The drop cost d is a quantile of all costs, as published.
+
+    Args:
+        costs: (K, T), T >= K, of matching a sentence and a frame.
+
+    Returns:
+        bool, (K, T), the matched pairs.
+    """
+    sentences, frames = costs.shape
+    drop = float(np.quantile(costs, quantile))
+    best = np.full(sentences + 1, np.inf)
+    best[0] = 0.0
+    origin = np.zeros((frames, sentences + 1), dtype=np.int8)  # 0 dropped, 1 same sentence, 2 next sentence
+    for t in range(frames):
+        enter, stay = best[:-1], best[1:]
+        matched = np.append(np.inf, costs[:, t] + np.minimum(enter, stay))
+        origin[t] = np.where(matched < best + drop, np.append(0, np.where(enter < stay, 2, 1)), 0)
+        best = np.minimum(matched, best + drop)
+    mask, k = np.zeros(costs.shape, dtype=bool), sentences
+    for t in range(frames - 1, -1, -1):
+        if origin[t, k]:
+            mask[k - 1, t] = True
+            k -= origin[t, k] == 2
+    return mask
+
+
+class Tally:
+    """Measures over all sentences of many videos."""
+
+    def __init__(self) -> None:
+        self.overlaps: list[float] = []
+        self.shared = self.predicted = self.true = self.spans = 0
+        self.posteriors: list[Array] = []
+        self.shown: list[tuple[float, bool]] = []
+
+    def add(self, case: Case, spans: Spans, posterior: Any = None, shown: Any = None) -> None:
+        """Count one video."""
+        for k, (found, truth) in enumerate(zip(spans, case.truth, strict=True)):
+            predicted, true = case.inside([s.span for s in found]), case.inside(truth)
+            self.shared += int((predicted & true).sum())
+            self.predicted += int(predicted.sum())
+            self.true += int(true.sum())
+            if truth:
+                self.spans += len(found)
+                best = max(found, key=lambda s: (s.posterior or 0.0) * s.span.duration or s.score, default=None)
+                self.overlaps.append(0.0 if best is None else max(best.span.iou(span) for span in truth))
+            if posterior is not None:
+                self.posteriors.append(np.stack([posterior[k], true]))
+                self.shown.append((float(shown[k]), bool(truth)))
+
+    def row(self) -> dict[str, float]:
+        """Return all measures of localization, rounded."""
+        iou = np.array(self.overlaps)
+        values = {"mIoU": iou.mean(), **{f"R@{level}": (iou >= level).mean() for level in (0.3, 0.5, 0.7)}}
+        values["frame F1"] = 2 * self.shared / max(1, self.predicted + self.true)
+        values["spans per sentence"] = self.spans / len(iou)
+        return {name: round(float(value), 3) for name, value in values.items()}
+
+    def calibration_error(self, least: float = 0.0) -> float:
+        """Return the expected calibration error over pairs of a frame and a sentence with at least some posterior."""
+        posterior, true = np.concatenate(self.posteriors, axis=1)
+        posterior, true = posterior[posterior >= least], true[posterior >= least]
+        bins = np.minimum((BINS * posterior).astype(int), BINS - 1)
+        gaps = [abs(float((posterior - true)[bins == i].sum())) for i in range(BINS)]
+        return sum(gaps) / max(1, len(posterior))
+
+    def absent_auc(self) -> float:
+        """Return how well the probability of being shown separates foreign sentences from those of the video."""
+        from sklearn.metrics import roc_auc_score
+
+        scores, present = zip(*self.shown, strict=True)
+        return float(roc_auc_score(present, scores))

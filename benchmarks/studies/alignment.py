@@ -1,0 +1,158 @@
+"""Alignment of captions: all sentences together, beside independent thresholds, Drop-DTW and equal parts.
+
+Worlds of seeds that neither training nor the choice of weights used, in two styles of training and in one that was
+never trained on, 60 and 630 seconds long. Also with captions out of order, and with half of the sentences foreign.
+`--clips` measures described clips of natural footage instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import harness
+from benchmarks.common.alignments import Case, Tally, drop_dtw, equal_parts, mask_spans
+from mova.models.background_captions import encode_background, relevance_threshold
+from mova.models.embeddings import VideoEmbedding
+from mova.models.encoder import DualEncoder
+from mova.models.registry import load
+from mova.scoring.alignment import Alignment, align_curves, align_jointly
+from mova.scoring.similarity import cosine
+from mova.types import Frames, Span
+from mova.worlds.render import HELD_OUT_STYLE
+from mova.worlds.script import sample_world
+from mova.worlds.writer import render_world, world_row
+
+SEED = 960_001
+STYLES = ("flat", "shaded", HELD_OUT_STYLE)
+LENGTHS = {60.0: 7, 630.0: 2}
+"""Seconds of a video, and videos per style and seed."""
+SIDE, CHUNK = 64, 64
+TARGETS = {"flat": (0.84, 0.75), "shaded": (0.84, 0.75), HELD_OUT_STYLE: (0.65, 0.60)}
+"""R@0.5 and frame F1 at 630 s."""
+
+
+@torch.inference_mode()
+def worlds(model: DualEncoder, seed: int, seconds: float, style: str, count: int) -> list[Case]:
+    """Render and encode Worlds without writing files."""
+    cases = []
+    for index in range(count):
+        world = sample_world(seed, seconds, style, index=index, fps=8.0)
+        row = world_row(world, SIDE)
+        times = np.arange(int(seconds * model.frame_rate)) / model.frame_rate
+        parts = (times[i : i + CHUNK] for i in range(0, len(times), CHUNK))
+        chunks = (Frames(render_world(world, part, SIDE), part) for part in parts)
+        frames = torch.cat([vectors for _, vectors in model.encode_stream(chunks)])
+        texts = tuple(sentence.text for sentence in row.captions[0].sentences)
+        truth = tuple(tuple(Span(a, b) for a, b in spans) for spans in row.meta["spans"][0])
+        cases.append(Case(frames, times, seconds, texts, model.encode_text(texts).pooled, truth))
+    return cases
+
+
+@torch.inference_mode()
+def clips(model: DualEncoder, manifest: Path) -> Iterator[Case]:
+    """Encode described clips: one JSON row per clip with `video` and `events` of `text`, `start`, `end`."""
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        row: dict[str, Any] = json.loads(line)
+        if len(row["events"]) > 1:
+            video = model.encode_video(manifest.parent / row["video"])
+            texts = tuple(event["text"] for event in row["events"])
+            truth = tuple((Span(event["start"], event["end"]),) for event in row["events"])
+            yield Case(video.frames, video.times, video.duration, texts, model.encode_text(texts).pooled, truth)
+
+
+def jointly(model: DualEncoder, case: Case, order: Any = "auto") -> Alignment:
+    """Align a case as `model.align` does."""
+    return align_jointly(
+        case.vectors,
+        case.frames,
+        case.times,
+        case.duration,
+        model.alignment,
+        background=encode_background(model),
+        sentences=case.sentences,
+        order=order,
+    )
+
+
+def thresholds(model: DualEncoder, case: Case) -> Alignment:
+    """Align each sentence on its own."""
+    threshold = relevance_threshold(model, VideoEmbedding(case.frames, case.times, case.duration))
+    return align_curves(case.vectors, case.frames, case.times, case.duration, threshold)
+
+
+def measure(model: DualEncoder, cases: list[Case], tallies: dict[str, Tally], rng: np.random.Generator) -> None:
+    """Count every method on all cases."""
+    for i, case in enumerate(cases):
+        shuffled = case.reordered(rng.permutation(len(case.sentences)).tolist())
+        mixed = case.with_foreign([*cases[:i], *cases[i + 1 :]], rng)
+        for name, item in (("joint", case), ("joint, shuffled", shuffled), ("joint, half foreign", mixed)):
+            result = jointly(model, item)
+            tallies[name].add(item, result.spans, result.posterior, result.shown)
+        tallies["joint, order no"].add(case, jointly(model, case, "no").spans)
+        tallies["thresholds"].add(case, thresholds(model, case).spans)
+        tallies["equal parts"].add(case, equal_parts(case))
+        if len(case.times) >= len(case.sentences):
+            costs = 1 - cosine(case.vectors, case.frames).double().numpy()
+            tallies["Drop-DTW"].add(case, mask_spans(case, drop_dtw(costs)))
+
+
+def claims(report: harness.Report, results: dict[tuple[str, float], dict[str, Tally]]) -> None:
+    """State the targets."""
+
+    def claim(name: str, value: float, bound: float, at_most: bool = False) -> None:
+        report.claim(name, round(value, 3), bound, value <= bound if at_most else value >= bound)
+
+    for (style, seconds), tallies in results.items():
+        where = f"{style}, {seconds:.0f} s"
+        rows = {name: tally.row() for name, tally in tallies.items()}
+        if seconds > 100 and style in TARGETS:
+            for measure_name, bound in zip(("R@0.5", "frame F1"), TARGETS[style], strict=True):
+                claim(f"{where}: {measure_name}", rows["joint"][measure_name], bound)
+        claim(f"{where}: spans per sentence", rows["joint"]["spans per sentence"], 1.3, True)
+        for other in ("thresholds", "Drop-DTW", "equal parts"):
+            claim(f"{where}: R@0.5 minus that of {other}", rows["joint"]["R@0.5"] - rows[other]["R@0.5"], 0.0)
+        shuffled = rows["joint, shuffled"]["R@0.5"] - rows["thresholds"]["R@0.5"]
+        claim(f"{where}: shuffled, R@0.5 minus that of thresholds", shuffled, 0.0)
+        claim(f"{where}: half foreign, AUC of absent sentences", tallies["joint, half foreign"].absent_auc(), 0.95)
+        claim(f"{where}: calibration error, all pairs", tallies["joint"].calibration_error(), 0.05, True)
+        claim(f"{where}: calibration error, posteriors from 0.05", tallies["joint"].calibration_error(0.05), 0.05, True)
+
+
+def main() -> None:
+    """Measure Worlds, or clips."""
+    parser = harness.plain_parser(__doc__)
+    parser.add_argument("--model", default="mova-worlds-tiny", help="model to measure")
+    parser.add_argument("--clips", type=Path, default=None, help="manifest of described clips (default: Worlds)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load(args.model)
+    seeds = [args.seed] if args.quick or args.clips else list(range(args.seed, args.seed + 3))
+    report = harness.Report("alignment" if args.clips is None else "alignment-clips", seeds)
+    results: dict[tuple[str, float], dict[str, Tally]] = defaultdict(lambda: defaultdict(Tally))
+    for seed in seeds:
+        rng = np.random.default_rng(SEED + seed)
+        if args.clips is not None:
+            measure(model, list(clips(model, args.clips)), results["clips", 0.0], rng)
+            continue
+        for seconds, count in LENGTHS.items():
+            for style in STYLES:
+                cases = worlds(model, SEED + seed + (10 if seconds > 100 else 0), seconds, style, count)
+                measure(model, cases, results[style, seconds], rng)
+            if args.quick:
+                break
+    for (style, seconds), tallies in results.items():
+        for name, tally in tallies.items():
+            report.row(style=style, seconds=seconds, method=name, sentences=len(tally.overlaps), **tally.row())
+    claims(report, results)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
