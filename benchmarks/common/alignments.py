@@ -19,7 +19,7 @@ from mova.types import ScoredSpan, Span
 Array = npt.NDArray[np.float64]
 BINS = 10
 DROP_QUANTILE = 0.3
-"""Share of frames and sentences that Drop-DTW may match: its drop cost is this quantile of all costs."""
+"""The published drop cost of Drop-DTW is a quantile of all costs; this suits videos that are mostly described."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,21 +82,21 @@ def equal_parts(case: Case) -> list[tuple[ScoredSpan, ...]]:
     return [(ScoredSpan(Span(float(a), float(b)), 1.0),) for a, b in itertools.pairwise(cuts)]
 
 
-def drop_dtw(costs: Array, quantile: float = DROP_QUANTILE) -> npt.NDArray[np.bool_]:
+def drop_dtw(costs: Array, drop: float) -> npt.NDArray[np.bool_]:
     """Match sentences to frames in order, and drop frames: Drop-DTW (Dvornik et al. 2021, algorithm 1).
 
     This follows the published recurrence for one-sided drops: `D+[k, t] = C[k, t] + min(D[k-1, t-1], D[k, t-1])`,
     `D-[k, t] = d + D[k, t-1]`, `D = min(D+, D-)`, where a frame matches at most one sentence and every sentence at
-    least one frame. The drop cost d is a quantile of all costs, as published.
+    least one frame.
 
     Args:
         costs: (K, T), T >= K, of matching a sentence and a frame.
+        drop: cost of a frame without a sentence.
 
     Returns:
         bool, (K, T), the matched pairs.
     """
     sentences, frames = costs.shape
-    drop = float(np.quantile(costs, quantile))
     best = np.full(sentences + 1, np.inf)
     best[0] = 0.0
     origin = np.zeros((frames, sentences + 1), dtype=np.int8)  # 0 dropped, 1 same sentence, 2 next sentence

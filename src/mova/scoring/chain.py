@@ -120,20 +120,18 @@ def _step(shown: Array, none: Array, odds: Array, change: float, costs: ChainCos
     return later, pause
 
 
-def _forward(odds: Array, changes: Array, costs: ChainCosts) -> tuple[list[Array], list[Array]]:
-    """Return the log-weights of all beginnings, per frame: of sentences and of none."""
-    shown, none = _start(odds[0], costs)
-    shown_logs, none_logs = [shown], [none]
-    for t in range(1, len(odds)):
-        shown, none = _step(shown, none, odds[t], float(changes[t]), costs)
-        shown_logs.append(shown)
-        none_logs.append(none)
+def _forward(odds: Array, changes: Array, costs: ChainCosts) -> tuple[Array, Array]:
+    """Return the log-weights of all beginnings: of sentences, (T, K), and of none, (T, K + 1)."""
+    frames, sentences = odds.shape
+    shown_logs, none_logs = np.empty((frames, sentences)), np.empty((frames, sentences + 1))
+    shown_logs[0], none_logs[0] = _start(odds[0], costs)
+    for t in range(1, frames):
+        before = shown_logs[t - 1], none_logs[t - 1]
+        shown_logs[t], none_logs[t] = _step(*before, odds[t], float(changes[t]), costs)
     return shown_logs, none_logs
 
 
-def _finish(
-    odds: Array, changes: Array, costs: ChainCosts, shown_logs: list[Array], none_logs: list[Array]
-) -> ChainResult:
+def _finish(odds: Array, changes: Array, costs: ChainCosts, shown_logs: Array, none_logs: Array) -> ChainResult:
     """Go backward through the video, and combine with the beginnings."""
     frames, sentences = odds.shape
     total = float(np.logaddexp.reduce(_end(shown_logs[-1], none_logs[-1], costs)))

@@ -45,10 +45,11 @@ def infer_free(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: Chain
         [1.0, 1.0]
     """
     odds, changes = checked_chain(emissions, boundaries, costs)
-    shown, after, logs = costs.enter + odds[0], np.full(odds.shape[1], LOW), [costs.enter + odds[0]]
+    shown, after, logs = costs.enter + odds[0], np.full(odds.shape[1], LOW), np.empty(odds.shape)
+    logs[0] = shown
     for t in range(1, len(odds)):
         shown, after = _step(shown, after, odds[t], float(changes[t]), costs)
-        logs.append(shown)
+        logs[t] = shown
     total = np.logaddexp(np.logaddexp(shown, after), -costs.skip)
     marginals = np.empty(odds.shape[::-1], dtype=np.float32)
     shown, after = np.zeros(odds.shape[1]), np.zeros(odds.shape[1])

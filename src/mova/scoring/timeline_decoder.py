@@ -73,9 +73,12 @@ class Evidence:
         """Costs of changes of state."""
         return self.weights.costs
 
-    def positions(self, sentences: int) -> Array:
-        """Return the weighted log-density of positions in order, (K, T)."""
-        return self.weights.position * position_odds(sentences, self.odds.shape[1])
+    def ordered_odds(self, inside: npt.NDArray[np.int64]) -> Array:
+        """Return the log-odds of some sentences, with the weighted log-density of their positions in order."""
+        odds = self.odds if len(inside) == len(self.odds) else self.odds[inside]
+        if self.weights.position == 0:
+            return odds
+        return odds + self.weights.position * position_odds(len(inside), self.odds.shape[1])
 
 
 def decode(
@@ -142,13 +145,15 @@ class _Posterior:
     shown: Array
 
 
-def _partly(evidence: Evidence, outside: Sequence[int], alone: FreeResult) -> tuple[_Posterior, float]:
+def _partly(evidence: Evidence, outside: Sequence[int], alone: FreeResult | None) -> tuple[_Posterior, float]:
     """Return the posterior with some sentences outside the order, and the evidence of the chain of the others."""
     inside = _others(evidence, outside)
+    if alone is None or len(inside) == len(evidence.odds):
+        result = infer_chain(evidence.ordered_odds(inside), evidence.boundaries, evidence.costs)
+        return _Posterior(result.marginals, result.shown), result.log_evidence
     marginals, shown, gain = alone.marginals.copy(), alone.shown.copy(), 0.0
     if len(inside):
-        odds = evidence.odds[inside] + evidence.positions(len(inside))
-        result = infer_chain(odds, evidence.boundaries, evidence.costs)
+        result = infer_chain(evidence.ordered_odds(inside), evidence.boundaries, evidence.costs)
         gain = result.log_evidence
         marginals[inside], shown[inside] = result.marginals, result.shown
     return _Posterior(marginals, shown), gain
@@ -160,7 +165,7 @@ def _others(evidence: Evidence, outside: Sequence[int]) -> npt.NDArray[np.int64]
 
 
 def _assemble(evidence: Evidence, outside: Sequence[int], choice: OrderChoice) -> Decoded:
-    alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs)
+    alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs) if outside else None
     return _finish(_partly(evidence, outside, alone)[0], evidence, outside, choice)
 
 
