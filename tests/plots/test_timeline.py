@@ -47,6 +47,7 @@ def test_html_is_self_contained_and_marks_are_at_their_times(timeline: Timeline,
     assert "<!--" not in page
     assert boxes(page, "covered") == [pytest.approx((0, 30), abs=0.1), pytest.approx((70, 30), abs=0.1)]
     assert boxes(page, "reference") == [pytest.approx((0, 20), abs=0.1)]
+    assert re.search(r'title="0:00.0 to 0:03.0, score 1.000, posterior (0.9\d|1.00)"', page)
     assert boxes(page, "uncovered") == 3 * [pytest.approx((30, 40), abs=0.1)]
     assert "It is &lt;i&gt;red&lt;/i&gt; &amp; &quot;bright&quot;." in page
     assert "<title>a &lt;b&gt; &amp; c.mp4</title>" in page

@@ -32,6 +32,8 @@ STRIP, HEAT, GAP, LINE, TRUTH = 1.0, 0.30, 0.17, 0.185, 0.09
 CHARACTERS = 150
 """Maximum characters per line of a sentence above its row."""
 ACCENT = "#e07a1f"
+NARROWEST = 0.03
+"""Share of the video that a span must cover for its posterior to be written into it."""
 RAMP = LinearSegmentedColormap.from_list("relevance", ["#f4f6fa", "#c6dcef", "#6fa8d6", "#2b6cb0", "#153e75"])
 
 
@@ -82,6 +84,7 @@ def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -
         _heat(axes, row, edges, scale)
         _uncovered(axes, timeline)
         _outlines(axes, row)
+        _posteriors(axes, row, timeline.duration)
         if truth is not None:
             _truth(page.axes(at + HEAT + 0.03, TRUTH), truth[i])
         top += rows[i]
@@ -141,6 +144,16 @@ def _uncovered(axes: Any, timeline: Timeline) -> None:
 def _outlines(axes: Any, row: SentenceTimeline) -> None:
     for scored in row.spans:
         _box(axes, scored.span, -0.04, 1.08, fill=False, edgecolor=INK, linewidth=1.7, clip_on=False, zorder=5)
+
+
+def _posteriors(axes: Any, row: SentenceTimeline, duration: float) -> None:
+    """Write the posterior into each span that is wide enough."""
+    for scored in row.spans:
+        if scored.posterior is not None and scored.span.duration > NARROWEST * duration:
+            middle = (scored.span.start + scored.span.end) / 2
+            paper = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.0}
+            label = f"{scored.posterior:.0%}"
+            axes.text(middle, 0.5, label, ha="center", va="center", fontsize=7.5, color=INK, bbox=paper, zorder=6)
 
 
 def _truth(axes: Any, spans: Sequence[Span]) -> None:

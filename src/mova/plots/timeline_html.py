@@ -22,7 +22,7 @@ from PIL import Image
 
 from mova.plots.filmstrip import film_strip, tick_labels, tick_times
 from mova.scoring.spans import cell_edges
-from mova.types import SentenceTimeline, Span, Timeline
+from mova.types import ScoredSpan, SentenceTimeline, Span, Timeline
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 
@@ -86,13 +86,18 @@ def _row(
     """Return a sentence with its heat row and marks."""
     duration = float(edges[-1])
     heat = _data_uri(Image.fromarray(_heat(row.relevance, edges, scale)), "PNG")
-    covered = _boxes("covered", (s.span for s in row.spans), duration, [f"{s.score:.3f}" for s in row.spans])
+    covered = _boxes("covered", (s.span for s in row.spans), duration, [_note(s) for s in row.spans])
     reference = "" if truth is None else f'<div class="truth">{_boxes("reference", truth, duration)}</div>'
     uncovered = _boxes("uncovered", timeline.irrelevant, duration)
     return (
         f'<section><p>{escape(row.text)}<output></output></p><div class="heat"><img alt="" src="{heat}">'
         f"{uncovered}{covered}</div>{reference}</section>"
     )
+
+
+def _note(span: ScoredSpan) -> str:
+    sure = "" if span.posterior is None else f", posterior {span.posterior:.2f}"
+    return f"{span.score:.3f}{sure}"
 
 
 def _heat(
