@@ -227,7 +227,7 @@ class Plan:
         self._bytes = 0
         self._gap = False
         self._clean = False
-        """Whether a frame without damage was decoded since the last keyframe that was decoded on its own."""
+        """Whether a frame without damage was decoded; those before may lack what a recording does not begin with."""
         self._expected: list[Unit] = []
 
     def run(self) -> Generator[Shown, None, None]:
@@ -297,7 +297,6 @@ class Plan:
         """Yield the frames that the decoder still holds, and reset it."""
         yield from self._matched(self._decode(None))
         self._decoder.flush_buffers()
-        self._clean = False
         if self._expected:
             raise Unplanned("the decoder did not return a needed frame")
 
