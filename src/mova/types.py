@@ -225,6 +225,7 @@ class Timeline:
         sentences: one row per sentence, with relevance of length T.
         irrelevant: spans that no sentence describes, without those for which there are no pictures.
         order: whether the sentences are in temporal order; None if that was not decided.
+        step: seconds between sampled frames, where it is known: where more is missing, there are no pictures.
     """
 
     video: str
@@ -233,6 +234,7 @@ class Timeline:
     sentences: tuple[SentenceTimeline, ...]
     irrelevant: tuple[Span, ...]
     order: OrderChoice | None = None
+    step: float | None = None
 
     def __post_init__(self) -> None:
         for row in self.sentences:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,30 @@ def test_one_frame_one_sentence_and_more_sentences_than_colours(tmp_path: Path) 
         draw_subsets(subsets, tmp_path / f"{units}.png")
         assert (tmp_path / f"{units}.png").stat().st_size > 1000
     assert len(set(unit_colors(45))) == 18
+
+
+def test_the_chart_is_empty_where_frames_are_missing(tmp_path: Path) -> None:
+    gapped = Subsets(
+        video="film.mp4",
+        model="m",
+        sentences=("All of it.",),
+        rule="unit masks",
+        threshold=None,
+        duration=10.0,
+        times=np.concatenate([np.arange(8), np.arange(16, 20)]) / 2,
+        weights=np.tile(np.array([[1.0, 0.0]], dtype=np.float32), (12, 1)),
+        frame_indices=(0,),
+        pictures=np.zeros((1, 90, 160, 3), dtype=np.uint8),
+        step=0.5,
+    )
+    red = np.array([int(unit_colors(1)[0][i : i + 2], 16) for i in (1, 3, 5)])
+    counts = []
+    for name, subsets in (("gap.png", gapped), ("none.png", replace(gapped, step=None))):
+        draw_subsets(subsets, tmp_path / name)
+        picture = np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(int)
+        counts.append((np.abs(picture - red).max(axis=2) < 3).sum())
+    chart = 1.15 * 144 * 12.3 * 144
+    assert counts[1] - counts[0] == pytest.approx(0.4 * chart, rel=0.05)
 
 
 def test_the_best_frames_come_first_then_the_farthest() -> None:

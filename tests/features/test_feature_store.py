@@ -95,6 +95,7 @@ def test_stored_vectors_are_those_of_the_model(
         assert torch.allclose(stored.frames, expected.frames, rtol=0, atol=TOLERANCE[dtype] * scale)
         assert np.array_equal(stored.times, expected.times)
         assert stored.duration == expected.duration
+        assert stored.step == expected.step == 1.0
 
 
 @pytest.mark.parametrize("frames", [4, 64])

@@ -161,3 +161,36 @@ def test_a_full_disk_leaves_no_half_page(
         draw(timeline, tmp_path / name)
     assert (tmp_path / name).read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.fixture(scope="module")
+def gapped(timeline: Timeline) -> Timeline:
+    """A timeline of 10 s whose frames from 4 s to 8 s are missing."""
+    times = np.concatenate([np.arange(8), np.arange(16, 20)]) / 2
+    row = SentenceTimeline("All of it.", np.linspace(1, 0.5, 12, dtype=np.float32), (), np.ones(12, np.float32))
+    return Timeline(timeline.video, 10.0, times, (row,), (), step=0.5)
+
+
+def test_html_draws_nothing_where_frames_are_missing(gapped: Timeline, tmp_path: Path) -> None:
+    page = draw(gapped, tmp_path / "t.html").read_text(encoding="utf-8")
+    opacity = np.asarray(uris(page)[-1])[0, :, 3]
+    assert opacity[640:1280].max() == 0
+    assert opacity[:640].min() > 50
+    assert '"gaps": [[4.0, 8.0]]' in page
+
+
+def test_png_draws_nothing_where_frames_are_missing(gapped: Timeline, tmp_path: Path) -> None:
+    from mova.plots import timeline as module
+
+    pixels = np.asarray(Image.open(draw(gapped, tmp_path / "t.png")).convert("RGB")).astype(int)
+    row = round((module.TOP + module.STRIP + module.GAP + module.LINE + module.HEAT / 2) * module.DPI)
+    left, width = module.LEFT * module.DPI, (module.WIDTH - module.LEFT - module.RIGHT) * module.DPI
+    assert pixels[row, round(left + 0.42 * width) : round(left + 0.78 * width)].min() == 255
+    assert pixels[row, round(left + 0.02 * width) : round(left + 0.38 * width)].max(axis=1).max() < 255
+
+
+def test_bars_of_a_table_are_empty_where_frames_are_missing(gapped: Timeline) -> None:
+    from mova.cli.commands.align import _bars
+
+    assert _bars(gapped.sentences[0].posterior, gapped) == 16 * "█" + 16 * " " + 8 * "█"
+    assert _bars(gapped.sentences[0].posterior, replace(gapped, step=None)) == 12 * "█"

@@ -44,6 +44,7 @@ class Subsets:
         weights: float32, (T, K + 1); rows sum to 1, the last column is "none of the caption".
         frame_indices: F indices of the frames in the picture, in order.
         pictures: uint8, (F, H, W, 3).
+        step: seconds between sampled frames, where it is known: where more is missing, there are no pictures.
     """
 
     video: str
@@ -56,6 +57,7 @@ class Subsets:
     weights: npt.NDArray[np.float32]
     frame_indices: tuple[int, ...]
     pictures: Pixels
+    step: float | None = None
 
     def strongest(self, frame: int) -> list[int]:
         """Return the units with the greatest weights in frame `frame` of T, at most `STRONGEST`; ties by index."""
@@ -118,6 +120,7 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
         weights=subset_weights(model, encoded.frames, units, threshold).cpu().numpy(),
         frame_indices=tuple(chosen),
         pictures=read_pictures(video, encoded.times, chosen, PICTURE_PIXELS),
+        step=encoded.step,
     )
 
 

@@ -74,4 +74,6 @@ class StoredEmbeddings:
 
     def _embedding(self, clip: Clip) -> VideoEmbedding:
         stored = self.store.read(clip)
-        return VideoEmbedding(torch.from_numpy(stored.vectors).float().to(self._device), stored.pts, stored.end)
+        vectors = torch.from_numpy(stored.vectors).float().to(self._device)
+        step = None if self.store.key.fps is None else 1 / self.store.key.fps
+        return VideoEmbedding(vectors, stored.pts, stored.end, step=step)

@@ -208,7 +208,7 @@ class DualEncoder(ABC):
         if not parts:
             raise VideoError(display_name(video), "no frames to encode")
         times = np.concatenate([times for times, _ in parts])
-        step = 1 / self.sampling_rate(fps) if isinstance(video, str | Path) else None
+        step = None if isinstance(video, Frames) else 1 / self.sampling_rate(fps)
         return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration, step=step)
 
     def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
@@ -348,7 +348,7 @@ class DualEncoder(ABC):
             order=order,
             step=seen.step,
         )
-        return result.timeline(name, sentences, seen.times, seen.duration)
+        return result.timeline(name, sentences, seen.times, seen.duration, seen.step)
 
     def weights_version(self) -> int:
         """Return a number that changes whenever a weight is written to (training, loading)."""

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from mova.explain.subsets import STRONGEST, Subsets
 from mova.plots.filmstrip import tick_labels, tick_times
 from mova.plots.style import INK, MUTED, PALE, Page
-from mova.scoring.spans import cell_edges
+from mova.scoring.spans import drawn_cells
 from mova.utils.time_format import clock
 
 WIDTH, MARGIN, TOP, GAP = 13.0, 0.35, 0.78, 0.14
@@ -101,8 +101,9 @@ def short_label(label: str, width: float) -> str:
 def _chart(page: Page, subsets: Subsets, top: float, colors: list[str]) -> None:
     """Draw all weights over time, stacked; markers show the frames at the top of the page."""
     axes: Any = page.plot(MARGIN, top, WIDTH - 2 * MARGIN, CHART)
-    edges = cell_edges(subsets.times, subsets.duration)
-    heights = np.cumsum(subsets.weights, axis=1)
+    edges, frames = drawn_cells(subsets.times, subsets.duration, subsets.step)
+    heights = np.cumsum(subsets.weights[frames], axis=1)
+    heights[frames < 0] = 0
     heights = np.concatenate([np.zeros_like(heights[:, :1]), heights], axis=1)
     for k, color in enumerate([*colors, NONE_COLOR]):
         axes.stairs(heights[:, k + 1], edges, baseline=heights[:, k], fill=True, facecolor=color, edgecolor="none")

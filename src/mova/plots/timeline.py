@@ -20,7 +20,7 @@ from mova.errors import UsageError
 from mova.plots.filmstrip import film_strip, tick_labels, tick_times
 from mova.plots.style import DPI, INK, MUTED, PALE, Page
 from mova.plots.timeline_html import describe, draw_html
-from mova.scoring.spans import cell_edges
+from mova.scoring.spans import drawn_cells
 from mova.types import SentenceTimeline, Span, Timeline
 
 __all__ = ["draw", "draw_html", "draw_png"]
@@ -75,13 +75,13 @@ def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -
     _strip(page, timeline)
     values = np.concatenate([row.relevance for row in timeline.sentences])
     scale = Normalize(float(values.min()), max(float(values.max()), float(values.min()) + 1e-6))
-    edges = cell_edges(timeline.times, timeline.duration)
+    edges, frames = drawn_cells(timeline.times, timeline.duration, timeline.step)
     top = TOP + STRIP
     for i, (row, lines) in enumerate(zip(timeline.sentences, texts, strict=True)):
         at = top + GAP + LINE * len(lines)
         page.text(LEFT, at - 0.045, "\n".join(lines), size=9.5, va="bottom", linespacing=1.3)
         axes = page.axes(at, HEAT)
-        _heat(axes, row, edges, scale)
+        _heat(axes, np.ma.array(row.relevance[frames], mask=frames < 0), edges, scale)
         _uncovered(axes, timeline)
         _outlines(axes, row)
         _posteriors(axes, row, timeline.duration)
@@ -130,8 +130,8 @@ def _strip(page: _Page, timeline: Timeline) -> None:
         _box(axes, span, 0, 1, facecolor="#868e9c", alpha=0.45, edgecolor="none")
 
 
-def _heat(axes: Any, row: SentenceTimeline, edges: np.ndarray, scale: Normalize) -> None:
-    axes.pcolormesh(edges, [0, 1], row.relevance[None], cmap=RAMP, norm=scale, rasterized=True)
+def _heat(axes: Any, relevance: np.ma.MaskedArray, edges: np.ndarray, scale: Normalize) -> None:
+    axes.pcolormesh(edges, [0, 1], relevance[None], cmap=RAMP, norm=scale, rasterized=True)
     axes.set(xlim=(0, edges[-1]))
     axes.add_patch(Rectangle((0, 0), edges[-1], 1, fill=False, edgecolor=PALE, linewidth=0.8, clip_on=False))
 

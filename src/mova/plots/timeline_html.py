@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mova.plots.filmstrip import film_strip, tick_labels, tick_times
-from mova.scoring.spans import cell_edges
+from mova.scoring.spans import drawn_cells, unseen
 from mova.types import ScoredSpan, SentenceTimeline, Span, Timeline
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
@@ -37,14 +37,15 @@ def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Spa
     """Draw a timeline as self-contained HTML; see `mova.plots.timeline.draw`."""
     low = min(float(row.relevance.min()) for row in timeline.sentences)
     high = max(float(row.relevance.max()) for row in timeline.sentences)
-    edges = cell_edges(timeline.times, timeline.duration)
+    cells = drawn_cells(timeline.times, timeline.duration, timeline.step)
     rows = [
-        _row(row, edges, (low, high), timeline, truth[i] if truth is not None else None)
+        _row(row, cells, (low, high), timeline, truth[i] if truth is not None else None)
         for i, row in enumerate(timeline.sentences)
     ]
     data = {
         "duration": timeline.duration,
         "times": [round(float(t), 3) for t in timeline.times],
+        "gaps": [[s.start, s.end] for s in unseen(timeline.times, timeline.duration, timeline.step)],
         "relevance": [[round(float(r), 4) for r in row.relevance] for row in timeline.sentences],
     }
     name = escape(Path(timeline.video).name)
@@ -78,14 +79,14 @@ def _strip(timeline: Timeline) -> str:
 
 def _row(
     row: SentenceTimeline,
-    edges: npt.NDArray[np.float64],
+    cells: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
     scale: tuple[float, float],
     timeline: Timeline,
     truth: Sequence[Span] | None,
 ) -> str:
     """Return a sentence with its heat row and marks."""
-    duration = float(edges[-1])
-    heat = _data_uri(Image.fromarray(_heat(row.relevance, edges, scale)), "PNG")
+    duration = float(cells[0][-1])
+    heat = _data_uri(Image.fromarray(_heat(row.relevance, *cells, scale)), "PNG")
     covered = _boxes("covered", (s.span for s in row.spans), duration, [_note(s) for s in row.spans])
     reference = "" if truth is None else f'<div class="truth">{_boxes("reference", truth, duration)}</div>'
     uncovered = _boxes("uncovered", timeline.irrelevant, duration)
@@ -101,19 +102,27 @@ def _note(span: ScoredSpan) -> str:
 
 
 def _heat(
-    relevance: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], scale: tuple[float, float]
+    relevance: npt.NDArray[np.float32],
+    edges: npt.NDArray[np.float64],
+    frames: npt.NDArray[np.int64],
+    scale: tuple[float, float],
 ) -> npt.NDArray[np.uint8]:
-    """Return a heat row as RGBA, (1, C, 4): one hue with the relevance as opacity, for light and dark pages."""
+    """Return a heat row as RGBA, (1, C, 4): one hue with the relevance as opacity, for light and dark pages.
+
+    Cells without a frame are transparent.
+    """
     bounds = np.linspace(edges[0], edges[-1], COLUMNS + 1)
     middles = (bounds[:-1] + bounds[1:]) / 2
-    if len(relevance) <= COLUMNS:
-        values = relevance[np.searchsorted(edges, middles, side="right") - 1]
+    by_cell = np.where(frames < 0, -np.inf, relevance[frames])
+    if len(by_cell) <= COLUMNS:
+        values = by_cell[np.searchsorted(edges, middles, side="right") - 1]
     else:
         cells = np.searchsorted(edges, bounds, side="right") - 1
-        values = np.array([relevance[a : max(a + 1, b)].max() for a, b in itertools.pairwise(cells)])
+        values = np.array([by_cell[a : max(a + 1, b)].max() for a, b in itertools.pairwise(cells)])
     picture = np.empty((1, COLUMNS, 4), dtype=np.uint8)
     picture[..., :3] = HUE
-    picture[0, :, 3] = np.round(255 * (values - scale[0]) / max(scale[1] - scale[0], 1e-6))
+    shares = (np.maximum(values, scale[0]) - scale[0]) / max(scale[1] - scale[0], 1e-6)
+    picture[0, :, 3] = np.round(255 * shares)
     return picture
 
 
@@ -256,10 +265,11 @@ plot.addEventListener("pointermove", (event) => {
   const box = plot.getBoundingClientRect();
   const part = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
   const time = part * data.duration, frame = frameAt(time);
+  const gap = data.gaps.some(([start, end]) => start <= time && time < end);
   line.style.left = 100 * part + "%";
   line.style.opacity = 1;
   line.firstElementChild.textContent = clock(time);
-  outputs.forEach((output, row) => { output.textContent = data.relevance[row][frame].toFixed(3); });
+  outputs.forEach((output, row) => { output.textContent = gap ? "" : data.relevance[row][frame].toFixed(3); });
 });
 plot.addEventListener("pointerleave", () => {
   line.style.opacity = 0;

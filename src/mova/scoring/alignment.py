@@ -45,14 +45,19 @@ class Alignment:
     order: OrderChoice | None = None
 
     def timeline(
-        self, video: str, sentences: Sequence[str], times: npt.NDArray[np.float64], duration: float
+        self,
+        video: str,
+        sentences: Sequence[str],
+        times: npt.NDArray[np.float64],
+        duration: float,
+        step: float | None = None,
     ) -> Timeline:
         """Return the timeline of a named video with the texts of the sentences."""
         count = len(sentences)
         shown = [None] * count if self.shown is None else self.shown.tolist()
         posterior = [None] * count if self.posterior is None else self.posterior
         rows = map(SentenceTimeline, sentences, self.relevance, self.spans, posterior, shown)
-        return Timeline(video, duration, times, tuple(rows), self.irrelevant, self.order)
+        return Timeline(video, duration, times, tuple(rows), self.irrelevant, self.order, step)
 
 
 def align_curves(

@@ -92,6 +92,25 @@ def unseen(times: _Curve, duration: float, step: float | None) -> tuple[Span, ..
     return tuple(Span(float(start), float(end)) for start, end in stretches)
 
 
+def drawn_cells(times: _Curve, duration: float, step: float | None) -> tuple[_F64, _I64]:
+    """Return the cells of a video from its first to its last, including those for which frames are missing.
+
+    Returns:
+        The bounds (C + 1,) of all cells in seconds, and the index (C,) of the frame of each; -1 where there is none.
+
+    Example:
+        >>> bounds, frames = drawn_cells([0.0, 0.5, 3.0], duration=3.5, step=0.5)
+        >>> bounds.tolist(), frames.tolist()
+        ([0.0, 0.5, 1.0, 3.0, 3.5], [0, 1, -1, 2])
+    """
+    edges = cell_edges(times, duration)
+    gaps = unseen(times, duration, step)
+    starts = np.concatenate([edges[:-1], [gap.start for gap in gaps]])
+    frames = np.concatenate([np.arange(len(edges) - 1), np.full(len(gaps), -1)])
+    order = np.argsort(starts, kind="stable")
+    return np.append(starts[order], edges[-1]), frames[order]
+
+
 def locate(
     relevance: _Curve,
     times: _Curve,

@@ -117,7 +117,7 @@ class SimilarityScorer(Scorer):
         if not parts:
             raise VideoError(video, f"has no frame in [{start:g}, {end if end is None else f'{end:g}'}) seconds")
         times = np.concatenate([times for times, _ in parts])
-        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, float(times[-1]))
+        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, float(times[-1]), step=1 / rate)
 
 
 def score_caption(

@@ -102,7 +102,7 @@ def show_timeline(timeline: Timeline) -> None:
     for row in timeline.sentences:
         spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.posterior:.0%})" for s in row.spans]
         absent = f"none (shown: {row.shown:.0%})"
-        table.add_row(Text(row.text), Text("\n".join(spans) or absent), Text(_bars(row.posterior)))
+        table.add_row(Text(row.text), Text("\n".join(spans) or absent), Text(_bars(row.posterior, timeline)))
     show(table)
     uncovered = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
     say(f"not covered by any sentence: {uncovered or 'none'}")
@@ -110,10 +110,21 @@ def show_timeline(timeline: Timeline) -> None:
         say(f"temporal order of the sentences: {ORDER_WORDS[timeline.order.choice]}")
 
 
-def _bars(curve: object) -> str:
-    """Draw probabilities over time in at most `WIDTH` characters; each shows the maximum of its interval."""
+def _bars(curve: object, timeline: Timeline) -> str:
+    """Draw probabilities over time in at most `WIDTH` characters; each shows the maximum of its interval.
+
+    Intervals without frames are empty.
+    """
     import numpy as np
 
-    values = np.asarray(curve)
+    from mova.scoring.spans import drawn_cells
+
+    bounds, frames = drawn_cells(timeline.times, timeline.duration, timeline.step)
+    values = np.where(frames < 0, 0.0, np.asarray(curve)[frames])
+    if np.any(frames < 0):  # cells differ in length, so an interval is one of time
+        columns = np.linspace(bounds[0], bounds[-1], WIDTH + 1)
+        first = np.searchsorted(bounds, columns[:-1], side="right") - 1
+        last = np.maximum(np.searchsorted(bounds, columns[1:], side="left"), first + 1)
+        values = np.array([values[a:b].max() for a, b in zip(first, last, strict=True)])
     edges = np.linspace(0, len(values), min(WIDTH, len(values)) + 1).astype(int)
     return "".join(BARS[round((len(BARS) - 1) * float(values[a:b].max()))] for a, b in pairwise(edges))

@@ -216,7 +216,7 @@ class Gexia(BackboneWrapper):
 
         features = self._read(video, fps, start, end, encode)
         whole = self._whole(features.dense, features.rounds)
-        step = 1 / self.sampling_rate(fps) if isinstance(video, str | Path) else None
+        step = None if isinstance(video, Frames) else 1 / self.sampling_rate(fps)
         return VideoEmbedding(torch.cat(vectors), features.times, features.duration, whole, step)
 
     def dense_video(
