@@ -62,3 +62,18 @@ def test_values_that_a_manifest_cannot_hold_are_refused_with_the_row(tmp_path: P
         path.write_text(f'{{"video": "a.mp4", "caption": "One.", "more": {value}}}\n')
         with pytest.raises(DataError, match=r"t\.jsonl, line 1: cannot be stored in a manifest"):
             convert("folder", path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.jsonl"])
+def test_paths_that_lead_out_of_the_folder_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    lines = {"p.csv": "video,text\na/../b.mp4,One.\n../c.mp4,Two.\n"}
+    lines["p.jsonl"] = '{"video": "a/../b.mp4", "text": "One."}\n{"video": "../c.mp4", "text": "Two."}\n'
+    path = tmp_path / name
+    path.write_text(lines[name])
+    for videos in (None, tmp_path):
+        with pytest.raises(DataError, match=rf"{name}, line (2|3): the path '\.\./c\.mp4' leads out"):
+            read_pairs(path, videos)
+    monkeypatch.setenv("MOVA_MANIFEST_OUTSIDE", "1")
+    assert [pair.video for pair in read_pairs(path)] == ["a/../b.mp4", "../c.mp4"]

@@ -7,12 +7,14 @@ caption. VideoCon's prompt around a caption is removed. Paths are relative to th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import read_manifest
+from mova.data.manifest_paths import OUTSIDE, leads_outside
 from mova.data.readers.annotations import require_caption, to_number, to_text
 from mova.data.readers.tasks import strip_prompt
 from mova.errors import DataError, UsageError
@@ -49,7 +51,8 @@ def read_pairs(path: str | Path, videos: str | Path | None = None) -> list[Video
 
     Raises:
         UsageError: the file or the folder does not exist, or the extension is unknown.
-        DataError: a row is invalid (the message has its line), or the file has no rows.
+        DataError: a row is invalid (the message has its line), a relative path leads out of the folder (unless the
+            environment variable `MOVA_MANIFEST_OUTSIDE` is set), or the file has no rows.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,6 +92,11 @@ def _from_lines(path: Path, root: Path) -> Iterator[VideoText]:
 def _pair(where: str, row: Mapping[str, Any], root: Path) -> VideoText:
     """Build a pair from a row by its column names."""
     video, text = (_column(where, row, names) for names in (VIDEO_COLUMNS, TEXT_COLUMNS))
+    if leads_outside(video) and not os.environ.get(OUTSIDE):
+        raise DataError(
+            f"{where}: the path {video!r} leads out of the folder of the videos; write it as an absolute path, name "
+            "another folder with --videos, or allow such paths with `mova --manifest-outside COMMAND`"
+        )
     start, end = (to_number(where, row[key]) if row.get(key) not in (None, "") else None for key in ("start", "end"))
     if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
         raise DataError(f"{where}: expected 0 <= start < end in seconds, not [{start}, {end})")
