@@ -158,6 +158,61 @@ def test_align_writes_exports_and_leaves_curves_out(
     assert "cannot be written" in err
 
 
+def test_align_of_several_videos_goes_on_after_one_that_fails(
+    call: Call, films: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    words = ("--model", model_folder, "--text", "A red star rises.", "--no-curves")
+    alone = document(call("align", films / "one.mp4", *words, "--json")[1])
+    code, out, err = call("align", films / "one.mp4", films / "gone.mp4", films, *words, "--json")
+    result = document(out)
+    assert code == 0
+    assert list(result) == ["videos", "failed"]
+    assert [Path(row["video"]).name for row in result["videos"]] == ["one.mp4", "[red] two.mp4"]
+    assert result["videos"][0] == alone
+    assert [Path(row["video"]).name for row in result["failed"]] == ["gone.mp4", "broken.mp4"]
+    assert all(row["cause"] for row in result["failed"])
+    assert err.count("not aligned: ") == 2
+    code, out, _ = call("align", films, *words)
+    assert code == 0
+    assert "2 of 3 videos aligned" in out
+    code, out, _ = call("align", films / "broken.mp4", films / "gone.mp4", *words, "--json")
+    assert code == 1
+    assert document(out)["videos"] == []
+    code, _, err = call("align", films, *words, "--srt", tmp_path / "a.srt")
+    assert code == 2
+    assert "--srt writes a file for one video" in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = call("align", tmp_path / "empty", *words)
+    assert code == 2
+    assert "no videos found" in err
+
+
+@pytest.mark.parametrize("command", ["align", "score"])
+def test_a_decoder_that_hangs_is_stopped(
+    call: Call, films: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from mova.video import isolated
+    from tests.video.test_isolated import HANG, broken
+
+    broken(monkeypatch, HANG)
+    assert "sleep" in isolated.START
+    text = ("--text", "A star.") if command == "align" else ("A star.",)
+    code, _, err = call(command, films / "one.mp4", *text, "--model", model_folder, "--time-limit", 0.7)
+    assert code == 1
+    assert "one.mp4: decoding stood still for 0.7 s" in err
+
+
+def test_a_line_break_in_a_name_is_escaped(call: Call, model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "a\nb.mp4").write_bytes(b"not a video")
+    for words in (("align", folder, "--text", "A star."), ("index", folder, "--index", tmp_path / "i")):
+        code, _, err = call(*words, "--model", model_folder)
+        assert code == 1
+        assert r"a\nb.mp4: " in err
+        assert "a\nb" not in err
+
+
 def test_align_from_an_index_equals_align_from_the_file(
     call: Call, films: Path, model_folder: Path, index_folder: Path
 ) -> None:

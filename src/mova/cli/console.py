@@ -57,6 +57,15 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
+def one_line(text: object) -> str:
+    r"""Escape line breaks and tabs, for a name in output that has one line per file.
+
+    >>> print(one_line("a\nb.mp4"))
+    a\nb.mp4
+    """
+    return str(text).replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
+
+
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, allow_nan=False, indent=1) + "\n")
@@ -92,7 +101,8 @@ class _Lines(logging.Handler):
     """Prints one line per message, however long."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        note(f"{record.levelname} {self.format(record)}")
+        text = self.format(record)
+        note(f"{record.levelname} {text if record.exc_info else one_line(text)}")
 
 
 class _Printable(logging.Formatter):
@@ -163,7 +173,7 @@ def write_result(write: Callable[[Path], object], path: Path, option: str) -> No
         write(path)
     except OSError as error:
         raise MovaError(f"{option} {path}: cannot be written ({error.strerror or error})") from error
-    note(f"wrote {path}")
+    note(f"wrote {one_line(path)}")
 
 
 def clock(seconds: float) -> str:

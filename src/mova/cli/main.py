@@ -12,14 +12,14 @@ from typer.core import TyperCommand
 
 from mova._version import __version__
 from mova.cli.commands import align, bench, demo, explain, fit, index, models, reproduce, score, search, train
-from mova.cli.console import note, setup_logging
+from mova.cli.console import note, one_line, setup_logging
 from mova.cli.data import check, contrast, convert, expand, features, synthesize, weights
 from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, matrix, synvita, tasks
 from mova.cli.eval import worlds as eval_worlds
 from mova.cli.options import take_groups
 from mova.data.manifest_paths import OUTSIDE
-from mova.errors import MovaError
+from mova.errors import MovaError, VideoError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
@@ -166,7 +166,7 @@ def run() -> None:
             note("mova: stopped")
         raise
     except MovaError as error:
-        note(f"mova: {error}")
+        note(f"mova: {one_line(error) if isinstance(error, VideoError) else error}")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)

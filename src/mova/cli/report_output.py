@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mova.cli.console import emit, note, say, show
+from mova.cli.console import emit, note, one_line, say, show
 from mova.cli.options import Json
 from mova.errors import DataError, UsageError
 from mova.utils.replacing import replacing
@@ -106,6 +106,6 @@ def _note_excluded(excluded: Sequence[Mapping[str, str]]) -> None:
     if excluded:
         note(f"{len(excluded)} rows were excluded, with their queries:")
         for row in excluded[:NAMED_ROWS]:
-            note(f"  {row['id']} ({row['video']}): {row['cause']}")
+            note(f"  {one_line(row['id'])} ({one_line(row['video'])}): {one_line(row['cause'])}")
         if len(excluded) > NAMED_ROWS:
             note(f"  and {len(excluded) - NAMED_ROWS} more; --json and --out list all")

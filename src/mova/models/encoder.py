@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from mova.scoring.timeline_decoder import Order
 from mova.text.units import UnitRule, sentences_or_windows, windows_overlap
 from mova.types import Frames, Timeline
 from mova.utils.prefetch import prefetch
+from mova.video.isolated import TIME_LIMIT, Isolated
 from mova.video.probe import probe
 from mova.video.reader import stream
 from mova.video.windows import encode_windows
@@ -64,6 +66,7 @@ class DualEncoder(ABC):
         rule: evidence rule that combines the units of a caption into one score, chosen on validation data; default:
             plain late interaction.
         alignment: weights of the evidence in `align`, calibrated on videos with known spans; default: for any encoder.
+        decoder: decodes files in child processes (see `isolated`); None: directly.
     """
 
     name: str = "unnamed"
@@ -76,6 +79,7 @@ class DualEncoder(ABC):
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
     alignment: AlignmentWeights = AlignmentWeights()
+    decoder: Isolated | None = None
 
     @property
     @abstractmethod
@@ -167,6 +171,19 @@ class DualEncoder(ABC):
         elif self.fixed_frame_rate:
             raise UsageError(f"data: {self.name} needs its own rate; set fps: {self.frame_rate:g} and omit rule")
 
+    @contextmanager
+    def isolated(self, time_limit: float = TIME_LIMIT) -> Iterator[None]:
+        """Decode files in child processes inside the `with` block: a decoder that hangs or crashes costs one file.
+
+        Args:
+            time_limit: seconds without progress after which a file counts as broken.
+        """
+        with Isolated(time_limit) as self.decoder:
+            try:
+                yield
+            finally:
+                self.decoder = None
+
     def open_video(
         self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
     ) -> tuple[Iterable[Frames], float]:
@@ -180,11 +197,12 @@ class DualEncoder(ABC):
             return [video], float(video.pts[-1]) + 1 / rate if len(video) else 0.0
         if isinstance(video, VideoConcat):
             return prefetch(video.stream(rate, DECODE_CHUNK)), video.end
-        duration = probe(video).duration
+        duration = (probe if self.decoder is None else self.decoder.probe)(video).duration
         duration = duration if end is None else min(end, duration)
         if start and start >= duration:
             raise VideoError(video, f"is only {duration:.2f} s long, so it has no clip from {start:.2f} s on")
-        chunks = stream(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
+        read = stream if self.decoder is None else self.decoder.stream
+        chunks = read(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
         return prefetch(chunks), duration
 
     def encode_video(

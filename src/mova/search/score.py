@@ -10,6 +10,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -57,6 +58,10 @@ class Scorer(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a hash; equal fingerprints give equal scores."""
+
+    def isolated(self, time_limit: float) -> AbstractContextManager[None]:
+        """Decode in child processes inside the `with` block, if this kind of model can: see `DualEncoder.isolated`."""
+        return nullcontext()
 
 
 class EntailmentScorer(Scorer):
@@ -108,11 +113,16 @@ class SimilarityScorer(Scorer):
         """Return a hash of weights and preprocessing."""
         return self.model.fingerprint()
 
+    def isolated(self, time_limit: float) -> AbstractContextManager[None]:
+        """See `DualEncoder.isolated`."""
+        return self.model.isolated(time_limit)
+
     def _encode(self, video: str | Path, start: float, end: float | None) -> VideoEmbedding:
         if start == 0 and end is None:
             return self.model.encode_video(video)
         rate = self.model.sampling_rate()
-        chunks = stream(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
+        read = stream if self.model.decoder is None else self.model.decoder.stream
+        chunks = read(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
         parts = list(self.model.encode_stream(chunks))
         if not parts:
             raise VideoError(video, f"has no frame in [{start:g}, {end if end is None else f'{end:g}'}) seconds")

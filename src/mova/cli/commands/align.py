@@ -1,8 +1,8 @@
-"""`mova align`: map each sentence of a caption to the seconds of a video that show it."""
+"""`mova align`: map each sentence of a caption to the seconds of one or more videos that show it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import SENTENCE_WIDTH, clock, emit, say, show, write_plot, write_result
-from mova.cli.options import Caption, Fps, Json, Model
-from mova.errors import UsageError
+from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, one_line, say, show, write_plot, write_result
+from mova.cli.options import Caption, Fps, Json, Model, TimeLimit
+from mova.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
     from mova.types import Timeline
@@ -25,7 +25,7 @@ ORDER_WORDS = {"ordered": "yes", "partly": "partly", "free": "no"}
 
 
 def align(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of videos.")],
     caption: Caption,
     model: Model = None,
     index: Annotated[
@@ -51,26 +51,36 @@ def align(
     no_curves: Annotated[
         bool, typer.Option("--no-curves", help="Leave relevance and posterior per frame out of --json.")
     ] = False,
+    time_limit: TimeLimit = None,
     json: Json = False,
 ) -> None:
     """Find the seconds of a video that each sentence of a caption describes.
 
-    The seconds that no sentence describes are listed too.
+    The seconds that no sentence describes are listed too. Several videos, or those in a folder, are aligned with the
+    same caption, one after another; those that cannot be read are skipped and listed. The exit code is then 1 only if
+    no video could be aligned.
     """
     from mova.models.registry import DEFAULT_MODEL, load
     from mova.plots.timeline import draw
     from mova.search.align import align as align_video
     from mova.search.index import Index
+    from mova.video.isolated import TIME_LIMIT
 
     text = caption.read()
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: the file must end in .png or .html")
     targets = {"srt": srt, "vtt": vtt, "csv": csv, "chapters": chapters, "otio": otio}
+    several = _several(videos, {"plot": plot, **targets})
     store = Index(index, model) if index is not None else None
     if store is not None:
         _ = store.meta  # fails on a missing index before a model is loaded
     encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
-    timeline = align_video(encoder, video, text, index=store, fps=fps, order=order)
+    with encoder.isolated(TIME_LIMIT if time_limit is None else time_limit):
+        run = partial(align_video, encoder, caption=text, index=store, fps=fps, order=order)
+        if several is not None:
+            _align_several(several, run, json, curves=not no_curves)
+            return
+        timeline = run(videos[0])
     if json:
         emit(timeline.to_json(not no_curves))
     else:
@@ -78,6 +88,50 @@ def align(
     if plot is not None:
         write_plot(partial(draw, timeline), plot)
     write_exports(timeline, targets)
+
+
+def _several(videos: Sequence[Path], targets: Mapping[str, Path | None]) -> list[Path] | None:
+    """Return the videos of several files or of folders, in order; None for one file.
+
+    Raises:
+        UsageError: the folders contain no videos, or an option writes a file, which is possible for one video only.
+    """
+    from mova.utils.files import find_videos
+
+    if len(videos) == 1 and not videos[0].is_dir():
+        return None
+    option = next((name for name, path in targets.items() if path is not None), None)
+    if option is not None:
+        raise UsageError(f"--{option} writes a file for one video; run `mova align` for each video of its own")
+    listed = [video for path in videos for video in (find_videos([path]) if path.is_dir() else [path])]
+    if not listed:
+        raise UsageError(f"{', '.join(map(str, videos))}: no videos found")
+    return list(dict.fromkeys(listed))
+
+
+def _align_several(videos: Sequence[Path], run: Callable[[Path], Timeline], json: bool, curves: bool) -> None:
+    """Align each video, and print one document, or a table per video; exit with 1 if none can be aligned."""
+    documents = []
+    failed: list[tuple[Path, str]] = []
+    for video in videos:
+        try:
+            timeline = run(video)
+        except (VideoError, OSError) as error:
+            cause = error.cause if isinstance(error, VideoError) else error.strerror or str(error)
+            failed.append((video, cause))
+            note(f"not aligned: {one_line(video)}: {one_line(cause)}")
+            continue
+        documents.append(timeline.to_json(curves))
+        if not json:
+            show_timeline(timeline)
+            say("")
+    if json:
+        failures = [{"video": str(video), "cause": cause} for video, cause in failed]
+        emit({"videos": documents, "failed": failures})
+    else:
+        say(f"{len(documents)} of {len(videos)} videos aligned")
+    if not documents:
+        raise typer.Exit(1)
 
 
 def write_exports(timeline: Timeline, targets: Mapping[str, Path | None]) -> None:
@@ -94,7 +148,7 @@ def write_exports(timeline: Timeline, targets: Mapping[str, Path | None]) -> Non
 
 def show_timeline(timeline: Timeline) -> None:
     """Print a table with each sentence, its spans, and a bar chart of its posterior over time."""
-    say(f"{timeline.video} ({clock(timeline.duration)})")
+    say(f"{one_line(timeline.video)} ({clock(timeline.duration)})")
     table = Table(header_style="bold")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)
     table.add_column("spans (posterior)", no_wrap=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mova.cli.console import emit, file_bar, note, say
+from mova.cli.console import emit, file_bar, note, one_line, say
 from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model, TimeLimit
 from mova.errors import UsageError
 
@@ -109,7 +109,7 @@ def _print_summary(report: IngestReport, folder: str) -> None:
     from mova.search.ingest import describe_passed_over
 
     for path, cause in report.failed:
-        note(f"skipped {path}: {cause}")
+        note(f"skipped {one_line(path)}: {one_line(cause)}")
     counts = {
         "indexed": len(report.indexed),
         "unchanged": len(report.unchanged),

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mova.cli.console import clock, note, say, show
+from mova.cli.console import clock, note, one_line, say, show
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def print_folder(document: dict[str, Any]) -> None:
     from rich.text import Text
 
     for path, cause in document["skipped"]:
-        note(f"skipped {path}: {cause}")
+        note(f"skipped {one_line(path)}: {one_line(cause)}")
     table = Table(title=f"search: {document['videos']} ({document['model']})", title_justify="left")
     for column in ("query", "score", "moment", "video"):
         table.add_column(column)

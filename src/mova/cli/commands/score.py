@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, say, show
-from mova.cli.options import Json, Loading, Model
+from mova.cli.console import SENTENCE_WIDTH, emit, file_bar, note, one_line, say, show
+from mova.cli.options import Json, Loading, Model, TimeLimit
 from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def score(
     *,
     pair_file: PairFile,
     loading: Loading,
+    time_limit: TimeLimit = None,
     json: Json = False,
 ) -> None:
     """Score how well a video shows a text, per sentence and as a whole.
@@ -58,17 +59,21 @@ def score(
 
     With --pairs, the exit code is 1 if no pair could be scored.
     """
+    from mova.video.isolated import TIME_LIMIT
+
+    limit = TIME_LIMIT if time_limit is None else time_limit
     if pair_file.pairs is not None:
         if video is not None:
             raise UsageError("give either a video and a text, or --pairs, not both")
-        _score_file(pair_file.pairs, pair_file.videos, pair_file.out, partial(_scorer, model, loading), json)
+        _score_file(pair_file, partial(_scorer, model, loading), limit, json)
         return
     if video is None or text is None:
         raise UsageError('give a video and a text (mova score VIDEO "TEXT"), or a file of pairs with --pairs')
     if pair_file.videos is not None or pair_file.out is not None:
         raise UsageError("--videos and --out need --pairs")
     scorer = _scorer(model, loading)
-    sentences, total = scorer.score_text(video, text)
+    with scorer.isolated(limit):
+        sentences, total = scorer.score_text(video, text)
     _print_text_score(scorer, video, sentences, total, json)
 
 
@@ -97,15 +102,16 @@ def _print_text_score(
     show(table)
 
 
-def _score_file(pairs: Path, videos: Path | None, out: Path | None, load: Callable[[], Scorer], json: bool) -> None:
+def _score_file(pair_file: PairFile, load: Callable[[], Scorer], time_limit: float, json: bool) -> None:
     from mova.data.pair_list import read_pairs
     from mova.search.score import score_pairs
 
-    pair_list = read_pairs(pairs, videos)
+    assert pair_file.pairs is not None
+    pair_list, out = read_pairs(pair_file.pairs, pair_file.videos), pair_file.out
     if out is not None and not out.parent.is_dir():
         raise MovaError(f"--out {out}: no such directory: {out.parent}")
     scorer = load()
-    with file_bar("scoring") as progress:
+    with file_bar("scoring") as progress, scorer.isolated(time_limit):
         report = score_pairs(scorer, pair_list, out=out, progress=progress)
     _print_pair_scores(scorer, report, len(pair_list), out, json)
     if not report.rows:
@@ -114,7 +120,7 @@ def _score_file(pairs: Path, videos: Path | None, out: Path | None, load: Callab
 
 def _print_pair_scores(scorer: Scorer, report: PairReport, count: int, out: Path | None, json: bool) -> None:
     for name, cause in (*report.broken, *report.refused):
-        note(f"not scored: {name}: {cause}")
+        note(f"not scored: {one_line(name)}: {one_line(cause)}")
     counts = {"pairs": count, "scored": len(report.rows), "resumed": report.resumed}
     if json:
         rows = [row | {"score": round(row["score"], DIGITS)} for row in report.rows]
@@ -135,7 +141,7 @@ def _print_pair_scores(scorer: Scorer, report: PairReport, count: int, out: Path
         for column in ("P(yes)" if scorer.probability else "similarity", "video", "text"):
             table.add_column(column, max_width=SENTENCE_WIDTH if column == "text" else None)
         for row in report.rows:
-            table.add_row(f"{row['score']:.3f}", Text(row["video"]), Text(row["text"]))
+            table.add_row(f"{row['score']:.3f}", Text(one_line(row["video"])), Text(row["text"]))
         show(table)
     failures = f"{len(report.broken)} unreadable videos, {len(report.refused)} rejected texts"
     say(f"{counts['scored']} of {count} pairs scored ({report.resumed} of them earlier), {failures}")

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import clock, emit, note, show
+from mova.cli.console import clock, emit, note, one_line, show
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json
 from mova.utils.files import surely_gone
 
@@ -56,7 +56,7 @@ def search(
         for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
         for moment in moments:
-            table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(moment.video))
+            table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(one_line(moment.video)))
         show(table)
         if not moments:
             note("no moments found; the index may be empty, or --min-score too high")
@@ -65,9 +65,9 @@ def search(
         return
     clips, failures = export_clips(moments, export)
     for clip in clips:
-        note(f"wrote {clip}")
+        note(f"wrote {one_line(clip)}")
     for path, cause in failures:
-        note(f"not exported: {path}: {cause}")
+        note(f"not exported: {one_line(path)}: {one_line(cause)}")
     if failures and not clips:
         raise typer.Exit(1)
 

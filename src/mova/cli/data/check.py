@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mova.cli.console import emit, note, progress_bar, say
+from mova.cli.console import emit, note, one_line, progress_bar, say
 from mova.cli.options import Json, TimeLimit
 from mova.errors import UsageError
 
@@ -82,9 +82,9 @@ def _check_manifest(
         emit(report)
     else:
         for row in result.quarantined:
-            note(f"{row.id} ({row.video}): {row.kind}: {row.cause}")
+            note(f"{one_line(row.id)} ({one_line(row.video)}): {row.kind}: {one_line(row.cause)}")
         for name, gap in result.gaps:
-            note(f"{name}: no picture from {gap.start:.2f} to {gap.end:.2f} s")
+            note(f"{one_line(name)}: no picture from {gap.start:.2f} to {gap.end:.2f} s")
         for kind, count in report["quarantined"].items():
             say(f"{kind}: {count}")
         counts = f"{report['good']} of {report['rows']} rows passed, {report['files']} files"
@@ -121,11 +121,11 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
         emit({"readable": readable, "broken": broken, **damaged})
     else:
         for row in broken:
-            note(f"{row['path']}: {row['cause']}")
+            note(f"{one_line(row['path'])}: {one_line(row['cause'])}")
         for row in gaps:
-            note(f"{row['path']}: no picture from {row['start']:.2f} to {row['end']:.2f} s")
+            note(f"{one_line(row['path'])}: no picture from {row['start']:.2f} to {row['end']:.2f} s")
         for row in lost:
-            note(f"{row['path']}: damaged; pictures that cannot be decoded: {row['pictures']}")
+            note(f"{one_line(row['path'])}: damaged; pictures that cannot be decoded: {row['pictures']}")
         say(f"{readable} readable, {len(broken)} unreadable")
     if broken and (strict or not readable):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mova.cli.console import emit, file_bar, note, say
+from mova.cli.console import emit, file_bar, note, one_line, say
 from mova.cli.options import Fps, Json, Model, Splits
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def features(
 
 def _print_summary(report: FeatureReport, store: Path) -> None:
     for path, cause in report.failed.items():
-        note(f"skipped {path}: {cause}")
+        note(f"skipped {one_line(path)}: {one_line(cause)}")
     counts = {"written": report.written, "unchanged": report.unchanged, "unreadable files": len(report.failed)}
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     say(f"{store}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")

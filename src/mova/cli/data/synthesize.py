@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mova.cli.console import FAILURES_SHOWN, emit, note, progress_bar, say
+from mova.cli.console import FAILURES_SHOWN, emit, note, one_line, progress_bar, say
 from mova.cli.options import Device, Json
 from mova.errors import DataError, UsageError
 
@@ -259,9 +259,9 @@ def _join(job: Job, rendered: Rendered, name: str, json: bool) -> None:
 
 def _print_matched(result: MatchResult, path: Path, json: bool) -> None:
     for video, cause in result.broken[:FAILURES_SHOWN]:
-        note(f"unreadable: {video}: {cause}")
+        note(f"unreadable: {one_line(video)}: {one_line(cause)}")
     for video, count in result.ambiguous[:FAILURES_SHOWN]:
-        note(f"ambiguous: {video} matches {count} captions")
+        note(f"ambiguous: {one_line(video)} matches {count} captions")
     without = [{"id": row, "text": text} for row, text in result.captions]
     if json:
         emit(

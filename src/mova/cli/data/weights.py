@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, say
+from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, one_line, say
 from mova.cli.options import Device, DeviceMap, Json, ManifestTarget, Precision, Quantize
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _print_weights(
     if plot is not None:
         draw_misalignments(kinds, plot, ", ".join(Path(name).name for name in vqa))
     for video, cause in result.broken[:FAILURES_SHOWN]:
-        note(f"no weight: {video}: {cause}")
+        note(f"no weight: {one_line(video)}: {one_line(cause)}")
     if result.positives:
         note(f"no weight: {result.positives} videos of positive captions, for which no weight is defined")
     if json:
