@@ -17,6 +17,8 @@ from mova.cli.options import Caption, Fps, Json, Model, TimeLimit
 from mova.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
+    from mova.search.index import Index
     from mova.types import Timeline
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -60,10 +62,8 @@ def align(
     same caption, one after another; those that cannot be read are skipped and listed. The exit code is then 1 only if
     no video could be aligned.
     """
-    from mova.models.registry import DEFAULT_MODEL, load
     from mova.plots.timeline import draw
     from mova.search.align import align as align_video
-    from mova.search.index import Index
     from mova.video.isolated import TIME_LIMIT
 
     text = caption.read()
@@ -71,10 +71,7 @@ def align(
         raise UsageError(f"--plot {plot}: the file must end in .png or .html")
     targets = {"srt": srt, "vtt": vtt, "csv": csv, "chapters": chapters, "otio": otio}
     several = _several(videos, {"plot": plot, **targets})
-    store = Index(index, model) if index is not None else None
-    if store is not None:
-        _ = store.meta  # fails on a missing index before a model is loaded
-    encoder = store.model if store is not None else load(model or DEFAULT_MODEL)
+    store, encoder = _load(index, model)
     with encoder.isolated(TIME_LIMIT if time_limit is None else time_limit):
         run = partial(align_video, encoder, caption=text, index=store, fps=fps, order=order)
         if several is not None:
@@ -88,6 +85,18 @@ def align(
     if plot is not None:
         write_plot(partial(draw, timeline), plot)
     write_exports(timeline, targets)
+
+
+def _load(index: str | None, model: str | None) -> tuple[Index | None, DualEncoder]:
+    """Return the index, if one is named, and the model."""
+    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.search.index import Index
+
+    if index is None:
+        return None, load(model or DEFAULT_MODEL)
+    store = Index(index, model)
+    _ = store.meta  # fails on a missing index before a model is loaded
+    return store, store.model
 
 
 def _several(videos: Sequence[Path], targets: Mapping[str, Path | None]) -> list[Path] | None:
