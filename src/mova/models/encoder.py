@@ -65,7 +65,8 @@ class DualEncoder(ABC):
         units: rule that splits a caption into units when it is scored as a whole, as in training.
         rule: evidence rule that combines the units of a caption into one score, chosen on validation data; default:
             plain late interaction.
-        alignment: weights of the evidence in `align`, calibrated on videos with known spans; default: for any encoder.
+        alignment: weights of the evidence in `align`, calibrated on videos with known spans; default: None,
+            chosen for each video (`mova.scoring.adaptive_weights`).
         decoder: decodes files in child processes (see `isolated`); None: directly.
     """
 
@@ -78,7 +79,7 @@ class DualEncoder(ABC):
     background: Sequence[str] = ()
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
-    alignment: AlignmentWeights = AlignmentWeights()
+    alignment: AlignmentWeights | None = None
     decoder: Isolated | None = None
 
     @property

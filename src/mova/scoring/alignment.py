@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mova.scoring.adaptive_weights import weights_for_video
 from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty
 from mova.scoring.order import order_prior, overlapping
 from mova.scoring.similarity import relevance as frame_relevance
@@ -102,7 +103,7 @@ def align_jointly(
     frame_vectors: Tensor,
     times: npt.NDArray[np.float64],
     duration: float,
-    weights: AlignmentWeights,
+    weights: AlignmentWeights | None = None,
     *,
     background: Tensor | float,
     sentences: Sequence[str] = (),
@@ -113,7 +114,8 @@ def align_jointly(
 
     Args:
         sentence_vectors, frame_vectors, times, duration: see `align_curves`.
-        weights: of the sources of evidence, calibrated for the model.
+        weights: of the sources of evidence, calibrated for the model; default: chosen for this video
+            (`mova.scoring.adaptive_weights`).
         background: vectors (B, d) of sentences that describe no video in particular, or a measured threshold.
         sentences: texts of the sentences, for words that say how they follow each other; default: none do.
         order: whether the sentences are in temporal order: "yes", "no", or "auto" by the evidence.
@@ -137,15 +139,12 @@ def align_jointly(
     edges = cell_edges(times, duration)
     if len(edges) != curves.shape[1] + 1:
         raise ValueError(f"relevance {curves.shape} and times {times.shape} differ in length")
-    if isinstance(background, Tensor):
-        noise = Background.measure(frame_relevance(background.to(frame_vectors.device), frame_vectors).cpu().numpy())
-    else:
-        noise, weights = Background.at_threshold(background, weights)
     cell = step or float(np.median(np.diff(edges))) or 1.0
+    noise, weights = _calibrated(curves, frame_vectors, weights, background, cell)
     width = max(1, round(weights.novelty_seconds / cell))
     boundaries = weights.novelty * novelty(frame_vectors.detach().float().cpu().numpy(), width)
-    peak_frames = max(1, round(weights.peak_seconds / cell))
-    evidence = Evidence(log_odds(curves, noise, weights, peak_frames), boundaries, weights)
+    odds = log_odds(curves, noise, weights, weights.peak_frames(cell))
+    evidence = Evidence(odds, boundaries, weights)
     decoded = decode(evidence, order, prior=order_prior(sentences), overlapping=overlapping(sentences))
     rows = zip(curves, decoded.posterior, decoded.covered, strict=True)
     ends = cell_ends(times, duration, step)
@@ -154,6 +153,22 @@ def align_jointly(
     covered += unseen(times, duration, step)
     irrelevant = tuple(complement(covered, duration))
     return Alignment(curves, spans, irrelevant, decoded.posterior, decoded.shown, decoded.order)
+
+
+def _calibrated(
+    curves: npt.NDArray[np.float32],
+    frame_vectors: Tensor,
+    weights: AlignmentWeights | None,
+    background: Tensor | float,
+    cell: float,
+) -> tuple[Background, AlignmentWeights]:
+    """Return the scale of relevance on this video, and the weights; `cell` is the seconds per frame."""
+    if not isinstance(background, Tensor):
+        return Background.at_threshold(background, weights or AlignmentWeights())
+    scores = frame_relevance(background.to(frame_vectors.device), frame_vectors).cpu().numpy()
+    if weights is None:
+        weights = weights_for_video(curves, scores, AlignmentWeights().peak_frames(cell))
+    return Background.measure(scores), weights
 
 
 def _spans(

@@ -19,8 +19,9 @@ from scipy.special import expit, gammaln, logit
 from mova.scoring.chain import Array, ChainCosts
 
 DEFAULT_COSTS = ChainCosts(change=3.0, enter=3.0, skip=2.0, repeat=4.0)
-SMALLEST_SPREAD = 0.05
-"""Least standard deviation of background scores that relevance is divided by: a few sentences may all score alike."""
+SMALLEST_SPREAD = 0.01
+"""Least standard deviation of background scores that relevance is divided by: a few sentences may all score alike.
+That of encoders with a common direction in all vectors is 0.02 to 0.05."""
 PLAIN_SPREAD = 0.15
 """Unit of relevance if a model has a measured threshold and no background sentences."""
 NOVELTY_RANGE = (-2.0, 4.0)
@@ -51,8 +52,8 @@ class AlignmentWeights:
         order: log-odds of captions in temporal order, before the video is seen.
         slope, intercept: of the logistic map from the model's posteriors to calibrated ones (Platt 1999), in log-odds.
 
-    The defaults are between those of an encoder that recognizes single moments and one that only recognizes the video.
-    They are not calibrated.
+    The defaults are plain values, not calibrated. `mova.scoring.adaptive_weights` chooses weights for a model without
+    its own.
     """
 
     level: float = 0.5
@@ -69,6 +70,10 @@ class AlignmentWeights:
     order: float = 0.0
     slope: float = 1.0
     intercept: float = 0.0
+
+    def peak_frames(self, cell: float) -> int:
+        """Return the number of frames of `cell` seconds that the highest relevance is a mean of."""
+        return max(1, round(self.peak_seconds / cell))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a configuration file."""
