@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 
+from mova.data.concat import VideoConcat
+from mova.data.manifest import Segment
 from mova.scoring.alignment import align_curves
 from mova.search import query, records
 from mova.search.align import align
@@ -109,3 +111,15 @@ def test_an_index_made_before_gaps_were_recorded_opens_and_can_be_added_to(
 
 def _old_commit(store: Store, rows: list[VideoRecord]) -> None:
     store._videos.add(records.records_table(rows, store._videos.schema))
+
+
+def test_the_step_is_known_for_files_and_segments_but_not_for_frames(tmp_path: Path) -> None:
+    film = write_colours(tmp_path / "a.mp4", [("red", 2), ("blue", 2)])
+    model = ColourEncoder()
+    parts = VideoConcat.of([Segment("a.mp4", 0.0, 1.0), Segment("a.mp4", 2.0, 4.0)], tmp_path)
+    for video in (film, parts):
+        assert model.encode_video(video, fps=4.0).step == 0.25
+    timeline = model.align(film, "It is red.", fps=4.0)
+    assert timeline.step == 0.25
+    assert "step" not in timeline.to_json()
+    assert model.encode_video(Frames(np.zeros((2, 8, 8, 3), np.uint8), np.arange(2.0))).step is None
