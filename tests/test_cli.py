@@ -202,10 +202,21 @@ def test_a_decoder_that_hangs_is_stopped(
     assert "one.mp4: decoding stood still for 0.7 s" in err
 
 
+@pytest.mark.parametrize("command", ["index", "data check"])
+def test_a_time_limit_of_zero_is_an_error(
+    call: Call, films: Path, model_folder: Path, tmp_path: Path, command: str
+) -> None:
+    model = ("--model", model_folder, "--index", tmp_path / "new") if command == "index" else ()
+    code, _, err = call(*command.split(), films / "one.mp4", *model, "--time-limit", 0)
+    assert code == 2
+    assert "the time limit must be a positive number of seconds, not 0" in err
+
+
 def test_a_line_break_in_a_name_is_escaped(call: Call, model_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
     (folder / "a\nb.mp4").write_bytes(b"not a video")
+    (folder / "notes.a\nb").touch()
     for words in (("align", folder, "--text", "A star."), ("index", folder, "--index", tmp_path / "i")):
         code, _, err = call(*words, "--model", model_folder)
         assert code == 1

@@ -94,7 +94,7 @@ class Reader:
         with tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.DEVNULL, env=_environment())
             watched = psutil.Process(process.pid)
-            read, cause, changed = 0, "", time.monotonic()
+            read, cause, changed, memory = 0, "", time.monotonic(), 0
             while process.poll() is None and not cause:
                 time.sleep(0.05)
                 size = os.fstat(log.fileno()).st_size
@@ -104,10 +104,11 @@ class Reader:
                 elif now - changed > STEP_LIMIT:
                     cause = "hangs"
                 try:
-                    self.peak = max(self.peak, watched.memory_info().rss)
+                    memory = watched.memory_info().rss
                 except psutil.Error:
                     continue
-                if self.peak > MEMORY_LIMIT:
+                self.peak = max(self.peak, memory)
+                if memory > MEMORY_LIMIT:
                     cause = "takes too much memory"
             if cause:
                 process.kill()
@@ -117,8 +118,8 @@ class Reader:
 
     def _count(self, lines: list[str], first: int, cause: str) -> int:
         """Add the lines of a child; return the position behind its last file."""
-        current = {"file": first - 1, "step": STEPS[-1]}
-        finished = True
+        current: dict[str, Any] = {"file": first, "step": STEPS[0]}  # a child without lines ended before its first file
+        finished = False
         for line in lines:
             row = json.loads(line)
             if "step" in row:

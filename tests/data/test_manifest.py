@@ -129,6 +129,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_manifest_with_the_longest_name_behind_a_link_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("m" * 249 + ".jsonl")
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(path.name)
+    row = Row.from_json(plain())
+    assert write_manifest(link, [row]) == link
+    assert link.is_symlink()
+    assert read_manifest(path) == [row]
+
+
 def test_fingerprint_sees_ids_and_captions_only() -> None:
     a, b = Row.from_json(plain()), Row.from_json(plain(id="b"))
     assert fingerprint([a, b]) == fingerprint([b, a])

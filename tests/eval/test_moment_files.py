@@ -87,6 +87,11 @@ def test_malformed_predictions_name_line_and_query(tmp_path: Path, prediction: d
         ({"duration": 1e300}, r"t\.jsonl, line 1, query 1: ValueError: the duration must be"),
         ({"duration": "long"}, r"t\.jsonl, line 1, query 1: TypeError"),
         ({"relevant_clip_ids": [-1]}, r"t\.jsonl, line 1, query 1: ValueError: a clip has the number -1"),
+        (
+            {"relevant_clip_ids": [0, 1, 2, 3]},
+            r"t\.jsonl, line 1, query 1: ValueError: 'saliency_scores' must have one",
+        ),
+        ({"saliency_scores": [1]}, r"t\.jsonl, line 1, query 1: ValueError: 'saliency_scores' must have one"),
         ({"relevant_clip_ids": [7]}, r"t\.jsonl, line 1, query 1: IndexError"),
         ({"saliency_scores": [[10**30] * 3]}, r"t\.jsonl, line 1, query 1: OverflowError"),
     ],

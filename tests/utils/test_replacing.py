@@ -10,8 +10,9 @@ import pytest
 from mova.utils.replacing import replacing
 
 
-def test_the_file_appears_at_the_end(tmp_path: Path) -> None:
-    path = tmp_path / ("影" * 80 + ".html")
+@pytest.mark.parametrize("name", ["影" * 80, "🎬" * 62])
+def test_the_file_appears_at_the_end(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.html"
     path.write_text("old")
     with replacing(path) as temporary:
         temporary.write_text("new")

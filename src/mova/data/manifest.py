@@ -25,6 +25,7 @@ from mova.data.manifest_paths import OUTSIDE, require_inside
 from mova.errors import DataError
 from mova.text.sentences import is_unicode
 from mova.utils.files import seen_from
+from mova.utils.replacing import replacing
 from mova.utils.tables import is_missing_value
 from mova.utils.text_files import brief, open_text, parse_json
 
@@ -296,16 +297,10 @@ def row_line(row: Row) -> str:
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
     """Write lines in order, and replace `path` only once all are written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for line in lines:
-                file.write(line + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for line in lines:
+            file.write(line + "\n")
+    return Path(path)
 
 
 def rebased(row: Row, old: Path, new: Path) -> Row:

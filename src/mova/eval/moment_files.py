@@ -99,6 +99,8 @@ def moment_truth(row: dict[str, Any]) -> MomentTruth:
         raise ValueError(f"the duration must be between 0 and {LONGEST:g} s, not {row['duration']}")
     annotated = np.asarray(row["saliency_scores"], dtype=np.int64)
     clips = np.asarray(row["relevant_clip_ids"], dtype=np.int64)
+    if annotated.ndim != 2 or clips.shape != annotated.shape[:1]:
+        raise ValueError("'saliency_scores' must have one list of scores per clip of 'relevant_clip_ids'")
     if (clips < 0).any():
         raise ValueError(f"a clip has the number {clips.min()}")
     saliency = np.zeros((int(row["duration"] / CLIP_SECONDS), annotated.shape[1]), dtype=np.int64)

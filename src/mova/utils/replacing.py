@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TAIL = 32
+"""Characters of a file's name in its temporary name: even of 4 bytes each, they fit into the 255 bytes of a name."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -18,7 +21,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield Path(path)
         return
-    temporary = target.with_name(f".{os.getpid()}.{target.name[-64:]}.part")
+    temporary = target.with_name(f".{os.getpid()}.{target.name[-TAIL:]}.part")
     try:
         yield temporary
         temporary.replace(target)

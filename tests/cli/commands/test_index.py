@@ -99,3 +99,12 @@ def test_verify_reads_everything_and_names_what_is_damaged(films: Path, tmp_path
         assert code in (0, 1)  # `mova index` may find that nothing has to be read
         if code:
             assert err.count("the index is damaged") == 1
+
+
+def test_the_name_of_a_missing_file_stays_on_one_line(films: Path, tmp_path: Path, call: Call) -> None:
+    odd = (films / "a.mp4").rename(films / "a\nb.mp4")
+    Index(tmp_path / "index", ColourEncoder()).add([films])
+    odd.unlink()
+    _, _, err = call("search", "red", "--index", tmp_path / "index")
+    assert r"a\nb.mp4)" in err
+    assert "a\nb" not in err

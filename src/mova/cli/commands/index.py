@@ -54,10 +54,11 @@ def index(
     if forget:
         _forget(store, paths, folder, json)
         return
+    limit = TIME_LIMIT if time_limit is None else time_limit
     if model is None and not store.exists:
         note(explain_default())
     with file_bar("indexing") as progress:
-        report = store.add(paths, fps=fps, progress=progress, all_files=all_files, time_limit=time_limit or TIME_LIMIT)
+        report = store.add(paths, fps=fps, progress=progress, all_files=all_files, time_limit=limit)
     if json:
         emit({"index": str(folder), "model": store.model_name, **report.to_json()})
     else:
@@ -118,6 +119,6 @@ def _print_summary(report: IngestReport, folder: str) -> None:
         "skipped": len(report.failed),
     }
     if report.passed_over:
-        note(describe_passed_over(report.passed_over))
+        note(one_line(describe_passed_over(report.passed_over)))
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "nothing to do"
     say(f"{folder}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")

@@ -77,6 +77,6 @@ def _note_missing(moments: list[Moment]) -> None:
     missing = sorted({moment.video for moment in moments if surely_gone(moment.video)})
     if missing:
         note(
-            f"{len(missing)} of these videos no longer exist (the first: {missing[0]}): run `mova index` on their "
-            f"present folder, and `mova index --forget PATH` to remove their old paths"
+            f"{len(missing)} of these videos no longer exist (the first: {one_line(missing[0])}): run `mova index` on "
+            f"their present folder, and `mova index --forget PATH` to remove their old paths"
         )

@@ -72,7 +72,7 @@ def _check_manifest(
             manifest.parent,
             decode=decode,
             workers=workers or WORKERS,
-            time_limit=time_limit or TIME_LIMIT,
+            time_limit=TIME_LIMIT if time_limit is None else time_limit,
             done=lambda count: progress.update(task, completed=count),
         )
     if out is not None:
@@ -107,7 +107,7 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
         raise UsageError(
             f"no videos found in {', '.join(map(str, paths))}; name video files or folders that contain some"
         )
-    with Isolated(time_limit or TIME_LIMIT) as decoder:
+    with Isolated(TIME_LIMIT if time_limit is None else time_limit) as decoder:
         for path in videos:
             try:
                 damage = decoder.find_damage(path)
