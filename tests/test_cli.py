@@ -187,6 +187,26 @@ def test_align_of_several_videos_goes_on_after_one_that_fails(
     assert "no videos found" in err
 
 
+def test_align_goes_on_after_a_video_that_does_not_fit_into_memory(
+    call: Call, films: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mova.search import align
+
+    whole = align.align
+
+    def limited(model: Any, video: Path, **options: Any) -> Any:
+        if video.name == "one.mp4":
+            raise MemoryError
+        return whole(model, video, **options)
+
+    monkeypatch.setattr(align, "align", limited)
+    words = ("--model", model_folder, "--text", "A star.", "--no-curves", "--json")
+    code, out, err = call("align", films / "one.mp4", films / "[red] two.mp4", *words)
+    assert code == 0
+    assert [Path(row["video"]).name for row in document(out)["videos"]] == ["[red] two.mp4"]
+    assert "one.mp4: its frames do not fit into memory" in err
+
+
 @pytest.mark.parametrize("command", ["align", "score"])
 def test_a_decoder_that_hangs_is_stopped(
     call: Call, films: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, command: str

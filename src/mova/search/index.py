@@ -152,8 +152,8 @@ class Index:
         Returns:
             The paths that were dropped.
         """
-        given = [Path(path) for path in _as_list(paths)]
-        roots = {path.resolve() for path in given} | {Path(os.path.abspath(path)) for path in given}
+        requested = [Path(path) for path in _as_list(paths)]
+        roots = {path.resolve() for path in requested} | {Path(os.path.abspath(path)) for path in requested}
         with self._store.lock():
             dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
             self._store.drop(dropped)

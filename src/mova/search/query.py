@@ -208,8 +208,8 @@ class _BestFirstSearch:
             if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True
             self._visit(batch, span_thresholds)
-        unseen = float(farthest.mean()) + MARGIN if np.any(farthest + MARGIN >= span_thresholds) else -np.inf
-        return limit >= rows or unseen < self._score_to_beat()
+        bound = float(farthest.mean()) + MARGIN if np.any(farthest + MARGIN >= span_thresholds) else -np.inf
+        return limit >= rows or bound < self._score_to_beat()
 
     def best(self) -> list[Moment]:
         """Return the k best of the moments gathered."""

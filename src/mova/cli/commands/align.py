@@ -125,8 +125,8 @@ def _align_several(videos: Sequence[Path], run: Callable[[Path], Timeline], json
     for video in videos:
         try:
             timeline = run(video)
-        except (VideoError, OSError) as error:
-            cause = error.cause if isinstance(error, VideoError) else error.strerror or str(error)
+        except (VideoError, OSError, MemoryError) as error:
+            cause = _cause(error)
             failed.append((video, cause))
             note(f"not aligned: {one_line(video)}: {one_line(cause)}")
             continue
@@ -141,6 +141,14 @@ def _align_several(videos: Sequence[Path], run: Callable[[Path], Timeline], json
         say(f"{len(documents)} of {len(videos)} videos aligned")
     if not documents:
         raise typer.Exit(1)
+
+
+def _cause(error: VideoError | OSError | MemoryError) -> str:
+    from mova.video.limits import TOO_LARGE
+
+    if isinstance(error, VideoError):
+        return error.cause
+    return TOO_LARGE if isinstance(error, MemoryError) else error.strerror or str(error)
 
 
 def write_exports(timeline: Timeline, targets: Mapping[str, Path | None]) -> None:
