@@ -134,16 +134,16 @@ def tone(seconds: float, rate: int = 16000) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * (200 * times + 50 * times**2))).astype(np.float32)[None]
 
 
-def with_sound(path: Path, seconds: float) -> Path:
+def with_sound(path: Path, seconds: float, rate: int = 16000) -> Path:
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
         video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
-        audio: Any = container.add_stream("aac", rate=16000, layout="mono")
+        audio: Any = container.add_stream("aac", rate=rate, layout="mono")
         for picture in shades(int(25 * seconds)) if seconds < 2 else np.repeat(shades(50), seconds / 2, 0):
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode(None))
-        frame = av.AudioFrame.from_ndarray(tone(seconds), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = 16000, 0
+        frame = av.AudioFrame.from_ndarray(tone(seconds, rate), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
         container.mux(audio.encode(frame))
         container.mux(audio.encode(None))
     return path
@@ -159,6 +159,38 @@ def test_the_sound_of_a_clip_is_that_of_its_time_range(tmp_path: Path) -> None:
     middle = sound[8000:12000]  # 0.5 to 0.75 s of the clip: 5.5 to 5.75 s of the source, 200 + 100 t Hz
     peak = np.abs(np.fft.rfft(middle * np.hanning(4000), 1 << 16)).argmax() * 16000 / (1 << 16)
     assert peak == pytest.approx(200 + 100 * 5.625, abs=10)
+
+
+def pitch(sound: np.ndarray, rate: int, time: float) -> float:
+    """Return the pitch of a sound at a time, in hertz."""
+    part = sound[int((time - 0.1) * rate) : int((time + 0.1) * rate)]
+    return float(np.argmax(np.abs(np.fft.rfft(part, rate))))
+
+
+@pytest.mark.parametrize("ending", ["mkv", "ts"])
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_sound_whose_times_are_rounded_is_kept(tmp_path: Path, ending: str, rate: int) -> None:
+    """Matroska has times in milliseconds, so that a piece may begin before the last one ends."""
+    source = with_sound(tmp_path / f"a.{ending}", 8, rate)
+    clip = cut_clip(source, tmp_path / "b.mp4", 1.0, 7.0)
+    with av.open(str(clip)) as container:
+        sound = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert len(sound) / rate == pytest.approx(6.0, abs=0.1)
+    for time in (1.0, 3.0, 5.0):
+        assert pitch(sound, rate, time) == pytest.approx(200 + 100 * (1 + time), abs=12)
+
+
+def test_joined_files_may_have_sound_of_different_rates(tmp_path: Path) -> None:
+    parts = [with_sound(tmp_path / f"{rate}.ts", 4, rate) for rate in (48000, 44100)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    clip = cut_clip(joined, tmp_path / "clip.mp4", 0.0, 7.0)
+    with av.open(str(clip)) as container:
+        rate = container.streams.audio[0].rate
+        sound = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert (rate, len(sound) / rate) == (48000, pytest.approx(7.0, abs=0.15))
+    for time in (1.0, 3.0, 5.0, 6.0):
+        assert pitch(sound, rate, time) == pytest.approx(200 + 100 * (time % 4), abs=20)
 
 
 def test_sound_is_interleaved_and_ends_where_it_is_damaged(

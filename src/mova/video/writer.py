@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 LEAD = 2.0
 """Seconds before a clip at which decoding of its sound begins, so that the codec has settled."""
 
+OVERLAP = 0.01
+"""Seconds by which a piece of sound may begin before the last one ends: Matroska rounds times to milliseconds."""
+
 CLOCK = 90_000
 """Ticks per second of written videos: MPEG's clock, a multiple of the usual frame rates."""
 
@@ -307,18 +310,26 @@ def _sound(info: VideoInfo, start: float, length: float) -> Generator[Any, None,
                 with ffmpeg_errors():
                     container.seek(int((start - LEAD) / track.time_base), stream=track)
             layout = "stereo" if track.channels > 1 else "mono"
-            resampler = av.AudioResampler(format="fltp", layout=layout)
+            resampler: Any = None
+            setup, rate = None, 0
             packets = RisingPackets(container, video, track) if info.leaps else read_packets(container, track)
             reached = 0
             for frame in _audio_frames(packets, track):
                 begin = float(frame.pts * frame.time_base) - start
                 if begin >= length + LEAD:
                     break
-                for piece in resampler.resample(frame) if -1.0 < begin < length else ():
-                    for part in _trimmed(piece, begin, length):
-                        if part.pts >= reached:  # where the clock restarts, the sound of both sides may overlap
-                            reached = part.pts + part.samples
-                            yield part
+                if not -1.0 < begin < length:
+                    continue
+                if setup != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                    rate = rate or frame.sample_rate  # that of the clip, also where joined files differ
+                    setup, resampler = kind, av.AudioResampler(format="fltp", layout=layout, rate=rate)
+                with ffmpeg_errors():
+                    pieces = resampler.resample(frame)
+                for part in (part for piece in pieces for part in _trimmed(piece, begin, length)):
+                    if part.pts >= reached - OVERLAP * rate:  # it may be more where the clock restarts
+                        part.pts = max(part.pts, reached)
+                        reached = part.pts + part.samples
+                        yield part
     except (av.FFmpegError, OSError) as error:
         log.warning("%s: the sound cannot be decoded (%s); the rest of the clip is silent", info.path, reason(error))
 
