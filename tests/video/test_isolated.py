@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -121,6 +123,25 @@ def test_no_process_without_files_and_no_wrong_limit() -> None:
         assert decoder._idle == []
     with pytest.raises(UsageError, match="time limit"):
         Isolated(time_limit=0)
+
+
+def test_a_time_limit_of_zero_is_refused(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = call("data", "check", write_clip(tmp_path / "a.mp4"), "--time-limit", 0)
+    assert (code, "time limit must be a positive number" in err) == (2, True)
+
+
+def test_a_time_limit_of_many_days_is_no_error(tmp_path: Path) -> None:
+    with Isolated(time_limit=1e9) as decoder:
+        assert decoder.probe(write_clip(tmp_path / "a.mp4")).width == 64
+
+
+@pytest.mark.parametrize(("module", "name"), [(select, "poll"), (os, "readv")])
+def test_a_system_without_waiting_for_pipes_is_named(
+    monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
+    monkeypatch.delattr(module, name)
+    with Isolated() as decoder, pytest.raises(MovaError, match="needs Linux or macOS"):
+        decoder.probe("a.mp4")
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """How long a frame stays on display, and where pictures are missing.
 
-A frame stays on display until the next one, but not for ever. Where pictures are missing, the frame before them must
+A frame stays on display until the next one, but not forever. Where pictures are missing, the frame before them must
 not stand in for them: that stretch is a *gap*, in which no frame is on display.
 """
 

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +35,9 @@ MEMORY = 1536 << 20
 """Bytes that decoding one file may take, on systems that can limit it (Linux)."""
 
 START = "import sys; sys.path[:] = {path!r}; from mova.video.isolated_child import main; main({memory})"
+LONGEST_WAIT = 2**31 - 1
+"""Milliseconds that the system can wait at once: 24 days."""
+
 START_LIMIT = 120.0
 """Seconds that a child may take to start."""
 
@@ -153,6 +156,8 @@ class _Child:
     """
 
     def __init__(self, time_limit: float, memory: int) -> None:
+        if not hasattr(select, "poll") or not hasattr(os, "readv"):
+            raise MovaError("decoding in processes of their own needs Linux or macOS")
         self._time_limit = time_limit
         self.answered = True
         """Whether the last request was answered to its end."""
@@ -260,7 +265,7 @@ class _Child:
         poll.register(pipe, select.POLLIN)
         view = target.data
         while len(view):
-            if not poll.poll(None if limit == float("inf") else int(limit * 1000)):
+            if not poll.poll(None if limit == float("inf") else min(ceil(limit * 1000), LONGEST_WAIT)):
                 raise TimeoutError
             count = os.readv(pipe.fileno(), [view])
             if not count:
