@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,16 @@ def test_the_sound_of_a_clip_is_that_of_its_time_range(tmp_path: Path) -> None:
     middle = sound[8000:12000]  # 0.5 to 0.75 s of the clip: 5.5 to 5.75 s of the source, 200 + 100 t Hz
     peak = np.abs(np.fft.rfft(middle * np.hanning(4000), 1 << 16)).argmax() * 16000 / (1 << 16)
     assert peak == pytest.approx(200 + 100 * 5.625, abs=10)
+
+
+def test_a_file_system_without_write_access_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(clips, "_Writer", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(VideoError, match="cannot be written"):
+        write_mp4(tmp_path / "a.mp4", [shades(2)], fps=25)
 
 
 def pitch(sound: np.ndarray, rate: int, time: float) -> float:

@@ -12,7 +12,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,8 @@ def _replacing(path: str | Path) -> Iterator[Path]:
             target, f"cannot be written ({reason(error)}); check the free space and the permissions of the folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing can be removed either
+            temporary.unlink()
 
 
 class _Writer:
