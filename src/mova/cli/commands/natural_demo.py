@@ -16,7 +16,7 @@ from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.search.index import Index
-    from mova.types import Moment, Span
+    from mova.types import Moment, Span, Timeline
 
 MODEL = "mova-natural"
 PHOTOGRAPHS = (
@@ -54,7 +54,7 @@ def photographs() -> list[Path] | None:
 
 
 def film_demo(target: Path) -> dict[str, Any] | None:
-    """Search and align a film of photographs; None, with a note, if the model or the photographs are not installed.
+    """Search a film of photographs; None, with a note, if the model or the photographs are not installed.
 
     Args:
         target: folder of the film, its index and the pictures.
@@ -65,7 +65,6 @@ def film_demo(target: Path) -> dict[str, Any] | None:
     from mova.models.natural.weights import INSTALL, is_installed
     from mova.models.registry import load
     from mova.plots.timeline import draw
-    from mova.search.align import align
     from mova.search.index import Index
     from mova.worlds.slideshow import write_slideshow
 
@@ -83,12 +82,30 @@ def film_demo(target: Path) -> dict[str, Any] | None:
     index.add([folder / "photographs.mp4"])
     queries = [query for _, _, query in PHOTOGRAPHS]
     searches = [_compare(index, query, span) for query, span in zip(queries, spans, strict=True)]
-    caption = " ".join(f"{query[0].upper()}{query[1:]}." for query in queries)
-    timeline = align(index.model, folder / "photographs.mp4", caption, index=index)
+    timeline = _timeline(index, folder / "photographs.mp4", searches)
     paths = [target / f"photographs{suffix}" for suffix in (".png", ".html")]
     for path in paths:
         draw(timeline, path, truth=[[span] for span in spans])
     return {"model": MODEL, "video": "photographs.mp4", "searches": searches, "pictures": [str(p) for p in paths]}
+
+
+def _timeline(index: Index, film: Path, searches: list[dict[str, Any]]) -> Timeline:
+    """Return the relevance of each query over time, with the best moment of its search.
+
+    The queries are not aligned as one caption: they are in the order of the film, and would be found by that alone.
+    """
+    from mova.types import ScoredSpan, SentenceTimeline, Span, Timeline, complement
+
+    stored = index.stored(film)
+    assert stored is not None, "the film was indexed"
+    queries = [row["query"] for row in searches]
+    relevance = index.model.relevance(index.model.encode_text(queries), stored).cpu().numpy()
+    rows = []
+    for query, curve, row in zip(queries, relevance, searches, strict=True):
+        best = row["results"][0]
+        rows.append(SentenceTimeline(query, curve, (ScoredSpan(Span(best["start"], best["end"]), best["score"]),)))
+    uncovered = tuple(complement([scored.span for row in rows for scored in row.spans], stored.duration))
+    return Timeline(str(film), stored.duration, stored.times, tuple(rows), uncovered, step=stored.step)
 
 
 def _compare(index: Index, query: str, truth: Span) -> dict[str, Any]:
