@@ -3,6 +3,9 @@
 Every benchmark prints a table and writes `benchmarks/results/NAME.json`, optionally with a picture of the same name.
 The quick form writes `NAME-quick.json`, which is not tracked. Claims are computed in the same run as their numbers, and
 kept if they are false.
+
+A result names the version and the commit that made it (`environment.commit`). Results from before commits were recorded
+name the commit that added them instead (`environment.recorded_in`).
 """
 
 from __future__ import annotations
