@@ -1,4 +1,4 @@
-"""Damaged indexes: whatever is changed, cut off or deleted is one message with advice, never a silent wrong answer."""
+"""Damaged indexes: a changed, truncated or deleted file is one message with advice, never a silent wrong answer."""
 
 from __future__ import annotations
 

@@ -220,3 +220,15 @@ def test_an_error_of_one_video_does_not_end_the_pairs(tmp_path: Path) -> None:
     report = score_pairs(Failing(), pairs)
     assert [row["video"] for row in report.rows] == ["c.mp4"]
     assert [video for video, _ in report.broken] == ["a.mp4", "b.mp4"]
+
+
+def test_a_score_that_is_not_finite_is_reported_and_not_written(folder: Path, tmp_path: Path) -> None:
+    class Unstable(SimilarityScorer):
+        def score_texts(self, video, texts, start=0.0, end=None):  # type: ignore[no-untyped-def]
+            return [float("nan") if text == "bad" else 0.5 for text in texts]
+
+    pairs = [VideoText("one.mp4", folder / "one.mp4", text) for text in ("good", "bad")]
+    report = score_pairs(Unstable(ColourEncoder()), pairs, out=tmp_path / "scores.jsonl")
+    assert [row["text"] for row in report.rows] == ["good"]
+    assert report.refused == [("bad", "its score is not finite")]
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 1

@@ -13,7 +13,7 @@ BITS = 12
 SIDE = 16
 
 B_FRAMES = "b-adapt=0:bframes=3:scenecut=0:keyint=25"
-"""Options of x264 that encode three B-frames between others whatever the pictures show."""
+"""Options of x264 that encode three B-frames between others, independent of the pictures."""
 
 
 def numbered(number: int, height: int = 32) -> np.ndarray:

@@ -17,6 +17,7 @@ from mova.video import isolated
 from mova.video.isolated import Isolated
 from mova.video.probe import probe
 from mova.video.reader import stream
+from tests.support.fakes import write_colours
 from tests.video.test_limits import write_clip
 
 HANG = (
@@ -178,3 +179,17 @@ def test_a_process_that_cannot_start_is_no_failure_of_a_file(tmp_path: Path, mon
     with Isolated() as decoder, pytest.raises(MovaError, match="cannot start a process for decoding") as error:
         decoder.probe(write_clip(tmp_path / "a.mp4"))
     assert not isinstance(error.value, VideoError)
+
+
+def test_relative_paths_follow_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, color in (("a", "red"), ("b", "blue")):
+        (tmp_path / name).mkdir()
+        write_colours(tmp_path / name / "film.mp4", [(color, 1.0 if name == "a" else 2.0)])
+    with Isolated() as decoder:
+        durations = []
+        for name in ("a", "b"):
+            monkeypatch.chdir(tmp_path / name)
+            info = decoder.probe("film.mp4")
+            assert info.path == "film.mp4"
+            durations.append(info.duration)
+    assert durations == pytest.approx([1.0, 2.0])

@@ -26,7 +26,7 @@ STRUCTURE = AlignmentWeights(
     novelty=0.55,
     costs=ChainCosts(change=3.68, enter=2.2, skip=3.0, repeat=5.0),
 )
-"""For relevance that says little about moments: fitted to `mova-natural` on 32 described clips."""
+"""For relevance that says little about moments: fitted to `mova-natural`, which uses it, on 32 described clips."""
 RELEVANCE = AlignmentWeights(
     level=1.067,
     contrast=1.044,

@@ -104,7 +104,7 @@ def _end(shown: Array, none: Array, costs: ChainCosts) -> Array:
 
 
 def _arrive(shown: Array, none: Array, costs: ChainCosts) -> Array:
-    """Return the log-weight of being before each sentence, whatever is skipped: (K,)."""
+    """Return the log-weight of being before each sentence, summed over the sentences skipped: (K,)."""
     reached = none[:-1].copy()
     np.logaddexp(reached[1:], shown[:-1], out=reached[1:])
     slope = costs.skip * np.arange(len(reached))

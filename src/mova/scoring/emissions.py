@@ -27,7 +27,7 @@ PLAIN_SPREAD = 0.15
 NOVELTY_RANGE = (-2.0, 4.0)
 """Bounds of the novelty, in standard deviations: a single hard cut must not decide alone."""
 CERTAIN = np.float32(1e-7)
-"""Least probability that is told apart from zero."""
+"""Smallest probability that is distinguished from zero."""
 LOWEST_POSITION = -8.0
 """Least log-density of a position: no place in the video is excluded by order alone."""
 

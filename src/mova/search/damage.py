@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -110,8 +111,12 @@ NOTED = {
 """Errors of the system that say nothing about the files, and what to do."""
 
 
+SOURCE = re.compile(r", /\S+\.rs:\d+")
+"""Where Rust libraries name a line of their source code."""
+
+
 def _short(error: BaseException) -> str:
     """Return the first words of a foreign message, on one line, without addresses of source code."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = text.removeprefix("lance error: ").split(", /rustc/")[0].split(", /root/.cargo")[0]
+    text = SOURCE.split(text.removeprefix("lance error: "), maxsplit=1)[0]
     return text if len(text) <= CAUSE_CHARACTERS else text[: CAUSE_CHARACTERS - 3] + "..."

@@ -98,7 +98,7 @@ class Index:
             fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
             progress: called after every encoded chunk, see `mova.search.ingest.Progress`.
             prune: drop entries of files that no longer exist below the given folders (never outside them).
-            all_files: try every file in the folders, whatever its suffix.
+            all_files: try every file in the folders, with any suffix.
             time_limit: seconds after which a file whose decoding stands still counts as broken.
 
         Raises:

@@ -130,7 +130,7 @@ def make_plan(
         paths: video files, or folders to walk.
         load_model: called only if the paths exist, so that a wrong path is reported at once.
         fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
-        all_files: try every file in the folders, whatever its suffix.
+        all_files: try every file in the folders, with any suffix.
 
     Raises:
         UsageError: a path does not exist, a new index has no videos, or the frame rate is not possible.
@@ -215,7 +215,8 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
         if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
             raise UsageError(
                 f"{root}: no longer contains any video, but the index has {len(inside)} from it. Is the drive "
-                f"mounted? Nothing was changed. To remove them from the index, use `mova index --forget {root}`."
+                f"mounted? Nothing was changed. "
+                f"To remove them from the index, use `mova index --forget {root}` with the same --index."
             )
         gone += lost
     return sorted(set(gone))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -231,7 +232,9 @@ def _score_clip(scorer: Scorer, group: Sequence[VideoText], report: PairReport) 
     start, end = first.start or 0.0, first.end
     texts = [pair.text for pair in group]
     try:
-        return dict(zip(group, scorer.score_texts(first.path, texts, start, end), strict=True))
+        scores = dict(zip(group, scorer.score_texts(first.path, texts, start, end), strict=True))
+        report.refused += [(pair.text, "its score is not finite") for pair, x in scores.items() if not math.isfinite(x)]
+        return {pair: score for pair, score in scores.items() if math.isfinite(score)}
     except VideoError as error:
         logger.warning("skipped %s", error)
         report.broken.append((first.video, error.cause))

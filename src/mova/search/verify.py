@@ -53,7 +53,7 @@ class Verification:
 def verify(store: Store) -> Verification:
     """Read every file, record and vector of an index. Nothing is changed.
 
-    If a file differs from its checksum, the tables are not read: the file is damaged whatever it may contain.
+    If a file differs from its checksum, the tables are not read: the file is damaged.
 
     Raises:
         UsageError: the index does not exist.
@@ -74,7 +74,7 @@ def _read(store: Store, files: int) -> Verification:
     records = {record.content: record for record in store.records().values()}
     problems, notes = [], []
     if store.folder is not None and not files:
-        if records and GAPS.name in store.columns("videos"):  # whatever wrote this column wrote checksums, too
+        if records and GAPS.name in store.columns("videos"):  # the versions that write this column write checksums, too
             problems.append(f"{checksums.NAME} is missing")
         else:
             notes.append("there are no checksums yet; the next `mova index` that writes adds them")

@@ -91,7 +91,7 @@ def parse_json(text: str, where: str, unique: bool = False, constant: Callable[[
     mova.errors.DataError: a.jsonl, line 7: not JSON: Expecting ',' delimiter: line 1 column 10 (char 9)
     """
 
-    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
             names = [key for key, _ in pairs]
@@ -99,7 +99,7 @@ def parse_json(text: str, where: str, unique: bool = False, constant: Callable[[
         return result
 
     try:
-        value = json.loads(text, object_pairs_hook=without_duplicates if unique else None, parse_constant=constant)
+        value = json.loads(text, object_pairs_hook=_without_duplicates if unique else None, parse_constant=constant)
     except ValueError as error:
         raise DataError(f"{where}: not JSON: {error}") from error
     except RecursionError as error:

@@ -91,11 +91,11 @@ class Isolated:
             VideoError: the file cannot be read as video, or not within the limits.
         """
         with self._child() as child:
-            child.send({"do": "probe", "path": os.fspath(path)})
+            child.send({"do": "probe", "path": os.path.abspath(path)})
             info = child.receive(path)[0]["info"]
         if "gaps" in info:
             info["gaps"] = tuple(Span(**gap) for gap in info["gaps"])
-        return VideoInfo(**info)
+        return VideoInfo(**{**info, "path": str(path)})
 
     def stream(self, path: str | Path, **options: Any) -> Iterator[Frames]:
         """Decode a file in chunks; arguments and results are those of `mova.video.reader.stream`.
@@ -114,13 +114,13 @@ class Isolated:
             VideoError: the file cannot be read to its end, or not within the limits.
         """
         with self._child() as child:
-            child.send({"do": "find_damage", "path": os.fspath(path), "threads": threads})
+            child.send({"do": "find_damage", "path": os.path.abspath(path), "threads": threads})
             answer = child.receive(path)[0]
         return Damage(tuple(Span(**gap) for gap in answer["gaps"]), answer["lost"])
 
     def _stream(self, path: str | Path, options: dict[str, Any]) -> Iterator[Frames]:
         with self._child() as child:
-            child.send({"do": "stream", "path": os.fspath(path), "options": options})
+            child.send({"do": "stream", "path": os.path.abspath(path), "options": options})
             while True:
                 header, pixels = child.receive(path)
                 if pixels is None:

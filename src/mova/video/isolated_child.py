@@ -33,7 +33,7 @@ def main(memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends this process
     _limit_memory(memory)
     channel = _Channel(os.dup(1))
-    os.dup2(2, 1)  # whatever a library prints must not reach the pipe
+    os.dup2(2, 1)  # what a library prints must not reach the pipe
     threading.Thread(target=_report_progress, args=(channel, os.getppid()), daemon=True).start()
     logger = logging.getLogger("mova")
     logger.addHandler(_Forward(channel))

@@ -123,7 +123,7 @@ def animated_webp(path: str | Path) -> bool:
     """Return whether a WebP picture is animated, by the flag in its extended header."""
     with open(path, "rb") as file:
         head = file.read(21)
-    return head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+    return head[8:16] == b"WEBPVP8X" and bool(head[20:] and head[20] & 2)
 
 
 def _complete_mp4(file: BinaryIO, size: int) -> bool:

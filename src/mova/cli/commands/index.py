@@ -24,9 +24,7 @@ def index(
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
     fps: Fps = None,
-    all_files: Annotated[
-        bool, typer.Option("--all", help="Try every file in the folders, whatever its suffix.")
-    ] = False,
+    all_files: Annotated[bool, typer.Option("--all", help="Try every file in the folders, with any suffix.")] = False,
     time_limit: TimeLimit = None,
     forget: Annotated[
         bool, typer.Option("--forget", help="Remove the paths from the index, whether the files still exist or not.")

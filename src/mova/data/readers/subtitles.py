@@ -97,6 +97,7 @@ def subtitles(source: AnnotationSource, rows: Collector) -> None:
     """
     files = [path for path in source.find_all("*") if path.suffix.lower() in SUBTITLE_SUFFIXES]
     names = {path: path.relative_to(source.folder).as_posix() for path in files}
+    lower_names = {name.lower() for name in names.values()}
     videos = {without_suffix(path.as_posix()) for path in source.find_all("*") if path.suffix.lower() in SUFFIXES}
     for path, name in names.items():
         stem = name[: -len(path.suffix)]
@@ -104,7 +105,7 @@ def subtitles(source: AnnotationSource, rows: Collector) -> None:
         split = first if first in SPLITS and "/" in stem else SPLITS[0]
         if not source.includes(split):
             continue
-        if path.suffix.lower() == ".vtt" and f"{stem}.srt" in names.values():
+        if path.suffix.lower() == ".vtt" and f"{stem}.srt".lower() in lower_names:
             source.note("there is a .srt of the same name; excluded", name)
             continue
         try:

@@ -40,8 +40,7 @@ from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.two_tower.fingerprint import PROBE
 from mova.models.two_tower.image_processor import resize
 from mova.models.two_tower.text_processor import TextRule
-from mova.scoring.chain import ChainCosts
-from mova.scoring.emissions import AlignmentWeights
+from mova.scoring.adaptive_weights import STRUCTURE
 from mova.scoring.pooling import masked_mean
 from mova.types import Frames
 
@@ -50,20 +49,6 @@ logger = logging.getLogger(__name__)
 NAME = "mova-natural"
 FRAME_BATCH, TEXT_BATCH = 8, 64
 PIXEL_MEAN, PIXEL_SCALE = 127.0, 1 / 128
-
-
-NATURAL_WEIGHTS = AlignmentWeights(
-    level=0.08,
-    contrast=0.29,
-    peak=0.07,
-    offset=0.2,
-    limit=3.0,
-    floor=6.0,
-    position=0.3,
-    novelty=0.55,
-    costs=ChainCosts(change=3.68, enter=2.2, skip=3.0, repeat=5.0),
-)
-"""Fitted on 32 described clips: relevance says little about the second within a clip, structure says more."""
 
 
 class Natural(PreTrainedModel, Backbone):
@@ -76,7 +61,7 @@ class Natural(PreTrainedModel, Backbone):
     base_model_prefix = ""
     main_input_name = "pixels"
     scoring_form = "global"
-    alignment = NATURAL_WEIGHTS
+    alignment = STRUCTURE
 
     def __init__(self, config: NaturalConfig, tokenizer: PreTrainedTokenizerFast | None = None) -> None:
         super().__init__(config)
