@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.grounding import mean_of_units
-from mova.losses.pairwise import full_precision
+from mova.losses.pairwise import check_frames, full_precision
 from mova.scoring.pooling import masked_mean
 from mova.scoring.similarity import FRAME_TEMPERATURE, POOLING_TEMPERATURE, cosine, relevance_pooled, soft_pool
 
@@ -155,16 +154,3 @@ def score_nce(scores: Tensor, scale: Tensor | float, *, valid: Tensor | None = N
     """
     loss = symmetric_nce(scale * scores, valid=valid)
     return loss / math.log(max(2, len(scores))) if normalize else loss
-
-
-def check_frames(frames: Tensor, frame_mask: Tensor, text: Tensor | None = None) -> None:
-    """Raise a ValueError unless the shapes agree and every video has a real frame."""
-    if frames.ndim != 3 or frame_mask.shape != frames.shape[:2] or frame_mask.dtype != torch.bool:
-        raise ValueError(
-            f"frames (V, T, d) and a bool frame_mask (V, T) are needed, not {tuple(frames.shape)} and "
-            f"{frame_mask.dtype} {tuple(frame_mask.shape)}"
-        )
-    if not bool(frame_mask.any(dim=1).all()):
-        raise ValueError("a video has only padding frames; remove it from the batch")
-    if text is not None and text.shape != (len(frames), frames.shape[2]):
-        raise ValueError(f"text {tuple(text.shape)} must hold one vector per video of frames {tuple(frames.shape)}")

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mova.losses.global_contrast import check_frames
 from mova.losses.pairwise import (
     aligned_cosine,
+    check_frames,
     full_precision,
     inverse_root,
     mean_violation,

@@ -62,6 +62,19 @@ def _widened(value: Any) -> Any:
     return tuple(map(_widened, value)) if isinstance(value, tuple) else value
 
 
+def check_frames(frames: Tensor, frame_mask: Tensor, text: Tensor | None = None) -> None:
+    """Raise a ValueError unless the shapes agree and every video has a real frame."""
+    if frames.ndim != 3 or frame_mask.shape != frames.shape[:2] or frame_mask.dtype != torch.bool:
+        raise ValueError(
+            f"frames (V, T, d) and a bool frame_mask (V, T) are needed, not {tuple(frames.shape)} and "
+            f"{frame_mask.dtype} {tuple(frame_mask.shape)}"
+        )
+    if not bool(frame_mask.any(dim=1).all()):
+        raise ValueError("a video has only padding frames; remove it from the batch")
+    if text is not None and text.shape != (len(frames), frames.shape[2]):
+        raise ValueError(f"text {tuple(text.shape)} must hold one vector per video of frames {tuple(frames.shape)}")
+
+
 def inverse_root(squared: Tensor) -> Tensor:
     """Return `1 / sqrt(max(squared, SQUARED_FLOOR))`, elementwise; no gradient below the floor.
 
