@@ -356,7 +356,7 @@ def test_of_several_paths_with_one_content_the_one_that_exists_is_returned_and_e
     assert not clips
     assert [path for path, _ in failures] == [gone.video]
     assert "moved or deleted since it was indexed" in failures[0][1]
-    assert "mova index --forget" in failures[0][1]
+    assert "mova forget" in failures[0][1]
     index.add([new])
     assert [video.path for video in index.videos()] == [str(old / "film.mp4"), str(new / "film.mp4")]
     (moment,) = index.search("red", k=1)

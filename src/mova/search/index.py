@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from mova.search import ingest, query, rerank
 from mova.search.ingest import IngestReport, Progress
 from mova.search.query import Query, Rescoring
 from mova.search.records import Meta, VideoRecord
+from mova.search.sources import Sources, read_sources, write_sources
+from mova.search.status import IndexStatus, read_status
 from mova.search.store import Store
 from mova.search.verify import Verification, verify
 from mova.types import Moment
+from mova.utils.files import is_below, roots_of
 from mova.utils.hashing import content_hash
 from mova.video.isolated import TIME_LIMIT
 
@@ -110,6 +114,44 @@ class Index:
         plan = ingest.make_plan(self._store, _as_list(paths), lambda: self.model, fps, all_files=all_files)
         return ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
 
+    def update(self, *, progress: Progress | None = None, time_limit: float = TIME_LIMIT) -> IngestReport:
+        """Bring the index up to date with every file and folder that was ever added; see `add`.
+
+        Files and folders that cannot be found (a drive that is not mounted) are left as they are.
+
+        Raises:
+            UsageError: the index does not exist, knows no files or folders, or none of them can be found.
+        """
+        if not self.exists:
+            raise UsageError(f"{self._store.uri}: no index here; create one with `mova index PATH...` first")
+        roots = self.sources.roots
+        if not roots:
+            raise UsageError(
+                f"{self._store.uri}: does not know which folders it was made from (by an earlier version, or remote); "
+                f"name them to `mova index PATH... --index {self._store.uri}`"
+            )
+        present = [root for root in roots if os.path.exists(root.path)]
+        if not present:
+            raise UsageError(
+                f"{self._store.uri}: none of its files and folders can be found (the first: {roots[0].path}); "
+                f"is the drive mounted? Nothing was changed"
+            )
+        plans = []
+        for all_files in (False, True):
+            paths = [root.path for root in present if root.all_files == all_files]
+            if paths:
+                plans.append(ingest.make_plan(self._store, paths, lambda: self.model, all_files=all_files))
+        plan = plans[0]
+        for other in plans[1:]:
+            files = tuple(sorted({*plan.files, *other.files}))
+            plan = replace(plan, roots=plan.roots + other.roots, files=files, all_files=False)
+        return ingest.run(self._store, plan, progress=progress, time_limit=time_limit)
+
+    @property
+    def sources(self) -> Sources:
+        """The files and folders that were added, and the files that could not be read."""
+        return read_sources(self._store.folder)
+
     def search(
         self, text: str, k: int = 10, *, min_score: float | None = None, rescore: Rescoring = "auto"
     ) -> list[Moment]:
@@ -152,13 +194,13 @@ class Index:
         Returns:
             The paths that were dropped.
         """
-        requested = [Path(path) for path in _as_list(paths)]
-        roots = {path.resolve() for path in requested} | {Path(os.path.abspath(path)) for path in requested}
+        roots = roots_of(_as_list(paths))
         with self._store.lock():
-            dropped = [path for path in self._store.records() if any(Path(path).is_relative_to(root) for root in roots)]
+            dropped = [path for path in self._store.records() if is_below(path, roots)]
             self._store.drop(dropped)
             self._store.sweep()
             self._store.seal()
+            write_sources(self._store.folder, self.sources.without([str(root) for root in roots]))
         return dropped
 
     def stored(self, video: str | Path) -> VideoEmbedding | None:
@@ -180,6 +222,14 @@ class Index:
             return None
         step = 1 / self._store.meta.frame_rate
         return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration, step=step)
+
+    def status(self) -> IndexStatus:
+        """Return the model, the counts, and the files that are missing or failed (see `mova.search.status`).
+
+        Raises:
+            UsageError: the index does not exist.
+        """
+        return read_status(self._store)
 
     def verify(self) -> Verification:
         """Read every file, record and vector, and list what is damaged (see `mova.search.verify`).

@@ -32,6 +32,7 @@ from mova.search.file_reader import (
     skip_file,
 )
 from mova.search.records import Meta, StoredFrames, VideoRecord
+from mova.search.sources import read_sources, write_sources
 from mova.search.store import Store
 from mova.types import Span
 from mova.utils.files import SUFFIXES, find_videos, surely_gone
@@ -106,6 +107,7 @@ class IngestPlan:
         model: the encoder.
         meta: how frames will be embedded; an existing index must agree.
         passed_over: number of files in the folders that are not known as videos, by suffix, most common first.
+        all_files: whether files of any suffix are tried.
     """
 
     roots: tuple[Path, ...]
@@ -113,6 +115,7 @@ class IngestPlan:
     model: DualEncoder
     meta: Meta
     passed_over: dict[str, int] = field(default_factory=dict)
+    all_files: bool = False
 
 
 def make_plan(
@@ -146,7 +149,7 @@ def make_plan(
     model = load_model()
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
-    return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()))
+    return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
 
 
 def describe_passed_over(counts: Mapping[str, int]) -> str:
@@ -190,6 +193,8 @@ def run(
             store.require(plan.meta)
         else:
             store.create(plan.meta)
+        roots = [str(root) for root in plan.roots]
+        write_sources(store.folder, read_sources(store.folder).with_roots(roots, all_files=plan.all_files))
         gone = _gone(store.records(), plan.roots, plan.files) if prune else []
         swept = store.sweep()
         writer = _Run(store, plan.model, plan.meta.frame_rate, decoder, progress)
@@ -198,6 +203,7 @@ def run(
         if writer.finish(gone) or swept:
             store.tidy()
             store.seal()
+        write_sources(store.folder, read_sources(store.folder).after_run(roots, writer.report.failed))
     writer.report.seconds = time.perf_counter() - began
     return writer.report
 
@@ -216,7 +222,7 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
             raise UsageError(
                 f"{root}: no longer contains any video, but the index has {len(inside)} from it. Is the drive "
                 f"mounted? Nothing was changed. "
-                f"To remove them from the index, use `mova index --forget {root}` with the same --index."
+                f"To remove them from the index, use `mova forget {root}` with the same --index."
             )
         gone += lost
     return sorted(set(gone))

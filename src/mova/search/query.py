@@ -55,7 +55,7 @@ NAME_BYTES = 120
 """Bytes of a video's name in the name of a clip; file systems allow 255 per name (some 143)."""
 MISSING = (
     "no such file: it was moved or deleted since it was indexed; run `mova index` on its present folder, or "
-    "`mova index --forget PATH` with the same --index"
+    "`mova forget PATH` with the same --index"
 )
 MARGIN = 2e-3
 """Tolerance of bounds: stored vectors have half precision."""

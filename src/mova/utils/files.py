@@ -87,6 +87,22 @@ def seen_from(folder: str | Path, path: str | Path) -> str:
     return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
 
 
+def roots_of(paths: Iterable[str | Path]) -> list[Path]:
+    """Return paths as absolute ones, both as they are named and with links resolved, since the files may be gone."""
+    named = [Path(path) for path in paths]
+    return sorted({path.resolve() for path in named} | {Path(os.path.abspath(path)) for path in named})
+
+
+def is_below(path: str | Path, roots: Iterable[str | Path]) -> bool:
+    """Return whether an absolute path is one of some roots, or below one.
+
+    Example:
+        >>> is_below("/films/a.mp4", ["/films"]), is_below("/films-old/a.mp4", ["/films"])
+        (True, False)
+    """
+    return any(Path(path).is_relative_to(root) for root in roots)
+
+
 def shorten_name(name: str, most: int) -> str:
     """Return the beginning of a file name that takes at most `most` bytes in UTF-8.
 

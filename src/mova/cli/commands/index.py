@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mova.cli.console import emit, file_bar, note, one_line, say
+from mova.cli.console import emit, file_bar, note, say
+from mova.cli.index_report import report_run
+from mova.cli.library.forget import forget as forget_paths
 from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model, TimeLimit
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.search.index import Index
-    from mova.search.ingest import IngestReport
 
 PROBLEMS_SHOWN = 10
 
@@ -27,7 +28,7 @@ def index(
     all_files: Annotated[bool, typer.Option("--all", help="Try every file in the folders, with any suffix.")] = False,
     time_limit: TimeLimit = None,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Remove the paths from the index, whether the files still exist or not.")
+        bool, typer.Option("--forget", hidden=True, help="Remove the paths from the index: `mova forget`.")
     ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Only read the whole index, and list what is damaged.")
@@ -50,17 +51,14 @@ def index(
     if not paths:
         raise UsageError("name at least one PATH: video files, or folders that contain some")
     if forget:
-        _forget(store, paths, folder, json)
+        forget_paths(paths, folder, json)
         return
     limit = TIME_LIMIT if time_limit is None else time_limit
     if model is None and not store.exists:
         note(explain_default())
     with file_bar("indexing") as progress:
         report = store.add(paths, fps=fps, progress=progress, all_files=all_files, time_limit=limit)
-    if json:
-        emit({"index": str(folder), "model": store.model_name, **report.to_json()})
-    else:
-        _print_summary(report, folder)
+    report_run(report, store.model_name, folder, json)
     if report.failed and not report.worked:
         raise typer.Exit(1)
 
@@ -84,39 +82,3 @@ def _verify(store: Index, folder: str, json: bool) -> None:
         raise typer.Exit(1)
     if not json:
         say(f"{folder}: sound ({result.videos} videos, {result.frames} frames, {result.files} files compared)")
-
-
-def _forget(store: Index, paths: list[str], folder: str, json: bool) -> None:
-    """Remove paths from the index.
-
-    Raises:
-        UsageError: the index has none of them.
-    """
-    forgotten = store.remove(paths)
-    if not forgotten:
-        raise UsageError(
-            f"{folder}: has no files at {', '.join(paths)}; `mova search` prints the paths as they are stored"
-        )
-    if json:
-        emit({"index": folder, "forgotten": forgotten})
-    else:
-        say(f"{folder}: {len(forgotten)} forgotten")
-
-
-def _print_summary(report: IngestReport, folder: str) -> None:
-    """Print a human-readable summary of the run."""
-    from mova.search.ingest import describe_passed_over
-
-    for path, cause in report.failed:
-        note(f"skipped {one_line(path)}: {one_line(cause)}")
-    counts = {
-        "indexed": len(report.indexed),
-        "unchanged": len(report.unchanged),
-        "moved or copied": len(report.moved),
-        "removed": len(report.removed),
-        "skipped": len(report.failed),
-    }
-    if report.passed_over:
-        note(one_line(describe_passed_over(report.passed_over)))
-    summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "nothing to do"
-    say(f"{folder}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")

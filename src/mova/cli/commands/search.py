@@ -78,6 +78,6 @@ def _note_missing(moments: list[Moment]) -> None:
     if missing:
         note(
             f"{len(missing)} of these videos no longer exist (the first: {one_line(missing[0])}): run `mova index` on "
-            f"their present folder, and `mova index --forget PATH` to remove their old paths "
+            f"their present folder, and `mova forget PATH` to remove their old paths "
             "(both with the same --index)"
         )

@@ -1,0 +1,39 @@
+"""`mova status`: what an index holds, and what is wrong with its files."""
+
+from __future__ import annotations
+
+from rich.filesize import decimal
+
+from mova.cli.console import FAILURES_SHOWN, emit, note, one_line, say
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json
+from mova.utils.time_format import clock
+
+
+def status(folder: IndexFolder = DEFAULT_INDEX, json: Json = False) -> None:
+    """Show what an index holds: model, videos, hours, size, folders, and files that are missing or failed."""
+    from mova.search.index import Index
+
+    result = Index(folder).status()
+    if json:
+        emit(result.to_json())
+        return
+    copies = result.videos - result.contents
+    rows = {
+        "index": result.index + ("" if result.bytes is None else f" ({decimal(result.bytes)})"),
+        "model": f"{result.model}, {result.frame_rate:g} frames per second",
+        "videos": f"{result.videos}" + (f" ({copies} of them copies)" if copies else ""),
+        "length": f"{clock(result.seconds)}, {result.frames} frames",
+        "updated": result.updated or "not recorded",
+        "folders": ", ".join(result.roots) or "not recorded; name them to `mova index` once",
+    }
+    for name, value in rows.items():
+        say(f"{name:8} {one_line(value)}")
+    _list("missing", [one_line(path) for path in result.missing])
+    _list("failed", [f"{one_line(path)}: {one_line(cause)}" for path, cause in result.failed.items()])
+
+
+def _list(heading: str, lines: list[str]) -> None:
+    for line in lines[:FAILURES_SHOWN]:
+        note(f"{heading}: {line}")
+    if len(lines) > FAILURES_SHOWN:
+        note(f"{heading}: and {len(lines) - FAILURES_SHOWN} more; --json lists all")

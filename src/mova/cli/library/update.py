@@ -1,0 +1,28 @@
+"""`mova update`: read again every folder that an index was made from."""
+
+from __future__ import annotations
+
+import typer
+
+from mova.cli.console import file_bar
+from mova.cli.index_report import report_run
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, Model, TimeLimit
+
+
+def update(
+    folder: IndexFolder = DEFAULT_INDEX, model: Model = None, time_limit: TimeLimit = None, json: Json = False
+) -> None:
+    """Bring an index up to date with all files and folders that were ever added to it.
+
+    New and changed files are read, and files that no longer exist are removed. Folders that cannot be found, such as
+    those on a drive that is not connected, are left as they are. The exit code is 1 only if no file could be indexed.
+    """
+    from mova.search.index import Index
+    from mova.video.isolated import TIME_LIMIT
+
+    index = Index(folder, model)
+    with file_bar("updating") as progress:
+        report = index.update(progress=progress, time_limit=TIME_LIMIT if time_limit is None else time_limit)
+    report_run(report, index.model_name, folder, json)
+    if report.failed and not report.worked:
+        raise typer.Exit(1)

@@ -1,0 +1,133 @@
+"""The files and folders that an index was made from, and the files of the last runs that could not be read.
+
+They are kept in `sources.json` in the folder of a local index, so that `mova update` can read all of them again and
+`mova status` can name what failed. The file holds no vectors: without it, search works as before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mova.utils.files import is_below
+from mova.utils.replacing import replacing
+
+NAME = "sources.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Root:
+    """A file or folder that was given to `Index.add`.
+
+    Attributes:
+        path: absolute.
+        all_files: whether files of any suffix below it are tried.
+    """
+
+    path: str
+    all_files: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an index was made from.
+
+    Attributes:
+        roots: files and folders, in order of path; none of them lies below another with the same setting.
+        failed: path of a file that could not be read at the last attempt -> cause.
+        updated: time of the last run that ended, ISO 8601 in UTC; empty if none did.
+
+    Example:
+        >>> sources = Sources().with_roots(["/films/a.mp4"]).with_roots(["/films"])
+        >>> [root.path for root in sources.roots]
+        ['/films']
+    """
+
+    roots: tuple[Root, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    updated: str = ""
+
+    def with_roots(self, paths: Iterable[str], *, all_files: bool = False) -> Sources:
+        """Return these sources with more files and folders; ones that another folder contains are dropped."""
+        roots = {root.path: root for root in self.roots}
+        for path in paths:
+            earlier = roots.get(path)
+            roots[path] = Root(path, all_files or (earlier is not None and earlier.all_files))
+        kept = [
+            root
+            for root in roots.values()
+            if not any(
+                other.path != root.path and is_below(root.path, [other.path]) and other.all_files >= root.all_files
+                for other in roots.values()
+            )
+        ]
+        return Sources(tuple(sorted(kept, key=lambda root: root.path)), self.failed, self.updated)
+
+    def after_run(self, roots: Sequence[str], failed: Iterable[tuple[str, str]]) -> Sources:
+        """Return these sources after a run over some roots: what failed below them is replaced."""
+        others = {path: cause for path, cause in self.failed.items() if not is_below(path, roots)}
+        return Sources(self.roots, dict(sorted((others | dict(failed)).items())), _now())
+
+    def without(self, paths: Sequence[str]) -> Sources:
+        """Return these sources without the roots and failed files at or below some paths."""
+        roots = tuple(root for root in self.roots if not is_below(root.path, paths))
+        failed = {path: cause for path, cause in self.failed.items() if not is_below(path, paths)}
+        return Sources(roots, failed, self.updated)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `sources.json`."""
+        return {"roots": [asdict(root) for root in self.roots], "failed": dict(self.failed), "updated": self.updated}
+
+
+def read_sources(folder: Path | None) -> Sources:
+    """Return what an index was made from; nothing if it is remote, was made before this was kept, or is damaged."""
+    if folder is None:
+        return Sources()
+    try:
+        document = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return Sources(
+            tuple(Root(str(root["path"]), bool(root["all_files"])) for root in document["roots"]),
+            {str(path): str(cause) for path, cause in document["failed"].items()},
+            str(document["updated"]),
+        )
+    except FileNotFoundError:
+        return Sources()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("%s: cannot be read (%s); name the folders to `mova index` again", folder / NAME, error)
+        return Sources()
+
+
+def write_sources(folder: Path | None, sources: Sources) -> None:
+    """Replace what an index was made from. The index is sound without it, so that a full disk is only a warning."""
+    if folder is None:
+        return
+    try:
+        with replacing(folder / NAME) as temporary:
+            temporary.write_text(json.dumps(sources.to_json(), indent=1), encoding="utf-8")
+    except OSError as error:
+        logger.warning("%s: cannot be written (%s)", folder / NAME, error.strerror or error)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def size_on_disk(folder: Path | None) -> int | None:
+    """Return the bytes of all files of a local index; None if it is remote."""
+    if folder is None:
+        return None
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(root, name)).st_size
+            except FileNotFoundError:  # replaced by another process
+                continue
+    return total
