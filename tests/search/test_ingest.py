@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
@@ -391,8 +392,11 @@ def test_folders_are_walked_once_and_the_model_is_hashed_once(
 
 
 def test_a_file_system_without_locks_is_reported(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    with pytest.raises(MovaError, match="Linux and macOS"):
+    def refuse(self: FileLock) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(MovaError, match="its file system has no locks"):
         Index(tmp_path / "index", ColourEncoder()).add([films])
 
 

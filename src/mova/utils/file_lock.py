@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mova.errors import MovaError, UsageError
+
+HOLDER = "writer.pid"
+"""File that names the process which holds, or last held, the lock."""
 
 
 @contextmanager
@@ -19,32 +24,36 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         UsageError: the folder cannot be created or written to.
-        MovaError: another process holds the lock, or the system has no such locks (Windows).
+        MovaError: another process holds the lock, or the file system has no locks.
     """
-    try:
-        import fcntl
-    except ImportError as error:
-        raise MovaError(
-            f"{folder}: can only be written on Linux and macOS (this system has no `fcntl` locks); "
-            f"write it on such a system and read it here"
-        ) from error
-
+    lock = FileLock(folder / "writer.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / "writer.lock").open("a+")
+        lock.acquire()
+    except NotImplementedError as error:
+        raise MovaError(
+            f"{folder}: its file system has no locks; write to another file system, and copy the result here"
+        ) from error
+    except (Timeout, RuntimeError) as error:  # RuntimeError: held by this thread
+        raise MovaError(
+            f"{folder}: another process (id {_holder(folder)}) is writing here; wait until it has finished"
+        ) from error
     except OSError as error:
         cause = error.strerror or error
         raise UsageError(f"{folder}: cannot write to this folder ({cause}); choose another one") from error
-    with handle:
+    try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (folder / HOLDER).write_text(str(os.getpid()))
         except OSError as error:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            raise MovaError(
-                f"{folder}: another process (id {holder}) is writing here; wait until it has finished"
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+            cause = error.strerror or error
+            raise UsageError(f"{folder}: cannot write to this folder ({cause}); choose another one") from error
         yield
+    finally:
+        lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return (folder / HOLDER).read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"
