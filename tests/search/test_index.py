@@ -193,15 +193,15 @@ def test_align_refuses_an_index_of_another_model(index: Index, film: Path) -> No
 
 def test_score_is_the_best_frame_of_each_sentence(film: Path) -> None:
     scores, _ = score_caption(ColourEncoder(), film, "Red here. Then blue and green. Cyan.")
-    assert [text for text, _ in scores] == ["Red here.", "Then blue and green.", "Cyan."]
-    assert [value for _, value in scores] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
+    assert [row.text for row in scores] == ["Red here.", "Then blue and green.", "Cyan."]
+    assert [row.score for row in scores] == pytest.approx([1.0, 2**-0.5, 0.0], abs=0.02)
 
 
 def test_a_full_caption_is_scored_by_the_rule_of_the_model(film: Path) -> None:
     model, text = ColourEncoder(), "Red here. Then blue."
     rows, total = score_caption(model, film, text)
-    assert [sentence for sentence, _ in rows] == ["Red here.", "Then blue."]
-    assert total == pytest.approx(np.mean([value for _, value in rows]))
+    assert [row.text for row in rows] == ["Red here.", "Then blue."]
+    assert total == pytest.approx(np.mean([row.score for row in rows]))
     model.rule = EvidenceRule(g=0.5, theta=0.1, beta=1.0)
     again, ruled = score_caption(model, film, text)
     assert again == rows

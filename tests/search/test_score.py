@@ -14,7 +14,14 @@ from mova.data.manifest import read_manifest
 from mova.data.pair_list import VideoText, read_pairs
 from mova.errors import DataError, UsageError
 from mova.models.video_llm.model import VideoLLM
-from mova.search.score import EntailmentScorer, SimilarityScorer, load_scorer, score_caption, score_pairs
+from mova.search.score import (
+    EntailmentScorer,
+    SimilarityScorer,
+    load_scorer,
+    score_caption,
+    score_embedding,
+    score_pairs,
+)
 from tests.support.fakes import ColourEncoder, write_colours
 from tests.support.tiny_videollms import build
 
@@ -66,7 +73,7 @@ def test_a_text_is_scored_per_sentence_and_in_full(folder: Path, llm: VideoLLM, 
     _, table, _ = call(*words)
     assert "P(yes)" in table
     single, total = EntailmentScorer(llm).score_text(folder / "one.mp4", "A red wall.")
-    assert total == single[0][1]
+    assert (total, single[0].shown, single[0].absent) == (single[0].score, None, False)
 
 
 def test_a_two_tower_model_gives_similarities(folder: Path, call: Call) -> None:
@@ -81,8 +88,21 @@ def test_a_two_tower_model_gives_similarities(folder: Path, call: Call) -> None:
     code, out, _ = call("score", folder / "one.mp4", "red", "--model", "mova-worlds-tiny", "--json")
     assert (code, json.loads(out)["probability"]) == (0, False)
     assert not load_scorer("mova-worlds-tiny").probability
+    _, table, _ = call("score", folder / "one.mp4", "red", "--model", "mova-worlds-tiny")
+    assert {"similarity", "shown"} <= set(table.split())
     with pytest.raises(UsageError, match="max_frames is for video LLMs only"):
         load_scorer("mova-worlds-tiny", max_frames=3)
+
+
+def test_sentences_that_are_not_in_the_video_are_reported(folder: Path) -> None:
+    """The probability is that of `model.align`: one decision for all sentences."""
+    model = ColourEncoder(rate=8.0)
+    video = model.encode_video(folder / "one.mp4")
+    scores, _ = score_embedding(model, video, "Red. Green. Blue.")
+    timeline = model.align(video, "Red. Green. Blue.")
+    assert [row.shown for row in scores] == [row.shown for row in timeline.sentences]
+    assert [row.absent for row in scores] == [False, True, False]
+    assert [row.score for row in scores] == [float(row.relevance.max()) for row in timeline.sentences]
 
 
 def test_pairs_share_passes_and_report_what_failed(folder: Path, llm: VideoLLM) -> None:

@@ -1,7 +1,8 @@
 """Score texts against videos with either kind of model.
 
 A video LLM gives f(V, t), a probability. A two-tower model gives the cosine of a sentence's best frame, and one score
-for the whole text by its evidence rule: these rank videos and texts but are not probabilities.
+for the whole text by its evidence rule: these rank videos and texts but are not probabilities. Whether a sentence is
+shown at all is a probability, decided for all sentences of a text together (`DualEncoder.align`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mova.data.pair_list import VideoText
 from mova.errors import UsageError, VideoError
@@ -35,6 +37,30 @@ Progress = Callable[[str, int, int], None]
 """(video, pairs done, pairs in total), called after each video."""
 
 
+PRESENT = 0.5
+"""Least probability of a sentence that counts as shown."""
+
+
+@dataclass(frozen=True)
+class SentenceScore:
+    """The score of one sentence of a text.
+
+    Attributes:
+        text: the sentence.
+        score: P(Yes) of a video LLM, or the cosine of the best frame.
+        shown: probability that the video shows the sentence at all; None from a video LLM, or if a score is not finite.
+    """
+
+    text: str
+    score: float
+    shown: float | None = None
+
+    @property
+    def absent(self) -> bool:
+        """Whether the video probably does not show the sentence; False if that was not decided."""
+        return self.shown is not None and self.shown < PRESENT
+
+
 class Scorer(ABC):
     """Scores of texts for videos, from either kind of model.
 
@@ -47,8 +73,8 @@ class Scorer(ABC):
     probability: bool
 
     @abstractmethod
-    def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
-        """Return (sentence, score) in order, and the score of the text as a whole."""
+    def score_text(self, video: str | Path, text: str) -> tuple[list[SentenceScore], float]:
+        """Return the scores of the sentences in order, and that of the text as a whole."""
 
     @abstractmethod
     def score_texts(
@@ -73,12 +99,12 @@ class EntailmentScorer(Scorer):
     def __init__(self, model: EntailmentModel) -> None:
         self.model, self.name = model, model.name
 
-    def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
+    def score_text(self, video: str | Path, text: str) -> tuple[list[SentenceScore], float]:
         """Score the sentences and the whole text with one pass over the video."""
         sentences = sentences_or_windows(text)
         full_text = [] if [text.strip()] == sentences else [text]
         scores = self.model.scores(video, [*sentences, *full_text]).tolist()
-        return list(zip(sentences, scores[: len(sentences)], strict=True)), scores[-1]
+        return [SentenceScore(*pair) for pair in zip(sentences, scores[: len(sentences)], strict=True)], scores[-1]
 
     def score_texts(
         self, video: str | Path, texts: Sequence[str], start: float = 0.0, end: float | None = None
@@ -99,7 +125,7 @@ class SimilarityScorer(Scorer):
     def __init__(self, model: DualEncoder) -> None:
         self.model, self.name = model, model.name
 
-    def score_text(self, video: str | Path, text: str) -> tuple[list[tuple[str, float]], float]:
+    def score_text(self, video: str | Path, text: str) -> tuple[list[SentenceScore], float]:
         """See `score_caption`."""
         return score_caption(self.model, video, text)
 
@@ -108,7 +134,7 @@ class SimilarityScorer(Scorer):
     ) -> list[float]:
         """Score all texts against the vectors of one pass over the video."""
         embedding = self._encode(video, start, end)
-        return [score_embedding(self.model, embedding, text)[1] for text in texts]
+        return [_total(self.model, embedding, text, _highest(self.model, embedding, text)) for text in texts]
 
     def fingerprint(self) -> str:
         """Return a hash of weights and preprocessing."""
@@ -133,12 +159,13 @@ class SimilarityScorer(Scorer):
 
 def score_caption(
     model: DualEncoder, video: str | Path, text: str, *, fps: float | None = None
-) -> tuple[list[tuple[str, float]], float]:
+) -> tuple[list[SentenceScore], float]:
     """Score how well a video shows each sentence of a text, and the text as a whole.
 
     Returns:
-        (sentence, its highest cosine with any sampled frame) in order, and one score for the whole text: by the model's
-        evidence rule if one was chosen on validation data, otherwise the mean of the sentences.
+        Sentences in order, with the highest cosine with any sampled frame and the probability that the video shows
+        them; and one score for the whole text: by the model's evidence rule if one was chosen on validation data,
+        otherwise the mean of the sentences.
 
     Raises:
         UsageError: the text contains no words, or the rate is not possible.
@@ -147,16 +174,27 @@ def score_caption(
     return score_embedding(model, model.encode_video(video, fps), text)
 
 
-def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tuple[list[tuple[str, float]], float]:
+def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tuple[list[SentenceScore], float]:
     """Do the same as `score_caption` for a video that is already encoded.
 
     Raises:
         UsageError: the text contains no words.
     """
-    sentences = sentences_or_windows(text)
-    highest = model.relevance(model.encode_text(sentences), video).max(dim=1).values
-    total = highest.mean() if model.rule.plain else model.score([video], text)[0, 0]
-    return list(zip(sentences, highest.tolist(), strict=True)), float(total)
+    sentences, highest = sentences_or_windows(text), _highest(model, video, text)
+    shown: list[float | None] = [None] * len(sentences)
+    if bool(torch.isfinite(highest).all()):
+        shown = [row.shown for row in model.align(video, text).sentences]
+    scores = [SentenceScore(*row) for row in zip(sentences, highest.tolist(), shown, strict=True)]
+    return scores, _total(model, video, text, highest)
+
+
+def _highest(model: DualEncoder, video: VideoEmbedding, text: str) -> Tensor:
+    """Return the highest cosine of each sentence with any frame."""
+    return model.relevance(model.encode_text(sentences_or_windows(text)), video).max(dim=1).values
+
+
+def _total(model: DualEncoder, video: VideoEmbedding, text: str, highest: Tensor) -> float:
+    return float(highest.mean() if model.rule.plain else model.score([video], text)[0, 0])
 
 
 def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:

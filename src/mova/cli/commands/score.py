@@ -17,7 +17,7 @@ from mova.cli.options import Json, Loading, Model, TimeLimit
 from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
-    from mova.search.score import PairReport, Scorer
+    from mova.search.score import PairReport, Scorer, SentenceScore
 
 DIGITS = 6
 """Decimals of a score in JSON."""
@@ -56,6 +56,7 @@ def score(
     A video LLM returns a probability: P(Yes) against P(No) for "Does this video entail the description?".
     Other models return a similarity, which ranks videos but is not a probability.
     Per sentence it is the cosine of the best frame; for the whole text, the mean or the model's caption score.
+    The probability that the video shows a sentence at all is decided for all sentences together, as in `mova align`.
 
     With --pairs, the exit code is 1 if no pair could be scored.
     """
@@ -84,22 +85,32 @@ def _scorer(model: str | None, loading: Loading) -> Scorer:
     return load_scorer(model or DEFAULT_MODEL, **loading.arguments())
 
 
-def _print_text_score(
-    scorer: Scorer, video: Path, sentences: list[tuple[str, float]], total: float, json: bool
-) -> None:
+def _print_text_score(scorer: Scorer, video: Path, sentences: list[SentenceScore], total: float, json: bool) -> None:
     if json:
-        rows = [{"text": sentence, "score": round(value, DIGITS)} for sentence, value in sentences]
+        rows = [_sentence_row(row) for row in sentences]
         scores = {"sentences": rows, "score": round(total, DIGITS), "probability": scorer.probability}
         emit({"video": str(video), "model": scorer.name, **scores})
         return
     table = Table(header_style="bold")
     table.add_column("P(yes)" if scorer.probability else "similarity", justify="right")
+    decided = all(row.shown is not None for row in sentences)
+    if decided:
+        table.add_column("shown", justify="right")
     table.add_column("sentence")
-    for sentence, value in sentences:
-        table.add_row(f"{value:.3f}", Text(sentence))
+    for row in sentences:
+        shown = [f"{row.shown:.0%}"] if decided else []
+        table.add_row(f"{row.score:.3f}", *shown, Text(row.text), style="dim" if row.absent else None)
     table.add_section()
-    table.add_row(f"{total:.3f}", "whole text")
+    table.add_row(f"{total:.3f}", *([""] if decided else []), "whole text")
     show(table)
+    absent = [str(i) for i, row in enumerate(sentences, start=1) if row.absent]
+    if absent:
+        say(f"probably not in the video: sentence{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
+
+
+def _sentence_row(row: SentenceScore) -> dict[str, object]:
+    values = {"text": row.text, "score": round(row.score, DIGITS)}
+    return values if row.shown is None else {**values, "shown": round(row.shown, DIGITS), "absent": row.absent}
 
 
 def _score_file(pair_file: PairFile, load: Callable[[], Scorer], time_limit: float, json: bool) -> None:
