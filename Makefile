@@ -7,7 +7,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check format docs bench clean
+.PHONY: help install demo browser test test-fast check format docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ $(DEMO_STAMP): $(STAMP)
 
 demo: $(DEMO_STAMP)  ## search rendered videos and a film of photographs, with pictures in demo/ (VIDEOS=DIR: your own folder)
 	$(BIN)/mova demo --out demo $(if $(VIDEOS),--videos "$(VIDEOS)")
+
+browser: $(STAMP)  ## install Playwright, for the tests of the page; they use Debian's Chromium
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'playwright>=1.50'
+	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium (the tests of the page are skipped without it)"; exit 1; }
 
 test: $(STAMP)  ## run all tests and docstring examples
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

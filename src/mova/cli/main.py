@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from mova._version import __version__
-from mova.cli.commands import align, bench, demo, explain, fit, index, models, reproduce, score, search, train
+from mova.cli.commands import align, bench, demo, explain, fit, index, models, reproduce, score, search, serve, train
 from mova.cli.console import note, one_line, setup_logging
 from mova.cli.data import check, contrast, convert, expand, features, synthesize, weights
 from mova.cli.data import worlds as data_worlds
@@ -60,6 +60,7 @@ COMMANDS = (
     Command("", "align", align.align, SEARCH),
     Command("", "score", score.score, SEARCH),
     Command("", "explain", explain.explain, SEARCH),
+    Command("", "serve", serve.serve, SEARCH),
     Command("", "status", status.status, LIBRARY),
     Command("", "list", list_videos.list_videos, LIBRARY),
     Command("", "update", update.update, LIBRARY),

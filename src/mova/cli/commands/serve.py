@@ -1,0 +1,84 @@
+"""`mova serve`: a web page and an HTTP API over an index."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mova.cli.console import note
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
+from mova.errors import MovaError, UsageError
+
+TOKEN_VARIABLE = "MOVA_TOKEN"
+
+
+def serve(
+    folder: IndexFolder = DEFAULT_INDEX,
+    model: Model = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any address but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8765,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help=f"File with the token that clients must send (or set {TOKEN_VARIABLE})."),
+    ] = None,
+    public_url: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of a reverse proxy in front of the service; may be repeated."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Folder for thumbnails, previews, jobs and corrections (default: beside the index)."),
+    ] = None,
+    cache_size: Annotated[float, typer.Option(min=0.01, help="Largest size of thumbnails and previews, in GB.")] = 2.0,
+) -> None:
+    """Search, play and align in a browser.
+
+    Only this machine can connect, unless --host says otherwise. With another address, every client needs a token; if
+    none is set, one is made and printed. Ctrl-C stops the service.
+    """
+    try:
+        from mova.serve import server
+    except ImportError as error:
+        raise UsageError(f"{error.name} is not installed; install mova[serve]") from error
+    from mova.serve.settings import Settings, is_loopback, new_token, state_folder
+
+    token = _token(token_file)
+    made = token is None and not is_loopback(host)
+    settings = Settings(
+        index=folder,
+        model=model,
+        host=host,
+        port=port,
+        token=new_token() if made else token,
+        public_urls=tuple(public_url or ()),
+        state=state or state_folder(folder),
+        cache_bytes=round(cache_size * 2**30),
+    )
+
+    def ready(listening: int) -> None:
+        note(f"mova is at {settings.url.replace(f':{port}/', f':{listening}/')}")
+        if made:
+            note(f"other machines can connect. The token, new at every start: {settings.token}")
+        elif settings.token is not None:
+            note("clients need the token")
+        note("Ctrl-C stops it")
+
+    try:
+        server.run(settings, ready)
+    except OSError as error:
+        raise MovaError(f"{host}:{port}: cannot listen there ({error.strerror or error})") from error
+
+
+def _token(file: Path | None) -> str | None:
+    """Return the token of a file or of the environment, if any."""
+    if file is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--token-file {file}: cannot be read ({error})") from error

@@ -1,0 +1,35 @@
+"""The process that cuts one clip for `mova.serve.transcode`; words of its command line in, an MP4 file out."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+
+from mova.errors import MovaError, VideoError
+from mova.video.writer import cut_clip
+
+LARGEST = 2 << 30
+"""Largest file that the process may write, in bytes."""
+
+
+def main(words: list[str]) -> int:
+    """Cut one clip; on failure print the cause.
+
+    Args:
+        words: source, target, start and end in seconds, pixels of the shorter side (0: those of the source).
+    """
+    os.nice(5)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    source, target, start, end, side = words
+    try:
+        cut_clip(source, target, float(start), float(end), short_side=int(side) or None, crf=24)
+    except VideoError as error:
+        print(error.cause)  # noqa: T201 - the parent reads it
+        return 1
+    except (MovaError, OSError, MemoryError, ValueError) as error:
+        print(error)  # noqa: T201 - the parent reads it
+        return 1
+    return 0

@@ -1,0 +1,159 @@
+"""Search and relevance over time, as the page and the API show them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mova.search.index import Index
+from mova.search.query import query_sentences
+from mova.serve.catalog import Catalog, Entry, video_id
+from mova.serve.problems import Gone
+from mova.types import Moment
+
+KEPT = 64
+"""Answers remembered, so that a next page and a heat strip need no new search."""
+MOST = 500
+"""Moments that one query can page through."""
+SURPLUS = 4
+"""With one moment per video, moments searched per requested video at first."""
+BINS = 480
+"""Points of a relevance curve that are sent."""
+
+_F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The moments found for a query, best first.
+
+    Attributes:
+        moments: at most `asked` of them.
+        asked: the number of moments that was searched for.
+        seconds: time that the search took.
+    """
+
+    moments: tuple[Moment, ...]
+    asked: int
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are no further moments."""
+        return len(self.moments) < self.asked
+
+
+class Finder:
+    """Searches an index, and remembers the last answers. Its methods run in the engine's thread."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def search(self, index: Index, text: str, count: int, *, one_per_video: bool = False) -> tuple[list[Moment], bool]:
+        """Return the best moments of a text, and whether there are more.
+
+        Args:
+            index: from the engine.
+            text: a sentence or a paragraph.
+            count: moments to return; at most `MOST`.
+            one_per_video: only the best moment of each video.
+        """
+        count = min(count, MOST)
+        asked = (SURPLUS * count if one_per_video else count) + 1
+        while True:
+            answer = self._answer(index, text, min(asked, MOST + 1))
+            moments = _first_of_each_video(answer.moments) if one_per_video else list(answer.moments)
+            if len(moments) > count or answer.complete or answer.asked > MOST:
+                return moments[:count], len(moments) > count
+            asked *= SURPLUS
+
+    def _answer(self, index: Index, text: str, asked: int) -> Answer:
+        self._catalog.entries()
+        key = (text, self._catalog.version)
+        with self._lock:
+            known = self._answers.get(key)
+            if known is not None and (known.asked >= asked or known.complete):
+                self._answers.move_to_end(key)
+                return known
+        began = time.perf_counter()
+        moments = index.search(text, k=asked)
+        answer = Answer(tuple(moments), asked, time.perf_counter() - began)
+        with self._lock:
+            self._answers[key] = answer
+            while len(self._answers) > KEPT:
+                self._answers.popitem(last=False)
+        return answer
+
+    def relevance(self, index: Index, text: str, entry: Entry) -> dict[str, Any]:
+        """Return how well each part of a video shows a text.
+
+        Returns:
+            `times` (start of each bin, seconds), `values` (highest cosine in it; for a paragraph, of its best
+            sentence), and a scale for them: `low` (mean over all indexed frames) and `high` (best moment anywhere).
+
+        Raises:
+            Gone: the video is no longer there.
+        """
+        stored = index.stored(entry.record.path)
+        if stored is None:
+            raise Gone(f"{entry.name}: was moved, deleted or changed since it was indexed")
+        sentences = query_sentences(text)
+        with torch.inference_mode():
+            pooled = torch.nn.functional.normalize(index.model.encode_text(sentences).pooled.float(), dim=-1)
+            vectors: _F32 = pooled.cpu().numpy()
+        mean = self._catalog.mean()
+        floor = vectors @ mean if mean is not None else np.zeros(len(vectors), np.float32)
+        curves = vectors @ stored.frames.numpy().T
+        lifted = (curves - floor[:, None]).max(axis=0) + floor.mean()
+        best = self._answer(index, text, 1).moments
+        times, values = binned(stored.times, lifted, stored.duration)
+        high = max([float(values.max()), *(moment.score for moment in best[:1])])
+        return {
+            "times": [round(float(t), 3) for t in times],
+            "values": [round(float(v), 4) for v in values],
+            "low": round(float(floor.mean()), 4),
+            "high": round(high, 4),
+        }
+
+
+def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tuple[npt.NDArray[np.float64], _F32]:
+    """Return the highest value in each of at most `BINS` equal parts of a video, and their starts.
+
+    Parts without frames take the value of the frame before them.
+
+    Example:
+        >>> binned(np.array([0.0, 1.0, 2.0]), np.array([1, 3, 2], np.float32), 3.0)
+        (array([0., 1., 2.]), array([1., 3., 2.], dtype=float32))
+    """
+    bins = min(BINS, len(times))
+    starts = np.linspace(0.0, duration, bins, endpoint=False)
+    rows = np.clip((times / (duration / bins)).astype(int), 0, bins - 1)
+    highest = np.full(bins, -np.inf, np.float32)
+    np.maximum.at(highest, rows, values.astype(np.float32))
+    last = values[0]
+    for row in range(bins):
+        if np.isfinite(highest[row]):
+            last = highest[row]
+        highest[row] = last
+    return starts, highest
+
+
+def _first_of_each_video(moments: tuple[Moment, ...]) -> list[Moment]:
+    first: dict[str, Moment] = {}
+    for moment in moments:
+        first.setdefault(moment.video, moment)
+    return list(first.values())
+
+
+def moment_entry(catalog: Catalog, moment: Moment) -> Entry | None:
+    """Return the video of a moment, None if it was forgotten in the meantime."""
+    return catalog.entries().get(video_id(moment.video))

@@ -1,0 +1,106 @@
+"""Search for moments, and relevance over time."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+
+from mova.search.query import query_sentences
+from mova.serve.catalog import Entry
+from mova.serve.finder import MOST, moment_entry
+from mova.serve.problems import NotFound
+from mova.serve.schemas import LARGEST_PAGE, PAGE, MomentOut, Relevance, SearchAnswer, SearchRequest, Video
+from mova.serve.services import Parts, Services
+from mova.serve.settings import QUERY_CHARACTERS
+from mova.types import Moment
+
+router = APIRouter(tags=["search"])
+ShortText = Annotated[str, Query(min_length=1, max_length=QUERY_CHARACTERS)]
+
+
+@router.post("/search", response_model_exclude_none=True)
+async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
+    """Find the moments that show a sentence or a paragraph, best first."""
+    return await answer(parts, request)
+
+
+@router.get("/search", response_model_exclude_none=True)
+async def search_address(
+    parts: Parts,
+    q: ShortText,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,6}$")] = None,
+    one_per_video: bool = False,
+) -> SearchAnswer:
+    """Find moments as `POST /search` does, with a short text in the address."""
+    return await answer(parts, SearchRequest(query=q, limit=limit, cursor=cursor, one_per_video=one_per_video))
+
+
+async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
+    """Return one page of moments."""
+    if not parts.catalog.exists:
+        raise NotFound("nothing is indexed yet; add a folder, or run `mova index PATH...`")
+    query_sentences(request.query)  # a query that is too long is refused before it waits
+    began = time.perf_counter()
+    offset = int(request.cursor or 0)
+    moments, more = await parts.engine.run(
+        lambda index: parts.finder.search(
+            index, request.query, offset + request.limit, one_per_video=request.one_per_video
+        )
+    )
+    page = [out for moment in moments[offset:] if (out := moment_out(parts, moment)) is not None]
+    following = offset + request.limit
+    return SearchAnswer(
+        query=request.query,
+        model=parts.catalog.model_name or "",
+        elapsed_seconds=round(time.perf_counter() - began, 3),
+        results=page,
+        next=str(following) if more and following < MOST else None,
+        videos=len(parts.catalog.entries()),
+    )
+
+
+@router.get("/videos/{video}/relevance")
+async def relevance(parts: Parts, video: str, q: ShortText) -> Relevance:
+    """Return how well each part of a video shows a text."""
+    entry = parts.catalog.entry(video)
+    return Relevance(**await parts.engine.run(lambda index: parts.finder.relevance(index, q, entry)))
+
+
+def moment_out(parts: Services, moment: Moment) -> MomentOut | None:
+    """Return a moment as the API shows it; None if its video was forgotten in the meantime."""
+    entry = moment_entry(parts.catalog, moment)
+    if entry is None:
+        return None
+    return MomentOut(
+        video=video_out(entry),
+        start=round(moment.start, 3),
+        end=round(moment.end, 3),
+        score=round(moment.score, 6),
+        thumbnail=thumbnail(entry, (moment.start + moment.end) / 2),
+    )
+
+
+def video_out(entry: Entry) -> Video:
+    """Return a video as the API shows it."""
+    return Video(
+        id=entry.id,
+        name=printable_name(entry.name),
+        folder=printable_name(entry.folder),
+        duration=round(entry.record.duration, 3),
+        version=entry.version,
+    )
+
+
+def thumbnail(entry: Entry, time: float) -> str:
+    """Return the address of the picture at a time. It names the content, so that browsers may keep it."""
+    values = urlencode({"t": f"{time:.2f}", "v": entry.version})
+    return f"/api/v1/videos/{entry.id}/thumbnail?{values}"
+
+
+def printable_name(name: str) -> str:
+    """Replace the bytes of a name that are not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,107 @@
+"""The documents of the API: what clients send and get."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from mova.search.query import MAX_CHARACTERS
+
+PAGE = 24
+"""Results per page, by default."""
+LARGEST_PAGE = 100
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
+Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
+VideoId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
+Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}$")]
+
+
+class Request(BaseModel):
+    """Base of request bodies: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchRequest(Request):
+    """A text to search for."""
+
+    query: Text = Field(examples=["a dog runs after a ball"])
+    limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE, description="Results per page.")
+    cursor: Cursor | None = Field(None, description="`next` of the previous page.")
+    one_per_video: bool = Field(False, description="Only the best moment of each video.")
+
+
+class Video(BaseModel):
+    """An indexed video."""
+
+    id: VideoId = Field(examples=["3f0c9a7be12d4f5560aa"])
+    name: str = Field(examples=["beach.mp4"])
+    folder: str = Field(description="Folder, from the folder that holds all videos.", examples=["2024/summer"])
+    duration: float = Field(description="Seconds.", examples=[93.4])
+    version: str = Field(description="Changes with the content of the file.", examples=["5d2b0c1e77aa"])
+
+
+class MomentOut(BaseModel):
+    """A part of a video that matches a query."""
+
+    video: Video
+    start: float = Field(description="Seconds.", examples=[12.0])
+    end: float = Field(description="Seconds.", examples=[17.0])
+    score: float = Field(description="Comparable within one model only.", examples=[0.31])
+    thumbnail: str = Field(description="Address of a picture.", examples=["/api/v1/videos/3f0c.../thumbnail?t=13.5"])
+
+
+class SearchAnswer(BaseModel):
+    """One page of moments, best first."""
+
+    query: str
+    model: str
+    elapsed_seconds: float
+    results: list[MomentOut]
+    next: Cursor | None = Field(None, description="Cursor of the next page, if there is one.")
+    videos: int = Field(description="Videos that were searched.")
+
+
+class VideoPage(BaseModel):
+    """One page of the indexed videos, in order of path."""
+
+    videos: list[Video]
+    total: int
+    duration: float = Field(description="Seconds of all videos together.")
+    next: Cursor | None = None
+
+
+class Relevance(BaseModel):
+    """How well each part of a video shows a text."""
+
+    times: list[float] = Field(description="Start of each part, seconds.")
+    values: list[float] = Field(description="Highest cosine in each part.")
+    low: float = Field(description="Mean over all indexed frames: no relation.")
+    high: float = Field(description="The best in the index.")
+
+
+class Health(BaseModel):
+    """Whether the service works."""
+
+    status: str = Field(examples=["ok"])
+    version: str
+    model: str | None = Field(description="Model of the index; null if there is no index yet.")
+    model_state: str = Field(examples=["ready"])
+    videos: int
+    message: str | None = Field(None, description="What is wrong, if anything.")
+
+
+class ErrorBody(BaseModel):
+    """An error."""
+
+    status: int
+    message: str
+    details: list[dict[str, Any]] | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """The document of every answer with a status from 400 on."""
+
+    error: ErrorBody

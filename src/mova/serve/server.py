@@ -1,0 +1,106 @@
+"""Run the service: sockets, limits on connections, a graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mova.serve.app import build
+from mova.serve.settings import CONNECTIONS, HEADER_SECONDS, Settings
+
+KEEP_ALIVE = 15
+GRACE = 10
+"""Seconds that running requests get at the end."""
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP with a limit on the time in which the headers of a request arrive, against clients that never finish."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when a request is complete; start it when another one begins."""
+        super().data_received(data)
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering:
+            self._stop()
+        elif self._deadline is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def _stop(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if not answering and not self.transport.is_closing():
+            self.transport.close()
+
+
+def run(settings: Settings, ready: Callable[[int], None]) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        settings: where to listen, what to serve.
+        ready: called with the port once it is open.
+
+    Raises:
+        OSError: the address is in use, or not one of this machine.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # errors are in the log of mova
+    listening = listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        build(settings),
+        http=PatientProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    with listening:
+        ready(listening.getsockname()[1])
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port of the service.
+
+    Raises:
+        OSError: the address is in use, or not one of this machine.
+    """
+    kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    opened = socket.socket(kind, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(CONNECTIONS)
+    except OSError:
+        opened.close()
+        raise
+    return opened

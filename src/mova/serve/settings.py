@@ -1,0 +1,120 @@
+"""The settings of a service, and its limits."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mova.errors import UsageError
+
+SHORTEST_TOKEN = 16
+"""Characters; a shorter token could be guessed."""
+BODY_BYTES = 4 << 20
+"""Largest body of a request: more than the longest caption takes."""
+BODY_SECONDS = 20.0
+"""Time in which a request's body must arrive."""
+HEADER_SECONDS = 10.0
+"""Time in which a request's headers must arrive."""
+CONNECTIONS = 256
+"""Open connections; more are refused with status 503."""
+WAITING = 64
+"""Requests that may wait for the model; more are refused with status 503."""
+QUERY_CHARACTERS = 2_000
+"""Longest text in an address; a paragraph is sent in the body instead."""
+CACHE_BYTES = 2 << 30
+"""Thumbnails and previews kept on disk, by default."""
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the service listens, what it serves, and who may use it.
+
+    Attributes:
+        index: folder of the index, or any LanceDB URI.
+        model: name of the model; None for the one that the index was made with.
+        host, port: address to listen on.
+        token: secret that every client must send; None for none.
+        public_urls: addresses under which a reverse proxy offers the service.
+        folders: folders from which videos may be added to the index.
+        state: folder for jobs, corrections, thumbnails and previews.
+        cache_bytes: limit of the thumbnails and previews on disk.
+    """
+
+    index: str
+    model: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = None
+    public_urls: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    state: Path = field(default=Path(".mova/serve"))
+    cache_bytes: int = CACHE_BYTES
+
+    def __post_init__(self) -> None:
+        for url in self.public_urls:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+                raise UsageError(f"--public-url {url}: must be like https://films.example.org, without a path")
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise UsageError(f"the token has {len(self.token)} characters; use at least {SHORTEST_TOKEN}")
+        if self.token is None and not self.is_local:
+            raise UsageError(f"--host {self.host}: other machines could connect, so a token is needed")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    @property
+    def public_hosts(self) -> frozenset[str]:
+        """Host names of `public_urls`, in lower case."""
+        return frozenset((urlsplit(url).hostname or "").lower() for url in self.public_urls)
+
+    @property
+    def url(self) -> str:
+        """The address to open in a browser on this machine."""
+        host = "localhost" if self.host in {"0.0.0.0", "::", ""} else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on is reachable from this machine only.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("192.168.1.7")
+        (True, True, False, False)
+    """
+    if host.lower() in LOOPBACK_NAMES:
+        return True
+    return is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is written as a number, which no name server can change."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def new_token() -> str:
+    """Return a secret that cannot be guessed."""
+    return secrets.token_urlsafe(24)
+
+
+def state_folder(index: str) -> Path:
+    """Return the default folder for what a service keeps: beside a local index.
+
+    Example:
+        >>> state_folder(".mova/index").as_posix()
+        '.mova/index.serve'
+    """
+    if "://" in index and not index.startswith("file://"):
+        return Path(".mova/serve")
+    folder = Path(index.removeprefix("file://")).expanduser()
+    return folder.with_name(f"{folder.name}.serve")

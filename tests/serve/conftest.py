@@ -1,0 +1,72 @@
+"""A service over three films of plain colours, whose moments can be computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mova.search.index import Index
+from tests.support.fakes import ColourEncoder, write_colours
+
+if TYPE_CHECKING:  # the extra `serve` may be missing; then the files of tests are skipped
+    from fastapi.testclient import TestClient
+
+    from mova.serve.settings import Settings
+
+API = "/api/v1"
+
+
+@dataclass
+class Site:
+    """A client of the service, and what it serves."""
+
+    client: TestClient
+    films: Path
+    settings: Settings
+
+    def video(self, name: str) -> str:
+        """Address of a film of the folder."""
+        from mova.serve.catalog import video_id
+
+        return f"{API}/videos/{video_id(str(self.films / name))}"
+
+    def search(self, text: str, **more: Any) -> dict[str, Any]:
+        answer = self.client.post(f"{API}/search", json={"query": text, **more})
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+
+def write_films(folder: Path) -> Path:
+    write_colours(folder / "a.mp4", [("red", 2), ("blue", 3), ("green", 1)])
+    write_colours(folder / "b.mp4", [("green", 2), ("red", 1), ("yellow", 2)])
+    write_colours(folder / "deep" / "c.mp4", [("blue", 2), ("white", 2)])
+    return folder
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    from fastapi.testclient import TestClient
+
+    from mova.serve.app import build
+    from mova.serve.settings import Settings
+
+    films = write_films(tmp_path / "films")
+    Index(tmp_path / "index", ColourEncoder()).add([films])
+    settings = Settings(str(tmp_path / "index"), state=tmp_path / "state")
+    with TestClient(build(settings, ColourEncoder()), base_url="http://localhost:8765") as client:
+        yield Site(client, films, settings)
+
+
+def other(site: Site, **changes: Any) -> TestClient:
+    """Another service over the same index; without its lifespan."""
+    from fastapi.testclient import TestClient
+
+    from mova.serve.app import build
+
+    settings = replace(site.settings, **changes)
+    return TestClient(build(settings, ColourEncoder()), base_url="http://localhost:8765", raise_server_exceptions=False)

@@ -1,0 +1,221 @@
+"""The pages in a real browser: find, play, keyboard, phone width. Needs Playwright and Debian's Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make browser")
+
+import uvicorn
+from playwright import sync_api as playwright
+
+from mova.search.index import Index
+from mova.serve.app import build
+from mova.serve.server import PatientProtocol
+from mova.serve.settings import Settings
+from tests.serve.conftest import write_films
+from tests.support.fakes import ColourEncoder, write_colours
+
+CHROMIUM = os.environ.get("MOVA_CHROMIUM") or shutil.which("chromium") or ""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed: make browser"),
+]
+PHONE = {"width": 390, "height": 844}
+
+
+@dataclass
+class Web:
+    """A service at an address, and its folders."""
+
+    url: str
+    films: Path
+    index: str
+    state: Path
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    folder = tmp_path_factory.mktemp("web")
+    films = write_films(folder / "films")
+    write_colours(films / "long.mp4", [("black", 20), ("magenta", 4), ("white", 16)], size=(72, 128))
+    Index(folder / "index", ColourEncoder()).add([films])
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        settings = Settings(str(folder / "index"), port=listening.getsockname()[1], state=folder / "state")
+        config = uvicorn.Config(build(settings, ColourEncoder()), http=PatientProtocol, log_config=None, ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            deadline = time.monotonic() + 30
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.02)
+            yield Web(settings.url, films, settings.index, settings.state)
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, web: Web) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 860}, base_url=web.url)
+    context.set_default_timeout(15_000)
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    yield opened
+    context.close()
+    assert [problem for problem in problems if "Failed to load resource" not in problem] == []
+
+
+def find(page: Any, text: str) -> None:
+    page.goto("/")
+    page.get_by_label("Describe what the video shows").fill(text)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".find[data-state=results] .card")
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for a condition; Playwright's own way of waiting needs `eval`, which the pages forbid."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
+def video(page: Any, condition: str) -> None:
+    """Wait until the video of the stage fulfills a condition."""
+    until(page, f"(() => {{ const v = document.querySelector('video'); return Boolean(v && ({condition})) }})()")
+
+
+def test_find_and_play_a_moment(page: Any) -> None:
+    find(page, "magenta")
+    first = page.locator(".card").first
+    assert "long.mp4" in first.inner_text()
+    first.click()
+    video(page, "v.videoWidth === 128 && v.currentTime >= 20 && !v.paused")
+    video(page, "v.paused && Math.abs(v.currentTime - 24) < 0.5")  # stops at the end of the moment
+    until(page, "document.querySelector('.thumb img').naturalWidth > 0")
+    assert first.get_attribute("aria-current") == "true"
+    assert page.locator(".lane button").count() >= 1
+    painted = page.evaluate(
+        "(() => { const c = document.querySelector('.curve canvas');"
+        " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((x) => x > 0) })()"
+    )
+    assert painted, "the strip has no curve"
+
+
+def test_by_keyboard_alone(page: Any) -> None:
+    page.goto("/")
+    page.wait_for_selector(".card")
+    page.keyboard.press("/")
+    page.keyboard.type("red")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".find[data-state=results] .card")
+    page.keyboard.press("Escape")
+    current = ".card[aria-current=true]"
+    page.keyboard.press("j")
+    until(page, "document.activeElement.classList.contains('card')")
+    second = page.locator(current).get_attribute("aria-label")
+    page.keyboard.press("k")
+    assert page.locator(current).get_attribute("aria-label") != second
+    video(page, "v.readyState >= 1")
+    page.locator(".curve").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    video(page, "Math.abs(v.currentTime - 1) < 0.3")
+    assert page.locator(".curve").get_attribute("aria-valuetext").startswith("0:01")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog.keys[open]")
+    page.keyboard.press("Escape")
+
+
+def test_marks_and_strip_seek(page: Any) -> None:
+    find(page, "red")
+    page.wait_for_selector(".lane button")
+    video(page, "v.readyState >= 1")
+    box = page.locator(".curve").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    video(page, "Math.abs(v.currentTime - v.duration / 2) < 0.3")
+
+
+def test_the_address_keeps_the_query(page: Any) -> None:
+    find(page, "blue")
+    page.get_by_text("One per video").click()
+    page.wait_for_url("**one=1*")
+    page.wait_for_selector(".find[data-state=results] .card")
+    page.reload()
+    page.wait_for_selector(".find[data-state=results] .card")
+    assert page.get_by_label("Describe what the video shows").input_value() == "blue"
+    names = page.locator(".card .name").all_inner_texts()
+    assert len(names) == len(set(names))
+    page.go_back()
+    page.go_back()
+    page.wait_for_selector(".find[data-state=start]")
+
+
+def test_fits_a_phone(browser: Any, web: Web) -> None:
+    context = browser.new_context(viewport=PHONE, base_url=web.url, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    find(page, "blue")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.locator(".card").nth(1).tap()
+    video(page, "v.videoWidth > 0")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    box = page.locator(".screen").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= PHONE["width"] + 0.5
+    context.close()
+
+
+def test_a_format_that_browsers_do_not_play_gets_a_preview(page: Any, web: Web) -> None:
+    import av
+    import numpy as np
+
+    path = web.films / "old.avi"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("mpeg4", rate=8)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(24):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), (40, 210, 210), np.uint8), format="rgb24")
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    Index(web.index, ColourEncoder()).add([web.films])
+    find(page, "cyan")
+    assert "old.avi" in page.locator(".card").first.inner_text()
+    page.locator(".card").first.click()
+    video(page, "v.src.includes('/preview') && v.videoWidth === 64")
+
+
+def test_errors_are_said_and_can_be_tried_again(page: Any) -> None:
+    page.goto("/")
+    page.wait_for_selector(".card")
+    page.route("**/api/v1/search", lambda route: route.abort())
+    page.get_by_label("Describe what the video shows").fill("red")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".notice.bad")
+    assert "does not answer" in page.locator(".notice").inner_text()
+    page.unroute("**/api/v1/search")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector(".find[data-state=results] .card")

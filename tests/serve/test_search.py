@@ -1,0 +1,156 @@
+"""Search over HTTP: the same moments as `Index.search`, in pages, one per video; relevance over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+import numpy as np
+from fastapi.testclient import TestClient
+
+from mova.search.index import Index
+from mova.serve.app import build
+from mova.serve.finder import binned
+from mova.serve.settings import Settings
+from tests.serve.conftest import API, Site
+from tests.support.fakes import ColourEncoder
+
+
+def test_the_answer_has_the_moments_of_the_index(site: Site) -> None:
+    found = site.search("red")
+    expected = Index(site.settings.index, ColourEncoder()).search("red", k=24)
+    got = [(row["video"]["name"], row["start"], row["end"], row["score"]) for row in found["results"]]
+    assert got == [(Path(m.video).name, round(m.start, 3), round(m.end, 3), round(m.score, 6)) for m in expected]
+    assert found["videos"] == 3
+    assert {row["video"]["name"]: (row["start"], row["end"]) for row in found["results"][:2]} == {
+        "a.mp4": (0.0, 2.0),
+        "b.mp4": (2.0, 3.0),
+    }
+
+
+def test_no_path_reaches_the_client(site: Site) -> None:
+    text = site.client.get(f"{API}/search", params={"q": "red"}).text + site.client.get(f"{API}/videos").text
+    assert str(site.films) not in text
+    assert "deep" in text  # the folder from the common one
+
+
+def test_pages_follow_each_other_without_loss_or_repetition(site: Site) -> None:
+    whole = site.search("blue", limit=100)["results"]
+    pages, cursor = [], None
+    while True:
+        page = site.search("blue", limit=2, cursor=cursor)
+        assert len(page["results"]) <= 2
+        pages += page["results"]
+        cursor = page.get("next")
+        if cursor is None:
+            break
+    assert pages == whole
+    assert len(whole) > 2
+
+
+def test_one_per_video_keeps_the_best_of_each(site: Site) -> None:
+    everything = site.search("blue", limit=100)["results"]
+    first = {}
+    for row in everything:
+        first.setdefault(row["video"]["id"], row)
+    assert site.search("blue", limit=100, one_per_video=True)["results"] == list(first.values())
+
+
+def test_relevance_has_the_cosines_of_the_stored_frames(site: Site) -> None:
+    data = site.client.get(f"{site.video('a.mp4')}/relevance", params={"q": "red"}).json()
+    index = Index(site.settings.index, ColourEncoder())
+    stored = index.stored(site.films / "a.mp4")
+    assert stored is not None
+    cosines = index.model.relevance(index.model.encode_text("red"), stored)[0].numpy()
+    assert np.allclose(data["values"], cosines, atol=1e-3)
+    assert np.allclose(data["times"], stored.times, atol=1e-3)
+    assert data["low"] < data["high"]
+    assert data["high"] == pytest.approx(float(cosines.max()), abs=1e-3)
+
+
+def test_bins_hold_the_highest_value_and_carry_it_over_stretches_without_frames() -> None:
+    times = np.array([0.0, 0.1, 5.0])
+    starts, values = binned(times, np.array([0.2, 0.9, 0.4], np.float32), 6.0)
+    assert starts.tolist() == [0.0, 2.0, 4.0]
+    assert values.tolist() == pytest.approx([0.9, 0.9, 0.4])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"query": ""},
+        {"query": "   "},
+        {"query": "..."},
+        {"query": "red", "limit": 0},
+        {"query": "red", "limit": 10_000},
+        {"query": "red", "cursor": "../x"},
+        {"query": "red", "unknown": 1},
+        {"query": ["red"]},
+        {"query": "x" * 60_000},
+        {"query": "A red film. " * 300},
+        [],
+        None,
+    ],
+    ids=lambda body: str(body)[:40],
+)
+def test_requests_that_are_not_valid_are_refused_with_a_message(site: Site, body: object) -> None:
+    answer = site.client.post(f"{API}/search", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"]
+    assert "Traceback" not in answer.text
+
+
+def test_bodies_that_are_not_json_are_refused(site: Site) -> None:
+    for content, kind in ((b"{", "application/json"), (b"\xff\xfe", "application/json"), (b"query=red", "text/plain")):
+        answer = site.client.post(f"{API}/search", content=content, headers={"Content-Type": kind})
+        assert answer.status_code == 400
+
+
+def test_without_an_index_the_answers_say_what_to_do(tmp_path: Path) -> None:
+    settings = Settings(str(tmp_path / "none"), state=tmp_path / "state")
+    with TestClient(build(settings, ColourEncoder()), base_url="http://localhost") as client:
+        assert client.get(f"{API}/health").json()["model_state"] == "none"
+        assert client.get(f"{API}/videos").json()["videos"] == []
+        answer = client.post(f"{API}/search", json={"query": "red"})
+        assert answer.status_code == 404
+        assert "mova index" in answer.json()["error"]["message"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_videos_that_are_indexed_later_are_found(site: Site) -> None:
+    from tests.support.fakes import write_colours
+
+    assert site.search("magenta")["videos"] == 3
+    write_colours(site.films / "d.mp4", [("magenta", 2)])
+    Index(site.settings.index, ColourEncoder()).add([site.films])
+    found = site.search("magenta")
+    assert found["videos"] == 4
+    assert found["results"][0]["video"]["name"] == "d.mp4"
+
+
+def test_health_names_model_and_videos(site: Site) -> None:
+    site.search("red")
+    health = site.client.get(f"{API}/health").json()
+    assert (health["status"], health["model"], health["model_state"], health["videos"]) == (
+        "ok",
+        "colours-a",
+        "ready",
+        3,
+    )
+
+
+def test_defects_answer_without_a_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a secret detail")
+
+    monkeypatch.setattr("mova.serve.finder.Finder.search", broken)
+    client = TestClient(site.client.app, base_url="http://localhost", raise_server_exceptions=False)
+    answer = client.post(f"{API}/search", json={"query": "red"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"

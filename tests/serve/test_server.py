@@ -1,0 +1,132 @@
+"""The running server: clients that never finish, ports in use, `mova serve` from start to Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+from mova.serve import server
+from mova.serve.settings import state_folder
+from mova.worlds.writer import write_worlds
+
+
+def serve(folder: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
+    """Start `mova serve`; return the process and its address."""
+    command = [sys.executable, "-m", "mova", "serve", "--index", str(folder / "index"), "--port", "0", *words]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("mova is at http://"), line + process.stderr.read()
+    return process, line.removeprefix("mova is at ").strip()
+
+
+@pytest.mark.slow
+def test_serve_from_start_to_stop(tmp_path: Path) -> None:
+    """The shipped model searches rendered films, as in the quick start; Ctrl-C ends it at once."""
+    write_worlds(tmp_path / "films", 2, 10, "flat", seed=3, size=48, fps=4.0)
+    index = [sys.executable, "-m", "mova", "index", "films", "--index", "index", "--model", "mova-worlds-tiny"]
+    subprocess.run(index, cwd=tmp_path, check=True, capture_output=True)
+    process, url = serve(tmp_path)
+    try:
+        request = urllib.request.Request(
+            f"{url}api/v1/search", json.dumps({"query": "a red ring"}).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)
+        assert found["model"] == "mova-worlds-tiny"
+        assert found["results"]
+        with urllib.request.urlopen(f"{url}{found['results'][0]['thumbnail'].lstrip('/')}", timeout=60) as answer:
+            assert answer.read(2) == b"\xff\xd8"
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=30)
+        assert process.stderr is not None
+        rest = process.stderr.read()
+    assert "Traceback" not in rest
+    assert code in {0, 130}
+
+
+def test_a_port_in_use_is_one_message(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        code, _, error = call("serve", "--index", tmp_path / "index", "--port", port)
+    assert code == 1
+    assert f"127.0.0.1:{port}: cannot listen there" in error
+
+
+def test_tokens_that_are_missing_or_short_are_wrong_usage(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, error = call("serve", "--index", tmp_path, "--token-file", tmp_path / "none")
+    assert (code, "cannot be read" in error) == (2, True)
+    monkeypatch.setenv("MOVA_TOKEN", "short")
+    code, _, error = call("serve", "--index", tmp_path)
+    assert (code, "at least 16" in error) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_token_is_made_for_other_addresses(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "MOVA_TOKEN"}
+    command = [sys.executable, "-m", "mova", "serve", "--index", "index", "--port", "0", "--host", "0.0.0.0"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    lines = [process.stderr.readline() for _ in range(2)]
+    process.terminate()
+    process.communicate(timeout=30)
+    assert "other machines can connect" in lines[1]
+    assert len(lines[1].split()[-1]) >= 32
+
+
+def test_clients_that_never_finish_their_headers_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    import uvicorn
+
+    from mova.serve.app import build
+    from mova.serve.settings import Settings
+
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    listening = server.listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    app = build(Settings(str(tmp_path / "none"), state=tmp_path / "state"))
+    running = uvicorn.Server(uvicorn.Config(app, http=server.PatientProtocol, log_config=None, ws="none"))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        slow = []
+        for head in (b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: localhost\r\n"):
+            client = socket.create_connection(("127.0.0.1", port), timeout=10)
+            client.sendall(head)
+            slow.append(client)
+        client = socket.create_connection(("127.0.0.1", port), timeout=10)  # a second request that never ends
+        client.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        slow.append(client)
+        began = time.monotonic()
+        for client in slow:
+            while client.recv(65536):
+                pass
+            client.close()
+        assert time.monotonic() - began < 5
+    finally:
+        running.should_exit = True
+        thread.join(timeout=20)
+
+
+def test_what_the_service_keeps_is_beside_the_index(tmp_path: Path) -> None:
+    assert state_folder(str(tmp_path / "index")) == tmp_path / "index.serve"
+    assert state_folder("s3://bucket/index") == Path(".mova/serve")
