@@ -65,6 +65,11 @@ class FrameVectors:
 
     Raises:
         ValueError: shapes or types do not agree, or times are not finite and non-decreasing.
+
+    Example:
+        >>> vectors = FrameVectors(np.zeros((3, 8), np.float32), np.array([0.0, 0.5, 1.0]), end=1.5)
+        >>> len(vectors), vectors[1:].pts.tolist()
+        (3, [0.5, 1.0])
     """
 
     vectors: npt.NDArray[np.floating[Any]]
@@ -123,6 +128,10 @@ class ScoredSpan:
         span: seconds.
         score: highest relevance in the span.
         posterior: probability that a moment of the span shows the sentence; None if it was not computed.
+
+    Example:
+        >>> ScoredSpan(Span(2.5, 6.0), score=0.75, posterior=0.9).to_json()
+        {'start': 2.5, 'end': 6.0, 'score': 0.75, 'posterior': 0.9}
     """
 
     span: Span
@@ -142,7 +151,12 @@ class ScoredSpan:
 
 @dataclass(frozen=True)
 class Moment:
-    """A part of a video that matches a query."""
+    """A part of a video that matches a query.
+
+    Example:
+        >>> Moment("film.mp4", 2.5, 6.0, score=0.75).to_json()
+        {'video': 'film.mp4', 'start': 2.5, 'end': 6.0, 'score': 0.75}
+    """
 
     video: str
     start: float
@@ -173,6 +187,11 @@ class SentenceTimeline:
         spans: the spans that it describes, in order of time.
         posterior: float32, (T,), probability that each frame shows it; None if it was not computed.
         shown: probability that the video shows it at all; None likewise.
+
+    Example:
+        >>> row = SentenceTimeline("A dog runs.", np.float32([0.1, 0.7]), (ScoredSpan(Span(1.0, 2.0), 0.7),))
+        >>> row.to_json(curves=False)
+        {'text': 'A dog runs.', 'spans': [{'start': 1.0, 'end': 2.0, 'score': 0.7}]}
     """
 
     text: str
@@ -202,6 +221,10 @@ class OrderChoice:
         choice: "ordered", "partly" or "free".
         evidence: log-evidence of every hypothesis that was compared, in nats, the prior included.
         free: indices of the sentences outside the order.
+
+    Example:
+        >>> OrderChoice("partly", {"partly": 6.0104, "free": 5.2691}, free=(2,)).to_json()
+        {'choice': 'partly', 'evidence': {'partly': 6.01, 'free': 5.269}, 'free': [2]}
     """
 
     choice: str
@@ -226,6 +249,14 @@ class Timeline:
         irrelevant: spans that no sentence describes, without those for which there are no pictures.
         order: whether the sentences are in temporal order; None if that was not decided.
         step: seconds between sampled frames, where it is known: where more is missing, there are no pictures.
+
+    Example:
+        >>> row = SentenceTimeline("A dog runs.", np.float32([0.1, 0.7]), (ScoredSpan(Span(1.0, 2.0), 0.7),))
+        >>> timeline = Timeline("film.mp4", 2.0, np.array([0.0, 1.0]), (row,), irrelevant=(Span(0.0, 1.0),))
+        >>> [(sentence.text, scored.span.start) for sentence in timeline.sentences for scored in sentence.spans]
+        [('A dog runs.', 1.0)]
+        >>> timeline.to_json(curves=False)["irrelevant"]
+        [{'start': 0.0, 'end': 1.0}]
     """
 
     video: str

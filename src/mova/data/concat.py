@@ -27,7 +27,11 @@ from mova.video.sampling import RULES, TOLERANCE, Times, fps_times
 
 @dataclass(frozen=True)
 class ConcatSegment:
-    """The span `[start, end)` of a file, placed at `offset` in a concatenation; all in seconds."""
+    """The span `[start, end)` of a file, placed at `offset` in a concatenation; all in seconds.
+
+    >>> ConcatSegment(Path("film.mp4"), start=2.0, end=5.0, offset=10.0).until
+    13.0
+    """
 
     path: Path
     start: float
@@ -46,6 +50,16 @@ class VideoConcat:
 
     Attributes:
         segments: the segments in order.
+
+    >>> joined = VideoConcat.of([Segment("film.mp4", 0.0, 2.0), Segment("film.mp4", 8.0, 9.0)], folder=".")
+    >>> joined.start, joined.end, len(joined.times())
+    (0.0, 3.0, 24)
+    >>> joined.read([0.0, 2.5]).pixels.shape
+    (2, 64, 64, 3)
+    >>> [frames.pts.tolist() for frames in joined.window(1.0, 3.0).stream(fps=2.0, chunk=8)]
+    [[1.0, 1.5, 2.0, 2.5]]
+    >>> len(joined.select(FrameRule(4, rule="head")))
+    4
     """
 
     segments: tuple[ConcatSegment, ...]

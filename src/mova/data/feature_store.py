@@ -41,7 +41,11 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 
 
 class Clip(NamedTuple):
-    """A clip of a file: its path as in the manifest, and the span in seconds (`end` None: to the end of the file)."""
+    """A clip of a file: its path as in the manifest, and the span in seconds (`end` None: to the end of the file).
+
+    >>> Clip("film.mp4", start=2.0, end=None).end is None
+    True
+    """
 
     video: str
     start: float
@@ -61,6 +65,10 @@ class FeatureKey:
         rule, frames: a named rule of `video/sampling.py` and its number of frames; None with `fps`.
         dtype: precision of the stored vectors, one of `DTYPES`; not compared.
         layout: version of the file layout.
+
+    >>> stored, expected = (FeatureKey("clip", "a1", "b2", dim=8, fps=fps) for fps in (2.0, 1.0))
+    >>> stored.differences(expected)
+    ['the sampling is 2 frames per second, not 1 frames per second: use the stored sampling, or write another store']
     """
 
     model: str
@@ -139,6 +147,16 @@ class FeatureStore:
     Raises:
         DataError: the folder is not a store, or its files are damaged.
         IndexMismatchError: the store has another layout version.
+
+    >>> import mova
+    >>> from mova.features.extract import write_features
+    >>> from mova.video.reader import FrameRule
+    >>> _ = write_features("store", mova.load("mova-worlds-tiny"), "films/manifest.jsonl", FrameRule(fps=2.0))
+    >>> store = FeatureStore("store")
+    >>> len(store), store.key.sampling
+    (2, '2 frames per second')
+    >>> store.read(Clip("world-flat-1-00000.mp4", 2.0, 3.5)).pts
+    array([2. , 2.5, 3. ])
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mova.data.manifest_checks import TOLERANCE, is_number, require_keys, require_list, require_span, require_text
 from mova.data.manifest_paths import OUTSIDE, require_inside
 from mova.errors import DataError
-from mova.text.sentences import is_unicode
 from mova.utils.files import seen_from
 from mova.utils.replacing import replacing
 from mova.utils.tables import is_missing_value
@@ -31,34 +31,38 @@ from mova.utils.text_files import brief, open_text, parse_json
 
 logger = logging.getLogger(__name__)
 
-TOLERANCE = 0.5
-"""Seconds by which a span may exceed the end of its video, because annotations and containers round differently."""
-LARGEST = 1e12
-"""Largest number of seconds; a larger number is an error of the file."""
-
 
 @dataclass(frozen=True)
 class TimedSentence:
-    """One sentence of a caption; `start` and `end` in seconds, both None if not annotated."""
+    """One sentence of a caption; `start` and `end` in seconds, both None if not annotated.
+
+    >>> TimedSentence("A dog runs.", 0.0, 2.5).end
+    2.5
+    """
 
     text: str
     start: float | None = None
     end: float | None = None
 
     def __post_init__(self) -> None:
-        _require_text(self.text, "a sentence's text")
-        _require_span(self.start, self.end, None, f"sentence {self.text!r}")
+        require_text(self.text, "a sentence's text")
+        require_span(self.start, self.end, None, f"sentence {self.text!r}")
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A text that describes the whole video or clip, and its sentences in text order."""
+    """A text that describes the whole video or clip, and its sentences in text order.
+
+    >>> caption = Caption("A dog runs. It stops.", (TimedSentence("A dog runs.", 0.0, 2.5), TimedSentence("It stops.")))
+    >>> [sentence.start for sentence in caption.sentences]
+    [0.0, None]
+    """
 
     text: str
     sentences: tuple[TimedSentence, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_text(self.text, "a caption's text")
+        require_text(self.text, "a caption's text")
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class Segment:
         video: path, as in `Row`.
         start: seconds within the file.
         end: seconds within the file; None for the end of the file.
+
+    >>> Segment("film.mp4", 2.0, 5.0).length
+    3.0
     """
 
     video: str
@@ -76,9 +83,9 @@ class Segment:
     end: float | None = None
 
     def __post_init__(self) -> None:
-        _require_text(self.video, "a part's 'video'")
+        require_text(self.video, "a part's 'video'")
         end = math.inf if self.end is None else self.end
-        if not (_is_number(self.start) and 0 <= self.start < end) or not (self.end is None or _is_number(self.end)):
+        if not (is_number(self.start) and 0 <= self.start < end) or not (self.end is None or is_number(self.end)):
             raise DataError(
                 f"a part needs 0 <= start < end in seconds (end null: to the end of the file), not "
                 f"[{brief(self.start)}, {brief(self.end)}) of {self.video!r}"
@@ -125,15 +132,15 @@ class Row:
 
     def __post_init__(self) -> None:
         for name in ("id", "split") if self.parts else ("id", "video", "split"):
-            _require_text(getattr(self, name), f"{name!r}")
-        if self.duration is not None and not (_is_number(self.duration) and self.duration > 0):
+            require_text(getattr(self, name), f"{name!r}")
+        if self.duration is not None and not (is_number(self.duration) and self.duration > 0):
             raise DataError(f"'duration' must be a positive number of seconds or null, not {brief(self.duration)}")
-        _require_span(self.start, self.end, self.duration, "the clip")
+        require_span(self.start, self.end, self.duration, "the clip")
         if self.parts:
             self._check_parts()
         for caption in self.captions:
             for sentence in caption.sentences:
-                _require_span(sentence.start, sentence.end, self.duration, f"sentence {sentence.text!r}")
+                require_span(sentence.start, sentence.end, self.duration, f"sentence {sentence.text!r}")
 
     def _check_parts(self) -> None:
         if self.video or self.start is not None:
@@ -191,15 +198,15 @@ class Row:
         videos_key = "parts" if isinstance(row, dict) and "parts" in row else "video"
         if videos_key == "parts" and row.keys() & {"video", "start", "end"}:
             raise DataError("a row has either 'video' (with 'start' and 'end') or 'parts', not both")
-        _require_keys(
+        require_keys(
             row, {"id", videos_key, "duration", "split", "captions"}, {"start", "end", "source", "meta"}, "a row"
         )
         captions = []
-        for caption in _require_list(row["captions"], "'captions'"):
-            _require_keys(caption, {"text"}, {"sentences"}, "a caption")
+        for caption in require_list(row["captions"], "'captions'"):
+            require_keys(caption, {"text"}, {"sentences"}, "a caption")
             sentences = []
-            for sentence in _require_list(caption.get("sentences", []), "'sentences'"):
-                _require_keys(sentence, {"text"}, {"start", "end"}, "a sentence")
+            for sentence in require_list(caption.get("sentences", []), "'sentences'"):
+                require_keys(sentence, {"text"}, {"start", "end"}, "a sentence")
                 sentences.append(TimedSentence(**sentence))
             captions.append(Caption(caption["text"], tuple(sentences)))
         if not isinstance(row.get("meta", {}), dict):
@@ -231,6 +238,10 @@ def read_manifest(path: str | Path, *, outside: bool | None = None) -> list[Row]
     Raises:
         DataError: the file cannot be read, a line is not a valid row (the message has its number), or an id occurs
             twice.
+
+    >>> rows = read_manifest("films/manifest.jsonl")
+    >>> [(row.id, row.split, row.duration) for row in rows]
+    [('world-flat-1-00000', 'train', 10.0), ('world-flat-1-00001', 'train', 10.0)]
     """
     lines_of: dict[str, int] = {}
     rows = []
@@ -257,6 +268,9 @@ def iter_manifest(path: str | Path, *, outside: bool | None = None) -> Iterator[
 
     Raises:
         DataError: the file cannot be read, or a line is not a valid row (the message has its number).
+
+    >>> [(line, row.id) for line, row in iter_manifest("films/manifest.jsonl")]
+    [(1, 'world-flat-1-00000'), (2, 'world-flat-1-00001')]
     """
     inside = not os.environ.get(OUTSIDE) if outside is None else not outside
     try:
@@ -277,12 +291,21 @@ def iter_manifest(path: str | Path, *, outside: bool | None = None) -> Iterator[
 
 
 def duplicate_id(path: str | Path, number: int, id: str, before: int) -> DataError:
-    """Return the error for an id in line `number` that line `before` has already."""
+    """Return the error for an id in line `number` that line `before` has already.
+
+    >>> print(duplicate_id("manifest.jsonl", 3, "a", 1))
+    manifest.jsonl, line 3: duplicate id 'a', first used in line 1
+    """
     return DataError(f"{path}, line {number}: duplicate id {id!r}, first used in line {before}")
 
 
 def write_manifest(path: str | Path, rows: Iterable[Row]) -> Path:
-    """Write rows in order, and replace `path` only once all are written. Equal rows give equal bytes."""
+    """Write rows in order, and replace `path` only once all are written. Equal rows give equal bytes.
+
+    >>> path = write_manifest("own.jsonl", [Row("a", "film.mp4", 10.0, "train", (Caption("Two black balls."),))])
+    >>> read_manifest(path)[0].captions[0].text
+    'Two black balls.'
+    """
     return write_lines(path, (row_line(row) for row in rows))
 
 
@@ -291,12 +314,19 @@ def row_line(row: Row) -> str:
 
     Raises:
         ValueError: `meta` has a value that JSON cannot represent.
+
+    >>> row_line(Row("a", "film.mp4", 10.0, "train", ()))
+    '{"id": "a", "video": "film.mp4", "duration": 10.0, "split": "train", "captions": []}'
     """
     return json.dumps(row.to_json(), ensure_ascii=False, allow_nan=False)
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> Path:
-    """Write lines in order, and replace `path` only once all are written."""
+    """Write lines in order, and replace `path` only once all are written.
+
+    >>> write_lines("names.txt", ["a", "b"]).read_text().split()
+    ['a', 'b']
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for line in lines:
             file.write(line + "\n")
@@ -307,6 +337,9 @@ def rebased(row: Row, old: Path, new: Path) -> Row:
     """Return a row with its paths, relative to the folder `old`, rewritten relative to the folder `new`.
 
     This includes the synthetic videos in `meta.synthetic` (`data/synthetic.py`).
+
+    >>> rebased(read_manifest("films/manifest.jsonl")[0], old=Path("films"), new=Path(".")).video
+    'films/world-flat-1-00000.mp4'
     """
     if os.path.abspath(old) == os.path.abspath(new):
         return row
@@ -320,7 +353,12 @@ def rebased(row: Row, old: Path, new: Path) -> Row:
 
 
 def fingerprint(rows: Sequence[Row]) -> str:
-    """Return 16 hex digits over ids, bounds of clips and segments, and captions with times, in any order of rows."""
+    """Return 16 hex digits over ids, bounds of clips and segments, and captions with times, in any order of rows.
+
+    >>> rows = read_manifest("films/manifest.jsonl")
+    >>> fingerprint(rows) == fingerprint(rows[::-1]), fingerprint(rows) == fingerprint(rows[:1])
+    (True, False)
+    """
     digest = hashlib.blake2b(digest_size=8)
     for row in sorted(rows, key=lambda row: row.id):
         document = row.to_json()
@@ -340,47 +378,12 @@ def _parse_line(where: str, line: str) -> Row:
 
 def _parse_segments(value: Any) -> tuple[Segment, ...]:
     parts = []
-    for part in _require_list(value, "'parts'"):
-        _require_keys(part, {"video"}, {"start", "end"}, "a part")
+    for part in require_list(value, "'parts'"):
+        require_keys(part, {"video"}, {"start", "end"}, "a part")
         parts.append(Segment(**part))
     if not parts:
         raise DataError("'parts' must list at least one segment")
     return tuple(parts)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
-
-
-def _require_text(value: Any, what: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{what} must be a non-empty string, not {brief(value)}")
-    if not is_unicode(value):
-        raise DataError(f"{what} is not valid Unicode (a lone surrogate or bytes that are not UTF-8): {brief(value)}")
-
-
-def _require_span(start: Any, end: Any, duration: float | None, what: str) -> None:
-    if start is None and end is None:
-        return
-    if not (_is_number(start) and _is_number(end) and 0 <= start < end):
-        raise DataError(f"{what} needs 0 <= start < end in seconds, or both null, not [{brief(start)}, {brief(end)})")
-    if duration is not None and end > duration + TOLERANCE:
-        raise DataError(f"{what} ends at {end} s, after the end of the video ({duration} s)")
-
-
-def _require_keys(value: Any, required: set[str], optional: set[str], what: str) -> None:
-    if not isinstance(value, dict):
-        raise DataError(f"{what} must be an object, not {type(value).__name__}")
-    if missing := required - value.keys():
-        raise DataError(f"{what} lacks {', '.join(sorted(map(repr, missing)))}")
-    if unknown := value.keys() - required - optional:
-        raise DataError(f"{what} has unknown keys {', '.join(sorted(map(repr, unknown)))}; move them to 'meta'")
-
-
-def _require_list(value: Any, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise DataError(f"{what} must be a list, not {type(value).__name__}")
-    return value
 
 
 def _reject_constant(name: str) -> float:

@@ -33,6 +33,9 @@ class VideoText:
         path: path of the video.
         text: the text, without surrounding white space.
         start, end: seconds; None for the whole video.
+
+    >>> VideoText("film.mp4", Path("films/film.mp4"), "A dog runs.", start=2.0, end=5.0).start
+    2.0
     """
 
     video: str
@@ -53,6 +56,9 @@ def read_pairs(path: str | Path, videos: str | Path | None = None) -> list[Video
         UsageError: the file or the folder does not exist, or the extension is unknown.
         DataError: a row is invalid (the message has its line), a relative path leads out of the folder (unless the
             environment variable `MOVA_MANIFEST_OUTSIDE` is set), or the file has no rows.
+
+    >>> [(pair.video, pair.text) for pair in read_pairs("films/manifest.jsonl")][2:3]
+    [('world-flat-1-00000.mp4', 'Two black discs shrink.')]
     """
     path = Path(path)
     if not path.is_file():

@@ -31,6 +31,9 @@ class Quarantined:
         id, video: as in the manifest.
         kind: kind of fault.
         cause: explanation for people.
+
+    >>> Quarantined("a", "a.mp4", "missing", "no such file").to_json()["kind"]
+    'missing'
     """
 
     id: str
@@ -44,7 +47,11 @@ class Quarantined:
 
 
 def write_quarantine(path: str | Path, entries: Iterable[Quarantined]) -> Path:
-    """Write a quarantine list, and replace `path` only once all is written; an empty file: no row has a fault."""
+    """Write a quarantine list, and replace `path` only once all is written; an empty file: no row has a fault.
+
+    >>> write_quarantine("quarantine.jsonl", [Quarantined("a", "a.mp4", "missing", "no such file")]).read_text().strip()
+    '{"id": "a", "video": "a.mp4", "kind": "missing", "cause": "no such file"}'
+    """
     return write_lines(path, (json.dumps(entry.to_json(), ensure_ascii=False) for entry in entries))
 
 
@@ -53,6 +60,10 @@ def read_quarantine(path: str | Path) -> list[Quarantined]:
 
     Raises:
         DataError: the file cannot be read, a line is invalid, or an id occurs twice.
+
+    >>> path = write_quarantine("quarantine.jsonl", [Quarantined("a", "a.mp4", "missing", "no such file")])
+    >>> [entry.id for entry in read_quarantine(path)]
+    ['a']
     """
     entries: dict[str, Quarantined] = {}
     for where, line in read_jsonl(Path(path)):
@@ -72,6 +83,12 @@ def without_quarantined(rows: Sequence[Row], path: str | Path | None) -> tuple[l
 
     Raises:
         DataError: the list cannot be read, or it has none of the rows (it belongs to another manifest), or all.
+
+    >>> path = write_quarantine("quarantine.jsonl", [Quarantined("a", "a.mp4", "missing", "no such file")])
+    >>> rows = [Row(id, f"{id}.mp4", None, "train", ()) for id in ("a", "b")]
+    >>> kept, left_out = without_quarantined(rows, path)
+    >>> [row.id for row in kept], left_out
+    (['b'], ('a',))
     """
     if path is None:
         return list(rows), ()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from mova.data.manifest import TOLERANCE, Row, fingerprint
+from mova.data.manifest import Row, fingerprint
+from mova.data.manifest_checks import TOLERANCE
 from mova.data.quarantine import FAULT_KINDS, FaultKind, Quarantined
 from mova.errors import NoVideoError, VideoError
 from mova.types import Span
@@ -25,7 +26,7 @@ WORKERS = min(16, 2 * (os.cpu_count() or 1))
 QUEUE_PER_WORKER = 4
 """Files queued per worker, so that memory does not grow with the manifest."""
 DURATION_TOLERANCE = 0.02
-"""Fraction of the stated duration by which a file may differ (at least `manifest.TOLERANCE` seconds)."""
+"""Fraction of the stated duration by which a file may differ (at least `manifest_checks.TOLERANCE` seconds)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Check:
         fingerprint: fingerprint of the rows.
         quarantined: rows with a fault, in manifest order.
         gaps: names of files, and stretches in which pictures are missing; a gap is not a fault.
+
+    >>> from mova.data.manifest import read_manifest
+    >>> check = check_rows(read_manifest("films/manifest.jsonl"), folder="films")
+    >>> check.rows, check.files, check.to_json()["good"]
+    (2, 2, 2)
     """
 
     rows: int
@@ -87,6 +93,10 @@ def check_rows(
         workers: number of files checked in parallel.
         time_limit: seconds after which a file whose decoding stands still counts as unreadable.
         done: called with the number of finished files.
+
+    >>> [fault] = check_rows([Row("a", "film.mp4", 60.0, "train", ())], folder=".").quarantined
+    >>> fault.kind, fault.cause
+    ('other duration', 'is 10.00 s long, but the manifest states 60.00 s: another video, or cut off?')
     """
     names = list(dict.fromkeys(part.video for row in rows for part in row.segments))
     files: dict[str, _File | Fault] = {}

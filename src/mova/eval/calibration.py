@@ -28,6 +28,13 @@ class Grid:
 
     Raises:
         ValueError: a plain value is missing.
+
+    >>> Grid(g=(0.0, 0.5), theta=(0.0,)).g
+    (0.0, 0.5)
+    >>> Grid(g=(0.5,))
+    Traceback (most recent call last):
+        ...
+    ValueError: grid: g must contain 0.0, so that the plain rule can win
     """
 
     g: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
@@ -45,7 +52,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Trial:
-    """One rule and its R@1 in both directions, in percent, expected over the order of ties."""
+    """One rule and its R@1 in both directions, in percent, expected over the order of ties.
+
+    >>> Trial(EvidenceRule(), text_to_video=50.0, video_to_text=60.0).objective
+    55.0
+    """
 
     rule: EvidenceRule
     text_to_video: float
@@ -64,6 +75,10 @@ class Calibration:
     Attributes:
         rule: the simplest rule with the highest objective: fewest settings used, then smallest values.
         trials: in order; the first one is the plain rule.
+
+    >>> trials = (Trial(EvidenceRule(), 50.0, 60.0), Trial(EvidenceRule(beta=0.5), 70.0, 60.0))
+    >>> Calibration(trials[1].rule, trials).to_json()["rule"]["beta"]
+    0.5
     """
 
     rule: EvidenceRule
@@ -93,6 +108,15 @@ def calibrate(
 
     Raises:
         ValueError: owners do not fit, no text belongs to a video, the evidence lacks a part, or contains NaN.
+
+    >>> import torch
+    >>> from mova.scoring.caption_score import gather_evidence
+    >>> tea, door = torch.eye(2)
+    >>> videos = [torch.stack([tea, tea, door]), torch.stack([door, door, tea])]
+    >>> captions = [torch.stack([tea, door]), torch.stack([door, tea])]
+    >>> result = calibrate(gather_evidence(videos, captions), ordered=True)
+    >>> result.rule.beta, result.trials[0].objective, max(trial.objective for trial in result.trials)
+    (0.05, 50.0, 100.0)
     """
     grid = grid or Grid()
     videos, texts = evidence.late.shape

@@ -35,6 +35,10 @@ class ReportDifference:
     Attributes:
         protocol, fingerprint, queries, candidates: of both reports.
         groups: group -> metric -> difference, with interval and p.
+
+    >>> gain = Interval(value=2.0, low=0.5, high=3.5, level=0.95, p=0.01)
+    >>> ReportDifference("pairs", "0123", 1000, 1000, {"t2v": {"R@1": gain}}).to_json()["t2v"]["R@1"]["p"]
+    0.01
     """
 
     protocol: str
@@ -60,6 +64,14 @@ def compare(first: Report, second: Report) -> ReportDifference:
 
     Raises:
         DataError: the reports are of different tests, or their values of single queries are missing or damaged.
+
+    >>> from mova.eval.protocols import find_protocol
+    >>> from mova.eval.score_files import ScoreMatrix
+    >>> from mova.eval.score_reports import report_matrix
+    >>> matrices = np.array([[0.1, 0.9], [0.2, 0.8]]), np.eye(2)
+    >>> before, after = (report_matrix(ScoreMatrix(matrix), find_protocol("pairs")) for matrix in matrices)
+    >>> compare(before, after).groups["t2v"]["R@1"].value
+    50.0
     """
     for name in ("protocol", "fingerprint", "queries", "candidates", "order"):
         values = getattr(first.head, name), getattr(second.head, name)

@@ -35,6 +35,14 @@ class Protocol:
             reported, this one as v2t.
         texts, videos: sizes (queries or questions, and candidates); None for any.
         note: a caveat for readers.
+
+    >>> protocol = PROTOCOLS["didemo"]
+    >>> protocol.captions, protocol.texts, protocol.incomplete().name
+    ('paragraph', 1004, 'didemo-incomplete')
+    >>> protocol.check_size(1003, 1003)
+    Traceback (most recent call last):
+        ...
+    mova.errors.UsageError: protocol didemo (DiDeMo test) is a different test: 1003 texts instead ...
     """
 
     name: str

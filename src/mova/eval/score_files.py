@@ -31,7 +31,13 @@ Array = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, eq=False)
 class ScoreMatrix:
-    """Scores (Q, N), and the names of texts and videos if the file has them."""
+    """Scores (Q, N), and the names of texts and videos if the file has them.
+
+    >>> _ = Path("scores.csv").write_text(",a.mp4,b.mp4\\na dog,0.9,0.1\\n")
+    >>> matrix = read_matrix("scores.csv")
+    >>> matrix.scores, matrix.texts, matrix.videos
+    (array([[0.9, 0.1]]), ('a dog',), ('a.mp4', 'b.mp4'))
+    """
 
     scores: Array
     texts: tuple[str, ...] | None = None
@@ -46,6 +52,9 @@ class Ids:
         videos: (N,), in the order of columns.
         owners: (Q,), the video of each text, in the order of rows.
         fingerprint: hash of videos and texts.
+
+    >>> Ids(videos=("a.mp4", "b.mp4"), owners=("b.mp4", "a.mp4"), fingerprint="0123").owners[0]
+    'b.mp4'
     """
 
     videos: tuple[str, ...]
@@ -55,7 +64,12 @@ class Ids:
 
 @dataclass(frozen=True, eq=False)
 class Entailment:
-    """Scores of every text with every video (Q, N), which pairs are right (Q, N), and a fingerprint of the labels."""
+    """Scores of every text with every video (Q, N), which pairs are right (Q, N), and a fingerprint of the labels.
+
+    >>> scores = np.array([[0.9, 0.1]])
+    >>> Entailment(scores, scores > 0.5, texts=("a dog",), videos=("a.mp4", "b.mp4"), fingerprint="0123").right
+    array([[ True, False]])
+    """
 
     scores: npt.NDArray[np.float64]
     right: npt.NDArray[np.bool_]
@@ -70,6 +84,10 @@ def read_matrix(path: str | Path) -> ScoreMatrix:
     Raises:
         UsageError: another kind of file, or no such file.
         DataError: not a matrix of numbers, or duplicate names.
+
+    >>> np.save("scores.npy", np.eye(3))
+    >>> read_matrix("scores.npy").scores.shape
+    (3, 3)
     """
     path = Path(path)
     readers = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}
@@ -99,6 +117,9 @@ def read_ids(path: str | Path) -> Ids:
     Raises:
         UsageError: no such file.
         DataError: another format, a duplicate id, or a text of an unknown video.
+
+    >>> read_ids("films/manifest.jsonl").videos
+    ('world-flat-1-00000', 'world-flat-1-00001')
     """
     path = Path(path)
     if not path.is_file():
@@ -128,6 +149,11 @@ def read_entailment(scores: str | Path, labels: str | Path) -> Entailment:
     Raises:
         UsageError: no such file.
         DataError: a malformed row, one pair with two values, or a pair that one of the files lacks.
+
+    >>> _ = Path("labels.csv").write_text("videopath,caption,match\\na.mp4,a dog,1\\nb.mp4,a dog,0\\n")
+    >>> _ = Path("scores.csv").write_text("a.mp4,a dog,0.9\\nb.mp4,a dog,0.2\\n")
+    >>> read_entailment("scores.csv", "labels.csv").right
+    array([[ True, False]])
     """
     labels, scores = Path(labels), Path(scores)
     matches = _pairs(labels, header=True)

@@ -20,6 +20,12 @@ def write_otio(timeline: Timeline, path: Path) -> None:
 
     Raises:
         UsageError: OpenTimelineIO is not installed.
+
+    >>> import mova
+    >>> timeline = mova.load("mova-worlds-tiny").align("film.mp4", "Two black discs shrink.")
+    >>> write_otio(timeline, Path("film.otio"))  # pip install 'mova[edit]'
+    >>> '"name": "Two black discs shrink."' in Path("film.otio").read_text()
+    True
     """
     try:
         import opentimelineio as otio

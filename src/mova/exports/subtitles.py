@@ -11,13 +11,28 @@ Cue = tuple[ScoredSpan, str]
 
 
 def cues(timeline: Timeline) -> list[Cue]:
-    """Return all spans with their sentences, in order of time."""
+    """Return all spans with their sentences, in order of time.
+
+    >>> import mova
+    >>> timeline = mova.load("mova-worlds-tiny").align("film.mp4", "Two black discs shrink.")
+    >>> [(cue.span.start, text) for cue, text in cues(timeline)]
+    [(3.0, 'Two black discs shrink.')]
+    """
     pairs = [(span, row.text) for row in timeline.sentences for span in row.spans]
     return sorted(pairs, key=lambda cue: (cue[0].span, cue[1]))
 
 
 def write_srt(timeline: Timeline, path: Path) -> None:
-    """Write SubRip subtitles: one numbered cue per span."""
+    """Write SubRip subtitles: one numbered cue per span.
+
+    >>> import mova
+    >>> timeline = mova.load("mova-worlds-tiny").align("film.mp4", "Two black discs shrink.")
+    >>> write_srt(timeline, Path("film.srt"))
+    >>> print(Path("film.srt").read_text().strip())
+    1
+    00:00:03,000 --> 00:00:06,500
+    Two black discs shrink.
+    """
     blocks = [
         f"{i}\n{_stamp(cue.span.start, ',')} --> {_stamp(cue.span.end, ',')}\n{_one_line(text)}\n"
         for i, (cue, text) in enumerate(cues(timeline), start=1)
@@ -26,7 +41,14 @@ def write_srt(timeline: Timeline, path: Path) -> None:
 
 
 def write_vtt(timeline: Timeline, path: Path) -> None:
-    """Write WebVTT subtitles; the posterior of a span is in the note before its cue."""
+    """Write WebVTT subtitles; the posterior of a span is in the note before its cue.
+
+    >>> import mova
+    >>> timeline = mova.load("mova-worlds-tiny").align("film.mp4", "Two black discs shrink.")
+    >>> write_vtt(timeline, Path("film.vtt"))
+    >>> print(Path("film.vtt").read_text().splitlines()[-2])
+    00:00:03.000 --> 00:00:06.500
+    """
     blocks = ["WEBVTT\n"]
     for cue, text in cues(timeline):
         sure = "" if cue.posterior is None else f"NOTE posterior {cue.posterior:.3f}\n\n"
@@ -39,6 +61,17 @@ def write_chapters(timeline: Timeline, path: Path) -> None:
     """Write chapters as FFmpeg metadata: one per span, cut where the next one begins. Chapters do not overlap.
 
     Insert them without encoding: `ffmpeg -i film.mp4 -i chapters.txt -map_metadata 1 -map_chapters 1 -c copy out.mp4`.
+
+    >>> import mova
+    >>> timeline = mova.load("mova-worlds-tiny").align("film.mp4", "Two black discs shrink.")
+    >>> write_chapters(timeline, Path("chapters.txt"))
+    >>> print(Path("chapters.txt").read_text().strip())
+    ;FFMETADATA1
+    [CHAPTER]
+    TIMEBASE=1/1000
+    START=3000
+    END=6500
+    title=Two black discs shrink.
     """
     lines = [";FFMETADATA1"]
     ordered = cues(timeline)

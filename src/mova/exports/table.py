@@ -11,7 +11,14 @@ COLUMNS = ("video", "sentence", "text", "start", "end", "score", "posterior", "s
 
 
 def write_csv(timeline: Timeline, path: Path) -> None:
-    """Write one row per span, and one row without times per sentence that is not shown. Sentences count from 1."""
+    """Write one row per span, and one row without times per sentence that is not shown. Sentences count from 1.
+
+    >>> import mova
+    >>> timeline = mova.load("mova-worlds-tiny").align("film.mp4", "Two black discs shrink.")
+    >>> write_csv(timeline, Path("film.csv"))
+    >>> print(Path("film.csv").read_text().splitlines()[0])
+    video,sentence,text,start,end,score,posterior,shown
+    """
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

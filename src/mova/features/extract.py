@@ -52,6 +52,9 @@ class FeatureReport:
         remembered: failed clips that were not tried again, because their files have not changed.
         frames: frames encoded.
         seconds: time taken.
+
+    >>> FeatureReport(written=2, failed={"b.mp4": "is empty"}).to_json()["failed"]
+    [{'video': 'b.mp4', 'cause': 'is empty'}]
     """
 
     written: int = 0
@@ -118,6 +121,14 @@ def write_features(
         UsageError: see `feature_key`.
         DataError: the manifest cannot be read, has no row of the splits, or a vector is not finite.
         MovaError: another process is writing to the store.
+
+    >>> import mova
+    >>> from mova.video.reader import FrameRule
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> write_features("store", model, "films/manifest.jsonl", FrameRule(fps=model.frame_rate)).written
+    2
+    >>> write_features("store", model, "films/manifest.jsonl", FrameRule(fps=model.frame_rate)).unchanged
+    2
     """
     began = time.perf_counter()
     rows = [row for row in read_manifest(manifest) if not splits or row.split in splits]

@@ -33,7 +33,11 @@ LEAST_ERRORS = 2.0
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """The map x -> `weight @ x + bias` of unit video vectors: (d, d) and (d,)."""
+    """The map x -> `weight @ x + bias` of unit video vectors: (d, d) and (d,).
+
+    >>> LinearMap(2 * torch.eye(2), torch.ones(2))(torch.tensor([[1.0, 0.0]]))
+    tensor([[3., 1.]])
+    """
 
     weight: Tensor
     bias: Tensor
@@ -55,6 +59,10 @@ class FitReport:
         recall_before, recall_after: R@1 of captions, in percent.
         rank_before, rank_after: mean reciprocal rank of captions.
         gain, error: mean gain of the reciprocal rank, and its standard error.
+
+    >>> values = dict(strength=1.0, gallery=10, recall_before=40.0, recall_after=52.0, rank_before=0.5, rank_after=0.61)
+    >>> FitReport(rows=50, skipped=0, **values, gain=0.11, error=0.04).helps
+    True
     """
 
     rows: int
@@ -102,7 +110,12 @@ def fit_ridge(videos: Tensor, texts: Tensor, strength: float) -> LinearMap:
 
 
 def reciprocal_ranks(videos: Tensor, queries: Tensor) -> npt.NDArray[np.float64]:
-    """Return 1 / rank of each query's own video among all of them, (N,); ties count against it."""
+    """Return 1 / rank of each query's own video among all of them, (N,); ties count against it.
+
+    >>> videos = torch.eye(2)
+    >>> reciprocal_ranks(videos, queries=torch.tensor([[1.0, 0.2], [0.9, 0.5]]))
+    array([1. , 0.5])
+    """
     scores = F.normalize(queries, dim=-1) @ F.normalize(videos, dim=-1).T
     return 1 / (scores >= scores.diagonal()[:, None]).sum(dim=1).double().numpy()
 
@@ -121,6 +134,11 @@ def choose_map(
 
     Raises:
         UsageError: fewer than `LEAST_ROWS` rows.
+
+    >>> texts = F.normalize(torch.randn(100, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
+    >>> fitted, report = choose_map(texts.flip(1), texts, texts)
+    >>> report.recall_after > report.recall_before, report.helps
+    (True, True)
     """
     if len(videos) < LEAST_ROWS:
         raise UsageError(f"{len(videos)} captioned videos; a fit needs at least {LEAST_ROWS}, better a few hundred")
@@ -179,6 +197,12 @@ def fit(
 
     Raises:
         UsageError: too few rows, rows of several parts, or an encoder that cannot be wrapped.
+
+    >>> import mova
+    >>> fit(mova.load("mova-worlds-tiny"), "films/manifest.jsonl")
+    Traceback (most recent call last):
+        ...
+    mova.errors.UsageError: 2 captioned videos; a fit needs at least 50, better a few hundred
     """
     fitted = Fitted.around(model)
     rows = [row for row in read_manifest(manifest) if row.captions and (not splits or row.split in splits)]

@@ -44,6 +44,14 @@ class StoredEmbeddings:
     Raises:
         DataError: the store does not exist.
         IndexMismatchError: the store was made with another video tower, preprocessing or rate.
+
+    >>> import mova
+    >>> from mova.data.manifest import read_manifest
+    >>> from mova.features.extract import write_features
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> _ = write_features("store", model, "films/manifest.jsonl", FrameRule(fps=model.frame_rate))
+    >>> StoredEmbeddings("store", model)(read_manifest("films/manifest.jsonl")[0]).frames.shape
+    torch.Size([20, 192])
     """
 
     def __init__(self, store: str | Path | FeatureStore, model: DualEncoder, fps: float | None = None) -> None:

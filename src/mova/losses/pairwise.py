@@ -63,7 +63,16 @@ def _widened(value: Any) -> Any:
 
 
 def check_frames(frames: Tensor, frame_mask: Tensor, text: Tensor | None = None) -> None:
-    """Raise a ValueError unless the shapes agree and every video has a real frame."""
+    """Raise a ValueError unless the shapes agree and every video has a real frame.
+
+    Example:
+        >>> frames = torch.zeros(1, 3, 4)
+        >>> check_frames(frames, torch.ones(1, 3, dtype=torch.bool))
+        >>> check_frames(frames, torch.zeros(1, 3, dtype=torch.bool))
+        Traceback (most recent call last):
+            ...
+        ValueError: a video has only padding frames; remove it from the batch
+    """
     if frames.ndim != 3 or frame_mask.shape != frames.shape[:2] or frame_mask.dtype != torch.bool:
         raise ValueError(
             f"frames (V, T, d) and a bool frame_mask (V, T) are needed, not {tuple(frames.shape)} and "

@@ -35,7 +35,12 @@ def display_name(video: Source) -> str | Path:
 
 
 class VideoFingerprint(NamedTuple):
-    """Hashes of all that frame vectors depend on: weights and architecture, and preprocessing."""
+    """Hashes of all that frame vectors depend on: weights and architecture, and preprocessing.
+
+    >>> import mova
+    >>> mova.load("mova-worlds-tiny").video_fingerprint().preprocessing
+    '64 pixels, 2.0 fps'
+    """
 
     weights: str
     preprocessing: str
@@ -90,6 +95,11 @@ class DenseVideo:
         times: float64, of all sampled frames, seconds.
         duration: seconds.
         rounds: `#iter`.
+
+    >>> import torch
+    >>> video = DenseVideo(torch.zeros(2, 5, 8), chosen=[0, 3], times=np.arange(4.0), duration=4.0, rounds=1)
+    >>> video.times[video.chosen]
+    array([0., 3.])
     """
 
     dense: Tensor
@@ -104,6 +114,13 @@ def wholes_of(videos: Sequence[VideoEmbedding], name: str) -> list[Tensor]:
 
     Raises:
         UsageError: a video has no such vector.
+
+    >>> import torch
+    >>> frames = VideoEmbedding(torch.eye(2), np.array([0.5, 1.5]), duration=2.0)
+    >>> wholes_of([frames], "mova-gexia")
+    Traceback (most recent call last):
+        ...
+    mova.errors.UsageError: mova-gexia: compares and classifies vectors of whole videos, but ...
     """
     wholes = [video.whole for video in videos if video.whole is not None]
     if len(wholes) < len(videos):
@@ -123,6 +140,11 @@ class TextEmbedding:
         tokens: float32, (N, L, d), projected token states.
         mask: bool, (N, L), true where a token is real.
         dropped: int64, (N,), number of tokens cut off beyond the model's length.
+
+    >>> import mova
+    >>> texts = mova.load("mova-worlds-tiny").encode_text(["two balls", "a small orange crescent"])
+    >>> texts.pooled.shape, texts.mask.sum(dim=1).tolist(), texts.dropped
+    (torch.Size([2, 192]), [2, 4], array([0, 0]))
     """
 
     pooled: Tensor

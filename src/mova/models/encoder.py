@@ -68,6 +68,21 @@ class DualEncoder(ABC):
         alignment: weights of the evidence in `align`, calibrated on videos with known spans; default: None,
             chosen for each video (`mova.scoring.adaptive_weights`).
         decoder: decodes files in child processes (see `isolated`); None: directly.
+
+    >>> import mova
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> video = model.encode_video("film.mp4")
+    >>> video.times[:3], video.frames.shape
+    (array([0. , 0.5, 1. ]), torch.Size([20, 192]))
+    >>> texts = model.encode_text(["Two black discs shrink.", "A small orange crescent is seen bouncing indoors."])
+    >>> model.relevance(texts, video)[:, [8, 18]].argmax(dim=1)  # at 4 s and 9 s
+    tensor([0, 1])
+    >>> timeline = model.align("film.mp4", "Two black discs shrink. A small orange crescent bounces indoors.")
+    >>> [sentence.spans[0].span for sentence in timeline.sentences]
+    [Span(start=3.0, end=6.5), Span(start=6.5, end=10.0)]
+    >>> wrong, right = model.score([video], ["Three white stars.", "Two black discs shrink. A crescent bounces."])[0]
+    >>> bool(right > wrong)
+    True
     """
 
     name: str = "unnamed"

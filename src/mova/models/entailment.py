@@ -24,6 +24,12 @@ class EntailmentModel(ABC):
         question: prompt that asks about a video and a text.
         budget: how many frames the model looks at.
         max_frames: a smaller maximum; None: the budget's.
+
+    >>> from mova.models.registry import load_video_llm
+    >>> model = load_video_llm("tiny-video-llm", max_frames=2)  # random weights
+    >>> frames = model.sample("film.mp4", start=2.0, end=5.0)
+    >>> len(frames), model.scores(frames, ["Two black discs shrink.", "A dog runs."]).shape
+    (2, torch.Size([2]))
     """
 
     name: str

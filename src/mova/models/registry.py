@@ -39,6 +39,10 @@ class Entry:
         load_function: path of (precision, device) -> model, for weights in packages of an extra. Neither: on the Hub.
         extra: name of that extra.
         installed_function: path of the function that returns whether it is installed.
+
+    >>> entry = MODELS["mova-worlds-tiny"]
+    >>> entry.licence, entry.in_package, entry.is_ready()
+    ('Apache-2.0', True, True)
     """
 
     name: str
@@ -139,7 +143,11 @@ ONLY_RENDERED = "mova-worlds-tiny"
 
 
 def explain_default() -> str:
-    """Return which model is used if none is requested, why, and which others for real footage are on this machine."""
+    """Return which model is used if none is requested, why, and which others for real footage are on this machine.
+
+    >>> explain_default().split(" (")[0]
+    'model: google/siglip2-base-patch32-256, the default'
+    """
     default = MODELS[DEFAULT_MODEL]
     ready = [name for name, entry in MODELS.items() if name != ONLY_RENDERED and entry.is_ready()]
     state = "on this machine" if DEFAULT_MODEL in ready else f"not on this machine; download {default.size}"
@@ -160,6 +168,10 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     Raises:
         ModelError: the model cannot be found or is not a dual encoder; the message says how to get weights by hand.
         UsageError: an unknown precision or device.
+
+    >>> model = load("mova-worlds-tiny", device="cpu")
+    >>> model.encode_text("a small orange crescent").pooled.shape
+    torch.Size([1, 192])
     """
     target = choose_device(device)
     choose_dtype(precision, target)
@@ -192,6 +204,10 @@ def load_video_llm(name_or_path: str | Path, **options: Any) -> EntailmentModel:
     Raises:
         ModelError: it cannot be found or loaded.
         UsageError: an option that does not exist, or that this machine cannot serve.
+
+    >>> model = load_video_llm("tiny-video-llm", max_frames=2)
+    >>> len(model.sample("film.mp4"))
+    2
     """
     load_foreign = FAMILIES["video-llm"].load_foreign
     assert load_foreign is not None
@@ -208,6 +224,11 @@ def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | Entailme
     Raises:
         UsageError: an option of video LLMs for a dual encoder.
         ModelError: the model cannot be found or loaded.
+
+    >>> load_any("mova-worlds-tiny").frame_rate
+    2.0
+    >>> load_any("tiny-video-llm").scores("film.mp4", ["Two black discs shrink."]).shape
+    torch.Size([1])
     """
     options = {key: value for key, value in options.items() if value is not None}
     known = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()

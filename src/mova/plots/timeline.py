@@ -51,6 +51,11 @@ def draw(timeline: Timeline, path: str | Path, truth: Truth | None = None) -> Pa
     Raises:
         UsageError: another extension, or the number of truths differs from the number of sentences.
         VideoError: the video cannot be read.
+
+    >>> import mova
+    >>> timeline = mova.load("mova-worlds-tiny").align("film.mp4", "Two black discs shrink.")
+    >>> draw(timeline, "film.html").name
+    'film.html'
     """
     target = Path(path)
     painters = {".png": draw_png, ".html": draw_html}

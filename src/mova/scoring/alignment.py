@@ -36,6 +36,16 @@ class Alignment:
             own.
         shown: (S,), probability that the video shows a sentence at all; None likewise.
         order: whether the sentences are in temporal order, and the evidence; None likewise.
+
+    Example:
+        >>> import torch
+        >>> tea, door = torch.eye(2)
+        >>> film, times = torch.stack([door, tea]), np.array([0.0, 1.0])
+        >>> result = align_curves(tea[None], film, times, duration=2.0, threshold=0.5)
+        >>> result.irrelevant
+        (Span(start=0.0, end=1.0),)
+        >>> result.timeline("film.mp4", ["A man pours tea."], times, duration=2.0).sentences[0].spans[0].span
+        Span(start=1.0, end=2.0)
     """
 
     relevance: npt.NDArray[np.float32]

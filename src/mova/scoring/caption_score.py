@@ -57,6 +57,12 @@ class Evidence:
         pooled: float32, (V, N), `relevance_pooled` of texts of one unit, 0 for others. None if it was not requested.
         overall: float32, (V, N), cosine of texts of one unit with all frames pooled equally, 0 for others. None if it
             was not requested.
+
+    Example:
+        >>> tea, door = torch.eye(2)
+        >>> evidence = gather_evidence([torch.stack([tea, door])], [torch.stack([tea, door])])
+        >>> evidence.units, evidence.late.shape
+        (tensor([2.]), torch.Size([1, 1]))
     """
 
     late: Tensor
@@ -191,6 +197,13 @@ def gather_evidence(
 
     Raises:
         ValueError: a video has no frame, or a text has no unit.
+
+    Example:
+        >>> tea, door = torch.eye(2)
+        >>> captions = [torch.stack([tea, door]), torch.stack([door, tea])]
+        >>> evidence = gather_evidence([torch.stack([tea, tea, door])], captions)
+        >>> evidence.late.round(decimals=2), evidence.order.round(decimals=2)
+        (tensor([[1., 1.]]), tensor([[1.0300, 0.5000]]))
     """
     for what, items in (("a video has no frame", videos), ("a text has no unit", texts)):
         for i, item in enumerate(items):

@@ -34,6 +34,12 @@ class ChainCosts:
         enter: reward for every sentence that is shown.
         skip: cost of every sentence that is skipped.
         repeat: additional cost of a sentence that is shown again after a pause.
+
+    Example:
+        >>> odds = np.array([[-4.0, -4, -4]])
+        >>> costs = [ChainCosts(change=1, enter=1, skip=skip, repeat=2) for skip in (1, 8)]
+        >>> [infer_chain(odds, np.zeros(3), cost).shown.round(2).item() for cost in costs]
+        [0.11, 0.99]
     """
 
     change: float
@@ -50,6 +56,12 @@ class ChainResult:
         marginals: float32, (K, T), probability that frame t shows sentence k.
         shown: float64, (K,), probability that sentence k is shown at all.
         log_evidence: logarithm of the sum over all timelines.
+
+    Example:
+        >>> never = np.array([[-4.0, -4, -4]])
+        >>> result = infer_chain(never, np.zeros(3), ChainCosts(change=1, enter=1, skip=1, repeat=2))
+        >>> result.shown.round(2), result.marginals.shape
+        (array([0.11]), (1, 3))
     """
 
     marginals: npt.NDArray[np.float32]
@@ -80,7 +92,13 @@ def infer_chain(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: Chai
 
 
 def checked_chain(emissions: npt.ArrayLike, boundaries: npt.ArrayLike, costs: ChainCosts) -> tuple[Array, Array]:
-    """Return emissions as (T, K) and the log-weight of a change of state before each frame, (T,)."""
+    """Return emissions as (T, K) and the log-weight of a change of state before each frame, (T,).
+
+    Example:
+        >>> odds, changes = checked_chain([[1.0, 2.0]], [0.0, 0.5], ChainCosts(change=1, enter=1, skip=1, repeat=2))
+        >>> odds.shape, changes
+        ((2, 1), array([-1. , -0.5]))
+    """
     odds = np.asarray(emissions, dtype=np.float64)
     novelty = np.asarray(boundaries, dtype=np.float64)
     if odds.ndim != 2 or 0 in odds.shape or novelty.shape != odds.shape[1:]:

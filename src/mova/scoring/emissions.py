@@ -54,6 +54,11 @@ class AlignmentWeights:
 
     The defaults are plain values, not calibrated. `mova.scoring.adaptive_weights` chooses weights for a model without
     its own.
+
+    Example:
+        >>> weights = AlignmentWeights(novelty=0.0)
+        >>> weights.peak_frames(cell=0.5), AlignmentWeights.from_dict(weights.to_dict()) == weights
+        (5, True)
     """
 
     level: float = 0.5

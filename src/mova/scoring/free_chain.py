@@ -26,6 +26,11 @@ class FreeResult:
         marginals: float32, (K, T), probability that frame t shows sentence k.
         shown: float64, (K,), probability that sentence k is shown at all.
         log_evidence: (K,), logarithm of the sum over all timelines of a sentence.
+
+    Example:
+        >>> odds = np.array([[-4.0, 4, 4], [-4, -4, -4]])
+        >>> infer_free(odds, np.zeros(3), ChainCosts(change=1, enter=1, skip=1, repeat=2)).shown.round(2)
+        array([1.  , 0.11])
     """
 
     marginals: npt.NDArray[np.float32]

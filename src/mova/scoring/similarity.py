@@ -43,23 +43,44 @@ SQUARED_FLOOR = 1e-6
 
 
 def full(x: Tensor) -> Tensor:
-    """Widen half precision to float32; leave float64 as it is."""
+    """Widen half precision to float32; leave float64 as it is.
+
+    Example:
+        >>> full(torch.ones(2, dtype=torch.float16)).dtype, full(torch.ones(2, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def unit(x: Tensor) -> Tensor:
-    """Scale vectors (..., d) to length 1, in float32 or wider. The squared length is clamped before the root."""
+    """Scale vectors (..., d) to length 1, in float32 or wider. The squared length is clamped before the root.
+
+    Example:
+        >>> unit(torch.tensor([3.0, 4.0]))
+        tensor([0.6000, 0.8000])
+    """
     x = full(x)
     return x * x.square().sum(dim=-1, keepdim=True).clamp(min=SMALLEST_NORM**2).rsqrt()
 
 
 def paired_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine of each pair: (..., d) and (..., d), broadcast -> (...). A zero vector has cosine 0."""
+    """Return the cosine of each pair: (..., d) and (..., d), broadcast -> (...). A zero vector has cosine 0.
+
+    Example:
+        >>> paired_cosine(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
+        tensor([1., 0.])
+    """
     return (unit(a) * unit(b)).sum(dim=-1)
 
 
 def relevance(sentences: Tensor, frames: Tensor) -> Tensor:
-    """Return how well each frame shows each sentence: (S, d) and (T, d) -> float32 (S, T) cosines."""
+    """Return how well each frame shows each sentence: (S, d) and (T, d) -> float32 (S, T) cosines.
+
+    Example:
+        >>> tea, door = torch.eye(2)
+        >>> relevance(torch.stack([door]), torch.stack([tea, tea, door]))
+        tensor([[0., 0., 1.]])
+    """
     return cosine(sentences, frames)
 
 

@@ -265,7 +265,12 @@ def _checked(relevance: _Curve, times: _Curve, duration: float, step: float | No
 
 
 def cell_breaks(starts: _F64, ends: _F64) -> _I64:
-    """Return the indices of frames before which frames are missing."""
+    """Return the indices of frames before which frames are missing.
+
+    Example:
+        >>> cell_breaks(starts=np.array([0.0, 1.0, 5.0]), ends=np.array([1.0, 2.0, 6.0]))
+        array([2])
+    """
     return np.flatnonzero(ends[:-1] < starts[1:]) + 1
 
 
@@ -277,7 +282,12 @@ def _median_cell(starts: _F64) -> float:
 
 
 def runs(on: npt.NDArray[np.bool_], breaks: _I64) -> tuple[_I64, _I64]:
-    """Return the first and last index of each run of true values; a run ends before each of `breaks`."""
+    """Return the first and last index of each run of true values; a run ends before each of `breaks`.
+
+    Example:
+        >>> runs(np.array([True, True, False, True]), breaks=np.array([1]))
+        (array([0, 1, 3]), array([0, 1, 3]))
+    """
     padded = np.concatenate([[False], on, [False]])
     begins, finishes = padded[1:] & ~padded[:-1], padded[:-1] & ~padded[1:]
     crossed = breaks[on[breaks] & on[breaks - 1]]

@@ -46,6 +46,12 @@ class Decoded:
         shown: float64, (K,), probability that sentence k is shown at all.
         covered: bool, (K, T), frames of each sentence in the timeline of the highest expected accuracy.
         order: the hypothesis that was chosen.
+
+    Example:
+        >>> odds = np.repeat([[4.0, 4, -4, -4], [-4, -4, -4, 4]], 5, axis=1)
+        >>> decoded = decode(Evidence(odds, np.zeros(20), AlignmentWeights()))
+        >>> decoded.order.choice, decoded.covered.sum(axis=1), decoded.shown.round(2)
+        ('ordered', array([10,  5]), array([1., 1.]))
     """
 
     posterior: npt.NDArray[np.float32]
@@ -62,6 +68,12 @@ class Evidence:
         odds: (K, T), log-odds that a frame shows a sentence rather than none.
         boundaries: (T,), nats by which a change of state is cheaper before each frame.
         weights: of the model.
+
+    Example:
+        >>> evidence = Evidence(np.zeros((2, 4)), np.zeros(4), AlignmentWeights())
+        >>> evidence.costs.change, evidence.ordered_odds(np.array([0, 1])).round(1)
+        (3.0, array([[ 0.2,  0.1, -0.1, -0.4],
+               [-0.4, -0.1,  0.1,  0.2]]))
     """
 
     odds: Array

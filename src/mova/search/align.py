@@ -40,6 +40,13 @@ def align(
         IndexMismatchError: the index was made with another model.
         UsageError: the index does not exist, the caption contains no words, or the rate is not possible.
         VideoError: the file cannot be read.
+
+    >>> import mova
+    >>> model, index = mova.load("mova-worlds-tiny"), Index("films.mova", "mova-worlds-tiny")
+    >>> _ = index.add("film.mp4")
+    >>> timeline = align(model, "film.mp4", "Two black discs shrink. A crescent bounces indoors.", index=index)
+    >>> [(sentence.text, sentence.spans[0].span.start) for sentence in timeline.sentences]
+    [('Two black discs shrink.', 3.0), ('A crescent bounces indoors.', 6.5)]
     """
     if index is not None:
         rate = index.meta.frame_rate

@@ -45,6 +45,19 @@ class Index:
     Raises:
         IndexMismatchError: the index was made with another model (for a name: raised once it is loaded), or has another
             layout. Nothing stored is changed.
+
+    >>> index = Index("films.mova", "mova-worlds-tiny")
+    >>> len(index.add("films").indexed)
+    2
+    >>> moment = index.search("Two black discs shrink.", k=1)[0]
+    >>> Path(moment.video).name, moment.start, moment.end
+    ('world-flat-1-00000.mp4', 3.0, 6.5)
+    >>> [Path(record.path).name for record in index.videos()]
+    ['world-flat-1-00000.mp4', 'world-flat-1-00001.mp4']
+    >>> index.status().frames, index.verify().problems
+    (40, ())
+    >>> len(index.remove("films"))
+    2
     """
 
     def __init__(self, path: str | Path, model: DualEncoder | str | None = None) -> None:

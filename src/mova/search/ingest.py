@@ -67,6 +67,11 @@ class IngestReport:
         passed_over: number of files in the folders that are not known as videos, by suffix ("" for none).
         frames: number of frames encoded.
         seconds: elapsed time of `run`, which neither lists the files nor loads the model.
+
+    Example:
+        >>> report = IngestReport(indexed=["/films/a.mp4"], failed=[("/films/b.mp4", "is empty")])
+        >>> report.worked, report.to_json()["failed"]
+        (True, [{'path': '/films/b.mp4', 'cause': 'is empty'}])
     """
 
     indexed: list[str] = field(default_factory=list)

@@ -32,6 +32,12 @@ def rank_videos(
 
     Raises:
         UsageError: the text contains no words.
+
+    >>> import mova
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> videos = [model.encode_video(f"films/world-flat-1-0000{i}.mp4") for i in range(2)]
+    >>> [video for video, score in rank_videos(model, "Three white stars are getting bigger.", videos)]
+    [1, 0]
     """
     if not videos:
         return []

@@ -57,6 +57,10 @@ class VideoRecord:
         frames: sampled frames stored.
         mean: float32, (d,), mean of the normalised frame vectors (CLIP4Clip's pooling before normalisation).
         gaps: stretches without pictures.
+
+    >>> record = VideoRecord("/films/a.mp4", "0123", size=9, mtime_ns=0, duration=60.0, frames=60, mean=np.zeros(8))
+    >>> record.duration, record.gaps
+    (60.0, ())
     """
 
     path: str

@@ -67,6 +67,11 @@ class Scorer(ABC):
     Attributes:
         name: name of the model.
         probability: whether scores are probabilities.
+
+    >>> scorer = load_scorer("mova-worlds-tiny")
+    >>> right, wrong = scorer.score_texts("film.mp4", ["Two black discs shrink.", "Three white stars grow."])
+    >>> right > wrong, scorer.probability
+    (True, False)
     """
 
     name: str
@@ -92,7 +97,14 @@ class Scorer(ABC):
 
 
 class EntailmentScorer(Scorer):
-    """f(V, t) of a video LLM. The text as a whole is one more description, not the mean of its sentences."""
+    """f(V, t) of a video LLM. The text as a whole is one more description, not the mean of its sentences.
+
+    >>> from mova.models.registry import load_video_llm
+    >>> scorer = EntailmentScorer(load_video_llm("tiny-video-llm", max_frames=2))  # random weights
+    >>> sentences, whole = scorer.score_text("film.mp4", "Two black discs shrink. A crescent bounces.")
+    >>> [text for text, score in sentences], 0 <= whole <= 1
+    (['Two black discs shrink.', 'A crescent bounces.'], True)
+    """
 
     probability = True
 
@@ -118,7 +130,14 @@ class EntailmentScorer(Scorer):
 
 
 class SimilarityScorer(Scorer):
-    """A two-tower model: the best frame's cosine per sentence, the evidence rule (or the mean) for the whole text."""
+    """A two-tower model: the best frame's cosine per sentence, the evidence rule (or the mean) for the whole text.
+
+    >>> import mova
+    >>> scorer = SimilarityScorer(mova.load("mova-worlds-tiny"))
+    >>> sentences, whole = scorer.score_text("film.mp4", "Two black discs shrink. A crescent bounces.")
+    >>> [(text, round(score, 1)) for text, score in sentences]
+    [('Two black discs shrink.', 0.7), ('A crescent bounces.', 0.7)]
+    """
 
     probability = False
 
@@ -170,6 +189,12 @@ def score_caption(
     Raises:
         UsageError: the text contains no words, or the rate is not possible.
         VideoError: the file cannot be read.
+
+    >>> import mova
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> sentences, total = score_caption(model, "film.mp4", "Two black discs shrink. A small orange crescent bounces.")
+    >>> [text for text, score in sentences]
+    ['Two black discs shrink.', 'A small orange crescent bounces.']
     """
     return score_embedding(model, model.encode_video(video, fps), text)
 
@@ -179,6 +204,12 @@ def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tup
 
     Raises:
         UsageError: the text contains no words.
+
+    >>> import mova
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> sentences, total = score_embedding(model, model.encode_video("film.mp4"), "Two black discs shrink.")
+    >>> [(text, round(score, 1)) for text, score in sentences]
+    [('Two black discs shrink.', 0.7)]
     """
     sentences, highest = sentences_or_windows(text), _highest(model, video, text)
     shown: list[float | None] = [None] * len(sentences)
@@ -206,6 +237,9 @@ def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:
     Raises:
         UsageError: an option of video LLMs is used with a two-tower model.
         ModelError: the model cannot be found or loaded.
+
+    >>> load_scorer("mova-worlds-tiny").probability, load_scorer("tiny-video-llm").probability
+    (False, True)
     """
     model = load_any(name_or_path, **options)
     return EntailmentScorer(model) if isinstance(model, EntailmentModel) else SimilarityScorer(model)
@@ -220,6 +254,9 @@ class PairReport:
         resumed: number of rows that were already in the output.
         broken: (video, cause) of every video that cannot be read; its pairs have no row.
         refused: (text, cause) of every text that the model cannot score.
+
+    >>> PairReport(rows=[{"video": "film.mp4", "text": "A dog runs.", "score": 0.25}]).rows[0]["score"]
+    0.25
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -242,6 +279,14 @@ def score_pairs(
 
     Raises:
         UsageError: `out` was written by another model.
+
+    >>> from mova.data.pair_list import read_pairs
+    >>> pairs = read_pairs("films/manifest.jsonl")
+    >>> report = score_pairs(load_scorer("mova-worlds-tiny"), pairs, out="scores.jsonl")
+    >>> len(report.rows), len(report.broken)
+    (8, 0)
+    >>> score_pairs(load_scorer("mova-worlds-tiny"), pairs, out="scores.jsonl").resumed
+    8
     """
     report = PairReport()
     fingerprint = scorer.fingerprint()[:16] if out is not None else ""

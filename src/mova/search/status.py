@@ -27,6 +27,13 @@ class IndexStatus:
         missing: indexed paths that do not exist at present.
         failed: path of a file that could not be read -> cause.
         updated: time of the last run that ended, ISO 8601 in UTC; empty if not known.
+
+    >>> from mova.search.index import Index
+    >>> index = Index("films.mova", "mova-worlds-tiny")
+    >>> _ = index.add("films")
+    >>> status = index.status()
+    >>> status.model, status.videos, status.seconds, status.missing
+    ('mova-worlds-tiny', 2, 20.0, ())
     """
 
     index: str

@@ -30,6 +30,9 @@ class Verification:
         videos: number of records read.
         frames: number of vectors read.
         files: number of files compared with their checksums.
+
+    >>> Verification(problems=(), notes=(), videos=2, frames=40).frames
+    40
     """
 
     problems: tuple[str, ...]

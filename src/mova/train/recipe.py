@@ -78,7 +78,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One complete run: two equal recipes on the same versions give the same weights."""
+    """One complete run: two equal recipes on the same versions give the same weights.
+
+    >>> recipe = load_recipe("own")
+    >>> recipe.name, recipe.model["kind"], recipe.data["kind"], recipe.objective["kind"]
+    ('own', 'two-tower', 'manifest', 'late_interaction')
+    """
 
     name: str
     seed: int = 0
@@ -135,7 +140,11 @@ class PostTraining:
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Return name -> file of the recipes that come with the package; bases of others are not listed."""
+    """Return name -> file of the recipes that come with the package; bases of others are not listed.
+
+    >>> "own" in shipped_recipes()
+    True
+    """
     return {name: path for name, path in _shipped_files().items() if not _read(path).get("base")}
 
 
@@ -144,6 +153,9 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, str] | None = None) -
 
     Raises:
         UsageError: no such recipe, a base that cannot be run itself, an invalid document, or a wrong override.
+
+    >>> load_recipe("own", {"training.max_steps": "10", "seed": "3"}).seed
+    3
     """
     path = _find(name_or_path)
     document = _read(path)

@@ -63,6 +63,14 @@ def train(
 
     Raises:
         UsageError: a wrong setting, `resume` without a checkpoint, or a new run in a folder that holds one.
+
+    >>> from mova.models.tiny_checkpoint import write_tiny_clip
+    >>> from mova.train.recipe import load_recipe
+    >>> model = str(write_tiny_clip("tiny-clip", ["a dog"]))  # random weights
+    >>> settings = {"model.source": model, "data.manifest": "films/manifest.jsonl", "training.num_train_epochs": "1"}
+    >>> model = train(load_recipe("own", settings), Path("run"))
+    >>> (Path("run") / "model.safetensors").exists()
+    True
     """
     settings, source, objective = model_settings(recipe), data_settings(recipe), read_objective(recipe)
     finish = finish_settings(recipe)

@@ -34,6 +34,10 @@ class VideoInfo:
             the packets of a broadcast show. `mova.video.reader.find_damage` finds those of any file.
         leaps: number of places where the clock of the file restarts or leaps; times run on there.
         pixel_aspect: width of a stored pixel divided by its height, before rotation.
+
+    >>> info = probe("film.mp4")
+    >>> info.codec, info.pixel_format, info.rotation, info.has_audio
+    ('h264', 'yuv420p', 0, False)
     """
 
     path: str
@@ -56,6 +60,10 @@ def probe(path: str | Path) -> VideoInfo:
 
     Raises:
         VideoError: the file cannot be read as video.
+
+    >>> info = probe("film.mp4")
+    >>> info.duration, info.width, info.height, info.fps
+    (10.0, 64, 64, 8.0)
     """
     with video_errors(path), open_video(path, threads=1) as (container, track):
         start = start_seconds(container)

@@ -65,6 +65,9 @@ def stream(
     Raises:
         UsageError: an argument is out of range.
         VideoError: the file cannot be read to `end`; raised once, after the last good frame.
+
+    >>> [len(frames) for frames in stream("film.mp4", fps=2.0, start=1.0, end=5.0, chunk=3)]
+    [3, 3, 2]
     """
     if chunk <= 0 or (short_side is not None and short_side <= 0):
         raise UsageError(f"chunk and short_side must be positive, not {chunk} and {short_side}")
@@ -196,6 +199,9 @@ def read_times(
     Raises:
         UsageError: the times are not sorted, not finite, or outside the video.
         VideoError: the file cannot be read up to the last of the times.
+
+    >>> read_times("film.mp4", [0.0, 2.5], short_side=32).pixels.shape
+    (2, 32, 32, 3)
     """
     requested = np.atleast_1d(np.asarray(times, dtype=np.float64))
     if (
@@ -243,6 +249,9 @@ def read_count(
     Raises:
         UsageError: the rule is unknown, `count` is not positive, or not `0 <= start < end`.
         VideoError: the file cannot be read, or ends before `start`.
+
+    >>> read_count("film.mp4", 4).pts
+    array([1.125, 3.625, 6.125, 8.625])
     """
     if rule not in RULES:
         raise UsageError(f"unknown sampling rule {rule!r}; known: {', '.join(RULES)}")
@@ -266,6 +275,9 @@ def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -
     Raises:
         UsageError: not `0 <= start < end`.
         VideoError: the file cannot be read, ends before `start`, or has no picture within the range.
+
+    >>> clip_times("film.mp4", 2.0, 2.5)
+    array([2.   , 2.125, 2.25 , 2.375])
     """
     return _clip_times(path, start, end)[1]
 
@@ -288,6 +300,9 @@ class Damage:
     Attributes:
         gaps: stretches in which pictures are missing.
         lost: number of pictures that cannot be decoded, within gaps or not.
+
+    >>> Damage(gaps=(Span(4.0, 5.0),), lost=0).gaps[0].duration
+    1.0
     """
 
     gaps: tuple[Span, ...]
@@ -299,6 +314,9 @@ def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
 
     Raises:
         VideoError: the file cannot be read to its end.
+
+    >>> find_damage("film.mp4")
+    Damage(gaps=(), lost=0)
     """
     info = probe(path)
     gaps: list[Span] = []

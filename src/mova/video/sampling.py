@@ -127,7 +127,13 @@ def tail(n_frames: int, count: int) -> Indices:
 
 @dataclass(frozen=True)
 class FpsTimes(Sequence[float]):
-    """The times `start + k / fps`, k = 0 ... `total - 1`, in seconds, as a sequence of constant size."""
+    """The times `start + k / fps`, k = 0 ... `total - 1`, in seconds, as a sequence of constant size.
+
+    Example:
+        >>> times = FpsTimes(start=1.0, fps=2.0, total=4)
+        >>> list(times), times.index_from(1.7)
+        ([1.0, 1.5, 2.0, 2.5], 2)
+    """
 
     start: float
     fps: float

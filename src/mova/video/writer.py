@@ -63,6 +63,10 @@ def write_mp4(
     Raises:
         UsageError: no frames, sizes or types that do not agree, times that do not increase, or arrays without fps.
         VideoError: the file cannot be written.
+
+    >>> frames = np.zeros((8, 48, 64, 3), np.uint8)
+    >>> probe(write_mp4("black.mp4", [frames], fps=4.0)).duration
+    2.0
     """
     with _replacing(path) as temporary, _Writer(temporary, crf, preset, reorder=fps is not None) as writer:
         index, origin = 0, None
@@ -108,6 +112,9 @@ def cut_clip(
     Raises:
         UsageError: not `0 <= start < end`, or `start` is not within the video.
         VideoError: the source cannot be read there, or the target cannot be written.
+
+    >>> round(probe(cut_clip("film.mp4", "clip.mp4", 2.6, 6.2)).duration, 3)
+    3.6
     """
     info = probe(source)
     if not 0 <= start < end or start >= info.duration:
@@ -144,6 +151,9 @@ def join_clips(
     Raises:
         UsageError: no span, not `0 <= start < end`, or a `start` that is not within its video.
         VideoError: a source cannot be read there, or the target cannot be written.
+
+    >>> probe(join_clips([("film.mp4", 0.0, 2.0), ("film.mp4", 8.0, None)], "joined.mp4")).duration
+    4.0
     """
     with _replacing(target) as temporary, _Writer(temporary, crf, "veryfast") as writer:
         offset, size = 0.0, None
@@ -174,6 +184,9 @@ def thumbnail(path: str | Path, time: float, *, short_side: int = 160) -> Image.
     Raises:
         UsageError: the time is not within the video.
         VideoError: the file cannot be read there.
+
+    >>> thumbnail("film.mp4", 4.0, short_side=32).size
+    (32, 32)
     """
     return Image.fromarray(read_times(path, [time], short_side=short_side).pixels[0])
 

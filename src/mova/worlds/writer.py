@@ -106,6 +106,11 @@ def write_worlds(
 
     Raises:
         UsageError: an argument is out of range.
+
+    Example:
+        >>> manifest = write_worlds("worlds", videos=1, seconds=10, style="flat", seed=0, size=64)
+        >>> sorted(path.name for path in manifest.parent.iterdir())
+        ['manifest.jsonl', 'world-flat-0-00000.mp4']
     """
     if videos < 1:
         raise UsageError(f"the number of videos must be at least 1, not {videos}")
@@ -166,6 +171,11 @@ def true_spans(row: Row | dict[str, Any], text: str) -> tuple[Span, ...]:
 
     Raises:
         KeyError: no caption of the row contains the sentence.
+
+    Example:
+        >>> from mova.data.manifest import read_manifest
+        >>> true_spans(read_manifest("films/manifest.jsonl")[0], "Two black discs shrink.")
+        (Span(start=2.625, end=6.25),)
     """
     document = row.to_json() if isinstance(row, Row) else row
     target = words(text)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mova.data.manifest import TOLERANCE, Caption, Row, TimedSentence
+from mova.data.manifest import Caption, Row, TimedSentence
+from mova.data.manifest_checks import TOLERANCE
 from mova.errors import DataError
 from mova.utils.files import SUFFIXES
 from mova.utils.tables import is_missing_value

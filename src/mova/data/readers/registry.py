@@ -37,6 +37,9 @@ class DataSet:
         terms: stated terms of use; not legal advice.
         suffixes: file extensions of its videos.
         same_folder: its videos are in the folder of its annotations.
+
+    >>> DATA_SETS["didemo"].published, DATA_SETS["didemo"].terms
+    ({'train': 8392, 'val': 1065, 'test': 1004}, 'annotations BSD-2-Clause')
     """
 
     reader: Reader
@@ -124,6 +127,11 @@ class Conversion:
         missing: the data set's names of videos that are not in the folder; None if no folder was given.
         leaks: manifest it was compared with -> source videos in both.
         quarantined: ids left out because a quarantine list has them.
+
+    >>> _ = Path("captions.csv").write_text("video,caption\\nfilm.mp4,Two black balls shrink.\\nb.mp4,A dog runs.\\n")
+    >>> result = convert("folder", "captions.csv", "own.jsonl", videos=".")
+    >>> len(result.rows), result.missing, result.to_json()["splits"]
+    (2, ('b.mp4',), {'train': {'rows': 2, 'published': None}})
     """
 
     name: str
@@ -186,6 +194,10 @@ def convert(
     Raises:
         UsageError: an unknown name, or a split that already exists.
         DataError: the files are invalid or have no rows.
+
+    >>> _ = Path("captions.csv").write_text("video,caption,split\\nfilm.mp4,Two black balls shrink.,train\\n")
+    >>> convert("folder", "captions.csv", "own.jsonl", videos=".").rows[0].captions[0].text
+    'Two black balls shrink.'
     """
     if name not in DATA_SETS:
         raise UsageError(f"unknown data set {name!r}; choose from {', '.join(DATA_SETS)}")
@@ -193,15 +205,7 @@ def convert(
         raise UsageError(f"--missing must be one of {', '.join(MISSING)}, not {missing!r}")
     others = {str(path): read_manifest(path) for path in against}
     files = AnnotationSource(source, splits)
-    collector = Collector(name, files)
-    DATA_SETS[name].reader(files, collector)
-    rows = collector.rows
-    for split in splits or ():
-        if not any(row.split == split for row in rows):
-            raise DataError(f"{source}: has no split {split!r} of {name}")
-    if not rows:
-        notes = "; ".join(f"{what}: {', '.join(which)}" for what, which in files.notes.items())
-        raise DataError(f"{source}: has no rows of {name} ({notes or 'empty files'})")
+    rows = _read_rows(name, files, splits)
     if hold_out is not None:
         rows = held_out_rows(rows, hold_out, share)
     path = Path(target) if Path(target).suffix == ".jsonl" else Path(target) / "manifest.jsonl"
@@ -222,6 +226,10 @@ class VideoFiles:
 
     Raises:
         UsageError: the folder does not exist.
+
+    >>> files = VideoFiles("films")
+    >>> files.find("world-flat-1-00000").name, files.find("unknown")
+    ('world-flat-1-00000.mp4', None)
     """
 
     def __init__(self, folder: str | Path, suffixes: Collection[str] = SUFFIXES) -> None:
@@ -264,6 +272,10 @@ def held_out_rows(rows: Sequence[Row], part: str, share: int = HELD_OUT_SHARE) -
     Raises:
         UsageError: the split already exists, or the share is not in 1 to 99.
         DataError: one of the two splits would be empty.
+
+    >>> rows = [Row(f"{i}", f"{i}.mp4", None, "train", ()) for i in range(100)]
+    >>> Counter(row.split for row in held_out_rows(rows, "val", share=20))
+    Counter({'train': 80, 'val': 20})
     """
     if not 1 <= share <= 99:
         raise UsageError(f"the share to hold out must be 1 to 99 percent, not {share}")
@@ -280,9 +292,28 @@ def held_out_rows(rows: Sequence[Row], part: str, share: int = HELD_OUT_SHARE) -
 
 
 def shared_videos(rows: Iterable[Row], others: Iterable[Row]) -> list[str]:
-    """Return the source videos of both collections of rows, sorted."""
+    """Return the source videos of both collections of rows, sorted.
+
+    >>> train = [Row("a", "videos/film.mp4", None, "train", ()), Row("b", "videos/other.mp4", None, "train", ())]
+    >>> shared_videos(train, [Row("c", "film.mp4", None, "test", ())])
+    ['film']
+    """
     first, second = ({origin for row in side for origin in origins(row)} for side in (rows, others))
     return sorted(first & second)
+
+
+def _read_rows(name: str, files: AnnotationSource, splits: Collection[str] | None) -> list[Row]:
+    """Return the rows of a data set, of which each requested split must have some."""
+    collector = Collector(name, files)
+    DATA_SETS[name].reader(files, collector)
+    rows = collector.rows
+    for split in splits or ():
+        if not any(row.split == split for row in rows):
+            raise DataError(f"{files.path}: has no split {split!r} of {name}")
+    if not rows:
+        notes = "; ".join(f"{what}: {', '.join(which)}" for what, which in files.notes.items())
+        raise DataError(f"{files.path}: has no rows of {name} ({notes or 'empty files'})")
+    return rows
 
 
 def _resolve_files(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tuple[list[Row], tuple[str, ...]]:

@@ -48,7 +48,11 @@ _LANGUAGE = re.compile(
 
 @dataclass(frozen=True)
 class Cue:
-    """A text on display from `start` to `end`, in seconds; `line` is the line of its times in the file."""
+    """A text on display from `start` to `end`, in seconds; `line` is the line of its times in the file.
+
+    >>> Cue(line=2, start=2.6, end=6.2, text="Two black balls shrink.").text
+    'Two black balls shrink.'
+    """
 
     line: int
     start: float
@@ -62,6 +66,10 @@ def read_cues(path: str | Path) -> list[Cue]:
     Raises:
         DataError: the file cannot be read, a line of times is malformed (the message has the line), or no cue has
             words.
+
+    >>> _ = Path("film.srt").write_text("1\\n00:00:02,600 --> 00:00:06,200\\n<i>Two black balls shrink.</i>\\n")
+    >>> read_cues("film.srt")
+    [Cue(line=2, start=2.6, end=6.2, text='Two black balls shrink.')]
     """
     lines = read_text(path).split("\n")
     is_webvtt = lines[0].startswith("WEBVTT")

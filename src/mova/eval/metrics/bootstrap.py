@@ -32,6 +32,9 @@ class Interval:
         low, high: bounds of the central `level` of draws.
         level: nominal coverage.
         p: two-sided share of draws that contradict the sign of the difference, at least 1 / draws; None for one system.
+
+    >>> Interval(value=2.0, low=0.5, high=3.5, level=0.95, p=0.01).to_json()
+    {'value': 2.0, 'low': 0.5, 'high': 3.5, 'level': 0.95, 'p': 0.01}
     """
 
     value: float
@@ -47,12 +50,20 @@ class Interval:
 
 
 def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the mean over queries: (D,)."""
+    """Return the mean over queries: (D,).
+
+    >>> mean(np.array([[0.0, 1.0, 5.0], [1.0, 1.0, 1.0]]))
+    array([2., 1.])
+    """
     return values.mean(axis=-1)
 
 
 def median(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the median over queries: (D,)."""
+    """Return the median over queries: (D,).
+
+    >>> median(np.array([[0.0, 1.0, 5.0], [1.0, 1.0, 1.0]]))
+    array([1., 1.])
+    """
     return np.median(values, axis=-1)
 
 

@@ -30,6 +30,9 @@ class Precision:
         expected: over a random order of ties.
         best, worst: for the best and the worst order of ties.
         grouped: all candidates with the same score enter at once, as in scikit-learn.
+
+    >>> average_precision([0.5, 0.5, 0.1], [True, False, True]).grouped
+    0.5833333333333333
     """
 
     expected: float

@@ -32,6 +32,11 @@ class Clip4ClipReport:
         entries: ranks that were counted.
         several: queries that count more than once.
         lost: queries that do not count.
+
+    >>> for line in clip4clip(np.array([[0.9, 0.1], [0.5, 0.5]])).differences:
+    ...     print(line)
+    1 queries with ties count several times, once for each tied candidate
+    percentages are of 3 entries, not of 2 queries
     """
 
     metrics: dict[str, float]

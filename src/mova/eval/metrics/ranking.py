@@ -41,6 +41,10 @@ class Ranks:
         better: (Q,), wrong candidates that score above the best right one.
         tied: (Q,), candidates with exactly its score, right ones included; at least 1.
         right: (Q,), right candidates among the tied; at least 1.
+
+    >>> ranks = Ranks(better=np.array([1]), tied=np.array([2]), right=np.array([1]))
+    >>> ranks.best, ranks.worst, ranks.expected, ranks.within(2)
+    (array([2]), array([3]), array([2.5]), array([0.5]))
     """
 
     better: npt.NDArray[np.int64]
@@ -204,7 +208,11 @@ def summarize(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, float]:
 
 
 def tie_bounds(ranks: Ranks, ks: Sequence[int] = KS) -> dict[str, tuple[float, float]]:
-    """Return metric -> (best case, worst case) over the order of ties."""
+    """Return metric -> (best case, worst case) over the order of ties.
+
+    >>> tie_bounds(find_ranks(np.array([[0.5, 0.5], [0.1, 0.9]])), ks=(1,))
+    {'R@1': (100.0, 50.0), 'MdR': (1.0, 1.5), 'MnR': (1.0, 1.5)}
+    """
     bounds = {f"R@{k}": tuple(100.0 * float((r <= k).mean()) for r in (ranks.best, ranks.worst)) for k in ks}
     bounds["MdR"] = (float(np.median(ranks.best)), float(np.median(ranks.worst)))
     bounds["MnR"] = (float(ranks.best.mean()), float(ranks.worst.mean()))

@@ -31,7 +31,11 @@ MOST_WINDOWS = 10
 
 @dataclass(frozen=True, eq=False)
 class MomentPrediction:
-    """A model's answer to one query: windows, best first, (P, 3) as (start, end, score), and saliency (C,)."""
+    """A model's answer to one query: windows, best first, (P, 3) as (start, end, score), and saliency (C,).
+
+    >>> MomentPrediction(windows=np.array([[4.0, 9.0, 0.8], [0.0, 2.0, 0.3]])).windows[0]
+    array([4. , 9. , 0.8])
+    """
 
     windows: Array | None
     saliency: Array | None = None
@@ -39,7 +43,11 @@ class MomentPrediction:
 
 @dataclass(frozen=True, eq=False)
 class MomentTruth:
-    """The annotation of one query: windows (G, 2) and, if annotated, saliency of every clip (C, A)."""
+    """The annotation of one query: windows (G, 2) and, if annotated, saliency of every clip (C, A).
+
+    >>> MomentTruth(windows=np.array([[4.0, 8.0]])).windows.shape
+    (1, 2)
+    """
 
     windows: Array
     saliency: npt.NDArray[np.int64] | None = None
@@ -121,6 +129,11 @@ def evaluate_moments(
 
     Raises:
         ValueError: lists of different lengths, empty lists, or a query without predicted windows (with its index).
+
+    >>> prediction = MomentPrediction(np.array([[4.0, 9.0, 0.8], [0.0, 2.0, 0.3]]))
+    >>> report = evaluate_moments([prediction], [MomentTruth(np.array([[4.0, 8.0]]))], thresholds=(0.5, 0.9))
+    >>> report["full"]["R1"]
+    {0.5: 100.0, 0.9: 0.0}
     """
     if len(predictions) != len(truths) or not truths:
         raise ValueError(f"{len(predictions)} predictions for {len(truths)} queries")
@@ -163,6 +176,10 @@ def moment_values(
 
     Returns:
         "R1@IoU" for each threshold, "mIoU" of the first window, and "mAP" over IoU 0.5 to 0.95.
+
+    >>> prediction = MomentPrediction(np.array([[4.0, 9.0, 0.8], [0.0, 2.0, 0.3]]))
+    >>> moment_values([prediction], [MomentTruth(np.array([[4.0, 8.0]]))], thresholds=(0.5,))
+    {'R1@0.5': [100.0], 'mIoU': [80.0], 'mAP': [70.0]}
     """
     pairs = [(p.windows, t.windows) for p, t in zip(predictions, truths, strict=True) if len(t.windows)]
     first = np.array([first_iou(_require(windows), right) for windows, right in pairs])
@@ -205,6 +222,11 @@ def evaluate_highlights(
 
     Raises:
         ValueError: lists of different lengths, or a query without saliency (with its index).
+
+    >>> prediction = MomentPrediction(None, saliency=np.array([0.9, 0.2, 0.1]))
+    >>> truth = MomentTruth(np.array([[0.0, 2.0]]), saliency=np.array([[4, 3, 4], [1, 1, 1], [0, 1, 0]]))
+    >>> evaluate_highlights([prediction], [truth])["VeryGood"]
+    {'mAP': 66.66666666666666, 'Hit1': 100.0}
     """
     if len(predictions) != len(truths) or not truths:
         raise ValueError(f"{len(predictions)} predictions for {len(truths)} queries")
@@ -226,7 +248,11 @@ def evaluate_highlights(
 
 
 def tied_queries(predictions: Sequence[MomentPrediction]) -> int:
-    """Count the queries in which the order of ties may matter: windows with the same score, or two top clips."""
+    """Count the queries in which the order of ties may matter: windows with the same score, or two top clips.
+
+    >>> tied_queries([MomentPrediction(np.array([[4.0, 9.0, 0.5], [0.0, 2.0, 0.5]]))])
+    1
+    """
     count = 0
     for prediction in predictions:
         windows = prediction.windows

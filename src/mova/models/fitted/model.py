@@ -57,7 +57,14 @@ class FittedConfig(PreTrainedConfig):
 
 
 class Fitted(BackboneWrapper):
-    """A backbone, and a linear map of its unit frame vectors. Create with `around`; load with `from_pretrained`."""
+    """A backbone, and a linear map of its unit frame vectors. Create with `around`; load with `from_pretrained`.
+
+    >>> import mova
+    >>> model = Fitted.around(mova.load("mova-worlds-tiny"))  # the identity
+    >>> model = model.set_map(0.5 * torch.eye(model.embedding_dim), torch.zeros(model.embedding_dim))
+    >>> model.place(torch.ones(1, model.embedding_dim)).norm().item()
+    0.5
+    """
 
     config_class = FittedConfig
     family = "fitted encoder"

@@ -58,6 +58,11 @@ class Gexia(BackboneWrapper):
 
     Raises:
         UsageError: an unsupported backbone, or settings that do not fit its width.
+
+    >>> import mova
+    >>> model = Gexia.from_backbone(mova.load("mova-worlds-tiny"))
+    >>> model.encode_video("film.mp4").whole.shape
+    torch.Size([192])
     """
 
     config_class = GexiaConfig

@@ -52,6 +52,12 @@ class Mova(BackboneWrapper):
 
     Raises:
         UsageError: an unsupported backbone, or settings that do not fit its width.
+
+    >>> import mova
+    >>> model = Mova.from_backbone(mova.load("mova-worlds-tiny"))
+    >>> video = model.encode_video("film.mp4")
+    >>> model.added_parameters().share < 1, model.modular_similarity([video], ["Two black discs shrink."]).shape
+    (True, torch.Size([1, 1]))
     """
 
     config_class = MovaConfig

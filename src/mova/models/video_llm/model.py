@@ -70,6 +70,10 @@ class VideoLLM(EntailmentModel):
         name: display name.
         max_frames: maximum number of frames per video; None: the architecture's own budget.
         question: the question about videos.
+
+    >>> model = VideoLLM.from_pretrained("tiny-video-llm", max_frames=4, device="cpu")  # random weights
+    >>> model.scores("film.mp4", ["Two black discs shrink.", "A dog runs."]).shape
+    torch.Size([2])
     """
 
     def __init__(

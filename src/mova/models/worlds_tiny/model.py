@@ -57,7 +57,12 @@ WORLDS_WEIGHTS = AlignmentWeights(
 
 
 class WorldsTiny(PreTrainedModel, Backbone):
-    """Two towers over stacked frames and whole words. Load with `from_pretrained(folder)`."""
+    """Two towers over stacked frames and whole words. Load with `from_pretrained(folder)`.
+
+    >>> model = WorldsTiny.from_pretrained(shipped_folder())
+    >>> model.encode_video("film.mp4").frames.shape
+    torch.Size([20, 192])
+    """
 
     config_class = WorldsTinyConfig
     base_model_prefix = "worlds_tiny"

