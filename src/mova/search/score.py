@@ -49,6 +49,9 @@ class SentenceScore:
         text: the sentence.
         score: P(Yes) of a video LLM, or the cosine of the best frame.
         shown: probability that the video shows the sentence at all; None from a video LLM, or if a score is not finite.
+
+    >>> SentenceScore("A dog runs.", score=0.21, shown=0.1).absent
+    True
     """
 
     text: str
@@ -102,7 +105,7 @@ class EntailmentScorer(Scorer):
     >>> from mova.models.registry import load_video_llm
     >>> scorer = EntailmentScorer(load_video_llm("tiny-video-llm", max_frames=2))  # random weights
     >>> sentences, whole = scorer.score_text("film.mp4", "Two black discs shrink. A crescent bounces.")
-    >>> [text for text, score in sentences], 0 <= whole <= 1
+    >>> [sentence.text for sentence in sentences], 0 <= whole <= 1
     (['Two black discs shrink.', 'A crescent bounces.'], True)
     """
 
@@ -135,7 +138,7 @@ class SimilarityScorer(Scorer):
     >>> import mova
     >>> scorer = SimilarityScorer(mova.load("mova-worlds-tiny"))
     >>> sentences, whole = scorer.score_text("film.mp4", "Two black discs shrink. A crescent bounces.")
-    >>> [(text, round(score, 1)) for text, score in sentences]
+    >>> [(sentence.text, round(sentence.score, 1)) for sentence in sentences]
     [('Two black discs shrink.', 0.7), ('A crescent bounces.', 0.7)]
     """
 
@@ -192,9 +195,9 @@ def score_caption(
 
     >>> import mova
     >>> model = mova.load("mova-worlds-tiny")
-    >>> sentences, total = score_caption(model, "film.mp4", "Two black discs shrink. A small orange crescent bounces.")
-    >>> [text for text, score in sentences]
-    ['Two black discs shrink.', 'A small orange crescent bounces.']
+    >>> sentences, total = score_caption(model, "film.mp4", "Two black discs shrink. Three white stars grow.")
+    >>> [(sentence.text, sentence.absent) for sentence in sentences]
+    [('Two black discs shrink.', False), ('Three white stars grow.', True)]
     """
     return score_embedding(model, model.encode_video(video, fps), text)
 
@@ -208,8 +211,8 @@ def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tup
     >>> import mova
     >>> model = mova.load("mova-worlds-tiny")
     >>> sentences, total = score_embedding(model, model.encode_video("film.mp4"), "Two black discs shrink.")
-    >>> [(text, round(score, 1)) for text, score in sentences]
-    [('Two black discs shrink.', 0.7)]
+    >>> sentences[0].absent, round(total, 1)
+    (False, 0.9)
     """
     sentences, highest = sentences_or_windows(text), _highest(model, video, text)
     shown: list[float | None] = [None] * len(sentences)
