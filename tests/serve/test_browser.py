@@ -219,3 +219,55 @@ def test_errors_are_said_and_can_be_tried_again(page: Any) -> None:
     page.unroute("**/api/v1/search")
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector(".find[data-state=results] .card")
+
+
+def test_align_and_correct_a_span(page: Any, web: Web) -> None:
+    from mova.data.manifest import read_manifest
+
+    page.goto("/align")
+    page.locator(".chooser").click()
+    page.get_by_label("Part of a name or folder").fill("long")
+    until(page, "document.querySelectorAll('dialog.videos li').length === 1")
+    page.locator("dialog.videos li button").click()
+    page.get_by_label("Caption").fill("Everything is black. Then it turns magenta. A yellow light.")
+    page.get_by_role("button", name="Align").click()
+    page.wait_for_selector(".work .sentence")
+    until(page, "document.querySelectorAll('.sentence').length === 4")  # three, and what is not described
+    video(page, "v.videoWidth === 128")
+    page.locator(".sentence").nth(1).locator(".chip").first.click()
+    video(page, "v.currentTime >= 20 && v.currentTime < 24.2")
+    edge = page.locator(".sentence").nth(1).locator(".edge.from").first
+    track = page.locator(".sentence").nth(1).locator(".track").bounding_box()
+    box = edge.bounding_box()
+    page.mouse.move(box["x"] + 7, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(track["x"] + track["width"] * 21 / 40, box["y"] + 10, steps=6)
+    page.mouse.up()
+    video(page, "Math.abs(v.currentTime - 21) < 0.3")  # the picture follows the edge
+    edge.press("ArrowRight")
+    page.get_by_role("button", name="Save as training data").click()
+    until(page, "document.querySelector('.correct').innerText.includes('has 1 row')")
+    (row,) = read_manifest(web.state / "corrections.jsonl")
+    magenta = row.captions[0].sentences[1]
+    assert magenta.text == "Then it turns magenta."
+    assert magenta.start == pytest.approx(21.1, abs=0.15)
+    assert magenta.end == pytest.approx(24, abs=0.3)
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SRT subtitles").click()
+    assert download.value.suggested_filename == "long.srt"
+    assert "magenta" in Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_align_fits_a_phone(browser: Any, web: Web) -> None:
+    context = browser.new_context(viewport=PHONE, base_url=web.url, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    find(page, "magenta")
+    page.locator(".card").first.tap()
+    page.locator(".align-link").tap()
+    page.wait_for_url("**/align?video=*")
+    page.get_by_label("Caption").fill("Everything is black. Then it turns magenta.")
+    page.get_by_role("button", name="Align").tap()
+    page.wait_for_selector(".work .sentence")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    context.close()

@@ -71,9 +71,12 @@ def test_relevance_has_the_cosines_of_the_stored_frames(site: Site) -> None:
     assert data["high"] == pytest.approx(float(cosines.max()), abs=1e-3)
 
 
-def test_bins_hold_the_highest_value_and_carry_it_over_stretches_without_frames() -> None:
-    times = np.array([0.0, 0.1, 5.0])
-    starts, values = binned(times, np.array([0.2, 0.9, 0.4], np.float32), 6.0)
+def test_bins_hold_the_highest_value_and_carry_it_over_stretches_without_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mova.serve.finder.BINS", 3)
+    times = np.array([0.0, 0.1, 5.0, 5.5])
+    starts, values = binned(times, np.array([0.2, 0.9, 0.4, 0.1], np.float32), 6.0)
     assert starts.tolist() == [0.0, 2.0, 4.0]
     assert values.tolist() == pytest.approx([0.9, 0.9, 0.4])
 

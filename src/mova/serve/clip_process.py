@@ -1,4 +1,4 @@
-"""The process that cuts one clip for `mova.serve.transcode`; words of its command line in, an MP4 file out."""
+"""The process that cuts one clip for `mova.serve.transcode`."""
 
 from __future__ import annotations
 

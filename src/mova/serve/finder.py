@@ -126,7 +126,7 @@ class Finder:
 
 
 def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tuple[npt.NDArray[np.float64], _F32]:
-    """Return the highest value in each of at most `BINS` equal parts of a video, and their starts.
+    """Return frame times and values (T,), or, for more than `BINS` frames, the highest value in each of equal parts.
 
     Parts without frames take the value of the frame before them.
 
@@ -134,13 +134,14 @@ def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tup
         >>> binned(np.array([0.0, 1.0, 2.0]), np.array([1, 3, 2], np.float32), 3.0)
         (array([0., 1., 2.]), array([1., 3., 2.], dtype=float32))
     """
-    bins = min(BINS, len(times))
-    starts = np.linspace(0.0, duration, bins, endpoint=False)
-    rows = np.clip((times / (duration / bins)).astype(int), 0, bins - 1)
-    highest = np.full(bins, -np.inf, np.float32)
+    if len(times) <= BINS:
+        return times, values
+    starts = np.linspace(0.0, duration, BINS, endpoint=False)
+    rows = np.clip((times / (duration / BINS)).astype(int), 0, BINS - 1)
+    highest = np.full(BINS, -np.inf, np.float32)
     np.maximum.at(highest, rows, values.astype(np.float32))
     last = values[0]
-    for row in range(bins):
+    for row in range(BINS):
         if np.isfinite(highest[row]):
             last = highest[row]
         highest[row] = last

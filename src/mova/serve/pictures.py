@@ -22,7 +22,7 @@ TIME_LIMIT = 20.0
 WAIT = 30.0
 """Seconds that a thumbnail may wait for its turn."""
 HEIGHTS = (180, 360)
-"""Pixels of the shorter side."""
+"""Pixels of the shorter side, ascending."""
 QUALITY = 82
 SLIVER = 0.04
 """Seconds before the end of a video at which its last thumbnail is taken."""

@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from mova.models.encoder import DualEncoder
+from mova.serve.aligner import Aligner
 from mova.serve.cache import DiskCache
 from mova.serve.catalog import Catalog
+from mova.serve.children import Children
 from mova.serve.engine import Engine
 from mova.serve.finder import Finder
 from mova.serve.pictures import Pictures
@@ -25,8 +27,10 @@ class Services:
         self.engine = Engine(settings.index, encoder or settings.model)
         self.finder = Finder(self.catalog)
         self.cache = DiskCache(settings.state / "cache", settings.cache_bytes)
+        self.children = Children()
         self.pictures = Pictures(self.catalog, self.cache)
-        self.transcoder = Transcoder(self.catalog, self.cache)
+        self.transcoder = Transcoder(self.catalog, self.cache, self.children)
+        self.aligner = Aligner(self.catalog, self.children, settings.state / "corrections.jsonl")
 
     def start(self) -> None:
         """Load the model."""
@@ -35,7 +39,7 @@ class Services:
     def close(self) -> None:
         """End threads and processes."""
         self.engine.close()
-        self.transcoder.close()
+        self.children.close()
         self.pictures.close()
 
 

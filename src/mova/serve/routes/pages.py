@@ -40,6 +40,12 @@ def find() -> Response:
     return render("find")
 
 
+@router.get("/align")
+def align() -> Response:
+    """The page to align a caption with a video."""
+    return render("align")
+
+
 @router.get("/login")
 def ask_for_token() -> Response:
     """The page that asks for the token."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from mova.serve.media import TYPES, send_file, send_path
+from mova.serve.pictures import HEIGHTS
 from mova.serve.routes.search import printable_name, video_out
 from mova.serve.schemas import LARGEST_PAGE, PAGE, Video, VideoPage
 from mova.serve.services import Parts
@@ -16,6 +17,8 @@ from mova.serve.transcode import PREVIEW_SIDE
 
 router = APIRouter(prefix="/videos", tags=["videos"])
 Time = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False, description="Seconds.")]
+
+Height = Annotated[int, Query(ge=1, le=HEIGHTS[-1], description="Pixels of the shorter side, at least.")]
 
 
 @router.get("", response_model_exclude_none=True)
@@ -45,9 +48,10 @@ def video(parts: Parts, video: str) -> Video:
 
 
 @router.get("/{video}/thumbnail", response_class=Response)
-def thumbnail(parts: Parts, video: str, request: Request, t: Time = 0.0, height: Literal[180, 360] = 360) -> Response:
+def thumbnail(parts: Parts, video: str, request: Request, t: Time = 0.0, height: Height = HEIGHTS[-1]) -> Response:
     """Return the frame on display at a time, as JPEG."""
-    path = parts.pictures.thumbnail(parts.catalog.entry(video), t, height)
+    made = next(side for side in HEIGHTS if side >= height)
+    path = parts.pictures.thumbnail(parts.catalog.entry(video), t, made)
     return send_path(path, request.headers, media_type="image/jpeg")
 
 

@@ -29,7 +29,7 @@ function stagePlayer() {
     const step = (label, path, by) => el("button", { type: "button", class: "secondary icon", title: label, "aria-label": label, on: { click: () => select(current + by, true) } }, icon(path));
     player = new Player(stage, {
       onMark: (moment) => select(hits.indexOf(moment), true),
-      buttons: [step("Previous moment", "M12 5l-5 5 5 5", -1), step("Next moment", "M8 5l5 5-5 5", 1), el("a", { class: "secondary icon save", title: "Save this moment as a clip", "aria-label": "Save this moment as a clip" }, icon("M10 3v9m-4-3.5 4 4 4-4M4 16.5h12"))],
+      buttons: [step("Previous moment", "M12 5l-5 5 5 5", -1), step("Next moment", "M8 5l5 5-5 5", 1), el("a", { class: "secondary icon align-link", title: "Align a caption with this video", "aria-label": "Align a caption with this video" }, icon("M3 5h14M3 10h9M3 15h12")), el("a", { class: "secondary icon save", title: "Save this moment as a clip", "aria-label": "Save this moment as a clip" }, icon("M10 3v9m-4-3.5 4 4 4-4M4 16.5h12"))],
     });
   }
   return player;
@@ -66,6 +66,7 @@ function select(place, play, focus = false) {
     heat(moment.video);
   }
   shown.show(moment, play);
+  stage.querySelector(".align-link").href = `/align?video=${moment.video.id}`;
   stage.querySelector(".save").href = `/api/v1/videos/${moment.video.id}/clip?start=${moment.start}&end=${moment.end}`;
   const buttons = [...cards.querySelectorAll(".card")];
   buttons.forEach((button, index) => button.setAttribute("aria-current", String(index === place)));
@@ -216,6 +217,7 @@ async function start({ push = false } = {}) {
 function play(video) {
   stage.hidden = false;
   const shown = stagePlayer();
+  stage.querySelector(".align-link").href = `/align?video=${video.id}`;
   stage.querySelector(".save").href = `/api/v1/videos/${video.id}/file?download=true`;
   shown.open(video, []);
   shown.seek(0);

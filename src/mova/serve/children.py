@@ -1,0 +1,80 @@
+"""Processes that do one task for the service and are ended if it takes too long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+from mova.serve.problems import Busy
+
+AT_ONCE = 2
+WAIT = 60.0
+"""Seconds that a request may wait for its turn."""
+CAUSE_CHARACTERS = 300
+START = "import sys; sys.path[:] = {path!r}; from {module} import main; sys.exit(main(sys.argv[1:]))"
+
+
+class Children:
+    """Runs `main(words)` of modules in processes of their own, a few at once. It may be used by several threads."""
+
+    def __init__(self) -> None:
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """End the running processes."""
+        with self._lock:
+            self._closed = True
+            running = list(self._running)
+        for process in running:
+            process.kill()
+
+    def run(self, module: str, words: Sequence[str], limit: float, data: bytes = b"") -> str | None:
+        """Run a module's `main`; return the cause if it failed, else None.
+
+        Args:
+            module: its `main` returns 0, or prints a cause and returns another number.
+            words: its arguments.
+            limit: seconds after which it is ended.
+            data: sent to its standard input.
+
+        Raises:
+            Busy: it took too long, too many wait, or the service is stopping.
+        """
+        if not self._turns.acquire(timeout=WAIT):
+            raise Busy("too much is asked for at once; try again")
+        try:
+            process = self._start(module, words)
+            try:
+                output, _ = process.communicate(data, timeout=limit)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                raise Busy("this takes too long and was stopped") from None
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+        finally:
+            self._turns.release()
+        if process.returncode == 0:
+            return None
+        return output.decode(errors="replace").strip()[-CAUSE_CHARACTERS:] or "it cannot be decoded"
+
+    def _start(self, module: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._closed:
+                raise Busy("the service is stopping")
+            process = subprocess.Popen(
+                [sys.executable, "-c", START.format(path=[*sys.path], module=module), *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            self._running.add(process)
+            return process

@@ -1,0 +1,33 @@
+"""The process that draws one timeline for `mova.serve.aligner`; the timeline comes on standard input."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import sys
+from contextlib import suppress
+
+from mova.errors import MovaError, VideoError
+from mova.plots.timeline import draw
+
+
+def main(words: list[str]) -> int:
+    """Draw a timeline; on failure print the cause.
+
+    Args:
+        words: the PNG file to write.
+    """
+    os.nice(5)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    timeline = pickle.loads(sys.stdin.buffer.read())  # of the service, never of a client
+    try:
+        draw(timeline, words[0])
+    except VideoError as error:
+        print(error.cause)  # noqa: T201 - the parent reads it
+        return 1
+    except (MovaError, OSError, MemoryError, ValueError) as error:
+        print(error)  # noqa: T201 - the parent reads it
+        return 1
+    return 0

@@ -1,0 +1,195 @@
+import { clock, el } from "./dom.js";
+
+const STEP = 0.1;
+const SHORTEST = 0.1;
+const DRAG = 5;
+const MORE = 0.6;
+/** Seconds rounded to hundredths, as they are shown and saved. */
+const round = (seconds) => Math.round(seconds * 100) / 100;
+
+/**
+ * The row of a sentence: its text, its spans as text, and a lane with the posterior as color, and spans whose edges
+ * can be dragged. `onSeek(time)` shows a time; `onChange()` is called after every correction.
+ */
+export class Lane {
+  constructor(number, sentence, data, { onSeek, onChange }) {
+    this.data = data;
+    this.duration = data.duration;
+    this.sentence = sentence;
+    this.original = sentence.spans.map((span) => [span.start, span.end]);
+    this.known = new Map(sentence.spans.map((span) => [`${round(span.start)} ${round(span.end)}`, span.posterior]));
+    this.onSeek = onSeek;
+    this.onChange = onChange;
+    this.canvas = el("canvas");
+    this.cursor = el("span", { class: "cursor" });
+    this.tip = el("span", { class: "tip", hidden: true });
+    this.track = el("div", { class: "track" }, this.canvas, this.cursor, this.tip);
+    this.chips = el("div", { class: "spans" });
+    this.root = el("article", { class: "sentence", "aria-label": `Sentence ${number}` },
+      el("div", { class: "said" }, el("span", { class: "number", text: number }), el("p", { class: "text", text: sentence.text })),
+      this.chips, el("div", { class: "lane-wrap" }, this.track));
+    this.reset();
+    this.#listen();
+    new ResizeObserver(() => this.draw()).observe(this.track);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  /** Back to what the model said. */
+  reset() {
+    this.spans = this.original.map(([start, end]) => ({ start, end }));
+    this.show();
+  }
+
+  get changed() { return JSON.stringify(this.pairs()) !== JSON.stringify(this.original.map(([a, b]) => [round(a), round(b)])); }
+
+  /** Start and end of every span, in order. */
+  pairs() { return this.spans.map(({ start, end }) => [round(start), round(end)]).sort((a, b) => a[0] - b[0]); }
+
+  #posterior(span) { return this.known.get(`${round(span.start)} ${round(span.end)}`); }
+
+  show() {
+    this.spans.sort((a, b) => a.start - b.start);
+    this.track.querySelectorAll(".span").forEach((node) => node.remove());
+    for (const span of this.spans) this.track.append(this.#bar(span));
+    this.#chips();
+  }
+
+  #chips() {
+    const chips = this.spans.map((span) => {
+      const sure = this.#posterior(span);
+      return el("button", { type: "button", class: sure === undefined ? "chip changed" : "chip", title: "Go there", on: { click: () => this.onSeek(span.start, span.end) } },
+        `${clock(span.start, true)} – ${clock(span.end, true)}`, el("i", { text: sure === undefined ? "corrected" : sure === null ? "" : `${Math.round(100 * sure)} %` }));
+    });
+    const shown = this.sentence.shown;
+    if (!chips.length) chips.push(el("span", { class: "none", text: this.original.length ? "Marked as not shown" : `Probably not shown${shown === null ? "" : ` (${Math.round(100 * shown)} %)`}` }));
+    this.chips.replaceChildren(...chips);
+    this.root.classList.toggle("absent", this.spans.length === 0);
+  }
+
+  #place(node, span) {
+    node.style.left = `${(100 * span.start) / this.duration}%`;
+    node.style.width = `${(100 * (span.end - span.start)) / this.duration}%`;
+    const changed = this.#posterior(span) === undefined;
+    node.classList.toggle("changed", changed);
+    const text = `${clock(span.start, true)} to ${clock(span.end, true)}`;
+    node.setAttribute("aria-label", `Span from ${text}. Delete removes it.`);
+    node.querySelectorAll(".edge").forEach((edge) => edge.setAttribute("aria-valuetext", clock(span[edge.dataset.side], true)));
+    node.querySelectorAll(".edge").forEach((edge) => edge.setAttribute("aria-valuenow", span[edge.dataset.side].toFixed(2)));
+  }
+
+  #bar(span) {
+    const bar = el("div", { class: "span", tabindex: "0", role: "group" });
+    for (const [side, name, label] of [["start", "from", "Start of the span"], ["end", "to", "End of the span"]]) {
+      const edge = el("button", { type: "button", class: `edge ${name}`, role: "slider", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": this.duration.toFixed(2), "data-side": side });
+      edge.addEventListener("pointerdown", (event) => this.#drag(event, edge, (time) => this.#move(span, side, time, bar)));
+      edge.addEventListener("keydown", (event) => {
+        const steps = { ArrowLeft: -STEP, ArrowDown: -STEP, ArrowRight: STEP, ArrowUp: STEP, PageDown: -1, PageUp: 1 };
+        if (!(event.key in steps)) return;
+        event.preventDefault();
+        event.stopPropagation();
+        this.#move(span, side, span[side] + steps[event.key], bar);
+        this.onChange();
+      });
+      bar.append(edge);
+    }
+    bar.addEventListener("keydown", (event) => {
+      if (event.key === "Delete" || event.key === "Backspace") {
+        event.preventDefault();
+        this.spans = this.spans.filter((other) => other !== span);
+        this.show();
+        this.onChange();
+      } else if (event.key === "Enter" && event.target === bar) this.onSeek(span.start, span.end);
+    });
+    this.#place(bar, span);
+    return bar;
+  }
+
+  #move(span, side, time, bar) {
+    const at = round(time);
+    if (side === "start") span.start = Math.min(Math.max(0, at), span.end - SHORTEST);
+    else span.end = Math.max(Math.min(this.duration, at), span.start + SHORTEST);
+    this.#place(bar, span);
+    this.#chips();
+    this.onSeek(side === "start" ? span.start : Math.max(span.start, span.end - 0.02));
+  }
+
+  #time(event) {
+    const box = this.track.getBoundingClientRect();
+    return Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) * this.duration;
+  }
+
+  #drag(event, edge, move) {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    edge.focus();
+    edge.setPointerCapture(event.pointerId);
+    edge.classList.add("dragged");
+    const moved = (next) => move(this.#time(next));
+    const done = () => {
+      edge.classList.remove("dragged");
+      edge.removeEventListener("pointermove", moved);
+      this.onChange();
+    };
+    edge.addEventListener("pointermove", moved);
+    for (const name of ["pointerup", "pointercancel"]) edge.addEventListener(name, done, { once: true });
+  }
+
+  #listen() {
+    let from = null;
+    let made = null;
+    this.track.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || event.target.closest(".edge")) return;
+      from = { x: event.clientX, time: this.#time(event), mouse: event.pointerType === "mouse" };
+      this.track.setPointerCapture(event.pointerId);
+    });
+    this.track.addEventListener("pointermove", (event) => {
+      const at = this.#time(event);
+      this.tip.hidden = false;
+      this.tip.style.left = `${(100 * at) / this.duration}%`;
+      const after = this.data.times.findIndex((time) => time > at);
+      const bin = after === -1 ? this.data.times.length - 1 : Math.max(0, after - 1);
+      this.tip.textContent = `${clock(at, true)} · ${Math.round(100 * (this.sentence.posterior[bin] ?? 0))} %`;
+      if (from && from.mouse && Math.abs(event.clientX - from.x) > DRAG && !event.target.closest(".span")) {
+        made ??= { start: 0, end: 0 };
+        made.start = round(Math.min(from.time, at));
+        made.end = round(Math.max(from.time, at, made.start + SHORTEST));
+        this.spans = [...this.spans.filter((span) => span !== made), made];
+        this.show();
+        this.onSeek(at);
+      }
+    });
+    this.track.addEventListener("pointerup", (event) => {
+      if (from && !made) this.onSeek(this.#time(event));
+      if (made) this.onChange();
+      from = null;
+      made = null;
+    });
+    this.track.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+  }
+
+  /** Show the position of the player. */
+  move(time) {
+    this.cursor.style.left = `${(100 * Math.min(time, this.duration)) / this.duration}%`;
+    this.root.classList.toggle("now", this.spans.some((span) => time >= span.start && time < span.end));
+  }
+
+  draw() {
+    const { width, height } = this.track.getBoundingClientRect();
+    if (!width) return;
+    const ratio = devicePixelRatio || 1;
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round(height * ratio);
+    const context = this.canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    context.fillStyle = getComputedStyle(this.track).getPropertyValue("--accent");
+    const { times } = this.data;
+    this.sentence.posterior.forEach((value, bin) => {
+      if (value < 0.01) return;
+      const left = (times[bin] / this.duration) * width;
+      const right = ((times[bin + 1] ?? this.duration) / this.duration) * width;
+      context.globalAlpha = Math.min(1, value) ** MORE * 0.92;
+      context.fillRect(left, 0, right - left + 0.5, height);
+    });
+  }
+}
