@@ -12,8 +12,10 @@ from mova.data.dataset import BrokenVideo, PairDataset
 from mova.data.manifest import Caption, Row, Segment, TimedSentence, fingerprint, read_manifest, write_manifest
 from mova.errors import DataError, VideoError
 from mova.types import Frames
+from mova.video.isolated import Isolated
 from mova.video.reader import FrameRule, stream
 from mova.video.sampling import RULES
+from tests.support.odd_videos import numbers, write_numbered
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +129,37 @@ def test_validation_of_rows_with_parts() -> None:
     ]:
         with pytest.raises(DataError, match=message):
             Row.from_json({**row.to_json(), **wrong})
+
+
+def test_samples_of_several_segments_are_never_within_a_gap(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "gap.mkv", [*range(100), *range(250, 350)])  # nothing from 4 to 10 s
+    write_numbered(tmp_path / "whole.mkv", range(100))
+    concat = VideoConcat.of(
+        [Segment("gap.mkv", 2.0, 11.0), Segment("whole.mkv", 1.0, 3.0), Segment("gap.mkv", 6.0, 10.5)], tmp_path
+    )
+    present = [*range(4), 16, 17, 18, 19, 20, 21, 30]  # in half seconds: 2 to 4 s and 10 to 11 s, all, 10 s on
+    frames = Frames.concatenate(list(concat.stream(2.0, 5)))
+    assert (frames.pts * 2).tolist() == present
+    assert numbers(frames.pixels) == [50, 62, 75, 87, 100, 112, 25, 37, 50, 62, 100]
+    with Isolated() as decoder:
+        isolated = Frames.concatenate(list(concat.stream(2.0, 5, decoder)))
+    assert np.array_equal(isolated.pixels, frames.pixels)
+    selected = concat.select(FrameRule(99, fps=2.0))
+    assert (selected.pts * 2).tolist() == present
+    assert np.array_equal(selected.pixels, frames.pixels)
+    for rule in sorted(set(RULES) - {"linspace_fps"}):
+        times = concat.select(FrameRule(9, rule=rule)).pts
+        assert not np.any((times > 2) & (times < 8)), rule
+        assert not np.any((times >= 11) & (times < 15)), rule
+    with pytest.raises(VideoError, match="pictures are missing there"):
+        concat.read([1.0, 3.0])
+    with pytest.raises(VideoError, match="shows no picture in its segments"):
+        VideoConcat.of([Segment("gap.mkv", 5.0, 9.0)], tmp_path).select(FrameRule(4, fps=2.0))
+
+
+def test_samples_of_a_clip_at_a_rate_are_never_within_a_gap(tmp_path: Path) -> None:
+    film = write_numbered(tmp_path / "gap.mkv", [*range(100), *range(250, 350)])
+    frames = FrameRule(99, fps=1.0).read(film)
+    assert frames.pts.tolist() == [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0]
+    with pytest.raises(VideoError, match=r"shows no picture from 5\.00 s on"):
+        FrameRule(4, fps=1.0).read(film, 5.0, 9.0)

@@ -21,6 +21,7 @@ from mova.plots.timeline import draw
 from mova.search.align import align
 from mova.types import SentenceTimeline, Span, Timeline
 from tests.support.fakes import COLOURS, ColourEncoder, write_colours
+from tests.support.odd_videos import write_numbered
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +132,9 @@ def test_invalid_requests_raise(timeline: Timeline, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(60, 80), (80, 60), (20, 160)])
 def test_thumbnails_fill_the_strip_without_distortion(size: tuple[int, int], tmp_path: Path) -> None:
     film = write_colours(tmp_path / "a.mp4", [("red", 2), ("green", 2)], size=size)
-    pictures = film_strip(str(film), 4.0, 10.0, 48)
-    count, height, width = pictures.shape[:3]
-    assert count * width / height == pytest.approx(10.0, rel=0.1)
+    pictures = [picture for picture in film_strip(str(film), 4.0, 10.0, 48) if picture is not None]
+    height, width = pictures[0].shape[:2]
+    assert len(pictures) * width / height == pytest.approx(10.0, rel=0.1)
     assert np.abs(pictures[0].mean(axis=(0, 1)) - COLOURS["red"]).max() < 20
     assert np.abs(pictures[-1].mean(axis=(0, 1)) - COLOURS["green"]).max() < 20
 
@@ -187,6 +188,26 @@ def test_png_draws_nothing_where_frames_are_missing(gapped: Timeline, tmp_path: 
     left, width = module.LEFT * module.DPI, (module.WIDTH - module.LEFT - module.RIGHT) * module.DPI
     assert pixels[row, round(left + 0.42 * width) : round(left + 0.78 * width)].min() == 255
     assert pixels[row, round(left + 0.02 * width) : round(left + 0.38 * width)].max(axis=1).max() < 255
+
+
+def test_a_film_strip_shows_no_picture_of_a_time_without_pictures(
+    timeline: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_numbered(tmp_path / "gap.mkv", [*range(100), *range(250, 350)])  # nothing from 4 to 10 s
+    strip = film_strip(str(film), 14.0, 12.0, 32)
+    middles = (np.arange(len(strip)) + 0.5) * 14 / len(strip)
+    assert [picture is None for picture in strip] == [4 <= time < 10 for time in middles]
+    row = SentenceTimeline("All of it.", np.ones(2, np.float32), (), np.ones(2, np.float32))
+    drawn = Timeline(str(film), 14.0, np.array([0.0, 10.0]), (row,), (), step=0.5)
+    missing = sum(picture is None for picture in strip)
+    page = draw(drawn, tmp_path / "t.html").read_text(encoding="utf-8")
+    assert page.count("no picture") == missing
+    written = []
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, text, **style: written.append((x, text)))
+    draw(drawn, tmp_path / "t.png")
+    times = [time for time, text in written if text == "no picture"]
+    assert len(times) > 1
+    assert all(4 < time < 10 for time in times)
 
 
 def test_bars_of_a_table_are_empty_where_frames_are_missing(gapped: Timeline) -> None:

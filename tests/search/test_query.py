@@ -12,8 +12,9 @@ import torch
 from mova.errors import UsageError
 from mova.scoring.spans import peaks
 from mova.search import query, store
+from mova.search.export import export_clips
 from mova.search.index import Index
-from mova.search.query import Query, document, export_clips, find_moments
+from mova.search.query import Query, document, find_moments
 from mova.search.records import Meta, StoredFrames, VideoRecord
 from mova.search.store import Store
 from mova.text.units import split_units

@@ -13,16 +13,22 @@ import numpy as np
 import pytest
 
 from mova.errors import MovaError, NoVideoError, UsageError, VideoError
+from mova.types import Frames
 from mova.video import isolated
 from mova.video.isolated import Isolated
 from mova.video.probe import probe
-from mova.video.reader import stream
+from mova.video.reader import read_count, read_times, stream
+from mova.video.writer import cut_clip
 from tests.support.fakes import write_colours
 from tests.video.test_limits import write_clip
 
-HANG = (
-    "import mova.video.isolated_child as child, time; child.stream = lambda *a, **k: iter(lambda: time.sleep(99), 0); "
-)
+
+def hang(name: str) -> str:
+    """Return code with which a function of the child sleeps."""
+    return f"import mova.video.isolated_child as child, time; child.{name} = lambda *a, **k: time.sleep(99); "
+
+
+HANG = hang("stream")
 CRASH = "import mova.video.isolated_child as child, os; child.stream = lambda *a, **k: os.abort(); "
 NOISE = "import mova.video.isolated_child as child, os; child.stream = lambda *a, **k: os.write(3, b'x' * 99); "
 EAT = "import mova.video.isolated_child as child; child.stream = lambda *a, **k: iter([bytearray(1 << 33)]); "
@@ -45,6 +51,87 @@ def test_frames_and_properties_are_those_of_this_process(tmp_path: Path) -> None
                 for one, other in zip(ours, theirs, strict=True):
                     np.testing.assert_array_equal(one.pixels, other.pixels)
                     np.testing.assert_array_equal(one.pts, other.pts)
+
+
+def test_frames_at_times_and_by_rules_are_those_of_this_process(tmp_path: Path) -> None:
+    ours, theirs = [], []
+    path = write_clip(tmp_path / "a.mp4", frames=30)
+    with Isolated() as decoder:
+        for times, options in (([0.0, 1.03, 2.9], {}), (np.array([0.5]), {"short_side": 16, "threads": 1})):
+            ours.append(decoder.read_times(path, times, **options))
+            theirs.append(read_times(path, times, **options))
+        for count, options in ((5, {"rule": "linspace"}), (3, {"start": 1.0, "end": 2.0, "short_side": 24})):
+            ours.append(decoder.read_count(path, count, **options))
+            theirs.append(read_count(path, count, **options))
+        assert len(decoder._idle) == 1
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+        np.testing.assert_array_equal(one.pts, other.pts)
+
+
+def test_frames_that_are_listed_anew_replace_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import mova.video.isolated_child as child; real = child.stream_count; "
+        "child.stream_count = lambda *a, **k: [*real(*a, **k), None, *real(*a, **k)]; "
+    )
+    broken(monkeypatch, code)
+    with Isolated() as decoder:
+        assert len(decoder.read_count(write_clip(tmp_path / "a.mp4"), 3)) == 3
+
+
+def test_clips_are_those_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_clip(Path("a.mp4"), frames=30)
+    with Isolated() as decoder:
+        assert decoder.cut_clip(source, "ours.mp4", 0.5, 1.5, short_side=24) == Path("ours.mp4")
+        cut_clip(source, "theirs.mp4", 0.5, 1.5, short_side=24)
+        one, other = (Frames.concatenate(list(stream(name, fps=None))) for name in ("ours.mp4", "theirs.mp4"))
+        np.testing.assert_allclose(one.pixels.astype(float), other.pixels, atol=3)
+        np.testing.assert_array_equal(one.pts, other.pts)
+        for wrong, match in (
+            ((source, "c.mp4", 2.0, 1.0), r"^a\.mp4: a clip needs"),
+            ((source, "no/c.mp4", 0.0, 1.0), "no such directory"),
+        ):
+            with pytest.raises(UsageError, match=match):
+                decoder.cut_clip(*wrong)
+        with pytest.raises(VideoError, match=r"^b\.mp4: no such file"):
+            decoder.cut_clip("b.mp4", "c.mp4", 0.0, 1.0)
+        assert len(decoder._idle) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "ours.mp4", "theirs.mp4"]
+
+
+def test_a_clip_that_cannot_be_written_is_an_error_of_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(
+        monkeypatch,
+        "import mova.video.isolated_child as child, errno\n"
+        "def fail(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "child.write_clip = fail\n",
+    )
+    source = write_clip(tmp_path / "a.mp4")
+    with Isolated() as decoder, pytest.raises(VideoError, match=r"c\.mp4: cannot be written \(No space left on device"):
+        decoder.cut_clip(source, tmp_path / "c.mp4", 0.0, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("stream_times", lambda decoder, path: decoder.read_times(path, [0.1])),
+        ("stream_count", lambda decoder, path: decoder.read_count(path, 2)),
+        ("write_clip", lambda decoder, path: decoder.cut_clip(path, path.with_name("c.mp4"), 0.0, 0.3)),
+    ],
+)
+def test_every_kind_of_decoding_is_stopped_when_it_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: Callable[[Isolated, Path], object]
+) -> None:
+    broken(monkeypatch, hang(name))
+    source = write_clip(tmp_path / "a.mp4")
+    began = time.monotonic()
+    with Isolated(time_limit=0.7) as decoder, pytest.raises(VideoError, match=r"a\.mp4: decoding stood still for 0\.7"):
+        read(decoder, source)
+    assert time.monotonic() - began < 20
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_a_process_is_kept_for_the_next_file_also_after_errors(tmp_path: Path) -> None:

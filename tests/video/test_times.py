@@ -17,8 +17,9 @@ from mova.data.manifest import Caption, Row
 from mova.data.validation import check_rows
 from mova.errors import VideoError
 from mova.types import Frames, Span
+from mova.video.display import find_damage
 from mova.video.probe import probe
-from mova.video.reader import clip_times, find_damage, read_count, read_times, stream
+from mova.video.reader import clip_times, read_count, read_times, stream
 from mova.video.sampling import RULES, on_display
 from mova.video.writer import cut_clip
 from tests.support.odd_videos import join, numbered, numbers, state_duration, write_numbered

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from mova.data.manifest import Segment
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
+from mova.video.display import CHECK
+from mova.video.isolated import Isolated
 from mova.video.probe import probe
 from mova.video.reader import FrameRule, clip_times, read_times
 from mova.video.sampling import RULES, TOLERANCE, Times, fps_times
@@ -134,20 +136,30 @@ class VideoConcat:
             VideoError: a file cannot be read at these times.
             DataError: frames of different files differ in size.
         """
-        times = np.atleast_1d(np.asarray(times, dtype=np.float64))
-        arrays = [frames.pixels if prepare is None else prepare(frames.pixels) for frames in self._by_segment(times)]
+        return self._joined(self._by_segment(np.atleast_1d(np.asarray(times, dtype=np.float64))), prepare)
+
+    def _joined(self, parts: Iterable[Frames], prepare: Callable[[Pixels], Pixels] | None) -> Frames:
+        """Concatenate frames after `prepare`, which is run on those of each segment."""
+        arrays, times = [], []
+        for frames in parts:
+            arrays.append(frames.pixels if prepare is None else prepare(frames.pixels))
+            times.append(frames.pts)
+        if not arrays:
+            raise VideoError(self.segments[0].path, f"shows no picture in its segments: they are missing; {CHECK}")
         _require_one_size(arrays, self.segments)
-        return Frames(np.concatenate(arrays), times)
+        return Frames(np.concatenate(arrays), np.concatenate(times))
 
     def select(self, rule: FrameRule, prepare: Callable[[Pixels], Pixels] | None = None) -> Frames:
         """Return the frames that a rule selects; times are on the concatenation's clock.
+
+        At a rate, times at which pictures are missing have no frame.
 
         Args:
             rule: selects the frames.
             prepare: run on the frames of each segment; must resize them to one size if the files differ.
 
         Raises:
-            VideoError: a file cannot be read.
+            VideoError: a file cannot be read, or there is no picture at all.
             DataError: prepared frames differ in size.
         """
         if rule.rule is not None:
@@ -155,25 +167,32 @@ class VideoConcat:
             return self.read(times[RULES[rule.rule](times, rule.frames)], prepare)
         assert rule.fps is not None
         sampled = fps_times(self.end, rule.fps, self.start)
-        return self.read([sampled[int(i)] for i in rule.pick(len(sampled))], prepare)
+        times = np.array([sampled[int(i)] for i in rule.pick(len(sampled))])
+        return self._joined(self._by_segment(times, skip_gaps=True), prepare)
 
-    def _by_segment(self, times: Times) -> Iterator[Frames]:
-        """Yield the frames on display at times (T,), segment by segment."""
+    def _by_segment(
+        self, times: Times, *, skip_gaps: bool = False, decoder: Isolated | None = None
+    ) -> Iterator[Frames]:
+        """Yield the frames on display at times (T,), segment by segment; `skip_gaps` as in `read_times`."""
+        read = read_times if decoder is None else decoder.read_times
         offsets = np.array([segment.offset for segment in self.segments])
         indices = np.maximum(np.searchsorted(offsets, times + TOLERANCE, side="right") - 1, 0)
         for index in np.unique(indices):
             segment, segment_times = self.segments[index], times[indices == index]
-            duration = _checked_duration(segment.path, segment.start)
+            duration = _checked_duration(segment.path, segment.start, decoder)
             file_times = segment.start + segment_times - segment.offset
             inside = np.clip(file_times, segment.start, min(segment.end, duration))
-            yield Frames(read_times(segment.path, inside, threads=1).pixels, segment_times)
+            frames = read(segment.path, inside, threads=1, skip_gaps=skip_gaps)
+            if len(frames):
+                yield Frames(frames.pixels, segment_times[np.searchsorted(inside, frames.pts)])
 
-    def stream(self, fps: float, chunk: int) -> Iterator[Frames]:
-        """Yield frames sampled at a constant rate, in bounded memory.
+    def stream(self, fps: float, chunk: int, decoder: Isolated | None = None) -> Iterator[Frames]:
+        """Yield frames sampled at a constant rate, in bounded memory. Times at which pictures are missing are left out.
 
         Args:
             fps: frames per second.
             chunk: largest number of frames per yield; the frames of one yield have the same size.
+            decoder: decodes in child processes; None: directly.
 
         Raises:
             VideoError: a file cannot be read.
@@ -181,13 +200,14 @@ class VideoConcat:
         sampled = fps_times(self.end, fps, self.start)
         for first in range(0, len(sampled), chunk):
             times = np.array([sampled[i] for i in range(first, min(first + chunk, len(sampled)))])
-            for _, frames in groupby(self._by_segment(times), key=lambda frames: frames.pixels.shape[1:3]):
+            parts = self._by_segment(times, skip_gaps=True, decoder=decoder)
+            for _, frames in groupby(parts, key=lambda frames: frames.pixels.shape[1:3]):
                 yield Frames.concatenate(list(frames))
 
 
-def _checked_duration(path: Path, start: float) -> float:
+def _checked_duration(path: Path, start: float, decoder: Isolated | None = None) -> float:
     """Return the duration of a file in seconds, which must exceed `start`."""
-    duration = probe(path).duration
+    duration = (probe if decoder is None else decoder.probe)(path).duration
     if start >= duration:
         raise VideoError(path, f"is only {duration:.2f} s long, so there is no frame at {start:.2f} s; fix the start")
     return duration

@@ -29,7 +29,7 @@ from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE, DualEncoder
 from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
-from mova.video.isolated import Isolated
+from mova.video.isolated import TIME_LIMIT, Isolated
 from mova.video.limits import TOO_LARGE
 from mova.video.reader import FrameRule
 
@@ -101,6 +101,7 @@ def write_features(
     sentences: bool = False,
     dtype: str = "float16",
     retry: bool = False,
+    time_limit: float = TIME_LIMIT,
     progress: Progress | None = None,
 ) -> FeatureReport:
     """Bring a store up to date with a manifest. A stopped run continues when it is run again.
@@ -114,6 +115,7 @@ def write_features(
         sentences: see `clips_of`.
         dtype: type of a new store, see `FeatureKey`.
         retry: retry files that could not be read, even if they have not changed.
+        time_limit: seconds without progress after which a file counts as unreadable.
         progress: see `Progress`.
 
     Raises:
@@ -131,11 +133,9 @@ def write_features(
     2
     """
     began = time.perf_counter()
-    rows = [row for row in read_manifest(manifest) if not splits or row.split in splits]
-    if not rows:
-        raise DataError(f"{manifest}: no row belongs to split {', '.join(splits)}")
+    rows = _rows(manifest, splits)
     report = FeatureReport()
-    with FeatureWriter(folder, feature_key(model, sampling, dtype)) as writer, Isolated() as decoder:
+    with FeatureWriter(folder, feature_key(model, sampling, dtype)) as writer, Isolated(time_limit) as decoder:
         run = _Run(writer, Path(manifest).resolve().parent, sampling, retry, decoder, report)
         todo = run.plan(clips_of(rows, sentences))
         events = prefetch(run.decode(todo), AHEAD)
@@ -151,6 +151,13 @@ def write_features(
             events.close()
     report.seconds = time.perf_counter() - began
     return report
+
+
+def _rows(manifest: str | Path, splits: Sequence[str]) -> list[Row]:
+    rows = [row for row in read_manifest(manifest) if not splits or row.split in splits]
+    if not rows:
+        raise DataError(f"{manifest}: no row belongs to split {', '.join(splits)}")
+    return rows
 
 
 @dataclass
@@ -212,9 +219,11 @@ class _Run:
                 yield clip, replace(record, cause=TOO_LARGE)
 
     def _frames(self, path: Path, clip: Clip) -> Iterator[Frames]:
-        """Decode the frames of a clip: in a child process, unless a rule selects frames of the whole clip at once."""
-        if self.sampling.fps is None:
-            return iter([self.sampling.read(path, clip.start, clip.end)])
+        """Decode the frames of a clip in a child process."""
+        if self.sampling.rule is not None:
+            span = {"start": clip.start, "end": clip.end, "short_side": DECODE_SHORT_SIDE, "threads": 1}
+            frames = self.decoder.read_count(path, self.sampling.frames, rule=self.sampling.rule, **span)
+            return iter([frames])
         span = {"fps": self.sampling.fps, "start": clip.start, "end": clip.end}
         return self.decoder.stream(path, **span, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
 

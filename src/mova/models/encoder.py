@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from mova.scoring.timeline_decoder import Order
 from mova.text.units import UnitRule, sentences_or_windows, windows_overlap
 from mova.types import Frames, Timeline
 from mova.utils.prefetch import prefetch
-from mova.video.isolated import TIME_LIMIT, Isolated
+from mova.video.isolated import Decoding
 from mova.video.probe import probe
 from mova.video.reader import stream
 from mova.video.windows import encode_windows
@@ -47,7 +46,7 @@ TEXT_CHUNK = 256
 """Units encoded at once if only their vectors are needed: token states are much larger."""
 
 
-class DualEncoder(ABC):
+class DualEncoder(Decoding, ABC):
     """Mixin of every dual encoder (with `transformers.PreTrainedModel`).
 
     A model sets these attributes on the class or the instance.
@@ -67,7 +66,6 @@ class DualEncoder(ABC):
             plain late interaction.
         alignment: weights of the evidence in `align`, calibrated on videos with known spans; default: None,
             chosen for each video (`mova.scoring.adaptive_weights`).
-        decoder: decodes files in child processes (see `isolated`); None: directly.
 
     >>> import mova
     >>> model = mova.load("mova-worlds-tiny")
@@ -95,7 +93,6 @@ class DualEncoder(ABC):
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
     alignment: AlignmentWeights | None = None
-    decoder: Isolated | None = None
 
     @property
     @abstractmethod
@@ -187,19 +184,6 @@ class DualEncoder(ABC):
         elif self.fixed_frame_rate:
             raise UsageError(f"data: {self.name} needs its own rate; set fps: {self.frame_rate:g} and omit rule")
 
-    @contextmanager
-    def isolated(self, time_limit: float = TIME_LIMIT) -> Iterator[None]:
-        """Decode files in child processes inside the `with` block: a decoder that hangs or crashes costs one file.
-
-        Args:
-            time_limit: seconds without progress after which a file counts as broken.
-        """
-        with Isolated(time_limit) as self.decoder:
-            try:
-                yield
-            finally:
-                self.decoder = None
-
     def open_video(
         self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
     ) -> tuple[Iterable[Frames], float]:
@@ -212,7 +196,7 @@ class DualEncoder(ABC):
         if isinstance(video, Frames):
             return [video], float(video.pts[-1]) + 1 / rate if len(video) else 0.0
         if isinstance(video, VideoConcat):
-            return prefetch(video.stream(rate, DECODE_CHUNK)), video.end
+            return prefetch(video.stream(rate, DECODE_CHUNK, self.decoder)), video.end
         duration = (probe if self.decoder is None else self.decoder.probe)(video).duration
         duration = duration if end is None else min(end, duration)
         if start and start >= duration:

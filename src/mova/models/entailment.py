@@ -14,9 +14,10 @@ from torch import Tensor
 
 from mova.models.video_llm.prompt import Budget, Question, Tail, Visual
 from mova.types import Frames
+from mova.video.isolated import Decoding
 
 
-class EntailmentModel(ABC):
+class EntailmentModel(Decoding, ABC):
     """A model that answers Yes or No.
 
     Attributes:

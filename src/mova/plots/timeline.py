@@ -17,11 +17,12 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 
 from mova.errors import UsageError
-from mova.plots.filmstrip import film_strip, tick_labels, tick_times
+from mova.plots.filmstrip import NO_PICTURE, film_strip, tick_labels, tick_times
 from mova.plots.style import DPI, INK, MUTED, PALE, Page
 from mova.plots.timeline_html import describe, draw_html
 from mova.scoring.spans import drawn_cells
 from mova.types import SentenceTimeline, Span, Timeline
+from mova.video.isolated import Isolated
 
 __all__ = ["draw", "draw_html", "draw_png"]
 
@@ -37,13 +38,14 @@ NARROWEST = 0.03
 RAMP = LinearSegmentedColormap.from_list("relevance", ["#f4f6fa", "#c6dcef", "#6fa8d6", "#2b6cb0", "#153e75"])
 
 
-def draw(timeline: Timeline, path: str | Path, truth: Truth | None = None) -> Path:
+def draw(timeline: Timeline, path: str | Path, truth: Truth | None = None, *, decoder: Isolated | None = None) -> Path:
     """Draw a timeline as PNG or self-contained HTML, depending on the extension of the path.
 
     Args:
         timeline: its `video` must be a readable file.
         path: `.png` or `.html`; the folder is created if missing.
         truth: ground-truth spans of each sentence, optional; drawn under the predicted ones.
+        decoder: decodes the thumbnails in a child process; None: directly.
 
     Returns:
         The path.
@@ -65,11 +67,11 @@ def draw(timeline: Timeline, path: str | Path, truth: Truth | None = None) -> Pa
     if truth is not None and len(truth) != len(timeline.sentences):
         raise UsageError(f"{len(truth)} lists of true spans for {len(timeline.sentences)} sentences")
     target.parent.mkdir(parents=True, exist_ok=True)
-    painter(timeline, target, truth)
+    painter(timeline, target, truth, decoder)
     return target
 
 
-def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -> None:
+def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None, decoder: Isolated | None = None) -> None:
     """Draw a timeline as PNG; see `draw`."""
     texts = [textwrap.wrap(row.text, CHARACTERS) for row in timeline.sentences]
     under = TRUTH + 0.03 if truth is not None else 0.0
@@ -77,7 +79,7 @@ def draw_png(timeline: Timeline, path: str | Path, truth: Truth | None = None) -
     height = TOP + STRIP + sum(rows) + BOTTOM
     page = _Page(WIDTH, height, timeline.duration)
     _title(page, timeline)
-    _strip(page, timeline)
+    _strip(page, timeline, decoder)
     values = np.concatenate([row.relevance for row in timeline.sentences])
     scale = Normalize(float(values.min()), max(float(values.max()), float(values.min()) + 1e-6))
     edges, frames = drawn_cells(timeline.times, timeline.duration, timeline.step)
@@ -120,14 +122,17 @@ def _title(page: _Page, timeline: Timeline) -> None:
     page.text(WIDTH - RIGHT, 0.36, summary, size=9.5, color=MUTED, ha="right", va="baseline")
 
 
-def _strip(page: _Page, timeline: Timeline) -> None:
+def _strip(page: _Page, timeline: Timeline, decoder: Isolated | None) -> None:
     axes = page.axes(TOP - 0.12, STRIP)
     ratio = (WIDTH - LEFT - RIGHT) / STRIP
-    pictures = film_strip(timeline.video, timeline.duration, ratio, round(STRIP * DPI))
+    pictures = film_strip(timeline.video, timeline.duration, ratio, round(STRIP * DPI), decoder)
     step = timeline.duration / len(pictures)
     for i, picture in enumerate(pictures):
-        box = (i * step, (i + 1) * step, 0, 1)
-        axes.imshow(picture, extent=box, aspect="auto", interpolation="antialiased")
+        if picture is None:
+            axes.text((i + 0.5) * step, 0.5, NO_PICTURE, size=8, color=MUTED, ha="center", va="center", wrap=True)
+        else:
+            box = (i * step, (i + 1) * step, 0, 1)
+            axes.imshow(picture, extent=box, aspect="auto", interpolation="antialiased")
         if i:
             axes.axvline(i * step, color="white", linewidth=1.2)
     axes.set(xlim=(0, timeline.duration), ylim=(0, 1))

@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mova.plots.filmstrip import film_strip, tick_labels, tick_times
+from mova.plots.filmstrip import NO_PICTURE, film_strip, tick_labels, tick_times
 from mova.scoring.spans import drawn_cells, unseen
 from mova.types import ScoredSpan, SentenceTimeline, Span, Timeline
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
+from mova.video.isolated import Isolated
 
 COLUMNS = 1600
 """Pixels of a heat row; for longer curves each column shows its highest value."""
@@ -33,7 +34,12 @@ STRIP_PIXELS = 120
 HUE = (43, 108, 176)
 
 
-def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Span]] | None = None) -> None:
+def draw_html(
+    timeline: Timeline,
+    path: str | Path,
+    truth: Sequence[Sequence[Span]] | None = None,
+    decoder: Isolated | None = None,
+) -> None:
     """Draw a timeline as self-contained HTML; see `mova.plots.timeline.draw`."""
     low = min(float(row.relevance.min()) for row in timeline.sentences)
     high = max(float(row.relevance.max()) for row in timeline.sentences)
@@ -53,7 +59,7 @@ def draw_html(timeline: Timeline, path: str | Path, truth: Sequence[Sequence[Spa
     for key, value in {
         "TITLE": name,
         "ABOUT": describe(timeline),
-        "STRIP": _strip(timeline),
+        "STRIP": _strip(timeline, decoder),
         "ROWS": "\n".join(rows),
         "AXIS": _axis(timeline.duration),
         "LEGEND": _legend(low, high, truth is not None),
@@ -70,10 +76,13 @@ def describe(timeline: Timeline) -> str:
     return f"{clock(timeline.duration)} · {count} sentence{'' if count == 1 else 's'}"
 
 
-def _strip(timeline: Timeline) -> str:
+def _strip(timeline: Timeline, decoder: Isolated | None) -> str:
     """Return thumbnails side by side, uncovered time dimmed."""
-    pictures = film_strip(timeline.video, timeline.duration, STRIP_RATIO, STRIP_PIXELS)
-    images = "".join(f'<img alt="" src="{_data_uri(Image.fromarray(p), "JPEG")}">' for p in pictures)
+    pictures = film_strip(timeline.video, timeline.duration, STRIP_RATIO, STRIP_PIXELS, decoder)
+    images = "".join(
+        f"<span>{NO_PICTURE}</span>" if p is None else f'<img alt="" src="{_data_uri(Image.fromarray(p), "JPEG")}">'
+        for p in pictures
+    )
     return f'<div class="strip">{images}{_boxes("uncovered", timeline.irrelevant, timeline.duration)}</div>'
 
 
@@ -206,7 +215,8 @@ header span { white-space: nowrap; }
 .strip, .heat, .truth, .axis { position: relative; }
 .strip { display: flex; gap: 2px; border-radius: 8px; overflow: hidden; aspect-ratio: 12;
   min-height: 3rem; width: 100%; margin-bottom: .4rem; }
-.strip img { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
+.strip img, .strip span { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
+.strip span { display: grid; place-content: center; text-align: center; font-size: .75rem; opacity: .6; }
 section p { display: flex; justify-content: space-between; gap: 1rem; margin: .7rem 0 .25rem; }
 output { font-variant-numeric: tabular-nums; align-self: end; }
 .heat { height: 30px; border-radius: 4px; background: rgb(var(--hue) / 7%);

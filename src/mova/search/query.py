@@ -18,26 +18,23 @@ Shape legend: S sentences, T frames, d width.
 from __future__ import annotations
 
 import heapq
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from mova.errors import UsageError, VideoError
+from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.scoring.spans import cell_edges, peaks, unseen
 from mova.search.records import StoredFrames, VideoRecord
 from mova.search.store import Store
 from mova.text.units import sentences_or_windows
 from mova.types import Moment, Span
-from mova.utils.files import shorten_name, surely_gone
-from mova.video.writer import cut_clip
+from mova.utils.files import surely_gone
 
 FIRST_HITS = 256
 HITS_PER_MOMENT = 16
@@ -51,12 +48,6 @@ PARAGRAPH_SPANS = 64
 MAX_SENTENCES = 256
 MAX_CHARACTERS = 50_000
 """Longest query. The time of a search grows with its sentences: about 30 ms each on a processor."""
-NAME_BYTES = 120
-"""Bytes of a video's name in the name of a clip; file systems allow 255 per name (some 143)."""
-MISSING = (
-    "no such file: it was moved or deleted since it was indexed; run `mova index` on its present folder, or "
-    "`mova forget PATH` with the same --index"
-)
 MARGIN = 2e-3
 """Tolerance of bounds: stored vectors have half precision."""
 
@@ -345,45 +336,3 @@ def document(query: str, model: str, elapsed_seconds: float, moments: Sequence[M
         "elapsed_seconds": round(elapsed_seconds, 3),
         "results": [moment.to_json() for moment in moments],
     }
-
-
-def export_clips(moments: Sequence[Moment], folder: str | Path) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Write a clip of each moment. If one clip fails, the others are still written.
-
-    Args:
-        moments: in order of rank.
-        folder: created if it does not exist.
-
-    Returns:
-        The clips written, as `01_name_0012.50-0018.00.mp4` (rank, the video's name in safe characters, seconds), and
-        (path, cause) of each failure: the video is gone, has changed or cannot be read, or the clip cannot be written.
-
-    Raises:
-        UsageError: the folder cannot be created.
-    """
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"{target}: cannot create this folder ({error.strerror or error}); choose another one"
-        ) from error
-    digits = max(2, len(str(len(moments))))
-    clips: list[Path] = []
-    failures: list[tuple[str, str]] = []
-    for rank, moment in enumerate(moments, start=1):
-        if surely_gone(moment.video):
-            failures.append((moment.video, MISSING))
-            continue
-        name = re.sub(r"[^\w.-]+", "_", Path(moment.video).stem).strip("._-")[:80]
-        name = shorten_name(name, NAME_BYTES) or "video"
-        clip = target / f"{rank:0{digits}d}_{name}_{moment.start:07.2f}-{moment.end:07.2f}.mp4"
-        try:
-            clips.append(cut_clip(moment.video, clip, moment.start, moment.end))
-        except VideoError as error:
-            failures.append((error.path, error.cause))
-        except UsageError as error:  # the file is shorter now than when it was indexed
-            failures.append((moment.video, str(error).removeprefix(f"{moment.video}: ")))
-        except (MemoryError, OSError, ValueError) as error:
-            failures.append((moment.video, f"the clip cannot be written: {error or type(error).__name__}"))
-    return clips, failures

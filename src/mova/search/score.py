@@ -12,7 +12,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -94,9 +94,9 @@ class Scorer(ABC):
     def fingerprint(self) -> str:
         """Return a hash; equal fingerprints give equal scores."""
 
+    @abstractmethod
     def isolated(self, time_limit: float) -> AbstractContextManager[None]:
-        """Decode in child processes inside the `with` block, if this kind of model can: see `DualEncoder.isolated`."""
-        return nullcontext()
+        """Decode in child processes inside the `with` block, see `mova.video.isolated.Decoding`."""
 
 
 class EntailmentScorer(Scorer):
@@ -113,6 +113,10 @@ class EntailmentScorer(Scorer):
 
     def __init__(self, model: EntailmentModel) -> None:
         self.model, self.name = model, model.name
+
+    def isolated(self, time_limit: float) -> AbstractContextManager[None]:
+        """See `Scorer.isolated`."""
+        return self.model.isolated(time_limit)
 
     def score_text(self, video: str | Path, text: str) -> tuple[list[SentenceScore], float]:
         """Score the sentences and the whole text with one pass over the video."""
@@ -163,7 +167,7 @@ class SimilarityScorer(Scorer):
         return self.model.fingerprint()
 
     def isolated(self, time_limit: float) -> AbstractContextManager[None]:
-        """See `DualEncoder.isolated`."""
+        """See `Scorer.isolated`."""
         return self.model.isolated(time_limit)
 
     def _encode(self, video: str | Path, start: float, end: float | None) -> VideoEmbedding:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import av
 import numpy as np
 
 from mova.errors import VideoError
 from mova.types import Span
-from mova.video.container import BROKEN, frame_step, open_video
+from mova.video.container import BROKEN, frame_step, open_video, video_errors
 from mova.video.decode import Shown, ThreadedError, decode
 from mova.video.duration import ends_early
+from mova.video.frame_converter import Converter
 from mova.video.gaps import GAP, HOLD, has_regular_rate
 from mova.video.packet_plan import Need, Plan, Unplanned, Window, plannable
-from mova.video.probe import VideoInfo
+from mova.video.probe import VideoInfo, probe
 from mova.video.sampling import TOLERANCE, Times, on_display
 from mova.video.scan import Packets, scan
 
 log = logging.getLogger(__name__)
+
+CHECK_SHORT_SIDE = 16
+"""Pixels of the shorter side when frames are converted only to check them."""
 
 CHECK = "list all such gaps with: mova data check FILE"
 
@@ -130,3 +136,39 @@ def decoded_times(info: VideoInfo) -> tuple[Times, Sequence[Span]]:
     gaps: list[Span] = []
     times = [shown.pts for shown in noting_gaps(info, shown_frames(info, lambda time: time, None), gaps)]
     return np.array(times), gaps
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Damage within a file that can be read to its end.
+
+    Attributes:
+        gaps: stretches in which pictures are missing.
+        lost: number of pictures that cannot be decoded, within gaps or not.
+
+    >>> Damage(gaps=(Span(4.0, 5.0),), lost=0).gaps[0].duration
+    1.0
+    """
+
+    gaps: tuple[Span, ...]
+    lost: int
+
+
+def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
+    """Decode and convert every frame of a file, and return what is damaged.
+
+    Raises:
+        VideoError: the file cannot be read to its end.
+
+    >>> find_damage("film.mp4")
+    Damage(gaps=(), lost=0)
+    """
+    info = probe(path)
+    gaps: list[Span] = []
+    lost: list[None] = []
+    convert = Converter(CHECK_SHORT_SIDE)
+    frames = shown_frames(info, lambda time: time, threads, lambda: lost.append(None))
+    with video_errors(path):
+        for shown in noting_gaps(info, frames, gaps):
+            convert(shown.frame)
+    return Damage(tuple(gaps), len(lost))

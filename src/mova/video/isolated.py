@@ -20,19 +20,25 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from mova.errors import MovaError, NoVideoError, UsageError, VideoError
 from mova.types import Frames, Span
+from mova.video.display import Damage
 from mova.video.limits import TOO_LARGE
 from mova.video.probe import VideoInfo
-from mova.video.reader import CHUNK_BYTES, Damage
+from mova.video.reader import CHUNK_BYTES, joined
 from mova.video.reader import stream as read_stream
+from mova.video.writer import replacing
 
 TIME_LIMIT = 60.0
 """Seconds without any progress after which a decoder is ended."""
 
 MEMORY = 1536 << 20
 """Bytes that decoding one file may take, on systems that can limit it (Linux)."""
+
+CLIP_MEMORY = 4 << 30
+"""Bytes that decoding and encoding a clip may take: the encoder holds some ten frames of full size per thread."""
 
 START = "import sys; sys.path[:] = {path!r}; from mova.video.isolated_child import main; main({memory})"
 LONGEST_WAIT = 2**31 - 1
@@ -50,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 class Isolated:
-    """Decodes like `mova.video.probe.probe`, `mova.video.reader.stream` and `find_damage`, in child processes.
+    """Decodes as `mova.video.probe`, `mova.video.reader` and `mova.video.writer.cut_clip` do, in child processes.
 
     It may be used by several threads; each file that is being read has a child of its own. Close it at the end.
 
@@ -91,8 +97,8 @@ class Isolated:
             VideoError: the file cannot be read as video, or not within the limits.
         """
         with self._child() as child:
-            child.send({"do": "probe", "path": os.path.abspath(path)})
-            info = child.receive(path)[0]["info"]
+            child.send("probe", path)
+            info = child.receive()[0]["info"]
         if "gaps" in info:
             info["gaps"] = tuple(Span(**gap) for gap in info["gaps"])
         return VideoInfo(**{**info, "path": str(path)})
@@ -105,27 +111,58 @@ class Isolated:
             VideoError: the file cannot be read to its end, or not within the limits.
         """
         read_stream(path, **options)  # raises for wrong arguments; nothing is read yet
-        return self._stream(path, options)
+        return (frames for frames in self._frames("stream", path, options) if frames is not None)
+
+    def read_times(self, path: str | Path, times: npt.ArrayLike, **options: Any) -> Frames:
+        """Read the frames on display at some times; arguments and result are those of `mova.video.reader.read_times`.
+
+        Raises:
+            UsageError: an argument is out of range.
+            VideoError: the file cannot be read there, or not within the limits.
+        """
+        requested = np.atleast_1d(np.asarray(times, dtype=np.float64)).tolist()
+        return joined(self._frames("read_times", path, {"times": requested, **options}))
+
+    def read_count(self, path: str | Path, count: int, **options: Any) -> Frames:
+        """Read `count` frames by a rule; arguments and result are those of `mova.video.reader.read_count`.
+
+        Raises:
+            UsageError: an argument is out of range.
+            VideoError: the file cannot be read there, or not within the limits.
+        """
+        return joined(self._frames("read_count", path, {"count": count, **options}))
+
+    def cut_clip(self, source: str | Path, target: str | Path, start: float, end: float, **options: Any) -> Path:
+        """Cut a clip out of a file; arguments and result are those of `mova.video.writer.cut_clip`.
+
+        Raises:
+            UsageError: an argument is out of range.
+            VideoError: the source cannot be read there, or not within the limits, or the target cannot be written.
+        """
+        with replacing(target) as temporary, self._child() as child:
+            options |= {"target": os.path.abspath(temporary), "start": start, "end": end}
+            child.send("write_clip", source, {"name": str(target), **options})
+            child.receive()
+        return Path(target)
 
     def find_damage(self, path: str | Path, *, threads: int | None = None) -> Damage:
-        """Decode a file and return what is damaged, see `mova.video.reader.find_damage`.
+        """Decode a file and return what is damaged, see `mova.video.display.find_damage`.
 
         Raises:
             VideoError: the file cannot be read to its end, or not within the limits.
         """
         with self._child() as child:
-            child.send({"do": "find_damage", "path": os.path.abspath(path), "threads": threads})
-            answer = child.receive(path)[0]
+            child.send("find_damage", path, {"threads": threads})
+            answer = child.receive()[0]
         return Damage(tuple(Span(**gap) for gap in answer["gaps"]), answer["lost"])
 
-    def _stream(self, path: str | Path, options: dict[str, Any]) -> Iterator[Frames]:
+    def _frames(self, do: str, path: str | Path, options: dict[str, Any]) -> Iterator[Frames | None]:
+        """Yield the parts of an answer that is frames; None if those before it do not count."""
         with self._child() as child:
-            child.send({"do": "stream", "path": os.path.abspath(path), "options": options})
-            while True:
-                header, pixels = child.receive(path)
-                if pixels is None:
-                    return
-                yield Frames(pixels, np.array(header["pts"], dtype=np.float64))
+            child.send(do, path, options)
+            while (message := child.receive())[0]["kind"] != "end":
+                header, pixels = message
+                yield None if pixels is None else Frames(pixels, np.array(header["pts"], dtype=np.float64))
 
     @contextmanager
     def _child(self) -> Iterator[_Child]:
@@ -149,6 +186,29 @@ class Isolated:
                 child.end()
 
 
+class Decoding:
+    """Mixin of models that decode files: directly, or in child processes.
+
+    Attributes:
+        decoder: decodes files in child processes (see `isolated`); None: directly.
+    """
+
+    decoder: Isolated | None = None
+
+    @contextmanager
+    def isolated(self, time_limit: float = TIME_LIMIT) -> Iterator[None]:
+        """Decode files in child processes inside the `with` block: a decoder that hangs or crashes costs one file.
+
+        Args:
+            time_limit: seconds without progress after which a file counts as broken.
+        """
+        with Isolated(time_limit) as self.decoder:
+            try:
+                yield
+            finally:
+                self.decoder = None
+
+
 class _Child:
     """A process that decodes; see `mova.video.isolated_child` for its side.
 
@@ -161,6 +221,7 @@ class _Child:
         self._time_limit = time_limit
         self.answered = True
         """Whether the last request was answered to its end."""
+        self._path: str | Path = ""
         code = START.format(path=[*sys.path], memory=memory)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         try:
@@ -181,21 +242,24 @@ class _Child:
             cause = str(error) or f"it ended with exit code {self._process.returncode}, or does not answer"
             raise MovaError(f"cannot start a process for decoding: {cause}") from error
 
-    def send(self, request: dict[str, Any]) -> None:
-        """Send a request."""
-        self.answered = False
+    def send(self, do: str, path: str | Path, options: dict[str, Any] | None = None) -> None:
+        """Send a request about a file."""
+        self.answered, self._path = False, path
+        request = {"do": do, "path": os.path.abspath(path), "options": options or {}}
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
             log.debug("the decoding process ended while it waited")
 
-    def receive(self, path: str | Path) -> tuple[dict[str, Any], np.ndarray[Any, Any] | None]:
+    def receive(self) -> tuple[dict[str, Any], np.ndarray[Any, Any] | None]:
         """Return the next message of an answer, and its pixels if it has some.
 
         Raises:
+            UsageError: the child reports one.
             VideoError: the child reports one, it ended, or it stands still; it is ended then.
         """
+        path = self._path
         while True:
             try:
                 header, pixels = self._message(self._time_limit)
@@ -215,9 +279,12 @@ class _Child:
                 logging.getLogger(header["name"]).log(header["level"], "%s", header["text"])
             elif header["kind"] != "alive":
                 break
-        self.answered = header["kind"] != "frames"
+        self.answered = header["kind"] not in ("frames", "again")
         if header["kind"] == "error":
-            raise ERRORS.get(header["name"], VideoError)(path, header["cause"])
+            if header["name"] == "UsageError":
+                raise UsageError(header["cause"].replace(os.path.abspath(path), str(path), 1))
+            name = path if header["path"] == os.path.abspath(path) else header["path"]
+            raise ERRORS.get(header["name"], VideoError)(name, header["cause"])
         return header, pixels
 
     def kill(self) -> None:

@@ -14,10 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mova.errors import VideoError
+from mova.errors import UsageError, VideoError
 from mova.video import limits
+from mova.video.display import find_damage
 from mova.video.probe import probe
-from mova.video.reader import find_damage, stream
+from mova.video.reader import stream, stream_count, stream_times
+from mova.video.writer import write_clip, writing
 
 BEAT = 0.5
 """Seconds between two looks at the progress."""
@@ -44,25 +46,38 @@ def main(memory: int) -> None:
         try:
             _answer(channel, request)
         except VideoError as error:
-            channel.send({"kind": "error", "name": type(error).__name__, "cause": error.cause})
+            _fail(channel, type(error).__name__, error.cause, error.path)
+        except UsageError as error:
+            _fail(channel, "UsageError", str(error), request["path"])
         except BrokenPipeError:
             return
         except Exception as error:  # noqa: BLE001 - one file never ends a run
-            channel.send({"kind": "error", "name": "VideoError", "cause": f"{type(error).__name__}: {error}"})
+            _fail(channel, "VideoError", f"{type(error).__name__}: {error}", request["path"])
+
+
+def _fail(channel: _Channel, name: str, cause: str, path: str) -> None:
+    channel.send({"kind": "error", "name": name, "cause": cause, "path": path})
 
 
 def _answer(channel: _Channel, request: dict[str, Any]) -> None:
+    path, options = request["path"], request["options"]
     if request["do"] == "probe":
-        channel.send({"kind": "info", "info": dataclasses.asdict(probe(request["path"]))})
-        return
-    if request["do"] == "find_damage":
-        damage = find_damage(request["path"], threads=request["threads"])
-        channel.send({"kind": "damage", **dataclasses.asdict(damage)})
-        return
-    for frames in stream(request["path"], **request["options"]):
-        header = {"kind": "frames", "shape": frames.pixels.shape, "pts": frames.pts.tolist()}
-        channel.send(header, frames.pixels.reshape(-1).data)
-    channel.send({"kind": "end"})
+        channel.send({"kind": "info", "info": dataclasses.asdict(probe(path))})
+    elif request["do"] == "find_damage":
+        channel.send({"kind": "damage", **dataclasses.asdict(find_damage(path, **options))})
+    elif request["do"] == "write_clip":
+        with writing(options.pop("name")):
+            write_clip(path, **options)
+        channel.send({"kind": "end"})
+    else:
+        read: dict[str, Any] = {"stream": stream, "read_times": stream_times, "read_count": stream_count}
+        for frames in read[request["do"]](path, **options):
+            if frames is None:
+                channel.send({"kind": "again"})
+                continue
+            header = {"kind": "frames", "shape": frames.pixels.shape, "pts": frames.pts.tolist()}
+            channel.send(header, frames.pixels.reshape(-1).data)
+        channel.send({"kind": "end"})
 
 
 class _Channel:

@@ -42,7 +42,7 @@ TOO_LARGE = "its frames do not fit into memory; scale it down, or free some memo
 
 @dataclass
 class Progress:
-    """Counts the packets that this process has read, so that a watcher can see whether decoding stands still."""
+    """Counts the packets that this process has read or written: a watcher can see whether it stands still."""
 
     packets: int = 0
 

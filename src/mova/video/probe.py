@@ -31,7 +31,7 @@ class VideoInfo:
         has_audio: whether there is an audio stream (it may not be decodable).
         start: the container's start time in seconds, subtracted from all times.
         gaps: stretches without pictures, in seconds, as far as they are known without reading the whole file: all that
-            the packets of a broadcast show. `mova.video.reader.find_damage` finds those of any file.
+            the packets of a broadcast show. `mova.video.display.find_damage` finds those of any file.
         leaps: number of places where the clock of the file restarts or leaps; times run on there.
         pixel_aspect: width of a stored pixel divided by its height, before rotation.
 

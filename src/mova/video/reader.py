@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
-from mova.types import Frames, Pixels, Span
+from mova.types import Frames, Pixels
 from mova.video.container import video_errors
-from mova.video.display import CHECK, decoded_times, frame_times, noting_gaps, shown_frames, times_in_range
+from mova.video.display import CHECK, decoded_times, frame_times, shown_frames, times_in_range
 from mova.video.frame_converter import Converter
 from mova.video.packet_plan import Unplanned
 from mova.video.probe import VideoInfo, probe
@@ -35,9 +35,6 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 << 20
 """Maximum size of a chunk of `stream`, so that large frames do not fill the memory."""
-
-CHECK_SHORT_SIDE = 16
-"""Pixels of the shorter side when frames are converted only to check them."""
 
 
 def stream(
@@ -183,7 +180,12 @@ def _frames_at(
 
 
 def read_times(
-    path: str | Path, times: npt.ArrayLike, *, short_side: int | None = None, threads: int | None = None
+    path: str | Path,
+    times: npt.ArrayLike,
+    *,
+    short_side: int | None = None,
+    threads: int | None = None,
+    skip_gaps: bool = False,
 ) -> Frames:
     """Read the frames on display at given times.
 
@@ -192,9 +194,10 @@ def read_times(
         times: (T,) seconds, non-decreasing, T > 0, from 0 to the end of the video (a time that rounds to the end
             means the last frame).
         short_side, threads: as in `stream`.
+        skip_gaps: leave out times at which pictures are missing, instead of raising an error.
 
     Returns:
-        T frames whose `pts` are the requested times.
+        T frames whose `pts` are the requested times; fewer, or none, with `skip_gaps`.
 
     Raises:
         UsageError: the times are not sorted, not finite, or outside the video.
@@ -203,6 +206,18 @@ def read_times(
     >>> read_times("film.mp4", [0.0, 2.5], short_side=32).pixels.shape
     (2, 32, 32, 3)
     """
+    return joined(stream_times(path, times, short_side=short_side, threads=threads, skip_gaps=skip_gaps))
+
+
+def stream_times(
+    path: str | Path,
+    times: npt.ArrayLike,
+    *,
+    short_side: int | None = None,
+    threads: int | None = None,
+    skip_gaps: bool = False,
+) -> Iterator[Frames]:
+    """Yield the frames of `read_times` in parts of at most `CHUNK_BYTES`."""
     requested = np.atleast_1d(np.asarray(times, dtype=np.float64))
     if (
         requested.ndim != 1
@@ -216,19 +231,38 @@ def read_times(
         raise UsageError(
             f"{path}: times must be in [0, {info.duration:.3f}] s, not {requested[0]:.3f} to {requested[-1]:.3f}"
         )
-    return _read(info, requested, short_side, threads)
+    yield from _read(info, requested, short_side, threads, skip_gaps=skip_gaps)
 
 
-def _read(info: VideoInfo, times: Times, short_side: int | None, threads: int | None, *, exact: bool = False) -> Frames:
-    """Return the frames on display at sorted times within the video."""
+def _read(
+    info: VideoInfo,
+    times: Times,
+    short_side: int | None,
+    threads: int | None,
+    *,
+    exact: bool = False,
+    skip_gaps: bool = False,
+) -> Iterator[Frames]:
+    """Yield the frames on display at sorted times within the video, in parts."""
+    shown: list[Times] = []
     with video_errors(info.path):
         frames = _frames_at(info, times.tolist(), threads, exact=exact)
-        parts = list(_chunks(frames, Converter(short_side, info.pixel_aspect), len(times)))
-    shown = np.concatenate([part.pts for part in parts]) if parts else np.empty(0)
-    if len(shown) < len(times):
-        missing = np.setdiff1d(times, shown)[0]
+        for part in _chunks(frames, Converter(short_side, info.pixel_aspect), len(times)):
+            shown.append(part.pts)
+            yield part
+    if sum(map(len, shown)) < len(times) and not skip_gaps:
+        missing = np.setdiff1d(times, np.concatenate(shown) if shown else [])[0]
         raise VideoError(info.path, f"shows no picture at {missing:.2f} s: pictures are missing there; {CHECK}")
-    return Frames(np.concatenate([part.pixels for part in parts]), times)
+
+
+def joined(parts: Iterable[Frames | None]) -> Frames:
+    """Concatenate parts of one video; None means that those before it do not count. No part gives no frames."""
+    kept: list[Frames] = []
+    for part in parts:
+        kept = [] if part is None else [*kept, part]
+    if len(kept) == 1:
+        return kept[0]
+    return Frames.concatenate(kept) if kept else Frames(np.empty((0, 0, 0, 3), np.uint8), np.empty(0))
 
 
 def read_count(
@@ -253,18 +287,33 @@ def read_count(
     >>> read_count("film.mp4", 4).pts
     array([1.125, 3.625, 6.125, 8.625])
     """
+    return joined(stream_count(path, count, rule=rule, start=start, end=end, short_side=short_side, threads=threads))
+
+
+def stream_count(
+    path: str | Path,
+    count: int,
+    *,
+    rule: str = "segment_midpoint",
+    start: float = 0.0,
+    end: float | None = None,
+    short_side: int | None = None,
+    threads: int | None = None,
+) -> Iterator[Frames | None]:
+    """Yield the frames of `read_count` in parts of at most `CHUNK_BYTES`, see `joined`."""
     if rule not in RULES:
         raise UsageError(f"unknown sampling rule {rule!r}; known: {', '.join(RULES)}")
     if count <= 0:
         raise UsageError(f"the number of frames to sample must be positive, not {count}")
     info, pts = _clip_times(path, start, end)
-    times = pts[RULES[rule](pts, count)]
     try:
-        return _read(info, times, short_side, threads, exact=True)
+        yield from _read(info, pts[RULES[rule](pts, count)], short_side, threads, exact=True)
+        return
     except Unplanned as signal:
         log.debug("%s: listing the frames by decoding (%s)", path, signal)
+    yield None
     pts = times_in_range(info, *decoded_times(info), start, end)
-    return _read(info, pts[RULES[rule](pts, count)], short_side, threads)
+    yield from _read(info, pts[RULES[rule](pts, count)], short_side, threads)
 
 
 def clip_times(path: str | Path, start: float = 0.0, end: float | None = None) -> Times:
@@ -291,42 +340,6 @@ def _clip_times(path: str | Path, start: float, end: float | None) -> tuple[Vide
         )
     with video_errors(path):
         return info, times_in_range(info, *frame_times(info), start, end)
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Damage within a file that can be read to its end.
-
-    Attributes:
-        gaps: stretches in which pictures are missing.
-        lost: number of pictures that cannot be decoded, within gaps or not.
-
-    >>> Damage(gaps=(Span(4.0, 5.0),), lost=0).gaps[0].duration
-    1.0
-    """
-
-    gaps: tuple[Span, ...]
-    lost: int
-
-
-def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
-    """Decode and convert every frame of a file, and return what is damaged.
-
-    Raises:
-        VideoError: the file cannot be read to its end.
-
-    >>> find_damage("film.mp4")
-    Damage(gaps=(), lost=0)
-    """
-    info = probe(path)
-    gaps: list[Span] = []
-    lost: list[None] = []
-    convert = Converter(CHECK_SHORT_SIDE)
-    frames = shown_frames(info, lambda time: time, threads, lambda: lost.append(None))
-    with video_errors(path):
-        for shown in noting_gaps(info, frames, gaps):
-            convert(shown.frame)
-    return Damage(tuple(gaps), len(lost))
 
 
 @dataclass(frozen=True)
@@ -363,8 +376,10 @@ class FrameRule:
     def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Frames:
         """Return the selected frames of `[start, end)` seconds, decoded by one thread (workers run in parallel).
 
+        At a rate, times at which pictures are missing have no frame.
+
         Raises:
-            VideoError: the file cannot be read, or ends before `start`.
+            VideoError: the file cannot be read, ends before `start`, or has no picture there.
         """
         if self.rule is not None:
             return read_count(path, self.frames, rule=self.rule, start=start, end=end, threads=1)
@@ -375,7 +390,10 @@ class FrameRule:
             raise VideoError(
                 path, f"is only {duration:.2f} s long, so there is no frame at {start:.2f} s; fix the start"
             )
-        return read_times(path, [times[int(i)] for i in self.pick(len(times))], threads=1)
+        frames = read_times(path, [times[int(i)] for i in self.pick(len(times))], threads=1, skip_gaps=True)
+        if not len(frames):
+            raise VideoError(path, f"shows no picture from {start:.2f} s on: pictures are missing there; {CHECK}")
+        return frames
 
     def pick(self, count: int) -> npt.NDArray[np.int64]:
         """Return the indices to keep of a clip's `count` sampled frames: all, or `linspace` if `fps` gives too many."""

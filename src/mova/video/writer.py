@@ -26,6 +26,7 @@ from mova.errors import UsageError, VideoError
 from mova.types import Frames, Pixels
 from mova.video.clock import RisingPackets
 from mova.video.container import ffmpeg_errors, open_video, read_packets, reason
+from mova.video.limits import progress
 from mova.video.probe import VideoInfo, probe
 from mova.video.reader import read_times, stream
 
@@ -68,7 +69,7 @@ def write_mp4(
     >>> probe(write_mp4("black.mp4", [frames], fps=4.0)).duration
     2.0
     """
-    with _replacing(path) as temporary, _Writer(temporary, crf, preset, reorder=fps is not None) as writer:
+    with replacing(path) as temporary, _Writer(temporary, crf, preset, reorder=fps is not None) as writer:
         index, origin = 0, None
         for part in frames:
             pixels = part.pixels if isinstance(part, Frames) else np.asarray(part)
@@ -116,20 +117,27 @@ def cut_clip(
     >>> round(probe(cut_clip("film.mp4", "clip.mp4", 2.6, 6.2)).duration, 3)
     3.6
     """
+    with replacing(target) as temporary:
+        write_clip(source, temporary, start, end, short_side=short_side, crf=crf)
+    return Path(target)
+
+
+def write_clip(
+    source: str | Path, target: str | Path, start: float, end: float, *, short_side: int | None = None, crf: float = 20
+) -> None:
+    """Write what `cut_clip` writes, but directly: if it fails, a part of the target remains."""
     info = probe(source)
     if not 0 <= start < end or start >= info.duration:
         raise UsageError(f"{source}: a clip needs 0 <= start < end within {info.duration:.3f} s, not [{start}, {end})")
     end = min(end, info.duration)
     with (
         closing(_sound(info, info.start + start, end - start)) as sound,
-        _replacing(target) as temporary,
-        _Writer(temporary, crf, "veryfast", sound=sound) as writer,
+        _Writer(Path(target), crf, "veryfast", sound=sound) as writer,
     ):
         for part in stream(source, fps=None, start=start, end=end, short_side=short_side):
             for picture, pts in zip(part.pixels, part.pts, strict=True):
                 writer.add(picture, max(0.0, float(pts) - start))
         writer.finish(None, end - start)
-    return Path(target)
 
 
 def join_clips(
@@ -155,7 +163,7 @@ def join_clips(
     >>> probe(join_clips([("film.mp4", 0.0, 2.0), ("film.mp4", 8.0, None)], "joined.mp4")).duration
     4.0
     """
-    with _replacing(target) as temporary, _Writer(temporary, crf, "veryfast") as writer:
+    with replacing(target) as temporary, _Writer(temporary, crf, "veryfast") as writer:
         offset, size = 0.0, None
         for source, start, until in spans:
             info = probe(source)
@@ -192,22 +200,39 @@ def thumbnail(path: str | Path, time: float, *, short_side: int = 160) -> Image.
 
 
 @contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` if the block succeeds, and is removed if it does not."""
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` if the block succeeds, and is removed if it does not.
+
+    Raises:
+        UsageError: its folder does not exist.
+        VideoError: the file cannot be written.
+    """
     target = Path(path)
     if not target.parent.is_dir():
         raise UsageError(f"{target}: no such directory: {target.parent}; create it first")
     temporary = target.with_name(f".{target.name[-50:]}.{os.getpid()}.part")  # at most 255 bytes
     try:
-        yield temporary
-        temporary.replace(target)
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(
-            target, f"cannot be written ({reason(error)}); check the free space and the permissions of the folder"
-        ) from error
+        with writing(target):
+            yield temporary
+            temporary.replace(target)
     finally:
         with suppress(OSError):  # where nothing can be written, nothing can be removed either
             temporary.unlink()
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Convert the errors of writing a file to a `VideoError` of that file.
+
+    Raises:
+        VideoError: the file cannot be written.
+    """
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(
+            path, f"cannot be written ({reason(error)}); check the free space and the permissions of the folder"
+        ) from error
 
 
 class _Writer:
@@ -307,6 +332,7 @@ class _Writer:
     def _mux(self, frame: Any) -> None:
         for packet in self._video.encode(frame):
             packet.duration = self._durations.popleft()
+            progress.packets += 1
             self._container.mux(packet)
 
 

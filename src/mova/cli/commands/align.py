@@ -78,13 +78,13 @@ def align(
             _align_several(several, run, json, curves=not no_curves)
             return
         timeline = run(videos[0])
-    if json:
-        emit(timeline.to_json(not no_curves))
-    else:
-        show_timeline(timeline)
-    if plot is not None:
-        write_plot(partial(draw, timeline), plot)
-    write_exports(timeline, targets)
+        if json:
+            emit(timeline.to_json(not no_curves))
+        else:
+            show_timeline(timeline)
+        write_exports(timeline, targets)
+        if plot is not None:
+            write_plot(partial(draw, timeline, decoder=encoder.decoder), plot)
 
 
 def _load(index: str | None, model: str | None) -> tuple[Index | None, DualEncoder]:

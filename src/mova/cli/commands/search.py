@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import clock, emit, note, one_line, show
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def search(
             "(MoVA models), none, or auto (rule for paragraphs if the rule has an order term)."
         ),
     ] = "auto",
+    time_limit: TimeLimit = None,
     json: Json = False,
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
@@ -40,7 +41,7 @@ def search(
     The exit code is 1 if --export is used and no clip could be written.
     """
     from mova.search.index import Index
-    from mova.search.query import document, export_clips, query_sentences
+    from mova.search.query import document, query_sentences
 
     query_sentences(text)  # a query that is too long is refused before the model is loaded
     index = Index(folder)
@@ -61,9 +62,17 @@ def search(
         if not moments:
             note("no moments found; the index may be empty, or --min-score too high")
     _note_missing(moments)
-    if export is None:
-        return
-    clips, failures = export_clips(moments, export)
+    if export is not None:
+        _export(moments, export, time_limit)
+
+
+def _export(moments: list[Moment], folder: Path, time_limit: float | None) -> None:
+    """Write a clip of each moment; exit with 1 if none can be written."""
+    from mova.search.export import export_clips
+    from mova.video.isolated import CLIP_MEMORY, TIME_LIMIT, Isolated
+
+    with Isolated(TIME_LIMIT if time_limit is None else time_limit, CLIP_MEMORY) as decoder:
+        clips, failures = export_clips(moments, folder, decoder=decoder)
     for clip in clips:
         note(f"wrote {one_line(clip)}")
     for path, cause in failures:

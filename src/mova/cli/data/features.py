@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import emit, file_bar, note, one_line, say
-from mova.cli.options import Fps, Json, Model, Splits
+from mova.cli.options import Fps, Json, Model, Splits, TimeLimit
 
 if TYPE_CHECKING:
     from mova.features.extract import FeatureReport
 
+Manifest = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MANIFEST",
+        exists=True,
+        dir_okay=False,
+        help="Manifest (.jsonl); video paths are relative to its folder.",
+    ),
+]
+
 
 def features(
-    manifest: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MANIFEST",
-            exists=True,
-            dir_okay=False,
-            help="Manifest (.jsonl); video paths are relative to its folder.",
-        ),
-    ],
+    manifest: Manifest,
     store: Annotated[
         Path, typer.Argument(metavar="STORE", help="Folder of the feature store; created if it does not exist.")
     ],
@@ -43,6 +45,7 @@ def features(
     ] = False,
     dtype: Annotated[str, typer.Option(help="Data type of a new store: float16, bfloat16 or float32.")] = "float16",
     retry: Annotated[bool, typer.Option("--retry", help="Retry files that were unreadable before.")] = False,
+    time_limit: TimeLimit = None,
     json: Json = False,
 ) -> None:
     """Store frame embeddings of a manifest's videos, for training and evaluation.
@@ -51,6 +54,7 @@ def features(
     """
     from mova.features.extract import write_features
     from mova.models.registry import DEFAULT_MODEL, load
+    from mova.video.isolated import TIME_LIMIT
     from mova.video.reader import FrameRule
 
     encoder = load(model or DEFAULT_MODEL)
@@ -65,6 +69,7 @@ def features(
             sentences=sentences,
             dtype=dtype,
             retry=retry,
+            time_limit=TIME_LIMIT if time_limit is None else time_limit,
             progress=progress,
         )
     if json:

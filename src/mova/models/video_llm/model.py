@@ -159,13 +159,14 @@ class VideoLLM(EntailmentModel):
         Raises:
             VideoError: the file cannot be read.
         """
-        info = probe(video)
+        info = (probe if self.decoder is None else self.decoder.probe)(video)
         stop = info.duration if end is None else min(end, info.duration)
         count = self.budget.count(max(stop - start, 0.0), self.max_frames)
         small = None
         if self.prompter.sees_videos and count * info.height * info.width * 3 > DECODE_BYTES:
             small = 2 * self.prompter.processor.video_processor.short_side(count, info.height, info.width)
-        return read_count(video, count, rule=self.budget.rule, start=start, end=end, short_side=small)
+        read = read_count if self.decoder is None else self.decoder.read_count
+        return read(video, count, rule=self.budget.rule, start=start, end=end, short_side=small)
 
     def prepare(self, video: str | Path | Frames) -> Visual:
         """Return a video as model input, on the CPU; in training the data loader does this."""
