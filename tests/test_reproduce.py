@@ -82,8 +82,11 @@ def test_the_report_equals_the_scores_of_the_saved_model(runs: Callable[[str], t
     ranks = []
     for index, row in enumerate(test):
         for caption in row.captions:
-            scores = model.score(videos, caption.text)[:, 0].detach().numpy()
+            scores = model.similarity(videos, model.encode_text([caption.text]))[:, 0].detach().numpy()
             ranks.append(1 + sum(scores > scores[index]))
+    assert outcome.form == model.scoring_form == "global"  # the published preset, and the score that it trains
+    assert load_recipe("msvd").model["preset"] == "subsets"
+    assert model.config.preset == "paper"
     assert outcome.report.head.queries == len(ranks)
     assert outcome.report.head.protocol == "captions"
     assert outcome.report.directions["t2v"].figures["MnR"] == pytest.approx(np.mean(ranks))
@@ -114,6 +117,21 @@ def test_a_full_run_gets_a_verdict_and_all_its_caveats(
     assert "overridden settings: training.max_steps 1" in caveats
     below = replace(outcome.rows[0], verdict="below")
     assert replace(outcome, rows=(outcome.rows[0], below)).verdict == "below"
+
+
+def test_figures_of_different_scoring_forms_get_no_verdict(
+    runs: Callable[[str], tuple[Reproduction, Path]], tmp_path: Path
+) -> None:
+    _, folder = runs("didemo")
+    shutil.copytree(folder / "data", tmp_path / "data")
+    overrides = {**ONE_STEP, **QUIET, "data.frames": "4", "model.source": json.dumps(str(folder / "backbone"))}
+    outcome = reproduce(
+        "didemo", tmp_path / "out", data=tmp_path / "data", overrides=overrides | {"model.preset": "subsets"}
+    )
+    assert outcome.form == "modular"
+    assert outcome.rows
+    assert outcome.verdict is None
+    assert "scoring form 'modular', published by form 'global'" in " ".join(outcome.caveats)
 
 
 def test_a_test_set_known_to_differ_gets_no_verdict(

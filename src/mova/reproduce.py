@@ -81,10 +81,20 @@ class Reproduction:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Position relative to the confidence band; None if the figures are not comparable."""
-        if self.one_step or self.target is None or not self.target.comparable:
+        """Position relative to the confidence band; None if the tests or the scoring forms differ."""
+        if self.one_step or self.target is None or not self.target.comparable or not self.same_form:
             return None
         return overall(list(self.rows))
+
+    @property
+    def form(self) -> str:
+        """The scoring form that was measured."""
+        return str(self.report.head.settings["form"])
+
+    @property
+    def same_form(self) -> bool:
+        """Whether the published figure was measured by the same scoring form."""
+        return self.target is not None and self.target.scoring == self.form
 
     @property
     def beside(self) -> list[Figure]:
@@ -100,6 +110,7 @@ class Reproduction:
             "recipe": self.recipe,
             "one_step": self.one_step,
             "verdict": self.verdict,
+            "form": self.form,
             "published": None if self.target is None else self.target.to_json(),
             "comparison": [row.to_json() for row in self.rows],
             "others": [] if self.target is None else [figure.to_json() for figure in others(self.target)],
@@ -154,7 +165,8 @@ def reproduce(
         raise UsageError("--one-step renders its own data; omit --data, or omit --one-step for a real run")
     folders = _rendered(target, output) if one_step else _user_folders(name, target, data)
     conversion = _converted(target, folders, output, quarantine)
-    recipe = load_recipe(name, _settings(name, output, conversion, one_step) | dict(overrides or {}))
+    of_target = {key: json.dumps(value) for key, value in target.overrides.items()}
+    recipe = load_recipe(name, of_target | _settings(name, output, conversion, one_step) | dict(overrides or {}))
     _require_parts(conversion, recipe, target)
     train(recipe, output / "run", resume=resume, callbacks=callbacks)
     test = [row for row in conversion.rows if row.split == target.part]
@@ -308,6 +320,10 @@ def _caveats(
 ) -> list[str]:
     """List the limits of the comparison."""
     caveats = [figure.note] if figure is not None and figure.note else []
+    form = str(report.head.settings["form"])
+    if figure is not None and figure.scoring != form:
+        published_form = f"form {figure.scoring!r}" if figure.scoring else "a form that is not known"
+        caveats.append(f"measured by scoring form {form!r}, published by {published_form}: the figures do not compare")
     published = DATA_SETS[target.data_set].published.get(target.part)
     measured = int(report.head.candidates or 0)
     if published is not None and measured != published:

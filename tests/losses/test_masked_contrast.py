@@ -91,10 +91,28 @@ def concept_matrix(b: Batch) -> Tensor:
     return torch.stack(rows)
 
 
-def rows_nce(logits: Tensor, b: Batch, weights: Tensor | None, same_video: bool, normalize: bool) -> Tensor:
+TWINS = [7, 2, 7, 5]
+"""Videos that the rows of a batch show: rows 0 and 2 are two captions of one."""
+
+
+def is_negative(i: int, j: int, same_video: bool, groups: list[int] | None) -> bool:
+    if i == j:
+        return same_video
+    return groups is None or groups[i] != groups[j]
+
+
+def rows_nce(
+    logits: Tensor,
+    b: Batch,
+    weights: Tensor | None,
+    same_video: bool,
+    normalize: bool,
+    groups: list[int] | None = None,
+) -> Tensor:
     positions, values, kept = b.positions(), [], []
     for a, (i, t) in enumerate(positions):
-        row = [logits[a, a]] + [logits[a, c] for c, (j, _) in enumerate(positions) if c != a and (same_video or j != i)]
+        others = [c for c, (j, _) in enumerate(positions) if c != a and is_negative(i, j, same_video, groups)]
+        row = [logits[a, a]] + [logits[a, c] for c in others]
         value = F.cross_entropy(torch.stack(row)[None], torch.tensor([0]))
         values.append(value / math.log(max(2, len(row))) if normalize else value)
         kept.append(torch.ones(()).double() if weights is None else weights[i, t])
@@ -151,6 +169,51 @@ def test_temporal_nce_equals_loops(batch: Batch, weights: Tensor | None, same_vi
     same(gradients(actual, batch), gradients(expected, batch))
 
 
+@pytest.mark.parametrize("same_video", [True, False])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_captions_of_one_video_are_not_negatives(batch: Batch, same_video: bool, normalize: bool) -> None:
+    inputs, groups = (batch.frames, batch.frame_mask, batch.text, batch.m_t), torch.tensor(TWINS)
+    settings = {"same_video": same_video, "normalize": normalize, "groups": groups}
+    cosines = temporal_matrix(batch)
+    shifted = SCALE * (cosines - 0.2 * torch.eye(len(cosines), dtype=cosines.dtype))
+    temporal = temporal_nce(*inputs, SCALE, **settings)
+    expected = rows_nce(shifted, batch, None, same_video, normalize, TWINS)
+    same(temporal, expected)
+    same(gradients(temporal, batch), gradients(expected, batch))
+    logits = SCALE * concept_matrix(batch)
+    expected_pair = (
+        rows_nce(logits, batch, None, False, normalize, TWINS),
+        rows_nce(logits.T, batch, None, same_video, normalize, TWINS),
+    )
+    pair = concept_nce(*inputs, batch.m_v, SCALE, **settings)
+    same(pair, expected_pair)
+    same(gradients(sum(pair), batch), gradients(sum(expected_pair), batch))
+
+
+def test_groups_of_one_row_change_nothing(batch: Batch) -> None:
+    inputs, groups = (batch.frames, batch.frame_mask, batch.text, batch.m_t), torch.tensor([4, 0, 9, 2])
+    for same_video in (True, False):
+        same(
+            temporal_nce(*inputs, SCALE, same_video=same_video, normalize=True, groups=groups),
+            temporal_nce(*inputs, SCALE, same_video=same_video, normalize=True),
+        )
+    same(concept_nce(*inputs, batch.m_v, SCALE, groups=groups), concept_nce(*inputs, batch.m_v, SCALE))
+    same(temporal_hinge(*inputs, groups=groups), temporal_hinge(*inputs))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_frames_of_one_video_can_be_negatives_of_dfsm(batch: Batch, weights: Tensor | None, normalize: bool) -> None:
+    inputs = (batch.frames, batch.frame_mask, batch.text, batch.m_t, batch.m_v)
+    actual = concept_nce(*inputs, SCALE, same_video=True, weights=weights, normalize=normalize)
+    logits = SCALE * concept_matrix(batch)
+    expected = (
+        rows_nce(logits, batch, weights, False, normalize),
+        rows_nce(logits.T, batch, weights, True, normalize),
+    )
+    same(actual, expected)
+    same(gradients(sum(actual), batch), gradients(sum(expected), batch))
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normalize: bool) -> None:
     actual = concept_nce(
@@ -171,8 +234,10 @@ def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normaliz
     assert all(g.isfinite().all() for g in gradients(sum(actual), batch))
 
 
-def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None) -> None:
-    actual = temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights)
+@pytest.mark.parametrize("groups", [None, TWINS])
+def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None, groups: list[int] | None) -> None:
+    twins = None if groups is None else torch.tensor(groups)
+    actual = temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights, groups=twins)
     cosines, positions, values, kept = temporal_matrix(batch), batch.positions(), [], []
     for a, (i, t) in enumerate(positions):
         value = 1 - cosines[a, a]
@@ -180,7 +245,7 @@ def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None) -> No
             excess = [
                 cosines[a, c] - cosines[a, a] + 0.2
                 for c, (j, _) in enumerate(positions)
-                if c != a and (j == i) == inside
+                if c != a and (j == i) == inside and is_negative(i, j, True, groups)
             ]
             violating = [x for x in excess if x > 0]
             value = value + (torch.stack(violating).mean() if violating else 0.0)

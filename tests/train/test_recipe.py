@@ -42,7 +42,7 @@ MOVA = {
         "dataloader_num_workers": 8,
         "dataloader_prefetch_factor": 1,
     },
-    "reproduce": {"system": "MoVA", "part": "test"},
+    "reproduce": {"system": "MoVA", "part": "test", "overrides": {"model.preset": "paper"}},
 }
 DATASET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "activitynet": {

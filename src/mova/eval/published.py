@@ -37,6 +37,7 @@ class Figure:
         form: variant of the system, such as an ablation; empty for the full system.
         ways: group -> metric -> value; recalls, accuracies and mAP in percent.
         note: a caveat for readers.
+        scoring: scoring form of `eval/tasks/scoring_forms.py` that the figure was measured by; empty if not known.
         comparable: False if the published test is known to differ from the protocol's.
     """
 
@@ -48,6 +49,7 @@ class Figure:
     ways: Mapping[str, Mapping[str, float]]
     form: str = ""
     note: str = ""
+    scoring: str = ""
     comparable: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +97,7 @@ def read_figures(path: str | Path) -> list[Figure]:
         figures = []
         for entry in document["figures"]:
             ways = {way: dict(entry.pop(way)) for way in WAYS if way in entry}
+            entry = {"scoring": document.get("scoring", "")} | entry
             figures.append(Figure(source=document["source"], ways=ways, **entry))
     except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read as published figures: {type(error).__name__}: {error}") from error

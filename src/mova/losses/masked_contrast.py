@@ -78,6 +78,7 @@ def temporal_nce(
     same_video: bool = True,
     weights: Tensor | None = None,
     normalize: bool = False,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """Compute L_tv as InfoNCE with a margin (MoVA, arXiv 2607.00858): each frame against all masked texts.
 
@@ -95,6 +96,8 @@ def temporal_nce(
             where two frames show the same event.
         weights: (V, T), optional.
         normalize: divide each row by the log of the number of its candidates.
+        groups: int64, (V,), optional: rows of one group show the same video (several captions of it), so that they are
+            not negatives of each other. Default: every row shows another video.
 
     Returns:
         Scalar.
@@ -109,9 +112,9 @@ def temporal_nce(
     video, (unit, masked) = _real(frame_mask, *_unit(frames, frame_mask, text, m_t))
     masked = masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
     positive = scale * ((unit * masked).sum(dim=-1) - margin)
-    group = None if same_video else video
-    others, _ = negative_logsumexp(scale * unit, masked, group=group)
-    return _average(_nce(positive, others, group, normalize), frame_mask, weights)
+    group, part = _negatives(video, groups, same_video)
+    others, _ = negative_logsumexp(scale * unit, masked, group=group, part=part)
+    return _average(_nce(positive, others, _candidates(group, part, len(unit)), normalize), frame_mask, weights)
 
 
 @full_precision
@@ -123,6 +126,7 @@ def temporal_hinge(
     *,
     margin: float = MARGIN,
     weights: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """Compute L_tv as a hinge, with separate means over negatives of the same video and of other videos.
 
@@ -139,7 +143,8 @@ def temporal_hinge(
     video, (unit, masked) = _real(frame_mask, *_unit(frames, frame_mask, text, m_t))
     masked = masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
     distance = 1 - (unit * masked).sum(dim=-1)
-    return _average(distance + mean_violation(unit, masked, margin, video), frame_mask, weights)
+    twins = None if groups is None else groups[video]
+    return _average(distance + mean_violation(unit, masked, margin, video, twins=twins), frame_mask, weights)
 
 
 @full_precision
@@ -151,14 +156,17 @@ def concept_nce(
     m_v: Tensor,
     scale: Tensor | float,
     *,
+    same_video: bool = False,
     weights: Tensor | None = None,
     normalize: bool = False,
+    groups: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute L_sfdm and L_dfsm (MoVA, arXiv 2607.00858), whose sum is L_vt, in one pass over the same products.
 
     `S_ab = cos(z_a * m_v[b], s_b)`, `s_b = z_text * m_t[b]`, over all real frames a and b of the batch; other frames
-    of the same video are excluded. Same frame, different mask: `L_sfdm = mean_a -log softmax_b(scale S_ab)[a]`.
-    Different frame, same mask: `L_dfsm = mean_b -log softmax_a(scale S_ab)[b]`.
+    of the same video are excluded, unless `same_video` makes them negatives of L_dfsm. Same frame, different mask:
+    `L_sfdm = mean_a -log softmax_b(scale S_ab)[a]`. Different frame, same mask:
+    `L_dfsm = mean_b -log softmax_a(scale S_ab)[b]`.
 
     Args:
         frames: (V, T, d).
@@ -167,8 +175,11 @@ def concept_nce(
         m_t: (V, T, d).
         m_v: (V, T, d).
         scale: multiplies the cosines.
+        same_video: whether other frames of the same video are negatives of L_dfsm. They are false negatives where two
+            frames show the same event, and the only ones that demand masks which differ over time.
         weights: (V, T) of the anchors, optional.
         normalize: divide each row by the log of the number of its candidates.
+        groups: int64, (V,), optional, see `temporal_nce`.
 
     Returns:
         L_sfdm and L_dfsm, scalars. An objective may use either alone.
@@ -184,10 +195,17 @@ def concept_nce(
     video, (unit, masked, seen) = _real(frame_mask, *_unit(frames, frame_mask, text, m_t), m_v)
     positive = scale * aligned_cosine(unit, seen, masked)
     target = seen * masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
-    other_masks, other_frames = negative_logsumexp(scale * unit, target, (unit.square(), seen.square()), video)
+    norms = unit.square(), seen.square()
+    group, _ = _negatives(video, groups, False)
+    other_masks, other_frames = negative_logsumexp(scale * unit, target, norms, group)
+    of_masks = of_frames = _candidates(group, None, len(unit))
+    if same_video:
+        group, part = _negatives(video, groups, True)
+        _, other_frames = negative_logsumexp(scale * unit, target, norms, group, part=part)
+        of_frames = _candidates(group, part, len(unit))
     return (
-        _average(_nce(positive, other_masks, video, normalize), frame_mask, weights),
-        _average(_nce(positive, other_frames, video, normalize), frame_mask, weights),
+        _average(_nce(positive, other_masks, of_masks, normalize), frame_mask, weights),
+        _average(_nce(positive, other_frames, of_frames, normalize), frame_mask, weights),
     )
 
 
@@ -228,14 +246,29 @@ def _real(frame_mask: Tensor, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:
     return video, [tensor[frame_mask] for tensor in tensors]
 
 
-def _nce(positive: Tensor, others: Tensor, group: Tensor | None, normalize: bool) -> Tensor:
+def _negatives(video: Tensor, groups: Tensor | None, same_video: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Return `group` and `part` of `negative_logsumexp` for the frames (P,) of videos."""
+    if groups is None:
+        return (None, None) if same_video else (video, None)
+    return groups[video], video if same_video else None
+
+
+def _candidates(group: Tensor | None, part: Tensor | None, count: int) -> Tensor | int:
+    """Return the number of candidates of each row: its positive and its negatives."""
+    if group is None:
+        return count
+    _, group = group.unique(return_inverse=True)
+    candidates = count + 1 - group.bincount()[group]
+    return candidates if part is None else candidates + part.bincount()[part] - 1
+
+
+def _nce(positive: Tensor, others: Tensor, candidates: Tensor | int, normalize: bool) -> Tensor:
     """Return `-log(e^positive / (e^positive + e^others))` per row; 0 where a row has no negative."""
     loss = F.softplus(others - positive, threshold=40.0)
     if not normalize:
         return loss
-    if group is None:
-        return loss / math.log(max(2, len(positive)))
-    candidates = len(positive) + 1 - group.bincount()[group]
+    if isinstance(candidates, int):
+        return loss / math.log(max(2, candidates))
     return loss / candidates.clamp_min(2).to(loss.dtype).log()
 
 

@@ -139,6 +139,7 @@ def negative_logsumexp(
     norms: tuple[Tensor, Tensor] | None = None,
     group: Tensor | None = None,
     rows: int | None = None,
+    part: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum over the negatives of every row and every column of a P x P matrix of logits, block by block.
 
@@ -152,6 +153,8 @@ def negative_logsumexp(
         norms: non-negative p and q, (P, d) each.
         group: int64, (P,) (default: every index is its own group, so everything off the diagonal is a negative).
         rows: rows per block (default: `block_rows(P)`); affects only speed and memory.
+        part: int64, (P,), optional, only with `group`: entries of one group are negatives too if they belong to the
+            same part of it, except on the diagonal.
 
     Returns:
         `log sum_j e^L[i, j]` over the negatives of row i, and `log sum_i e^L[i, j]` over those of column j, both
@@ -163,7 +166,7 @@ def negative_logsumexp(
         (tensor([0.6931, 0.6931, 0.6931]), tensor([0.6931, 0.6931, 0.6931]))
     """
     p, q = norms if norms is not None else (None, None)
-    return _NegativeLogsumexp.apply(x, y, p, q, group, rows or block_rows(len(y)))
+    return _NegativeLogsumexp.apply(x, y, p, q, group, part, rows or block_rows(len(y)))
 
 
 class _NegativeLogsumexp(torch.autograd.Function):
@@ -171,7 +174,14 @@ class _NegativeLogsumexp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, p: Tensor | None, q: Tensor | None, group: Tensor | None, rows: int
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        p: Tensor | None,
+        q: Tensor | None,
+        group: Tensor | None,
+        part: Tensor | None,
+        rows: int,
     ) -> tuple[Tensor, Tensor]:
         """Accumulate the logsumexp of rows and of columns block by block."""
         over_rows = x.new_full((len(x),), float("-inf"))
@@ -179,10 +189,10 @@ class _NegativeLogsumexp(torch.autograd.Function):
         for start in range(0, len(x), rows):
             block = slice(start, start + rows)
             logits, _ = _block(x, y, p, q, block)
-            _drop_positives(logits, group, block)
+            _drop_positives(logits, group, part, block)
             over_rows[block] = logits.logsumexp(dim=1)
             over_columns = torch.logaddexp(over_columns, logits.logsumexp(dim=0))
-        ctx.save_for_backward(x, y, p, q, group, over_rows, over_columns)
+        ctx.save_for_backward(x, y, p, q, group, part, over_rows, over_columns)
         ctx.rows = rows
         ctx.set_materialize_grads(False)
         return over_rows, over_columns
@@ -192,7 +202,7 @@ class _NegativeLogsumexp(torch.autograd.Function):
     @full_precision
     def backward(ctx: Any, row_gradient: Tensor | None, column_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         """Recompute each block of logits and weight the inputs by its softmax."""
-        x, y, p, q, group, over_rows, over_columns = ctx.saved_tensors
+        x, y, p, q, group, part, over_rows, over_columns = ctx.saved_tensors
         inputs = zip((x, y, p, q), ctx.needs_input_grad[:4], strict=True)
         x_gradient, y_gradient, p_gradient, q_gradient = (torch.zeros_like(t) if need else None for t, need in inputs)
         # An empty sum has no gradient: e^(L - inf) = 0.
@@ -201,7 +211,7 @@ class _NegativeLogsumexp(torch.autograd.Function):
         for start in range(0, len(x), ctx.rows):
             block = slice(start, start + ctx.rows)
             logits, inverse = _block(x, y, p, q, block)
-            kept = _drop_positives(logits.clone(), group, block)
+            kept = _drop_positives(logits.clone(), group, part, block)
             flow = torch.zeros_like(logits)
             if row_gradient is not None:
                 flow += (kept - over_rows[block, None]).exp_().mul_(row_gradient[block, None])
@@ -220,7 +230,7 @@ class _NegativeLogsumexp(torch.autograd.Function):
                 x_gradient[block] = flow @ y
             if y_gradient is not None:
                 y_gradient.addmm_(flow.T, x[block])
-        return x_gradient, y_gradient, p_gradient, q_gradient, None, None
+        return x_gradient, y_gradient, p_gradient, q_gradient, None, None, None
 
 
 def _block(x: Tensor, y: Tensor, p: Tensor | None, q: Tensor | None, block: slice) -> tuple[Tensor, Tensor | None]:
@@ -232,16 +242,21 @@ def _block(x: Tensor, y: Tensor, p: Tensor | None, q: Tensor | None, block: slic
     return logits.mul_(inverse), inverse
 
 
-def _drop_positives(logits: Tensor, group: Tensor | None, block: slice) -> Tensor:
-    """Set entries of the same group to -inf, in place."""
-    if group is None:
-        logits.diagonal(block.start).fill_(float("-inf"))
-        return logits
-    return logits.masked_fill_(group[block, None] == group, float("-inf"))
+def _drop_positives(logits: Tensor, group: Tensor | None, part: Tensor | None, block: slice) -> Tensor:
+    """Set the diagonal and entries of the same group, but of another part, to -inf, in place."""
+    if group is not None:
+        same = group[block, None] == group
+        if part is not None:
+            same &= part[block, None] != part
+        logits.masked_fill_(same, float("-inf"))
+    logits.diagonal(block.start).fill_(float("-inf"))
+    return logits
 
 
 @full_precision
-def mean_violation(x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int | None = None) -> Tensor:
+def mean_violation(
+    x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int | None = None, twins: Tensor | None = None
+) -> Tensor:
     """Compute a hinge over the violating negatives of every row, separately inside and outside its group.
 
     `V[i] = mean_j [C_ij - C_ii + margin]_+` over the j of the same group (j != i) for which it is above 0, plus the
@@ -253,6 +268,7 @@ def mean_violation(x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int
         margin: in units of C.
         group: int64, (P,).
         rows: rows per block; blocks are recomputed in the backward pass, so memory is not quadratic in P.
+        twins: int64, (P,), optional: entries of different groups with equal values here are no negatives.
 
     Returns:
         (P,).
@@ -270,6 +286,8 @@ def mean_violation(x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int
         """Compute the violation (R,) of a block of rows of x, given their positive scores and row indices."""
         excess = (block @ y.T - positive[:, None] + margin).clamp_min(0.0).masked_fill(row[:, None] == index, 0.0)
         same = group[row, None] == group
+        if twins is not None:
+            excess = excess.masked_fill(~same & (twins[row, None] == twins), 0.0)
         return _mean_of_positive(excess.masked_fill(~same, 0.0)) + _mean_of_positive(excess.masked_fill(same, 0.0))
 
     rows = rows or block_rows(len(y))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from mova.errors import ModelError, UsageError
-from mova.models.checkpoint import load_complete, quiet_transformers, write_calibration
+from mova.models.checkpoint import load_complete, quiet_transformers, read_scoring_form, write_calibration
 from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of, family_of_type
 from mova.models.hub import read_json
@@ -52,6 +52,7 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         self.fixed_frame_rate = self.backbone.fixed_frame_rate
         self.background = self.backbone.background
         self.alignment = self.backbone.alignment
+        read_scoring_form(self)
         self._frozen: list[nn.Module] = []
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -163,14 +163,21 @@ def _line(error: BaseException) -> str:
 
 
 def read_calibration(model: Any) -> None:
-    """Set relevance threshold, units and evidence rule of a model from its configuration; see `DualEncoder`."""
+    """Set relevance threshold, units, evidence rule and scoring form of a model from its configuration."""
     model.relevance_threshold = model.config.relevance_threshold
     model.units = UnitRule.from_dict(model.config.units)
     model.rule = EvidenceRule.from_dict(model.config.rule)
+    read_scoring_form(model)
+
+
+def read_scoring_form(model: Any) -> None:
+    """Set the scoring form by which a model was trained; models saved without one keep that of their class."""
+    model.scoring_form = getattr(model.config, "scoring_form", None) or model.scoring_form
 
 
 def write_calibration(model: Any) -> None:
-    """Write relevance threshold, units and evidence rule to the configuration, before it is saved."""
+    """Write relevance threshold, units, evidence rule and scoring form to the configuration, before it is saved."""
     model.config.relevance_threshold = model.relevance_threshold
     model.config.units = model.units.to_dict()
     model.config.rule = model.rule.to_dict()
+    model.config.scoring_form = model.scoring_form

@@ -55,8 +55,9 @@ class DualEncoder(Decoding, ABC):
         name: display name (name on the Hub, folder, or name in the registry).
         frame_rate: frames per second that the model is made for.
         context: number of neighboring sampled frames on either side that a frame's vector depends on (0: none).
-        scoring_form: default scoring form for evaluation (`eval/tasks/scoring_forms.py`): "rule" for the evidence rule,
-            or "global" if the model has one vector for a whole video.
+        scoring_form: default scoring form for evaluation (`eval/tasks/scoring_forms.py`): that of the objective which
+            trained the model. Without training, "rule" for the evidence rule, or "global" if the model has one vector
+            for a whole video.
         fixed_frame_rate: whether `frame_rate` is the only valid rate (the model reads motion from neighbors).
         relevance_threshold: cosine above which a frame shows a sentence, measured on validation data; None if it has
             not been measured (it is then estimated from background sentences, see `background`).
@@ -268,12 +269,13 @@ class DualEncoder(Decoding, ABC):
         """Whether its masks select units of a caption, so that `unit_weights` works."""
         return False
 
-    def modular_similarity(self, videos: Sequence[VideoEmbedding], texts: Any) -> Tensor:
+    def modular_similarity(self, videos: Sequence[VideoEmbedding], texts: Any, score: Any = None) -> Tensor:
         """Return scores through the masks of every pair: float32, (V, N).
 
         Args:
             videos: the candidates.
             texts: captions, or their encoding: by `encode_units` if `selects_units`, else by `encode_text`.
+            score: name of the score, see the model's class (default: the model's own).
 
         Raises:
             UsageError: the model has no masks of frames.

@@ -15,7 +15,7 @@ from torch import Tensor
 from mova.errors import UsageError
 from mova.scoring.similarity import POOLING_TEMPERATURE, full, paired_cosine, unit
 
-ModularScore = Literal["mod", "agg"]
+ModularScore = Literal["mod", "agg", "tv"]
 
 
 def frame_relevance_weights(
@@ -53,7 +53,8 @@ def modular_score(
 ) -> Tensor:
     """Score each pair of a video and a text through the masks of that pair.
 
-    - "mod": `mean_t cos(z_t * m_v,t, z_T * m_t,t)`.
+    - "mod": `mean_t cos(z_t * m_v,t, z_T * m_t,t)`, in which both masks meet.
+    - "tv": `mean_t cos(z_t, z_T * m_t,t)`, the temporal mask alone, as L_tv trains it.
     - "agg": `cos(sum_t w_t (z_t / |z_t|) * m_v,t, z_T)`, `w_t` from `frame_relevance_weights`. The text stays
       whole, so a mask cannot choose its own denominator.
 
@@ -83,8 +84,8 @@ def modular_score(
     if not bool(frame_mask.any(dim=1).all()):
         raise ValueError("modular_score: a video has only padding frames, so it has no score")
     frames = full(frames).masked_fill(~frame_mask.unsqueeze(-1), 0.0)
-    if score == "mod":
-        cosines = paired_cosine(frames * m_v, full(text).unsqueeze(1) * m_t)
+    if score in ("mod", "tv"):
+        cosines = paired_cosine(frames * m_v if score == "mod" else frames, full(text).unsqueeze(1) * m_t)
         return cosines.masked_fill(~frame_mask, 0.0).sum(dim=1) / frame_mask.sum(dim=1)
     if score == "agg":
         weights = frame_relevance_weights(frames, full(text), frame_mask)

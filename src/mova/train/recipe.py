@@ -72,6 +72,8 @@ class Target:
     """Evaluation protocol."""
     system: str | None = None
     """System whose published figure is the target; null if none is published."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the recipe that the published system has and the recipe has not, such as `model.preset`."""
     hold_out: str | None = None
     """Name of a split that is taken from train to choose checkpoints; null if the data set has one."""
 

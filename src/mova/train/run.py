@@ -13,9 +13,10 @@ import yaml
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
 from mova.errors import DataError, UsageError
+from mova.models.encoder import DualEncoder
 from mova.models.precision import choose_device, choose_dtype
 from mova.train.callbacks import BrokenVideos, JsonLines, installed_trackers
-from mova.train.objectives.base import Objective
+from mova.train.objectives.base import Objective, PairObjective
 from mova.train.recipe import Recipe, data_settings, finish_settings, model_settings, read_objective, training_settings
 from mova.train.sources.base import DataSource, RunContext
 from mova.train.trainer import PairArguments, PairTrainer
@@ -76,6 +77,8 @@ def train(
     finish = finish_settings(recipe)
     set_seed(recipe.seed)
     model = cast(PreTrainedModel, settings.build())
+    if isinstance(model, DualEncoder) and isinstance(objective, PairObjective) and objective.scoring_form:
+        model.scoring_form = objective.scoring_form  # evaluation scores as training did
     checkpoint = newest_checkpoint(output) if resume else None
     if resume and checkpoint is None:
         raise UsageError(f"{output}: no checkpoint to resume from; omit --resume to start a new run")

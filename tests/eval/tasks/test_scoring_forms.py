@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mova.errors import UsageError
 from mova.eval.tasks import scoring_forms as forms
 from mova.eval.tasks.scoring_forms import FORMS, ScoringForm
+from mova.models.embeddings import VideoEmbedding
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.scoring.caption_score import EvidenceRule
@@ -96,3 +100,31 @@ def test_texts_that_the_model_cuts_are_counted() -> None:
     test = known_split([], model=Short())
     test.form.encode(TEXTS)
     assert test.form.cut == 2
+
+
+def test_both_masks_meet_in_mod_and_the_temporal_mask_alone_in_tv() -> None:
+    """The concept mask is not in tv. The temporal mask is in modular only as an input of the concept network."""
+    torch.manual_seed(0)
+    model = Mova.from_backbone(load("mova-worlds-tiny"), "paper").eval()
+    videos = [VideoEmbedding(torch.randn(4, model.embedding_dim), np.arange(4.0), 4.0, step=1.0) for _ in range(3)]
+    captions = ["A red circle rests.", "A blue square turns, then a star falls."]
+
+    def scores() -> dict[str, Tensor]:
+        results = {}
+        for name in ("modular", "mod", "tv"):
+            form = ScoringForm(model, name)
+            results[name] = form.score(videos, form.encode(captions))
+        return results
+
+    def changed(network: Any) -> set[str]:
+        before = scores()
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.add_(torch.randn_like(weight))
+        return {name for name, value in scores().items() if not torch.equal(value, before[name])}
+
+    assert changed(model.temporal) >= {"mod", "tv"}
+    assert changed(model.concept) == {"mod", "modular"}
+    subsets = Mova.from_backbone(load("mova-worlds-tiny"), "subsets")
+    with pytest.raises(UsageError, match="choose --form modular"):
+        ScoringForm(subsets, "mod")

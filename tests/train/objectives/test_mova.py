@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mova.data.batch import PairVectors
 from mova.errors import UsageError
+from mova.eval.tasks.scoring_forms import ScoringForm
 from mova.losses.global_contrast import mean_pooled_scores, score_nce
 from mova.losses.masked_contrast import concept_nce, temporal_nce
+from mova.models.embeddings import VideoEmbedding
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
@@ -177,3 +180,49 @@ def test_every_preset_trains_from_a_recipe_and_loads_again(
     assert again.config.preset == preset
     for (name, weight), reloaded in zip(model.named_parameters(), again.parameters(), strict=True):
         assert torch.equal(weight, reloaded), name
+
+
+def test_captions_of_one_video_are_right_in_every_term() -> None:
+    """Rows 0 and 2 are two captions of one video: every term has fewer negatives (a hinge is a mean over them)."""
+    net, vectors = around("paper"), pairs()
+    twins = replace(vectors, group=torch.tensor([0, 1, 0, 3]))
+    nce, hinge = MovaObjective("paper", diagnose_every=0), MovaObjective("paper", "hinge", diagnose_every=0)
+    apart, together = run(nce, net, vectors)[1], run(nce, net, twins)[1]
+    for name in ("pooled", "temporal", "same_frame", "different_frame"):
+        assert float(together[name].detach()) < float(apart[name].detach()), name
+    assert not torch.equal(run(hinge, net, vectors)[1]["temporal"], run(hinge, net, twins)[1]["temporal"])
+
+
+def test_negatives_of_the_same_video_are_a_setting() -> None:
+    net, vectors = around("paper"), pairs()
+    published = run(MovaObjective("paper", diagnose_every=0), net, vectors)[1]
+    fewer = run(MovaObjective("paper", diagnose_every=0, temporal_same_video=False), net, vectors)[1]
+    more = run(MovaObjective("paper", diagnose_every=0, different_frame_same_video=True), net, vectors)[1]
+    assert float(fewer["temporal"].detach()) < float(published["temporal"].detach())
+    assert float(more["different_frame"].detach()) > float(published["different_frame"].detach())
+    assert torch.equal(more["same_frame"], published["same_frame"])
+    with pytest.raises(UsageError, match="needs temporal_form nce"):
+        MovaObjective("paper", "hinge", temporal_same_video=False)
+
+
+@pytest.mark.parametrize("preset", WEIGHTS)
+def test_a_model_keeps_the_scoring_form_that_it_was_trained_by(preset: str, tmp_path: Path) -> None:
+    """The scores of the objective on vectors equal those of the evaluation with the saved model's form."""
+    objective, net, vectors = MovaObjective(preset), around(preset).eval(), pairs()
+    net.scoring_form = objective.scoring_form
+    net.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    forms = {"control": "rule", "subsets": "modular", "paper": "global", "repaired": "relevance"}
+    assert model.scoring_form == forms[preset]
+    videos = [
+        VideoEmbedding(frames[mask].detach(), np.arange(int(mask.sum()), dtype=float), 10.0, step=1.0)
+        for frames, mask in zip(vectors.frames, vectors.frame_mask, strict=True)
+    ]
+    form = ScoringForm(model, model.scoring_form)
+    if form.name in ("rule", "modular"):
+        encoded = [units[mask].detach() for units, mask in zip(vectors.units, vectors.unit_mask, strict=True)]
+        encoded = [encoded] if form.name == "modular" else encoded
+    else:
+        encoded = vectors.texts.detach()
+    expected = objective.scores(replace(vectors, frames=vectors.frames.detach()), net)
+    torch.testing.assert_close(form.score(videos, encoded), expected.detach(), atol=1e-5, rtol=0)

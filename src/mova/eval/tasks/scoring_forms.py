@@ -24,7 +24,13 @@ FORMS = {
     "global": "cosine of one vector per text and one per video (`model.similarity`)",
     "relevance": "cosine of one vector per text with the frames pooled by their relevance to it",
     "modular": "through the masks of every pair (`model.modular_similarity`; only models with masks)",
+    "mod": "mean cosine of masked frames and masked texts (only models with masks over dimensions)",
+    "tv": "mean cosine of frames and texts under the temporal mask (only models with masks over dimensions)",
 }
+
+
+MASKED = ("modular", "mod", "tv")
+"""Forms that compute masks for every pair of a video and a text."""
 
 
 class TextScorer(Protocol):
@@ -69,8 +75,10 @@ class ScoringForm:
         if name not in FORMS:
             known = "; ".join(f"{form} ({meaning})" for form, meaning in FORMS.items())
             raise UsageError(f"--form {name}: unknown form; choose one of {known}")
-        if name == "modular" and not model.scores_modular:
-            raise UsageError(f"--form modular: {model.name} has no frame masks; choose another form")
+        if name in MASKED and not model.scores_modular:
+            raise UsageError(f"--form {name}: {model.name} has no frame masks; choose another form")
+        if name in ("mod", "tv") and model.selects_units:
+            raise UsageError(f"--form {name}: {model.name} selects units of texts; choose --form modular")
         self.model, self.name, self.used, self.cut = model, name, False, 0
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +105,7 @@ class ScoringForm:
             return [vectors[i : i + TEXT_CHUNK] for i in range(0, len(vectors), TEXT_CHUNK)]
         parts = [self.model.encode_text(list(texts[i : i + TEXT_CHUNK])) for i in range(0, len(texts), TEXT_CHUNK)]
         self.cut += sum(int((part.dropped > 0).sum()) for part in parts)
-        return parts if self.name == "modular" else torch.cat([part.pooled for part in parts])
+        return parts if self.name in MASKED else torch.cat([part.pooled for part in parts])
 
     @torch.no_grad()
     def score(self, videos: Sequence[VideoEmbedding], encoded: Any) -> Tensor:
@@ -117,8 +125,10 @@ class ScoringForm:
             scores = gather_evidence(frames, list(encoded.unsqueeze(1)), order=False, lone=True).pooled
             assert scores is not None
             return scores
-        if self.name == "modular":
-            return torch.cat([self.model.modular_similarity(videos, chunk).float() for chunk in encoded], dim=1)
+        if self.name in MASKED:
+            score = None if self.name == "modular" else self.name
+            parts = [self.model.modular_similarity(videos, chunk, score).float() for chunk in encoded]
+            return torch.cat(parts, dim=1)
         rule = self.model.rule if self.name == "rule" else EvidenceRule()
         return rule.score(frames, encoded)
 

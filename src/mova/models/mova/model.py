@@ -125,7 +125,7 @@ class Mova(BackboneWrapper):
         self.backbone.rule = value
 
     def _update_config(self) -> None:
-        """Do nothing: the configuration holds the backbone's, and no other attribute changes."""
+        self.config.scoring_form = self.scoring_form
 
     def _write_card(self, folder: Path) -> None:
         write_mova_card(folder, self.config, self.count_parameters()[0], self.added_parameters(), self.embedding_dim)
@@ -255,7 +255,7 @@ class Mova(BackboneWrapper):
         Args:
             videos: the candidates.
             texts: captions, or their encoding by `encode_text` (masks over dimensions) or `encode_units`.
-            score: "agg" (default) or "mod" for masks over dimensions, see `scoring/masked.py`; "sub" (default) or
+            score: "agg" (default), "mod" or "tv" for masks over dimensions, see `scoring/masked.py`; "sub" (default) or
                 "subc" for masks over units, see `unit_masks.py`.
 
         Returns:

@@ -100,9 +100,13 @@ class PairObjective(Objective[PairBatch, PairVectors]):
 
     Class attributes:
         reads: the optional fields of `PairVectors` that the losses read.
+
+    Attributes:
+        scoring_form: the form of `eval/tasks/scoring_forms.py` that is trained, saved with the model; None: no form is.
     """
 
     data = "manifest"
+    scoring_form: str | None = None
     reads: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, batch: PairBatch, model: Encoder[PairBatch, PairVectors]) -> tuple[Tensor, Tensors]:

@@ -50,6 +50,8 @@ WEIGHTS: dict[str, dict[str, float]] = {
 """Weights by preset; a term that is not named has weight 0."""
 MASK_TERMS = ("temporal", "same_frame", "different_frame", "sparsity", "pairs")
 TERMS = ("late", "subsets", "relevance", "pooled", *MASK_TERMS)
+SCORING_FORMS = {"subsets": "modular", "late": "rule", "relevance": "relevance", "pooled": "global"}
+"""Term -> the form of `eval/tasks/scoring_forms.py` that computes the same scores."""
 MASK_TAU = 0.07
 """Temperature of the mask losses."""
 
@@ -91,6 +93,10 @@ class MovaObjective(PairObjective):
     """Weight of L_dfsm."""
     sparsity: float | None = None
     """Weight of L_s."""
+    temporal_same_video: bool = True
+    """Whether other frames of the same video are negatives of L_tv (form nce)."""
+    different_frame_same_video: bool = False
+    """Whether other frames of the same video are negatives of L_dfsm."""
     pairs: float | None = None
     """Weight of mismatched pairs with masks of their own; needs a model with `pair_negatives`."""
 
@@ -100,7 +106,10 @@ class MovaObjective(PairObjective):
         weights = {name: getattr(self, name) for name in TERMS if getattr(self, name) is not None}
         if self.temporal_form not in ("nce", "hinge") or not self.tau > 0 or min(weights.values(), default=0.0) < 0:
             raise UsageError("objective: temporal_form must be nce or hinge, tau above 0, and all weights 0 or more")
+        if not self.temporal_same_video and self.temporal_form == "hinge":
+            raise UsageError("objective.temporal_same_video: false needs temporal_form nce")
         self.weights = dict.fromkeys(TERMS, 0.0) | WEIGHTS[self.preset] | weights
+        self.scoring_form = SCORING_FORMS[self._trained()]
         self.scale = 1.0 / self.tau
         self._steps = 0
 
@@ -122,8 +131,11 @@ class MovaObjective(PairObjective):
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
         """Return scores by the form that is trained most directly: subsets, units, relevant frames, or all frames."""
-        name = next((name for name in ("subsets", "late", "relevance") if self.weights[name]), "pooled")
-        return self._scores(name, vectors, net)
+        return self._scores(self._trained(), vectors, net)
+
+    def _trained(self) -> str:
+        """Return the term whose scores are trained most directly."""
+        return next((name for name in ("subsets", "late", "relevance") if self.weights[name]), "pooled")
 
     def _scores(self, name: str, vectors: PairVectors, net: nn.Module) -> Tensor:
         frames, real = vectors.frames, vectors.frame_mask
@@ -139,23 +151,28 @@ class MovaObjective(PairObjective):
         """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, those that have a weight."""
         masks, real = _masks(net, vectors), vectors.frame_mask
         weights = frame_weights(masks.frames, real, masks.text) if net.config.frame_weights else None
-        parts = self._contrasts(masks, real, weights)
+        parts = self._contrasts(masks, real, weights, vectors.group)
         if self.weights["sparsity"]:
             parts["sparsity"] = expected_l0(masks.p_t, real) + expected_l0(masks.p_v, real)
         if self.weights["pairs"]:
             parts["pairs"] = self._pairs(net, vectors, valid)
         return parts
 
-    def _contrasts(self, masks: ModularMasks, real: Tensor, weights: Tensor | None) -> Tensors:
-        """L_tv, L_sfdm and L_dfsm."""
+    def _contrasts(
+        self, masks: ModularMasks, real: Tensor, weights: Tensor | None, groups: Tensor | None = None
+    ) -> Tensors:
+        """L_tv, L_sfdm and L_dfsm; `groups` (V,) are the videos that the rows show."""
         parts: Tensors = {}
         inputs = (masks.frames, real, masks.text, masks.m_t)
+        shared: dict[str, Any] = {"weights": weights, "groups": groups}
         if self.weights["temporal"] and self.temporal_form == "nce":
-            parts["temporal"] = temporal_nce(*inputs, self.scale, margin=self.margin, weights=weights)
+            same_video = self.temporal_same_video
+            parts["temporal"] = temporal_nce(*inputs, self.scale, margin=self.margin, same_video=same_video, **shared)
         elif self.weights["temporal"]:
-            parts["temporal"] = temporal_hinge(*inputs, margin=self.margin, weights=weights)
+            parts["temporal"] = temporal_hinge(*inputs, margin=self.margin, **shared)
         if self.weights["same_frame"] or self.weights["different_frame"]:
-            same, different = concept_nce(*inputs, masks.m_v, self.scale, weights=weights)
+            same_video = self.different_frame_same_video
+            same, different = concept_nce(*inputs, masks.m_v, self.scale, same_video=same_video, **shared)
             parts |= {"same_frame": same, "different_frame": different}
         return parts
 

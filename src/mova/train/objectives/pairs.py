@@ -22,6 +22,8 @@ from mova.train.objectives.base import PairObjective, Tensors
 class Clip4Clip(PairObjective):
     """Mean pooling and symmetric InfoNCE (CLIP4Clip, Luo et al. 2021, Eq. 5 to 7; L_g)."""
 
+    scoring_form = "global"
+
     def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Return the loss, and as parts `global` and `hits`."""
         scores = self.scores(vectors, net)
@@ -49,6 +51,7 @@ class LateInteraction(PairObjective):
     tau: float = FRAME_TEMPERATURE
     """Temperature of the softmax over frames."""
 
+    scoring_form = "rule"
     units = True
     reads = ("units", "unit_mask")
 
