@@ -20,6 +20,8 @@ from mova.errors import UsageError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.search import ingest, query, rerank
 from mova.search.ingest import IngestReport, Progress
+from mova.search.like.example import Example
+from mova.search.like.query import search_like
 from mova.search.query import Query, Rescoring
 from mova.search.records import Meta, VideoRecord
 from mova.search.sources import Sources, read_sources, write_sources
@@ -190,6 +192,23 @@ class Index:
         candidates = k if prepared.rescoring == "none" else max(k, rerank.CANDIDATES)
         moments = query.search(self._store, prepared, candidates, min_score=min_score)
         return rerank.rescore(self._store, self.model, prepared, moments)[:k]
+
+    def search_like(self, example: Example | str, text: str = "", k: int = 10, *, words: float = 0.5) -> list[Moment]:
+        """Return the k best moments that look like a moment of a video or a picture, best first.
+
+        Args:
+            example: `film.mp4@1:23`, the path of a picture, or an `Example`; it is not among the results.
+            text: words that the moments should show too.
+            k: return at most k moments.
+            words: weight of the words, from 0 to 1.
+
+        Raises:
+            UsageError: the index or the file does not exist, or the time is after the end.
+            VideoError: the file cannot be read.
+        """
+        if isinstance(example, str):
+            example = Example.parse(example)
+        return search_like(self._store, lambda: self.model, example, self.stored(example.path), text, k, words=words)
 
     def videos(self) -> list[VideoRecord]:
         """Return the records of all indexed paths, in order of path."""

@@ -1,0 +1,1 @@
+"""Search by example: a moment of a video, or a picture."""

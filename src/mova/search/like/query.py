@@ -1,0 +1,97 @@
+"""Find moments that look like an example, alone or together with words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mova.errors import UsageError
+from mova.models.embeddings import VideoEmbedding
+from mova.models.encoder import DualEncoder
+from mova.search.like.example import Example, encode_example, stored_vector
+from mova.search.query import Query, query_sentences, search
+from mova.search.store import Store
+from mova.types import Moment
+
+_F32 = npt.NDArray[np.float32]
+SAMPLED_FRAMES = 20_000
+"""Stored frames by which the spread of the cosines with an example and with words is measured, at most about."""
+
+
+def search_like(
+    store: Store,
+    load_model: Callable[[], DualEncoder],
+    example: Example,
+    stored: VideoEmbedding | None,
+    text: str = "",
+    k: int = 10,
+    *,
+    words: float = 0.5,
+) -> list[Moment]:
+    """Return the k best moments that look like an example, best first, without the example itself.
+
+    The score is the cosine of a frame with the example. With words, it is the cosine with a sum of both vectors, each
+    divided by the spread of its cosines over the index's frames: cosines of frames with frames and with texts have
+    different scales.
+
+    Args:
+        store: the index.
+        load_model: called only if the example is not stored, or with words.
+        example: a moment of a video, or a picture.
+        stored: the stored frames of the example's video, if the index has them.
+        text: words that the moments should show too; one vector for all of it.
+        k: return at most k moments.
+        words: weight of the words, from 0 to 1; only used with a text.
+
+    Raises:
+        UsageError: the index or the file does not exist, a time after the end, k below 1, or `words` out of its range.
+        VideoError: the file cannot be read.
+    """
+    if k < 1:
+        raise UsageError(f"k must be at least 1, not {k}")
+    if not 0 <= words <= 1:
+        raise UsageError(f"the weight of the words must be between 0 and 1, not {words}")
+    if text:
+        query_sentences(text)  # a text that is too long is refused before anything is opened
+    rate = store.meta.frame_rate
+    vector = stored_vector(example, stored)
+    if vector is None:
+        vector = encode_example(load_model(), example, rate)
+    if text:
+        vector = _with_words(store, load_model(), vector, text, words)
+    query = Query(text or example.name, (text or example.name,), vector[None], "none")
+    return _without_itself(store, search(store, query, k + 1), example)[:k]
+
+
+def _with_words(store: Store, model: DualEncoder, vector: _F32, text: str, words: float) -> _F32:
+    """Return a unit vector whose cosine orders frames by the example and the words together."""
+    with torch.inference_mode():
+        pooled = model.encode_text([text]).pooled.float()
+        spoken = torch.nn.functional.normalize(pooled, dim=-1)[0].cpu().numpy()
+    frames = _sample(store)
+    spreads = [max(float((frames @ side).std()), 1e-6) for side in (vector, spoken)]
+    joint = (1 - words) * vector / spreads[0] + words * spoken / spreads[1]
+    return (joint / max(float(np.linalg.norm(joint)), 1e-12)).astype(np.float32)
+
+
+def _sample(store: Store) -> _F32:
+    """Return stored frames (N, d) of videos spread evenly over the index."""
+    records = {record.content: record for record in store.records().values()}
+    contents, total = list(records), sum(record.frames for record in records.values())
+    step = max(1, round(total / SAMPLED_FRAMES))
+    parts = store.fetch(contents[::step])
+    return np.concatenate([part.vectors for part in parts.values()])
+
+
+def _without_itself(store: Store, moments: list[Moment], example: Example) -> list[Moment]:
+    """Leave out the moment of the example, under any path of its content."""
+    contents = {path: record.content for path, record in store.records().items()}
+    own = contents.get(str(example.path.resolve()))
+    return [
+        moment
+        for moment in moments
+        if own is None or contents.get(moment.video) != own or not moment.start <= example.time <= moment.end
+    ]

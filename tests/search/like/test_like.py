@@ -1,0 +1,115 @@
+"""Search by example: a stored moment, a moment of another file, a picture, and words beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mova.errors import UsageError, VideoError
+from mova.search.index import Index
+from mova.search.like.example import Example
+from mova.types import Moment
+from tests.support.fakes import COLOURS, ColourEncoder, write_colours
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    write_colours(tmp_path / "films" / "a.mp4", [("red", 2), ("blue", 3)])
+    write_colours(tmp_path / "films" / "b.mp4", [("green", 2), ("red", 2)])
+    write_colours(tmp_path / "films" / "c.mp4", [("yellow", 2), ("blue", 2)])
+    made = Index(tmp_path / "index", ColourEncoder())
+    made.add(tmp_path / "films")
+    return made
+
+
+def brief(moments: list[Moment]) -> list[tuple[str, float, float]]:
+    return [(Path(moment.video).name, moment.start, moment.end) for moment in moments]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "time"),
+    [
+        ("f.mp4@83", "f.mp4", 83.0),
+        ("f.mp4@1:23", "f.mp4", 83.0),
+        ("f.mp4@1:23.5", "f.mp4", 83.5),
+        ("f.mp4@1:02:03", "f.mp4", 3723.0),
+        ("a@b/f.mp4@0", "a@b/f.mp4", 0.0),
+        ("me@home.png", "me@home.png", 0.0),
+    ],
+)
+def test_an_example_is_a_file_and_a_time(text: str, name: str, time: float) -> None:
+    example = Example.parse(text)
+    assert (str(example.path), example.time) == (name, time)
+    assert Example.parse(example.name) == example
+
+
+def test_a_file_whose_name_ends_like_a_time_is_that_file(tmp_path: Path) -> None:
+    odd = tmp_path / "f@12"
+    odd.touch()
+    with pytest.raises(UsageError, match="name the moment of the video"):
+        Example.parse(str(odd))
+    assert Example.parse(f"{odd}@3") == Example(odd, 3.0)
+
+
+@pytest.mark.parametrize("time", [-1.0, float("nan"), float("inf")])
+def test_impossible_times_are_refused(time: float) -> None:
+    with pytest.raises(UsageError, match="0 s or later"):
+        Example(Path("f.mp4"), time)
+
+
+def test_a_stored_moment_finds_others_like_it_without_the_model(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = Index(tmp_path / "index")
+    monkeypatch.setattr(Index, "model", property(lambda self: pytest.fail("the model was loaded")))
+    assert brief(fresh.search_like(f"{tmp_path}/films/a.mp4@0:01", k=1)) == [("b.mp4", 2.0, 4.0)]
+    assert brief(fresh.search_like(f"{tmp_path}/films/a.mp4@4", k=1)) == [("c.mp4", 2.0, 4.0)]
+
+
+def test_the_example_itself_is_not_a_result_under_any_path(index: Index, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes((tmp_path / "films" / "a.mp4").read_bytes())
+    index.add(copy)
+    for path in (copy, tmp_path / "films" / "a.mp4"):
+        moments = index.search_like(f"{path}@1", k=3)
+        assert brief(moments)[0] == ("b.mp4", 2.0, 4.0)
+        assert ("a.mp4", 0.0, 2.0) not in brief(moments)
+
+
+def test_a_moment_of_another_file_and_a_picture_are_encoded(index: Index, tmp_path: Path) -> None:
+    other = write_colours(tmp_path / "other.mp4", [("white", 2), ("yellow", 2)])
+    assert brief(index.search_like(f"{other}@3", k=1)) == [("c.mp4", 0.0, 2.0)]
+    assert brief(index.search_like(f"{other}@4", k=1)) == [("c.mp4", 0.0, 2.0)]  # the end: the last frame
+    picture = tmp_path / "green.png"
+    Image.fromarray(np.full((48, 64, 3), COLOURS["green"], np.uint8)).save(picture)
+    assert brief(index.search_like(str(picture), k=1)) == [("b.mp4", 0.0, 2.0)]
+    assert brief(index.search_like(Example(picture), k=1)) == [("b.mp4", 0.0, 2.0)]
+
+
+def test_words_move_the_answer_by_their_weight(index: Index, tmp_path: Path) -> None:
+    example = f"{tmp_path}/films/a.mp4@1"
+    assert brief(index.search_like(example, "yellow", k=1, words=0.0)) == brief(index.search_like(example, k=1))
+    assert brief(index.search_like(example, "yellow", k=1, words=1.0)) == brief(index.search("yellow", k=1))
+    both = brief(index.search_like(example, "yellow", k=2, words=0.5))
+    assert set(both) == {("b.mp4", 2.0, 4.0), ("c.mp4", 0.0, 2.0)}
+
+
+def test_wrong_input_is_one_message(index: Index, tmp_path: Path) -> None:
+    film = tmp_path / "films" / "a.mp4"
+    with pytest.raises(UsageError, match=r"5\.0 s long, so that it shows nothing at 9 s"):
+        index.search_like(f"{film}@9")
+    with pytest.raises(UsageError, match="no such file"):
+        index.search_like(str(tmp_path / "gone.mp4@3"))
+    with pytest.raises(UsageError, match="k must be at least 1"):
+        index.search_like(f"{film}@1", k=0)
+    with pytest.raises(UsageError, match="weight of the words"):
+        index.search_like(f"{film}@1", "red", words=2.0)
+    with pytest.raises(UsageError, match="no index here"):
+        Index(tmp_path / "nowhere", ColourEncoder()).search_like(f"{film}@1")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(VideoError):
+        index.search_like(str(broken))
