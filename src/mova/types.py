@@ -150,8 +150,35 @@ class ScoredSpan:
 
 
 @dataclass(frozen=True)
+class MomentSentence:
+    """A sentence of a paragraph inside a moment.
+
+    Attributes:
+        text: the sentence.
+        start, end: seconds.
+        posterior: probability that this part of the video shows it.
+    """
+
+    text: str
+    start: float
+    end: float
+    posterior: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields, rounded to milliseconds and six digits."""
+        times = {"start": _seconds(self.start), "end": _seconds(self.end)}
+        return {"text": self.text, **times, "posterior": round(self.posterior, 6)}
+
+
+@dataclass(frozen=True)
 class Moment:
     """A part of a video that matches a query.
+
+    Attributes:
+        video: path.
+        start, end: seconds.
+        score: higher is better.
+        sentences: of a paragraph in temporal order, with their times; empty for any other moment.
 
     Example:
         >>> Moment("film.mp4", 2.5, 6.0, score=0.75).to_json()
@@ -162,19 +189,21 @@ class Moment:
     start: float
     end: float
     score: float
+    sentences: tuple[MomentSentence, ...] = ()
 
     def __post_init__(self) -> None:
         Span(self.start, self.end)
         _require_finite(self.score)
 
     def to_json(self) -> dict[str, Any]:
-        """Return `{"video", "start", "end", "score"}`, rounded to milliseconds and six digits."""
-        return {
+        """Return video, start, end and score, rounded to milliseconds and six digits, and the sentences if any."""
+        values = {
             "video": self.video,
             "start": _seconds(self.start),
             "end": _seconds(self.end),
             "score": round(self.score, 6),
         }
+        return values if not self.sentences else {**values, "sentences": [row.to_json() for row in self.sentences]}
 
 
 @dataclass(frozen=True, eq=False)

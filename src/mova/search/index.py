@@ -18,7 +18,8 @@ import torch
 
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder, VideoEmbedding
-from mova.search import ingest, query, rerank
+from mova.scoring.timeline_decoder import Order
+from mova.search import ingest, paragraph, query, rerank
 from mova.search.ingest import IngestReport, Progress
 from mova.search.like.example import Example
 from mova.search.like.query import search_like
@@ -168,7 +169,13 @@ class Index:
         return read_sources(self._store.folder)
 
     def search(
-        self, text: str, k: int = 10, *, min_score: float | None = None, rescore: Rescoring = "auto"
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        min_score: float | None = None,
+        rescore: Rescoring = "auto",
+        order: Order = "auto",
     ) -> list[Moment]:
         """Return the k best moments for a sentence or a paragraph, best first (see `mova.search.query`).
 
@@ -178,6 +185,8 @@ class Index:
             min_score: leave out moments below this cosine; applied before they are scored again.
             rescore: how the best moments are scored again (`mova.search.rerank`). Scores by "rule" and "masks" are not
                 cosines.
+            order: whether the sentences of a paragraph are in temporal order: "auto" (by the evidence of each video),
+                "yes" or "no". Ordered sentences become one passage (`mova.search.paragraph`).
 
         Raises:
             UsageError: the index does not exist, the text contains no words, k is below 1, `rescore` is unknown, or the
@@ -189,8 +198,10 @@ class Index:
         if not self._store.records():
             return []
         prepared = Query.prepare(self.model, text, rescore)
-        candidates = k if prepared.rescoring == "none" else max(k, rerank.CANDIDATES)
+        once = prepared.rescoring == "none" and len(prepared.sentences) == 1
+        candidates = k if once else max(k, rerank.CANDIDATES)
         moments = query.search(self._store, prepared, candidates, min_score=min_score)
+        moments = paragraph.find_passages(self._store, self.model, prepared, moments, order)
         return rerank.rescore(self._store, self.model, prepared, moments)[:k]
 
     def search_like(self, example: Example | str, text: str = "", k: int = 10, *, words: float = 0.5) -> list[Moment]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -34,6 +34,13 @@ def search(
         ),
     ] = "auto",
     time_limit: TimeLimit = None,
+    order: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="Whether the sentences of a paragraph are in temporal order, and so form one passage: auto (by the "
+            "evidence of each video), yes or no."
+        ),
+    ] = "auto",
     json: Json = False,
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
@@ -48,7 +55,7 @@ def search(
     name = index.meta.model
     _ = index.model  # loaded here, so that the elapsed time is that of the search
     began = time.perf_counter()
-    moments = index.search(text, k=k, min_score=min_score, rescore=rescore)  # type: ignore[arg-type]
+    moments = index.search(text, k=k, min_score=min_score, rescore=rescore, order=order)  # type: ignore[arg-type]
     elapsed = time.perf_counter() - began
     if json:
         emit(document(text, name, elapsed, moments))
@@ -58,6 +65,9 @@ def search(
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
         for moment in moments:
             table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(one_line(moment.video)))
+            for row in moment.sentences:
+                times = clock(row.start), clock(row.end)
+                table.add_row(f"{row.posterior:.0%}", *times, Text(f"  {one_line(row.text)}"), style="dim")
         show(table)
         if not moments:
             note("no moments found; the index may be empty, or --min-score too high")
