@@ -18,8 +18,9 @@ from PIL import Image
 from mova.errors import UsageError, VideoError
 from mova.plots.filmstrip import film_strip, tick_labels, tick_times
 from mova.plots.timeline import draw
+from mova.plots.timeline_rows import PictureOptions
 from mova.search.align import align
-from mova.types import SentenceTimeline, Span, Timeline
+from mova.types import ScoredSpan, SentenceTimeline, Span, Timeline
 from tests.support.fakes import COLOURS, ColourEncoder, write_colours
 from tests.support.odd_videos import write_numbered
 
@@ -60,8 +61,11 @@ def test_html_is_self_contained_and_marks_are_at_their_times(timeline: Timeline,
 def test_html_heat_is_the_relevance(timeline: Timeline, tmp_path: Path) -> None:
     page = draw(timeline, tmp_path / "t.html").read_text(encoding="utf-8")
     assert boxes(page, "reference") == []
-    *thumbnails, first, second = uris(page)
+    *thumbnails, first, common, second, _ = uris(page)
     assert len(thumbnails) == 9
+    low, high = (f([f(row.relevance) for row in timeline.sentences]) for f in (min, max))
+    expected = np.round(255 * (timeline.sentences[0].relevance[-1] - low) / (high - low))
+    assert abs(int(np.asarray(common)[0, -1, 3]) - expected) <= 1
     opacity = np.asarray(first)[0, :, 3]
     assert opacity[: int(0.3 * len(opacity)) - 2].min() > 250
     assert opacity[int(0.3 * len(opacity)) + 2 :].max() < 5
@@ -76,8 +80,72 @@ def test_a_long_curve_keeps_its_highest_values(timeline: Timeline, tmp_path: Pat
     relevance[[17, 3333]] = 1.0
     row = SentenceTimeline("Two flashes.", relevance, ())
     long = Timeline(timeline.video, 10.0, np.arange(5000) / 500, (row,), (Span(0, 10),))
-    heat = np.asarray(uris(draw(long, tmp_path / "t.html").read_text())[-1])[0, :, 3]
+    heat = np.asarray(uris(draw(long, tmp_path / "t.html").read_text())[-2])[0, :, 3]
     assert np.flatnonzero(heat == 255).tolist() == [17 * 1600 // 5000, 3333 * 1600 // 5000]
+
+
+def test_each_sentence_has_its_own_scale_and_color(timeline: Timeline, tmp_path: Path) -> None:
+    """A sentence whose relevance is low everywhere is readable in its own scale, and pale in the common one."""
+    faint = SentenceTimeline("Faint.", np.linspace(0, 0.1, 100, dtype=np.float32), ())
+    strong = SentenceTimeline("Strong.", np.linspace(0, 1, 100, dtype=np.float32), ())
+    two = Timeline(timeline.video, 10.0, np.arange(100) / 10, (faint, strong), ())
+    *_, own, common, strong_own, strong_common = (np.asarray(picture) for picture in uris(drawn(two, tmp_path)))
+    assert own[0, -1, 3] == 255
+    assert common[0, -1, 3] == 26
+    assert np.array_equal(strong_own, strong_common)
+    assert own[0, 0, :3].tolist() != strong_own[0, 0, :3].tolist()
+    assert 'id="common">' in drawn(two, tmp_path)
+    assert 'id="common" checked>' in drawn(two, tmp_path, PictureOptions(common_scale=True))
+
+
+def drawn(timeline: Timeline, folder: Path, options: PictureOptions | None = None) -> str:
+    return draw(timeline, folder / "drawn.html", options=options).read_text(encoding="utf-8")
+
+
+def doubtful(timeline: Timeline) -> Timeline:
+    """Return a timeline with a span that is probably wrong, and a sentence that is probably not shown."""
+    sure, unsure = ScoredSpan(Span(1, 3), 0.9, 0.871), ScoredSpan(Span(6, 8), 0.5, 0.3)
+    times, curve = timeline.times, np.linspace(0, 1, len(timeline.times), dtype=np.float32)
+    rows = (
+        SentenceTimeline("Rain.", curve, (sure, unsure), curve, 0.99),
+        SentenceTimeline("Snow.", curve, (ScoredSpan(Span(4, 5), 0.5, 0.26),), curve, 0.125),
+    )
+    return Timeline(timeline.video, 10.0, times, rows, (Span(0, 1),))
+
+
+def test_spans_are_written_with_times_and_posterior_and_uncertain_ones_are_hidden(
+    timeline: Timeline, tmp_path: Path
+) -> None:
+    page = drawn(doubtful(timeline), tmp_path)
+    assert "<span>0:01.0 to 0:03.0, 87%</span>" in page
+    assert '<span class="low">0:06.0 to 0:08.0, 30%</span>' in page
+    assert "<em>probably not shown (shown: 12%)</em>" in page
+    assert "spans below 50% (2)" in page
+    unclear = replace(doubtful(timeline).sentences[1], shown=0.81)
+    assert "<em>unclear when (shown: 81%)</em>" in drawn(replace(doubtful(timeline), sentences=(unclear,)), tmp_path)
+    assert boxes(page, "covered") == [pytest.approx((10, 20))]
+    assert boxes(page, "covered low") == [pytest.approx((60, 20)), pytest.approx((40, 10))]
+    assert ".common, .low { display: none; }" in page
+    assert page.count('class="lane"') == 1
+    assert re.findall(r'<a href="#(s\d)"', page) == ["s1"]
+    assert [part["class"] for part in sections(page)] == ["", "absent"]
+    assert 'id="all" checked>' in drawn(doubtful(timeline), tmp_path, PictureOptions(all_spans=True))
+    assert 'id="all"' not in drawn(timeline, tmp_path)
+
+
+def sections(page: str) -> list[dict[str, str]]:
+    return [{"class": name} for name in re.findall(r'<section id="s\d+" style="[^"]*"(?: class=(\w+))?>', page)]
+
+
+def test_png_leaves_uncertain_spans_out_unless_asked(timeline: Timeline, tmp_path: Path) -> None:
+    pictures = [
+        np.asarray(Image.open(draw(doubtful(timeline), tmp_path / "p.png", options=options)).convert("L")).astype(int)
+        for options in (None, PictureOptions(all_spans=True), PictureOptions(common_scale=True))
+    ]
+    dark = [int((picture < 60).sum()) for picture in pictures]
+    assert dark[1] > dark[0], "more outlines"
+    assert pictures[2].shape[1] == pictures[0].shape[1]
+    assert not np.array_equal(pictures[2], pictures[0]), "a color bar instead of the range of each sentence"
 
 
 def test_png_shows_frames_heat_spans_and_truth(timeline: Timeline, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Draw a timeline as one HTML file: no network access, light and dark, time and relevance under the pointer.
 
-Everything is visible without scripts: pictures and heat rows are data URIs, marks are boxes. The script only adds the
-readout under the pointer.
+Everything is visible without scripts: pictures and heat rows are data URIs, marks are boxes, and the two switches
+(common color scale, uncertain spans) are checkboxes that the style sheet reads. The script only adds the readout under
+the pointer.
 
 Shape legend: C columns (pixels of a heat row).
 """
@@ -21,8 +22,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from mova.plots.filmstrip import NO_PICTURE, film_strip, tick_labels, tick_times
+from mova.plots.timeline_rows import CERTAIN, PictureOptions, PictureRow, common_range, lanes, picture_rows, span_text
 from mova.scoring.spans import drawn_cells, unseen
-from mova.types import ScoredSpan, SentenceTimeline, Span, Timeline
+from mova.types import ScoredSpan, Span, Timeline
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.isolated import Isolated
@@ -31,38 +33,42 @@ COLUMNS = 1600
 """Pixels of a heat row; for longer curves each column shows its highest value."""
 STRIP_RATIO = 12.0
 STRIP_PIXELS = 120
-HUE = (43, 108, 176)
 
 
 def draw_html(
     timeline: Timeline,
     path: str | Path,
     truth: Sequence[Sequence[Span]] | None = None,
+    options: PictureOptions | None = None,
     decoder: Isolated | None = None,
 ) -> None:
     """Draw a timeline as self-contained HTML; see `mova.plots.timeline.draw`."""
-    low = min(float(row.relevance.min()) for row in timeline.sentences)
-    high = max(float(row.relevance.max()) for row in timeline.sentences)
+    views = picture_rows(timeline)
+    low, high = common_range(views)
     cells = drawn_cells(timeline.times, timeline.duration, timeline.step)
     rows = [
-        _row(row, cells, (low, high), timeline, truth[i] if truth is not None else None)
-        for i, row in enumerate(timeline.sentences)
+        _row(view, cells, (low, high), timeline, truth[i] if truth is not None else None)
+        for i, view in enumerate(views)
     ]
     data = {
         "duration": timeline.duration,
         "times": [round(float(t), 3) for t in timeline.times],
         "gaps": [[s.start, s.end] for s in unseen(timeline.times, timeline.duration, timeline.step)],
         "relevance": [[round(float(r), 4) for r in row.relevance] for row in timeline.sentences],
+        "posterior": [
+            None if row.posterior is None else [round(float(p), 3) for p in row.posterior] for row in timeline.sentences
+        ],
     }
     name = escape(Path(timeline.video).name)
     page = _PAGE.replace("/*STYLE*/", _STYLE).replace("/*SCRIPT*/", _SCRIPT)
     for key, value in {
         "TITLE": name,
         "ABOUT": describe(timeline),
-        "STRIP": _strip(timeline, decoder),
+        "SWITCHES": _switches(views, options or PictureOptions()),
+        "STRIP": _strip(timeline, decoder) + _lanes(views, timeline.duration),
         "ROWS": "\n".join(rows),
         "AXIS": _axis(timeline.duration),
-        "LEGEND": _legend(low, high, truth is not None),
+        "LEGEND": _legend(truth is not None),
         "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     }.items():
         page = page.replace(f"<!--{key}-->", value)
@@ -86,22 +92,60 @@ def _strip(timeline: Timeline, decoder: Isolated | None) -> str:
     return f'<div class="strip">{images}{_boxes("uncovered", timeline.irrelevant, timeline.duration)}</div>'
 
 
+def _switches(views: Sequence[PictureRow], options: PictureOptions) -> str:
+    """Return the checkboxes above the pictures; the second only if there are uncertain spans."""
+    uncertain = sum(len(view.uncertain) for view in views)
+    labels = [("common", "common color scale", options.common_scale)]
+    if uncertain:
+        labels.append(("all", f"spans below {CERTAIN:.0%} ({uncertain})", options.all_spans))
+    return "".join(
+        f'<label><input type="checkbox" id="{name}"{" checked" if on else ""}>{label}</label>'
+        for name, label, on in labels
+    )
+
+
+def _lanes(views: Sequence[PictureRow], duration: float) -> str:
+    """Return all probable spans of all sentences under the film, by number and color."""
+    made = lanes(views)
+    rows = []
+    for lane in made:
+        marks = "".join(
+            f'<a href="#s{view.number}" style="--c:{view.color};{_position(scored.span, duration)}" '
+            f'title="{view.number}: {span_text(scored)}"><span>{view.number}</span></a>'
+            for view, scored in lane
+        )
+        rows.append(f'<div class="lane">{marks}</div>')
+    return "".join(rows)
+
+
 def _row(
-    row: SentenceTimeline,
+    view: PictureRow,
     cells: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
     scale: tuple[float, float],
     timeline: Timeline,
     truth: Sequence[Span] | None,
 ) -> str:
-    """Return a sentence with its heat row and marks."""
+    """Return a sentence with its spans as text, its heat row in both scales, and marks."""
     duration = float(cells[0][-1])
-    heat = _data_uri(Image.fromarray(_heat(row.relevance, *cells, scale)), "PNG")
-    covered = _boxes("covered", (s.span for s in row.spans), duration, [_note(s) for s in row.spans])
+    images = "".join(
+        f'<img alt="" class="{name}" src="'
+        f'{_data_uri(Image.fromarray(_heat(view.timeline.relevance, *cells, limits, view.color)), "PNG")}">'
+        for name, limits in (("own", view.range), ("common", scale))
+    )
+    covered = _boxes("covered", (s.span for s in view.spans), duration, [_note(s) for s in view.spans])
+    covered += _boxes("covered low", (s.span for s in view.uncertain), duration, [_note(s) for s in view.uncertain])
     reference = "" if truth is None else f'<div class="truth">{_boxes("reference", truth, duration)}</div>'
     uncovered = _boxes("uncovered", timeline.irrelevant, duration)
+    texts = [f"<span>{span_text(s)}</span>" for s in view.spans]
+    texts += [f"<em>{view.status}</em>"] if view.status else []
+    texts += [f'<span class="low">{span_text(s)}</span>' for s in view.uncertain]
+    low, high = view.range
     return (
-        f'<section><p>{escape(row.text)}<output></output></p><div class="heat"><img alt="" src="{heat}">'
-        f"{uncovered}{covered}</div>{reference}</section>"
+        f'<section id="s{view.number}" style="--c:{view.color}"{" class=absent" if view.absent else ""}>'
+        f"<p><b>{view.number}</b><span>{escape(view.timeline.text)}</span></p>"
+        f'<div class="spans">{"".join(texts)}<output></output></div>'
+        f'<div class="heat" title="relevance {low:.2f} to {high:.2f}">{images}{uncovered}{covered}</div>'
+        f"{reference}</section>"
     )
 
 
@@ -115,6 +159,7 @@ def _heat(
     edges: npt.NDArray[np.float64],
     frames: npt.NDArray[np.int64],
     scale: tuple[float, float],
+    color: str,
 ) -> npt.NDArray[np.uint8]:
     """Return a heat row as RGBA, (1, C, 4): one hue with the relevance as opacity, for light and dark pages.
 
@@ -129,7 +174,7 @@ def _heat(
         cells = np.searchsorted(edges, bounds, side="right") - 1
         values = np.array([by_cell[a : max(a + 1, b)].max() for a, b in itertools.pairwise(cells)])
     picture = np.empty((1, COLUMNS, 4), dtype=np.uint8)
-    picture[..., :3] = HUE
+    picture[..., :3] = tuple(bytes.fromhex(color.removeprefix("#")))
     shares = (np.maximum(values, scale[0]) - scale[0]) / max(scale[1] - scale[0], 1e-6)
     picture[0, :, 3] = np.round(255 * shares)
     return picture
@@ -140,9 +185,12 @@ def _boxes(kind: str, spans: Iterable[Span], duration: float, notes: Sequence[st
     boxes = []
     for i, span in enumerate(spans):
         title = f"{clock(span.start, 1)} to {clock(span.end, 1)}" + (f", score {notes[i]}" if notes else "")
-        style = f"left:{100 * span.start / duration:.4f}%;width:{100 * span.duration / duration:.4f}%"
-        boxes.append(f'<i class="{kind}" style="{style}" title="{title}"></i>')
+        boxes.append(f'<i class="{kind}" style="{_position(span, duration)}" title="{title}"></i>')
     return "".join(boxes)
+
+
+def _position(span: Span, duration: float) -> str:
+    return f"left:{100 * span.start / duration:.4f}%;width:{100 * span.duration / duration:.4f}%"
 
 
 def _axis(duration: float) -> str:
@@ -154,12 +202,13 @@ def _axis(duration: float) -> str:
     )
 
 
-def _legend(low: float, high: float, has_truth: bool) -> str:
+def _legend(has_truth: bool) -> str:
     reference = '<span><b class="reference"></b>ground truth</span>' if has_truth else ""
     return (
-        f'<span>relevance {low:.2f}<b class="ramp"></b>{high:.2f}</span>'
-        f'<span><b class="covered"></b>covered by this sentence</span>{reference}'
-        '<span><b class="uncovered"></b>not covered by any sentence</span>'
+        '<span>relevance, low<b class="ramp"></b>high, <span class="own">of each sentence</span>'
+        '<span class="common">of all sentences</span></span>'
+        f'<span><b class="covered"></b>shows this sentence</span>{reference}'
+        '<span><b class="uncovered"></b>no sentence</span>'
     )
 
 
@@ -180,8 +229,9 @@ _PAGE = """<!doctype html>
 <body>
 <main>
 <header><h1><!--TITLE--></h1><span><!--ABOUT--></span></header>
+<div class="switches"><!--SWITCHES--></div>
 <div id="plot">
-<!--STRIP-->
+<div class="film"><!--STRIP--></div>
 <!--ROWS-->
 <div class="axis"><!--AXIS--></div>
 <div id="line"><span></span></div>
@@ -195,49 +245,76 @@ _PAGE = """<!doctype html>
 """
 
 _STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --page: #f3f5f9; --ink: #1d2433; --muted: #6b7385;
-  --rule: #dfe3ea; --hatch: #8a93a555; --truth: #e07a1f; --hue: 43 108 176; --frame: #1d2433; }
+:root { color-scheme: light dark; --ground: #fff; --page: #f3f5f9; --ink: #1d2433; --muted: #5d6577;
+  --rule: #dfe3ea; --hatch: #8a93a540; --truth: #e07a1f; --frame: #1d2433; }
 @media (prefers-color-scheme: dark) { :root { --ground: #171b24; --page: #0f1219; --ink: #e8ebf2;
-  --muted: #98a1b3;
-  --rule: #2c3342; --hatch: #a5aec055; --truth: #f09a4a; --frame: #f2f4f8;
+  --muted: #a3abbc; --rule: #2c3342; --hatch: #a5aec040; --truth: #f09a4a; --frame: #f2f4f8;
   } .heat img { filter: brightness(1.55); } }
 * { box-sizing: border-box; }
+html { scroll-padding-top: 11rem; }
 body { margin: 0; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
   font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 main { max-width: 76rem; margin: auto; padding: 1.5rem 1.75rem 1.25rem; background: var(--ground);
   border: 1px solid var(--rule); border-radius: 14px; }
-header { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between;
-  gap: 0 1rem; margin-bottom: .8rem; }
+header, .switches { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 1.2rem; }
+header { justify-content: space-between; }
 h1 { margin: 0; font-size: 1.2rem; overflow-wrap: anywhere; }
-header span, footer, .axis, output { color: var(--muted); font-size: .85rem; }
+header span, .switches, .spans, footer, .axis { color: var(--muted); font-size: .85rem; }
 header span { white-space: nowrap; }
+.switches { margin: .4rem 0 .7rem; }
+.switches label { display: inline-flex; align-items: center; gap: .4rem; padding: .15rem 0; cursor: pointer; }
+.switches input { margin: 0; accent-color: #2b6cb0; }
 #plot { position: relative; }
-.strip, .heat, .truth, .axis { position: relative; }
+.film { position: sticky; top: 0; z-index: 2; padding: .3rem 0; background: var(--ground); }
+.strip, .lane, .heat, .truth, .axis { position: relative; }
 .strip { display: flex; gap: 2px; border-radius: 8px; overflow: hidden; aspect-ratio: 12;
-  min-height: 3rem; width: 100%; margin-bottom: .4rem; }
+  min-height: 3rem; width: 100%; }
 .strip img, .strip span { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
 .strip span { display: grid; place-content: center; text-align: center; font-size: .75rem; opacity: .6; }
-section p { display: flex; justify-content: space-between; gap: 1rem; margin: .7rem 0 .25rem; }
-output { font-variant-numeric: tabular-nums; align-self: end; }
-.heat { height: 30px; border-radius: 4px; background: rgb(var(--hue) / 7%);
+.lane { height: 1.15rem; margin-top: 4px; }
+.lane a { position: absolute; top: 0; bottom: 0; min-width: 4px; overflow: hidden; border-radius: 4px;
+  background: var(--c); color: #fff; font-size: .75rem; line-height: 1.15rem; text-align: center;
+  text-decoration: none; box-shadow: 0 0 0 1px var(--ground); container-type: inline-size; }
+@container (max-width: .62rem) { .lane span { display: none; } }
+.lane a:focus-visible, .lane a:hover { outline: 2px solid var(--frame); }
+section { padding-top: .8rem; }
+section:target p b { outline: 3px solid color-mix(in srgb, var(--c) 40%, transparent); }
+section p { display: flex; gap: .55rem; margin: 0; overflow-wrap: anywhere; }
+section p span { min-width: 0; }
+section p b { flex: none; min-width: 1.5rem; height: 1.35rem; padding: 0 .3rem; border-radius: 5px;
+  background: var(--c); color: #fff; font-size: .8rem; line-height: 1.35rem; text-align: center; }
+.absent p b { background: var(--muted); }
+.absent p, .absent .heat img { opacity: .6; }
+.spans { display: flex; flex-wrap: wrap; gap: 0 .9rem; margin: .1rem 0 .3rem 2.05rem;
+  font-variant-numeric: tabular-nums; }
+.spans output { margin-left: auto; }
+.spans .low { border-bottom: 1px dashed; }
+.heat { height: 28px; border-radius: 4px; background: color-mix(in srgb, var(--c) 7%, transparent);
   box-shadow: inset 0 0 0 1px var(--rule); }
-.heat img { display: block; width: 100%; height: 100%; border-radius: 4px; image-rendering: pixelated; }
+.heat img { width: 100%; height: 100%; border-radius: 4px; image-rendering: pixelated; }
 i { position: absolute; top: 0; bottom: 0; }
 i.covered, b.covered { border: 2px solid var(--frame); border-radius: 4px; }
-i.covered { top: -2px; bottom: -2px; min-width: 4px; }
+i.covered { top: -2px; bottom: -2px; min-width: 5px; }
+i.low { border-style: dashed; border-width: 1px; }
 i.uncovered, b.uncovered {
-  background: repeating-linear-gradient(135deg, var(--hatch) 0 1.5px, transparent 1.5px 7px);
-  }
+  background: repeating-linear-gradient(135deg, var(--hatch) 0 1.5px, transparent 1.5px 7px); }
 .strip i.uncovered { background-color: rgb(128 134 148 / 55%); }
 .truth { height: 6px; margin-top: 4px; background: var(--rule); border-radius: 3px; }
 i.reference, b.reference { background: var(--truth); border-radius: 3px; }
-.axis { height: 1.6rem; margin-top: .5rem; border-top: 1px solid var(--rule); }
+.own, .heat img.own { display: block; }
+footer .own { display: inline; }
+.common, .low { display: none; }
+:root:has(#common:checked) .own { display: none; }
+:root:has(#common:checked) .heat img.common { display: block; }
+:root:has(#common:checked) footer .common { display: inline; }
+:root:has(#all:checked) .low { display: inline; }
+.axis { height: 1.6rem; margin-top: .8rem; border-top: 1px solid var(--rule); }
 .axis span { position: absolute; top: .25rem; transform: translateX(-50%);
   font-variant-numeric: tabular-nums; }
 .axis span:first-child { transform: none; }
 .axis span.last { transform: translateX(-100%); }
 #line { position: absolute; top: 0; bottom: 1.6rem; width: 1px; background: var(--ink); opacity: 0;
-  pointer-events: none; }
+  pointer-events: none; z-index: 3; }
 #line span { position: absolute; top: -1.35rem; transform: translateX(-50%); padding: 0 .4rem;
   border-radius: 5px;
   background: var(--ink); color: var(--ground); font-size: .8rem; font-variant-numeric: tabular-nums; }
@@ -245,12 +322,14 @@ footer { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin-top: .6rem; }
 footer b { display: inline-block; width: 1.9rem; height: .8rem; margin: 0 .45rem -1px 0; }
 footer b.reference { height: 6px; margin-bottom: 2px; }
 footer b.ramp { width: 5rem; margin: 0 .45rem -1px; border-radius: 3px;
-  background: linear-gradient(90deg, rgb(var(--hue) / 7%), rgb(var(--hue))); }
-@media (max-width: 50rem) { .axis span:not(:nth-child(2n+1)) { display: none; } }
+  background: linear-gradient(90deg, color-mix(in srgb, var(--muted) 7%, transparent), var(--muted)); }
+@media (max-width: 50rem) and (min-width: 36.01rem) { .axis span:not(:nth-child(2n+1)) { display: none; } }
 @media (max-width: 36rem) {
   body { padding: .6rem; }
-  main { padding: 1rem; }
-  .axis span:not(:nth-child(4n+1)) { display: none; }
+  main { padding: 1rem .85rem; }
+  html { scroll-padding-top: 7rem; }
+  .axis span { display: none; }
+  .axis span:nth-child(3n+1) { display: inline; }
 }
 """
 
@@ -279,7 +358,10 @@ plot.addEventListener("pointermove", (event) => {
   line.style.left = 100 * part + "%";
   line.style.opacity = 1;
   line.firstElementChild.textContent = clock(time);
-  outputs.forEach((output, row) => { output.textContent = gap ? "" : data.relevance[row][frame].toFixed(3); });
+  outputs.forEach((output, row) => {
+    const sure = data.posterior[row] ? ", " + Math.round(100 * data.posterior[row][frame]) + "%" : "";
+    output.textContent = gap ? "" : "relevance " + data.relevance[row][frame].toFixed(2) + sure;
+  });
 });
 plot.addEventListener("pointerleave", () => {
   line.style.opacity = 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,19 @@ WIDTH = 40
 ORDER_WORDS = {"ordered": "yes", "partly": "partly", "free": "no"}
 
 
+@dataclass(frozen=True)
+class PlotFile:
+    """The picture of the timeline."""
+
+    plot: Annotated[Path | None, typer.Option(help="Write a plot of the timeline: .png or self-contained .html.")] = (
+        None
+    )
+    plot_common: Annotated[
+        bool, typer.Option("--plot-common", help="Plot all sentences in one color scale (default: one per sentence).")
+    ] = False
+    plot_all: Annotated[bool, typer.Option("--plot-all", help="Also plot spans with a posterior below 50 %.")] = False
+
+
 def align(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of videos.")],
     caption: Caption,
@@ -34,9 +48,8 @@ def align(
         str | None, typer.Option("--index", help="Reuse the frame embeddings stored in this index.")
     ] = None,
     fps: Fps = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write a plot of the timeline: .png or self-contained .html.")
-    ] = None,
+    *,
+    plot_file: PlotFile,
     order: Annotated[
         Literal["auto", "yes", "no"],
         typer.Option(help="Whether the sentences are in temporal order: auto (by the evidence), yes or no."),
@@ -62,11 +75,12 @@ def align(
     same caption, one after another; those that cannot be read are skipped and listed. The exit code is then 1 only if
     no video could be aligned.
     """
-    from mova.plots.timeline import draw
+    from mova.plots.timeline import PictureOptions, draw
     from mova.search.align import align as align_video
     from mova.video.isolated import TIME_LIMIT
 
     text = caption.read()
+    plot = plot_file.plot
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: the file must end in .png or .html")
     targets = {"srt": srt, "vtt": vtt, "csv": csv, "chapters": chapters, "otio": otio}
@@ -84,7 +98,8 @@ def align(
             show_timeline(timeline)
         write_exports(timeline, targets)
         if plot is not None:
-            write_plot(partial(draw, timeline, decoder=encoder.decoder), plot)
+            options = PictureOptions(plot_file.plot_common, plot_file.plot_all)
+            write_plot(partial(draw, timeline, options=options, decoder=encoder.decoder), plot)
 
 
 def _load(index: str | None, model: str | None) -> tuple[Index | None, DualEncoder]:

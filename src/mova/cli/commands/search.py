@@ -60,15 +60,7 @@ def search(
     if json:
         emit(document(text, name, elapsed, moments))
     else:
-        table = Table(title=None, header_style="bold")
-        for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
-        for moment in moments:
-            table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(one_line(moment.video)))
-            for row in moment.sentences:
-                times = clock(row.start), clock(row.end)
-                table.add_row(f"{row.posterior:.0%}", *times, Text(f"  {one_line(row.text)}"), style="dim")
-        show(table)
+        show(_table(moments))
         if not moments:
             note("no moments found; the index may be empty, or --min-score too high")
     _note_missing(moments)
@@ -89,6 +81,19 @@ def _export(moments: list[Moment], folder: Path, time_limit: float | None) -> No
         note(f"not exported: {one_line(path)}: {one_line(cause)}")
     if failures and not clips:
         raise typer.Exit(1)
+
+
+def _table(moments: list[Moment]) -> Table:
+    """Return a table with one row per moment, and one per sentence of a passage."""
+    table = Table(title=None, header_style="bold")
+    for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for moment in moments:
+        table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(one_line(moment.video)))
+        for row in moment.sentences:
+            times = clock(row.start), clock(row.end)
+            table.add_row(f"{row.posterior:.0%}", *times, Text(f"  {one_line(row.text)}"), style="dim")
+    return table
 
 
 def _note_missing(moments: list[Moment]) -> None:
