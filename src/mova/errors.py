@@ -1,7 +1,7 @@
 """Errors meant for people: what went wrong, where, and what to do about it.
 
 Every error that a user can cause derives from `MovaError`. Its text is one complete message, and the command line
-prints it without a traceback. Bugs in mova (broken invariants) raise ordinary `AssertionError`s.
+prints it without a traceback. Bugs in mova (broken invariants) raise an ordinary `AssertionError`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,30 @@ from pathlib import Path
 
 
 class MovaError(Exception):
-    """Base class of all errors whose text is meant for a person. `exit_code` is the exit code of the command line."""
+    """Base class of all errors whose text is meant for a person. `exit_code` is the exit code of the command line.
+
+    Example:
+        >>> import mova
+        >>> try:
+        ...     mova.load("mova-worlds-tiny").align("missing.mp4", "A dog runs.")
+        ... except MovaError as error:
+        ...     print(f"{type(error).__name__} (exit code {error.exit_code}): {error}")
+        VideoError (exit code 1): missing.mp4: ...
+    """
 
     exit_code = 1
 
 
 class UsageError(MovaError, ValueError):
-    """The request itself is wrong (an unknown name, a negative duration, ...)."""
+    """The request itself is wrong (an unknown name, a negative duration, ...).
+
+    Example:
+        >>> import mova
+        >>> mova.load("mova-worlds-tiny").sampling_rate(-1.0)
+        Traceback (most recent call last):
+            ...
+        mova.errors.UsageError: frames per second must be above 0, not -1.0
+    """
 
     exit_code = 2
 
@@ -39,19 +56,49 @@ class VideoError(MovaError):
 
 
 class NoVideoError(VideoError):
-    """A file can be opened but has no video stream (only sound, for example)."""
+    """A file can be opened but has no video stream (only sound, for example).
+
+    Example:
+        >>> isinstance(NoVideoError("song.mp3", "has no video stream"), VideoError)
+        True
+    """
 
 
 class ModelError(MovaError):
-    """A model cannot be found, loaded or used as asked."""
+    """A model cannot be found, loaded or used as asked.
+
+    Example:
+        >>> import mova
+        >>> mova.load("films")
+        Traceback (most recent call last):
+            ...
+        mova.errors.ModelError: films: the folder films lacks config.json and model.safetensors (or ...
+    """
 
 
 class IndexMismatchError(MovaError):
-    """An index or a feature store was built with another model, preprocessing or sampling than requested."""
+    """An index or a feature store was built with another model, preprocessing or sampling than requested.
+
+    Example:
+        >>> from mova.data.feature_store import FeatureKey, require_equal
+        >>> stored, expected = (FeatureKey("clip", "a1", "b2", dim=8, fps=fps) for fps in (2.0, 1.0))
+        >>> require_equal(Path("store"), stored, expected)
+        Traceback (most recent call last):
+            ...
+        mova.errors.IndexMismatchError: store: its features are not those of this run. The sampling is ...
+    """
 
 
 class DataError(MovaError):
-    """A manifest, an annotation file or a training set has missing or invalid content."""
+    """A manifest, an annotation file or a training set has missing or invalid content.
+
+    Example:
+        >>> from mova.data.manifest import read_manifest
+        >>> read_manifest("missing.jsonl")
+        Traceback (most recent call last):
+            ...
+        mova.errors.DataError: missing.jsonl: no such file; create a manifest with `mova data convert`
+    """
 
 
 def refused_pickle(name: object) -> ModelError:

@@ -196,6 +196,13 @@ class Report:
         legacy: figures by the arithmetic of older code (JSON key "compat").
         transductive: metrics after post-processing that uses more than one query.
         other_arithmetic: the same metric by another definition.
+
+    >>> from mova.eval.protocols import find_protocol
+    >>> from mova.eval.score_files import ScoreMatrix
+    >>> from mova.eval.score_reports import report_matrix
+    >>> report = report_matrix(ScoreMatrix(np.eye(3)), find_protocol("pairs"))
+    >>> report.head.queries, report.to_json()["t2v"]["MdR"], list(report.all_groups)
+    (3, 1.0, ['t2v', 'v2t'])
     """
 
     head: ReportHead

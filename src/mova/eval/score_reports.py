@@ -70,6 +70,11 @@ def report_matrix(
         UsageError: sizes or ids do not fit, or the protocol needs ids.
         DataError: the bank contains a text of the test, or scores other videos.
         ValueError: the scores contain NaN or cannot be ranked.
+
+    >>> from mova.eval.protocols import find_protocol
+    >>> report = report_matrix(ScoreMatrix(np.array([[0.9, 0.1], [0.2, 0.8]])), find_protocol("pairs"))
+    >>> report.directions["t2v"].figures["R@1"], report.directions["t2v"].ties
+    (100.0, 0)
     """
     scores = matrix.scores
     protocol.check_size(*scores.shape)
