@@ -29,7 +29,7 @@ from mova.models.embeddings import TextEmbedding
 from mova.models.encoder import DualEncoder
 from mova.search import file_reader, ingest
 from mova.search.index import Index
-from mova.search.store import Store
+from mova.search.storage.store import Store
 from mova.train.recipe import load_recipe
 from mova.train.run import newest_checkpoint, train
 from mova.types import Frames

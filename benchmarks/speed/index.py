@@ -24,8 +24,8 @@ from benchmarks.common import harness
 from mova.models.encoder import DECODE_CHUNK, DualEncoder, TextEmbedding
 from mova.search import ingest, query
 from mova.search.index import Index
-from mova.search.records import Meta, StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 from mova.types import Frames
 from mova.video.reader import stream
 from mova.video.writer import write_mp4

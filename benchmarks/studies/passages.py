@@ -20,8 +20,8 @@ from benchmarks.studies.alignment import worlds
 from mova.models.encoder import DualEncoder
 from mova.models.registry import load
 from mova.search.index import Index
-from mova.search.records import Meta, StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 from mova.types import Moment, Span
 
 SEED = 970_001

@@ -20,8 +20,8 @@ from benchmarks.common import harness
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.search.index import Index
-from mova.search.records import Meta, StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 from mova.worlds.galleries import Short, easy_gallery, hard_gallery, render_shorts
 from mova.worlds.render import TRAIN_STYLES
 

@@ -12,12 +12,13 @@ import torch
 from mova.data.concat import VideoConcat
 from mova.data.manifest import Segment
 from mova.scoring.alignment import align_curves
-from mova.search import query, records
+from mova.search import query
 from mova.search.align import align
 from mova.search.index import Index
 from mova.search.query import Query
-from mova.search.records import Meta, StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage import records
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 from mova.types import Frames, Span
 from mova.video.isolated import Isolated
 from tests.support.fakes import ColourEncoder, write_colours
@@ -93,7 +94,7 @@ def test_an_index_made_before_gaps_were_recorded_opens_and_can_be_added_to(
 
     store = Store(tmp_path / "index")
     with monkeypatch.context() as patch:
-        patch.setattr("mova.search.store.schemas", old_schemas)
+        patch.setattr("mova.search.storage.store.schemas", old_schemas)
         patch.setattr(Store, "commit", _old_commit)
         Index(tmp_path / "index", ColourEncoder()).add([film])
     assert "gaps" not in store._videos.schema.names

@@ -13,9 +13,9 @@ from mova.errors import IndexMismatchError, UsageError
 from mova.scoring.caption_score import EvidenceRule
 from mova.search.align import align
 from mova.search.index import Index
-from mova.search.records import Meta, StoredFrames
 from mova.search.score import score_caption
-from mova.search.store import Store
+from mova.search.storage.records import Meta, StoredFrames
+from mova.search.storage.store import Store
 from tests.support.fakes import ColourEncoder, write_colours
 
 

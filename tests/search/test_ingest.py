@@ -15,8 +15,8 @@ from filelock import FileLock
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
 from mova.search.ingest import make_plan, run
-from mova.search.records import VideoRecord
-from mova.search.store import Store
+from mova.search.storage.records import VideoRecord
+from mova.search.storage.store import Store
 from mova.video import container as decoder
 from mova.video import isolated
 from mova.video import packet_plan as packets

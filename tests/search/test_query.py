@@ -11,12 +11,13 @@ import torch
 
 from mova.errors import UsageError
 from mova.scoring.spans import peaks
-from mova.search import query, store
+from mova.search import query
 from mova.search.export import export_clips
 from mova.search.index import Index
 from mova.search.query import Query, document, find_moments
-from mova.search.records import Meta, StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage import store
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 from mova.text.units import split_units
 from mova.types import Moment
 from mova.video.probe import probe

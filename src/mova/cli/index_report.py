@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mova.cli.console import emit, note, one_line, say
 
 if TYPE_CHECKING:
-    from mova.search.ingest import IngestReport
+    from mova.search.ingest_report import IngestReport
 
 
 def report_run(report: IngestReport, model: str, folder: str, json: bool) -> None:
@@ -20,7 +20,7 @@ def report_run(report: IngestReport, model: str, folder: str, json: bool) -> Non
 
 def _print_summary(report: IngestReport, folder: str) -> None:
     """Print a human-readable summary of the run."""
-    from mova.search.ingest import describe_passed_over
+    from mova.search.ingest_report import describe_passed_over
 
     for path, cause in report.failed:
         note(f"skipped {one_line(path)}: {one_line(cause)}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from mova.errors import VideoError
 from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE
-from mova.search.records import VideoRecord
+from mova.search.storage.records import VideoRecord
 from mova.types import Frames, Span
 from mova.utils.hashing import content_hash
 from mova.video.isolated import Isolated

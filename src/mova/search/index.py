@@ -20,15 +20,16 @@ from mova.errors import UsageError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.scoring.timeline_decoder import Order
 from mova.search import ingest, paragraph, query, rerank
-from mova.search.ingest import IngestReport, Progress
+from mova.search.ingest import Progress
+from mova.search.ingest_report import IngestReport
 from mova.search.like.example import Example
 from mova.search.like.query import search_like
 from mova.search.query import Query, Rescoring
-from mova.search.records import Meta, VideoRecord
-from mova.search.sources import Sources, read_sources, write_sources
 from mova.search.status import IndexStatus, read_status
-from mova.search.store import Store
-from mova.search.verify import Verification, verify
+from mova.search.storage.records import Meta, VideoRecord
+from mova.search.storage.sources import Sources, read_sources, write_sources
+from mova.search.storage.store import Store
+from mova.search.storage.verify import Verification, verify
 from mova.types import Moment
 from mova.utils.files import is_below, roots_of
 from mova.utils.hashing import content_hash
@@ -275,7 +276,7 @@ class Index:
         return read_status(self._store)
 
     def verify(self) -> Verification:
-        """Read every file, record and vector, and list what is damaged (see `mova.search.verify`).
+        """Read every file, record and vector, and list what is damaged (see `mova.search.storage.verify`).
 
         Raises:
             UsageError: the index does not exist.

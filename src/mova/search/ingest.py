@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +30,10 @@ from mova.search.file_reader import (
     read_events,
     skip_file,
 )
-from mova.search.records import Meta, StoredFrames, VideoRecord
-from mova.search.sources import read_sources, write_sources
-from mova.search.store import Store
+from mova.search.ingest_report import IngestReport, describe_passed_over
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.sources import read_sources, write_sources
+from mova.search.storage.store import Store
 from mova.types import Span
 from mova.utils.files import SUFFIXES, find_videos, surely_gone
 from mova.utils.prefetch import prefetch
@@ -46,60 +46,10 @@ FLUSH_SECONDS = 20.0
 """Finished videos are recorded at least this often, so that little is lost by a kill."""
 TIDY_EVERY = 64
 """Writes between two checks for small fragments."""
-SUFFIXES_NAMED = 8
-"""Suffixes of files passed over that are named in a message."""
 AHEAD = 2
 """Decoded chunks queued for the model."""
 Progress = Callable[[str, float, float], None]
 """(file, seconds of video done, seconds of video that this run reads in total), called after every encoded chunk."""
-
-
-@dataclass
-class IngestReport:
-    """The result of a run. Paths are absolute.
-
-    Attributes:
-        indexed: new or changed files that were read.
-        unchanged: files that were already in the index.
-        moved: new paths of content that was already in the index (moved or copied files; not decoded).
-        removed: paths dropped because their file is gone (not moved).
-        failed: files that cannot be read, with the cause; their old content is dropped, and the next run tries again.
-        passed_over: number of files in the folders that are not known as videos, by suffix ("" for none).
-        frames: number of frames encoded.
-        seconds: elapsed time of `run`, which neither lists the files nor loads the model.
-
-    Example:
-        >>> report = IngestReport(indexed=["/films/a.mp4"], failed=[("/films/b.mp4", "is empty")])
-        >>> report.worked, report.to_json()["failed"]
-        (True, [{'path': '/films/b.mp4', 'cause': 'is empty'}])
-    """
-
-    indexed: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    moved: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    passed_over: dict[str, int] = field(default_factory=dict)
-    frames: int = 0
-    seconds: float = 0.0
-
-    @property
-    def worked(self) -> bool:
-        """Whether any file of the run is in the index now."""
-        return bool(self.indexed or self.unchanged or self.moved)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object that `mova index --json` prints."""
-        return {
-            "indexed": self.indexed,
-            "unchanged": self.unchanged,
-            "moved": self.moved,
-            "removed": self.removed,
-            "failed": [{"path": path, "cause": cause} for path, cause in self.failed],
-            "passed_over": self.passed_over,
-            "frames": self.frames,
-            "seconds": round(self.seconds, 3),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,19 +105,6 @@ def make_plan(
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
     return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
-
-
-def describe_passed_over(counts: Mapping[str, int]) -> str:
-    """Return a line that names the suffixes of files that are not known as videos.
-
-    Example:
-        >>> describe_passed_over({".txt": 12, "": 1})
-        'passed over: 12 .txt, 1 without a suffix - try --all'
-    """
-    common = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
-    names = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common[:SUFFIXES_NAMED]]
-    rest = sum(count for _, count in common[SUFFIXES_NAMED:])
-    return f"passed over: {', '.join(names)}{f', {rest} others' if rest else ''} - try --all"
 
 
 def run(

@@ -21,8 +21,8 @@ from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.scoring.alignment import Alignment, align_jointly
 from mova.scoring.timeline_decoder import Order
 from mova.search.query import Query
-from mova.search.records import StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage.records import StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 from mova.text.units import windows_overlap
 from mova.types import Moment, MomentSentence, Span
 

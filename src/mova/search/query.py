@@ -30,8 +30,8 @@ import torch
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.scoring.spans import cell_edges, peaks, unseen
-from mova.search.records import StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage.records import StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 from mova.text.units import sentences_or_windows
 from mova.types import Moment, Span
 from mova.utils.files import surely_gone

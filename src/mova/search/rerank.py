@@ -16,7 +16,7 @@ import torch
 
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.search.query import Query
-from mova.search.store import Store
+from mova.search.storage.store import Store
 from mova.types import Moment
 
 CANDIDATES = 50

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mova.search.sources import read_sources, size_on_disk
-from mova.search.store import Store
+from mova.search.storage.sources import read_sources, size_on_disk
+from mova.search.storage.store import Store
 from mova.utils.files import surely_gone
 
 

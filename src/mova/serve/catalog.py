@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.search.index import Index
-from mova.search.records import VideoRecord
+from mova.search.storage.records import VideoRecord
 from mova.serve.problems import Changed, Gone, NotFound
 from mova.utils.hashing import content_hash
 

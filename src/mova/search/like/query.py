@@ -13,7 +13,7 @@ from mova.models.embeddings import VideoEmbedding
 from mova.models.encoder import DualEncoder
 from mova.search.like.example import Example, encode_example, stored_vector
 from mova.search.query import Query, query_sentences, search
-from mova.search.store import Store
+from mova.search.storage.store import Store
 from mova.types import Moment
 
 _F32 = npt.NDArray[np.float32]

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MovaError
-from mova.search import checksums
-from mova.search.damage import IndexDamagedError
-from mova.search.records import GAPS, UNIT_TOLERANCE, VideoRecord
-from mova.search.store import Store
+from mova.search.storage import checksums
+from mova.search.storage.damage import IndexDamagedError
+from mova.search.storage.records import GAPS, UNIT_TOLERANCE, VideoRecord
+from mova.search.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from mova.errors import UsageError
 from mova.search.index import Index
-from mova.search.sources import NAME, Root, Sources, read_sources
+from mova.search.storage.sources import NAME, Root, Sources, read_sources
 from tests.support.fakes import ColourEncoder, write_colours
 
 

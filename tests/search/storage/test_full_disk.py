@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mova.errors import MovaError
-from mova.search import checksums
 from mova.search.index import Index
+from mova.search.storage import checksums
 from mova.video.writer import write_mp4
 from tests.support.fakes import ColourEncoder, write_colours
 
@@ -72,7 +72,7 @@ def test_no_space_for_checksums_leaves_the_last_ones(tmp_path: Path, monkeypatch
         raise OSError(28, os.strerror(28))
 
     with monkeypatch.context() as patch:
-        patch.setattr("mova.search.checksums.os.fsync", full)
+        patch.setattr("mova.search.storage.checksums.os.fsync", full)
         with pytest.raises(MovaError, match="free some space") as caught:
             index.add([films])
     assert "damaged" not in str(caught.value)

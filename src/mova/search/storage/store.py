@@ -28,9 +28,9 @@ import pyarrow as pa
 from lancedb.index import BTree, IvfRq
 
 from mova.errors import IndexMismatchError, MovaError, UsageError
-from mova.search import checksums
-from mova.search.damage import IndexDamagedError, guarded, index_errors
-from mova.search.records import (
+from mova.search.storage import checksums
+from mova.search.storage.damage import IndexDamagedError, guarded, index_errors
+from mova.search.storage.records import (
     GAPS,
     SCHEMA_VERSION,
     Meta,
@@ -344,7 +344,7 @@ class Store:
         return table["video"].to_pylist(), cosines
 
     def scan(self) -> Iterator[tuple[str, StoredFrames]]:
-        """Yield all stored frames, in parts of one content each, in no order and unchecked (for `mova.search.verify`).
+        """Yield all stored frames, in parts of one content each, in no order and unchecked (for `verify`).
 
         Raises:
             IndexDamagedError: a file cannot be read.

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 
 from mova.errors import IndexMismatchError, MovaError, UsageError
-from mova.search import checksums, query
-from mova.search import store as tables
+from mova.search import query
 from mova.search.index import Index
 from mova.search.query import Query
-from mova.search.records import Meta, StoredFrames, VideoRecord
-from mova.search.store import Store
+from mova.search.storage import checksums
+from mova.search.storage import store as tables
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
 
 DIM, COUNT, FRAMES = 16, 6, 50
 ADVICE = r"the index is damaged \(.+\)\. Delete this folder and make it again with `mova index PATH"

@@ -1,0 +1,71 @@
+"""The result of a run of `mova index`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SUFFIXES_NAMED = 8
+"""Suffixes of files passed over that are named in a message."""
+
+
+@dataclass
+class IngestReport:
+    """The result of a run. Paths are absolute.
+
+    Attributes:
+        indexed: new or changed files that were read.
+        unchanged: files that were already in the index.
+        moved: new paths of content that was already in the index (moved or copied files; not decoded).
+        removed: paths dropped because their file is gone (not moved).
+        failed: files that cannot be read, with the cause; their old content is dropped, and the next run tries again.
+        passed_over: number of files in the folders that are not known as videos, by suffix ("" for none).
+        frames: number of frames encoded.
+        seconds: elapsed time of `run`, which neither lists the files nor loads the model.
+
+    Example:
+        >>> report = IngestReport(indexed=["/films/a.mp4"], failed=[("/films/b.mp4", "is empty")])
+        >>> report.worked, report.to_json()["failed"]
+        (True, [{'path': '/films/b.mp4', 'cause': 'is empty'}])
+    """
+
+    indexed: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: dict[str, int] = field(default_factory=dict)
+    frames: int = 0
+    seconds: float = 0.0
+
+    @property
+    def worked(self) -> bool:
+        """Whether any file of the run is in the index now."""
+        return bool(self.indexed or self.unchanged or self.moved)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `mova index --json` prints."""
+        return {
+            "indexed": self.indexed,
+            "unchanged": self.unchanged,
+            "moved": self.moved,
+            "removed": self.removed,
+            "failed": [{"path": path, "cause": cause} for path, cause in self.failed],
+            "passed_over": self.passed_over,
+            "frames": self.frames,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def describe_passed_over(counts: Mapping[str, int]) -> str:
+    """Return a line that names the suffixes of files that are not known as videos.
+
+    Example:
+        >>> describe_passed_over({".txt": 12, "": 1})
+        'passed over: 12 .txt, 1 without a suffix - try --all'
+    """
+    common = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+    names = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common[:SUFFIXES_NAMED]]
+    rest = sum(count for _, count in common[SUFFIXES_NAMED:])
+    return f"passed over: {', '.join(names)}{f', {rest} others' if rest else ''} - try --all"

@@ -1,0 +1,1 @@
+"""The files of an index: tables, records, checksums, damage, and what it was made from."""
