@@ -25,10 +25,14 @@ LISTS = {
 }
 
 
+FORMATS = {"mjpeg": "yuvj420p", "libx265": "yuv420p10le"}
+QUIET = {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3:ref=3:b-adapt=0"}
+
+
 def write_clip(path: Path, width: int = 64, height: int = 48, codec: str = "libx264", frames: int = 5) -> Path:
     with av.open(str(path), "w") as container:
-        track = container.add_stream(codec, rate=10)
-        track.width, track.height, track.pix_fmt = width, height, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        track = container.add_stream(codec, rate=10, options=QUIET if codec == "libx265" else {})
+        track.width, track.height, track.pix_fmt = width, height, FORMATS.get(codec, "yuv420p")
         for _ in range(frames):
             frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), (200, 60, 40), np.uint8), format="rgb24")
             container.mux(track.encode(frame))

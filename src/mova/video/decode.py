@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 REORDER = 3
 """Frames held back to sort those that a decoder returns in a wrong order."""
 
+HELD_BYTES = 96 << 20
+"""Bytes that these frames may take: fewer large ones are held back."""
+
 DEPTH = AHEAD // 2
 """Frames by which H.264 and HEVC may reorder."""
 
@@ -134,7 +137,8 @@ def _frames(container: Any, track: Any, times: _Times) -> Iterator[tuple[float, 
                 raise ThreadedError("a frame is damaged")
             clean = clean or not frame.is_corrupt
             insort(held, (*times.read(frame), frame), key=lambda row: row[0])
-            if len(held) > REORDER:
+            if len(held) > min(REORDER, HELD_BYTES // max(1, 3 * frame.width * frame.height)):
+                del frame
                 yield held.pop(0)
     yield from held
     if failure is not None:

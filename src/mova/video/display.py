@@ -1,4 +1,7 @@
-"""Find the frames on display: plan from the packets if possible, decode everything if not."""
+"""Find the frames on display: plan from the packets if possible, decode everything if not.
+
+Shape legend: H height, W width (pixels).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from mova.errors import VideoError
-from mova.types import Span
+from mova.types import Frames, Pixels, Span
 from mova.video.container import BROKEN, frame_step, open_video, video_errors
 from mova.video.decode import Shown, ThreadedError, decode
 from mova.video.duration import ends_early
@@ -24,6 +28,9 @@ from mova.video.sampling import TOLERANCE, Times, on_display
 from mova.video.scan import Packets, scan
 
 log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 64 << 20
+"""Maximum size of a chunk of `stream`, so that large frames do not fill the memory."""
 
 CHECK_SHORT_SIDE = 16
 """Pixels of the shorter side when frames are converted only to check them."""
@@ -49,6 +56,7 @@ def shown_frames(
             for shown in Plan(window, need, seeks=not info.leaps).run():
                 reached = shown.until
                 yield _held(info, shown)
+                del shown  # a large frame must not stay while the next one is decoded
             if need(window.end) < np.inf:
                 check_end(info, window.end)
             return
@@ -104,6 +112,7 @@ def noting_gaps(info: VideoInfo, frames: Iterable[Shown], gaps: list[Span]) -> I
             last = shown.pts
             yield shown
         until = max(until, shown.until)
+        del shown  # a large frame must not stay while the next one is decoded
     if until < info.duration - GAP:
         gaps.append(Span(until, info.duration))
 
@@ -136,6 +145,46 @@ def decoded_times(info: VideoInfo) -> tuple[Times, Sequence[Span]]:
     gaps: list[Span] = []
     times = [shown.pts for shown in noting_gaps(info, shown_frames(info, lambda time: time, None), gaps)]
     return np.array(times), gaps
+
+
+def chunks(frames: Iterable[tuple[float, Any]], convert: Converter, count: int) -> Iterator[Frames]:
+    """Convert frames (None: the same one again) and yield arrays of `count`, fewer if they exceed `CHUNK_BYTES`."""
+    pixels: Pixels | None = None
+    picture: Pixels | None = None
+    pts: list[float] = []
+    failure: VideoError | None = None
+    source = iter(frames)
+    while failure is None:
+        try:
+            time, frame = next(source, (None, None))
+        except VideoError as error:
+            failure, time = error, None
+        if time is None:
+            break
+        picture = picture if frame is None else convert(frame)
+        del frame  # a large frame must not stay while the next one is decoded
+        assert picture is not None
+        if pixels is None:
+            pixels = np.empty((max(1, min(count, CHUNK_BYTES // picture.nbytes)), *picture.shape), np.uint8)
+        pixels[len(pts)] = picture
+        pts.append(time)
+        if len(pts) == len(pixels):
+            yield Frames(pixels, np.array(pts))
+            pixels, pts = None, []
+    if pixels is not None:
+        yield Frames(pixels[: len(pts)], np.array(pts))
+    if failure is not None:
+        raise failure
+
+
+def joined(parts: Iterable[Frames | None]) -> Frames:
+    """Concatenate parts of one video; None means that those before it do not count. No part gives no frames."""
+    kept: list[Frames] = []
+    for part in parts:
+        kept = [] if part is None else [*kept, part]
+    if len(kept) == 1:
+        return kept[0]
+    return Frames.concatenate(kept) if kept else Frames(np.empty((0, 0, 0, 3), np.uint8), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -171,4 +220,5 @@ def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
     with video_errors(path):
         for shown in noting_gaps(info, frames, gaps):
             convert(shown.frame)
+            del shown
     return Damage(tuple(gaps), len(lost))

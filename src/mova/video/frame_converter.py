@@ -5,6 +5,7 @@ Shape legend: H height, W width (pixels). Light is linear, relative to reference
 
 from __future__ import annotations
 
+import gc
 import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -45,6 +46,9 @@ TO_BT709 = {
     12: ((1.224940, -0.224940, 0.0), (-0.042057, 1.042057, 0.0), (-0.019638, -0.078636, 1.098274)),
 }
 """Matrices from linear RGB of other primaries: BT.709, BT.2020 (ITU-R BT.2087), P3 with D65."""
+
+LARGE = 1 << 24
+"""Pixels of frames that do not wait for the garbage collector: with 10 bits, they take 50 MB and more."""
 
 BLOCK = 1 << 18
 """Pixels that are mapped to SDR at once."""
@@ -87,9 +91,14 @@ class Converter:
     _scaler: VideoReformatter = field(default_factory=VideoReformatter)
     _rotation: int | None = None
     _orientation: tuple[int, bool] = (0, False)
+    _cycles: int = 2
+    """Frames in reference cycles (their side data was read) that may wait for the garbage collector."""
 
     def __call__(self, frame: Any) -> Pixels:
         """Return the frame as uint8 (H, W, 3)."""
+        if self._cycles and frame.width * frame.height > LARGE:  # that of `probe`, and the first one here
+            gc.collect()
+            self._cycles -= 1
         if frame.rotation != self._rotation:  # reading side data makes a cycle that keeps the frame in memory
             self._rotation, self._orientation = frame.rotation, orientation(frame)
         turns, mirrored = self._orientation

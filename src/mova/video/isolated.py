@@ -24,10 +24,9 @@ import numpy.typing as npt
 
 from mova.errors import MovaError, NoVideoError, UsageError, VideoError
 from mova.types import Frames, Span
-from mova.video.display import Damage
+from mova.video.display import CHUNK_BYTES, Damage, joined
 from mova.video.limits import TOO_LARGE
 from mova.video.probe import VideoInfo
-from mova.video.reader import CHUNK_BYTES, joined
 from mova.video.reader import stream as read_stream
 from mova.video.writer import replacing
 

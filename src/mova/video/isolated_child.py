@@ -77,6 +77,7 @@ def _answer(channel: _Channel, request: dict[str, Any]) -> None:
                 continue
             header = {"kind": "frames", "shape": frames.pixels.shape, "pts": frames.pts.tolist()}
             channel.send(header, frames.pixels.reshape(-1).data)
+            del frames  # large ones must not stay while the next ones are decoded
         channel.send({"kind": "end"})
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,18 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError, VideoError
-from mova.types import Frames, Pixels
+from mova.types import Frames
 from mova.video.container import video_errors
-from mova.video.display import CHECK, decoded_times, frame_times, shown_frames, times_in_range
+from mova.video.display import CHECK, chunks, decoded_times, frame_times, joined, shown_frames, times_in_range
 from mova.video.frame_converter import Converter
 from mova.video.packet_plan import Unplanned
 from mova.video.probe import VideoInfo, probe
 from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, linspace
 
 log = logging.getLogger(__name__)
-
-CHUNK_BYTES = 64 << 20
-"""Maximum size of a chunk of `stream`, so that large frames do not fill the memory."""
 
 
 def stream(
@@ -96,43 +93,14 @@ def _stream(
         frames = _frames_at(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
     count = 0
     with video_errors(path):
-        for part in _chunks(frames, Converter(short_side, info.pixel_aspect), chunk):
+        for part in chunks(frames, Converter(short_side, info.pixel_aspect), chunk):
             count += len(part)
             yield part
+            del part
     if not count and start < stop:
         raise VideoError(
             path, f"shows no picture from {start:.2f} to {stop:.2f} s: pictures are missing there; {CHECK}"
         )
-
-
-def _chunks(frames: Iterable[tuple[float, Any]], convert: Converter, chunk: int) -> Iterator[Frames]:
-    """Yield arrays of `chunk` converted frames. A frame that occurs several times in a row is converted once."""
-    pixels: Pixels | None = None
-    picture: Pixels | None = None
-    pts: list[float] = []
-    last: Any = None
-    failure: VideoError | None = None
-    source = iter(frames)
-    while failure is None:
-        try:
-            time, frame = next(source, (0.0, None))
-        except VideoError as error:
-            failure, frame = error, None
-        if frame is None:
-            break
-        if picture is None or frame is not last:
-            picture, last = convert(frame), frame
-        if pixels is None:
-            pixels = np.empty((max(1, min(chunk, CHUNK_BYTES // picture.nbytes)), *picture.shape), np.uint8)
-        pixels[len(pts)] = picture
-        pts.append(time)
-        if len(pts) == len(pixels):
-            yield Frames(pixels, np.array(pts))
-            pixels, pts = None, []
-    if pixels is not None:
-        yield Frames(pixels[: len(pts)], np.array(pts))
-    if failure is not None:
-        raise failure
 
 
 def _every_frame(info: VideoInfo, start: float, stop: float, threads: int | None) -> Iterator[tuple[float, Any]]:
@@ -148,12 +116,13 @@ def _every_frame(info: VideoInfo, start: float, stop: float, threads: int | None
         if shown.until > start + TOLERANCE and shown.pts > last:
             last = shown.pts
             yield shown.pts, shown.frame
+        del shown  # a large frame must not stay while the next one is decoded
 
 
 def _frames_at(
     info: VideoInfo, times: Sequence[float], threads: int | None, *, to_end: bool = False, exact: bool = False
 ) -> Iterator[tuple[float, Any]]:
-    """Yield each time with the frame on display, except times within gaps.
+    """Yield each time with the frame on display, or None for the same frame again; no times within gaps.
 
     `to_end` also decodes the end of the file, to verify it. `exact` raises `Unplanned` if a time is not a frame's own.
     """
@@ -169,14 +138,17 @@ def _frames_at(
         return end if time - TOLERANCE <= end else np.inf
 
     for shown in shown_frames(info, need, threads):
+        pts, until, frame = shown.pts, shown.until, shown.frame
         done = max(done, index_from(shown.begin - TOLERANCE))
-        while done < len(times) and times[done] + TOLERANCE < shown.until:
-            if exact and abs(times[done] - shown.pts) > TOLERANCE:
+        del shown
+        while done < len(times) and times[done] + TOLERANCE < until:
+            if exact and abs(times[done] - pts) > TOLERANCE:
                 raise Unplanned("a packet has no frame")
-            yield times[done], shown.frame
-            done += 1
+            yield times[done], frame
+            frame, done = None, done + 1
         if done == len(times) and not to_end:
             return
+        del frame
 
 
 def read_times(
@@ -247,22 +219,13 @@ def _read(
     shown: list[Times] = []
     with video_errors(info.path):
         frames = _frames_at(info, times.tolist(), threads, exact=exact)
-        for part in _chunks(frames, Converter(short_side, info.pixel_aspect), len(times)):
+        for part in chunks(frames, Converter(short_side, info.pixel_aspect), len(times)):
             shown.append(part.pts)
             yield part
+            del part
     if sum(map(len, shown)) < len(times) and not skip_gaps:
         missing = np.setdiff1d(times, np.concatenate(shown) if shown else [])[0]
         raise VideoError(info.path, f"shows no picture at {missing:.2f} s: pictures are missing there; {CHECK}")
-
-
-def joined(parts: Iterable[Frames | None]) -> Frames:
-    """Concatenate parts of one video; None means that those before it do not count. No part gives no frames."""
-    kept: list[Frames] = []
-    for part in parts:
-        kept = [] if part is None else [*kept, part]
-    if len(kept) == 1:
-        return kept[0]
-    return Frames.concatenate(kept) if kept else Frames(np.empty((0, 0, 0, 3), np.uint8), np.empty(0))
 
 
 def read_count(
