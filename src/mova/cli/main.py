@@ -17,7 +17,7 @@ from mova.cli.data import check, contrast, convert, expand, features, synthesize
 from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, matrix, synvita, tasks
 from mova.cli.eval import worlds as eval_worlds
-from mova.cli.library import forget, list_videos, status, update
+from mova.cli.library import forget, list_videos, status, update, watch
 from mova.cli.options import take_groups
 from mova.data.manifest_paths import OUTSIDE
 from mova.errors import MovaError, VideoError
@@ -64,6 +64,7 @@ COMMANDS = (
     Command("", "status", status.status, LIBRARY),
     Command("", "list", list_videos.list_videos, LIBRARY),
     Command("", "update", update.update, LIBRARY),
+    Command("", "watch", watch.watch, LIBRARY),
     Command("", "forget", forget.forget, LIBRARY),
     Command("", "train", train.train, TRAIN, overrides=True, more_help=train.recipe_help),
     Command("", "fit", fit.fit, TRAIN),

@@ -44,6 +44,11 @@ class IngestReport:
         """Whether any file of the run is in the index now."""
         return bool(self.indexed or self.unchanged or self.moved)
 
+    @property
+    def changed(self) -> bool:
+        """Whether the run changed the index, or found files that cannot be read."""
+        return bool(self.indexed or self.moved or self.removed or self.failed)
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that `mova index --json` prints."""
         return {

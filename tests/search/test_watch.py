@@ -1,0 +1,79 @@
+"""Watching folders: new, changed and removed files reach the index; an error does not end it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from mova.errors import MovaError, UsageError
+from mova.search.index import Index
+from mova.search.watch import watch
+from mova.utils.file_lock import sole_writer
+from tests.support.fakes import ColourEncoder, write_colours
+
+pytest.importorskip("watchfiles")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    write_colours(tmp_path / "films" / "a.mp4", [("red", 1)])
+    made = Index(tmp_path / "index", ColourEncoder())
+    made.add(tmp_path / "films")
+    return made
+
+
+def names(paths: list[str]) -> list[str]:
+    return [Path(path).name for path in paths]
+
+
+def test_changes_reach_the_index(index: Index, tmp_path: Path) -> None:
+    films, stop = tmp_path / "films", threading.Event()
+    write_colours(films / "before.mp4", [("blue", 1)])
+    made = write_colours(tmp_path / "elsewhere" / "new.mp4", [("green", 1)])
+    reports = watch(index, settle=0.1, stop=stop)
+    assert names(next(reports).indexed) == ["before.mp4"]
+    timer = threading.Timer(0.5, lambda: made.rename(films / "new.mp4"))
+    timer.start()
+    assert names(next(reports).indexed) == ["new.mp4"]
+    timer = threading.Timer(0.5, (films / "a.mp4").unlink)
+    timer.start()
+    assert names(next(reports).removed) == ["a.mp4"]
+    stop.set()
+    assert list(reports) == []
+    assert names([record.path for record in index.videos()]) == ["before.mp4", "new.mp4"]
+
+
+def test_an_error_is_reported_and_watching_goes_on(index: Index, tmp_path: Path) -> None:
+    films, stop, errors = tmp_path / "films", threading.Event(), []
+    reports = watch(index, settle=0.1, stop=stop, error=errors.append)
+    next(reports)
+    locked = sole_writer(tmp_path / "index")
+
+    def while_locked() -> None:
+        write_colours(films / "b.mp4", [("blue", 1)])
+
+    def after() -> None:
+        locked.__exit__(None, None, None)
+        write_colours(films / "c.mp4", [("green", 1)])
+
+    def report(error: MovaError) -> None:
+        errors.append(error)
+        threading.Timer(0.3, after).start()
+
+    reports = watch(index, settle=0.1, stop=stop, error=report)
+    next(reports)
+    locked.__enter__()
+    threading.Timer(0.5, while_locked).start()
+    assert names(next(reports).indexed) == ["b.mp4", "c.mp4"]
+    assert "is writing here" in str(errors[0])
+    stop.set()
+
+
+def test_without_folders_or_index_there_is_nothing_to_watch(index: Index, tmp_path: Path) -> None:
+    index.remove(tmp_path / "films")
+    with pytest.raises(UsageError, match="does not know which folders"):
+        next(watch(index))
+    with pytest.raises(UsageError, match="no index here"):
+        next(watch(Index(tmp_path / "nowhere", ColourEncoder())))
