@@ -1,11 +1,10 @@
-"""Alignments of captions with videos: measures, and baselines that look at the same cosines.
+"""Alignments of captions with videos: cases with known spans, and measures.
 
 Shape legend: K sentences, T frames.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +17,6 @@ from mova.types import ScoredSpan, Span
 
 Array = npt.NDArray[np.float64]
 BINS = 10
-DROP_QUANTILE = 0.3
-"""The published drop cost of Drop-DTW is a quantile of all costs; this suits videos that are mostly described."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,56 +58,6 @@ class Case:
 
 
 Spans = Sequence[Sequence[ScoredSpan]]
-
-
-def mask_spans(case: Case, mask: npt.NDArray[np.bool_]) -> list[tuple[ScoredSpan, ...]]:
-    """Return the runs of a mask (K, T) as spans, scored by their length."""
-    edges = np.append(case.times, max(case.duration, case.times[-1] + 1e-3))
-    rows = []
-    for row in mask:
-        change = np.diff(np.concatenate([[0], row.astype(int), [0]]))
-        bounds = zip(np.flatnonzero(change == 1), np.flatnonzero(change == -1), strict=True)
-        rows.append(
-            tuple(ScoredSpan(Span(float(edges[a]), float(edges[b])), float(edges[b] - edges[a])) for a, b in bounds)
-        )
-    return rows
-
-
-def equal_parts(case: Case) -> list[tuple[ScoredSpan, ...]]:
-    """Divide the video into one part per sentence, in order, without looking at it."""
-    cuts = np.linspace(0, case.duration, len(case.sentences) + 1)
-    return [(ScoredSpan(Span(float(a), float(b)), 1.0),) for a, b in itertools.pairwise(cuts)]
-
-
-def drop_dtw(costs: Array, drop: float) -> npt.NDArray[np.bool_]:
-    """Match sentences to frames in order, and drop frames: Drop-DTW (Dvornik et al. 2021, algorithm 1).
-
-    This follows the published recurrence for one-sided drops: `D+[k, t] = C[k, t] + min(D[k-1, t-1], D[k, t-1])`,
-    `D-[k, t] = d + D[k, t-1]`, `D = min(D+, D-)`, where a frame matches at most one sentence and every sentence at
-    least one frame.
-
-    Args:
-        costs: (K, T), T >= K, of matching a sentence and a frame.
-        drop: cost of a frame without a sentence.
-
-    Returns:
-        bool, (K, T), the matched pairs.
-    """
-    sentences, frames = costs.shape
-    best = np.full(sentences + 1, np.inf)
-    best[0] = 0.0
-    origin = np.zeros((frames, sentences + 1), dtype=np.int8)  # 0 dropped, 1 same sentence, 2 next sentence
-    for t in range(frames):
-        enter, stay = best[:-1], best[1:]
-        matched = np.append(np.inf, costs[:, t] + np.minimum(enter, stay))
-        origin[t] = np.where(matched < best + drop, np.append(0, np.where(enter < stay, 2, 1)), 0)
-        best = np.minimum(matched, best + drop)
-    mask, k = np.zeros(costs.shape, dtype=bool), sentences
-    for t in range(frames - 1, -1, -1):
-        if origin[t, k]:
-            mask[k - 1, t] = True
-            k -= origin[t, k] == 2
-    return mask
 
 
 class Tally:

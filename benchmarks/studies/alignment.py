@@ -17,12 +17,14 @@ import numpy as np
 import torch
 
 from benchmarks.common import harness
-from benchmarks.common.alignments import DROP_QUANTILE, Case, Tally, drop_dtw, equal_parts, mask_spans
+from benchmarks.common.alignments import Case, Tally
 from mova.models.background_captions import encode_background, relevance_threshold
 from mova.models.embeddings import VideoEmbedding
 from mova.models.encoder import DualEncoder
 from mova.models.registry import load
 from mova.scoring.alignment import Alignment, align_curves, align_jointly
+from mova.scoring.decoders import equal_parts, mask_spans
+from mova.scoring.dtw import DROP_QUANTILE, drop_dtw, dtw
 from mova.scoring.similarity import cosine
 from mova.types import Frames, Span
 from mova.worlds.render import HELD_OUT_STYLE
@@ -101,15 +103,16 @@ def measure(model: DualEncoder, cases: list[Case], tallies: dict[str, Tally], rn
             tallies[name].add(item, result.spans, result.posterior, result.shown)
         tallies["joint, order no"].add(case, jointly(model, case, "no").spans)
         tallies["thresholds"].add(case, thresholds(model, case).spans)
-        tallies["equal parts"].add(case, equal_parts(case))
+        tallies["equal parts"].add(case, equal_parts(len(case.sentences), case.duration))
         costs = 1 - cosine(case.vectors, case.frames).double().numpy()
         drops = {
             "Drop-DTW": float(np.quantile(costs, DROP_QUANTILE)),
             "Drop-DTW, threshold": 1 - threshold(model, case),
         }
         if len(case.times) >= len(case.sentences):
+            tallies["DTW"].add(case, mask_spans(dtw(costs), case.times, case.duration))
             for name, drop in drops.items():
-                tallies[name].add(case, mask_spans(case, drop_dtw(costs, drop)))
+                tallies[name].add(case, mask_spans(drop_dtw(costs, drop), case.times, case.duration))
 
 
 def claims(report: harness.Report, results: dict[tuple[str, float], dict[str, Tally]]) -> None:
@@ -125,7 +128,7 @@ def claims(report: harness.Report, results: dict[tuple[str, float], dict[str, Ta
             for measure_name, bound in zip(("R@0.5", "frame F1"), TARGETS[style], strict=True):
                 claim(f"{where}: {measure_name}", rows["joint"][measure_name], bound)
         claim(f"{where}: spans per sentence", rows["joint"]["spans per sentence"], 1.3, True)
-        for other in ("thresholds", "Drop-DTW", "Drop-DTW, threshold", "equal parts"):
+        for other in ("thresholds", "DTW", "Drop-DTW", "Drop-DTW, threshold", "equal parts"):
             claim(f"{where}: R@0.5 minus that of {other}", rows["joint"]["R@0.5"] - rows[other]["R@0.5"], 0.0)
         shuffled = rows["joint, shuffled"]["R@0.5"] - rows["thresholds"]["R@0.5"]
         claim(f"{where}: shuffled, R@0.5 minus that of thresholds", shuffled, 0.0)

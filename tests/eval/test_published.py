@@ -53,6 +53,7 @@ def test_published_tables_that_recipes_reproduce() -> None:
     assert gexia.ways["t2v"] == {"R@1": 45.3, "R@5": 76.5, "R@10": 86.6, "MdR": 2.0}
     assert find_target("GEXIA", "activitynet-val1", "zero-shot").ways["v2t"]["R@1"] == 35.0
     assert find_target("CLIP4Clip", "activitynet-val1").ways["t2v"]["R@1"] == 40.5
+    assert find_target("TAN", "htm-align", "zero-shot").ways == {"points": {"recall": 49.8, "alignable AUC": 75.1}}
     assert gexia not in others(gexia)
     assert {"MoVA", "CLIP4Clip"} <= {figure.system for figure in others(gexia)}
     with pytest.raises(UsageError, match=r"0 published figures of 'GEXIA' on msvd.*MoVA"):

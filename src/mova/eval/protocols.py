@@ -138,6 +138,10 @@ _ALL = (
     ),
     Protocol("charades-sta", "Charades-STA test", "moments", "each", "one", 3720, None),
     Protocol("tacos", "TACoS test (2D-TAN's form)", "moments", "each", "one", 4001, None),
+    Protocol(
+        "htm-align", "HTM-Align", "moments", "paragraph", "one", None, 80,
+        "With --paragraph. All sentences are aligned; the recall is over the alignable ones.",
+    ),
     Protocol("how2qa-val", "How2QA val", "choice", "one", "one", 2852, None),
     Protocol("nextqa-val", "NExT-QA val, multiple choice", "choice", "one", "one", 4996, None),
     Protocol("nextqa-test", "NExT-QA test, multiple choice", "choice", "one", "one", 8564, None),

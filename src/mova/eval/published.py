@@ -20,8 +20,8 @@ from mova.errors import DataError, UsageError
 from mova.utils.text_files import parse_json, read_text
 
 Verdict = Literal["hit", "below", "above"]
-WAYS = ("t2v", "v2t", "classify", "choice")
-"""Groups of figures: both directions of retrieval, and other tasks of `mova eval`."""
+WAYS = ("t2v", "v2t", "classify", "choice", "points")
+"""Groups of figures: both directions of retrieval, and other tasks of `mova eval`; "points" are those of paragraphs."""
 NORMAL_95 = 1.96
 
 

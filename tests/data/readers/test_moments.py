@@ -112,3 +112,31 @@ def test_charades_ego_knows_view_and_actions(tmp_path: Path) -> None:
     assert rows["AEGO"].meta["actions"][1] == {"class": "c147", "name": "Cooking something", "start": 0, "end": 12.6}
     with pytest.raises(DataError, match="line 2: 'c000' is not in Charades_v1_classes"):
         read("charades-ego", tmp_path, {"CharadesEgo_v1_test_only3rd.csv": line.format("", "c000 1 2")})
+
+
+def test_youcook2_has_one_row_per_video_with_its_steps(tmp_path: Path) -> None:
+    step = {"id": 0, "segment": [25, 37], "sentence": "cut the onion"}
+    entry = {"duration": 241.6, "subset": "validation", "recipe_type": "212", "annotations": [step]}
+    entry["annotations"].append({"id": 1, "segment": [37, 50], "sentence": "peel the carrots"})  # type: ignore[attr-defined]
+    train = {**entry, "subset": "training"}
+    file = {"youcookii_annotations_trainval.json": {"database": {"abc": entry, "def": train}}}
+    rows = read("youcook2", tmp_path, file)
+    assert (rows["abc"].split, rows["def"].split, rows["abc"].duration) == ("val", "train", 241.6)
+    assert texts(rows["abc"]) == ["cut the onion. peel the carrots"]
+    assert [(s.text, s.start, s.end) for s in rows["abc"].captions[0].sentences] == [
+        ("cut the onion", 25, 37),
+        ("peel the carrots", 37, 50),
+    ]
+    assert rows["abc"].meta["step_ids"] == [0, 1]
+    with pytest.raises(DataError, match="'subset' must be one of training, validation"):
+        read("youcook2", tmp_path / "bad", {next(iter(file)): {"database": {"x": {**entry, "subset": "testing"}}}})
+
+
+def test_htm_align_keeps_the_times_of_alignable_sentences_only(tmp_path: Path) -> None:
+    lines = [[0, 1.0, 4.0, "hello everyone"], [1, 10.739, 17.535, "add extra virgin olive oil"]]
+    rows = read("htm-align", tmp_path, {"htm_align.json": {"-3CEg4y7mQM": lines}})
+    (row,) = rows.values()
+    assert [(s.start, s.end) for s in row.captions[0].sentences] == [(None, None), (10.739, 17.535)]
+    assert (row.split, row.meta["alignable"]) == ("test", [0, 1])
+    with pytest.raises(DataError, match="alignable must be 0 or 1"):
+        read("htm-align", tmp_path / "bad", {"htm_align.json": {"x": [[2, 0, 1, "a"]]}})

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -90,11 +90,38 @@ def entailment(options: SplitOptions, scoring: ScoringOptions, output: ReportOut
     _evaluate("entailment", evaluate_entailment, options, scoring, output)
 
 
-def moments(options: SplitOptions, output: ReportOutput) -> None:
-    """Evaluate moment retrieval: R1 at IoU, mean IoU, moment mAP, and highlights if annotated."""
-    from mova.eval.tasks.moments import evaluate_moment_retrieval
+def moments(
+    options: SplitOptions,
+    paragraph: Annotated[
+        bool, typer.Option("--paragraph", help="All sentences of a paragraph are given, and aligned together.")
+    ] = False,
+    decoder: Annotated[
+        Literal["joint", "drop-dtw", "dtw", "equal", "independent"],
+        typer.Option(
+            help="With --paragraph: joint (as `mova align`), or a baseline: Drop-DTW, plain DTW, equal parts in order, "
+            "or each sentence by itself."
+        ),
+    ] = "joint",
+    order: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(help="With --paragraph and the joint decoder: whether the sentences are in temporal order."),
+    ] = "auto",
+    *,
+    output: ReportOutput,
+) -> None:
+    """Evaluate moment retrieval: R1 at IoU, mean IoU, moment mAP, and highlights if annotated.
 
-    _evaluate("moments", evaluate_moment_retrieval, options, ScoringOptions(), output)
+    With --paragraph, sentences that are described together are aligned together (paragraph grounding), and the recall
+    of points as in HTM-Align is added.
+    """
+    from mova.eval.tasks.moments import evaluate_moment_retrieval
+    from mova.eval.tasks.paragraphs import evaluate_paragraphs
+
+    if not paragraph and (decoder, order) != ("joint", "auto"):
+        raise UsageError("--decoder and --order need --paragraph")
+    grounded = partial(evaluate_paragraphs, decoder=decoder, order=order)
+    evaluate = grounded if paragraph else evaluate_moment_retrieval
+    _evaluate("moments", evaluate, options, ScoringOptions(), output)
 
 
 def classify(

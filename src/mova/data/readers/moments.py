@@ -1,7 +1,8 @@
-"""Readers of data sets with timed annotations: QVHighlights, Charades-STA, TACoS, COIN, Charades-Ego."""
+"""Readers of data sets with timed annotations: moments, steps, and narrations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mova.data.manifest import Caption, TimedSentence
@@ -139,11 +140,65 @@ def coin(source: AnnotationSource, rows: Collector) -> None:
             step_ids.append(step_id)
         if not sentences:
             source.note("video has no steps; kept without a caption", id)
-        text = ". ".join(sentence.text for sentence in sentences)
-        captions = [with_location(where, Caption, text, tuple(sentences))] if sentences else []
+        captions = _joined(where, sentences)
         meta = {"label": task, "recipe_type": number_of_task, "step_ids": step_ids}
         split, seconds = COIN_SPLITS[subset], to_number(where, duration)
         rows.add(where, id=id, split=split, captions=captions, duration=seconds, meta=meta)
+
+
+def youcook2(source: AnnotationSource, rows: Collector) -> None:
+    """YouCook2 (Zhou et al., AAAI 2018): `youcookii_annotations_trainval.json`; one row per video.
+
+    The caption joins the sentences of its timed steps, which have no full stops, with ". ". `meta` has the number of
+    the recipe and those of the steps.
+    """
+    path = source.require("youcookii_annotations_trainval.json")
+    (database,) = get_fields(str(path), read_json(path), "database")
+    splits = {"training": "train", "validation": "val"}
+    for id, entry in to_entries(f"{path}, 'database'", database).items():
+        where = f"{path}, entry {id!r}"
+        duration, subset, steps, recipe = get_fields(where, entry, "duration", "subset", "annotations", "recipe_type")
+        if to_text(where, subset) not in splits:
+            raise DataError(f"{where}: 'subset' must be one of {', '.join(splits)}, not {subset!r}")
+        if not source.includes(splits[subset]):
+            continue
+        sentences, step_ids = [], []
+        for step in to_list(where, steps):
+            step_id, segment, text = get_fields(where, step, "id", "segment", "sentence")
+            sentences.append(rows.sentence(where, text, *to_list(where, segment, 2)))
+            step_ids.append(step_id)
+        seconds, meta = to_number(where, duration), {"recipe_type": recipe, "step_ids": step_ids}
+        rows.add(where, id=id, split=splits[subset], captions=_joined(where, sentences), duration=seconds, meta=meta)
+
+
+def htm_align(source: AnnotationSource, rows: Collector) -> None:
+    """HTM-Align (Han et al., CVPR 2022): `htm_align.json`, 80 narrated videos of HowTo100M; one row per video, test.
+
+    An entry is a list of [alignable, start, end, text]. The caption joins the sentences with ". ". A sentence that the
+    video does not show (alignable 0) has no times: those in the file are of the speech. `meta["alignable"]` has one
+    value per sentence.
+    """
+    if not source.includes("test"):
+        return
+    path = source.require("htm_align.json")
+    for id, entry in to_entries(str(path), read_json(path)).items():
+        where = f"{path}, entry {id!r}"
+        sentences, alignable = [], []
+        for line in to_list(where, entry):
+            shown, start, end, text = to_list(where, line, 4)
+            if to_number(where, shown) not in (0, 1):
+                raise DataError(f"{where}: alignable must be 0 or 1, not {shown!r}")
+            phrase = to_text(where, text).strip()
+            plain = with_location(where, TimedSentence, phrase)
+            sentences.append(rows.sentence(where, phrase, start, end) if shown else plain)
+            alignable.append(int(shown))
+        rows.add(where, id=id, split="test", captions=_joined(where, sentences), meta={"alignable": alignable})
+
+
+def _joined(where: str, sentences: Sequence[TimedSentence]) -> list[Caption]:
+    """Return phrases without full stops as one caption; none if there are no phrases."""
+    text = ". ".join(sentence.text for sentence in sentences)
+    return [with_location(where, Caption, text, tuple(sentences))] if sentences else []
 
 
 def charades_ego(source: AnnotationSource, rows: Collector) -> None:

@@ -105,6 +105,10 @@ DATA_SETS: dict[str, DataSet] = {
     "charades-sta": DataSet(moments.charades_sta, {"train": 5338, "test": 1334}, (_CHARADES,)),
     "qvhighlights": DataSet(moments.qvhighlights, {"val": 1550, "test": 1542}, terms="annotations CC BY-NC-SA 4.0"),
     "tacos": DataSet(moments.tacos, {"train": 75, "val": 27, "test": 25}),
+    "youcook2": DataSet(moments.youcook2),
+    "htm-align": DataSet(
+        moments.htm_align, {"test": 80}, ("videos are from HowTo100M, category Food and Entertaining",)
+    ),
     "folder": DataSet(folders.folder, terms="yours"),
     "subtitles": DataSet(subtitles.subtitles, terms="yours", same_folder=True),
     "class-folders": DataSet(

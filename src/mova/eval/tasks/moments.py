@@ -27,7 +27,7 @@ from mova.eval.protocols import Protocol
 from mova.eval.report import Report
 from mova.eval.score_reports import report_moments
 from mova.eval.tasks.split import EvalSplit
-from mova.models.encoder import TEXT_CHUNK, VideoEmbedding
+from mova.models.encoder import TEXT_CHUNK, DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
 from mova.scoring.spans import peaks
 
@@ -78,7 +78,9 @@ def _predict_rows(split: EvalSplit, queries: Mapping[str, Sequence[Query]]) -> d
     """Return row id -> one prediction per query; rows whose clip cannot be read are absent."""
     predictions: dict[str, list[MomentPrediction]] = {}
     for group in split.groups():
-        vectors = _encode(split, [query.text for _, rows in group for row in rows for query in queries[row.id]])
+        vectors = encode_sentences(
+            split.model, [query.text for _, rows in group for row in rows for query in queries[row.id]]
+        )
         start = 0
         for embedding, rows in group:
             for row in rows:
@@ -147,7 +149,7 @@ def _truth(row: Row) -> MomentTruth:
 
 
 @torch.no_grad()
-def _encode(split: EvalSplit, texts: Sequence[str]) -> torch.Tensor:
+def encode_sentences(model: DualEncoder, texts: Sequence[str]) -> torch.Tensor:
     """Encode sentences in batches: (S, d)."""
-    parts = [split.model.encode_text(list(texts[i : i + TEXT_CHUNK])).pooled for i in range(0, len(texts), TEXT_CHUNK)]
+    parts = [model.encode_text(list(texts[i : i + TEXT_CHUNK])).pooled for i in range(0, len(texts), TEXT_CHUNK)]
     return torch.cat(parts)
