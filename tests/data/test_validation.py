@@ -17,6 +17,7 @@ from mova.data.quarantine import FAULT_KINDS, Quarantined, read_quarantine, with
 from mova.data.readers.registry import convert
 from mova.data.validation import QUEUE_PER_WORKER, check_rows, map_in_threads
 from mova.errors import DataError
+from mova.video.isolated import Isolated
 from mova.video.reader import FrameRule
 
 Call = Callable[..., tuple[int, str, str]]
@@ -72,14 +73,18 @@ def test_every_fault_is_reported_and_nothing_else(broken: Path, workers: int) ->
     assert report["files"] == len({row.video for row in rows})
 
 
-def test_decoding_finds_faults_that_the_header_hides(worlds_manifest: Path, tmp_path: Path) -> None:
+def test_decoding_finds_damage_that_the_header_hides(worlds_manifest: Path, tmp_path: Path) -> None:
     row = read_manifest(worlds_manifest)[0]
     content = bytearray((worlds_manifest.parent / row.video).read_bytes())
     half = len(content) // 2
     content[half : half + 2000] = bytes(2000)
     (tmp_path / row.video).write_bytes(content)
-    (entry,) = check_rows([row], tmp_path, decode=True).quarantined
-    assert (entry.id, entry.kind) == (row.id, "unreadable")
+    assert check_rows([row], tmp_path).lost == ()
+    check = check_rows([row], tmp_path, decode=True)
+    with Isolated() as decoder:
+        lost = decoder.find_damage(tmp_path / row.video).lost
+    assert lost > 0
+    assert (check.lost, check.quarantined) == (((row.video, lost),), ())  # readable, as it is for other commands
 
 
 def test_work_is_bounded_and_in_order() -> None:

@@ -92,6 +92,15 @@ def test_malformed_predictions_name_line_and_query(tmp_path: Path, prediction: d
             r"t\.jsonl, line 1, query 1: ValueError: 'saliency_scores' must have one",
         ),
         ({"saliency_scores": [1]}, r"t\.jsonl, line 1, query 1: ValueError: 'saliency_scores' must have one"),
+        (
+            {"saliency_scores": [[4, 2.5, 2]]},
+            r"line 1, query 1: ValueError: .saliency_scores. must be whole .*2\.5",
+        ),
+        (
+            {"saliency_scores": [[4, float("nan"), 2]]},
+            r"query 1: ValueError: .saliency_scores. must be whole .*nan",
+        ),
+        ({"relevant_clip_ids": [0.5]}, r"query 1: ValueError: 'relevant_clip_ids' must be whole numbers, not 0\.5"),
         ({"relevant_clip_ids": [7]}, r"t\.jsonl, line 1, query 1: IndexError"),
         ({"saliency_scores": [[10**30] * 3]}, r"t\.jsonl, line 1, query 1: OverflowError"),
     ],

@@ -114,8 +114,9 @@ def test_numbers_that_python_refuses_are_errors_with_the_line(tmp_path: Path) ->
 
 def test_texts_that_begin_like_formulas_are_guarded_and_read_back(tmp_path: Path) -> None:
     texts = ["=HYPERLINK(1)", "+1 dog", "-2 cats", "@sum", "\ttab", "\rreturn", "-2.5", "+3e4", "'quoted", "a - b", ""]
+    texts += ["'=really", "''-twice", "'-2.5", "'", "''"]
     guarded = [guard_cell(text) for text in texts]
-    assert [text for text, cell in zip(texts, guarded, strict=True) if cell == text] == texts[6:]
+    assert [text for text, cell in zip(texts, guarded, strict=True) if cell == text] == [*texts[6:11], *texts[14:]]
     assert all(cell.startswith("'") for cell in guarded[:6])
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -277,7 +277,8 @@ def test_a_manifest_is_checked_for_gaps_and_lost_pictures(tmp_path: Path) -> Non
     rows = [Row(name, name, None, "train", (Caption("Bars."),)) for name in ("gap.ts", "lost.mp4")]
     for decode in (False, True):
         report = check_rows(rows, tmp_path, decode=decode).to_json()
-        assert [row["id"] for row in report["which"]] == ["lost.mp4"] * decode
+        assert (report["good"], report["which"]) == (2, [])  # as for files, in an index, and when they are read
+        assert report["lost"] == [{"video": "lost.mp4", "pictures": 1}] * decode
         assert report["gaps"] == [{"video": "gap.ts", "start": 4.0, "end": 10.0}]
 
 

@@ -31,10 +31,11 @@ DURATION_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class _File:
-    """A readable file: its duration in seconds, and stretches in which pictures are missing."""
+    """A readable file: its duration in seconds, stretches without pictures, number of pictures that are damaged."""
 
     duration: float
     gaps: tuple[Span, ...]
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Check:
         fingerprint: fingerprint of the rows.
         quarantined: rows with a fault, in manifest order.
         gaps: names of files, and stretches in which pictures are missing; a gap is not a fault.
+        lost: names of files, and numbers of pictures that cannot be decoded, if files are decoded; not a fault either.
 
     >>> from mova.data.manifest import read_manifest
     >>> check = check_rows(read_manifest("films/manifest.jsonl"), folder="films")
@@ -59,6 +61,7 @@ class Check:
     fingerprint: str
     quarantined: tuple[Quarantined, ...]
     gaps: tuple[tuple[str, Span], ...] = ()
+    lost: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return counts by kind of fault, and every row with a fault."""
@@ -71,6 +74,7 @@ class Check:
             "quarantined": {kind: counts[kind] for kind in FAULT_KINDS},
             "which": [entry.to_json() for entry in self.quarantined],
             "gaps": [{"video": name, "start": round(g.start, 3), "end": round(g.end, 3)} for name, g in self.gaps],
+            "lost": [{"video": name, "pictures": count} for name, count in self.lost],
         }
 
 
@@ -108,8 +112,11 @@ def check_rows(
             if done is not None:
                 done(len(files))
     faults = (_find_fault(row, files) for row in rows)
-    gaps = tuple((name, gap) for name, file in files.items() if isinstance(file, _File) for gap in file.gaps)
-    return Check(len(rows), len(names), fingerprint(rows), tuple(fault for fault in faults if fault is not None), gaps)
+    readable = {name: file for name, file in files.items() if isinstance(file, _File)}
+    gaps = tuple((name, gap) for name, file in readable.items() for gap in file.gaps)
+    lost = tuple((name, file.lost) for name, file in readable.items() if file.lost)
+    quarantined = tuple(fault for fault in faults if fault is not None)
+    return Check(len(rows), len(names), fingerprint(rows), quarantined, gaps, lost)
 
 
 def map_in_threads(
@@ -163,9 +170,7 @@ def _decode_file(decoder: Isolated, path: Path) -> _File | Fault:
         damage = decoder.find_damage(path, threads=1)
     except VideoError as error:
         return "unreadable", error.cause
-    if damage.lost:
-        return "unreadable", f"is damaged: {damage.lost} of its pictures cannot be decoded; copy or download it again"
-    return _File(result.duration, damage.gaps)
+    return _File(result.duration, damage.gaps, damage.lost)
 
 
 def _find_fault(row: Row, files: Mapping[str, _File | Fault]) -> Quarantined | None:

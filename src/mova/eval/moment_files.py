@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mova.data.readers.annotations import get_fields, to_list, to_number
 from mova.errors import DataError, UsageError
@@ -97,8 +98,7 @@ def moment_truth(row: dict[str, Any]) -> MomentTruth:
         return MomentTruth(windows)
     if not 0 < row["duration"] <= LONGEST:
         raise ValueError(f"the duration must be between 0 and {LONGEST:g} s, not {row['duration']}")
-    annotated = np.asarray(row["saliency_scores"], dtype=np.int64)
-    clips = np.asarray(row["relevant_clip_ids"], dtype=np.int64)
+    annotated, clips = (_whole(row, name) for name in ("saliency_scores", "relevant_clip_ids"))
     if annotated.ndim != 2 or clips.shape != annotated.shape[:1]:
         raise ValueError("'saliency_scores' must have one list of scores per clip of 'relevant_clip_ids'")
     if (clips < 0).any():
@@ -106,6 +106,14 @@ def moment_truth(row: dict[str, Any]) -> MomentTruth:
     saliency = np.zeros((int(row["duration"] / CLIP_SECONDS), annotated.shape[1]), dtype=np.int64)
     saliency[clips] = annotated
     return MomentTruth(windows, saliency)
+
+
+def _whole(row: dict[str, Any], name: str) -> npt.NDArray[np.int64]:
+    """Return whole numbers; a fraction would be cut off silently."""
+    numbers = np.asarray(row[name])
+    if numbers.dtype.kind not in "iuO" and np.any(fractions := numbers.astype(np.float64) % 1 != 0):
+        raise ValueError(f"{name!r} must be whole numbers, not {numbers[fractions].flat[0]}")
+    return numbers.astype(np.int64)
 
 
 def _annotation(where: str, row: dict[str, Any]) -> MomentTruth:

@@ -30,10 +30,12 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def guard_cell(cell: str) -> str:
     """Put an apostrophe before a text that a spreadsheet would run as a formula; numbers stay.
 
-    >>> guard_cell("=1+1"), guard_cell("-2.5"), guard_cell("A dog runs.")
-    ("'=1+1", '-2.5', 'A dog runs.')
+    A text that has apostrophes before a formula gets one more, so that `unguard_cell` restores every text.
+
+    >>> guard_cell("=1+1"), guard_cell("-2.5"), guard_cell("A dog runs."), guard_cell("'=1+1")
+    ("'=1+1", '-2.5', 'A dog runs.', "''=1+1")
     """
-    if not cell.startswith(FORMULA_STARTS):
+    if not cell.lstrip("'").startswith(FORMULA_STARTS):
         return cell
     try:
         float(cell)
@@ -44,7 +46,7 @@ def guard_cell(cell: str) -> str:
 
 def unguard_cell(cell: str) -> str:
     """Remove the apostrophe that `guard_cell` puts before a text."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'").startswith(FORMULA_STARTS) else cell
 
 
 def read_json(path: Path) -> Any:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 REORDER = 3
 """Frames held back to sort those that a decoder returns in a wrong order."""
 
-HELD_BYTES = 96 << 20
+HELD_BYTES = 90 << 20
 """Bytes that these frames may take: fewer large ones are held back."""
 
 DEPTH = AHEAD // 2

@@ -85,6 +85,8 @@ def _check_manifest(
             note(f"{one_line(row.id)} ({one_line(row.video)}): {row.kind}: {one_line(row.cause)}")
         for name, gap in result.gaps:
             note(f"{one_line(name)}: no picture from {gap.start:.2f} to {gap.end:.2f} s")
+        for name, count in result.lost:
+            note(_lost(name, count))
         for kind, count in report["quarantined"].items():
             say(f"{kind}: {count}")
         counts = f"{report['good']} of {report['rows']} rows passed, {report['files']} files"
@@ -125,10 +127,14 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
         for row in gaps:
             note(f"{one_line(row['path'])}: no picture from {row['start']:.2f} to {row['end']:.2f} s")
         for row in lost:
-            note(f"{one_line(row['path'])}: damaged; pictures that cannot be decoded: {row['pictures']}")
+            note(_lost(row["path"], int(row["pictures"])))
         say(f"{readable} readable, {len(broken)} unreadable")
     if broken and (strict or not readable):
         raise typer.Exit(1)
+
+
+def _lost(name: str, count: int) -> str:
+    return f"{one_line(name)}: damaged; pictures that cannot be decoded: {count}"
 
 
 def _rounded(gap: Span) -> dict[str, float]:

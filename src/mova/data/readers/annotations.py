@@ -242,6 +242,18 @@ def to_number(where: str, value: Any) -> float:
     return result
 
 
+def to_whole(where: str, value: Any) -> int:
+    """Return a whole number, given as a number or as text.
+
+    Raises:
+        DataError: the value is not a finite number, or has a fraction.
+    """
+    number = to_number(where, value)
+    if number != int(number):
+        raise DataError(f"{where}: expected a whole number, not {brief(value)}")
+    return int(number)
+
+
 def clock_seconds(where: str, text: Any) -> float:
     """Convert a time `hh:mm:ss.fff` to seconds.
 

@@ -17,6 +17,7 @@ from mova.data.readers.annotations import (
     to_list,
     to_number,
     to_text,
+    to_whole,
     with_location,
 )
 from mova.errors import DataError
@@ -199,7 +200,7 @@ def _didemo_row(rows: Collector, split: str, id: str, entries: list[tuple[str, d
     sentences, annotated = [], []
     for where, entry in entries:
         text, times = get_fields(where, entry, "description", "times")
-        spans = [tuple(int(to_number(where, n)) for n in to_list(where, span, 2)) for span in to_list(where, times)]
+        spans = [tuple(to_whole(where, n) for n in to_list(where, span, 2)) for span in to_list(where, times)]
         if not spans:
             raise DataError(f"{where}: no annotator marked any times")
         counts = Counter(spans)

@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mova.data.readers.annotations import AnnotationSource, Collector, to_captions, to_entries, to_number, to_text
+from mova.data.readers.annotations import (
+    AnnotationSource,
+    Collector,
+    to_captions,
+    to_entries,
+    to_number,
+    to_text,
+    to_whole,
+)
 from mova.errors import DataError
 from mova.utils.tables import read_csv, read_json, read_table
 
@@ -249,7 +257,7 @@ def lvu(source: AnnotationSource, rows: Collector) -> None:
                 if task in ("like_ratio", "view_count"):
                     label: dict[str, object] = {"values": [to_number(where, word) for word in head]}
                 else:
-                    label = {"label": int(to_number(where, head[0])), "name": " ".join(head[1:])}
+                    label = {"label": to_whole(where, head[0]), "name": " ".join(head[1:])}
                 rows.add(
                     where, id=f"{task}/{video}", split=split, captions=(), video=video, meta={"task": task, **label}
                 )
