@@ -12,6 +12,9 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["MOVA_CONFIG"] = os.devnull  # no defaults of the user
+for name in ("MOVA_INDEX", "MOVA_MODEL", "MOVA_DEVICE", "MOVA_PRECISION"):
+    os.environ.pop(name, None)
 settings.register_profile("mova", deadline=None)  # no test depends on how busy the machine is
 settings.load_profile("mova")
 

@@ -11,7 +11,21 @@ import typer
 from typer.core import TyperCommand
 
 from mova._version import __version__
-from mova.cli.commands import align, bench, demo, explain, fit, index, models, reproduce, score, search, serve, train
+from mova.cli.commands import (
+    align,
+    bench,
+    config,
+    demo,
+    explain,
+    fit,
+    index,
+    models,
+    reproduce,
+    score,
+    search,
+    serve,
+    train,
+)
 from mova.cli.console import note, one_line, setup_logging
 from mova.cli.data import check, contrast, convert, expand, features, synthesize, weights
 from mova.cli.data import worlds as data_worlds
@@ -19,6 +33,7 @@ from mova.cli.eval import compare, matrix, synvita, tasks
 from mova.cli.eval import worlds as eval_worlds
 from mova.cli.library import forget, list_videos, status, update, watch
 from mova.cli.options import take_groups
+from mova.cli.user_settings import apply_config
 from mova.data.manifest_paths import OUTSIDE
 from mova.errors import MovaError, VideoError
 
@@ -71,6 +86,7 @@ COMMANDS = (
     Command("", "reproduce", reproduce.reproduce, TRAIN, overrides=True),
     Command("", "demo", demo.demo, MORE),
     Command("", "models", models.models, MORE),
+    Command("", "config", config.config, MORE),
     Command("", "bench", bench.bench, MORE),
     Command("data", "convert", convert.convert),
     Command("data", "check", check.check),
@@ -168,6 +184,7 @@ app = build_app()
 def run() -> None:
     """Run `mova`. Errors meant for people are printed as one message, without a traceback."""
     try:
+        apply_config()
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

@@ -33,7 +33,11 @@ DEFAULT_INDEX = ".mova/index"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and everything else on stderr.")]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="A name from `mova models` (which shows the default), a Hub name, or a local folder."),
+    typer.Option(
+        "--model",
+        envvar="MOVA_MODEL",
+        help="A name from `mova models` (which shows the default), a Hub name, or a local folder.",
+    ),
 ]
 Fps = Annotated[float | None, typer.Option(help="Frames per second to sample (default: the model's own rate).")]
 TimeLimit = Annotated[
@@ -58,7 +62,18 @@ Splits = Annotated[list[str] | None, typer.Option(help="Use only this split; may
 ManifestTarget = Annotated[
     Path, typer.Argument(metavar="OUT", help="Manifest to write (.jsonl), or a folder for manifest.jsonl.")
 ]
-IndexFolder = Annotated[str, typer.Option("--index", help="Folder of the index, or any LanceDB URI.")]
+IndexFolder = Annotated[
+    str, typer.Option("--index", envvar="MOVA_INDEX", help="Folder of the index, or any LanceDB URI.")
+]
+
+
+def model_of_index(context: typer.Context, model: str | None, folder: str) -> str | None:
+    """Return the model that was requested for an index; a default (MOVA_MODEL) is only used for a new one."""
+    from mova.search.index import Index
+
+    source = context.get_parameter_source("model")
+    is_default = source is not None and source.name == "ENVIRONMENT"
+    return None if is_default and Index(folder).exists else model
 
 
 @dataclass(frozen=True)

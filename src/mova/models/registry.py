@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -156,14 +157,21 @@ def explain_default() -> str:
     return f"model: {DEFAULT_MODEL}, the default ({state}){also}"
 
 
+def with_defaults(precision: str, device: str | torch.device | None) -> tuple[str, str | torch.device | None]:
+    """Return precision and device; where they are left to mova, those of MOVA_PRECISION and MOVA_DEVICE, if set."""
+    chosen = os.environ.get("MOVA_PRECISION") or "auto" if precision == "auto" else precision
+    return chosen, os.environ.get("MOVA_DEVICE") or None if device is None else device
+
+
 def load(name_or_path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> DualEncoder:
     """Load a model, ready to encode. It is the requested one or an error, never another one.
 
     Args:
         name_or_path: a folder (saved by mova, or in the Hub's layout), a name in `MODELS`, or the Hub name of any dual
             encoder that transformers loads.
-        precision: "fp32", "bf16", or "auto" (bf16 where the hardware multiplies it natively).
-        device: where the model runs; default: a GPU if there is one.
+        precision: "fp32", "bf16", or "auto": that of the environment variable MOVA_PRECISION if it is set, else bf16
+            where the hardware multiplies it natively.
+        device: where the model runs; default: MOVA_DEVICE if it is set, else a GPU if there is one.
 
     Raises:
         ModelError: the model cannot be found or is not a dual encoder; the message says how to get weights by hand.
@@ -173,6 +181,7 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     >>> model.encode_text("a small orange crescent").pooled.shape
     torch.Size([1, 192])
     """
+    precision, device = with_defaults(precision, device)
     target = choose_device(device)
     choose_dtype(precision, target)
     entry = MODELS.get(str(name_or_path))

@@ -9,7 +9,7 @@ import typer
 from mova.cli.console import emit, file_bar, note, say
 from mova.cli.index_report import report_run
 from mova.cli.library.forget import forget as forget_paths
-from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model, TimeLimit
+from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model, TimeLimit, model_of_index
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ PROBLEMS_SHOWN = 10
 
 
 def index(
+    context: typer.Context,
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="PATH", help="Video files, or folders to search for videos.")
     ] = None,
@@ -44,7 +45,7 @@ def index(
     from mova.search.index import Index
     from mova.video.isolated import TIME_LIMIT
 
-    store = Index(folder, model)
+    store = Index(folder, model_of_index(context, model, folder))
     if verify:
         _verify(store, folder, json)
         return

@@ -6,11 +6,15 @@ import typer
 
 from mova.cli.console import file_bar
 from mova.cli.index_report import report_run
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, Model, TimeLimit
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, Model, TimeLimit, model_of_index
 
 
 def update(
-    folder: IndexFolder = DEFAULT_INDEX, model: Model = None, time_limit: TimeLimit = None, json: Json = False
+    context: typer.Context,
+    folder: IndexFolder = DEFAULT_INDEX,
+    model: Model = None,
+    time_limit: TimeLimit = None,
+    json: Json = False,
 ) -> None:
     """Bring an index up to date with all files and folders that were ever added to it.
 
@@ -20,7 +24,7 @@ def update(
     from mova.search.index import Index
     from mova.video.isolated import TIME_LIMIT
 
-    index = Index(folder, model)
+    index = Index(folder, model_of_index(context, model, folder))
     with file_bar("updating") as progress:
         report = index.update(progress=progress, time_limit=TIME_LIMIT if time_limit is None else time_limit)
     report_run(report, index.model_name, folder, json)

@@ -10,10 +10,11 @@ import typer
 
 from mova.cli.console import file_bar, note, one_line, say
 from mova.cli.index_report import report_run
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model, model_of_index
 
 
 def watch(
+    context: typer.Context,
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
     settle: Annotated[
@@ -27,7 +28,7 @@ def watch(
     from mova.search.index import Index
     from mova.search.watch import watch as watch_index
 
-    index = Index(folder, model)
+    index = Index(folder, model_of_index(context, model, folder))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with file_bar("updating") as progress:

@@ -1,0 +1,75 @@
+"""Defaults of a user: environment variables, and a configuration file that sets those which are not set."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import typer
+
+from mova.errors import UsageError
+from mova.utils.replacing import replacing
+
+VARIABLES = {
+    "index": "MOVA_INDEX",
+    "model": "MOVA_MODEL",
+    "device": "MOVA_DEVICE",
+    "precision": "MOVA_PRECISION",
+}
+"""Key of the configuration file -> the environment variable that it stands for."""
+PATH_VARIABLE = "MOVA_CONFIG"
+
+
+def config_path() -> Path:
+    """Return the path of the configuration file: that of `MOVA_CONFIG`, or `config.toml` in the user's folder."""
+    return Path(os.environ.get(PATH_VARIABLE) or Path(typer.get_app_dir("mova")) / "config.toml")
+
+
+def read_config() -> dict[str, str]:
+    """Return the settings of the configuration file; none if there is no file.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or has an unknown key or a value that is not a text.
+    """
+    path = config_path()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as a configuration file: {error}") from error
+    for key, value in document.items():
+        if key not in VARIABLES:
+            raise UsageError(f"{path}: unknown key {key!r}; choose from {', '.join(VARIABLES)}")
+        if not isinstance(value, str) or not value:
+            raise UsageError(f'{path}: {key} must be a text, such as {key} = "..."')
+    return document
+
+
+def write_config(settings: dict[str, str]) -> Path:
+    """Replace the configuration file, and return its path.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    path = config_path()
+    lines = [f"{key} = {json.dumps(settings[key], ensure_ascii=False)}\n" for key in VARIABLES if key in settings]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def apply_config() -> None:
+    """Set the environment variables that the configuration file stands for and that are not set.
+
+    Raises:
+        UsageError: see `read_config`.
+    """
+    for key, value in read_config().items():
+        os.environ.setdefault(VARIABLES[key], value)

@@ -1,0 +1,107 @@
+"""Defaults of a user: the file, the variables, and their order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mova.cli.user_settings import VARIABLES
+from mova.models import registry
+from mova.models.registry import with_defaults
+from tests.support.fakes import ColourEncoder, write_colours
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "settings" / "config.toml"
+    monkeypatch.setattr(os, "environ", dict(os.environ) | {"MOVA_CONFIG": str(path)})
+    return path
+
+
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what a call set, as a new process would."""
+    for name in VARIABLES.values():
+        os.environ.pop(name, None)
+
+
+def test_a_default_is_set_used_shown_and_removed(
+    file: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "load", lambda name: ColourEncoder())
+    films = write_colours(tmp_path / "films" / "a.mp4", [("red", 2)]).parent
+    assert call("config", "index", tmp_path / "my index")[0] == 0
+    assert file.read_text() == f'index = "{tmp_path}/my index"\n'
+    fresh(monkeypatch)
+    code, out, _ = call("index", films)
+    assert code == 0
+    assert (tmp_path / "my index").is_dir()
+    fresh(monkeypatch)
+    code, out, _ = call("config", "--json")
+    assert json.loads(out)["index"] == {"value": f"{tmp_path}/my index", "from": "the configuration file"}
+    assert json.loads(out)["model"] == {"value": None, "from": None}
+    fresh(monkeypatch)
+    os.environ["MOVA_INDEX"] = "elsewhere"
+    code, out, _ = call("config", "index")
+    assert out.split() == ["index", "elsewhere", "from", "MOVA_INDEX"]
+    fresh(monkeypatch)
+    assert call("config", "index", "--unset")[0] == 0
+    assert file.read_text() == ""
+
+
+def test_a_default_model_is_only_used_for_a_new_index(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested: list[str] = []
+    monkeypatch.setattr(registry, "load", lambda name: requested.append(name) or ColourEncoder())
+    films = write_colours(tmp_path / "films" / "a.mp4", [("red", 2)]).parent
+    os.environ["MOVA_MODEL"] = "one"
+    assert call("index", films, "--index", tmp_path / "index")[0] == 0
+    os.environ["MOVA_MODEL"] = "another"
+    assert call("index", films, "--index", tmp_path / "index")[0] == 0
+    assert call("update", "--index", tmp_path / "index")[0] == 0
+    assert requested == ["one", "colours-a", "colours-a"]
+    assert call("index", films, "--index", tmp_path / "index", "--model", "named")[0] == 0
+    assert requested[-1] == "named"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index = ", "cannot be read as a configuration file"),
+        ("folder = 'x'\n", "unknown key 'folder'; choose from index, model, device, precision"),
+        ("index = 3\n", "index must be a text"),
+    ],
+)
+def test_a_damaged_file_is_one_message(text: str, message: str, file: Path, call: Call) -> None:
+    file.parent.mkdir()
+    file.write_text(text)
+    code, _, err = call("status")
+    assert code == 2
+    assert str(file) in err
+    assert message in err
+
+
+def test_wrong_keys_and_values_are_refused(call: Call, file: Path) -> None:
+    for words, message in (
+        (["colour", "red"], "unknown key 'colour'"),
+        (["index", " "], "the value is empty"),
+        (["index", "x", "--unset"], "either a VALUE or --unset"),
+        (["--unset"], "--unset needs a KEY"),
+    ):
+        code, _, err = call("config", *words)
+        assert code == 2
+        assert message in err
+    assert not file.exists()
+
+
+def test_device_and_precision_are_defaults_of_every_model() -> None:
+    assert with_defaults("auto", None) == ("auto", None)
+    os.environ.update(MOVA_DEVICE="cuda:1", MOVA_PRECISION="fp32")
+    assert with_defaults("auto", None) == ("fp32", "cuda:1")
+    assert with_defaults("bf16", "cpu") == ("bf16", "cpu")
