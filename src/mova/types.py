@@ -179,6 +179,9 @@ class Moment:
         start, end: seconds.
         score: higher is better.
         sentences: of a paragraph in temporal order, with their times; empty for any other moment.
+        false_alarm: how often a text that no video of the index shows finds a moment that scores this high; None if it
+            was not measured.
+        evidence: "strong", "weak" or "none", by that rate; None likewise.
 
     Example:
         >>> Moment("film.mp4", 2.5, 6.0, score=0.75).to_json()
@@ -190,20 +193,26 @@ class Moment:
     end: float
     score: float
     sentences: tuple[MomentSentence, ...] = ()
+    false_alarm: float | None = None
+    evidence: str | None = None
 
     def __post_init__(self) -> None:
         Span(self.start, self.end)
         _require_finite(self.score)
 
     def to_json(self) -> dict[str, Any]:
-        """Return video, start, end and score, rounded to milliseconds and six digits, and the sentences if any."""
-        values = {
+        """Return video, start, end and score, to milliseconds and six digits; rate and word, and sentences, if any."""
+        values: dict[str, Any] = {
             "video": self.video,
             "start": _seconds(self.start),
             "end": _seconds(self.end),
             "score": round(self.score, 6),
         }
-        return values if not self.sentences else {**values, "sentences": [row.to_json() for row in self.sentences]}
+        if self.false_alarm is not None:
+            values |= {"false_alarm": round(self.false_alarm, 6), "evidence": self.evidence}
+        if self.sentences:
+            values["sentences"] = [row.to_json() for row in self.sentences]
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +225,7 @@ class SentenceTimeline:
         spans: the spans that it describes, in order of time.
         posterior: float32, (T,), probability that each frame shows it; None if it was not computed.
         shown: probability that the video shows it at all; None likewise.
+        false_alarm: how often a sentence that the video does not show scores as high on its best frame; None likewise.
 
     Example:
         >>> row = SentenceTimeline("A dog runs.", np.float32([0.1, 0.7]), (ScoredSpan(Span(1.0, 2.0), 0.7),))
@@ -228,6 +238,7 @@ class SentenceTimeline:
     spans: tuple[ScoredSpan, ...]
     posterior: npt.NDArray[np.float32] | None = None
     shown: float | None = None
+    false_alarm: float | None = None
 
     def to_json(self, curves: bool = True) -> dict[str, Any]:
         """Return text, spans and probability, with the curves (four digits) unless they are left out."""
@@ -237,6 +248,8 @@ class SentenceTimeline:
         document["spans"] = [span.to_json() for span in self.spans]
         if self.shown is not None:
             document["shown"] = round(self.shown, 6)
+        if self.false_alarm is not None:
+            document["false_alarm"] = round(self.false_alarm, 6)
         if curves and self.posterior is not None:
             document["posterior"] = _rounded(self.posterior)
         return document

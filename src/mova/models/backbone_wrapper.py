@@ -51,6 +51,7 @@ class BackboneWrapper(PreTrainedModel, DualEncoder):
         self.context = self.backbone.context
         self.fixed_frame_rate = self.backbone.fixed_frame_rate
         self.background = self.backbone.background
+        self.unlikely = self.backbone.unlikely
         self.alignment = self.backbone.alignment
         read_scoring_form(self)
         self._frozen: list[nn.Module] = []

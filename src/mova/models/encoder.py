@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mova.data.concat import VideoConcat
 from mova.errors import UsageError, VideoError
-from mova.models.background_captions import encode_background, relevance_threshold
+from mova.models.background_captions import encode_background, false_alarm_rates, relevance_threshold
 from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, display_name
 from mova.scoring.alignment import align_jointly
 from mova.scoring.caption_score import EvidenceRule
@@ -62,6 +62,7 @@ class DualEncoder(Decoding, ABC):
         relevance_threshold: cosine above which a frame shows a sentence, measured on validation data; None if it has
             not been measured (it is then estimated from background sentences, see `background`).
         background: sentences that describe no video in particular; their scores are the noise floor.
+        unlikely: sentences that hardly any video shows, for false-alarm rates; default: `background`.
         units: rule that splits a caption into units when it is scored as a whole, as in training.
         rule: evidence rule that combines the units of a caption into one score, chosen on validation data; default:
             plain late interaction.
@@ -91,6 +92,7 @@ class DualEncoder(Decoding, ABC):
     fixed_frame_rate: bool = False
     relevance_threshold: float | None = None
     background: Sequence[str] = ()
+    unlikely: Sequence[str] = ()
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
     alignment: AlignmentWeights | None = None
@@ -368,7 +370,8 @@ class DualEncoder(Decoding, ABC):
             order=order,
             step=seen.step,
         )
-        return result.timeline(name, sentences, seen.times, seen.duration, seen.step)
+        rates = false_alarm_rates(self, result.relevance.max(axis=1).tolist(), seen)
+        return result.timeline(name, sentences, seen.times, seen.duration, seen.step, rates)
 
     def weights_version(self) -> int:
         """Return a number that changes whenever a weight is written to (training, loading)."""

@@ -62,12 +62,14 @@ class Alignment:
         times: npt.NDArray[np.float64],
         duration: float,
         step: float | None = None,
+        false_alarms: Sequence[float] | None = None,
     ) -> Timeline:
-        """Return the timeline of a named video with the texts of the sentences."""
+        """Return the timeline of a named video with the texts of the sentences, and their false-alarm rates if any."""
         count = len(sentences)
         shown = [None] * count if self.shown is None else self.shown.tolist()
         posterior = [None] * count if self.posterior is None else self.posterior
-        rows = map(SentenceTimeline, sentences, self.relevance, self.spans, posterior, shown)
+        alarms = [None] * count if false_alarms is None else false_alarms
+        rows = map(SentenceTimeline, sentences, self.relevance, self.spans, posterior, shown, alarms)
         return Timeline(video, duration, times, tuple(rows), self.irrelevant, self.order, step)
 
 

@@ -15,11 +15,15 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
 from mova.errors import UsageError
+from mova.models.background_captions import encode_unlikely, unlikely_sentences
 from mova.models.encoder import DualEncoder, VideoEmbedding
+from mova.scoring.false_alarm import BAR, FalseAlarms
 from mova.scoring.timeline_decoder import Order
 from mova.search import ingest, paragraph, query, rerank
+from mova.search.evidence import Answer, Background, judge, require_bar
 from mova.search.ingest import Progress
 from mova.search.ingest_report import IngestReport
 from mova.search.like.example import Example
@@ -66,6 +70,7 @@ class Index:
 
     def __init__(self, path: str | Path, model: DualEncoder | str | None = None) -> None:
         self._store = Store(path)
+        self._background = Background(self._store)
         self._requested_model = model
         if isinstance(model, DualEncoder):
             self.check(model)
@@ -129,7 +134,9 @@ class Index:
             MovaError: another process writes to the index.
         """
         plan = ingest.make_plan(self._store, _as_list(paths), lambda: self.model, fps, all_files=all_files)
-        return ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
+        report = ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
+        self._false_alarms()
+        return report
 
     def update(self, *, progress: Progress | None = None, time_limit: float = TIME_LIMIT) -> IngestReport:
         """Bring the index up to date with every file and folder that was ever added; see `add`.
@@ -162,7 +169,9 @@ class Index:
         for other in plans[1:]:
             files = tuple(sorted({*plan.files, *other.files}))
             plan = replace(plan, roots=plan.roots + other.roots, files=files, all_files=False)
-        return ingest.run(self._store, plan, progress=progress, time_limit=time_limit)
+        report = ingest.run(self._store, plan, progress=progress, time_limit=time_limit)
+        self._false_alarms()
+        return report
 
     @property
     def sources(self) -> Sources:
@@ -177,7 +186,8 @@ class Index:
         min_score: float | None = None,
         rescore: Rescoring = "auto",
         order: Order = "auto",
-    ) -> list[Moment]:
+        false_alarm: float = BAR,
+    ) -> Answer:
         """Return the k best moments for a sentence or a paragraph, best first (see `mova.search.query`).
 
         Args:
@@ -188,22 +198,36 @@ class Index:
                 cosines.
             order: whether the sentences of a paragraph are in temporal order: "auto" (by the evidence of each video),
                 "yes" or "no". Ordered sentences become one passage (`mova.search.paragraph`).
+            false_alarm: highest false-alarm rate that counts as evidence (`mova.search.evidence`).
+
+        Returns:
+            A list. Its `evidence` is "none" if nothing here shows the text; the moments are then only the nearest.
 
         Raises:
-            UsageError: the index does not exist, the text contains no words, k is below 1, `rescore` is unknown, or the
-                model cannot score that way.
+            UsageError: the index does not exist, the text contains no words, k is below 1, `rescore` is unknown, the
+                model cannot score that way, or `false_alarm` is not between 0 and 1.
         """
         if k < 1:
             raise UsageError(f"k must be at least 1, not {k}")
         query.require_rescoring(rescore)
+        require_bar(false_alarm)
         if not self._store.records():
-            return []
+            return Answer()
         prepared = Query.prepare(self.model, text, rescore)
         once = prepared.rescoring == "none" and len(prepared.sentences) == 1
         candidates = k if once else max(k, rerank.CANDIDATES)
         moments = query.search(self._store, prepared, candidates, min_score=min_score)
         moments = paragraph.find_passages(self._store, self.model, prepared, moments, order)
-        return rerank.rescore(self._store, self.model, prepared, moments)[:k]
+        alarms, count = self._false_alarms(), len(prepared.sentences)
+        moments = judge(moments, alarms, count, self._store.meta.frame_rate, false_alarm)
+        return Answer(rerank.rescore(self._store, self.model, prepared, moments)[:k], alarms, false_alarm)
+
+    def _false_alarms(self) -> FalseAlarms | None:
+        """Return the false-alarm statistics of the index, measured if they are not up to date."""
+        model = self.model
+        return self._background.measured(
+            unlikely_sentences(model), lambda: F.normalize(encode_unlikely(model).float(), dim=-1).cpu().numpy()
+        )
 
     def search_like(self, example: Example | str, text: str = "", k: int = 10, *, words: float = 0.5) -> list[Moment]:
         """Return the k best moments that look like a moment of a video or a picture, best first.

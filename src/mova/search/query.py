@@ -30,6 +30,7 @@ import torch
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.scoring.spans import cell_edges, peaks, unseen
+from mova.search.evidence import Answer
 from mova.search.storage.records import StoredFrames, VideoRecord
 from mova.search.storage.store import Store
 from mova.text.units import sentences_or_windows
@@ -329,10 +330,11 @@ def _merge(spans: Iterable[Span], gap: float, barriers: Sequence[float]) -> list
 
 
 def document(query: str, model: str, elapsed_seconds: float, moments: Sequence[Moment]) -> dict[str, Any]:
-    """Return the document that `mova search --json` prints."""
+    """Return the document that `mova search --json` prints; with false-alarm rates if they were measured."""
     return {
         "query": query,
         "model": model,
         "elapsed_seconds": round(elapsed_seconds, 3),
+        **(moments.to_json() if isinstance(moments, Answer) else {}),
         "results": [moment.to_json() for moment in moments],
     }

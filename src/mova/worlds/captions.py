@@ -148,6 +148,7 @@ OPENINGS = {
 
 
 BACKGROUND_SEED, BACKGROUND_SENTENCES = 5, 128
+DETAILED_SEED, DETAILED_SENTENCES = 6, 256
 
 
 class Description(NamedTuple):
@@ -209,6 +210,14 @@ def background_sentences() -> tuple[str, ...]:
     """Return sentences about random events, which fit no video in particular."""
     rng = np.random.default_rng(BACKGROUND_SEED)
     return tuple(describe(sample_event(rng), rng).text for _ in range(BACKGROUND_SENTENCES))
+
+
+@cache
+def detailed_sentences() -> tuple[str, ...]:
+    """Return sentences that mention every fact of a random event: hardly any video shows one of them."""
+    rng = np.random.default_rng(DETAILED_SEED)
+    events = (sample_event(rng) for _ in range(DETAILED_SENTENCES))
+    return tuple(describe(event, rng, mention=tuple(FACTORS)).text for event in events)
 
 
 def connect(text: str, position: str, rng: np.random.Generator) -> str:

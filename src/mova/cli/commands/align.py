@@ -179,16 +179,22 @@ def write_exports(timeline: Timeline, targets: Mapping[str, Path | None]) -> Non
 
 
 def show_timeline(timeline: Timeline) -> None:
-    """Print a table with each sentence, its spans, and a bar chart of its posterior over time."""
+    """Print a table with each sentence, its spans, the evidence for it, and a bar chart of its posterior over time."""
+    from mova.scoring.false_alarm import evidence
+
     say(f"{one_line(timeline.video)} ({clock(timeline.duration)})")
     table = Table(header_style="bold")
     table.add_column("sentence", max_width=SENTENCE_WIDTH)
     table.add_column("spans (posterior)", no_wrap=True)
+    rated = all(row.false_alarm is not None for row in timeline.sentences)
+    if rated:
+        table.add_column("evidence")
     table.add_column(f"posterior, 0 to {clock(timeline.duration)}", no_wrap=True)
     for row in timeline.sentences:
         spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.posterior:.0%})" for s in row.spans]
         absent = f"none (shown: {row.shown:.0%})"
-        table.add_row(Text(row.text), Text("\n".join(spans) or absent), Text(_bars(row.posterior, timeline)))
+        words = [evidence(row.false_alarm)] if rated and row.false_alarm is not None else []
+        table.add_row(Text(row.text), Text("\n".join(spans) or absent), *words, Text(_bars(row.posterior, timeline)))
     show(table)
     uncovered = ", ".join(f"{clock(s.start)} - {clock(s.end)}" for s in timeline.irrelevant)
     say(f"not covered by any sentence: {uncovered or 'none'}")

@@ -10,11 +10,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mova.cli.console import clock, emit, note, one_line, show
+from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
+    from mova.search.evidence import Answer
     from mova.types import Moment
 
 
@@ -33,6 +34,10 @@ def search(
             "(MoVA models), none, or auto (rule for paragraphs if the rule has an order term)."
         ),
     ] = "auto",
+    false_alarm: Annotated[
+        float,
+        typer.Option(help="Highest false-alarm rate that counts as evidence. Above it, nothing here shows the text."),
+    ] = 0.05,
     time_limit: TimeLimit = None,
     order: Annotated[
         Literal["auto", "yes", "no"],
@@ -45,27 +50,53 @@ def search(
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
 
+    Evidence is strong (a false-alarm rate of at most 1 %), weak (at most --false-alarm) or none.
     The exit code is 1 if --export is used and no clip could be written.
     """
+    from mova.search.evidence import require_bar
     from mova.search.index import Index
     from mova.search.query import document, query_sentences
 
+    require_bar(false_alarm)
     query_sentences(text)  # a query that is too long is refused before the model is loaded
     index = Index(folder)
     name = index.meta.model
     _ = index.model  # loaded here, so that the elapsed time is that of the search
     began = time.perf_counter()
-    moments = index.search(text, k=k, min_score=min_score, rescore=rescore, order=order)  # type: ignore[arg-type]
+    moments = index.search(
+        text,
+        k=k,
+        min_score=min_score,
+        rescore=rescore,  # type: ignore[arg-type]
+        order=order,
+        false_alarm=false_alarm,
+    )
     elapsed = time.perf_counter() - began
     if json:
         emit(document(text, name, elapsed, moments))
     else:
-        show(_table(moments))
-        if not moments:
-            note("no moments found; the index may be empty, or --min-score too high")
+        _show(moments)
     _note_missing(moments)
     if export is not None:
         _export(moments, export, time_limit)
+
+
+def _show(moments: Answer) -> None:
+    """Print a table; above it, whether the moments are no evidence."""
+    if moments.evidence == "none" and moments:
+        say(
+            f"nothing here shows that: texts about something else score as high in {_percent(moments.false_alarm)} "
+            f"of cases (--false-alarm {moments.bar:g}); nearest, not evidence:"
+        )
+    show(_table(moments))
+    if not moments:
+        note("no moments found; the index may be empty, or --min-score too high")
+
+
+def _percent(rate: float | None) -> str:
+    """Return a rate with one digit after the point below 10 %."""
+    value = 100 * (1.0 if rate is None else rate)
+    return f"{value:.1f} %" if value < 10 else f"{value:.0f} %"
 
 
 def _export(moments: list[Moment], folder: Path, time_limit: float | None) -> None:
@@ -83,16 +114,22 @@ def _export(moments: list[Moment], folder: Path, time_limit: float | None) -> No
         raise typer.Exit(1)
 
 
-def _table(moments: list[Moment]) -> Table:
+def _table(moments: Answer) -> Table:
     """Return a table with one row per moment, and one per sentence of a passage."""
     table = Table(title=None, header_style="bold")
-    for column, justify in (("score", "right"), ("start", "right"), ("end", "right"), ("video", "left")):
+    table.add_column("score", justify="right")
+    if moments.evidence is not None:
+        table.add_column("evidence")
+    for column, justify in (("start", "right"), ("end", "right"), ("video", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for moment in moments:
-        table.add_row(f"{moment.score:.3f}", clock(moment.start), clock(moment.end), Text(one_line(moment.video)))
+        words = [] if moments.evidence is None else [moment.evidence or ""]
+        times = clock(moment.start), clock(moment.end)
+        table.add_row(f"{moment.score:.3f}", *words, *times, Text(one_line(moment.video)))
         for row in moment.sentences:
             times = clock(row.start), clock(row.end)
-            table.add_row(f"{row.posterior:.0%}", *times, Text(f"  {one_line(row.text)}"), style="dim")
+            blank = [""] * len(words)
+            table.add_row(f"{row.posterior:.0%}", *blank, *times, Text(f"  {one_line(row.text)}"), style="dim")
     return table
 
 

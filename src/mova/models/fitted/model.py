@@ -82,6 +82,7 @@ class Fitted(BackboneWrapper):
         self.map = nn.Linear(backbone.embedding_dim, backbone.embedding_dim)
         self._complete(has_weights)
         self.background = self.backbone.background or background_sentences()
+        self.unlikely = self.backbone.unlikely
         self.scoring_form = self.backbone.scoring_form
         read_calibration(self)
         self._hashes: tuple[int, str] | None = None

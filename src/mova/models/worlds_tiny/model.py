@@ -33,7 +33,7 @@ from mova.scoring.chain import ChainCosts
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.pooling import masked_mean, weighted_mean
 from mova.types import Frames
-from mova.worlds.captions import background_sentences
+from mova.worlds.captions import background_sentences, detailed_sentences
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
         self.name = "mova-worlds-tiny"
         self.frame_rate = config.frame_rate
         self.background = config.background or background_sentences()
+        self.unlikely = config.background or detailed_sentences()
         read_calibration(self)
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()

@@ -1,0 +1,213 @@
+"""Does an index show a text at all? The false-alarm rate of each answer, and the word for it.
+
+Background sentences are compared with the frames of the index once, after it was written. Their best scores are kept in
+`false_alarms.json` beside the tables, stamped with the model, the sentences, and the stored videos, and measured again
+when one of these changed. The arithmetic is in `mova.scoring.false_alarm`. Nothing here needs the model except for the
+vectors of the background sentences.
+
+Shape legend: B background sentences, d width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.errors import UsageError
+from mova.scoring.false_alarm import BAR, LEAST_SENTENCES, Evidence, FalseAlarms, Maxima, evidence
+from mova.search.storage.records import VideoRecord
+from mova.search.storage.store import Store
+from mova.types import Moment
+from mova.utils.replacing import replacing
+
+logger = logging.getLogger(__name__)
+
+NAME, LAYOUT = "false_alarms.json", 1
+MOST_FRAMES = 200_000
+"""Frames that background sentences are compared with. A larger index is sampled, in whole videos, and the best scores
+are extrapolated by how they grow with the number of frames."""
+BATCH_FRAMES = 8192
+
+Vectors = Callable[[], npt.NDArray[np.float32]]
+"""Returns the unit vectors (B, d) of the background sentences; called only if they are needed."""
+
+
+class Answer(list[Moment]):
+    """The moments of a search, best first, and whether they are evidence that the index shows the text.
+
+    Attributes:
+        false_alarm: lowest false-alarm rate of the moments; None if there are none, or it was not measured.
+        evidence: "strong", "weak" or "none" (nothing here shows the text; the moments are only the nearest); None if it
+            was not measured.
+        bar: highest rate that counts as evidence.
+        background: what the rates were computed from.
+    """
+
+    def __init__(self, moments: Iterable[Moment] = (), background: FalseAlarms | None = None, bar: float = BAR) -> None:
+        super().__init__(moments)
+        self.background, self.bar = background, bar
+        self.false_alarm = min((m.false_alarm for m in self if m.false_alarm is not None), default=None)
+        self.evidence: Evidence | None = None
+        if background is not None:
+            self.evidence = evidence(1.0 if self.false_alarm is None else self.false_alarm, bar)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return rate, word, bar, and the size of the background; nothing if it was not measured."""
+        if self.background is None:
+            return {}
+        return {
+            "false_alarm": None if self.false_alarm is None else round(self.false_alarm, 6),
+            "evidence": self.evidence,
+            "false_alarm_bar": self.bar,
+            "background": {
+                "sentences": len(self.background.maxima),
+                "frames": self.background.frames,
+                "frames_sampled": self.background.sampled,
+            },
+        }
+
+
+def require_bar(bar: float) -> None:
+    """Raise if a number cannot be the highest false-alarm rate that counts as evidence.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if not 0 < bar < 1:
+        raise UsageError(f"the false-alarm rate must be between 0 and 1, such as {BAR}, not {bar:g}")
+
+
+def judge(
+    moments: Sequence[Moment], alarms: FalseAlarms | None, sentences: int, frame_rate: float, bar: float = BAR
+) -> list[Moment]:
+    """Return moments with their false-alarm rates and words.
+
+    Args:
+        moments: with their cosines as scores, before they are scored again.
+        alarms: of the index; None leaves the moments as they are.
+        sentences: number of sentences of the query.
+        frame_rate: of the index.
+        bar: highest rate that counts as evidence.
+    """
+    if alarms is None:
+        return list(moments)
+    judged = []
+    for moment in moments:
+        rate = alarms.rate(moment.score, sentences, max(1, round((moment.end - moment.start) * frame_rate)))
+        judged.append(replace(moment, false_alarm=rate, evidence=evidence(rate, bar)))
+    return judged
+
+
+class Background:
+    """The false-alarm statistics of one index, read or measured when they are needed.
+
+    Args:
+        store: the index.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: tuple[str, FalseAlarms] | None = None
+        self._stamped: tuple[object, Sequence[str], str] = ({}, (), "")
+
+    def read(self, sentences: Sequence[str]) -> FalseAlarms | None:
+        """Return the statistics for these background sentences if they are up to date; None if not."""
+        stamp = self._stamp(sentences)
+        if self._kept is None or self._kept[0] != stamp:
+            self._kept = None
+            stored = None if self._store.folder is None else _read(self._store.folder / NAME, stamp)
+            if stored is not None:
+                self._kept = stamp, stored
+        return None if self._kept is None else self._kept[1]
+
+    def measured(self, sentences: Sequence[str], vectors: Vectors) -> FalseAlarms | None:
+        """Return the statistics; measure and keep them if they are not up to date.
+
+        Args:
+            sentences: the background.
+            vectors: its vectors.
+
+        Returns:
+            None if there are too few sentences to support a rate, or no frames.
+        """
+        if len(sentences) < LEAST_SENTENCES:
+            return None
+        current = self.read(sentences)
+        if current is not None:
+            return current
+        stamp = self._stamp(sentences)
+        alarms = measure(self._store, vectors())
+        if alarms is None:
+            return None
+        self._kept = stamp, alarms
+        if self._store.folder is not None:
+            _write(self._store.folder / NAME, stamp, alarms)
+        return alarms
+
+    def _stamp(self, sentences: Sequence[str]) -> str:
+        """Return a hash of everything that the statistics depend on."""
+        records = self._store.records()  # the same object as long as the table is the same
+        if self._stamped[0] is not records or self._stamped[1] != sentences:
+            videos = sorted({(record.content, record.frames) for record in records.values()})
+            meta = self._store.meta
+            text = json.dumps([LAYOUT, meta.fingerprint, meta.frame_rate, list(sentences), videos])
+            self._stamped = records, sentences, hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return self._stamped[2]
+
+
+def measure(store: Store, vectors: npt.NDArray[np.float32]) -> FalseAlarms | None:
+    """Compare background sentences (B, d) with the frames of an index; None if it has no frames."""
+    videos = {record.content: record for record in store.records().values()}
+    order = [videos[content] for content in sorted(videos)]  # contents are hashes: a random sample
+    maxima, sampled = Maxima(len(vectors)), 0
+    for batch in _batches(order):
+        if sampled >= MOST_FRAMES:
+            break
+        stored = store.fetch([record.content for record in batch])
+        for record in batch:
+            frames = stored.get(record.content)
+            if frames is not None:
+                maxima.add(vectors @ frames.vectors.T)
+                sampled += len(frames.times)
+    return maxima.finish(sum(record.frames for record in order)) if sampled else None
+
+
+def _batches(records: Sequence[VideoRecord]) -> Iterator[list[VideoRecord]]:
+    """Yield consecutive videos of about `BATCH_FRAMES` frames together."""
+    batch: list[VideoRecord] = []
+    for record in records:
+        batch.append(record)
+        if sum(video.frames for video in batch) >= BATCH_FRAMES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _read(path: Path, stamp: str) -> FalseAlarms | None:
+    """Return the statistics of a file if it has this stamp; a file that cannot be read is measured again."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return FalseAlarms.from_json(document["alarms"]) if document["stamp"] == stamp else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        logger.debug("%s: cannot be read (%s)", path, error)
+        return None
+
+
+def _write(path: Path, stamp: str, alarms: FalseAlarms) -> None:
+    """Keep the statistics. Without the file they are measured by every process that searches."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps({"stamp": stamp, "alarms": alarms.to_json()}), encoding="utf-8")
+    except OSError as error:
+        logger.debug("%s: cannot be written (%s)", path, error)

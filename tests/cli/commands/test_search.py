@@ -1,0 +1,81 @@
+"""`mova search` and `mova align` say whether videos show a text at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mova.models import registry
+from tests.support.fakes import NAMES, ColourEncoder, write_colours
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+class Described(ColourEncoder):
+    """A colour encoder with background sentences about green and another colour, in several proportions."""
+
+    background = tuple(f"{'green ' * n}and {name}" for name in NAMES if name != "green" for n in range(1, 6))
+
+
+@pytest.fixture(autouse=True)
+def described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "load", lambda *_, **__: Described())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, call: Call) -> Path:
+    write_colours(tmp_path / "films" / "a.mp4", [("red", 2), ("blue", 2)])
+    assert call("index", tmp_path / "films", "--index", tmp_path / "index")[0] == 0
+    return tmp_path / "index"
+
+
+def test_indexing_measures_the_background_once(folder: Path, call: Call) -> None:
+    measured = (folder / "false_alarms.json").read_bytes()
+    assert json.loads(measured)["alarms"]["frames"] == 16
+    assert call("index", folder.parent / "films", "--index", folder)[0] == 0
+    assert (folder / "false_alarms.json").read_bytes() == measured
+
+
+def test_a_text_that_is_shown_has_evidence(folder: Path, call: Call) -> None:
+    code, out, err = call("search", "red", "--index", folder, "-k", 1)
+    assert code == 0
+    assert "nothing here" not in out + err
+    assert "strong" in out
+    document = json.loads(call("search", "red", "--index", folder, "-k", 1, "--json")[1])
+    assert document["evidence"] == document["results"][0]["evidence"] == "strong"
+    assert document["false_alarm"] == document["results"][0]["false_alarm"] < 0.01
+
+
+def test_a_text_that_is_not_shown_gets_the_nearest_and_the_word(folder: Path, call: Call) -> None:
+    code, out, _ = call("search", "green", "--index", folder, "-k", 1)
+    assert code == 0, "the exit code is that of a search that worked"
+    assert out.startswith("nothing here shows that: texts about something else score as high in ")
+    assert "nearest, not evidence" in out
+    assert "a.mp4" in out
+    document = json.loads(call("search", "green", "--index", folder, "-k", 1, "--json")[1])
+    assert document["evidence"] == "none"
+    assert document["false_alarm"] > 0.5
+    lenient = json.loads(call("search", "green", "--index", folder, "--false-alarm", "0.999", "--json")[1])
+    assert lenient["false_alarm_bar"] == 0.999
+
+
+@pytest.mark.parametrize("bar", ["0", "1", "5", "nan"])
+def test_a_bar_that_is_no_rate_is_an_error(folder: Path, call: Call, bar: str) -> None:
+    code, _, err = call("search", "red", "--index", folder, "--false-alarm", bar)
+    assert code != 0
+    assert "between 0 and 1" in err
+
+
+def test_align_reports_the_evidence_for_each_sentence(folder: Path, call: Call) -> None:
+    film = folder.parent / "films" / "a.mp4"
+    code, out, _ = call("align", film, "--text", "It is red. It is green.", "--json", "--no-curves")
+    red, green = json.loads(out)["sentences"]
+    assert code == 0
+    assert red["false_alarm"] < 0.01
+    assert green["false_alarm"] > 0.5
+    _, out, _ = call("align", film, "--text", "It is red. It is green.")
+    rows = [line for line in out.splitlines() if "It is" in line]
+    assert ["strong" in rows[0], "strong" in rows[1]] == [True, False]
