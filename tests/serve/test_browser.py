@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,17 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     films = write_films(folder / "films")
     write_colours(films / "long.mp4", [("black", 20), ("magenta", 4), ("white", 16)], size=(72, 128))
     Index(folder / "index", ColourEncoder()).add([films])
+    settings = Settings(str(folder / "index"), state=folder / "state")
+    with running(settings, ColourEncoder()) as url:
+        yield Web(url, films, settings.index, settings.state)
+
+
+@contextmanager
+def running(settings: Settings, encoder: ColourEncoder | None = None) -> Iterator[str]:
+    """Serve in a thread; the address."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        settings = Settings(str(folder / "index"), port=listening.getsockname()[1], state=folder / "state")
-        config = uvicorn.Config(build(settings, ColourEncoder()), http=PatientProtocol, log_config=None, ws="none")
+        config = uvicorn.Config(build(settings, encoder), http=PatientProtocol, log_config=None, ws="none")
+        config.timeout_graceful_shutdown = 1
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -62,7 +70,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
             deadline = time.monotonic() + 30
             while not server.started and time.monotonic() < deadline:
                 time.sleep(0.02)
-            yield Web(settings.url, films, settings.index, settings.state)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
         finally:
             server.should_exit = True
             thread.join(timeout=30)
@@ -96,9 +104,9 @@ def find(page: Any, text: str) -> None:
     page.wait_for_selector(".find[data-state=results] .card")
 
 
-def until(page: Any, condition: str) -> None:
+def until(page: Any, condition: str, seconds: float = 15) -> None:
     """Wait for a condition; Playwright's own way of waiting needs `eval`, which the pages forbid."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
         page.wait_for_timeout(50)
@@ -271,3 +279,34 @@ def test_align_fits_a_phone(browser: Any, web: Web) -> None:
     page.wait_for_selector(".work .sentence")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     context.close()
+
+
+def test_the_library_adds_and_forgets(browser: Any, tmp_path: Path) -> None:
+    """With a model that the process of the job can load, from the empty index to a search."""
+    from mova.worlds.writer import write_worlds
+
+    write_worlds(tmp_path / "films", 2, 10, "flat", seed=3, size=48, fps=4.0)
+    with running(
+        Settings(str(tmp_path / "index"), "mova-worlds-tiny", folders=(tmp_path,), state=tmp_path / "s")
+    ) as url:
+        context = browser.new_context(viewport=PHONE, base_url=url)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.goto("/")
+        page.get_by_role("link", name="Open the library").click()
+        page.get_by_text("Nothing is indexed yet").wait_for()
+        page.get_by_role("button", name="Add a folder").click()
+        page.locator(".folders button").first.click()
+        page.locator(".folders button", has_text="films").click()
+        until(page, "document.querySelector('footer .small').innerText.startsWith('2 videos')")
+        page.get_by_role("button", name="Add this folder").click()
+        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="Resume").click()
+        until(page, "document.querySelector('.job.done') !== null", seconds=180)
+        until(page, "document.querySelectorAll('.all .card').length === 2")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        page.locator(".all .card").first.get_by_role("button", name="Forget").click()
+        page.locator("dialog.sure").get_by_role("button", name="Forget").click()
+        until(page, "document.querySelectorAll('.all .card').length === 1")
+        assert len(Index(tmp_path / "index")) == 1
+        context.close()

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.search.index import Index
+from mova.search.status import IndexStatus
 from mova.search.storage.records import VideoRecord
 from mova.serve.problems import Changed, Gone, NotFound
 from mova.utils.hashing import content_hash
@@ -87,6 +88,16 @@ class Catalog:
         """Stored frames per second."""
         with self._lock:
             return self._index.meta.frame_rate
+
+    def status(self) -> IndexStatus | None:
+        """Return the summary of the index, None if there is none."""
+        with self._lock:
+            return self._index.status() if self._index.exists else None
+
+    def sources(self) -> list[str]:
+        """Return the files and folders that the index was made from."""
+        with self._lock:
+            return [root.path for root in self._index.sources.roots] if self._index.exists else []
 
     def entries(self) -> Mapping[str, Entry]:
         """Return all videos by id, in order of path."""

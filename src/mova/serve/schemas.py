@@ -164,6 +164,79 @@ class CaptionOut(BaseModel):
     text: str
 
 
+class JobRequest(Request):
+    """A folder to add, or, without one, an update of everything that the index was made from."""
+
+    folder: VideoId | None = Field(None, description="Id from `/folders`.")
+
+
+class FailedFile(BaseModel):
+    """A file that could not be read."""
+
+    name: str
+    cause: str
+
+
+class JobOut(BaseModel):
+    """A job and where it stands."""
+
+    id: str
+    kind: Literal["add", "update"]
+    name: str = Field(description="The folder.")
+    state: Literal["queued", "running", "paused", "done", "failed", "cancelled"]
+    created: float = Field(description="Seconds since 1970.")
+    ended: float
+    file: str = Field(description="The present file.")
+    done: float = Field(description="Seconds of video.")
+    total: float = Field(description="Seconds of video.")
+    counts: dict[str, int] = Field(description="Files by outcome, at the end.")
+    failed: list[FailedFile]
+    message: str
+
+
+class FolderOut(BaseModel):
+    """A folder that may be added."""
+
+    id: str
+    name: str
+
+
+class FolderPage(BaseModel):
+    """The folders at the top, or inside of another."""
+
+    folders: list[FolderOut]
+    videos: int = Field(description="Videos directly in the folder.")
+
+
+class RootOut(BaseModel):
+    """A file or folder that the index was made from."""
+
+    id: str
+    path: str
+    videos: int = Field(description="Indexed videos at or below it.")
+    present: bool
+
+
+class LibraryOut(BaseModel):
+    """What is indexed, from where, and what is missing."""
+
+    model: str | None
+    videos: int
+    frames: int
+    duration: float = Field(description="Seconds.")
+    bytes: int | None = Field(description="Size of the index on disk.")
+    updated: str = Field(description="End of the last run, ISO 8601; empty if not known.")
+    roots: list[RootOut]
+    failed: list[FailedFile]
+    missing: list[str] = Field(description="Names of indexed files that do not exist at present.")
+
+
+class Forgotten(BaseModel):
+    """What was removed from the index; files are never touched."""
+
+    videos: int
+
+
 class Health(BaseModel):
     """Whether the service works."""
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mova.serve.app import build
 from mova.serve.settings import CONNECTIONS, HEADER_SECONDS, Settings
+from mova.utils.file_lock import sole_writer
 
 KEEP_ALIVE = 15
 GRACE = 10
@@ -57,6 +60,19 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
+class _Server(uvicorn.Server):
+    """Tells streams of events to end before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self._stopping.set()
+        super().handle_exit(sig, frame)
+
+
 def run(settings: Settings, ready: Callable[[int], None]) -> None:
     """Serve until a signal ends it.
 
@@ -66,11 +82,13 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
 
     Raises:
         OSError: the address is in use, or not one of this machine.
+        MovaError: another service uses the same folder.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # errors are in the log of mova
     listening = listen(settings.host, settings.port)
+    app = build(settings)
     config = uvicorn.Config(
-        build(settings),
+        app,
         http=PatientProtocol,
         ws="none",
         loop="asyncio",
@@ -83,9 +101,9 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
-    with listening:
+    with listening, sole_writer(settings.state):
         ready(listening.getsockname()[1])
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config, app.app.state.services.stopping).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,6 +15,8 @@ from mova.serve.catalog import Catalog
 from mova.serve.children import Children
 from mova.serve.engine import Engine
 from mova.serve.finder import Finder
+from mova.serve.folders import Folders
+from mova.serve.jobs import Jobs
 from mova.serve.pictures import Pictures
 from mova.serve.settings import Settings
 from mova.serve.transcode import Transcoder
@@ -29,16 +33,27 @@ class Services:
         self.cache = DiskCache(settings.state / "cache", settings.cache_bytes)
         self.children = Children()
         self.pictures = Pictures(self.catalog, self.cache)
+        self.jobs = Jobs(settings.state / "jobs.json", settings.index, settings.model)
+        self.folders = Folders(self._roots)
+        self.stopping = threading.Event()
         self.transcoder = Transcoder(self.catalog, self.cache, self.children)
         self.aligner = Aligner(self.catalog, self.children, settings.state / "corrections.jsonl")
 
+    def _roots(self) -> list[str | Path]:
+        if self.settings.folders:
+            return list(self.settings.folders)
+        return [Path.cwd(), *self.catalog.sources()]
+
     def start(self) -> None:
-        """Load the model."""
+        """Load the model, and continue jobs."""
         self.engine.warm_up()
+        self.jobs.start()
 
     def close(self) -> None:
         """End threads and processes."""
+        self.stopping.set()
         self.engine.close()
+        self.jobs.close()
         self.children.close()
         self.pictures.close()
 

@@ -30,6 +30,14 @@ def serve(
         list[str] | None,
         typer.Option(help="Address of a reverse proxy in front of the service; may be repeated."),
     ] = None,
+    offer: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--folder",
+            help="Folder from which videos may be added in the browser; may be repeated (default: the current one, and "
+            "those of the index).",
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(help="Folder for thumbnails, previews, jobs and corrections (default: beside the index)."),
@@ -56,6 +64,7 @@ def serve(
         port=port,
         token=new_token() if made else token,
         public_urls=tuple(public_url or ()),
+        folders=tuple(offer or ()),
         state=state or state_folder(folder),
         cache_bytes=round(cache_size * 2**30),
     )

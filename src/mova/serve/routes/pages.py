@@ -46,6 +46,12 @@ def align() -> Response:
     return render("align")
 
 
+@router.get("/library")
+def library() -> Response:
+    """The page of what is indexed."""
+    return render("library")
+
+
 @router.get("/login")
 def ask_for_token() -> Response:
     """The page that asks for the token."""

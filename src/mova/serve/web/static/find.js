@@ -182,7 +182,7 @@ function fail(error) {
 
 function empty() {
   state("empty");
-  say("Nothing is indexed yet.", "Run “mova index FOLDER” in a terminal, with the same --index as this service. Then search here.");
+  say("Nothing is indexed yet.", "Add a folder with videos; then search here.", { button: el("a", { class: "secondary", href: "/library", text: "Open the library" }) });
 }
 
 /** The page before the first search: what there is to search in. */

@@ -1,0 +1,232 @@
+"""The library over HTTP: folders by id, jobs with progress, pause, cancel, a restart, forgetting."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+from fastapi.testclient import TestClient
+
+from mova.search.index import Index
+from mova.serve.app import build
+from mova.serve.folders import Folders
+from mova.serve.jobs import Jobs
+from mova.serve.problems import NotFound
+from mova.serve.settings import Settings
+from mova.worlds.writer import write_worlds
+from tests.serve.conftest import API, Site
+from tests.support.fakes import write_colours
+
+MODEL = "mova-worlds-tiny"
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("library") / "films"
+    write_worlds(folder, 3, 10, "flat", seed=3, size=48, fps=4.0)
+    (folder / "broken.mp4").write_bytes(b"not a video")
+    return folder
+
+
+@contextmanager
+def service(tmp_path: Path, offered: Path) -> Iterator[TestClient]:
+    settings = Settings(str(tmp_path / "index"), MODEL, folders=(offered,), state=tmp_path / "state")
+    with TestClient(build(settings), base_url="http://localhost:8765") as client:
+        yield client
+
+
+def until(check: Callable[[], Any], seconds: float = 120.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def choose(client: TestClient, *names: str) -> str:
+    """Walk down the offered folders; return the id of the last one."""
+    found = client.get(f"{API}/folders").json()["folders"][0]["id"]
+    for name in names:
+        inside = client.get(f"{API}/folders", params={"inside": found}).json()
+        found = next(folder["id"] for folder in inside["folders"] if folder["name"] == name)
+    return str(found)
+
+
+@pytest.mark.slow
+def test_a_folder_is_added_searched_and_forgotten(tmp_path: Path, worlds: Path) -> None:
+    with service(tmp_path, worlds.parent) as client:
+        assert client.get(f"{API}/library").json()["videos"] == 0
+        job = client.post(f"{API}/jobs", json={"folder": choose(client, "films")}).json()
+        assert job["state"] in {"queued", "running"}
+        again = client.post(f"{API}/jobs", json={"folder": choose(client, "films")}).json()
+        assert again["id"] == job["id"]  # the same folder is not read twice at once
+
+        def ended() -> Any:
+            (now,) = client.get(f"{API}/jobs").json()
+            return now if now["state"] not in {"queued", "running"} else None
+
+        done = until(ended)
+        assert (done["state"], done["counts"]["indexed"], done["counts"]["failed"]) == ("done", 3, 1), done
+        assert [row["name"] for row in done["failed"]] == ["broken.mp4"]
+        library = client.get(f"{API}/library").json()
+        assert library["videos"] == 3
+        assert library["model"] == MODEL
+        assert [root["videos"] for root in library["roots"]] == [3]
+        assert library["failed"][0]["name"].endswith("broken.mp4")
+        assert library["failed"][0]["cause"]
+        assert client.post(f"{API}/search", json={"query": "a red ring"}).json()["results"]
+        assert client.post(f"{API}/jobs", json={}).json()["kind"] == "update"
+        until(lambda: client.get(f"{API}/jobs").json()[0]["state"] == "done")
+
+        video = client.get(f"{API}/videos").json()["videos"][0]["id"]
+        assert client.delete(f"{API}/videos/{video}").json() == {"videos": 1}
+        assert client.get(f"{API}/videos/{video}/file").status_code == 404
+        assert client.delete(f"{API}/library/{library['roots'][0]['id']}").json() == {"videos": 2}
+        assert client.get(f"{API}/videos").json()["total"] == 0
+        assert len(list(worlds.glob("*.mp4"))) == 4  # files are never touched
+        assert client.delete(f"{API}/jobs/{job['id']}").status_code == 204
+        assert client.delete(f"{API}/jobs/{job['id']}").status_code == 404
+
+
+@pytest.mark.slow
+def test_jobs_are_paused_cancelled_and_continue_after_a_restart(tmp_path: Path, worlds: Path) -> None:
+    jobs = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), MODEL)
+    jobs.start()
+    first = jobs.add("add", str(worlds))
+    until(lambda: jobs.get(first.id).state == "running")
+    assert jobs.pause(first.id).state == "paused"
+    second = jobs.add("add", str(worlds.parent))
+    assert jobs.cancel(second.id).state == "cancelled"
+    jobs.close()  # as at a restart, with the job paused
+    kept = json.loads((tmp_path / "jobs.json").read_text(encoding="utf-8"))["jobs"]
+    assert {row["id"]: row["state"] for row in kept} == {first.id: "paused", second.id: "cancelled"}
+
+    again = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), MODEL)
+    again.start()
+    assert again.get(first.id).state == "paused"
+    again.resume(first.id)
+    until(lambda: again.get(first.id).state == "done")
+    again.close()
+    assert len(Index(tmp_path / "index")) == 3
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_a_failed_job_and_a_sound_index(tmp_path: Path, worlds: Path) -> None:
+    jobs = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), MODEL)
+    jobs.start()
+    job = jobs.add("add", str(worlds))
+    process = until(lambda: jobs._process)
+    process.kill()
+    until(lambda: jobs.get(job.id).state == "failed")
+    assert "unexpectedly" in jobs.get(job.id).message
+    job = jobs.add("add", str(worlds))
+    until(lambda: jobs.get(job.id).state == "done")
+    jobs.close()
+    assert Index(tmp_path / "index").verify().problems == ()
+
+
+@pytest.mark.slow
+def test_the_process_ends_when_its_service_is_gone(tmp_path: Path, worlds: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys; from mova.serve.ingest_process import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, str(tmp_path / "index"), MODEL, str(worlds)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=60) == 3
+
+
+def test_only_listed_folders_below_the_offered_ones_can_be_added(site: Site, tmp_path: Path) -> None:
+    for name in ("/", "..", "/etc", "0" * 20, "", "%2e%2e"):
+        assert site.client.post(f"{API}/jobs", json={"folder": name}).status_code in {400, 404}
+        assert site.client.get(f"{API}/folders", params={"inside": name}).status_code == 404
+
+
+def test_folders_offer_neither_links_nor_hidden_ones(tmp_path: Path) -> None:
+    root = tmp_path / "offered"
+    (root / "in" / "deep").mkdir(parents=True)
+    (root / ".hidden").mkdir()
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (root / "link").symlink_to(secret)
+    write_colours(root / "in" / "a.mp4", [("red", 1)])
+    folders = Folders(lambda: [root, root / "in"])
+    (top,) = folders.roots()  # one is below the other
+    assert top.path == str(root)
+    inside, videos = folders.inside(folders.path(top.id))
+    assert ([folder.name for folder in inside], videos) == (["in"], 0)
+    deeper, videos = folders.inside(folders.path(inside[0].id))
+    assert ([folder.name for folder in deeper], videos) == (["deep"], 1)
+    os.rename(root / "in" / "deep", tmp_path / "deep")
+    (root / "in" / "deep").symlink_to(secret)  # put there after it was listed
+    with pytest.raises(NotFound):
+        folders.path(deeper[0].id)
+
+
+def test_progress_is_streamed(tmp_path: Path) -> None:
+    import asyncio
+
+    from mova.serve.routes.library import _changes
+    from mova.serve.services import Services
+
+    parts = Services(Settings(str(tmp_path / "none"), state=tmp_path / "state"))
+
+    async def read() -> list[str]:
+        stream = _changes(parts)
+        first = await anext(stream)
+        parts.jobs.add("add", str(tmp_path))
+        second = await anext(stream)
+        parts.stopping.set()
+        return [first, second, *[line async for line in stream]]
+
+    first, second = asyncio.run(read())
+    assert first == "data: []\n\n"
+    (job,) = json.loads(second.removeprefix("data: "))
+    assert job["state"] == "queued"
+    parts.close()
+
+
+def test_nothing_is_forgotten_while_files_are_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Jobs, "active", True)
+    answer = site.client.delete(site.video("a.mp4"))
+    assert answer.status_code == 409
+    assert "cancel it" in answer.json()["error"]["message"]
+    monkeypatch.setattr(Jobs, "active", False)
+    assert site.client.delete(site.video("a.mp4")).json() == {"videos": 1}
+    assert {row["video"]["name"] for row in site.search("red")["results"]} == {"b.mp4", "c.mp4"}
+    assert (site.films / "a.mp4").exists()
+
+
+def test_missing_files_and_folders_are_named(site: Site) -> None:
+    (site.films / "a.mp4").unlink()
+    library = site.client.get(f"{API}/library").json()
+    assert [Path(name).name for name in library["missing"]] == ["a.mp4"]
+    assert library["roots"][0]["present"]
+
+
+def test_orders_that_do_not_fit_are_refused(site: Site, tmp_path: Path) -> None:
+    for name in ("pause", "resume", "cancel"):
+        assert site.client.post(f"{API}/jobs/nothing/{name}").status_code == 404
+    jobs = Jobs(tmp_path / "jobs.json", "index", None)  # not started
+    job = jobs.add("update")
+    jobs.cancel(job.id)
+    for order in (jobs.pause, jobs.resume, jobs.cancel):
+        with pytest.raises(Exception, match="cancelled"):
+            order(job.id)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"jobs": [1]}', b'{"jobs": [{"id": "x"}]}', b"\xff"])
+def test_damaged_job_files_do_not_stop_the_service(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "jobs.json").write_bytes(content)
+    assert Jobs(tmp_path / "jobs.json", "index", None).all() == []
