@@ -157,3 +157,33 @@ def test_defects_answer_without_a_trace(site: Site, monkeypatch: pytest.MonkeyPa
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_more_like_a_moment_alone_and_with_words(site: Site) -> None:
+    """The blue part of a film finds the blue part of another, and not itself."""
+    example = {"video": site.video("a.mp4").rsplit("/", 1)[1], "time": 3.0}
+    found = site.search("", like=example)
+    assert found["results"][0]["video"]["name"] == "c.mp4"
+    assert (found["results"][0]["start"], found["results"][0]["end"]) == (0.0, 2.0)
+    index = Index(site.settings.index, ColourEncoder())
+    expected = index.search_like(f"{site.films / 'a.mp4'}@3.0", k=24)
+    assert [row["score"] for row in found["results"]] == [round(moment.score, 6) for moment in expected]
+    joint = site.search("white", like=example, words=0.9)
+    assert joint["results"][0]["video"]["name"] == "c.mp4"
+    assert joint["results"][0]["start"] >= 2.0
+    strip = site.client.get(f"{site.video('deep/c.mp4')}/relevance", params={"like": example["video"], "t": 3.0}).json()
+    assert "values" in strip, strip
+    assert max(strip["values"][:8]) == pytest.approx(1.0, abs=0.01)
+    assert max(strip["values"][8:]) < 0.5
+    for wrong in ({"video": "0" * 20, "time": 0}, {"video": example["video"], "time": 99}):
+        answer = site.client.post(f"{API}/search", json={"like": wrong})
+        assert answer.status_code == 404
+    assert site.client.get(f"{site.video('deep/c.mp4')}/relevance").status_code == 400
+
+
+def test_the_sentences_of_a_passage_have_their_times(site: Site) -> None:
+    found = site.search("A red wall. Then a blue one. At last a green one.")["results"][0]
+    assert found["video"]["name"] == "a.mp4"
+    index = Index(site.settings.index, ColourEncoder())
+    expected = index.search("A red wall. Then a blue one. At last a green one.", k=1)[0]
+    assert found.get("sentences", []) == [row.to_json() for row in expected.sentences]

@@ -18,14 +18,14 @@ from mova.errors import MovaError, UsageError
 from mova.models.encoder import DualEncoder
 from mova.serve.guard import Guard
 from mova.serve.problems import Problem
-from mova.serve.routes import align, health, library, pages, search, videos
+from mova.serve.routes import align, collect, health, library, pages, search, videos
 from mova.serve.schemas import ErrorAnswer
 from mova.serve.services import Services
 from mova.serve.settings import Settings
 
 logger = logging.getLogger(__name__)
 PREFIX = "/api/v1"
-ROUTERS = (health.router, search.router, library.router, videos.router, align.router)
+ROUTERS = (health.router, search.router, library.router, videos.router, align.router, collect.router)
 RETRY_SECONDS = "2"
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from mova.search.index import Index
+from mova.search.like.example import Example, stored_vector
 from mova.search.query import query_sentences
 from mova.serve.catalog import Catalog, Entry, video_id
 from mova.serve.problems import Gone
@@ -22,12 +23,27 @@ KEPT = 64
 """Answers remembered, so that a next page and a heat strip need no new search."""
 MOST = 500
 """Moments that one query can page through."""
-SURPLUS = 4
-"""With one moment per video, moments searched per requested video at first."""
+FIRST = 101
+"""Moments that are searched at first, whatever the size of a page."""
 BINS = 480
 """Points of a relevance curve that are sent."""
 
 _F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to search for.
+
+    Attributes:
+        text: a sentence or a paragraph; empty with an example alone.
+        like: moment of a video that the results resemble.
+        words: weight of the text beside an example, from 0 to 1.
+    """
+
+    text: str
+    like: Example | None = None
+    words: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,34 +74,36 @@ class Finder:
         self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
         self._lock = threading.Lock()
 
-    def search(self, index: Index, text: str, count: int, *, one_per_video: bool = False) -> tuple[list[Moment], bool]:
-        """Return the best moments of a text, and whether there are more.
+    def search(self, index: Index, ask: Ask, count: int, *, one_per_video: bool = False) -> tuple[list[Moment], bool]:
+        """Return the best moments, and whether there are more.
 
         Args:
             index: from the engine.
-            text: a sentence or a paragraph.
+            ask: what to search for.
             count: moments to return; at most `MOST`.
             one_per_video: only the best moment of each video.
         """
         count = min(count, MOST)
-        asked = (SURPLUS * count if one_per_video else count) + 1
-        while True:
-            answer = self._answer(index, text, min(asked, MOST + 1))
+        for asked in (FIRST, MOST + 1):  # fixed steps, so that pages are parts of one list
+            answer = self._answer(index, ask, asked)
             moments = _first_of_each_video(answer.moments) if one_per_video else list(answer.moments)
-            if len(moments) > count or answer.complete or answer.asked > MOST:
-                return moments[:count], len(moments) > count
-            asked *= SURPLUS
+            if len(moments) > count or answer.complete:
+                break
+        return moments[:count], len(moments) > count
 
-    def _answer(self, index: Index, text: str, asked: int) -> Answer:
+    def _answer(self, index: Index, ask: Ask, asked: int) -> Answer:
         self._catalog.entries()
-        key = (text, self._catalog.version)
+        key = (ask, self._catalog.version)
         with self._lock:
             known = self._answers.get(key)
             if known is not None and (known.asked >= asked or known.complete):
                 self._answers.move_to_end(key)
                 return known
         began = time.perf_counter()
-        moments = index.search(text, k=asked)
+        if ask.like is None:
+            moments = index.search(ask.text, k=asked)
+        else:
+            moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words)
         answer = Answer(tuple(moments), asked, time.perf_counter() - began)
         with self._lock:
             self._answers[key] = answer
@@ -93,8 +111,8 @@ class Finder:
                 self._answers.popitem(last=False)
         return answer
 
-    def relevance(self, index: Index, text: str, entry: Entry) -> dict[str, Any]:
-        """Return how well each part of a video shows a text.
+    def relevance(self, index: Index, ask: Ask, entry: Entry) -> dict[str, Any]:
+        """Return how well each part of a video shows a text, or resembles an example.
 
         Returns:
             `times` (start of each bin, seconds), `values` (highest cosine in it; for a paragraph, of its best
@@ -106,15 +124,12 @@ class Finder:
         stored = index.stored(entry.record.path)
         if stored is None:
             raise Gone(f"{entry.name}: was moved, deleted or changed since it was indexed")
-        sentences = query_sentences(text)
-        with torch.inference_mode():
-            pooled = torch.nn.functional.normalize(index.model.encode_text(sentences).pooled.float(), dim=-1)
-            vectors: _F32 = pooled.cpu().numpy()
+        vectors = self._vectors(index, ask)
         mean = self._catalog.mean()
         floor = vectors @ mean if mean is not None else np.zeros(len(vectors), np.float32)
         curves = vectors @ stored.frames.numpy().T
         lifted = (curves - floor[:, None]).max(axis=0) + floor.mean()
-        best = self._answer(index, text, 1).moments
+        best = self._answer(index, ask, FIRST).moments
         times, values = binned(stored.times, lifted, stored.duration)
         high = max([float(values.max()), *(moment.score for moment in best[:1])])
         return {
@@ -123,6 +138,19 @@ class Finder:
             "low": round(float(floor.mean()), 4),
             "high": round(high, 4),
         }
+
+    def _vectors(self, index: Index, ask: Ask) -> _F32:
+        """Return unit vectors of the sentences, or of the example."""
+        if ask.like is not None:
+            vector = stored_vector(ask.like, index.stored(ask.like.path))
+            if vector is None:
+                raise Gone("the example was moved, deleted or changed since it was indexed")
+            return vector[None]
+        sentences = query_sentences(ask.text)
+        with torch.inference_mode():
+            pooled = torch.nn.functional.normalize(index.model.encode_text(sentences).pooled.float(), dim=-1)
+            vectors: _F32 = pooled.cpu().numpy()
+        return vectors
 
 
 def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tuple[npt.NDArray[np.float64], _F32]:

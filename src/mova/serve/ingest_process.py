@@ -67,7 +67,7 @@ def main(words: list[str]) -> int:
     Args:
         words: index, model (empty: that of the index), and paths; without paths the whole index is updated.
     """
-    os.nice(10)
+    os.nice(5)
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not reach the channel
     index, model, *paths = words

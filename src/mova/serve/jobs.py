@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 KEPT = 50
 """Ended jobs that are remembered."""
 MOST_WAITING = 100
+LOOK = 0.05
 PATIENCE = 10.0
 """Seconds that a cancelled job has to end by itself."""
 ENDED = frozenset({"done", "failed", "cancelled"})
@@ -122,10 +123,18 @@ class Jobs:
             raise NotFound("there is no such job")
         return job
 
-    @property
-    def active(self) -> bool:
-        """Whether a job has the index open for writing."""
-        return self._current is not None
+    def idle(self) -> bool:
+        """Return whether no job has the index open for writing; wait for one that is just ending."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with self._lock:
+                job = self._jobs.get(self._current or "")
+                if self._current is None:
+                    return True
+                ending = job is None or job.state in ENDED
+            if not ending or time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK)
 
     def add(self, kind: str, path: str = "") -> Job:
         """Add a job; if the same one waits or runs already, return that one.

@@ -51,6 +51,20 @@ class Pictures:
         key = f"thumbnail {entry.record.content} {time:.2f} {height}"
         return self._cache.get(key, ".jpg", lambda path: path.write_bytes(self._jpeg(entry, time, height)))
 
+    def rate(self, entry: Entry) -> float:
+        """Return the frames per second of a video.
+
+        Raises:
+            NotFound: the file cannot be decoded.
+            Problem: the file is gone or has changed.
+        """
+        with self._catalog.file(entry) as file:
+            path = descriptor_path(file.fileno()) or entry.record.path
+            try:
+                return self._decoder.probe(path).fps
+            except VideoError as error:
+                raise NotFound(f"{entry.name}: {error.cause.replace(path, entry.name)}") from error
+
     def _jpeg(self, entry: Entry, time: float, height: int) -> bytes:
         if not self._turns.acquire(timeout=WAIT):
             raise Busy("too many pictures are asked for at once; try again")

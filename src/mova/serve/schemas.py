@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from mova.search.query import MAX_CHARACTERS
 
@@ -24,13 +24,30 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class SearchRequest(Request):
-    """A text to search for."""
+class LikeExample(Request):
+    """A moment of an indexed video."""
 
-    query: Text = Field(examples=["a dog runs after a ball"])
+    video: VideoId
+    time: Seconds = Field(description="Seconds.", examples=[12.5])
+
+
+class SearchRequest(Request):
+    """A text to search for, a moment that the results resemble, or both."""
+
+    query: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_CHARACTERS)] = Field(
+        "", examples=["a dog runs after a ball"]
+    )
+    like: LikeExample | None = None
+    words: Annotated[float, Field(ge=0, le=1, description="Weight of the text beside an example.")] = 0.5
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE, description="Results per page.")
     cursor: Cursor | None = Field(None, description="`next` of the previous page.")
     one_per_video: bool = Field(False, description="Only the best moment of each video.")
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> SearchRequest:
+        if not self.query and self.like is None:
+            raise ValueError("the query is empty; write what the video shows")
+        return self
 
 
 class Video(BaseModel):
@@ -43,6 +60,15 @@ class Video(BaseModel):
     version: str = Field(description="Changes with the content of the file.", examples=["5d2b0c1e77aa"])
 
 
+class SentenceOut(BaseModel):
+    """A sentence of a paragraph inside a moment."""
+
+    text: str
+    start: float
+    end: float
+    posterior: float
+
+
 class MomentOut(BaseModel):
     """A part of a video that matches a query."""
 
@@ -51,6 +77,7 @@ class MomentOut(BaseModel):
     end: float = Field(description="Seconds.", examples=[17.0])
     score: float = Field(description="Comparable within one model only.", examples=[0.31])
     thumbnail: str = Field(description="Address of a picture.", examples=["/api/v1/videos/3f0c.../thumbnail?t=13.5"])
+    sentences: list[SentenceOut] | None = Field(None, description="Of a paragraph in temporal order.")
 
 
 class SearchAnswer(BaseModel):
@@ -235,6 +262,22 @@ class Forgotten(BaseModel):
     """What was removed from the index; files are never touched."""
 
     videos: int
+
+
+class ChosenMoment(Request):
+    """A moment to export."""
+
+    video: VideoId
+    start: Seconds
+    end: Seconds
+    label: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class CollectRequest(Request):
+    """Moments to export, in their order."""
+
+    format: Literal["zip", "csv", "edl", "otio", "srt"]
+    moments: list[ChosenMoment] = Field(min_length=1, max_length=200)
 
 
 class Health(BaseModel):

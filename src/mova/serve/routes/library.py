@@ -162,7 +162,7 @@ async def forget_root(parts: Parts, root: str) -> Forgotten:
 
 
 async def _forget(parts: Services, path: str) -> Forgotten:
-    if parts.jobs.active:
+    if not await run_in_threadpool(parts.jobs.idle):
         raise Problem(BUSY, 409)
 
     def remove(index: Index) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 
+from mova.search.like.example import Example
 from mova.search.query import query_sentences
 from mova.serve.catalog import Entry
-from mova.serve.finder import MOST, moment_entry
-from mova.serve.problems import NotFound
-from mova.serve.schemas import LARGEST_PAGE, PAGE, MomentOut, Relevance, SearchAnswer, SearchRequest, Video
+from mova.serve.finder import MOST, Ask, moment_entry
+from mova.serve.problems import NotFound, Problem
+from mova.serve.schemas import LARGEST_PAGE, PAGE, MomentOut, Relevance, SearchAnswer, SearchRequest, SentenceOut, Video
 from mova.serve.services import Parts, Services
 from mova.serve.settings import QUERY_CHARACTERS
 from mova.types import Moment
@@ -43,13 +45,14 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
     """Return one page of moments."""
     if not parts.catalog.exists:
         raise NotFound("nothing is indexed yet; add a folder, or run `mova index PATH...`")
-    query_sentences(request.query)  # a query that is too long is refused before it waits
+    if request.query:
+        query_sentences(request.query)  # a query that is too long is refused before it waits
     began = time.perf_counter()
     offset = int(request.cursor or 0)
+    like = None if request.like is None else example(parts, request.like.video, request.like.time)
+    ask = Ask(request.query, like, request.words)
     moments, more = await parts.engine.run(
-        lambda index: parts.finder.search(
-            index, request.query, offset + request.limit, one_per_video=request.one_per_video
-        )
+        lambda index: parts.finder.search(index, ask, offset + request.limit, one_per_video=request.one_per_video)
     )
     page = [out for moment in moments[offset:] if (out := moment_out(parts, moment)) is not None]
     following = offset + request.limit
@@ -64,10 +67,31 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
 
 
 @router.get("/videos/{video}/relevance")
-async def relevance(parts: Parts, video: str, q: ShortText) -> Relevance:
-    """Return how well each part of a video shows a text."""
+async def relevance(
+    parts: Parts,
+    video: str,
+    q: Annotated[str, Query(max_length=QUERY_CHARACTERS)] = "",
+    like: Annotated[str | None, Query(description="Id of the video of an example.")] = None,
+    t: Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False, description="Time of the example.")] = 0.0,
+) -> Relevance:
+    """Return how well each part of a video shows a text, or resembles an example."""
+    if not q.strip() and like is None:
+        raise Problem("name a text or an example")
     entry = parts.catalog.entry(video)
-    return Relevance(**await parts.engine.run(lambda index: parts.finder.relevance(index, q, entry)))
+    ask = Ask(q.strip(), None if like is None else example(parts, like, t))
+    return Relevance(**await parts.engine.run(lambda index: parts.finder.relevance(index, ask, entry)))
+
+
+def example(parts: Services, video: str, time: float) -> Example:
+    """Return a moment of an indexed video as an example.
+
+    Raises:
+        NotFound: there is no such video, or it is shorter.
+    """
+    entry = parts.catalog.entry(video)
+    if time > entry.record.duration:
+        raise NotFound(f"{entry.name} ends before {time:.2f} s")
+    return Example(Path(entry.record.path), time)
 
 
 def moment_out(parts: Services, moment: Moment) -> MomentOut | None:
@@ -81,6 +105,7 @@ def moment_out(parts: Services, moment: Moment) -> MomentOut | None:
         end=round(moment.end, 3),
         score=round(moment.score, 6),
         thumbnail=thumbnail(entry, (moment.start + moment.end) / 2),
+        sentences=[SentenceOut(**row.to_json()) for row in moment.sentences] or None,
     )
 
 
