@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mova.cli.console import note
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
 from mova.errors import MovaError, UsageError
+
+if TYPE_CHECKING:
+    from mova.serve.settings import Settings
 
 TOKEN_VARIABLE = "MOVA_TOKEN"
 
@@ -69,18 +73,26 @@ def serve(
         cache_bytes=round(cache_size * 2**30),
     )
 
-    def ready(listening: int) -> None:
-        note(f"mova is at {settings.url.replace(f':{port}/', f':{listening}/')}")
-        if made:
-            note(f"other machines can connect. The token, new at every start: {settings.token}")
-        elif settings.token is not None:
-            note("clients need the token")
-        note("Ctrl-C stops it")
-
     try:
-        server.run(settings, ready)
+        server.run(settings, partial(_announce, settings, made))
     except OSError as error:
         raise MovaError(f"{host}:{port}: cannot listen there ({error.strerror or error})") from error
+
+
+def _announce(settings: Settings, made: bool, port: int) -> None:
+    """Say where the service is, and who may use it.
+
+    Args:
+        settings: of the service.
+        made: whether its token was made now.
+        port: on which it listens.
+    """
+    note(f"mova is at {settings.url.replace(f':{settings.port}/', f':{port}/')}")
+    if made:
+        note(f"other machines can connect. The token, new at every start: {settings.token}")
+    elif settings.token is not None:
+        note("clients need the token")
+    note("Ctrl-C stops it")
 
 
 def _token(file: Path | None) -> str | None:
