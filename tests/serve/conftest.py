@@ -30,7 +30,7 @@ class Site:
 
     def video(self, name: str) -> str:
         """Address of a film of the folder."""
-        from mova.serve.catalog import video_id
+        from mova.serve.library.catalog import video_id
 
         return f"{API}/videos/{video_id(str(self.films / name))}"
 

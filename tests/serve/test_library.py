@@ -18,8 +18,8 @@ from fastapi.testclient import TestClient
 
 from mova.search.index import Index
 from mova.serve.app import build
-from mova.serve.folders import Folders
-from mova.serve.jobs import Jobs
+from mova.serve.library.folders import Folders
+from mova.serve.library.jobs import Jobs
 from mova.serve.problems import NotFound
 from mova.serve.settings import Settings
 from mova.worlds.writer import write_worlds
@@ -139,7 +139,7 @@ def test_the_process_ends_when_its_service_is_gone(tmp_path: Path, worlds: Path)
     import subprocess
     import sys
 
-    code = "import sys; from mova.serve.ingest_process import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from mova.serve.library.ingest_process import main; sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", code, str(tmp_path / "index"), MODEL, str(worlds)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stdin is not None

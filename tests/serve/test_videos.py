@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from mova.search.index import Index
-from mova.serve.cache import DiskCache
-from mova.serve.media import UnsatisfiableRangeError, parse_range
+from mova.serve.files.cache import DiskCache
+from mova.serve.files.media import UnsatisfiableRangeError, parse_range
 from mova.video.probe import probe
 from mova.video.reader import read_times
 from tests.serve.conftest import API, Site

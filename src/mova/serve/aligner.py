@@ -24,9 +24,9 @@ from mova.exports.table import write_csv
 from mova.scoring.spans import unseen
 from mova.scoring.timeline_decoder import Order
 from mova.search.index import Index
-from mova.serve.catalog import Catalog, Entry, descriptor_path
-from mova.serve.children import Children
+from mova.serve.files.children import Children
 from mova.serve.finder import binned
+from mova.serve.library.catalog import Catalog, Entry, descriptor_path
 from mova.serve.problems import Gone, NotFound, Problem
 from mova.text.units import sentences_or_windows
 from mova.types import ScoredSpan, Span, Timeline, complement
@@ -158,7 +158,7 @@ class Aligner:
             link = target.with_name(entry.name)
             link.symlink_to(descriptor_path(file.fileno()) or entry.record.path)
             data = pickle.dumps(replace(timeline, video=str(link)))
-            cause = self._children.run("mova.serve.plot_process", [str(target)], DRAWING_SECONDS, data)
+            cause = self._children.run("mova.serve.files.plot_process", [str(target)], DRAWING_SECONDS, data)
         if cause is not None:
             raise NotFound(f"{entry.name}: {cause.replace(f'{link}: ', '').replace(str(link), entry.name)}")
 

@@ -1,7 +1,7 @@
 """The model and the index behind one thread: loaded once, one call at a time, callers wait in line.
 
 Neither a model nor its caches are made for several threads. Everything that computes with the model goes through
-`Engine.run`; what only reads records goes through `mova.serve.catalog`.
+`Engine.run`; what only reads records goes through `mova.serve.library.catalog`.
 """
 
 from __future__ import annotations

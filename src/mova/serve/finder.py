@@ -15,7 +15,7 @@ import torch
 from mova.search.index import Index
 from mova.search.like.example import Example, stored_vector
 from mova.search.query import query_sentences
-from mova.serve.catalog import Catalog, Entry, video_id
+from mova.serve.library.catalog import Catalog, Entry, video_id
 from mova.serve.problems import Gone
 from mova.types import Moment
 

@@ -10,16 +10,16 @@ from fastapi import Depends, Request
 
 from mova.models.encoder import DualEncoder
 from mova.serve.aligner import Aligner
-from mova.serve.cache import DiskCache
-from mova.serve.catalog import Catalog
-from mova.serve.children import Children
 from mova.serve.engine import Engine
+from mova.serve.files.cache import DiskCache
+from mova.serve.files.children import Children
+from mova.serve.files.pictures import Pictures
+from mova.serve.files.transcode import Transcoder
 from mova.serve.finder import Finder
-from mova.serve.folders import Folders
-from mova.serve.jobs import Jobs
-from mova.serve.pictures import Pictures
+from mova.serve.library.catalog import Catalog
+from mova.serve.library.folders import Folders
+from mova.serve.library.jobs import Jobs
 from mova.serve.settings import Settings
-from mova.serve.transcode import Transcoder
 
 
 class Services:

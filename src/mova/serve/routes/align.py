@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from mova.serve.aligner import FORMATS, check_caption, cue_texts
-from mova.serve.media import attachment
+from mova.serve.files.media import attachment
 from mova.serve.problems import NotFound
 from mova.serve.routes.search import printable_name
 from mova.serve.schemas import (

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from mova.exports.moments import Clip
-from mova.serve.collector import FORMATS, collect
-from mova.serve.media import CHUNK, attachment
+from mova.serve.files.collector import FORMATS, collect
+from mova.serve.files.media import CHUNK, attachment
 from mova.serve.routes.search import printable_name
 from mova.serve.schemas import CollectRequest
 from mova.serve.services import Parts

@@ -12,9 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from mova.search.index import Index
-from mova.serve.catalog import video_id
-from mova.serve.folders import shown_path
-from mova.serve.jobs import Job
+from mova.serve.library.catalog import video_id
+from mova.serve.library.folders import shown_path
+from mova.serve.library.jobs import Job
 from mova.serve.problems import NotFound, Problem
 from mova.serve.routes.search import printable_name
 from mova.serve.schemas import (

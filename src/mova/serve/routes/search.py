@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query
 
 from mova.search.like.example import Example
 from mova.search.query import query_sentences
-from mova.serve.catalog import Entry
 from mova.serve.finder import MOST, Ask, moment_entry
+from mova.serve.library.catalog import Entry
 from mova.serve.problems import NotFound, Problem
 from mova.serve.schemas import LARGEST_PAGE, PAGE, MomentOut, Relevance, SearchAnswer, SearchRequest, SentenceOut, Video
 from mova.serve.services import Parts, Services

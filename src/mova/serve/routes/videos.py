@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from mova.serve.media import TYPES, send_file, send_path
-from mova.serve.pictures import HEIGHTS
+from mova.serve.files.media import TYPES, send_file, send_path
+from mova.serve.files.pictures import HEIGHTS
+from mova.serve.files.transcode import PREVIEW_SIDE
 from mova.serve.routes.search import printable_name, video_out
 from mova.serve.schemas import LARGEST_PAGE, PAGE, Video, VideoPage
 from mova.serve.services import Parts
-from mova.serve.transcode import PREVIEW_SIDE
 
 router = APIRouter(prefix="/videos", tags=["videos"])
 Time = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False, description="Seconds.")]

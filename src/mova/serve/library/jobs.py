@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mova.serve.children import START
+from mova.serve.files.children import START
 from mova.serve.problems import Busy, NotFound, Problem
 from mova.utils.replacing import replacing
 
@@ -244,7 +244,7 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         words = [self._index, self._model or "", *([job.path] if job.kind == "add" else [])]
-        code = START.format(path=[*sys.path], module="mova.serve.ingest_process")
+        code = START.format(path=[*sys.path], module="mova.serve.library.ingest_process")
         process = subprocess.Popen(
             [sys.executable, "-c", code, *words],
             stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The process that cuts one clip for `mova.serve.transcode`."""
+"""The process that cuts one clip for `mova.serve.files.transcode`."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from mova.errors import MovaError, VideoError
-from mova.serve.cache import DiskCache
-from mova.serve.catalog import Catalog, Entry, descriptor_path
+from mova.serve.files.cache import DiskCache
+from mova.serve.library.catalog import Catalog, Entry, descriptor_path
 from mova.serve.problems import Busy, NotFound
 from mova.types import Pixels
 from mova.video.isolated import Isolated

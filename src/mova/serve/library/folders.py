@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mova.serve.catalog import video_id
+from mova.serve.library.catalog import video_id
 from mova.serve.problems import NotFound
 from mova.utils.files import SUFFIXES
 

@@ -10,10 +10,10 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from mova.exports.moments import Clip, to_csv, to_edl, to_otio, to_srt
-from mova.serve.catalog import Entry
-from mova.serve.pictures import Pictures
+from mova.serve.files.pictures import Pictures
+from mova.serve.files.transcode import Transcoder
+from mova.serve.library.catalog import Entry
 from mova.serve.problems import Problem
-from mova.serve.transcode import Transcoder
 from mova.utils.files import shorten_name
 
 MOST_SECONDS = 1800.0

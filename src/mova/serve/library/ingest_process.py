@@ -1,4 +1,4 @@
-"""The process that indexes for `mova.serve.jobs`: orders come on standard input, events go to standard output.
+"""The process that indexes for `mova.serve.library.jobs`: orders come on standard input, events go to standard output.
 
 Events are lines of JSON. The process ends itself when its service is gone; the index is sound at every moment, and the
 next run continues.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mova.serve.cache import DiskCache
-from mova.serve.catalog import Catalog, Entry, descriptor_path
-from mova.serve.children import Children
+from mova.serve.files.cache import DiskCache
+from mova.serve.files.children import Children
+from mova.serve.library.catalog import Catalog, Entry, descriptor_path
 from mova.serve.problems import NotFound, Problem
 
 START_SECONDS, SECONDS_PER_SECOND = 60.0, 10.0
@@ -43,6 +43,6 @@ class Transcoder:
             source = descriptor_path(file.fileno()) or entry.record.path
             words = [source, str(target), repr(start), repr(end), str(short_side or 0)]
             limit = START_SECONDS + SECONDS_PER_SECOND * (end - start)
-            cause = self._children.run("mova.serve.clip_process", words, limit)
+            cause = self._children.run("mova.serve.files.clip_process", words, limit)
         if cause is not None:
             raise NotFound(f"{entry.name}: {cause.replace(f'{source}: ', '').replace(source, entry.name)}")
