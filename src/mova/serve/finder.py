@@ -47,7 +47,7 @@ class Ask:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Found:
     """The moments found for a query, best first.
 
     Attributes:
@@ -71,7 +71,7 @@ class Finder:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[Any, ...], Found] = OrderedDict()
         self._lock = threading.Lock()
 
     def search(self, index: Index, ask: Ask, count: int, *, one_per_video: bool = False) -> tuple[list[Moment], bool]:
@@ -91,7 +91,7 @@ class Finder:
                 break
         return moments[:count], len(moments) > count
 
-    def _answer(self, index: Index, ask: Ask, asked: int) -> Answer:
+    def _answer(self, index: Index, ask: Ask, asked: int) -> Found:
         self._catalog.entries()
         key = (ask, self._catalog.version)
         with self._lock:
@@ -101,10 +101,10 @@ class Finder:
                 return known
         began = time.perf_counter()
         if ask.like is None:
-            moments = index.search(ask.text, k=asked)
+            moments: list[Moment] = index.search(ask.text, k=asked)
         else:
             moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words)
-        answer = Answer(tuple(moments), asked, time.perf_counter() - began)
+        answer = Found(tuple(moments), asked, time.perf_counter() - began)
         with self._lock:
             self._answers[key] = answer
             while len(self._answers) > KEPT:
