@@ -282,6 +282,53 @@ def test_a_manifest_is_checked_for_gaps_and_lost_pictures(tmp_path: Path) -> Non
         assert report["gaps"] == [{"video": "gap.ts", "start": 4.0, "end": 10.0}]
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "flv"])
+def test_a_second_video_that_is_not_read_is_reported(tmp_path: Path, call: Call, suffix: str) -> None:
+    first = write_numbered(tmp_path / f"a.{suffix}", range(50))
+    second = write_numbered(tmp_path / f"b.{suffix}", range(75))
+    joined = join(tmp_path / f"joined.{suffix}", first, second)
+    assert [probe(path).unread for path in (first, second, joined)] == [0, 0, second.stat().st_size]
+    code, out, _ = call("data", "check", first, joined, "--json")
+    assert (code, json.loads(out)["unread"]) == (0, [{"path": str(joined), "bytes": second.stat().st_size}])
+    code, _, err = call("data", "check", joined)
+    warning = f"{second.stat().st_size} bytes after the end of the video are not read: another video begins there"
+    assert (code, f"joined.{suffix}: {warning}" in err) == (0, True)
+    rows = [Row("x", joined.name, None, "train", (Caption("Bars."),))]
+    for decode in (False, True):
+        assert check_rows(rows, tmp_path, decode=decode).unread == ((joined.name, second.stat().st_size),)
+
+
+def test_another_kind_of_video_after_the_end_is_reported(tmp_path: Path) -> None:
+    first = write_numbered(tmp_path / "a.mp4", range(50))
+    for suffix in ("ts", "mkv", "avi"):
+        second = write_numbered(tmp_path / f"b.{suffix}", range(50), codec="mpeg4" if suffix == "avi" else "libx264")
+        assert probe(join(tmp_path / "joined.mp4", first, second)).unread == second.stat().st_size
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi", "ts"])
+def test_joined_files_of_other_formats_are_read_to_their_end(tmp_path: Path, suffix: str) -> None:
+    codec = "mpeg4" if suffix == "avi" else "libx264"
+    parts = [write_numbered(tmp_path / f"{k}.{suffix}", range(50), first=k, codec=codec) for k in (0, 50)]
+    joined = join(tmp_path / f"joined.{suffix}", *parts)
+    assert (probe(joined).unread, len(everything(joined))) == (0, 100)
+
+
+def fragmented(path: Path, source: Path) -> Path:
+    with av.open(str(source)) as read, av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as out:
+        track = out.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = track
+                out.mux(packet)
+    return path
+
+
+def test_a_second_fragmented_video_is_reported(tmp_path: Path) -> None:
+    source = fragmented(tmp_path / "a.mp4", write_numbered(tmp_path / "source.mp4", range(100)))
+    assert probe(source).unread == 0
+    assert probe(join(tmp_path / "joined.mp4", source, source)).unread == source.stat().st_size
+
+
 CASES: dict[str, tuple[float, int, int]] = {
     "joined_ts_20s.ts": (20.0, 500, 40),
     "header_mdhd_short.mp4": (10.0, 250, 20),

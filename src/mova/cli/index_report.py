@@ -24,6 +24,8 @@ def _print_summary(report: IngestReport, folder: str) -> None:
 
     for path, cause in report.failed:
         note(f"skipped {one_line(path)}: {one_line(cause)}")
+    for path, warning in report.warnings:
+        note(f"{one_line(path)}: {warning}")
     counts = {
         "indexed": len(report.indexed),
         "unchanged": len(report.unchanged),

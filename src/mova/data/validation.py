@@ -31,11 +31,12 @@ DURATION_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class _File:
-    """A readable file: its duration in seconds, stretches without pictures, number of pictures that are damaged."""
+    """A readable file: its duration in seconds, and what is damaged, see `mova.video.display.Damage`."""
 
     duration: float
     gaps: tuple[Span, ...]
     lost: int = 0
+    unread: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Check:
         quarantined: rows with a fault, in manifest order.
         gaps: names of files, and stretches in which pictures are missing; a gap is not a fault.
         lost: names of files, and numbers of pictures that cannot be decoded, if files are decoded; not a fault either.
+        unread: names of files, and numbers of bytes of another video after the end; not a fault either.
 
     >>> from mova.data.manifest import read_manifest
     >>> check = check_rows(read_manifest("films/manifest.jsonl"), folder="films")
@@ -62,6 +64,7 @@ class Check:
     quarantined: tuple[Quarantined, ...]
     gaps: tuple[tuple[str, Span], ...] = ()
     lost: tuple[tuple[str, int], ...] = ()
+    unread: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return counts by kind of fault, and every row with a fault."""
@@ -75,6 +78,7 @@ class Check:
             "which": [entry.to_json() for entry in self.quarantined],
             "gaps": [{"video": name, "start": round(g.start, 3), "end": round(g.end, 3)} for name, g in self.gaps],
             "lost": [{"video": name, "pictures": count} for name, count in self.lost],
+            "unread": [{"video": name, "bytes": count} for name, count in self.unread],
         }
 
 
@@ -116,7 +120,8 @@ def check_rows(
     gaps = tuple((name, gap) for name, file in readable.items() for gap in file.gaps)
     lost = tuple((name, file.lost) for name, file in readable.items() if file.lost)
     quarantined = tuple(fault for fault in faults if fault is not None)
-    return Check(len(rows), len(names), fingerprint(rows), quarantined, gaps, lost)
+    unread = tuple((name, file.unread) for name, file in readable.items() if file.unread)
+    return Check(len(rows), len(names), fingerprint(rows), quarantined, gaps, lost, unread)
 
 
 def map_in_threads(
@@ -155,7 +160,7 @@ def _probe_file(decoder: Isolated, path: Path) -> _File | Fault:
     """Return the properties of a file, or its fault."""
     try:
         info = decoder.probe(path)
-        return _File(info.duration, info.gaps)
+        return _File(info.duration, info.gaps, unread=info.unread)
     except NoVideoError as error:
         return "no video", error.cause
     except VideoError as error:
@@ -170,7 +175,7 @@ def _decode_file(decoder: Isolated, path: Path) -> _File | Fault:
         damage = decoder.find_damage(path, threads=1)
     except VideoError as error:
         return "unreadable", error.cause
-    return _File(result.duration, damage.gaps, damage.lost)
+    return _File(result.duration, damage.gaps, damage.lost, damage.unread)
 
 
 def _find_fault(row: Row, files: Mapping[str, _File | Fault]) -> Quarantined | None:

@@ -29,6 +29,7 @@ class FileTask:
         duration: seconds.
         content: hash of the content; empty until the file is read.
         gaps: stretches without pictures, as far as they are known before the file is read.
+        unread: see `VideoInfo`.
     """
 
     path: str
@@ -37,6 +38,7 @@ class FileTask:
     duration: float = 0.0
     content: str = ""
     gaps: tuple[Span, ...] = ()
+    unread: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def check_file(path: str, known: VideoRecord | None, decoder: Isolated) -> FileT
             return None
         task = replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
         info = decoder.probe(path)
-        return replace(task, duration=info.duration, gaps=info.gaps)
+        return replace(task, duration=info.duration, gaps=info.gaps, unread=info.unread)
     except UnicodeEncodeError:
         return Failed(task, "its name is not valid UTF-8; rename it")
     except OSError as error:

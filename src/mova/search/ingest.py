@@ -38,7 +38,7 @@ from mova.types import Span
 from mova.utils.files import SUFFIXES, find_videos, surely_gone
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import TIME_LIMIT, Isolated
-from mova.video.limits import TOO_LARGE
+from mova.video.limits import TOO_LARGE, UNREAD
 
 FLUSH_ROWS = 2048
 """Frames buffered before they are written."""
@@ -236,6 +236,8 @@ class _Run:
                 self._fail(checked.task, checked.cause)
             else:
                 tasks.append(checked)
+                if checked.unread:
+                    self.report.warnings.append((path, UNREAD.format(checked.unread)))
         return tasks
 
     def _encode(self, task: FileTask, events: Iterator[Event]) -> None:

@@ -20,6 +20,7 @@ class IngestReport:
         moved: new paths of content that was already in the index (moved or copied files; not decoded).
         removed: paths dropped because their file is gone (not moved).
         failed: files that cannot be read, with the cause; their old content is dropped, and the next run tries again.
+        warnings: files that were read, but not all of them, with what was not.
         passed_over: number of files in the folders that are not known as videos, by suffix ("" for none).
         frames: number of frames encoded.
         seconds: elapsed time of `run`, which neither lists the files nor loads the model.
@@ -35,6 +36,7 @@ class IngestReport:
     moved: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
     passed_over: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
@@ -57,6 +59,7 @@ class IngestReport:
             "moved": self.moved,
             "removed": self.removed,
             "failed": [{"path": path, "cause": cause} for path, cause in self.failed],
+            "warnings": [{"path": path, "warning": warning} for path, warning in self.warnings],
             "passed_over": self.passed_over,
             "frames": self.frames,
             "seconds": round(self.seconds, 3),

@@ -194,6 +194,7 @@ class Damage:
     Attributes:
         gaps: stretches in which pictures are missing.
         lost: number of pictures that cannot be decoded, within gaps or not.
+        unread: bytes after the end of the video that belong to another one, which is not read.
 
     >>> Damage(gaps=(Span(4.0, 5.0),), lost=0).gaps[0].duration
     1.0
@@ -201,6 +202,7 @@ class Damage:
 
     gaps: tuple[Span, ...]
     lost: int
+    unread: int = 0
 
 
 def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
@@ -210,7 +212,7 @@ def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
         VideoError: the file cannot be read to its end.
 
     >>> find_damage("film.mp4")
-    Damage(gaps=(), lost=0)
+    Damage(gaps=(), lost=0, unread=0)
     """
     info = probe(path)
     gaps: list[Span] = []
@@ -221,4 +223,4 @@ def find_damage(path: str | Path, *, threads: int | None = None) -> Damage:
         for shown in noting_gaps(info, frames, gaps):
             convert(shown.frame)
             del shown
-    return Damage(tuple(gaps), len(lost))
+    return Damage(tuple(gaps), len(lost), info.unread)

@@ -153,7 +153,7 @@ class Isolated:
         with self._child() as child:
             child.send("find_damage", path, {"threads": threads})
             answer = child.receive()[0]
-        return Damage(tuple(Span(**gap) for gap in answer["gaps"]), answer["lost"])
+        return Damage(tuple(Span(**gap) for gap in answer["gaps"]), answer["lost"], answer["unread"])
 
     def _frames(self, do: str, path: str | Path, options: dict[str, Any]) -> Iterator[Frames | None]:
         """Yield the parts of an answer that is frames; None if those before it do not count."""

@@ -37,6 +37,7 @@ LOWRES = 3
 INT_MAX = 2**31 - 1
 
 
+UNREAD = "{} bytes after the end of the video are not read: another video begins there; split the file"
 TOO_LARGE = "its frames do not fit into memory; scale it down, or free some memory"
 
 

@@ -13,6 +13,7 @@ from mova.video.decode import decode
 from mova.video.duration import LONGEST, known_duration
 from mova.video.frame_converter import check_matrix, display_width, orientation, pixel_aspect
 from mova.video.scan import scan
+from mova.video.structure import unread_bytes
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class VideoInfo:
             the packets of a broadcast show. `mova.video.display.find_damage` finds those of any file.
         leaps: number of places where the clock of the file restarts or leaps; times run on there.
         pixel_aspect: width of a stored pixel divided by its height, before rotation.
+        unread: bytes after the end of the video that belong to another one, which is not read.
 
     >>> info = probe("film.mp4")
     >>> info.codec, info.pixel_format, info.rotation, info.has_audio
@@ -53,6 +55,7 @@ class VideoInfo:
     gaps: tuple[Span, ...] = ()
     leaps: int = 0
     pixel_aspect: float = 1.0
+    unread: int = 0
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -104,4 +107,5 @@ def probe(path: str | Path) -> VideoInfo:
             gaps=gaps,
             leaps=leaps,
             pixel_aspect=aspect,
+            unread=unread_bytes(path, container.format.name),
         )

@@ -1,4 +1,4 @@
-"""Read the structure of files: whether one was cut off, which tracks are encrypted, whether a WebP is animated."""
+"""Read the structure of files: whether one was cut off, or ends with another video; which tracks are encrypted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ PADDING = 8191
 """Track (PID) of a transport stream that is padding."""
 
 MOST_BOXES = 100_000
-"""Boxes of an MP4 file that are looked at."""
+"""Boxes of an MP4 file, or tags of an FLV file, that are looked at."""
+
+STARTS = (b"\x1a\x45\xdf\xa3", b"RIFF", b"FLV\x01", b"OggS", b"\x00\x00\x01\xba", b"G")
+"""First bytes of videos: Matroska, AVI, FLV, Ogg, program streams, transport streams."""
 
 
 def is_complete(path: str | Path, format_name: str) -> bool:
@@ -63,6 +66,45 @@ def encrypted_tracks(path: str | Path) -> frozenset[int]:
             data = file.read(24)
             tracks.add(int.from_bytes(data[20:24] if data[:1] == b"\1" else data[12:16], "big"))
     return frozenset(tracks)
+
+
+def unread_bytes(path: str | Path, format_name: str) -> int:
+    """Return how many bytes at the end of an MP4, MOV or FLV file belong to another video, which is not read.
+
+    Files joined with `cat` are like that. In other formats, FFmpeg reads on.
+    """
+    if not format_name.startswith(("mov", "flv")):
+        return 0
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return size - (_end_of_flv if format_name == "flv" else _end_of_mp4)(file, size)
+
+
+def _end_of_mp4(file: BinaryIO, size: int) -> int:
+    """Return where a second video begins, or else the size of the file."""
+    seen: set[bytes] = set()
+    for kind, first, _ in _children(file, 0, size):
+        if seen >= {b"moov", b"mdat"}:
+            start = first - 8
+            file.seek(start)
+            if kind == b"ftyp" or file.read(4).startswith(STARTS):
+                return start
+        seen.add(kind)
+    return size
+
+
+def _end_of_flv(file: BinaryIO, size: int) -> int:
+    """Return where a second video begins, or else the size of the file."""
+    position = 13
+    for _ in range(MOST_BOXES):
+        file.seek(position)
+        head = file.read(11)
+        if head.startswith(b"FLV\x01"):
+            return position
+        if len(head) < 11 or head[0] & 31 not in (8, 9, 18):
+            break
+        position += 15 + int.from_bytes(head[1:4], "big")
+    return size
 
 
 def _boxes(file: BinaryIO, start: int, end: int, *names: bytes) -> Iterator[tuple[int, int]]:

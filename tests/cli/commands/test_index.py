@@ -108,3 +108,15 @@ def test_the_name_of_a_missing_file_stays_on_one_line(films: Path, tmp_path: Pat
     _, _, err = call("search", "red", "--index", tmp_path / "index")
     assert r"a\nb.mp4)" in err
     assert "a\nb" not in err
+
+
+def test_a_file_that_is_not_read_to_its_end_is_a_warning(films: Path, tmp_path: Path, call: Call) -> None:
+    first = next(path for path in sorted(films.rglob("*.mp4")))
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(first.read_bytes() * 2)
+    words = ("index", joined, "--model", "mova-worlds-tiny", "--index", tmp_path / "i")
+    code, _, err = call(*words)
+    assert code == 0
+    assert f"joined.mp4: {first.stat().st_size} bytes after the end of the video are not read" in err
+    code, out, _ = call(*words[:-1], tmp_path / "j", "--json")
+    assert [row["path"] for row in json.loads(out)["warnings"]] == [str(joined)]

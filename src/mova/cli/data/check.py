@@ -63,6 +63,7 @@ def _check_manifest(
     from mova.data.quarantine import write_quarantine
     from mova.data.validation import WORKERS, check_rows
     from mova.video.isolated import TIME_LIMIT
+    from mova.video.limits import UNREAD
 
     rows = read_manifest(manifest)
     with progress_bar() as progress:
@@ -87,6 +88,8 @@ def _check_manifest(
             note(f"{one_line(name)}: no picture from {gap.start:.2f} to {gap.end:.2f} s")
         for name, count in result.lost:
             note(_lost(name, count))
+        for name, count in result.unread:
+            note(f"{one_line(name)}: {UNREAD.format(count)}")
         for kind, count in report["quarantined"].items():
             say(f"{kind}: {count}")
         counts = f"{report['good']} of {report['rows']} rows passed, {report['files']} files"
@@ -99,11 +102,13 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
     from mova.errors import VideoError
     from mova.utils.files import find_videos
     from mova.video.isolated import TIME_LIMIT, Isolated
+    from mova.video.limits import UNREAD
 
     readable = 0
     broken: list[dict[str, str]] = []
     gaps: list[dict[str, Any]] = []
     lost: list[dict[str, Any]] = []
+    unread: list[dict[str, Any]] = []
     videos = find_videos(paths)
     if not videos:
         raise UsageError(
@@ -116,10 +121,11 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
                 readable += 1
                 gaps += [{"path": str(path), **_rounded(gap)} for gap in damage.gaps]
                 lost += [{"path": str(path), "pictures": damage.lost}] * bool(damage.lost)
+                unread += [{"path": str(path), "bytes": damage.unread}] * bool(damage.unread)
             except VideoError as error:
                 broken.append({"path": str(path), "cause": error.cause})
     if json:
-        damaged = {key: rows for key, rows in (("gaps", gaps), ("lost", lost)) if rows}
+        damaged = {key: rows for key, rows in (("gaps", gaps), ("lost", lost), ("unread", unread)) if rows}
         emit({"readable": readable, "broken": broken, **damaged})
     else:
         for row in broken:
@@ -128,6 +134,8 @@ def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json
             note(f"{one_line(row['path'])}: no picture from {row['start']:.2f} to {row['end']:.2f} s")
         for row in lost:
             note(_lost(row["path"], int(row["pictures"])))
+        for row in unread:
+            note(f"{one_line(row['path'])}: {UNREAD.format(row['bytes'])}")
         say(f"{readable} readable, {len(broken)} unreadable")
     if broken and (strict or not readable):
         raise typer.Exit(1)
