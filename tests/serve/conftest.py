@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mova.search.index import Index
-from tests.support.fakes import ColourEncoder, write_colours
+from tests.support.fakes import NAMES, ColourEncoder, write_colours
 
 if TYPE_CHECKING:  # the extra `serve` may be missing; then the files of tests are skipped
     from fastapi.testclient import TestClient
@@ -39,6 +40,12 @@ class Site:
         assert answer.status_code == 200, answer.text
         document: dict[str, Any] = answer.json()
         return document
+
+
+class JudgingEncoder(ColourEncoder):
+    """Colors with a background: mixtures that are never as near to a frame as the name of its color."""
+
+    background = tuple(" ".join(random.Random(number).choices(NAMES, k=5)) for number in range(60))
 
 
 def write_films(folder: Path) -> Path:

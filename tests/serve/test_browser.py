@@ -25,7 +25,7 @@ from mova.search.index import Index
 from mova.serve.app import build
 from mova.serve.server import PatientProtocol
 from mova.serve.settings import Settings
-from tests.serve.conftest import write_films
+from tests.serve.conftest import JudgingEncoder, write_films
 from tests.support.fakes import ColourEncoder, write_colours
 
 CHROMIUM = os.environ.get("MOVA_CHROMIUM") or shutil.which("chromium") or ""
@@ -53,7 +53,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     write_colours(films / "long.mp4", [("black", 20), ("magenta", 4), ("white", 16)], size=(72, 128))
     Index(folder / "index", ColourEncoder()).add([films])
     settings = Settings(str(folder / "index"), state=folder / "state")
-    with running(settings, ColourEncoder()) as url:
+    with running(settings, JudgingEncoder()) as url:
         yield Web(url, films, settings.index, settings.state)
 
 
@@ -227,6 +227,53 @@ def test_errors_are_said_and_can_be_tried_again(page: Any) -> None:
     page.unroute("**/api/v1/search")
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector(".find[data-state=results] .card")
+
+
+def test_nothing_here_shows_that(page: Any) -> None:
+    find(page, "nothing that has a color")
+    assert "Nothing here shows that" in page.locator(".notice").inner_text()
+    assert page.locator(".stage").is_hidden()
+    assert page.locator(".card.faint").count() == page.locator(".card").count() > 0
+    find(page, "red")
+    assert page.locator(".card:not(.faint) .word").count() >= 2
+    page.locator("#bar-button").click()
+    page.locator("#rate").press("Home")
+    page.wait_for_url("**rate=0.001*")
+    assert "Of 1,000 texts" in page.locator(".panel").inner_text()
+
+
+def test_more_like_a_picture(page: Any) -> None:
+    find(page, "magenta")
+    page.locator(".card").first.click()
+    video(page, "v.currentTime >= 20")
+    page.keyboard.press("m")
+    page.wait_for_url("**like=*")
+    page.wait_for_selector(".like:not([hidden])")
+    page.wait_for_selector(".find[data-state=results] .card")
+    page.reload()
+    page.wait_for_selector(".like:not([hidden]) img")
+    page.get_by_role("button", name="Search by words alone").click()
+    page.wait_for_selector(".find[data-state=start]")
+
+
+def test_chosen_moments_are_exported(page: Any, tmp_path: Path) -> None:
+    import zipfile
+
+    find(page, "red")
+    page.keyboard.press("Escape")
+    page.keyboard.press("x")
+    page.locator(".pick input").nth(1).check(force=True)
+    assert page.locator(".basket .count").inner_text().startswith("2 moments")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="EDL").click()
+    assert "FROM CLIP NAME" in Path(download.value.path()).read_text(encoding="utf-8")
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("button", name="Clips (ZIP)").click()
+    names = zipfile.ZipFile(download.value.path()).namelist()
+    assert len(names) == 3
+    assert "moments.csv" in names
+    page.get_by_role("button", name="Clear", exact=True).last.click()
+    assert page.locator(".basket").is_hidden()
 
 
 def test_align_and_correct_a_span(page: Any, web: Web) -> None:

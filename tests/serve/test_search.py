@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from mova.search.index import Index
 from mova.serve.app import build
 from mova.serve.finder import binned
 from mova.serve.settings import Settings
-from tests.serve.conftest import API, Site
+from tests.serve.conftest import API, JudgingEncoder, Site
 from tests.support.fakes import ColourEncoder
 
 
@@ -179,6 +180,28 @@ def test_more_like_a_moment_alone_and_with_words(site: Site) -> None:
         answer = site.client.post(f"{API}/search", json={"like": wrong})
         assert answer.status_code == 404
     assert site.client.get(f"{site.video('deep/c.mp4')}/relevance").status_code == 400
+
+
+def test_an_answer_says_whether_anything_here_shows_the_text(site: Site) -> None:
+    client = TestClient(build(site.settings, JudgingEncoder()), base_url="http://localhost:8765")
+    index = Index(site.settings.index, JudgingEncoder())
+
+    def ask(text: str, **more: object) -> dict[str, Any]:
+        document: dict[str, Any] = client.post(f"{API}/search", json={"query": text, **more}).json()
+        return document
+
+    for text in ("red", "nothing that has a color"):
+        expected, found = index.search(text, k=24), ask(text)
+        assert found["evidence"] == expected.evidence
+        assert found["false_alarm"] == pytest.approx(expected.false_alarm, abs=1e-6)
+        assert [row["evidence"] for row in found["results"]] == [moment.evidence for moment in expected]
+    assert ask("red")["evidence"] == "strong"
+    assert ask("nothing that has a color")["evidence"] == "none"
+    strict = ask("red", false_alarm=1e-6)
+    assert (strict["evidence"], strict["false_alarm_bar"]) == ("none", 1e-6)
+    assert strict["results"][0]["evidence"] == "none"
+    assert client.post(f"{API}/search", json={"query": "red", "false_alarm": 0}).status_code == 400
+    assert "evidence" not in site.search("red"), "a model without background sentences has no rates"
 
 
 def test_the_sentences_of_a_passage_have_their_times(site: Site) -> None:

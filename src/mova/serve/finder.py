@@ -74,8 +74,10 @@ class Finder:
         self._answers: OrderedDict[tuple[Any, ...], Found] = OrderedDict()
         self._lock = threading.Lock()
 
-    def search(self, index: Index, ask: Ask, count: int, *, one_per_video: bool = False) -> tuple[list[Moment], bool]:
-        """Return the best moments, and whether there are more.
+    def search(
+        self, index: Index, ask: Ask, count: int, *, one_per_video: bool = False
+    ) -> tuple[list[Moment], bool, float | None]:
+        """Return the best moments, whether there are more, and the lowest false-alarm rate of all.
 
         Args:
             index: from the engine.
@@ -89,7 +91,8 @@ class Finder:
             moments = _first_of_each_video(answer.moments) if one_per_video else list(answer.moments)
             if len(moments) > count or answer.complete:
                 break
-        return moments[:count], len(moments) > count
+        rates = [moment.false_alarm for moment in answer.moments if moment.false_alarm is not None]
+        return moments[:count], len(moments) > count, min(rates, default=None)
 
     def _answer(self, index: Index, ask: Ask, asked: int) -> Found:
         self._catalog.entries()

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from mova.scoring.false_alarm import BAR
 from mova.search.query import MAX_CHARACTERS
 
 PAGE = 24
@@ -39,6 +40,9 @@ class SearchRequest(Request):
     )
     like: LikeExample | None = None
     words: Annotated[float, Field(ge=0, le=1, description="Weight of the text beside an example.")] = 0.5
+    false_alarm: Annotated[
+        float, Field(gt=0, lt=1, description="Highest false-alarm rate that counts as evidence.", examples=[0.05])
+    ] = BAR
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE, description="Results per page.")
     cursor: Cursor | None = Field(None, description="`next` of the previous page.")
     one_per_video: bool = Field(False, description="Only the best moment of each video.")
@@ -77,6 +81,10 @@ class MomentOut(BaseModel):
     end: float = Field(description="Seconds.", examples=[17.0])
     score: float = Field(description="Comparable within one model only.", examples=[0.31])
     thumbnail: str = Field(description="Address of a picture.", examples=["/api/v1/videos/3f0c.../thumbnail?t=13.5"])
+    false_alarm: float | None = Field(
+        None, description="How often a text that no video here shows finds a moment that scores this high."
+    )
+    evidence: Literal["strong", "weak", "none"] | None = Field(None, description="Word for that rate.")
     sentences: list[SentenceOut] | None = Field(None, description="Of a paragraph in temporal order.")
 
 
@@ -88,6 +96,11 @@ class SearchAnswer(BaseModel):
     elapsed_seconds: float
     results: list[MomentOut]
     next: Cursor | None = Field(None, description="Cursor of the next page, if there is one.")
+    false_alarm: float | None = Field(None, description="The lowest of all moments.")
+    evidence: Literal["strong", "weak", "none"] | None = Field(
+        None, description='"none": nothing here shows the text; the results are only the nearest moments.'
+    )
+    false_alarm_bar: float = Field(description="Highest rate that counts as evidence.")
     videos: int = Field(description="Videos that were searched.")
 
 

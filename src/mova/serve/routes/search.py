@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 
+from mova.scoring.false_alarm import BAR, evidence
 from mova.search.like.example import Example
 from mova.search.query import query_sentences
 from mova.serve.finder import MOST, Ask, moment_entry
@@ -36,9 +37,12 @@ async def search_address(
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,6}$")] = None,
     one_per_video: bool = False,
+    false_alarm: Annotated[float, Query(gt=0, lt=1)] = BAR,
 ) -> SearchAnswer:
     """Find moments as `POST /search` does, with a short text in the address."""
-    return await answer(parts, SearchRequest(query=q, limit=limit, cursor=cursor, one_per_video=one_per_video))
+    return await answer(
+        parts, SearchRequest(query=q, limit=limit, cursor=cursor, one_per_video=one_per_video, false_alarm=false_alarm)
+    )
 
 
 async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
@@ -51,10 +55,11 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
     offset = int(request.cursor or 0)
     like = None if request.like is None else example(parts, request.like.video, request.like.time)
     ask = Ask(request.query, like, request.words)
-    moments, more = await parts.engine.run(
+    moments, more, lowest = await parts.engine.run(
         lambda index: parts.finder.search(index, ask, offset + request.limit, one_per_video=request.one_per_video)
     )
-    page = [out for moment in moments[offset:] if (out := moment_out(parts, moment)) is not None]
+    bar = request.false_alarm
+    page = [out for moment in moments[offset:] if (out := moment_out(parts, moment, bar)) is not None]
     following = offset + request.limit
     return SearchAnswer(
         query=request.query,
@@ -62,6 +67,9 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
         elapsed_seconds=round(time.perf_counter() - began, 3),
         results=page,
         next=str(following) if more and following < MOST else None,
+        false_alarm=None if lowest is None else round(lowest, 6),
+        evidence=None if lowest is None else evidence(lowest, bar),
+        false_alarm_bar=bar,
         videos=len(parts.catalog.entries()),
     )
 
@@ -94,7 +102,7 @@ def example(parts: Services, video: str, time: float) -> Example:
     return Example(Path(entry.record.path), time)
 
 
-def moment_out(parts: Services, moment: Moment) -> MomentOut | None:
+def moment_out(parts: Services, moment: Moment, bar: float) -> MomentOut | None:
     """Return a moment as the API shows it; None if its video was forgotten in the meantime."""
     entry = moment_entry(parts.catalog, moment)
     if entry is None:
@@ -105,6 +113,8 @@ def moment_out(parts: Services, moment: Moment) -> MomentOut | None:
         end=round(moment.end, 3),
         score=round(moment.score, 6),
         thumbnail=thumbnail(entry, (moment.start + moment.end) / 2),
+        false_alarm=None if moment.false_alarm is None else round(moment.false_alarm, 6),
+        evidence=None if moment.false_alarm is None else evidence(moment.false_alarm, bar),
         sentences=[SentenceOut(**row.to_json()) for row in moment.sentences] or None,
     )
 

@@ -1,4 +1,4 @@
-import { ask, sentence } from "./api.js";
+import { ask, save } from "./api.js";
 import { clock, el, plural, typing } from "./dom.js";
 import { Lane } from "./lanes.js";
 import { Player } from "./player.js";
@@ -129,7 +129,7 @@ function changed() {
 
 const spans = () => (lanes.some((lane) => lane.changed) ? lanes.map((lane) => lane.pairs()) : null);
 
-async function save() {
+async function keep() {
   try {
     const saved = await ask(`/alignments/${result.id}/corrections`, { method: "POST", body: { spans: lanes.map((lane) => lane.pairs()) } });
     bar.querySelector("span").textContent = `Saved. ${saved.manifest} has ${plural(saved.rows, "row")}.`;
@@ -141,21 +141,14 @@ async function save() {
 }
 
 async function take(format, button) {
-  const label = [...button.childNodes];
   button.disabled = true;
   try {
-    const answer = await fetch(`/api/v1/alignments/${result.id}/export`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ format, spans: spans() }) });
-    if (!answer.ok) throw new Error(sentence((await answer.json()).error.message));
-    const name = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? `timeline.${format}`;
-    const url = URL.createObjectURL(await answer.blob());
-    el("a", { href: url, download: decodeURIComponent(name) }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    await save(`/alignments/${result.id}/export`, { format, spans: spans() }, `timeline.${format}`);
     menu(false);
   } catch (error) {
     say("The file could not be made.", error.message);
   } finally {
     button.disabled = false;
-    button.replaceChildren(...label);
   }
 }
 
@@ -183,7 +176,7 @@ file.addEventListener("change", async () => {
   }
 });
 page.querySelector("#edit").addEventListener("click", () => { page.dataset.state = "write"; player.video.pause(); work.hidden = true; write.hidden = false; notice.hidden = true; caption.focus(); });
-page.querySelector("#save").addEventListener("click", save);
+page.querySelector("#save").addEventListener("click", keep);
 page.querySelector("#undo").addEventListener("click", () => { lanes.forEach((lane) => lane.reset()); changed(); });
 download.addEventListener("click", () => menu(formats.hidden));
 formats.addEventListener("click", (event) => { const button = event.target.closest("button"); if (button) take(button.dataset.format, button); });

@@ -30,6 +30,18 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
   return document;
 }
 
+/** Ask for a file, and save it under the name that the answer gives. */
+export async function save(path, body, fallback) {
+  const answer = await fetch(ROOT + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  if (!answer.ok) throw new ApiError(answer.status, sentence((await answer.json()).error.message));
+  const name = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = name ? decodeURIComponent(name) : fallback;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
 /** Begin with a capital letter and end with a full stop. */
 export function sentence(text) {
   const begun = text.charAt(0).toUpperCase() + text.slice(1);

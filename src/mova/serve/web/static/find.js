@@ -1,4 +1,4 @@
-import { ApiError, ask } from "./api.js";
+import { ApiError, ask, save } from "./api.js";
 import { clock, el, icon, length, plural, typing } from "./dom.js";
 import { Player } from "./player.js";
 
@@ -17,7 +17,16 @@ const more = page.querySelector(".more");
 const keys = page.querySelector("dialog.keys");
 const wide = matchMedia("(min-width: 64rem)");
 const GHOSTS = 8;
+const RATES = [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
+const USUAL = 0.05;
+const chip = page.querySelector(".like");
+const panel = page.querySelector("#bar");
+const panelButton = page.querySelector("#bar-button");
+const rate = page.querySelector("#rate");
+const basket = page.querySelector(".basket");
+const chosen = new Map();
 
+let like = null;
 let answer = null;
 let hits = [];
 let current = -1;
@@ -29,28 +38,97 @@ function stagePlayer() {
     const step = (label, path, by) => el("button", { type: "button", class: "secondary icon", title: label, "aria-label": label, on: { click: () => select(current + by, true) } }, icon(path));
     player = new Player(stage, {
       onMark: (moment) => select(hits.indexOf(moment), true),
-      buttons: [step("Previous moment", "M12 5l-5 5 5 5", -1), step("Next moment", "M8 5l5 5-5 5", 1), el("a", { class: "secondary icon align-link", title: "Align a caption with this video", "aria-label": "Align a caption with this video" }, icon("M3 5h14M3 10h9M3 15h12")), el("a", { class: "secondary icon save", title: "Save this moment as a clip", "aria-label": "Save this moment as a clip" }, icon("M10 3v9m-4-3.5 4 4 4-4M4 16.5h12"))],
+      buttons: [el("button", { type: "button", class: "secondary icon more-like", title: "More like this picture", "aria-label": "More like this picture", on: { click: moreLike } }, icon("M3 6.5h9.5v8H3zM6 6.5v-3h11v8.5h-4.5M7.75 9v3M6.25 10.5h3")), step("Previous moment", "M12 5l-5 5 5 5", -1), step("Next moment", "M8 5l5 5-5 5", 1), el("a", { class: "secondary icon align-link", title: "Align a caption with this video", "aria-label": "Align a caption with this video" }, icon("M3 5h14M3 10h9M3 15h12")), el("a", { class: "secondary icon save", title: "Save this moment as a clip", "aria-label": "Save this moment as a clip" }, icon("M10 3v9m-4-3.5 4 4 4-4M4 16.5h12"))],
     });
   }
   return player;
 }
 
-function card({ video, start, end, score, thumbnail }, { label, time, onOpen }) {
+function card({ video, start, end, score, evidence, thumbnail }, { label, time, onOpen }) {
   const image = el("img", { src: thumbnail, alt: "", loading: "lazy", width: 320, height: 180 });
   const thumb = el("span", { class: "thumb" }, image, el("span", { class: "time", text: time }), start === undefined ? null : el("span", { class: "where" }, el("i", { style: { left: `${(100 * start) / video.duration}%`, width: `${(100 * (end - start)) / video.duration}%` } })));
   image.addEventListener("error", () => { image.remove(); thumb.classList.add("none"); });
   return el("li", {}, el("button", { type: "button", class: "card", "aria-label": label, on: { click: onOpen } },
     thumb,
     el("span", { class: "name", text: video.name, title: video.name }),
-    el("span", { class: "line" }, score === undefined ? null : el("span", { class: "score", text: score.toFixed(3) }), video.folder ? el("span", { class: "folder", text: video.folder, title: video.folder }) : null)));
+    el("span", { class: "line" }, evidence ? el("span", { class: `score word ${evidence}`, text: WORDS[evidence] }) : score === undefined ? null : el("span", { class: "score", text: score.toFixed(3) }), video.folder ? el("span", { class: "folder", text: video.folder, title: video.folder }) : null)));
 }
 
-function moments(results) {
-  return results.map((moment, place) => card(moment, {
-    label: `${moment.video.name}, from ${clock(moment.start)} to ${clock(moment.end)}, score ${moment.score.toFixed(3)}`,
-    time: `${clock(moment.start)} – ${clock(moment.end)}`,
-    onOpen: () => select(hits.indexOf(results[place]), true),
-  }));
+const percent = (value) => `${(100 * value).toLocaleString("en", { maximumSignificantDigits: 2 })} %`;
+const named = (moment) => `${moment.video.id} ${moment.start} ${moment.end}`;
+const WORDS = { strong: "strong", weak: "weak", none: "no evidence" };
+
+/** Cards of moments; before the first one that is no evidence, a line that says so. `before` moments come before them. */
+function moments(results, before = []) {
+  let mixed = before.some((moment) => moment.evidence === "none") || answer.evidence === "none";
+  return results.flatMap((moment) => {
+    const word = moment.evidence ?? null;
+    const item = card(moment, {
+      label: `${moment.video.name}, from ${clock(moment.start)} to ${clock(moment.end)}, ${word ? WORDS[word] : `score ${moment.score.toFixed(3)}`}`,
+      time: `${clock(moment.start)} – ${clock(moment.end)}`,
+      onOpen: () => select(hits.indexOf(moment), true),
+    });
+    if (word === "none") item.querySelector(".card").classList.add("faint");
+    const box = el("input", { type: "checkbox", "aria-label": `Choose ${moment.video.name}, ${clock(moment.start)}`, on: { change: () => pick(moment, box.checked) } });
+    box.checked = chosen.has(named(moment));
+    item.append(el("label", { class: "pick" }, box));
+    if (word !== "none" || mixed) return [item];
+    mixed = true;
+    return [el("li", { class: "divider", text: "Nearest, but no evidence" }), item];
+  });
+}
+
+// --- moments chosen for export ---
+
+function pick(moment, on) {
+  if (on) chosen.set(named(moment), { video: moment.video.id, start: moment.start, end: moment.end, label: answer?.query ?? "" });
+  else chosen.delete(named(moment));
+  showBasket();
+}
+
+function showBasket() {
+  const seconds = [...chosen.values()].reduce((sum, moment) => sum + moment.end - moment.start, 0);
+  basket.hidden = !chosen.size;
+  page.classList.toggle("choosing", chosen.size > 0);
+  basket.querySelector(".count").textContent = `${plural(chosen.size, "moment")}, ${clock(seconds)}`;
+}
+
+async function take(format, button) {
+  const text = button.textContent;
+  button.disabled = true;
+  if (format === "zip") button.textContent = "Cutting…";
+  try {
+    await save("/exports", { format, moments: [...chosen.values()] }, `moments.${format}`);
+  } catch (error) {
+    say("The moments could not be exported.", error.message, { bad: true });
+    scrollTo({ top: 0 });
+  } finally {
+    button.disabled = false;
+    button.textContent = text;
+  }
+}
+
+// --- more like this ---
+
+function moreLike() {
+  if (!player?.entry) return;
+  const entry = player.entry;
+  const time = Math.min(player.time, entry.duration);
+  setLike({ video: entry, time: Number(time.toFixed(2)) });
+  box.value = "";
+  fit();
+  search();
+  scrollTo({ top: 0 });
+}
+
+function setLike(example) {
+  like = example;
+  chip.hidden = !example;
+  if (example) {
+    chip.querySelector("img").src = `/api/v1/videos/${example.video.id}/thumbnail?${new URLSearchParams({ t: example.time, v: example.video.version, height: 180 })}`;
+    chip.title = `Like ${example.video.name} at ${clock(example.time, true)}`;
+  }
+  box.placeholder = example ? "Like this picture; add words if you want" : "A dog runs after a ball";
 }
 
 /** Show a moment on the stage. */
@@ -76,11 +154,12 @@ function select(place, play, focus = false) {
 }
 
 async function heat(video) {
-  const query = answer?.query;
-  if (!query) return;
+  if (!answer) return;
+  const asked = answer;
+  const example = like ? { like: like.video.id, t: like.time } : {};
   try {
-    const data = await ask(`/videos/${video.id}/relevance?${new URLSearchParams({ q: query.slice(0, 2000) })}`);
-    if (player.entry.id === video.id && answer?.query === query) player.strip.heat(data);
+    const data = await ask(`/videos/${video.id}/relevance?${new URLSearchParams({ q: answer.query.slice(0, 2000), ...example })}`);
+    if (player.entry.id === video.id && answer === asked) player.strip.heat(data);
   } catch { /* the strip stays flat; the player says what is wrong with the file */ }
 }
 
@@ -98,14 +177,20 @@ function say(title, text, { bad = false, button = null } = {}) {
   notice.hidden = false;
 }
 
+const bar = () => RATES[Number(rate.value)];
+
+function request(query, cursor = null) {
+  return { query, one_per_video: one.checked, false_alarm: bar(), cursor, like: like ? { video: like.video.id, time: like.time } : null };
+}
+
 async function search({ push = true } = {}) {
   const query = box.value.trim();
-  if (!query) { start({ push }); return; }
+  if (!query && !like) { start({ push }); return; }
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  if (push) history.pushState(null, "", `/?${new URLSearchParams(one.checked ? { q: query.slice(0, 2000), one: 1 } : { q: query.slice(0, 2000) })}`);
-  document.title = `${query.slice(0, 60)} · mova`;
+  if (push) history.pushState(null, "", `/?${new URLSearchParams({ q: query.slice(0, 2000), ...(one.checked ? { one: 1 } : {}), ...(like ? { like: like.video.id, t: like.time } : {}), ...(bar() === USUAL ? {} : { rate: bar() }) })}`);
+  document.title = `${query.slice(0, 60) || `Like ${like.video.name}`} · mova`;
   state("searching");
   heading.hidden = true;
   more.hidden = true;
@@ -114,7 +199,7 @@ async function search({ push = true } = {}) {
   const ghosts = setTimeout(() => { stage.hidden = true; cards.replaceChildren(...Array.from({ length: GHOSTS }, () => el("li", { class: "ghost", "aria-hidden": "true" }))); }, 150);
   const slow = setTimeout(() => { summary.textContent = "Searching… the first search waits until the model is loaded."; }, 3000);
   try {
-    const found = await ask("/search", { method: "POST", body: { query, one_per_video: one.checked }, signal });
+    const found = await ask("/search", { method: "POST", body: request(query), signal });
     clearTimeout(ghosts);
     show(found);
   } catch (error) {
@@ -140,12 +225,25 @@ function show(found) {
     say("Nothing to show.", "The index has no moments yet.");
     return;
   }
+  if (found.evidence === "none") {
+    say("Nothing here shows that.", `A text about something else finds a moment as good as these in ${percent(found.false_alarm)} of cases. The nearest are below; they are no evidence.`);
+    return;
+  }
   if (wide.matches) select(0, false);
 }
 
 function summarize() {
-  const videos = new Set(hits.map((hit) => hit.video.id)).size;
-  summary.replaceChildren(el("b", { text: plural(hits.length, "moment") }), ` in ${plural(videos, "video")}, of ${answer.videos.toLocaleString("en")} searched`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s` }));
+  const judged = answer.evidence !== undefined;
+  panelButton.hidden = !judged;
+  if (!judged) panel.hidden = true;
+  panelButton.textContent = `False alarms: ${percent(bar())}`;
+  if (answer.evidence === "none") {
+    summary.replaceChildren(el("b", { text: "No moment" }), ` in ${plural(answer.videos, "video")}`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s` }));
+    return;
+  }
+  const good = hits.filter((hit) => hit.evidence !== "none");
+  const videos = new Set(good.map((hit) => hit.video.id)).size;
+  summary.replaceChildren(el("b", { text: plural(good.length, "moment") }), ` in ${plural(videos, "video")}, of ${answer.videos.toLocaleString("en")} searched`, el("span", { class: "took", text: ` · ${answer.elapsed_seconds.toFixed(2)} s` }));
 }
 
 async function loadMore() {
@@ -154,11 +252,11 @@ async function loadMore() {
   button.disabled = true;
   const asked = answer;
   try {
-    const next = await ask("/search", { method: "POST", body: { query: answer.query, one_per_video: one.checked, cursor: answer.next } });
+    const next = await ask("/search", { method: "POST", body: request(answer.query, answer.next) });
     if (asked !== answer) return;
+    cards.append(...moments(next.results, hits));
     hits.push(...next.results);
-    answer = { ...answer, next: next.next ?? null };
-    cards.append(...moments(next.results));
+    answer.next = next.next ?? null;
     more.hidden = !answer.next;
     summarize();
   } catch (error) {
@@ -193,6 +291,8 @@ async function start({ push = false } = {}) {
   if (push) history.pushState(null, "", "/");
   document.title = "Find · mova";
   state("start");
+  setLike(null);
+  panel.hidden = true;
   player?.video.pause();
   stage.hidden = true;
   more.hidden = true;
@@ -237,6 +337,21 @@ box.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); search(); }
   if (event.key === "Escape") box.blur();
 });
+chip.querySelector("button").addEventListener("click", () => { setLike(null); box.focus(); search(); });
+panelButton.addEventListener("click", () => { panel.hidden = !panel.hidden; panelButton.setAttribute("aria-expanded", String(!panel.hidden)); if (!panel.hidden) rate.focus(); });
+function showRate() {
+  panel.querySelector("output").textContent = percent(bar());
+  rate.setAttribute("aria-valuetext", percent(bar()));
+  panel.querySelector("p").textContent = `Of 1,000 texts about something that is not here, about ${Math.round(1000 * bar())} would still count as found. Fewer false alarms, fewer finds.`;
+}
+rate.addEventListener("input", showRate);
+rate.addEventListener("change", () => search());
+basket.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.format) take(button.dataset.format, button);
+  else { chosen.clear(); cards.querySelectorAll(".pick input").forEach((input) => { input.checked = false; }); showBasket(); }
+});
 clear.addEventListener("click", () => { box.value = ""; fit(); box.focus(); start({ push: true }); });
 one.addEventListener("change", () => { if (box.value.trim()) search(); });
 more.addEventListener("click", loadMore);
@@ -247,16 +362,32 @@ document.addEventListener("keydown", (event) => {
   const moves = { j: 1, k: -1 };
   if (event.key in moves && hits.length) { event.preventDefault(); select(Math.min(Math.max(current + moves[event.key], 0), hits.length - 1), true, true); }
   else if (event.key === "/") { event.preventDefault(); box.focus(); box.select(); }
+  else if (event.key === "m" && player && !stage.hidden) { event.preventDefault(); moreLike(); }
+  else if (event.key === "x" && hits[current]) {
+    event.preventDefault();
+    const input = cards.querySelectorAll(".card")[current].parentElement.querySelector(".pick input");
+    input.checked = !input.checked;
+    pick(hits[current], input.checked);
+  }
   else if (event.key === "?") { event.preventDefault(); keys.showModal(); }
   else if (event.key === " " && player && !stage.hidden && !event.target.closest("button, a, video, [role=slider]")) { event.preventDefault(); player.toggle(); }
 });
 
-function restore() {
+async function restore() {
   const values = new URLSearchParams(location.search);
   box.value = values.get("q") ?? "";
   one.checked = values.has("one");
+  const wanted = RATES.indexOf(Number(values.get("rate") ?? USUAL));
+  rate.value = String(wanted < 0 ? RATES.indexOf(USUAL) : wanted);
+  showRate();
   fit();
-  if (box.value.trim()) search({ push: false });
+  setLike(null);
+  if (values.has("like")) {
+    try {
+      setLike({ video: await ask(`/videos/${encodeURIComponent(values.get("like"))}`), time: Number(values.get("t")) || 0 });
+    } catch { /* the example is gone: the words alone are searched */ }
+  }
+  if (box.value.trim() || like) search({ push: false });
   else start();
 }
 

@@ -91,7 +91,7 @@ export class Player {
     this.moment = moment;
     this.replay.hidden = false;
     this.strip.current(moment);
-    this.facts.textContent = [this.entry.folder, `${clock(moment.start, true)} – ${clock(moment.end, true)} of ${clock(this.entry.duration)}`, moment.score === undefined ? "" : `score ${moment.score.toFixed(3)}`].filter(Boolean).join(" · ");
+    this.facts.textContent = [this.entry.folder, `${clock(moment.start, true)} – ${clock(moment.end, true)} of ${clock(this.entry.duration)}`, moment.evidence ? `${moment.evidence === "none" ? "no" : moment.evidence} evidence` : "", moment.score === undefined ? "" : `score ${moment.score.toFixed(3)}`].filter(Boolean).join(" · ");
     this.seek(moment.start, play ? moment.end : null);
     if (play) this.play();
   }
