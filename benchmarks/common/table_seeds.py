@@ -208,6 +208,19 @@ DATA_SETS: dict[str, dict[str, Any]] = {
         "highlight_val_release.jsonl": [QUERY, {**QUERY, "qid": 8, "relevant_windows": [[0, 2], [10, 14]]}]
     },
     "tacos": {"train.json": {"s1-d1.avi": FRAMES}},
+    "youcook2": {
+        "youcookii_annotations_trainval.json": {
+            "database": {
+                "a": {
+                    "duration": 241.6,
+                    "subset": "validation",
+                    "recipe_type": "212",
+                    "annotations": [{"id": 0, "segment": [25, 37.5], "sentence": "cut the onion"}],
+                }
+            }
+        }
+    },
+    "htm-align": {"htm_align.json": {"a": [[0, 1.0, 4.0, "hello"], [1, 10.7, 17.5, "add oil"]]}},
     "folder": {"t.csv": "video,caption,start,end,split,who\na.mp4,one,0,2.5,test,me\nb.mp4,two,,,,\n"},
     "folder lines": {"t.jsonl": [{"video": "a.mp4", "caption": "one", "id": 5, "duration": 9, "tags": ["x"]}]},
     "subtitles": {"a.srt": SRT, "b.en.vtt": VTT},
