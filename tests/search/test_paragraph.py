@@ -80,6 +80,12 @@ def test_one_sentence_and_windows_of_words_have_no_passages(index: Index) -> Non
     assert all(not moment.sentences for moment in index.search(words, k=5))
 
 
+def test_relevance_that_finds_no_moments_makes_no_passages(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the order alone would place the sentences, and the passage would be the whole video."""
+    monkeypatch.setattr(paragraph, "moment_strength", lambda *_: 0.2)
+    assert all(not moment.sentences for moment in index.search(STORY, k=5))
+
+
 def test_only_the_best_videos_are_aligned(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paragraph, "MOST_VIDEOS", 0)
     assert all(not moment.sentences for moment in index.search(STORY, k=5))

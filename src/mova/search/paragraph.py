@@ -3,7 +3,9 @@
 `search/query.py` finds moments of single sentences and merges those that touch. Events of a story are rarely that
 close: between a door that opens and tea that is poured, something else may happen. Here the sentences are aligned with
 each of the best videos together (`mova.scoring.alignment`). If the evidence says that they are in temporal order, the
-moments of that video become one passage, from the first sentence that it shows to the last, with the time of each.
+moments of that video become one passage, from the first sentence that it shows to the last, with the time of each. A
+model whose relevance hardly rises at any moment of a video would place sentences by their order alone; such videos have
+no passages.
 
 Shape legend: S sentences, T frames.
 """
@@ -18,7 +20,10 @@ import torch
 
 from mova.models.background_captions import encode_background, relevance_threshold
 from mova.models.encoder import DualEncoder, VideoEmbedding
+from mova.scoring.adaptive_weights import moment_strength
 from mova.scoring.alignment import Alignment, align_jointly
+from mova.scoring.emissions import AlignmentWeights
+from mova.scoring.similarity import relevance
 from mova.scoring.timeline_decoder import Order
 from mova.search.query import Query
 from mova.search.storage.records import StoredFrames, VideoRecord
@@ -31,6 +36,8 @@ MOST_FRAMES = 20_000
 """Videos, and frames of them together, that a paragraph is aligned with, best first: about two seconds of work."""
 LONGEST_GAP = 300.0
 """Seconds between two sentences of one passage."""
+LEAST_STRENGTH = 0.25
+"""Least `moment_strength` of the paragraph on a video."""
 PRESENT = 0.5
 """Least probability of a sentence that counts as shown."""
 
@@ -78,6 +85,8 @@ def _passages(
     """Return the passages of one video; none if the sentences are not in temporal order there."""
     seen = VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, video.duration, step=step)
     background = encode_background(model) if model.background else relevance_threshold(model, seen)
+    if isinstance(background, torch.Tensor) and _strength(query, seen, background) < LEAST_STRENGTH:
+        return []
     aligned = align_jointly(
         torch.from_numpy(query.vectors),
         seen.frames,
@@ -101,6 +110,13 @@ def _passages(
         score = float(aligned.relevance[:, inside].max(axis=1).mean())
         passages.append(Moment(video.path, start, end, score, tuple(item.sentence for item in group)))
     return passages
+
+
+def _strength(query: Query, video: VideoEmbedding, background: torch.Tensor) -> float:
+    """Return how clearly the relevance of the sentences finds moments of the video, from 0 to 1."""
+    curves = relevance(torch.from_numpy(query.vectors), video.frames).numpy()
+    usual = relevance(background.cpu(), video.frames).numpy()
+    return moment_strength(curves, usual, AlignmentWeights().peak_frames(video.step or 1.0))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mova.data.batch import PairVectors
 from mova.errors import UsageError
+from mova.losses.ordered_alignment import ordered_alignment_loss
 from mova.train.objectives.base import CachedEncoder, PairObjective
 from mova.train.objectives.pairs import Clip4Clip, LateInteraction
 from mova.train.recipe import find_objective
@@ -87,7 +88,21 @@ def test_losses_equal_explicit_arithmetic(groups: list[int]) -> None:
     assert parts["hits"] == pytest.approx(sum(hits) / 3)
 
 
-@pytest.mark.parametrize("objective", [Clip4Clip(), LateInteraction()])
+def test_the_loss_over_ordered_alignments_is_added_on_request() -> None:
+    vectors = pairs()
+    units, unit_mask = vectors.with_units()
+    cosines = torch.tensor(
+        [[[[cos(frame, unit) for unit in text] for text in units] for frame in video] for video in vectors.frames]
+    )
+    masks = (vectors.frame_mask, unit_mask, torch.eye(3, dtype=torch.bool))
+    expected = float(ordered_alignment_loss(cosines, 5.0, *masks, blank=0.2))
+    plain, _ = run(LateInteraction(), vectors)
+    loss, parts = run(LateInteraction(order_weight=0.5, blank=0.2), vectors)
+    assert parts["order"] == pytest.approx(expected, abs=1e-5)
+    assert loss == pytest.approx(plain + 0.5 * expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("objective", [Clip4Clip(), LateInteraction(), LateInteraction(order_weight=1.0)])
 def test_padding_changes_nothing(objective: PairObjective) -> None:
     vectors = pairs()
     loss, _ = run(objective, vectors)
@@ -121,3 +136,5 @@ def test_invalid_settings_are_named() -> None:
         find_objective("wish")
     with pytest.raises(UsageError, match="tau must be above 0"):
         LateInteraction(tau=0.0)
+    with pytest.raises(UsageError, match="order_weight must be 0 or more"):
+        LateInteraction(order_weight=-1.0)

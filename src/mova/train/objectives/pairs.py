@@ -14,7 +14,8 @@ from mova.data.batch import PairVectors
 from mova.errors import UsageError
 from mova.losses.contrastive import symmetric_nce
 from mova.losses.global_contrast import mean_pooled_scores, unit_scores
-from mova.scoring.similarity import FRAME_TEMPERATURE
+from mova.losses.ordered_alignment import ordered_alignment_loss
+from mova.scoring.similarity import FRAME_TEMPERATURE, cosine
 from mova.train.objectives.base import PairObjective, Tensors
 
 
@@ -37,10 +38,11 @@ class Clip4Clip(PairObjective):
 
 @dataclass(frozen=True, eq=False)
 class LateInteraction(PairObjective):
-    """Late interaction over units plus the weighted global contrast: `L = L_LI + w L_g`.
+    """Late interaction over units plus the weighted global contrast: `L = L_LI + w L_g + v L_order`.
 
     L_LI is the symmetric InfoNCE on `S = mean_k sum_t softmax_t(c_tk / tau) c_tk`; L_g keeps the global vectors usable
-    for a first search.
+    for a first search. L_order, off by default, aligns captions whose units are in temporal order with the frames,
+    without times (`mova.losses.ordered_alignment`).
 
     Raises:
         UsageError: a number out of its range.
@@ -50,6 +52,10 @@ class LateInteraction(PairObjective):
     """w, the weight of the global contrast."""
     tau: float = FRAME_TEMPERATURE
     """Temperature of the softmax over frames."""
+    order_weight: float = 0.0
+    """v, the weight of the loss over ordered alignments; for captions in temporal order."""
+    blank: float = 0.3
+    """Cosine from which a frame shows a unit rather than nothing, in that loss."""
 
     scoring_form = "rule"
     units = True
@@ -59,6 +65,9 @@ class LateInteraction(PairObjective):
         tau, weight = self.tau, self.global_weight
         if not (tau > 0 and weight >= 0):
             raise UsageError(f"tau must be above 0 and global_weight 0 or more, not {tau} and {weight}")
+        if not (self.order_weight >= 0 and -1 <= self.blank <= 1):
+            given = f"{self.order_weight} and {self.blank}"
+            raise UsageError(f"order_weight must be 0 or more and blank a cosine in [-1, 1], not {given}")
 
     def losses(self, vectors: PairVectors, positive: Tensor, net: nn.Module) -> tuple[Tensor, Tensors]:
         """Return the loss, and as parts `late`, `global` and the hits of both."""
@@ -66,7 +75,17 @@ class LateInteraction(PairObjective):
         late = symmetric_nce(vectors.scale * scores, positive)
         pooled, parts = Clip4Clip().losses(vectors, positive, net)
         parts = {"late": late, "global": pooled, "hits": hits(scores, positive), "global_hits": parts["hits"]}
-        return late + self.global_weight * pooled, parts
+        loss = late + self.global_weight * pooled
+        if self.order_weight == 0:
+            return loss, parts
+        parts["order"] = self._order(vectors, positive)
+        return loss + self.order_weight * parts["order"], parts
+
+    def _order(self, vectors: PairVectors, positive: Tensor) -> Tensor:
+        units, unit_mask = vectors.with_units()
+        flat = cosine(vectors.frames, units.flatten(0, 1))
+        cosines = flat.view(*flat.shape[:2], *unit_mask.shape)
+        return ordered_alignment_loss(cosines, vectors.scale, vectors.frame_mask, unit_mask, positive, self.blank)
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
         """Return the late interaction of every video with every text."""
