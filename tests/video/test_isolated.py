@@ -198,6 +198,22 @@ def test_a_decoder_that_fails_costs_one_file(
         assert time.monotonic() - began < 20
 
 
+def test_where_the_system_has_no_limit_a_process_watches_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import mova.video.isolated_child as child, time; child._limit_memory = lambda memory: False; "
+        "child.stream = lambda *a, **k: [(b'x' * (1 << 26), time.sleep(0.05)) for _ in range(40)]; "
+    )
+    broken(monkeypatch, code)
+    clip = write_clip(tmp_path / "a.mp4")
+    with Isolated(memory=300 << 20) as decoder:
+        assert decoder.probe(clip).width == 64
+        with pytest.raises(VideoError, match="do not fit into memory"):
+            list(decoder.stream(clip, fps=1.0))
+        assert decoder.probe(clip).width == 64
+
+
 def test_threads_share_the_processes(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", frames=30)
     with Isolated() as decoder, ThreadPoolExecutor(2) as pool:

@@ -97,7 +97,7 @@ class Caption:
             raise UsageError("give the caption with exactly one of --text and --text-file")
         text = self.text
         if self.text_file is not None:
-            text = _read_caption(self.text_file)
+            text = read_caption(self.text_file)
         assert text is not None
         if not text.strip():
             raise UsageError("the caption is empty; it needs at least one sentence")
@@ -105,7 +105,7 @@ class Caption:
         return text
 
 
-def _read_caption(path: Path) -> str:
+def read_caption(path: Path) -> str:
     """Return the content of a text file; of subtitles, the texts of the cues, one per line."""
     from mova.data.readers.subtitles import SUBTITLE_SUFFIXES, read_cues
     from mova.utils.text_files import read_text

@@ -34,7 +34,10 @@ TIME_LIMIT = 60.0
 """Seconds without any progress after which a decoder is ended."""
 
 MEMORY = 1536 << 20
-"""Bytes that decoding one file may take, on systems that can limit it (Linux)."""
+"""Bytes that decoding one file may take: a limit of the system on Linux; elsewhere the process watches itself."""
+
+OUT_OF_MEMORY = 97
+"""Exit code of a process that has taken more memory than it may."""
 
 CLIP_MEMORY = 4 << 30
 """Bytes that decoding and encoding a clip may take: the encoder holds some ten frames of full size per thread."""
@@ -272,6 +275,8 @@ class _Child:
             except (EOFError, ValueError, OSError):
                 self.end()
                 number = self._process.returncode
+                if number == OUT_OF_MEMORY:
+                    raise VideoError(path, TOO_LARGE) from None
                 signal = f"signal {-number}" if number < 0 else f"exit code {number}"
                 raise VideoError(path, f"the decoder crashed ({signal}): {DAMAGED}") from None
             if header["kind"] == "log":

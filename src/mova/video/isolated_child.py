@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from typing import Any
 from mova.errors import UsageError, VideoError
 from mova.video import limits
 from mova.video.display import find_damage
+from mova.video.isolated import OUT_OF_MEMORY
 from mova.video.probe import probe
 from mova.video.reader import stream, stream_count, stream_times
 from mova.video.writer import write_clip, writing
 
-BEAT = 0.5
-"""Seconds between two looks at the progress."""
+BEAT = 0.1
+"""Seconds between two looks at the progress, and at the memory."""
 PIPE_BYTES = 1 << 20
 
 
@@ -33,10 +35,10 @@ def main(memory: int) -> None:
         memory: bytes that decoding may take on top of what the process has now.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends this process
-    _limit_memory(memory)
+    exceeds = (lambda: False) if _limit_memory(memory) else _watch_memory(memory)
     channel = _Channel(os.dup(1))
     os.dup2(2, 1)  # what a library prints must not reach the pipe
-    threading.Thread(target=_report_progress, args=(channel, os.getppid()), daemon=True).start()
+    threading.Thread(target=_report_progress, args=(channel, os.getppid(), exceeds), daemon=True).start()
     logger = logging.getLogger("mova")
     logger.addHandler(_Forward(channel))
     logger.setLevel(logging.INFO)
@@ -115,21 +117,26 @@ class _Forward(logging.Handler):
             self._channel.send({"kind": "log", "name": record.name, "level": record.levelno, "text": message})
 
 
-def _report_progress(channel: _Channel, parent: int) -> None:
-    """Send a message whenever packets were read since the last one; end the process if its parent is gone."""
+def _report_progress(channel: _Channel, parent: int, exceeds: Callable[[], bool]) -> None:
+    """Send a message whenever packets were read since the last one.
+
+    End the process if its parent is gone, or if it has taken too much memory.
+    """
     seen = limits.progress.packets
     while True:
         time.sleep(BEAT)
         if os.getppid() != parent:
             os._exit(1)
+        if exceeds():
+            os._exit(OUT_OF_MEMORY)
         if limits.progress.packets != seen:
             seen = limits.progress.packets
             with suppress(OSError):
                 channel.send({"kind": "alive"})
 
 
-def _limit_memory(memory: int) -> None:
-    """Limit the data of this process, where the system can do that."""
+def _limit_memory(memory: int) -> bool:
+    """Limit the data of this process, where the system can do that; return whether it can."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -138,3 +145,14 @@ def _limit_memory(memory: int) -> None:
         status = dict(line.split(":", 1) for line in lines)
         limit = int(status["VmData"].split()[0]) * 1024 + memory
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        return True
+    return False
+
+
+def _watch_memory(memory: int) -> Callable[[], bool]:
+    """Return a function that tells whether this process has taken more memory than it may, for macOS."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + memory
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > limit

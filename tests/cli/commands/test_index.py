@@ -120,3 +120,19 @@ def test_a_file_that_is_not_read_to_its_end_is_a_warning(films: Path, tmp_path: 
     assert f"joined.mp4: {first.stat().st_size} bytes after the end of the video are not read" in err
     code, out, _ = call(*words[:-1], tmp_path / "j", "--json")
     assert [row["path"] for row in json.loads(out)["warnings"]] == [str(joined)]
+
+
+def test_a_query_may_be_a_file_of_subtitles(films: Path, tmp_path: Path, call: Call) -> None:
+    assert call("index", films, "--index", tmp_path / "i")[0] == 0
+    cues = tmp_path / "film.srt"
+    cues.write_text("1\n00:00:00,000 --> 00:00:01,000\nIt is red.\n\n2\n00:00:02,000 --> 00:00:03,000\nIt is blue.\n")
+    words = ("--index", tmp_path / "i", "--json")
+    code, out, _ = call("search", "--text-file", cues, *words)
+    assert code == 0
+    assert json.loads(out)["query"] == "It is red.\nIt is blue."
+    assert json.loads(out)["results"] == json.loads(call("search", "It is red.\nIt is blue.", *words)[1])["results"]
+    for wrong in (("red", "--text-file", cues), ()):
+        code, _, err = call("search", *wrong, *words)
+        assert (code, "either as TEXT or with --text-file" in err) == (2, True)
+    code, _, err = call("search", "--text-file", tmp_path / "gone.txt", *words)
+    assert (code, "gone.txt" in err) == (2, True)

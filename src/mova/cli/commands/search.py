@@ -11,16 +11,32 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import clock, emit, note, one_line, say, show
-from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit
+from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
+from mova.errors import UsageError
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
     from mova.search.evidence import Answer
     from mova.types import Moment
 
+QueryText = Annotated[
+    str | None, typer.Argument(metavar="TEXT", help="The query: a sentence or a paragraph.", show_default=False)
+]
+QueryFile = Annotated[
+    Path | None, typer.Option(help="UTF-8 text file that contains the query, or subtitles (.srt, .vtt).")
+]
+SentenceOrder = Annotated[
+    Literal["auto", "yes", "no"],
+    typer.Option(
+        help="Whether the sentences of a paragraph are in temporal order, and so form one passage: auto (by the "
+        "evidence of each video), yes or no."
+    ),
+]
+
 
 def search(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="The query: a sentence or a paragraph.")],
+    text: QueryText = None,
+    text_file: QueryFile = None,
     folder: IndexFolder = DEFAULT_INDEX,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of moments to return.")] = 10,
     export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
@@ -39,13 +55,7 @@ def search(
         typer.Option(help="Highest false-alarm rate that counts as evidence. Above it, nothing here shows the text."),
     ] = 0.05,
     time_limit: TimeLimit = None,
-    order: Annotated[
-        Literal["auto", "yes", "no"],
-        typer.Option(
-            help="Whether the sentences of a paragraph are in temporal order, and so form one passage: auto (by the "
-            "evidence of each video), yes or no."
-        ),
-    ] = "auto",
+    order: SentenceOrder = "auto",
     json: Json = False,
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
@@ -58,6 +68,7 @@ def search(
     from mova.search.query import document, query_sentences
 
     require_bar(false_alarm)
+    text = _query(text, text_file)
     query_sentences(text)  # a query that is too long is refused before the model is loaded
     index = Index(folder)
     name = index.meta.model
@@ -97,6 +108,13 @@ def _percent(rate: float | None) -> str:
     """Return a rate with one digit after the point below 10 %."""
     value = 100 * (1.0 if rate is None else rate)
     return f"{value:.1f} %" if value < 10 else f"{value:.0f} %"
+
+
+def _query(text: str | None, text_file: Path | None) -> str:
+    """Return the query from whichever of the two is used."""
+    if (text is None) == (text_file is None):
+        raise UsageError("give the query either as TEXT or with --text-file")
+    return read_caption(text_file) if text is None and text_file is not None else str(text)
 
 
 def _export(moments: list[Moment], folder: Path, time_limit: float | None) -> None:
