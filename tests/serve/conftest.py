@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,3 +81,27 @@ def other(site: Site, **changes: Any) -> TestClient:
 
     settings = replace(site.settings, **changes)
     return TestClient(build(settings, ColourEncoder()), base_url="http://localhost:8765", raise_server_exceptions=False)
+
+
+@contextmanager
+def running(settings: Settings, encoder: ColourEncoder | None = None) -> Iterator[str]:
+    """Serve in a thread; the address."""
+    import uvicorn
+
+    from mova.serve.app import build
+    from mova.serve.server import PatientProtocol
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        config = uvicorn.Config(build(settings, encoder), http=PatientProtocol, log_config=None, ws="none")
+        config.timeout_graceful_shutdown = 1
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            deadline = time.monotonic() + 30
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +15,11 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make browser")
 
-import uvicorn
 from playwright import sync_api as playwright
 
 from mova.search.index import Index
-from mova.serve.app import build
-from mova.serve.server import PatientProtocol
 from mova.serve.settings import Settings
-from tests.serve.conftest import JudgingEncoder, write_films
+from tests.serve.conftest import JudgingEncoder, running, write_films
 from tests.support.fakes import ColourEncoder, write_colours
 
 CHROMIUM = os.environ.get("MOVA_CHROMIUM") or shutil.which("chromium") or ""
@@ -55,25 +49,6 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     settings = Settings(str(folder / "index"), state=folder / "state")
     with running(settings, JudgingEncoder()) as url:
         yield Web(url, films, settings.index, settings.state)
-
-
-@contextmanager
-def running(settings: Settings, encoder: ColourEncoder | None = None) -> Iterator[str]:
-    """Serve in a thread; the address."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        config = uvicorn.Config(build(settings, encoder), http=PatientProtocol, log_config=None, ws="none")
-        config.timeout_graceful_shutdown = 1
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            deadline = time.monotonic() + 30
-            while not server.started and time.monotonic() < deadline:
-                time.sleep(0.02)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join(timeout=30)
 
 
 @pytest.fixture(scope="module")

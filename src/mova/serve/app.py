@@ -16,7 +16,8 @@ from starlette.staticfiles import StaticFiles
 from mova._version import __version__
 from mova.errors import MovaError, UsageError
 from mova.models.encoder import DualEncoder
-from mova.serve.guard import Guard
+from mova.serve.guard import App, Guard
+from mova.serve.metrics import Meter
 from mova.serve.problems import Problem
 from mova.serve.routes import align, collect, health, library, pages, search, videos
 from mova.serve.schemas import ErrorAnswer
@@ -29,7 +30,15 @@ ROUTERS = (health.router, search.router, library.router, videos.router, align.ro
 RETRY_SECONDS = "2"
 
 
-def build(settings: Settings, encoder: DualEncoder | None = None) -> Guard:
+class Service(Guard):
+    """The application behind its guard, and its parts."""
+
+    def __init__(self, app: App, settings: Settings, parts: Services) -> None:
+        super().__init__(app, settings)
+        self.parts = parts
+
+
+def build(settings: Settings, encoder: DualEncoder | None = None) -> Service:
     """Return the application; threads and processes begin and end with its lifespan.
 
     Args:
@@ -71,7 +80,8 @@ def build(settings: Settings, encoder: DualEncoder | None = None) -> Guard:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unknown)
-    return Guard(app, settings)  # outside of everything, so that errors get its headers, too
+    app.state.meter = Meter(app)
+    return Service(app.state.meter, settings, parts)  # outside of everything, so that errors get its headers, too
 
 
 def _error(status: int, message: str, details: list[dict[str, Any]] | None = None) -> Response:

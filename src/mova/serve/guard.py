@@ -67,7 +67,7 @@ class Guard:
     """ASGI middleware around the whole service."""
 
     def __init__(self, app: App, settings: Settings) -> None:
-        self.app: Any = app
+        self.app = app
         self.settings = settings
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

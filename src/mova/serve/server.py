@@ -103,7 +103,7 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
     )
     with listening, sole_writer(settings.state):
         ready(listening.getsockname()[1])
-        _Server(config, app.app.state.services.stopping).run(sockets=[listening])
+        _Server(config, app.parts.stopping).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
