@@ -17,6 +17,7 @@ from mova.errors import UsageError
 from mova.models.tower_access import TowerAccess
 from mova.models.two_tower.image_processor import resize
 from mova.types import Frames, Pixels
+from mova.video.isolated import Isolated
 from mova.video.reader import read_times
 
 PICTURE_PIXELS = 360
@@ -54,13 +55,20 @@ def choose_frames(relevance: npt.NDArray[np.float32], times: npt.NDArray[np.floa
     return sorted(chosen)
 
 
-def read_pictures(video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int], pixels: int) -> Pixels:
+def read_pictures(
+    video: str | Path,
+    times: npt.NDArray[np.float64],
+    chosen: Sequence[int],
+    pixels: int,
+    decoder: Isolated | None = None,
+) -> Pixels:
     """Read the chosen frames with a shorter side of `pixels`: uint8, (F, H, W, 3).
 
     Raises:
         VideoError: the file cannot be read.
     """
-    return read_times(video, times[list(chosen)], short_side=pixels).pixels
+    read = read_times if decoder is None else decoder.read_times
+    return read(video, times[list(chosen)], short_side=pixels).pixels
 
 
 def reduced(pictures: Pixels, pixels: int) -> Pixels:
@@ -75,7 +83,11 @@ def reduced(pictures: Pixels, pixels: int) -> Pixels:
 
 
 def read_inputs(
-    tower: TowerAccess, video: str | Path, times: npt.NDArray[np.float64], chosen: Sequence[int]
+    tower: TowerAccess,
+    video: str | Path,
+    times: npt.NDArray[np.float64],
+    chosen: Sequence[int],
+    decoder: Isolated | None = None,
 ) -> tuple[Pixels, Tensor]:
     """Read the chosen frames as pictures (F, H, W, 3) and as input of a tower (F, C, h, w), neighbors included.
 
@@ -85,7 +97,7 @@ def read_inputs(
     offsets = np.arange(-tower.context, tower.context + 1)
     indices = np.clip(np.array(chosen)[:, None] + offsets, 0, len(times) - 1)
     unique = np.unique(indices)
-    read = read_times(video, times[unique])
+    read = (read_times if decoder is None else decoder.read_times)(video, times[unique])
     rows = np.searchsorted(unique, indices)
     inputs = [tower.prepare(Frames(read.pixels[row], read.pts[row]))[tower.context] for row in rows]
     return read.pixels[rows[:, tower.context]], torch.stack(inputs)

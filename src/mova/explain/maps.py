@@ -146,7 +146,7 @@ def saliency_maps(
     encoded = model.encode_video(video)
     relevance = model.relevance(texts, encoded).cpu().numpy()
     chosen = choose_frames(relevance, encoded.times, count)
-    pictures, pixels = read_inputs(tower, video, encoded.times, chosen)
+    pictures, pixels = read_inputs(tower, video, encoded.times, chosen, model.decoder)
     if method == "gradcam" and tower.reader is not None:
         maps = grad_cam(tower.encode, tower.reader, tower.cell, pixels, texts)
     else:
@@ -188,7 +188,8 @@ def _of_whole(
     video_scores, falls = without_each(fusion, encoded, texts)
     times = encoded.times[encoded.chosen]
     chosen = choose_frames(falls, times, count)
-    pictures, pixels = read_inputs(tower, video, encoded.times, [encoded.chosen[i] for i in chosen])
+    frames = [encoded.chosen[i] for i in chosen]
+    pictures, pixels = read_inputs(tower, video, encoded.times, frames, model.decoder)
     maps = [occlusion(within(fusion, encoded, i), frame[None], texts) for i, frame in zip(chosen, pixels, strict=True)]
     return SaliencyMaps(
         video=str(video),

@@ -119,7 +119,7 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
         times=encoded.times,
         weights=subset_weights(model, encoded.frames, units, threshold).cpu().numpy(),
         frame_indices=tuple(chosen),
-        pictures=read_pictures(video, encoded.times, chosen, PICTURE_PIXELS),
+        pictures=read_pictures(video, encoded.times, chosen, PICTURE_PIXELS, model.decoder),
         step=encoded.step,
     )
 

@@ -104,3 +104,14 @@ def test_a_video_llm_scores_no_file_that_hangs(
     broken(monkeypatch, hang("stream_count"))
     code, _, err = call(*words, "--time-limit", 0.7)
     assert (code, STOPPED in err) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["stream", "stream_times"])
+def test_explain_stops_a_decoder_that_hangs(
+    call: Call, film: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("mova.models.encoder.Decoding.isolated.__wrapped__.__defaults__", (0.7,))
+    broken(monkeypatch, hang(name))
+    code, _, err = call("explain", film, "--text", "A star.", "--model", model, "--plot", tmp_path / "a.png")
+    assert (code, STOPPED in err) == (1, True)
+    assert list(tmp_path.iterdir()) == []

@@ -75,14 +75,15 @@ def explain(
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: the file must end in .png")
     encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
-    if method is Method.OCCLUSION:
-        explanation = _occlusion(encoder, video, units, frames)
-    elif isinstance(encoder, EntailmentModel):
-        raise UsageError(f"{encoder.name}: a video LLM has no frame vectors; use --method occlusion")
-    elif method is Method.SUBSETS:
-        explanation = _subsets(encoder, video, units, frames)
-    else:
-        explanation = _gradcam(encoder, video, units, frames)
+    with encoder.isolated():
+        if method is Method.OCCLUSION:
+            explanation = _occlusion(encoder, video, units, frames)
+        elif isinstance(encoder, EntailmentModel):
+            raise UsageError(f"{encoder.name}: a video LLM has no frame vectors; use --method occlusion")
+        elif method is Method.SUBSETS:
+            explanation = _subsets(encoder, video, units, frames)
+        else:
+            explanation = _gradcam(encoder, video, units, frames)
     if json:
         emit(explanation.document)
     else:

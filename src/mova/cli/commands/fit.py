@@ -34,7 +34,8 @@ def fit(
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         raise UsageError(f"{target}: exists; name a new folder")
     encoder = load(model or DEFAULT_MODEL, precision="fp32")
-    fitted, report = fit_model(encoder, manifest, splits=split or (), fps=fps, seed=seed, warn=note)
+    with encoder.isolated():
+        fitted, report = fit_model(encoder, manifest, splits=split or (), fps=fps, seed=seed, warn=note)
     if report.helps:
         fitted.save_pretrained(target)
     if json:
