@@ -148,7 +148,9 @@ OPENINGS = {
 
 
 BACKGROUND_SEED, BACKGROUND_SENTENCES = 5, 128
-DETAILED_SEED, DETAILED_SENTENCES = 6, 256
+DETAILED_SEED, DETAILED_SENTENCES = 6, 512
+DETAILS = ("shape", "colour", "motion", "place")
+"""Facts that detailed sentences always mention."""
 
 
 class Description(NamedTuple):
@@ -214,10 +216,10 @@ def background_sentences() -> tuple[str, ...]:
 
 @cache
 def detailed_sentences() -> tuple[str, ...]:
-    """Return sentences that mention every fact of a random event: hardly any video shows one of them."""
+    """Return sentences that say much about random events, so that hardly any video shows one of them."""
     rng = np.random.default_rng(DETAILED_SEED)
     events = (sample_event(rng) for _ in range(DETAILED_SENTENCES))
-    return tuple(describe(event, rng, mention=tuple(FACTORS)).text for event in events)
+    return tuple(describe(event, rng, must=DETAILS).text for event in events)
 
 
 def connect(text: str, position: str, rng: np.random.Generator) -> str:
