@@ -10,11 +10,8 @@ import pytest
 
 from mova.scoring.false_alarm import (
     LEAST_SENTENCES,
-    SETS,
-    STRETCHES,
     FalseAlarms,
     Maxima,
-    _window_maxima,
     evidence,
     of_video,
     tail_rate,
@@ -22,7 +19,7 @@ from mova.scoring.false_alarm import (
 
 
 def plain(values: np.ndarray) -> FalseAlarms:
-    return FalseAlarms(10, 10, 0.0, np.sort(values)[::-1], {})
+    return FalseAlarms(10, 10, 0.0, np.sort(values)[::-1])
 
 
 def test_below_the_tail_the_rate_is_a_count() -> None:
@@ -93,52 +90,6 @@ def test_best_scores_over_videos_are_those_of_all_frames_together() -> None:
     assert alarms.resolution == pytest.approx(1 / 41)
 
 
-def test_sets_are_means_of_sentences_inside_one_stretch() -> None:
-    rng = np.random.default_rng(3)
-    videos = [rng.normal(size=(24, frames)).astype(np.float32) for frames in (20, 90, 400)]
-    maxima = Maxima(24)
-    for curves in videos:
-        maxima.add(curves)
-    alarms = maxima.finish()
-    assert {size for size, _ in alarms.sets} == {2, 3, 5, 8}, "at most half of the background"
-    chosen = maxima._means[:SETS] > 0
-    assert (chosen.sum(axis=1) == 2).all()
-    whole = [max(video[row].max(axis=1).mean() for video in videos) for row in chosen]
-    np.testing.assert_allclose(alarms.sets[2, None], np.sort(whole)[::-1], rtol=1e-6)
-    for size in (2, 3, 5, 8):
-        short, long, any_length = (alarms.sets[size, stretch] for stretch in (*STRETCHES, None))
-        assert (short <= long + 1e-6).all()
-        assert (long <= any_length + 1e-6).all()
-
-
-@pytest.mark.parametrize("frames", [1, 16, 32, 33, 100, 257])
-def test_windows_contain_every_run_of_a_stretch(frames: int) -> None:
-    scores = np.random.default_rng(frames).normal(size=(2, frames)).astype(np.float32)
-    for stretch in STRETCHES:
-        windows = _window_maxima(scores, stretch)
-        for start in range(frames):
-            best = scores[:, start : start + stretch].max(axis=1, keepdims=True)
-            assert ((windows >= best).any(axis=1)).all()
-        runs = {float(scores[0, a : a + 2 * stretch].max()) for a in range(0, frames, stretch)}
-        assert {float(value) for value in windows[0]} <= runs | {float(scores[0].max())}
-
-
-def test_paragraphs_of_more_sentences_and_shorter_moments_have_lower_rates() -> None:
-    rng = np.random.default_rng(4)
-    maxima = Maxima(60)
-    for _ in range(5):
-        maxima.add(rng.normal(size=(60, 200)))
-    alarms = maxima.finish()
-    rates = [alarms.rate(2.3, sentences, 10) for sentences in (1, 2, 3, 5, 8)]
-    assert all(a >= b for a, b in pairwise(rates))
-    assert rates[-1] < rates[0]
-    assert alarms.rate(2.3, 3, 10) <= alarms.rate(2.3, 3, 100) <= alarms.rate(2.3, 3)
-    assert alarms.rate(2.3, 6, 10) == alarms.rate(2.3, 5, 10), "the next smaller number is measured"
-    assert alarms.rate(2.3, 1, 10) == alarms.rate(2.3)
-    with pytest.raises(ValueError, match="at least 1"):
-        alarms.rate(0.0, 0)
-
-
 def test_a_sample_is_extrapolated_to_the_whole_index() -> None:
     rng = np.random.default_rng(5)
     scores = rng.gumbel(scale=0.1, size=(200, 64_000))
@@ -160,10 +111,8 @@ def test_statistics_survive_a_file() -> None:
     alarms = maxima.finish(99)
     again = FalseAlarms.from_json(json.loads(json.dumps(alarms.to_json())))
     assert (again.frames, again.sampled, again.growth) == (99, 50, 0.0)
-    assert again.sets.keys() == alarms.sets.keys()
     for score in (-1.0, 1.5, 2.2, 4.0):
-        for sentences in (1, 4):
-            assert again.rate(score, sentences, 12) == pytest.approx(alarms.rate(score, sentences, 12), rel=1e-3)
+        assert again.rate(score) == pytest.approx(alarms.rate(score), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +123,7 @@ def test_statistics_survive_a_file() -> None:
         {"growth": float("inf")},
         {"frames": 0},
         {"sampled": 0},
-        {"sets": "x"},
-        {"sets": None},
+        {"frames": None},
         {"maxima": None},
     ],
 )

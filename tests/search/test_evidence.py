@@ -163,7 +163,7 @@ def test_an_empty_answer_is_no_evidence(index: Index) -> None:
     answer = index.search("text", min_score=2.0)
     assert (list(answer), answer.evidence, answer.false_alarm) == ([], "none", None)
     assert Answer().evidence is None
-    assert judge([Moment("v", 0, 1, 0.5)], None, 1, 1.0) == [Moment("v", 0, 1, 0.5)]
+    assert judge([Moment("v", 0, 1, 0.5)], None) == [Moment("v", 0, 1, 0.5)]
 
 
 def test_no_frames_give_no_statistics(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_no_frames_give_no_statistics(tmp_path: Path) -> None:
 
 
 def test_moments_keep_the_rate_of_their_cosine() -> None:
-    alarms = FalseAlarms(10, 10, 0.0, np.linspace(0.6, 0.1, 99), {})
-    low, high = judge([Moment("v", 0, 1, 0.3), Moment("v", 2, 3, 0.7)], alarms, 1, 1.0, bar=0.05)
+    alarms = FalseAlarms(10, 10, 0.0, np.linspace(0.6, 0.1, 99))
+    low, high = judge([Moment("v", 0, 1, 0.3), Moment("v", 2, 3, 0.7)], alarms, bar=0.05)
     assert (low.evidence, high.evidence) == ("none", "strong")
     assert high.false_alarm == alarms.rate(0.7)

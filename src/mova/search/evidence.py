@@ -30,7 +30,7 @@ from mova.utils.replacing import replacing
 
 logger = logging.getLogger(__name__)
 
-NAME, LAYOUT = "false_alarms.json", 1
+NAME, LAYOUT = "false_alarms.json", 2
 MOST_FRAMES = 200_000
 """Frames that background sentences are compared with. A larger index is sampled, in whole videos, and the best scores
 are extrapolated by how they grow with the number of frames."""
@@ -85,23 +85,19 @@ def require_bar(bar: float) -> None:
         raise UsageError(f"the false-alarm rate must be between 0 and 1, such as {BAR}, not {bar:g}")
 
 
-def judge(
-    moments: Sequence[Moment], alarms: FalseAlarms | None, sentences: int, frame_rate: float, bar: float = BAR
-) -> list[Moment]:
+def judge(moments: Sequence[Moment], alarms: FalseAlarms | None, bar: float = BAR) -> list[Moment]:
     """Return moments with their false-alarm rates and words.
 
     Args:
         moments: with their cosines as scores, before they are scored again.
         alarms: of the index; None leaves the moments as they are.
-        sentences: number of sentences of the query.
-        frame_rate: of the index.
         bar: highest rate that counts as evidence.
     """
     if alarms is None:
         return list(moments)
     judged = []
     for moment in moments:
-        rate = alarms.rate(moment.score, sentences, max(1, round((moment.end - moment.start) * frame_rate)))
+        rate = alarms.rate(moment.score)
         judged.append(replace(moment, false_alarm=rate, evidence=evidence(rate, bar)))
     return judged
 

@@ -218,8 +218,8 @@ class Index:
         candidates = k if once else max(k, rerank.CANDIDATES)
         moments = query.search(self._store, prepared, candidates, min_score=min_score)
         moments = paragraph.find_passages(self._store, self.model, prepared, moments, order)
-        alarms, count = self._false_alarms(), len(prepared.sentences)
-        moments = judge(moments, alarms, count, self._store.meta.frame_rate, false_alarm)
+        alarms = self._false_alarms()
+        moments = judge(moments, alarms, false_alarm)
         return Answer(rerank.rescore(self._store, self.model, prepared, moments)[:k], alarms, false_alarm)
 
     def _false_alarms(self) -> FalseAlarms | None:
