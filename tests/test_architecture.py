@@ -31,7 +31,15 @@ def test_the_map_is_current() -> None:
 
 
 def test_all_main_ways_are_described() -> None:
-    assert [way.split()[1].rstrip("`") for way in WAYS] == ["index", "search", "align", "train", "eval", "data"]
+    assert [way.split()[1].rstrip("`") for way in WAYS] == [
+        "index",
+        "search",
+        "align",
+        "serve",
+        "train",
+        "eval",
+        "data",
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -9,6 +9,8 @@ from contextlib import suppress
 from mova.errors import MovaError, VideoError
 from mova.video.writer import cut_clip
 
+MEMORY = 6 << 30
+"""Bytes that the process may allocate: enough to decode 8K."""
 LARGEST = 2 << 30
 """Largest file that the process may write, in bytes."""
 
@@ -23,6 +25,7 @@ def main(words: list[str]) -> int:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     source, target, start, end, side = words
     try:
         cut_clip(source, target, float(start), float(end), short_side=int(side) or None, crf=24)

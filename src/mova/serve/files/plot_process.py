@@ -11,6 +11,9 @@ from contextlib import suppress
 from mova.errors import MovaError, VideoError
 from mova.plots.timeline import draw
 
+MEMORY = 6 << 30
+"""Bytes that the process may allocate: enough to decode 8K."""
+
 
 def main(words: list[str]) -> int:
     """Draw a timeline; on failure print the cause.
@@ -21,6 +24,7 @@ def main(words: list[str]) -> int:
     os.nice(5)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     timeline = pickle.loads(sys.stdin.buffer.read())  # of the service, never of a client
     try:
         draw(timeline, words[0])

@@ -60,6 +60,7 @@ export class Strip {
     this.endLabel.textContent = clock(duration);
     this.lane.replaceChildren(...moments.map((moment) => el("button", {
       type: "button",
+      class: moment.evidence === "none" ? "faint" : null,
       "aria-label": `Moment from ${clock(moment.start, true)} to ${clock(moment.end, true)}`,
       title: `${clock(moment.start, true)} – ${clock(moment.end, true)}`,
       style: { left: `${(100 * moment.start) / this.duration}%`, width: `${(100 * (moment.end - moment.start)) / this.duration}%` },
