@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from mova.data.concat import VideoConcat
 from mova.errors import UsageError, VideoError
 from mova.models.background_captions import encode_background, false_alarm_rates, relevance_threshold
 from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, display_name
+from mova.models.relations.basis import Relations, respect_of
 from mova.scoring.alignment import align_jointly
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.emissions import AlignmentWeights
+from mova.scoring.respects import Respect
 from mova.scoring.similarity import cosine
 from mova.scoring.similarity import irrelevance as frame_irrelevance
 from mova.scoring.similarity import relevance as frame_relevance
@@ -68,6 +71,7 @@ class DualEncoder(Decoding, ABC):
             plain late interaction.
         alignment: weights of the evidence in `align`, calibrated on videos with known spans; default: None,
             chosen for each video (`mova.scoring.adaptive_weights`).
+        relations: basis trained for `respect`, if any.
 
     >>> import mova
     >>> model = mova.load("mova-worlds-tiny")
@@ -96,6 +100,7 @@ class DualEncoder(Decoding, ABC):
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
     alignment: AlignmentWeights | None = None
+    relations: Relations | None = None
 
     @property
     @abstractmethod
@@ -236,6 +241,22 @@ class DualEncoder(Decoding, ABC):
         """Return the cosines (V, N) of pooled videos with pooled texts."""
         pooled = torch.stack([video.pooled for video in videos])
         return cosine(pooled, texts.pooled.to(pooled.device))
+
+    def respect(self, by: str | Sequence[str], center: Tensor | None = None) -> Respect:
+        """Return a respect in which moments can be compared, such as "the place" (`mova.models.relations.basis`).
+
+        Args:
+            by: name of a concept, or a list of its values, as words or sentences.
+            center: (d,), mean unit vector of the frames to be compared; only used without a trained basis.
+
+        Raises:
+            UsageError: an unknown concept, or fewer than two values.
+        """
+        relations = (self._same_inside() or self).relations
+        if relations is not None and relations.fingerprint != self.fingerprint():  # trained further: words only
+            relations = replace(relations, trained=())
+        with torch.no_grad():
+            return respect_of(by, lambda texts: self.encode_text(texts).pooled, relations, center)
 
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
         """Encode the units (K, d) of each text (`mova.text.units`), in batches over all texts.

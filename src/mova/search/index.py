@@ -9,7 +9,7 @@ for moment in index.search("a man pours tea"):
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -229,7 +229,15 @@ class Index:
             unlikely_sentences(model), lambda: F.normalize(encode_unlikely(model).float(), dim=-1).cpu().numpy()
         )
 
-    def search_like(self, example: Example | str, text: str = "", k: int = 10, *, words: float = 0.5) -> list[Moment]:
+    def search_like(
+        self,
+        example: Example | str,
+        text: str = "",
+        k: int = 10,
+        *,
+        words: float = 0.5,
+        by: str | Sequence[str] | None = None,
+    ) -> list[Moment]:
         """Return the k best moments that look like a moment of a video or a picture, best first.
 
         Args:
@@ -237,14 +245,17 @@ class Index:
             text: words that the moments should show too.
             k: return at most k moments.
             words: weight of the words, from 0 to 1.
+            by: what the moments should share with the example, and nothing else: a concept ("the place"), or a list of
+                its values ("a dog, a cat, a bird"). Not together with a text.
 
         Raises:
-            UsageError: the index or the file does not exist, or the time is after the end.
+            UsageError: the index or the file does not exist, the time is after the end, or an unknown concept.
             VideoError: the file cannot be read.
         """
         if isinstance(example, str):
             example = Example.parse(example)
-        return search_like(self._store, lambda: self.model, example, self.stored(example.path), text, k, words=words)
+        stored = self.stored(example.path)
+        return search_like(self._store, lambda: self.model, example, stored, text, k, words=words, by=by)
 
     def videos(self) -> list[VideoRecord]:
         """Return the records of all indexed paths, in order of path."""

@@ -28,6 +28,7 @@ from mova.models.backbone import Backbone
 from mova.models.checkpoint import load_complete, read_calibration, write_calibration
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
 from mova.models.precision import choose_device, choose_dtype, hash_weights
+from mova.models.relations.basis import Relations
 from mova.models.worlds_tiny.towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
 from mova.scoring.chain import ChainCosts
 from mova.scoring.emissions import AlignmentWeights
@@ -105,6 +106,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
         folder = Path(pretrained_model_name_or_path).expanduser().resolve()
         model = load_complete(partial(super().from_pretrained, folder, *args, **kwargs), str(folder))
         model.name = str(folder)
+        model.relations = Relations.read(folder)
         return model.prepare(precision, device)
 
     def prepare(self, precision: str, device: str | torch.device | None) -> Self:
@@ -117,6 +119,8 @@ class WorldsTiny(PreTrainedModel, Backbone):
         """Save weights and configuration, including settings measured on validation data, into one folder."""
         write_calibration(self)
         super().save_pretrained(save_directory, *args, **kwargs)
+        if self.relations is not None:
+            self.relations.save(Path(save_directory))
 
     def _init_weights(self, module: nn.Module) -> None:
         """Keep PyTorch's own initialization; transformers must not replace it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch
 from mova.errors import UsageError
 from mova.models.embeddings import VideoEmbedding
 from mova.models.encoder import DualEncoder
+from mova.search.like.by import search_by
 from mova.search.like.example import Example, encode_example, stored_vector
 from mova.search.query import Query, query_sentences, search
 from mova.search.storage.store import Store
@@ -30,6 +31,7 @@ def search_like(
     k: int = 10,
     *,
     words: float = 0.5,
+    by: str | Sequence[str] | None = None,
 ) -> list[Moment]:
     """Return the k best moments that look like an example, best first, without the example itself.
 
@@ -45,15 +47,19 @@ def search_like(
         text: words that the moments should show too; one vector for all of it.
         k: return at most k moments.
         words: weight of the words, from 0 to 1; only used with a text.
+        by: compare in this respect only, such as "the place" (`mova.search.like.by`); not together with a text.
 
     Raises:
-        UsageError: the index or the file does not exist, a time after the end, k below 1, or `words` out of its range.
+        UsageError: the index or the file does not exist, a time after the end, k below 1, `words` out of its range, an
+            unknown concept, or a concept together with a text.
         VideoError: the file cannot be read.
     """
     if k < 1:
         raise UsageError(f"k must be at least 1, not {k}")
     if not 0 <= words <= 1:
         raise UsageError(f"the weight of the words must be between 0 and 1, not {words}")
+    if text and by is not None:
+        raise UsageError("an example is compared in one respect (by), or together with words, not both at once")
     if text:
         query_sentences(text)  # a text that is too long is refused before anything is opened
     rate = store.meta.frame_rate
@@ -62,6 +68,8 @@ def search_like(
         vector = encode_example(load_model(), example, rate)
     if text:
         vector = _with_words(store, load_model(), vector, text, words)
+    if by is not None:
+        return _without_itself(store, search_by(store, load_model(), vector, by, k + 1), example)[:k]
     query = Query(text or example.name, (text or example.name,), vector[None], "none")
     return _without_itself(store, search(store, query, k + 1), example)[:k]
 
