@@ -61,7 +61,7 @@ def value_sentences(
 
     Example:
         >>> value_sentences(np.random.default_rng(0), "place", ["sea", "room"], count=1)
-        [['Two small plus ...
+        [['A heart appears on the open sea.'], ['There is one heart inside the house.']]
     """
     allowed = {**(named or {}), factor: values}
     rows: list[list[str]] = [[] for _ in values]

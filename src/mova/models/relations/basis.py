@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -54,7 +54,7 @@ class Relations:
         tensors["mask"] = torch.tensor([self.sharpness, self.offset], dtype=torch.float64)
         notes = {"concepts": self.concepts, "trained": self.trained, "fingerprint": self.fingerprint}
         path = folder / FILE
-        save_file(tensors, path, {"relations": json.dumps(notes)})
+        path.write_bytes(save(tensors, {"relations": json.dumps(notes)}))
         return path
 
     @classmethod
