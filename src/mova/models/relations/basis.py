@@ -38,6 +38,11 @@ class Relations:
         concepts: sentences of every concept's values, by name.
         trained: concepts that pairs of moments trained; all others use their word subspace.
         fingerprint: of the model whose vectors these are.
+
+    Example:
+        >>> import mova
+        >>> mova.load("mova-worlds-tiny", device="cpu").relations.trained
+        ('shape', 'color', 'size', 'motion', 'place', 'count')
     """
 
     generator: Tensor
@@ -91,7 +96,12 @@ class Relations:
 
 
 def value_vectors(values: Values, encode: Encode) -> Tensor:
-    """Return the mean unit vector of each value's sentences, (K, d)."""
+    """Return the mean unit vector of each value's sentences, (K, d).
+
+    Example:
+        >>> value_vectors([("a", "b"), ("c",)], lambda texts: 2 * torch.eye(3)).tolist()
+        [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    """
     flat = [sentence for sentences in values for sentence in sentences]
     rows = F.normalize(encode(flat).detach().float().cpu(), dim=-1)
     return torch.stack([part.mean(dim=0) for part in rows.split([len(sentences) for sentences in values])])
@@ -107,6 +117,12 @@ def respect_of(
         encode: the text side of the model.
         relations: the trained basis of the model, if it has one.
         center: (d,), mean unit vector of the frames to be compared; default: that of the basis, or zero.
+
+    Example:
+        >>> words = {"left": [1.0, 0.0], "right": [-1.0, 0.0]}
+        >>> side = respect_of("left, right", lambda texts: torch.tensor([words[text] for text in texts]))
+        >>> side.similarity(torch.tensor([[0.1, 1.0]]), torch.tensor([[1.0, -9.0], [-0.1, 1.0]])).tolist()
+        [[1.0, -1.0]]
 
     Raises:
         UsageError: the concept is unknown, or the model's vectors do not tell its values apart.
