@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -162,13 +163,20 @@ def run_seed(seed: int, quick: bool) -> dict[str, dict[str, dict[str, float]]]:
     return result
 
 
+def timed(seed: int, quick: bool) -> dict[str, Any]:
+    """Return the result of a seed and its duration in seconds."""
+    began = time.perf_counter()
+    result = run_seed(seed, quick)
+    return {**result, "seconds": time.perf_counter() - began}
+
+
 def main() -> None:
     """Run all seeds; print and record the means and the claims."""
     args = harness.runs_parser(__doc__).parse_args()
     seeds = harness.seeds_of(args)
     folder = args.folder or Path(tempfile.mkdtemp())
     suffix = "-quick" if args.quick else ""
-    runs = [harness.finished(folder / f"{seed}{suffix}.json", lambda s=seed: run_seed(s, args.quick)) for seed in seeds]
+    runs = [harness.finished(folder / f"{seed}{suffix}.json", lambda s=seed: timed(s, args.quick)) for seed in seeds]
     if args.only_run:
         return
     report = harness.Report("relations", seeds)
@@ -182,7 +190,7 @@ def main() -> None:
             spread = {"lowest": round(min(each), 3), "highest": round(max(each), 3)}
             report.row(name=arm, form=f"{style} styles", mean=round(means[arm], 3), **rounded, **spread)
         claims(report, means, style)
-    report.finish()
+    report.finish(seconds=round(sum(run["seconds"] for run in runs), 1))
 
 
 def claims(report: harness.Report, means: Mapping[str, float], style: str) -> None:
