@@ -157,6 +157,10 @@ class MomentSentence:
         text: the sentence.
         start, end: seconds.
         posterior: probability that this part of the video shows it.
+
+    Example:
+        >>> MomentSentence("A man pours tea.", 2.0, 4.5, 0.9).to_json()
+        {'text': 'A man pours tea.', 'start': 2.0, 'end': 4.5, 'posterior': 0.9}
     """
 
     text: str

@@ -158,7 +158,12 @@ def explain_default() -> str:
 
 
 def with_defaults(precision: str, device: str | torch.device | None) -> tuple[str, str | torch.device | None]:
-    """Return precision and device; where they are left to mova, those of MOVA_PRECISION and MOVA_DEVICE, if set."""
+    """Return precision and device; where they are left to mova, those of MOVA_PRECISION and MOVA_DEVICE, if set.
+
+    Example:
+        >>> with_defaults("fp32", "cpu")
+        ('fp32', 'cpu')
+    """
     chosen = os.environ.get("MOVA_PRECISION") or "auto" if precision == "auto" else precision
     return chosen, os.environ.get("MOVA_DEVICE") or None if device is None else device
 

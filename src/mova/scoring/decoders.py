@@ -39,6 +39,12 @@ class Film:
         times: float64, (T,), seconds.
         duration: seconds.
         step: seconds between sampled frames, if known.
+
+    Example:
+        >>> import torch
+        >>> film = Film(torch.eye(4), np.arange(4.0), 4.0, step=1.0)
+        >>> film.vectors.shape
+        torch.Size([4, 4])
     """
 
     vectors: Tensor
@@ -55,6 +61,13 @@ class Knowledge:
         background: vectors (B, d) of sentences that describe no video in particular, or a measured threshold.
         threshold: cosine from which a frame of this video shows a sentence.
         weights: of the joint decoder; None: chosen for the video.
+
+    Example:
+        >>> import torch
+        >>> film = Film(torch.eye(4), np.arange(4.0), 4.0, step=1.0)
+        >>> result = ground_paragraph(torch.eye(4)[:2], film, Knowledge(0.5, 0.5), "equal")
+        >>> [(row[0].span.start, row[0].span.end) for row in result.spans]
+        [(0.0, 2.0), (2.0, 4.0)]
     """
 
     background: Tensor | float
