@@ -128,7 +128,7 @@ function setLike(example) {
     chip.querySelector("img").src = `/api/v1/videos/${example.video.id}/thumbnail?${new URLSearchParams({ t: example.time, v: example.video.version, height: 180 })}`;
     chip.title = `Like ${example.video.name} at ${clock(example.time, true)}`;
   }
-  box.placeholder = example ? "Like this picture; add words if you want" : "A dog runs after a ball";
+  box.placeholder = example ? "Add words" : "A dog runs after a ball";
 }
 
 /** Show a moment on the stage. */
