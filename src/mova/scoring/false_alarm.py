@@ -153,6 +153,13 @@ class Maxima:
 
     Args:
         sentences: number B of background sentences.
+
+    Example:
+        >>> maxima = Maxima(2)
+        >>> for curves in ([[0.25, 0.5], [0.125, 0.25]], [[0.75], [0.0]]):
+        ...     maxima.add(curves)
+        >>> maxima.finish().maxima
+        array([0.75, 0.25])
     """
 
     def __init__(self, sentences: int) -> None:
@@ -189,7 +196,12 @@ class Maxima:
 
 
 def of_video(curves: npt.ArrayLike) -> FalseAlarms:
-    """Return the statistics of one video from the scores (B, T) of its frames."""
+    """Return the statistics of one video from the scores (B, T) of its frames.
+
+    Example:
+        >>> of_video([[0.25, 0.5], [0.125, 0.25]]).maxima
+        array([0.5 , 0.25])
+    """
     scores = np.asarray(curves, dtype=np.float64)
     maxima = np.sort(scores.max(axis=1))[::-1].copy()
     return FalseAlarms(scores.shape[1], scores.shape[1], 0.0, maxima)

@@ -65,6 +65,12 @@ def rotation(generator: Tensor) -> Tensor:
 def centered(values: Tensor) -> Tensor:
     """Subtract the mean of a concept's values, (K, d) -> (K, d).
 
+    Example:
+        >>> import torch
+        >>> centered(torch.tensor([[1.0, 4.0], [3.0, 4.0]]))
+        tensor([[-1.,  0.],
+                [ 1.,  0.]])
+
     Raises:
         ValueError: fewer than two values, so that they have no difference.
     """
