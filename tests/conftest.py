@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,9 @@ def tiny_naflex(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs `mova WORDS...` in this process: exit code, stdout, stderr; a traceback fails the test."""
     from mova.cli.main import run
 
@@ -83,4 +86,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         assert "Traceback" not in captured.err + captured.out
         return code, captured.out, captured.err
 
-    return invoke
+    logger = logging.getLogger("mova")
+    before = logger.handlers, logger.level, logger.propagate
+    yield invoke
+    logger.handlers, logger.level, logger.propagate = before

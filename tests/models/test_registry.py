@@ -12,7 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from mova.errors import ModelError, MovaError, UsageError
 from mova.models.hub import find_checkpoint, read_json
-from mova.models.registry import DEFAULT_MODEL, MODELS, explain_default, load
+from mova.models.known import DEFAULT_MODEL, MODELS, explain_default
+from mova.models.registry import load
 from mova.models.two_tower.model import TwoTower
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 

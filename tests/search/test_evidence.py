@@ -169,7 +169,7 @@ def test_an_empty_answer_is_no_evidence(index: Index) -> None:
 def test_no_frames_give_no_statistics(tmp_path: Path) -> None:
     store = Store(tmp_path / "empty")
     store.create(Meta("known", "known", WIDTH, RATE))
-    background = Background(store)
+    background = Background(lambda: store)
     assert background.measured(SENTENCES, lambda: np.zeros((60, WIDTH), np.float32)) is None
     assert background.read(SENTENCES) is None
 

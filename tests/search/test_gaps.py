@@ -16,7 +16,7 @@ from mova.search import query
 from mova.search.align import align
 from mova.search.index import Index
 from mova.search.query import Query
-from mova.search.storage import records
+from mova.search.storage import arrow_rows
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.search.storage.store import Store
 from mova.types import Frames, Span
@@ -85,7 +85,7 @@ def test_an_index_made_before_gaps_were_recorded_opens_and_can_be_added_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     film = write_colours(tmp_path / "a.mp4", [("red", 2)])
-    new_schemas = records.schemas
+    new_schemas = arrow_rows.schemas
 
     def old_schemas(meta: Meta) -> dict[str, pa.Schema]:
         layouts = new_schemas(meta)
@@ -111,7 +111,7 @@ def test_an_index_made_before_gaps_were_recorded_opens_and_can_be_added_to(
 
 
 def _old_commit(store: Store, rows: list[VideoRecord]) -> None:
-    store._videos.add(records.records_table(rows, store._videos.schema))
+    store._videos.add(arrow_rows.records_table(rows, store._videos.schema))
 
 
 def test_the_step_is_known_for_files_and_segments_but_not_for_frames(tmp_path: Path) -> None:

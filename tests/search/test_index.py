@@ -223,6 +223,6 @@ def test_align_reports_a_missing_index_and_a_video_that_is_not_in_it(
         align(model, film, "red", index=index, fps=2)
         assert "at 2 per second" in caplog.text
         caplog.clear()
-        monkeypatch.setattr(index._store, "fetch", lambda contents: {})  # removed by another process just now
+        monkeypatch.setattr(index._reader(), "fetch", lambda contents: {})  # removed by another process just now
         align(model, film, "red", index=index)
         assert "not in the index" in caplog.text

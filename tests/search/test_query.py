@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from mova.errors import UsageError
 from mova.scoring.spans import peaks
 from mova.search import query
+from mova.search.cold.text_tower import UnitVectors
 from mova.search.export import export_clips
 from mova.search.index import Index
 from mova.search.query import Query, document, find_moments
@@ -32,9 +32,9 @@ class Written:
     def __init__(self, vectors: dict[str, np.ndarray]) -> None:
         self.vectors = vectors
 
-    def encode_text(self, texts: list[str]):
-        pooled = torch.tensor(np.stack([self.vectors[text] for text in texts]))
-        return type("Text", (), {"pooled": pooled})
+    def encode_text(self, texts: list[str]) -> UnitVectors:
+        found = np.stack([self.vectors[text] for text in texts])
+        return UnitVectors(found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -14,7 +14,8 @@ import torch
 from mova.data.manifest import Caption, Row, read_manifest
 from mova.data.readers.registry import convert
 from mova.errors import DataError, UsageError
-from mova.models.registry import DEFAULT_MODEL, load
+from mova.models.known import DEFAULT_MODEL
+from mova.models.registry import load
 from mova.models.two_tower.build import TwoTowerBuild
 from mova.search.index import Index
 from mova.train.recipe import load_recipe

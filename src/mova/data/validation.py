@@ -16,7 +16,8 @@ from mova.data.quarantine import FAULT_KINDS, FaultKind, Quarantined
 from mova.errors import NoVideoError, VideoError
 from mova.types import Span
 from mova.utils.files import surely_gone
-from mova.video.isolated import TIME_LIMIT, Isolated
+from mova.video.isolated import Isolated
+from mova.video.limits import TIME_LIMIT
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

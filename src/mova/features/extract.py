@@ -29,8 +29,8 @@ from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE, DualEncoder
 from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch
-from mova.video.isolated import TIME_LIMIT, Isolated
-from mova.video.limits import TOO_LARGE
+from mova.video.isolated import Isolated
+from mova.video.limits import TIME_LIMIT, TOO_LARGE
 from mova.video.reader import FrameRule
 
 AHEAD = 2

@@ -151,3 +151,8 @@ class TextEmbedding:
     tokens: Tensor
     mask: Tensor
     dropped: npt.NDArray[np.int64]
+
+    def unit_vectors(self) -> npt.NDArray[np.float32]:
+        """Return the pooled vectors as unit vectors in NumPy, float32 (N, d)."""
+        vectors: npt.NDArray[np.float32] = F.normalize(self.pooled.detach().float(), dim=-1).cpu().numpy()
+        return vectors

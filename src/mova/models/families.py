@@ -19,6 +19,7 @@ from mova.models.worlds_tiny.family import WORLDS_TINY
 
 if TYPE_CHECKING:
     from mova.data.batch import InputAdapter
+    from mova.models.text_export import TextExport
 
 FAMILIES: dict[str, ModelFamily] = {
     family.name: family
@@ -74,3 +75,11 @@ def input_adapter(model: Any, stored: bool = False) -> InputAdapter:
     if backbone is not None:
         return input_adapter(backbone, stored)
     raise UsageError(f"{type(model).__name__} cannot be trained on pairs of video and text")
+
+
+def export_text(model: Any) -> TextExport | None:
+    """Return the text side of a model for export; None if its family cannot separate it."""
+    family = family_of(model)
+    if family is None or family.export_text is None:
+        return None
+    return resolve_name(family.export_text)(model)

@@ -42,6 +42,7 @@ class ModelFamily:
         load_foreign: (name or folder, precision=, device=) -> model, for such a checkpoint.
         input_adapter: (model, stored) -> `InputAdapter`; None for that of the model's backbone.
         open_tower: (model) -> `TowerAccess`; None for that of the model's backbone.
+        export_text: (model) -> `TextExport` or None; None if texts cannot be encoded without the whole model.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelFamily:
     load_foreign: str | None = None
     input_adapter: str | None = None
     open_tower: str | None = None
+    export_text: str | None = None
 
     def model_class(self) -> type[Any]:
         """Import the class of the family's models."""

@@ -9,7 +9,8 @@ from mova.errors import UsageError
 from mova.models.backbone_wrapper import BackboneWrapper
 from mova.models.encoder import DualEncoder
 from mova.models.families import family_of_folder
-from mova.models.registry import MODELS, load
+from mova.models.known import MODELS
+from mova.models.registry import load
 
 
 def is_saved(source: str) -> bool:

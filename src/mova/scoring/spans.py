@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import find_peaks, peak_prominences
 
 from mova.types import ScoredSpan, Span
 
@@ -234,16 +233,14 @@ def peaks(
     closed = np.insert(closed, breaks, low)
     index = np.insert(np.arange(len(curve)), breaks, -1)  # of the frame at each value of the curve with its breaks
     padded = np.concatenate([[low], closed, [low]])
-    tops, _ = find_peaks(padded)
-    prominence = peak_prominences(padded, tops)[0]
-    tops -= 1
+    tops = _tops(padded) - 1
     covered = np.zeros(len(closed), dtype=bool)
     spans: list[ScoredSpan] = []
     for i in np.lexsort((tops, -closed[tops])).tolist():
         if covered[tops[i]]:
             continue
         free = np.where(covered, -np.inf, closed)
-        first, last = _around(free, int(tops[i]), closed[tops[i]] - prominence[i] / 2)
+        first, last = _around(free, int(tops[i]), closed[tops[i]] - _prominence(padded, int(tops[i]) + 1) / 2)
         covered[first : last + 1] = True
         span = _span(curve, starts, ends, int(index[first]), int(index[last]))
         if span is not None:
@@ -299,6 +296,24 @@ def _close(curve: _F64) -> _F64:
     """Apply a grey closing over two frames: fill every inner dip of one frame to its lower neighbor."""
     pairs = np.maximum(curve[:-1], curve[1:])
     return np.minimum(np.append(curve[:1], pairs), np.append(pairs, curve[-1:]))
+
+
+def _tops(curve: _F64) -> _I64:
+    """Return the indices of all local maxima inside a curve; of a flat one, its middle (the left of two)."""
+    steps = np.flatnonzero(np.diff(curve))  # the last index of each stretch of equal values, but the last stretch
+    first, last = np.append(0, steps + 1), np.append(steps, len(curve) - 1)
+    heights = curve[first]
+    inner = np.flatnonzero((heights[1:-1] > heights[:-2]) & (heights[1:-1] > heights[2:])) + 1
+    return (first[inner] + last[inner]) // 2
+
+
+def _prominence(curve: _F64, top: int) -> float:
+    """Return the height of a maximum above the higher of the lowest values on its two sides, up to a higher value."""
+    higher = np.flatnonzero(curve > curve[top])
+    after = int(np.searchsorted(higher, top))
+    start = int(higher[after - 1]) + 1 if after > 0 else 0
+    stop = int(higher[after]) if after < len(higher) else len(curve)
+    return float(curve[top] - max(curve[start : top + 1].min(), curve[top:stop].min()))
 
 
 def _around(curve: _F64, top: int, level: float) -> tuple[int, int]:

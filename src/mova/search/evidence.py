@@ -16,17 +16,22 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError
 from mova.scoring.false_alarm import BAR, LEAST_SENTENCES, Evidence, FalseAlarms, Maxima, evidence
+from mova.search.cold.text_tower import TextTower
 from mova.search.storage.records import VideoRecord
-from mova.search.storage.store import Store
 from mova.types import Moment
 from mova.utils.replacing import replacing
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -102,15 +107,28 @@ def judge(moments: Sequence[Moment], alarms: FalseAlarms | None, bar: float = BA
     return judged
 
 
+def background_of(encoder: DualEncoder | TextTower) -> tuple[Sequence[str], Vectors]:
+    """Return the background sentences of an encoder, and a function that returns their vectors."""
+    if isinstance(encoder, TextTower):
+        tower = encoder
+        return tower.unlikely, lambda: tower.text_vectors(tower.unlikely)
+    from torch.nn import functional as F
+
+    from mova.models.background_captions import encode_unlikely, unlikely_sentences
+
+    model = encoder
+    return unlikely_sentences(model), lambda: F.normalize(encode_unlikely(model).float(), dim=-1).cpu().numpy()
+
+
 class Background:
     """The false-alarm statistics of one index, read or measured when they are needed.
 
     Args:
-        store: the index.
+        reader: returns the index, or its snapshot.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, reader: Callable[[], Store | Snapshot]) -> None:
+        self._reader = reader
         self._kept: tuple[str, FalseAlarms] | None = None
         self._stamped: tuple[object, Sequence[str], str] = ({}, (), "")
 
@@ -119,7 +137,8 @@ class Background:
         stamp = self._stamp(sentences)
         if self._kept is None or self._kept[0] != stamp:
             self._kept = None
-            stored = None if self._store.folder is None else _read(self._store.folder / NAME, stamp)
+            folder = self._reader().folder
+            stored = None if folder is None else _read(folder / NAME, stamp)
             if stored is not None:
                 self._kept = stamp, stored
         return None if self._kept is None else self._kept[1]
@@ -140,26 +159,28 @@ class Background:
         if current is not None:
             return current
         stamp = self._stamp(sentences)
-        alarms = measure(self._store, vectors())
+        reader = self._reader()
+        alarms = measure(reader, vectors())
         if alarms is None:
             return None
         self._kept = stamp, alarms
-        if self._store.folder is not None:
-            _write(self._store.folder / NAME, stamp, alarms)
+        if reader.folder is not None:
+            _write(reader.folder / NAME, stamp, alarms)
         return alarms
 
     def _stamp(self, sentences: Sequence[str]) -> str:
         """Return a hash of everything that the statistics depend on."""
-        records = self._store.records()  # the same object as long as the table is the same
+        reader = self._reader()
+        records = reader.records()  # the same object as long as the table is the same
         if self._stamped[0] is not records or self._stamped[1] != sentences:
             videos = sorted({(record.content, record.frames) for record in records.values()})
-            meta = self._store.meta
+            meta = reader.meta
             text = json.dumps([LAYOUT, meta.fingerprint, meta.frame_rate, list(sentences), videos])
             self._stamped = records, sentences, hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return self._stamped[2]
 
 
-def measure(store: Store, vectors: npt.NDArray[np.float32]) -> FalseAlarms | None:
+def measure(store: Store | Snapshot, vectors: npt.NDArray[np.float32]) -> FalseAlarms | None:
     """Compare background sentences (B, d) with the frames of an index; None if it has no frames."""
     videos = {record.content: record for record in store.records().values()}
     order = [videos[content] for content in sorted(videos)]  # contents are hashes: a random sample

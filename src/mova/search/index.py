@@ -10,34 +10,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-
-import torch
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from mova.errors import UsageError
-from mova.models.background_captions import encode_unlikely, unlikely_sentences
-from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.scoring.false_alarm import BAR, FalseAlarms
-from mova.scoring.timeline_decoder import Order
-from mova.search import ingest, paragraph, query, rerank
-from mova.search.evidence import Answer, Background, judge, require_bar
-from mova.search.ingest import Progress
-from mova.search.ingest_report import IngestReport
-from mova.search.like.example import Example
-from mova.search.like.query import search_like
+from mova.search import query, rerank
+from mova.search.cold.snapshot import Snapshot
+from mova.search.cold.state import has_tables, same_model
+from mova.search.cold.text_tower import TextTower
+from mova.search.cold.unchanged import report_unchanged
+from mova.search.evidence import Answer, Background, background_of, judge, require_bar
+from mova.search.ingest_report import IngestReport, Progress
 from mova.search.query import Query, Rescoring
 from mova.search.status import IndexStatus, read_status
 from mova.search.storage.records import Meta, VideoRecord
 from mova.search.storage.sources import Sources, read_sources, write_sources
-from mova.search.storage.store import Store
-from mova.search.storage.verify import Verification, verify
 from mova.types import Moment
-from mova.utils.files import is_below, roots_of
+from mova.utils.files import is_below, local_folder, roots_of
 from mova.utils.hashing import content_hash
-from mova.video.isolated import TIME_LIMIT
+from mova.video.limits import TIME_LIMIT
+
+if TYPE_CHECKING:
+    from mova.models.embeddings import VideoEmbedding
+    from mova.models.encoder import DualEncoder
+    from mova.scoring.timeline_decoder import Order
+    from mova.search.like.example import Example
+    from mova.search.storage.store import Store
+    from mova.search.storage.verify import Verification
 
 
 class Index:
@@ -69,37 +70,59 @@ class Index:
     """
 
     def __init__(self, path: str | Path, model: DualEncoder | str | None = None) -> None:
-        self._store = Store(path)
-        self._background = Background(self._store)
+        self._uri = str(path)
+        self._folder = local_folder(self._uri)
+        self._snapshot: Snapshot | None = None
+        self._tower: TextTower | None = None
+        self._background = Background(self._reader)
         self._requested_model = model
-        if isinstance(model, DualEncoder):
+        if model is not None and not isinstance(model, str):
             self.check(model)
+
+    @cached_property
+    def _store(self) -> Store:
+        """The tables. Importing LanceDB takes a second, so what a snapshot answers does not use them."""
+        from mova.search.storage.store import Store
+
+        return Store(self._uri)
+
+    def _reader(self) -> Store | Snapshot:
+        """Return the snapshot if it has the present state of the tables, else the tables.
+
+        Raises:
+            UsageError: the index does not exist.
+        """
+        if self._folder is not None:
+            if not has_tables(self._folder):
+                raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")
+            self._snapshot = Snapshot.open(self._folder, self._snapshot)
+        return self._snapshot or self._store
 
     @property
     def exists(self) -> bool:
         """Whether anything was ever indexed here."""
-        return self._store.exists
+        return (self._folder is None or has_tables(self._folder)) and self._reader().exists
 
     @property
     def meta(self) -> Meta:
         """The model, frame rate and layout that the index was made with."""
-        return self._store.meta
+        return self._reader().meta
 
     @property
     def model_name(self) -> str:
         """Name of the model, without loading it."""
-        if self._store.exists:
-            return self._store.meta.model
-        if isinstance(self._requested_model, DualEncoder):
+        if self.exists:
+            return self.meta.model
+        if self._requested_model is not None and not isinstance(self._requested_model, str):
             return self._requested_model.name
-        from mova.models.registry import DEFAULT_MODEL
+        from mova.models.known import DEFAULT_MODEL
 
         return self._requested_model or DEFAULT_MODEL
 
     @cached_property
     def model(self) -> DualEncoder:
         """The encoder, loaded on first use."""
-        if isinstance(self._requested_model, DualEncoder):
+        if self._requested_model is not None and not isinstance(self._requested_model, str):
             return self._requested_model
         from mova.models.registry import load
 
@@ -122,7 +145,7 @@ class Index:
         Args:
             paths: video files and folders to walk, or one of them.
             fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
-            progress: called after every encoded chunk, see `mova.search.ingest.Progress`.
+            progress: called after every encoded chunk, see `mova.search.ingest_report.Progress`.
             prune: drop entries of files that no longer exist below the given folders (never outside them).
             all_files: try every file in the folders, with any suffix.
             time_limit: seconds after which a file whose decoding stands still counts as broken.
@@ -133,9 +156,16 @@ class Index:
                 frame rate is not possible.
             MovaError: another process writes to the index.
         """
-        plan = ingest.make_plan(self._store, _as_list(paths), lambda: self.model, fps, all_files=all_files)
+        requested = _as_list(paths)
+        if self.exists and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
+            unchanged = report_unchanged(reader, requested, fps=fps, all_files=all_files)
+            if unchanged is not None:
+                return unchanged
+        from mova.search import ingest
+
+        plan = ingest.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files)
         report = ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
-        self._false_alarms()
+        self.refresh()
         return report
 
     def update(self, *, progress: Progress | None = None, time_limit: float = TIME_LIMIT) -> IngestReport:
@@ -147,36 +177,43 @@ class Index:
             UsageError: the index does not exist, knows no files or folders, or none of them can be found.
         """
         if not self.exists:
-            raise UsageError(f"{self._store.uri}: no index here; create one with `mova index PATH...` first")
+            raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")
         roots = self.sources.roots
         if not roots:
             raise UsageError(
-                f"{self._store.uri}: does not know which folders it was made from (by an earlier version, or remote); "
-                f"name them to `mova index PATH... --index {self._store.uri}`"
+                f"{self._uri}: does not know which folders it was made from (by an earlier version, or remote); "
+                f"name them to `mova index PATH... --index {self._uri}`"
             )
         present = [root for root in roots if os.path.exists(root.path)]
         if not present:
             raise UsageError(
-                f"{self._store.uri}: none of its files and folders can be found (the first: {roots[0].path}); "
+                f"{self._uri}: none of its files and folders can be found (the first: {roots[0].path}); "
                 f"is the drive mounted? Nothing was changed"
             )
-        plans = []
-        for all_files in (False, True):
-            paths = [root.path for root in present if root.all_files == all_files]
-            if paths:
-                plans.append(ingest.make_plan(self._store, paths, lambda: self.model, all_files=all_files))
-        plan = plans[0]
-        for other in plans[1:]:
-            files = tuple(sorted({*plan.files, *other.files}))
-            plan = replace(plan, roots=plan.roots + other.roots, files=files, all_files=False)
+        from mova.search import ingest
+
+        plan = ingest.plan_update(self._store, present, lambda: self.model)
         report = ingest.run(self._store, plan, progress=progress, time_limit=time_limit)
-        self._false_alarms()
+        self.refresh()
         return report
+
+    def refresh(self) -> None:
+        """Write what fast searches need (see `mova.search.cold`), if it is not that of the present state.
+
+        `add`, `update` and `remove` do this. Failures are logged: the index is sound without these files.
+        """
+        if not self.exists or (isinstance(self._reader(), Snapshot) and "model" not in self.__dict__):
+            return
+        from mova.search.cold.refresh import refresh
+
+        refresh(self._store, self.model if "model" in self.__dict__ else None)
+        if "model" in self.__dict__:
+            self._false_alarms(self.model)
 
     @property
     def sources(self) -> Sources:
         """The files and folders that were added, and the files that could not be read."""
-        return read_sources(self._store.folder)
+        return read_sources(self._folder)
 
     def search(
         self,
@@ -211,23 +248,39 @@ class Index:
             raise UsageError(f"k must be at least 1, not {k}")
         query.require_rescoring(rescore)
         require_bar(false_alarm)
-        if not self._store.records():
+        reader = self._reader()
+        if not reader.records():
             return Answer()
-        prepared = Query.prepare(self.model, text, rescore)
+        encoder = self._encoder(text, order, reader.meta)
+        prepared = Query.prepare(encoder, text, rescore)
         once = prepared.rescoring == "none" and len(prepared.sentences) == 1
         candidates = k if once else max(k, rerank.CANDIDATES)
-        moments = query.search(self._store, prepared, candidates, min_score=min_score)
-        moments = paragraph.find_passages(self._store, self.model, prepared, moments, order)
-        alarms = self._false_alarms()
-        moments = judge(moments, alarms, false_alarm)
-        return Answer(rerank.rescore(self._store, self.model, prepared, moments)[:k], alarms, false_alarm)
+        moments = query.search(reader, prepared, candidates, min_score=min_score)
+        if not isinstance(encoder, TextTower):
+            from mova.search import paragraph
 
-    def _false_alarms(self) -> FalseAlarms | None:
+            moments = paragraph.find_passages(reader, encoder, prepared, moments, order)
+        alarms = self._false_alarms(encoder)
+        moments = judge(moments, alarms, false_alarm)
+        return Answer(rerank.rescore(reader, encoder, prepared, moments)[:k], alarms, false_alarm)
+
+    def _false_alarms(self, encoder: DualEncoder | TextTower) -> FalseAlarms | None:
         """Return the false-alarm statistics of the index, measured if they are not up to date."""
-        model = self.model
-        return self._background.measured(
-            unlikely_sentences(model), lambda: F.normalize(encode_unlikely(model).float(), dim=-1).cpu().numpy()
-        )
+        return self._background.measured(*background_of(encoder))
+
+    def prepare(self, text: str, order: Order = "auto") -> None:
+        """Load what a search for this text needs: the exported text tower, or the model."""
+        self._encoder(text, order, self.meta)
+
+    def _encoder(self, text: str, order: Order, meta: Meta) -> DualEncoder | TextTower:
+        """Return the exported text tower if it can answer: the sentences of a paragraph are aligned by the model."""
+        if "model" in self.__dict__ or self._folder is None or not same_model(self._requested_model, meta.model):
+            return self.model
+        if order != "no" and query.has_passages(text):
+            return self.model
+        if self._tower is None or self._tower.document["fingerprint"] != meta.fingerprint:
+            self._tower = TextTower.open(self._folder, meta)
+        return self._tower or self.model
 
     def search_like(
         self,
@@ -252,14 +305,17 @@ class Index:
             UsageError: the index or the file does not exist, the time is after the end, or an unknown concept.
             VideoError: the file cannot be read.
         """
+        from mova.search.like.example import Example
+        from mova.search.like.query import search_like
+
         if isinstance(example, str):
             example = Example.parse(example)
         stored = self.stored(example.path)
-        return search_like(self._store, lambda: self.model, example, stored, text, k, words=words, by=by)
+        return search_like(self._reader(), lambda: self.model, example, stored, text, k, words=words, by=by)
 
     def videos(self) -> list[VideoRecord]:
         """Return the records of all indexed paths, in order of path."""
-        return list(self._store.records().values()) if self.exists else []
+        return list(self._reader().records().values()) if self.exists else []
 
     def __len__(self) -> int:
         return len(self.videos())
@@ -279,7 +335,8 @@ class Index:
             self._store.drop(dropped)
             self._store.sweep()
             self._store.seal()
-            write_sources(self._store.folder, self.sources.without([str(root) for root in roots]))
+            write_sources(self._folder, self.sources.without([str(root) for root in roots]))
+        self.refresh()
         return dropped
 
     def stored(self, video: str | Path) -> VideoEmbedding | None:
@@ -287,7 +344,8 @@ class Index:
         path = Path(video).resolve()
         if not self.exists or not path.is_file():
             return None
-        records = self._store.records()
+        reader = self._reader()
+        records = reader.records()
         record = records.get(str(path))
         status = os.stat(path)
         if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
@@ -296,10 +354,14 @@ class Index:
             record = next((other for other in same_size if other.content == content), None)
         if record is None:
             return None
-        frames = self._store.fetch([record.content]).get(record.content)
+        frames = reader.fetch([record.content]).get(record.content)
         if frames is None:  # another process removed them after the records were read
             return None
-        step = 1 / self._store.meta.frame_rate
+        import torch
+
+        from mova.models.embeddings import VideoEmbedding
+
+        step = 1 / reader.meta.frame_rate
         return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration, step=step)
 
     def status(self) -> IndexStatus:
@@ -308,7 +370,7 @@ class Index:
         Raises:
             UsageError: the index does not exist.
         """
-        return read_status(self._store)
+        return read_status(self._reader())
 
     def verify(self) -> Verification:
         """Read every file, record and vector, and list what is damaged (see `mova.search.storage.verify`).
@@ -316,6 +378,8 @@ class Index:
         Raises:
             UsageError: the index does not exist.
         """
+        from mova.search.storage.verify import verify
+
         return verify(self._store)
 
     def check(self, model: DualEncoder) -> None:
@@ -324,9 +388,9 @@ class Index:
         Raises:
             IndexMismatchError: with the properties that differ.
         """
-        if self._store.exists:
-            rate = self._store.meta.frame_rate
-            self._store.require(Meta(model.name, model.fingerprint(), model.embedding_dim, rate))
+        if self.exists:
+            meta = self.meta
+            meta.require(Meta(model.name, model.fingerprint(), model.embedding_dim, meta.frame_rate), self._uri)
 
 
 def _as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:

@@ -30,15 +30,15 @@ from mova.search.file_reader import (
     read_events,
     skip_file,
 )
-from mova.search.ingest_report import IngestReport, describe_passed_over
+from mova.search.ingest_report import IngestReport, Progress, describe_passed_over
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
-from mova.search.storage.sources import read_sources, write_sources
+from mova.search.storage.sources import Root, read_sources, write_sources
 from mova.search.storage.store import Store
 from mova.types import Span
 from mova.utils.files import SUFFIXES, find_videos, surely_gone
 from mova.utils.prefetch import prefetch
-from mova.video.isolated import TIME_LIMIT, Isolated
-from mova.video.limits import TOO_LARGE, UNREAD
+from mova.video.isolated import Isolated
+from mova.video.limits import TIME_LIMIT, TOO_LARGE, UNREAD
 
 FLUSH_ROWS = 2048
 """Frames buffered before they are written."""
@@ -48,8 +48,6 @@ TIDY_EVERY = 64
 """Writes between two checks for small fragments."""
 AHEAD = 2
 """Decoded chunks queued for the model."""
-Progress = Callable[[str, float, float], None]
-"""(file, seconds of video done, seconds of video that this run reads in total), called after every encoded chunk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +103,20 @@ def make_plan(
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
     return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
+
+
+def plan_update(store: Store, roots: Sequence[Root], load_model: Callable[[], DualEncoder]) -> IngestPlan:
+    """List the video files among and below the files and folders that an index was made from; see `make_plan`."""
+    plans = []
+    for all_files in (False, True):
+        paths = [root.path for root in roots if root.all_files == all_files]
+        if paths:
+            plans.append(make_plan(store, paths, load_model, all_files=all_files))
+    plan = plans[0]
+    for other in plans[1:]:
+        files = tuple(sorted({*plan.files, *other.files}))
+        plan = replace(plan, roots=plan.roots + other.roots, files=files, all_files=False)
+    return plan
 
 
 def run(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+Progress = Callable[[str, float, float], None]
+"""(file, seconds of video done, seconds of video that this run reads in total), called after every encoded chunk."""
 SUFFIXES_NAMED = 8
 """Suffixes of files passed over that are named in a message."""
 

@@ -25,10 +25,10 @@ from mova.scoring.alignment import Alignment, align_jointly
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.similarity import relevance
 from mova.scoring.timeline_decoder import Order
-from mova.search.query import Query
+from mova.search.cold.snapshot import Snapshot
+from mova.search.query import Query, has_passages
 from mova.search.storage.records import StoredFrames, VideoRecord
 from mova.search.storage.store import Store
-from mova.text.units import windows_overlap
 from mova.types import Moment, MomentSentence, Span
 
 MOST_VIDEOS = 10
@@ -43,7 +43,7 @@ PRESENT = 0.5
 
 
 def find_passages(
-    store: Store, model: DualEncoder, query: Query, moments: Sequence[Moment], order: Order = "auto"
+    store: Store | Snapshot, model: DualEncoder, query: Query, moments: Sequence[Moment], order: Order = "auto"
 ) -> list[Moment]:
     """Replace moments of a paragraph by the passages that contain them, where its sentences are in temporal order.
 
@@ -59,7 +59,7 @@ def find_passages(
         Best first; of equal scores, the shorter one. The score of a passage is that of a moment: the mean, over all
         sentences, of their best cosine inside.
     """
-    if order == "no" or len(query.sentences) < 2 or windows_overlap(query.text, query.sentences):
+    if order == "no" or not has_passages(query.text):
         return list(moments)
     records, step = store.records(), 1 / store.meta.frame_rate
     videos = _within_limits([records[path] for path in dict.fromkeys(m.video for m in moments) if path in records])

@@ -21,21 +21,24 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mova.errors import UsageError
-from mova.models.encoder import DualEncoder
 from mova.scoring.spans import cell_edges, peaks, unseen
 from mova.search.evidence import Answer
 from mova.search.storage.records import StoredFrames, VideoRecord
-from mova.search.storage.store import Store
-from mova.text.units import sentences_or_windows
+from mova.text.units import sentences_or_windows, windows_overlap
 from mova.types import Moment, Span
 from mova.utils.files import surely_gone
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.cold.text_tower import TextTower
+    from mova.search.storage.store import Store
 
 FIRST_HITS = 256
 HITS_PER_MOMENT = 16
@@ -77,7 +80,7 @@ class Query:
     rescoring: Literal["none", "rule", "masks"]
 
     @classmethod
-    def prepare(cls, model: DualEncoder, text: str, rescoring: Rescoring = "auto") -> Query:
+    def prepare(cls, model: DualEncoder | TextTower, text: str, rescoring: Rescoring = "auto") -> Query:
         """Split and encode a text, and decide how its moments are scored again.
 
         Raises:
@@ -90,9 +93,7 @@ class Query:
         sentences = query_sentences(text)
         if rescoring == "auto":
             rescoring = "rule" if model.rule.beta > 0 and len(sentences) > 1 else "none"
-        with torch.inference_mode():
-            pooled = model.encode_text(sentences).pooled.float()
-            vectors = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
+        vectors = model.encode_text(sentences).unit_vectors()
         return cls(text, tuple(sentences), vectors, rescoring)
 
 
@@ -113,6 +114,16 @@ def query_sentences(text: str) -> list[str]:
     return sentences
 
 
+def has_passages(text: str) -> bool:
+    """Return whether a text has several sentences, which are looked for in their order (`mova.search.paragraph`).
+
+    >>> has_passages("A dog runs."), has_passages("A dog runs. It barks.")
+    (False, True)
+    """
+    sentences = query_sentences(text)
+    return len(sentences) > 1 and not windows_overlap(text, sentences)
+
+
 def require_rescoring(name: str) -> None:
     """Raise if a name is not one of `Rescoring`.
 
@@ -123,7 +134,7 @@ def require_rescoring(name: str) -> None:
         raise UsageError(f"rescore {name!r} is unknown; choose from {', '.join(get_args(Rescoring))}")
 
 
-def search(store: Store, query: Query, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
+def search(store: Store | Snapshot, query: Query, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
     """Return the k best moments for a query over all indexed videos, before they are scored again.
 
     Args:
@@ -164,7 +175,7 @@ class _BestFirstSearch:
 
     def __init__(
         self,
-        store: Store,
+        store: Store | Snapshot,
         sentence_vectors: _F32,
         records: Mapping[str, Sequence[VideoRecord]],
         k: int,

@@ -10,25 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from mova.models.encoder import DualEncoder, VideoEmbedding
+from mova.search.cold.text_tower import TextTower
 from mova.search.query import Query
-from mova.search.storage.store import Store
 from mova.types import Moment
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.storage.store import Store
 
 CANDIDATES = 50
 """Moments that are scored again, at least."""
 
 
-def rescore(store: Store, model: DualEncoder, query: Query, moments: Sequence[Moment]) -> list[Moment]:
+def rescore(
+    store: Store | Snapshot, model: DualEncoder | TextTower, query: Query, moments: Sequence[Moment]
+) -> list[Moment]:
     """Return moments with the scores that all of their frames give them, in that order.
 
     Args:
         store: the index that the moments come from.
-        model: the encoder of the index.
+        model: the encoder of the index, or its exported text tower.
         query: its `rescoring` decides. "rule": `S = K^g (LI + beta * order - theta)` over the frames inside each moment
             (`scoring/caption_score.py`). "masks": `DualEncoder.modular_similarity` of these frames. "none": the moments
             stay as they are.
@@ -49,12 +56,26 @@ def rescore(store: Store, model: DualEncoder, query: Query, moments: Sequence[Mo
         frames = stored.get(contents.get(moment.video, ""))
         if frames is not None:
             chosen = (frames.times >= moment.start) & (frames.times < moment.end)
-            inside.append(VideoEmbedding(torch.from_numpy(frames.vectors[chosen]), frames.times[chosen], moment.end))
+            inside.append((frames.vectors[chosen], frames.times[chosen], moment.end))
             kept.append(moment)
     if not kept:
         return []
-    score = model.modular_similarity if query.rescoring == "masks" else model.score
-    with torch.inference_mode():
-        scores = score(inside, query.text)[:, 0]
-    order = np.argsort(-scores.double().cpu().numpy(), kind="stable")
+    if isinstance(model, TextTower):
+        scores = model.score([vectors for vectors, _, _ in inside], query.text)
+    else:
+        scores = _by_model(model, query, inside)
+    order = np.argsort(-scores.astype(np.float64), kind="stable")
     return [replace(kept[i], score=float(scores[i])) for i in order]
+
+
+def _by_model(model: DualEncoder, query: Query, inside: Sequence[tuple[Any, Any, float]]) -> npt.NDArray[np.float32]:
+    """Return the score of each (vectors, times, end)."""
+    import torch
+
+    from mova.models.embeddings import VideoEmbedding
+
+    score = model.modular_similarity if query.rescoring == "masks" else model.score
+    videos = [VideoEmbedding(torch.from_numpy(vectors), times, end) for vectors, times, end in inside]
+    with torch.inference_mode():
+        scores: npt.NDArray[np.float32] = score(videos, query.text)[:, 0].cpu().numpy()
+    return scores

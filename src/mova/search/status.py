@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mova.search.storage.sources import read_sources, size_on_disk
-from mova.search.storage.store import Store
 from mova.utils.files import surely_gone
+
+if TYPE_CHECKING:
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class IndexStatus:
         return asdict(self)
 
 
-def read_status(store: Store) -> IndexStatus:
+def read_status(store: Store | Snapshot) -> IndexStatus:
     """Summarize an index; no vectors are read.
 
     Raises:

@@ -9,8 +9,7 @@ from typing import Any
 
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
-from mova.search.ingest import Progress
-from mova.search.ingest_report import IngestReport
+from mova.search.ingest_report import IngestReport, Progress
 
 SETTLE = 5.0
 """Seconds without another change before files are read, so that a file is not read while it is still being copied."""
@@ -32,7 +31,7 @@ def watch(
         index: its files and folders are those of `Index.sources`; ones that cannot be found are not watched.
         settle: seconds without another change before files are read.
         stop: ends the iteration when set.
-        progress: see `mova.search.ingest.Progress`.
+        progress: see `mova.search.ingest_report.Progress`.
         error: called with the error of a run, after which watching goes on (another process writes to the index, or a
             drive was removed); default: it is raised.
 

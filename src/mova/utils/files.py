@@ -122,3 +122,15 @@ def surely_gone(path: str | Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the local folder of a URI, or None if it is remote.
+
+    Example:
+        >>> local_folder("s3://bucket/index") is None, local_folder("file:///films").as_posix()
+        (True, '/films')
+    """
+    if uri.startswith(("file://", "file:/")):
+        uri = uri.removeprefix("file:").removeprefix("//")
+    return None if "://" in uri else Path(uri).expanduser()

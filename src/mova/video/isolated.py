@@ -25,13 +25,10 @@ import numpy.typing as npt
 from mova.errors import MovaError, NoVideoError, UsageError, VideoError
 from mova.types import Frames, Span
 from mova.video.display import CHUNK_BYTES, Damage, joined
-from mova.video.limits import TOO_LARGE
+from mova.video.limits import TIME_LIMIT, TOO_LARGE
 from mova.video.probe import VideoInfo
 from mova.video.reader import stream as read_stream
 from mova.video.writer import replacing
-
-TIME_LIMIT = 60.0
-"""Seconds without any progress after which a decoder is ended."""
 
 MEMORY = 1536 << 20
 """Bytes that decoding one file may take: a limit of the system on Linux; elsewhere the process watches itself."""

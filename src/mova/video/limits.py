@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
-from av.format import ContainerFormat
-
 from mova.errors import VideoError
 
 MAX_PIXELS = 100_000_000
 """Pixels per frame; a larger frame is decoded at an eighth of its size if its codec can do that, else refused."""
+
+TIME_LIMIT = 60.0
+"""Seconds without any progress after which a decoder is ended."""
 
 MAX_THREAD_BYTES = 128 << 20
 """Frames that decoding threads may hold: each thread holds one, so large frames get few threads."""
@@ -54,6 +54,9 @@ progress = Progress()
 @cache
 def _formats() -> str:
     """Return the names of FFmpeg's formats that read one file only, separated by commas."""
+    import av
+    from av.format import ContainerFormat
+
     names = set()
     for name in av.formats_available - REFERENCES:
         try:

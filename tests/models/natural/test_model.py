@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from mova.errors import ModelError, UsageError
 from mova.models.fitted.model import Fitted
+from mova.models.known import MODELS
 from mova.models.natural import weights
 from mova.models.natural.model import Natural
-from mova.models.registry import MODELS, load
+from mova.models.registry import load
 from mova.models.tower_access import open_tower
 from mova.types import Frames
 

@@ -75,16 +75,16 @@ def align(
     same caption, one after another; those that cannot be read are skipped and listed. The exit code is then 1 only if
     no video could be aligned.
     """
-    from mova.plots.timeline import PictureOptions, draw
-    from mova.search.align import align as align_video
-    from mova.video.isolated import TIME_LIMIT
-
     text = caption.read()
     plot = plot_file.plot
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: the file must end in .png or .html")
     targets = {"srt": srt, "vtt": vtt, "csv": csv, "chapters": chapters, "otio": otio}
     several = _several(videos, {"plot": plot, **targets})
+    from mova.plots.timeline import PictureOptions, draw
+    from mova.search.align import align as align_video
+    from mova.video.limits import TIME_LIMIT
+
     store, encoder = _load(index, model)
     with encoder.isolated(TIME_LIMIT if time_limit is None else time_limit):
         run = partial(align_video, encoder, caption=text, index=store, fps=fps, order=order)
@@ -104,7 +104,8 @@ def align(
 
 def _load(index: str | None, model: str | None) -> tuple[Index | None, DualEncoder]:
     """Return the index, if one is named, and the model."""
-    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load
     from mova.search.index import Index
 
     if index is None:
@@ -121,8 +122,10 @@ def _several(videos: Sequence[Path], targets: Mapping[str, Path | None]) -> list
         UsageError: the folders contain no videos, or an option writes a file, which is possible for one video only.
     """
     from mova.utils.files import find_videos
+    from mova.video.limits import check_file
 
     if len(videos) == 1 and not videos[0].is_dir():
+        check_file(videos[0])  # a missing file is reported before a model is loaded
         return None
     option = next((name for name, path in targets.items() if path is not None), None)
     if option is not None:

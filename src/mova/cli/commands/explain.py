@@ -67,13 +67,17 @@ def explain(
     json: Json = False,
 ) -> None:
     """Plot which sentences of a caption a model sees in which frames, or where in the frames."""
-    from mova.models.entailment import EntailmentModel
-    from mova.models.registry import DEFAULT_MODEL, load_any
     from mova.text.units import sentences_or_windows
+    from mova.video.limits import check_file
 
     units = _select(sentences_or_windows(caption.read()), sentences)
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: the file must end in .png")
+    check_file(video)  # a missing file is reported before a model is loaded
+    from mova.models.entailment import EntailmentModel
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load_any
+
     encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())
     with encoder.isolated():
         if method is Method.OCCLUSION:

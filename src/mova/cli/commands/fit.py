@@ -29,7 +29,8 @@ def fit(
     videos. If the fit does not help there, nothing is saved, and the exit code is 1.
     """
     from mova.features.fit import fit as fit_model
-    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load
 
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
         raise UsageError(f"{target}: exists; name a new folder")

@@ -41,9 +41,9 @@ def index(
     Only new or changed files are read. Run the same command again to resume an interrupted run.
     Unreadable files are skipped and listed. The exit code is 1 only if no file could be indexed.
     """
-    from mova.models.registry import explain_default
+    from mova.models.known import explain_default
     from mova.search.index import Index
-    from mova.video.isolated import TIME_LIMIT
+    from mova.video.limits import TIME_LIMIT
 
     store = Index(folder, model_of_index(context, model, folder))
     if verify:

@@ -24,7 +24,7 @@ def models(
 
     Any other Hub name or local folder works too.
     """
-    from mova.models.registry import DEFAULT_MODEL, MODELS
+    from mova.models.known import DEFAULT_MODEL, MODELS
 
     if words:
         if len(words) != 2 or words[0] != "pull":
@@ -52,7 +52,7 @@ def _pull(name: str, yes: bool, json: bool) -> None:
         ModelError: it cannot be found or downloaded.
     """
     from mova.models.hub import find_checkpoint, is_cached
-    from mova.models.registry import MODELS
+    from mova.models.known import MODELS
 
     entry = MODELS.get(name)
     if entry is not None and entry.in_package:

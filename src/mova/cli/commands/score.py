@@ -60,7 +60,7 @@ def score(
 
     With --pairs, the exit code is 1 if no pair could be scored.
     """
-    from mova.video.isolated import TIME_LIMIT
+    from mova.video.limits import TIME_LIMIT, check_file
 
     limit = TIME_LIMIT if time_limit is None else time_limit
     if pair_file.pairs is not None:
@@ -72,6 +72,7 @@ def score(
         raise UsageError('give a video and a text (mova score VIDEO "TEXT"), or a file of pairs with --pairs')
     if pair_file.videos is not None or pair_file.out is not None:
         raise UsageError("--videos and --out need --pairs")
+    check_file(video)  # a missing file is reported before a model is loaded
     scorer = _scorer(model, loading)
     with scorer.isolated(limit):
         sentences, total = scorer.score_text(video, text)
@@ -79,7 +80,7 @@ def score(
 
 
 def _scorer(model: str | None, loading: Loading) -> Scorer:
-    from mova.models.registry import DEFAULT_MODEL
+    from mova.models.known import DEFAULT_MODEL
     from mova.search.score import load_scorer
 
     return load_scorer(model or DEFAULT_MODEL, **loading.arguments())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 from rich.table import Table
@@ -12,15 +14,17 @@ from rich.text import Text
 
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
-from mova.errors import UsageError
+from mova.errors import MovaError, UsageError
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
     from mova.search.evidence import Answer
+    from mova.search.index import Index
     from mova.types import Moment
 
 QueryText = Annotated[
-    str | None, typer.Argument(metavar="TEXT", help="The query: a sentence or a paragraph.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="[TEXT]", help="The query: a sentence or a paragraph (default: ask for queries)."),
 ]
 QueryFile = Annotated[
     Path | None, typer.Option(help="UTF-8 text file that contains the query, or subtitles (.srt, .vtt).")
@@ -34,8 +38,21 @@ SentenceOrder = Annotated[
 ]
 
 
+class _Options(NamedTuple):
+    """What is done with every query."""
+
+    k: int
+    export: Path | None
+    min_score: float | None
+    rescore: str
+    false_alarm: float
+    time_limit: float | None
+    order: Literal["auto", "yes", "no"]
+    json: bool
+
+
 def search(
-    text: QueryText = None,
+    words: QueryText = None,
     text_file: QueryFile = None,
     folder: IndexFolder = DEFAULT_INDEX,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of moments to return.")] = 10,
@@ -60,36 +77,68 @@ def search(
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
 
+    Quotes around the text are not needed. Without a text, a prompt asks for queries one after the other.
     Evidence is strong (a false-alarm rate of at most 1 %), weak (at most --false-alarm) or none.
     The exit code is 1 if --export is used and no clip could be written.
     """
     from mova.search.evidence import require_bar
     from mova.search.index import Index
-    from mova.search.query import document, query_sentences
+    from mova.search.query import query_sentences, require_rescoring
 
+    options = _Options(k, export, min_score, rescore, false_alarm, time_limit, order, json)
     require_bar(false_alarm)
-    text = _query(text, text_file)
-    query_sentences(text)  # a query that is too long is refused before the model is loaded
+    require_rescoring(rescore)
+    text = _query(words, text_file)
+    if text is not None:
+        query_sentences(text)  # a query that is too long is refused before anything is loaded
     index = Index(folder)
-    name = index.meta.model
-    _ = index.model  # loaded here, so that the elapsed time is that of the search
+    if text is not None:
+        index.prepare(text, order)  # so that the elapsed time is that of the search
+        _answer(index, text, options)
+    else:
+        _ask(index, options)
+    index.refresh()
+
+
+def _ask(index: Index, options: _Options) -> None:
+    """Answer queries until an empty line or the end of input."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  arrow keys and a history in `input`
+    note(f"{len(index)} videos; write what to search for, or nothing to leave")
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            return
+        if not text:
+            return
+        try:
+            _answer(index, text, options)
+        except MovaError as error:
+            note(f"mova: {error}")
+
+
+def _answer(index: Index, text: str, options: _Options) -> None:
+    """Search, print and export."""
+    from mova.search.query import document
+
     began = time.perf_counter()
     moments = index.search(
         text,
-        k=k,
-        min_score=min_score,
-        rescore=rescore,  # type: ignore[arg-type]
-        order=order,
-        false_alarm=false_alarm,
+        k=options.k,
+        min_score=options.min_score,
+        rescore=options.rescore,  # type: ignore[arg-type]
+        order=options.order,
+        false_alarm=options.false_alarm,
     )
     elapsed = time.perf_counter() - began
-    if json:
-        emit(document(text, name, elapsed, moments))
+    if options.json:
+        emit(document(text, index.meta.model, elapsed, moments))
     else:
         _show(moments)
     _note_missing(moments)
-    if export is not None:
-        _export(moments, export, time_limit)
+    if options.export is not None:
+        _export(moments, options.export, options.time_limit)
 
 
 def _show(moments: Answer) -> None:
@@ -110,17 +159,22 @@ def _percent(rate: float | None) -> str:
     return f"{value:.1f} %" if value < 10 else f"{value:.0f} %"
 
 
-def _query(text: str | None, text_file: Path | None) -> str:
-    """Return the query from whichever of the two is used."""
-    if (text is None) == (text_file is None):
+def _query(words: list[str] | None, text_file: Path | None) -> str | None:
+    """Return the query from whichever of the two is used; None if it has to be asked for in a terminal."""
+    if words and text_file is not None:
         raise UsageError("give the query either as TEXT or with --text-file")
-    return read_caption(text_file) if text is None and text_file is not None else str(text)
+    if not words and text_file is None and not sys.stdin.isatty():
+        raise UsageError("give the query either as TEXT or with --text-file, or neither in a terminal to be asked")
+    if text_file is not None:
+        return read_caption(text_file)
+    return " ".join(words) if words else None
 
 
 def _export(moments: list[Moment], folder: Path, time_limit: float | None) -> None:
     """Write a clip of each moment; exit with 1 if none can be written."""
     from mova.search.export import export_clips
-    from mova.video.isolated import CLIP_MEMORY, TIME_LIMIT, Isolated
+    from mova.video.isolated import CLIP_MEMORY, Isolated
+    from mova.video.limits import TIME_LIMIT
 
     with Isolated(TIME_LIMIT if time_limit is None else time_limit, CLIP_MEMORY) as decoder:
         clips, failures = export_clips(moments, folder, decoder=decoder)

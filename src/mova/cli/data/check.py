@@ -62,8 +62,7 @@ def _check_manifest(
     from mova.data.manifest import read_manifest
     from mova.data.quarantine import write_quarantine
     from mova.data.validation import WORKERS, check_rows
-    from mova.video.isolated import TIME_LIMIT
-    from mova.video.limits import UNREAD
+    from mova.video.limits import TIME_LIMIT, UNREAD
 
     rows = read_manifest(manifest)
     with progress_bar() as progress:
@@ -101,8 +100,8 @@ def _check_manifest(
 def _check_files(paths: list[Path], time_limit: float | None, strict: bool, json: bool) -> None:
     from mova.errors import VideoError
     from mova.utils.files import find_videos
-    from mova.video.isolated import TIME_LIMIT, Isolated
-    from mova.video.limits import UNREAD
+    from mova.video.isolated import Isolated
+    from mova.video.limits import TIME_LIMIT, UNREAD
 
     readable = 0
     broken: list[dict[str, str]] = []

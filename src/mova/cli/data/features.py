@@ -53,8 +53,9 @@ def features(
     Run the same command again to resume an interrupted run. The exit code is 1 only if no clip is readable.
     """
     from mova.features.extract import write_features
-    from mova.models.registry import DEFAULT_MODEL, load
-    from mova.video.isolated import TIME_LIMIT
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load
+    from mova.video.limits import TIME_LIMIT
     from mova.video.reader import FrameRule
 
     encoder = load(model or DEFAULT_MODEL)

@@ -32,7 +32,8 @@ def synvita(
 ) -> None:
     """Run SynViTA's six tests: VideoCon (three), SSv2 (two) and ATP-Hard. Missing data sets are reported."""
     from mova.eval.tasks.synvita_suite import evaluate_synvita
-    from mova.models.registry import DEFAULT_MODEL, load_any
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load_any
 
     check_output(output)
     encoder = load_any(model or DEFAULT_MODEL, **loading.arguments())

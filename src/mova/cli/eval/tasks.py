@@ -175,7 +175,8 @@ def _evaluate(
 ) -> None:
     """Load the model, evaluate it with a progress bar, and write the report."""
     from mova.eval.tasks.video_llm import open_any_split
-    from mova.models.registry import DEFAULT_MODEL, load_any
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load_any
 
     protocol = _protocol(task, options.protocol)
     output.check()

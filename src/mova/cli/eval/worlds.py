@@ -19,7 +19,8 @@ def worlds(
     """Evaluate a model on held-out Worlds of each style: retrieval, localization and every visual factor."""
     from mova.eval.render import measure_label
     from mova.eval.tasks.worlds import evaluate_worlds
-    from mova.models.registry import DEFAULT_MODEL, load
+    from mova.models.known import DEFAULT_MODEL
+    from mova.models.registry import load
 
     encoder = load(model or DEFAULT_MODEL)
     measures_of = evaluate_worlds(encoder, seed=seed)

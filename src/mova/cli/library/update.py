@@ -22,7 +22,7 @@ def update(
     those on a drive that is not connected, are left as they are. The exit code is 1 only if no file could be indexed.
     """
     from mova.search.index import Index
-    from mova.video.isolated import TIME_LIMIT
+    from mova.video.limits import TIME_LIMIT
 
     index = Index(folder, model_of_index(context, model, folder))
     with file_bar("updating") as progress:

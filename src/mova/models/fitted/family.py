@@ -8,5 +8,6 @@ FITTED = ModelFamily(
     model="mova.models.fitted.model:Fitted",
     build="mova.models.fitted.build:FittedBuild",
     open_tower="mova.models.fitted.tower_access:open_tower",
+    export_text="mova.models.fitted.text_export:export_text",
     model_type="mova-fitted",
 )

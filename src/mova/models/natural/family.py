@@ -8,5 +8,6 @@ NATURAL = ModelFamily(
     model="mova.models.natural.model:Natural",
     build="mova.models.natural.build:NaturalBuild",
     open_tower="mova.models.natural.tower_access:open_tower",
+    export_text="mova.models.natural.text_export:export_text",
     model_type="mova-natural",
 )

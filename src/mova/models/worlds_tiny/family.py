@@ -9,6 +9,7 @@ WORLDS_TINY = ModelFamily(
     build="mova.models.worlds_tiny.build:WorldsTinyBuild",
     input_adapter="mova.models.worlds_tiny.inputs:input_adapter",
     open_tower="mova.models.worlds_tiny.tower_access:open_tower",
+    export_text="mova.models.worlds_tiny.text_export:export_text",
     model_type="mova-worlds-tiny",
     is_backbone=True,
 )

@@ -17,6 +17,7 @@ import torch
 from mova.models.encoder import DualEncoder
 from mova.scoring.respects import Respect
 from mova.scoring.spans import peaks
+from mova.search.cold.snapshot import Snapshot
 from mova.search.query import BATCH_FRAMES, existing_path
 from mova.search.storage.records import VideoRecord
 from mova.search.storage.store import Store
@@ -25,7 +26,9 @@ from mova.types import Moment
 _F32 = npt.NDArray[np.float32]
 
 
-def search_by(store: Store, model: DualEncoder, vector: _F32, by: str | Sequence[str], k: int) -> list[Moment]:
+def search_by(
+    store: Store | Snapshot, model: DualEncoder, vector: _F32, by: str | Sequence[str], k: int
+) -> list[Moment]:
     """Return the k moments that are most similar to a frame in one respect, best first.
 
     Args:

@@ -11,6 +11,7 @@ import torch
 from mova.errors import UsageError
 from mova.models.embeddings import VideoEmbedding
 from mova.models.encoder import DualEncoder
+from mova.search.cold.snapshot import Snapshot
 from mova.search.like.by import search_by
 from mova.search.like.example import Example, encode_example, stored_vector
 from mova.search.query import Query, query_sentences, search
@@ -23,7 +24,7 @@ SAMPLED_FRAMES = 20_000
 
 
 def search_like(
-    store: Store,
+    store: Store | Snapshot,
     load_model: Callable[[], DualEncoder],
     example: Example,
     stored: VideoEmbedding | None,
@@ -74,7 +75,7 @@ def search_like(
     return _without_itself(store, search(store, query, k + 1), example)[:k]
 
 
-def _with_words(store: Store, model: DualEncoder, vector: _F32, text: str, words: float) -> _F32:
+def _with_words(store: Store | Snapshot, model: DualEncoder, vector: _F32, text: str, words: float) -> _F32:
     """Return a unit vector whose cosine orders frames by the example and the words together."""
     with torch.inference_mode():
         pooled = model.encode_text([text]).pooled.float()
@@ -85,7 +86,7 @@ def _with_words(store: Store, model: DualEncoder, vector: _F32, text: str, words
     return (joint / max(float(np.linalg.norm(joint)), 1e-12)).astype(np.float32)
 
 
-def _sample(store: Store) -> _F32:
+def _sample(store: Store | Snapshot) -> _F32:
     """Return stored frames (N, d) of videos spread evenly over the index."""
     records = {record.content: record for record in store.records().values()}
     contents, total = list(records), sum(record.frames for record in records.values())
@@ -94,7 +95,7 @@ def _sample(store: Store) -> _F32:
     return np.concatenate([part.vectors for part in parts.values()])
 
 
-def _without_itself(store: Store, moments: list[Moment], example: Example) -> list[Moment]:
+def _without_itself(store: Store | Snapshot, moments: list[Moment], example: Example) -> list[Moment]:
     """Leave out the moment of the example, under any path of its content."""
     contents = {path: record.content for path, record in store.records().items()}
     own = contents.get(str(example.path.resolve()))

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-import pyarrow as pa
-
 from mova.errors import IndexMismatchError, MovaError
 
 FOREIGN = (
@@ -20,7 +18,6 @@ FOREIGN = (
     ValueError,
     LookupError,
     ArithmeticError,
-    pa.ArrowException,
 )
 """Errors that LanceDB, pyarrow and NumPy raise for files that are not as they were written."""
 
@@ -78,10 +75,13 @@ def index_errors(uri: str) -> Iterator[None]:
         raise
     except FOREIGN as error:
         raise _converted(uri, error) from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of Rust code; not derived from Exception
-            raise
-        raise IndexDamagedError(uri, _short(error)) from error
+    except BaseException as error:  # of Rust code and of pyarrow: by name, so that pyarrow is not imported here
+        bases = {base.__name__ for base in type(error).__mro__}
+        if "PanicException" in bases:
+            raise IndexDamagedError(uri, _short(error)) from error
+        if "ArrowException" in bases:
+            raise _converted(uri, error) from error
+        raise
 
 
 def _converted(uri: str, error: BaseException) -> MovaError:

@@ -15,9 +15,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,21 @@ import pyarrow as pa
 from lancedb.index import BTree, IvfRq
 
 from mova.errors import IndexMismatchError, MovaError, UsageError
+from mova.search.cold.state import discard_snapshot
 from mova.search.storage import checksums
-from mova.search.storage.damage import IndexDamagedError, guarded, index_errors
-from mova.search.storage.records import (
+from mova.search.storage.arrow_rows import (
     GAPS,
-    SCHEMA_VERSION,
-    Meta,
-    StoredFrames,
-    VideoRecord,
     conditions,
     frames_table,
-    impossible,
     records_of,
     records_table,
     schemas,
-    unit_length,
     vectors_of,
 )
+from mova.search.storage.damage import IndexDamagedError, guarded, index_errors
+from mova.search.storage.records import SCHEMA_VERSION, Meta, StoredFrames, VideoRecord, impossible, unit_length
 from mova.utils.file_lock import sole_writer
+from mova.utils.files import local_folder
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ class Store:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        self.folder = _local(self.uri)
+        self.folder = local_folder(self.uri)
         self._tables: tuple[Any, Any, Meta] | None = None
         self._records: tuple[int, dict[str, VideoRecord]] = (-1, {})
 
@@ -102,18 +99,7 @@ class Store:
         Raises:
             IndexMismatchError: with the properties that differ.
         """
-        stored = asdict(self.meta)
-        differ = [
-            f"{key.replace('_', ' ')} {stored[key]!r}, not {value!r}"
-            for key, value in asdict(requested).items()
-            if key != "model" and stored[key] != value
-        ]
-        if differ:
-            names = f" (model {self.meta.model!r}, requested: {requested.model!r})"
-            raise IndexMismatchError(
-                f"{self.uri}: the index was created with {';  '.join(differ)}{names}. Nothing was changed. "
-                f"Use the model and the frame rate it was made with, or index into another folder."
-            )
+        self.meta.require(requested, self.uri)
 
     @guarded
     def create(self, meta: Meta) -> None:
@@ -121,6 +107,7 @@ class Store:
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             checksums.discard(self.folder)
+            discard_snapshot(self.folder)
         for name, schema in schemas(meta).items():
             self._connection.drop_table(name, ignore_missing=True)
             self._connection.create_table(name, schema=schema)
@@ -343,14 +330,16 @@ class Store:
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
         return table["video"].to_pylist(), cosines
 
-    def scan(self) -> Iterator[tuple[str, StoredFrames]]:
-        """Yield all stored frames, in parts of one content each, in no order and unchecked (for `verify`).
+    def scan(self, contents: Sequence[str] | None = None) -> Iterator[tuple[str, StoredFrames]]:
+        """Yield stored frames, of all or of some contents, in parts of one content each, in no order and unchecked.
 
         Raises:
             IndexDamagedError: a file cannot be read.
         """
         with index_errors(self.uri):
-            for batch in self._frames.search().select(["video", "time", "vector"]).to_batches():
+            search = self._frames.search().select(["video", "time", "vector"])
+            selections = [search] if contents is None else [search.where(c) for c in conditions("video", contents)]
+            for batch in chain.from_iterable(selection.to_batches() for selection in selections):
                 table = pa.Table.from_batches([batch])
                 codes = table["video"].combine_chunks().dictionary_encode()
                 times, vectors = table["time"].to_numpy(), vectors_of(table["vector"]).astype(np.float32)
@@ -384,13 +373,6 @@ class Store:
             fragments = table.stats()["fragment_stats"]["num_small_fragments"]
             if fragments > SMALL_FRAGMENTS or (table is self._frames and unindexed > ANN_ROWS // 4):
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
-
-
-def _local(uri: str) -> Path | None:
-    """Return the local folder of a URI, or None if the index is remote."""
-    if uri.startswith(("file://", "file:/")):
-        uri = uri.removeprefix("file:").removeprefix("//")
-    return None if "://" in uri else Path(uri).expanduser()
 
 
 def _delete(table: Any, column: str, values: Iterable[str]) -> None:

@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MovaError
+from mova.search.cold.snapshot_writer import damaged_files as damaged_snapshot_files
+from mova.search.cold.text_tower import damaged_files as damaged_tower_files
 from mova.search.storage import checksums
+from mova.search.storage.arrow_rows import GAPS
 from mova.search.storage.damage import IndexDamagedError
-from mova.search.storage.records import GAPS, UNIT_TOLERANCE, VideoRecord
+from mova.search.storage.records import UNIT_TOLERANCE, VideoRecord
 from mova.search.storage.store import Store
 
 
@@ -97,6 +100,9 @@ def _read(store: Store, files: int) -> Verification:
             f"run `mova index` on your folders again"
         )
     problems += _index_problems(store, joined)
+    if store.folder is not None:
+        for name in [*damaged_snapshot_files(store.folder), *damaged_tower_files(store.folder)]:
+            problems.append(f"{name} was changed: delete its folder, the next search or `mova index` makes it again")
     return Verification(tuple(problems), tuple(notes), len(store.records()), sum(map(len, joined.values())), files)
 
 

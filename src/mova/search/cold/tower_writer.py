@@ -1,0 +1,202 @@
+"""Export the text tower of a model to ONNX into the folder of an index, and check it against the model.
+
+Shape legend: S sentences, L tokens, d width of the model's space.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import uuid
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mova._version import __version__
+from mova.models.background_captions import unlikely_sentences
+from mova.models.families import export_text
+from mova.search.cold.state import model_state, read_signed, write_signed
+from mova.search.cold.text_tower import FOLDER, FORMAT, NAME, TextTower, refusal
+from mova.utils.hashing import content_hash
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
+    from mova.models.text_export import TextExport
+    from mova.search.storage.records import Meta
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-4
+"""Largest difference of a cosine from 1, between the exported tower and the model, for any of `PROBES`."""
+PROBES = (
+    "a dog",
+    "A red star moves left.",
+    "a man pours tea into a cup, then he drinks it",
+    "A woman in a BLUE dress walks through the rain; her 2 children follow.",
+    "It's 7:30 p.m. & nobody's home?",
+    "Zwei Männer tragen ein Sofa über die Straße.",
+    "一个男人在厨房里做饭",
+    "the camera zooms out to show a city at night",
+    "x",
+    "The blue square grows while the green circle shrinks and turns. " * 3,
+    "word " * 400,
+)
+"""Texts of different length, case, script and punctuation; the last ones are cut off by most models."""
+EXACT_BYTES = 64 << 20
+"""Larger tables of embeddings are kept in half precision."""
+INLINE_BYTES = 1024
+"""Larger weights are kept in a file of their own, which is memory-mapped."""
+
+
+def write_text_tower(model: DualEncoder, meta: Meta, folder: Path) -> bool:
+    """Export the text tower of a model, unless the index has it already. The caller holds the lock of the index.
+
+    Args:
+        model: the model that the index was made with.
+        meta: of the index.
+        folder: the local index.
+
+    Returns:
+        Whether the index has a text tower of this model now. It has none if the family of the model cannot be exported,
+        if onnx or onnxruntime is missing, or if the exported tower does not agree with the model.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    files = folder / FOLDER
+    last = read_signed(files / NAME)
+    reason = refusal(files, last, meta)
+    if reason is None or (last is not None and last.get("unusable") == reason):
+        return reason is None
+    (files / NAME).unlink(missing_ok=True)
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+
+        side = export_text(model)
+        if side is None:
+            return False
+        files.mkdir(exist_ok=True)
+        names = _write_files(side, files)
+        document = _document(model, meta, side, files, names)
+        tower = TextTower(folder, document)
+        difference = _difference(model, tower)
+    except OSError:
+        raise
+    except ImportError:
+        return False
+    except Exception as error:  # noqa: BLE001  a library that cannot export this model: the model itself is used
+        reason = f"{meta.model} cannot be exported: {type(error).__name__}"
+    else:
+        agrees = difference <= TOLERANCE
+        reason = None if agrees else f"its vectors differ by {difference:.1g} from those of {meta.model}"
+        document["difference"] = difference
+    if reason is not None:
+        document, names = {**_stamp(meta), "unusable": reason}, {}
+    write_signed(files / NAME, document)
+    _remove_others(files, {NAME, *names.values()})
+    return reason is None
+
+
+def _write_files(side: TextExport, files: Path) -> dict[str, str]:
+    """Write model, weights, embeddings and tokenizer; return their names."""
+    import onnx
+
+    made = uuid.uuid4().hex[:12]
+    names = {
+        "model": f"model-{made}.onnx",
+        "weights": f"weights-{made}.bin",
+        "table": f"table-{made}.npy",
+        "tokenizer": f"tokenizer-{made}.json",
+    }
+    (files / names["tokenizer"]).write_text(side.tokenizer, encoding="utf-8")
+    table = side.table.detach().cpu()
+    exact = table.numel() * 4 <= EXACT_BYTES
+    np.save(files / names["table"], (table.float() if exact else table.to(torch.float16)).numpy())
+    graph = onnx.load_from_string(_exported(side))
+    weights = files / names["weights"]
+    weights.touch()
+    onnx.save_model(
+        graph,
+        str(files / names["model"]),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=weights.name,
+        size_threshold=INLINE_BYTES,
+    )
+    return names
+
+
+def _exported(side: TextExport) -> bytes:
+    """Return the model of ONNX of `side.module`, for one text of any length (of the fixed length)."""
+    length = side.length if side.fixed else min(8, side.length)
+    ids = torch.full((1, length), side.pad_id, dtype=torch.long)
+    ids[0, : length // 2] = torch.arange(length // 2) % len(side.table)
+    vectors = side.table[ids].detach().float().cpu()
+    axes = {} if side.fixed else {"ids": {1: "length"}, "vectors": {1: "length"}}
+    buffer = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            side.module,
+            (ids, vectors),
+            buffer,  # type: ignore[arg-type]
+            input_names=["ids", "vectors"],
+            output_names=["pooled"],
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def _document(model: DualEncoder, meta: Meta, side: TextExport, files: Path, names: dict[str, str]) -> dict[str, Any]:
+    paths = {key: files / name for key, name in names.items()}
+    return {
+        **_stamp(meta),
+        "name": model.name,
+        "rule": model.rule.to_dict(),
+        "unlikely": list(unlikely_sentences(model)),
+        "units": model.units.to_dict(),
+        "tokens": {
+            "length": side.length,
+            "fixed": side.fixed,
+            "lower": side.lower,
+            "pad_id": side.pad_id,
+            "pad_left": side.pad_left,
+            "empty_id": side.empty_id,
+            "unknown_id": side.unknown_id,
+        },
+        "files": names,
+        "sizes": {key: path.stat().st_size for key, path in paths.items()},
+        "hashes": {key: content_hash(path) for key, path in paths.items()},
+    }
+
+
+def _stamp(meta: Meta) -> dict[str, Any]:
+    """Return what a text tower was made from."""
+    state = model_state(meta.model)
+    return {"format": FORMAT, "version": __version__, "fingerprint": meta.fingerprint, "model_state": state}
+
+
+def _difference(model: DualEncoder, tower: TextTower) -> float:
+    """Return how much the cosine of the tower's vectors with the model's differs from 1, at most, over `PROBES`."""
+    quiet = logging.getLogger("mova")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        expected, result = model.encode_text(PROBES).unit_vectors(), tower.text_vectors(PROBES)
+    finally:
+        quiet.setLevel(level)
+    return float(np.max(np.abs(1 - np.sum(expected.astype(np.float64) * result, axis=1))))
+
+
+def _remove_others(files: Path, kept: set[str]) -> None:
+    """Remove the files of earlier exports."""
+    with suppress(OSError):
+        for path in files.iterdir():
+            if path.name not in kept:
+                path.unlink()

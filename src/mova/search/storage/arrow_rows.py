@@ -1,0 +1,100 @@
+"""Conversion of an index's rows to and from Arrow, and the layouts of its tables.
+
+Shape legend: T frames, d width of the model's space.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.types import Span
+
+BLOCK = 256
+"""Values per SQL condition."""
+GAPS = pa.field("gaps", pa.list_(pa.float64()))
+"""Column of `videos`: start and end of each gap in turn, seconds. Null in indexes that were made before it existed."""
+
+
+def schemas(meta: Meta) -> dict[str, pa.Schema]:
+    """Return the layouts of the tables by name, in the order in which they are created."""
+    frames = [("video", pa.string()), ("time", pa.float64()), ("vector", pa.list_(pa.float16(), meta.dim))]
+    videos = [
+        ("path", pa.string()),
+        ("content", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("duration", pa.float64()),
+        ("frames", pa.int64()),
+        ("mean", pa.list_(pa.float32(), meta.dim)),
+    ]
+    metadata = {"mova": json.dumps(asdict(meta))}
+    required = {
+        name: [pa.field(key, kind, nullable=False) for key, kind in fields]
+        for name, fields in (("videos", videos), ("frames", frames))
+    }
+    required["videos"].append(GAPS)
+    return {name: pa.schema(fields, metadata=metadata) for name, fields in required.items()}
+
+
+def records_table(records: Sequence[VideoRecord], schema: pa.Schema) -> pa.Table:
+    """Return records as rows of `videos`."""
+    columns = {
+        "mean": _vectors(np.stack([record.mean for record in records])),
+        GAPS.name: pa.array([[bound for gap in r.gaps for bound in (gap.start, gap.end)] for r in records], GAPS.type),
+    }
+    for name in schema.names:
+        if name not in columns:
+            columns[name] = pa.array([getattr(record, name) for record in records], schema.field(name).type)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def records_of(table: pa.Table) -> dict[str, VideoRecord]:
+    """Return the rows of `videos` by path, in the order of the table."""
+    means = vectors_of(table["mean"])
+    rows = table.drop_columns(["mean"]).to_pylist()
+    gaps = [_spans(row.pop(GAPS.name, None) or ()) for row in rows]
+    return {
+        row["path"]: VideoRecord(**row, mean=mean, gaps=spans)
+        for row, mean, spans in zip(rows, means, gaps, strict=True)
+    }
+
+
+def frames_table(contents: Sequence[str], parts: Sequence[StoredFrames], schema: pa.Schema) -> pa.Table:
+    """Return frames of one or several contents as rows of `frames`; vectors are stored in half precision."""
+    vectors = np.concatenate([part.vectors for part in parts]).astype(np.float16, copy=False)
+    columns = [
+        pa.array(np.repeat(np.array(contents, dtype=object), [len(part.times) for part in parts])),
+        pa.array(np.concatenate([part.times for part in parts])),
+        _vectors(vectors),
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def vectors_of(column: pa.ChunkedArray) -> npt.NDArray[np.floating[Any]]:
+    """Return a column of vectors as an array (rows, d)."""
+    values: npt.NDArray[np.floating[Any]] = column.combine_chunks().flatten().to_numpy()
+    return values.reshape(-1, column.type.list_size)
+
+
+def conditions(column: str, values: Iterable[str]) -> Iterator[str]:
+    """Yield SQL conditions that together match the values, `BLOCK` at a time."""
+    quoted = ["'" + value.replace("'", "''") + "'" for value in sorted(values)]
+    for start in range(0, len(quoted), BLOCK):
+        yield f"{column} IN ({', '.join(quoted[start : start + BLOCK])})"
+
+
+def _vectors(rows: npt.NDArray[np.floating[Any]]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+
+
+def _spans(bounds: Sequence[float]) -> tuple[Span, ...]:
+    """Return the spans of a list of starts and ends."""
+    return tuple(Span(start, end) for start, end in zip(bounds[::2], bounds[1::2], strict=True))

@@ -1,0 +1,214 @@
+"""The snapshot of an index: equal to the tables, refused in another state, appended to, rewritten, checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mova.search import query
+from mova.search.cold import snapshot_writer
+from mova.search.cold.snapshot import Snapshot
+from mova.search.cold.snapshot_writer import damaged_files, write_snapshot
+from mova.search.cold.state import tables_state
+from mova.search.query import Query
+from mova.search.storage.damage import IndexDamagedError
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.store import Store
+from mova.types import Span
+
+DIM = 16
+
+
+def name(number: int) -> str:
+    return f"{number:032x}"
+
+
+def vectors(seed: int, frames: int) -> np.ndarray:
+    made = np.random.default_rng(seed).normal(size=(frames, DIM)).astype(np.float32)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def add(store: Store, number: int, frames: int = 30, gaps: tuple[Span, ...] = ()) -> None:
+    stored = vectors(number, frames)
+    store.append([name(number)], [StoredFrames(np.arange(frames) / 2, stored)])
+    record = VideoRecord(f"/v/{number}.mp4", name(number), 1, number, frames / 2, frames, stored.mean(axis=0), gaps)
+    store.commit([record])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "index")
+    made.create(Meta("m", "f", DIM, 2.0))
+    for number in range(4):
+        add(made, number, 30 + number, (Span(1.0, 2.5), Span(4.0, 4.5)) if number == 2 else ())
+    assert write_snapshot(made, tmp_path / "index")
+    return made
+
+
+@pytest.fixture
+def folder(store: Store) -> Path:
+    assert store.folder is not None
+    return store.folder
+
+
+def opened(folder: Path) -> Snapshot:
+    snapshot = Snapshot.open(folder)
+    assert snapshot is not None
+    return snapshot
+
+
+def assert_equal(snapshot: Snapshot, store: Store) -> None:
+    """Everything that a search reads is that of the tables."""
+    assert snapshot.meta == store.meta
+    assert snapshot.count_frames() == store.count_frames()
+    expected = store.records()
+    assert list(snapshot.records()) == list(expected)
+    for path, record in snapshot.records().items():
+        other = expected[path]
+        assert (record.content, record.size, record.mtime_ns) == (other.content, other.size, other.mtime_ns)
+        assert (record.duration, record.frames, record.gaps) == (other.duration, other.frames, other.gaps)
+        np.testing.assert_array_equal(record.mean, other.mean)
+    contents = [*{record.content: 0 for record in expected.values()}, "missing"]
+    stored, others = snapshot.fetch(contents), store.fetch(contents)
+    assert stored.keys() == others.keys()
+    for content, frames in stored.items():
+        np.testing.assert_array_equal(frames.times, others[content].times)
+        np.testing.assert_array_equal(frames.vectors, others[content].vectors)
+    owner = [content for content, frames in others.items() for _ in frames.times]
+    everything = np.concatenate([frames.vectors for frames in others.values()]).astype(np.float64)
+    for seed in range(3):
+        direction = vectors(100 + seed, 1)[0]
+        truth = everything @ direction
+        order = np.argsort(-truth)
+        for limit in (1, 7, 10_000):
+            owners, cosines = snapshot.nearest(direction, limit)
+            assert owners == [owner[i] for i in order[:limit]]
+            np.testing.assert_allclose(cosines, truth[order[:limit]], atol=1e-6)
+            tables = store.nearest(direction, limit, exact=True)[1]
+            np.testing.assert_allclose(cosines, tables, atol=1e-3)  # LanceDB rounds the query to half precision
+        request = Query("x", ("x",), direction[None], "none")
+        found, expected_moments = query.search(snapshot, request, 5), query.search(store, request, 5)
+        assert found == expected_moments
+
+
+def test_a_snapshot_has_what_the_tables_have(folder: Path, store: Store) -> None:
+    assert_equal(opened(folder), store)
+    assert damaged_files(folder) == []
+    snapshot = opened(folder)
+    assert Snapshot.open(folder, snapshot) is snapshot
+    with pytest.raises(IndexDamagedError):
+        snapshot.require_complete(3)
+
+
+def test_every_write_makes_it_stale_and_the_next_one_appends(folder: Path, store: Store) -> None:
+    before = opened(folder)
+    files = before.document["frames"], before.document["times"]
+    add(store, 9)
+    assert Snapshot.open(folder) is None
+    assert write_snapshot(store, folder)
+    after = opened(folder)
+    assert (after.document["frames"], after.document["times"]) == files
+    assert after.document["rows"] == before.document["rows"] + 30
+    assert len(after.document["segments"]) == 2
+    assert_equal(after, store)
+    assert len(list((folder / "snapshot").iterdir())) == 4
+    assert damaged_files(folder) == []
+    assert write_snapshot(store, folder)  # nothing to do
+    assert opened(folder).document == after.document
+    assert before.fetch([name(1)])[name(1)].times[-1] == 15.0  # the older one can still be read
+
+
+def test_removed_contents_leave_holes_until_there_are_too_many(folder: Path, store: Store) -> None:
+    first = opened(folder).document
+    store.drop(["/v/1.mp4"])
+    store.sweep()
+    snapshot_writer.WASTE, waste = 0.5, snapshot_writer.WASTE
+    try:
+        assert write_snapshot(store, folder)
+    finally:
+        snapshot_writer.WASTE = waste
+    assert opened(folder).document["frames"] == first["frames"]
+    assert opened(folder).document["rows"] == first["rows"]
+    assert_equal(opened(folder), store)
+    store.drop(["/v/0.mp4"])
+    store.sweep()
+    assert write_snapshot(store, folder)
+    assert opened(folder).document["frames"] != first["frames"]
+    assert opened(folder).document["rows"] == 32 + 33
+    assert_equal(opened(folder), store)
+
+
+def test_copies_share_their_frames_and_an_empty_index_has_a_snapshot(folder: Path, store: Store) -> None:
+    record = store.records()["/v/1.mp4"]
+    store.commit([VideoRecord("/v/copy.mp4", record.content, 1, 1, record.duration, record.frames, record.mean)])
+    assert write_snapshot(store, folder)
+    assert opened(folder).count_frames() == 30 + 31 + 32 + 33
+    assert_equal(opened(folder), store)
+    store.drop(list(store.records()))
+    store.sweep()
+    assert write_snapshot(store, folder)
+    assert opened(folder).records() == {}
+    assert opened(folder).nearest(vectors(1, 1)[0], 3)[0] == []
+
+
+@pytest.mark.parametrize("change", ["touch", "delete", "cut"])
+def test_any_change_of_a_file_of_the_tables_makes_it_stale(change: str, folder: Path) -> None:
+    state = tables_state(folder)
+    path = next((folder / "frames.lance" / "data").glob("*.lance"))
+    if change == "touch":
+        os.utime(path, ns=(1, 1))
+    elif change == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    assert tables_state(folder) != state
+    assert Snapshot.open(folder) is None
+
+
+def test_frames_that_are_missing_make_no_snapshot(folder: Path, store: Store) -> None:
+    store.discard([name(2)])
+    assert not write_snapshot(store, folder)
+    store.drop(["/v/2.mp4"])
+    add(store, 5)
+    store.discard([name(5)])
+    assert not write_snapshot(store, folder)
+    assert Snapshot.open(folder) is None
+
+
+@pytest.mark.parametrize("pattern", ["frames-*", "times-*", "videos-*", "snapshot.json"])
+@pytest.mark.parametrize("harm", ["delete", "cut", "flip"])
+def test_a_damaged_snapshot_is_not_used_or_named(pattern: str, harm: str, folder: Path, store: Store) -> None:
+    path = next((folder / "snapshot").glob(pattern))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    if harm == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(data if harm == "flip" else data[: len(data) // 2])
+    if harm == "flip" and pattern in ("frames-*", "times-*"):  # too large to be read whole before every search
+        assert damaged_files(folder) == [f"snapshot/{path.name}"]
+        return
+    assert Snapshot.open(folder) is None
+    assert damaged_files(folder) == (
+        [] if harm == "delete" and pattern == "snapshot.json" else [f"snapshot/{path.name}"]
+    )
+    (folder / "snapshot" / "snapshot.json").unlink(missing_ok=True)
+    assert write_snapshot(store, folder)
+    assert_equal(opened(folder), store)
+
+
+def test_vectors_that_are_not_of_unit_length_are_damage(folder: Path) -> None:
+    path = next((folder / "snapshot").glob("frames-*"))
+    path.write_bytes(np.full(path.stat().st_size // 2, np.nan, np.float16).tobytes())
+    with pytest.raises(IndexDamagedError, match="unit length"):
+        opened(folder).nearest(vectors(1, 1)[0], 3)
+    with pytest.raises(IndexDamagedError, match="unit length"):
+        opened(folder).fetch([name(1)])
+
+
+def test_a_table_made_anew_drops_the_snapshot(folder: Path, store: Store) -> None:
+    Store(folder).create(Meta("m", "g", DIM, 2.0))
+    assert not (folder / "snapshot" / "snapshot.json").exists()
