@@ -9,7 +9,7 @@ A background sentence that the index happens to show raises the rates of all sco
 
 A paragraph's score, the mean over its sentences inside one moment, is compared with single background sentences: its
 sentences are about one subject, so their scores rise and fall together. Means of background sentences that were drawn
-at random are much lower: paragraphs about other natural clips passed a bar of 5 % in 20 % of cases.
+at random are much lower, and paragraphs about other natural clips would pass too often.
 
 Plain NumPy. Shape legend: B background sentences, T frames of a video.
 """
