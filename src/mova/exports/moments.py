@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mova.errors import UsageError
+from mova.utils.tables import guard_cell
 
 RATES = (24, 25, 30, 50, 60)
 """Frames per second of time codes without dropped numbers."""
@@ -46,7 +47,7 @@ class Clip:
 
 
 def to_csv(clips: Sequence[Clip]) -> str:
-    """Return one row per moment.
+    """Return one row per moment. Texts that a spreadsheet would run as formulas are guarded.
 
     Example:
         >>> print(to_csv([Clip("a.mp4", 2.0, 5.5, "a dog")]))
@@ -57,7 +58,8 @@ def to_csv(clips: Sequence[Clip]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("video", "start", "end", "label"))
     for clip in clips:
-        writer.writerow((clip.name, f"{clip.start:.3f}", f"{clip.end:.3f}", clip.label))
+        name, label = guard_cell(clip.name), guard_cell(clip.label)
+        writer.writerow((name, f"{clip.start:.3f}", f"{clip.end:.3f}", label))
     return buffer.getvalue()
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import clock, emit, note, one_line, say, show
+from mova.cli.moment_files import MomentFiles
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
 from mova.errors import MovaError, UsageError
 from mova.utils.files import surely_gone
@@ -36,6 +37,17 @@ SentenceOrder = Annotated[
         "evidence of each video), yes or no."
     ),
 ]
+LikeExample = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXAMPLE",
+        help="Find moments that look like this one, film.mp4@1:23, or a picture; with a TEXT, ones that also show it.",
+    ),
+]
+LikeRespect = Annotated[
+    str | None,
+    typer.Option(help='What the moments should share with the example, such as "the place" (instead of a TEXT).'),
+]
 
 
 class _Options(NamedTuple):
@@ -49,6 +61,9 @@ class _Options(NamedTuple):
     time_limit: float | None
     order: Literal["auto", "yes", "no"]
     json: bool
+    like: str | None
+    by: str | None
+    files: MomentFiles
 
 
 def search(
@@ -73,6 +88,9 @@ def search(
     ] = 0.05,
     time_limit: TimeLimit = None,
     order: SentenceOrder = "auto",
+    like: LikeExample = None,
+    by: LikeRespect = None,
+    files: MomentFiles = MomentFiles(),  # noqa: B008 - immutable
     json: Json = False,
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
@@ -85,18 +103,21 @@ def search(
     from mova.search.index import Index
     from mova.search.query import query_sentences, require_rescoring
 
-    options = _Options(k, export, min_score, rescore, false_alarm, time_limit, order, json)
+    options = _Options(k, export, min_score, rescore, false_alarm, time_limit, order, json, like, by, files)
     require_bar(false_alarm)
     require_rescoring(rescore)
-    text = _query(words, text_file)
-    if text is not None:
+    if by is not None and like is None:
+        raise UsageError("--by needs --like: what the moments should share with the example")
+    text = "" if like is not None and not words and text_file is None else _query(words, text_file)
+    if text:
         query_sentences(text)  # a query that is too long is refused before anything is loaded
     index = Index(folder)
-    if text is not None:
-        index.prepare(text, order)  # so that the elapsed time is that of the search
-        _answer(index, text, options)
-    else:
+    if text is None:
         _ask(index, options)
+    else:
+        if like is None:
+            index.prepare(text, order)  # so that the elapsed time is that of the search
+        _answer(index, text, options)
     index.refresh()
 
 
@@ -123,7 +144,26 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     from mova.search.query import document
 
     began = time.perf_counter()
-    moments = index.search(
+    if options.like is not None:
+        from mova.search.evidence import Answer
+
+        moments = Answer(index.search_like(options.like, text, options.k, by=options.by))
+        label = f"{text or options.by or ''} like {options.like}".strip()
+    else:
+        moments, label = _search(index, text, options), text
+    elapsed = time.perf_counter() - began
+    if options.json:
+        emit(document(label, index.meta.model, elapsed, moments))
+    else:
+        _show(moments)
+    _note_missing(moments)
+    options.files.write(moments, label)
+    if options.export is not None:
+        _export(moments, options.export, options.time_limit)
+
+
+def _search(index: Index, text: str, options: _Options) -> Answer:
+    return index.search(
         text,
         k=options.k,
         min_score=options.min_score,
@@ -131,14 +171,6 @@ def _answer(index: Index, text: str, options: _Options) -> None:
         order=options.order,
         false_alarm=options.false_alarm,
     )
-    elapsed = time.perf_counter() - began
-    if options.json:
-        emit(document(text, index.meta.model, elapsed, moments))
-    else:
-        _show(moments)
-    _note_missing(moments)
-    if options.export is not None:
-        _export(moments, options.export, options.time_limit)
 
 
 def _show(moments: Answer) -> None:

@@ -1,0 +1,67 @@
+"""Options that write found moments to files for spreadsheets, players and editors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mova.cli.console import write_result
+
+if TYPE_CHECKING:
+    from mova.exports.moments import Clip
+    from mova.types import Moment
+
+DEFAULT_RATE = 25.0
+"""Frames per second of an edit list if the first video cannot be read."""
+
+
+@dataclass(frozen=True)
+class MomentFiles:
+    """Files to write the moments to."""
+
+    csv: Annotated[Path | None, typer.Option(help="Write the moments as a table.")] = None
+    edl: Annotated[Path | None, typer.Option(help="Write the moments as an edit list (CMX 3600).")] = None
+    otio: Annotated[Path | None, typer.Option(help="Write the moments as a timeline for editors (extra `edit`).")] = (
+        None
+    )
+    srt: Annotated[Path | None, typer.Option(help="Write subtitles for the moments played one after another.")] = None
+
+    def write(self, moments: Sequence[Moment], label: str) -> None:
+        """Write the requested files; `label` is what the moments show.
+
+        Raises:
+            UsageError: too many moments for an edit list, or OpenTimelineIO is not installed.
+            MovaError: a file cannot be written.
+        """
+        from mova.exports.moments import Clip, to_csv, to_edl, to_otio, to_srt
+
+        clips = [Clip(moment.video, moment.start, moment.end, label) for moment in moments]
+        texts = {"csv": to_csv, "otio": to_otio, "srt": to_srt}
+        for name in ("csv", "edl", "otio", "srt"):
+            path: Path | None = getattr(self, name)
+            if path is not None:
+                text = to_edl(clips, _rate(clips)) if name == "edl" else texts[name](clips)
+                write_result(partial(_write, text), path, f"--{name}")
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", newline="")
+
+
+def _rate(clips: Sequence[Clip]) -> float:
+    """Return the frames per second of the first video."""
+    from mova.errors import VideoError
+    from mova.video.isolated import Isolated
+
+    if not clips:
+        return DEFAULT_RATE
+    try:
+        with Isolated() as decoder:
+            return decoder.probe(clips[0].name).fps
+    except VideoError:
+        return DEFAULT_RATE
