@@ -79,7 +79,7 @@ def to_edl(clips: Sequence[Clip], rate: float, title: str = "mova") -> str:
         TITLE: mova
         FCM: NON-DROP FRAME
         <BLANKLINE>
-        001  AX       V     C        00:00:02:00 00:00:05:12 00:00:00:00 00:00:03:12
+        001  AX       V     C        00:00:02:00 00:00:05:13 00:00:00:00 00:00:03:13
         * FROM CLIP NAME: a.mp4
         <BLANKLINE>
     """

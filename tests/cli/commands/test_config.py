@@ -63,11 +63,10 @@ def test_a_default_model_is_only_used_for_a_new_index(
     os.environ["MOVA_MODEL"] = "one"
     assert call("index", films, "--index", tmp_path / "index")[0] == 0
     os.environ["MOVA_MODEL"] = "another"
-    assert call("index", films, "--index", tmp_path / "index")[0] == 0
-    assert call("update", "--index", tmp_path / "index")[0] == 0
-    assert requested == ["one", "colours-a", "colours-a"]
-    assert call("index", films, "--index", tmp_path / "index", "--model", "named")[0] == 0
-    assert requested[-1] == "named"
+    for words in (("index", films), ("update",), ("index", films, "--model", "named")):
+        write_colours(films / f"{len(requested)}.mp4", [("blue", len(requested))])
+        assert call(*words, "--index", tmp_path / "index")[0] == 0
+    assert requested == ["one", "colours-a", "colours-a", "named"]
 
 
 @pytest.mark.parametrize(
