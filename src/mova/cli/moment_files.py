@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,6 @@ import typer
 from mova.cli.console import write_result
 
 if TYPE_CHECKING:
-    from mova.exports.moments import Clip
     from mova.types import Moment
 
 DEFAULT_RATE = 25.0
@@ -40,28 +39,35 @@ class MomentFiles:
         """
         from mova.exports.moments import Clip, to_csv, to_edl, to_otio, to_srt
 
-        clips = [Clip(moment.video, moment.start, moment.end, label) for moment in moments]
-        texts = {"csv": to_csv, "otio": to_otio, "srt": to_srt}
-        for name in ("csv", "edl", "otio", "srt"):
+        clips = [
+            Clip(Path(moment.video).name, moment.start, moment.end, label, url=Path(moment.video).as_uri())
+            for moment in moments
+        ]
+        texts: dict[str, Callable[[], str]] = {
+            "csv": lambda: to_csv([replace(clip, name=m.video) for clip, m in zip(clips, moments, strict=True)]),
+            "edl": lambda: to_edl(clips, _rate(moments)),
+            "otio": lambda: to_otio(clips),
+            "srt": lambda: to_srt(clips),
+        }
+        for name, to_text in texts.items():
             path: Path | None = getattr(self, name)
             if path is not None:
-                text = to_edl(clips, _rate(clips)) if name == "edl" else texts[name](clips)
-                write_result(partial(_write, text), path, f"--{name}")
+                write_result(partial(_write, to_text()), path, f"--{name}")
 
 
 def _write(text: str, path: Path) -> None:
     path.write_text(text, encoding="utf-8", newline="")
 
 
-def _rate(clips: Sequence[Clip]) -> float:
+def _rate(moments: Sequence[Moment]) -> float:
     """Return the frames per second of the first video."""
     from mova.errors import VideoError
     from mova.video.isolated import Isolated
 
-    if not clips:
+    if not moments:
         return DEFAULT_RATE
     try:
         with Isolated() as decoder:
-            return decoder.probe(clips[0].name).fps
+            return decoder.probe(moments[0].video).fps
     except VideoError:
         return DEFAULT_RATE

@@ -27,11 +27,8 @@ def write_otio(timeline: Timeline, path: Path) -> None:
     >>> '"name": "Two black discs shrink."' in Path("film.otio").read_text()
     True
     """
-    try:
-        import opentimelineio as otio
-    except ImportError as error:
-        raise UsageError("OpenTimelineIO is not installed; install mova[edit]") from error
-    duration = _times(otio, 0.0, timeline.duration)
+    otio = opentimelineio()
+    duration = time_range(otio, 0.0, timeline.duration)
     source = Path(timeline.video)
     url = source.resolve().as_uri() if source.exists() else timeline.video
     media = otio.schema.ExternalReference(target_url=url, available_range=duration)
@@ -40,7 +37,7 @@ def write_otio(timeline: Timeline, path: Path) -> None:
         values = {"sentence": text, **cue.to_json()}
         marker = otio.schema.Marker(
             name=text,
-            marked_range=_times(otio, cue.span.start, cue.span.end),
+            marked_range=time_range(otio, cue.span.start, cue.span.end),
             color=_color(cue.posterior),
             metadata={"mova": values},
         )
@@ -51,8 +48,28 @@ def write_otio(timeline: Timeline, path: Path) -> None:
     otio.adapters.write_to_file(document, str(path), adapter_name="otio_json")
 
 
-def _times(otio: Any, start: float, end: float) -> Any:
-    """Return a range of time in milliseconds."""
+def opentimelineio() -> Any:
+    """Return the module.
+
+    Raises:
+        UsageError: it is not installed.
+
+    >>> opentimelineio().__name__  # pip install 'mova[edit]'
+    'opentimelineio'
+    """
+    try:
+        import opentimelineio as otio
+    except ImportError as error:
+        raise UsageError("OpenTimelineIO is not installed; pip install 'mova[edit]'") from error
+    return otio
+
+
+def time_range(otio: Any, start: float, end: float) -> Any:
+    """Return a range of time in milliseconds, from seconds.
+
+    >>> time_range(opentimelineio(), 1.0, 2.5).duration.to_seconds()  # pip install 'mova[edit]'
+    1.5
+    """
     first, last = round(RATE * start), round(RATE * end)
     return otio.opentime.TimeRange(
         otio.opentime.RationalTime(first, RATE), otio.opentime.RationalTime(last - first, RATE)

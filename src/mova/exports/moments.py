@@ -9,14 +9,14 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mova.errors import UsageError
+from mova.exports.editing import opentimelineio, time_range
+from mova.exports.subtitles import one_line, timestamp
 from mova.utils.tables import guard_cell
 
 RATES = (24, 25, 30, 50, 60)
 """Frames per second of time codes without dropped numbers."""
-MILLISECONDS = 1000.0
 MOST_EVENTS = 999
 """Events that an edit list of CMX 3600 can number."""
 
@@ -30,6 +30,7 @@ class Clip:
         start, end: seconds.
         label: what it shows, such as the query.
         duration: seconds of the whole video; None if not known.
+        url: where a timeline finds the video; its name if empty.
 
     Raises:
         UsageError: not `0 <= start < end`.
@@ -40,6 +41,7 @@ class Clip:
     end: float
     label: str = ""
     duration: float | None = None
+    url: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -86,15 +88,15 @@ def to_edl(clips: Sequence[Clip], rate: float, title: str = "mova") -> str:
     if len(clips) > MOST_EVENTS:
         raise UsageError(f"an edit list has at most {MOST_EVENTS} events, not {len(clips)}")
     frames = min(RATES, key=lambda known: abs(known - rate))
-    lines = [f"TITLE: {_one_line(title)}", "FCM: NON-DROP FRAME", ""]
+    lines = [f"TITLE: {one_line(title)}", "FCM: NON-DROP FRAME", ""]
     at = 0
     for number, clip in enumerate(clips, start=1):
         first = round(clip.start * frames)
         length = max(1, round(clip.end * frames) - first)
         codes = " ".join(_code(value, frames) for value in (first, first + length, at, at + length))
-        lines += [f"{number:03d}  AX       V     C        {codes}", f"* FROM CLIP NAME: {_one_line(clip.name)}"]
+        lines += [f"{number:03d}  AX       V     C        {codes}", f"* FROM CLIP NAME: {one_line(clip.name)}"]
         if clip.label:
-            lines.append(f"* COMMENT: {_one_line(clip.label)}")
+            lines.append(f"* COMMENT: {one_line(clip.label)}")
         lines.append("")
         at += length
     return "\n".join(lines)
@@ -117,8 +119,8 @@ def to_srt(clips: Sequence[Clip]) -> str:
     blocks, at = [], 0.0
     for number, clip in enumerate(clips, start=1):
         end = at + clip.end - clip.start
-        text = _one_line(clip.label or clip.name).replace("-->", "->")
-        blocks.append(f"{number}\n{_stamp(at)} --> {_stamp(end)}\n{text}\n")
+        text = one_line(clip.label or clip.name)
+        blocks.append(f"{number}\n{timestamp(at, ',')} --> {timestamp(end, ',')}\n{text}\n")
         at = end
     return "\n".join(blocks)
 
@@ -129,24 +131,14 @@ def to_otio(clips: Sequence[Clip], title: str = "mova") -> str:
     Raises:
         UsageError: OpenTimelineIO is not installed.
     """
-    try:
-        import opentimelineio as otio
-    except ImportError as error:
-        raise UsageError("OpenTimelineIO is not installed; install mova[edit]") from error
-
-    def times(start: float, end: float) -> Any:
-        first, last = round(MILLISECONDS * start), round(MILLISECONDS * end)
-        return otio.opentime.TimeRange(
-            otio.opentime.RationalTime(first, MILLISECONDS), otio.opentime.RationalTime(last - first, MILLISECONDS)
-        )
-
+    otio = opentimelineio()
     track = otio.schema.Track(name="video", kind=otio.schema.TrackKind.Video)
     for clip in clips:
-        whole = None if clip.duration is None else times(0.0, clip.duration)
-        media = otio.schema.ExternalReference(target_url=clip.name, available_range=whole)
+        whole = None if clip.duration is None else time_range(otio, 0.0, clip.duration)
+        media = otio.schema.ExternalReference(target_url=clip.url or clip.name, available_range=whole)
         metadata = {"mova": {"label": clip.label}}
         name = clip.label or clip.name
-        span = times(clip.start, clip.end)
+        span = time_range(otio, clip.start, clip.end)
         track.append(otio.schema.Clip(name=name, media_reference=media, source_range=span, metadata=metadata))
     timeline = otio.schema.Timeline(name=title)
     timeline.tracks.append(track)
@@ -157,12 +149,3 @@ def to_otio(clips: Sequence[Clip], title: str = "mova") -> str:
 def _code(frames: int, rate: int) -> str:
     seconds, rest = divmod(frames, rate)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{rest:02d}"
-
-
-def _stamp(seconds: float) -> str:
-    total, milliseconds = divmod(round(MILLISECONDS * seconds), 1000)
-    return f"{total // 3600:02d}:{total // 60 % 60:02d}:{total % 60:02d},{milliseconds:03d}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -34,7 +34,7 @@ def write_srt(timeline: Timeline, path: Path) -> None:
     Two black discs shrink.
     """
     blocks = [
-        f"{i}\n{_stamp(cue.span.start, ',')} --> {_stamp(cue.span.end, ',')}\n{_one_line(text)}\n"
+        f"{i}\n{timestamp(cue.span.start, ',')} --> {timestamp(cue.span.end, ',')}\n{one_line(text)}\n"
         for i, (cue, text) in enumerate(cues(timeline), start=1)
     ]
     path.write_text("\n".join(blocks), encoding="utf-8")
@@ -52,8 +52,8 @@ def write_vtt(timeline: Timeline, path: Path) -> None:
     blocks = ["WEBVTT\n"]
     for cue, text in cues(timeline):
         sure = "" if cue.posterior is None else f"NOTE posterior {cue.posterior:.3f}\n\n"
-        times = f"{_stamp(cue.span.start, '.')} --> {_stamp(cue.span.end, '.')}"
-        blocks.append(f"{sure}{times}\n{html.escape(_one_line(text), quote=False)}\n")
+        times = f"{timestamp(cue.span.start, '.')} --> {timestamp(cue.span.end, '.')}"
+        blocks.append(f"{sure}{times}\n{html.escape(one_line(text), quote=False)}\n")
     path.write_text("\n".join(blocks), encoding="utf-8")
 
 
@@ -79,20 +79,28 @@ def write_chapters(timeline: Timeline, path: Path) -> None:
     for i, (cue, text) in enumerate(ordered):
         end = min([round(1000 * cue.span.end), *(start for start in starts[i + 1 : i + 2])])
         if end > starts[i]:
-            title = _escape(_one_line(text))
+            title = _escape(one_line(text))
             lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={starts[i]}", f"END={end}", f"title={title}"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _stamp(seconds: float, point: str) -> str:
-    """Format a time as hh:mm:ss, a decimal sign, and milliseconds."""
+def timestamp(seconds: float, point: str) -> str:
+    """Format a time as hh:mm:ss, a decimal sign, and milliseconds.
+
+    >>> timestamp(3725.5, ",")
+    '01:02:05,500'
+    """
     minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"
 
 
-def _one_line(text: str) -> str:
-    """Join lines: an empty line would end a cue. An arrow inside a text would be read as a time line."""
+def one_line(text: str) -> str:
+    """Join lines: an empty line would end a cue. An arrow inside a text would be read as a time line.
+
+    >>> one_line("a dog\\n--> a cat")
+    'a dog -> a cat'
+    """
     return " ".join(text.split()).replace("-->", "->")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,9 @@ import numpy.typing as npt
 from mova.errors import UsageError
 from mova.scoring.false_alarm import BAR, LEAST_SENTENCES, Evidence, FalseAlarms, Maxima, evidence
 from mova.search.cold.text_tower import TextTower
-from mova.search.storage.records import VideoRecord
+from mova.search.storage.records import BATCH_FRAMES
 from mova.types import Moment
+from mova.utils.batching import batches
 from mova.utils.replacing import replacing
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ NAME, LAYOUT = "false_alarms.json", 2
 MOST_FRAMES = 200_000
 """Frames that background sentences are compared with. A larger index is sampled, in whole videos, and the best scores
 are extrapolated by how they grow with the number of frames."""
-BATCH_FRAMES = 8192
 
 Vectors = Callable[[], npt.NDArray[np.float32]]
 """Returns the unit vectors (B, d) of the background sentences; called only if they are needed."""
@@ -185,7 +185,7 @@ def measure(store: Store | Snapshot, vectors: npt.NDArray[np.float32]) -> FalseA
     videos = {record.content: record for record in store.records().values()}
     order = [videos[content] for content in sorted(videos)]  # contents are hashes: a random sample
     maxima, sampled = Maxima(len(vectors)), 0
-    for batch in _batches(order):
+    for batch in batches(order, lambda record: record.frames, BATCH_FRAMES):
         if sampled >= MOST_FRAMES:
             break
         stored = store.fetch([record.content for record in batch])
@@ -195,18 +195,6 @@ def measure(store: Store | Snapshot, vectors: npt.NDArray[np.float32]) -> FalseA
                 maxima.add(vectors @ frames.vectors.T)
                 sampled += len(frames.times)
     return maxima.finish(sum(record.frames for record in order)) if sampled else None
-
-
-def _batches(records: Sequence[VideoRecord]) -> Iterator[list[VideoRecord]]:
-    """Yield consecutive videos of about `BATCH_FRAMES` frames together."""
-    batch: list[VideoRecord] = []
-    for record in records:
-        batch.append(record)
-        if sum(video.frames for video in batch) >= BATCH_FRAMES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _read(path: Path, stamp: str) -> FalseAlarms | None:

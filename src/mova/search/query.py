@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -29,9 +29,10 @@ import numpy.typing as npt
 from mova.errors import UsageError
 from mova.scoring.spans import cell_edges, peaks, unseen
 from mova.search.evidence import Answer
-from mova.search.storage.records import StoredFrames, VideoRecord
+from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.text.units import sentences_or_windows, windows_overlap
 from mova.types import Moment, Span
+from mova.utils.batching import batches
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ HITS_PER_MOMENT = 16
 """Nearest frames requested at first: at least `FIRST_HITS`, and this many per requested moment."""
 GROWTH = 8
 """Factor by which the number of nearest frames grows until the answer is settled."""
-BATCH_FRAMES = 8192
-"""Frames of candidate videos that are read at a time."""
 PARAGRAPH_SPANS = 64
 """Spans per sentence of a paragraph that may become part of a video's moments, however few moments are requested."""
 MAX_SENTENCES = 256
@@ -207,7 +206,8 @@ class _BestFirstSearch:
         nearest = np.array([cosines[0] if len(cosines) else -1.0 for _, cosines in hits])
         span_thresholds = (self.mean_cosine + nearest) / 2 if len(hits) > 1 else np.array([-np.inf])
         bounds = self._bounds(hits, farthest, span_thresholds)
-        for batch in self._batches(sorted(bounds, key=lambda content: (-bounds[content], content))):
+        best_first = sorted(bounds, key=lambda content: (-bounds[content], content))
+        for batch in batches(best_first, lambda content: self.videos[content].frames, BATCH_FRAMES):
             if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True
             self._visit(batch, span_thresholds)
@@ -238,19 +238,6 @@ class _BestFirstSearch:
         if len(self.moments) < self.k:
             return self.min_score
         return max(self.min_score, heapq.nlargest(self.k, (m.score for m in self.moments))[-1])
-
-    def _batches(self, contents: Sequence[str]) -> Iterator[list[str]]:
-        """Yield consecutive videos of about `BATCH_FRAMES` frames together."""
-        batch: list[str] = []
-        frames = 0
-        for content in contents:
-            batch.append(content)
-            frames += self.videos[content].frames
-            if frames >= BATCH_FRAMES:
-                yield batch
-                batch, frames = [], 0
-        if batch:
-            yield batch
 
     def _visit(self, contents: Sequence[str], span_thresholds: _F32) -> None:
         """Gather the moments of some videos; videos that another process has just removed have none.

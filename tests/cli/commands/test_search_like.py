@@ -40,6 +40,8 @@ def test_wrong_examples_are_one_message(films: Path, tmp_path: Path, call: Call)
         (["--like", films / "a.mp4"], "name the moment of the video"),
         (["--like", films / "gone.mp4@3"], "no such file"),
         (["red", "--by", "the place"], "--by needs --like"),
+        (["--like", films / "a.mp4@1", "--min-score", "0.5"], "--min-score is for the sentences of a text"),
+        (["--like", films / "a.mp4@1", "--order", "no"], "--order is for the sentences of a text"),
     ):
         code, _, err = call("search", *words, "--index", tmp_path / "index")
         assert code == 2
@@ -57,7 +59,10 @@ def test_moments_are_written_for_spreadsheets_and_editors(films: Path, tmp_path:
         ("=b.mp4", "2.000", "4.000", "red"),
         ("a.mp4", "0.000", "2.000", "red"),
     ]
-    assert "00:00:02:00 00:00:04:00" in files["edl"].read_text()
+    assert all(Path(row["video"]).is_file() for row in rows)
+    edit_list = files["edl"].read_text()
+    assert "00:00:02:00 00:00:04:00" in edit_list
+    assert "* FROM CLIP NAME: a.mp4\n" in edit_list
     assert files["srt"].read_text().count("-->") == 2
     code, _, err = call("search", "red", "--csv", tmp_path / "no" / "x.csv", "--index", tmp_path / "index")
     assert code == 1

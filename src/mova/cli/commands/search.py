@@ -106,8 +106,7 @@ def search(
     options = _Options(k, export, min_score, rescore, false_alarm, time_limit, order, json, like, by, files)
     require_bar(false_alarm)
     require_rescoring(rescore)
-    if by is not None and like is None:
-        raise UsageError("--by needs --like: what the moments should share with the example")
+    _require_compatible(options)
     text = "" if like is not None and not words and text_file is None else _query(words, text_file)
     if text:
         query_sentences(text)  # a query that is too long is refused before anything is loaded
@@ -119,6 +118,26 @@ def search(
             index.prepare(text, order)  # so that the elapsed time is that of the search
         _answer(index, text, options)
     index.refresh()
+
+
+def _require_compatible(options: _Options) -> None:
+    """Raise if options are used together of which one would be ignored.
+
+    Raises:
+        UsageError: they are.
+    """
+    if options.like is None:
+        if options.by is not None:
+            raise UsageError("--by needs --like: what the moments should share with the example")
+        return
+    ignored = {
+        "--min-score": options.min_score is not None,
+        "--rescore": options.rescore != "auto",
+        "--order": options.order != "auto",
+    }
+    for option, is_used in ignored.items():
+        if is_used:
+            raise UsageError(f"{option} is for the sentences of a text; omit it with --like")
 
 
 def _ask(index: Index, options: _Options) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,7 @@ from mova.search.cold.snapshot import FORMAT, read_videos, write_videos
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
 from mova.search.cold.state import model_state, read_signed, tables_state, write_signed
+from mova.utils.batching import batches
 from mova.utils.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _append(
     rows, dim = int(names["rows"]), store.meta.dim
     segments = [list(segment) for segment in names["segments"]]
     with _opened(files / names["frames"], rows * dim * 2) as frames, _opened(files / names["times"], rows * 8) as times:
-        for batch in _batches(new, counts):
+        for batch in batches(new, counts.__getitem__, BATCH_ROWS):
             begin, cursors = rows, {}
             for content in batch:
                 first_rows[content] = cursors[content] = rows
@@ -172,20 +173,6 @@ def _opened(path: Path, size: int) -> Any:
     file.truncate(size)
     file.seek(size)
     return file
-
-
-def _batches(contents: Sequence[str], counts: Mapping[str, int]) -> Iterator[list[str]]:
-    """Yield contents of about `BATCH_ROWS` frames together."""
-    batch: list[str] = []
-    rows = 0
-    for content in contents:
-        batch.append(content)
-        rows += counts[content]
-        if rows >= BATCH_ROWS:
-            yield batch
-            batch, rows = [], 0
-    if batch:
-        yield batch
 
 
 def _remove_others(files: Path, kept: set[str]) -> None:

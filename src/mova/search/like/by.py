@@ -8,7 +8,7 @@ Shape legend: T frames, d width.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,11 @@ from mova.models.encoder import DualEncoder
 from mova.scoring.respects import Respect
 from mova.scoring.spans import peaks
 from mova.search.cold.snapshot import Snapshot
-from mova.search.query import BATCH_FRAMES, existing_path
-from mova.search.storage.records import VideoRecord
+from mova.search.query import existing_path
+from mova.search.storage.records import BATCH_FRAMES, VideoRecord
 from mova.search.storage.store import Store
 from mova.types import Moment
+from mova.utils.batching import batches
 
 _F32 = npt.NDArray[np.float32]
 
@@ -52,7 +53,7 @@ def search_by(
     center = np.average([video.mean for video in videos], axis=0, weights=frames)
     respect = model.respect(by, torch.from_numpy(center.astype(np.float32)))
     moments: list[Moment] = []
-    for batch in _batches(videos):
+    for batch in batches(videos, lambda video: video.frames, BATCH_FRAMES):
         stored = store.fetch([video.content for video in batch])
         for video in batch:
             part = stored.get(video.content)
@@ -72,15 +73,3 @@ def _curve(respect: Respect, vector: _F32, frames: npt.NDArray[np.floating]) -> 
     rows = torch.from_numpy(frames.astype(np.float32))
     curve: _F32 = respect.similarity(torch.from_numpy(vector)[None], rows)[0].numpy()
     return curve
-
-
-def _batches(videos: Sequence[VideoRecord]) -> Iterator[list[VideoRecord]]:
-    """Yield videos of about `BATCH_FRAMES` frames together."""
-    batch: list[VideoRecord] = []
-    for video in videos:
-        batch.append(video)
-        if sum(part.frames for part in batch) >= BATCH_FRAMES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

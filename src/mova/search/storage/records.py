@@ -15,6 +15,8 @@ from mova.errors import IndexMismatchError
 from mova.types import Span
 
 SCHEMA_VERSION = 1
+BATCH_FRAMES = 8192
+"""Frames of several videos that are read at a time."""
 UNIT_TOLERANCE = 0.02
 """Difference of a squared length from 1 that half precision may cause, with a margin."""
 
