@@ -186,7 +186,7 @@ def minute_blocks(pool: Pool, minutes: int, seed: int) -> Iterator[Vectors]:
 
 
 def best_scores(pool: Pool, minutes: int, queries: Vectors, background: Vectors) -> tuple[Vectors, FalseAlarms]:
-    """Return the best score (Q,) of each query in an index of so many minutes, and its false-alarm statistics."""
+    """Return the best score (Q,) of each query in an index of `minutes`, and its false-alarm statistics."""
     best = np.full(len(queries), -np.inf, dtype=np.float32)
     maxima, sampled = Maxima(len(background)), 0
     for block in minute_blocks(pool, minutes, seed=minutes):

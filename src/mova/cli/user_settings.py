@@ -28,7 +28,7 @@ def config_path() -> Path:
 
 
 def read_config() -> dict[str, str]:
-    """Return the settings of the configuration file; none if there is no file.
+    """Return the settings of the configuration file; none if the file does not exist.
 
     Raises:
         UsageError: the file cannot be read, is not TOML, or has an unknown key or a value that is not a text.

@@ -81,7 +81,7 @@ class Index:
 
     @cached_property
     def _store(self) -> Store:
-        """The tables. Importing LanceDB takes a second, so what a snapshot answers does not use them."""
+        """The tables. Importing LanceDB takes about one second, so what a snapshot answers does not use them."""
         from mova.search.storage.store import Store
 
         return Store(self._uri)

@@ -24,7 +24,7 @@ KEPT = 64
 MOST = 500
 """Moments that one query can page through."""
 FIRST = 101
-"""Moments that are searched at first, whatever the size of a page."""
+"""Moments that are searched at first, for any size of a page."""
 BINS = 480
 """Points of a relevance curve that are sent."""
 

@@ -7,7 +7,7 @@ spans of a decoder (`mova.scoring.decoders`), best first.
 
 Beside R1@IoU and mean IoU, "points" has the recall of HTM-Align (Han et al. 2022): the share of sentences whose most
 probable second is within the annotated window, rounded out to whole seconds. If `meta["alignable"]` says which
-sentences the video shows at all, "alignable AUC" measures how well they are told apart.
+sentences the video shows at all, "alignable AUC" measures how well the two are separated.
 
 Shape legend: K sentences, T frames.
 """

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 FOLDER, NAME = "text_tower", "tower.json"
 FORMAT = 1
 FEW_SENTENCES = 4
-"""Up to so many, the weights are used as they lie in the file; for more, they are first rearranged for speed."""
+"""Up to this number of sentences, weights are used as they are in the file; for more, they are rearranged for speed."""
 
 _F32 = npt.NDArray[np.float32]
 

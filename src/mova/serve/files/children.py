@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from mova.errors import MovaError, VideoError
 from mova.serve.problems import Busy
 
 AT_ONCE = 2
@@ -78,3 +79,16 @@ class Children:
             )
             self._running.add(process)
             return process
+
+
+def report_failure(task: Callable[[], object]) -> int:
+    """Run the task of a child process; print the cause if it fails, and return the exit code."""
+    try:
+        task()
+    except VideoError as error:
+        print(error.cause)  # noqa: T201 - the parent reads it
+        return 1
+    except (MovaError, OSError, MemoryError, ValueError) as error:
+        print(error)  # noqa: T201 - the parent reads it
+        return 1
+    return 0

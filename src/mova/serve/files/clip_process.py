@@ -6,7 +6,7 @@ import os
 import resource
 from contextlib import suppress
 
-from mova.errors import MovaError, VideoError
+from mova.serve.files.children import report_failure
 from mova.video.writer import cut_clip
 
 MEMORY = 6 << 30
@@ -27,12 +27,6 @@ def main(words: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     source, target, start, end, side = words
-    try:
-        cut_clip(source, target, float(start), float(end), short_side=int(side) or None, crf=24)
-    except VideoError as error:
-        print(error.cause)  # noqa: T201 - the parent reads it
-        return 1
-    except (MovaError, OSError, MemoryError, ValueError) as error:
-        print(error)  # noqa: T201 - the parent reads it
-        return 1
-    return 0
+    return report_failure(
+        lambda: cut_clip(source, target, float(start), float(end), short_side=int(side) or None, crf=24)
+    )

@@ -8,8 +8,8 @@ import resource
 import sys
 from contextlib import suppress
 
-from mova.errors import MovaError, VideoError
 from mova.plots.timeline import draw
+from mova.serve.files.children import report_failure
 
 MEMORY = 6 << 30
 """Bytes that the process may allocate: enough to decode 8K."""
@@ -26,12 +26,4 @@ def main(words: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     timeline = pickle.loads(sys.stdin.buffer.read())  # of the service, never of a client
-    try:
-        draw(timeline, words[0])
-    except VideoError as error:
-        print(error.cause)  # noqa: T201 - the parent reads it
-        return 1
-    except (MovaError, OSError, MemoryError, ValueError) as error:
-        print(error)  # noqa: T201 - the parent reads it
-        return 1
-    return 0
+    return report_failure(lambda: draw(timeline, words[0]))

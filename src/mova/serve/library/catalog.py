@@ -199,7 +199,7 @@ def video_id(path: str) -> str:
 def descriptor_path(descriptor: int) -> str | None:
     """Return a path that opens what a descriptor of this process has open, where the system offers one (Linux).
 
-    Other processes of the same user can open it, too, and get this file whatever its name means by then.
+    Other processes of the same user can open it, too, and get this file even if its name points elsewhere by then.
     """
     path = f"/proc/{os.getpid()}/fd/{descriptor}"
     return path if os.path.exists(path) else None

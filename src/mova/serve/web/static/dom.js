@@ -50,3 +50,14 @@ export function typing(event) {
   return event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey
     || event.target.closest?.("input, textarea, select, dialog, [contenteditable]");
 }
+
+/** Empty a canvas and give it the size of an element, in device pixels; drawing is in CSS pixels. */
+export function fresh(canvas, element) {
+  const { width, height } = element.getBoundingClientRect();
+  const ratio = devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  return { width, height, context };
+}

@@ -1,4 +1,4 @@
-import { clock, el } from "./dom.js";
+import { clock, el, fresh } from "./dom.js";
 
 const STEP = 0.1;
 const SHORTEST = 0.1;
@@ -175,13 +175,8 @@ export class Lane {
   }
 
   draw() {
-    const { width, height } = this.track.getBoundingClientRect();
+    const { width, height, context } = fresh(this.canvas, this.track);
     if (!width) return;
-    const ratio = devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * ratio);
-    this.canvas.height = Math.round(height * ratio);
-    const context = this.canvas.getContext("2d");
-    context.scale(ratio, ratio);
     context.fillStyle = getComputedStyle(this.track).getPropertyValue("--accent");
     const { times } = this.data;
     this.sentence.posterior.forEach((value, bin) => {

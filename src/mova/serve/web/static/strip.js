@@ -1,4 +1,4 @@
-import { clock, el } from "./dom.js";
+import { clock, el, fresh } from "./dom.js";
 
 /**
  * The time axis of a video: relevance as height and heat, moments as marks below, the position as a line.
@@ -92,13 +92,8 @@ export class Strip {
   }
 
   draw() {
-    const { width, height } = this.curve.getBoundingClientRect();
+    const { width, height, context } = fresh(this.canvas, this.curve);
     if (!width) return;
-    const ratio = devicePixelRatio || 1;
-    this.canvas.width = Math.round(width * ratio);
-    this.canvas.height = Math.round(height * ratio);
-    const context = this.canvas.getContext("2d");
-    context.scale(ratio, ratio);
     if (!this.data) return;
     const { times, values, low, high } = this.data;
     context.fillStyle = getComputedStyle(this.curve).getPropertyValue("--accent");
