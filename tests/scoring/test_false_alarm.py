@@ -110,7 +110,9 @@ def test_statistics_survive_a_file() -> None:
     maxima.add(np.random.default_rng(6).normal(size=(30, 50)))
     alarms = maxima.finish(99)
     again = FalseAlarms.from_json(json.loads(json.dumps(alarms.to_json())))
-    assert (again.frames, again.sampled, again.growth) == (99, 50, 0.0)
+    assert (again.frames, again.sampled) == (99, 50)
+    assert again.growth == pytest.approx(alarms.growth, abs=1e-5)
+    assert alarms.growth > 0
     for score in (-1.0, 1.5, 2.2, 4.0):
         assert again.rate(score) == pytest.approx(alarms.rate(score), rel=1e-3)
 
@@ -135,3 +137,14 @@ def test_other_documents_are_refused(change: dict[str, object]) -> None:
         FalseAlarms.from_json({**document, **change})
     with pytest.raises(ValueError, match="no frames"):
         Maxima(3).finish()
+
+
+def test_a_sample_of_one_video_grows_too() -> None:
+    """Of an index whose first video is the whole sample, both halves of that video tell how best scores grow."""
+    curves = np.random.default_rng(0).gumbel(size=(400, 2000)) * 0.1
+    alone = Maxima(400)
+    alone.add(curves)
+    assert alone.finish(8000).growth == pytest.approx(0.1 * np.log(2), rel=0.2)
+    one_frame = Maxima(400)
+    one_frame.add(curves[:, :1])
+    assert one_frame.finish(10).growth == 0.0

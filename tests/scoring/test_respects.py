@@ -45,6 +45,14 @@ def test_values_without_a_difference_are_refused(values: torch.Tensor) -> None:
         word_subspace(values)
 
 
+def test_values_that_differ_in_rounding_alone_are_refused() -> None:
+    torch.manual_seed(0)
+    value = torch.nn.functional.normalize(torch.randn(1, 192), dim=-1)
+    with pytest.raises(ValueError, match="equal vectors"):
+        word_subspace(value + 1e-8 * torch.randn(3, 192))
+    assert word_subspace(torch.randn(3, 192)).shape == (192, 2)
+
+
 def test_a_mask_is_a_plain_function_of_the_words() -> None:
     values = torch.tensor([[3.0, 1.0, 5.0], [-3.0, -1.0, 5.0]])
     energy = axis_energy(values, torch.eye(3))

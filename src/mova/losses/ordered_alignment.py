@@ -1,8 +1,8 @@
 """Align paragraphs with videos without times: the sum over all alignments in which the sentences keep their order.
 
 Every frame emits one unit of a caption or nothing. The probability of a paragraph is that of emitting its units in
-order, each over one or several consecutive frames, with nothing before, between and after: connectionist temporal
-classification (CTC; Graves et al. 2006) with the units of the batch as labels.
+order, each over one or several consecutive frames, with or without frames of nothing before, between and after:
+connectionist temporal classification (CTC; Graves et al. 2006) with the units of the batch as labels.
 
 Shape legend: V videos and as many texts, T frames, K units per text.
 """

@@ -5,7 +5,7 @@ false-alarm rate of a score is the share of background sentences whose best scor
 more frames are higher, so that the rates belong to one index as it is. Beyond the highest tenth of the background the
 rate falls exponentially (peaks over a threshold: Pickands 1975), because no share below 1 / (B + 1) can be counted.
 
-A background sentence that the index happens to show raises the rates of all scores: they are upper bounds.
+A background sentence that the index happens to show raises the rates of all scores: they are usually too high.
 
 A paragraph's score, the mean over its sentences inside one moment, is compared with single background sentences: its
 sentences are about one subject, so their scores rise and fall together. Means of background sentences that were drawn
@@ -165,6 +165,8 @@ class Maxima:
     def __init__(self, sentences: int) -> None:
         self._halves = np.full((2, sentences), -np.inf)
         self._frames = [0, 0]
+        self._parts = self._halves
+        """Best scores in both halves of the first video, for an index of which no other is measured."""
 
     def add(self, curves: npt.ArrayLike) -> None:
         """Add the scores (B, T) of a video's frames, in order of time.
@@ -177,6 +179,9 @@ class Maxima:
             raise ValueError("scores must be finite")
         if not scores.shape[1]:
             return
+        if not any(self._frames) and scores.shape[1] > 1:
+            middle = scores.shape[1] // 2
+            self._parts = np.stack([scores[:, :middle].max(axis=1), scores[:, middle:].max(axis=1)]).astype(np.float64)
         half = int(self._frames[1] < self._frames[0])
         self._frames[half] += scores.shape[1]
         self._halves[half] = np.maximum(self._halves[half], scores.max(axis=1))
@@ -191,7 +196,8 @@ class Maxima:
         if not sampled:
             raise ValueError("no frames")
         maxima = self._halves.max(axis=0)
-        growth = float(np.mean(maxima - self._halves.mean(axis=0))) if all(self._frames) else 0.0
+        halves = self._halves if all(self._frames) else self._parts
+        growth = float(np.mean(maxima - halves.mean(axis=0))) if np.all(np.isfinite(halves)) else 0.0
         return FalseAlarms(max(frames or 0, sampled), sampled, growth, np.sort(maxima)[::-1].copy())
 
 

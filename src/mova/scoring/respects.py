@@ -90,8 +90,9 @@ def word_subspace(values: Tensor) -> Tensor:
         ValueError: fewer than two values, or they are all equal.
     """
     _, strengths, directions = torch.linalg.svd(centered(values), full_matrices=False)
-    kept = directions[strengths > SMALLEST_SHARE * strengths.max()]
-    if not len(kept):
+    largest = float(strengths.max())
+    kept = directions[strengths > SMALLEST_SHARE * largest][: len(values) - 1]
+    if largest <= SMALLEST_SHARE * float(full(values).norm()):
         raise ValueError("the values of a concept have equal vectors, so that nothing tells them apart")
     return kept.T.contiguous()
 

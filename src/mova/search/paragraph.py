@@ -35,7 +35,7 @@ MOST_VIDEOS = 10
 MOST_FRAMES = 20_000
 """Videos, and frames of them together, that a paragraph is aligned with, best first: about two seconds of work."""
 LONGEST_GAP = 300.0
-"""Seconds between two sentences of one passage."""
+"""Seconds between two sentences of one passage; not tuned."""
 LEAST_STRENGTH = 0.25
 """Least `moment_strength` of the paragraph on a video."""
 PRESENT = 0.5

@@ -63,6 +63,16 @@ def test_wrong_concepts_are_one_message(by: object, message: str) -> None:
         values_of(by)  # type: ignore[arg-type]
 
 
+def test_a_model_with_concepts_of_its_own_refuses_others() -> None:
+    """Its words do not cover the general concepts, and their subspace would be rounding errors."""
+    model = load("mova-worlds-tiny")
+    for by in ("the animal", "weather", "a dog, a cat"):
+        with pytest.raises(UsageError, match=f"by '{by}'"):
+            model.respect(by)
+    with pytest.raises(UsageError, match=r"not a known concept \(color, count, motion, place"):
+        model.respect("the animal")
+
+
 def test_a_trained_concept_has_its_mask_in_the_basis_and_others_their_subspace() -> None:
     trained = relations()
     basis = rotation(trained.generator)

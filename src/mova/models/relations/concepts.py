@@ -1,6 +1,7 @@
 """Concepts by name, and the sentences that express their values.
 
-A model that was trained for relations has sentences of its own. All others read the general table.
+A model that was trained for relations has sentences of its own, and knows no other concepts by name. All others read
+the general table.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def values_of(by: str | Sequence[str], known: Mapping[str, Values] | None = None
 
     Args:
         by: the name of a concept, or its values: a list of words or sentences, or one text with commas between them.
-        known: concepts of a model, by name; they replace general concepts of the same name.
+        known: concepts of a model, by name; they replace the general ones.
 
     Example:
         >>> values_of("a dog, a cat")
@@ -94,11 +95,11 @@ def values_of(by: str | Sequence[str], known: Mapping[str, Values] | None = None
     """
     if isinstance(by, str) and "," not in by:
         name = concept_name(by)
-        if known and name in known:
+        if known is not None and name in known:
             return name, known[name]
-        if name in GENERAL:
+        if known is None and name in GENERAL:
             return name, general_values(name)
-        names = ", ".join(sorted({*(known or ()), *GENERAL}))
+        names = ", ".join(sorted(GENERAL if known is None else known))
         raise UsageError(f"by {by!r}: not a known concept ({names}); or list its values, as in 'a dog, a cat, a bird'")
     parts = by.split(",") if isinstance(by, str) else by
     values = [(part.strip(),) for part in dict.fromkeys(parts) if part.strip()]
