@@ -45,29 +45,61 @@ def test_changes_reach_the_index(index: Index, tmp_path: Path) -> None:
     assert names([record.path for record in index.videos()]) == ["before.mp4", "new.mp4"]
 
 
-def test_an_error_is_reported_and_watching_goes_on(index: Index, tmp_path: Path) -> None:
+def test_a_run_that_failed_is_tried_again_without_another_change(index: Index, tmp_path: Path) -> None:
     films, stop, errors = tmp_path / "films", threading.Event(), []
-    reports = watch(index, settle=0.1, stop=stop, error=errors.append)
-    next(reports)
     locked = sole_writer(tmp_path / "index")
-
-    def while_locked() -> None:
-        write_colours(films / "b.mp4", [("blue", 1)])
-
-    def after() -> None:
-        locked.__exit__(None, None, None)
-        write_colours(films / "c.mp4", [("green", 1)])
 
     def report(error: MovaError) -> None:
         errors.append(error)
-        threading.Timer(0.3, after).start()
+        locked.__exit__(None, None, None)
 
     reports = watch(index, settle=0.1, stop=stop, error=report)
-    next(reports)
+    write_colours(films / "first.mp4", [("green", 1)])
     locked.__enter__()
-    threading.Timer(0.5, while_locked).start()
-    assert names(next(reports).indexed) == ["b.mp4", "c.mp4"]
+    assert names(next(reports).indexed) == ["first.mp4"]
     assert "is writing here" in str(errors[0])
+    locked = sole_writer(tmp_path / "index")
+    locked.__enter__()
+    threading.Timer(0.5, lambda: write_colours(films / "b.mp4", [("blue", 1)])).start()
+    assert names(next(reports).indexed) == ["b.mp4"]
+    assert len(errors) == 2
+    stop.set()
+
+
+def test_without_a_callback_an_error_is_raised(index: Index, tmp_path: Path) -> None:
+    with sole_writer(tmp_path / "index"), pytest.raises(MovaError, match="is writing here"):
+        next(watch(index, settle=0.1))
+
+
+def test_a_file_that_comes_while_the_first_run_reads_is_not_lost(index: Index, tmp_path: Path) -> None:
+    films, stop = tmp_path / "films", threading.Event()
+    made = write_colours(tmp_path / "elsewhere" / "late.mp4", [("green", 1)])
+    write_colours(films / "b.mp4", [("blue", 1)])
+
+    def progress(*_: object) -> None:
+        if made.exists():
+            made.rename(films / "late.mp4")
+
+    reports = watch(index, settle=0.1, stop=stop, progress=progress)
+    assert names(next(reports).indexed) == ["b.mp4"]
+    assert names(next(reports).indexed) == ["late.mp4"]
+    stop.set()
+
+
+def test_an_index_below_a_watched_folder_does_not_wake_its_own_watcher(tmp_path: Path) -> None:
+    films, stop = tmp_path / "films", threading.Event()
+    write_colours(films / "a.mp4", [("red", 1)])
+    inside = Index(films / "index", ColourEncoder())
+    inside.add(films)
+    reports = watch(inside, settle=0.1, stop=stop)
+    next(reports)
+    threading.Timer(1.0, stop.set).start()
+    assert list(reports) == []
+    stop.clear()
+    reports = watch(inside, settle=0.1, stop=stop)
+    next(reports)
+    threading.Timer(0.3, lambda: write_colours(films / "index-2.mp4", [("blue", 1)])).start()
+    assert names(next(reports).indexed) == ["index-2.mp4"]
     stop.set()
 
 

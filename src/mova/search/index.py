@@ -8,7 +8,6 @@ for moment in index.search("a man pours tea"):
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +25,10 @@ from mova.search.ingest_report import IngestReport, Progress
 from mova.search.query import Query, Rescoring
 from mova.search.status import IndexStatus, read_status
 from mova.search.storage.records import Meta, VideoRecord
-from mova.search.storage.sources import Sources, read_sources, write_sources
+from mova.search.storage.sources import Root, Sources, read_sources, write_sources
+from mova.search.stored_frames import stored_frames
 from mova.types import Moment
 from mova.utils.files import is_below, local_folder, roots_of
-from mova.utils.hashing import content_hash
 from mova.video.limits import TIME_LIMIT
 
 if TYPE_CHECKING:
@@ -78,6 +77,11 @@ class Index:
         self._requested_model = model
         if model is not None and not isinstance(model, str):
             self.check(model)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the index; None if it is remote."""
+        return self._folder
 
     @cached_property
     def _store(self) -> Store:
@@ -171,31 +175,33 @@ class Index:
     def update(self, *, progress: Progress | None = None, time_limit: float = TIME_LIMIT) -> IngestReport:
         """Bring the index up to date with every file and folder that was ever added; see `add`.
 
-        Files and folders that cannot be found (a drive that is not mounted) are left as they are.
+        Files and folders that cannot be found (a drive that is not mounted), and folders that lost all their videos,
+        are left as they are. What was removed with `remove` is not read until it is added again.
 
         Raises:
             UsageError: the index does not exist, knows no files or folders, or none of them can be found.
         """
-        if not self.exists:
-            raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")
-        roots = self.sources.roots
-        if not roots:
-            raise UsageError(
-                f"{self._uri}: does not know which folders it was made from (by an earlier version, or remote); "
-                f"name them to `mova index PATH... --index {self._uri}`"
-            )
-        present = [root for root in roots if os.path.exists(root.path)]
-        if not present:
-            raise UsageError(
-                f"{self._uri}: none of its files and folders can be found (the first: {roots[0].path}); "
-                f"is the drive mounted? Nothing was changed"
-            )
+        present = self.roots()
         from mova.search import ingest
 
-        plan = ingest.plan_update(self._store, present, lambda: self.model)
+        plan = ingest.plan_update(self._store, present, self.sources, lambda: self.model)
         report = ingest.run(self._store, plan, progress=progress, time_limit=time_limit)
         self.refresh()
         return report
+
+    def roots(self) -> list[Root]:
+        """Return the files and folders that were added and can be found; raise like `update` if there are none."""
+        self.require_exists()
+        return self.sources.present(self._uri)
+
+    def require_exists(self) -> None:
+        """Raise if nothing was ever indexed here.
+
+        Raises:
+            UsageError: with how an index is made.
+        """
+        if not self.exists:
+            raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")
 
     def refresh(self) -> None:
         """Write what fast searches need (see `mova.search.cold`), if it is not that of the present state.
@@ -323,6 +329,8 @@ class Index:
     def remove(self, paths: str | Path | Iterable[str | Path]) -> list[str]:
         """Forget files, and all files below folders, whether they still exist or not.
 
+        `update` does not read them again, until `add` is given them, or a folder that contains them.
+
         Args:
             paths: files and folders, or one of them.
 
@@ -335,34 +343,13 @@ class Index:
             self._store.drop(dropped)
             self._store.sweep()
             self._store.seal()
-            write_sources(self._folder, self.sources.without([str(root) for root in roots]))
+            write_sources(self._folder, self.sources.without([str(root) for root in roots], dropped))
         self.refresh()
         return dropped
 
     def stored(self, video: str | Path) -> VideoEmbedding | None:
         """Return the stored frame vectors of a file, or None if the index does not hold its present content."""
-        path = Path(video).resolve()
-        if not self.exists or not path.is_file():
-            return None
-        reader = self._reader()
-        records = reader.records()
-        record = records.get(str(path))
-        status = os.stat(path)
-        if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
-            same_size = [other for other in records.values() if other.size == status.st_size]
-            content = content_hash(path) if same_size else ""
-            record = next((other for other in same_size if other.content == content), None)
-        if record is None:
-            return None
-        frames = reader.fetch([record.content]).get(record.content)
-        if frames is None:  # another process removed them after the records were read
-            return None
-        import torch
-
-        from mova.models.embeddings import VideoEmbedding
-
-        step = 1 / reader.meta.frame_rate
-        return VideoEmbedding(torch.from_numpy(frames.vectors), frames.times, record.duration, step=step)
+        return stored_frames(self._reader(), Path(video).resolve()) if self.exists else None
 
     def status(self) -> IndexStatus:
         """Return the model, the counts, and the files that are missing or failed (see `mova.search.status`).

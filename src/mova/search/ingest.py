@@ -7,6 +7,7 @@ its path, then the frames that it replaces are removed. Only the record makes fr
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,10 +33,10 @@ from mova.search.file_reader import (
 )
 from mova.search.ingest_report import IngestReport, Progress, describe_passed_over
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
-from mova.search.storage.sources import Root, read_sources, write_sources
+from mova.search.storage.sources import Root, Sources, read_sources, write_sources
 from mova.search.storage.store import Store
 from mova.types import Span
-from mova.utils.files import SUFFIXES, find_videos, surely_gone
+from mova.utils.files import SUFFIXES, find_videos, is_below, surely_gone
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Isolated
 from mova.video.limits import TIME_LIMIT, TOO_LARGE, UNREAD
@@ -46,6 +47,8 @@ FLUSH_SECONDS = 20.0
 """Finished videos are recorded at least this often, so that little is lost by a kill."""
 TIDY_EVERY = 64
 """Writes between two checks for small fragments."""
+logger = logging.getLogger(__name__)
+
 AHEAD = 2
 """Decoded chunks queued for the model."""
 
@@ -61,6 +64,8 @@ class IngestPlan:
         meta: how frames will be embedded; an existing index must agree.
         passed_over: number of files in the folders that are not known as videos, by suffix, most common first.
         all_files: whether files of any suffix are tried.
+        is_update: whether the roots are those that the index already has.
+        forgotten: files that are not read.
     """
 
     roots: tuple[Path, ...]
@@ -69,6 +74,8 @@ class IngestPlan:
     meta: Meta
     passed_over: dict[str, int] = field(default_factory=dict)
     all_files: bool = False
+    is_update: bool = False
+    forgotten: frozenset[str] = frozenset()
 
 
 def make_plan(
@@ -105,8 +112,14 @@ def make_plan(
     return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
 
 
-def plan_update(store: Store, roots: Sequence[Root], load_model: Callable[[], DualEncoder]) -> IngestPlan:
-    """List the video files among and below the files and folders that an index was made from; see `make_plan`."""
+def plan_update(
+    store: Store, roots: Sequence[Root], sources: Sources, load_model: Callable[[], DualEncoder]
+) -> IngestPlan:
+    """List the video files among and below the files and folders that an index was made from; see `make_plan`.
+
+    A folder that lost all its videos, such as the mount point of a drive, is left out with a warning if another
+    remains.
+    """
     plans = []
     for all_files in (False, True):
         paths = [root.path for root in roots if root.all_files == all_files]
@@ -116,7 +129,16 @@ def plan_update(store: Store, roots: Sequence[Root], load_model: Callable[[], Du
     for other in plans[1:]:
         files = tuple(sorted({*plan.files, *other.files}))
         plan = replace(plan, roots=plan.roots + other.roots, files=files, all_files=False)
-    return plan
+    records = store.records()
+    emptied = {root: count for root in plan.roots if (count := _count_lost(records, root, plan.files))}
+    kept = tuple(root for root in plan.roots if root not in emptied)
+    for root, count in emptied.items() if kept else ():
+        logger.warning(
+            "%s: no longer contains any video, but the index has %d from it; left as it is. Is the drive mounted? "
+            "To remove them from the index, use `mova forget %s` with the same --index.",
+            *(root, count, root),
+        )
+    return replace(plan, roots=kept or plan.roots, is_update=True, forgotten=sources.excluded(plan.files))
 
 
 def run(
@@ -148,12 +170,13 @@ def run(
         else:
             store.create(plan.meta)
         roots = [str(root) for root in plan.roots]
-        write_sources(store.folder, read_sources(store.folder).with_roots(roots, all_files=plan.all_files))
         gone = _gone(store.records(), plan.roots, plan.files) if prune else []
+        if not plan.is_update:
+            write_sources(store.folder, read_sources(store.folder).with_roots(roots, all_files=plan.all_files))
         swept = store.sweep()
         writer = _Run(store, plan.model, plan.meta.frame_rate, decoder, progress)
         writer.report.passed_over = dict(plan.passed_over)
-        writer.read(plan.files)
+        writer.read([file for file in plan.files if file not in plan.forgotten])
         if writer.finish(gone) or swept:
             store.tidy()
             store.seal()
@@ -168,18 +191,23 @@ def _gone(records: Mapping[str, VideoRecord], roots: Sequence[Path], files: Sequ
     Raises:
         UsageError: a folder no longer contains any video although the index has some from it.
     """
-    gone = []
-    for root in (root for root in roots if root.is_dir()):
-        inside = [path for path in records if Path(path).is_relative_to(root)]
-        lost = [path for path in inside if surely_gone(path)]
-        if inside and len(lost) == len(inside) and not any(Path(file).is_relative_to(root) for file in files):
+    for root in roots:
+        if count := _count_lost(records, root, files):
             raise UsageError(
-                f"{root}: no longer contains any video, but the index has {len(inside)} from it. Is the drive "
+                f"{root}: no longer contains any video, but the index has {count} from it. Is the drive "
                 f"mounted? Nothing was changed. "
                 f"To remove them from the index, use `mova forget {root}` with the same --index."
             )
-        gone += lost
-    return sorted(set(gone))
+    folders = [root for root in roots if root.is_dir()]
+    return sorted(path for path in records if is_below(path, folders) and surely_gone(path))
+
+
+def _count_lost(records: Mapping[str, VideoRecord], root: Path, files: Sequence[str]) -> int:
+    """Return the number of indexed files below a folder if all of them are gone and it contains no other video."""
+    if not root.is_dir() or any(is_below(file, [root]) for file in files):
+        return 0
+    inside = [path for path in records if is_below(path, [root])]
+    return len(inside) if all(map(surely_gone, inside)) else 0
 
 
 class _Run:

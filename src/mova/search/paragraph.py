@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,11 +26,13 @@ from mova.scoring.alignment import Alignment, align_jointly
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.similarity import relevance
 from mova.scoring.timeline_decoder import Order
-from mova.search.cold.snapshot import Snapshot
 from mova.search.query import Query, has_passages
 from mova.search.storage.records import StoredFrames, VideoRecord
-from mova.search.storage.store import Store
 from mova.types import Moment, MomentSentence, Span
+
+if TYPE_CHECKING:
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.storage.store import Store
 
 MOST_VIDEOS = 10
 MOST_FRAMES = 20_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
 from mova.search.ingest_report import IngestReport, Progress
+from mova.utils.files import is_below
 
 SETTLE = 5.0
 """Seconds without another change before files are read, so that a file is not read while it is still being copied."""
 LONGEST = 600.0
 """Seconds after which files are read although others keep changing."""
+LONGEST_DELAY = 60.0
+"""Most seconds until a run that failed is tried again, also without another change."""
 
 
 def watch(
@@ -27,13 +31,15 @@ def watch(
 ) -> Iterator[IngestReport]:
     """Yield the report of a first run over all files and folders of an index, then one after each change.
 
+    The folders are watched before the first run begins, so that no change is lost. A run that failed is tried again.
+
     Args:
         index: its files and folders are those of `Index.sources`; ones that cannot be found are not watched.
         settle: seconds without another change before files are read.
         stop: ends the iteration when set.
         progress: see `mova.search.ingest_report.Progress`.
-        error: called with the error of a run, after which watching goes on (another process writes to the index, or a
-            drive was removed); default: it is raised.
+        error: called with the error of a run, once while it stays the same, after which watching goes on (another
+            process writes to the index, or a drive was removed); default: it is raised.
 
     Raises:
         UsageError: watchfiles is not installed, the index does not exist, or none of its folders can be found.
@@ -43,20 +49,46 @@ def watch(
     except ImportError as cause:
         raise UsageError("watching folders needs watchfiles: pip install 'mova[watch]'") from cause
 
-    yield index.update(progress=progress)
-    roots = [root.path for root in index.sources.roots if Path(root.path).exists()]
-    changes: Iterator[Any] = watchfiles.watch(
+    roots = [root.path for root in index.roots()]
+    ticks: Iterator[Any] = watchfiles.watch(
         *roots,
-        watch_filter=watchfiles.DefaultFilter(),
+        watch_filter=_Videos(watchfiles.DefaultFilter(), index.folder),
         debounce=max(round(1000 * LONGEST), round(1000 * settle)),
         step=round(1000 * settle),
         stop_event=stop,
+        rust_timeout=max(1, round(1000 * settle)),
+        yield_on_timeout=True,
         raise_interrupt=True,
     )
-    for _ in changes:
+    is_pending, retry_at, delay, reported = True, 0.0, settle, ""
+    for changes in ticks:
+        if not changes and not (is_pending and time.monotonic() >= retry_at):
+            continue
         try:
-            yield index.update(progress=progress)
+            report = index.update(progress=progress)
         except MovaError as failure:
             if error is None:
                 raise
-            error(failure)
+            if str(failure) != reported:
+                error(failure)
+            is_pending, retry_at, reported = True, time.monotonic() + delay, str(failure)
+            delay = min(2 * delay, LONGEST_DELAY)
+            continue
+        is_pending, delay, reported = False, settle, ""
+        yield report
+
+
+class _Videos:
+    """The changes that matter: an index below a watched folder changes with every run.
+
+    Args:
+        default: says whether a change matters in a folder without an index.
+        folder: the index, if it is local.
+    """
+
+    def __init__(self, default: Callable[[Any, str], bool], folder: Path | None) -> None:
+        self.default = default
+        self.folders = [] if folder is None else [folder.resolve()]
+
+    def __call__(self, change: Any, path: str) -> bool:
+        return self.default(change, path) and not is_below(path, self.folders)

@@ -87,6 +87,17 @@ def test_verify_reads_everything_and_names_what_is_damaged(films: Path, tmp_path
     code, out, _ = call("index", "--verify", "--index", index)
     assert code == 0
     assert "sound (1 videos, 16 frames, " in out
+    cached = next((index / "snapshot").glob("frames-*"))
+    cached.write_bytes(bytes(cached.stat().st_size))
+    code, out, err = call("index", "--verify", "--index", index, "--json")
+    assert code == 1
+    report = json.loads(out)
+    assert (report["sound"], report["problems"]) == (False, [])
+    assert report["caches"] == [
+        f"snapshot/{cached.name} was changed: delete its folder, the next search or `mova index` makes it again"
+    ]
+    assert "the stored videos are sound (1 videos, 16 frames)" in err
+    assert "Delete this folder" not in err
     next(index.glob("frames.lance/data/*.lance")).write_bytes(b"x" * 100)
     code, out, err = call("index", "--verify", "--index", index, "--json")
     assert code == 1

@@ -82,6 +82,19 @@ def test_forget_keeps_the_files(films: Path, tmp_path: Path, call: Call) -> None
     code, _, err = call("forget", films / "deep", "--index", tmp_path / "index")
     assert code == 2
     assert "`mova list` prints the stored paths" in err
+    code, out, _ = call("update", "--index", tmp_path / "index")
+    assert "2 unchanged, 1 skipped" in out
+    assert " indexed" not in out
+
+
+def test_a_file_that_failed_is_forgotten_without_an_error(films: Path, tmp_path: Path, call: Call) -> None:
+    code, out, _ = call("forget", films / "broken.mp4", "--index", tmp_path / "index", "--json")
+    assert code == 0
+    assert json.loads(out)["forgotten"] == []
+    assert json.loads(call("status", "--index", tmp_path / "index", "--json")[1])["failed"] == {}
+    code, _, err = call("forget", films / "broken.mp4", "--index", tmp_path / "index")
+    assert code == 2
+    assert "has no files at" in err
 
 
 @pytest.mark.parametrize("command", ["status", "list", "update", "forget"])

@@ -79,6 +79,26 @@ def test_the_example_itself_is_not_a_result_under_any_path(index: Index, tmp_pat
         assert ("a.mp4", 0.0, 2.0) not in brief(moments)
 
 
+@pytest.mark.parametrize(("time", "left"), [(0.0, [1]), (1.9, [1]), (2.0, [0]), (4.9, [0]), (5.0, [0])])
+def test_of_two_moments_that_touch_only_the_one_with_the_example_is_left_out(
+    time: float, left: list[int], index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "films" / "a.mp4"  # red until 2 s, then blue until 5 s, its end
+    both = [Moment(str(film), 0.0, 2.0, 0.9), Moment(str(film), 2.0, 5.0, 0.8)]
+    monkeypatch.setattr("mova.search.like.query.search", lambda *_: both)
+    assert index.search_like(f"{film}@{time}") == [both[number] for number in left]
+
+
+@pytest.mark.parametrize("options", [{}, {"text": "red"}, {"by": "a red thing, a blue thing"}])
+def test_an_index_whose_videos_were_all_forgotten_has_no_moments(
+    index: Index, tmp_path: Path, options: dict[str, str]
+) -> None:
+    index.remove(tmp_path / "films")
+    assert index.search_like(f"{tmp_path}/films/a.mp4@1", **options) == []  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="k must be at least 1"):
+        index.search_like(f"{tmp_path}/films/a.mp4@1", k=0)
+
+
 def test_a_moment_of_another_file_and_a_picture_are_encoded(index: Index, tmp_path: Path) -> None:
     other = write_colours(tmp_path / "other.mp4", [("white", 2), ("yellow", 2)])
     assert brief(index.search_like(f"{other}@3", k=1)) == [("c.mp4", 0.0, 2.0)]

@@ -98,6 +98,68 @@ def test_what_is_forgotten_is_not_read_again(index: Index, films: Path, tmp_path
     assert paths(index) == ["b.mp4"]
 
 
+def test_a_file_that_was_forgotten_stays_out_until_it_is_added_again(index: Index, films: Path) -> None:
+    kept = write_colours(films / "kept.mp4", [("blue", 1)])
+    index.update()
+    index.remove(films / "a.mp4")
+    assert index.sources.forgotten == (str(films / "a.mp4"),)
+    (films / "a.mp4").touch()
+    assert index.update().indexed == []
+    assert paths(index) == ["kept.mp4"]
+    index.add(kept)  # says nothing about the other file
+    index.update()
+    assert paths(index) == ["kept.mp4"]
+    index.add(films)
+    assert index.sources.forgotten == ()
+    assert paths(index) == ["a.mp4", "kept.mp4"]
+
+
+def test_a_file_of_a_forgotten_folder_is_read_once_it_is_added(index: Index, films: Path) -> None:
+    deep = films / "deep"
+    one, two = (write_colours(deep / f"{name}.mp4", [(name, 1)]) for name in ("blue", "green"))
+    index.update()
+    index.remove(deep)
+    index.add(one)
+    assert index.sources.roots == (Root(str(films)), Root(str(one)))
+    write_colours(one, [("cyan", 1)])
+    assert [Path(path).name for path in index.update().indexed] == ["blue.mp4"]
+    assert paths(index) == ["a.mp4", "blue.mp4"]
+    assert two.exists()
+
+
+def test_what_was_never_there_is_not_kept_as_forgotten(index: Index, films: Path) -> None:
+    before = index.sources
+    assert index.remove(films / "typo.mp4") == []
+    assert index.sources == before
+
+
+def test_a_drive_whose_empty_folder_is_left_does_not_stop_an_update(
+    index: Index, films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    film = write_colours(tmp_path / "drive" / "b.mp4", [("blue", 1)])
+    index.add(film.parent)
+    film.rename(tmp_path / "unplugged.mp4")
+    write_colours(films / "c.mp4", [("green", 1)])
+    report = index.update()
+    assert ([Path(path).name for path in report.indexed], report.removed) == (["c.mp4"], [])
+    assert f"{film.parent}: no longer contains any video, but the index has 1 from it; left as it is" in caplog.text
+    assert len(index) == 3
+    for path in films.iterdir():
+        path.unlink()
+    with pytest.raises(UsageError, match="no longer contains any video"):
+        index.update()
+    assert len(index) == 3
+
+
+def test_a_run_that_changes_nothing_does_not_change_the_sources(index: Index, films: Path, tmp_path: Path) -> None:
+    before = (tmp_path / "index" / NAME).read_bytes()
+    other = write_colours(tmp_path / "other" / "b.mp4", [("blue", 1)])
+    (films / "a.mp4").unlink()
+    with pytest.raises(UsageError, match="Nothing was changed"):
+        index.add([films, other])
+    assert (tmp_path / "index" / NAME).read_bytes() == before
+
+
 def test_an_index_without_sources_says_how_to_go_on(index: Index, tmp_path: Path) -> None:
     (tmp_path / "index" / NAME).unlink()
     with pytest.raises(UsageError, match="name them to `mova index PATH"):

@@ -71,15 +71,19 @@ def _verify(store: Index, folder: str, json: bool) -> None:
         emit({"index": folder, **result.to_json()})
     for line in result.notes:
         note(line)
-    for line in result.problems[:PROBLEMS_SHOWN]:
+    damage = [*result.problems, *result.caches]
+    for line in damage[:PROBLEMS_SHOWN]:
         note(line)
-    if len(result.problems) > PROBLEMS_SHOWN:
-        note(f"and {len(result.problems) - PROBLEMS_SHOWN} more")
+    if len(damage) > PROBLEMS_SHOWN:
+        note(f"and {len(damage) - PROBLEMS_SHOWN} more")
     if result.problems:
         note(
             f"{folder}: the index is damaged. Delete this folder and make it again with "
             f"`mova index PATH... --index {folder}`"
         )
+    elif result.caches:
+        note(f"{folder}: the stored videos are sound ({result.videos} videos, {result.frames} frames)")
+    if damage:
         raise typer.Exit(1)
     if not json:
         say(f"{folder}: sound ({result.videos} videos, {result.frames} frames, {result.files} files compared)")

@@ -16,11 +16,16 @@ def forget(
     folder: IndexFolder = DEFAULT_INDEX,
     json: Json = False,
 ) -> None:
-    """Remove files from an index, whether they still exist or not. The files themselves are not touched."""
+    """Remove files from an index, whether they still exist or not. The files themselves are not touched.
+
+    `mova update` and `mova watch` do not read them again, until `mova index` is given them or their folder.
+    """
     from mova.search.index import Index
 
-    forgotten = Index(folder).remove(paths)
-    if not forgotten:
+    index = Index(folder)
+    before = index.sources
+    forgotten = index.remove(paths)
+    if not forgotten and index.sources == before:
         raise UsageError(f"{folder}: has no files at {', '.join(paths)}; `mova list` prints the stored paths")
     if json:
         emit({"index": folder, "forgotten": forgotten})

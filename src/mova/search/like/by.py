@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,14 @@ import torch
 from mova.models.encoder import DualEncoder
 from mova.scoring.respects import Respect
 from mova.scoring.spans import peaks
-from mova.search.cold.snapshot import Snapshot
 from mova.search.query import existing_path
 from mova.search.storage.records import BATCH_FRAMES, VideoRecord
-from mova.search.storage.store import Store
 from mova.types import Moment
 from mova.utils.batching import batches
+
+if TYPE_CHECKING:
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.storage.store import Store
 
 _F32 = npt.NDArray[np.float32]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,15 @@ import torch
 
 from mova.errors import UsageError
 from mova.models.embeddings import VideoEmbedding
-from mova.models.encoder import DualEncoder
-from mova.search.cold.snapshot import Snapshot
 from mova.search.like.by import search_by
 from mova.search.like.example import Example, encode_example, stored_vector
 from mova.search.query import Query, query_sentences, search
-from mova.search.storage.store import Store
 from mova.types import Moment
+
+if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.storage.store import Store
 
 _F32 = npt.NDArray[np.float32]
 SAMPLED_FRAMES = 20_000
@@ -64,6 +67,8 @@ def search_like(
     if text:
         query_sentences(text)  # a text that is too long is refused before anything is opened
     rate = store.meta.frame_rate
+    if not store.records():
+        return []
     vector = stored_vector(example, stored)
     if vector is None:
         vector = encode_example(load_model(), example, rate)
@@ -96,11 +101,17 @@ def _sample(store: Store | Snapshot) -> _F32:
 
 
 def _without_itself(store: Store | Snapshot, moments: list[Moment], example: Example) -> list[Moment]:
-    """Leave out the moment of the example, under any path of its content."""
-    contents = {path: record.content for path, record in store.records().items()}
-    own = contents.get(str(example.path.resolve()))
-    return [
-        moment
-        for moment in moments
-        if own is None or contents.get(moment.video) != own or not moment.start <= example.time <= moment.end
-    ]
+    """Leave out the moment of the example, under any path of its content.
+
+    A moment ends where the next begins, which has the frame at that time; the end of a video is in its last moment.
+    """
+    records = store.records()
+    own = records.get(str(example.path.resolve()))
+
+    def contains(moment: Moment, content: str, duration: float) -> bool:
+        record = records.get(moment.video)
+        last = moment.end >= duration and example.time >= duration
+        inside = moment.start <= example.time < moment.end or last
+        return record is not None and record.content == content and inside
+
+    return [moment for moment in moments if own is None or not contains(moment, own.content, own.duration)]

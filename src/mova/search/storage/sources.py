@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mova.errors import UsageError
 from mova.utils.files import is_below
 from mova.utils.replacing import replacing
 
@@ -43,6 +44,7 @@ class Sources:
         roots: files and folders, in order of path; none of them lies below another with the same setting.
         failed: path of a file that could not be read at the last attempt -> cause.
         updated: time of the last run that ended, ISO 8601 in UTC; empty if none did.
+        forgotten: files and folders below the roots that were forgotten: they are not read until they are added again.
 
     Example:
         >>> sources = Sources().with_roots(["/films/a.mp4"]).with_roots(["/films"])
@@ -53,9 +55,51 @@ class Sources:
     roots: tuple[Root, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     updated: str = ""
+    forgotten: tuple[str, ...] = ()
+
+    def present(self, uri: str) -> list[Root]:
+        """Return the roots that can be found.
+
+        Args:
+            uri: the index, for the messages.
+
+        Raises:
+            UsageError: there are no roots, or none of them can be found.
+        """
+        if not self.roots:
+            raise UsageError(
+                f"{uri}: does not know which folders it was made from (by an earlier version, or remote); "
+                f"name them to `mova index PATH... --index {uri}`"
+            )
+        present = [root for root in self.roots if os.path.exists(root.path)]
+        if not present:
+            raise UsageError(
+                f"{uri}: none of its files and folders can be found (the first: {self.roots[0].path}); "
+                f"is the drive mounted? Nothing was changed"
+            )
+        return present
+
+    def excluded(self, files: Iterable[str]) -> frozenset[str]:
+        """Return the files that were forgotten, and are not below a root that was added after that.
+
+        Example:
+            >>> sources = Sources((Root("/films"),), forgotten=("/films/old",))
+            >>> sorted(sources.excluded(["/films/a.mp4", "/films/old/b.mp4"]))
+            ['/films/old/b.mp4']
+        """
+        forgotten = set(self.forgotten)
+        if not forgotten:
+            return frozenset()
+        added = {root.path for root in self.roots if is_below(root.path, forgotten)}
+        return frozenset(file for file in files if _first_above(file, forgotten | added) in forgotten)
 
     def with_roots(self, paths: Iterable[str], *, all_files: bool = False) -> Sources:
-        """Return these sources with more files and folders; ones that another folder contains are dropped."""
+        """Return these sources with more files and folders; ones that another folder contains are dropped.
+
+        What was forgotten at or below them is read again.
+        """
+        paths = list(paths)
+        forgotten = tuple(path for path in self.forgotten if not is_below(path, paths))
         roots = {root.path: root for root in self.roots}
         for path in paths:
             earlier = roots.get(path)
@@ -63,27 +107,49 @@ class Sources:
         kept = [
             root
             for root in roots.values()
-            if not any(
+            if is_below(root.path, forgotten)
+            or not any(
                 other.path != root.path and is_below(root.path, [other.path]) and other.all_files >= root.all_files
                 for other in roots.values()
             )
         ]
-        return Sources(tuple(sorted(kept, key=lambda root: root.path)), self.failed, self.updated)
+        return Sources(tuple(sorted(kept, key=lambda root: root.path)), self.failed, self.updated, forgotten)
 
     def after_run(self, roots: Sequence[str], failed: Iterable[tuple[str, str]]) -> Sources:
         """Return these sources after a run over some roots: what failed below them is replaced."""
         others = {path: cause for path, cause in self.failed.items() if not is_below(path, roots)}
-        return Sources(self.roots, dict(sorted((others | dict(failed)).items())), _now())
+        failures = dict(sorted((others | dict(failed)).items()))
+        return replace(self, failed=failures, updated=_now())
 
-    def without(self, paths: Sequence[str]) -> Sources:
-        """Return these sources without the roots and failed files at or below some paths."""
+    def without(self, paths: Sequence[str], dropped: Sequence[str] = ()) -> Sources:
+        """Return these sources without the roots and failed files at or below some paths.
+
+        Args:
+            paths: files and folders. Those that contain something, and are below a root that stays, are kept as
+                forgotten.
+            dropped: indexed files at or below them.
+        """
         roots = tuple(root for root in self.roots if not is_below(root.path, paths))
         failed = {path: cause for path, cause in self.failed.items() if not is_below(path, paths)}
-        return Sources(roots, failed, self.updated)
+        contained = [*dropped, *(self.failed.keys() - failed.keys())]
+        paths = [path for path in paths if any(is_below(file, [path]) for file in contained)]
+        forgotten = [*(path for path in self.forgotten if not is_below(path, paths)), *paths]
+        below = {path for path in forgotten if is_below(path, [root.path for root in roots])}
+        return Sources(roots, failed, self.updated, tuple(sorted(below)))
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `sources.json`."""
-        return {"roots": [asdict(root) for root in self.roots], "failed": dict(self.failed), "updated": self.updated}
+        return {
+            "roots": [asdict(root) for root in self.roots],
+            "failed": dict(self.failed),
+            "updated": self.updated,
+            "forgotten": list(self.forgotten),
+        }
+
+
+def _first_above(file: str, paths: Collection[str]) -> str | None:
+    """Return which of some paths is nearest to a file: the file itself, or the deepest folder that contains it."""
+    return next((str(path) for path in (Path(file), *Path(file).parents) if str(path) in paths), None)
 
 
 def read_sources(folder: Path | None) -> Sources:
@@ -96,6 +162,7 @@ def read_sources(folder: Path | None) -> Sources:
             tuple(Root(str(root["path"]), bool(root["all_files"])) for root in document["roots"]),
             {str(path): str(cause) for path, cause in document["failed"].items()},
             str(document["updated"]),
+            tuple(map(str, document.get("forgotten", ()))),
         )
     except FileNotFoundError:
         return Sources()

@@ -28,11 +28,12 @@ class Verification:
     """The result of reading a whole index.
 
     Attributes:
-        problems: what is damaged, one line each; empty for a sound index.
+        problems: what is damaged in the tables, one line each; empty if they are sound.
         notes: what is not as it could be, but harmless.
         videos: number of records read.
         frames: number of vectors read.
         files: number of files compared with their checksums.
+        caches: what is damaged in the folders that can be deleted alone, because they are made again, one line each.
 
     >>> Verification(problems=(), notes=(), videos=2, frames=40).frames
     40
@@ -43,12 +44,14 @@ class Verification:
     videos: int = 0
     frames: int = 0
     files: int = 0
+    caches: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of the document of `mova index --verify --json` that says what was read and found."""
         return {
-            "sound": not self.problems,
+            "sound": not self.problems and not self.caches,
             "problems": list(self.problems),
+            "caches": list(self.caches),
             "notes": list(self.notes),
             "videos": self.videos,
             "frames": self.frames,
@@ -100,10 +103,15 @@ def _read(store: Store, files: int) -> Verification:
             f"run `mova index` on your folders again"
         )
     problems += _index_problems(store, joined)
-    if store.folder is not None:
-        for name in [*damaged_snapshot_files(store.folder), *damaged_tower_files(store.folder)]:
-            problems.append(f"{name} was changed: delete its folder, the next search or `mova index` makes it again")
-    return Verification(tuple(problems), tuple(notes), len(store.records()), sum(map(len, joined.values())), files)
+    caches = [] if store.folder is None else [*damaged_snapshot_files(store.folder), *damaged_tower_files(store.folder)]
+    return Verification(
+        tuple(problems),
+        tuple(notes),
+        *(len(store.records()), sum(map(len, joined.values())), files),
+        tuple(
+            f"{name} was changed: delete its folder, the next search or `mova index` makes it again" for name in caches
+        ),
+    )
 
 
 def _problems(record: VideoRecord, times: npt.NDArray[np.float64], wrong: int, step: float) -> list[str]:

@@ -1,0 +1,43 @@
+"""Look up the stored frames of a file, by its path or its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mova.utils.hashing import content_hash
+
+if TYPE_CHECKING:
+    from mova.models.embeddings import VideoEmbedding
+    from mova.search.cold.snapshot import Snapshot
+    from mova.search.storage.store import Store
+
+
+def stored_frames(store: Store | Snapshot, path: Path) -> VideoEmbedding | None:
+    """Return the stored frame vectors of a file, or None if the index does not hold its present content.
+
+    Args:
+        store: the index.
+        path: absolute; links are resolved.
+    """
+    if not path.is_file():
+        return None
+    records = store.records()
+    record = records.get(str(path))
+    status = path.stat()
+    if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
+        same_size = [other for other in records.values() if other.size == status.st_size]
+        content = content_hash(path) if same_size else ""
+        record = next((other for other in same_size if other.content == content), None)
+    if record is None:
+        return None
+    frames = store.fetch([record.content]).get(record.content)
+    if frames is None:  # another process removed them after the records were read
+        return None
+    import torch
+
+    from mova.models.embeddings import VideoEmbedding
+
+    return VideoEmbedding(
+        torch.from_numpy(frames.vectors), frames.times, record.duration, step=1 / store.meta.frame_rate
+    )
