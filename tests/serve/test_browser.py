@@ -18,6 +18,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: 
 from playwright import sync_api as playwright
 
 from mova.search.index import Index
+from mova.serve.library.catalog import video_id
 from mova.serve.settings import Settings
 from tests.serve.conftest import JudgingEncoder, running, write_films
 from tests.support.fakes import ColourEncoder, write_colours
@@ -282,11 +283,121 @@ def test_align_and_correct_a_span(page: Any, web: Web) -> None:
     assert magenta.text == "Then it turns magenta."
     assert magenta.start == pytest.approx(21.1, abs=0.15)
     assert magenta.end == pytest.approx(24, abs=0.3)
+    assert row.meta["corrected"] == [1]
     page.get_by_role("button", name="Download").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="SRT subtitles").click()
     assert download.value.suggested_filename == "long.srt"
     assert "magenta" in Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def edge_of(page: Any, sentence: int) -> Any:
+    return page.locator(".sentence").nth(sentence).locator(".edge.from").first
+
+
+def test_only_what_a_hand_has_moved_is_a_correction(page: Any, web: Web) -> None:
+    """With spans whose times are not multiples of a hundredth, which the rows show rounded."""
+    sent: list[Any] = []
+
+    def uneven(route: Any) -> None:
+        answer = route.fetch()
+        document = answer.json()
+        for sentence in document["sentences"]:
+            for span in sentence["spans"]:
+                span["start"], span["end"] = span["start"] + 0.004, span["end"] - 0.004
+        sent.append(document)
+        route.fulfill(response=answer, json=document)
+
+    page.route("**/align", lambda route: uneven(route) if route.request.method == "POST" else route.continue_())
+    page.goto(f"/align?video={video_id(str(web.films / 'long.mp4'))}")
+    page.get_by_label("Caption").fill("Everything is black. Then it turns magenta.")
+    page.get_by_role("button", name="Align", exact=True).click()
+    page.wait_for_selector(".work .sentence")
+    assert page.locator(".correct").is_hidden()
+    spans = [[[span["start"], span["end"]] for span in row["spans"]] for row in sent[0]["sentences"]]
+    box = edge_of(page, 1).bounding_box()
+    page.mouse.move(box["x"] + 7, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 10, steps=4)
+    edge_of(page, 1).dispatch_event("pointercancel", {"pointerId": 1})  # the system takes the pointer away
+    page.mouse.up()
+    assert page.locator(".correct").is_hidden()
+    edge_of(page, 1).press("ArrowLeft")
+    edge_of(page, 1).press("ArrowRight")
+    assert page.locator(".correct").is_hidden()
+    edge_of(page, 1).press("ArrowLeft")
+    assert "1 sentence corrected" in page.locator(".correct").inner_text()
+    with page.expect_request("**/corrections") as request:
+        page.get_by_role("button", name="Save as training data").click()
+    saved = request.value.post_data_json["spans"]
+    assert saved[0] == spans[0]
+    assert saved[1][0] == [pytest.approx(spans[1][0][0] - 0.1, abs=0.006), spans[1][0][1]]
+
+
+def test_a_drag_that_is_taken_away_makes_no_span(page: Any, web: Web) -> None:
+    page.goto(f"/align?video={video_id(str(web.films / 'long.mp4'))}")
+    page.get_by_label("Caption").fill("Everything is black. Then it turns magenta.")
+    page.get_by_role("button", name="Align", exact=True).click()
+    page.wait_for_selector(".work .sentence")
+    track = page.locator(".sentence").nth(1).locator(".track")
+    before = track.locator(".span").count()
+    box = track.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"] + 10, steps=4)
+    assert track.locator(".span").count() == before + 1
+    track.dispatch_event("pointercancel", {"pointerId": 1})
+    assert track.locator(".span").count() == before
+    page.mouse.move(box["x"] + 90, box["y"] + 10, steps=4)
+    assert track.locator(".span").count() == before
+    page.mouse.up()
+    assert page.locator(".correct").is_hidden()
+
+
+def test_more_like_the_last_frame_is_no_error(page: Any) -> None:
+    find(page, "magenta")
+    page.locator(".card").first.click()
+    video(page, "v.currentTime >= 20")
+    page.locator(".curve").press("End")
+    video(page, "v.currentTime >= v.duration - 0.05")
+    page.keyboard.press("m")
+    page.wait_for_selector(".find[data-state=results] .card")
+    page.get_by_text("One per video").click()
+    page.wait_for_url("**one=1*")
+    page.wait_for_selector(".find[data-state=results] .card")
+    names = page.locator(".card .name").all_inner_texts()
+    assert len(names) == len(set(names))
+
+
+def test_an_example_that_is_gone_is_said(page: Any, web: Web) -> None:
+    page.goto(f"/?like={video_id(str(web.films / 'long.mp4'))}&t=99")
+    page.wait_for_selector(".notice.bad")
+    assert "ends before" in page.locator(".notice").inner_text()
+
+
+def test_a_long_query_names_its_moments_in_short(page: Any) -> None:
+    find(page, "The room turns red and stays so for a while. " * 40)
+    page.keyboard.press("Escape")
+    page.locator(".pick input").first.check(force=True)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert "turns red" in Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_converted_says_why(page: Any, web: Web) -> None:
+    page.route("**/file", lambda route: route.abort())
+    page.route(
+        "**/preview?*", lambda route: route.fulfill(status=503, json={"error": {"status": 503, "message": "busy"}})
+    )
+    find(page, "magenta")
+    page.locator(".card").first.click()
+    until(page, "document.querySelector('.screen .message').innerText === 'Busy.'")
+    page.unroute("**/preview?*")
+    page.route("**/preview?*", lambda route: route.fulfill(status=200, content_type="video/mp4", body=b"broken"))
+    page.reload()
+    page.wait_for_selector(".card")
+    page.locator(".card").first.click()
+    page.get_by_role("link", name="Save the file").wait_for()
 
 
 def test_align_fits_a_phone(browser: Any, web: Web) -> None:

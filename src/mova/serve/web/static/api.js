@@ -1,4 +1,5 @@
 const ROOT = "/api/v1";
+const LOST = "The service does not answer. Is “mova serve” still running?";
 
 /** An error with the status of the answer, and a message for people. */
 export class ApiError extends Error {
@@ -20,20 +21,30 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "The service does not answer. Is “mova serve” still running?");
+    throw new ApiError(0, LOST);
   }
   if (answer.status === 401) location.assign("/login");
-  const text = await answer.text();
-  let document = null;
-  try { document = text ? JSON.parse(text) : null; } catch { /* not a document: an error below */ }
-  if (!answer.ok || (text && document === null)) throw new ApiError(answer.status, sentence(document?.error?.message ?? `The service answers with status ${answer.status}.`));
-  return document;
+  if (!answer.ok) throw await problem(answer);
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** Ask whether a file can be had, without reading it; throws as `ask` does. */
+export async function probe(path) {
+  const stop = new AbortController();
+  const answer = await fetch(ROOT + path, { signal: stop.signal, headers: { Range: "bytes=0-0" } }).catch(() => { throw new ApiError(0, LOST); });
+  if (answer.ok) stop.abort();
+  else throw await problem(answer);
+}
+
+async function problem(answer) {
+  const document = await answer.json().catch(() => null);
+  return new ApiError(answer.status, sentence(document?.error?.message ?? `The service answers with status ${answer.status}.`));
 }
 
 /** Ask for a file, and save it under the name that the answer gives. */
 export async function save(path, body, fallback) {
-  const answer = await fetch(ROOT + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  if (!answer.ok) throw new ApiError(answer.status, sentence((await answer.json()).error.message));
+  const answer = await fetch(ROOT + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }).catch(() => { throw new ApiError(0, LOST); });
+  if (!answer.ok) throw await problem(answer);
   const name = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());

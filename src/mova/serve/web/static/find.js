@@ -19,6 +19,10 @@ const wide = matchMedia("(min-width: 64rem)");
 const GHOSTS = 8;
 const RATES = [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
 const USUAL = 0.05;
+/** Characters of the name of an exported moment. */
+const LABEL = 1000;
+/** Seconds before the end of a video that still show a frame. */
+const END = 0.01;
 const chip = page.querySelector(".like");
 const panel = page.querySelector("#bar");
 const panelButton = page.querySelector("#bar-button");
@@ -80,8 +84,11 @@ function moments(results, before = []) {
 
 // --- moments chosen for export ---
 
+/** A text as the name of a moment; whole characters only. */
+const shorten = (text) => ([...text].length > LABEL ? `${[...text].slice(0, LABEL - 1).join("")}…` : text);
+
 function pick(moment, on) {
-  if (on) chosen.set(named(moment), { video: moment.video.id, start: moment.start, end: moment.end, label: answer?.query ?? "" });
+  if (on) chosen.set(named(moment), { video: moment.video.id, start: moment.start, end: moment.end, label: shorten(answer?.query ?? "") });
   else chosen.delete(named(moment));
   showBasket();
 }
@@ -113,8 +120,8 @@ async function take(format, button) {
 function moreLike() {
   if (!player?.entry) return;
   const entry = player.entry;
-  const time = Math.min(player.time, entry.duration);
-  setLike({ video: entry, time: Number(time.toFixed(2)) });
+  const time = Math.min(player.time, entry.duration - END);
+  setLike({ video: entry, time: Math.max(0, Math.floor(100 * time) / 100) });
   box.value = "";
   fit();
   search();
@@ -205,7 +212,7 @@ async function search({ push = true } = {}) {
   } catch (error) {
     if (error.name === "AbortError") return;
     clearTimeout(ghosts);
-    fail(error);
+    await fail(error);
   } finally {
     clearTimeout(slow);
     clearTimeout(ghosts);
@@ -266,16 +273,20 @@ async function loadMore() {
   }
 }
 
-function fail(error) {
+/** Show why a search failed; if nothing is indexed, that. */
+async function fail(error) {
   cards.replaceChildren();
   stage.hidden = true;
   hits = [];
   answer = null;
   state("failed");
   summary.textContent = "";
+  if (error instanceof ApiError && error.status === 404) {
+    const library = await ask("/videos?limit=1").catch(() => null);
+    if (library?.total === 0) { empty(); return; }
+  }
   const retry = el("button", { type: "button", class: "secondary", text: "Try again", on: { click: () => search({ push: false }) } });
-  if (error instanceof ApiError && error.status === 404) empty();
-  else say("The search did not work.", error.message, { bad: true, button: retry });
+  say("The search did not work.", error.message, { bad: true, button: retry });
 }
 
 function empty() {
@@ -353,7 +364,7 @@ basket.addEventListener("click", (event) => {
   else { chosen.clear(); cards.querySelectorAll(".pick input").forEach((input) => { input.checked = false; }); showBasket(); }
 });
 clear.addEventListener("click", () => { box.value = ""; fit(); box.focus(); start({ push: true }); });
-one.addEventListener("change", () => { if (box.value.trim()) search(); });
+one.addEventListener("change", () => { if (box.value.trim() || like) search(); });
 more.addEventListener("click", loadMore);
 page.querySelector("#keys").addEventListener("click", () => keys.showModal());
 

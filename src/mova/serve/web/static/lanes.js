@@ -4,8 +4,9 @@ const STEP = 0.1;
 const SHORTEST = 0.1;
 const DRAG = 5;
 const MORE = 0.6;
-/** Seconds rounded to hundredths, as they are shown and saved. */
+/** Seconds rounded to hundredths: what a hand can set. Spans that were not touched keep their exact times. */
 const round = (seconds) => Math.round(seconds * 100) / 100;
+const name = (start, end) => `${start} ${end}`;
 
 /**
  * The row of a sentence: its text, its spans as text, and a lane with the posterior as color, and spans whose edges
@@ -17,7 +18,7 @@ export class Lane {
     this.duration = data.duration;
     this.sentence = sentence;
     this.original = sentence.spans.map((span) => [span.start, span.end]);
-    this.known = new Map(sentence.spans.map((span) => [`${round(span.start)} ${round(span.end)}`, span.posterior]));
+    this.known = new Map(sentence.spans.map((span) => [name(span.start, span.end), span.posterior]));
     this.onSeek = onSeek;
     this.onChange = onChange;
     this.canvas = el("canvas");
@@ -36,16 +37,25 @@ export class Lane {
 
   /** Back to what the model said. */
   reset() {
-    this.spans = this.original.map(([start, end]) => ({ start, end }));
+    this.spans = this.original.map(([start, end]) => ({ start, end, was: { start, end } }));
     this.show();
   }
 
-  get changed() { return JSON.stringify(this.pairs()) !== JSON.stringify(this.original.map(([a, b]) => [round(a), round(b)])); }
+  get changed() { return JSON.stringify(this.pairs()) !== JSON.stringify(this.original); }
 
   /** Start and end of every span, in order. */
-  pairs() { return this.spans.map(({ start, end }) => [round(start), round(end)]).sort((a, b) => a[0] - b[0]); }
+  pairs() { return this.spans.map(({ start, end }) => [start, end]).sort((a, b) => a[0] - b[0]); }
 
-  #posterior(span) { return this.known.get(`${round(span.start)} ${round(span.end)}`); }
+  #posterior(span) { return this.known.get(name(span.start, span.end)); }
+
+  /** The free time around a span or a point, between the other spans of the sentence: they do not overlap. */
+  #room(time, span = null) {
+    const others = this.spans.filter((other) => other !== span);
+    return [
+      Math.max(0, ...others.filter((other) => other.end <= time).map((other) => other.end)),
+      Math.min(this.duration, ...others.filter((other) => other.start >= time).map((other) => other.start)),
+    ];
+  }
 
   show() {
     this.spans.sort((a, b) => a.start - b.start);
@@ -81,7 +91,7 @@ export class Lane {
     const bar = el("div", { class: "span", tabindex: "0", role: "group" });
     for (const [side, name, label] of [["start", "from", "Start of the span"], ["end", "to", "End of the span"]]) {
       const edge = el("button", { type: "button", class: `edge ${name}`, role: "slider", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": this.duration.toFixed(2), "data-side": side });
-      edge.addEventListener("pointerdown", (event) => this.#drag(event, edge, (time) => this.#move(span, side, time, bar)));
+      edge.addEventListener("pointerdown", (event) => this.#drag(event, edge, span, side, bar));
       edge.addEventListener("keydown", (event) => {
         const steps = { ArrowLeft: -STEP, ArrowDown: -STEP, ArrowRight: STEP, ArrowUp: STEP, PageDown: -1, PageUp: 1 };
         if (!(event.key in steps)) return;
@@ -105,9 +115,10 @@ export class Lane {
   }
 
   #move(span, side, time, bar) {
-    const at = round(time);
-    if (side === "start") span.start = Math.min(Math.max(0, at), span.end - SHORTEST);
-    else span.end = Math.max(Math.min(this.duration, at), span.start + SHORTEST);
+    const [first, last] = this.#room((span.start + span.end) / 2, span);
+    const at = span.was && round(time) === round(span.was[side]) ? span.was[side] : round(time);
+    if (side === "start") span.start = Math.max(first, Math.min(at, round(span.end - SHORTEST)));
+    else span.end = Math.min(last, Math.max(at, round(span.start + SHORTEST)));
     this.#place(bar, span);
     this.#chips();
     this.onSeek(side === "start" ? span.start : Math.max(span.start, span.end - 0.02));
@@ -118,21 +129,29 @@ export class Lane {
     return Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) * this.duration;
   }
 
-  #drag(event, edge, move) {
+  #drag(event, edge, span, side, bar) {
     if (event.button !== 0) return;
     event.preventDefault();
     event.stopPropagation();
     edge.focus();
     edge.setPointerCapture(event.pointerId);
     edge.classList.add("dragged");
-    const moved = (next) => move(this.#time(next));
+    const before = span[side];
+    const stop = new AbortController();
+    const on = (type, call) => edge.addEventListener(type, call, { signal: stop.signal });
     const done = () => {
+      stop.abort();
       edge.classList.remove("dragged");
-      edge.removeEventListener("pointermove", moved);
       this.onChange();
     };
-    edge.addEventListener("pointermove", moved);
-    for (const name of ["pointerup", "pointercancel"]) edge.addEventListener(name, done, { once: true });
+    on("pointermove", (next) => this.#move(span, side, this.#time(next), bar));
+    on("pointerup", done);
+    on("pointercancel", () => {
+      span[side] = before;
+      this.#place(bar, span);
+      this.#chips();
+      done();
+    });
   }
 
   #listen() {
@@ -151,9 +170,11 @@ export class Lane {
       const bin = after === -1 ? this.data.times.length - 1 : Math.max(0, after - 1);
       this.tip.textContent = `${clock(at, true)} · ${Math.round(100 * (this.sentence.posterior[bin] ?? 0))} %`;
       if (from && from.mouse && Math.abs(event.clientX - from.x) > DRAG && !event.target.closest(".span")) {
-        made ??= { start: 0, end: 0 };
-        made.start = round(Math.min(from.time, at));
-        made.end = round(Math.max(from.time, at, made.start + SHORTEST));
+        const [first, last] = this.#room(from.time, made);
+        if (last - first < SHORTEST) return;
+        made ??= { start: from.time, end: from.time };
+        made.start = Math.min(Math.max(first, round(Math.min(from.time, at))), last - SHORTEST);
+        made.end = Math.min(last, Math.max(round(Math.max(from.time, at)), made.start + SHORTEST));
         this.spans = [...this.spans.filter((span) => span !== made), made];
         this.show();
         this.onSeek(at);
@@ -162,6 +183,14 @@ export class Lane {
     this.track.addEventListener("pointerup", (event) => {
       if (from && !made) this.onSeek(this.#time(event));
       if (made) this.onChange();
+      from = null;
+      made = null;
+    });
+    this.track.addEventListener("pointercancel", () => {
+      if (made) {
+        this.spans = this.spans.filter((span) => span !== made);
+        this.show();
+      }
       from = null;
       made = null;
     });

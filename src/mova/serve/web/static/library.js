@@ -118,11 +118,11 @@ function outcome(job) {
 }
 
 function jobCard(job) {
-  const act = (label, path, method = "POST") => el("button", { type: "button", class: "quiet", text: label, on: { click: (event) => { event.target.disabled = true; attempt(`This job cannot be ${label.toLowerCase()}d.`, () => ask(`/jobs/${job.id}${path}`, { method })); } } });
+  const act = (label, past, path, method = "POST") => el("button", { type: "button", class: "quiet", text: label, on: { click: (event) => { event.target.disabled = true; attempt(`This job cannot be ${past}.`, () => ask(`/jobs/${job.id}${path}`, { method })); } } });
   const running = RUNNING.has(job.state);
   const buttons = running
-    ? [job.state === "paused" ? act("Resume", "/resume") : act("Pause", "/pause"), act("Cancel", "/cancel")]
-    : [act("Dismiss", "", "DELETE")];
+    ? [job.state === "paused" ? act("Resume", "resumed", "/resume") : act("Pause", "paused", "/pause"), act("Cancel", "cancelled", "/cancel")]
+    : [act("Dismiss", "dismissed", "", "DELETE")];
   const line = running
     ? [job.state === "running" && !job.total ? "Looking for videos and loading the model" : STATES[job.state], job.file, job.total ? `${length(job.done)} of ${length(job.total)} of video` : "", left(job)].filter(Boolean).join(" · ")
     : job.state === "failed" ? job.message : job.state === "cancelled" ? STATES.cancelled : null;

@@ -1,10 +1,12 @@
-import { address, ask } from "./api.js";
+import { address, probe } from "./api.js";
 import { clock, el, icon } from "./dom.js";
 import { Strip } from "./strip.js";
 
 const BEFORE = 4;
 const AFTER = 20;
 const SHARPNESS = 0.15;
+/** Seconds of a preview, at most. */
+const LONGEST = 120;
 /** Videos that this browser cannot play; they get a converted preview at once the next time. */
 const foreign = new Set();
 
@@ -28,14 +30,19 @@ export class Player {
     this.moment = null;
     this.offset = 0;
     this.preview = null;
+    this.wanted = null;
+    this.until = null;
+    this.wantsPlay = false;
     this.#listen();
   }
 
   #listen() {
     const { video } = this;
     video.addEventListener("loadedmetadata", () => {
-      if (!this.preview && video.videoWidth === 0) this.#convert();
-      else this.say(null);
+      if (!this.preview && video.videoWidth === 0) { this.#convert(); return; }
+      this.say(null);
+      if (this.wanted !== null) video.currentTime = Math.max(0, this.wanted - this.offset);
+      if (this.wantsPlay) this.play();
     });
     video.addEventListener("error", () => {
       if (!video.getAttribute("src")) return;
@@ -46,6 +53,7 @@ export class Player {
       this.#tick();
       if (!video.paused && !video.ended) requestAnimationFrame(frame);
     };
+    video.addEventListener("pause", () => { this.wantsPlay = false; });
     video.addEventListener("play", () => requestAnimationFrame(frame));
     for (const name of ["timeupdate", "seeked"]) video.addEventListener(name, () => this.#tick());
   }
@@ -82,8 +90,10 @@ export class Player {
     this.video.poster = poster;
     this.offset = 0;
     this.preview = null;
-    if (!foreign.has(entry.id)) this.#load(`/api/v1/videos/${entry.id}/file`, 0);
-    else this.#convert(0);
+    this.wanted = null;
+    this.wantsPlay = false;
+    if (foreign.has(entry.id)) this.#convert(0);
+    else this.video.src = `/api/v1/videos/${entry.id}/file`;
   }
 
   /** Go to a moment of the open video, and play it if asked. */
@@ -102,7 +112,7 @@ export class Player {
 
   play() {
     this.wantsPlay = true;
-    this.video.play().catch(() => { /* refused, or not loaded yet: the controls are there */ });
+    this.video.play().then(() => { this.wantsPlay = false; }, () => { /* refused, or not loaded yet: tried again then */ });
   }
 
   toggle() {
@@ -122,52 +132,36 @@ export class Player {
     this.strip.move(time);
   }
 
-  #load(source, offset) {
-    const { video } = this;
-    this.offset = offset;
-    const playing = !video.paused || this.wantsPlay;
-    video.src = source;
-    video.addEventListener("loadedmetadata", () => {
-      if (this.wanted) video.currentTime = Math.max(0, this.wanted - offset);
-    }, { once: true });
-    this.wanted = null;
-    this.wantsPlay = false;
-    if (playing && offset) video.play().catch(() => {});
-  }
-
   /** Ask for a converted preview around a time. */
   #convert(time = this.wanted ?? this.moment?.start ?? 0) {
     foreign.add(this.entry.id);
-    const until = this.until;
     const start = Math.max(0, Math.floor(time - BEFORE));
-    const end = Math.min(this.entry.duration, Math.ceil(Math.max(time, this.moment?.end ?? 0, until ?? 0) + AFTER));
-    this.preview = { start, end: Math.min(end, start + 120) };
+    const end = Math.min(this.entry.duration, Math.ceil(Math.max(time, this.moment?.end ?? 0, this.until ?? 0) + AFTER));
+    this.preview = { start, end: Math.min(end, start + LONGEST) };
     this.wanted = time;
-    const play = this.wantsPlay || !this.video.paused;
-    this.say("Your browser cannot play this format. Converting this part…", true);
-    this.video.src = address(`/videos/${this.entry.id}/preview`, { start, end: this.preview.end.toFixed(2) });
+    this.wantsPlay ||= !this.video.paused;
     this.offset = start;
-    this.video.addEventListener("loadedmetadata", () => {
-      this.video.currentTime = Math.max(0, (this.wanted ?? time) - this.offset);
-      if (play) this.play();
-    }, { once: true });
-    this.until = until;
+    this.say("Your browser cannot play this format. Converting this part…", { busy: true });
+    this.video.src = address(`/videos/${this.entry.id}/preview`, { start, end: this.preview.end.toFixed(2) });
   }
 
   /** Say why there is no preview. */
   async #explain() {
-    const { start, end } = this.preview;
+    const { entry, preview } = this;
+    let text = "This part cannot be played here.";
+    let file = `/api/v1/videos/${entry.id}/file?download=true`;
     try {
-      await ask(`/videos/${this.entry.id}/preview?start=${start}&end=${end.toFixed(2)}`);
-      this.say("This part cannot be played here. The file itself can be downloaded.");
+      await probe(`/videos/${entry.id}/preview?start=${preview.start}&end=${preview.end.toFixed(2)}`);
     } catch (error) {
-      this.say(error.message);
+      text = error.message;
+      file = null;
     }
+    if (this.entry === entry && this.preview === preview) this.say(text, { file });
   }
 
-  /** Show a message over the picture, or none. */
-  say(text, busy = false) {
+  /** Show a message over the picture, or none; `file` is the address of the whole file, to save it instead. */
+  say(text, { busy = false, file = null } = {}) {
     this.message.hidden = text === null;
-    this.message.replaceChildren(...(text === null ? [] : [busy ? el("span", { class: "spinner" }) : null, el("p", { text })].filter(Boolean)));
+    this.message.replaceChildren(...(text === null ? [] : [busy ? el("span", { class: "spinner" }) : null, el("p", { text }), file ? el("a", { class: "secondary", href: file, text: "Save the file" }) : null].filter(Boolean)));
   }
 }
