@@ -220,6 +220,7 @@ def test_ties_are_broken_by_path_and_start(tmp_path: Path) -> None:
 
 def test_the_approximate_index_finds_nearly_all_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "ANN_ROWS", 2000)
+    monkeypatch.setattr(store, "LOCAL_ANN_ROWS", 2000)
     rng = np.random.default_rng(6)
     videos = smooth_videos(rng, 120)
     made = filled(tmp_path / "index", videos)
@@ -319,6 +320,7 @@ def test_an_interrupted_build_of_the_approximate_index_is_completed(
     rng = np.random.default_rng(4)
     made = filled(tmp_path / "index", smooth_videos(rng, 60))
     monkeypatch.setattr(store, "ANN_ROWS", 500)
+    monkeypatch.setattr(store, "LOCAL_ANN_ROWS", 500)
     made._frames.create_index(
         "vector", config=store.IvfRq(distance_type="dot", num_bits=store.BITS), name="vector_idx"
     )  # killed here

@@ -9,8 +9,8 @@ paragraph of overlapping windows of words. Scores are cosines of one model: they
 indexes of that model, and with nothing else. The exponent and the offset of a model's evidence rule are not used: the
 number of sentences is the same for all moments of a query, so they could not change the order.
 
-The result is exact as far as the nearest frames are (always below `store.ANN_ROWS`): a video is left unread only if
-its known frames bound its moments below the k-th best.
+The result is exact as far as the nearest frames are (always with a snapshot, and below `store.ANN_ROWS`): a video is
+left unread only if its known frames bound its moments below the k-th best.
 
 Shape legend: S sentences, T frames, d width.
 """
@@ -21,6 +21,7 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -32,7 +33,7 @@ from mova.search.evidence import Answer
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.text.units import sentences_or_windows, windows_overlap
 from mova.types import Moment, Span
-from mova.utils.batching import batches
+from mova.utils.batching import growing_batches
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ HITS_PER_MOMENT = 16
 """Nearest frames requested at first: at least `FIRST_HITS`, and this many per requested moment."""
 GROWTH = 8
 """Factor by which the number of nearest frames grows until the answer is settled."""
+FIRST_FRAMES = 1024
+"""Frames of the most promising videos that are read at first; each further batch has twice as many, up to
+`BATCH_FRAMES`."""
 PARAGRAPH_SPANS = 64
 """Spans per sentence of a paragraph that may become part of a video's moments, however few moments are requested."""
 MAX_SENTENCES = 256
@@ -184,14 +188,11 @@ class _BestFirstSearch:
         self.sentence_vectors = sentence_vectors
         self.step = 1 / store.meta.frame_rate
         self.records = records
-        self.videos = videos = {content: same[0] for content, same in records.items()}
+        self.videos = {content: same[0] for content, same in records.items()}
         self.k = k
         self.min_score = min_score
         self.moments: list[Moment] = []
         self.visited: set[str] = set()
-        weights = np.array([video.frames for video in videos.values()], dtype=np.float64)
-        mean = np.average([video.mean for video in videos.values()], axis=0, weights=weights)
-        self.mean_cosine = sentence_vectors @ mean.astype(np.float32)
 
     def expand(self, limit: int, rows: int) -> bool:
         """Read the videos of each sentence's `limit` nearest frames; return whether the answer is settled.
@@ -204,15 +205,25 @@ class _BestFirstSearch:
         # Every frame that is not among the hits of a sentence is at most as near as its last hit.
         farthest = np.array([cosines[-1] if len(cosines) else -1.0 for _, cosines in hits])
         nearest = np.array([cosines[0] if len(cosines) else -1.0 for _, cosines in hits])
-        span_thresholds = (self.mean_cosine + nearest) / 2 if len(hits) > 1 else np.array([-np.inf])
+        span_thresholds = (self._mean_cosine + nearest) / 2 if len(hits) > 1 else np.array([-np.inf])
         bounds = self._bounds(hits, farthest, span_thresholds)
         best_first = sorted(bounds, key=lambda content: (-bounds[content], content))
-        for batch in batches(best_first, lambda content: self.videos[content].frames, BATCH_FRAMES):
+        for batch in growing_batches(
+            best_first, lambda content: self.videos[content].frames, FIRST_FRAMES, BATCH_FRAMES
+        ):
             if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True
             self._visit(batch, span_thresholds)
         bound = float(farthest.mean()) + MARGIN if np.any(farthest + MARGIN >= span_thresholds) else -np.inf
         return limit >= rows or bound < self._score_to_beat()
+
+    @cached_property
+    def _mean_cosine(self) -> _F32:
+        """The mean cosine (S,) of each sentence with all indexed frames."""
+        weights = np.array([video.frames for video in self.videos.values()], dtype=np.float64)
+        mean = np.average([video.mean for video in self.videos.values()], axis=0, weights=weights)
+        cosines: _F32 = self.sentence_vectors @ mean.astype(np.float32)
+        return cosines
 
     def best(self) -> list[Moment]:
         """Return the k best of the moments gathered."""
@@ -295,7 +306,7 @@ def find_moments(
         limit: number of moments requested; those of a paragraph are merged from more spans than that.
         step: seconds between sampled frames: no moment bridges missing frames (`mova.scoring.spans.cell_ends`).
     """
-    curves = sentence_vectors @ frames.vectors.T
+    curves = np.stack([frames.vectors @ vector for vector in sentence_vectors])  # a matrix product waits for threads
     limit = limit if len(curves) == 1 else max(limit, PARAGRAPH_SPANS)
     spans = [
         peak

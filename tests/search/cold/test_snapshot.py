@@ -114,7 +114,7 @@ def test_every_write_makes_it_stale_and_the_next_one_appends(folder: Path, store
     assert after.document["rows"] == before.document["rows"] + 30
     assert len(after.document["segments"]) == 2
     assert_equal(after, store)
-    assert len(list((folder / "snapshot").iterdir())) == 4
+    assert len(list((folder / "snapshot").iterdir())) == 6
     assert damaged_files(folder) == []
     assert write_snapshot(store, folder)  # nothing to do
     assert opened(folder).document == after.document
@@ -178,7 +178,7 @@ def test_frames_that_are_missing_make_no_snapshot(folder: Path, store: Store) ->
     assert Snapshot.open(folder) is None
 
 
-@pytest.mark.parametrize("pattern", ["frames-*", "times-*", "videos-*", "snapshot.json"])
+@pytest.mark.parametrize("pattern", ["frames-*", "times-*", "codes-*", "scales-*", "videos-*", "snapshot.json"])
 @pytest.mark.parametrize("harm", ["delete", "cut", "flip"])
 def test_a_damaged_snapshot_is_not_used_or_named(pattern: str, harm: str, folder: Path, store: Store) -> None:
     path = next((folder / "snapshot").glob(pattern))
@@ -188,7 +188,12 @@ def test_a_damaged_snapshot_is_not_used_or_named(pattern: str, harm: str, folder
         path.unlink()
     else:
         path.write_bytes(data if harm == "flip" else data[: len(data) // 2])
-    if harm == "flip" and pattern in ("frames-*", "times-*"):  # too large to be read whole before every search
+    if harm == "flip" and pattern[:5] in (
+        "frame",
+        "times",
+        "codes",
+        "scale",
+    ):  # too large to be read whole before every search
         assert damaged_files(folder) == [f"snapshot/{path.name}"]
         return
     assert Snapshot.open(folder) is None

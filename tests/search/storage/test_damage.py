@@ -45,6 +45,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.commit([VideoRecord(f"/v/{i}.mp4", name(i), 1, 1, FRAMES / 2, FRAMES, mean)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "ANN_ROWS", 200)
+        patch.setattr(tables, "LOCAL_ANN_ROWS", 200)
         store.tidy()
     store.seal()
     return folder

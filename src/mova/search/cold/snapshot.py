@@ -5,6 +5,8 @@ The folder `snapshot` of a local index holds
 - `frames-ID.f16`: the vectors of all contents one after the other, half precision, (rows, d); only appended to; the
   frames of one content are in the order of the tables, usually that of time,
 - `times-ID.f64`: their times in seconds, (rows,),
+- `codes-ID.i8` and `scales-ID.f32`: the vectors as whole numbers of eight bits, (rows, d), and (rows, 2); see
+  `codes.py`,
 - `videos-ID.safetensors`: one record per path, and the first row of its frames,
 - `snapshot.json`: names and sizes of these files, the model and settings, and the state of the tables.
 
@@ -25,6 +27,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from mova.search.cold.codes import Bounds, Codes, highest, scan
+from mova.search.cold.halves import widened
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
 from mova.search.cold.state import model_state, read_signed, same_model, tables_state
@@ -33,11 +37,16 @@ from mova.search.storage.records import Meta, StoredFrames, VideoRecord, impossi
 from mova.types import Span
 from mova.utils.hashing import content_hash
 
-FORMAT = 1
-BLOCK_ROWS = 1024
-"""Rows that are widened to float32 at a time: they stay in the processor's cache."""
-CACHED_BYTES = 1 << 30
-"""Largest float32 copy of all vectors that is kept between searches of one process."""
+FORMAT = 2
+ROW_FILES = {
+    "frames": ("f16", np.float16),
+    "times": ("f64", np.float64),
+    "codes": ("i8", np.int8),
+    "scales": ("f32", np.float32),
+}
+"""Suffix and type of the files that have an entry per row, by their keys in `snapshot.json`."""
+CODED_ROWS = 4096
+"""Rows from which the codes are scanned; fewer vectors are widened and compared as fast."""
 
 _F32 = npt.NDArray[np.float32]
 
@@ -53,17 +62,19 @@ class Snapshot:
         self.document = document
         self.meta = Meta(**document["meta"])
         files = folder / FOLDER
-        shape = (int(document["rows"]), self.meta.dim)
-        self.vectors = _mapped(files / document["frames"], np.float16, shape)
-        self.times = _mapped(files / document["times"], np.float64, shape[:1])
+        rows = int(document["rows"])
+        shapes = {key: row_shape(key, rows, self.meta.dim) for key in ROW_FILES}
+        maps = {key: _mapped(files / document[key], ROW_FILES[key][1], shapes[key]) for key in ROW_FILES}
+        self.vectors, self.times = maps["frames"], maps["times"]
+        self.codes = Codes(maps["codes"], maps["scales"])
         videos = files / document["videos"]
         if content_hash(videos) != document["videos_hash"]:
             raise ValueError(f"{videos} was changed")
         self._records, self.first_rows = read_videos(videos)
         for record in self._records.values():
-            if impossible(record) or not 0 <= self.first_rows[record.content] <= shape[0] - record.frames:
+            if impossible(record) or not 0 <= self.first_rows[record.content] <= rows - record.frames:
                 raise ValueError(f"{videos}: has a record that is not possible")
-        self._searches = 0
+        self._last: tuple[bytes, Bounds] | None = None
 
     @classmethod
     def open(cls, folder: Path, last: Snapshot | None = None) -> Self | None:
@@ -118,11 +129,14 @@ class Snapshot:
         for content in contents:
             if content in self._bounds:
                 start, stop = self._bounds[content]
-                vectors = self.vectors[start:stop]
+                vectors = widened(self.vectors[start:stop])
                 if not unit_length(vectors):
                     raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
-                order = np.argsort(self.times[start:stop], kind="stable")
-                frames[content] = StoredFrames(self.times[start:stop][order], vectors[order].astype(np.float32))
+                times = np.array(self.times[start:stop])
+                if np.any(np.diff(times) < 0):
+                    order = np.argsort(times, kind="stable")
+                    times, vectors = times[order], vectors[order]
+                frames[content] = StoredFrames(times, vectors)
         return frames
 
     @guarded
@@ -131,14 +145,36 @@ class Snapshot:
 
         Every frame is scanned, so the answer is always exact.
         """
-        cosines = self._cosines(query)
-        limit = min(limit, len(self._live_rows))
-        near = np.argpartition(-cosines, limit - 1)[:limit] if limit < len(cosines) else np.arange(len(cosines))
-        near = near[np.argsort(-cosines[near], kind="stable")]
+        limit = min(limit, self.count_frames())
+        rows = self._candidates(query, limit)
+        cosines = widened(self.vectors[rows]) @ query
+        near = np.argsort(-cosines, kind="stable")[:limit]
         if not np.all(np.abs(cosines[near]) < 1.1):  # NaN, too
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
-        owners = np.searchsorted(self._starts, self._live_rows[near], side="right") - 1
+        owners = np.searchsorted(self._starts, rows[near], side="right") - 1
         return [self._parts[i][2] for i in owners.tolist()], cosines[near]
+
+    def _candidates(self, query: _F32, limit: int) -> npt.NDArray[np.int64]:
+        """Return rows, in order, among which are the `limit` rows nearest to a unit vector (d,)."""
+        rows = len(self.vectors)
+        if rows < CODED_ROWS or 4 * limit >= rows:
+            return self._live_rows
+        bounds = self._bounded(query)
+        near = np.sort(highest(bounds.estimate, limit))
+        least = float((widened(self.vectors[near]) @ query).min())
+        if not np.isfinite(least):
+            raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
+        return np.flatnonzero(bounds.upper >= least)
+
+    def _bounded(self, query: _F32) -> Bounds:
+        """Return bounds of the cosines of all rows, without those of removed contents; kept until the next query."""
+        key = query.tobytes()
+        if self._last is None or self._last[0] != key:
+            bounds = scan(self.codes, query)
+            for start, stop in self._holes:
+                bounds.estimate[start:stop] = bounds.upper[start:stop] = -np.inf
+            self._last = key, bounds
+        return self._last[1]
 
     @cached_property
     def _bounds(self) -> dict[str, tuple[int, int]]:
@@ -163,23 +199,21 @@ class Snapshot:
         """Rows of contents that are still indexed, in order."""
         return np.concatenate([np.arange(start, stop) for start, stop, _ in self._parts] or [np.empty(0, np.int64)])
 
-    def _cosines(self, query: _F32) -> _F32:
-        """Return the cosines (live rows,) of a unit vector (d,) with all frames."""
-        self._searches += 1
-        rows, dim = self.vectors.shape
-        if self._searches > 1 and rows * dim * 4 <= CACHED_BYTES:
-            scores = self._wide @ query
-        else:
-            scores = np.empty(rows, dtype=np.float32)
-            for start in range(0, rows, BLOCK_ROWS):
-                block = self.vectors[start : start + BLOCK_ROWS].astype(np.float32)
-                np.matmul(block, query, out=scores[start : start + len(block)])
-        return scores if len(self._live_rows) == rows else scores[self._live_rows]
-
     @cached_property
-    def _wide(self) -> _F32:
-        """All vectors (R, d) in float32."""
-        return self.vectors.astype(np.float32)
+    def _holes(self) -> list[tuple[int, int]]:
+        """First row, and row after the last, of stretches of removed contents."""
+        edges = [0, *(edge for start, stop, _ in self._parts for edge in (start, stop)), len(self.vectors)]
+        return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop]
+
+
+def row_shape(key: str, rows: int, dim: int) -> tuple[int, ...]:
+    """Return the shape of a file of `ROW_FILES`.
+
+    Example:
+        >>> row_shape("codes", 10, 512), row_shape("times", 10, 512)
+        ((10, 512), (10,))
+    """
+    return {"frames": (rows, dim), "times": (rows,), "codes": (rows, dim), "scales": (rows, 2)}[key]
 
 
 def _mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:

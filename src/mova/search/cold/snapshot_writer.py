@@ -9,15 +9,15 @@ import hashlib
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mova.search.cold.snapshot import FORMAT, read_videos, write_videos
+from mova.search.cold.codes import encode
+from mova.search.cold.snapshot import FORMAT, ROW_FILES, read_videos, row_shape, write_videos
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
 from mova.search.cold.state import model_state, read_signed, tables_state, write_signed
@@ -25,6 +25,7 @@ from mova.utils.batching import batches
 from mova.utils.hashing import content_hash
 
 if TYPE_CHECKING:
+    from mova.search.storage.records import StoredFrames
     from mova.search.storage.store import Store
 
 BATCH_ROWS = 16_384
@@ -58,7 +59,11 @@ def write_snapshot(store: Store, folder: Path) -> bool:
         return False
     meta = asdict(store.meta)
     last, kept = _reusable(files, document, meta, counts)
-    names = last or {"frames": f"frames-{_new_id()}.f16", "times": f"times-{_new_id()}.f64", "rows": 0, "segments": []}
+    names = last or {
+        **{key: f"{key}-{_new_id()}.{suffix}" for key, (suffix, _) in ROW_FILES.items()},
+        "rows": 0,
+        "segments": [],
+    }
     new = [content for content in counts if content not in kept]
     appended = _append(store, files, names, new, counts)
     if appended is None or tables_state(folder) != state:
@@ -70,7 +75,7 @@ def write_snapshot(store: Store, folder: Path) -> bool:
         files / NAME,
         {"format": FORMAT, "state": state, "meta": meta, "model_state": model_state(store.meta.model), **names},
     )
-    _remove_others(files, {NAME, names["frames"], names["times"], names["videos"]})
+    _remove_others(files, {NAME, names["videos"], *(names[key] for key in ROW_FILES)})
     return True
 
 
@@ -82,7 +87,8 @@ def damaged_files(folder: Path) -> list[str]:
         return [f"{FOLDER}/{NAME}"] if (files / NAME).exists() else []
     dim = int(document["meta"]["dim"])
     damaged = []
-    for key, row_bytes, position in (("frames", 2 * dim, 1), ("times", 8, 2)):
+    for position, key in enumerate(ROW_FILES, 1):
+        row_bytes = _row_bytes(key, dim)
         try:
             with (files / document[key]).open("rb") as file:
                 sound = all(
@@ -107,16 +113,15 @@ def _reusable(
     rows, dim = int(document["rows"]), int(meta["dim"])
     try:
         old, first_rows = read_videos(files / document["videos"])
-        sizes = [(files / document[key]).stat().st_size for key in ("frames", "times")]
+        if any((files / document[key]).stat().st_size < rows * _row_bytes(key, dim) for key in ROW_FILES):
+            return None, {}
     except (OSError, ValueError, KeyError):
-        return None, {}
-    if sizes[0] < rows * dim * 2 or sizes[1] < rows * 8:
         return None, {}
     frames = {record.content: record.frames for record in old.values()}
     kept = {content: row for content, row in first_rows.items() if counts.get(content) == frames[content]}
     if sum(counts[content] for content in kept) < (1 - WASTE) * rows:
         return None, {}
-    return {key: document[key] for key in ("frames", "times", "rows", "segments")}, kept
+    return {key: document[key] for key in (*ROW_FILES, "rows", "segments")}, kept
 
 
 def _append(
@@ -130,7 +135,10 @@ def _append(
     first_rows: dict[str, int] = {}
     rows, dim = int(names["rows"]), store.meta.dim
     segments = [list(segment) for segment in names["segments"]]
-    with _opened(files / names["frames"], rows * dim * 2) as frames, _opened(files / names["times"], rows * 8) as times:
+    with ExitStack() as stack:
+        opened = {
+            key: stack.enter_context(_opened(files / names[key], rows * _row_bytes(key, dim))) for key in ROW_FILES
+        }
         for batch in batches(new, counts.__getitem__, BATCH_ROWS):
             begin, cursors = rows, {}
             for content in batch:
@@ -141,29 +149,37 @@ def _append(
                 cursors[content] += len(part.times)
                 if cursors[content] > first_rows[content] + counts[content]:
                     return None
-                _write_at(frames, row * dim * 2, part.vectors.astype(np.float16))
-                _write_at(times, row * 8, part.times.astype(np.float64))
+                _write_rows(opened, row, part, dim)
             if any(cursors[content] != first_rows[content] + counts[content] for content in batch):
                 return None
-            segments.append([rows - begin, *_segment_hashes(frames, times, begin, rows, dim)])
-        for file in (frames, times):
+            segments.append([rows - begin, *_segment_hashes(opened, begin, rows, dim)])
+        for file in opened.values():
             file.flush()
             os.fsync(file.fileno())
     names |= {"rows": rows, "segments": segments}
     return first_rows
 
 
-def _write_at(file: Any, position: int, values: npt.NDArray[np.floating[Any]]) -> None:
-    file.seek(position)
-    file.write(np.ascontiguousarray(values).data)
+def _row_bytes(key: str, dim: int) -> int:
+    """Return the bytes of one row of a file."""
+    return int(np.prod(row_shape(key, 1, dim))) * np.dtype(ROW_FILES[key][1]).itemsize
 
 
-def _segment_hashes(frames: Any, times: Any, begin: int, end: int, dim: int) -> list[str]:
-    """Return the hashes of some rows of both files."""
+def _write_rows(opened: Mapping[str, Any], row: int, part: StoredFrames, dim: int) -> None:
+    """Write frames into all files, from a row on."""
+    codes = encode(part.vectors.astype(np.float32))
+    columns = {"frames": part.vectors, "times": part.times, "codes": codes.values, "scales": codes.scales}
+    for key, file in opened.items():
+        file.seek(row * _row_bytes(key, dim))
+        file.write(np.ascontiguousarray(columns[key], dtype=ROW_FILES[key][1]).data)
+
+
+def _segment_hashes(opened: Mapping[str, Any], begin: int, end: int, dim: int) -> list[str]:
+    """Return the hashes of some rows of all files, in their order."""
     hashes = []
-    for file, row_bytes in ((frames, 2 * dim), (times, 8)):
-        file.seek(begin * row_bytes)
-        hashes.append(_hash_next(file, (end - begin) * row_bytes))
+    for key, file in opened.items():
+        file.seek(begin * _row_bytes(key, dim))
+        hashes.append(_hash_next(file, (end - begin) * _row_bytes(key, dim)))
     return hashes
 
 

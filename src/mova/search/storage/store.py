@@ -50,6 +50,8 @@ SMALL_FRAGMENTS = 32
 """Small fragments that a table may gather before they are rewritten as one: adding stays O(new files)."""
 ANN_ROWS = 200_000
 """Number of frames from which an approximate index is built; below, an exact scan is as fast."""
+LOCAL_ANN_ROWS = 4_000_000
+"""The same for a local index: its snapshot is scanned exactly (`mova.search.cold.codes`)."""
 BITS, NPROBES, REFINE = 4, 128, 4
 """Approximate index: bits per dimension, partitions visited, and exactly scored rows per requested row.
 
@@ -319,8 +321,8 @@ class Store:
     ) -> tuple[list[str], npt.NDArray[np.float32]]:
         """Return the contents of the frames nearest to a unit vector (d,), and their cosines, best first.
 
-        Below `ANN_ROWS` frames, or if `exact`, every frame is scanned. Above, the approximate index names candidates,
-        which are scored exactly.
+        Below `ANN_ROWS` frames (`LOCAL_ANN_ROWS`), or if `exact`, every frame is scanned. Above, the approximate index
+        names candidates, which are scored exactly.
         """
         search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
         search = search.bypass_vector_index() if exact else search.nprobes(NPROBES).refine_factor(REFINE)
@@ -364,7 +366,8 @@ class Store:
         """Join small fragments if there are many, and build or extend the approximate index if it pays."""
         rows = self.count_frames()
         indices = {index.name: index for index in self._frames.list_indices()}
-        configs = {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()} if rows >= ANN_ROWS else {}
+        least = ANN_ROWS if self.folder is None else LOCAL_ANN_ROWS
+        configs = {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()} if rows >= least else {}
         for column, config in configs.items():
             if f"{column}_idx" not in indices:
                 self._frames.create_index(column, config=config, name=f"{column}_idx")
