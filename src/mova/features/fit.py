@@ -1,7 +1,8 @@
-"""Fit an encoder to captioned videos in closed form: a ridge map from its frame vectors to its text vectors.
+"""Fit an encoder to captioned images and clips in closed form: a ridge map from its frame vectors to its text vectors.
 
 The target is what a scaled copy of the video vector leaves of the text vector, so that a strong ridge keeps the
-encoder as it is. The strength is chosen on held-out rows. A map that does not help there is refused.
+encoder as it is. The strength is chosen on held-out rows: all clips of one file are held out together. A map that does
+not help there is refused. An image is a video of one frame.
 
 Shape legend: N rows, d width, G rows of a held-out gallery.
 """
@@ -9,7 +10,7 @@ Shape legend: N rows, d width, G rows of a held-out gallery.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mova.data.manifest import Row, read_manifest
+from mova.data.manifest import Row
+from mova.data.readers.captioned import is_image, read_captioned
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder
 from mova.models.fitted.model import Fitted
@@ -52,20 +54,22 @@ class FitReport:
     """Held-out figures of a fit; recalls and reciprocal ranks are means over galleries of one fold each.
 
     Attributes:
-        rows: captioned videos that were used.
-        skipped: videos that could not be read.
+        rows: captioned images and clips that were used.
+        images: images among them.
+        skipped: files that could not be read.
         strength: chosen ridge strength.
-        gallery: G, videos of a held-out gallery.
+        gallery: G, rows of the largest held-out gallery.
         recall_before, recall_after: R@1 of captions, in percent.
         rank_before, rank_after: mean reciprocal rank of captions.
         gain, error: mean gain of the reciprocal rank, and its standard error.
 
     >>> values = dict(strength=1.0, gallery=10, recall_before=40.0, recall_after=52.0, rank_before=0.5, rank_after=0.61)
-    >>> FitReport(rows=50, skipped=0, **values, gain=0.11, error=0.04).helps
+    >>> FitReport(rows=50, images=20, skipped=0, **values, gain=0.11, error=0.04).helps
     True
     """
 
     rows: int
+    images: int
     skipped: int
     strength: float
     gallery: int
@@ -120,20 +124,45 @@ def reciprocal_ranks(videos: Tensor, queries: Tensor) -> npt.NDArray[np.float64]
     return 1 / (scores >= scores.diagonal()[:, None]).sum(dim=1).double().numpy()
 
 
+def split_folds(files: Sequence[str], seed: int) -> list[Tensor]:
+    """Return the rows of each fold; all rows of one file are in the same fold.
+
+    Args:
+        files: (N,) file of each row.
+        seed: of the division.
+
+    Raises:
+        UsageError: fewer files than folds.
+
+    >>> [fold.tolist() for fold in split_folds(["a", "a", "b", "c", "d", "e"], seed=0)]
+    [[5], [0, 1], [2], [4], [3]]
+    """
+    rows_of: dict[str, list[int]] = {}
+    for number, file in enumerate(files):
+        rows_of.setdefault(file, []).append(number)
+    if len(rows_of) < FOLDS:
+        raise UsageError(f"captions of {len(rows_of)} files; held-out figures need at least {FOLDS} files")
+    groups = list(rows_of.values())
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
+    return [
+        torch.tensor([row for group in part.tolist() for row in groups[group]]) for part in order.tensor_split(FOLDS)
+    ]
+
+
 def choose_map(
-    videos: Tensor, texts: Tensor, queries: Tensor, seed: int = 0, skipped: int = 0
+    videos: Tensor, texts: Tensor, queries: Tensor, files: Sequence[str] | None = None, seed: int = 0
 ) -> tuple[LinearMap, FitReport]:
     """Choose the ridge strength on held-out rows, and fit all rows with it.
 
     Args:
         videos: unit vectors, (N, d).
         texts: unit vectors of all captions of a row together, (N, d).
-        queries: vectors of one caption per row, with which held-out videos are searched, (N, d).
+        queries: vectors of one caption per row, with which held-out rows are searched, (N, d).
+        files: (N,) file of each row; default: every row has its own.
         seed: of the division into folds.
-        skipped: for the report.
 
     Raises:
-        UsageError: fewer than `LEAST_ROWS` rows.
+        UsageError: fewer than `LEAST_ROWS` rows, or too few files.
 
     >>> texts = F.normalize(torch.randn(100, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
     >>> fitted, report = choose_map(texts.flip(1), texts, texts)
@@ -141,9 +170,11 @@ def choose_map(
     (True, True)
     """
     if len(videos) < LEAST_ROWS:
-        raise UsageError(f"{len(videos)} captioned videos; a fit needs at least {LEAST_ROWS}, better a few hundred")
-    order = torch.randperm(len(videos), generator=torch.Generator().manual_seed(seed))
-    folds = order.tensor_split(FOLDS)
+        raise UsageError(
+            f"{len(videos)} captioned images and clips; a fit needs at least {LEAST_ROWS}, better a few hundred"
+        )
+    names = list(map(str, range(len(videos)))) if files is None else files
+    folds = split_folds(names, seed)
     before = np.concatenate([reciprocal_ranks(videos[fold], queries[fold]) for fold in folds])
     best: tuple[float, npt.NDArray[np.float64]] | None = None
     for strength in STRENGTHS:
@@ -160,9 +191,10 @@ def choose_map(
     gains = after - before
     report = FitReport(
         rows=len(videos),
-        skipped=skipped,
+        images=sum(map(is_image, names)),
+        skipped=0,
         strength=strength,
-        gallery=len(folds[0]),
+        gallery=max(map(len, folds)),
         recall_before=round(100 * float((before == 1).mean()), 1),
         recall_after=round(100 * float((after == 1).mean()), 1),
         rank_before=round(float(before.mean()), 4),
@@ -175,52 +207,55 @@ def choose_map(
 
 def fit(
     model: DualEncoder,
-    manifest: str | Path,
+    source: str | Path,
     *,
     splits: Sequence[str] = (),
     fps: float | None = None,
     seed: int = 0,
     warn: Callable[[str], None] = lambda message: None,
 ) -> tuple[Fitted, FitReport]:
-    """Fit an encoder to the captioned videos of a manifest.
+    """Fit an encoder to captioned images and clips.
 
     Args:
         model: the encoder.
-        manifest: rows with captions.
+        source: a manifest, a table, or a folder of images and clips with captions (`mova.data.readers.captioned`).
         splits: use only these; default: all.
         fps: frames per second to sample; default: the model's own rate.
         seed: of the division into folds.
-        warn: called with a message for every video that cannot be read; it is left out.
+        warn: called with a message for every file that cannot be read; it is left out.
 
     Returns:
         The encoder with the map, and the held-out figures. The caller decides whether it helps.
 
     Raises:
         UsageError: too few rows, rows of several parts, or an encoder that cannot be wrapped.
+        DataError: a row is invalid.
 
     >>> import mova
     >>> fit(mova.load("mova-worlds-tiny"), "films/manifest.jsonl")
     Traceback (most recent call last):
         ...
-    mova.errors.UsageError: 2 captioned videos; a fit needs at least 50, better a few hundred
+    mova.errors.UsageError: 2 captioned images and clips; a fit needs at least 50, better a few hundred
     """
     fitted = Fitted.around(model)
-    rows = [row for row in read_manifest(manifest) if row.captions and (not splits or row.split in splits)]
+    data = read_captioned(source)
+    if data.bare:
+        warn(f"{source}: {data.bare} images or videos without a text file of the same name are left out")
     videos, kept, skipped = [], [], 0
-    for row in rows:
-        if row.parts:
-            raise UsageError(f"{manifest}: row {row.id!r} consists of several clips; fit needs one file per row")
-        path = Path(manifest).parent / row.video
+    for row in data.rows:
+        if splits and row.split not in splits:
+            continue
         try:
-            videos.append(model.encode_video(path, fps, row.start or 0.0, row.end).pooled.cpu())
+            videos.append(model.encode_video(data.folder / row.video, fps, row.start or 0.0, row.end).pooled.cpu())
             kept.append(row)
         except VideoError as error:
             skipped += 1
             warn(str(error))
     if not kept:
-        raise UsageError(f"{manifest}: no captioned video could be read; a fit needs at least {LEAST_ROWS}")
+        raise UsageError(f"{source}: no captioned file could be read; a fit needs at least {LEAST_ROWS}")
     texts, queries = _encode_captions(model, kept)
-    chosen, report = choose_map(torch.stack(videos), texts, queries, seed, skipped)
+    chosen, report = choose_map(torch.stack(videos), texts, queries, [row.video for row in kept], seed)
+    report = replace(report, skipped=skipped)
     fitted.set_map(chosen.weight, chosen.bias)
     fitted.config.report = {"encoder": model.name, **vars(report)}
     return fitted, report

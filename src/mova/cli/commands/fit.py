@@ -1,4 +1,4 @@
-"""`mova fit`: fit an encoder to your own captioned videos in closed form."""
+"""`mova fit`: fit an encoder to your own captioned images and clips in closed form."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from mova.errors import UsageError
 
 
 def fit(
-    manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", exists=True, dir_okay=False, help="Manifest (.jsonl) with captions.")
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CAPTIONS",
+            help="Manifest, table (.csv, .jsonl: file_name, caption), or folder of NAME.jpg or .mp4 with NAME.txt.",
+        ),
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the fitted model.")],
     model: Model = None,
@@ -23,10 +27,10 @@ def fit(
     seed: Annotated[int, typer.Option(help="Seed of the division into folds.")] = 0,
     json: Json = False,
 ) -> None:
-    """Fit an encoder to captioned videos by ridge regression, and save it as a model of its own.
+    """Fit an encoder to captioned images and clips by ridge regression, and save it as a model of its own.
 
-    It takes a few hundred captioned videos, and seconds once they are encoded. The strength is chosen on held-out
-    videos. If the fit does not help there, nothing is saved, and the exit code is 1.
+    It takes a few hundred captioned images or clips, and seconds once they are encoded.
+    The strength is chosen on held-out files. If the fit does not help there, nothing is saved, and the exit code is 1.
     """
     from mova.features.fit import fit as fit_model
     from mova.models.known import DEFAULT_MODEL
@@ -36,15 +40,17 @@ def fit(
         raise UsageError(f"{target}: exists; name a new folder")
     encoder = load(model or DEFAULT_MODEL, precision="fp32")
     with encoder.isolated():
-        fitted, report = fit_model(encoder, manifest, splits=split or (), fps=fps, seed=seed, warn=note)
+        fitted, report = fit_model(encoder, source, splits=split or (), fps=fps, seed=seed, warn=note)
     if report.helps:
         fitted.save_pretrained(target)
     if json:
         emit({"model": str(target) if report.helps else None, "encoder": encoder.name, **report.to_json()})
     else:
+        clips = report.rows - report.images
         say(
-            f"{report.rows} videos, held out among {report.gallery}: R@1 {report.recall_before:g} -> "
-            f"{report.recall_after:g} %, mean reciprocal rank {report.rank_before:g} -> {report.rank_after:g} "
+            f"{report.images} images and {clips} clips, held out among {report.gallery}: "
+            f"R@1 {report.recall_before:g} -> {report.recall_after:g} %, "
+            f"mean reciprocal rank {report.rank_before:g} -> {report.rank_after:g} "
             f"(gain {report.gain:g}, standard error {report.error:g})"
         )
         say(f"saved {target}; use --model {target}" if report.helps else "not saved: the fit does not help")
