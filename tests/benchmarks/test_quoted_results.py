@@ -1,0 +1,91 @@
+"""Pages quote the recorded results of the natural study and of the study of absent texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CARD = ROOT / "src/mova/models/natural/weights/README.md"
+SEARCH = ROOT / "docs/reference/search.md"
+MEASUREMENTS = ROOT / "docs/reference/measurements.md"
+SIZES = (10, 30, 100, 400, 1000, 3000, 10_000)
+
+
+def rows(name: str) -> dict[str, dict[str, Any]]:
+    document = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+    return {row["name"]: row for row in document["rows"]}
+
+
+def cells(page: Path, first: str) -> list[str]:
+    """Return the cells after the first of the only table row that begins with it."""
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {first} |")]
+    assert len(lines) == 1, f"{page.name}: {first}"
+    return [cell.strip(" *") for cell in lines[0].strip("| ").split("|")][1:]
+
+
+def short(value: float) -> str:
+    """One digit after the point below 10, none from 10 on, as in the table of absent texts."""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+@pytest.mark.parametrize(
+    ("first", "row", "query"),
+    [
+        ("caption to clip, of 32", "32 clips", "caption"),
+        ("clip to caption, of 32", "32 clips", "clip"),
+        ("single event to clip, of 32 (146 events)", "32 clips", "event"),
+        ("caption to clip, among the 12 clips most alike", "the 12 most alike", "caption"),
+        ("single event to clip, among these", "the 12 most alike", "event"),
+        (
+            "control: class vectors shuffled, caption to clip, of 32 (mean of 10)",
+            "classes shuffled (mean of 10)",
+            "caption",
+        ),
+        ("mean frame taken from the 31 other clips, caption to clip", "mean frame of the other clips", "caption"),
+        ("no mean frame, caption to clip", "no mean frame", "caption"),
+    ],
+)
+def test_the_model_card_quotes_the_study(first: str, row: str, query: str) -> None:
+    measured = rows("natural")[row]
+    keys = (f"{query}_r1", f"{query}_r5", f"{query}_chance_r1", f"{query}_chance_r5")
+    assert [float(cell) for cell in cells(CARD, first)] == [pytest.approx(measured[key], abs=0.051) for key in keys]
+
+
+def test_the_card_and_the_readme_quote_moments_and_recall() -> None:
+    study = rows("natural")
+    within, whole = study["moments within a clip"], study["32 clips"]
+    text = " ".join(CARD.read_text(encoding="utf-8").split())
+    assert f"average precision of {within['ap']:.1f} (random scores: {within['chance_ap']:.1f})" in text
+    assert f"AUC of {within['auc']:.1f} (50)" in text
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    chance = whole["caption_chance_r1"]
+    assert f"the clip of a caption first for {whole['caption_r1']:.0f} % (chance {chance:.0f} %)" in readme
+    assert [float(cell) for cell in cells(MEASUREMENTS, "`mova-natural`, caption to clip")] == [
+        pytest.approx(whole["caption_r1"], abs=0.051),
+        pytest.approx(whole["caption_r5"], abs=0.051),
+    ]
+
+
+@pytest.mark.parametrize("minutes", SIZES)
+def test_the_page_of_search_quotes_absent_texts_by_size(minutes: int) -> None:
+    study = rows("no_match")
+    named = {name: study[f"Worlds, {minutes} minutes: {name}"] for name in ("absent", "one fact differs", "present")}
+    first = f"{minutes:,} minutes" + (" (repeated)" if named["absent"]["frames"] != "rendered" else "")
+    absent, near, present = cells(SEARCH, first)
+    bars = ("at_1", "at_5", "at_10")
+    assert absent == " / ".join(short(named["absent"][bar]) for bar in bars)
+    assert near == short(named["one fact differs"]["at_5"])
+    assert present == " / ".join(short(named["present"][bar]) for bar in bars)
+
+
+@pytest.mark.parametrize("texts", ["event sentences", "caption sentences", "whole captions"])
+def test_the_page_of_search_quotes_absent_texts_of_natural_clips(texts: str) -> None:
+    study = rows("no_match")
+    quoted = cells(SEARCH, texts)
+    for cell, about in zip(quoted, ("clips left out", "clips in the index"), strict=True):
+        row = study[f"natural, {texts} of {about}"]
+        assert cell == " / ".join(short(row[bar]) for bar in ("at_1", "at_5", "at_10"))
