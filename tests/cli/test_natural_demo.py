@@ -52,6 +52,9 @@ def test_a_folder_of_ones_own(
     assert [Path(picture).name for picture in document["pictures"]] == ["own.png", "own.html"]
     assert [Path(path).name for path, _ in document["skipped"]] == ["broken.mp4"]
     natural_demo.print_folder(document)
-    assert "search it yourself" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "search it yourself" in printed
+    words = [row["results"][0]["evidence"] for row in document["searches"]]
+    assert all(word in ("strong", "weak", "none") and word in printed for word in words)
     with pytest.raises(UsageError, match="no such folder"):
         natural_demo.folder_demo(tmp_path / "missing", tmp_path / "demo")

@@ -180,12 +180,13 @@ def print_folder(document: dict[str, Any]) -> None:
     for path, cause in document["skipped"]:
         note(f"skipped {one_line(path)}: {one_line(cause)}")
     table = Table(title=f"search: {document['videos']} ({document['model']})", title_justify="left")
-    for column in ("query", "score", "moment", "video"):
+    for column in ("query", "score", "evidence", "moment", "video"):
         table.add_column(column)
     for row in document["searches"]:
         for moment in row["results"][:1]:
             span = f"{clock(moment['start'])}-{clock(moment['end'])}"
-            table.add_row(row["query"], f"{moment['score']:.2f}", span, Text(Path(moment["video"]).name))
+            word = moment.get("evidence") or "not measured"
+            table.add_row(row["query"], f"{moment['score']:.2f}", word, span, Text(Path(moment["video"]).name))
     show(table)
     for picture in document["pictures"]:
         say(f"wrote {picture}")
