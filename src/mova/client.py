@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -23,6 +22,7 @@ from mova.errors import MovaError, UsageError
 from mova.utils.replacing import replacing
 
 PAGE = 100
+CHUNK = 1 << 20
 TOKEN_VARIABLE = "MOVA_TOKEN"
 
 
@@ -128,7 +128,7 @@ class Client:
         if urlsplit(url).scheme not in {"http", "https"}:
             raise UsageError(f"{url}: is not an address such as http://127.0.0.1:8765")
         self._root = f"{url.rstrip('/')}/api/v1"
-        self._token = token or os.environ.get(TOKEN_VARIABLE)
+        self._token = token or os.environ.get(TOKEN_VARIABLE, "").strip()
         self._timeout = timeout
         self._opener = build_opener(_NoRedirect)
 
@@ -197,17 +197,27 @@ class Client:
     def thumbnail(self, video: Video, time: float) -> bytes:
         """Return the frame on display at a time (seconds), as JPEG."""
         with self._open("GET", f"/videos/{video.id}/thumbnail?{urlencode({'t': time})}") as answer:
-            return answer.read()
+            return self._read(answer)
 
     def save_clip(self, moment: FoundMoment, path: str | Path) -> Path:
-        """Save a moment as an MP4 file."""
+        """Save a moment as an MP4 file. If the connection breaks off, an earlier file of that name is kept.
+
+        Raises:
+            ServiceError: the service refuses it, cannot be reached, or sends only a part of the file.
+        """
         values = urlencode({"start": moment.start, "end": moment.end})
         with (
             self._open("GET", f"/videos/{moment.video.id}/clip?{values}") as answer,
             replacing(path) as temporary,
             temporary.open("wb") as file,
         ):
-            shutil.copyfileobj(answer, file)
+            while data := self._read(answer, CHUNK):
+                file.write(data)
+            size = answer.headers["Content-Length"]
+            if size is not None and file.tell() != int(size):
+                raise ServiceError(
+                    f"{self._root}: the connection broke off after {file.tell():,} of {int(size):,} bytes"
+                )
         return Path(path)
 
     def _pages(
@@ -230,11 +240,23 @@ class Client:
 
     def _document(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         with self._open(method, path, body) as answer:
+            content = self._read(answer)
             try:
-                document: dict[str, Any] = json.load(answer)
+                document: dict[str, Any] = json.loads(content)
             except ValueError as error:
                 raise ServiceError(f"{self._root}: does not answer as `mova serve` does") from error
         return document
+
+    def _read(self, answer: HTTPResponse, most: int | None = None) -> bytes:
+        """Return the next bytes of an answer, at most `most`; empty at its end.
+
+        Raises:
+            ServiceError: the connection broke off.
+        """
+        try:
+            return answer.read(most)
+        except (HTTPException, OSError) as error:
+            raise ServiceError(f"{self._root}: the connection broke off ({error})") from error
 
     def _open(self, method: str, path: str, body: Any = None) -> HTTPResponse:
         """Send a request.

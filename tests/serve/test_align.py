@@ -68,7 +68,7 @@ def test_corrections_become_rows_of_a_manifest(site: Site) -> None:
     times = {sentence.text: (sentence.start, sentence.end) for sentence in caption.sentences}
     assert times["A red wall."] == (0.25, 1.75)
     assert times["Everything is green."] == (None, None)
-    assert row.meta["corrected"] == [0, 2] if found["sentences"][2]["spans"] else [0]
+    assert row.meta["corrected"] == ([0, 2] if found["sentences"][2]["spans"] else [0])
     spans[0] = [[0.5, 1.5]]
     assert site.client.post(url, json={"spans": spans}).json()["rows"] == 1  # the same video and caption
     (again,) = read_manifest(saved["manifest"])

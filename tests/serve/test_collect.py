@@ -71,6 +71,22 @@ def test_an_editor_reads_the_timeline(site: Site) -> None:
     assert [clip.source_range.duration.to_seconds() for clip in clips] == [1.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("rate", "code"),
+    [
+        (24, "01:00:00:00"),
+        (30000 / 1001, "00:59:56:12"),  # frame 107892 of 30 a second
+        (29.97, "00:59:56:12"),
+        (24000 / 1001, "00:59:56:10"),  # frame 86314 of 24
+        (60000 / 1001, "00:59:56:24"),  # frame 215784 of 60
+        (29.9, "01:00:00:00"),  # no rate of television: counted by the clock
+    ],
+)
+def test_time_codes_of_ntsc_rates_number_the_frames(rate: float, code: str) -> None:
+    """Without dropped numbers, as the list says, so that an editor finds the frame."""
+    assert f" {code} " in to_edl([Clip("a", 3600.0, 3601.0)], rate)
+
+
 def test_time_codes_count_frames_of_the_nearest_rate() -> None:
     assert "00:00:01:15 " in to_edl([Clip("a", 1.5, 2.0)], 29.97)
     assert "01:00:00:00" in to_edl([Clip("a", 3600.0, 3601.0)], 25)

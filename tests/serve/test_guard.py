@@ -125,6 +125,11 @@ def test_addresses_of_this_machine_need_no_token_and_others_do() -> None:
         assert Settings("index", host=host, token=TOKEN)
     with pytest.raises(UsageError, match="at least 16"):
         Settings("index", token="short")
+    with pytest.raises(UsageError, match=r"--public-url .* so a token is needed"):
+        Settings("index", public_urls=("https://films.example.org",))
+    for token in ("schlüssel der filme", f"{TOKEN}\n", f" {TOKEN}", "sixteen\tcharacters"):
+        with pytest.raises(UsageError, match="printable ASCII"):
+            Settings("index", token=token)
 
 
 def test_with_a_token_everything_asks_for_it(site: Site) -> None:
@@ -184,6 +189,9 @@ def test_the_description_of_the_api_is_complete(site: Site) -> None:
         for method, about in methods.items():
             assert about.get("summary"), (path, method)
             assert about.get("description"), (path, method)
+            assert "422" not in about["responses"], "a request that is not valid is answered with 400"
+            (error,) = about["responses"]["default"]["content"].values()
+            assert error["schema"]["$ref"].endswith("/ErrorAnswer"), (path, method)
 
 
 def test_too_many_waiting_requests_are_told_to_come_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

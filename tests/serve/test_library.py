@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +21,10 @@ from fastapi.testclient import TestClient
 from mova.search.index import Index
 from mova.serve.app import build
 from mova.serve.library.folders import Folders
-from mova.serve.library.jobs import Jobs
-from mova.serve.problems import NotFound
+from mova.serve.library.jobs import KEPT, Jobs
+from mova.serve.problems import NotFound, Problem
 from mova.serve.settings import Settings
+from mova.utils.file_lock import sole_writer
 from mova.worlds.writer import write_worlds
 from tests.serve.conftest import API, Site
 from tests.support.fakes import write_colours
@@ -136,9 +139,6 @@ def test_a_killed_process_is_a_failed_job_and_a_sound_index(tmp_path: Path, worl
 
 @pytest.mark.slow
 def test_the_process_ends_when_its_service_is_gone(tmp_path: Path, worlds: Path) -> None:
-    import subprocess
-    import sys
-
     code = "import sys; from mova.serve.library.ingest_process import main; sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", code, str(tmp_path / "index"), MODEL, str(worlds)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -206,6 +206,41 @@ def test_nothing_is_forgotten_while_files_are_read(site: Site, monkeypatch: pyte
     assert site.client.delete(site.video("a.mp4")).json() == {"videos": 1}
     assert {row["video"]["name"] for row in site.search("red")["results"]} == {"b.mp4", "c.mp4"}
     assert (site.films / "a.mp4").exists()
+
+
+def test_nothing_is_forgotten_while_another_program_writes(site: Site) -> None:
+    with sole_writer(Path(site.settings.index)):
+        answer = site.client.delete(site.video("a.mp4"))
+    assert answer.status_code == 409
+    assert "another program" in answer.json()["error"]["message"]
+    assert site.client.delete(site.video("a.mp4")).json() == {"videos": 1}
+
+
+def test_a_job_that_is_just_ending_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cancelled while its process starts, and then dismissed at once."""
+    jobs = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), None)
+    start = subprocess.Popen
+    refused: list[Problem] = []
+
+    def popen(*_: object, **options: Any) -> Any:
+        jobs.cancel(first.id)
+        for number in range(KEPT + 1):  # newer ones, all of them ended
+            jobs.cancel(jobs.add("add", str(number)).id)
+        with pytest.raises(Problem, match="just ending") as problem:
+            jobs.remove(first.id)
+        refused.append(problem.value)
+        return start([sys.executable, "-c", ""], **options)
+
+    first = jobs.add("update")
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    jobs.start()
+    until(lambda: refused and jobs._current is None, seconds=30)
+    jobs.close()
+    assert refused[0].status == 409
+    assert jobs.get(first.id).state == "cancelled"
+    jobs.remove(first.id)
+    with pytest.raises(NotFound):
+        jobs.get(first.id)
 
 
 def test_missing_files_and_folders_are_named(site: Site) -> None:

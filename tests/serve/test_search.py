@@ -209,4 +209,6 @@ def test_the_sentences_of_a_passage_have_their_times(site: Site) -> None:
     assert found["video"]["name"] == "a.mp4"
     index = Index(site.settings.index, ColourEncoder())
     expected = index.search("A red wall. Then a blue one. At last a green one.", k=1)[0]
-    assert found.get("sentences", []) == [row.to_json() for row in expected.sentences]
+    times = [(row["text"], row["start"], row["end"]) for row in found["sentences"]]
+    assert times == [("A red wall.", 0.0, 2.0), ("Then a blue one.", 2.0, 5.0), ("At last a green one.", 5.0, 6.0)]
+    assert found["sentences"] == [row.to_json() for row in expected.sentences]

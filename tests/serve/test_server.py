@@ -18,8 +18,10 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
+from mova.errors import MovaError
 from mova.serve import server
-from mova.serve.settings import state_folder
+from mova.serve.settings import Settings, state_folder
+from mova.utils.file_lock import sole_writer
 from mova.worlds.writer import write_worlds
 
 
@@ -67,6 +69,28 @@ def test_a_port_in_use_is_one_message(call: Callable[..., tuple[int, str, str]],
     assert f"127.0.0.1:{port}: cannot listen there" in error
 
 
+def test_only_a_port_that_cannot_be_opened_is_reported_as_one(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "jobs.json")
+
+    monkeypatch.setattr(server, "build", broken)
+    code, _, error = call("serve", "--index", tmp_path / "index", "--port", 0)
+    assert code == 1
+    assert "jobs.json" in error
+    assert "cannot listen" not in error
+
+
+def test_a_second_service_leaves_the_files_of_the_first_alone(tmp_path: Path) -> None:
+    part = tmp_path / "state" / "cache" / "film.mp4.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half a film")
+    with sole_writer(tmp_path / "state"), pytest.raises(MovaError, match="another process"):
+        server.run(Settings(str(tmp_path / "index"), port=0, state=tmp_path / "state"), lambda _: None)
+    assert part.read_bytes() == b"half a film"
+
+
 def test_tokens_that_are_missing_or_short_are_wrong_usage(
     call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +99,22 @@ def test_tokens_that_are_missing_or_short_are_wrong_usage(
     monkeypatch.setenv("MOVA_TOKEN", "short")
     code, _, error = call("serve", "--index", tmp_path)
     assert (code, "at least 16" in error) == (2, True)
+
+
+def test_an_address_of_a_proxy_gets_a_token(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Settings] = []
+    monkeypatch.setattr(server, "run", lambda settings, _: taken.append(settings))
+    monkeypatch.delenv("MOVA_TOKEN", raising=False)
+    proxy = ("--public-url", "https://films.example.org")
+    assert call("serve", "--index", tmp_path / "index")[0] == 0
+    assert call("serve", "--index", tmp_path / "index", *proxy)[0] == 0
+    monkeypatch.setenv("MOVA_TOKEN", " correct horse battery staple\n")
+    assert call("serve", "--index", tmp_path / "index", *proxy)[0] == 0
+    assert taken[0].token is None
+    assert len(taken[1].token or "") >= 32
+    assert taken[2].token == "correct horse battery staple"
 
 
 @pytest.mark.slow
@@ -96,7 +136,6 @@ def test_clients_that_never_finish_their_headers_are_dropped(tmp_path: Path, mon
     import uvicorn
 
     from mova.serve.app import build
-    from mova.serve.settings import Settings
 
     monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
     listening = server.listen("127.0.0.1", 0)

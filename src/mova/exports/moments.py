@@ -17,6 +17,8 @@ from mova.utils.tables import guard_cell
 
 RATES = (24, 25, 30, 50, 60)
 """Frames per second of time codes without dropped numbers."""
+NTSC = 0.002
+"""Largest relative distance of a video's rate from one of `RATES` that has its numbers: 29.97 is counted as 30."""
 MOST_EVENTS = 999
 """Events that an edit list of CMX 3600 can number."""
 
@@ -68,9 +70,12 @@ def to_csv(clips: Sequence[Clip]) -> str:
 def to_edl(clips: Sequence[Clip], rate: float, title: str = "mova") -> str:
     """Return an edit list (CMX 3600) with the names of the files in comments.
 
+    A time code is the number of a frame, written with the nearest of `RATES`. For 23.976, 29.97 and 59.94 frames per
+    second it therefore runs slower than the clock: the frame at 1 h of 29.97 has the code 00:59:56:12.
+
     Args:
         clips: at most `MOST_EVENTS`.
-        rate: frames per second; the nearest of `RATES` is used.
+        rate: frames per second of all clips; for videos of several rates, that of the first.
         title: of the list.
 
     Raises:
@@ -88,11 +93,12 @@ def to_edl(clips: Sequence[Clip], rate: float, title: str = "mova") -> str:
     if len(clips) > MOST_EVENTS:
         raise UsageError(f"an edit list has at most {MOST_EVENTS} events, not {len(clips)}")
     frames = min(RATES, key=lambda known: abs(known - rate))
+    real = rate if abs(rate / frames - 1) < NTSC else frames
     lines = [f"TITLE: {one_line(title)}", "FCM: NON-DROP FRAME", ""]
     at = 0
     for number, clip in enumerate(clips, start=1):
-        first = round(clip.start * frames)
-        length = max(1, round(clip.end * frames) - first)
+        first = round(clip.start * real)
+        length = max(1, round(clip.end * real) - first)
         codes = " ".join(_code(value, frames) for value in (first, first + length, at, at + length))
         lines += [f"{number:03d}  AX       V     C        {codes}", f"* FROM CLIP NAME: {one_line(clip.name)}"]
         if clip.label:

@@ -158,9 +158,10 @@ class Aligner:
             link = target.with_name(entry.name)
             link.symlink_to(descriptor_path(file.fileno()) or entry.record.path)
             data = pickle.dumps(replace(timeline, video=str(link)))
-            cause = self._children.run("mova.serve.files.plot_process", [str(target)], DRAWING_SECONDS, data)
-        if cause is not None:
-            raise NotFound(f"{entry.name}: {cause.replace(f'{link}: ', '').replace(str(link), entry.name)}")
+            failure = self._children.run("mova.serve.files.plot_process", [str(target)], DRAWING_SECONDS, data)
+        if failure is not None:
+            cause = failure.cause.replace(f"{link}: ", "").replace(str(link), entry.name)
+            raise Problem(f"{entry.name}: {cause}", failure.status)
 
     def save(self, alignment: Alignment, spans: Spans) -> tuple[str, int]:
         """Save corrected spans as a row of the manifest; a row for the same video and caption is replaced.

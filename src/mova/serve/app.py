@@ -55,9 +55,14 @@ def build(settings: Settings, encoder: DualEncoder | None = None) -> Service:
         finally:
             parts.close()
 
+    answers: tuple[tuple[int | str, str], ...] = (
+        (400, "The request is wrong."),
+        (404, "There is no such thing."),
+        (503, "Busy: try again."),
+        ("default", "Any other error."),  # without it, FastAPI names a 422 that is never sent
+    )
     errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorAnswer, "description": text}
-        for code, text in ((400, "The request is wrong."), (404, "There is no such thing."), (503, "Busy: try again."))
+        code: {"model": ErrorAnswer, "description": text} for code, text in answers
     }
     app = FastAPI(
         title="mova",
@@ -104,6 +109,8 @@ def _page_or_error(request: Request, status: int, message: str) -> Response:
 async def _known(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         status = error.status
+        if status == 500:
+            logger.error("%s", error)
     elif isinstance(error, UsageError):
         status = 400
     else:

@@ -22,6 +22,7 @@ from mova.serve.settings import WAITING
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+UNKNOWN = "the model cannot be loaded; the log of the service says why"
 
 
 class Engine:
@@ -75,8 +76,10 @@ class Engine:
         try:
             _ = self._index.model
             self.loaded, self._failure = True, None
-        except MovaError as error:
-            self._failure = str(error)
+        except Exception as error:
+            self._failure = str(error) if isinstance(error, MovaError) else UNKNOWN
+            if self._failure is UNKNOWN:
+                logger.exception("the model cannot be loaded")
             self._index = Index(self._path, self._model)  # tries again at the next call
             raise
 
@@ -99,11 +102,16 @@ class Engine:
                 raise Busy("too many requests wait for the model; try again")
             self._waiting += 1
         try:
-            return self._thread.submit(self._call, work, model)
+            future = self._thread.submit(self._call, work, model)
         except RuntimeError as error:
-            with self._lock:
-                self._waiting -= 1
+            self._leave()
             raise Busy("the service is stopping") from error
+        future.add_done_callback(self._leave)  # also if it is cancelled before it runs
+        return future
+
+    def _leave(self, _: object = None) -> None:
+        with self._lock:
+            self._waiting -= 1
 
     def _call(self, work: Callable[[Index], T], model: bool) -> T:
         began = time.perf_counter()
@@ -113,7 +121,6 @@ class Engine:
             return work(self._index)
         finally:
             with self._lock:
-                self._waiting -= 1
                 self.calls += 1
                 self.seconds += time.perf_counter() - began
 

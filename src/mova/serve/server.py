@@ -12,7 +12,8 @@ from types import FrameType
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mova.serve.app import build
+from mova.errors import MovaError
+from mova.serve.app import Service, build
 from mova.serve.settings import CONNECTIONS, HEADER_SECONDS, Settings
 from mova.utils.file_lock import sole_writer
 
@@ -81,13 +82,22 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         ready: called with the port once it is open.
 
     Raises:
-        OSError: the address is in use, or not one of this machine.
-        MovaError: another service uses the same folder.
+        MovaError: the address is in use or not one of this machine, or another service uses the same folder.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # errors are in the log of mova
-    listening = listen(settings.host, settings.port)
-    app = build(settings)
-    config = uvicorn.Config(
+    try:
+        listening = listen(settings.host, settings.port)
+    except OSError as error:
+        cause = error.strerror or error
+        raise MovaError(f"{settings.host}:{settings.port}: cannot listen there ({cause})") from error
+    with listening, sole_writer(settings.state):
+        app = build(settings)  # inside: it removes unfinished files from the folder
+        ready(listening.getsockname()[1])
+        _Server(_config(app), app.parts.stopping).run(sockets=[listening])
+
+
+def _config(app: Service) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=PatientProtocol,
         ws="none",
@@ -101,9 +111,6 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
-    with listening, sole_writer(settings.state):
-        ready(listening.getsockname()[1])
-        _Server(config, app.parts.stopping).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

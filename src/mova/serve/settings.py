@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,7 +38,7 @@ class Settings:
         index: folder of the index, or any LanceDB URI.
         model: name of the model; None for the one that the index was made with.
         host, port: address to listen on.
-        token: secret that every client must send; None for none.
+        token: secret that every client must send; None for none, if only this machine can connect.
         public_urls: addresses under which a reverse proxy offers the service.
         folders: folders from which videos may be added to the index.
         state: folder for jobs, corrections, thumbnails and previews.
@@ -59,9 +60,11 @@ class Settings:
             parts = urlsplit(url)
             if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
                 raise UsageError(f"--public-url {url}: must be like https://films.example.org, without a path")
-        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            raise UsageError(f"the token has {len(self.token)} characters; use at least {SHORTEST_TOKEN}")
-        if self.token is None and not self.is_local:
+        if self.token is not None:
+            _check_token(self.token)
+        elif self.public_urls:
+            raise UsageError(f"--public-url {self.public_urls[0]}: others could connect, so a token is needed")
+        elif not self.is_local:
             raise UsageError(f"--host {self.host}: other machines could connect, so a token is needed")
 
     @property
@@ -79,6 +82,16 @@ class Settings:
         """The address to open in a browser on this machine."""
         host = "localhost" if self.host in {"0.0.0.0", "::", ""} else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+
+def needs_token(host: str, public_urls: Sequence[str]) -> bool:
+    """Return whether other machines can connect: directly, or through a reverse proxy on this one.
+
+    Example:
+        >>> needs_token("127.0.0.1", []), needs_token("0.0.0.0", []), needs_token("127.0.0.1", ["https://films.org"])
+        (False, True, True)
+    """
+    return bool(public_urls) or not is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:
@@ -100,6 +113,18 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_token(token: str) -> None:
+    """Raise if a token could be guessed, or could not be sent in a header.
+
+    Raises:
+        UsageError: it is too short, or has characters that are not printable ASCII.
+    """
+    if len(token) < SHORTEST_TOKEN:
+        raise UsageError(f"the token has {len(token)} characters; use at least {SHORTEST_TOKEN}")
+    if not (token.isascii() and token.isprintable()) or token != token.strip():
+        raise UsageError("the token cannot be sent in a header; use printable ASCII characters, no space at the ends")
 
 
 def new_token() -> str:

@@ -15,6 +15,10 @@ HOLDER = "writer.pid"
 """File that names the process which holds, or last held, the lock."""
 
 
+class LockedError(MovaError):
+    """Another process writes to a folder."""
+
+
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold the `writer.lock` of a folder for the duration of the block. A killed process leaves nothing locked.
@@ -24,7 +28,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         UsageError: the folder cannot be created or written to.
-        MovaError: another process holds the lock, or the file system has no locks.
+        LockedError: another process holds the lock.
+        MovaError: the file system has no locks.
     """
     lock = FileLock(folder / "writer.lock", timeout=0)
     try:
@@ -35,7 +40,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
             f"{folder}: its file system has no locks; write to another file system, and copy the result here"
         ) from error
     except (Timeout, RuntimeError) as error:  # RuntimeError: held by this thread
-        raise MovaError(
+        raise LockedError(
             f"{folder}: another process (id {_holder(folder)}) is writing here; wait until it has finished"
         ) from error
     except OSError as error:

@@ -11,28 +11,26 @@ import typer
 
 from mova.cli.console import note
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
-from mova.errors import MovaError, UsageError
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.serve.settings import Settings
-
-TOKEN_VARIABLE = "MOVA_TOKEN"
 
 
 def serve(
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Any address but this machine's own needs a token.")
+        str, typer.Option(help="Address to listen on. Any address other than loopback needs a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8765,
     token_file: Annotated[
         Path | None,
-        typer.Option(help=f"File with the token that clients must send (or set {TOKEN_VARIABLE})."),
+        typer.Option(help="File with the token that clients must send (or set MOVA_TOKEN)."),
     ] = None,
     public_url: Annotated[
         list[str] | None,
-        typer.Option(help="Address of a reverse proxy in front of the service; may be repeated."),
+        typer.Option(help="Address of a reverse proxy in front of the service; needs a token; may be repeated."),
     ] = None,
     offer: Annotated[
         list[Path] | None,
@@ -50,17 +48,17 @@ def serve(
 ) -> None:
     """Search, play and align in a browser.
 
-    Only this machine can connect, unless --host says otherwise. With another address, every client needs a token; if
+    Only this machine can connect, unless --host or --public-url says otherwise. Then every client needs a token; if
     none is set, one is made and printed. Ctrl-C stops the service.
     """
     try:
         from mova.serve import server
     except ImportError as error:
         raise UsageError(f"{error.name} is not installed; install mova[serve]") from error
-    from mova.serve.settings import Settings, is_loopback, new_token, state_folder
+    from mova.serve.settings import Settings, needs_token, new_token, state_folder
 
     token = _token(token_file)
-    made = token is None and not is_loopback(host)
+    made = token is None and needs_token(host, public_url or ())
     settings = Settings(
         index=folder,
         model=model,
@@ -72,11 +70,7 @@ def serve(
         state=state or state_folder(folder),
         cache_bytes=round(cache_size * 2**30),
     )
-
-    try:
-        server.run(settings, partial(_announce, settings, made))
-    except OSError as error:
-        raise MovaError(f"{host}:{port}: cannot listen there ({error.strerror or error})") from error
+    server.run(settings, partial(_announce, settings, made))
 
 
 def _announce(settings: Settings, made: bool, port: int) -> None:
@@ -97,8 +91,10 @@ def _announce(settings: Settings, made: bool, port: int) -> None:
 
 def _token(file: Path | None) -> str | None:
     """Return the token of a file or of the environment, if any."""
+    from mova.client import TOKEN_VARIABLE
+
     if file is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
+        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from mova.errors import MovaError, VideoError
 from mova.serve.problems import Busy
@@ -15,7 +16,23 @@ AT_ONCE = 2
 WAIT = 60.0
 """Seconds that a request may wait for its turn."""
 CAUSE_CHARACTERS = 300
+UNREADABLE = 3
+"""Exit code of a process that could not decode its video. Python itself ends with 1 and 2."""
+CRASHED = "the process that should make this failed; the log of the service says why"
 START = "import sys; sys.path[:] = {path!r}; from {module} import main; sys.exit(main(sys.argv[1:]))"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a process did not do its task.
+
+    Attributes:
+        cause: for a person.
+        status: of HTTP: 404 if the video cannot be decoded, else 500.
+    """
+
+    cause: str
+    status: int
 
 
 class Children:
@@ -35,11 +52,11 @@ class Children:
         for process in running:
             process.kill()
 
-    def run(self, module: str, words: Sequence[str], limit: float, data: bytes = b"") -> str | None:
-        """Run a module's `main`; return the cause if it failed, else None.
+    def run(self, module: str, words: Sequence[str], limit: float, data: bytes = b"") -> Failure | None:
+        """Run a module's `main`; return why it failed, or None. Its standard error is that of the service.
 
         Args:
-            module: its `main` returns 0, or prints a cause and returns another number.
+            module: its `main` returns 0, or prints a cause and returns another number (`report_failure`).
             words: its arguments.
             limit: seconds after which it is ended.
             data: sent to its standard input.
@@ -64,7 +81,8 @@ class Children:
             self._turns.release()
         if process.returncode == 0:
             return None
-        return output.decode(errors="replace").strip()[-CAUSE_CHARACTERS:] or "it cannot be decoded"
+        cause = output.decode(errors="replace").strip()[-CAUSE_CHARACTERS:]
+        return Failure(cause or CRASHED, 404 if process.returncode == UNREADABLE else 500)
 
     def _start(self, module: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -74,21 +92,24 @@ class Children:
                 [sys.executable, "-c", START.format(path=[*sys.path], module=module), *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
+                process_group=0,  # Ctrl-C is for the service, which then ends the process
             )
             self._running.add(process)
             return process
 
 
 def report_failure(task: Callable[[], object]) -> int:
-    """Run the task of a child process; print the cause if it fails, and return the exit code."""
+    """Run the task of a child process; print the cause if it fails, and return the exit code.
+
+    Any other exception is a defect: its traceback goes to the log of the service.
+    """
     try:
         task()
     except VideoError as error:
         print(error.cause)  # noqa: T201 - the parent reads it
-        return 1
-    except (MovaError, OSError, MemoryError, ValueError) as error:
+        return UNREADABLE
+    except MovaError as error:
         print(error)  # noqa: T201 - the parent reads it
         return 1
     return 0

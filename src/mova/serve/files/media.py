@@ -62,7 +62,14 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def send_file(
-    file: BinaryIO, headers: Mapping[str, str], *, media_type: str, etag: str, cache: str, name: str | None = None
+    file: BinaryIO,
+    headers: Mapping[str, str],
+    *,
+    media_type: str,
+    etag: str,
+    cache: str,
+    name: str | None = None,
+    head: bool = False,
 ) -> Response:
     """Send an open file, or the requested range of it, and close it.
 
@@ -73,6 +80,7 @@ def send_file(
         etag: hash of its content, without quotes.
         cache: value of `Cache-Control`.
         name: file name under which a browser saves it; None to show it.
+        head: send the headers alone, as the answer to HEAD.
     """
     size = os.fstat(file.fileno()).st_size
     tag = f'"{etag}"'
@@ -93,6 +101,9 @@ def send_file(
     if part is not None:
         answer["content-range"] = f"bytes {start}-{stop - 1}/{size}"
     status = 200 if part is None else 206
+    if head:
+        file.close()
+        return Response(None, status, answer, media_type)
     return StreamingResponse(_read(file, start, stop), status, answer, media_type=media_type)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from mova.serve.files.cache import DiskCache
 from mova.serve.files.children import Children
 from mova.serve.library.catalog import Catalog, Entry, descriptor_path
-from mova.serve.problems import NotFound, Problem
+from mova.serve.problems import Problem
 
 START_SECONDS, SECONDS_PER_SECOND = 60.0, 10.0
 """Time limit of a process: for its start, and per second of video."""
@@ -27,8 +27,8 @@ class Transcoder:
         """Return an MP4 file (H.264, AAC) of `[start, end)`.
 
         Raises:
-            NotFound: the file cannot be decoded there.
-            Problem: the range is not valid, the file is gone or has changed, or too much is asked at once.
+            Problem: the range is not valid, the file cannot be decoded there, is gone or has changed, or too much is
+                asked at once.
         """
         end = min(end, entry.record.duration)
         if not 0 <= start < end:
@@ -43,6 +43,7 @@ class Transcoder:
             source = descriptor_path(file.fileno()) or entry.record.path
             words = [source, str(target), repr(start), repr(end), str(short_side or 0)]
             limit = START_SECONDS + SECONDS_PER_SECOND * (end - start)
-            cause = self._children.run("mova.serve.files.clip_process", words, limit)
-        if cause is not None:
-            raise NotFound(f"{entry.name}: {cause.replace(f'{source}: ', '').replace(source, entry.name)}")
+            failure = self._children.run("mova.serve.files.clip_process", words, limit)
+        if failure is not None:
+            cause = failure.cause.replace(f"{source}: ", "").replace(source, entry.name)
+            raise Problem(f"{entry.name}: {cause}", failure.status)

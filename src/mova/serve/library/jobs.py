@@ -193,6 +193,8 @@ class Jobs:
         with self._lock:
             if self.get(name).state not in ENDED:
                 raise Problem("only a job that has ended can be removed; cancel it first", 409)
+            if name == self._current:
+                raise Problem("this job is just ending; try again", 409)
             del self._jobs[name]
             self._save()
 
@@ -202,7 +204,8 @@ class Jobs:
         self._jobs[job.id] = job
         ended = [other for other in self.all() if other.state in ENDED]
         for old in ended[KEPT:]:
-            del self._jobs[old.id]
+            if old.id != self._current:
+                del self._jobs[old.id]
         if save:
             self._save()
         else:
@@ -249,10 +252,10 @@ class Jobs:
             [sys.executable, "-c", code, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
             encoding="utf-8",
             env=dict(os.environ),
+            process_group=0,  # Ctrl-C is for the service, which then lets the process end by itself
         )
         with self._lock:
             self._process = process

@@ -28,6 +28,7 @@ from mova.serve.schemas import (
     RootOut,
 )
 from mova.serve.services import Parts, Services
+from mova.utils.file_lock import LockedError
 from mova.utils.files import is_below
 
 router = APIRouter(tags=["library"])
@@ -36,6 +37,7 @@ LOOK = 0.25
 HEARTBEAT = 15.0
 """Seconds after which a line is sent that shows that the connection is alive."""
 MOST_NAMED = 200
+LOCKED = "another program is writing to the index; wait until it has finished"
 BUSY = "files are being indexed; wait until that is done, or cancel it"
 
 
@@ -166,7 +168,10 @@ async def _forget(parts: Services, path: str) -> Forgotten:
         raise Problem(BUSY, 409)
 
     def remove(index: Index) -> int:
-        return len(index.remove([path]))
+        try:
+            return len(index.remove([path]))
+        except LockedError as error:
+            raise Problem(LOCKED, 409) from error
 
     return Forgotten(videos=await parts.engine.run(remove, model=False))
 

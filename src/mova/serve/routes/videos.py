@@ -67,6 +67,7 @@ def original(parts: Parts, video: str, request: Request, download: bool = False)
         etag=entry.record.content,
         cache="private, no-cache",
         name=printable_name(entry.name) if download else None,
+        head=request.method == "HEAD",
     )
 
 
