@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,29 @@ def test_the_nearest_frames_are_those_of_an_exact_scan(folder: Path, monkeypatch
     for (owners, cosines), (others, truth) in zip(answers, exact, strict=True):
         assert owners == others
         np.testing.assert_allclose(cosines, truth, atol=1e-6)
+
+
+def test_threads_that_search_at_the_same_time_do_not_mix_their_queries(folder: Path) -> None:
+    read = Snapshot.open(folder)
+    assert read is not None
+    queries = unit(np.random.default_rng(4).normal(size=(40, 64)))
+    alone = [read.nearest(query, 20)[0] for query in queries]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            assert [owners for owners, _ in pool.map(lambda query: read.nearest(query, 20), queries)] == alone
+
+
+def test_memory_does_not_grow_with_the_number_of_candidates(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Snapshot.open(folder)
+    assert read is not None
+    widest = []
+    monkeypatch.setattr(snapshot, "BLOCK_ROWS", 512)
+    monkeypatch.setattr(snapshot, "widened", lambda halves: (widest.append(len(halves)), widened(halves))[1])
+    query = unit(np.random.default_rng(5).normal(size=64))
+    owners, cosines = read.nearest(query, read.count_frames())
+    assert (len(owners), max(widest)) == (26 * 300, 512)
+    rows = np.concatenate([frames.vectors for frames in read.fetch(list(set(owners))).values()])
+    np.testing.assert_allclose(cosines, np.sort(rows @ query)[::-1], atol=1e-6)
 
 
 def test_a_vector_that_is_not_of_unit_length_is_found_by_any_query(folder: Path) -> None:

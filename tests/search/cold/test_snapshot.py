@@ -12,7 +12,7 @@ from mova.search import query
 from mova.search.cold import snapshot_writer
 from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.snapshot_writer import damaged_files, write_snapshot
-from mova.search.cold.state import tables_state
+from mova.search.cold.state import SNAPSHOT_FOLDER, SNAPSHOT_NAME, read_signed, tables_state, write_signed
 from mova.search.query import Query
 from mova.search.storage.damage import IndexDamagedError
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
@@ -212,6 +212,19 @@ def test_vectors_that_are_not_of_unit_length_are_damage(folder: Path) -> None:
         opened(folder).nearest(vectors(1, 1)[0], 3)
     with pytest.raises(IndexDamagedError, match="unit length"):
         opened(folder).fetch([name(1)])
+
+
+def test_a_snapshot_of_an_earlier_version_is_neither_read_nor_damage(folder: Path, store: Store) -> None:
+    path = folder / SNAPSHOT_FOLDER / SNAPSHOT_NAME
+    document = read_signed(path)
+    assert document is not None
+    earlier = {key: value for key, value in document.items() if key not in ("codes", "scales")}
+    write_signed(path, {**earlier, "format": 1})
+    assert Snapshot.open(folder) is None
+    assert damaged_files(folder) == []
+    assert write_snapshot(store, folder)
+    assert len(opened(folder).records()) == 4
+    assert len(list(path.parent.iterdir())) == 6, "the files of the earlier version are removed"
 
 
 def test_a_table_made_anew_drops_the_snapshot(folder: Path, store: Store) -> None:

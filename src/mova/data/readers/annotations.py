@@ -242,6 +242,23 @@ def to_number(where: str, value: Any) -> float:
     return result
 
 
+def to_clip(where: str, line: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the start and the end of a clip in seconds, or None if a line has neither.
+
+    Raises:
+        DataError: one of them is missing, or not a finite number.
+    """
+    times = {key: to_number(where, line[key]) for key in ("start", "end") if key in line}
+    if len(times) == 1:
+        raise DataError(f"{where}: 'start' and 'end' must be given together")
+    return (times["start"], times["end"]) if times else None
+
+
+def clip_id(video: str, clip: tuple[float, float] | None) -> str:
+    """Return the default id of a row of a table: the file, and the times of the clip if it is a part of it."""
+    return video if clip is None else f"{video}_{clip[0]:g}_{clip[1]:g}"
+
+
 def to_whole(where: str, value: Any) -> int:
     """Return a whole number, given as a number or as text.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from mova.data.manifest import Caption, Row, read_manifest
 from mova.data.manifest_paths import OUTSIDE, leads_outside
-from mova.data.readers.annotations import require_caption, to_number, to_text, with_location
+from mova.data.readers.annotations import clip_id, require_caption, to_clip, to_text, with_location
 from mova.errors import DataError, UsageError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES, find_videos
 from mova.utils.tables import read_csv, read_jsonl
@@ -113,7 +113,7 @@ def _from_table(path: Path) -> Iterator[Row]:
             if row.captions:
                 yield row
         return
-    clips: dict[tuple[str, float | None, float | None, str], tuple[str, list[Caption]]] = {}
+    clips: dict[tuple[str, tuple[float, float] | None, str], tuple[str, list[Caption]]] = {}
     for where, line in chain([first], lines):
         if not isinstance(line, dict):
             raise DataError(f"{where}: must be an object with a file and a caption")
@@ -122,23 +122,20 @@ def _from_table(path: Path) -> Iterator[Row]:
         caption = Caption(require_caption(where, _column(where, line, TEXT_COLUMNS)))
         if caption not in captions:
             captions.append(caption)
-    for (name, start, end, split), (where, captions) in clips.items():
-        id = name if start is None else f"{name}_{start:g}_{end:g}"
-        yield with_location(where, Row, id, name, None, split, tuple(captions), start, end)
+    for (name, clip, split), (where, captions) in clips.items():
+        start, end = clip or (None, None)
+        yield with_location(where, Row, clip_id(name, clip), name, None, split, tuple(captions), start, end)
 
 
-def _clip(where: str, line: Mapping[str, Any]) -> tuple[str, float | None, float | None, str]:
-    """Return file, start, end and split of a line."""
+def _clip(where: str, line: Mapping[str, Any]) -> tuple[str, tuple[float, float] | None, str]:
+    """Return file, clip and split of a line."""
     name = to_text(where, _column(where, line, FILE_COLUMNS))
     if leads_outside(name) and not os.environ.get(OUTSIDE):
         raise DataError(
             f"{where}: the path {name!r} leads out of the folder of the table; write it as an absolute path, or allow "
             "such paths with `mova --manifest-outside COMMAND`"
         )
-    times = {key: to_number(where, line[key]) for key in ("start", "end") if key in line}
-    if len(times) == 1:
-        raise DataError(f"{where}: 'start' and 'end' must be given together")
-    return name, times.get("start"), times.get("end"), str(line.get("split", "train"))
+    return name, to_clip(where, line), str(line.get("split", "train"))
 
 
 def _column(where: str, line: Mapping[str, Any], names: tuple[str, ...]) -> Any:

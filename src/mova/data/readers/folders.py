@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from mova.data.manifest import Caption
-from mova.data.readers.annotations import AnnotationSource, Collector, require_caption, to_captions, to_number, to_text
+from mova.data.readers.annotations import (
+    AnnotationSource,
+    Collector,
+    clip_id,
+    require_caption,
+    to_captions,
+    to_clip,
+    to_number,
+    to_text,
+)
 from mova.errors import DataError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES
 from mova.utils.tables import read_csv, read_jsonl, read_list
@@ -27,27 +36,25 @@ def folder(source: AnnotationSource, rows: Collector) -> None:
     tables = [*source.find_all("*.csv"), *source.find_all("*.jsonl")]
     if len(tables) != 1:
         raise DataError(f"{source.path}: must have one .csv or .jsonl table, not {len(tables)}; give the file's path")
-    clips: dict[tuple[str, float | None, float | None], tuple[str, dict[str, Any], list[Caption]]] = {}
+    clips: dict[tuple[str, tuple[float, float] | None], tuple[str, dict[str, Any], list[Caption]]] = {}
     for where, line in _lines(tables[0]):
         values = {key: value for key, value in line.items() if value not in (None, "")}
         video = to_text(where, values.pop("video", None))
         (caption,) = to_captions(where, require_caption(where, values.pop("caption", None)))
-        times = {key: to_number(where, values.pop(key)) for key in ("start", "end", "duration") if key in values}
-        if ("start" in times) != ("end" in times):
-            raise DataError(f"{where}: 'start' and 'end' must be given together")
-        key = (video, times.get("start"), times.get("end"))
-        attributes = {"duration": times.get("duration"), **values}
+        key = (video, to_clip(where, values))
+        duration = to_number(where, values.pop("duration")) if "duration" in values else None
+        others = {name: value for name, value in values.items() if name not in ("start", "end")}
+        attributes = {"duration": duration, **others}
         first, first_attributes, captions = clips.setdefault(key, (where, attributes, []))
         if first_attributes != attributes:
             raise DataError(f"{where}: contradicts {first} about {video!r}; all columns but 'caption' must be equal")
         if caption in captions:
             raise DataError(f"{where}: duplicate caption {caption.text!r:.60} of {video!r} (from {first} on)")
         captions.append(caption)
-    for (video, start, end), (where, attributes, captions) in clips.items():
+    for (video, clip), (where, attributes, captions) in clips.items():
         split = str(attributes.pop("split", "train"))
         if source.includes(split):
-            id = str(attributes.pop("id", video if start is None else f"{video}_{start:g}_{end:g}"))
-            clip = None if start is None or end is None else (start, end)
+            id = str(attributes.pop("id", clip_id(video, clip)))
             duration = attributes.pop("duration")
             rows.add(
                 where, id=id, split=split, captions=captions, video=video, duration=duration, clip=clip, meta=attributes

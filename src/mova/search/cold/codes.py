@@ -1,13 +1,13 @@
-"""Vectors as whole numbers of eight bits: half as large as half precision, and scanned several times as fast.
+"""Code vectors as 8-bit integers: half the size of half precision, and several times as fast to scan.
 
 A unit vector v is rotated (signs and a Hadamard transform, which spread large components over the others) and rounded:
-R v = s c + r, with whole numbers c from -127 to 127. Kept are c, s and the length of r. So is a query q: R q = t e + u.
-A rotation keeps products, hence
+R v = s c + r, with integers c from -127 to 127. The codes c, the scale s and the length of r are stored. A query q is
+coded likewise: R q = t e + u. A rotation preserves inner products, hence
 
     |q v - s t (c e)| <= |t e| |r| + |u| |v|,
 
-by Cauchy and Schwarz. The scan thus bounds every cosine, and only the frames whose bound reaches the best exact
-cosines are scored exactly. The answer is that of an exact scan.
+by the Cauchy-Schwarz inequality. The scan thus bounds every cosine, and only the frames whose bound reaches the best
+exact cosines are scored exactly. The answer is that of an exact scan.
 
 Shape legend: R rows, n rows of one block, d width of the model's space.
 """
@@ -33,7 +33,7 @@ SLACK = 2e-5
 LENGTH = 1.01
 """Highest length of a stored vector that counts as one (`unit_length`)."""
 CHUNK = 32
-"""Neighboring rows of which the highest value is looked at first."""
+"""Neighboring rows that `highest` first reduces to their highest value."""
 
 _F32 = npt.NDArray[np.float32]
 _I8 = npt.NDArray[np.int8]
@@ -43,8 +43,8 @@ class Codes(NamedTuple):
     """Coded vectors.
 
     Attributes:
-        values: whole numbers, int8, (R, d).
-        scales: float32, (R, 2): the scale of a row, and the length of what rounding left out of it.
+        values: integers, int8, (R, d).
+        scales: float32, (R, 2): the scale of a row, and the length of its rounding error.
     """
 
     values: _I8
@@ -52,7 +52,7 @@ class Codes(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """The cosines of a query with all rows, as far as the codes tell them.
+    """Estimates and upper bounds of the cosines of a query with all rows.
 
     Attributes:
         estimate: float32, (R,).
@@ -64,7 +64,7 @@ class Bounds(NamedTuple):
 
 
 def encode(vectors: _F32) -> Codes:
-    """Return the codes of unit vectors (n, d). A vector that is not one gets a bound that always calls for its score.
+    """Return the codes of unit vectors (n, d). The bound of any other vector is so high that it is always scored.
 
     Example:
         >>> codes = encode(np.eye(4, dtype=np.float32)[:2])
@@ -139,7 +139,7 @@ def highest(values: _F32, count: int) -> npt.NDArray[np.int64]:
 
 
 def _products(query: _I8, values: _I8, out: _F32) -> None:
-    """Write the products of a coded query (d,) with coded rows (n, d): whole numbers, exact below 2^24."""
+    """Write the products of a coded query (d,) with coded rows (n, d): integers, exact below 2^24."""
     simsimd = _simsimd()
     if simsimd is not None:
         simsimd.cdist(query[None], values, metric="dot", out=out[None])
@@ -152,7 +152,7 @@ def _products(query: _I8, values: _I8, out: _F32) -> None:
 
 @cache
 def _simsimd() -> Any:
-    """Return the library with the products of processors for eight bits, or None: NumPy computes the same."""
+    """Return SimSIMD, which uses the processor's 8-bit instructions, or None if it is not installed."""
     try:
         import simsimd
     except ImportError:

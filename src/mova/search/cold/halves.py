@@ -1,4 +1,4 @@
-"""Half precision to single precision, twice as fast as NumPy's conversion."""
+"""Convert half precision to single precision, about twice as fast as NumPy does."""
 
 from __future__ import annotations
 

@@ -5,8 +5,7 @@ The folder `snapshot` of a local index holds
 - `frames-ID.f16`: the vectors of all contents one after the other, half precision, (rows, d); only appended to; the
   frames of one content are in the order of the tables, usually that of time,
 - `times-ID.f64`: their times in seconds, (rows,),
-- `codes-ID.i8` and `scales-ID.f32`: the vectors as whole numbers of eight bits, (rows, d), and (rows, 2); see
-  `codes.py`,
+- `codes-ID.i8` and `scales-ID.f32`: the vectors as 8-bit integers, (rows, d), and (rows, 2); see `codes.py`,
 - `videos-ID.safetensors`: one record per path, and the first row of its frames,
 - `snapshot.json`: names and sizes of these files, the model and settings, and the state of the tables.
 
@@ -47,6 +46,8 @@ ROW_FILES = {
 """Suffix and type of the files that have an entry per row, by their keys in `snapshot.json`."""
 CODED_ROWS = 4096
 """Rows from which the codes are scanned; fewer vectors are widened and compared as fast."""
+BLOCK_ROWS = 16_384
+"""Rows that are widened to float32 at a time, so that memory does not grow with the number of candidates."""
 
 _F32 = npt.NDArray[np.float32]
 
@@ -147,7 +148,7 @@ class Snapshot:
         """
         limit = min(limit, self.count_frames())
         rows = self._candidates(query, limit)
-        cosines = widened(self.vectors[rows]) @ query
+        cosines = self._cosines(rows, query)
         near = np.argsort(-cosines, kind="stable")[:limit]
         if not np.all(np.abs(cosines[near]) < 1.1):  # NaN, too
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
@@ -161,20 +162,29 @@ class Snapshot:
             return self._live_rows
         bounds = self._bounded(query)
         near = np.sort(highest(bounds.estimate, limit))
-        least = float((widened(self.vectors[near]) @ query).min())
+        least = float(self._cosines(near, query).min())
         if not np.isfinite(least):
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
         return np.flatnonzero(bounds.upper >= least)
 
     def _bounded(self, query: _F32) -> Bounds:
         """Return bounds of the cosines of all rows, without those of removed contents; kept until the next query."""
-        key = query.tobytes()
-        if self._last is None or self._last[0] != key:
-            bounds = scan(self.codes, query)
-            for start, stop in self._holes:
-                bounds.estimate[start:stop] = bounds.upper[start:stop] = -np.inf
-            self._last = key, bounds
-        return self._last[1]
+        key, last = query.tobytes(), self._last  # another thread may replace it at any time
+        if last is not None and last[0] == key:
+            return last[1]
+        bounds = scan(self.codes, query)
+        for start, stop in self._holes:
+            bounds.estimate[start:stop] = bounds.upper[start:stop] = -np.inf
+        self._last = key, bounds
+        return bounds
+
+    def _cosines(self, rows: npt.NDArray[np.int64], query: _F32) -> _F32:
+        """Return the cosines of a unit vector (d,) with some rows."""
+        cosines = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            np.matmul(widened(self.vectors[rows[part]]), query, out=cosines[part])
+        return cosines
 
     @cached_property
     def _bounds(self) -> dict[str, tuple[int, int]]:

@@ -85,6 +85,8 @@ def damaged_files(folder: Path) -> list[str]:
     document = read_signed(files / NAME)
     if document is None:
         return [f"{FOLDER}/{NAME}"] if (files / NAME).exists() else []
+    if document.get("format") != FORMAT:
+        return []  # of another version: never read, and replaced by the next write
     dim = int(document["meta"]["dim"])
     damaged = []
     for position, key in enumerate(ROW_FILES, 1):
