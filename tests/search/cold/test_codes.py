@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -128,14 +127,14 @@ def test_the_nearest_frames_are_those_of_an_exact_scan(folder: Path, monkeypatch
         np.testing.assert_allclose(cosines, truth, atol=1e-6)
 
 
-def test_threads_that_search_at_the_same_time_do_not_mix_their_queries(folder: Path) -> None:
+def test_a_search_of_another_thread_does_not_change_the_bounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, theirs = unit(np.random.default_rng(4).normal(size=(2, 64)))
     read = Snapshot.open(folder)
     assert read is not None
-    queries = unit(np.random.default_rng(4).normal(size=(40, 64)))
-    alone = [read.nearest(query, 20)[0] for query in queries]
-    with ThreadPoolExecutor(4) as pool:
-        for _ in range(5):
-            assert [owners for owners, _ in pool.map(lambda query: read.nearest(query, 20), queries)] == alone
+    expected, other = read._bounded(mine), read._bounded(theirs)
+    always_theirs = property(lambda _: (theirs.tobytes(), other), lambda *_: None)
+    monkeypatch.setattr(Snapshot, "_last", always_theirs, raising=False)
+    np.testing.assert_array_equal(Snapshot(folder, read.document)._bounded(mine).upper, expected.upper)
 
 
 def test_memory_does_not_grow_with_the_number_of_candidates(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
