@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mova.cli.console import write_result
+from mova.cli.console import note, one_line, write_result
 
 if TYPE_CHECKING:
     from mova.types import Moment
 
 DEFAULT_RATE = 25.0
-"""Frames per second of an edit list if the first video cannot be read."""
+"""Frames per second of an edit list if no video can be read."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class MomentFiles:
         None
     )
     srt: Annotated[Path | None, typer.Option(help="Write subtitles for the moments played one after another.")] = None
+
+    def requested(self) -> list[str]:
+        """Return the options that are used."""
+        return [f"--{field.name}" for field in fields(self) if getattr(self, field.name) is not None]
 
     def write(self, moments: Sequence[Moment], label: str) -> None:
         """Write the requested files; `label` is what the moments show.
@@ -60,14 +65,17 @@ def _write(text: str, path: Path) -> None:
 
 
 def _rate(moments: Sequence[Moment]) -> float:
-    """Return the frames per second of the first video."""
+    """Return the frames per second of the first video that can be read; report if there is none."""
     from mova.errors import VideoError
     from mova.video.isolated import Isolated
 
-    if not moments:
-        return DEFAULT_RATE
-    try:
-        with Isolated() as decoder:
-            return decoder.probe(moments[0].video).fps
-    except VideoError:
-        return DEFAULT_RATE
+    with Isolated() as decoder:
+        for video in dict.fromkeys(moment.video for moment in moments):
+            with suppress(VideoError):
+                return decoder.probe(video).fps
+    if moments:
+        note(
+            f"--edl: no video can be read ({one_line(moments[0].video)}); time codes count {DEFAULT_RATE:g} frames per "
+            "second"
+        )
+    return DEFAULT_RATE

@@ -66,10 +66,11 @@ def write_config(settings: dict[str, str]) -> Path:
 
 
 def apply_config() -> None:
-    """Set the environment variables that the configuration file stands for and that are not set.
+    """Set the environment variables that the configuration file stands for and that are not set, or empty.
 
     Raises:
         UsageError: see `read_config`.
     """
     for key, value in read_config().items():
-        os.environ.setdefault(VARIABLES[key], value)
+        if not os.environ.get(VARIABLES[key]):
+            os.environ[VARIABLES[key]] = value

@@ -134,13 +134,13 @@ class Background:
 
     def read(self, sentences: Sequence[str]) -> FalseAlarms | None:
         """Return the statistics for these background sentences if they are up to date; None if not."""
-        stamp = self._stamp(sentences)
+        reader = self._reader()
+        return self._read(reader.folder, self._stamp(reader, sentences))
+
+    def _read(self, folder: Path | None, stamp: str) -> FalseAlarms | None:
         if self._kept is None or self._kept[0] != stamp:
-            self._kept = None
-            folder = self._reader().folder
             stored = None if folder is None else _read(folder / NAME, stamp)
-            if stored is not None:
-                self._kept = stamp, stored
+            self._kept = None if stored is None else (stamp, stored)
         return None if self._kept is None else self._kept[1]
 
     def measured(self, sentences: Sequence[str], vectors: Vectors) -> FalseAlarms | None:
@@ -155,22 +155,22 @@ class Background:
         """
         if len(sentences) < LEAST_SENTENCES:
             return None
-        current = self.read(sentences)
+        reader = self._reader()
+        stamp = self._stamp(reader, sentences)
+        current = self._read(reader.folder, stamp)
         if current is not None:
             return current
-        stamp = self._stamp(sentences)
-        reader = self._reader()
-        alarms = measure(reader, vectors())
-        if alarms is None:
+        measured = measure(reader, vectors())
+        if measured is None:
             return None
+        alarms = FalseAlarms.from_json(measured.to_json())  # rounded, as every later process reads them
         self._kept = stamp, alarms
         if reader.folder is not None:
             _write(reader.folder / NAME, stamp, alarms)
         return alarms
 
-    def _stamp(self, sentences: Sequence[str]) -> str:
+    def _stamp(self, reader: Store | Snapshot, sentences: Sequence[str]) -> str:
         """Return a hash of everything that the statistics depend on."""
-        reader = self._reader()
         records = reader.records()  # the same object as long as the table is the same
         if self._stamped[0] is not records or self._stamped[1] != sentences:
             videos = sorted({(record.content, record.frames) for record in records.values()})

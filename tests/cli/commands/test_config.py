@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,3 +105,28 @@ def test_device_and_precision_are_defaults_of_every_model() -> None:
     os.environ.update(MOVA_DEVICE="cuda:1", MOVA_PRECISION="fp32")
     assert with_defaults("auto", None) == ("fp32", "cuda:1")
     assert with_defaults("bf16", "cpu") == ("bf16", "cpu")
+
+
+def test_paths_are_kept_as_they_are_meant_in_every_folder(
+    file: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-model").mkdir()
+    for key, value, stored in [
+        ("index", "films.mova", f"{tmp_path}/films.mova"),
+        ("index", f"file:{tmp_path}/films.mova", f"{tmp_path}/films.mova"),
+        ("index", f"file://{tmp_path}/films.mova", f"{tmp_path}/films.mova"),
+        ("index", "s3://bucket/films", "s3://bucket/films"),
+        ("model", "my-model", f"{tmp_path}/my-model"),
+        ("model", "openai/clip-vit-base-patch32", "openai/clip-vit-base-patch32"),
+        ("device", "my-model", "my-model"),
+    ]:
+        assert call("config", key, value)[0] == 0
+        assert tomllib.loads(file.read_text())[key] == stored
+        fresh(monkeypatch)
+
+
+def test_an_empty_variable_is_as_good_as_none(file: Path, tmp_path: Path, call: Call) -> None:
+    assert call("config", "index", tmp_path / "one")[0] == 0
+    os.environ["MOVA_INDEX"] = ""
+    assert f"{tmp_path / 'one'}: no index here" in call("search", "a dog")[2]

@@ -62,6 +62,26 @@ def test_a_text_that_is_not_shown_gets_the_nearest_and_the_word(folder: Path, ca
     assert lenient["false_alarm_bar"] == 0.999
 
 
+def test_an_edit_list_has_the_rate_of_a_video_that_can_be_read_or_says_that_there_is_none(
+    tmp_path: Path, call: Call
+) -> None:
+    first = write_colours(tmp_path / "films" / "a.mp4", [("red", 2.5)], fps=30)
+    second = write_colours(tmp_path / "films" / "b.mp4", [("red", 1.5), ("blue", 1)], fps=30)
+    index, edl = tmp_path / "index", tmp_path / "found.edl"
+    assert call("index", tmp_path / "films", "--index", index)[0] == 0
+    written = []
+    for gone in (None, first, second):
+        if gone is not None:
+            gone.unlink()
+        code, _, err = call("search", "red", "--index", index, "--edl", edl)
+        assert code == 0
+        assert ("no video can be read" in err) == (gone == second)
+        written.append(edl.read_text())
+    assert ":15 " in written[0], "half a second at 30 frames per second"
+    assert written[0] == written[1]
+    assert ":15 " not in written[2]
+
+
 @pytest.mark.parametrize("bar", ["0", "1", "5", "nan"])
 def test_a_bar_that_is_no_rate_is_an_error(folder: Path, call: Call, bar: str) -> None:
     code, _, err = call("search", "red", "--index", folder, "--false-alarm", bar)

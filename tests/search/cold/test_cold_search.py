@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mova.search.cold.snapshot import Snapshot
+from mova.search.evidence import Answer
 from mova.search.index import Index
 from mova.search.storage.store import Store
 from mova.types import Moment
@@ -52,6 +55,14 @@ def slow(folder: Path, text: str, **options: object) -> list[Moment]:
 def assert_equal(fast: list[Moment], other: list[Moment]) -> None:
     assert [(m.video, m.start, m.end) for m in fast] == [(m.video, m.start, m.end) for m in other]
     assert [m.score for m in fast] == pytest.approx([m.score for m in other], abs=2e-5)
+    assert [m.evidence for m in fast] == [m.evidence for m in other]
+    assert [m.false_alarm for m in fast] == pytest.approx([m.false_alarm for m in other], rel=1e-3)
+    assert isinstance(fast, Answer)
+    assert isinstance(other, Answer)
+    assert fast.background is not None
+    assert other.background is not None
+    assert fast.background.to_json() == other.background.to_json()
+    assert (fast.evidence, fast.bar) == (other.evidence, other.bar)
 
 
 @pytest.mark.parametrize("text", QUERIES)
@@ -126,6 +137,18 @@ def test_the_prompt_answers_until_an_empty_line(folder: Path, call: Call, monkey
     assert "has no words" in err or "no letter" in err or "contains no" in err
 
 
+def test_the_prompt_needs_an_index_and_overwrites_no_file(
+    folder: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda prompt: pytest.fail("asked"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    code, _, err = call("search", "--index", tmp_path / "nowhere")
+    assert (code, "no index here" in err) == (2, True)
+    code, _, err = call("search", "--index", folder, "--csv", tmp_path / "a.csv")
+    assert code == 2
+    assert "--csv is for one query" in err
+
+
 def test_without_a_text_and_a_terminal_it_is_an_error(folder: Path, call: Call) -> None:
     code, _, err = call("search", "--index", folder)
     assert code == 2
@@ -139,6 +162,57 @@ def test_a_removed_video_is_not_found_any_more(worlds_manifest: Path, tmp_path: 
     index.remove(videos[:9])
     assert Snapshot.open(tmp_path / "index") is not None
     assert {moment.video for moment in Index(tmp_path / "index").search("a star", k=50)} == {videos[9]}
+
+
+def test_the_rates_of_the_first_process_are_those_of_the_next(worlds_manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    index = Index(folder, "mova-worlds-tiny")
+    index.add([worlds_manifest.parent])
+    (folder / "false_alarms.json").unlink()
+    first = Index(folder).search("a red star", order="no")
+    assert (folder / "false_alarms.json").exists()
+    second = Index(folder).search("a red star", order="no")
+    assert [m.false_alarm for m in first] == [m.false_alarm for m in second]
+    assert first.background is not None
+    assert second.background is not None
+    np.testing.assert_array_equal(first.background.maxima, second.background.maxima)
+    assert first.background.growth == second.background.growth
+
+
+def test_a_tower_that_cannot_be_opened_is_reported_and_the_model_answers(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "index"
+    shutil.copytree(folder, copy, copy_function=shutil.copy2)
+    expected = Index(copy).search("a red star", order="no")
+    for pattern in ("model-*", "tokenizer-*", "table-*"):
+        path = next((copy / "text_tower").glob(pattern))
+        sound = path.read_bytes()
+        path.write_bytes(b"x" * len(sound))
+        caplog.clear()
+        index = Index(copy)
+        assert_equal(index.search("a red star", order="no"), expected)
+        assert "model" in index.__dict__, pattern
+        assert "cannot be opened" in caplog.text
+        path.write_bytes(sound)
+
+
+def test_a_refresh_with_nothing_to_write_takes_no_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, locks = Index(folder), []
+    _ = index.model
+    real = Store.lock
+    monkeypatch.setattr(Store, "lock", lambda store: (locks.append(store), real(store))[1])
+    index.search("a red star")
+    index.refresh()
+    assert locks == []
+    store = Store(folder)
+    store.append(["e" * 32], [next(iter(store.fetch([index.videos()[0].content]).values()))])
+    locks.clear()
+    index.refresh()
+    assert len(locks) == 1
+    store.sweep()
+    Index(folder).refresh()
+    assert Snapshot.open(folder) is not None
 
 
 def test_a_search_after_a_killed_run_reads_the_tables(folder: Path, tmp_path: Path) -> None:

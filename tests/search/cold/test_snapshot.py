@@ -205,6 +205,27 @@ def test_a_damaged_snapshot_is_not_used_or_named(pattern: str, harm: str, folder
     assert_equal(opened(folder), store)
 
 
+def test_a_failure_leaves_no_files_and_the_last_snapshot(
+    folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in (folder / "snapshot").iterdir()}
+    add(store, 9)
+    store.drop(["/v/0.mp4", "/v/1.mp4"])  # so many rows are removed that all files are written anew
+    store.sweep()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for step in ("_write_rows", "write_videos"):
+        with monkeypatch.context() as full:
+            full.setattr(snapshot_writer, step, fail)
+            with pytest.raises(OSError, match="No space"):
+                write_snapshot(store, folder)
+        assert {path.name: path.read_bytes() for path in (folder / "snapshot").iterdir()} == before
+    assert write_snapshot(store, folder)
+    assert_equal(opened(folder), store)
+
+
 def test_vectors_that_are_not_of_unit_length_are_damage(folder: Path) -> None:
     path = next((folder / "snapshot").glob("frames-*"))
     path.write_bytes(np.full(path.stat().st_size // 2, np.nan, np.float16).tobytes())

@@ -139,6 +139,47 @@ def test_an_export_that_differs_from_the_model_is_not_used_and_not_tried_again(
     assert not [record for record in caplog.records if "text tower" in record.message]
 
 
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), MemoryError(), ImportError("no onnx")])
+def test_a_failure_of_the_moment_leaves_no_files_and_is_tried_again(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = mova.load("mova-worlds-tiny")
+
+    def fail(side: object) -> bytes:
+        raise failure
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tower_writer, "_exported", fail)
+        with pytest.raises(type(failure)):
+            write_text_tower(model, meta_of(model), tmp_path)
+    assert list((tmp_path / "text_tower").iterdir()) == []
+    assert write_text_tower(model, meta_of(model), tmp_path)
+    assert len(list((tmp_path / "text_tower").iterdir())) == 5
+
+
+def test_a_model_that_cannot_be_exported_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = mova.load("mova-worlds-tiny")
+    tries = []
+    monkeypatch.setattr(tower_writer, "_exported", lambda side: tries.append(side) or 1 / 0)
+    for _ in range(2):
+        assert not write_text_tower(model, meta_of(model), tmp_path)
+    assert len(tries) == 1
+    assert [path.name for path in (tmp_path / "text_tower").iterdir()] == ["tower.json"]
+
+
+def test_a_process_without_the_packages_of_an_export_leaves_a_tower_as_it_is(
+    tower: tuple[Path, Meta], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, meta = tower
+    before = sorted(path.name for path in (folder / "text_tower").iterdir())
+    with monkeypatch.context() as without:
+        for module in (text_tower, tower_writer):
+            without.setattr(module, "find_spec", lambda name: None)
+        assert not write_text_tower(mova.load("mova-worlds-tiny"), meta, folder)
+    assert sorted(path.name for path in (folder / "text_tower").iterdir()) == before
+    assert TextTower.open(folder, meta) is not None
+
+
 @pytest.mark.parametrize("kind", ["colours", "siglip"])
 def test_a_model_of_no_family_or_with_a_tokenizer_in_python_has_no_tower(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -11,6 +11,7 @@ from mova.cli.console import emit, note, say
 from mova.cli.options import Json
 from mova.cli.user_settings import VARIABLES, config_path, read_config, write_config
 from mova.errors import UsageError
+from mova.utils.files import local_folder
 
 
 def config(
@@ -49,8 +50,16 @@ def _change(settings: dict[str, str], key: str, value: str | None, unset: bool) 
     if unset:
         settings.pop(key, None)
     elif value is not None:
-        settings[key] = os.path.abspath(os.path.expanduser(value)) if key == "index" and "://" not in value else value
+        settings[key] = _absolute(key, value)
     note(f"wrote {write_config(settings)}")
+
+
+def _absolute(key: str, value: str) -> str:
+    """Return the value as it is meant in every folder: the path of an index, or of a model in a local folder."""
+    folder = local_folder(value)
+    if folder is None or not (key == "index" or (key == "model" and folder.is_dir())):
+        return value
+    return os.path.abspath(folder)
 
 
 def _state(key: str, settings: dict[str, str]) -> tuple[str | None, str | None]:

@@ -108,9 +108,14 @@ def search(
     require_rescoring(rescore)
     _require_compatible(options)
     text = "" if like is not None and not words and text_file is None else _query(words, text_file)
+    if text is None and files.requested():
+        raise UsageError(
+            f"{files.requested()[0]} is for one query: every answer at the prompt would overwrite the last; give a TEXT"
+        )
     if text:
         query_sentences(text)  # a query that is too long is refused before anything is loaded
     index = Index(folder)
+    index.require_exists()
     if text is None:
         _ask(index, options)
     else:

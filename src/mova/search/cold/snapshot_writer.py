@@ -48,11 +48,26 @@ def write_snapshot(store: Store, folder: Path) -> bool:
     state = tables_state(folder)
     if state is None:
         return False
+    if is_current(folder, state):
+        return True
+    files = folder / FOLDER
+    files.mkdir(exist_ok=True)
+    try:
+        return _write(store, folder, state)
+    finally:
+        _remove_others(files, _named(files))
+
+
+def is_current(folder: Path, state: str | None) -> bool:
+    """Return whether the snapshot of a local index is that of a state of its tables."""
+    document = read_signed(folder / FOLDER / NAME)
+    return document is not None and document.get("format") == FORMAT and document.get("state") == state
+
+
+def _write(store: Store, folder: Path, state: str) -> bool:
+    """Write the snapshot of a state of the tables; see `write_snapshot`."""
     files = folder / FOLDER
     document = read_signed(files / NAME)
-    if document is not None and document.get("format") == FORMAT and document.get("state") == state:
-        return True
-    files.mkdir(exist_ok=True)
     records = list(store.records().values())
     counts = {record.content: record.frames for record in records}
     if store.count_frames() < sum(counts.values()):
@@ -75,8 +90,13 @@ def write_snapshot(store: Store, folder: Path) -> bool:
         files / NAME,
         {"format": FORMAT, "state": state, "meta": meta, "model_state": model_state(store.meta.model), **names},
     )
-    _remove_others(files, {NAME, names["videos"], *(names[key] for key in ROW_FILES)})
     return True
+
+
+def _named(files: Path) -> set[str]:
+    """Return the names of the files that the last snapshot consists of; one of another format may have fewer."""
+    document = read_signed(files / NAME) or {}
+    return {NAME, *(document[key] for key in (*ROW_FILES, "videos") if key in document)}
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -194,11 +214,12 @@ def _opened(path: Path, size: int) -> Any:
 
 
 def _remove_others(files: Path, kept: set[str]) -> None:
-    """Remove the files of earlier snapshots; processes that have them open keep reading them."""
-    for path in files.iterdir():
-        if path.name not in kept:
-            with suppress(OSError):
-                path.unlink()
+    """Remove the files of earlier snapshots and failed attempts; processes that have them open keep reading them."""
+    with suppress(OSError):
+        for path in files.iterdir():
+            if path.name not in kept:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def _new_id() -> str:

@@ -84,11 +84,28 @@ class TextTower:
         document = read_signed(folder / FOLDER / NAME)
         problem = refusal(folder / FOLDER, document, meta)
         if problem is None and document is not None:
-            return cls(folder, document)
-        if document is not None and document.get("unusable") == problem:
+            try:
+                tower = cls(folder, document)
+                tower.open_files()
+            except Exception as error:  # noqa: BLE001  of three libraries, for damage of any kind
+                logger.warning(
+                    "%s: the exported text tower cannot be opened (%s: %s); the model is loaded instead; delete %s to "
+                    "have it made again",
+                    folder,
+                    type(error).__name__,
+                    error,
+                    folder / FOLDER,
+                )
+                return None
+            return tower
+        if is_settled(document, problem):
             return None
         logger.info("%s: the exported text tower is not used (%s); the model is loaded instead", folder, problem)
         return None
+
+    def open_files(self) -> None:
+        """Open every file, so that damage shows before a text is encoded. A tower for few sentences is the quickest."""
+        _ = self._table, self._tokenizer, self._opened(1)
 
     def encode_text(self, sentences: Sequence[str]) -> UnitVectors:
         """Encode sentences; see `text_vectors`."""
@@ -170,6 +187,11 @@ class TextTower:
                 *(sum(map(bool, dropped)), len(rows), length, self.name, sum(dropped)),
             )
         return rows
+
+
+def is_settled(document: dict[str, Any] | None, reason: str | None) -> bool:
+    """Return whether the reason against a text tower was known when it was made, so that it is not made again."""
+    return document is not None and reason is not None and document.get("unusable") == reason
 
 
 def refusal(files: Path, document: dict[str, Any] | None, meta: Meta) -> str | None:

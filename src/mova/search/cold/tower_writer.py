@@ -10,6 +10,7 @@ import logging
 import uuid
 import warnings
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from mova._version import __version__
 from mova.models.background_captions import unlikely_sentences
 from mova.models.families import export_text
 from mova.search.cold.state import model_state, read_signed, write_signed
-from mova.search.cold.text_tower import FOLDER, FORMAT, NAME, TextTower, refusal
+from mova.search.cold.text_tower import FOLDER, FORMAT, NAME, TextTower, is_settled, refusal
 from mova.utils.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -66,39 +67,48 @@ def write_text_tower(model: DualEncoder, meta: Meta, folder: Path) -> bool:
 
     Raises:
         OSError: a file cannot be written.
+        MemoryError, ImportError: it cannot be exported now; it is tried again the next time.
     """
     files = folder / FOLDER
     last = read_signed(files / NAME)
     reason = refusal(files, last, meta)
-    if reason is None or (last is not None and last.get("unusable") == reason):
+    if reason is None or is_settled(last, reason) or not can_export():
         return reason is None
+    files.mkdir(exist_ok=True)
     (files / NAME).unlink(missing_ok=True)
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+        return _export(model, meta, folder)
+    finally:
+        written = read_signed(files / NAME) or {}
+        _remove_others(files, {NAME, *written.get("files", {}).values()})
 
+
+def can_export() -> bool:
+    """Return whether the packages that an export needs are installed."""
+    return all(find_spec(package) is not None for package in ("onnx", "onnxruntime", "tokenizers"))
+
+
+def _export(model: DualEncoder, meta: Meta, folder: Path) -> bool:
+    """Export the text tower and compare it with the model; see `write_text_tower`."""
+    files = folder / FOLDER
+    reason: str | None = None
+    try:
         side = export_text(model)
         if side is None:
-            return False
-        files.mkdir(exist_ok=True)
-        names = _write_files(side, files)
-        document = _document(model, meta, side, files, names)
-        tower = TextTower(folder, document)
-        difference = _difference(model, tower)
-    except OSError:
+            reason = f"{meta.model} has no text tower that can be exported"
+        else:
+            document = _document(model, meta, side, files, _write_files(side, files))
+            difference = document["difference"] = _difference(model, TextTower(folder, document))
+            if not difference <= TOLERANCE:
+                reason = f"its vectors differ by {difference:.1g} from those of {meta.model}"
+    except (OSError, MemoryError, ImportError):  # of this moment, not of this model
         raise
-    except ImportError:
-        return False
-    except Exception as error:  # noqa: BLE001  a library that cannot export this model: the model itself is used
+    except Exception as error:
+        logger.info("%s cannot be exported", meta.model, exc_info=True)
         reason = f"{meta.model} cannot be exported: {type(error).__name__}"
-    else:
-        agrees = difference <= TOLERANCE
-        reason = None if agrees else f"its vectors differ by {difference:.1g} from those of {meta.model}"
-        document["difference"] = difference
     if reason is not None:
-        document, names = {**_stamp(meta), "unusable": reason}, {}
+        document = {**_stamp(meta), "unusable": reason}
     write_signed(files / NAME, document)
-    _remove_others(files, {NAME, *names.values()})
     return reason is None
 
 
@@ -195,7 +205,7 @@ def _difference(model: DualEncoder, tower: TextTower) -> float:
 
 
 def _remove_others(files: Path, kept: set[str]) -> None:
-    """Remove the files of earlier exports."""
+    """Remove the files of earlier exports and failed attempts."""
     with suppress(OSError):
         for path in files.iterdir():
             if path.name not in kept:
