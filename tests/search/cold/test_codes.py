@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ def test_both_libraries_scan_alike_over_several_blocks_and_threads(monkeypatch: 
     for other in (parts, scan(coded, query)):
         np.testing.assert_array_equal(other.estimate, whole.estimate)
         np.testing.assert_array_equal(other.upper, whole.upper)
+
+
+def test_scans_release_no_reference_that_they_do_not_own() -> None:
+    """A library that returns None without a new reference ends the process after some thousand calls."""
+    coded, query = encode(unit(np.random.default_rng(0).normal(size=(8, 64)))), unit(np.ones(64))
+    before = sys.getrefcount(None)
+    for _ in range(1000):
+        scan(coded, query)
+    assert sys.getrefcount(None) > before - 500
 
 
 def test_the_highest_values_are_those_of_a_sort() -> None:

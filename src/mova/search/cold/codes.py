@@ -142,7 +142,8 @@ def _products(query: _I8, values: _I8, out: _F32) -> None:
     """Write the products of a coded query (d,) with coded rows (n, d): integers, exact below 2^24."""
     simsimd = _simsimd()
     if simsimd is not None:
-        simsimd.cdist(query[None], values, metric="dot", out=out[None])
+        # Not with `out=`: SimSIMD 6.5 then returns None without counting the reference, which ends Python before 3.12.
+        out[:] = np.asarray(simsimd.cdist(query[None], values, metric="dot", out_dtype="f32"))[0]
         return
     wide = query.astype(np.float32)
     for start in range(0, len(values), NUMPY_ROWS):
