@@ -98,7 +98,7 @@ def main() -> None:
         memory.plot(counts, [results[count]["peak"] for count in counts], "o-")
         memory.set(xscale="log", xlabel="clips", ylabel="peak memory (MB)", ylim=(0, highest))
         rate.plot(counts, [count / results[count]["processor"] for count in counts], "o-")
-        rate.set(xscale="log", xlabel="clips", ylabel="clips a processor second", ylim=(0, fastest))
+        rate.set(xscale="log", xlabel="clips", ylabel="clips per processor second", ylim=(0, fastest))
 
     report.finish(plot)
 
