@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import note, one_line, write_result
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
+    from mova.plots.page.content import Section
+    from mova.search.index import Index
     from mova.types import Moment
 
 DEFAULT_RATE = 25.0
@@ -29,14 +32,36 @@ class MomentFiles:
     otio: Annotated[Path | None, typer.Option(help="Write the moments as a timeline for editors (extra `edit`).")] = (
         None
     )
+    html: Annotated[
+        Path | None, typer.Option(help="Write the moments as one page with pictures and a player, for any browser.")
+    ] = None
     srt: Annotated[Path | None, typer.Option(help="Write subtitles for the moments played one after another.")] = None
 
     def requested(self) -> list[str]:
         """Return the options that are used."""
         return [f"--{field.name}" for field in fields(self) if getattr(self, field.name) is not None]
 
-    def write(self, moments: Sequence[Moment], label: str) -> None:
-        """Write the requested files; `label` is what the moments show.
+    def check(self) -> None:
+        """Refuse files that cannot be written, before anything is searched.
+
+        Raises:
+            UsageError: a folder does not exist, or a directory has that name.
+        """
+        for option in self.requested():
+            path: Path = getattr(self, option.removeprefix("--"))
+            if path.is_dir():
+                raise UsageError(f"{option} {path}: is a directory; name a file in it")
+            if not path.resolve().parent.is_dir():
+                raise UsageError(f"{option} {path}: no such directory: {path.parent}")
+
+    def write(self, moments: Sequence[Moment], label: str, index: Index, section: Section | None = None) -> None:
+        """Write the requested files.
+
+        Args:
+            moments: of `index`.
+            label: what they show.
+            index: where they are from.
+            section: what a page shows; None: the answer to a search for `label`.
 
         Raises:
             UsageError: too many moments for an edit list, or OpenTimelineIO is not installed.
@@ -58,6 +83,21 @@ class MomentFiles:
             path: Path | None = getattr(self, name)
             if path is not None:
                 write_result(partial(_write, to_text()), path, f"--{name}")
+        if self.html is not None:
+            from mova.plots.page.content import answer_section
+
+            write_result(partial(_write_page, section or answer_section(label, moments), index), self.html, "--html")
+
+
+def _write_page(section: Section, index: Index, path: Path) -> None:
+    from mova.plots.page.document import write_page
+    from mova.video.isolated import Isolated
+
+    records = index.videos()
+    lengths = {record.path: record.duration for record in records}
+    source = f"{index.folder or 'index'} \u00b7 {index.model_name}"
+    with Isolated() as decoder:
+        write_page(path, [section], searched=len(records), source=source, durations=lengths, decoder=decoder)
 
 
 def _write(text: str, path: Path) -> None:

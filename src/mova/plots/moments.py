@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,6 @@ from PIL import Image
 from mova.errors import UsageError
 from mova.plots.style import MUTED, Page
 from mova.types import Moment
-from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.writer import thumbnail
 
@@ -27,15 +23,18 @@ WIDTH, HEIGHT, MARGIN, TITLE, LABEL = 2.4, 1.35, 0.2, 0.3, 0.24
 
 
 def draw_moments(results: Results, path: str | Path) -> Path:
-    """Draw one row of thumbnails per query, best first, each from the middle of its moment.
+    """Draw thumbnails for each query, best first, each from the middle of its moment.
+
+    A page (.html) also has a player, see `mova.plots.page.document.write_page`; it leaves out pictures of videos that
+    cannot be read.
 
     Args:
-        results: queries with their moments; the videos must be readable files.
+        results: queries with their moments.
         path: `.png` or `.html`; the folder is created if missing.
 
     Raises:
         UsageError: another extension, or no query.
-        VideoError: a video cannot be read.
+        VideoError: for .png: a video cannot be read.
     """
     target = Path(path)
     painter = {".png": _draw_png, ".html": _draw_html}.get(target.suffix.lower())
@@ -73,43 +72,8 @@ def _draw_png(results: Results, path: Path) -> None:
 
 
 def _draw_html(results: Results, path: Path) -> None:
-    rows = []
-    for query, moments in results:
-        figures = "".join(
-            f'<figure><img alt="" src="{_data_uri(_picture(moment))}"><figcaption>{escape(_label(moment))}'
-            "</figcaption></figure>"
-            for moment in moments
-        )
-        rows.append(f"<section><h2>{escape(query)}</h2><div>{figures or 'no moment'}</div></section>")
-    with replacing(path) as temporary:
-        temporary.write_text(_PAGE.replace("<!--ROWS-->", "\n".join(rows)), encoding="utf-8", errors="replace")
+    from mova.plots.page.content import answer_section
+    from mova.plots.page.document import write_page
 
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>mova: moments</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; margin: 2rem auto; max-width: 76rem;
-  padding: 0 1rem; }
-h2 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
-section div { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; max-width: 22rem; }
-img { max-width: 100%; border-radius: 6px; }
-figcaption { font-size: .8rem; opacity: .7; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-</style>
-</head>
-<body>
-<!--ROWS-->
-</body>
-</html>
-"""
+    sections = [answer_section(query, moments) for query, moments in results]
+    write_page(path, sections, title=None if len(sections) == 1 else "Moments")

@@ -99,3 +99,18 @@ def test_align_reports_the_evidence_for_each_sentence(folder: Path, call: Call) 
     _, out, _ = call("align", film, "--text", "It is red. It is green.")
     rows = [line for line in out.splitlines() if "It is" in line]
     assert ["strong" in rows[0], "strong" in rows[1]] == [True, False]
+
+
+def test_a_page_of_the_answer_and_its_folder_is_checked_before_anything_is_searched(folder: Path, call: Call) -> None:
+    page = folder.parent / "found.html"
+    code, _, err = call("search", "green", "--index", folder, "--html", page)
+    assert code == 0
+    assert f"wrote {page}" in err
+    text = page.read_text(encoding="utf-8")
+    assert "Nothing here shows that." in text
+    assert 'href="films/a.mp4#t=' in text
+    assert text.count("data:image/jpeg") == text.count('<span class="thumb">') > 0
+    for missing in (folder.parent / "no" / "found.html", folder):
+        code, out, err = call("search", "green", "--index", "no-index", "--html", missing)
+        assert (code, out) == (2, "")
+        assert f"--html {missing}: " in err

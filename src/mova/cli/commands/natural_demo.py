@@ -16,7 +16,7 @@ from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.search.index import Index
-    from mova.types import Moment, Span, Timeline
+    from mova.types import Span, Timeline
 
 MODEL = "mova-natural"
 PHOTOGRAPHS = (
@@ -158,7 +158,7 @@ def folder_demo(videos: Path, target: Path) -> dict[str, Any]:
     note(f"indexing {videos} with {MODEL} ...")
     index = Index(target / "own-index", model)
     report = index.add([videos])
-    results: list[tuple[str, list[Moment]]] = [(query, list(index.search(query, k=3))) for query in QUERIES]
+    results = [(query, index.search(query, k=3)) for query in QUERIES]
     paths = [target / f"own{suffix}" for suffix in (".png", ".html")]
     for path in paths:
         draw_moments(results, path)

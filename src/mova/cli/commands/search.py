@@ -107,6 +107,7 @@ def search(
     require_bar(false_alarm)
     require_rescoring(rescore)
     _require_compatible(options)
+    files.check()
     text = "" if like is not None and not words and text_file is None else _query(words, text_file)
     if text is None and files.requested():
         raise UsageError(
@@ -181,7 +182,7 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     else:
         _show(moments)
     _note_missing(moments)
-    options.files.write(moments, label)
+    options.files.write(moments, label, index)
     if options.export is not None:
         _export(moments, options.export, options.time_limit)
 
