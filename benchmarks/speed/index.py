@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from benchmarks.common import harness
-from mova.models.encoder import DECODE_CHUNK, DualEncoder, TextEmbedding
+from mova.models.encoder import DualEncoder, TextEmbedding
+from mova.models.inputs.reading import DECODE_CHUNK
 from mova.search import ingest, query
 from mova.search.index import Index
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord

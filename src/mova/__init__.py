@@ -2,12 +2,14 @@
 
     import mova
     model = mova.load("google/siglip2-base-patch32-256")
+    model.score("film.mp4", "a man pours tea")
     timeline = model.align("film.mp4", "A man opens a door. Then he pours tea.")
     index = mova.Index("films.mova", model)
     index.add(["films/"])
     moments = index.search("a man pours tea")
 
-The public names below are imported on first use, so that `import mova` stays fast.
+The public names below, and the packages of mova (`mova.errors`, `mova.losses`, ...), are imported on first use, so that
+`import mova` stays fast.
 """
 
 from __future__ import annotations
@@ -18,23 +20,78 @@ from typing import TYPE_CHECKING, Any
 from mova._version import __version__
 
 if TYPE_CHECKING:
+    from mova.data.manifest import Row, read_manifest, write_manifest
+    from mova.errors import MovaError
+    from mova.eval.report import Report
+    from mova.models.embeddings import TextEmbedding, VideoEmbedding
     from mova.models.registry import load
+    from mova.search.evidence import Answer
     from mova.search.index import Index
     from mova.types import Frames, Moment, Span, Timeline
 
 _PUBLIC = {
     "load": "mova.models.registry",
     "Index": "mova.search.index",
+    "Answer": "mova.search.evidence",
     "Frames": "mova.types",
     "Span": "mova.types",
     "Moment": "mova.types",
     "Timeline": "mova.types",
+    "TextEmbedding": "mova.models.embeddings",
+    "VideoEmbedding": "mova.models.embeddings",
+    "Report": "mova.eval.report",
+    "Row": "mova.data.manifest",
+    "read_manifest": "mova.data.manifest",
+    "write_manifest": "mova.data.manifest",
+    "MovaError": "mova.errors",
 }
+_PACKAGES = (
+    "baselines",
+    "client",
+    "data",
+    "errors",
+    "eval",
+    "explain",
+    "exports",
+    "features",
+    "losses",
+    "models",
+    "plots",
+    "scoring",
+    "search",
+    "text",
+    "train",
+    "types",
+    "video",
+    "worlds",
+)
 
-__all__ = ["Frames", "Index", "Moment", "Span", "Timeline", "__version__", "load"]
+__all__ = [
+    "Answer",
+    "Frames",
+    "Index",
+    "Moment",
+    "MovaError",
+    "Report",
+    "Row",
+    "Span",
+    "TextEmbedding",
+    "Timeline",
+    "VideoEmbedding",
+    "__version__",
+    "load",
+    "read_manifest",
+    "write_manifest",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'mova' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"mova.{name}")
+    raise AttributeError(f"module 'mova' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC, *_PACKAGES} - {"Any", "TYPE_CHECKING", "annotations", "import_module"})

@@ -6,6 +6,8 @@ prints it without a traceback. Bugs in mova (broken invariants) raise an ordinar
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 
@@ -107,3 +109,25 @@ def refused_pickle(name: object) -> ModelError:
         f"{name}: its weights are a pickle (pytorch_model.bin) that is damaged or asks to run code, which was not run; "
         "use a checkpoint with model.safetensors, from a source that you trust"
     )
+
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=\S)")
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Raise if a path is the address of something on a network.
+
+    Raises:
+        UsageError: it is.
+
+    Example:
+        >>> refuse_url("https://example.org/film.mp4")
+        Traceback (most recent call last):
+        mova.errors.UsageError: https://example.org/film.mp4: is a URL; mova opens no network connection, so ...
+    """
+    name = os.fspath(path)
+    if _URL.match(name) and not os.path.lexists(name):
+        address = _URL.sub(r"\1://", name, count=1)  # a Path has one slash only
+        raise UsageError(
+            f"{address}: is a URL; mova opens no network connection, so download the file, and pass its path"
+        )

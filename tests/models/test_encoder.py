@@ -114,7 +114,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_file_is_sampled_at_the_rate(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mova.models.encoder.DECODE_CHUNK", 5)
+    monkeypatch.setattr("mova.models.inputs.reading.DECODE_CHUNK", 5)
     encoder = ColourEncoder(1)
     video = encoder.encode_video(film)
     assert video.times == pytest.approx(np.arange(12) / 2, abs=0.06)

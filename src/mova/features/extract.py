@@ -25,7 +25,8 @@ from mova.data.feature_store_writer import FeatureWriter
 from mova.data.manifest import Row, read_manifest
 from mova.errors import DataError, VideoError
 from mova.features.stored import feature_key
-from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE, DualEncoder
+from mova.models.encoder import DualEncoder
+from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
 from mova.types import Frames
 from mova.utils.hashing import content_hash
 from mova.utils.prefetch import prefetch

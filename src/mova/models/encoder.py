@@ -10,9 +10,8 @@ sentences, K units of a text, B background sentences, d width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mova.data.concat import VideoConcat
-from mova.errors import UsageError, VideoError
+from mova.errors import UsageError
 from mova.models.background_captions import encode_background, false_alarm_rates, relevance_threshold
-from mova.models.embeddings import Source, TextEmbedding, VideoEmbedding, VideoFingerprint, display_name
+from mova.models.embeddings import TextEmbedding, VideoEmbedding, VideoFingerprint
+from mova.models.inputs.encode import Encoding, encode, score
+from mova.models.inputs.sources import name_of
 from mova.models.relations.basis import Relations, respect_of
 from mova.scoring.alignment import align_jointly
 from mova.scoring.caption_score import EvidenceRule
@@ -34,22 +34,13 @@ from mova.scoring.similarity import irrelevance as frame_irrelevance
 from mova.scoring.similarity import relevance as frame_relevance
 from mova.scoring.timeline_decoder import Order
 from mova.text.units import UnitRule, sentences_or_windows, windows_overlap
-from mova.types import Frames, Timeline
-from mova.utils.prefetch import prefetch
-from mova.video.isolated import Decoding
-from mova.video.probe import probe
-from mova.video.reader import stream
-from mova.video.windows import encode_windows
+from mova.types import Timeline
 
-DECODE_CHUNK = 32
-"""Frames decoded at once: 200 MB of 1080p pixels, so that memory is bounded regardless of the video's length."""
-DECODE_SHORT_SIDE = 2160
-"""Pixels of the shorter side to which larger frames are scaled when they are decoded: 8K becomes 4K."""
 TEXT_CHUNK = 256
 """Units encoded at once if only their vectors are needed: token states are much larger."""
 
 
-class DualEncoder(Decoding, ABC):
+class DualEncoder(Encoding, ABC):
     """Mixin of every dual encoder (with `transformers.PreTrainedModel`).
 
     A model sets these attributes on the class or the instance.
@@ -84,9 +75,12 @@ class DualEncoder(Decoding, ABC):
     >>> timeline = model.align("film.mp4", "Two black discs shrink. A small orange crescent bounces indoors.")
     >>> [sentence.spans[0].span for sentence in timeline.sentences]
     [Span(start=3.0, end=6.5), Span(start=6.5, end=10.0)]
-    >>> wrong, right = model.score([video], ["Three white stars.", "Two black discs shrink. A crescent bounces."])[0]
+    >>> wrong, right = model.score("film.mp4", ["Three white stars.", "Two black discs shrink. A crescent bounces."])
     >>> bool(right > wrong)
     True
+    >>> from pathlib import Path
+    >>> model.encode(["two black discs", Path("film.mp4")]).shape
+    (2, 192)
     """
 
     name: str = "unnamed"
@@ -137,106 +131,6 @@ class DualEncoder(Decoding, ABC):
         inner = getattr(self, "backbone", None)
         return inner if isinstance(inner, DualEncoder) and inner.fingerprint() == self.fingerprint() else None
 
-    @abstractmethod
-    def encode_frames(self, frames: Frames) -> Tensor:
-        """Encode consecutive sampled frames: (T, d), float32. If context > 0, ends are repeated."""
-
-    @abstractmethod
-    def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
-        """Encode one or many texts: pooled vectors and token states."""
-
-    def encode_stream(
-        self, chunks: Iterable[Frames], encode: Callable[[Frames], Tensor] | None = None
-    ) -> Iterator[tuple[npt.NDArray[np.float64], Tensor]]:
-        """Encode a video chunk by chunk, with the same vectors as in one pass over the whole.
-
-        The last `2 * context` frames are kept between chunks: half of them still wait for their right neighbors, the
-        other half are left neighbors of these. If the frame size changes, as between concatenated files, there are no
-        such neighbors, and a new window begins.
-
-        Args:
-            chunks: consecutive parts of one video; empty ones are allowed.
-            encode: frames -> (T, ...), where the row of a frame depends on `context` neighbors; default:
-                `encode_frames`.
-
-        Yields:
-            Times (n,) in seconds and vectors (n, d), every frame exactly once, in order.
-        """
-        return encode_windows(chunks, encode or self.encode_frames, self.context)
-
-    def sampling_rate(self, fps: float | None = None) -> float:
-        """Return the frames per second to sample: `fps`; default: the model's own rate.
-
-        Raises:
-            UsageError: a rate that is not above 0, or not the fixed rate of the model.
-        """
-        if fps is None:
-            return self.frame_rate
-        if not (np.isfinite(fps) and fps > 0):
-            raise UsageError(f"frames per second must be above 0, not {fps}")
-        if self.fixed_frame_rate and fps != self.frame_rate:
-            raise UsageError(
-                f"{self.name} reads motion from neighboring frames and only supports "
-                f"{self.frame_rate:g} frames per second, not {fps:g}; omit fps"
-            )
-        return fps
-
-    def check_rate(self, fps: float | None) -> None:
-        """Raise if the model requires a fixed frame rate and `fps` does not match it (None: a rule without a rate).
-
-        Raises:
-            UsageError: `fps` does not match.
-        """
-        if fps is not None:
-            self.sampling_rate(fps)
-        elif self.fixed_frame_rate:
-            raise UsageError(f"data: {self.name} needs its own rate; set fps: {self.frame_rate:g} and omit rule")
-
-    def open_video(
-        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
-    ) -> tuple[Iterable[Frames], float]:
-        """Return chunks of a video at the sampling rate, decoded ahead of their use, and its end in seconds.
-
-        Args:
-            video, fps, start, end: see `encode_video`.
-        """
-        rate = self.sampling_rate(fps)
-        if isinstance(video, Frames):
-            return [video], float(video.pts[-1]) + 1 / rate if len(video) else 0.0
-        if isinstance(video, VideoConcat):
-            return prefetch(video.stream(rate, DECODE_CHUNK, self.decoder)), video.end
-        duration = (probe if self.decoder is None else self.decoder.probe)(video).duration
-        duration = duration if end is None else min(end, duration)
-        if start and start >= duration:
-            raise VideoError(video, f"is only {duration:.2f} s long, so it has no clip from {start:.2f} s on")
-        read = stream if self.decoder is None else self.decoder.stream
-        chunks = read(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
-        return prefetch(chunks), duration
-
-    def encode_video(
-        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
-    ) -> VideoEmbedding:
-        """Encode the frames of a video. Decoding runs in parallel, and memory is bounded.
-
-        Args:
-            video: a file, several segments of files, or frames already sampled (`fps` then only defines the duration of
-                the last frame).
-            fps: frames per second to sample; default: the model's own rate.
-            start, end: seconds of a file to encode, `[start, end)`; default: all of it. Times count from the start of
-                the file.
-
-        Raises:
-            VideoError: the file cannot be read, or has no frame there.
-            UsageError: see `sampling_rate`.
-        """
-        chunks, duration = self.open_video(video, fps, start, end)
-        parts = list(self.encode_stream(chunks))
-        if not parts:
-            raise VideoError(display_name(video), "no frames to encode")
-        times = np.concatenate([times for times, _ in parts])
-        step = None if isinstance(video, Frames) else 1 / self.sampling_rate(fps)
-        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration, step=step)
-
     def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
         """Return the cosines (V, N) of pooled videos with pooled texts."""
         pooled = torch.stack([video.pooled for video in videos])
@@ -269,18 +163,60 @@ class DualEncoder(Decoding, ABC):
         parts = [self.encode_text(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
         return list(torch.cat(parts).split([len(text_units) for text_units in units])) if parts else []
 
-    def score(self, videos: Sequence[VideoEmbedding], texts: str | Sequence[str]) -> Tensor:
-        """Score how well each video shows each whole text, unit by unit, by the model's evidence rule.
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        convert_to_tensor: bool = False,
+        fps: float | None = None,
+    ) -> npt.NDArray[np.float32] | Tensor:
+        """Encode texts and videos of any kind to one vector each, as sentence-transformers does.
+
+        Args:
+            inputs: a text or a video, or a list of them, mixed or not. A string is a text; a file is a `pathlib.Path`.
+                Frames, arrays, pictures and open files are videos (see `encode_video`); in a list, each picture is one.
+            batch_size: texts, or pictures of one size, that are encoded at once.
+            normalize: divide vectors of texts by their lengths, so that products are cosines. Those of videos always
+                are unit vectors.
+            convert_to_tensor: return a tensor on the model's device instead of an array.
+            fps: see `encode_video`; it does not change vectors of frames in memory.
 
         Returns:
-            float32, (V, N). The scores rank videos for a text and texts for a video; they are cosines only under the
-            plain rule.
+            float32, (d,) for one input, (N, d) for a list, in its order.
 
         Raises:
-            UsageError: a text has no words.
+            UsageError: an empty list or text, a string that names a video file, or see `encode_video`.
+            VideoError: a file cannot be read.
         """
-        vectors = self.encode_units([texts] if isinstance(texts, str) else texts)
-        return self.rule.score([video.frames for video in videos], vectors)
+        with torch.no_grad():
+            vectors = encode(self, inputs, batch_size, fps, normalize=normalize)
+        return vectors if convert_to_tensor else vectors.cpu().numpy()
+
+    def score(
+        self, videos: Any, texts: str | Sequence[str], *, fps: float | None = None, pairs: bool = False
+    ) -> Tensor:
+        """Score how well each video shows each whole text, unit by unit, by the model's evidence rule.
+
+        Args:
+            videos: a video or a list of them: anything that `encode_video` takes, or embeddings. In a list, each
+                picture is a video.
+            texts: a text, or a list of texts.
+            fps: see `encode_video`; not used for embeddings.
+            pairs: score the first video with the first text, the second with the second, and so on. One video is
+                paired with every text, and one text with every video.
+
+        Returns:
+            float32, (V, N). A single video, not in a list, has no first dimension: (N,) with a list of texts, and one
+            number () with a single text. With `pairs`, (V,). The scores rank videos for a text and texts for a video;
+            they are cosines only under the plain rule.
+
+        Raises:
+            UsageError: a text has no words, pairs of different numbers, or see `encode_video`.
+            VideoError: a file cannot be read.
+        """
+        return score(self, videos, texts, fps, pairs=pairs)
 
     @property
     def scores_modular(self) -> bool:
@@ -348,10 +284,11 @@ class DualEncoder(Decoding, ABC):
 
     def align(
         self,
-        video: str | Path | Frames | VideoEmbedding,
+        video: Any,
         caption: str,
         *,
         fps: float | None = None,
+        times: npt.ArrayLike | None = None,
         name: str | None = None,
         order: Order = "auto",
     ) -> Timeline:
@@ -361,9 +298,9 @@ class DualEncoder(Decoding, ABC):
         punctuation is split into overlapping windows of words.
 
         Args:
-            video: a file, frames, or a video already encoded (such as stored vectors of an index).
+            video: anything that `encode_video` takes, or a video already encoded (such as stored vectors of an index).
             caption: one or more sentences.
-            fps: see `encode_video`; unused for an encoded video.
+            fps, times: see `encode_video`; unused for an encoded video.
             name: name of the video in the timeline; default: the path.
             order: whether the sentences are in temporal order: "yes", "no", or "auto" by the evidence (windows of
                 words are not).
@@ -373,9 +310,8 @@ class DualEncoder(Decoding, ABC):
             VideoError: the file cannot be read.
         """
         sentences = sentences_or_windows(caption)
-        if name is None:
-            name = str(video) if isinstance(video, str | Path) else ""
-        seen = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps)
+        name = name_of(video) if name is None else name
+        seen = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps, times=times)
         vectors = self.encode_text(sentences).pooled
         if order == "auto" and windows_overlap(caption, sentences):
             order = "no"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mova.errors import VideoError
-from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE
+from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
 from mova.search.storage.records import VideoRecord
 from mova.types import Frames, Span
 from mova.utils.hashing import content_hash

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from mova.data.pair_list import VideoText
 from mova.errors import UsageError, VideoError
-from mova.models.encoder import DECODE_CHUNK, DECODE_SHORT_SIDE, DualEncoder, VideoEmbedding
+from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
+from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
 from mova.models.registry import load_any
 from mova.text.units import sentences_or_windows
 from mova.utils.text_files import PARSER_ERRORS
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """(video, pairs done, pairs in total), called after each video."""
-
 
 PRESENT = 0.5
 """Least probability of a sentence that counts as shown."""

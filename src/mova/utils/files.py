@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from mova.errors import UsageError
+from mova.errors import UsageError, refuse_url
 
 ENDINGS = """
     264 265 360 3g2 3gp 3gp2 3gpp 3gpp2 amv asf avc avi dav divx dv evo f4v flv gif gxf h264 h265 hevc insv ivf lrv
@@ -51,6 +51,7 @@ def find_videos(
         elif path.exists():
             videos.add(path)
         else:
+            refuse_url(path)
             raise UsageError(f"{path}: no such file or directory")
     return sorted(videos)
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mova.errors import VideoError
+from mova.errors import VideoError, refuse_url
 
 MAX_PIXELS = 100_000_000
 """Pixels per frame; a larger frame is decoded at an eighth of its size if its codec can do that, else refused."""
@@ -83,11 +83,13 @@ def check_file(path: str | Path) -> None:
 
     Raises:
         VideoError: the path is missing, a folder, not a regular file, empty, or not permitted.
+        UsageError: it is a URL.
     """
     file = Path(path)
     try:
         status = file.stat()
     except (FileNotFoundError, NotADirectoryError):
+        refuse_url(path)
         raise VideoError(path, "no such file (or a broken link); check the path") from None
     except OSError as error:
         raise VideoError(path, f"cannot be accessed ({error.strerror}); check the file permissions") from error

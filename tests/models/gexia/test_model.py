@@ -201,7 +201,7 @@ def test_a_file_is_streamed_to_the_vectors_of_its_frames(
     path = next(worlds_manifest.parent.glob("*.mp4"))
     model = around(backbones["worlds"](), frames={"short": 5})
     frames = Frames.concatenate(list(stream(path, fps=model.frame_rate)))
-    monkeypatch.setattr("mova.models.encoder.DECODE_CHUNK", 3)
+    monkeypatch.setattr("mova.models.inputs.reading.DECODE_CHUNK", 3)
     streamed, in_memory = model.encode_video(path), model.encode_video(frames)
     torch.testing.assert_close(streamed.frames, in_memory.frames, rtol=0, atol=1e-6)
     torch.testing.assert_close(streamed.whole, in_memory.whole, rtol=0, atol=1e-6)

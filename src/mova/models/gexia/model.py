@@ -29,12 +29,13 @@ from mova.data.granularity import GRANULARITIES
 from mova.errors import UsageError, VideoError
 from mova.models.backbone_wrapper import BackboneWrapper, backbone_settings, random_backbone, require_backbone
 from mova.models.checkpoint import read_calibration, write_calibration
-from mova.models.embeddings import DenseVideo, display_name, wholes_of
-from mova.models.encoder import DualEncoder, Source, TextEmbedding, VideoEmbedding
+from mova.models.embeddings import DenseVideo, Source, display_name, wholes_of
+from mova.models.encoder import DualEncoder, TextEmbedding, VideoEmbedding
 from mova.models.gexia.approximation import IterativeApproximation
 from mova.models.gexia.config import TEMPERATURE, GexiaConfig
 from mova.models.gexia.flops import measure_costs
 from mova.models.gexia.frame_reservoir import FrameReservoir
+from mova.models.inputs.texts import as_texts
 from mova.models.model_card import write_gexia_card
 from mova.models.precision import hash_weights
 from mova.models.two_tower.text_processor import TextRule
@@ -204,9 +205,7 @@ class Gexia(BackboneWrapper):
             return torch.empty(0, self.embedding_dim, device=self.device)
         return self.frame_vectors(self.dense_frames(frames), self.config.frame_rounds)
 
-    def encode_video(
-        self, video: Source, fps: float | None = None, start: float = 0.0, end: float | None = None
-    ) -> VideoEmbedding:
+    def _encode_source(self, video: Source, fps: float | None, start: float, end: float | None) -> VideoEmbedding:
         """Encode the frames of a video, and as `whole` at most `frames` evenly spaced frames of its size.
 
         The size follows from the duration (one frame is an image), unless `video_rounds` is set: then it is the size
@@ -256,9 +255,7 @@ class Gexia(BackboneWrapper):
         Raises:
             UsageError: no texts.
         """
-        batch = [texts] if isinstance(texts, str) else list(texts)
-        if not batch:
-            raise UsageError("no texts to encode")
+        batch = as_texts(texts)
         ids, mask, dropped = self.backbone.token_ids(batch)
         if self._rule is None and dropped.any():
             logger.warning("%d words beyond the first %d of a text were dropped", dropped.sum(), ids.shape[1])

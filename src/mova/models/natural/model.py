@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
 
-from mova.errors import UsageError
 from mova.models.backbone import Backbone
 from mova.models.background_captions import background_sentences
 from mova.models.checkpoint import (
@@ -33,6 +32,7 @@ from mova.models.checkpoint import (
     write_calibration,
 )
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
+from mova.models.inputs.texts import as_texts
 from mova.models.natural.config import NaturalConfig
 from mova.models.natural.towers import Lite2, pool_windows
 from mova.models.natural.weights import read_class_table, read_network, read_text_tower, read_tokenizer
@@ -212,9 +212,7 @@ class Natural(PreTrainedModel, Backbone):
         Raises:
             UsageError: no text at all.
         """
-        batch = [texts] if isinstance(texts, str) else list(texts)
-        if not batch:
-            raise UsageError("no texts to encode")
+        batch = as_texts(texts)
         rows, dropped = self.text_rule.token_ids(self.tokenizer, batch)
         if any(dropped):
             logger.warning(

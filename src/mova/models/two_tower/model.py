@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from mova.errors import ModelError, UsageError
+from mova.errors import ModelError
 from mova.models.backbone import Backbone
 from mova.models.background_captions import background_sentences
 from mova.models.checkpoint import (
@@ -37,6 +37,7 @@ from mova.models.checkpoint import (
 )
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
 from mova.models.hub import find_checkpoint, read_json
+from mova.models.inputs.texts import as_texts
 from mova.models.model_card import write_card
 from mova.models.precision import choose_device, choose_dtype, hash_tensors
 from mova.models.two_tower.config import TwoTowerConfig
@@ -335,9 +336,7 @@ class TwoTower(PreTrainedModel, Backbone):
 
         Texts are sorted by length and padded to the longest of their batch only, if the architecture allows it.
         """
-        batch = [texts] if isinstance(texts, str) else list(texts)
-        if not batch:
-            raise UsageError("no texts to encode")
+        batch = as_texts(texts)
         rows, dropped = self._read(batch)
         width = self.text_rule.length if self.text_rule.fixed else max(map(len, rows))
         pooled = torch.empty(len(batch), self.embedding_dim, device=self.device)

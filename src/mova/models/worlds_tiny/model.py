@@ -27,6 +27,7 @@ from mova.errors import UsageError
 from mova.models.backbone import Backbone
 from mova.models.checkpoint import load_complete, read_calibration, write_calibration
 from mova.models.embeddings import TextEmbedding, VideoFingerprint
+from mova.models.inputs.texts import as_texts
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.relations.basis import Relations
 from mova.models.worlds_tiny.towers import STACK, FrameTower, TextTower, WorldsTinyConfig, word_tokenizer
@@ -229,7 +230,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
         Raises:
             UsageError: no text at all.
         """
-        ids, mask, dropped = self.token_ids([texts] if isinstance(texts, str) else texts)
+        ids, mask, dropped = self.token_ids(as_texts(texts))
         unknown = int((ids == self.tokenizer.unk_token_id).sum())
         if unknown:
             logger.warning("%d of %d words are unknown to %s", unknown, int(mask.sum()), self.name)

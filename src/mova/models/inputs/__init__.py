@@ -1,0 +1,1 @@
+"""What models take: files, frames, arrays, tensors, pictures, open files, and texts."""
