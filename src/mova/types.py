@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mova.displayed import Displayed
+
 Pixels = npt.NDArray[np.uint8]
 """Frames or images: uint8, (..., H, W, 3), RGB."""
 
@@ -175,7 +177,7 @@ class MomentSentence:
 
 
 @dataclass(frozen=True)
-class Moment:
+class Moment(Displayed):
     """A part of a video that matches a query.
 
     Attributes:
@@ -217,6 +219,11 @@ class Moment:
         if self.sentences:
             values["sentences"] = [row.to_json() for row in self.sentences]
         return values
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row."""
+        values = {name: getattr(self, name) for name in ("video", "start", "end", "score", "false_alarm", "evidence")}
+        return [values]
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +291,7 @@ class OrderChoice:
 
 
 @dataclass(frozen=True, eq=False)
-class Timeline:
+class Timeline(Displayed):
     """A caption aligned with a video.
 
     Attributes:
@@ -335,6 +342,18 @@ class Timeline:
         if self.order is not None:
             document["order"] = self.order.to_json()
         return document
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per span, and one without times per sentence that is not shown. Sentences count from 1."""
+        rows = []
+        for number, row in enumerate(self.sentences, start=1):
+            known: dict[str, Any] = {"video": self.video, "sentence": number, "text": row.text}
+            for scored in row.spans or (None,):
+                start, end = (None, None) if scored is None else (scored.span.start, scored.span.end)
+                score, posterior = (None, None) if scored is None else (scored.score, scored.posterior)
+                found = {"start": start, "end": end, "score": score, "posterior": posterior}
+                rows.append({**known, **found, "shown": row.shown, "false_alarm": row.false_alarm})
+        return rows
 
 
 def complement(spans: Sequence[Span], duration: float) -> Iterator[Span]:

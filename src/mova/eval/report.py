@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mova.displayed import Displayed
 from mova.errors import DataError
 from mova.eval.metrics.bootstrap import Interval, Statistic, bootstrap, mean, median
 from mova.eval.metrics.ranking import KS, Ranks, summarize, tie_bounds
@@ -183,7 +184,7 @@ class ReportHead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Displayed):
     """Everything that one evaluation measured.
 
     Attributes:
@@ -261,6 +262,21 @@ class Report:
         document |= {} if ties is None else {"ties": ties}
         return {key: document[key] for key in self._key_order() if key in document}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per figure: part, metric, value, the bounds of its interval, and the number of queries."""
+        named: dict[str, Mapping[str, Any]] = {name: group.figures for name, group in self.all_groups.items()}
+        for title, tables in (("moments", self.moments), ("highlights", self.highlights)):
+            named |= {f"{title}, {part}": _leaves(table) for part, table in tables.items()}
+        rows = []
+        for part, figures in named.items():
+            group = self.all_groups.get(part)
+            for metric, value in figures.items():
+                interval = None if group is None else group.intervals.get(metric)
+                bounds = (None, None) if interval is None else (interval.low, interval.high)
+                row = {"part": part, "metric": metric, "value": value, "low": bounds[0], "high": bounds[1]}
+                rows.append(row | {"queries": self.head.queries})
+        return rows
+
     def _key_order(self) -> tuple[str, ...]:
         if self.directions:
             return _OF_RANKS
@@ -292,6 +308,15 @@ class Report:
             return _read(document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{source}: damaged report: {type(error).__name__}: {error}") from error
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the numbers of nested mappings by their keys, joined: `{"R1": {"0.5": 1.0}}` has the key "R1 0.5"."""
+    leaves: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix} {key}".strip()
+        leaves |= _leaves(value, name) if isinstance(value, Mapping) else {name: value}
+    return leaves
 
 
 def _read(document: Mapping[str, Any]) -> Report:

@@ -26,7 +26,7 @@ def film_strip(
     """Read thumbnails of equal segments of a video, each from the middle of its segment, that fill a strip.
 
     Args:
-        video: a video file.
+        video: a video file; empty for frames in memory, of which there are no pictures.
         duration: length of the strip in seconds.
         ratio: width of the strip divided by its height.
         pixels: height of a thumbnail in pixels.
@@ -39,6 +39,8 @@ def film_strip(
     Raises:
         VideoError: the file cannot be read.
     """
+    if not video:
+        return [None] * max(1, round(ratio / 1.6))
     info = (probe if decoder is None else decoder.probe)(video)
     shape = min(max(info.width / info.height, 0.5), 2.4)
     count = max(1, round(ratio / shape))

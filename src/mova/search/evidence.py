@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mova.displayed import Displayed
 from mova.errors import UsageError
 from mova.scoring.false_alarm import BAR, LEAST_SENTENCES, Evidence, FalseAlarms, Maxima, evidence
 from mova.search.cold.text_tower import TextTower
@@ -45,7 +46,7 @@ Vectors = Callable[[], npt.NDArray[np.float32]]
 """Returns the unit vectors (B, d) of the background sentences; called only if they are needed."""
 
 
-class Answer(list[Moment]):
+class Answer(list[Moment], Displayed):
     """The moments of a search, best first, and whether they are evidence that the index shows the text.
 
     Attributes:
@@ -78,6 +79,10 @@ class Answer(list[Moment]):
                 "frames_sampled": self.background.sampled,
             },
         }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per moment, best first."""
+        return [row for moment in self for row in moment.rows()]
 
 
 def require_bar(bar: float) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mova.errors import DataError
+from mova.errors import DataError, UsageError
 from mova.utils.text_files import open_text, parse_json, read_text
 
 MISSING_VALUES = frozenset({"nan", "none", "null", "n/a", "na", "<na>", "#n/a", "nat"})
@@ -135,3 +135,19 @@ def read_list(path: Path, header: str | None = None) -> dict[str, str]:
     if not locations:
         raise DataError(f"{path}: has no ids")
     return locations
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return rows with equal keys as a `pandas.DataFrame`.
+
+    Raises:
+        UsageError: pandas is not installed.
+
+    >>> data_frame([{"text": "a dog", "score": 0.5}]).columns.tolist()  # pip install pandas
+    ['text', 'score']
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise UsageError("to_pandas() needs pandas, which is not installed; pip install pandas") from error
+    return pandas.DataFrame(list(rows))

@@ -172,8 +172,8 @@ class VideoReading(Decoding, ABC):
         in_memory = not hasattr(video, "read") and not isinstance(video, str | PathLike | VideoConcat)
         if in_memory and self.fixed_frame_rate and fps is not None and fps != self.frame_rate:
             raise UsageError(
-                f"{self.name} reads motion from neighboring frames, and needs {self.frame_rate:g} frames per second, not "
-                f"{fps:g}: pass frames at that rate, or the file"
+                f"{self.name} reads motion from neighboring frames, and needs {self.frame_rate:g} frames per second, "
+                f"not {fps:g}: pass frames at that rate, or the file"
             )
         return Clock(fps, times)
 
