@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from mova.models.registry import load
     from mova.search.evidence import Answer
     from mova.search.index import Index
+    from mova.search.narrow.filter import Filter
     from mova.types import Frames, Moment, Span, Timeline
 
 _PUBLIC = {
     "load": "mova.models.registry",
     "Index": "mova.search.index",
     "Answer": "mova.search.evidence",
+    "Filter": "mova.search.narrow.filter",
     "Frames": "mova.types",
     "Span": "mova.types",
     "Moment": "mova.types",
@@ -68,6 +70,7 @@ _PACKAGES = (
 
 __all__ = [
     "Answer",
+    "Filter",
     "Frames",
     "Index",
     "Moment",

@@ -212,3 +212,33 @@ def test_the_sentences_of_a_passage_have_their_times(site: Site) -> None:
     times = [(row["text"], row["start"], row["end"]) for row in found["sentences"]]
     assert times == [("A red wall.", 0.0, 2.0), ("Then a blue one.", 2.0, 5.0), ("At last a green one.", 5.0, 6.0)]
     assert found["sentences"] == [row.to_json() for row in expected.sentences]
+
+
+def test_a_filter_says_which_videos_are_searched(site: Site) -> None:
+    deep = [video for video in site.client.get(f"{API}/videos").json()["videos"] if video["folder"] == "deep"]
+    found = site.search("red", limit=100, filter={"folders": ["deep"]})["results"]
+    assert {row["video"]["id"] for row in found} == {video["id"] for video in deep} != set()
+    address = {"q": "red", "limit": 100, "folder": "deep", "longer": "0:01", "after": "2001"}
+    assert site.client.get(f"{API}/search", params=address).json()["results"] == found
+    everything = site.search("red", limit=100, filter={"longer": 0})["results"]
+    assert everything == site.search("red", limit=100)["results"]
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "message"),
+    [
+        ({"folders": ["deeper"]}, "no video passes the filter"),
+        ({"folders": [".."]}, "no video passes the filter"),
+        ({"folders": ["../../etc"]}, "no video passes the filter"),
+        ({"longer": "10h"}, "no video passes the filter"),
+        ({"after": "soon"}, "after 'soon': is not a date"),
+        ({"longer": "long"}, "longer 'long': is not a duration"),
+    ],
+)
+def test_a_filter_that_leaves_no_video_is_an_error_without_paths(
+    site: Site, narrowed: dict[str, Any], message: str
+) -> None:
+    answer = site.client.post(f"{API}/search", json={"query": "red", "filter": narrowed})
+    assert answer.status_code in (400, 422)
+    assert message in answer.json()["error"]["message"]
+    assert str(site.films) not in answer.text

@@ -32,15 +32,18 @@ from mova.utils.replacing import replacing
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
-    from mova.search.cold.snapshot import Snapshot
-    from mova.search.storage.store import Store
+    from mova.search.narrow.selection import Reader
 
 logger = logging.getLogger(__name__)
 
 NAME, LAYOUT = "false_alarms.json", 2
+VECTORS = "false_alarms.safetensors"
+"""Vectors of the background sentences, so that a part of the index can be measured without encoding them."""
 MOST_FRAMES = 200_000
 """Frames that background sentences are compared with. A larger index is sampled, in whole videos, and the best scores
 are extrapolated by how they grow with the number of frames."""
+MOST_SELECTED_FRAMES = 50_000
+"""The same for the videos that a filter leaves, which are measured during the search."""
 
 Vectors = Callable[[], npt.NDArray[np.float32]]
 """Returns the unit vectors (B, d) of the background sentences; called only if they are needed."""
@@ -50,17 +53,26 @@ class Answer(list[Moment], Displayed):
     """The moments of a search, best first, and whether they are evidence that the index shows the text.
 
     Attributes:
-        false_alarm: lowest false-alarm rate of the moments; None if there are none, or it was not measured.
+        false_alarm: lowest false-alarm rate of the moments and of those before them; None if there are none, or it was
+            not measured.
         evidence: "strong", "weak" or "none" (nothing here shows the text; the moments are only the nearest); None if it
             was not measured.
         bar: highest rate that counts as evidence.
         background: what the rates were computed from.
+        skip: number of better moments that were left out (`Index.search`).
     """
 
-    def __init__(self, moments: Iterable[Moment] = (), background: FalseAlarms | None = None, bar: float = BAR) -> None:
-        super().__init__(moments)
-        self.background, self.bar = background, bar
-        self.false_alarm = min((m.false_alarm for m in self if m.false_alarm is not None), default=None)
+    def __init__(
+        self,
+        moments: Iterable[Moment] = (),
+        background: FalseAlarms | None = None,
+        bar: float = BAR,
+        skip: int = 0,
+    ) -> None:
+        found = list(moments)
+        super().__init__(found[skip:])
+        self.background, self.bar, self.skip = background, bar, skip
+        self.false_alarm = min((m.false_alarm for m in found if m.false_alarm is not None), default=None)
         self.evidence: Evidence | None = None
         if background is not None:
             self.evidence = evidence(1.0 if self.false_alarm is None else self.false_alarm, bar)
@@ -132,9 +144,10 @@ class Background:
         reader: returns the index, or its snapshot.
     """
 
-    def __init__(self, reader: Callable[[], Store | Snapshot]) -> None:
+    def __init__(self, reader: Callable[[], Reader]) -> None:
         self._reader = reader
         self._kept: tuple[str, FalseAlarms] | None = None
+        self._selected: tuple[str, FalseAlarms | None] | None = None
         self._stamped: tuple[object, Sequence[str], str] = ({}, (), "")
 
     def read(self, sentences: Sequence[str]) -> FalseAlarms | None:
@@ -165,33 +178,72 @@ class Background:
         current = self._read(reader.folder, stamp)
         if current is not None:
             return current
-        measured = measure(reader, vectors())
-        if measured is None:
+        alarms = _rounded(measure(reader, self._vectors(reader, sentences, vectors)))
+        if alarms is None:
             return None
-        alarms = FalseAlarms.from_json(measured.to_json())  # rounded, as every later process reads them
         self._kept = stamp, alarms
         if reader.folder is not None:
             _write(reader.folder / NAME, stamp, alarms)
         return alarms
 
-    def _stamp(self, reader: Store | Snapshot, sentences: Sequence[str]) -> str:
+    def of_selection(self, selected: Reader, sentences: Sequence[str], vectors: Vectors) -> FalseAlarms | None:
+        """Return the statistics of some videos of the index, as if it had no others.
+
+        Best scores over fewer frames are lower, and the videos below one folder are no random sample of the index: they
+        are measured, not extrapolated.
+
+        Args:
+            selected: the videos.
+            sentences, vectors: as for `measured`.
+        """
+        if len(sentences) < LEAST_SENTENCES:
+            return None
+        reader = self._reader()
+        if selected.count_frames() == reader.count_frames():
+            return self.measured(sentences, vectors)
+        stamp = self._hash(selected, sentences)
+        if self._selected is None or self._selected[0] != stamp:
+            known = self._vectors(reader, sentences, vectors)
+            self._selected = stamp, _rounded(measure(selected, known, MOST_SELECTED_FRAMES))
+        return self._selected[1]
+
+    def _vectors(self, reader: Reader, sentences: Sequence[str], vectors: Vectors) -> npt.NDArray[np.float32]:
+        """Return the vectors of the background sentences, from their file if it is that of the model; else write it."""
+        if reader.folder is None:
+            return vectors()
+        stamp = _digest([LAYOUT, reader.meta.fingerprint, list(sentences)])
+        stored = _read_vectors(reader.folder / VECTORS, stamp)
+        if stored is None:
+            stored = vectors()
+            _write_vectors(reader.folder / VECTORS, stamp, stored)
+        return stored
+
+    def _stamp(self, reader: Reader, sentences: Sequence[str]) -> str:
         """Return a hash of everything that the statistics depend on."""
         records = reader.records()  # the same object as long as the table is the same
         if self._stamped[0] is not records or self._stamped[1] != sentences:
-            videos = sorted({(record.content, record.frames) for record in records.values()})
-            meta = reader.meta
-            text = json.dumps([LAYOUT, meta.fingerprint, meta.frame_rate, list(sentences), videos])
-            self._stamped = records, sentences, hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+            self._stamped = records, sentences, self._hash(reader, sentences)
         return self._stamped[2]
 
+    @staticmethod
+    def _hash(reader: Reader, sentences: Sequence[str]) -> str:
+        videos = sorted({(record.content, record.frames) for record in reader.records().values()})
+        meta = reader.meta
+        return _digest([LAYOUT, meta.fingerprint, meta.frame_rate, list(sentences), videos])
 
-def measure(store: Store | Snapshot, vectors: npt.NDArray[np.float32]) -> FalseAlarms | None:
-    """Compare background sentences (B, d) with the frames of an index; None if it has no frames."""
+
+def measure(store: Reader, vectors: npt.NDArray[np.float32], most: int | None = None) -> FalseAlarms | None:
+    """Compare background sentences (B, d) with the frames of an index, at most about `most` (default: `MOST_FRAMES`).
+
+    Returns:
+        None if the index has no frames.
+    """
+    most = most or MOST_FRAMES
     videos = {record.content: record for record in store.records().values()}
     order = [videos[content] for content in sorted(videos)]  # contents are hashes: a random sample
     maxima, sampled = Maxima(len(vectors)), 0
     for batch in batches(order, lambda record: record.frames, BATCH_FRAMES):
-        if sampled >= MOST_FRAMES:
+        if sampled >= most:
             break
         stored = store.fetch([record.content for record in batch])
         for record in batch:
@@ -200,6 +252,15 @@ def measure(store: Store | Snapshot, vectors: npt.NDArray[np.float32]) -> FalseA
                 maxima.add(vectors @ frames.vectors.T)
                 sampled += len(frames.times)
     return maxima.finish(sum(record.frames for record in order)) if sampled else None
+
+
+def _rounded(measured: FalseAlarms | None) -> FalseAlarms | None:
+    """Return statistics as every later process reads them."""
+    return None if measured is None else FalseAlarms.from_json(measured.to_json())
+
+
+def _digest(document: object) -> str:
+    return hashlib.blake2b(json.dumps(document).encode(), digest_size=16).hexdigest()
 
 
 def _read(path: Path, stamp: str) -> FalseAlarms | None:
@@ -219,5 +280,33 @@ def _write(path: Path, stamp: str, alarms: FalseAlarms) -> None:
     try:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps({"stamp": stamp, "alarms": alarms.to_json()}), encoding="utf-8")
+    except OSError as error:
+        logger.debug("%s: cannot be written (%s)", path, error)
+
+
+def _read_vectors(path: Path, stamp: str) -> npt.NDArray[np.float32] | None:
+    """Return vectors (B, d) if they have this stamp; a file that cannot be read is made again."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("stamp") != stamp:
+                return None
+            vectors: npt.NDArray[np.float32] = file.get_tensor("vectors")
+        return vectors
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        logger.debug("%s: cannot be read (%s)", path, error)
+        return None
+
+
+def _write_vectors(path: Path, stamp: str, vectors: npt.NDArray[np.float32]) -> None:
+    """Keep vectors. Without the file they are encoded by every process that searches with a filter."""
+    from safetensors.numpy import save
+
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(save({"vectors": np.ascontiguousarray(vectors, np.float32)}, {"stamp": stamp}))
     except OSError as error:
         logger.debug("%s: cannot be written (%s)", path, error)

@@ -9,38 +9,34 @@ for moment in index.search("a man pours tea"):
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mova.errors import UsageError
-from mova.scoring.false_alarm import BAR, FalseAlarms
+from mova.scoring.false_alarm import BAR
 from mova.search import query, rerank
 from mova.search.cold.snapshot import Snapshot
-from mova.search.cold.state import has_tables, same_model
 from mova.search.cold.text_tower import TextTower
 from mova.search.cold.unchanged import report_unchanged
-from mova.search.evidence import Answer, Background, background_of, judge, require_bar
+from mova.search.evidence import Answer, judge, require_bar
 from mova.search.ingest_report import IngestReport, Progress
+from mova.search.narrow.filter import Filter
+from mova.search.narrow.page import first_of_each_video, require_page
+from mova.search.open_index import OpenIndex
 from mova.search.query import Query, Rescoring
 from mova.search.status import IndexStatus, read_status
-from mova.search.storage.records import Meta, VideoRecord
+from mova.search.storage.records import VideoRecord
 from mova.search.storage.sources import Root, Sources, read_sources, write_sources
-from mova.search.stored_frames import stored_frames
 from mova.types import Moment
-from mova.utils.files import is_below, local_folder, roots_of
+from mova.utils.files import is_below, roots_of
 from mova.video.limits import TIME_LIMIT
 
 if TYPE_CHECKING:
-    from mova.models.embeddings import VideoEmbedding
-    from mova.models.encoder import DualEncoder
     from mova.scoring.timeline_decoder import Order
     from mova.search.like.example import Example
-    from mova.search.storage.store import Store
     from mova.search.storage.verify import Verification
 
 
-class Index:
+class Index(OpenIndex):
     """Frame embeddings of videos, searched with text.
 
     Opening an index reads only its own description. The model is loaded when it is first needed.
@@ -67,72 +63,6 @@ class Index:
     >>> len(index.remove("films"))
     2
     """
-
-    def __init__(self, path: str | Path, model: DualEncoder | str | None = None) -> None:
-        self._uri = str(path)
-        self._folder = local_folder(self._uri)
-        self._snapshot: Snapshot | None = None
-        self._tower: TextTower | None = None
-        self._background = Background(self._reader)
-        self._requested_model = model
-        if model is not None and not isinstance(model, str):
-            self.check(model)
-
-    @property
-    def folder(self) -> Path | None:
-        """The folder of the index; None if it is remote."""
-        return self._folder
-
-    @cached_property
-    def _store(self) -> Store:
-        """The tables. Importing LanceDB takes about one second, so what a snapshot answers does not use them."""
-        from mova.search.storage.store import Store
-
-        return Store(self._uri)
-
-    def _reader(self) -> Store | Snapshot:
-        """Return the snapshot if it has the present state of the tables, else the tables.
-
-        Raises:
-            UsageError: the index does not exist.
-        """
-        if self._folder is not None:
-            if not has_tables(self._folder):
-                raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")
-            self._snapshot = Snapshot.open(self._folder, self._snapshot)
-        return self._snapshot or self._store
-
-    @property
-    def exists(self) -> bool:
-        """Whether anything was ever indexed here."""
-        return (self._folder is None or has_tables(self._folder)) and self._reader().exists
-
-    @property
-    def meta(self) -> Meta:
-        """The model, frame rate and layout that the index was made with."""
-        return self._reader().meta
-
-    @property
-    def model_name(self) -> str:
-        """Name of the model, without loading it."""
-        if self.exists:
-            return self.meta.model
-        if self._requested_model is not None and not isinstance(self._requested_model, str):
-            return self._requested_model.name
-        from mova.models.known import DEFAULT_MODEL
-
-        return self._requested_model or DEFAULT_MODEL
-
-    @cached_property
-    def model(self) -> DualEncoder:
-        """The encoder, loaded on first use."""
-        if self._requested_model is not None and not isinstance(self._requested_model, str):
-            return self._requested_model
-        from mova.models.registry import load
-
-        model = load(self._requested_model or self.model_name)
-        self.check(model)
-        return model
 
     def add(
         self,
@@ -194,15 +124,6 @@ class Index:
         self.require_exists()
         return self.sources.present(self._uri)
 
-    def require_exists(self) -> None:
-        """Raise if nothing was ever indexed here.
-
-        Raises:
-            UsageError: with how an index is made.
-        """
-        if not self.exists:
-            raise UsageError(f"{self._uri}: no index here; create one with `mova index PATH...` first")
-
     def refresh(self) -> None:
         """Write what fast searches need (see `mova.search.cold`), if it is not that of the present state.
 
@@ -230,6 +151,8 @@ class Index:
         rescore: Rescoring = "auto",
         order: Order = "auto",
         false_alarm: float = BAR,
+        filter: Filter | None = None,
+        skip: int = 0,
     ) -> Answer:
         """Return the k best moments for a sentence or a paragraph, best first (see `mova.search.query`).
 
@@ -242,51 +165,40 @@ class Index:
             order: whether the sentences of a paragraph are in temporal order: "auto" (by the evidence of each video),
                 "yes" or "no". Ordered sentences become one passage (`mova.search.paragraph`).
             false_alarm: highest false-alarm rate that counts as evidence (`mova.search.evidence`).
+            filter: which videos are searched, and how many moments of each count; the answer is that of an index of
+                these videos alone.
+            skip: leave out this many of the best moments, for the next page of an answer.
 
         Returns:
             A list. Its `evidence` is "none" if nothing here shows the text; the moments are then only the nearest.
 
         Raises:
-            UsageError: the index does not exist, the text contains no words, k is below 1, `rescore` is unknown, the
-                model cannot score that way, or `false_alarm` is not between 0 and 1.
+            UsageError: the index does not exist, the text contains no words, k is below 1, `skip` below 0, `rescore`
+                is unknown, the model cannot score that way, `false_alarm` is not between 0 and 1, or the filter leaves
+                no video.
         """
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
+        require_page(k, skip)
         query.require_rescoring(rescore)
         require_bar(false_alarm)
-        reader = self._reader()
+        wanted = filter or Filter()
+        reader = self._selected(wanted)
         if not reader.records():
             return Answer()
         encoder = self._encoder(text, order, reader.meta)
         prepared = Query.prepare(encoder, text, rescore)
         once = prepared.rescoring == "none" and len(prepared.sentences) == 1
-        candidates = k if once else max(k, rerank.CANDIDATES)
-        moments = query.search(reader, prepared, candidates, min_score=min_score)
+        count = skip + k
+        candidates = count if once else rerank.candidates(count)
+        moments = query.search(reader, prepared, candidates, min_score=min_score, one_per_video=wanted.one_per_video)
         if not isinstance(encoder, TextTower):
             from mova.search import paragraph
 
             moments = paragraph.find_passages(reader, encoder, prepared, moments, order)
-        alarms = self._false_alarms(encoder)
-        moments = judge(moments, alarms, false_alarm)
-        return Answer(rerank.rescore(reader, encoder, prepared, moments)[:k], alarms, false_alarm)
-
-    def _false_alarms(self, encoder: DualEncoder | TextTower) -> FalseAlarms | None:
-        """Return the false-alarm statistics of the index, measured if they are not up to date."""
-        return self._background.measured(*background_of(encoder))
-
-    def prepare(self, text: str, order: Order = "auto") -> None:
-        """Load what a search for this text needs: the exported text tower, or the model."""
-        self._encoder(text, order, self.meta)
-
-    def _encoder(self, text: str, order: Order, meta: Meta) -> DualEncoder | TextTower:
-        """Return the exported text tower if it can answer: the sentences of a paragraph are aligned by the model."""
-        if "model" in self.__dict__ or self._folder is None or not same_model(self._requested_model, meta.model):
-            return self.model
-        if order != "no" and query.has_passages(text):
-            return self.model
-        if self._tower is None or self._tower.document["fingerprint"] != meta.fingerprint:
-            self._tower = TextTower.open(self._folder, meta)
-        return self._tower or self.model
+        alarms = self._false_alarms(encoder, reader if wanted.chooses_videos else None)
+        moments = rerank.rescore(reader, encoder, prepared, judge(moments, alarms, false_alarm))
+        if wanted.one_per_video:
+            moments = first_of_each_video(moments)
+        return Answer(moments[:count], alarms, false_alarm, skip)
 
     def search_like(
         self,
@@ -296,6 +208,8 @@ class Index:
         *,
         words: float = 0.5,
         by: str | Sequence[str] | None = None,
+        filter: Filter | None = None,
+        skip: int = 0,
     ) -> list[Moment]:
         """Return the k best moments that look like a moment of a video or a picture, best first.
 
@@ -306,9 +220,11 @@ class Index:
             words: weight of the words, from 0 to 1.
             by: what the moments should share with the example, and nothing else: a concept ("the place"), or a list of
                 its values ("a dog, a cat, a bird"). Not together with a text.
+            filter, skip: as for `search`.
 
         Raises:
-            UsageError: the index or the file does not exist, the time is after the end, or an unknown concept.
+            UsageError: the index or the file does not exist, the time is after the end, an unknown concept, or the
+                filter leaves no video.
             VideoError: the file cannot be read.
         """
         from mova.search.like.example import Example
@@ -316,12 +232,23 @@ class Index:
 
         if isinstance(example, str):
             example = Example.parse(example)
-        stored = self.stored(example.path)
-        return search_like(self._reader(), lambda: self.model, example, stored, text, k, words=words, by=by)
+        require_page(k, skip)
+        wanted = filter or Filter()
+        reader, stored = self._selected(wanted), self.stored(example.path)
+        own = self._reader().records().get(str(example.path.resolve()))
+        once = wanted.one_per_video
+        found = search_like(
+            reader, lambda: self.model, example, stored, text, skip + k, words=words, by=by, own=own, one_per_video=once
+        )
+        return found[skip:]
 
-    def videos(self) -> list[VideoRecord]:
-        """Return the records of all indexed paths, in order of path."""
-        return list(self._reader().records().values()) if self.exists else []
+    def videos(self, filter: Filter | None = None) -> list[VideoRecord]:
+        """Return the records of all indexed paths, or of those that pass a filter, in order of path.
+
+        Raises:
+            UsageError: there are videos, but none passes.
+        """
+        return list(self._selected(filter or Filter()).records().values()) if self.exists else []
 
     def __len__(self) -> int:
         return len(self.videos())
@@ -347,10 +274,6 @@ class Index:
         self.refresh()
         return dropped
 
-    def stored(self, video: str | Path) -> VideoEmbedding | None:
-        """Return the stored frame vectors of a file, or None if the index does not hold its present content."""
-        return stored_frames(self._reader(), Path(video).resolve()) if self.exists else None
-
     def status(self) -> IndexStatus:
         """Return the model, the counts, and the files that are missing or failed (see `mova.search.status`).
 
@@ -368,16 +291,6 @@ class Index:
         from mova.search.storage.verify import verify
 
         return verify(self._store)
-
-    def check(self, model: DualEncoder) -> None:
-        """Raise if a model's vectors do not compare with the stored ones.
-
-        Raises:
-            IndexMismatchError: with the properties that differ.
-        """
-        if self.exists:
-            meta = self.meta
-            meta.require(Meta(model.name, model.fingerprint(), model.embedding_dim, meta.frame_rate), self._uri)
 
 
 def _as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:

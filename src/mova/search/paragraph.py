@@ -31,8 +31,7 @@ from mova.search.storage.records import StoredFrames, VideoRecord
 from mova.types import Moment, MomentSentence, Span
 
 if TYPE_CHECKING:
-    from mova.search.cold.snapshot import Snapshot
-    from mova.search.storage.store import Store
+    from mova.search.narrow.selection import Reader
 
 MOST_VIDEOS = 10
 MOST_FRAMES = 20_000
@@ -46,7 +45,7 @@ PRESENT = 0.5
 
 
 def find_passages(
-    store: Store | Snapshot, model: DualEncoder, query: Query, moments: Sequence[Moment], order: Order = "auto"
+    store: Reader, model: DualEncoder, query: Query, moments: Sequence[Moment], order: Order = "auto"
 ) -> list[Moment]:
     """Replace moments of a paragraph by the passages that contain them, where its sentences are in temporal order.
 

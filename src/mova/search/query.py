@@ -38,9 +38,9 @@ from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
-    from mova.search.cold.snapshot import Snapshot
     from mova.search.cold.text_tower import TextTower
-    from mova.search.storage.store import Store
+    from mova.search.narrow.filter import Filter
+    from mova.search.narrow.selection import Reader
 
 FIRST_HITS = 256
 HITS_PER_MOMENT = 16
@@ -137,7 +137,9 @@ def require_rescoring(name: str) -> None:
         raise UsageError(f"rescore {name!r} is unknown; choose from {', '.join(get_args(Rescoring))}")
 
 
-def search(store: Store | Snapshot, query: Query, k: int = 10, *, min_score: float | None = None) -> list[Moment]:
+def search(
+    store: Reader, query: Query, k: int = 10, *, min_score: float | None = None, one_per_video: bool = False
+) -> list[Moment]:
     """Return the k best moments for a query over all indexed videos, before they are scored again.
 
     Args:
@@ -145,6 +147,7 @@ def search(store: Store | Snapshot, query: Query, k: int = 10, *, min_score: flo
         query: prepared with the model of the index.
         k: return at most k moments, at least 1; several may come from one video.
         min_score: leave out moments below this cosine.
+        one_per_video: only the best moment of each content.
 
     Returns:
         Best first, ties by path and start. Content stored under several paths is returned once, under the first
@@ -162,7 +165,8 @@ def search(store: Store | Snapshot, query: Query, k: int = 10, *, min_score: flo
     if rows < sum(same[0].frames for same in videos.values()):
         store.require_complete(rows)
     k = max(1, min(k, rows))
-    best_first = _BestFirstSearch(store, query.vectors, videos, k, -np.inf if min_score is None else min_score)
+    least = -np.inf if min_score is None else min_score
+    best_first = _BestFirstSearch(store, query.vectors, videos, k, least, one_per_video=one_per_video)
     limit = max(FIRST_HITS, HITS_PER_MOMENT * k)
     while not best_first.expand(limit, rows):
         limit *= GROWTH
@@ -178,11 +182,13 @@ class _BestFirstSearch:
 
     def __init__(
         self,
-        store: Store | Snapshot,
+        store: Reader,
         sentence_vectors: _F32,
         records: Mapping[str, Sequence[VideoRecord]],
         k: int,
         min_score: float,
+        *,
+        one_per_video: bool,
     ) -> None:
         self.store = store
         self.sentence_vectors = sentence_vectors
@@ -191,6 +197,7 @@ class _BestFirstSearch:
         self.videos = {content: same[0] for content, same in records.items()}
         self.k = k
         self.min_score = min_score
+        self.one_per_video = one_per_video
         self.moments: list[Moment] = []
         self.visited: set[str] = set()
 
@@ -268,7 +275,8 @@ class _BestFirstSearch:
             )
             moments = [(span, score) for span, score in moments if score >= self.min_score]
             path = existing_path(self.records[content]) if moments else ""
-            self.moments += [Moment(path, span.start, span.end, score) for span, score in moments]
+            found = [Moment(path, span.start, span.end, score) for span, score in moments]
+            self.moments += [min(found, key=_rank)] if found and self.one_per_video else found
 
 
 def existing_path(records: Sequence[VideoRecord]) -> str:
@@ -338,12 +346,18 @@ def _merge(spans: Iterable[Span], gap: float, barriers: Sequence[float]) -> list
     return merged
 
 
-def document(query: str, model: str, elapsed_seconds: float, moments: Sequence[Moment]) -> dict[str, Any]:
+def document(
+    query: str, model: str, elapsed_seconds: float, moments: Sequence[Moment], narrowed: Filter | None = None
+) -> dict[str, Any]:
     """Return the document that `mova search --json` prints; with false-alarm rates if they were measured."""
+    wanted = None if narrowed is None else narrowed.to_json()
+    skip = getattr(moments, "skip", 0)
     return {
         "query": query,
         "model": model,
         "elapsed_seconds": round(elapsed_seconds, 3),
+        **({"filter": wanted} if wanted else {}),
+        **({"skip": skip} if skip else {}),
         **(moments.to_json() if isinstance(moments, Answer) else {}),
         "results": [moment.to_json() for moment in moments],
     }

@@ -21,16 +21,28 @@ from mova.types import Moment
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
-    from mova.search.cold.snapshot import Snapshot
-    from mova.search.storage.store import Store
+    from mova.search.narrow.selection import Reader
 
 CANDIDATES = 50
 """Moments that are scored again, at least."""
 
 
-def rescore(
-    store: Store | Snapshot, model: DualEncoder | TextTower, query: Query, moments: Sequence[Moment]
-) -> list[Moment]:
+def candidates(count: int) -> int:
+    """Return how many moments are scored again for an answer with `count`: 50, 100, 200, ...
+
+    The steps are fixed, so that the pages of an answer within one step are parts of one list.
+
+    Example:
+        >>> candidates(10), candidates(50), candidates(60)
+        (50, 50, 100)
+    """
+    number = CANDIDATES
+    while number < count:
+        number *= 2
+    return number
+
+
+def rescore(store: Reader, model: DualEncoder | TextTower, query: Query, moments: Sequence[Moment]) -> list[Moment]:
     """Return moments with the scores that all of their frames give them, in that order.
 
     Args:

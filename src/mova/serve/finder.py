@@ -14,6 +14,7 @@ import torch
 
 from mova.search.index import Index
 from mova.search.like.example import Example, stored_vector
+from mova.search.narrow.filter import Filter
 from mova.search.query import query_sentences
 from mova.serve.library.catalog import Catalog, Entry, video_id
 from mova.serve.problems import Gone
@@ -28,6 +29,8 @@ FIRST = 101
 BINS = 480
 """Points of a relevance curve that are sent."""
 
+EVERY_VIDEO = Filter()
+
 _F32 = npt.NDArray[np.float32]
 
 
@@ -39,11 +42,13 @@ class Ask:
         text: a sentence or a paragraph; empty with an example alone.
         like: moment of a video that the results resemble.
         words: weight of the text beside an example, from 0 to 1.
+        filter: which videos are searched, and whether only the best moment of each counts.
     """
 
     text: str
     like: Example | None = None
     words: float = 0.5
+    filter: Filter = EVERY_VIDEO
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +79,18 @@ class Finder:
         self._answers: OrderedDict[tuple[Any, ...], Found] = OrderedDict()
         self._lock = threading.Lock()
 
-    def search(
-        self, index: Index, ask: Ask, count: int, *, one_per_video: bool = False
-    ) -> tuple[list[Moment], bool, float | None]:
+    def search(self, index: Index, ask: Ask, count: int) -> tuple[list[Moment], bool, float | None]:
         """Return the best moments, whether there are more, and the lowest false-alarm rate of all.
 
         Args:
             index: from the engine.
             ask: what to search for.
             count: moments to return; at most `MOST`.
-            one_per_video: only the best moment of each video.
         """
         count = min(count, MOST)
         for asked in (FIRST, MOST + 1):  # fixed steps, so that pages are parts of one list
             answer = self._answer(index, ask, asked)
-            moments = _first_of_each_video(answer.moments) if one_per_video else list(answer.moments)
+            moments = list(answer.moments)
             if len(moments) > count or answer.complete:
                 break
         rates = [moment.false_alarm for moment in answer.moments if moment.false_alarm is not None]
@@ -104,9 +106,9 @@ class Finder:
                 return known
         began = time.perf_counter()
         if ask.like is None:
-            moments: list[Moment] = index.search(ask.text, k=asked)
+            moments: list[Moment] = index.search(ask.text, k=asked, filter=ask.filter)
         else:
-            moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words)
+            moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words, filter=ask.filter)
         answer = Found(tuple(moments), asked, time.perf_counter() - began)
         with self._lock:
             self._answers[key] = answer
@@ -177,13 +179,6 @@ def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tup
             last = highest[row]
         highest[row] = last
     return starts, highest
-
-
-def _first_of_each_video(moments: tuple[Moment, ...]) -> list[Moment]:
-    first: dict[str, Moment] = {}
-    for moment in moments:
-        first.setdefault(moment.video, moment)
-    return list(first.values())
 
 
 def moment_entry(catalog: Catalog, moment: Moment) -> Entry | None:

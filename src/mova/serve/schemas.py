@@ -16,6 +16,7 @@ LARGEST_PAGE = 100
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 VideoId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
+ShortValue = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}$")]
 
 
@@ -32,6 +33,21 @@ class LikeExample(Request):
     time: Seconds = Field(description="Seconds.", examples=[12.5])
 
 
+class FilterRequest(Request):
+    """Which videos are searched; a moment is from one that passes all that is given."""
+
+    folders: list[Annotated[str, StringConstraints(min_length=1, max_length=4096)]] = Field(
+        [],
+        max_length=100,
+        description="Folders or files, from the folder that holds all videos, as in `folder` of a video.",
+        examples=[["2024/summer"]],
+    )
+    after: ShortValue | None = Field(None, description="Modified at this time or later.", examples=["2024-05-01"])
+    before: ShortValue | None = Field(None, description="Modified earlier.", examples=["2025"])
+    longer: ShortValue | Seconds | None = Field(None, description="Least length: 90, 1:30 or 10m.", examples=["1:30"])
+    shorter: ShortValue | Seconds | None = Field(None, description="Greatest length, likewise.", examples=[600])
+
+
 class SearchRequest(Request):
     """A text to search for, a moment that the results resemble, or both."""
 
@@ -46,6 +62,7 @@ class SearchRequest(Request):
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE, description="Results per page.")
     cursor: Cursor | None = Field(None, description="`next` of the previous page.")
     one_per_video: bool = Field(False, description="Only the best moment of each video.")
+    filter: FilterRequest | None = Field(None, description="Which videos are searched.")
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> SearchRequest:

@@ -114,3 +114,48 @@ def test_a_page_of_the_answer_and_its_folder_is_checked_before_anything_is_searc
         code, out, err = call("search", "green", "--index", "no-index", "--html", missing)
         assert (code, out) == (2, "")
         assert f"--html {missing}: " in err
+
+
+def test_options_narrow_the_search(folder: Path, call: Call) -> None:
+    write_colours(folder.parent / "films" / "deep" / "b.mp4", [("blue", 3), ("red", 3)])
+    assert call("index", folder.parent / "films", "--index", folder)[0] == 0
+
+    def found(*options: object) -> list[str]:
+        code, out, err = call("search", "red", "--index", folder, "--json", *options)
+        assert code == 0, err
+        return [Path(row["video"]).name for row in json.loads(out)["results"]]
+
+    assert found("--folder", folder.parent / "films" / "deep", "--one-per-video") == ["b.mp4"]
+    assert found("--folder", "deep", "--top", 1) == ["b.mp4"]
+    assert found("--shorter", "0:05", "--one-per-video") == ["a.mp4"]
+    assert found("--longer", 5, "--after", "2001", "--one-per-video") == ["b.mp4"]
+    whole = found()
+    assert found("-k", 1, "--page", 1) + found("-k", 1, "--page", 2) == whole[:2]
+    assert found("--skip", 1) == whole[1:]
+    document = json.loads(call("search", "red", "--index", folder, "--json", "--folder", "deep", "--skip", 1)[1])
+    assert (document["filter"], document["skip"]) == ({"folders": ["deep"]}, 1)
+    assert document["evidence"] == "strong", "of the moments before this page too"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--folder", "nowhere"), "the filter leaves no video: none is below nowhere"),
+        (("--before", "1999"), "none are dated before 1999"),
+        (("--longer", "soon"), "longer 'soon': is not a duration such as 90"),
+        (("--page", 2, "--skip", 1), "--page and --skip both say where the answer begins"),
+    ],
+)
+def test_a_filter_that_leaves_nothing_is_refused_before_the_model_is_loaded(
+    options: tuple[object, ...], message: str, folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "load", lambda *_, **__: pytest.fail("loaded"))
+    code, out, err = call("search", "red", "--index", folder, *options)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_a_page_after_the_last_says_so(folder: Path, call: Call) -> None:
+    code, _, err = call("search", "red", "--index", folder, "--page", 9)
+    assert code == 0
+    assert "no more than 80 moments" in err

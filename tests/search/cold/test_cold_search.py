@@ -104,6 +104,7 @@ def test_a_cold_search_loads_no_heavy_library(folder: Path, worlds_manifest: Pat
     assert json.loads(done.stdout)["results"]
     for words in (
         ("search", PARAGRAPH, "--index", folder, "--order", "no"),
+        ("search", "a star", "--folder", worlds_manifest.parent, "--after", "2001", "--page", "2", "--index", folder),
         ("index", worlds_manifest.parent, "--index", folder),
         ("status", "--index", folder),
         ("list", "--index", folder),

@@ -85,7 +85,7 @@ def test_of_two_moments_that_touch_only_the_one_with_the_example_is_left_out(
 ) -> None:
     film = tmp_path / "films" / "a.mp4"  # red until 2 s, then blue until 5 s, its end
     both = [Moment(str(film), 0.0, 2.0, 0.9), Moment(str(film), 2.0, 5.0, 0.8)]
-    monkeypatch.setattr("mova.search.like.query.search", lambda *_: both)
+    monkeypatch.setattr("mova.search.like.query.search", lambda *_, **options: both)
     assert index.search_like(f"{film}@{time}") == [both[number] for number in left]
 
 

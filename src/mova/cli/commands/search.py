@@ -15,12 +15,14 @@ from rich.text import Text
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.moment_files import MomentFiles
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
+from mova.cli.search_filter import FilterOptions
 from mova.errors import MovaError, UsageError
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
     from mova.search.evidence import Answer
     from mova.search.index import Index
+    from mova.search.narrow.filter import Filter
     from mova.types import Moment
 
 QueryText = Annotated[
@@ -64,13 +66,16 @@ class _Options(NamedTuple):
     like: str | None
     by: str | None
     files: MomentFiles
+    filter: Filter
+    skip: int
 
 
 def search(
     words: QueryText = None,
     text_file: QueryFile = None,
     folder: IndexFolder = DEFAULT_INDEX,
-    k: Annotated[int, typer.Option("-k", min=1, help="Number of moments to return.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="Number of moments to return, per page.")] = 10,
+    narrow: FilterOptions = FilterOptions(),  # noqa: B008 - immutable
     export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
     min_score: Annotated[
         float | None, typer.Option(help="Drop moments below this score (a cosine; applied before rescoring).")
@@ -103,7 +108,10 @@ def search(
     from mova.search.index import Index
     from mova.search.query import query_sentences, require_rescoring
 
-    options = _Options(k, export, min_score, rescore, false_alarm, time_limit, order, json, like, by, files)
+    wanted, skip = narrow.filter(), narrow.skipped(k)
+    options = _Options(
+        k, export, min_score, rescore, false_alarm, time_limit, order, json, like, by, files, wanted, skip
+    )
     require_bar(false_alarm)
     require_rescoring(rescore)
     _require_compatible(options)
@@ -117,6 +125,7 @@ def search(
         query_sentences(text)  # a query that is too long is refused before anything is loaded
     index = Index(folder)
     index.require_exists()
+    index.videos(wanted)  # a filter that leaves no video is an error before the model is loaded
     if text is None:
         _ask(index, options)
     else:
@@ -172,15 +181,17 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     if options.like is not None:
         from mova.search.evidence import Answer
 
-        moments = Answer(index.search_like(options.like, text, options.k, by=options.by))
+        like, by, wanted = options.like, options.by, options.filter
+        moments = Answer(index.search_like(like, text, options.k, by=by, filter=wanted, skip=options.skip))
+        moments.skip = options.skip
         label = f"{text or options.by or ''} like {options.like}".strip()
     else:
         moments, label = _search(index, text, options), text
     elapsed = time.perf_counter() - began
     if options.json:
-        emit(document(label, index.meta.model, elapsed, moments))
+        emit(document(label, index.meta.model, elapsed, moments, options.filter))
     else:
-        _show(moments)
+        _show(moments, options.k)
     _note_missing(moments)
     options.files.write(moments, label, index)
     if options.export is not None:
@@ -195,19 +206,26 @@ def _search(index: Index, text: str, options: _Options) -> Answer:
         rescore=options.rescore,  # type: ignore[arg-type]
         order=options.order,
         false_alarm=options.false_alarm,
+        filter=options.filter,
+        skip=options.skip,
     )
 
 
-def _show(moments: Answer) -> None:
-    """Print a table; above it, whether the moments are no evidence."""
+def _show(moments: Answer, k: int) -> None:
+    """Print a table; above it, whether the moments are no evidence; below it, which page it is."""
     if moments.evidence == "none" and moments:
         say(
             f"nothing here shows that: texts about something else score as high in {_percent(moments.false_alarm)} "
             f"of cases (--false-alarm {moments.bar:g}); nearest, not evidence:"
         )
     show(_table(moments))
-    if not moments:
+    if not moments and moments.skip:
+        note(f"there are no more than {moments.skip} moments; take an earlier page")
+    elif not moments:
         note("no moments found; the index may be empty, or --min-score too high")
+    elif moments.skip:
+        more = f"; the next: --skip {moments.skip + k}" if len(moments) == k else "; there are no more"
+        note(f"moments {moments.skip + 1} to {moments.skip + len(moments)}{more}")
 
 
 def _percent(rate: float | None) -> str:

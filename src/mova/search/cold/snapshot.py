@@ -18,7 +18,7 @@ Shape legend: T frames, R rows, S sentences, d width of the model's space.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -99,6 +99,14 @@ class Snapshot:
         """Return whether the index was made with a model (`same_model`), and a local model's files are the same."""
         return same_model(model, self.meta.model) and self.document["model_state"] == model_state(self.meta.model)
 
+    def restricted(self, records: Mapping[str, VideoRecord]) -> Snapshot:
+        """Return the snapshot of an index that has only these of its records; the files are shared."""
+        part = Snapshot.__new__(Snapshot)
+        shared = ("uri", "folder", "document", "meta", "vectors", "times", "codes", "first_rows")
+        part.__dict__.update({name: getattr(self, name) for name in shared})
+        part._records, part._last = dict(records), None
+        return part
+
     def records(self) -> dict[str, VideoRecord]:
         """Return the records of all indexed paths, in order of path."""
         return self._records
@@ -157,7 +165,7 @@ class Snapshot:
 
     def _candidates(self, query: _F32, limit: int) -> npt.NDArray[np.int64]:
         """Return rows, in order, among which are the `limit` rows nearest to a unit vector (d,)."""
-        rows = len(self.vectors)
+        rows = self.count_frames()
         if rows < CODED_ROWS or 4 * limit >= rows:
             return self._live_rows
         bounds = self._bounded(query)

@@ -24,14 +24,19 @@ from mova.types import Moment
 from mova.utils.batching import batches
 
 if TYPE_CHECKING:
-    from mova.search.cold.snapshot import Snapshot
-    from mova.search.storage.store import Store
+    from mova.search.narrow.selection import Reader
 
 _F32 = npt.NDArray[np.float32]
 
 
 def search_by(
-    store: Store | Snapshot, model: DualEncoder, vector: _F32, by: str | Sequence[str], k: int
+    store: Reader,
+    model: DualEncoder,
+    vector: _F32,
+    by: str | Sequence[str],
+    k: int,
+    *,
+    one_per_video: bool = False,
 ) -> list[Moment]:
     """Return the k moments that are most similar to a frame in one respect, best first.
 
@@ -41,6 +46,7 @@ def search_by(
         vector: (d,), unit vector of the example.
         by: see `DualEncoder.respect`.
         k: return at most k moments. Their score is the cosine in this respect, from -1 to 1.
+        one_per_video: only the best moment of each video.
 
     Raises:
         UsageError: an unknown concept, or fewer than two values.
@@ -64,7 +70,8 @@ def search_by(
                 store.require_removed(video)
                 continue
             curve = _curve(respect, vector, part.vectors)
-            spans = peaks(curve, part.times, video.duration, k, step=1 / store.meta.frame_rate)
+            most = 1 if one_per_video else k
+            spans = peaks(curve, part.times, video.duration, most, step=1 / store.meta.frame_rate)
             path = existing_path(same[video.content])
             moments += [Moment(path, peak.span.start, peak.span.end, peak.score) for peak in spans]
         moments = heapq.nsmallest(k, moments, key=lambda m: (-round(m.score, 6), m.video, m.start))

@@ -14,12 +14,12 @@ from mova.models.embeddings import VideoEmbedding
 from mova.search.like.by import search_by
 from mova.search.like.example import Example, encode_example, stored_vector
 from mova.search.query import Query, query_sentences, search
+from mova.search.storage.records import VideoRecord
 from mova.types import Moment
 
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
-    from mova.search.cold.snapshot import Snapshot
-    from mova.search.storage.store import Store
+    from mova.search.narrow.selection import Reader
 
 _F32 = npt.NDArray[np.float32]
 SAMPLED_FRAMES = 20_000
@@ -27,7 +27,7 @@ SAMPLED_FRAMES = 20_000
 
 
 def search_like(
-    store: Store | Snapshot,
+    store: Reader,
     load_model: Callable[[], DualEncoder],
     example: Example,
     stored: VideoEmbedding | None,
@@ -36,6 +36,8 @@ def search_like(
     *,
     words: float = 0.5,
     by: str | Sequence[str] | None = None,
+    own: VideoRecord | None = None,
+    one_per_video: bool = False,
 ) -> list[Moment]:
     """Return the k best moments that look like an example, best first, without the example itself.
 
@@ -44,7 +46,7 @@ def search_like(
     different scales.
 
     Args:
-        store: the index.
+        store: the index, or some of its videos.
         load_model: called only if the example is not stored, or with words.
         example: a moment of a video, or a picture.
         stored: the stored frames of the example's video, if the index has them.
@@ -52,6 +54,8 @@ def search_like(
         k: return at most k moments.
         words: weight of the words, from 0 to 1; only used with a text.
         by: compare in this respect only, such as "the place" (`mova.search.like.by`); not together with a text.
+        own: the record of the example's path, if the index has it.
+        one_per_video: only the best moment of each video, and of the example's none beside it.
 
     Raises:
         UsageError: the index or the file does not exist, a time after the end, k below 1, `words` out of its range, an
@@ -75,12 +79,13 @@ def search_like(
     if text:
         vector = _with_words(store, load_model(), vector, text, words)
     if by is not None:
-        return _without_itself(store, search_by(store, load_model(), vector, by, k + 1), example)[:k]
+        found = search_by(store, load_model(), vector, by, k + 1, one_per_video=one_per_video)
+        return _without_itself(store, found, example, own)[:k]
     query = Query(text or example.name, (text or example.name,), vector[None], "none")
-    return _without_itself(store, search(store, query, k + 1), example)[:k]
+    return _without_itself(store, search(store, query, k + 1, one_per_video=one_per_video), example, own)[:k]
 
 
-def _with_words(store: Store | Snapshot, model: DualEncoder, vector: _F32, text: str, words: float) -> _F32:
+def _with_words(store: Reader, model: DualEncoder, vector: _F32, text: str, words: float) -> _F32:
     """Return a unit vector whose cosine orders frames by the example and the words together."""
     with torch.inference_mode():
         pooled = model.encode_text([text]).pooled.float()
@@ -91,7 +96,7 @@ def _with_words(store: Store | Snapshot, model: DualEncoder, vector: _F32, text:
     return (joint / max(float(np.linalg.norm(joint)), 1e-12)).astype(np.float32)
 
 
-def _sample(store: Store | Snapshot) -> _F32:
+def _sample(store: Reader) -> _F32:
     """Return stored frames (N, d) of videos spread evenly over the index."""
     records = {record.content: record for record in store.records().values()}
     contents, total = list(records), sum(record.frames for record in records.values())
@@ -100,13 +105,15 @@ def _sample(store: Store | Snapshot) -> _F32:
     return np.concatenate([part.vectors for part in parts.values()])
 
 
-def _without_itself(store: Store | Snapshot, moments: list[Moment], example: Example) -> list[Moment]:
+def _without_itself(
+    store: Reader, moments: list[Moment], example: Example, own: VideoRecord | None = None
+) -> list[Moment]:
     """Leave out the moment of the example, under any path of its content.
 
     A moment ends where the next begins, which has the frame at that time; the end of a video is in its last moment.
     """
     records = store.records()
-    own = records.get(str(example.path.resolve()))
+    own = own or records.get(str(example.path.resolve()))
 
     def contains(moment: Moment, content: str, duration: float) -> bool:
         record = records.get(moment.video)

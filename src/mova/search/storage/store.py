@@ -317,20 +317,32 @@ class Store:
 
     @guarded
     def nearest(
-        self, query: npt.NDArray[np.float32], limit: int, *, exact: bool = False
+        self,
+        query: npt.NDArray[np.float32],
+        limit: int,
+        *,
+        exact: bool = False,
+        contents: Sequence[str] | None = None,
     ) -> tuple[list[str], npt.NDArray[np.float32]]:
         """Return the contents of the frames nearest to a unit vector (d,), and their cosines, best first.
 
         Below `ANN_ROWS` frames (`LOCAL_ANN_ROWS`), or if `exact`, every frame is scanned. Above, the approximate index
-        names candidates, which are scored exactly.
+        names candidates, which are scored exactly. With `contents`, only their frames count.
         """
-        search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
-        search = search.bypass_vector_index() if exact else search.nprobes(NPROBES).refine_factor(REFINE)
-        table = search.limit(limit).select(["video", "_distance"]).to_arrow()
+        tables = []
+        for condition in [None] if contents is None else conditions("video", contents):
+            search = self._frames.search(query, vector_column_name="vector").distance_type("dot")
+            search = search.bypass_vector_index() if exact else search.nprobes(NPROBES).refine_factor(REFINE)
+            search = search if condition is None else search.where(condition, prefilter=True)
+            tables.append(search.limit(limit).select(["video", "_distance"]).to_arrow())
+        table = pa.concat_tables(tables)
         cosines = 1 - table["_distance"].to_numpy()
         if not np.all(np.abs(cosines) < 1.1):  # NaN, too
             raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
-        return table["video"].to_pylist(), cosines
+        if len(tables) == 1:
+            return table["video"].to_pylist(), cosines
+        near = np.argsort(-cosines, kind="stable")[:limit]
+        return table["video"].take(near).to_pylist(), cosines[near]
 
     def scan(self, contents: Sequence[str] | None = None) -> Iterator[tuple[str, StoredFrames]]:
         """Yield stored frames, of all or of some contents, in parts of one content each, in no order and unchecked.
@@ -355,9 +367,11 @@ class Store:
         return list({"frames": self._frames, "videos": self._videos}[table].schema.names)
 
     @guarded
-    def count_frames(self) -> int:
-        """Return the number of stored frames."""
-        return int(self._frames.count_rows())
+    def count_frames(self, contents: Sequence[str] | None = None) -> int:
+        """Return the number of stored frames, of all or of some contents."""
+        if contents is None:
+            return int(self._frames.count_rows())
+        return sum(int(self._frames.count_rows(condition)) for condition in conditions("video", contents))
 
     # --- upkeep ---
 

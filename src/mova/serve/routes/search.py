@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +10,32 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 
+from mova.errors import UsageError
 from mova.scoring.false_alarm import BAR, evidence
+from mova.search.index import Index
 from mova.search.like.example import Example
+from mova.search.narrow.filter import Filter
 from mova.search.query import query_sentences
 from mova.serve.finder import MOST, Ask, moment_entry
 from mova.serve.library.catalog import Entry
 from mova.serve.problems import NotFound, Problem
-from mova.serve.schemas import LARGEST_PAGE, PAGE, MomentOut, Relevance, SearchAnswer, SearchRequest, SentenceOut, Video
+from mova.serve.schemas import (
+    LARGEST_PAGE,
+    PAGE,
+    FilterRequest,
+    MomentOut,
+    Relevance,
+    SearchAnswer,
+    SearchRequest,
+    SentenceOut,
+    Video,
+)
 from mova.serve.services import Parts, Services
 from mova.serve.settings import QUERY_CHARACTERS
 from mova.types import Moment
+from mova.utils.files import is_below
 
+NONE_LEFT = "no video passes the filter; leave out one of its conditions"
 router = APIRouter(tags=["search"])
 ShortText = Annotated[str, Query(min_length=1, max_length=QUERY_CHARACTERS)]
 
@@ -38,11 +54,24 @@ async def search_address(
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,6}$")] = None,
     one_per_video: bool = False,
     false_alarm: Annotated[float, Query(gt=0, lt=1)] = BAR,
+    folder: Annotated[list[str] | None, Query(max_length=100, description="As `filter` of `POST /search`.")] = None,
+    after: Annotated[str | None, Query(max_length=40)] = None,
+    before: Annotated[str | None, Query(max_length=40)] = None,
+    longer: Annotated[str | None, Query(max_length=40)] = None,
+    shorter: Annotated[str | None, Query(max_length=40)] = None,
 ) -> SearchAnswer:
     """Find moments as `POST /search` does, with a short text in the address."""
-    return await answer(
-        parts, SearchRequest(query=q, limit=limit, cursor=cursor, one_per_video=one_per_video, false_alarm=false_alarm)
+    values = {"folders": folder, "after": after, "before": before, "longer": longer, "shorter": shorter}
+    narrowed = FilterRequest(**{name: value for name, value in values.items() if value})  # type: ignore[arg-type]
+    asked = SearchRequest(
+        query=q,
+        limit=limit,
+        cursor=cursor,
+        one_per_video=one_per_video,
+        false_alarm=false_alarm,
+        filter=narrowed,
     )
+    return await answer(parts, asked)
 
 
 async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
@@ -54,10 +83,13 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
     began = time.perf_counter()
     offset = int(request.cursor or 0)
     like = None if request.like is None else example(parts, request.like.video, request.like.time)
-    ask = Ask(request.query, like, request.words)
-    moments, more, lowest = await parts.engine.run(
-        lambda index: parts.finder.search(index, ask, offset + request.limit, one_per_video=request.one_per_video)
-    )
+    ask = Ask(request.query, like, request.words, wanted(parts, request))
+
+    def search(index: Index) -> tuple[list[Moment], bool, float | None]:
+        _require_any(index, ask.filter)
+        return parts.finder.search(index, ask, offset + request.limit)
+
+    moments, more, lowest = await parts.engine.run(search)
     bar = request.false_alarm
     page = [out for moment in moments[offset:] if (out := moment_out(parts, moment, bar)) is not None]
     following = offset + request.limit
@@ -72,6 +104,36 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
         false_alarm_bar=bar,
         videos=len(parts.catalog.entries()),
     )
+
+
+def wanted(parts: Services, request: SearchRequest) -> Filter:
+    """Return the filter of a request. Folders are seen from the one that holds all videos.
+
+    Raises:
+        UsageError: a date or a length cannot be read.
+        Problem: a folder is outside.
+    """
+    values, once = request.filter, request.one_per_video
+    if values is None:
+        return Filter(one_per_video=once)
+    parts.catalog.entries()
+    root = parts.catalog.root
+    folders = [os.path.normpath(os.path.join(root, folder.lstrip("/\\"))) for folder in values.folders]
+    if not all(is_below(folder, [root]) for folder in folders):
+        raise Problem(NONE_LEFT)
+    return Filter(folders, values.after, values.before, values.longer, values.shorter, one_per_video=once)
+
+
+def _require_any(index: Index, wanted: Filter) -> None:
+    """Raise if no video passes; the message of the index has paths.
+
+    Raises:
+        Problem: none does.
+    """
+    try:
+        index.videos(wanted)
+    except UsageError as error:
+        raise Problem(NONE_LEFT) from error
 
 
 @router.get("/videos/{video}/relevance")

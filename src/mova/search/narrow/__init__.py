@@ -1,0 +1,1 @@
+"""Narrow a search: which videos are searched, and which moments are kept."""

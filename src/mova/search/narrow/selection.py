@@ -1,0 +1,99 @@
+"""Some videos of an index, with the interface that a search needs: it is answered as if there were no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.search.cold.snapshot import Snapshot
+from mova.search.narrow.filter import Filter
+from mova.search.storage.damage import IndexDamagedError
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+
+if TYPE_CHECKING:
+    from mova.search.storage.store import Store
+
+
+class Selection:
+    """Some videos of an index's tables.
+
+    Args:
+        store: the index.
+        records: by path; those that the index has now.
+    """
+
+    exists = True
+
+    def __init__(self, store: Store, records: Mapping[str, VideoRecord]) -> None:
+        self._store = store
+        self._records = dict(records)
+        self._contents = sorted({record.content for record in records.values()})
+        self.uri = store.uri
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the index; None if it is remote."""
+        return self._store.folder
+
+    @property
+    def meta(self) -> Meta:
+        """The model and settings of the index."""
+        return self._store.meta
+
+    def records(self) -> dict[str, VideoRecord]:
+        """Return the records of the chosen paths, in order of path."""
+        return self._records
+
+    def count_frames(self) -> int:
+        """Return the number of stored frames of the chosen videos."""
+        return self._store.count_frames(self._contents)
+
+    def require_complete(self, rows: int) -> None:
+        """Raise if the index names more frames of the chosen videos than were stored a moment ago.
+
+        Raises:
+            IndexDamagedError: it does, so no other process removed the frames with their records.
+        """
+        present = {record.content: record.frames for record in self._store.records().values()}
+        missing = sum(present.get(content, 0) for content in self._contents) - rows
+        if missing > 0:
+            raise IndexDamagedError(self.uri, f"{missing} stored frames are missing")
+
+    def require_removed(self, record: VideoRecord) -> None:
+        """Raise if a record whose frames are not complete is still in the index.
+
+        Raises:
+            IndexDamagedError: it is.
+        """
+        self._store.require_removed(record)
+
+    def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
+        """Return the stored frames of contents, by content; contents that are not stored are left out."""
+        return self._store.fetch(contents)
+
+    def nearest(self, query: npt.NDArray[np.float32], limit: int) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Return the contents of the chosen frames nearest to a unit vector (d,), and their cosines, best first.
+
+        Every chosen frame is scanned, so the answer is always exact.
+        """
+        return self._store.nearest(query, limit, exact=True, contents=self._contents)
+
+
+Reader: TypeAlias = "Store | Snapshot | Selection"
+"""What a search reads from."""
+
+
+def select(reader: Store | Snapshot, wanted: Filter) -> Reader:
+    """Return the videos of an index that pass a filter.
+
+    Raises:
+        UsageError: none passes.
+    """
+    if not wanted.chooses_videos or not reader.records():
+        return reader
+    records = wanted.choose(reader.records())
+    return reader.restricted(records) if isinstance(reader, Snapshot) else Selection(reader, records)
