@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.table import Table
@@ -15,7 +15,7 @@ from rich.text import Text
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.moment_files import MomentFiles
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
-from mova.cli.search_filter import FilterOptions
+from mova.cli.search_options import ExampleOptions, FilterOptions, RankingOptions
 from mova.errors import MovaError, UsageError
 from mova.utils.files import surely_gone
 
@@ -32,42 +32,20 @@ QueryText = Annotated[
 QueryFile = Annotated[
     Path | None, typer.Option(help="UTF-8 text file that contains the query, or subtitles (.srt, .vtt).")
 ]
-SentenceOrder = Annotated[
-    Literal["auto", "yes", "no"],
-    typer.Option(
-        help="Whether the sentences of a paragraph are in temporal order, and so form one passage: auto (by the "
-        "evidence of each video), yes or no."
-    ),
-]
-LikeExample = Annotated[
-    str | None,
-    typer.Option(
-        metavar="EXAMPLE",
-        help="Find moments that look like this one, film.mp4@1:23, or a picture; with a TEXT, ones that also show it.",
-    ),
-]
-LikeRespect = Annotated[
-    str | None,
-    typer.Option(help='What the moments should share with the example, such as "the place" (instead of a TEXT).'),
-]
 
 
 class _Options(NamedTuple):
     """What is done with every query."""
 
     k: int
-    export: Path | None
-    min_score: float | None
-    rescore: str
-    false_alarm: float
-    time_limit: float | None
-    order: Literal["auto", "yes", "no"]
-    json: bool
-    like: str | None
-    by: str | None
-    files: MomentFiles
-    filter: Filter
     skip: int
+    filter: Filter
+    ranking: RankingOptions
+    example: ExampleOptions
+    export: Path | None
+    time_limit: float | None
+    files: MomentFiles
+    json: bool
 
 
 def search(
@@ -77,25 +55,10 @@ def search(
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="Number of moments to return, per page.")] = 10,
     narrow: FilterOptions = FilterOptions(),  # noqa: B008 - immutable
     export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
-    min_score: Annotated[
-        float | None, typer.Option(help="Drop moments below this score (a cosine; applied before rescoring).")
-    ] = None,
-    rescore: Annotated[
-        str,
-        typer.Option(
-            help="How to rescore the best moments with all of their frames: rule (the model's caption score), masks "
-            "(MoVA models), none, or auto (rule for paragraphs if the rule has an order term)."
-        ),
-    ] = "auto",
-    false_alarm: Annotated[
-        float,
-        typer.Option(help="Highest false-alarm rate that counts as evidence. Above it, nothing here shows the text."),
-    ] = 0.05,
+    ranking: RankingOptions = RankingOptions(),  # noqa: B008
     time_limit: TimeLimit = None,
-    order: SentenceOrder = "auto",
-    like: LikeExample = None,
-    by: LikeRespect = None,
-    files: MomentFiles = MomentFiles(),  # noqa: B008 - immutable
+    example: ExampleOptions = ExampleOptions(),  # noqa: B008
+    files: MomentFiles = MomentFiles(),  # noqa: B008
     json: Json = False,
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
@@ -104,19 +67,14 @@ def search(
     Evidence is strong (a false-alarm rate of at most 1 %), weak (at most --false-alarm) or none.
     The exit code is 1 if --export is used and no clip could be written.
     """
-    from mova.search.evidence import require_bar
     from mova.search.index import Index
-    from mova.search.query import query_sentences, require_rescoring
+    from mova.search.query import query_sentences
 
-    wanted, skip = narrow.filter(), narrow.skipped(k)
-    options = _Options(
-        k, export, min_score, rescore, false_alarm, time_limit, order, json, like, by, files, wanted, skip
-    )
-    require_bar(false_alarm)
-    require_rescoring(rescore)
+    options = _Options(k, narrow.skipped(k), narrow.filter(), ranking, example, export, time_limit, files, json)
+    ranking.check()
     _require_compatible(options)
     files.check()
-    text = "" if like is not None and not words and text_file is None else _query(words, text_file)
+    text = "" if example.like is not None and not words and text_file is None else _query(words, text_file)
     if text is None and files.requested():
         raise UsageError(
             f"{files.requested()[0]} is for one query: every answer at the prompt would overwrite the last; give a TEXT"
@@ -125,12 +83,12 @@ def search(
         query_sentences(text)  # a query that is too long is refused before anything is loaded
     index = Index(folder)
     index.require_exists()
-    index.videos(wanted)  # a filter that leaves no video is an error before the model is loaded
+    index.videos(options.filter)  # a filter that leaves no video is an error before the model is loaded
     if text is None:
         _ask(index, options)
     else:
-        if like is None:
-            index.prepare(text, order)  # so that the elapsed time is that of the search
+        if example.like is None:
+            index.prepare(text, ranking.order)  # so that the elapsed time is that of the search
         _answer(index, text, options)
     index.refresh()
 
@@ -141,18 +99,11 @@ def _require_compatible(options: _Options) -> None:
     Raises:
         UsageError: they are.
     """
-    if options.like is None:
-        if options.by is not None:
+    if options.example.like is None:
+        if options.example.by is not None:
             raise UsageError("--by needs --like: what the moments should share with the example")
-        return
-    ignored = {
-        "--min-score": options.min_score is not None,
-        "--rescore": options.rescore != "auto",
-        "--order": options.order != "auto",
-    }
-    for option, is_used in ignored.items():
-        if is_used:
-            raise UsageError(f"{option} is for the sentences of a text; omit it with --like")
+    elif ignored := options.ranking.without_effect():
+        raise UsageError(f"{ignored[0]} is for the sentences of a text; omit it with --like")
 
 
 def _ask(index: Index, options: _Options) -> None:
@@ -178,13 +129,13 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     from mova.search.query import document
 
     began = time.perf_counter()
-    if options.like is not None:
+    like, by = options.example.like, options.example.by
+    if like is not None:
         from mova.search.evidence import Answer
 
-        like, by, wanted = options.like, options.by, options.filter
-        moments = Answer(index.search_like(like, text, options.k, by=by, filter=wanted, skip=options.skip))
+        moments = Answer(index.search_like(like, text, options.k, by=by, filter=options.filter, skip=options.skip))
         moments.skip = options.skip
-        label = f"{text or options.by or ''} like {options.like}".strip()
+        label = f"{text or by or ''} like {like}".strip()
     else:
         moments, label = _search(index, text, options), text
     elapsed = time.perf_counter() - began
@@ -199,13 +150,14 @@ def _answer(index: Index, text: str, options: _Options) -> None:
 
 
 def _search(index: Index, text: str, options: _Options) -> Answer:
+    ranking = options.ranking
     return index.search(
         text,
         k=options.k,
-        min_score=options.min_score,
-        rescore=options.rescore,  # type: ignore[arg-type]
-        order=options.order,
-        false_alarm=options.false_alarm,
+        min_score=ranking.min_score,
+        rescore=ranking.rescore,  # type: ignore[arg-type]
+        order=ranking.order,
+        false_alarm=ranking.false_alarm,
         filter=options.filter,
         skip=options.skip,
     )

@@ -1,9 +1,9 @@
-"""Options that narrow a search: which videos, one moment per video, pages."""
+"""Options of `mova search`: which videos are searched, and how moments are found and ranked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -71,3 +71,69 @@ class FilterOptions:
         if self.page is not None and self.skip is not None:
             raise UsageError("--page and --skip both say where the answer begins; use one of them")
         return self.skip or 0 if self.page is None else (self.page - 1) * k
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """How the moments of a text are ranked, and what counts as evidence."""
+
+    min_score: Annotated[
+        float | None, typer.Option(help="Drop moments below this score (a cosine; applied before rescoring).")
+    ] = None
+    rescore: Annotated[
+        str,
+        typer.Option(
+            help="How to rescore the best moments with all of their frames: rule (the model's caption score), masks "
+            "(MoVA models), none, or auto (rule for paragraphs if the rule has an order term)."
+        ),
+    ] = "auto"
+    false_alarm: Annotated[
+        float,
+        typer.Option(help="Highest false-alarm rate that counts as evidence. Above it, nothing here shows the text."),
+    ] = 0.05
+    order: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="Whether the sentences of a paragraph are in temporal order, and so form one passage: auto (by the "
+            "evidence of each video), yes or no."
+        ),
+    ] = "auto"
+
+    def check(self) -> None:
+        """Raise if a value cannot be used.
+
+        Raises:
+            UsageError: with the option.
+        """
+        from mova.search.evidence import require_bar
+        from mova.search.query import require_rescoring
+
+        require_bar(self.false_alarm)
+        require_rescoring(self.rescore)
+
+    def without_effect(self) -> list[str]:
+        """Return the options that are used, and have no effect on a search by example."""
+        used = {
+            "--min-score": self.min_score is not None,
+            "--rescore": self.rescore != "auto",
+            "--order": self.order != "auto",
+        }
+        return [option for option, is_used in used.items() if is_used]
+
+
+@dataclass(frozen=True)
+class ExampleOptions:
+    """A search by example."""
+
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXAMPLE",
+            help="Find moments that look like this one, film.mp4@1:23, or a picture; with a TEXT, ones that also show "
+            "it.",
+        ),
+    ] = None
+    by: Annotated[
+        str | None,
+        typer.Option(help='What the moments should share with the example, such as "the place" (instead of a TEXT).'),
+    ] = None
