@@ -112,9 +112,7 @@ class Finder:
         if ask.like is None:
             moments: list[Moment] = index.search(ask.text, k=asked, filter=ask.filter)
         else:
-            moments = index.search_like(
-                ask.like, ask.text, k=asked, words=ask.words, by=ask.by, filter=ask.filter
-            )
+            moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words, by=ask.by, filter=ask.filter)
         answer = Found(tuple(moments), asked, time.perf_counter() - began)
         with self._lock:
             self._answers[key] = answer
