@@ -27,7 +27,7 @@ from mova.cli.commands import (
     train,
 )
 from mova.cli.console import note, one_line, setup_logging
-from mova.cli.data import check, contrast, convert, expand, features, synthesize, weights
+from mova.cli.data import check, contrast, convert, expand, export, features, synthesize, weights
 from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, matrix, synvita, tasks
 from mova.cli.eval import worlds as eval_worlds
@@ -89,6 +89,7 @@ COMMANDS = (
     Command("", "config", config.config, MORE),
     Command("", "bench", bench.bench, MORE),
     Command("data", "convert", convert.convert),
+    Command("data", "export", export.export),
     Command("data", "check", check.check),
     Command("data", "features", features.features),
     Command("data", "worlds", data_worlds.worlds),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mova.cli.console import note, one_line, write_result
+from mova.cli.options import Predictions
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class MomentFiles:
         Path | None, typer.Option(help="Write the moments as one page with pictures and a player, for any browser.")
     ] = None
     srt: Annotated[Path | None, typer.Option(help="Write subtitles for the moments played one after another.")] = None
+    predictions: Predictions = None
 
     def requested(self) -> list[str]:
         """Return the options that are used."""
@@ -53,6 +55,10 @@ class MomentFiles:
                 raise UsageError(f"{option} {path}: is a directory; name a file in it")
             if not path.resolve().parent.is_dir():
                 raise UsageError(f"{option} {path}: no such directory: {path.parent}")
+        if self.predictions is not None:
+            from mova.data.exchange.predictions import check_predictions
+
+            check_predictions(self.predictions)
 
     def write(self, moments: Sequence[Moment], label: str, index: Index, section: Section | None = None) -> None:
         """Write the requested files.
@@ -83,6 +89,11 @@ class MomentFiles:
             path: Path | None = getattr(self, name)
             if path is not None:
                 write_result(partial(_write, to_text()), path, f"--{name}")
+        if self.predictions is not None:
+            from mova.data.exchange.predictions import of_moments, write_predictions
+
+            found = of_moments(label, moments)
+            write_result(partial(write_predictions, found), self.predictions, "--predictions")
         if self.html is not None:
             from mova.plots.page.content import answer_section
 

@@ -62,6 +62,10 @@ Splits = Annotated[list[str] | None, typer.Option(help="Use only this split; may
 ManifestTarget = Annotated[
     Path, typer.Argument(metavar="OUT", help="Manifest to write (.jsonl), or a folder for manifest.jsonl.")
 ]
+Predictions = Annotated[
+    Path | None,
+    typer.Option(help="Write the predicted windows: .jsonl as QVHighlights has them, .json as ActivityNet has them."),
+]
 IndexFolder = Annotated[
     str, typer.Option("--index", envvar="MOVA_INDEX", help="Folder of the index, or any LanceDB URI.")
 ]

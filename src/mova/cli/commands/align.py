@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, note, one_line, say, show, write_plot, write_result
-from mova.cli.options import Caption, Fps, Json, Model, TimeLimit
+from mova.cli.options import Caption, Fps, Json, Model, Predictions, TimeLimit
 from mova.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -40,6 +40,26 @@ class PlotFile:
     plot_all: Annotated[bool, typer.Option("--plot-all", help="Also plot spans with a posterior below 50 %.")] = False
 
 
+@dataclass(frozen=True)
+class TimelineFiles:
+    """Files to write the timeline to."""
+
+    srt: Annotated[Path | None, typer.Option(help="Write the spans as SubRip subtitles.")] = None
+    vtt: Annotated[Path | None, typer.Option(help="Write the spans as WebVTT subtitles.")] = None
+    csv: Annotated[Path | None, typer.Option(help="Write one row per span.")] = None
+    chapters: Annotated[
+        Path | None, typer.Option(help="Write chapters as FFmpeg metadata (ffmpeg -i VIDEO -i FILE -map_chapters 1).")
+    ] = None
+    otio: Annotated[
+        Path | None, typer.Option(help="Write an OpenTimelineIO timeline with one marker per span (extra: edit).")
+    ] = None
+    predictions: Predictions = None
+
+    def targets(self) -> dict[str, Path | None]:
+        """Return the name of each option and its file."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
 def align(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of videos.")],
     caption: Caption,
@@ -54,15 +74,7 @@ def align(
         Literal["auto", "yes", "no"],
         typer.Option(help="Whether the sentences are in temporal order: auto (by the evidence), yes or no."),
     ] = "auto",
-    srt: Annotated[Path | None, typer.Option(help="Write the spans as SubRip subtitles.")] = None,
-    vtt: Annotated[Path | None, typer.Option(help="Write the spans as WebVTT subtitles.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write one row per span.")] = None,
-    chapters: Annotated[
-        Path | None, typer.Option(help="Write chapters as FFmpeg metadata (ffmpeg -i VIDEO -i FILE -map_chapters 1).")
-    ] = None,
-    otio: Annotated[
-        Path | None, typer.Option(help="Write an OpenTimelineIO timeline with one marker per span (extra: edit).")
-    ] = None,
+    files: TimelineFiles,
     no_curves: Annotated[
         bool, typer.Option("--no-curves", help="Leave relevance and posterior per frame out of --json.")
     ] = False,
@@ -75,11 +87,14 @@ def align(
     same caption, one after another; those that cannot be read are skipped and listed. The exit code is then 1 only if
     no video could be aligned.
     """
+    from mova.data.exchange.predictions import check_predictions
+
     text = caption.read()
     plot = plot_file.plot
     if plot is not None and plot.suffix.lower() not in {".png", ".html"}:
         raise UsageError(f"--plot {plot}: the file must end in .png or .html")
-    targets = {"srt": srt, "vtt": vtt, "csv": csv, "chapters": chapters, "otio": otio}
+    check_predictions(files.predictions)
+    targets = files.targets()
     several = _several(videos, {"plot": plot, **targets})
     from mova.plots.timeline import PictureOptions, draw
     from mova.search.align import align as align_video
@@ -89,7 +104,7 @@ def align(
     with encoder.isolated(TIME_LIMIT if time_limit is None else time_limit):
         run = partial(align_video, encoder, caption=text, index=store, fps=fps, order=order)
         if several is not None:
-            _align_several(several, run, json, curves=not no_curves)
+            _align_several(several, run, json, not no_curves, files.predictions)
             return
         timeline = run(videos[0])
         if json:
@@ -127,7 +142,7 @@ def _several(videos: Sequence[Path], targets: Mapping[str, Path | None]) -> list
     if len(videos) == 1 and not videos[0].is_dir():
         check_file(videos[0])  # a missing file is reported before a model is loaded
         return None
-    option = next((name for name, path in targets.items() if path is not None), None)
+    option = next((name for name, path in targets.items() if path is not None and name != "predictions"), None)
     if option is not None:
         raise UsageError(f"--{option} writes a file for one video; run `mova align` for each video of its own")
     listed = [video for path in videos for video in (find_videos([path]) if path.is_dir() else [path])]
@@ -136,9 +151,14 @@ def _several(videos: Sequence[Path], targets: Mapping[str, Path | None]) -> list
     return list(dict.fromkeys(listed))
 
 
-def _align_several(videos: Sequence[Path], run: Callable[[Path], Timeline], json: bool, curves: bool) -> None:
+def _align_several(
+    videos: Sequence[Path], run: Callable[[Path], Timeline], json: bool, curves: bool, predictions: Path | None
+) -> None:
     """Align each video, and print one document, or a table per video; exit with 1 if none can be aligned."""
+    from mova.data.exchange.predictions import Prediction, of_timeline, write_predictions
+
     documents = []
+    found: list[Prediction] = []
     failed: list[tuple[Path, str]] = []
     for video in videos:
         try:
@@ -149,9 +169,12 @@ def _align_several(videos: Sequence[Path], run: Callable[[Path], Timeline], json
             note(f"not aligned: {one_line(video)}: {one_line(cause)}")
             continue
         documents.append(timeline.to_json(curves))
+        found += [replace(row, id=str(len(found) + i)) for i, row in enumerate(of_timeline(timeline), start=1)]
         if not json:
             show_timeline(timeline)
             say("")
+    if predictions is not None and documents:
+        write_result(partial(write_predictions, found), predictions, "--predictions")
     if json:
         failures = [{"video": str(video), "cause": cause} for video, cause in failed]
         emit({"videos": documents, "failed": failures})
@@ -170,12 +193,20 @@ def _cause(error: VideoError | OSError | MemoryError) -> str:
 
 
 def write_exports(timeline: Timeline, targets: Mapping[str, Path | None]) -> None:
-    """Write a timeline to the files of --srt, --vtt, --csv, --chapters and --otio."""
+    """Write a timeline to the files of --srt, --vtt, --csv, --chapters, --otio and --predictions."""
+    from mova.data.exchange.predictions import of_timeline, write_predictions
     from mova.exports.editing import write_otio
     from mova.exports.subtitles import write_chapters, write_srt, write_vtt
     from mova.exports.table import write_csv
 
-    writers = {"srt": write_srt, "vtt": write_vtt, "csv": write_csv, "chapters": write_chapters, "otio": write_otio}
+    writers = {
+        "srt": write_srt,
+        "vtt": write_vtt,
+        "csv": write_csv,
+        "chapters": write_chapters,
+        "otio": write_otio,
+        "predictions": lambda line, path: write_predictions(of_timeline(line), path),
+    }
     for name, path in targets.items():
         if path is not None:
             write_result(partial(writers[name], timeline), path, f"--{name}")

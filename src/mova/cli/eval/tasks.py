@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mova.cli.console import progress_bar
-from mova.cli.options import Fps, MaxFrames, Model, Quarantine
+from mova.cli.options import Fps, MaxFrames, Model, Predictions, Quarantine
 from mova.cli.report_output import ReportOutput, as_data_error, check_output
 from mova.errors import UsageError
 
@@ -106,6 +106,7 @@ def moments(
         Literal["auto", "yes", "no"],
         typer.Option(help="With --paragraph and the joint decoder: whether the sentences are in temporal order."),
     ] = "auto",
+    predictions: Predictions = None,
     *,
     output: ReportOutput,
 ) -> None:
@@ -114,13 +115,17 @@ def moments(
     With --paragraph, sentences that are described together are aligned together (paragraph grounding), and the recall
     of points as in HTM-Align is added.
     """
+    from mova.data.exchange.predictions import check_predictions
     from mova.eval.tasks.moments import evaluate_moment_retrieval
     from mova.eval.tasks.paragraphs import evaluate_paragraphs
 
     if not paragraph and (decoder, order) != ("joint", "auto"):
         raise UsageError("--decoder and --order need --paragraph")
-    grounded = partial(evaluate_paragraphs, decoder=decoder, order=order)
-    evaluate = grounded if paragraph else evaluate_moment_retrieval
+    check_output(predictions)
+    check_predictions(predictions)
+    grounded = partial(evaluate_paragraphs, decoder=decoder, order=order, predictions_file=predictions)
+    plain = partial(evaluate_moment_retrieval, predictions_file=predictions)
+    evaluate = grounded if paragraph else plain
     _evaluate("moments", evaluate, options, ScoringOptions(), output)
 
 

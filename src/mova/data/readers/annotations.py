@@ -162,11 +162,19 @@ class Collector:
         for caption in texts:
             if is_missing_value(caption.text):
                 self.source.note(f"caption is {caption.text!r}, perhaps a missing value; kept", where)
-        if id in self._locations:
-            raise DataError(f"{where}: duplicate id {id!r}, first used in {self._locations[id]}")
         _require_json(where, extra)
-        self.rows.append(with_location(where, Row, id, video, duration, split, texts, start, end, self.name, extra))
-        self._locations[id] = where
+        self.add_row(where, with_location(where, Row, id, video, duration, split, texts, start, end, self.name, extra))
+
+    def add_row(self, where: str, row: Row) -> None:
+        """Add a complete row as it is.
+
+        Raises:
+            DataError: its id is a duplicate.
+        """
+        if row.id in self._locations:
+            raise DataError(f"{where}: duplicate id {row.id!r}, first used in {self._locations[row.id]}")
+        self.rows.append(row)
+        self._locations[row.id] = where
 
     def sentence(self, where: str, text: Any, start: Any, end: Any) -> TimedSentence:
         """Return a sentence with its times; if it does not end after its start, drop the times and note it."""

@@ -6,12 +6,14 @@ named, and left out only on request. The report's fingerprint covers ids and cap
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mova.data.exchange import fiftyone, hub
 from mova.data.manifest import Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import without_quarantined
 from mova.data.readers import captioning, folders, moments, subtitles, tasks, web_scale
@@ -109,6 +111,8 @@ DATA_SETS: dict[str, DataSet] = {
     "htm-align": DataSet(
         moments.htm_align, {"test": 80}, ("videos are from HowTo100M, category Food and Entertaining",)
     ),
+    "datasets": DataSet(hub.datasets, terms="see the data set's card", suffixes=SUFFIXES | IMAGE_SUFFIXES),
+    "fiftyone": DataSet(fiftyone.fiftyone, terms="yours"),
     "folder": DataSet(folders.folder, terms="yours"),
     "subtitles": DataSet(subtitles.subtitles, terms="yours", same_folder=True),
     "class-folders": DataSet(
@@ -324,10 +328,10 @@ def _resolve_files(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tupl
     """Return rows with the paths of their files, and the distinct names of missing videos."""
     known: dict[str, str | None] = {}
     for row in rows:
-        if row.video not in known:
-            path = files.find(row.video)
+        if row.video not in known and not row.parts:
+            path = Path(row.video) if os.path.isabs(row.video) and os.path.isfile(row.video) else files.find(row.video)
             known[row.video] = None if path is None else seen_from(folder, path)
-    resolved = [replace(row, video=known[row.video] or row.video) for row in rows]
+    resolved = [replace(row, video=known.get(row.video) or row.video) for row in rows]
     return resolved, tuple(video for video, path in known.items() if path is None)
 
 

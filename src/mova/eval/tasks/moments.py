@@ -11,14 +11,16 @@ Shape legend: S sentences, T frames, C clips of two seconds, A annotators.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from mova.data.exchange.predictions import Prediction, write_predictions
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.spans import CLIP_SECONDS, MOST_WINDOWS, MomentPrediction, MomentTruth
@@ -41,8 +43,13 @@ class Query:
     truth: MomentTruth
 
 
-def evaluate_moment_retrieval(split: EvalSplit, protocol: Protocol) -> Report:
+def evaluate_moment_retrieval(split: EvalSplit, protocol: Protocol, predictions_file: Path | None = None) -> Report:
     """Evaluate R1@IoU, mean IoU and moment mAP, and highlights if all queries have saliency.
+
+    Args:
+        split: rows with windows.
+        protocol: of the task "moments".
+        predictions_file: also write the predictions (`mova.data.exchange.predictions`).
 
     Returns:
         As `score_reports.report_moments`, with the model and excluded rows.
@@ -71,7 +78,29 @@ def evaluate_moment_retrieval(split: EvalSplit, protocol: Protocol) -> Report:
         spans=f"peaks of relevance, widened to half prominence, {MOST_WINDOWS} at most",
         sentences_without_times=sum(count_sentences(row) for row in kept) - len(measured),
     )
+    if predictions_file is not None:
+        texts = {query.id: (query.text, row) for row in kept for query in queries[row.id]}
+        write_measured(predictions_file, zip(scores.ids, predictions, strict=True), texts)
     return replace(report, head=head)
+
+
+def write_measured(
+    path: Path, measured: Iterable[tuple[str, MomentPrediction]], texts: Mapping[str, tuple[str, Row]]
+) -> None:
+    """Write the predictions that were measured.
+
+    Args:
+        path: the file.
+        measured: id of a query, and its prediction.
+        texts: id -> text and row.
+    """
+    found = []
+    for id, prediction in measured:
+        text, row = texts[id]
+        windows = () if prediction.windows is None else tuple(tuple(w) for w in prediction.windows.tolist())
+        saliency = None if prediction.saliency is None else tuple(prediction.saliency.tolist())
+        found.append(Prediction(id, text, row.video or row.id, windows, saliency))
+    write_predictions(found, path)
 
 
 def _predict_rows(split: EvalSplit, queries: Mapping[str, Sequence[Query]]) -> dict[str, list[MomentPrediction]]:

@@ -18,6 +18,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ from mova.eval.moment_files import MomentScores
 from mova.eval.protocols import Protocol
 from mova.eval.report import MetricGroup, Report
 from mova.eval.score_reports import report_moments
-from mova.eval.tasks.moments import count_sentences, encode_sentences, queries_of
+from mova.eval.tasks.moments import count_sentences, encode_sentences, queries_of, write_measured
 from mova.eval.tasks.split import EvalSplit
 from mova.models.background_captions import encode_background, relevance_threshold
 from mova.models.encoder import DualEncoder, VideoEmbedding
@@ -68,7 +69,11 @@ class Grounded:
 
 
 def evaluate_paragraphs(
-    split: EvalSplit, protocol: Protocol, decoder: Decoder = "joint", order: Order = "auto"
+    split: EvalSplit,
+    protocol: Protocol,
+    decoder: Decoder = "joint",
+    order: Order = "auto",
+    predictions_file: Path | None = None,
 ) -> Report:
     """Evaluate R1@IoU, mean IoU and points, all sentences of a paragraph given.
 
@@ -77,6 +82,7 @@ def evaluate_paragraphs(
         protocol: of the task "moments".
         decoder: how the sentences are aligned.
         order: of the joint decoder.
+        predictions_file: also write the predictions (`mova.data.exchange.predictions`).
 
     Raises:
         UsageError: a model without frame vectors, or the number of sentences does not fit the protocol.
@@ -98,6 +104,12 @@ def evaluate_paragraphs(
                     aligned = align_paragraph(split.model, video, item, decoder, order)
                     results[row.id] += _grounded(item, aligned, video)
                     shown += zip(item.alignable, shown_scores(aligned).tolist(), strict=False)
+    if predictions_file is not None:
+        items = {
+            id: (text, row) for row in rows for p in paragraphs[row.id] for id, text in zip(p.ids, p.texts, strict=True)
+        }
+        measured = [(item.id, item.prediction) for row in results.values() for item in row]
+        write_measured(predictions_file, measured, items)
     return _report(split, protocol, [row for row in rows if row.id in results], results, shown, decoder, order)
 
 
