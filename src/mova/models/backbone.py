@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 
+from mova.data.negatives.interchange import Interchangeable
 from mova.models.encoder import DualEncoder
 
 
@@ -14,7 +15,17 @@ class Backbone(DualEncoder):
     """A dual encoder that other models wrap and save in their own folder.
 
     A wrapper needs more than these methods: see the uses of `backbone` in `models/mova/` and `models/gexia/`.
+
+    Attributes:
+        interchangeable: the model's own vocabulary, as phrases that exclude each other; None: everyday English.
     """
+
+    interchangeable: Interchangeable | None = None
+
+    def trained_scale(self) -> float | None:
+        """Return the factor s with which softmax(s * cosines) was trained to be a probability; None: there is none."""
+        scale = getattr(self, "logit_scale", None)
+        return None if scale is None else scale.detach().item()
 
     @property
     def text_length(self) -> int | None:

@@ -20,7 +20,7 @@ from mova.worlds.factors import FACTORS, Event, facts, sample_event
 MENTION_PROBABILITY = 0.75
 """Default probability that a factor is mentioned."""
 
-_NOUNS = {  # singular, plural
+NOUNS = {  # singular, plural
     "circle": (("circle", "circles"), ("disc", "discs"), ("ball", "balls")),
     "square": (("square", "squares"), ("box", "boxes")),
     "triangle": (("triangle", "triangles"),),
@@ -30,7 +30,7 @@ _NOUNS = {  # singular, plural
     "ring": (("ring", "rings"), ("hoop", "hoops")),
     "crescent": (("crescent", "crescents"), ("moon", "moons")),
 }
-_COLOURS = {
+COLOUR_WORDS = {
     "red": ("red", "red", "crimson"),
     "orange": ("orange",),
     "yellow": ("yellow", "yellow", "golden"),
@@ -40,8 +40,8 @@ _COLOURS = {
     "black": ("black",),
     "white": ("white",),
 }
-_SIZES = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-_MOTIONS = {  # singular, plural, participle
+SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
+MOTION_PHRASES = {  # singular, plural, participle
     "left_to_right": (
         ("moves from left to right", "move from left to right", "moving from left to right"),
         ("slides to the right", "slide to the right", "sliding to the right"),
@@ -97,7 +97,7 @@ _MOTIONS = {  # singular, plural, participle
         ("flickers on and off", "flicker on and off", "flickering on and off"),
     ),
 }
-_PLACES = {
+PLACE_PHRASES = {
     "beach": ("on the beach", "at the beach", "on the sandy shore"),
     "night": ("at night", "in the night sky", "in the dark of night"),
     "forest": ("in the forest", "in the woods", "among the trees"),
@@ -107,7 +107,7 @@ _PLACES = {
     "city": ("in the city", "in front of tall buildings", "in the street"),
     "room": ("in a room", "indoors", "inside the house"),
 }
-_RELATIONS = {
+RELATION_PHRASES = {
     "above": ("above", "over"),
     "below": ("below", "under", "beneath"),
     "left_of": ("to the left of", "left of"),
@@ -294,10 +294,10 @@ def _noun_phrase(
     plain: bool = False,
 ) -> str:
     article = "a" if plain else _pick(_ARTICLES[count], rng)
-    nouns = _NOUNS[shape]
+    nouns = NOUNS[shape]
     noun = nouns[int(rng.random() * len(nouns))][count > 1]
-    adjectives = [_pick(_SIZES[size], rng)] if size else []
-    adjectives += [_pick(_COLOURS[colour], rng)] if colour else []
+    adjectives = [_pick(SIZE_WORDS[size], rng)] if size else []
+    adjectives += [_pick(COLOUR_WORDS[colour], rng)] if colour else []
     phrase = " ".join((*adjectives, noun))
     if article == "a" and phrase[0] in "aeiou":
         article = "an"
@@ -310,7 +310,7 @@ def _sentence(event: Event, mentioned: tuple[str, ...], rng: np.random.Generator
     colour = event.colour if "colour" in mentioned else None
     parts = {
         "S": _noun_phrase(event.count, size, colour, event.shape, rng),
-        "P": _pick(_PLACES[event.place], rng) if "place" in mentioned else "",
+        "P": _pick(PLACE_PHRASES[event.place], rng) if "place" in mentioned else "",
         "V": "",
         "I": "",
         "R": "",
@@ -318,13 +318,13 @@ def _sentence(event: Event, mentioned: tuple[str, ...], rng: np.random.Generator
         "appear": "appear" if plural else "appears",
     }
     if "motion" in mentioned:
-        verbs = _MOTIONS[event.motion]
+        verbs = MOTION_PHRASES[event.motion]
         forms = verbs[int(rng.random() * len(verbs))]
         parts["V"], parts["I"] = forms[plural], forms[2]
     if "relation" in mentioned and event.relation is not None:
         relation, shape2, colour2 = event.relation
         second = _noun_phrase(1, None, colour2 if "colour2" in mentioned else None, shape2, rng, plain=True)
-        parts["R"] = f"{_pick(_RELATIONS[relation], rng)} {second}"
+        parts["R"] = f"{_pick(RELATION_PHRASES[relation], rng)} {second}"
     usable = _USABLE[bool(parts["P"]), bool(parts["V"]), bool(parts["R"])]
     filled: list[str] = []
     for token in usable[int(rng.random() * len(usable))]:
@@ -346,9 +346,9 @@ _USABLE = {(p, v, r): _usable(p, v, r) for p in (False, True) for v in (False, T
 def _all_words() -> tuple[str, ...]:
     texts: list[str] = ["an", "are", "is", "appears"]
     texts += [re.sub("[SVIRP]", "", text) for text, _ in _TEMPLATES]
-    for table in (_COLOURS, _SIZES, _PLACES, _RELATIONS, OPENINGS):
+    for table in (COLOUR_WORDS, SIZE_WORDS, PLACE_PHRASES, RELATION_PHRASES, OPENINGS):
         texts += [option for options in table.values() for option in options]
-    for forms in (*_NOUNS.values(), *_MOTIONS.values()):
+    for forms in (*NOUNS.values(), *MOTION_PHRASES.values()):
         texts += [form for options in forms for form in options]
     texts += [option for options in _ARTICLES.values() for option in options]
     return tuple(sorted({word for text in texts for word in words(text)}))

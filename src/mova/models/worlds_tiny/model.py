@@ -36,6 +36,7 @@ from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.pooling import masked_mean, weighted_mean
 from mova.types import Frames
 from mova.worlds.captions import background_sentences, detailed_sentences
+from mova.worlds.vocabulary import interchangeable_words
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
     has_class_token = True
     fixed_frame_rate = True
     alignment = WORLDS_WEIGHTS
+    interchangeable = interchangeable_words()
 
     def __init__(self, config: WorldsTinyConfig) -> None:
         super().__init__(config)
@@ -89,6 +91,10 @@ class WorldsTiny(PreTrainedModel, Backbone):
         read_calibration(self)
         self._tokenizer: PreTrainedTokenizerFast | None = None
         self.post_init()
+
+    def trained_scale(self) -> float:
+        """Return the factor on cosines of the contrastive loss."""
+        return self.log_scale.detach().exp().clamp(max=100.0).item()
 
     @classmethod
     def from_pretrained(

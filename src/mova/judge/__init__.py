@@ -1,0 +1,1 @@
+"""Judge whether a video shows what its prompt says, sentence by sentence."""

@@ -1,0 +1,128 @@
+"""Judge by a dual encoder: the joint alignment, counterfactuals on the frames of a sentence, and order.
+
+Each sentence is held against its counterfactuals, sentences with one change, on the frames that show it. With the scale
+that the model was trained with, the difference of two scaled cosines is the log-odds of two texts. A sentence holds if
+it is shown and beats its best counterfactual. A counterfactual contradicts it if it is more probable and, put in its
+place, is shown.
+
+Shape legend: S sentences, N counterfactuals, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.data.negatives.interchange import Counterfactual, Interchangeable
+from mova.judge.counterfactuals import counterfactuals
+from mova.judge.order import order_faults
+from mova.judge.verdict import HOLDS, Contradiction, OrderFault, SentenceVerdict, Verdict
+from mova.models.backbone import Backbone
+from mova.models.embeddings import VideoEmbedding
+from mova.models.encoder import DualEncoder
+from mova.scoring.order import overlapping
+from mova.text.units import windows_overlap
+from mova.types import SentenceTimeline
+
+PRIOR = 1.0
+"""Log-odds, before the video is seen, of a sentence against its best counterfactual, in nats."""
+LEAST_MASS = 1e-3
+"""Expected frames below which the posterior of a sentence says nothing about where it would be."""
+
+
+def judge_embedding(
+    model: DualEncoder,
+    video: VideoEmbedding,
+    prompt: str,
+    *,
+    name: str = "",
+    words: Interchangeable | None = None,
+) -> Verdict:
+    """Return the verdict on a video that is already encoded.
+
+    Args:
+        model: a dual encoder. Contradictions need one that was trained contrastively (`Backbone.trained_scale`).
+        video: its vectors.
+        prompt: one or more sentences.
+        name: name of the video in the verdict.
+        words: phrases that exclude each other, in addition to everyday English or the model's own vocabulary.
+
+    Raises:
+        UsageError: the prompt has no words.
+
+    >>> import mova
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> verdict = judge_embedding(model, model.encode_video("film.mp4"), "Two white discs shrink.")
+    >>> verdict.sentences[0].contradiction.change.instead
+    'black'
+    """
+    timeline = model.align(video, prompt, name=name)
+    sentences = [row.text for row in timeline.sentences]
+    rows = []
+    for index, row in enumerate(timeline.sentences):
+        changes, odds = weigh(model, video, row, words)
+        best = int(np.argmax(odds)) if changes else 0
+        doubt = _probability(odds[best] - PRIOR) if changes else 0.0
+        contradiction = None
+        if doubt > HOLDS and _shown_instead(model, video, sentences, index, changes[best].text) >= HOLDS:
+            contradiction = Contradiction(changes[best], doubt)
+        shown = 1.0 if row.shown is None else row.shown
+        rows.append(SentenceVerdict(row.text, shown * (1 - doubt), row.spans, row.shown, None, contradiction))
+    free = model.align(video, prompt, order="no").sentences
+    posterior = np.stack([row.posterior for row in free if row.posterior is not None])
+    faults: tuple[OrderFault, ...] = ()
+    if len(posterior) == len(rows) > 1 and not windows_overlap(prompt, sentences):
+        faults = order_faults(posterior, [row.shown or 0.0 for row in free], overlapping(sentences))
+    return Verdict(name, prompt, video.duration, tuple(rows), faults, timeline.irrelevant, timeline)
+
+
+def weigh(
+    model: DualEncoder, video: VideoEmbedding, row: SentenceTimeline, words: Interchangeable | None = None
+) -> tuple[list[Counterfactual], npt.NDArray[np.float64]]:
+    """Return the counterfactuals of a sentence, and the log-odds (N,) of each against the sentence, in nats.
+
+    Without a trained scale (`Backbone.trained_scale`) there are none.
+
+    >>> import mova
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> row = model.align("film.mp4", "Two white discs shrink.").sentences[0]
+    >>> changes, odds = weigh(model, model.encode_video("film.mp4"), row)
+    >>> changes[odds.argmax()].text
+    'Two black discs shrink.'
+    """
+    inner = getattr(model, "backbone", model)
+    scale = inner.trained_scale() if isinstance(inner, Backbone) else None
+    own = inner.interchangeable if isinstance(inner, Backbone) else None
+    both = {
+        kind: [*(own or {}).get(kind, ()), *(words or {}).get(kind, ())] for kind in {**(own or {}), **(words or {})}
+    }
+    changes = [] if scale is None else counterfactuals(row.text, both, english=own is None)
+    if scale is None or not changes:
+        return [], np.empty(0)
+    texts = model.encode_text([row.text, *(change.text for change in changes)])
+    cosines = model.relevance(texts, video).double().cpu().numpy() @ _where(row)
+    return changes, scale * (cosines[1:] - cosines[0])
+
+
+def _where(row: SentenceTimeline) -> npt.NDArray[np.float64]:
+    """Return weights (T,) of the frames that show a sentence; of its best frame if hardly any does."""
+    weights = np.zeros(len(row.relevance)) if row.posterior is None else np.asarray(row.posterior, dtype=np.float64)
+    if weights.sum() < LEAST_MASS:
+        weights = np.zeros(len(row.relevance))
+        weights[int(np.argmax(row.relevance))] = 1.0
+    return weights / weights.sum()
+
+
+def _probability(log_odds: float) -> float:
+    return float(1 / (1 + np.exp(-log_odds)))
+
+
+def _shown_instead(model: DualEncoder, video: VideoEmbedding, sentences: Sequence[str], index: int, text: str) -> float:
+    """Return the probability that the video shows a text in the place of one sentence."""
+    changed = model.align(video, " ".join([*sentences[:index], text, *sentences[index + 1 :]])).sentences
+    if len(changed) != len(sentences):
+        changed = model.align(video, text).sentences
+        index = 0
+    return changed[index].shown or 0.0
