@@ -26,8 +26,9 @@ from mova.scoring.order import overlapping
 from mova.text.units import windows_overlap
 from mova.types import SentenceTimeline
 
-PRIOR = 1.0
-"""Log-odds, before the video is seen, of a sentence against its best counterfactual, in nats."""
+PRIOR = 1.5
+"""Log-odds, before the video is seen, of a sentence against its best counterfactual, in nats. Chosen on 30 Worlds in the
+style `flat` (seed 881000), for the smallest calibration error."""
 LEAST_MASS = 1e-3
 """Expected frames below which the posterior of a sentence says nothing about where it would be."""
 
