@@ -21,7 +21,7 @@ FLOORS = {
             ("models",),
             ("search", "eval", "explain", "text_to_video", "features", "baselines", "exports"),
             ("train", "plots"),
-            ("reproduce", "serve", "client"),
+            ("reproduce", "serve", "client", "judge"),
             ("cli",),
             ("__main__",),
         ),

@@ -109,21 +109,19 @@ class Caption:
         return text
 
 
-def read_caption(path: Path) -> str:
-    """Return the content of a text file; of subtitles, the texts of the cues, one per line."""
+def read_caption(path: Path, option: str = "--text-file") -> str:
+    """Return the content of the text file of an option; of subtitles, the texts of the cues, one per line."""
     from mova.data.readers.subtitles import SUBTITLE_SUFFIXES, read_cues
     from mova.utils.text_files import read_text
 
     if path.is_file() and path.stat().st_size > MAX_TEXT_BYTES:
-        raise UsageError(
-            f"--text-file {path}: is larger than {MAX_TEXT_BYTES >> 20} MB, which no caption is; shorten it"
-        )
+        raise UsageError(f"{option} {path}: is larger than {MAX_TEXT_BYTES >> 20} MB, which no caption is; shorten it")
     try:
         if path.suffix.lower() in SUBTITLE_SUFFIXES:
             return "\n".join(cue.text for cue in read_cues(path))
         return read_text(path)
     except DataError as error:
-        raise UsageError(f"--text-file {error}") from error
+        raise UsageError(f"{option} {error}") from error
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ from mova.text.units import windows_overlap
 from mova.types import SentenceTimeline
 
 PRIOR = 1.5
-"""Log-odds, before the video is seen, of a sentence against its best counterfactual, in nats. Chosen on 30 Worlds in the
-style `flat` (seed 881000), for the smallest calibration error."""
+"""Log-odds, before the video is seen, of a sentence against its best counterfactual, in nats.
+
+Chosen on 30 Worlds in the style `flat` (seed 881000), for the smallest calibration error.
+"""
 LEAST_MASS = 1e-3
 """Expected frames below which the posterior of a sentence says nothing about where it would be."""
 
@@ -70,7 +72,8 @@ def judge_embedding(
         if doubt > HOLDS and _shown_instead(model, video, sentences, index, changes[best].text) >= HOLDS:
             contradiction = Contradiction(changes[best], doubt)
         shown = 1.0 if row.shown is None else row.shown
-        rows.append(SentenceVerdict(row.text, shown * (1 - doubt), row.spans, row.shown, None, contradiction))
+        spans = row.spans if shown >= HOLDS or contradiction is not None else ()
+        rows.append(SentenceVerdict(row.text, shown * (1 - doubt), spans, row.shown, None, contradiction))
     free = model.align(video, prompt, order="no").sentences
     posterior = np.stack([row.posterior for row in free if row.posterior is not None])
     faults: tuple[OrderFault, ...] = ()

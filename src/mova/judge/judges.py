@@ -35,7 +35,7 @@ class Judge(ABC):
         words: phrases that exclude each other, in addition to everyday English or the model's own vocabulary.
 
     >>> judge = load_judge("mova-worlds-tiny")
-    >>> verdict = judge.judge("film.mp4", "Two white discs shrink. A crescent bounces. Three stars grow.")
+    >>> verdict = judge.judge("film.mp4", "Two white discs shrink. A crescent bounces. Three red stars fall.")
     >>> [row.finding for row in verdict.sentences]
     ['contradicted', 'shown', 'missing']
     """

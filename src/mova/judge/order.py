@@ -27,8 +27,8 @@ def reversed_pairs(posterior: npt.NDArray[np.floating], shown: Sequence[float]) 
 
     >>> late, early = [0, 0, 1], [1, 0, 0]
     >>> reversed_pairs(np.array([late, early]), [1.0, 0.5])
-    array([[0.5, 0.5],
-           [0. , 0.25]])
+    array([[0.5  , 0.5  ],
+           [0.   , 0.125]])
     """
     mass = np.asarray(posterior, dtype=np.float64)
     mass = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-12)

@@ -50,7 +50,8 @@ class SentenceVerdict:
     Attributes:
         text: the sentence.
         holds: probability that it is true of the video.
-        spans: where the video shows it; empty if it is missing, or if the judge knows no times.
+        spans: where the video shows it, or what is shown instead; empty if it is missing, or if the judge knows no
+            times.
         shown: probability that the video shows it, small faults aside; None from a video LLM alone.
         entailment: P(Yes) of a video LLM; None without one.
         contradiction: what is shown instead; None if nothing fits better than the sentence.
