@@ -27,8 +27,8 @@ $(DEMO_STAMP): $(STAMP)
 demo: $(DEMO_STAMP)  ## search rendered videos and a film of photographs, with pictures in demo/ (VIDEOS=DIR: your own folder)
 	$(BIN)/mova demo --out demo $(if $(VIDEOS),--videos "$(VIDEOS)")
 
-browser: $(STAMP)  ## install Playwright, for the tests of the page; they use Debian's Chromium
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'playwright>=1.50'
+browser: $(STAMP)  ## install Playwright and axe, for the tests of the page; they use Debian's Chromium
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
 	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium (the tests of the page are skipped without it)"; exit 1; }
 
 test: $(STAMP)  ## run all tests and docstring examples

@@ -10,8 +10,10 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 import numpy as np
+import torch
 from fastapi.testclient import TestClient
 
+from mova.models.relations.concepts import GENERAL
 from mova.search.index import Index
 from mova.serve.app import build
 from mova.serve.finder import binned
@@ -242,3 +244,43 @@ def test_a_filter_that_leaves_no_video_is_an_error_without_paths(
     assert answer.status_code in (400, 422)
     assert message in answer.json()["error"]["message"]
     assert str(site.films) not in answer.text
+
+
+def test_an_example_is_compared_in_one_respect(site: Site) -> None:
+    """Values of one respect: red and blue. Green and yellow frames differ from the example in other ways only."""
+    example, by = site.video("a.mp4").rsplit("/", 1)[1], "red, blue"
+    found = site.search("", like={"video": example, "time": 0.5}, by=by)
+    expected = Index(site.settings.index, ColourEncoder()).search_like(f"{site.films / 'a.mp4'}@0.5", k=24, by=by)
+    got = [(row["video"]["name"], row["start"], row["score"]) for row in found["results"]]
+    assert got == [(Path(m.video).name, round(m.start, 3), round(m.score, 6)) for m in expected]
+    params = {"like": example, "t": 0.5, "by": by}
+    curve = site.client.get(f"{site.video('deep/c.mp4')}/relevance", params=params).json()
+    index = Index(site.settings.index, ColourEncoder())
+    records = index.videos()
+    center = np.average([r.mean for r in records], axis=0, weights=[r.frames for r in records]).astype(np.float32)
+    stored = index.stored(site.films / "deep" / "c.mp4")
+    first = index.stored(site.films / "a.mp4")
+    assert stored is not None
+    assert first is not None
+    row = int(np.abs(first.times - 0.5).argmin())
+    respect = ColourEncoder().respect(by, torch.from_numpy(center))
+    similarity = respect.similarity(first.frames[row : row + 1], stored.frames)[0]
+    np.testing.assert_allclose(curve["values"], similarity.numpy(), atol=1e-4)
+    assert curve["low"] == 0.0
+
+
+def test_respects_have_names_and_need_an_example_alone(site: Site) -> None:
+    names = site.client.get(f"{API}/search/respects").json()["respects"]
+    assert names == sorted(GENERAL)
+    like = {"video": site.video("a.mp4").rsplit("/", 1)[1], "time": 0.5}
+    wrong: list[dict[str, Any]] = [
+        {"query": "red", "like": like, "by": "color"},
+        {"query": "red", "by": "color"},
+        {"like": like, "by": "of no kind"},
+        {"like": like, "by": "  "},
+    ]
+    for body in wrong:
+        assert site.client.post(f"{API}/search", json=body).status_code == 400, body
+    address = f"{site.video('a.mp4')}/relevance"
+    for params in ({"q": "red", "by": "color"}, {"q": "red", "like": like["video"], "by": "color"}):
+        assert site.client.get(address, params=params).status_code == 400

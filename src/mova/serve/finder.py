@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mova.models.encoder import DualEncoder
+from mova.models.relations.concepts import known_names
 from mova.search.index import Index
 from mova.search.like.example import Example, stored_vector
 from mova.search.narrow.filter import Filter
@@ -43,12 +45,14 @@ class Ask:
         like: moment of a video that the results resemble.
         words: weight of the text beside an example, from 0 to 1.
         filter: which videos are searched, and whether only the best moment of each counts.
+        by: what the moments share with the example, and nothing else; without a text.
     """
 
     text: str
     like: Example | None = None
     words: float = 0.5
     filter: Filter = EVERY_VIDEO
+    by: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +112,7 @@ class Finder:
         if ask.like is None:
             moments: list[Moment] = index.search(ask.text, k=asked, filter=ask.filter)
         else:
-            moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words, filter=ask.filter)
+            moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words, by=ask.by, filter=ask.filter)
         answer = Found(tuple(moments), asked, time.perf_counter() - began)
         with self._lock:
             self._answers[key] = answer
@@ -131,8 +135,11 @@ class Finder:
             raise Gone(f"{entry.name}: was moved, deleted or changed since it was indexed")
         vectors = self._vectors(index, ask)
         mean = self._catalog.mean()
-        floor = vectors @ mean if mean is not None else np.zeros(len(vectors), np.float32)
-        curves = vectors @ stored.frames.numpy().T
+        if ask.by is not None:
+            floor, curves = _in_one_respect(index, ask.by, vectors, stored.frames, mean)
+        else:
+            floor = vectors @ mean if mean is not None else np.zeros(len(vectors), np.float32)
+            curves = vectors @ stored.frames.numpy().T
         lifted = (curves - floor[:, None]).max(axis=0) + floor.mean()
         best = self._answer(index, ask, FIRST).moments
         times, values = binned(stored.times, lifted, stored.duration)
@@ -156,6 +163,21 @@ class Finder:
             pooled = torch.nn.functional.normalize(index.model.encode_text(sentences).pooled.float(), dim=-1)
             vectors: _F32 = pooled.cpu().numpy()
         return vectors
+
+
+def _in_one_respect(index: Index, by: str, vectors: _F32, frames: torch.Tensor, mean: _F32 | None) -> tuple[_F32, _F32]:
+    """Return the level of no relation (N,), and the cosines (N, T) of examples (N, d) with frames (T, d)."""
+    center = None if mean is None else torch.from_numpy(mean.astype(np.float32))
+    curves: _F32 = index.model.respect(by, center).similarity(torch.from_numpy(vectors), frames).numpy()
+    return np.zeros(len(vectors), np.float32), curves
+
+
+def known_respects(index: Index) -> list[str]:
+    """Return the names of the concepts in which the model of an index can compare moments."""
+    model, inner = index.model, getattr(index.model, "backbone", None)
+    if isinstance(inner, DualEncoder) and inner.fingerprint() == model.fingerprint():
+        model = inner
+    return known_names(None if model.relations is None else model.relations.concepts)
 
 
 def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tuple[npt.NDArray[np.float64], _F32]:

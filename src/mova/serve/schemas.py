@@ -12,11 +12,14 @@ from mova.search.query import MAX_CHARACTERS
 PAGE = 24
 """Results per page, by default."""
 LARGEST_PAGE = 100
+RESPECT_CHARACTERS = 500
+"""Of a concept or its values."""
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 VideoId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 ShortValue = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)]
+Respect = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=RESPECT_CHARACTERS)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}$")]
 
 
@@ -56,6 +59,14 @@ class SearchRequest(Request):
     )
     like: LikeExample | None = None
     words: Annotated[float, Field(ge=0, le=1, description="Weight of the text beside an example.")] = 0.5
+    by: Annotated[
+        Respect | None,
+        Field(
+            description="What moments share with an example without a text: a concept of `/search/respects`, or its "
+            "values, with commas between them.",
+            examples=["color", "a dog, a cat, a bird"],
+        ),
+    ] = None
     false_alarm: Annotated[
         float, Field(gt=0, lt=1, description="Highest false-alarm rate that counts as evidence.", examples=[0.05])
     ] = BAR
@@ -68,6 +79,8 @@ class SearchRequest(Request):
     def _asks_for_something(self) -> SearchRequest:
         if not self.query and self.like is None:
             raise ValueError("the query is empty; write what the video shows")
+        if self.by is not None and self.like is None:
+            raise ValueError("`by` compares with an example; name one with `like`")
         return self
 
 
@@ -137,6 +150,12 @@ class Relevance(BaseModel):
     values: list[float] = Field(description="Highest cosine in each part.")
     low: float = Field(description="Mean over all indexed frames: no relation.")
     high: float = Field(description="The best in the index.")
+
+
+class Respects(BaseModel):
+    """The concepts in which moments can be compared with an example."""
+
+    respects: list[str] = Field(examples=[["animal", "color", "place"]])
 
 
 class AlignRequest(Request):

@@ -68,6 +68,16 @@ def general_values(concept: str) -> Values:
     return [tuple(template.format(phrase) for template in TEMPLATES) for phrase in GENERAL[concept]]
 
 
+def known_names(known: Mapping[str, Values] | None = None) -> list[str]:
+    """Return the names of the concepts of a model, or of the general ones, in alphabetical order.
+
+    Example:
+        >>> known_names()[:3]
+        ['animal', 'color', 'place']
+    """
+    return sorted(GENERAL if known is None else known)
+
+
 def concept_name(text: str) -> str:
     """Return the common name of a concept: without article, and one for all that mean the same.
 
@@ -99,7 +109,7 @@ def values_of(by: str | Sequence[str], known: Mapping[str, Values] | None = None
             return name, known[name]
         if known is None and name in GENERAL:
             return name, general_values(name)
-        names = ", ".join(sorted(GENERAL if known is None else known))
+        names = ", ".join(known_names(known))
         raise UsageError(f"by {by!r}: not a known concept ({names}); or list its values, as in 'a dog, a cat, a bird'")
     parts = by.split(",") if isinstance(by, str) else by
     values = [(part.strip(),) for part in dict.fromkeys(parts) if part.strip()]

@@ -16,15 +16,17 @@ from mova.search.index import Index
 from mova.search.like.example import Example
 from mova.search.narrow.filter import Filter
 from mova.search.query import query_sentences
-from mova.serve.finder import MOST, Ask, moment_entry
+from mova.serve.finder import MOST, Ask, known_respects, moment_entry
 from mova.serve.library.catalog import Entry
 from mova.serve.problems import NotFound, Problem
 from mova.serve.schemas import (
     LARGEST_PAGE,
     PAGE,
+    RESPECT_CHARACTERS,
     FilterRequest,
     MomentOut,
     Relevance,
+    Respects,
     SearchAnswer,
     SearchRequest,
     SentenceOut,
@@ -74,6 +76,12 @@ async def search_address(
     return await answer(parts, asked)
 
 
+@router.get("/search/respects")
+async def respects(parts: Parts) -> Respects:
+    """Name the concepts that the model of the index can compare moments in."""
+    return Respects(respects=await parts.engine.run(known_respects))
+
+
 async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
     """Return one page of moments."""
     if not parts.catalog.exists:
@@ -83,7 +91,7 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
     began = time.perf_counter()
     offset = int(request.cursor or 0)
     like = None if request.like is None else example(parts, request.like.video, request.like.time)
-    ask = Ask(request.query, like, request.words, wanted(parts, request))
+    ask = Ask(request.query, like, request.words, wanted(parts, request), request.by)
 
     def search(index: Index) -> tuple[list[Moment], bool, float | None]:
         _require_any(index, ask.filter)
@@ -143,12 +151,15 @@ async def relevance(
     q: Annotated[str, Query(max_length=QUERY_CHARACTERS)] = "",
     like: Annotated[str | None, Query(description="Id of the video of an example.")] = None,
     t: Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False, description="Time of the example.")] = 0.0,
+    by: Annotated[str | None, Query(max_length=RESPECT_CHARACTERS, description="As of `POST /search`.")] = None,
 ) -> Relevance:
     """Return how well each part of a video shows a text, or resembles an example."""
     if not q.strip() and like is None:
         raise Problem("name a text or an example")
+    if by is not None and (like is None or q.strip()):
+        raise Problem("`by` compares with an example, without a text")
     entry = parts.catalog.entry(video)
-    ask = Ask(q.strip(), None if like is None else example(parts, like, t))
+    ask = Ask(q.strip(), None if like is None else example(parts, like, t), by=by)
     return Relevance(**await parts.engine.run(lambda index: parts.finder.relevance(index, ask, entry)))
 
 

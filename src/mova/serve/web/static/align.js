@@ -80,7 +80,7 @@ function show() {
     if (until !== null) player.play();
     lanes.forEach((lane) => lane.move(time));
   };
-  lanes = result.sentences.map((row, place) => new Lane(place + 1, row, result, { onSeek: seek, onChange: changed }));
+  lanes = result.sentences.map((row, place) => new Lane(place + 1, row, result, { video, onSeek: seek, onChange: changed, time: () => player.time }));
   const shown = result.sentences.filter((row) => row.spans.length).length;
   page.querySelector(".head-row h2").textContent = `${plural(lanes.length, "sentence")}, ${shown === lanes.length ? "all shown" : `${shown} shown`}`;
   page.querySelector(".order").textContent = result.order && lanes.length > 1 ? `The video shows them ${ORDERS[result.order]}.` : "";
@@ -163,9 +163,8 @@ filter.addEventListener("input", () => { clearTimeout(typed); typed = setTimeout
 form.addEventListener("submit", (event) => { event.preventDefault(); align(); });
 caption.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); align(); } });
 page.querySelector("#open").addEventListener("click", () => file.click());
-file.addEventListener("change", async () => {
-  const [chosen] = file.files;
-  file.value = "";
+file.addEventListener("change", () => { const [chosen] = file.files; file.value = ""; read(chosen); });
+async function read(chosen) {
   if (!chosen) return;
   try {
     caption.value = (await ask("/captions", { method: "POST", body: { name: chosen.name, content: await chosen.text() } })).text;
@@ -174,6 +173,14 @@ file.addEventListener("change", async () => {
   } catch (error) {
     say("This file cannot be read as a caption.", error.message);
   }
+}
+for (const name of ["dragenter", "dragover"]) write.addEventListener(name, (event) => { if (event.dataTransfer?.types.includes("Files")) { event.preventDefault(); caption.classList.add("over"); } });
+write.addEventListener("dragleave", (event) => { if (!write.contains(event.relatedTarget)) caption.classList.remove("over"); });
+write.addEventListener("drop", (event) => {
+  caption.classList.remove("over");
+  if (!event.dataTransfer?.files.length) return;
+  event.preventDefault();
+  read(event.dataTransfer.files[0]);
 });
 page.querySelector("#edit").addEventListener("click", () => { page.dataset.state = "write"; player.video.pause(); work.hidden = true; write.hidden = false; notice.hidden = true; caption.focus(); });
 page.querySelector("#save").addEventListener("click", keep);

@@ -1,5 +1,8 @@
-import { ApiError, ask, save } from "./api.js";
+import { ApiError, ask } from "./api.js";
+import { Basket } from "./basket.js";
 import { clock, el, icon, length, plural, typing } from "./dom.js";
+import { Example } from "./example.js";
+import { Filters } from "./filters.js";
 import { Player } from "./player.js";
 
 const page = document.querySelector(".find");
@@ -19,18 +22,22 @@ const wide = matchMedia("(min-width: 64rem)");
 const GHOSTS = 8;
 const RATES = [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
 const USUAL = 0.05;
-/** Characters of the name of an exported moment. */
-const LABEL = 1000;
 /** Seconds before the end of a video that still show a frame. */
 const END = 0.01;
-const chip = page.querySelector(".like");
 const panel = page.querySelector("#bar");
 const panelButton = page.querySelector("#bar-button");
 const rate = page.querySelector("#rate");
-const basket = page.querySelector(".basket");
-const chosen = new Map();
+const basket = new Basket(page.querySelector(".basket"), {
+  onCount: (count) => {
+    page.classList.toggle("choosing", count > 0);
+    if (!count) cards.querySelectorAll(".pick input").forEach((input) => { input.checked = false; });
+  },
+  onError: (error) => { say("The moments could not be exported.", error.message, { bad: true }); scrollTo({ top: 0 }); },
+});
+const example = new Example(page, { onChange: () => search() });
+const filters = new Filters(page.querySelector("#filters-button"), page.querySelector("#filters"), { onChange: () => { if (asks()) search(); } });
+const asks = () => box.value.trim() !== "" || example.value !== null;
 
-let like = null;
 let answer = null;
 let hits = [];
 let current = -1;
@@ -40,9 +47,15 @@ let player = null;
 function stagePlayer() {
   if (!player) {
     const step = (label, path, by) => el("button", { type: "button", class: "secondary icon", title: label, "aria-label": label, on: { click: () => select(current + by, true) } }, icon(path));
+    const words = (text) => el("span", { class: "label", text });
     player = new Player(stage, {
       onMark: (moment) => select(hits.indexOf(moment), true),
-      buttons: [el("button", { type: "button", class: "secondary icon more-like", title: "More like this picture", "aria-label": "More like this picture", on: { click: moreLike } }, icon("M3 6.5h9.5v8H3zM6 6.5v-3h11v8.5h-4.5M7.75 9v3M6.25 10.5h3")), step("Previous moment", "M12 5l-5 5 5 5", -1), step("Next moment", "M8 5l5 5-5 5", 1), el("a", { class: "secondary icon align-link", title: "Align a caption with this video", "aria-label": "Align a caption with this video" }, icon("M3 5h14M3 10h9M3 15h12")), el("a", { class: "secondary icon save", title: "Save this moment as a clip", "aria-label": "Save this moment as a clip" }, icon("M10 3v9m-4-3.5 4 4 4-4M4 16.5h12"))],
+      buttons: [
+        el("button", { type: "button", class: "secondary more-like", title: "More like this picture", "aria-label": "More like this picture", on: { click: moreLike } }, icon("M3 6.5h9.5v8H3zM6 6.5v-3h11v8.5h-4.5M7.75 9v3M6.25 10.5h3"), words("More like this")),
+        el("a", { class: "secondary align-link", title: "Align a caption with this video", "aria-label": "Align a caption with this video" }, icon("M3 5h14M3 10h9M3 15h12"), words("Align")),
+        el("a", { class: "secondary save", title: "Save this moment as a clip", "aria-label": "Save this moment as a clip" }, icon("M10 3v9m-4-3.5 4 4 4-4M4 16.5h12"), words("Save")),
+        el("span", { class: "steps" }, step("Previous moment", "M12 5l-5 5 5 5", -1), step("Next moment", "M8 5l5 5-5 5", 1)),
+      ],
     });
   }
   return player;
@@ -55,11 +68,10 @@ function card({ video, start, end, score, evidence, thumbnail }, { label, time, 
   return el("li", {}, el("button", { type: "button", class: "card", "aria-label": label, on: { click: onOpen } },
     thumb,
     el("span", { class: "name", text: video.name, title: video.name }),
-    el("span", { class: "line" }, evidence ? el("span", { class: `score word ${evidence}`, text: WORDS[evidence] }) : score === undefined ? null : el("span", { class: "score", text: score.toFixed(3) }), video.folder ? el("span", { class: "folder", text: video.folder, title: video.folder }) : null)));
+    el("span", { class: "line" }, evidence === "none" ? null : evidence ? el("span", { class: `score word ${evidence}`, text: WORDS[evidence] }) : score === undefined ? null : el("span", { class: "score", text: score.toFixed(3) }), video.folder ? el("span", { class: "folder", text: video.folder, title: video.folder }) : null)));
 }
 
 const percent = (value) => `${(100 * value).toLocaleString("en", { maximumSignificantDigits: 2 })} %`;
-const named = (moment) => `${moment.video.id} ${moment.start} ${moment.end}`;
 const WORDS = { strong: "strong", weak: "weak", none: "no evidence" };
 
 /** Cards of moments; before the first one that is no evidence, a line that says so. `before` moments come before them. */
@@ -73,46 +85,13 @@ function moments(results, before = []) {
       onOpen: () => select(hits.indexOf(moment), true),
     });
     if (word === "none") item.querySelector(".card").classList.add("faint");
-    const box = el("input", { type: "checkbox", "aria-label": `Choose ${moment.video.name}, ${clock(moment.start)}`, on: { change: () => pick(moment, box.checked) } });
-    box.checked = chosen.has(named(moment));
+    const box = el("input", { type: "checkbox", "aria-label": `Choose ${moment.video.name}, ${clock(moment.start)}`, on: { change: () => basket.set(moment, box.checked, answer?.query ?? "") } });
+    box.checked = basket.has(moment);
     item.append(el("label", { class: "pick" }, box));
     if (word !== "none" || mixed) return [item];
     mixed = true;
     return [el("li", { class: "divider", text: "Nearest, but no evidence" }), item];
   });
-}
-
-// --- moments chosen for export ---
-
-/** A text as the name of a moment; whole characters only. */
-const shorten = (text) => ([...text].length > LABEL ? `${[...text].slice(0, LABEL - 1).join("")}…` : text);
-
-function pick(moment, on) {
-  if (on) chosen.set(named(moment), { video: moment.video.id, start: moment.start, end: moment.end, label: shorten(answer?.query ?? "") });
-  else chosen.delete(named(moment));
-  showBasket();
-}
-
-function showBasket() {
-  const seconds = [...chosen.values()].reduce((sum, moment) => sum + moment.end - moment.start, 0);
-  basket.hidden = !chosen.size;
-  page.classList.toggle("choosing", chosen.size > 0);
-  basket.querySelector(".count").textContent = `${plural(chosen.size, "moment")}, ${clock(seconds)}`;
-}
-
-async function take(format, button) {
-  const text = button.textContent;
-  button.disabled = true;
-  if (format === "zip") button.textContent = "Cutting…";
-  try {
-    await save("/exports", { format, moments: [...chosen.values()] }, `moments.${format}`);
-  } catch (error) {
-    say("The moments could not be exported.", error.message, { bad: true });
-    scrollTo({ top: 0 });
-  } finally {
-    button.disabled = false;
-    button.textContent = text;
-  }
 }
 
 // --- more like this ---
@@ -121,21 +100,11 @@ function moreLike() {
   if (!player?.entry) return;
   const entry = player.entry;
   const time = Math.min(player.time, entry.duration - END);
-  setLike({ video: entry, time: Math.max(0, Math.floor(100 * time) / 100) });
   box.value = "";
+  example.set({ video: entry, time: Math.max(0, Math.floor(100 * time) / 100) });
   fit();
   search();
   scrollTo({ top: 0 });
-}
-
-function setLike(example) {
-  like = example;
-  chip.hidden = !example;
-  if (example) {
-    chip.querySelector("img").src = `/api/v1/videos/${example.video.id}/thumbnail?${new URLSearchParams({ t: example.time, v: example.video.version, height: 180 })}`;
-    chip.title = `Like ${example.video.name} at ${clock(example.time, true)}`;
-  }
-  box.placeholder = example ? "Add words" : "A dog runs after a ball";
 }
 
 /** Show a moment on the stage. */
@@ -163,9 +132,9 @@ function select(place, play, focus = false) {
 async function heat(video) {
   if (!answer) return;
   const asked = answer;
-  const example = like ? { like: like.video.id, t: like.time } : {};
+  const { like, by } = asked.body;
   try {
-    const data = await ask(`/videos/${video.id}/relevance?${new URLSearchParams({ q: answer.query.slice(0, 2000), ...example })}`);
+    const data = await ask(`/videos/${video.id}/relevance?${new URLSearchParams({ q: answer.query.slice(0, 2000), ...(like ? { like: like.video, t: like.time } : {}), ...(by ? { by } : {}) })}`);
     if (player.entry.id === video.id && answer === asked) player.strip.heat(data);
   } catch { /* the strip stays flat; the player says what is wrong with the file */ }
 }
@@ -186,18 +155,18 @@ function say(title, text, { bad = false, button = null } = {}) {
 
 const bar = () => RATES[Number(rate.value)];
 
-function request(query, cursor = null) {
-  return { query, one_per_video: one.checked, false_alarm: bar(), cursor, like: like ? { video: like.video.id, time: like.time } : null };
-}
+const request = (query) => ({ query, one_per_video: one.checked, false_alarm: bar(), ...example.body(), ...filters.body() });
 
 async function search({ push = true } = {}) {
   const query = box.value.trim();
-  if (!query && !like) { start({ push }); return; }
+  if (!asks()) { start({ push }); return; }
+  example.show();
+  const body = request(query);
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  if (push) history.pushState(null, "", `/?${new URLSearchParams({ q: query.slice(0, 2000), ...(one.checked ? { one: 1 } : {}), ...(like ? { like: like.video.id, t: like.time } : {}), ...(bar() === USUAL ? {} : { rate: bar() }) })}`);
-  document.title = `${query.slice(0, 60) || `Like ${like.video.name}`} · mova`;
+  if (push) history.pushState(null, "", `/?${new URLSearchParams({ q: query.slice(0, 2000), ...(one.checked ? { one: 1 } : {}), ...example.address(), ...(bar() === USUAL ? {} : { rate: bar() }), ...filters.address() })}`);
+  document.title = `${query.slice(0, 60) || `Like ${example.value.video.name}`} · mova`;
   state("searching");
   heading.hidden = true;
   more.hidden = true;
@@ -206,9 +175,9 @@ async function search({ push = true } = {}) {
   const ghosts = setTimeout(() => { stage.hidden = true; cards.replaceChildren(...Array.from({ length: GHOSTS }, () => el("li", { class: "ghost", "aria-hidden": "true" }))); }, 150);
   const slow = setTimeout(() => { summary.textContent = "Searching… the first search waits until the model is loaded."; }, 3000);
   try {
-    const found = await ask("/search", { method: "POST", body: request(query), signal });
+    const found = await ask("/search", { method: "POST", body, signal });
     clearTimeout(ghosts);
-    show(found);
+    show({ ...found, body });
   } catch (error) {
     if (error.name === "AbortError") return;
     clearTimeout(ghosts);
@@ -259,7 +228,7 @@ async function loadMore() {
   button.disabled = true;
   const asked = answer;
   try {
-    const next = await ask("/search", { method: "POST", body: request(answer.query, answer.next) });
+    const next = await ask("/search", { method: "POST", body: { ...asked.body, cursor: asked.next } });
     if (asked !== answer) return;
     cards.append(...moments(next.results, hits));
     hits.push(...next.results);
@@ -285,6 +254,10 @@ async function fail(error) {
     const library = await ask("/videos?limit=1").catch(() => null);
     if (library?.total === 0) { empty(); return; }
   }
+  if (error instanceof ApiError && error.status === 400 && Object.keys(filters.address()).length) {
+    say("No video passes these filters.", error.message, { button: el("button", { type: "button", class: "secondary", text: "Clear the filters", on: { click: () => { filters.clear(); search(); } } }) });
+    return;
+  }
   const retry = el("button", { type: "button", class: "secondary", text: "Try again", on: { click: () => search({ push: false }) } });
   say("The search did not work.", error.message, { bad: true, button: retry });
 }
@@ -295,15 +268,16 @@ function empty() {
 }
 
 /** The page before the first search: what there is to search in. */
-async function start({ push = false } = {}) {
+async function start({ push = false, play: wanted = null } = {}) {
   running?.abort();
   answer = null;
   hits = [];
   if (push) history.pushState(null, "", "/");
   document.title = "Find · mova";
   state("start");
-  setLike(null);
+  example.set(null);
   panel.hidden = true;
+  filters.open(false);
   player?.video.pause();
   stage.hidden = true;
   more.hidden = true;
@@ -319,6 +293,7 @@ async function start({ push = false } = {}) {
       { video, thumbnail: `/api/v1/videos/${video.id}/thumbnail?${new URLSearchParams({ t: (video.duration / 3).toFixed(2), v: video.version })}` },
       { label: `Play ${video.name}, ${clock(video.duration)}`, time: clock(video.duration), onOpen: () => play(video) },
     )));
+    if (wanted) play(await ask(`/videos/${encodeURIComponent(wanted)}`));
   } catch (error) {
     say("The videos cannot be listed.", error.message, { bad: true });
   }
@@ -343,12 +318,12 @@ function fit() {
 }
 
 form.addEventListener("submit", (event) => { event.preventDefault(); search(); });
-box.addEventListener("input", fit);
+box.addEventListener("input", () => { fit(); example.show(); });
 box.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); search(); }
   if (event.key === "Escape") box.blur();
 });
-chip.querySelector("button").addEventListener("click", () => { setLike(null); box.focus(); search(); });
+page.querySelector(".like button").addEventListener("click", () => { example.set(null); box.focus(); search(); });
 panelButton.addEventListener("click", () => { panel.hidden = !panel.hidden; panelButton.setAttribute("aria-expanded", String(!panel.hidden)); if (!panel.hidden) rate.focus(); });
 function showRate() {
   panel.querySelector("output").textContent = percent(bar());
@@ -357,14 +332,8 @@ function showRate() {
 }
 rate.addEventListener("input", showRate);
 rate.addEventListener("change", () => search());
-basket.addEventListener("click", (event) => {
-  const button = event.target.closest("button");
-  if (!button) return;
-  if (button.dataset.format) take(button.dataset.format, button);
-  else { chosen.clear(); cards.querySelectorAll(".pick input").forEach((input) => { input.checked = false; }); showBasket(); }
-});
 clear.addEventListener("click", () => { box.value = ""; fit(); box.focus(); start({ push: true }); });
-one.addEventListener("change", () => { if (box.value.trim() || like) search(); });
+one.addEventListener("change", () => { if (asks()) search(); });
 more.addEventListener("click", loadMore);
 page.querySelector("#keys").addEventListener("click", () => keys.showModal());
 
@@ -378,7 +347,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     const input = cards.querySelectorAll(".card")[current].parentElement.querySelector(".pick input");
     input.checked = !input.checked;
-    pick(hits[current], input.checked);
+    basket.set(hits[current], input.checked, answer.query);
   }
   else if (event.key === "?") { event.preventDefault(); keys.showModal(); }
   else if (event.key === " " && player && !stage.hidden && !event.target.closest("button, a, video, [role=slider]")) { event.preventDefault(); player.toggle(); }
@@ -392,14 +361,16 @@ async function restore() {
   rate.value = String(wanted < 0 ? RATES.indexOf(USUAL) : wanted);
   showRate();
   fit();
-  setLike(null);
+  filters.restore(values);
+  example.set(null);
   if (values.has("like")) {
     try {
-      setLike({ video: await ask(`/videos/${encodeURIComponent(values.get("like"))}`), time: Number(values.get("t")) || 0 });
+      const video = await ask(`/videos/${encodeURIComponent(values.get("like"))}`);
+      example.set({ video, time: Number(values.get("t")) || 0 }, { by: values.get("by") ?? "", words: values.get("words") ?? undefined });
     } catch { /* the example is gone: the words alone are searched */ }
   }
-  if (box.value.trim() || like) search({ push: false });
-  else start();
+  if (asks()) search({ push: false });
+  else start({ play: values.get("video") });
 }
 
 addEventListener("popstate", restore);

@@ -1,19 +1,25 @@
 import { clock, el, fresh } from "./dom.js";
+import { Tip } from "./tip.js";
 
 const STEP = 0.1;
 const SHORTEST = 0.1;
 const DRAG = 5;
 const MORE = 0.6;
+/** Length of a span that is added at the position of the player, seconds. */
+const ADDED = 2;
 /** Seconds rounded to hundredths: what a hand can set. Spans that were not touched keep their exact times. */
 const round = (seconds) => Math.round(seconds * 100) / 100;
 const name = (start, end) => `${start} ${end}`;
 
 /**
  * The row of a sentence: its text, its spans as text, and a lane with the posterior as color, and spans whose edges
- * can be dragged. `onSeek(time)` shows a time; `onChange()` is called after every correction.
+ * can be dragged. `onSeek(time)` shows a time; `onChange()` is called after every correction; `time()` is the position
+ * of the player.
  */
 export class Lane {
-  constructor(number, sentence, data, { onSeek, onChange }) {
+  constructor(number, sentence, data, { video, onSeek, onChange, time }) {
+    this.video = video;
+    this.now = time;
     this.data = data;
     this.duration = data.duration;
     this.sentence = sentence;
@@ -23,8 +29,8 @@ export class Lane {
     this.onChange = onChange;
     this.canvas = el("canvas");
     this.cursor = el("span", { class: "cursor" });
-    this.tip = el("span", { class: "tip", hidden: true });
-    this.track = el("div", { class: "track" }, this.canvas, this.cursor, this.tip);
+    this.tip = new Tip();
+    this.track = el("div", { class: "track" }, this.canvas, this.cursor, this.tip.root);
     this.chips = el("div", { class: "spans" });
     this.root = el("article", { class: "sentence", "aria-label": `Sentence ${number}` },
       el("div", { class: "said" }, el("span", { class: "number", text: number }), el("p", { class: "text", text: sentence.text })),
@@ -72,8 +78,23 @@ export class Lane {
     });
     const shown = this.sentence.shown;
     if (!chips.length) chips.push(el("span", { class: "none", text: this.original.length ? "Marked as not shown" : `Probably not shown${shown === null ? "" : ` (${Math.round(100 * shown)} %)`}` }));
-    this.chips.replaceChildren(...chips);
+    this.chips.replaceChildren(...chips, el("button", { type: "button", class: "chip add", text: "+", title: "Add a span at the position of the player", "aria-label": "Add a span at the position of the player", on: { click: () => this.#add() } }));
     this.root.classList.toggle("absent", this.spans.length === 0);
+  }
+
+  /** Add a span where the player is, as long as there is room. */
+  #add() {
+    const at = Math.min(this.now(), this.duration - SHORTEST);
+    const inside = this.spans.find((span) => at >= span.start && at < span.end);
+    const [first, last] = this.#room(inside ? inside.end : at);
+    const start = Math.max(first, round(inside ? inside.end : at));
+    const end = Math.min(last, round(start + ADDED));
+    if (end - start < SHORTEST) return;
+    const span = { start, end };
+    this.spans.push(span);
+    this.show();
+    this.track.querySelectorAll(".span")[this.spans.indexOf(span)].querySelector(".edge.to").focus();
+    this.onChange();
   }
 
   #place(node, span) {
@@ -134,6 +155,7 @@ export class Lane {
     event.preventDefault();
     event.stopPropagation();
     edge.focus();
+    this.#point(this.#time(event));
     edge.setPointerCapture(event.pointerId);
     edge.classList.add("dragged");
     const before = span[side];
@@ -144,8 +166,15 @@ export class Lane {
       edge.classList.remove("dragged");
       this.onChange();
     };
-    on("pointermove", (next) => this.#move(span, side, this.#time(next), bar));
-    on("pointerup", done);
+    let moved = false;
+    on("pointermove", (next) => {
+      moved ||= Math.abs(next.clientX - event.clientX) > 1;
+      if (moved) this.#move(span, side, this.#time(next), bar);
+    });
+    on("pointerup", () => {
+      if (!moved) this.onSeek(this.#time(event));
+      done();
+    });
     on("pointercancel", () => {
       span[side] = before;
       this.#place(bar, span);
@@ -161,14 +190,11 @@ export class Lane {
       if (event.button !== 0 || event.target.closest(".edge")) return;
       from = { x: event.clientX, time: this.#time(event), mouse: event.pointerType === "mouse" };
       this.track.setPointerCapture(event.pointerId);
+      this.#point(from.time);
     });
     this.track.addEventListener("pointermove", (event) => {
       const at = this.#time(event);
-      this.tip.hidden = false;
-      this.tip.style.left = `${(100 * at) / this.duration}%`;
-      const after = this.data.times.findIndex((time) => time > at);
-      const bin = after === -1 ? this.data.times.length - 1 : Math.max(0, after - 1);
-      this.tip.textContent = `${clock(at, true)} · ${Math.round(100 * (this.sentence.posterior[bin] ?? 0))} %`;
+      this.#point(at);
       if (from && from.mouse && Math.abs(event.clientX - from.x) > DRAG && !event.target.closest(".span")) {
         const [first, last] = this.#room(from.time, made);
         if (last - first < SHORTEST) return;
@@ -194,7 +220,14 @@ export class Lane {
       from = null;
       made = null;
     });
-    this.track.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+    this.track.addEventListener("pointerleave", (event) => this.tip.hide(event.pointerType === "touch"));
+  }
+
+  /** Show the frame and the posterior at a time. */
+  #point(time) {
+    const after = this.data.times.findIndex((start) => start > time);
+    const bin = after === -1 ? this.data.times.length - 1 : Math.max(0, after - 1);
+    this.tip.show(this.video, time, this.duration, `${clock(time, true)} · ${Math.round(100 * (this.sentence.posterior[bin] ?? 0))} %`);
   }
 
   /** Show the position of the player. */
@@ -208,12 +241,14 @@ export class Lane {
     if (!width) return;
     context.fillStyle = getComputedStyle(this.track).getPropertyValue("--accent");
     const { times } = this.data;
+    const ratio = devicePixelRatio || 1;
+    const pixel = (x) => Math.round(x * ratio) / ratio; // whole pixels: no seams between bins
     this.sentence.posterior.forEach((value, bin) => {
       if (value < 0.01) return;
-      const left = (times[bin] / this.duration) * width;
-      const right = ((times[bin + 1] ?? this.duration) / this.duration) * width;
+      const left = pixel((times[bin] / this.duration) * width);
+      const right = pixel(((times[bin + 1] ?? this.duration) / this.duration) * width);
       context.globalAlpha = Math.min(1, value) ** MORE * 0.92;
-      context.fillRect(left, 0, right - left + 0.5, height);
+      context.fillRect(left, 0, right - left, height);
     });
   }
 }

@@ -24,7 +24,8 @@ export class Player {
     root.replaceChildren(
       el("div", { class: "screen" }, this.video, this.message),
       this.strip.root,
-      el("div", { class: "about" }, el("div", { class: "what" }, this.title, this.facts), el("div", { class: "buttons" }, this.replay, ...buttons)),
+      el("div", { class: "about" }, this.title, this.facts),
+      el("div", { class: "buttons" }, this.replay, ...buttons),
     );
     this.entry = null;
     this.moment = null;
@@ -81,7 +82,7 @@ export class Player {
     this.title.textContent = entry.name;
     this.facts.textContent = [entry.folder, clock(entry.duration)].filter(Boolean).join(" · ");
     this.replay.hidden = true;
-    this.strip.reset(entry.duration, moments);
+    this.strip.reset(entry, moments);
     if (same) {
       this.strip.move(this.time);
       return;
@@ -101,7 +102,12 @@ export class Player {
     this.moment = moment;
     this.replay.hidden = false;
     this.strip.current(moment);
-    this.facts.textContent = [this.entry.folder, `${clock(moment.start, true)} – ${clock(moment.end, true)} of ${clock(this.entry.duration)}`, moment.evidence ? `${moment.evidence === "none" ? "no" : moment.evidence} evidence` : "", moment.score === undefined ? "" : `score ${moment.score.toFixed(3)}`].filter(Boolean).join(" · ");
+    this.facts.replaceChildren(...[
+      moment.evidence ? el("span", { class: `word ${moment.evidence}`, text: `${moment.evidence === "none" ? "no" : moment.evidence} evidence` }) : null,
+      el("span", { text: `${clock(moment.start, true)} – ${clock(moment.end, true)} of ${clock(this.entry.duration)}` }),
+      moment.score === undefined ? null : el("span", { text: `score ${moment.score.toFixed(3)}` }),
+      this.entry.folder ? el("span", { text: this.entry.folder }) : null,
+    ].filter(Boolean));
     this.seek(moment.start, play ? moment.end : null);
     if (play) this.play();
   }

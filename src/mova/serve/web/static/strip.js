@@ -1,4 +1,5 @@
 import { clock, el, fresh } from "./dom.js";
+import { Tip } from "./tip.js";
 
 /**
  * The time axis of a video: relevance as height and heat, moments as marks below, the position as a line.
@@ -11,8 +12,9 @@ export class Strip {
     this.data = null;
     this.canvas = el("canvas");
     this.head = el("span", { class: "head" });
-    this.tip = el("span", { class: "tip", hidden: true });
-    this.curve = el("div", { class: "curve", role: "slider", tabindex: "0", "aria-label": "Position in the video", "aria-valuemin": "0" }, this.canvas, this.head, this.tip);
+    this.tip = new Tip();
+    this.entry = null;
+    this.curve = el("div", { class: "curve", role: "slider", tabindex: "0", "aria-label": "Position in the video", "aria-valuemin": "0" }, this.canvas, this.head, this.tip.root);
     this.lane = el("div", { class: "lane", role: "group", "aria-label": "Moments in this video" });
     this.endLabel = el("span");
     this.root = el("div", { class: "strip" }, this.curve, this.lane, el("div", { class: "scale", "aria-hidden": "true" }, el("span", { text: "0:00" }), this.endLabel));
@@ -32,17 +34,16 @@ export class Strip {
       if (event.button !== 0) return;
       dragging = true;
       this.curve.setPointerCapture(event.pointerId);
+      this.#point(time(event));
       this.onSeek(time(event));
     });
     this.curve.addEventListener("pointermove", (event) => {
       const at = time(event);
-      this.tip.hidden = false;
-      this.tip.textContent = clock(at, this.duration < 600);
-      this.tip.style.left = `${(100 * at) / this.duration}%`;
+      this.#point(at);
       if (dragging) this.onSeek(at);
     });
     for (const name of ["pointerup", "pointercancel"]) this.curve.addEventListener(name, () => { dragging = false; });
-    this.curve.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+    this.curve.addEventListener("pointerleave", (event) => this.tip.hide(event.pointerType === "touch"));
     this.curve.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -this.duration / 10, PageUp: this.duration / 10 };
       const target = event.key === "Home" ? 0 : event.key === "End" ? this.duration : event.key in steps ? this.time + steps[event.key] : null;
@@ -52,8 +53,14 @@ export class Strip {
     });
   }
 
+  #point(time) {
+    if (this.entry) this.tip.show(this.entry, time, this.duration, clock(time, this.duration < 600));
+  }
+
   /** Show another video: its length and moments, at first without relevance. */
-  reset(duration, moments = []) {
+  reset(entry, moments = []) {
+    const { duration } = entry;
+    this.entry = entry;
     this.duration = Math.max(duration, 0.1);
     this.data = null;
     this.curve.setAttribute("aria-valuemax", this.duration.toFixed(1));
