@@ -184,6 +184,13 @@ def test_peaks_are_disjoint_ordered_and_start_with_the_maximum(curve: np.ndarray
     assert all(b <= c for (_, b), (c, _) in pairwise(ordered))
 
 
+@given(curves, st.integers(1, 8), values)
+def test_peaks_of_a_least_score_are_those_of_all_peaks(curve: np.ndarray, limit: int, least: float) -> None:
+    every = peaks(curve, np.arange(float(len(curve))), float(len(curve)), limit)
+    some = peaks(curve, np.arange(float(len(curve))), float(len(curve)), limit, least=least)
+    assert some == tuple(span for span in every if span.score >= least)
+
+
 @given(curves, st.floats(0.1, 10), st.floats(-5, 5))
 def test_peaks_do_not_depend_on_scale_or_offset_where_arithmetic_is_exact(
     curve: np.ndarray, scale: float, offset: float

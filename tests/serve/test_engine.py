@@ -66,7 +66,7 @@ def test_any_failure_to_load_the_model_is_in_the_health(
 
     monkeypatch.setattr(Index, "model", property(broken))
     with caplog.at_level("ERROR"), other(site) as client:
-        client.app.parts.engine.submit(lambda _: None, model=False).result(30)  # type: ignore[attr-defined]
+        client.app.parts.engine.submit(lambda _: None, needs="index").result(30)  # type: ignore[attr-defined]
         health = client.get(f"{API}/health").json()
         assert (health["status"], health["model_state"]) == ("failed", "failed")
         assert "secret" not in health["message"]

@@ -1,6 +1,7 @@
 """The text side of a model in a form that runs without it: what a family provides for the export to ONNX.
 
-Shape legend: L tokens, V tokens of the vocabulary, D width of their embeddings, d width of the shared space.
+Shape legend: n texts of one length, L tokens, V tokens of the vocabulary, D width of their embeddings, d width of the
+shared space.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ class TextExport:
     """Everything that turns a text into its vector.
 
     Attributes:
-        module: (ids (1, L) int64, embeddings of these tokens (1, L, D) float32) -> pooled vector (1, d), float32. Its
-            weights are float32 copies, on the CPU.
+        module: (ids (n, L) int64, embeddings of these tokens (n, L, D) float32) -> pooled vectors (n, d), float32; if
+            it takes only one text, n is 1. Its weights are float32 copies, on the CPU.
         table: (V, D), embeddings of the tokens. They are kept apart, because a text needs only a few of them.
         tokenizer: the tokenizer as JSON of the library `tokenizers`.
         length: maximum number of tokens, special tokens included.

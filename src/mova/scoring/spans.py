@@ -192,7 +192,7 @@ def noise_floor(background: _Curve, false_alarm: float = 0.05) -> float:
 
 
 def peaks(
-    relevance: _Curve, times: _Curve, duration: float, limit: int, *, step: float | None = None
+    relevance: _Curve, times: _Curve, duration: float, limit: int, *, step: float | None = None, least: float = -np.inf
 ) -> tuple[ScoredSpan, ...]:
     """Return the best spans of a curve without a threshold: its peaks, widened on both sides to half prominence.
 
@@ -206,6 +206,7 @@ def peaks(
         duration: seconds of the video.
         limit: return at most this many spans.
         step: see `cell_ends`. No span bridges missing frames: there, too, the curve is assumed to be at its minimum.
+        least: leave out spans with a lower score; finding none takes no time.
 
     Returns:
         Spans that do not overlap, best first (then earliest first). The score of a span is the highest relevance
@@ -229,7 +230,7 @@ def peaks(
     if low == closed.max():
         bounds = zip([0, *breaks.tolist()], [*(breaks - 1).tolist(), len(curve) - 1], strict=True)
         parts = (_span(curve, starts, ends, first, last) for first, last in bounds)
-        return tuple(part for part in parts if part is not None)[:limit]
+        return tuple(part for part in parts if part is not None and part.score >= least)[:limit]
     closed = np.insert(closed, breaks, low)
     index = np.insert(np.arange(len(curve)), breaks, -1)  # of the frame at each value of the curve with its breaks
     padded = np.concatenate([[low], closed, [low]])
@@ -237,6 +238,8 @@ def peaks(
     covered = np.zeros(len(closed), dtype=bool)
     spans: list[ScoredSpan] = []
     for i in np.lexsort((tops, -closed[tops])).tolist():
+        if closed[tops[i]] < least:
+            break  # no span that is left has a higher score than its top
         if covered[tops[i]]:
             continue
         free = np.where(covered, -np.inf, closed)
@@ -247,7 +250,7 @@ def peaks(
             spans.append(span)
         if len(spans) == limit:
             break
-    return tuple(spans)
+    return tuple(span for span in spans if span.score >= least)
 
 
 def _checked(relevance: _Curve, times: _Curve, duration: float, step: float | None) -> tuple[_F64, _F64, _F64]:

@@ -57,6 +57,8 @@ MAX_CHARACTERS = 50_000
 """Longest query. The time of a search grows with its sentences: about 30 ms each on a processor."""
 MARGIN = 2e-3
 """Tolerance of bounds: stored vectors have half precision."""
+ROUNDING = 2e-6
+"""Scores that differ by less may be equal in the six digits by which moments are ranked."""
 
 Rescoring = Literal["auto", "none", "rule", "masks"]
 """How the best moments are scored again (`mova.search.rerank`). "auto": by the rule if it has an order term and the
@@ -199,6 +201,7 @@ class _BestFirstSearch:
         self.min_score = min_score
         self.one_per_video = one_per_video
         self.moments: list[Moment] = []
+        self._best_scores: list[float] = []  # a heap: the lowest of the k best is first
         self.visited: set[str] = set()
 
     def expand(self, limit: int, rows: int) -> bool:
@@ -253,9 +256,16 @@ class _BestFirstSearch:
 
     def _score_to_beat(self) -> float:
         """Return the score that a moment needs to be among the k best."""
-        if len(self.moments) < self.k:
+        if len(self._best_scores) < self.k:
             return self.min_score
-        return max(self.min_score, heapq.nlargest(self.k, (m.score for m in self.moments))[-1])
+        return max(self.min_score, self._best_scores[0])
+
+    def _note(self, score: float) -> None:
+        """Take the score of a new moment into account."""
+        if len(self._best_scores) < self.k:
+            heapq.heappush(self._best_scores, score)
+        else:
+            heapq.heappushpop(self._best_scores, score)
 
     def _visit(self, contents: Sequence[str], span_thresholds: _F32) -> None:
         """Gather the moments of some videos; videos that another process has just removed have none.
@@ -270,13 +280,17 @@ class _BestFirstSearch:
             if content not in stored or len(stored[content].times) != video.frames:
                 self.store.require_removed(video)
                 continue
+            if len(span_thresholds) == 1:  # a moment of one sentence is a span of it
+                span_thresholds = np.array([self._score_to_beat() - ROUNDING])
             moments = find_moments(
                 self.sentence_vectors, stored[content], video.duration, span_thresholds, self.k, self.step
             )
             moments = [(span, score) for span, score in moments if score >= self.min_score]
             path = existing_path(self.records[content]) if moments else ""
             found = [Moment(path, span.start, span.end, score) for span, score in moments]
-            self.moments += [min(found, key=_rank)] if found and self.one_per_video else found
+            for moment in [min(found, key=_rank)] if found and self.one_per_video else found:
+                self.moments.append(moment)
+                self._note(moment.score)
 
 
 def existing_path(records: Sequence[VideoRecord]) -> str:
@@ -319,8 +333,8 @@ def find_moments(
     spans = [
         peak
         for curve, threshold in zip(curves, span_thresholds.tolist(), strict=True)
-        for peak in peaks(curve, frames.times, duration, limit, step=step)
-        if peak.score >= threshold
+        if not curve.max() < threshold  # NaN is an error
+        for peak in peaks(curve, frames.times, duration, limit, step=step, least=threshold)
     ]
     if len(curves) == 1:
         return [(peak.span, peak.score) for peak in spans]

@@ -17,8 +17,9 @@ from mova.models.relations.concepts import known_names
 from mova.search.index import Index
 from mova.search.like.example import Example, stored_vector
 from mova.search.narrow.filter import Filter
-from mova.search.query import query_sentences
-from mova.serve.library.catalog import Catalog, Entry, video_id
+from mova.search.query import has_passages, query_sentences
+from mova.serve.held import HeldIndex
+from mova.serve.library.catalog import Catalog, Entry
 from mova.serve.problems import Gone
 from mova.types import Moment
 
@@ -28,6 +29,8 @@ MOST = 500
 """Moments that one query can page through."""
 FIRST = 101
 """Moments that are searched at first, for any size of a page."""
+FEW = 25
+"""The same for a single sentence: the first moments do not depend on how many are searched."""
 BINS = 480
 """Points of a relevance curve that are sent."""
 
@@ -83,7 +86,7 @@ class Finder:
         self._answers: OrderedDict[tuple[Any, ...], Found] = OrderedDict()
         self._lock = threading.Lock()
 
-    def search(self, index: Index, ask: Ask, count: int) -> tuple[list[Moment], bool, float | None]:
+    def search(self, index: HeldIndex, ask: Ask, count: int) -> tuple[list[Moment], bool, float | None]:
         """Return the best moments, whether there are more, and the lowest false-alarm rate of all.
 
         Args:
@@ -92,7 +95,7 @@ class Finder:
             count: moments to return; at most `MOST`.
         """
         count = min(count, MOST)
-        for asked in (FIRST, MOST + 1):  # fixed steps, so that pages are parts of one list
+        for asked in (_first_step(ask), FIRST, MOST + 1):  # fixed steps, so that pages are parts of one list
             answer = self._answer(index, ask, asked)
             moments = list(answer.moments)
             if len(moments) > count or answer.complete:
@@ -100,7 +103,7 @@ class Finder:
         rates = [moment.false_alarm for moment in answer.moments if moment.false_alarm is not None]
         return moments[:count], len(moments) > count, min(rates, default=None)
 
-    def _answer(self, index: Index, ask: Ask, asked: int) -> Found:
+    def _answer(self, index: HeldIndex, ask: Ask, asked: int) -> Found:
         self._catalog.entries()
         key = (ask, self._catalog.version)
         with self._lock:
@@ -120,7 +123,7 @@ class Finder:
                 self._answers.popitem(last=False)
         return answer
 
-    def relevance(self, index: Index, ask: Ask, entry: Entry) -> dict[str, Any]:
+    def relevance(self, index: HeldIndex, ask: Ask, entry: Entry) -> dict[str, Any]:
         """Return how well each part of a video shows a text, or resembles an example.
 
         Returns:
@@ -141,7 +144,7 @@ class Finder:
             floor = vectors @ mean if mean is not None else np.zeros(len(vectors), np.float32)
             curves = vectors @ stored.frames.numpy().T
         lifted = (curves - floor[:, None]).max(axis=0) + floor.mean()
-        best = self._answer(index, ask, FIRST).moments
+        best = self._answer(index, ask, _first_step(ask)).moments
         times, values = binned(stored.times, lifted, stored.duration)
         high = max([float(values.max()), *(moment.score for moment in best[:1])])
         return {
@@ -151,17 +154,14 @@ class Finder:
             "high": round(high, 4),
         }
 
-    def _vectors(self, index: Index, ask: Ask) -> _F32:
+    def _vectors(self, index: HeldIndex, ask: Ask) -> _F32:
         """Return unit vectors of the sentences, or of the example."""
         if ask.like is not None:
             vector = stored_vector(ask.like, index.stored(ask.like.path))
             if vector is None:
                 raise Gone("the example was moved, deleted or changed since it was indexed")
             return vector[None]
-        sentences = query_sentences(ask.text)
-        with torch.inference_mode():
-            pooled = torch.nn.functional.normalize(index.model.encode_text(sentences).pooled.float(), dim=-1)
-            vectors: _F32 = pooled.cpu().numpy()
+        vectors: _F32 = index.encoder(ask.text).encode_text(query_sentences(ask.text)).unit_vectors()
         return vectors
 
 
@@ -203,6 +203,5 @@ def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tup
     return starts, highest
 
 
-def moment_entry(catalog: Catalog, moment: Moment) -> Entry | None:
-    """Return the video of a moment, None if it was forgotten in the meantime."""
-    return catalog.entries().get(video_id(moment.video))
+def _first_step(ask: Ask) -> int:
+    return FIRST if ask.like is not None or has_passages(ask.text) else FEW

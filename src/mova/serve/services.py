@@ -28,7 +28,7 @@ class Services:
     def __init__(self, settings: Settings, encoder: DualEncoder | None = None) -> None:
         self.settings = settings
         self.catalog = Catalog(settings.index)
-        self.engine = Engine(settings.index, encoder or settings.model)
+        self.engine = Engine(settings.index, encoder or settings.model, self.catalog.held)
         self.finder = Finder(self.catalog)
         self.cache = DiskCache(settings.state / "cache", settings.cache_bytes)
         self.children = Children()

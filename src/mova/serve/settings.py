@@ -23,6 +23,8 @@ CONNECTIONS = 256
 """Open connections; more are refused with status 503."""
 WAITING = 64
 """Requests that may wait for the model; more are refused with status 503."""
+ANSWER_SECONDS = 120.0
+"""Time in which the model must have answered; then, and if the client is gone, the call is dropped if it only waits."""
 QUERY_CHARACTERS = 2_000
 """Longest text in an address; a paragraph is sent in the body instead."""
 CACHE_BYTES = 2 << 30

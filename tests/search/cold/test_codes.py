@@ -137,6 +137,29 @@ def test_the_nearest_frames_are_those_of_an_exact_scan(folder: Path, monkeypatch
         np.testing.assert_allclose(cosines, truth, atol=1e-6)
 
 
+def test_queries_that_are_compared_together_find_what_each_finds_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, read = Snapshot.open(folder), Snapshot(folder, Snapshot.open(folder).document)  # type: ignore[union-attr]
+    assert alone is not None
+    rng = np.random.default_rng(3)
+    queries = unit(np.concatenate([rng.normal(size=(6, 64)), alone.vectors[600:602].astype(np.float32)]))
+    for exact_rows, kept in ((1 << 40, 8), (0, 8), (1 << 40, 3)):
+        monkeypatch.setattr(snapshot, "EXACT_ROWS", exact_rows)
+        monkeypatch.setattr(snapshot, "AHEAD", kept * len(alone.vectors))
+        read.look_ahead(queries)
+        assert len(read._ahead) == kept
+        assert len(read._ahead_exact) == (kept if exact_rows else 0)
+        for query in queries:
+            for limit in (1, 40, 3000):
+                owners, cosines = read.nearest(query, limit)
+                expected, truth = alone.nearest(query, limit)
+                np.testing.assert_allclose(cosines, truth, atol=1e-6)
+                assert sum(a != b for a, b in zip(owners, expected, strict=True)) <= limit // 10  # ties
+    read.look_ahead(queries[:0])
+    assert not read._ahead
+
+
 def test_a_search_of_another_thread_does_not_change_the_bounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, theirs = unit(np.random.default_rng(4).normal(size=(2, 64)))
     read = Snapshot.open(folder)

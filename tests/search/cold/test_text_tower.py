@@ -145,7 +145,7 @@ def test_a_failure_of_the_moment_leaves_no_files_and_is_tried_again(
 ) -> None:
     model = mova.load("mova-worlds-tiny")
 
-    def fail(side: object) -> bytes:
+    def fail(side: object, texts: int) -> bytes:
         raise failure
 
     with monkeypatch.context() as broken:
@@ -160,10 +160,10 @@ def test_a_failure_of_the_moment_leaves_no_files_and_is_tried_again(
 def test_a_model_that_cannot_be_exported_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = mova.load("mova-worlds-tiny")
     tries = []
-    monkeypatch.setattr(tower_writer, "_exported", lambda side: tries.append(side) or 1 / 0)
+    monkeypatch.setattr(tower_writer, "_exported", lambda side, texts: tries.append(texts) or 1 / 0)
     for _ in range(2):
         assert not write_text_tower(model, meta_of(model), tmp_path)
-    assert len(tries) == 1
+    assert tries == [2, 1]  # for several texts, for one
     assert [path.name for path in (tmp_path / "text_tower").iterdir()] == ["tower.json"]
 
 

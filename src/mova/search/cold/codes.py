@@ -24,6 +24,8 @@ import numpy.typing as npt
 
 BLOCK_ROWS = 1 << 15
 """Rows that are scanned at a time."""
+SHARED_ROWS = 1 << 11
+"""The same for several queries: the rows stay in the processor's cache."""
 NUMPY_ROWS = 1024
 """Rows that NumPy multiplies at a time: their float32 copy stays in the processor's cache."""
 THREAD_ROWS = 1 << 17
@@ -90,32 +92,45 @@ def scan(codes: Codes, query: _F32) -> Bounds:
         >>> int(bounds.estimate.argmax()), bool(np.all(rows @ rows[3] <= bounds.upper))
         (3, True)
     """
-    rotated = _rotated(query[None])[0]
-    scale = max(float(np.abs(rotated).max()), 1e-12) / 127
-    values = np.rint(rotated / scale).astype(np.int8)
-    length = float(np.linalg.norm(values.astype(np.float64))) * scale
-    lost = float(np.linalg.norm(rotated - values * np.float64(scale))) * LENGTH + SLACK
-    rows = len(codes.values)
-    bounds = Bounds(np.empty(rows, np.float32), np.empty(rows, np.float32))
+    return scan_together(codes, query[None])[0]
+
+
+def scan_together(codes: Codes, queries: _F32) -> list[Bounds]:
+    """Return the bounds of each of several unit vectors (n, d); every row is read once for all of them.
+
+    Example:
+        >>> rows = np.eye(8, dtype=np.float32)
+        >>> [int(bounds.estimate.argmax()) for bounds in scan_together(encode(rows), rows[[3, 5]])]
+        [3, 5]
+    """
+    rotated = _rotated(queries)
+    scale = np.maximum(np.abs(rotated).max(axis=1).astype(np.float64), 1e-12) / 127
+    values = np.rint(rotated / scale[:, None]).astype(np.int8)
+    length = np.linalg.norm(values.astype(np.float64), axis=1) * scale
+    lost = np.linalg.norm(rotated - values * scale[:, None], axis=1) * LENGTH + SLACK
+    count, rows = len(queries), len(codes.values)
+    estimates, uppers = np.empty((count, rows), np.float32), np.empty((count, rows), np.float32)
+    block = BLOCK_ROWS if count == 1 else SHARED_ROWS
 
     def scan_block(start: int) -> None:
-        part = slice(start, start + BLOCK_ROWS)
-        estimate, scales = bounds.estimate[part], codes.scales[part]
-        _products(values, codes.values[part], estimate)
-        estimate *= scales[:, 0]
-        estimate *= np.float32(scale)
-        np.multiply(scales[:, 1], np.float32(length), out=bounds.upper[part])
-        bounds.upper[part] += np.float32(lost)
-        bounds.upper[part] += estimate
+        part = slice(start, start + block)
+        products, scales = _products(values, codes.values[part]), codes.scales[part]
+        for i in range(count):
+            estimate, upper = estimates[i, part], uppers[i, part]
+            np.multiply(products[i], scales[:, 0], out=estimate)
+            estimate *= np.float32(scale[i])
+            np.multiply(scales[:, 1], np.float32(length[i]), out=upper)
+            upper += np.float32(lost[i])
+            upper += estimate
 
-    starts = range(0, rows, BLOCK_ROWS)
+    starts = range(0, rows, block)
     if rows < THREAD_ROWS or (os.cpu_count() or 1) < 2 or _simsimd() is None:  # NumPy has threads of its own
         for start in starts:
             scan_block(start)
     else:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(scan_block, starts))
-    return bounds
+    return [Bounds(*pair) for pair in zip(estimates, uppers, strict=True)]
 
 
 def highest(values: _F32, count: int) -> npt.NDArray[np.int64]:
@@ -138,17 +153,18 @@ def highest(values: _F32, count: int) -> npt.NDArray[np.int64]:
     return near
 
 
-def _products(query: _I8, values: _I8, out: _F32) -> None:
-    """Write the products of a coded query (d,) with coded rows (n, d): integers, exact below 2^24."""
+def _products(queries: _I8, values: _I8) -> _F32:
+    """Return the products (m, n) of coded queries (m, d) with coded rows (n, d): integers, exact below 2^24."""
     simsimd = _simsimd()
     if simsimd is not None:
         # Not with `out=`: SimSIMD 6.5 then returns None without counting the reference, which ends Python before 3.12.
-        out[:] = np.asarray(simsimd.cdist(query[None], values, metric="dot", out_dtype="f32"))[0]
-        return
-    wide = query.astype(np.float32)
+        return np.asarray(simsimd.cdist(queries, values, metric="dot", out_dtype="f32"))
+    out = np.empty((len(queries), len(values)), np.float32)
+    wide = queries.astype(np.float32)
     for start in range(0, len(values), NUMPY_ROWS):
         block = values[start : start + NUMPY_ROWS].astype(np.float32)
-        np.matmul(block, wide, out=out[start : start + len(block)])
+        np.matmul(wide, block.T, out=out[:, start : start + len(block)])
+    return out
 
 
 @cache

@@ -26,7 +26,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from mova.search.cold.codes import Bounds, Codes, highest, scan
+from mova.search.cold.codes import Bounds, Codes, highest, scan, scan_together
 from mova.search.cold.halves import widened
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
@@ -46,6 +46,10 @@ ROW_FILES = {
 """Suffix and type of the files that have an entry per row, by their keys in `snapshot.json`."""
 CODED_ROWS = 4096
 """Rows from which the codes are scanned; fewer vectors are widened and compared as fast."""
+EXACT_ROWS = 16_384
+"""Rows up to which all cosines of several queries are computed at once: most searches ask for a large part of them."""
+AHEAD = 1 << 23
+"""Values that are kept for queries that are compared at once."""
 BLOCK_ROWS = 16_384
 """Rows that are widened to float32 at a time, so that memory does not grow with the number of candidates."""
 
@@ -56,6 +60,8 @@ class Snapshot:
     """The interface of `mova.search.storage.store.Store` that a search needs, on the files of a snapshot."""
 
     exists = True
+    _ahead: Mapping[bytes, Bounds] = {}
+    _ahead_exact: Mapping[bytes, _F32] = {}
 
     def __init__(self, folder: Path, document: dict[str, Any]) -> None:
         self.uri = str(folder)
@@ -178,16 +184,42 @@ class Snapshot:
     def _bounded(self, query: _F32) -> Bounds:
         """Return bounds of the cosines of all rows, without those of removed contents; kept until the next query."""
         key, last = query.tobytes(), self._last  # another thread may replace it at any time
+        if key in self._ahead:
+            return self._ahead[key]
         if last is not None and last[0] == key:
             return last[1]
-        bounds = scan(self.codes, query)
-        for start, stop in self._holes:
-            bounds.estimate[start:stop] = bounds.upper[start:stop] = -np.inf
+        bounds = self._without_holes(scan(self.codes, query))
         self._last = key, bounds
         return bounds
 
+    def _without_holes(self, bounds: Bounds) -> Bounds:
+        for start, stop in self._holes:
+            bounds.estimate[start:stop] = bounds.upper[start:stop] = -np.inf
+        return bounds
+
+    @guarded
+    def look_ahead(self, queries: _F32) -> None:
+        """Compare several unit vectors (n, d) with all frames at once: `nearest` is then quick for each of them.
+
+        What was kept for earlier vectors is dropped. `AHEAD` limits how much is kept; further vectors are left out.
+        """
+        rows = len(self.vectors)
+        queries = queries[: AHEAD // max(1, rows)]
+        self._ahead, self._ahead_exact = {}, {}
+        if not len(queries):
+            return
+        keys = [query.tobytes() for query in queries]
+        if rows < EXACT_ROWS:
+            cosines = queries @ widened(self.vectors[self._live_rows]).T
+            self._ahead_exact = dict(zip(keys, cosines, strict=True))
+        if rows >= CODED_ROWS:
+            found = scan_together(self.codes, queries)
+            self._ahead = dict(zip(keys, map(self._without_holes, found), strict=True))
+
     def _cosines(self, rows: npt.NDArray[np.int64], query: _F32) -> _F32:
         """Return the cosines of a unit vector (d,) with some rows."""
+        if rows is self._live_rows and (known := self._ahead_exact.get(query.tobytes())) is not None:
+            return known
         cosines = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)

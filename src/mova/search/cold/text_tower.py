@@ -11,7 +11,7 @@ Shape legend: S sentences, L tokens, T frames, K units, D width of token embeddi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +34,9 @@ FORMAT = 1
 FEW_SENTENCES = 4
 """Up to this number of sentences, weights are used as they are in the file; for more, they are rearranged for speed."""
 
+BATCH = 32
+"""Texts that are encoded at once, at most."""
+
 _F32 = npt.NDArray[np.float32]
 
 
@@ -55,6 +58,7 @@ class TextTower:
         rule: parameters of its evidence rule.
         units: rule that splits a caption into units.
         unlikely: sentences whose best scores are false alarms.
+        known: vectors of some sentences, which need not be encoded again; set by the caller.
     """
 
     scores_modular = False
@@ -66,6 +70,7 @@ class TextTower:
         self.rule = Rule(**document["rule"])
         self.units = UnitRule.from_dict(document["units"])
         self.unlikely: tuple[str, ...] = tuple(document["unlikely"])
+        self.known: Mapping[str, _F32] = {}
         self._session: Any = None
         self._arranged = False
 
@@ -109,21 +114,37 @@ class TextTower:
 
     def encode_text(self, sentences: Sequence[str]) -> UnitVectors:
         """Encode sentences; see `text_vectors`."""
+        if sentences and all(sentence in self.known for sentence in sentences):
+            return UnitVectors(np.stack([self.known[sentence] for sentence in sentences]))
         return UnitVectors(self.text_vectors(sentences))
+
+    def arrange(self, sentences: int) -> None:
+        """Prepare for calls with this number of sentences; see `FEW_SENTENCES`."""
+        self._opened(sentences)
 
     def text_vectors(self, sentences: Sequence[str]) -> _F32:
         """Return the unit vectors (S, d) of sentences, in float32. Tokens beyond the maximum are reported."""
         rows = self._token_ids(sentences)
         session = self._opened(len(rows))
         names = {item.name for item in session.get_inputs()}
-        vectors = []
-        for row in rows:
-            ids = np.array([row], dtype=np.int64)
+        vectors: list[_F32] = [np.empty(0, np.float32)] * len(rows)
+        for group in self._groups(rows):
+            ids = np.array([rows[i] for i in group], dtype=np.int64)
             feed = {"ids": ids, "vectors": np.asarray(self._table[ids], dtype=np.float32)}
-            vectors.append(session.run(None, {name: feed[name] for name in names})[0][0])
+            for i, vector in zip(group, session.run(None, {name: feed[name] for name in names})[0], strict=True):
+                vectors[i] = vector
         stacked = np.stack(vectors).astype(np.float32, copy=False)
         lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
         return stacked / np.maximum(lengths, 1e-12)
+
+    def _groups(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Return indices of texts that are encoded together: of one length, since there is no padding."""
+        if not self.document.get("batched", False):
+            return [[i] for i in range(len(rows))]
+        by_length: dict[int, list[int]] = {}
+        for i, row in enumerate(rows):
+            by_length.setdefault(len(row), []).append(i)
+        return [same[i : i + BATCH] for same in by_length.values() for i in range(0, len(same), BATCH)]
 
     def score(self, videos: Sequence[npt.NDArray[np.floating[Any]]], text: str) -> _F32:
         """Return the score of a whole text for each video (T, d) by the model's evidence rule."""
@@ -153,6 +174,7 @@ class TextTower:
             if not arranged:
                 options.intra_op_num_threads = 1
                 options.add_session_config_entry("session.disable_prepacking", "1")
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads take no time
             path = str(self.folder / self.document["files"]["model"])
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             self._arranged = arranged

@@ -97,10 +97,14 @@ def _export(model: DualEncoder, meta: Meta, folder: Path) -> bool:
         if side is None:
             reason = f"{meta.model} has no text tower that can be exported"
         else:
-            document = _document(model, meta, side, files, _write_files(side, files))
-            difference = document["difference"] = _difference(model, TextTower(folder, document))
-            if not difference <= TOLERANCE:
-                reason = f"its vectors differ by {difference:.1g} from those of {meta.model}"
+            batched = _batched(model, meta, side, folder)
+            if batched is not None:
+                document = batched
+            else:
+                document = _document(model, meta, side, files, _write_files(side, files, 1))
+                difference = document["difference"] = _difference(model, TextTower(folder, document))
+                if not difference <= TOLERANCE:
+                    reason = f"its vectors differ by {difference:.1g} from those of {meta.model}"
     except (OSError, MemoryError, ImportError):  # of this moment, not of this model
         raise
     except Exception as error:
@@ -112,8 +116,27 @@ def _export(model: DualEncoder, meta: Meta, folder: Path) -> bool:
     return reason is None
 
 
-def _write_files(side: TextExport, files: Path) -> dict[str, str]:
-    """Write model, weights, embeddings and tokenizer; return their names."""
+def _batched(model: DualEncoder, meta: Meta, side: TextExport, folder: Path) -> dict[str, Any] | None:
+    """Export the text tower so that it takes several texts of one length at once; None if this model cannot."""
+    try:
+        document = _document(model, meta, side, folder / FOLDER, _write_files(side, folder / FOLDER, 2))
+        document["batched"] = True
+        tower = TextTower(folder, document)
+        difference = _difference(model, tower)
+        for probe in PROBES:  # one alone, and three at once
+            alone, together = tower.text_vectors([probe]), tower.text_vectors([probe] * 3)
+            difference = max(difference, float(np.max(np.abs(1 - together @ alone[0]))))
+    except (OSError, MemoryError, ImportError):  # of this moment, not of this model
+        raise
+    except Exception:
+        logger.debug("%s cannot be exported for several texts", meta.model, exc_info=True)
+        return None
+    document["difference"] = difference
+    return document if difference <= TOLERANCE else None
+
+
+def _write_files(side: TextExport, files: Path, texts: int) -> dict[str, str]:
+    """Write model, weights, embeddings and tokenizer; return their names. See `_exported` for `texts`."""
     import onnx
 
     made = uuid.uuid4().hex[:12]
@@ -127,7 +150,7 @@ def _write_files(side: TextExport, files: Path) -> dict[str, str]:
     table = side.table.detach().cpu()
     exact = table.numel() * 4 <= EXACT_BYTES
     np.save(files / names["table"], (table.float() if exact else table.to(torch.float16)).numpy())
-    graph = onnx.load_from_string(_exported(side))
+    graph = onnx.load_from_string(_exported(side, texts))
     weights = files / names["weights"]
     weights.touch()
     onnx.save_model(
@@ -141,13 +164,19 @@ def _write_files(side: TextExport, files: Path) -> dict[str, str]:
     return names
 
 
-def _exported(side: TextExport) -> bytes:
-    """Return the model of ONNX of `side.module`, for one text of any length (of the fixed length)."""
+def _exported(side: TextExport, texts: int) -> bytes:
+    """Return the model of ONNX of `side.module`, for texts of any length (of the fixed length).
+
+    Args:
+        side: of the model.
+        texts: 1 for a model that takes one text, 2 for one that takes any number.
+    """
     length = side.length if side.fixed else min(8, side.length)
-    ids = torch.full((1, length), side.pad_id, dtype=torch.long)
-    ids[0, : length // 2] = torch.arange(length // 2) % len(side.table)
+    ids = torch.full((texts, length), side.pad_id, dtype=torch.long)
+    ids[:, : length // 2] = torch.arange(length // 2) % len(side.table)
     vectors = side.table[ids].detach().float().cpu()
-    axes = {} if side.fixed else {"ids": {1: "length"}, "vectors": {1: "length"}}
+    names = {**({0: "texts"} if texts > 1 else {}), **({} if side.fixed else {1: "length"})}
+    axes = {"ids": names, "vectors": names} if names else {}
     buffer = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -67,6 +67,7 @@ class Catalog:
         self._entries: dict[str, Entry] = {}
         self._mean: npt.NDArray[np.float32] | None = None
         self._verified: OrderedDict[tuple[int, ...], None] = OrderedDict()
+        self._held = threading.local()
         self.root = ""
         self.version = 0
         """Grows whenever the records change."""
@@ -99,8 +100,27 @@ class Catalog:
         with self._lock:
             return [root.path for root in self._index.sources.roots] if self._index.exists else []
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Look for changes once: inside the block, `entries` returns the same videos in this thread."""
+        self._held.entries = None
+        self._held.on = True
+        try:
+            yield
+        finally:
+            self._held.on = False
+            self._held.entries = None
+
     def entries(self) -> Mapping[str, Entry]:
         """Return all videos by id, in order of path."""
+        if not getattr(self._held, "on", False):
+            return self._present()
+        if self._held.entries is None:
+            self._held.entries = self._present()
+        entries: Mapping[str, Entry] = self._held.entries
+        return entries
+
+    def _present(self) -> Mapping[str, Entry]:
         with self._lock:
             records = self._index.videos()
             same = len(records) == len(self._records) and all(map(lambda a, b: a is b, records, self._records))

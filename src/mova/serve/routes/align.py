@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from mova.serve.aligner import FORMATS, check_caption, cue_texts
 from mova.serve.files.media import attachment
 from mova.serve.problems import NotFound
+from mova.serve.routes.leaving import unless_gone
 from mova.serve.routes.search import printable_name
 from mova.serve.schemas import (
     AlignmentOut,
@@ -27,11 +28,12 @@ router = APIRouter(tags=["align"])
 
 
 @router.post("/videos/{video}/align")
-async def align(parts: Parts, video: str, request: AlignRequest) -> AlignmentOut:
+async def align(parts: Parts, client: Request, video: str, request: AlignRequest) -> AlignmentOut:
     """Find the seconds of a video that each sentence of a caption describes."""
     entry = parts.catalog.entry(video)
     check_caption(request.text)
-    alignment = await parts.engine.run(lambda index: parts.aligner.align(index, entry, request.text, request.order))
+    work = parts.engine.run(lambda index: parts.aligner.align(index, entry, request.text, request.order))
+    alignment = await unless_gone(client, work)
     return AlignmentOut(**alignment.to_json())
 
 

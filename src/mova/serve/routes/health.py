@@ -35,6 +35,7 @@ def metrics(parts: Parts, request: Request) -> PlainTextResponse:
     lines = [
         *request.app.state.meter.lines(),
         *gauge("mova_model_calls_total", "Calls that used the model or the index.", parts.engine.calls, "counter"),
+        *gauge("mova_batches_total", "Batches of searches that waited together.", parts.engine.batches, "counter"),
         *gauge("mova_model_seconds_total", "Seconds of these calls.", parts.engine.seconds, "counter"),
         *gauge("mova_model_waiting", "Calls that run or wait.", parts.engine.waiting),
         *gauge("mova_model_loaded", "Whether the model is loaded.", parts.engine.loaded),

@@ -173,7 +173,7 @@ async def _forget(parts: Services, path: str) -> Forgotten:
         except LockedError as error:
             raise Problem(LOCKED, 409) from error
 
-    return Forgotten(videos=await parts.engine.run(remove, model=False))
+    return Forgotten(videos=await parts.engine.run(remove, needs="index"))
 
 
 def job_out(job: Job) -> JobOut:

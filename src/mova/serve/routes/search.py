@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from mova.errors import UsageError
 from mova.scoring.false_alarm import BAR, evidence
 from mova.search.index import Index
 from mova.search.like.example import Example
 from mova.search.narrow.filter import Filter
-from mova.search.query import query_sentences
-from mova.serve.finder import MOST, Ask, known_respects, moment_entry
-from mova.serve.library.catalog import Entry
+from mova.search.query import has_passages, query_sentences
+from mova.serve.engine import Needs
+from mova.serve.finder import MOST, Ask, known_respects
+from mova.serve.held import HeldIndex
+from mova.serve.library.catalog import Entry, video_id
 from mova.serve.problems import NotFound, Problem
+from mova.serve.routes.leaving import unless_gone
 from mova.serve.schemas import (
     LARGEST_PAGE,
     PAGE,
@@ -43,14 +47,15 @@ ShortText = Annotated[str, Query(min_length=1, max_length=QUERY_CHARACTERS)]
 
 
 @router.post("/search", response_model_exclude_none=True)
-async def search(parts: Parts, request: SearchRequest) -> SearchAnswer:
+async def search(parts: Parts, client: Request, request: SearchRequest) -> SearchAnswer:
     """Find the moments that show a sentence or a paragraph, best first."""
-    return await answer(parts, request)
+    return await answer(parts, client, request)
 
 
 @router.get("/search", response_model_exclude_none=True)
 async def search_address(
     parts: Parts,
+    client: Request,
     q: ShortText,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,6}$")] = None,
@@ -73,7 +78,7 @@ async def search_address(
         false_alarm=false_alarm,
         filter=narrowed,
     )
-    return await answer(parts, asked)
+    return await answer(parts, client, asked)
 
 
 @router.get("/search/respects")
@@ -82,10 +87,8 @@ async def respects(parts: Parts) -> Respects:
     return Respects(respects=await parts.engine.run(known_respects))
 
 
-async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
+async def answer(parts: Services, client: Request, request: SearchRequest) -> SearchAnswer:
     """Return one page of moments."""
-    if not parts.catalog.exists:
-        raise NotFound("nothing is indexed yet; add a folder, or run `mova index PATH...`")
     if request.query:
         query_sentences(request.query)  # a query that is too long is refused before it waits
     began = time.perf_counter()
@@ -93,24 +96,30 @@ async def answer(parts: Services, request: SearchRequest) -> SearchAnswer:
     like = None if request.like is None else example(parts, request.like.video, request.like.time)
     ask = Ask(request.query, like, request.words, wanted(parts, request), request.by)
 
-    def search(index: Index) -> tuple[list[Moment], bool, float | None]:
+    def find(index: HeldIndex) -> tuple[list[Moment], bool, float | None, Mapping[str, Entry], str]:
+        if not index.exists:
+            raise NotFound("nothing is indexed yet; add a folder, or run `mova index PATH...`")
         _require_any(index, ask.filter)
-        return parts.finder.search(index, ask, offset + request.limit)
+        found = parts.finder.search(index, ask, offset + request.limit)
+        return *found, parts.catalog.entries(), index.meta.model
 
-    moments, more, lowest = await parts.engine.run(search)
+    words = request.query and (like is not None or has_passages(request.query))
+    needs: Needs = "model" if words or request.by is not None else "text"
+    text = request.query if like is None else ""
+    moments, more, lowest, entries, model = await unless_gone(client, parts.engine.search(text, find, needs=needs))
     bar = request.false_alarm
-    page = [out for moment in moments[offset:] if (out := moment_out(parts, moment, bar)) is not None]
+    page = [out for moment in moments[offset:] if (out := moment_out(entries, moment, bar)) is not None]
     following = offset + request.limit
     return SearchAnswer(
         query=request.query,
-        model=parts.catalog.model_name or "",
+        model=model,
         elapsed_seconds=round(time.perf_counter() - began, 3),
         results=page,
         next=str(following) if more and following < MOST else None,
         false_alarm=None if lowest is None else round(lowest, 6),
         evidence=None if lowest is None else evidence(lowest, bar),
         false_alarm_bar=bar,
-        videos=len(parts.catalog.entries()),
+        videos=len(entries),
     )
 
 
@@ -147,6 +156,7 @@ def _require_any(index: Index, wanted: Filter) -> None:
 @router.get("/videos/{video}/relevance")
 async def relevance(
     parts: Parts,
+    client: Request,
     video: str,
     q: Annotated[str, Query(max_length=QUERY_CHARACTERS)] = "",
     like: Annotated[str | None, Query(description="Id of the video of an example.")] = None,
@@ -160,7 +170,9 @@ async def relevance(
         raise Problem("`by` compares with an example, without a text")
     entry = parts.catalog.entry(video)
     ask = Ask(q.strip(), None if like is None else example(parts, like, t), by=by)
-    return Relevance(**await parts.engine.run(lambda index: parts.finder.relevance(index, ask, entry)))
+    needs: Needs = "text" if by is None else "model"
+    work = parts.engine.search("", lambda index: parts.finder.relevance(index, ask, entry), needs=needs)
+    return Relevance(**await unless_gone(client, work))
 
 
 def example(parts: Services, video: str, time: float) -> Example:
@@ -175,9 +187,9 @@ def example(parts: Services, video: str, time: float) -> Example:
     return Example(Path(entry.record.path), time)
 
 
-def moment_out(parts: Services, moment: Moment, bar: float) -> MomentOut | None:
+def moment_out(entries: Mapping[str, Entry], moment: Moment, bar: float) -> MomentOut | None:
     """Return a moment as the API shows it; None if its video was forgotten in the meantime."""
-    entry = moment_entry(parts.catalog, moment)
+    entry = entries.get(video_id(moment.video))
     if entry is None:
         return None
     return MomentOut(
