@@ -64,7 +64,7 @@ def alarms() -> FalseAlarms:
 
 
 def test_every_text_is_text_and_nothing_is_loaded_from_elsewhere(film: Path, tmp_path: Path) -> None:
-    evil = '</script><script>alert(1)</script>"\' onload=x & </style>'
+    evil = "</script><script>alert(1)</script>\"' onload=x & </style>"
     row = MomentSentence(evil, 0.5, 1.0, 0.9)
     card = Card(str(film), 0.5, 3.0, "strong", evil, (row,))
     read = page(tmp_path / "page.html", Section(evil, (card,), evil, evil), title=evil, source=evil)

@@ -188,7 +188,8 @@ style-src 'unsafe-inline'; script-src 'sha256-{{HASH}}'; base-uri 'none'; form-a
 <rect class="mark-1" x="0" y="12" width="4" height="8" rx="1.5"/>\
 <rect class="mark-2" x="5.5" y="6" width="4" height="14" rx="1.5"/><rect x="11" y="0" width="4" height="20" rx="1.5"/>\
 <rect class="mark-2" x="16.5" y="8" width="4" height="12" rx="1.5"/>\
-<rect class="mark-1" x="22" y="14" width="4" height="6" rx="1.5"/></svg>mova</span><span class="source">{{SOURCE}}</span>
+<rect class="mark-1" x="22" y="14" width="4" height="6" rx="1.5"/></svg>mova</span>\
+<span class="source">{{SOURCE}}</span>
 <button type="button" class="quiet" id="keys-button" aria-haspopup="dialog" hidden>Keys <kbd>?</kbd></button></header>
 <main>
 <div class="head"><div><h1{{LONG}} dir="auto">{{TITLE}}</h1><p class="summary">{{SUMMARY}}</p></div></div>
