@@ -97,7 +97,12 @@ def check_file(path: str, known: VideoRecord | None, decoder: Isolated) -> FileT
 
 
 def read_events(
-    tasks: Sequence[FileTask], known_contents: Collection[str], rate: float, decoder: Isolated
+    tasks: Sequence[FileTask],
+    known_contents: Collection[str],
+    rate: float,
+    decoder: Isolated,
+    *,
+    exact: bool = True,
 ) -> Iterator[Event]:
     """Hash and decode files in order.
 
@@ -106,11 +111,13 @@ def read_events(
         known_contents: hashes of the contents in the index; such files are not decoded.
         rate: frames per second to sample.
         decoder: decodes the files.
+        exact: see `mova.video.reader.stream`.
 
     Yields:
         For each file `Known`, or `Begin`, its frames and `End`; `Failed` instead of any of these but `Begin`.
     """
     seen = set(known_contents)
+    options = {"fps": rate, "short_side": DECODE_SHORT_SIDE, "chunk": DECODE_CHUNK, "exact": exact}
     for task in tasks:
         try:
             task = replace(task, content=content_hash(task.path))
@@ -119,7 +126,7 @@ def read_events(
                 continue
             yield Begin(task)
             count = 0
-            for chunk in decoder.stream(task.path, fps=rate, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK):
+            for chunk in decoder.stream(task.path, **options):
                 count += len(chunk)
                 yield chunk
             if not count:

@@ -73,6 +73,7 @@ class Index(OpenIndex):
         prune: bool = True,
         all_files: bool = False,
         time_limit: float = TIME_LIMIT,
+        exact: bool | None = None,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; only new and changed content is read.
 
@@ -83,21 +84,24 @@ class Index(OpenIndex):
             prune: drop entries of files that no longer exist below the given folders (never outside them).
             all_files: try every file in the folders, with any suffix.
             time_limit: seconds after which a file whose decoding stands still counts as broken.
+            exact: whether the frames on display at the sampling times are decoded, or ones near them that cost less
+                (default: as in the index; a new one is exact only if the model reads motion).
 
         Raises:
-            IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
+            IndexMismatchError: the index was made with another model, frame rate, sampling or layout. Nothing is
+                changed.
             UsageError: a path does not exist, a new index has no videos, a folder lost all its videos, or the
                 frame rate is not possible.
             MovaError: another process writes to the index.
         """
         requested = _as_list(paths)
         if self.exists and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
-            unchanged = report_unchanged(reader, requested, fps=fps, all_files=all_files)
+            unchanged = report_unchanged(reader, requested, fps=fps, all_files=all_files, exact=exact)
             if unchanged is not None:
                 return unchanged
         from mova.search import ingest
 
-        plan = ingest.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files)
+        plan = ingest.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files, exact=exact)
         report = ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
         self.refresh()
         return report

@@ -32,7 +32,7 @@ from mova.search.file_reader import (
     skip_file,
 )
 from mova.search.ingest_report import IngestReport, Progress, describe_passed_over
-from mova.search.storage.records import Meta, StoredFrames, VideoRecord
+from mova.search.storage.records import EXACT, NEAREST, Meta, StoredFrames, VideoRecord
 from mova.search.storage.sources import Root, Sources, read_sources, write_sources
 from mova.search.storage.store import Store
 from mova.types import Span
@@ -85,6 +85,7 @@ def make_plan(
     fps: float | None = None,
     *,
     all_files: bool = False,
+    exact: bool | None = None,
 ) -> IngestPlan:
     """List the video files among and below paths, then load the model and decide on the frame rate.
 
@@ -94,6 +95,8 @@ def make_plan(
         load_model: called only if the paths exist, so that a wrong path is reported at once.
         fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
         all_files: try every file in the folders, with any suffix.
+        exact: whether the frames on display at the sampling times are decoded, or ones near them that cost less
+            (default: as in the index; a new one is exact only if the model reads motion).
 
     Raises:
         UsageError: a path does not exist, a new index has no videos, or the frame rate is not possible.
@@ -108,7 +111,10 @@ def make_plan(
         )
     model = load_model()
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
-    meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate))
+    if exact is None:
+        exact = store.meta.sampling == EXACT if store.exists else bool(model.context or model.fixed_frame_rate)
+    sampling = EXACT if exact else NEAREST
+    meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate), sampling=sampling)
     return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
 
 
@@ -174,7 +180,7 @@ def run(
         if not plan.is_update:
             write_sources(store.folder, read_sources(store.folder).with_roots(roots, all_files=plan.all_files))
         swept = store.sweep()
-        writer = _Run(store, plan.model, plan.meta.frame_rate, decoder, progress)
+        writer = _Run(store, plan.model, plan.meta, decoder, progress)
         writer.report.passed_over = dict(plan.passed_over)
         writer.read([file for file in plan.files if file not in plan.forgotten])
         if writer.finish(gone) or swept:
@@ -214,11 +220,11 @@ class _Run:
     """The state of one call of `run`: reads, encodes, buffers, writes, counts."""
 
     def __init__(
-        self, store: Store, model: DualEncoder, rate: float, decoder: Isolated, progress: Progress | None
+        self, store: Store, model: DualEncoder, meta: Meta, decoder: Isolated, progress: Progress | None
     ) -> None:
         self.store = store
         self.model = model
-        self.rate = rate
+        self.rate, self.exact = meta.frame_rate, meta.sampling == EXACT
         self.decoder = decoder
         self.progress = progress
         self.report = IngestReport()
@@ -239,7 +245,7 @@ class _Run:
         """Bring all files into the index."""
         tasks = self._changed(files)
         self.seconds_total = sum(task.duration for task in tasks)
-        events = prefetch(read_events(tasks, self.contents, self.rate, self.decoder), AHEAD)
+        events = prefetch(read_events(tasks, self.contents, self.rate, self.decoder, exact=self.exact), AHEAD)
         try:
             for event in events:
                 if isinstance(event, Failed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +115,8 @@ class OpenIndex:
         """
         if self.exists:
             meta = self.meta
-            meta.require(Meta(model.name, model.fingerprint(), model.embedding_dim, meta.frame_rate), self._uri)
+            fingerprint, dim = model.fingerprint(), model.embedding_dim
+            meta.require(replace(meta, model=model.name, fingerprint=fingerprint, dim=dim), self._uri)
 
     def stored(self, video: str | Path) -> VideoEmbedding | None:
         """Return the stored frame vectors of a file, or None if the index does not hold its present content."""

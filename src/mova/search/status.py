@@ -21,6 +21,7 @@ class IndexStatus:
         index: folder or URI.
         model: name of the model that it was made with.
         frame_rate: sampled frames per second.
+        sampling: "exact" or "nearest", see `mova.search.storage.records.Meta`.
         videos: indexed paths.
         contents: different contents among them; copies of a file share their frames.
         frames: stored frames.
@@ -42,6 +43,7 @@ class IndexStatus:
     index: str
     model: str
     frame_rate: float
+    sampling: str
     videos: int
     contents: int
     frames: int
@@ -69,6 +71,7 @@ def read_status(store: Store | Snapshot) -> IndexStatus:
         index=store.uri,
         model=meta.model,
         frame_rate=meta.frame_rate,
+        sampling=meta.sampling,
         videos=len(records),
         contents=len(contents),
         frames=sum(record.frames for record in contents),

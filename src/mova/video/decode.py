@@ -48,6 +48,7 @@ class Shown(NamedTuple):
         frame: PyAV's frame.
         begin: when its display begins: its own time, except that the first frame is also on display before.
         end: its own time and duration.
+        serves: sampling times for which it was chosen, if frames near them may be chosen; None: those of its display.
     """
 
     pts: float
@@ -55,6 +56,7 @@ class Shown(NamedTuple):
     frame: Any
     begin: float
     end: float
+    serves: tuple[float, ...] | None = None
 
 
 class ThreadedError(Exception):

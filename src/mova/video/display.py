@@ -22,6 +22,7 @@ from mova.video.decode import Shown, ThreadedError, decode
 from mova.video.duration import ends_early
 from mova.video.frame_converter import Converter
 from mova.video.gaps import GAP, HOLD, has_regular_rate
+from mova.video.nearest.choice import Nearest
 from mova.video.packet_plan import Need, Plan, Unplanned, Window, plannable
 from mova.video.probe import VideoInfo, probe
 from mova.video.sampling import TOLERANCE, Times, on_display
@@ -39,11 +40,16 @@ CHECK = "list all such gaps with: mova data check FILE"
 
 
 def shown_frames(
-    info: VideoInfo, need: Need, threads: int | None, lost: Callable[[], None] | None = None
+    info: VideoInfo,
+    need: Need,
+    threads: int | None,
+    lost: Callable[[], None] | None = None,
+    nearest: Nearest | None = None,
 ) -> Iterator[Shown]:
     """Yield at least the frames on display at the needed times, sorted by time.
 
-    `lost` is called for each packet that cannot be decoded, if all frames are needed.
+    `lost` is called for each packet that cannot be decoded, if all frames are needed. With `nearest`, frames that it
+    chooses replace those on display, as far as the packets determine the frames.
 
     Raises:
         VideoError: the file cannot be decoded, or ends before the last needed time.
@@ -52,7 +58,7 @@ def shown_frames(
     regular = partial(_is_regular, info)
     try:
         with open_video(info.path, threads) as (container, track):
-            window = Window(container, track, info.start, info.duration, regular)
+            window = Window(container, track, info.start, info.duration, regular, nearest)
             for shown in Plan(window, need, seeks=not info.leaps).run():
                 reached = shown.until
                 yield _held(info, shown)

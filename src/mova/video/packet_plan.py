@@ -10,7 +10,8 @@ ones must be decoded:
 With `|` before each keyframe:
 
 - frames after the last needed frame of a group of pictures are not decoded, nor are groups without a needed frame;
-- frames that no other frame refers to (`-`) are skipped inside a group (H.264, MPEG-1/2/4);
+- frames that no other frame refers to (`-`) are skipped inside a group (H.264, HEVC, MPEG-1/2/4);
+- of the frames near a sampling time, the cheapest one is decoded, if the caller allows it (`nearest/choice.py`);
 - if the next needed frame is far away and the file has an index, the groups in between are not even read (a seek).
 
 A group begins at a keyframe, but frames displayed before their keyframe (open groups) need the previous group: if one
@@ -35,6 +36,8 @@ from mova.video.container import cut_off, ffmpeg_errors, frame_step, read_packet
 from mova.video.decode import Shown
 from mova.video.duration import ends_early
 from mova.video.gaps import GAP, display_end
+from mova.video.nearest.choice import Nearest
+from mova.video.nearest.references import always, reference_test
 from mova.video.sampling import TOLERANCE
 
 Need = Callable[[float], float]
@@ -43,8 +46,8 @@ Need = Callable[[float], float]
 PLANNED = frozenset({"h264", "hevc", "vp9", "libdav1d", "av1", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg"})
 """Decoders that return one frame per packet and start cleanly at a keyframe."""
 
-DROPPABLE = frozenset({"h264", "mpeg4", "mpeg1video", "mpeg2video"})
-"""Decoders in which nothing refers to non-reference frames (in HEVC, a higher sub-layer may)."""
+DROPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
+"""Decoders whose frames are checked for whether others refer to them."""
 
 INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 """Containers with an index for seeking, whose times stay correct after a seek."""
@@ -54,6 +57,9 @@ TIMED = INDEXED | {"mpegts", "mpeg", "flv"}
 
 PENDING_BYTES = 16 << 20
 """Maximum size of packets held back because their group may not need decoding."""
+
+MOST_AHEAD = 256
+"""Maximum number of packets that are read in advance, to choose among frames, beyond `AHEAD`."""
 
 MIN_JUMP = 4.0
 """Seconds. Seek to a keyframe that is farther ahead than this; read up to a nearer one."""
@@ -77,7 +83,9 @@ class Unit:
         packet: PyAV's packet.
         displayed: whether its frame is shown.
         until: seconds at which the next frame replaces it.
-        needed: whether its frame is on display at a needed time.
+        needed: whether its frame is on display at a needed time, or was chosen for one.
+        reference: whether other frames may refer to it.
+        serves: sampling times for which it is decoded, if frames near them may be chosen.
     """
 
     pts: float
@@ -88,16 +96,31 @@ class Unit:
     begin: float = 0.0
     until: float = 0.0
     needed: bool = False
+    reference: bool = True
+    serves: tuple[float, ...] | None = None
 
 
 class Window:
     """Packets in decoding order, each with the time when the next frame replaces it."""
 
-    def __init__(self, container: Any, track: Any, start: float, duration: float, regular: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        container: Any,
+        track: Any,
+        start: float,
+        duration: float,
+        regular: Callable[[], bool],
+        nearest: Nearest | None = None,
+    ) -> None:
         self.container, self.track, self._start, self._duration = container, track, start, duration
-        self._regular = regular
+        self._regular, self._nearest = regular, nearest
+        name = track.codec_context.name
+        self._refers = reference_test(name, track.codec_context.extradata) if name in DROPPABLE else always
+        self._waiting: dict[float, Unit] = {}
+        self._bytes = 0
         self._base = float(track.time_base)
         self._step = frame_step(track)
+        self._ahead = AHEAD + (0 if nearest is None else min(MOST_AHEAD, math.ceil(8 * nearest.slack / self._step)))
         self._packets: Iterator[Any] = RisingPackets(container, track)
         self._lengths: deque[float] = deque(maxlen=3 * AHEAD)
         self._queue: deque[Unit] = deque()
@@ -110,7 +133,9 @@ class Window:
         self.finished = False
 
     def _fill(self) -> None:
-        while len(self._queue) < AHEAD and not self.finished:
+        while not self.finished:
+            if len(self._queue) >= (self._ahead if self._bytes < PENDING_BYTES else AHEAD):
+                return
             packet = next(self._packets, None)
             if packet is None or not packet.size:
                 self.finished = True
@@ -126,9 +151,12 @@ class Window:
                 self._times.insert(position, pts)
                 if packet.duration:
                     self._lengths.append(packet.duration * self._base)
+                unit.reference = packet.is_keyframe or self._refers(packet)
+                self._waiting[pts] = unit
                 unit.end = pts + (packet.duration * self._base if packet.duration else self._step)
                 self.end = max(self.end, unit.end)
             self._queue.append(unit)
+            self._bytes += packet.size
 
     def pop(self, need: Need) -> Unit | None:
         """Return the next packet in decoding order, with `until` and `needed` set; None at the end."""
@@ -138,8 +166,12 @@ class Window:
         if self._lowest is None and self._times:
             self._lowest = self._times[0]
         unit = self._queue.popleft()
+        self._bytes -= unit.packet.size
         self._annotate(unit, need)
-        if len(self._times) > 8 * AHEAD:
+        self._waiting.pop(unit.pts, None)
+        if self._nearest is not None:
+            self._nearest.passed(unit.pts)
+        if len(self._times) > 8 * self._ahead:
             low = min((queued.pts for queued in self._queue), default=unit.pts)
             del self._times[: bisect_left(self._times, low)]
         return unit
@@ -151,7 +183,15 @@ class Window:
         else:
             unit.until = self.end if ends_early(self._duration, self.end) else math.inf
         unit.begin = min(unit.pts, 0.0) if unit.pts == self._lowest else unit.pts
-        unit.needed = unit.displayed and need(max(self._floor, unit.begin)) + TOLERANCE < unit.until
+        since = max(self._floor, unit.begin)
+        if self._nearest is None or not unit.displayed:
+            unit.needed = unit.displayed and need(since) + TOLERANCE < unit.until
+        else:
+            unit.serves, unit.needed = self._nearest.served(unit.pts, since, unit.until, self._choose)
+
+    def _choose(self, time: float) -> float | None:
+        assert self._nearest is not None
+        return self._nearest.choose(time, self._times, self._waiting)
 
     def _display_end(self, unit: Unit, following: float) -> float:
         if following - unit.pts <= GAP:
@@ -164,9 +204,9 @@ class Window:
         return max(self._floor, 0.0 if pts == self._lowest else pts)
 
     def upcoming(self) -> list[Any]:
-        """Return the packets that were read in advance, in decoding order."""
+        """Return the next packets, in decoding order, as many as reordering may concern."""
         self._fill()
-        return [unit.packet for unit in self._queue if unit.displayed]
+        return [unit.packet for unit in self._queue if unit.displayed][:AHEAD]
 
     def leads(self, key: Unit, need: Need) -> bool:
         """Return whether a needed frame is displayed before the keyframe that precedes it in the file."""
@@ -179,6 +219,8 @@ class Window:
     def next_need(self, need: Need) -> float:
         """Return the earliest needed time of the packets that have not been returned yet."""
         low = min((unit.pts for unit in self._queue), default=self.end)
+        if self._nearest is not None:
+            return self._nearest.next_time(self._displayed_from(low))
         return need(self._displayed_from(low))
 
     def far(self, time: float) -> bool:
@@ -207,6 +249,8 @@ class Window:
         self._packets = read_packets(self.container, self.track)
         self._queue.clear()
         self._times.clear()
+        self._waiting.clear()
+        self._bytes = 0
         self._lowest, self._floor, self.finished = math.nan, time, False
         self._fill()
         if not self._queue or not self._queue[0].packet.is_keyframe or self._queue[0].pts > time + TOLERANCE:
@@ -222,7 +266,6 @@ class Plan:
         self._decoder = window.track.codec_context
         self._need = need
         self._seeks = seeks and window.container.format.name in INDEXED
-        self._drops = self._decoder.name in DROPPABLE
         self._pending: list[Unit] = []
         self._bytes = 0
         self._gap = False
@@ -287,9 +330,8 @@ class Plan:
         for unit in self._pending:
             if unit.needed:
                 insort(self._expected, unit)
-            if self._drops:
-                self._decoder.skip_frame = "DEFAULT" if unit.needed else "NONREF"
-            yield from self._matched(self._decode(unit.packet))
+            if unit.needed or unit.reference:
+                yield from self._matched(self._decode(unit.packet))
         self._pending.clear()
         self._bytes = 0
 
@@ -317,4 +359,4 @@ class Plan:
                 if frame.is_corrupt:
                     raise Unplanned("a needed frame is damaged")
                 unit = self._expected.pop(0)
-                yield Shown(unit.pts, unit.until, frame, unit.begin, unit.end)
+                yield Shown(unit.pts, unit.until, frame, unit.begin, unit.end, unit.serves)

@@ -27,11 +27,16 @@ from mova.types import Frames
 from mova.video.container import video_errors
 from mova.video.display import CHECK, chunks, decoded_times, frame_times, joined, shown_frames, times_in_range
 from mova.video.frame_converter import Converter
+from mova.video.nearest.choice import Nearest
 from mova.video.packet_plan import Unplanned
 from mova.video.probe import VideoInfo, probe
 from mova.video.sampling import RULES, TOLERANCE, FpsTimes, Times, fps_times, linspace
 
 log = logging.getLogger(__name__)
+
+SLACK = 0.25
+"""Share of the sampling period by which a sample may differ from its time, if it need not be exact. Two samples are at
+most one and a half periods apart, which is no gap (`mova.scoring.spans.LONGEST_CELL`)."""
 
 
 def stream(
@@ -43,6 +48,7 @@ def stream(
     short_side: int | None = None,
     chunk: int = 64,
     threads: int | None = None,
+    exact: bool = True,
 ) -> Iterator[Frames]:
     """Decode `[start, end)` in chunks, in constant memory.
 
@@ -55,6 +61,8 @@ def stream(
         short_side: scale down so that the shorter side has this many pixels; smaller videos are not changed.
         chunk: maximum number of frames per chunk (fewer if they would need more than `CHUNK_BYTES`).
         threads: decoding threads; None lets FFmpeg choose (for one file at a time), use 1 inside a worker.
+        exact: with False, a frame that costs less to decode replaces the frame on display, if it is at most `SLACK` of
+            the period away from the sampling time; its `pts` is its own time.
 
     Raises:
         UsageError: an argument is out of range.
@@ -68,7 +76,7 @@ def stream(
     _check_range(start, end)
     if fps is not None:
         fps_times(0.0, fps)
-    return _stream(path, fps, start, end, short_side, chunk, threads)
+    return _stream(path, fps, start, end, short_side, chunk, threads, exact)
 
 
 def _check_range(start: float, end: float | None) -> None:
@@ -84,13 +92,15 @@ def _stream(
     short_side: int | None,
     chunk: int,
     threads: int | None,
+    exact: bool,
 ) -> Iterator[Frames]:
     info = probe(path)
     stop = info.duration if end is None else min(end, info.duration)
     if fps is None:
         frames = _every_frame(info, start, np.inf if stop == info.duration else stop, threads)
     else:
-        frames = _frames_at(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration)
+        slack = 0.0 if exact else SLACK / fps
+        frames = _frames_at(info, fps_times(stop, fps, start), threads, to_end=stop == info.duration, slack=slack)
     count = 0
     with video_errors(path):
         for part in chunks(frames, Converter(short_side, info.pixel_aspect), chunk):
@@ -120,11 +130,18 @@ def _every_frame(info: VideoInfo, start: float, stop: float, threads: int | None
 
 
 def _frames_at(
-    info: VideoInfo, times: Sequence[float], threads: int | None, *, to_end: bool = False, exact: bool = False
+    info: VideoInfo,
+    times: Sequence[float],
+    threads: int | None,
+    *,
+    to_end: bool = False,
+    exact: bool = False,
+    slack: float = 0.0,
 ) -> Iterator[tuple[float, Any]]:
     """Yield each time with the frame on display, or None for the same frame again; no times within gaps.
 
     `to_end` also decodes the end of the file, to verify it. `exact` raises `Unplanned` if a time is not a frame's own.
+    With `slack` in seconds, frames that are as near as this replace those on display, and have their own times.
     """
     done = 0
     index_from = times.index_from if isinstance(times, FpsTimes) else partial(bisect_left, times)
@@ -137,8 +154,18 @@ def _frames_at(
             return times[index]
         return end if time - TOLERANCE <= end else np.inf
 
-    for shown in shown_frames(info, need, threads):
+    nearest = Nearest(slack, need, times[-1]) if slack and len(times) else None
+    for shown in shown_frames(info, need, threads, nearest=nearest):
         pts, until, frame = shown.pts, shown.until, shown.frame
+        if shown.serves is not None:
+            for time in shown.serves:
+                done = index_from(time - TOLERANCE) + 1
+                yield (max(0.0, pts) if abs(time - pts) < slack - TOLERANCE else time), frame
+                frame = None
+            del shown, frame
+            if done == len(times) and not to_end:
+                return
+            continue
         done = max(done, index_from(shown.begin - TOLERANCE))
         del shown
         while done < len(times) and times[done] + TOLERANCE < until:

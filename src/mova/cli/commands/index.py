@@ -28,6 +28,13 @@ def index(
     fps: Fps = None,
     all_files: Annotated[bool, typer.Option("--all", help="Try every file in the folders, with any suffix.")] = False,
     time_limit: TimeLimit = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Decode the frame at each sampling time, not one that costs less within a quarter of the period.",
+        ),
+    ] = False,
     forget: Annotated[
         bool, typer.Option("--forget", hidden=True, help="Remove the paths from the index: `mova forget`.")
     ] = False,
@@ -58,7 +65,9 @@ def index(
     if model is None and not store.exists:
         note(explain_default())
     with file_bar("indexing") as progress:
-        report = store.add(paths, fps=fps, progress=progress, all_files=all_files, time_limit=limit)
+        report = store.add(
+            paths, fps=fps, progress=progress, all_files=all_files, time_limit=limit, exact=exact or None
+        )
     report_run(report, store.model_name, folder, json)
     if report.failed and not report.worked:
         raise typer.Exit(1)

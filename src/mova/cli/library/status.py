@@ -20,7 +20,7 @@ def status(folder: IndexFolder = DEFAULT_INDEX, json: Json = False) -> None:
     copies = result.videos - result.contents
     rows = {
         "index": result.index + ("" if result.bytes is None else f" ({decimal(result.bytes)})"),
-        "model": f"{result.model}, {result.frame_rate:g} frames per second",
+        "model": f"{result.model}, {result.frame_rate:g} frames per second ({result.sampling})",
         "videos": f"{result.videos}" + (f" ({copies} of them copies)" if copies else ""),
         "length": f"{clock(result.seconds)}, {result.frames} frames",
         "updated": result.updated or "not recorded",

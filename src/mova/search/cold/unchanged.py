@@ -10,14 +10,14 @@ from pathlib import Path
 
 from mova.search.cold.snapshot import Snapshot
 from mova.search.ingest_report import IngestReport
-from mova.search.storage.records import VideoRecord
+from mova.search.storage.records import EXACT, VideoRecord
 from mova.search.storage.sources import read_sources, write_sources
 from mova.utils.file_lock import sole_writer
 from mova.utils.files import SUFFIXES, find_videos, is_below, surely_gone
 
 
 def report_unchanged(
-    snapshot: Snapshot, paths: Sequence[str | Path], *, fps: float | None, all_files: bool
+    snapshot: Snapshot, paths: Sequence[str | Path], *, fps: float | None, all_files: bool, exact: bool | None = None
 ) -> IngestReport | None:
     """Return the report of a run if every file is in the index as it is now, and none is gone; None otherwise.
 
@@ -26,6 +26,7 @@ def report_unchanged(
         paths: video files and folders to walk.
         fps: requested frames per second; None for those of the index.
         all_files: try every file in the folders, with any suffix.
+        exact: requested sampling; None for that of the index.
 
     Raises:
         UsageError: a path does not exist.
@@ -36,7 +37,12 @@ def report_unchanged(
     records = snapshot.records()
     below = [record for record in records.values() if is_below(record.path, roots)]
     rates = (None, snapshot.meta.frame_rate)
-    if fps not in rates or any(surely_gone(record.path) or not _same(record) for record in below):
+    samplings = (None, snapshot.meta.sampling == EXACT)
+    if (
+        fps not in rates
+        or exact not in samplings
+        or any(surely_gone(record.path) or not _same(record) for record in below)
+    ):
         return None
     passed_over: Counter[str] = Counter()
     files = [str(path) for path in find_videos(roots, None if all_files else SUFFIXES, passed_over)]

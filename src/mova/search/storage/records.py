@@ -15,6 +15,8 @@ from mova.errors import IndexMismatchError
 from mova.types import Span
 
 SCHEMA_VERSION = 1
+EXACT, NEAREST = "exact", "nearest"
+"""Which frames are sampled, see `Meta`."""
 BATCH_FRAMES = 8192
 """Frames of several videos that are read at a time."""
 UNIT_TOLERANCE = 0.02
@@ -31,6 +33,8 @@ class Meta:
         dim: width d of its space.
         frame_rate: sampled frames per second.
         schema: version of the tables' layout.
+        sampling: "exact": the frames on display at the sampling times; "nearest": frames near them that cost less to
+            decode (`mova.video.reader.SLACK`).
     """
 
     model: str
@@ -38,6 +42,7 @@ class Meta:
     dim: int
     frame_rate: float
     schema: int = SCHEMA_VERSION
+    sampling: str = EXACT
 
     def require(self, requested: Meta, uri: str) -> None:
         """Raise if vectors made now would differ from the stored ones; the name of the model does not matter.
