@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from filelock import FileLock
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
 from mova.search.ingest import make_plan, run
-from mova.search.storage.records import VideoRecord
+from mova.search.storage.records import Meta, VideoRecord
 from mova.search.storage.store import Store
 from mova.video import container as decoder
 from mova.video import isolated
@@ -525,3 +526,46 @@ def test_a_decoder_that_crashes_costs_one_file(films: Path, tmp_path: Path, monk
     report = Index(tmp_path / "index", ColourEncoder()).add([films])
     assert {Path(path).name for path, cause in report.failed if "crashed (signal 6)" in cause} == {"a.mp4"}
     assert names(report.indexed) == ["b.mp4", "c.mp4"]
+
+
+def test_an_index_keeps_which_frames_it_samples(tmp_path: Path) -> None:
+    """A new index takes frames that cost less to decode; `exact`, and an index without that property, do not."""
+    film = write_colours(tmp_path / "a.mp4", [("red", 4.3), ("blue", 4.4)], fps=10)
+    model = ColourEncoder(rate=1.0)
+    near, exact = Index(tmp_path / "near", model), Index(tmp_path / "exact", model)
+    near.add(film)
+    exact.add(film, exact=True)
+    assert (near.status().sampling, exact.status().sampling) == ("nearest", "exact")
+    (times, vectors), (grid, expected) = contents(near)[str(film)], contents(exact)[str(film)]
+    assert grid == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert np.round(times).tolist() == grid
+    np.testing.assert_allclose(vectors, expected, atol=2e-2)
+    near.add(film)
+    with pytest.raises(MovaError, match="sampling 'nearest', not 'exact'"):
+        near.add(film, exact=True)
+    with pytest.raises(MovaError, match="sampling 'exact', not 'nearest'"):
+        exact.add(film, exact=False)
+    second = write_colours(tmp_path / "b.mp4", [("green", 4.3)], fps=10)
+    exact.add(second)
+    assert contents(exact)[str(second)][0] == [0, 1, 2, 3, 4]
+    exact.update()
+
+
+def test_an_index_without_the_property_samples_exactly(tmp_path: Path) -> None:
+    film = write_colours(tmp_path / "a.mp4", [("red", 2), ("blue", 2)], fps=10)
+    model = ColourEncoder(rate=1.0)
+    index = Index(tmp_path / "index", model)
+    old: dict[str, Any] = {"model": model.name, "fingerprint": model.fingerprint(), "dim": 8, "frame_rate": 1.0}
+    index._store.create(Meta(**old))
+    assert Meta(**old).sampling == "exact"
+    index.add(film)
+    assert contents(index)[str(film)][0] == [0, 1, 2, 3]
+
+
+def test_a_model_that_reads_motion_gets_exact_frames(tmp_path: Path) -> None:
+    film = write_colours(tmp_path / "a.mp4", [("red", 2), ("blue", 2)], fps=10)
+    model = ColourEncoder(rate=1.0)
+    model.context = 1
+    index = Index(tmp_path / "index", model)
+    index.add(film)
+    assert index.status().sampling == "exact"

@@ -64,7 +64,8 @@ def _units(data: bytes, size: int) -> Iterator[bytes]:
         position = 0
         while position + size < len(data):
             length = int.from_bytes(data[position : position + size], "big")
-            yield data[position + size : position + size + 2]
+            if 0 < length <= len(data) - position - size:
+                yield data[position + size : position + size + 2]
             position += size + length
         return
     position = data.find(START)
