@@ -18,6 +18,7 @@ from mova.cli.commands import (
     demo,
     explain,
     fit,
+    highlights,
     index,
     judge,
     models,
@@ -73,6 +74,7 @@ GROUPS = {
 COMMANDS = (
     Command("", "index", index.index, SEARCH),
     Command("", "search", search.search, SEARCH),
+    Command("", "highlights", highlights.highlights, SEARCH),
     Command("", "align", align.align, SEARCH),
     Command("", "score", score.score, SEARCH),
     Command("", "judge", judge.judge, SEARCH),

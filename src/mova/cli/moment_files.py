@@ -130,3 +130,19 @@ def _rate(moments: Sequence[Moment]) -> float:
             "second"
         )
     return DEFAULT_RATE
+
+
+def export_moments(moments: Sequence[Moment], folder: Path, time_limit: float | None) -> None:
+    """Write a clip of each moment; exit with 1 if none can be written."""
+    from mova.search.export import export_clips
+    from mova.video.isolated import CLIP_MEMORY, Isolated
+    from mova.video.limits import TIME_LIMIT
+
+    with Isolated(TIME_LIMIT if time_limit is None else time_limit, CLIP_MEMORY) as decoder:
+        clips, failures = export_clips(moments, folder, decoder=decoder)
+    for clip in clips:
+        note(f"wrote {one_line(clip)}")
+    for path, cause in failures:
+        note(f"not exported: {one_line(path)}: {one_line(cause)}")
+    if failures and not clips:
+        raise typer.Exit(1)

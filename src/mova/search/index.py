@@ -1,10 +1,4 @@
-"""An index of videos: add files, search them with text.
-
-index = Index("films.mova", model)
-index.add(["films/"])
-for moment in index.search("a man pours tea"):
-    ...
-"""
+"""An index of videos: add files, search them with text."""
 
 from __future__ import annotations
 
@@ -31,6 +25,7 @@ from mova.utils.files import is_below, roots_of
 from mova.video.limits import TIME_LIMIT
 
 if TYPE_CHECKING:
+    from mova.scoring.outliers import Method
     from mova.scoring.timeline_decoder import Order
     from mova.search.like.example import Example
     from mova.search.storage.verify import Verification
@@ -245,6 +240,37 @@ class Index(OpenIndex):
             reader, lambda: self.model, example, stored, text, skip + k, words=words, by=by, own=own, one_per_video=once
         )
         return found[skip:]
+
+    def highlights(
+        self,
+        text: str = "",
+        k: int = 10,
+        *,
+        method: Method = "distance",
+        per_video: int = 3,
+        skip_blank: bool = True,
+        filter: Filter | None = None,
+    ) -> Answer:
+        """Return the k least typical moments, or those of the answers to a query (see `mova.search.highlights`).
+
+        Args:
+            text: a query; if nothing shows it (`evidence` is "none"), its nearest moments are returned.
+            k: return at most k moments.
+            method: "distance" or "lof", the score of a moment (`mova.scoring.outliers`).
+            per_video: moments of one video, while there are enough others.
+            skip_blank: leave out moments whose picture is black, white, or of one color.
+            filter: only these videos, compared with each other.
+
+        Raises:
+            UsageError: the index does not exist, no video passes the filter, k or `per_video` is below 1, or an unknown
+                method.
+        """
+        from mova.search import highlights
+
+        self.require_exists()
+        search = (lambda count: self.search(text, count, filter=filter)) if text else None
+        store = self._selected(filter or Filter())
+        return highlights.find(store, search, k, method=method, per_video=per_video, skip_blank=skip_blank)
 
     def videos(self, filter: Filter | None = None) -> list[VideoRecord]:
         """Return the records of all indexed paths, or of those that pass a filter, in order of path.

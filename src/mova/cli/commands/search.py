@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import clock, emit, note, one_line, say, show
-from mova.cli.moment_files import MomentFiles
+from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
 from mova.cli.search_options import ExampleOptions, FilterOptions, RankingOptions
 from mova.errors import MovaError, UsageError
@@ -146,7 +146,7 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     _note_missing(moments)
     options.files.write(moments, label, index)
     if options.export is not None:
-        _export(moments, options.export, options.time_limit)
+        export_moments(moments, options.export, options.time_limit)
 
 
 def _search(index: Index, text: str, options: _Options) -> Answer:
@@ -195,22 +195,6 @@ def _query(words: list[str] | None, text_file: Path | None) -> str | None:
     if text_file is not None:
         return read_caption(text_file)
     return " ".join(words) if words else None
-
-
-def _export(moments: list[Moment], folder: Path, time_limit: float | None) -> None:
-    """Write a clip of each moment; exit with 1 if none can be written."""
-    from mova.search.export import export_clips
-    from mova.video.isolated import CLIP_MEMORY, Isolated
-    from mova.video.limits import TIME_LIMIT
-
-    with Isolated(TIME_LIMIT if time_limit is None else time_limit, CLIP_MEMORY) as decoder:
-        clips, failures = export_clips(moments, folder, decoder=decoder)
-    for clip in clips:
-        note(f"wrote {one_line(clip)}")
-    for path, cause in failures:
-        note(f"not exported: {one_line(path)}: {one_line(cause)}")
-    if failures and not clips:
-        raise typer.Exit(1)
 
 
 def _table(moments: Answer) -> Table:

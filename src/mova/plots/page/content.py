@@ -44,7 +44,7 @@ class Section:
         title: the query, or what the cards have in common.
         cards: in the order of the page.
         verdict: a sentence above the cards that must not be missed, such as that nothing was found; may be empty.
-        reason: what the verdict means.
+        reason: what the verdict means; without one, what the notes of the cards mean.
 
     Example:
         >>> Section("a dog", (Card("film.mp4", 2.0, 5.5),)).verdict

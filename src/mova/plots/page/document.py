@@ -105,6 +105,8 @@ def _section(
     head = f'<h2 dir="auto">{escape(section.title)}</h2>' if titled else ""
     if section.verdict:
         head += f'<div class="notice"><strong>{escape(section.verdict)}</strong><p>{escape(section.reason)}</p></div>'
+    elif section.reason:
+        head += f'<p class="reason">{escape(section.reason)}</p>'
     items = []
     mixed = not section.cards or section.cards[0].evidence == "none"
     for card in section.cards:
