@@ -139,7 +139,7 @@ def test_an_odd_event_of_a_world_is_among_the_first(tmp_path: Path, trial: int) 
     index = Index(tmp_path / "index", "mova-worlds-tiny")
     index.add([tmp_path])
     assert truth is not None
-    first = index.highlights(k=2)
+    first = index.highlights(k=4)
     assert any(Path(m.video).name == f"{trial}.mp4" and m.start < truth.end and truth.start < m.end for m in first)
 
 

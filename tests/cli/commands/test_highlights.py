@@ -47,6 +47,14 @@ def test_among_the_answers_to_a_query(folder: Path, call: Call) -> None:
     assert json.loads(out)["query"] == "a red thing"
 
 
+def test_among_some_videos_and_after_the_first_page(folder: Path, call: Call) -> None:
+    films = folder.parent / "films"
+    for words, starts in ((("--folder", films / "a.mp4"), [8.0]), (("--page", 2), None)):
+        document = json.loads(call("highlights", "--index", folder, "--top", 1, "--json", *words)[1])
+        found = [row["start"] for row in document["results"]]
+        assert found == starts if starts else found != [8.0]
+
+
 def test_wrong_words_are_refused(folder: Path, call: Call) -> None:
     code, _, err = call("highlights", "--index", folder, "--method", "odd")
     assert (code, "unknown method" in err) == (2, True)

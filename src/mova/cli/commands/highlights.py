@@ -36,8 +36,8 @@ def highlights(
     method: Annotated[
         str,
         typer.Option(
-            help="distance (to the most similar frames), or lof (local outlier factor: the distance, compared with those "
-            "around these frames)."
+            help="distance (to the most similar frames), or lof (local outlier factor, which compares it with the "
+            "distances around these frames)."
         ),
     ] = "distance",
     per_video: Annotated[
