@@ -20,8 +20,9 @@ from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.published import published_figures
 from mova.models.registry import load
-from mova.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce, reproducible
+from mova.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce
 from mova.train.recipe import load_recipe, shipped_recipes
+from mova.train.recipe_files import reproducible
 from mova.video.reader import FrameRule
 
 Call = Callable[..., tuple[int, str, str]]

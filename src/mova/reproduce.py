@@ -7,7 +7,6 @@ weights the backbone: every stage runs, and the figures mean nothing.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from transformers import TrainerCallback
 from mova.data.dataset import read_clip, row_clip
 from mova.data.granularity_batches import read_granularities
 from mova.data.manifest import Row
+from mova.data.readers.publishers import publisher_folders
 from mova.data.readers.registry import DATA_SETS, Conversion, convert, shared_videos
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import Protocol, find_protocol
@@ -29,15 +29,14 @@ from mova.eval.tasks.split import open_split
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.registry import load
 from mova.models.tiny_checkpoint import write_tiny_clip
-from mova.train.recipe import Recipe, Target, load_recipe, shipped_recipes, target_settings
+from mova.train.recipe import Recipe, Target, load_recipe, target_settings
+from mova.train.recipe_files import require_target
 from mova.train.run import SUMMARY, train
 from mova.train.sources.pairs import PairSource
 from mova.video.reader import FrameRule
 from mova.worlds.export import export_worlds
 from mova.worlds.writer import write_worlds
 
-FOLDERS = ("annotations", "videos")
-"""Folders within a data folder: the publishers' files, and the videos (or images)."""
 ONE_STEP: dict[str, str] = {
     "training.max_steps": "1",
     "training.save_steps": "1",
@@ -122,11 +121,6 @@ class Reproduction:
         }
 
 
-def reproducible() -> list[str]:
-    """Return the names of the shipped recipes that have a figure to reproduce."""
-    return [name for name in shipped_recipes() if load_recipe(name).reproduce]
-
-
 def reproduce(
     name: str,
     output: str | Path,
@@ -163,7 +157,7 @@ def reproduce(
     figure = None if target.system is None else find_target(target.system, target.protocol)
     if one_step and data is not None:
         raise UsageError("--one-step renders its own data; omit --data, or omit --one-step for a real run")
-    folders = _rendered(target, output) if one_step else _user_folders(name, target, data)
+    folders = _rendered(target, output) if one_step else publisher_folders(name, target.data_set, data)
     conversion = _converted(target, folders, output, quarantine)
     of_target = {key: json.dumps(value) for key, value in target.overrides.items()}
     recipe = load_recipe(name, of_target | _settings(name, output, conversion, one_step) | dict(overrides or {}))
@@ -233,11 +227,7 @@ def _evaluated(
 
 
 def _target(recipe: Recipe) -> Target:
-    if not recipe.reproduce:
-        raise UsageError(
-            f"recipe {recipe.name} has no published result to reproduce (section 'reproduce'); these recipes do: "
-            f"{', '.join(reproducible())}"
-        )
+    require_target(recipe.name, recipe.reproduce)
     return target_settings(recipe)
 
 
@@ -275,26 +265,6 @@ def _require_parts(conversion: Conversion, recipe: Recipe, target: Target) -> No
             f"{conversion.manifest}: has no rows of {', '.join(map(repr, absent))}, which the run needs"
             f"{f' ({notes})' if notes else ''}"
         )
-
-
-def _user_folders(name: str, target: Target, data: str | Path | None) -> tuple[Path, Path]:
-    """Return the annotations and videos folders of the user's data.
-
-    Raises:
-        DataError: one is missing; the message explains which files belong where.
-    """
-    base = Path("DIR" if data is None else data)
-    folders = base / FOLDERS[0], base / FOLDERS[1]
-    absent = [str(folder) for folder in folders if data is None or not folder.is_dir()]
-    if absent:
-        description = inspect.cleandoc(DATA_SETS[target.data_set].reader.__doc__ or "")
-        raise DataError(
-            f"{name} needs the original data of {target.data_set}, which mova does not ship. Missing: "
-            f"{' and '.join(absent)}.\nPut the publishers' files into {folders[0]} and the videos (or images), under "
-            f"the publishers' names, into {folders[1]}; then pass --data {base}.\n{description}\n"
-            f"To try all stages without data: mova reproduce {name} --one-step"
-        )
-    return folders
 
 
 def _settings(name: str, output: Path, conversion: Conversion, one_step: bool) -> dict[str, str]:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
+    Task,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -36,6 +39,10 @@ PIPE_WIDTH = 10_000
 """Characters; wider than any table."""
 BAR_WIDTH = 32
 """Characters of a file name next to a progress bar."""
+LINE_SECONDS = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
+ESTIMATE_SECONDS = 120.0
+"""Seconds of work by which the rest is estimated."""
 SENTENCE_WIDTH = 60
 """Characters of a sentence in a table with other columns."""
 FAILURES_SHOWN = 5
@@ -129,33 +136,82 @@ def setup_logging() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+class Bar(Progress):
+    """A progress bar on stderr that disappears at the end; if stderr is not a terminal, a line every `LINE_SECONDS`."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        hidden = not err.is_terminal
+        super().__init__(*columns, console=err, transient=True, disable=hidden, speed_estimate_period=ESTIMATE_SECONDS)
+        self._hidden = hidden
+        self._printed = time.monotonic()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Change a task; see `Progress.update`. A field `line` replaces its description in lines."""
+        super().update(task_id, **changes)
+        if self._hidden and time.monotonic() - self._printed >= LINE_SECONDS:
+            self._printed = time.monotonic()
+            note(progress_line(self._tasks[task_id]))
+
+
+def progress_line(task: Task) -> str:
+    """Return one line about a task: what it is at, how much is done, and how long the rest takes, if known."""
+    parts = [str(task.fields.get("line") or Text.from_markup(task.description))]
+    if task.total:
+        parts.append(f"{task.percentage:.0f} %")
+    if task.time_remaining:
+        parts.append(f"about {mova.utils.time_format.clock(task.time_remaining)} left")
+    return ", ".join(parts)
+
+
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """Show a progress bar on stderr that disappears at the end. Print nothing if stderr is not a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+def progress_bar() -> Iterator[Bar]:
+    """Show progress on stderr, see `Bar`."""
+    with Bar() as progress:
         yield progress
 
 
-@contextmanager
-def file_bar(activity: str) -> Iterator[Callable[[str, float, float], None]]:
-    """Show a progress bar for work that goes file by file.
+class FileBar:
+    """Progress of work that goes file by file: call it with the present file, the amount done, and the total.
 
-    Yields:
-        A function to call with the path of the current file, the amount done, and the total.
+    Args:
+        progress: shows it.
+        activity: what is done, in one word.
+        unit: what the amounts count, such as "clip"; None if they are seconds.
     """
+
+    def __init__(self, progress: Bar, activity: str, unit: str | None) -> None:
+        self._progress, self._activity, self._unit = progress, activity, unit
+        self._task = progress.add_task(activity, total=None)
+        self._number, self._files = 0, 0
+
+    def at_file(self, number: int, total: int) -> None:
+        """Show that the present file is file `number` of `total`."""
+        self._number, self._files = number, total
+
+    def __call__(self, path: str, done: float, total: float) -> None:
+        """Show the present file, and how much of all work is done."""
+        name = Path(path).name
+        unit, number, count = "file", self._number, self._files
+        if self._unit is not None:
+            unit, number, count = self._unit, round(done), round(total)
+        line = f"{self._activity}: {f'{unit} {number} of {count}, ' if count else ''}{one_line(name)}"
+        description = f"{f'{unit} {number} of {count} ' if count else ''}{escape(printable(name)[:BAR_WIDTH])}"
+        self._progress.update(self._task, description=description, completed=done, total=total, line=line)
+
+
+@contextmanager
+def file_bar(activity: str, unit: str | None = None) -> Iterator[FileBar]:
+    """Show progress of work that goes file by file, see `FileBar`."""
     with progress_bar() as progress:
-        task = progress.add_task(activity, total=None)
-        yield lambda path, done, total: progress.update(
-            task, description=escape(printable(Path(path).name)[:BAR_WIDTH]), completed=done, total=total
-        )
+        yield FileBar(progress, activity, unit)
 
 
 def write_plot(draw: Callable[[Path], object], plot: Path) -> None:

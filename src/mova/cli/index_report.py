@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from mova.cli.console import emit, note, one_line, say
+from mova.cli.options import DEFAULT_INDEX
 
 if TYPE_CHECKING:
     from mova.search.ingest_report import IngestReport
@@ -37,3 +39,6 @@ def _print_summary(report: IngestReport, folder: str) -> None:
         note(one_line(describe_passed_over(report.passed_over)))
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "nothing to do"
     say(f"{folder}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")
+    if report.indexed or report.moved:
+        option = "" if folder == DEFAULT_INDEX else f" --index {quote(folder)}"
+        note(f'next: mova search "what to look for"{option}')

@@ -56,6 +56,7 @@ def write_report(document: dict[str, Any], output: Path | None) -> None:
     if output is not None:
         with replacing(output) as temporary:
             temporary.write_text(json_module.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+        note(f"wrote {one_line(output)}; compare it with another one: mova eval compare {one_line(output)} OTHER")
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from mova.cli.console import Bar
     from mova.train.recipe import Recipe
     from mova.utils.settings import SettingHelp
 
@@ -41,6 +41,24 @@ def parse_overrides(arguments: list[str]) -> dict[str, str]:
             value = queue.pop(0)
         pairs[key] = value
     return pairs
+
+
+def require_reproducible(name: str, data: Path | None, overrides: Mapping[str, str], *, one_step: bool) -> None:
+    """Find wrong input of `mova reproduce` before anything heavy is imported.
+
+    Raises:
+        UsageError: no such recipe, one without a published result, or `data` together with `one_step`.
+        DataError: the data are missing.
+    """
+    from mova.data.readers.publishers import publisher_folders
+    from mova.data.readers.registry import DATA_SETS
+    from mova.train.recipe_files import read_document, require_target
+
+    path, document = read_document(name, overrides)
+    target = document.get("reproduce")
+    require_target(document.get("name", path.stem), target)
+    if not one_step and isinstance(target, dict) and target.get("data_set") in DATA_SETS:
+        publisher_folders(name, target["data_set"], data)
 
 
 def describe_recipe(recipe: Recipe) -> str:
@@ -72,19 +90,23 @@ def _rows(section: str, settings: list[SettingHelp], values: Mapping[str, Any]) 
         yield from textwrap.wrap(setting.text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
-def training_bar(progress: Progress) -> Any:
+def training_bar(progress: Bar) -> Any:
     """Return a Trainer callback that updates the progress bar with the step and the loss."""
     from transformers import TrainerCallback
 
-    class Bar(TrainerCallback):
+    class Steps(TrainerCallback):
+        loss = ""
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.task = progress.add_task("training", total=state.max_steps)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            progress.update(self.task, completed=state.global_step)
+            line = f"training: step {state.global_step} of {state.max_steps}{self.loss and f', {self.loss}'}"
+            progress.update(self.task, completed=state.global_step, line=line)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
-                progress.update(self.task, description=f"loss {float(logs['loss']):.3f}")
+                self.loss = f"loss {float(logs['loss']):.3f}"
+                progress.update(self.task, description=self.loss)
 
-    return Bar()
+    return Steps()

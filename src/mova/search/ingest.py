@@ -31,7 +31,7 @@ from mova.search.file_reader import (
     read_events,
     skip_file,
 )
-from mova.search.ingest_report import IngestReport, Progress, describe_passed_over
+from mova.search.ingest_report import CountsFiles, IngestReport, Progress, describe_passed_over
 from mova.search.storage.records import EXACT, NEAREST, Meta, StoredFrames, VideoRecord
 from mova.search.storage.sources import Root, Sources, read_sources, write_sources
 from mova.search.storage.store import Store
@@ -240,11 +240,13 @@ class _Run:
         self.writes = 0
         self.flushed_at = time.monotonic()
         self.seconds_done = self.seconds_total = 0.0
+        self.files_done = self.files = 0
 
     def read(self, files: Sequence[str]) -> None:
         """Bring all files into the index."""
         tasks = self._changed(files)
         self.seconds_total = sum(task.duration for task in tasks)
+        self.files_done, self.files = 0, len(tasks)
         events = prefetch(read_events(tasks, self.contents, self.rate, self.decoder, exact=self.exact), AHEAD)
         try:
             for event in events:
@@ -354,10 +356,13 @@ class _Run:
         """Record that one file is finished."""
         self.seconds_done += task.duration
         self._report_progress(task, self.seconds_done)
+        self.files_done += 1
         if time.monotonic() - self.flushed_at >= FLUSH_SECONDS:
             self._flush()
 
     def _report_progress(self, task: FileTask, done: float) -> None:
+        if isinstance(self.progress, CountsFiles):
+            self.progress.at_file(self.files_done + 1, self.files)
         if self.progress is not None:
             self.progress(task.path, done, self.seconds_total)
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 Progress = Callable[[str, float, float], None]
 """(file, seconds of video done, seconds of video that this run reads in total), called after every encoded chunk."""
+
+
+@runtime_checkable
+class CountsFiles(Protocol):
+    """A `Progress` that also wants to know the number of the present file."""
+
+    def at_file(self, number: int, total: int) -> None:
+        """Take the number of the present file, from 1, and how many files this run reads in total."""
+
+
 SUFFIXES_NAMED = 8
 """Suffixes of files passed over that are named in a message."""
 

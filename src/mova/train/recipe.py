@@ -18,26 +18,21 @@ line in `SOURCES`. A new objective is a dataclass of its settings that extends `
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, cast
 
-import yaml
-
-from mova.errors import DataError, UsageError
+from mova.errors import UsageError
 from mova.models.families import FAMILIES
 from mova.models.family import BuildSettings
 from mova.train.objectives.base import Objective
+from mova.train.recipe_files import SECTIONS, read_document
 from mova.train.sources.base import DataSource
 from mova.train.trainer import PairArguments
 from mova.utils.settings import check_settings, read_settings, unknown_setting
-from mova.utils.text_files import brief, parse_yaml, read_text
 
-SECTIONS = ("model", "data", "objective", "training", "finish", "reproduce")
 SOURCES: dict[str, str] = {
     "worlds": "mova.train.sources.worlds:WorldsSource",
     "manifest": "mova.train.sources.pairs:PairSource",
@@ -141,15 +136,6 @@ class PostTraining:
         """Evaluate and save; the trainer has saved the model in the output folder already."""
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Return name -> file of the recipes that come with the package; bases of others are not listed.
-
-    >>> "own" in shipped_recipes()
-    True
-    """
-    return {name: path for name, path in _shipped_files().items() if not _read(path).get("base")}
-
-
 def load_recipe(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read a recipe and apply overrides such as `{"training.max_steps": "10"}` (values are YAML).
 
@@ -159,14 +145,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, str] | None = None) -
     >>> load_recipe("own", {"training.max_steps": "10", "seed": "3"}).seed
     3
     """
-    path = _find(name_or_path)
-    document = _read(path)
-    if document.pop("base", False):
-        raise UsageError(f"{path}: is a base of other recipes (extends: {path.stem}) and cannot be run itself")
-    if "extends" in document:
-        document = _extended(path, document)
-    for key, value in (overrides or {}).items():
-        _override(document, key, value)
+    path, document = read_document(name_or_path, overrides)
     known = [f.name for f in fields(Recipe)]
     for key in document:
         if key not in known:
@@ -299,92 +278,3 @@ def _section(recipe: Recipe, section: str) -> Any:
 
 def _where(recipe: Recipe, section: str) -> str:
     return f"recipe {recipe.name}: section {section!r}"
-
-
-def _shipped_files() -> dict[str, Path]:
-    folder = Path(str(files("mova"))) / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def _find(name_or_path: str, folder: Path | None = None) -> Path:
-    """Return the file of a recipe: a path (relative to `folder`), or the name of a shipped recipe."""
-    path = Path(name_or_path) if folder is None else folder / name_or_path
-    if path.is_file():
-        return path
-    shipped = _shipped_files()
-    if name_or_path not in shipped:
-        known = ", ".join(shipped_recipes()) or "none"
-        raise UsageError(f"{name_or_path}: neither a recipe file nor a recipe that ships with mova ({known})")
-    return shipped[name_or_path]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = parse_yaml(read_text(path), str(path))
-    except DataError as error:
-        raise UsageError(str(error)) from error
-    if not isinstance(document, dict):
-        raise UsageError(f"{path}: a recipe is a mapping with the sections {', '.join(SECTIONS)}")
-    return document
-
-
-def _extended(path: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """Merge a document into that of the recipe it extends, by section; another `kind` replaces the whole section."""
-    try:
-        source = _find(str(document["extends"]), path.parent)
-    except UsageError as error:
-        raise UsageError(f"{path}: extends {error}") from error
-    base = _read(source)
-    if "extends" in base:
-        raise UsageError(f"{path}: extends {source}, which extends another recipe itself; only one level is allowed")
-    merged = {key: value for key, value in base.items() if key not in ("base", "name")}
-    for key, value in document.items():
-        if key == "extends":
-            continue
-        merged[key] = _merged(merged.get(key), value)
-    return merged
-
-
-def _merged(before: Any, value: Any) -> Any:
-    if not (isinstance(before, dict) and isinstance(value, dict)):
-        return value
-    same_kind = value.get("kind", before.get("kind")) == before.get("kind")
-    return {**before, **value} if same_kind else value
-
-
-def _override(document: dict[str, Any], key: str, value: str) -> None:
-    """Set `section.key` (or a top-level key) to a YAML value."""
-    *parents, last = key.split(".")
-    section = document
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise UsageError(f"--{key}: '{parent}' is not a section of the recipe")
-    try:
-        section[last] = _value(value, f"--{key}: {brief(value)}")
-    except DataError as error:
-        raise UsageError(str(error)) from error
-
-
-class _OverrideLoader(yaml.SafeLoader):
-    """YAML whose only booleans are true and false, as in YAML 1.2: `--training.eval_strategy no` is the text "no"."""
-
-
-_OverrideLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_OverrideLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
-def _value(text: str, where: str) -> Any:
-    """Parse a YAML value. Text such as `1e-3` becomes a number, which YAML 1.1 alone would not do."""
-    value = parse_yaml(text, where, _OverrideLoader)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

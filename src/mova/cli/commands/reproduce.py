@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mova.cli.console import emit, note, progress_bar, say, show
 from mova.cli.options import Json, Quarantine, Resume
-from mova.cli.training import parse_overrides, training_bar
+from mova.cli.training import parse_overrides, require_reproducible, training_bar
 
 if TYPE_CHECKING:
     from mova.reproduce import Reproduction
@@ -39,6 +39,8 @@ def reproduce(
 
     Any key of the recipe can be overridden: `--training.max_steps 10`.
     """
+    overrides = parse_overrides(context.args)
+    require_reproducible(name, data, overrides, one_step=one_step)
     import mova.reproduce as reproduction
 
     folder = Path("reproductions") / (Path(name).stem + ("-one-step" if one_step else ""))
@@ -49,7 +51,7 @@ def reproduce(
             output or folder,
             data=data,
             one_step=one_step,
-            overrides=parse_overrides(context.args),
+            overrides=overrides,
             quarantine=quarantine,
             resume=resume,
             callbacks=[training_bar(progress)],

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mova.cli.console import emit, progress_bar, say
+from mova.cli.console import emit, note, progress_bar, say
 from mova.cli.options import Json, Resume
 from mova.cli.training import describe_recipe, parse_overrides, training_bar
+
+if TYPE_CHECKING:
+    from mova.train.recipe import Recipe
+
+EVALUATIONS = {"manifest": "retrieval", "labels": "classify", "triplets": "entailment", "worlds": "worlds"}
+"""`data.kind` of a recipe -> the task of `mova eval`."""
 
 
 def train(
@@ -25,25 +32,47 @@ def train(
 
     Any key of the recipe can be overridden: `--training.max_steps 10`.
     """
-    from mova.train.recipe import load_recipe
-    from mova.train.run import train as run_recipe
+    from mova.train.recipe_files import require_files
 
-    settings = load_recipe(recipe, parse_overrides(context.args))
+    overrides = parse_overrides(context.args)
+    require_files(recipe, overrides)  # before torch is imported
+    from mova.train.recipe import load_recipe
+    from mova.train.run import SUMMARY
+    from mova.train.run import train as run_recipe
+    from mova.utils.tables import read_json
+    from mova.utils.time_format import clock
+
+    settings = load_recipe(recipe, overrides)
     folder = output or Path("runs") / settings.name
     with progress_bar() as progress:
         model = run_recipe(settings, folder, resume=resume, callbacks=[training_bar(progress)])
     weights = list(model.parameters())
     count, trained = sum(p.numel() for p in weights), sum(p.numel() for p in weights if p.requires_grad)
+    summary = read_json(folder / SUMMARY)
     if json:
-        emit({"recipe": settings.name, "output": str(folder), "parameters": count, "trained": trained})
-    else:
-        say(f"{folder}: trained {trained / 1e6:.2f} of {count / 1e6:.2f} M parameters")
+        emit({"recipe": settings.name, "output": str(folder), "parameters": count, "trained": trained, **summary})
+        return
+    score = f"; best R@1 {summary['best']:.1f} after step {summary['best_step']}" if "best" in summary else ""
+    size = f"{trained / 1e6:.2f} of {count / 1e6:.2f} M parameters"
+    say(f"{folder}: trained {size} in {summary['steps']} steps ({clock(summary['seconds'])}){score}")
+    note(f"next: {_evaluation(settings)} --model {quote(str(folder))}")
+
+
+def _evaluation(recipe: Recipe) -> str:
+    """Return the command that evaluates a model on the data it was trained on."""
+    task = EVALUATIONS[recipe.data["kind"]]
+    manifest = recipe.data.get("manifest")
+    return f"mova eval {task}" + (f" --manifest {quote(str(manifest))}" if manifest else "")
 
 
 def recipe_help(words: list[str]) -> str:
     """Describe the settings of the recipe that is among the words of a command line; empty without one."""
-    from mova.train.recipe import load_recipe, shipped_recipes
+    from mova.train.recipe_files import shipped_recipes
 
     shipped = shipped_recipes()
     recipes = [word for word in words if word in shipped or Path(word).is_file()]
-    return f"{describe_recipe(load_recipe(recipes[0]))}\n" if recipes else ""
+    if not recipes:
+        return ""
+    from mova.train.recipe import load_recipe
+
+    return f"{describe_recipe(load_recipe(recipes[0]))}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,7 +61,7 @@ def features(
 
     encoder = load(model or DEFAULT_MODEL)
     rate = encoder.sampling_rate(fps) if rule is None else fps
-    with file_bar("embedding") as progress:
+    with file_bar("embedding", "clip") as progress:
         report = write_features(
             store,
             encoder,
@@ -77,6 +78,9 @@ def features(
         emit({"store": str(store), "model": encoder.name, **report.to_json()})
     else:
         _print_summary(report, store)
+        if report.written:
+            named = "" if model is None else f" --model {quote(model)}"
+            note(f"next: mova eval retrieval --manifest {quote(str(manifest))} --features {quote(str(store))}{named}")
     if report.failed and not report.worked:
         raise typer.Exit(1)
 

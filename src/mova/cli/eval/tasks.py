@@ -196,7 +196,9 @@ def _evaluate(
             encode=_store_reader(encoder, options),
             fps=options.fps,
             quarantine=options.quarantine,
-            progress=lambda done, total: bar.update(encoding, completed=done, total=total),
+            progress=lambda done, total: bar.update(
+                encoding, completed=done, total=total, line=f"encoding: video {done} of {total}"
+            ),
         )
         report = evaluate(split, protocol)
     output.write(report, encoder.name)
