@@ -21,8 +21,8 @@ from mova.eval.protocols import find_protocol
 from mova.eval.published import published_figures
 from mova.models.registry import load
 from mova.reproduce import MEANINGLESS, ONE_STEP, Reproduction, reproduce
-from mova.train.recipe import load_recipe, shipped_recipes
-from mova.train.recipe_files import reproducible
+from mova.train.recipe import load_recipe
+from mova.train.recipe_files import reproducible, shipped_recipes
 from mova.video.reader import FrameRule
 
 Call = Callable[..., tuple[int, str, str]]

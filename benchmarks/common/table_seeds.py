@@ -359,7 +359,7 @@ def _read_recipe(path: Path) -> None:
 
 
 def _shipped_recipe() -> bytes:
-    from mova.train.recipe import shipped_recipes
+    from mova.train.recipe_files import shipped_recipes
 
     return shipped_recipes()["clip4clip"].read_bytes().replace(b"manifest: null", b"manifest: m.jsonl")
 

@@ -118,3 +118,41 @@ def test_the_name_of_a_broken_file_is_escaped(call: Call, tmp_path: Path) -> Non
     assert code == 1
     assert r"a\x1b[2J.mp4" in err
     assert "\x1b" not in out + err
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(console, "err", Console(file=sys.stderr, force_terminal=False))
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.file_bar("indexing") as bar:
+        bar._progress.get_time = lambda: now[0]
+        for second in range(0, 100, 5):
+            now[0] = 100.0 + second
+            bar.at_file(second // 50 + 1, 2)
+            bar(f"/films/{second // 50}.mp4", second, 100.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "indexing: file 1 of 2, 0.mp4, 30 %, about 1:10 left",
+        "indexing: file 2 of 2, 1.mp4, 60 %, about 0:40 left",
+        "indexing: file 2 of 2, 1.mp4, 90 %, about 0:10 left",
+    ]
+
+
+def test_work_that_is_quick_prints_no_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "err", Console(file=sys.stderr, force_terminal=False))
+    with console.file_bar("embedding", "clip") as bar:
+        for done in range(1, 5):
+            bar("[red]a.mp4", done, 4)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_in_a_progress_line_is_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console, "err", Console(file=sys.stderr, force_terminal=False))
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
+    with console.file_bar("embedding", "clip") as bar:
+        bar("[red]a\n\x1b[2J.mp4", 1, 4)
+    assert capsys.readouterr().err == "embedding: clip 1 of 4, [red]a\\n\\x1b[2J.mp4, 25 %\n"

@@ -14,7 +14,8 @@ from mova.errors import UsageError
 from mova.models.families import FAMILIES, family_of, family_of_type, input_adapter
 from mova.models.family import ModelFamily
 from mova.models.tower_access import open_tower
-from mova.train.recipe import load_recipe, model_settings, shipped_recipes
+from mova.train.recipe import load_recipe, model_settings
+from mova.train.recipe_files import shipped_recipes
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mova"
 MOST_PLACES = 6

@@ -569,3 +569,29 @@ def test_a_model_that_reads_motion_gets_exact_frames(tmp_path: Path) -> None:
     index = Index(tmp_path / "index", model)
     index.add(film)
     assert index.status().sampling == "exact"
+
+
+def test_progress_that_counts_files_gets_their_numbers(tmp_path: Path) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.calls: list[tuple[int, int]] = []
+            self.seconds: list[tuple[float, float]] = []
+
+        def at_file(self, number: int, total: int) -> None:
+            self.calls.append((number, total))
+
+        def __call__(self, path: str, done: float, total: float) -> None:
+            self.seconds.append((done, total))
+
+    films = tmp_path / "films"
+    write_colours(films / "a.mp4", [("red", 2)])
+    write_colours(films / "b.mp4", [("blue", 1)])
+    (films / "c.mp4").write_bytes((films / "b.mp4").read_bytes())
+    (films / "d.mp4").write_text("no video")
+    counting = Counting()
+    Index(tmp_path / "index", ColourEncoder()).add([films], progress=counting)
+    numbers = [number for number, total in counting.calls if total]
+    assert sorted(set(numbers)) == [1, 2, 3]
+    assert numbers == sorted(numbers)
+    assert {total for _, total in counting.calls} <= {0, 3}
+    assert counting.seconds[-1] == pytest.approx((4.0, 4.0), abs=0.1)

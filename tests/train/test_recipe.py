@@ -12,7 +12,8 @@ import yaml
 
 from mova.cli.training import describe_recipe
 from mova.errors import UsageError
-from mova.train.recipe import Recipe, load_recipe, read_objective, shipped_recipes, training_settings
+from mova.train.recipe import Recipe, load_recipe, read_objective, training_settings
+from mova.train.recipe_files import shipped_recipes
 from mova.train.run import train
 
 MOVA = {

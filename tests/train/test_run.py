@@ -11,7 +11,8 @@ import yaml
 
 from mova.errors import UsageError
 from mova.models.registry import load
-from mova.train.recipe import load_recipe, shipped_recipes
+from mova.train.recipe import load_recipe
+from mova.train.recipe_files import shipped_recipes
 from mova.train.run import train
 
 SMALL = {

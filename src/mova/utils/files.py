@@ -48,12 +48,22 @@ def find_videos(
     for path in map(Path, paths):
         if path.is_dir():
             videos.update(_inside(path, suffixes, Counter() if passed_over is None else passed_over))
-        elif path.exists():
-            videos.add(path)
         else:
+            require_paths([path])
+            videos.add(path)
+    return sorted(videos)
+
+
+def require_paths(paths: Iterable[str | Path]) -> None:
+    """Raise unless all files and folders exist.
+
+    Raises:
+        UsageError: with the first that does not.
+    """
+    for path in map(Path, paths):
+        if not path.exists():
             refuse_url(path)
             raise UsageError(f"{path}: no such file or directory")
-    return sorted(videos)
 
 
 def _inside(folder: Path, suffixes: Collection[str] | None, passed_over: Counter[str]) -> Iterator[Path]:

@@ -110,7 +110,7 @@ def test_a_video_llm_scores_no_file_that_hangs(
 def test_explain_stops_a_decoder_that_hangs(
     call: Call, film: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("mova.models.encoder.Decoding.isolated.__wrapped__.__defaults__", (0.7,))
+    monkeypatch.setattr("mova.video.isolated.Decoding.isolated.__wrapped__.__defaults__", (0.7,))
     broken(monkeypatch, hang(name))
     code, _, err = call("explain", film, "--text", "A star.", "--model", model, "--plot", tmp_path / "a.png")
     assert (code, STOPPED in err) == (1, True)

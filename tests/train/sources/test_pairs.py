@@ -22,8 +22,8 @@ from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import DataError, UsageError
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
-from mova.train.recipe import Recipe, load_recipe, shipped_recipes
-from mova.train.recipe_files import reproducible
+from mova.train.recipe import Recipe, load_recipe
+from mova.train.recipe_files import reproducible, shipped_recipes
 from mova.train.run import newest_checkpoint, train
 from mova.worlds.batches import vocabulary
 from tests.support.small_recipes import TRAINING

@@ -32,6 +32,8 @@ def fit(
     It takes a few hundred captioned images or clips, and seconds once they are encoded.
     The strength is chosen on held-out files. If the fit does not help there, nothing is saved, and the exit code is 1.
     """
+    if not source.exists():
+        raise UsageError(f"{source}: no such file or folder")
     from mova.features.fit import fit as fit_model
     from mova.models.known import DEFAULT_MODEL
     from mova.models.registry import load

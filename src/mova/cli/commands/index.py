@@ -50,6 +50,7 @@ def index(
     """
     from mova.models.known import explain_default
     from mova.search.index import Index
+    from mova.utils.files import require_paths
     from mova.video.limits import TIME_LIMIT
 
     store = Index(folder, model_of_index(context, model, folder))
@@ -61,6 +62,7 @@ def index(
     if forget:
         forget_paths(paths, folder, json)
         return
+    require_paths(paths)
     limit = TIME_LIMIT if time_limit is None else time_limit
     if model is None and not store.exists:
         note(explain_default())

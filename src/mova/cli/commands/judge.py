@@ -118,12 +118,14 @@ def _judge(model: str | None, llm: str | None, words: object, loading: Loading) 
 def _judge_many(
     file: Path, videos: Path | None, load: partial[Judge], limit: float, results: Results, json: bool
 ) -> None:
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file")
     from mova.judge.batch import judge_all, read_prompts
 
     requests = read_prompts(file, videos)
     judging = load()
     with judging.isolated(limit):
-        with file_bar("judging") as progress:
+        with file_bar("judging", "prompt") as progress:
             report = judge_all(judging, requests, progress)
         for name, cause in report.broken:
             note(f"not judged: {one_line(name)}: {one_line(cause)}")

@@ -148,12 +148,12 @@ def folder_demo(videos: Path, target: Path) -> dict[str, Any]:
         UsageError: no such folder.
         ModelError: the model is not installed.
     """
+    if not videos.is_dir():
+        raise UsageError(f"{videos}: no such folder; --videos needs a folder of video files")
     from mova.models.registry import load
     from mova.plots.moments import draw_moments
     from mova.search.index import Index
 
-    if not videos.is_dir():
-        raise UsageError(f"{videos}: no such folder; --videos needs a folder of video files")
     model = load(MODEL)
     note(f"indexing {videos} with {MODEL} ...")
     index = Index(target / "own-index", model)

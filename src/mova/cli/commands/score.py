@@ -123,7 +123,7 @@ def _score_file(pair_file: PairFile, load: Callable[[], Scorer], time_limit: flo
     if out is not None and not out.parent.is_dir():
         raise MovaError(f"--out {out}: no such directory: {out.parent}")
     scorer = load()
-    with file_bar("scoring") as progress, scorer.isolated(time_limit):
+    with file_bar("scoring", "pair") as progress, scorer.isolated(time_limit):
         report = score_pairs(scorer, pair_list, out=out, progress=progress)
     _print_pair_scores(scorer, report, len(pair_list), out, json)
     if not report.rows:

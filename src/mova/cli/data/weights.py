@@ -57,7 +57,7 @@ def weights(
     options = {"precision": precision, "device": device, "device_map": device_map, "quantise": quantize}
     question = Question.named(prompt)
     models = {name: figure_loader(name, frames, question, **options) for name in vqa}
-    with ScoreCache(cache or path.parent / "scores.sqlite") as scores, file_bar("scoring") as progress:
+    with ScoreCache(cache or path.parent / "scores.sqlite") as scores, file_bar("scoring", "case") as progress:
         result = weigh(rows, manifest.parent, models, strategy, scores, progress)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(path, [rebased(row, manifest.parent, path.parent) for row in result.rows])

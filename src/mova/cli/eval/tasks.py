@@ -13,7 +13,7 @@ import typer
 from mova.cli.console import progress_bar
 from mova.cli.options import Fps, MaxFrames, Model, Predictions, Quarantine
 from mova.cli.report_output import ReportOutput, as_data_error, check_output
-from mova.errors import UsageError
+from mova.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mova.eval.protocols import Protocol
@@ -50,6 +50,19 @@ class SplitOptions:
     ] = None
     quarantine: Quarantine = None
 
+    def check(self) -> None:
+        """Raise if a file does not exist, before anything heavy is imported.
+
+        Raises:
+            DataError: with the file.
+        """
+        if not self.manifest.is_file():
+            raise DataError(f"{self.manifest}: no such file; create a manifest with `mova data convert`")
+        if self.features is not None and not self.features.is_dir():
+            raise DataError(f"--features {self.features}: no such folder; create a store with `mova data features`")
+        if self.quarantine is not None and not self.quarantine.is_file():
+            raise DataError(f"--quarantine {self.quarantine}: no such file; `mova data check --out` writes one")
+
 
 @dataclass(frozen=True)
 class ScoringOptions:
@@ -76,6 +89,7 @@ def retrieval(
     output: ReportOutput,
 ) -> None:
     """Evaluate retrieval among all videos of a split, text to video and video to text."""
+    options.check()
     from mova.eval.tasks.retrieval import evaluate_retrieval
 
     check_output(scores)
@@ -85,6 +99,7 @@ def retrieval(
 
 def entailment(options: SplitOptions, scoring: ScoringOptions, output: ReportOutput) -> None:
     """Evaluate true captions against false ones: ROC-AUC, accuracy by kind, and mAP if all videos share captions."""
+    options.check()
     from mova.eval.tasks.entailment import evaluate_entailment
 
     _evaluate("entailment", evaluate_entailment, options, scoring, output)
@@ -116,6 +131,8 @@ def moments(
     of points as in HTM-Align is added.
     """
     from mova.data.exchange.predictions import check_predictions
+
+    options.check()
     from mova.eval.tasks.moments import evaluate_moment_retrieval
     from mova.eval.tasks.paragraphs import evaluate_paragraphs
 
@@ -142,6 +159,7 @@ def classify(
     output: ReportOutput,
 ) -> None:
     """Evaluate classification with the model's linear head or a text template; mAP if videos have several classes."""
+    options.check()
     from mova.eval.tasks.classification import evaluate_classify
 
     evaluate = partial(evaluate_classify, template=template, zero_shot=zero_shot, task=task, label=label)
@@ -161,6 +179,7 @@ def choice(
     output: ReportOutput,
 ) -> None:
     """Evaluate multiple choice: accuracy over all questions and by type."""
+    options.check()
     from mova.eval.tasks.multiple_choice import TEMPLATE, evaluate_choice
 
     _evaluate("choice", partial(evaluate_choice, template=template or TEMPLATE), options, scoring, output)

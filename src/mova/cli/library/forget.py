@@ -23,6 +23,7 @@ def forget(
     from mova.search.index import Index
 
     index = Index(folder)
+    index.require_exists()
     before = index.sources
     forgotten = index.remove(paths)
     if not forgotten and index.sources == before:
