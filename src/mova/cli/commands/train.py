@@ -15,8 +15,13 @@ from mova.cli.training import describe_recipe, parse_overrides, training_bar
 if TYPE_CHECKING:
     from mova.train.recipe import Recipe
 
-EVALUATIONS = {"manifest": "retrieval", "labels": "classify", "triplets": "entailment", "worlds": "worlds"}
-"""`data.kind` of a recipe -> the task of `mova eval`."""
+EVALUATIONS = {
+    "manifest": "retrieval --protocol captions",
+    "labels": "classify",
+    "triplets": "entailment",
+    "worlds": "worlds",
+}
+"""`data.kind` of a recipe -> the task of `mova eval`, for any number of captions per video."""
 
 
 def train(

@@ -79,8 +79,9 @@ def features(
     else:
         _print_summary(report, store)
         if report.written:
+            paths = f"--manifest {quote(str(manifest))} --features {quote(str(store))}"
             named = "" if model is None else f" --model {quote(model)}"
-            note(f"next: mova eval retrieval --manifest {quote(str(manifest))} --features {quote(str(store))}{named}")
+            note(f"next: mova eval retrieval --protocol captions {paths}{named}")
     if report.failed and not report.worked:
         raise typer.Exit(1)
 
