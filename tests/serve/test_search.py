@@ -218,7 +218,9 @@ def test_the_sentences_of_a_passage_have_their_times(site: Site) -> None:
 
 def test_a_filter_says_which_videos_are_searched(site: Site) -> None:
     deep = [video for video in site.client.get(f"{API}/videos").json()["videos"] if video["folder"] == "deep"]
-    found = site.search("red", limit=100, filter={"folders": ["deep"]})["results"]
+    answer = site.search("red", limit=100, filter={"folders": ["deep"]})
+    found = answer["results"]
+    assert answer["videos"] == len(deep)
     assert {row["video"]["id"] for row in found} == {video["id"] for video in deep} != set()
     address = {"q": "red", "limit": 100, "folder": "deep", "longer": "0:01", "after": "2001"}
     assert site.client.get(f"{API}/search", params=address).json()["results"] == found

@@ -293,6 +293,13 @@ class RootOut(BaseModel):
     present: bool
 
 
+class IndexedFolder(BaseModel):
+    """A folder with indexed videos, as `filter` of a search names it."""
+
+    name: str = Field(examples=["2024/summer"])
+    videos: int = Field(description="Indexed videos at or below it.")
+
+
 class LibraryOut(BaseModel):
     """What is indexed, from where, and what is missing."""
 
@@ -303,6 +310,7 @@ class LibraryOut(BaseModel):
     bytes: int | None = Field(description="Size of the index on disk.")
     updated: str = Field(description="End of the last run, ISO 8601; empty if not known.")
     roots: list[RootOut]
+    folders: list[IndexedFolder] = Field(description="Folders below the one that holds all videos.")
     failed: list[FailedFile]
     missing: list[str] = Field(description="Names of indexed files that do not exist at present.")
 

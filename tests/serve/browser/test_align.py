@@ -12,7 +12,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: 
 
 from mova.serve.library.catalog import video_id
 from tests.serve.browser.conftest import CHROMIUM, Web
-from tests.serve.browser.steps import PHONE, find, until, video
+from tests.serve.browser.steps import PHONE, align, find, until, video
 
 pytestmark = [
     pytest.mark.slow,
@@ -134,3 +134,56 @@ def test_align_fits_a_phone(browser: Any, web: Web) -> None:
     page.wait_for_selector(".work .sentence")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     context.close()
+
+
+def test_a_caption_is_read_from_a_subtitle_file(page: Any, web: Web, tmp_path: Path) -> None:
+    subtitles = tmp_path / "film.srt"
+    subtitles.write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\nEverything is black.\n\n2\n00:00:03,000 --> 00:00:04,000\nThen magenta.\n",
+        encoding="utf-8",
+    )
+    page.goto(f"/align?video={video_id(str(web.films / 'long.mp4'))}")
+    page.locator("#file").set_input_files(subtitles)
+    until(page, "document.querySelector('#caption').value !== ''")
+    assert page.get_by_label("Caption").input_value().split() == ["Everything", "is", "black.", "Then", "magenta."]
+    page.locator("#file").set_input_files({"name": "x.srt", "mimeType": "text/plain", "buffer": b"\x00\x01"})
+    page.wait_for_selector(".notice.bad")
+
+
+def test_by_keyboard_alone_a_span_is_added_moved_removed_and_saved(page: Any, web: Web) -> None:
+    align(page, web.films / "long.mp4", "Everything is black. A yellow light.")
+    video(page, "v.readyState >= 1")
+    absent = page.locator(".sentence").nth(1)
+    assert "Probably not shown" in absent.inner_text()
+    page.locator(".curve").focus()
+    for key in ("Home", "PageUp", "PageUp"):  # 8 s
+        page.keyboard.press(key)
+    video(page, "Math.abs(v.currentTime - 8) < 0.3")
+    absent.locator(".add").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.classList.contains('to')")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowLeft")
+    assert absent.locator(".chip").first.inner_text().startswith("0:08.0 – 0:10.9")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Delete")
+    assert page.locator(".correct").is_hidden()
+    absent.locator(".add").focus()
+    page.keyboard.press("Enter")  # at 10.9 s: the player has followed the edge
+    page.locator("#save").focus()
+    with page.expect_request("**/corrections") as request:
+        page.keyboard.press("Enter")
+    ((start, end),) = request.value.post_data_json["spans"][1]
+    assert (start, end) == (pytest.approx(10.9, abs=0.1), pytest.approx(12.9, abs=0.1))
+    page.get_by_text("Saved.").wait_for()
+
+
+@pytest.mark.parametrize(("label", "name", "begins"), [("JSON", "long.json", b"{"), ("PNG", "long.png", b"\x89PNG")])
+def test_an_alignment_is_downloaded(page: Any, web: Web, label: str, name: str, begins: bytes) -> None:
+    align(page, web.films / "long.mp4", "Everything is black. Then it turns magenta.")
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download(timeout=60_000) as download:
+        page.locator(".formats button", has_text=label).click()
+    assert download.value.suggested_filename == name
+    assert Path(download.value.path()).read_bytes().startswith(begins)

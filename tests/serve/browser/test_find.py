@@ -225,3 +225,119 @@ def test_what_cannot_be_converted_says_why(page: Any, web: Web) -> None:
     page.wait_for_selector(".card")
     page.locator(".card").first.click()
     page.get_by_role("link", name="Save the file").wait_for()
+
+
+def test_filters_choose_which_videos_are_searched(page: Any) -> None:
+    find(page, "blue")
+    page.locator("#filters-button").click()
+    folder = page.get_by_label("Folder")
+    until(page, "document.querySelectorAll('#filters option').length > 1")
+    folder.select_option("deep")
+    page.wait_for_url("**folder=deep*")
+    page.wait_for_selector(".find[data-state=results] .card")
+    assert set(page.locator(".card .folder").all_inner_texts()) == {"deep"}
+    assert "1 searched" in page.locator(".summary").inner_text()
+    page.reload()
+    page.wait_for_selector(".find[data-state=results] .card")
+    assert page.locator("#filters-button").inner_text() == "Filters (1)"
+    assert set(page.locator(".card .folder").all_inner_texts()) == {"deep"}
+    page.locator("#filters-button").click()
+    page.get_by_label("from").nth(1).fill("500")
+    page.get_by_label("from").nth(1).press("Tab")
+    page.get_by_text("No video passes these filters").wait_for()
+    page.get_by_role("button", name="Clear the filters").last.click()
+    page.wait_for_selector(".find[data-state=results] .card")
+    assert page.locator("#filters-button").inner_text() == "Filters"
+    assert "deep" not in page.url
+
+
+def test_the_last_day_of_a_filter_counts_whole(page: Any) -> None:
+    page.goto("/?q=blue&after=2024-05-01&before=2024-12-31&longer=0.5&shorter=2")
+    with page.expect_request("**/api/v1/search") as request:
+        page.reload()
+    sent = request.value.post_data_json["filter"]
+    assert sent == {"after": "2024-05-01", "before": "2025-01-01", "longer": 30, "shorter": 120}
+
+
+def test_more_like_in_one_respect_or_with_words(page: Any, web: Web) -> None:
+    page.goto(f"/?like={video_id(str(web.films / 'long.mp4'))}&t=21")
+    page.wait_for_selector(".find[data-state=results] .card")
+    until(page, "document.querySelectorAll('#by option').length > 3")
+    page.get_by_label("Alike in").select_option("color")
+    page.wait_for_url("**by=color*")
+    page.wait_for_selector(".find[data-state=results] .card")
+    page.get_by_label("Alike in").select_option(label="these values…")
+    page.get_by_label("Values to tell apart").fill("magenta, white")
+    page.get_by_label("Values to tell apart").press("Enter")
+    page.wait_for_url("**by=magenta*")
+    page.wait_for_selector(".find[data-state=results] .card")
+    page.reload()
+    until(page, "document.querySelector('#values').value === 'magenta, white'")
+    page.wait_for_selector(".find[data-state=results] .card")
+    page.get_by_label("Describe what the video shows").fill("white")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=white*")
+    page.wait_for_selector(".find[data-state=results] .card")
+    assert "by=" not in page.url
+    assert page.get_by_label("Alike in").is_disabled()
+    page.get_by_label("Weight of the words").press("End")
+    page.wait_for_url("**words=1*")
+    page.wait_for_selector(".find[data-state=results] .card")
+
+
+def test_an_unknown_respect_says_which_are_known(page: Any, web: Web) -> None:
+    page.goto(f"/?like={video_id(str(web.films / 'long.mp4'))}&t=21&by=mood")
+    page.wait_for_selector(".notice.bad")
+    assert "place" in page.locator(".notice").inner_text()
+
+
+def test_more_moments_follow_the_first(page: Any) -> None:
+    def three(route: Any) -> None:
+        route.continue_(post_data={**route.request.post_data_json, "limit": 3})
+
+    page.route("**/api/v1/search", three)
+    find(page, "blue")
+    first = page.locator(".card").evaluate_all("cards => cards.map((card) => card.getAttribute('aria-label'))")
+    assert len(first) == 3
+    page.get_by_role("button", name="More moments").click()
+    until(page, "document.querySelectorAll('.card').length > 3")
+    every = page.locator(".card").evaluate_all("cards => cards.map((card) => card.getAttribute('aria-label'))")
+    assert every[:3] == first
+    assert len(set(every)) == len(every)
+
+
+def test_a_pointer_on_the_strip_shows_the_frame(page: Any) -> None:
+    find(page, "magenta")
+    box = page.locator(".curve").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 21 / 40, box["y"] + 10)
+    until(page, "document.querySelector('.curve .tip img').naturalWidth > 0 && !document.querySelector('.tip').hidden")
+    assert page.locator(".curve .tip").inner_text().startswith("0:21")
+    page.mouse.move(5, 5)
+    assert page.locator(".curve .tip").is_hidden()
+
+
+def test_a_video_of_the_library_is_played(page: Any) -> None:
+    page.goto("/library")
+    page.get_by_role("link", name="Play long.mp4").click()
+    video(page, "v.videoWidth === 128")
+    assert "long.mp4" in page.locator(".stage").inner_text()
+
+
+def test_long_names_fit_a_phone(browser: Any, web: Web) -> None:
+    context = browser.new_context(viewport=PHONE, base_url=web.url, has_touch=True, is_mobile=True)
+    page = context.new_page()
+
+    def rename(route: Any) -> None:
+        answer = route.fetch()
+        document = answer.json()
+        for row in document["results"]:
+            row["video"]["name"] = "holiday_" * 20 + ".mp4"
+            row["video"]["folder"] = "a folder with a long name/" * 6
+        route.fulfill(response=answer, json=document)
+
+    page.route("**/api/v1/search", rename)
+    find(page, "red")
+    page.locator(".card").first.tap()
+    video(page, "v.videoWidth > 0")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    context.close()

@@ -27,6 +27,7 @@ def test_the_library_adds_and_forgets(browser: Any, tmp_path: Path) -> None:
     from mova.worlds.writer import write_worlds
 
     write_worlds(tmp_path / "films", 2, 10, "flat", seed=3, size=48, fps=4.0)
+    (tmp_path / "films" / "no film.mp4").write_text("text", encoding="utf-8")
     with running(
         Settings(str(tmp_path / "index"), "mova-worlds-tiny", folders=(tmp_path,), state=tmp_path / "s")
     ) as url:
@@ -39,7 +40,7 @@ def test_the_library_adds_and_forgets(browser: Any, tmp_path: Path) -> None:
         page.get_by_role("button", name="Add a folder").click()
         page.locator(".folders button").first.click()
         page.locator(".folders button", has_text="films").click()
-        until(page, "document.querySelector('footer .small').innerText.startsWith('2 videos')")
+        until(page, "document.querySelector('footer .small').innerText.startsWith('3 videos')")
         page.get_by_role("button", name="Add this folder").click()
         page.get_by_role("button", name="Pause").click()
         page.get_by_role("button", name="Resume").click()
@@ -50,4 +51,20 @@ def test_the_library_adds_and_forgets(browser: Any, tmp_path: Path) -> None:
         page.locator("dialog.sure").get_by_role("button", name="Forget").click()
         until(page, "document.querySelectorAll('.all .card').length === 1")
         assert len(Index(tmp_path / "index")) == 1
+        assert "no film.mp4" in page.locator(".trouble").inner_text()
+        page.get_by_role("button", name="Look for changes").click()
+        page.get_by_role("button", name="Pause").click()
+        page.wait_for_selector(".job.paused")
+        page.locator(".job.paused").get_by_role("button", name="Cancel").click()
+        page.wait_for_selector(".job.cancelled")
+        page.locator(".job.cancelled").get_by_role("button", name="Dismiss").click()
+        until(page, "document.querySelector('.job.cancelled') === null")
+        page.locator(".roots").get_by_role("button", name="Forget").click()
+        page.locator("dialog.sure").get_by_role("button", name="Keep").click()
+        assert page.locator(".roots li").count() == 1
+        page.locator(".roots").get_by_role("button", name="Forget").click()
+        page.locator("dialog.sure").get_by_role("button", name="Forget").click()
+        until(page, "document.querySelectorAll('.roots li').length === 0")
+        assert len(Index(tmp_path / "index")) == 0
+        assert (tmp_path / "films" / "no film.mp4").exists()
         context.close()

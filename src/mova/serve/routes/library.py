@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import PurePath
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from mova.search.index import Index
-from mova.serve.library.catalog import video_id
+from mova.serve.library.catalog import Entry, video_id
 from mova.serve.library.folders import shown_path
 from mova.serve.library.jobs import Job
 from mova.serve.problems import NotFound, Problem
@@ -22,6 +24,7 @@ from mova.serve.schemas import (
     FolderOut,
     FolderPage,
     Forgotten,
+    IndexedFolder,
     JobOut,
     JobRequest,
     LibraryOut,
@@ -37,6 +40,7 @@ LOOK = 0.25
 HEARTBEAT = 15.0
 """Seconds after which a line is sent that shows that the connection is alive."""
 MOST_NAMED = 200
+MOST_FOLDERS = 1000
 LOCKED = "another program is writing to the index; wait until it has finished"
 BUSY = "files are being indexed; wait until that is done, or cancel it"
 
@@ -47,9 +51,19 @@ def library(parts: Parts) -> LibraryOut:
     status = parts.catalog.status()
     if status is None:
         return LibraryOut(
-            model=None, videos=0, frames=0, duration=0, bytes=None, updated="", roots=[], failed=[], missing=[]
+            model=None,
+            videos=0,
+            frames=0,
+            duration=0,
+            bytes=None,
+            updated="",
+            roots=[],
+            folders=[],
+            failed=[],
+            missing=[],
         )
-    paths = [entry.record.path for entry in parts.catalog.entries().values()]
+    entries = list(parts.catalog.entries().values())
+    paths = [entry.record.path for entry in entries]
     roots = [
         RootOut(
             id=video_id(root),
@@ -67,6 +81,7 @@ def library(parts: Parts) -> LibraryOut:
         bytes=status.bytes,
         updated=status.updated,
         roots=roots,
+        folders=_indexed_folders(entries),
         failed=[_failed(path, cause) for path, cause in list(status.failed.items())[:MOST_NAMED]],
         missing=[_short(path) for path in status.missing[:MOST_NAMED]],
     )
@@ -181,6 +196,17 @@ def job_out(job: Job) -> JobOut:
     failed = [FailedFile(name=printable_name(name), cause=cause) for name, cause in job.failed]
     names = {"name": _short(job.path), "file": printable_name(job.file)}
     return JobOut(**{**job.to_json(), **names, "failed": failed})
+
+
+def _indexed_folders(entries: list[Entry]) -> list[IndexedFolder]:
+    """Return every folder that has videos at or below it, in order of name; names that are not UTF-8 are left out."""
+    counts = Counter(
+        str(folder)
+        for entry in entries
+        for folder in (PurePath(entry.folder), *PurePath(entry.folder).parents)
+        if folder.parts and printable_name(entry.folder) == entry.folder
+    )
+    return [IndexedFolder(name=name, videos=counts[name]) for name in sorted(counts)[:MOST_FOLDERS]]
 
 
 def _failed(path: str, cause: str) -> FailedFile:

@@ -96,17 +96,18 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
     like = None if request.like is None else example(parts, request.like.video, request.like.time)
     ask = Ask(request.query, like, request.words, wanted(parts, request), request.by)
 
-    def find(index: HeldIndex) -> tuple[list[Moment], bool, float | None, Mapping[str, Entry], str]:
+    def find(index: HeldIndex) -> tuple[int, list[Moment], bool, float | None, Mapping[str, Entry], str]:
         if not index.exists:
             raise NotFound("nothing is indexed yet; add a folder, or run `mova index PATH...`")
-        _require_any(index, ask.filter)
+        searched = _count_videos(index, ask.filter)
         found = parts.finder.search(index, ask, offset + request.limit)
-        return *found, parts.catalog.entries(), index.meta.model
+        return searched, *found, parts.catalog.entries(), index.meta.model
 
     words = request.query and (like is not None or has_passages(request.query))
     needs: Needs = "model" if words or request.by is not None else "text"
     text = request.query if like is None else ""
-    moments, more, lowest, entries, model = await unless_gone(client, parts.engine.search(text, find, needs=needs))
+    work = parts.engine.search(text, find, needs=needs)
+    searched, moments, more, lowest, entries, model = await unless_gone(client, work)
     bar = request.false_alarm
     page = [out for moment in moments[offset:] if (out := moment_out(entries, moment, bar)) is not None]
     following = offset + request.limit
@@ -119,7 +120,7 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
         false_alarm=None if lowest is None else round(lowest, 6),
         evidence=None if lowest is None else evidence(lowest, bar),
         false_alarm_bar=bar,
-        videos=len(entries),
+        videos=searched,
     )
 
 
@@ -141,14 +142,14 @@ def wanted(parts: Services, request: SearchRequest) -> Filter:
     return Filter(folders, values.after, values.before, values.longer, values.shorter, one_per_video=once)
 
 
-def _require_any(index: Index, wanted: Filter) -> None:
-    """Raise if no video passes; the message of the index has paths.
+def _count_videos(index: Index, wanted: Filter) -> int:
+    """Return how many videos pass a filter.
 
     Raises:
-        Problem: none does.
+        Problem: none does; the message of the index would have paths.
     """
     try:
-        index.videos(wanted)
+        return len(index.videos(wanted))
     except UsageError as error:
         raise Problem(NONE_LEFT) from error
 

@@ -38,6 +38,7 @@ export class Example {
     this.show();
   }
 
+  /** Choose a respect; one that has no entry in the menu, or none yet, is written out. */
   #respect(by) {
     const known = [...this.by.options].some((option) => option.value === by);
     this.by.value = known ? by : LIST;
@@ -50,7 +51,7 @@ export class Example {
     this.asked = true;
     try {
       const { respects } = await ask("/search/respects");
-      this.by.append(...respects.map((name) => el("option", { value: name, text: `the ${name}` })), el("option", { value: LIST, text: "these values…" }));
+      this.by.lastElementChild.before(...respects.map((name) => el("option", { value: name, text: `the ${name}` })));
       this.#respect(by);
       this.show();
     } catch {

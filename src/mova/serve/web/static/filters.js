@@ -29,8 +29,8 @@ export class Filters {
     const select = this.form.elements.folder;
     const { value } = select;
     try {
-      const { folders } = await ask("/library/folders");
-      select.replaceChildren(select.options[0], ...folders.map(({ id, name, videos }) => el("option", { value: id, text: `${name} (${plural(videos, "video")})` })));
+      const { folders } = await ask("/library");
+      select.replaceChildren(select.options[0], ...folders.map(({ name, videos }) => el("option", { value: name, text: `${name} (${plural(videos, "video")})` })));
       select.value = value;
       if (select.selectedIndex < 0) select.value = "";
     } catch {
@@ -47,6 +47,8 @@ export class Filters {
   body() {
     const set = this.address();
     if (!Object.keys(set).length) return {};
+    if ("folder" in set) set.folders = [set.folder];
+    delete set.folder;
     if (set.before) set.before = nextDay(set.before);
     for (const name of ["longer", "shorter"]) if (name in set) set[name] = Number(set[name]) * MINUTE;
     return { filter: set };
@@ -58,7 +60,7 @@ export class Filters {
       const field = this.form.elements[name];
       const value = values.get(name) ?? "";
       if (name === "folder" && value && ![...field.options].some((option) => option.value === value)) {
-        field.append(el("option", { value, text: "…" }));
+        field.append(el("option", { value, text: value }));
         this.asked = false;
         this.#folders();
       }

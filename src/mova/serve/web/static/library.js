@@ -18,6 +18,9 @@ const sure = page.querySelector("dialog.sure");
 const RUNNING = new Set(["queued", "running", "paused"]);
 const STATES = { queued: "Waits for its turn", running: "Reading", paused: "Paused", cancelled: "Cancelled; finished files stay in the index", failed: "Failed" };
 const RECENT = 3600;
+/** How often and after how many milliseconds to ask again about a job that is just ending. */
+const TIMES = 40;
+const PAUSE = 250;
 
 let next = null;
 let known = new Map();
@@ -74,11 +77,13 @@ async function videos(append = false) {
   next = found.next ?? null;
   const items = found.videos.map((video) => {
     const image = el("img", { src: `/api/v1/videos/${video.id}/thumbnail?${new URLSearchParams({ t: (video.duration / 3).toFixed(2), v: video.version })}`, alt: "", loading: "lazy", width: 320, height: 180 });
-    const thumb = el("a", { class: "thumb", href: `/align?video=${video.id}`, "aria-label": `Align a caption with ${video.name}` }, image, el("span", { class: "time", text: clock(video.duration) }));
+    const thumb = el("a", { class: "thumb", href: `/?video=${video.id}`, "aria-label": `Play ${video.name}` }, image, el("span", { class: "time", text: clock(video.duration) }));
     image.addEventListener("error", () => { image.remove(); thumb.classList.add("none"); });
-    return el("li", { class: "card" }, thumb, el("div", { class: "below" },
-      el("span", { class: "names" }, el("span", { class: "name", text: video.name, title: video.name }), video.folder ? el("span", { class: "folder", text: video.folder }) : null),
-      el("button", { type: "button", class: "quiet", text: "Forget", "aria-label": `Forget ${video.name}`, on: { click: () => forget(`Forget ${video.name}?`, "It will no longer be found. The file itself is not touched. If its folder is indexed again, it comes back.", `/videos/${video.id}`) } })));
+    return el("li", { class: "card" }, thumb,
+      el("span", { class: "name", text: video.name, title: video.name }), video.folder ? el("span", { class: "folder", text: video.folder, title: video.folder }) : null,
+      el("div", { class: "acts" },
+        el("a", { class: "secondary", href: `/align?video=${video.id}`, text: "Align", "aria-label": `Align a caption with ${video.name}` }),
+        el("button", { type: "button", class: "secondary", text: "Forget", "aria-label": `Forget ${video.name}`, on: { click: () => forget(`Forget ${video.name}?`, "It will no longer be found. The file itself is not touched. If its folder is indexed again, it comes back.", `/videos/${video.id}`) } })));
   });
   if (append) cards.append(...items);
   else cards.replaceChildren(...items);
@@ -117,8 +122,25 @@ function outcome(job) {
   return counts.join(", ") || "nothing to do";
 }
 
+/** Ask; while a job is just ending, ask again. */
+async function again(work, ending) {
+  for (let times = 0; ; times += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!ending || error.status !== 409 || times >= TIMES) throw error;
+      await new Promise((done) => { setTimeout(done, PAUSE); });
+    }
+  }
+}
+
 function jobCard(job) {
-  const act = (label, past, path, method = "POST") => el("button", { type: "button", class: "quiet", text: label, on: { click: (event) => { event.target.disabled = true; attempt(`This job cannot be ${past}.`, () => ask(`/jobs/${job.id}${path}`, { method })); } } });
+  const act = (label, past, path, method = "POST") => el("button", { type: "button", class: "quiet", text: label, on: { click: async (event) => {
+    const button = event.target;
+    button.disabled = true;
+    await attempt(`This job cannot be ${past}.`, () => again(() => ask(`/jobs/${job.id}${path}`, { method }), method === "DELETE"));
+    button.disabled = false;
+  } } });
   const running = RUNNING.has(job.state);
   const buttons = running
     ? [job.state === "paused" ? act("Resume", "resumed", "/resume") : act("Pause", "paused", "/pause"), act("Cancel", "cancelled", "/cancel")]
