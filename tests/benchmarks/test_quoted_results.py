@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mova.models.known import MODELS
+
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/mova/models/natural/weights/README.md"
 SEARCH = ROOT / "docs/reference/search.md"
@@ -89,3 +91,8 @@ def test_the_page_of_search_quotes_absent_texts_of_natural_clips(texts: str) -> 
     for cell, about in zip(quoted, ("clips left out", "clips in the index"), strict=True):
         row = study[f"natural, {texts} of {about}"]
         assert cell == " / ".join(short(row[bar]) for bar in ("at_1", "at_5", "at_10"))
+
+
+def test_the_share_that_mova_natural_detects_is_the_measured_one() -> None:
+    measured = rows("no_match")["natural, event sentences of clips in the index"]["at_5"]
+    assert MODELS["mova-natural"].detects == pytest.approx(measured / 100, abs=0.0006)

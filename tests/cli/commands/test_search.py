@@ -62,6 +62,15 @@ def test_a_text_that_is_not_shown_gets_the_nearest_and_the_word(folder: Path, ca
     assert lenient["false_alarm_bar"] == 0.999
 
 
+def test_a_model_that_seldom_detects_is_named_instead_of_the_videos(
+    folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mova.models.known.seldom_detects", lambda name: 0.098)
+    out = call("search", "green", "--index", folder, "-k", 1)[1]
+    assert out.startswith("no evidence that anything here shows that: ")
+    assert "recognizes only 10%" in out
+
+
 def test_an_edit_list_has_the_rate_of_a_video_that_can_be_read_or_says_that_there_is_none(
     tmp_path: Path, call: Call
 ) -> None:

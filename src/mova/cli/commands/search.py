@@ -142,7 +142,7 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     if options.json:
         emit(document(label, index.meta.model, elapsed, moments, options.filter))
     else:
-        _show(moments, options.k)
+        _show(moments, options.k, index.meta.model)
     _note_missing(moments)
     options.files.write(moments, label, index)
     if options.export is not None:
@@ -163,13 +163,10 @@ def _search(index: Index, text: str, options: _Options) -> Answer:
     )
 
 
-def _show(moments: Answer, k: int) -> None:
+def _show(moments: Answer, k: int, model: str) -> None:
     """Print a table; above it, whether the moments are no evidence; below it, which page it is."""
     if moments.evidence == "none" and moments:
-        say(
-            f"nothing here shows that: texts about something else score as high in {_percent(moments.false_alarm)} "
-            f"of cases (--false-alarm {moments.bar:g}); nearest, not evidence:"
-        )
+        say(_no_evidence(moments, model))
     show(_table(moments))
     if not moments and moments.skip:
         note(f"there are no more than {moments.skip} moments; take an earlier page")
@@ -178,6 +175,20 @@ def _show(moments: Answer, k: int) -> None:
     elif moments.skip:
         more = f"; the next: --skip {moments.skip + k}" if len(moments) == k else "; there are no more"
         note(f"moments {moments.skip + 1} to {moments.skip + len(moments)}{more}")
+
+
+def _no_evidence(moments: Answer, model: str) -> str:
+    """Return the line above moments that are no evidence; it says so if that is usual with the model."""
+    from mova.models.known import seldom_detects
+
+    rate = f"texts about something else score as high in {_percent(moments.false_alarm)} of cases"
+    seldom = seldom_detects(model)
+    if seldom is None:
+        return f"nothing here shows that: {rate} (--false-alarm {moments.bar:g}); nearest, not evidence:"
+    return (
+        f"no evidence that anything here shows that: {rate} (--false-alarm {moments.bar:g}). {model} recognizes only "
+        f"{seldom:.0%} of what videos show with that certainty, so look at the nearest:"
+    )
 
 
 def _percent(rate: float | None) -> str:
