@@ -3,8 +3,7 @@
 Scores of faulty sentences are held against those of all sentences of true paragraphs: the AUC is the probability that a
 faulty one scores lower. Controls: whether the sentence is shown, without counterfactuals; counterfactuals alone; the
 highest cosine of the sentence. For a flip, the score is the probability of the most probable reversed pair. `sketch`
-was never trained on. Where the described clips are beside the checkout, `mova-natural` judges their events, with faults
-made by rule; it has no trained scale, so it only says whether a sentence is shown.
+was never trained on.
 
 Shape legend: N sentences.
 """

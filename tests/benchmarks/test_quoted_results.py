@@ -1,4 +1,4 @@
-"""Pages quote the recorded results of the natural study and of the study of absent texts."""
+"""Pages quote the recorded results of studies: natural clips, absent texts, planted faults."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mova.models.known import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/mova/models/natural/weights/README.md"
+JUDGING = ROOT / "docs/guides/judging.md"
 SEARCH = ROOT / "docs/reference/search.md"
 MEASUREMENTS = ROOT / "docs/reference/measurements.md"
 SIZES = (10, 30, 100, 400, 1000, 3000, 10_000)
@@ -96,3 +97,13 @@ def test_the_page_of_search_quotes_absent_texts_of_natural_clips(texts: str) -> 
 def test_the_share_that_mova_natural_detects_is_the_measured_one() -> None:
     measured = rows("no_match")["natural, event sentences of clips in the index"]["at_5"]
     assert MODELS["mova-natural"].detects == pytest.approx(measured / 100, abs=0.0006)
+
+
+@pytest.mark.parametrize("kind", ["relation", "attribute", "hallucination", "count", "action", "object", "flip"])
+def test_the_guide_of_judging_quotes_the_planted_faults(kind: str) -> None:
+    document = json.loads((ROOT / "benchmarks/results/judge.json").read_text(encoding="utf-8"))
+    measured = {row["style"]: row for row in document["rows"] if row["kind"] == kind}
+    quoted = cells(JUDGING, "two sentences swapped" if kind == "flip" else kind)
+    seen = sorted(measured[style]["judge"] for style in ("flat", "shaded"))
+    assert quoted[0] == " to ".join(dict.fromkeys(f"{value:.2f}" for value in seen))
+    assert quoted[3] == f"{measured['sketch']['judge']:.2f}"
