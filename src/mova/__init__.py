@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mova.search.evidence import Answer
     from mova.search.index import Index
     from mova.search.narrow.filter import Filter
+    from mova.search.narrow.trim import Trim
     from mova.types import Frames, Moment, Span, Timeline
 
 _PUBLIC = {
@@ -35,6 +36,7 @@ _PUBLIC = {
     "Index": "mova.search.index",
     "Answer": "mova.search.evidence",
     "Filter": "mova.search.narrow.filter",
+    "Trim": "mova.search.narrow.trim",
     "Frames": "mova.types",
     "Span": "mova.types",
     "Moment": "mova.types",
@@ -80,6 +82,7 @@ __all__ = [
     "Span",
     "TextEmbedding",
     "Timeline",
+    "Trim",
     "VideoEmbedding",
     "__version__",
     "load",

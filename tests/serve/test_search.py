@@ -228,6 +228,20 @@ def test_a_filter_says_which_videos_are_searched(site: Site) -> None:
     assert everything == site.search("red", limit=100)["results"]
 
 
+def test_moments_have_time_around_them_and_differ_on_request(site: Site) -> None:
+    plain = site.search("red", limit=100)["results"]
+    padded = site.search("red", limit=100, pad=0.25, min_length=1)["results"]
+    durations = {row["video"]["id"]: row["video"]["duration"] for row in plain}
+    for before, after in zip(plain, padded, strict=True):
+        assert after["start"] <= max(0, before["start"] - 0.24)
+        assert after["end"] >= min(durations[after["video"]["id"]], before["end"] + 0.24)
+    address = {"q": "red", "limit": 100, "pad": 0.25, "min_length": 1}
+    assert site.client.get(f"{API}/search", params=address).json()["results"] == padded
+    few = site.search("red", limit=100, dedupe=True)["results"]
+    assert len(few) < len(plain)
+    assert few[0] == plain[0]
+
+
 @pytest.mark.parametrize(
     ("narrowed", "message"),
     [

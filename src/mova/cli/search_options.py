@@ -11,6 +11,7 @@ from mova.errors import UsageError
 
 if TYPE_CHECKING:
     from mova.search.narrow.filter import Filter
+    from mova.search.narrow.trim import Trim
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class FilterOptions:
         str | None, typer.Option(metavar="DURATION", help="Search only videos of at most this length.")
     ] = None
     one_per_video: Annotated[bool, typer.Option("--one-per-video", help="Only the best moment of each video.")] = False
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Leave out moments that show nearly the same as a better one.")
+    ] = False
     page: Annotated[int | None, typer.Option(min=1, help="Page of the answer, of -k moments each: 1 is the first.")] = (
         None
     )
@@ -59,7 +63,13 @@ class FilterOptions:
         from mova.search.narrow.filter import Filter
 
         return Filter(
-            self.folders or (), self.after, self.before, self.longer, self.shorter, one_per_video=self.one_per_video
+            self.folders or (),
+            self.after,
+            self.before,
+            self.longer,
+            self.shorter,
+            one_per_video=self.one_per_video,
+            dedupe=self.dedupe,
         )
 
     def skipped(self, k: int) -> int:
@@ -71,6 +81,32 @@ class FilterOptions:
         if self.page is not None and self.skip is not None:
             raise UsageError("--page and --skip both say where the answer begins; use one of them")
         return self.skip or 0 if self.page is None else (self.page - 1) * k
+
+
+@dataclass(frozen=True)
+class TrimOptions:
+    """Time around the moments."""
+
+    pad: Annotated[
+        str, typer.Option(metavar="DURATION", help="Add this much time before and after each moment: 2, or 0:02.")
+    ] = "0"
+    min_length: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Widen shorter moments to this length (default: one sampling step of the index; 0: as found).",
+        ),
+    ] = None
+
+    def trim(self) -> Trim:
+        """Return the bounds to give to moments.
+
+        Raises:
+            UsageError: a duration cannot be read.
+        """
+        from mova.search.narrow.trim import Trim
+
+        return Trim(self.pad, self.min_length)
 
 
 @dataclass(frozen=True)

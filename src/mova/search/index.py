@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from mova.search.evidence import Answer, judge, require_bar
 from mova.search.ingest_report import IngestReport, Progress
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.page import first_of_each_video, require_page
+from mova.search.narrow.trim import Trim
 from mova.search.open_index import OpenIndex
 from mova.search.query import Query, Rescoring
 from mova.search.status import IndexStatus, read_status
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mova.scoring.outliers import Method
     from mova.scoring.timeline_decoder import Order
     from mova.search.like.example import Example
+    from mova.search.narrow.selection import Reader
     from mova.search.storage.verify import Verification
 
 
@@ -152,6 +155,7 @@ class Index(OpenIndex):
         false_alarm: float = BAR,
         filter: Filter | None = None,
         skip: int = 0,
+        trim: Trim | None = None,
     ) -> Answer:
         """Return the k best moments for a sentence or a paragraph, best first (see `mova.search.query`).
 
@@ -164,9 +168,10 @@ class Index(OpenIndex):
             order: whether the sentences of a paragraph are in temporal order: "auto" (by the evidence of each video),
                 "yes" or "no". Ordered sentences become one passage (`mova.search.paragraph`).
             false_alarm: highest false-alarm rate that counts as evidence (`mova.search.evidence`).
-            filter: which videos are searched, and how many moments of each count; the answer is that of an index of
+            filter: which videos are searched, and which of their moments count; the answer is that of an index of
                 these videos alone.
             skip: leave out this many of the best moments, for the next page of an answer.
+            trim: time around the moments; default: none is shorter than one sampling step.
 
         Returns:
             A list. Its `evidence` is "none" if nothing here shows the text; the moments are then only the nearest.
@@ -185,19 +190,20 @@ class Index(OpenIndex):
             return Answer()
         encoder = self._encoder(text, order, reader.meta)
         prepared = Query.prepare(encoder, text, rescore)
-        once = prepared.rescoring == "none" and len(prepared.sentences) == 1
-        count = skip + k
-        candidates = count if once else rerank.candidates(count)
-        moments = query.search(reader, prepared, candidates, min_score=min_score, one_per_video=wanted.one_per_video)
-        if not isinstance(encoder, TextTower):
-            from mova.search import paragraph
-
-            moments = paragraph.find_passages(reader, encoder, prepared, moments, order)
         alarms = self._false_alarms(encoder, reader if wanted.chooses_videos else None)
-        moments = rerank.rescore(reader, encoder, prepared, judge(moments, alarms, false_alarm))
-        if wanted.one_per_video:
-            moments = first_of_each_video(moments)
-        return Answer(moments[:count], alarms, false_alarm, skip)
+        once = wanted.one_per_video
+
+        def best(candidates: int) -> list[Moment]:
+            moments = query.search(reader, prepared, candidates, min_score=min_score, one_per_video=once)
+            if not isinstance(encoder, TextTower):
+                from mova.search import paragraph
+
+                moments = paragraph.find_passages(reader, encoder, prepared, moments, order)
+            moments = rerank.rescore(reader, encoder, prepared, judge(moments, alarms, false_alarm))
+            return first_of_each_video(moments) if once else moments
+
+        found = _first(best, reader, skip + k, rerank.candidates(prepared, skip + k), wanted)
+        return Answer(_trimmed(trim, found, reader), alarms, false_alarm, skip)
 
     def search_like(
         self,
@@ -209,6 +215,7 @@ class Index(OpenIndex):
         by: str | Sequence[str] | None = None,
         filter: Filter | None = None,
         skip: int = 0,
+        trim: Trim | None = None,
     ) -> list[Moment]:
         """Return the k best moments that look like a moment of a video or a picture, best first.
 
@@ -219,7 +226,7 @@ class Index(OpenIndex):
             words: weight of the words, from 0 to 1.
             by: what the moments should share with the example, and nothing else: a concept ("the place"), or a list of
                 its values ("a dog, a cat, a bird"). Not together with a text.
-            filter, skip: as for `search`.
+            filter, skip, trim: as for `search`.
 
         Raises:
             UsageError: the index or the file does not exist, the time is after the end, an unknown concept, or the
@@ -235,11 +242,20 @@ class Index(OpenIndex):
         wanted = filter or Filter()
         reader, stored = self._selected(wanted), self.stored(example.path)
         own = self._reader().records().get(str(example.path.resolve()))
-        once = wanted.one_per_video
-        found = search_like(
-            reader, lambda: self.model, example, stored, text, skip + k, words=words, by=by, own=own, one_per_video=once
+        best = partial(
+            search_like,
+            reader,
+            lambda: self.model,
+            example,
+            stored,
+            text,
+            words=words,
+            by=by,
+            own=own,
+            one_per_video=wanted.one_per_video,
         )
-        return found[skip:]
+        found = _first(best, reader, skip + k, skip + k, wanted)
+        return _trimmed(trim, found[skip:], reader)
 
     def highlights(
         self,
@@ -321,6 +337,21 @@ class Index(OpenIndex):
         from mova.search.storage.verify import verify
 
         return verify(self._store)
+
+
+def _first(
+    best: Callable[[int], list[Moment]], reader: Reader, count: int, candidates: int, wanted: Filter
+) -> list[Moment]:
+    """Return the `count` best moments, of which none is near-equal to a better one if the filter says so."""
+    if not wanted.dedupe:
+        return best(candidates)[:count]
+    from mova.search.narrow.distinct import distinct
+
+    return distinct(best, reader, count, candidates, wanted.threshold)
+
+
+def _trimmed(trim: Trim | None, moments: list[Moment], reader: Reader) -> list[Moment]:
+    return (trim or Trim()).apply(moments, reader.records(), 1 / reader.meta.frame_rate)
 
 
 def _as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:

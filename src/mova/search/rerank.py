@@ -27,15 +27,14 @@ CANDIDATES = 50
 """Moments that are scored again, at least."""
 
 
-def candidates(count: int) -> int:
-    """Return how many moments are scored again for an answer with `count`: 50, 100, 200, ...
+def candidates(query: Query, count: int) -> int:
+    """Return how many moments are found for an answer with `count`: as many, or 50, 100, 200, ... if they may move.
 
-    The steps are fixed, so that the pages of an answer within one step are parts of one list.
-
-    Example:
-        >>> candidates(10), candidates(50), candidates(60)
-        (50, 50, 100)
+    Moments of a paragraph become passages, and may be scored again. The steps are fixed, so that the pages of an answer
+    within one step are parts of one list.
     """
+    if query.rescoring == "none" and len(query.sentences) == 1:
+        return count
     number = CANDIDATES
     while number < count:
         number *= 2

@@ -17,6 +17,7 @@ from mova.models.relations.concepts import known_names
 from mova.search.index import Index
 from mova.search.like.example import Example, stored_vector
 from mova.search.narrow.filter import Filter
+from mova.search.narrow.trim import Trim
 from mova.search.query import has_passages, query_sentences
 from mova.serve.held import HeldIndex
 from mova.serve.library.catalog import Catalog, Entry
@@ -34,7 +35,7 @@ FEW = 25
 BINS = 480
 """Points of a relevance curve that are sent."""
 
-EVERY_VIDEO = Filter()
+EVERY_VIDEO, AS_FOUND = Filter(), Trim()
 
 _F32 = npt.NDArray[np.float32]
 
@@ -47,8 +48,9 @@ class Ask:
         text: a sentence or a paragraph; empty with an example alone.
         like: moment of a video that the results resemble.
         words: weight of the text beside an example, from 0 to 1.
-        filter: which videos are searched, and whether only the best moment of each counts.
+        filter: which videos are searched, and which of their moments count.
         by: what the moments share with the example, and nothing else; without a text.
+        trim: time around the moments.
     """
 
     text: str
@@ -56,6 +58,7 @@ class Ask:
     words: float = 0.5
     filter: Filter = EVERY_VIDEO
     by: str | None = None
+    trim: Trim = AS_FOUND
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +116,11 @@ class Finder:
                 return known
         began = time.perf_counter()
         if ask.like is None:
-            moments: list[Moment] = index.search(ask.text, k=asked, filter=ask.filter)
+            moments: list[Moment] = index.search(ask.text, k=asked, filter=ask.filter, trim=ask.trim)
         else:
-            moments = index.search_like(ask.like, ask.text, k=asked, words=ask.words, by=ask.by, filter=ask.filter)
+            moments = index.search_like(
+                ask.like, ask.text, k=asked, words=ask.words, by=ask.by, filter=ask.filter, trim=ask.trim
+            )
         answer = Found(tuple(moments), asked, time.perf_counter() - began)
         with self._lock:
             self._answers[key] = answer

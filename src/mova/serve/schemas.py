@@ -73,6 +73,11 @@ class SearchRequest(Request):
     limit: int = Field(PAGE, ge=1, le=LARGEST_PAGE, description="Results per page.")
     cursor: Cursor | None = Field(None, description="`next` of the previous page.")
     one_per_video: bool = Field(False, description="Only the best moment of each video.")
+    dedupe: bool = Field(False, description="Leave out moments that show nearly the same as a better one.")
+    pad: Annotated[float, Field(ge=0, le=3600, description="Seconds added before and after each moment.")] = 0.0
+    min_length: Annotated[float, Field(ge=0, le=3600)] | None = Field(
+        None, description="Shorter moments are widened to this many seconds; default: one sampling step."
+    )
     filter: FilterRequest | None = Field(None, description="Which videos are searched.")
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from rich.text import Text
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
-from mova.cli.search_options import ExampleOptions, FilterOptions, RankingOptions
+from mova.cli.search_options import ExampleOptions, FilterOptions, RankingOptions, TrimOptions
 from mova.errors import MovaError, UsageError
 from mova.utils.files import surely_gone
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mova.search.evidence import Answer
     from mova.search.index import Index
     from mova.search.narrow.filter import Filter
+    from mova.search.narrow.trim import Trim
     from mova.types import Moment
 
 QueryText = Annotated[
@@ -40,6 +41,7 @@ class _Options(NamedTuple):
     k: int
     skip: int
     filter: Filter
+    trim: Trim
     ranking: RankingOptions
     example: ExampleOptions
     export: Path | None
@@ -54,6 +56,7 @@ def search(
     folder: IndexFolder = DEFAULT_INDEX,
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="Number of moments to return, per page.")] = 10,
     narrow: FilterOptions = FilterOptions(),  # noqa: B008 - immutable
+    around: TrimOptions = TrimOptions(),  # noqa: B008
     export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
     ranking: RankingOptions = RankingOptions(),  # noqa: B008
     time_limit: TimeLimit = None,
@@ -70,7 +73,9 @@ def search(
     from mova.search.index import Index
     from mova.search.query import query_sentences
 
-    options = _Options(k, narrow.skipped(k), narrow.filter(), ranking, example, export, time_limit, files, json)
+    options = _Options(
+        k, narrow.skipped(k), narrow.filter(), around.trim(), ranking, example, export, time_limit, files, json
+    )
     ranking.check()
     _require_compatible(options)
     files.check()
@@ -133,7 +138,8 @@ def _answer(index: Index, text: str, options: _Options) -> None:
     if like is not None:
         from mova.search.evidence import Answer
 
-        moments = Answer(index.search_like(like, text, options.k, by=by, filter=options.filter, skip=options.skip))
+        wanted, skip, trim = options.filter, options.skip, options.trim
+        moments = Answer(index.search_like(like, text, options.k, by=by, filter=wanted, skip=skip, trim=trim))
         moments.skip = options.skip
         label = f"{text or by or ''} like {like}".strip()
     else:
@@ -160,6 +166,7 @@ def _search(index: Index, text: str, options: _Options) -> Answer:
         false_alarm=ranking.false_alarm,
         filter=options.filter,
         skip=options.skip,
+        trim=options.trim,
     )
 
 

@@ -38,6 +38,8 @@ class Filter:
         longer: least length of a video; seconds, or text such as 1:30 or 10m.
         shorter: greatest length of a video.
         one_per_video: only the best moment of each video.
+        dedupe: leave out moments that show nearly the same as a better one (`mova.search.narrow.distinct`): True, or
+            the least cosine of two moments that counts as near-equal.
 
     Raises:
         UsageError: a value cannot be read, or no video can have these dates or lengths.
@@ -57,6 +59,7 @@ class Filter:
     longer: Duration | None = None
     shorter: Duration | None = None
     one_per_video: bool = False
+    dedupe: bool | float = False
 
     def __post_init__(self) -> None:
         folders = [self.folders] if isinstance(self.folders, str | Path) else self.folders
@@ -67,6 +70,15 @@ class Filter:
             raise UsageError(f"no video is dated {self.after} or later and before {self.before}; exchange the dates")
         if longer is not None and shorter is not None and longer > shorter:
             raise UsageError(f"no video has at least {longer:g} s and at most {shorter:g} s; exchange the lengths")
+        if not 0 <= self.dedupe <= 1:
+            raise UsageError(f"dedupe must be True or a cosine from 0 to 1, not {self.dedupe!r}")
+
+    @property
+    def threshold(self) -> float:
+        """The least cosine of two moments that counts as near-equal."""
+        from mova.search.narrow.distinct import NEAR_EQUAL
+
+        return NEAR_EQUAL if self.dedupe is True else float(self.dedupe)
 
     @property
     def chooses_videos(self) -> bool:

@@ -16,6 +16,7 @@ from mova.scoring.false_alarm import BAR, evidence
 from mova.search.index import Index
 from mova.search.like.example import Example
 from mova.search.narrow.filter import Filter
+from mova.search.narrow.trim import Trim
 from mova.search.query import has_passages, query_sentences
 from mova.serve.engine import Needs
 from mova.serve.finder import MOST, Ask, known_respects
@@ -66,6 +67,9 @@ async def search_address(
     before: Annotated[str | None, Query(max_length=40)] = None,
     longer: Annotated[str | None, Query(max_length=40)] = None,
     shorter: Annotated[str | None, Query(max_length=40)] = None,
+    dedupe: bool = False,
+    pad: Annotated[float, Query(ge=0, le=3600)] = 0.0,
+    min_length: Annotated[float | None, Query(ge=0, le=3600)] = None,
 ) -> SearchAnswer:
     """Find moments as `POST /search` does, with a short text in the address."""
     values = {"folders": folder, "after": after, "before": before, "longer": longer, "shorter": shorter}
@@ -77,6 +81,9 @@ async def search_address(
         one_per_video=one_per_video,
         false_alarm=false_alarm,
         filter=narrowed,
+        dedupe=dedupe,
+        pad=pad,
+        min_length=min_length,
     )
     return await answer(parts, client, asked)
 
@@ -94,7 +101,8 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
     began = time.perf_counter()
     offset = int(request.cursor or 0)
     like = None if request.like is None else example(parts, request.like.video, request.like.time)
-    ask = Ask(request.query, like, request.words, wanted(parts, request), request.by)
+    trim = Trim(request.pad, request.min_length)
+    ask = Ask(request.query, like, request.words, wanted(parts, request), request.by, trim)
 
     def find(index: HeldIndex) -> tuple[int, list[Moment], bool, float | None, Mapping[str, Entry], str]:
         if not index.exists:
@@ -131,15 +139,16 @@ def wanted(parts: Services, request: SearchRequest) -> Filter:
         UsageError: a date or a length cannot be read.
         Problem: a folder is outside.
     """
-    values, once = request.filter, request.one_per_video
+    values, once, dedupe = request.filter, request.one_per_video, request.dedupe
     if values is None:
-        return Filter(one_per_video=once)
+        return Filter(one_per_video=once, dedupe=dedupe)
     parts.catalog.entries()
     root = parts.catalog.root
     folders = [os.path.normpath(os.path.join(root, folder.lstrip("/\\"))) for folder in values.folders]
     if not all(is_below(folder, [root]) for folder in folders):
         raise Problem(NONE_LEFT)
-    return Filter(folders, values.after, values.before, values.longer, values.shorter, one_per_video=once)
+    dates, lengths = (values.after, values.before), (values.longer, values.shorter)
+    return Filter(folders, *dates, *lengths, one_per_video=once, dedupe=dedupe)
 
 
 def _count_videos(index: Index, wanted: Filter) -> int:
