@@ -16,9 +16,6 @@ import numpy.typing as npt
 from mova.search.narrow.selection import Reader
 from mova.types import Moment
 
-NEAR_EQUAL = 0.9
-"""Cosine of two moments from which they count as near-equal: none of 2,126 pairs from different real clips reaches it
-(docs/reference/search.md)."""
 MOST_ROUNDS = 6
 """How often more moments are looked for, four times as many each time."""
 
@@ -26,7 +23,7 @@ _F64 = npt.NDArray[np.float64]
 
 
 def distinct(
-    find: Callable[[int], list[Moment]], store: Reader, count: int, candidates: int, threshold: float = NEAR_EQUAL
+    find: Callable[[int], list[Moment]], store: Reader, count: int, candidates: int, threshold: float
 ) -> list[Moment]:
     """Return the `count` best moments of which none is near-equal to a better one.
 

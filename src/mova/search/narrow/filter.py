@@ -23,6 +23,9 @@ Date = str | date
 a time zone it is local time."""
 Duration = float | str
 """Seconds, or text such as 90, 1:30 or 10m."""
+NEAR_EQUAL = 0.9
+"""Cosine of two moments from which they count as near-equal: none of 2,126 pairs from different real clips reaches it
+(docs/reference/search.md)."""
 _YEAR, _MONTH = re.compile(r"\d{4}"), re.compile(r"\d{4}-\d{2}")
 
 
@@ -76,8 +79,6 @@ class Filter:
     @property
     def threshold(self) -> float:
         """The least cosine of two moments that counts as near-equal."""
-        from mova.search.narrow.distinct import NEAR_EQUAL
-
         return NEAR_EQUAL if self.dedupe is True else float(self.dedupe)
 
     @property
