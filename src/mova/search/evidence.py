@@ -13,18 +13,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from mova.displayed import Displayed
 from mova.errors import UsageError
-from mova.scoring.false_alarm import BAR, LEAST_SENTENCES, Evidence, FalseAlarms, Maxima, evidence
+from mova.scoring.false_alarm import BAR, LEAST_SENTENCES, FalseAlarms, Maxima, evidence
 from mova.search.cold.text_tower import TextTower
+from mova.search.narrow.answer import Answer as Answer
 from mova.search.storage.records import BATCH_FRAMES
 from mova.types import Moment
 from mova.utils.batching import batches
@@ -47,54 +47,6 @@ MOST_SELECTED_FRAMES = 50_000
 
 Vectors = Callable[[], npt.NDArray[np.float32]]
 """Returns the unit vectors (B, d) of the background sentences; called only if they are needed."""
-
-
-class Answer(list[Moment], Displayed):
-    """The moments of a search, best first, and whether they are evidence that the index shows the text.
-
-    Attributes:
-        false_alarm: lowest false-alarm rate of the moments and of those before them; None if there are none, or it was
-            not measured.
-        evidence: "strong", "weak" or "none" (nothing here shows the text; the moments are only the nearest); None if it
-            was not measured.
-        bar: highest rate that counts as evidence.
-        background: what the rates were computed from.
-        skip: number of better moments that were left out (`Index.search`).
-    """
-
-    def __init__(
-        self,
-        moments: Iterable[Moment] = (),
-        background: FalseAlarms | None = None,
-        bar: float = BAR,
-        skip: int = 0,
-    ) -> None:
-        found = list(moments)
-        super().__init__(found[skip:])
-        self.background, self.bar, self.skip = background, bar, skip
-        self.false_alarm = min((m.false_alarm for m in found if m.false_alarm is not None), default=None)
-        self.evidence: Evidence | None = None
-        if background is not None:
-            self.evidence = evidence(1.0 if self.false_alarm is None else self.false_alarm, bar)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return rate, word, bar, and the size of the background; nothing if it was not measured."""
-        if self.background is None:
-            return {}
-        return {
-            "false_alarm": None if self.false_alarm is None else round(self.false_alarm, 6),
-            "evidence": self.evidence,
-            "false_alarm_bar": self.bar,
-            "background": {
-                "sentences": len(self.background.maxima),
-                "frames": self.background.frames,
-                "frames_sampled": self.background.sampled,
-            },
-        }
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row per moment, best first."""
-        return [row for moment in self for row in moment.rows()]
 
 
 def require_bar(bar: float) -> None:

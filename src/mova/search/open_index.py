@@ -141,12 +141,20 @@ class OpenIndex:
         """Load what a search for this text needs: the exported text tower, or the model."""
         self._encoder(text, order, self.meta)
 
+    def needs_model(self, text: str, order: Order = "auto") -> bool:
+        """Return whether a search for this text needs the model itself, beside its exported text tower."""
+        return self._text_tower(text, order, self.meta) is None
+
     def _encoder(self, text: str, order: Order, meta: Meta) -> DualEncoder | TextTower:
+        """Return the exported text tower if it can answer, else the model."""
+        return self._text_tower(text, order, meta) or self.model
+
+    def _text_tower(self, text: str, order: Order, meta: Meta) -> TextTower | None:
         """Return the exported text tower if it can answer: the sentences of a paragraph are aligned by the model."""
         if "model" in self.__dict__ or self._folder is None or not same_model(self._requested_model, meta.model):
-            return self.model
+            return None
         if order != "no" and query.has_passages(text):
-            return self.model
+            return None
         if self._tower is None or self._tower.document["fingerprint"] != meta.fingerprint:
             self._tower = TextTower.open(self._folder, meta)
-        return self._tower or self.model
+        return self._tower

@@ -22,14 +22,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from mova.errors import UsageError
 from mova.scoring.spans import cell_edges, peaks, unseen
-from mova.search.evidence import Answer
+from mova.search.narrow.answer import document as document
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.text.units import sentences_or_windows, windows_overlap
 from mova.types import Moment, Span
@@ -39,7 +39,6 @@ from mova.utils.files import surely_gone
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
     from mova.search.cold.text_tower import TextTower
-    from mova.search.narrow.filter import Filter
     from mova.search.narrow.selection import Reader
 
 FIRST_HITS = 256
@@ -358,20 +357,3 @@ def _merge(spans: Iterable[Span], gap: float, barriers: Sequence[float]) -> list
         else:
             merged.append(span)
     return merged
-
-
-def document(
-    query: str, model: str, elapsed_seconds: float, moments: Sequence[Moment], narrowed: Filter | None = None
-) -> dict[str, Any]:
-    """Return the document that `mova search --json` prints; with false-alarm rates if they were measured."""
-    wanted = None if narrowed is None else narrowed.to_json()
-    skip = getattr(moments, "skip", 0)
-    return {
-        "query": query,
-        "model": model,
-        "elapsed_seconds": round(elapsed_seconds, 3),
-        **({"filter": wanted} if wanted else {}),
-        **({"skip": skip} if skip else {}),
-        **(moments.to_json() if isinstance(moments, Answer) else {}),
-        "results": [moment.to_json() for moment in moments],
-    }

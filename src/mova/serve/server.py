@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mova.errors import MovaError
 from mova.serve.app import Service, build
+from mova.serve.commands import answering
 from mova.serve.settings import CONNECTIONS, HEADER_SECONDS, Settings
 from mova.utils.file_lock import sole_writer
 
@@ -92,8 +93,9 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         raise MovaError(f"{settings.host}:{settings.port}: cannot listen there ({cause})") from error
     with listening, sole_writer(settings.state):
         app = build(settings)  # inside: it removes unfinished files from the folder
-        ready(listening.getsockname()[1])
-        _Server(_config(app), app.parts.stopping).run(sockets=[listening])
+        with answering(settings.index, app.parts.engine):
+            ready(listening.getsockname()[1])
+            _Server(_config(app), app.parts.stopping).run(sockets=[listening])
 
 
 def _config(app: Service) -> uvicorn.Config:

@@ -20,8 +20,8 @@ from mova.errors import MovaError, UsageError
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
-    from mova.search.evidence import Answer
     from mova.search.index import Index
+    from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
     from mova.types import Moment
@@ -62,6 +62,9 @@ def search(
     time_limit: TimeLimit = None,
     example: ExampleOptions = ExampleOptions(),  # noqa: B008
     files: MomentFiles = MomentFiles(),  # noqa: B008
+    local: Annotated[
+        bool, typer.Option("--local", help="Search here, without asking a `mova serve` that runs for this index.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Find the moments in indexed videos that show what a text describes.
@@ -70,13 +73,9 @@ def search(
     Evidence is strong (a false-alarm rate of at most 1 %), weak (at most --false-alarm) or none.
     The exit code is 1 if --export is used and no clip could be written.
     """
-    from mova.search.index import Index
-    from mova.search.query import query_sentences
-
     options = _Options(
         k, narrow.skipped(k), narrow.filter(), around.trim(), ranking, example, export, time_limit, files, json
     )
-    ranking.check()
     _require_compatible(options)
     files.check()
     text = "" if example.like is not None and not words and text_file is None else _query(words, text_file)
@@ -84,6 +83,12 @@ def search(
         raise UsageError(
             f"{files.requested()[0]} is for one query: every answer at the prompt would overwrite the last; give a TEXT"
         )
+    if text and not local and _answered_by_service(folder, text, options):
+        return
+    from mova.search.index import Index
+    from mova.search.query import query_sentences
+
+    ranking.check()
     if text:
         query_sentences(text)  # a query that is too long is refused before anything is loaded
     index = Index(folder)
@@ -129,14 +134,31 @@ def _ask(index: Index, options: _Options) -> None:
             note(f"mova: {error}")
 
 
+def _answered_by_service(folder: str, text: str, options: _Options) -> bool:
+    """Ask the service of the index, print and export; return False if no service can answer."""
+    from mova.search.cold.service import NAME
+    from mova.utils.files import local_folder
+
+    place = local_folder(folder)
+    if options.example.like is not None or place is None or not (place / NAME).exists():
+        return False
+    from mova.search.cold.asked import search_by_service
+
+    began = time.perf_counter()
+    given = {**vars(options.ranking), "skip": options.skip}
+    found = search_by_service(place, text, options.k, options.filter, options.trim, **given)
+    if found is None:
+        return False
+    _report(found[0], text, found[1], time.perf_counter() - began, options, folder)
+    return True
+
+
 def _answer(index: Index, text: str, options: _Options) -> None:
     """Search, print and export."""
-    from mova.search.query import document
-
     began = time.perf_counter()
     like, by = options.example.like, options.example.by
     if like is not None:
-        from mova.search.evidence import Answer
+        from mova.search.narrow.answer import Answer
 
         wanted, skip, trim = options.filter, options.skip, options.trim
         moments = Answer(index.search_like(like, text, options.k, by=by, filter=wanted, skip=skip, trim=trim))
@@ -144,13 +166,22 @@ def _answer(index: Index, text: str, options: _Options) -> None:
         label = f"{text or by or ''} like {like}".strip()
     else:
         moments, label = _search(index, text, options), text
-    elapsed = time.perf_counter() - began
+    _report(moments, label, index.meta.model, time.perf_counter() - began, options, index)
+
+
+def _report(moments: Answer, label: str, model: str, elapsed: float, options: _Options, index: Index | str) -> None:
+    """Print an answer, write the files that were asked for, and export clips."""
+    from mova.search.narrow.answer import document
+
     if options.json:
-        emit(document(label, index.meta.model, elapsed, moments, options.filter))
+        emit(document(label, model, elapsed, moments, options.filter))
     else:
         _show(moments, options.k, index.meta.model)
     _note_missing(moments)
-    options.files.write(moments, label, index)
+    if options.files.requested():
+        from mova.search.index import Index
+
+        options.files.write(moments, label, Index(index) if isinstance(index, str) else index)
     if options.export is not None:
         export_moments(moments, options.export, options.time_limit)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, cast
@@ -101,6 +101,15 @@ class Filter:
             said, chosen = f"{len(remaining)} that {words}", remaining
         return {record.path: record for record in chosen}
 
+    def at(self, start: str | Path, records: Mapping[str, VideoRecord]) -> Filter:
+        """Return the filter with absolute folders, as if the current folder were `start`.
+
+        Raises:
+            UsageError: no video is below one of the folders.
+        """
+        folders = list(cast("tuple[str, ...]", self.folders))
+        return replace(self, folders=_roots(folders, list(records.values()), start) if folders else ())
+
     def to_json(self) -> dict[str, Any]:
         """Return what was asked for, as plain values.
 
@@ -168,8 +177,8 @@ def _seconds(name: str, value: Duration | None) -> float | None:
     return seconds
 
 
-def _roots(folders: list[str], records: list[VideoRecord]) -> list[str]:
-    """Return absolute paths for folders.
+def _roots(folders: list[str], records: list[VideoRecord], start: str | Path = "") -> list[str]:
+    """Return absolute paths for folders, which are seen from `start` (default: the current folder).
 
     Raises:
         UsageError: no video is below one of them.
@@ -178,7 +187,10 @@ def _roots(folders: list[str], records: list[VideoRecord]) -> list[str]:
     roots: list[str] = []
     for folder in folders:
         expanded = os.path.expanduser(folder)
-        for candidates in (map(str, roots_of([expanded])), [os.path.normpath(os.path.join(common, expanded))]):
+        for candidates in (
+            map(str, roots_of([os.path.join(start, expanded)])),
+            [os.path.normpath(os.path.join(common, expanded))],
+        ):
             present = list(candidates)
             if any(_is_below(record.path, present) for record in records):
                 roots += present

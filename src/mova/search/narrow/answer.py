@@ -1,0 +1,78 @@
+"""What a search returns: moments, and whether they are evidence. Few imports, so that a short command starts fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mova.displayed import Displayed
+from mova.scoring.false_alarm import BAR, Evidence, FalseAlarms, evidence
+from mova.types import Moment
+
+if TYPE_CHECKING:
+    from mova.search.narrow.filter import Filter
+
+
+class Answer(list[Moment], Displayed):
+    """The moments of a search, best first, and whether they are evidence that the index shows the text.
+
+    Attributes:
+        false_alarm: lowest false-alarm rate of the moments and of those before them; None if there are none, or it was
+            not measured.
+        evidence: "strong", "weak" or "none" (nothing here shows the text; the moments are only the nearest); None if it
+            was not measured.
+        bar: highest rate that counts as evidence.
+        background: what the rates were computed from.
+        skip: number of better moments that were left out (`Index.search`).
+    """
+
+    def __init__(
+        self,
+        moments: Iterable[Moment] = (),
+        background: FalseAlarms | None = None,
+        bar: float = BAR,
+        skip: int = 0,
+    ) -> None:
+        found = list(moments)
+        super().__init__(found[skip:])
+        self.background, self.bar, self.skip = background, bar, skip
+        self.false_alarm = min((m.false_alarm for m in found if m.false_alarm is not None), default=None)
+        self.evidence: Evidence | None = None
+        if background is not None:
+            self.evidence = evidence(1.0 if self.false_alarm is None else self.false_alarm, bar)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return rate, word, bar, and the size of the background; nothing if it was not measured."""
+        if self.background is None:
+            return {}
+        return {
+            "false_alarm": None if self.false_alarm is None else round(self.false_alarm, 6),
+            "evidence": self.evidence,
+            "false_alarm_bar": self.bar,
+            "background": {
+                "sentences": len(self.background.maxima),
+                "frames": self.background.frames,
+                "frames_sampled": self.background.sampled,
+            },
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per moment, best first."""
+        return [row for moment in self for row in moment.rows()]
+
+
+def document(
+    query: str, model: str, elapsed_seconds: float, moments: Sequence[Moment], narrowed: Filter | None = None
+) -> dict[str, Any]:
+    """Return the document that `mova search --json` prints; with false-alarm rates if they were measured."""
+    wanted = None if narrowed is None else narrowed.to_json()
+    skip = moments.skip if isinstance(moments, Answer) else 0
+    return {
+        "query": query,
+        "model": model,
+        "elapsed_seconds": round(elapsed_seconds, 3),
+        **({"filter": wanted} if wanted else {}),
+        **({"skip": skip} if skip else {}),
+        **(moments.to_json() if isinstance(moments, Answer) else {}),
+        "results": [moment.to_json() for moment in moments],
+    }

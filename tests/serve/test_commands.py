@@ -1,0 +1,177 @@
+"""A command asks the service that runs for its index, and prints what it would have found itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+from mova.search.cold import asked, service
+from mova.search.cold.asked import packed, search_by_service, unpacked
+from mova.search.cold.service import NAME, announced, ask
+from mova.search.index import Index
+from mova.search.narrow.filter import Filter
+from mova.search.narrow.trim import Trim
+from mova.serve.commands import answering
+from mova.serve.engine import Engine
+
+Call = Callable[..., tuple[int, str, str]]
+PARAGRAPH = "A red star moves left. Then a blue square grows."
+RANKING = {"order": "auto", "min_score": None, "rescore": "auto", "false_alarm": 0.05}
+
+
+@pytest.fixture(scope="module")
+def folder(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("asked") / "index"
+    Index(target, "mova-worlds-tiny").add([worlds_manifest.parent])
+    return target
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[None]:
+    engine = Engine(str(folder))
+    with answering(str(folder), engine):
+        yield
+    engine.close()
+    assert not (folder / NAME).exists(), "removed at the end"
+
+
+def same(out: str) -> str:
+    return re.sub(r'"elapsed_seconds": [0-9.]+', "", out)
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("a", "red", "star"),
+        ("a red star", "--json"),
+        ("a red star", "--json", "-k", "3", "--page", "2", "--pad", "0.5", "--one-per-video"),
+        ("a red star", "--json", "--dedupe", "--min-length", "1", "--false-alarm", "0.3"),
+        (PARAGRAPH, "--json"),
+        (PARAGRAPH, "--json", "--order", "no", "--rescore", "none", "--min-score", "0.1"),
+        ("a red zyxwv", "--json", "--longer", "1"),
+    ],
+)
+def test_the_output_is_that_of_a_search_without_the_service(
+    options: tuple[str, ...], folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    real = asked.ask
+    monkeypatch.setattr(asked, "ask", lambda *words: answers.append(real(*words)) or answers[-1])
+    by_service = call("search", *options, "--index", folder)
+    assert len(answers) == 1
+    assert answers[0] is not None
+    local = call("search", *options, "--index", folder, "--local")
+    assert len(answers) == 1
+    assert by_service[0] == local[0] == 0
+    assert same(by_service[1]) == same(local[1])
+    assert set(by_service[2].splitlines()) == set(local[2].splitlines())  # here both are one process
+
+
+@pytest.mark.usefixtures("running")
+def test_folders_are_seen_from_where_the_command_is(folder: Path, call: Call, worlds_manifest: Path) -> None:
+    here = Path.cwd()
+    try:
+        os.chdir(worlds_manifest.parent)
+        for options in (("--folder", "."), ("--folder", "nowhere")):
+            by_service = call("search", "a star", "--index", folder, "--json", *options)
+            local = call("search", "a star", "--index", folder, "--json", "--local", *options)
+            assert (by_service[0], same(by_service[1]), by_service[2]) == (local[0], same(local[1]), local[2])
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.usefixtures("running")
+def test_the_file_is_for_its_owner_and_the_token_is_needed(folder: Path) -> None:
+    path = folder / NAME
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    request = {"text": "a star", "k": 1, "filter": {}, "trim": {}, "start": "/", "skip": 0, **RANKING}
+    assert ask(folder, request) is not None
+    port = json.loads(path.read_text())["port"]
+    for line in (json.dumps({**request, "token": "x"}), json.dumps(request), "GET / HTTP/1.1", "[" * 9000, "null", ""):
+        with socket.create_connection(("127.0.0.1", port), 5) as connection, connection.makefile("rb") as lines:
+            assert json.loads(lines.readline()) == service.GREETING
+            connection.sendall(line.encode() + b"\n")
+            assert lines.readline() == b""
+    assert ask(folder, {"text": "a star"}) is None, "not a request of a search"
+    assert ask(folder, {**request, "k": 0}) is None, "an error: the command finds it itself"
+    assert ask(folder, request) is not None
+
+
+def test_an_answer_survives_the_way(folder: Path) -> None:
+    for text in ("a red star", PARAGRAPH):
+        answer = Index(folder).search(text, k=7, skip=2)
+        other = unpacked(json.loads(json.dumps(packed(answer))))
+        assert other == answer
+        assert (other.false_alarm, other.evidence, other.bar, other.skip) == (
+            answer.false_alarm,
+            answer.evidence,
+            answer.bar,
+            2,
+        )
+        assert other.to_json() == answer.to_json()
+
+
+def test_a_file_that_was_left_behind_is_ignored(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        for content in ("", "{}", '{"port": "x"}', json.dumps({"port": port, "token": "a"}), "[1]"):
+            (tmp_path / NAME).write_text(content)
+            assert ask(tmp_path, {"text": "a"}) is None
+    assert ask(tmp_path, {"text": "a"}) is None, "nothing listens"
+    assert ask(tmp_path / "nowhere", {"text": "a"}) is None
+    assert search_by_service(tmp_path, "a", 1, Filter(), Trim()) is None
+
+
+def test_another_version_is_not_asked(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(shutil.copytree(folder, tmp_path / "index", copy_function=shutil.copy2))
+    engine = Engine(str(folder))
+    request = {"text": "a star", "k": 1, "filter": {}, "trim": {}, "start": "/", "skip": 0, **RANKING}
+    with answering(str(folder), engine):
+        assert ask(folder, request) is not None
+        monkeypatch.setattr(service, "GREETING", {"mova": "0.0.1", "answers": 1})
+        assert ask(folder, request) is None
+    engine.close()
+
+
+def test_a_later_service_keeps_its_file_and_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    with announced(tmp_path, 1):
+        with announced(tmp_path, 2) as token:
+            pass
+        (tmp_path / NAME).write_text(json.dumps({"port": 2, "token": token}))
+    assert json.loads((tmp_path / NAME).read_text())["port"] == 2
+    with announced(tmp_path / "nowhere", 1):
+        pass
+    with answering(str(tmp_path / "nowhere"), Engine(str(tmp_path / "nowhere"))):
+        pass
+    with answering("s3://bucket/index", Engine(str(tmp_path / "nowhere"))):
+        pass
+
+
+@pytest.mark.usefixtures("running")
+def test_a_command_that_asks_loads_neither_index_nor_tower(folder: Path) -> None:
+    heavy = ["torch", "onnxruntime", "tokenizers", "lancedb", "pyarrow", "safetensors", "mova.search.index", "filelock"]
+    code = (
+        "import sys, atexit\n"
+        f"atexit.register(lambda: print('LOADED', *[m for m in {heavy!r} if m in sys.modules], file=sys.stderr))\n"
+        "from mova.cli.main import run\nrun()"
+    )
+    command = [sys.executable, "-c", code, "search", "a", "red", "star", "--index", str(folder), "--json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"]
+    assert done.stderr.strip().splitlines()[-1] == "LOADED"
