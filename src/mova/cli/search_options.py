@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,6 +13,32 @@ from mova.errors import UsageError
 if TYPE_CHECKING:
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """Files with a query, or with many."""
+
+    text_file: Annotated[
+        Path | None, typer.Option(help="UTF-8 text file that contains the query, or subtitles (.srt, .vtt).")
+    ] = None
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Answer many queries: a file with one per line, or .jsonl with `query` and `id`; --json and --csv "
+            "have all moments of each.",
+        ),
+    ] = None
+
+    def require_alone(self, others: list[str]) -> None:
+        """Raise if many queries are asked for together with something that is for one query.
+
+        Raises:
+            UsageError: they are.
+        """
+        if self.queries is not None and others:
+            raise UsageError(f"{others[0]} is for one query; omit it with --queries")
 
 
 @dataclass(frozen=True)

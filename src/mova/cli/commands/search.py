@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -15,7 +16,7 @@ from rich.text import Text
 from mova.cli.console import clock, emit, note, one_line, say, show
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
-from mova.cli.search_options import ExampleOptions, FilterOptions, RankingOptions, TrimOptions
+from mova.cli.search_options import ExampleOptions, FilterOptions, QueryOptions, RankingOptions, TrimOptions
 from mova.errors import MovaError, UsageError
 from mova.utils.files import surely_gone
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 QueryText = Annotated[
     list[str] | None,
     typer.Argument(metavar="[TEXT]", help="The query: a sentence or a paragraph (default: ask for queries)."),
-]
-QueryFile = Annotated[
-    Path | None, typer.Option(help="UTF-8 text file that contains the query, or subtitles (.srt, .vtt).")
 ]
 
 
@@ -52,10 +50,10 @@ class _Options(NamedTuple):
 
 def search(
     words: QueryText = None,
-    text_file: QueryFile = None,
+    source: QueryOptions = QueryOptions(),  # noqa: B008 - immutable
     folder: IndexFolder = DEFAULT_INDEX,
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="Number of moments to return, per page.")] = 10,
-    narrow: FilterOptions = FilterOptions(),  # noqa: B008 - immutable
+    narrow: FilterOptions = FilterOptions(),  # noqa: B008
     around: TrimOptions = TrimOptions(),  # noqa: B008
     export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
     ranking: RankingOptions = RankingOptions(),  # noqa: B008
@@ -78,7 +76,11 @@ def search(
     )
     _require_compatible(options)
     files.check()
-    text = "" if example.like is not None and not words and text_file is None else _query(words, text_file)
+    if source.queries is not None:
+        _answer_file(folder, source, words, options)
+        return
+    no_text = example.like is not None and not words and source.text_file is None
+    text = "" if no_text else _query(words, source.text_file)
     if text is None and files.requested():
         raise UsageError(
             f"{files.requested()[0]} is for one query: every answer at the prompt would overwrite the last; give a TEXT"
@@ -114,6 +116,21 @@ def _require_compatible(options: _Options) -> None:
             raise UsageError("--by needs --like: what the moments should share with the example")
     elif ignored := options.ranking.without_effect():
         raise UsageError(f"{ignored[0]} is for the sentences of a text; omit it with --like")
+
+
+def _answer_file(folder: str, source: QueryOptions, words: list[str] | None, options: _Options) -> None:
+    """Answer many queries."""
+    from mova.cli.query_file import answer_queries
+
+    others = {"a TEXT": words, "--text-file": source.text_file, "--like": options.example.like}
+    others["--export"] = options.export
+    source.require_alone([name for name, value in others.items() if value])
+    source.require_alone([option for option in options.files.requested() if option != "--csv"])
+    options.ranking.check()
+    assert source.queries is not None
+    search = partial(_search, options=options)
+    table, wanted = options.files.csv, options.filter
+    answer_queries(folder, source.queries, search, wanted, table=table, json=options.json)
 
 
 def _ask(index: Index, options: _Options) -> None:
@@ -176,7 +193,7 @@ def _report(moments: Answer, label: str, model: str, elapsed: float, options: _O
     if options.json:
         emit(document(label, model, elapsed, moments, options.filter))
     else:
-        _show(moments, options.k, index.meta.model)
+        _show(moments, options.k, model)
     _note_missing(moments)
     if options.files.requested():
         from mova.search.index import Index
