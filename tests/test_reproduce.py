@@ -225,15 +225,18 @@ def test_the_command(
     document = json.loads(out)
     assert {"recipe", "one_step", "verdict", "published", "comparison", "report", "data", "training"} <= document.keys()
     assert MEANINGLESS in err
+    data = tmp_path / "data"
+    for name in ("annotations", "videos"):
+        (data / name).mkdir(parents=True)
     leaky = replace(made, one_step=False, leaks=("abc",), caveats=("a caveat",))
     monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: leaky)
-    code, out, err = call("reproduce", "videoufo", "--output", tmp_path)
+    code, out, err = call("reproduce", "videoufo", "--data", data, "--output", tmp_path)
     assert code == 0
     assert "LEAK: 1 source videos are in both training and evaluation, such as abc" in err
     assert "a caveat" in err
     assert "no verdict" in out
     monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: replace(runs("didemo")[0], one_step=False))
-    code, out, err = call("reproduce", "didemo", "--output", tmp_path)
+    code, out, err = call("reproduce", "didemo", "--data", data, "--output", tmp_path)
     assert "below: t2v R@1" in out or "hit: t2v R@1" in out or "above: t2v R@1" in out
     assert "57.5 published" in out
     monkeypatch.setattr(reproduction, "reproduce", real_one)
