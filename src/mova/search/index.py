@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from mova.scoring.false_alarm import BAR
 from mova.search import query, rerank
@@ -27,6 +27,7 @@ from mova.utils.files import is_below, roots_of
 from mova.video.limits import TIME_LIMIT
 
 if TYPE_CHECKING:
+    from mova.models.encoder import DualEncoder
     from mova.scoring.outliers import Method
     from mova.scoring.timeline_decoder import Order
     from mova.search.like.example import Example
@@ -54,6 +55,10 @@ class Index(OpenIndex):
     >>> moment = index.search("Two black discs shrink.", k=1)[0]
     >>> Path(moment.video).name, moment.start, moment.end
     ('world-flat-1-00000.mp4', 3.0, 6.5)
+    >>> [answer[0].start for answer in index.search(["Two black discs shrink.", "A small orange crescent bounces."])]
+    [3.0, 6.5]
+    >>> index.search(index.model.encode("Two black discs shrink."), k=1)[0].start
+    3.0
     >>> [Path(record.path).name for record in index.videos()]
     ['world-flat-1-00000.mp4', 'world-flat-1-00001.mp4']
     >>> index.status().frames, index.verify().problems
@@ -144,9 +149,15 @@ class Index(OpenIndex):
         """The files and folders that were added, and the files that could not be read."""
         return read_sources(self._folder)
 
-    def search(
+    @overload
+    def search(self, text: str, k: int = 10, **options: Any) -> Answer: ...
+
+    @overload
+    def search(self, text: Any, k: int = 10, **options: Any) -> Any: ...
+
+    def search(  # type: ignore[misc]
         self,
-        text: str,
+        text: Any,
         k: int = 10,
         *,
         min_score: float | None = None,
@@ -156,11 +167,12 @@ class Index(OpenIndex):
         filter: Filter | None = None,
         skip: int = 0,
         trim: Trim | None = None,
-    ) -> Answer:
+    ) -> Any:
         """Return the k best moments for a sentence or a paragraph, best first (see `mova.search.query`).
 
         Args:
-            text: a sentence or a paragraph.
+            text: a sentence or a paragraph. Or a vector (d,) of the model; a picture (PIL, an array (H, W, 3), an open
+                file, or a `pathlib.Path`); or a list of texts, vectors and pictures, whose texts are encoded together.
             k: return at most k moments.
             min_score: leave out moments below this cosine; applied before they are scored again.
             rescore: how the best moments are scored again (`mova.search.rerank`). Scores by "rule" and "masks" are not
@@ -174,36 +186,53 @@ class Index(OpenIndex):
             trim: time around the moments; default: none is shorter than one sampling step.
 
         Returns:
-            A list. Its `evidence` is "none" if nothing here shows the text; the moments are then only the nearest.
+            A list. Its `evidence` is "none" if nothing here shows the text; the moments are then only the nearest. It
+            is None for vectors and pictures: rates are measured with texts. For a list, a list of such lists.
 
         Raises:
             UsageError: the index does not exist, the text contains no words, k is below 1, `skip` below 0, `rescore`
-                is unknown, the model cannot score that way, `false_alarm` is not between 0 and 1, or the filter leaves
-                no video.
+                is unknown, the model cannot score that way, `false_alarm` is not between 0 and 1, the filter leaves
+                no video, or a query of another type or width.
         """
         require_page(k, skip)
         query.require_rescoring(rescore)
         require_bar(false_alarm)
-        wanted = filter or Filter()
-        reader = self._selected(wanted)
+        options = {"min_score": min_score, "rescore": rescore, "order": order, "false_alarm": false_alarm}
+        options |= {"filter": filter, "skip": skip, "trim": trim}
+        if not isinstance(text, str):
+            from mova.search.like.queries import search_any
+
+            return search_any(self, text, k, options)
+        reader = self._selected(filter or Filter())
         if not reader.records():
             return Answer()
         encoder = self._encoder(text, order, reader.meta)
-        prepared = Query.prepare(encoder, text, rescore)
-        alarms = self._false_alarms(encoder, reader if wanted.chooses_videos else None)
-        once = wanted.one_per_video
+        return self._answer(Query.prepare(encoder, text, rescore), k, options, encoder)
+
+    def _answer(
+        self, prepared: Query, k: int, options: Mapping[str, Any], encoder: DualEncoder | TextTower | None = None
+    ) -> Answer:
+        """Return the answer to an encoded query; without an encoder (vectors, pictures), it has no false-alarm rates."""
+        wanted, skip, bar = options["filter"] or Filter(), options["skip"], options["false_alarm"]
+        reader, once = self._selected(wanted), wanted.one_per_video
+        if not reader.records():
+            return Answer()
+        alarms = None
+        if encoder is not None:
+            alarms = self._false_alarms(encoder, reader if wanted.chooses_videos else None)
 
         def best(candidates: int) -> list[Moment]:
-            moments = query.search(reader, prepared, candidates, min_score=min_score, one_per_video=once)
-            if not isinstance(encoder, TextTower):
-                from mova.search import paragraph
+            moments = query.search(reader, prepared, candidates, min_score=options["min_score"], one_per_video=once)
+            if encoder is not None:
+                if not isinstance(encoder, TextTower):
+                    from mova.search import paragraph
 
-                moments = paragraph.find_passages(reader, encoder, prepared, moments, order)
-            moments = rerank.rescore(reader, encoder, prepared, judge(moments, alarms, false_alarm))
+                    moments = paragraph.find_passages(reader, encoder, prepared, moments, options["order"])
+                moments = rerank.rescore(reader, encoder, prepared, judge(moments, alarms, bar))
             return first_of_each_video(moments) if once else moments
 
         found = _first(best, reader, skip + k, rerank.candidates(prepared, skip + k), wanted)
-        return Answer(_trimmed(trim, found, reader), alarms, false_alarm, skip)
+        return Answer(_trimmed(options["trim"], found, reader), alarms, bar, skip)
 
     def search_like(
         self,

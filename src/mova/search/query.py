@@ -84,8 +84,21 @@ class Query:
     rescoring: Literal["none", "rule", "masks"]
 
     @classmethod
-    def prepare(cls, model: DualEncoder | TextTower, text: str, rescoring: Rescoring = "auto") -> Query:
+    def prepare(
+        cls,
+        model: DualEncoder | TextTower,
+        text: str,
+        rescoring: Rescoring = "auto",
+        *,
+        vectors: _F32 | None = None,
+    ) -> Query:
         """Split and encode a text, and decide how its moments are scored again.
+
+        Args:
+            model: of the index.
+            text: a sentence or a paragraph.
+            rescoring: see `Rescoring`.
+            vectors: the unit vectors of its sentences, if they are known already.
 
         Raises:
             UsageError: the text contains no words or is too long, or the model has no masks and `rescoring` is "masks".
@@ -97,7 +110,8 @@ class Query:
         sentences = query_sentences(text)
         if rescoring == "auto":
             rescoring = "rule" if model.rule.beta > 0 and len(sentences) > 1 else "none"
-        vectors = model.encode_text(sentences).unit_vectors()
+        if vectors is None:
+            vectors = model.encode_text(sentences).unit_vectors()
         return cls(text, tuple(sentences), vectors, rescoring)
 
 

@@ -209,7 +209,7 @@ def _search(index: Index, text: str, options: _Options) -> Answer:
         text,
         k=options.k,
         min_score=ranking.min_score,
-        rescore=ranking.rescore,  # type: ignore[arg-type]
+        rescore=ranking.rescore,
         order=ranking.order,
         false_alarm=ranking.false_alarm,
         filter=options.filter,
