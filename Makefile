@@ -7,7 +7,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser test test-fast check format docs bench clean
+.PHONY: help install demo browser test test-fast test-lowest check format docs wheel bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,17 @@ test: $(STAMP)  ## run all tests and docstring examples
 test-fast: $(STAMP)  ## run the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
 
+LOWEST := build/lowest
+LOWEST_TESTS := tests/utils tests/exports tests/plots/test_notebook.py tests/scoring tests/search/test_query.py tests/search/cold \
+	tests/search/like tests/models/two_tower tests/models/inputs tests/models/test_encoder.py tests/cli tests/video/test_reader.py \
+	tests/data/exchange tests/data/test_manifest.py tests/eval/metrics
+
+test-lowest: $(STAMP)  ## run quick tests with the lowest versions that pyproject.toml allows (PyTorch: the pinned one), in build/lowest
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --index-strategy unsafe-best-match \
+		--constraint constraints.txt --editable '.[models]' 'pytest>=9' 'pytest-xdist>=3.8' 'hypothesis>=6.140' 'psutil>=7'
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m 'not slow' $(LOWEST_TESTS)
+
 check: $(STAMP)  ## static checks: ruff, formatting, mypy, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,6 +64,11 @@ $(DOCS_STAMP): $(STAMP)
 
 docs: $(DOCS_STAMP)  ## build the documentation site in build/docs; a broken link or reference fails
 	$(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning --keep-going --quiet docs build/docs
+
+wheel: $(STAMP)  ## build and check the wheel in dist/ (MOVA_REPOSITORY=https://...: the address in its links)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
 
 bench: $(STAMP)  ## run all benchmarks in their quick form (drop --quick for the recorded figures)
 	@set -e; for name in $$($(BIN)/mova bench); do $(BIN)/mova bench $$name --quick; done

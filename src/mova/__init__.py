@@ -93,7 +93,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+        with import_module("mova.errors").needs_packages():
+            return getattr(import_module(_PUBLIC[name]), name)
     if name in _PACKAGES:
         return import_module(f"mova.{name}")
     raise AttributeError(f"module 'mova' has no attribute {name!r}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -101,6 +103,51 @@ class DataError(MovaError):
             ...
         mova.errors.DataError: missing.jsonl: no such file; create a manifest with `mova data convert`
     """
+
+
+class NotInstalledError(MovaError, ImportError):
+    """A package is missing that the small installation lacks. Its text says what to install.
+
+    Example:
+        >>> with needs_packages():
+        ...     raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        Traceback (most recent call last):
+            ...
+        mova.errors.NotInstalledError: this needs PyTorch, which is not installed; pip install 'mova[models]'
+    """
+
+
+PACKAGES_OF_MODELS = {
+    "torch": "PyTorch",
+    "transformers": "transformers",
+    "accelerate": "accelerate",
+    "sentencepiece": "sentencepiece",
+    "lancedb": "LanceDB",
+    "onnx": "ONNX",
+    "sklearn": "scikit-learn",
+    "matplotlib": "Matplotlib",
+}
+"""Module -> package that `pip install mova` leaves out, and `mova[models]` has."""
+
+
+def not_installed(error: ImportError) -> NotInstalledError | None:
+    """Return the error for people if a package of `mova[models]` is missing; None for any other module."""
+    package = PACKAGES_OF_MODELS.get((error.name or "").partition(".")[0])
+    if package is None or not isinstance(error, ModuleNotFoundError):
+        return None
+    return NotInstalledError(f"this needs {package}, which is not installed; pip install 'mova[models]'")
+
+
+@contextmanager
+def needs_packages() -> Iterator[None]:
+    """Turn the error for a missing package of `mova[models]` into `NotInstalledError` inside the `with` block."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        explained = not_installed(error)
+        if explained is None:
+            raise
+        raise explained from error
 
 
 def refused_pickle(name: object) -> ModelError:

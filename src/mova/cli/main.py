@@ -37,7 +37,7 @@ from mova.cli.library import forget, list_videos, status, update, watch
 from mova.cli.options import take_groups
 from mova.cli.user_settings import apply_config
 from mova.data.manifest_paths import OUTSIDE
-from mova.errors import MovaError, VideoError
+from mova.errors import MovaError, VideoError, not_installed
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
@@ -198,6 +198,12 @@ def run() -> None:
     except MovaError as error:
         note(f"mova: {one_line(error) if isinstance(error, VideoError) else error}")
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        explained = not_installed(error)
+        if explained is None:
+            raise
+        note(f"mova: {explained}")
+        sys.exit(explained.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:

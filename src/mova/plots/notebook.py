@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mova.displayed import Displayed
-from mova.errors import UsageError
+from mova.errors import UsageError, needs_packages
 from mova.plots.timeline_rows import CERTAIN, PictureRow, picture_rows, span_text
 from mova.types import Moment, ScoredSpan, Timeline
 from mova.utils.replacing import replacing
@@ -104,18 +104,19 @@ def to_html(value: Displayed) -> str:
 
 
 def _draw(value: Displayed, path: Path) -> None:
-    if isinstance(value, Timeline):
-        from mova.plots.timeline import draw
+    with needs_packages():
+        if isinstance(value, Timeline):
+            from mova.plots.timeline import draw
 
-        draw(value, path)
-    elif isinstance(value, Moment | list):
-        from mova.plots.moments import draw_moments
+            draw(value, path)
+        elif isinstance(value, Moment | list):
+            from mova.plots.moments import draw_moments
 
-        draw_moments([("", value if isinstance(value, list) else [value])], path)
-    else:
-        from mova.plots.figures import draw_figures
+            draw_moments([("", value if isinstance(value, list) else [value])], path)
+        else:
+            from mova.plots.figures import draw_figures
 
-        draw_figures(value.rows(), path)
+            draw_figures(value.rows(), path)
 
 
 def _timeline(timeline: Timeline) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from mova.errors import needs_packages
 from mova.scoring.false_alarm import BAR
 from mova.search import query, rerank
 from mova.search.cold.snapshot import Snapshot
@@ -102,7 +103,8 @@ class Index(OpenIndex):
             unchanged = report_unchanged(reader, requested, fps=fps, all_files=all_files, exact=exact)
             if unchanged is not None:
                 return unchanged
-        from mova.search import ingest
+        with needs_packages():
+            from mova.search import ingest
 
         plan = ingest.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files, exact=exact)
         report = ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
@@ -119,7 +121,8 @@ class Index(OpenIndex):
             UsageError: the index does not exist, knows no files or folders, or none of them can be found.
         """
         present = self.roots()
-        from mova.search import ingest
+        with needs_packages():
+            from mova.search import ingest
 
         plan = ingest.plan_update(self._store, present, self.sources, lambda: self.model)
         report = ingest.run(self._store, plan, progress=progress, time_limit=time_limit)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mova.errors import UsageError
+from mova.errors import UsageError, needs_packages
 from mova.search import query
 from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.state import has_tables, same_model
@@ -50,9 +50,10 @@ class OpenIndex:
     @cached_property
     def _store(self) -> Store:
         """The tables. Importing LanceDB takes about one second, so what a snapshot answers does not use them."""
-        from mova.search.storage.store import Store
+        with needs_packages():
+            from mova.search.storage.store import Store
 
-        return Store(self._uri)
+            return Store(self._uri)
 
     def _reader(self) -> Store | Snapshot:
         """Return the snapshot if it has the present state of the tables, else the tables.
@@ -92,9 +93,10 @@ class OpenIndex:
         """The encoder, loaded on first use."""
         if self._requested_model is not None and not isinstance(self._requested_model, str):
             return self._requested_model
-        from mova.models.registry import load
+        with needs_packages():
+            from mova.models.registry import load
 
-        model = load(self._requested_model or self.model_name)
+            model = load(self._requested_model or self.model_name)
         self.check(model)
         return model
 

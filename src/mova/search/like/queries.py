@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ from mova.search.evidence import Answer
 from mova.search.query import Query
 from mova.utils.batching import batches
 
-if TYPE_CHECKING:
-    from mova.search.index import Index
+Searchable = Any
+"""A `mova.search.index.Index`, which imports this file on first use."""
 
 TEXT_BATCH = 256
 """Sentences encoded at once."""
@@ -37,7 +37,7 @@ class Vector:
     values: _F32
 
 
-def search_any(index: Index, queries: Any, k: int, options: dict[str, Any]) -> Answer | list[Answer]:
+def search_any(index: Searchable, queries: Any, k: int, options: dict[str, Any]) -> Answer | list[Answer]:
     """Return the answer to one query, or a list of answers to several, in their order.
 
     Args:
@@ -70,7 +70,7 @@ def _is_one(queries: Any) -> bool:
     return not isinstance(queries, Iterable)
 
 
-def _search_one(index: Index, item: str | Vector | PathLike[str], k: int, options: dict[str, Any]) -> Answer:
+def _search_one(index: Searchable, item: str | Vector | PathLike[str], k: int, options: dict[str, Any]) -> Answer:
     if isinstance(item, str):
         answer: Answer = index.search(item, k, **options)
         return answer
@@ -79,14 +79,15 @@ def _search_one(index: Index, item: str | Vector | PathLike[str], k: int, option
         raise UsageError(f"{wrong[0]} is for the sentences of a text; omit it for vectors and pictures")
     if isinstance(item, Vector):
         prepared = Query("vector", ("vector",), item.values[None], "none")
-        return index.answer(prepared, k, options)
+        found: Answer = index.answer(prepared, k, options)
+        return found
     if options.get("min_score") is not None:
         raise UsageError("min_score is for texts and vectors; omit it for the path of a picture")
-    found = {name: options[name] for name in ("filter", "skip") if name in options}
-    return Answer(index.search_like(fspath(item), k=k, **found))
+    narrowed = {name: options[name] for name in ("filter", "skip") if name in options}
+    return Answer(index.search_like(fspath(item), k=k, **narrowed))
 
 
-def _of_value(index: Index, value: Any) -> Vector | PathLike[str]:
+def _of_value(index: Searchable, value: Any) -> Vector | PathLike[str]:
     """Return a path as it is, and the vector of a picture or of a row of numbers."""
     if isinstance(value, PathLike):
         return value
@@ -107,7 +108,7 @@ def _of_value(index: Index, value: Any) -> Vector | PathLike[str]:
     return Vector(_unit(index, video.frames[0]))
 
 
-def _unit(index: Index, value: Any) -> _F32:
+def _unit(index: Searchable, value: Any) -> _F32:
     """Return a vector with unit length.
 
     Raises:
@@ -128,7 +129,7 @@ def _unit(index: Index, value: Any) -> _F32:
     return (vector / length).astype(np.float32)
 
 
-def _search_texts(index: Index, texts: Sequence[str], k: int, options: dict[str, Any]) -> list[Answer]:
+def _search_texts(index: Searchable, texts: Sequence[str], k: int, options: dict[str, Any]) -> list[Answer]:
     """Search texts of which all sentences are encoded together."""
     index.require_exists()
     order, rescore = options.get("order", "auto"), options.get("rescore", "auto")
