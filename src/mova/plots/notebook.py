@@ -26,7 +26,7 @@ MOST_ROWS = 60
 BAR = 260
 """Pixels of the time axis in a table of a timeline."""
 
-_TABLE = "border-collapse:collapse;font:13px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums"
+_TABLE = "color:inherit;border-collapse:collapse;font:13px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums"
 _CELL = "padding:4px 12px 4px 0;text-align:left;vertical-align:top;border-top:1px solid rgba(128,128,128,.3)"
 _HEAD = "padding:0 12px 4px 0;text-align:left;font-weight:600;opacity:.65;background:none"
 _TITLE = "text-align:left;font-weight:600;padding:0 0 6px;caption-side:top;color:inherit"
