@@ -17,7 +17,9 @@ from mova.errors import UsageError
 from mova.models.inputs.pixels import is_array, is_picture
 from mova.models.inputs.texts import as_texts
 from mova.search import query
+from mova.search.cold.snapshot import AHEAD, Snapshot
 from mova.search.evidence import Answer
+from mova.search.narrow.filter import Filter
 from mova.search.query import Query
 from mova.utils.batching import batches
 
@@ -58,6 +60,9 @@ def search_any(index: Searchable, queries: Any, k: int, options: dict[str, Any])
     if all(isinstance(item, str) for item in items):
         return _search_texts(index, as_texts(items), k, options)
     read = [item if isinstance(item, str) else _of_value(index, item) for item in items]  # all are checked first
+    if all(isinstance(item, Vector) for item in read):
+        _require_no_text_options(options)
+        return _answers(index, [(_query(item), None) for item in read if isinstance(item, Vector)], k, options)
     return [_search_one(index, item, k, options) for item in read]
 
 
@@ -74,17 +79,24 @@ def _search_one(index: Searchable, item: str | Vector | PathLike[str], k: int, o
     if isinstance(item, str):
         answer: Answer = index.search(item, k, **options)
         return answer
-    texts_only = {"rescore": "auto", "order": "auto"}
-    if wrong := [name for name, default in texts_only.items() if options.get(name, default) != default]:
-        raise UsageError(f"{wrong[0]} is for the sentences of a text; omit it for vectors and pictures")
+    _require_no_text_options(options)
     if isinstance(item, Vector):
-        prepared = Query("vector", ("vector",), item.values[None], "none")
-        found: Answer = index.answer(prepared, k, options)
+        found: Answer = index.answer(_query(item), k, options)
         return found
     if options.get("min_score") is not None:
         raise UsageError("min_score is for texts and vectors; omit it for the path of a picture")
     narrowed = {name: options[name] for name in ("filter", "skip") if name in options}
     return Answer(index.search_like(fspath(item), k=k, **narrowed))
+
+
+def _query(vector: Vector) -> Query:
+    return Query("vector", ("vector",), vector.values[None], "none")
+
+
+def _require_no_text_options(options: dict[str, Any]) -> None:
+    texts_only = {"rescore": "auto", "order": "auto"}
+    if wrong := [name for name, default in texts_only.items() if options.get(name, default) != default]:
+        raise UsageError(f"{wrong[0]} is for the sentences of a text; omit it for vectors and pictures")
 
 
 def _of_value(index: Searchable, value: Any) -> Vector | PathLike[str]:
@@ -144,7 +156,24 @@ def _search_texts(index: Searchable, texts: Sequence[str], k: int, options: dict
             for i in part:
                 own = np.stack([next(vectors) for _ in sentences[i]])
                 prepared[i] = Query.prepare(encoder, texts[i], rescore, vectors=own)
-    return [index.answer(prepared[i], k, options, encoders[i]) for i in range(len(texts))]
+    return _answers(index, [(prepared[i], encoders[i]) for i in range(len(texts))], k, options)
+
+
+def _answers(index: Searchable, queries: Sequence[tuple[Query, Any]], k: int, options: dict[str, Any]) -> list[Answer]:
+    """Return the answers to queries with their encoders; their vectors are compared with all frames at once."""
+    reader = index._selected(options.get("filter") or Filter())
+    look_ahead = reader.look_ahead if isinstance(reader, Snapshot) else None
+    most = max(1, AHEAD // max(1, reader.count_frames()))
+    answers: list[Answer] = []
+    try:
+        for part in batches(queries, lambda item: len(item[0].vectors), most):
+            if look_ahead is not None and len(queries) > 1:
+                look_ahead(np.concatenate([prepared.vectors for prepared, _ in part]))
+            answers += [index.answer(prepared, k, options, encoder) for prepared, encoder in part]
+    finally:
+        if look_ahead is not None:
+            look_ahead(np.empty((0, reader.meta.dim), np.float32))  # nothing is kept
+    return answers
 
 
 def _kind(array: Any) -> str:
