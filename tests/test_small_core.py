@@ -117,7 +117,7 @@ def test_a_search_gives_the_answer_of_the_full_installation(work: Path) -> None:
         ("score", "VIDEO", "A red star.", "--model", "mova-worlds-tiny"),
         ("search", "A red star. Then it stops.", "--index", "films.mova"),
         ("eval", "retrieval", "--manifest", "MANIFEST", "--model", "mova-worlds-tiny"),
-        ("train", "activitynet"),
+        ("train", "activitynet", "--data.manifest", "MANIFEST"),
         ("forget", "VIDEO", "--index", "films.mova"),
     ],
     ids=lambda words: "-".join(map(str, words[:2])),

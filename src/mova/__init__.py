@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from mova.eval.report import Report
     from mova.models.embeddings import TextEmbedding, VideoEmbedding
     from mova.models.registry import load
-    from mova.search.evidence import Answer
     from mova.search.index import Index
+    from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
     from mova.types import Frames, Moment, Span, Timeline
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "load": "mova.models.registry",
     "Index": "mova.search.index",
-    "Answer": "mova.search.evidence",
+    "Answer": "mova.search.narrow.answer",
     "Filter": "mova.search.narrow.filter",
     "Trim": "mova.search.narrow.trim",
     "Frames": "mova.types",

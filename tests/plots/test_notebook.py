@@ -17,7 +17,7 @@ from mova.eval.report import Report
 from mova.eval.score_files import ScoreMatrix
 from mova.eval.score_reports import report_matrix
 from mova.plots.notebook import MOST_ROWS
-from mova.search.evidence import Answer
+from mova.search.narrow.answer import Answer
 from mova.types import Moment, MomentSentence, OrderChoice, ScoredSpan, SentenceTimeline, Span, Timeline
 
 EVIL = "<script>alert('x')</script>\"&\udcff"

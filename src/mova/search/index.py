@@ -200,8 +200,8 @@ class Index(OpenIndex):
         require_page(k, skip)
         query.require_rescoring(rescore)
         require_bar(false_alarm)
-        options = {"min_score": min_score, "rescore": rescore, "order": order, "false_alarm": false_alarm}
-        options |= {"filter": filter, "skip": skip, "trim": trim}
+        options: dict[str, Any] = {"min_score": min_score, "rescore": rescore, "order": order}
+        options |= {"false_alarm": false_alarm, "filter": filter, "skip": skip, "trim": trim}
         if not isinstance(text, str):
             from mova.search.like.queries import search_any
 
@@ -215,7 +215,7 @@ class Index(OpenIndex):
     def _answer(
         self, prepared: Query, k: int, options: Mapping[str, Any], encoder: DualEncoder | TextTower | None = None
     ) -> Answer:
-        """Return the answer to an encoded query; without an encoder (vectors, pictures), it has no false-alarm rates."""
+        """Return the answer to an encoded query; without an encoder (vectors, pictures) it has no false-alarm rate."""
         wanted, skip, bar = options["filter"] or Filter(), options["skip"], options["false_alarm"]
         reader, once = self._selected(wanted), wanted.one_per_video
         if not reader.records():

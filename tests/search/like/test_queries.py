@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from mova.errors import UsageError
-from mova.search.evidence import Answer
 from mova.search.index import Index
 from mova.search.like import queries
+from mova.search.narrow.answer import Answer
 from mova.video.reader import read_times
 from tests.support.fakes import COLOURS, ColourEncoder
 

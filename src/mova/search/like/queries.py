@@ -18,7 +18,7 @@ from mova.models.inputs.pixels import is_array, is_picture
 from mova.models.inputs.texts import as_texts
 from mova.search import query
 from mova.search.cold.snapshot import AHEAD, Snapshot
-from mova.search.evidence import Answer
+from mova.search.narrow.answer import Answer
 from mova.search.narrow.filter import Filter
 from mova.search.query import Query
 from mova.utils.batching import batches
@@ -81,11 +81,11 @@ def _search_one(index: Searchable, item: str | Vector | PathLike[str], k: int, o
         return answer
     _require_no_text_options(options)
     if isinstance(item, Vector):
-        found: Answer = index.answer(_query(item), k, options)
+        found: Answer = index._answer(_query(item), k, options)
         return found
-    if options.get("min_score") is not None:
+    if options["min_score"] is not None:
         raise UsageError("min_score is for texts and vectors; omit it for the path of a picture")
-    narrowed = {name: options[name] for name in ("filter", "skip") if name in options}
+    narrowed = {name: options[name] for name in ("filter", "skip", "trim")}
     return Answer(index.search_like(fspath(item), k=k, **narrowed))
 
 
@@ -95,7 +95,7 @@ def _query(vector: Vector) -> Query:
 
 def _require_no_text_options(options: dict[str, Any]) -> None:
     texts_only = {"rescore": "auto", "order": "auto"}
-    if wrong := [name for name, default in texts_only.items() if options.get(name, default) != default]:
+    if wrong := [name for name, default in texts_only.items() if options[name] != default]:
         raise UsageError(f"{wrong[0]} is for the sentences of a text; omit it for vectors and pictures")
 
 
@@ -144,10 +144,9 @@ def _unit(index: Searchable, value: Any) -> _F32:
 def _search_texts(index: Searchable, texts: Sequence[str], k: int, options: dict[str, Any]) -> list[Answer]:
     """Search texts of which all sentences are encoded together."""
     index.require_exists()
-    order, rescore = options.get("order", "auto"), options.get("rescore", "auto")
-    query.require_rescoring(rescore)
+    order, rescore = options["order"], options["rescore"]
     sentences = [query.query_sentences(text) for text in texts]  # a text that is too long is found before a model loads
-    encoders = [index.encoder_for(text, order) for text in texts]
+    encoders = [index._encoder(text, order, index.meta) for text in texts]
     prepared: dict[int, Query] = {}
     for encoder in {id(encoder): encoder for encoder in encoders}.values():
         chosen = [i for i in range(len(texts)) if encoders[i] is encoder]
@@ -161,7 +160,7 @@ def _search_texts(index: Searchable, texts: Sequence[str], k: int, options: dict
 
 def _answers(index: Searchable, queries: Sequence[tuple[Query, Any]], k: int, options: dict[str, Any]) -> list[Answer]:
     """Return the answers to queries with their encoders; their vectors are compared with all frames at once."""
-    reader = index._selected(options.get("filter") or Filter())
+    reader = index._selected(options["filter"] or Filter())
     look_ahead = reader.look_ahead if isinstance(reader, Snapshot) else None
     most = max(1, AHEAD // max(1, reader.count_frames()))
     answers: list[Answer] = []
@@ -169,7 +168,7 @@ def _answers(index: Searchable, queries: Sequence[tuple[Query, Any]], k: int, op
         for part in batches(queries, lambda item: len(item[0].vectors), most):
             if look_ahead is not None and len(queries) > 1:
                 look_ahead(np.concatenate([prepared.vectors for prepared, _ in part]))
-            answers += [index.answer(prepared, k, options, encoder) for prepared, encoder in part]
+            answers += [index._answer(prepared, k, options, encoder) for prepared, encoder in part]
     finally:
         if look_ahead is not None:
             look_ahead(np.empty((0, reader.meta.dim), np.float32))  # nothing is kept
