@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -105,6 +105,21 @@ class AlignedSentence:
     spans: tuple[AlignedSpan, ...]
 
 
+@dataclass(frozen=True)
+class ScoredText:
+    """The score of a caption for a video.
+
+    Attributes:
+        text: the caption.
+        score: of the caption as a whole; comparable within one model only.
+        sentences: its sentences, each with its highest cosine.
+    """
+
+    text: str
+    score: float
+    sentences: tuple[tuple[str, float], ...]
+
+
 class _NoRedirect(HTTPRedirectHandler):
     """Follows no redirect, so that the token reaches nobody else."""
 
@@ -194,6 +209,32 @@ class Client:
             for row in document["sentences"]
         ]
 
+    def score(self, video: Video, texts: Sequence[str]) -> list[ScoredText]:
+        """Score how well a video shows each of some captions.
+
+        Args:
+            video: from `videos` or a found moment.
+            texts: captions of one or more sentences.
+        """
+        document = self._document("POST", "/score", {"video": video.id, "texts": list(texts)})
+        return [
+            ScoredText(row["text"], row["score"], tuple((part["text"], part["score"]) for part in row["sentences"]))
+            for row in document["scores"]
+        ]
+
+    def upload(self, path: str | Path) -> str:
+        """Send a video to a service that takes them (`mova serve --uploads`); return the id of the job that indexes it.
+
+        Raises:
+            ServiceError: the service takes none, refuses this one, or cannot be reached.
+            OSError: the file cannot be read.
+        """
+        with open(path, "rb") as file:
+            address = f"/uploads?{urlencode({'name': Path(path).name})}"
+            length = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+            with self._open("POST", address, data=file, headers=length) as answer:
+                return str(json.loads(self._read(answer))["id"])
+
     def thumbnail(self, video: Video, time: float) -> bytes:
         """Return the frame on display at a time (seconds), as JPEG."""
         with self._open("GET", f"/videos/{video.id}/thumbnail?{urlencode({'t': time})}") as answer:
@@ -258,13 +299,15 @@ class Client:
         except (HTTPException, OSError) as error:
             raise ServiceError(f"{self._root}: the connection broke off ({error})") from error
 
-    def _open(self, method: str, path: str, body: Any = None) -> HTTPResponse:
-        """Send a request.
+    def _open(
+        self, method: str, path: str, body: Any = None, *, data: Any = None, headers: Mapping[str, str] | None = None
+    ) -> HTTPResponse:
+        """Send a request, with a document (`body`) or a file (`data`).
 
         Raises:
             ServiceError: the service refuses it, or cannot be reached.
         """
-        request = Request(f"{self._root}{path}", method=method)
+        request = Request(f"{self._root}{path}", data, dict(headers or {}), method=method)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")

@@ -19,14 +19,14 @@ from mova.models.encoder import DualEncoder
 from mova.serve.guard import App, Guard
 from mova.serve.metrics import Meter
 from mova.serve.problems import Problem
-from mova.serve.routes import align, collect, health, library, pages, search, videos
+from mova.serve.routes import align, collect, health, library, pages, score, search, upload, videos
 from mova.serve.schemas import ErrorAnswer
 from mova.serve.services import Services
 from mova.serve.settings import Settings
 
 logger = logging.getLogger(__name__)
 PREFIX = "/api/v1"
-ROUTERS = (health.router, search.router, library.router, videos.router, align.router, collect.router)
+MODULES = (health, search, library, upload, videos, align, score, collect)
 RETRY_SECONDS = "2"
 
 
@@ -58,7 +58,8 @@ def build(settings: Settings, encoder: DualEncoder | None = None) -> Service:
     answers: tuple[tuple[int | str, str], ...] = (
         (400, "The request is wrong."),
         (404, "There is no such thing."),
-        (503, "Busy: try again."),
+        (429, "Too many requests: try again after `Retry-After` seconds."),
+        (503, "Busy: try again after `Retry-After` seconds."),
         ("default", "Any other error."),  # without it, FastAPI names a 422 that is never sent
     )
     errors: dict[int | str, dict[str, Any]] = {
@@ -76,8 +77,8 @@ def build(settings: Settings, encoder: DualEncoder | None = None) -> Service:
     )
     app.state.services = parts
     api = APIRouter(prefix=PREFIX)
-    for router in ROUTERS:
-        api.include_router(router)
+    for module in MODULES:
+        api.include_router(module.router)
     app.include_router(api)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.WEB / "static"), name="static")

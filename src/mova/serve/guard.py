@@ -4,6 +4,7 @@
   that belong to the service are answered.
 - **Origin**: a web page elsewhere can send requests from the visitor's browser. Those that change something, and all
   requests to the API, are refused if the browser says that they come from another site.
+- **Rate**: each client may send so many requests per second (`mova.serve.rates`), tokens that are wrong included.
 - **Token**: compared in constant time. A browser sends it once, and from then on a cookie that is derived from it.
 """
 
@@ -13,12 +14,14 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from mova.serve.settings import BODY_BYTES, BODY_SECONDS, LOOPBACK_NAMES, Settings, is_address
+from mova.serve.rates import Rates
+from mova.serve.settings import BODY_BYTES, BODY_SECONDS, LOOPBACK_NAMES, Settings, is_address, is_loopback
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -55,12 +58,18 @@ HEADERS = {
 }
 
 
-class Refusal(Exception):
-    """A request that is not answered: status code and message."""
+UPLOADS = "/api/v1/uploads"
+CHEAP_ENDINGS = ("/thumbnail", "/health", "/jobs", "/jobs/events", "/file")
+CHEAP = 0.1
+"""What a request counts that only shows something: pictures, styles, states."""
 
-    def __init__(self, status: int, message: str) -> None:
+
+class Refusal(Exception):
+    """A request that is not answered: status code, message, and seconds after which to try again (0: never)."""
+
+    def __init__(self, status: int, message: str, retry: float = 0.0) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.retry = status, retry
 
 
 class Guard:
@@ -69,6 +78,7 @@ class Guard:
     def __init__(self, app: App, settings: Settings) -> None:
         self.app = app
         self.settings = settings
+        self.rates = Rates(settings.requests_per_second)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -82,11 +92,12 @@ class Guard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             self._check(scope, headers)
-            body = await _read_body(headers, receive) if scope["method"] not in READING else b""
+            if scope["method"] not in READING and scope["path"] != UPLOADS:  # which are too large to be kept here
+                receive = _replay(await _read_body(headers, receive), receive)
         except Refusal as refusal:
             await _refuse(scope, refusal, sending)
             return
-        await self.app(scope, _replay(body, receive), sending)
+        await self.app(scope, receive, sending)
 
     def _check(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> None:
         path: str = scope["path"]
@@ -100,8 +111,19 @@ class Guard:
         foreign = headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}
         if foreign and (scope["method"] not in READING or path.startswith("/api/")):
             raise Refusal(403, "requests from other sites are refused")
-        if self.settings.token is not None and not path.startswith(OPEN_PATHS) and not self._has_token(headers):
+        known = self.settings.token is None or self._has_token(headers)
+        wait = self.rates.wait(self._address(scope, headers), _cost(path) if known else 1.0)
+        if wait > 0:
+            raise Refusal(429, "too many requests in a short time; try again later", wait)
+        if not known and not path.startswith(OPEN_PATHS):
             raise Refusal(401, "a token is needed")
+
+    def _address(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> str:
+        """Return the address of the client; behind a reverse proxy on this machine, the one that it reports."""
+        address: str = (scope.get("client") or ("",))[0]
+        if self.settings.public_urls and is_loopback(address):
+            return headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
+        return address
 
     def knows_host(self, header: str) -> bool:
         """Return whether a Host header names this service. Ports do not matter: a tunnel may change them."""
@@ -132,6 +154,11 @@ class Guard:
         except CookieError:
             return False
         return cookie is not None and same_secret(cookie.value, session(token))
+
+
+def _cost(path: str) -> float:
+    """Return how many requests a request counts as."""
+    return CHEAP if path.startswith("/static/") or path.endswith(CHEAP_ENDINGS) else 1.0
 
 
 def session(token: str) -> str:
@@ -212,5 +239,7 @@ async def _refuse(scope: MutableMapping[str, Any], refusal: Refusal, send: Send)
     headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.retry > 0:
+        headers.append((b"retry-after", str(math.ceil(refusal.retry)).encode()))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -170,6 +170,39 @@ class AlignRequest(Request):
     order: Literal["auto", "yes", "no"] = Field("auto", description="Whether the sentences are in temporal order.")
 
 
+class ScoreRequest(Request):
+    """Captions to score against a video."""
+
+    video: VideoId = Field(examples=["3f0c9a7be12d4f5560aa"])
+    texts: list[Text] = Field(
+        min_length=1, max_length=32, examples=[["A dog runs to a ball. It brings the ball back.", "A cat sleeps."]]
+    )
+
+
+class SentenceScoreOut(BaseModel):
+    """The score of a sentence of a caption."""
+
+    text: str
+    score: float = Field(description="Highest cosine with any frame.")
+    shown: float | None = Field(None, description="Probability that the video shows it at all.")
+
+
+class TextScore(BaseModel):
+    """The score of a caption."""
+
+    text: str
+    score: float = Field(description="Of the caption as a whole, by the model's rule; compares within one model only.")
+    sentences: list[SentenceScoreOut]
+
+
+class ScoreAnswer(BaseModel):
+    """Scores in the order of the texts."""
+
+    video: VideoId
+    model: str
+    scores: list[TextScore]
+
+
 class SpanOut(BaseModel):
     """A part of a video that a sentence describes."""
 

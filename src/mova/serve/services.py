@@ -19,6 +19,7 @@ from mova.serve.finder import Finder
 from mova.serve.library.catalog import Catalog
 from mova.serve.library.folders import Folders
 from mova.serve.library.jobs import Jobs
+from mova.serve.library.uploads import Uploads
 from mova.serve.settings import Settings
 
 
@@ -37,6 +38,7 @@ class Services:
         self.folders = Folders(self._roots)
         self.stopping = threading.Event()
         self.transcoder = Transcoder(self.catalog, self.cache, self.children)
+        self.uploads = Uploads(settings.uploads, settings.upload_bytes, self.children)
         self.aligner = Aligner(self.catalog, self.children, settings.state / "corrections.jsonl")
 
     def _roots(self) -> list[str | Path]:
@@ -46,6 +48,7 @@ class Services:
 
     def start(self) -> None:
         """Load the model, and continue jobs."""
+        self.uploads.start()
         self.engine.warm_up()
         self.jobs.start()
 

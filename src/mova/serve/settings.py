@@ -25,6 +25,12 @@ WAITING = 64
 """Requests that may wait for the model; more are refused with status 503."""
 ANSWER_SECONDS = 120.0
 """Time in which the model must have answered; then, and if the client is gone, the call is dropped if it only waits."""
+RATE = 10.0
+"""Requests per second and client, by default, if other machines can connect."""
+UPLOAD_BYTES = 4 << 30
+"""Largest file that a client may send, by default."""
+UPLOAD_SECONDS = 3600.0
+"""Time in which such a file must arrive and be checked."""
 QUERY_CHARACTERS = 2_000
 """Longest text in an address; a paragraph is sent in the body instead."""
 CACHE_BYTES = 2 << 30
@@ -45,6 +51,10 @@ class Settings:
         folders: folders from which videos may be added to the index.
         state: folder for jobs, corrections, thumbnails and previews.
         cache_bytes: limit of the thumbnails and previews on disk.
+        rate: requests per second and client; 0 for no limit, None for no limit if only this machine can connect, and
+            otherwise `RATE`.
+        uploads: folder for videos that clients send; None to refuse them.
+        upload_bytes: largest of them.
     """
 
     index: str
@@ -56,6 +66,9 @@ class Settings:
     folders: tuple[Path, ...] = ()
     state: Path = field(default=Path(".mova/serve"))
     cache_bytes: int = CACHE_BYTES
+    rate: float | None = None
+    uploads: Path | None = None
+    upload_bytes: int = UPLOAD_BYTES
 
     def __post_init__(self) -> None:
         for url in self.public_urls:
@@ -68,6 +81,13 @@ class Settings:
             raise UsageError(f"--public-url {self.public_urls[0]}: others could connect, so a token is needed")
         elif not self.is_local:
             raise UsageError(f"--host {self.host}: other machines could connect, so a token is needed")
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """Requests per second and client; None for no limit."""
+        if self.rate is not None:
+            return self.rate or None
+        return RATE if needs_token(self.host, self.public_urls) else None
 
     @property
     def is_local(self) -> bool:
