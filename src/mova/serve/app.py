@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from mova._version import __version__
 from mova.errors import MovaError, UsageError
 from mova.models.encoder import DualEncoder
+from mova.serve.described import describe
 from mova.serve.guard import App, Guard
 from mova.serve.metrics import Meter
 from mova.serve.problems import Problem
@@ -75,6 +76,7 @@ def build(settings: Settings, encoder: DualEncoder | None = None) -> Service:
         lifespan=lifespan,
         responses=errors,
     )
+    app.openapi = describe(app)  # type: ignore[method-assign]
     app.state.services = parts
     api = APIRouter(prefix=PREFIX)
     for module in MODULES:

@@ -72,6 +72,10 @@ class Refusal(Exception):
         self.status, self.retry = status, retry
 
 
+class Left(Exception):
+    """The client closed the connection before its request was complete."""
+
+
 class Guard:
     """ASGI middleware around the whole service."""
 
@@ -96,6 +100,8 @@ class Guard:
                 receive = _replay(await _read_body(headers, receive), receive)
         except Refusal as refusal:
             await _refuse(scope, refusal, sending)
+            return
+        except Left:
             return
         await self.app(scope, receive, sending)
 
@@ -176,6 +182,7 @@ async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
 
     Raises:
         Refusal: it is too large, too slow, or its length is not a number.
+        Left: it will never be complete.
     """
     declared = headers.get("content-length", "0")
     if not declared.isdecimal():
@@ -189,7 +196,7 @@ async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Refusal(400, "the request is not complete")
+                    raise Left
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > BODY_BYTES:

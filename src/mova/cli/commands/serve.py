@@ -17,6 +17,23 @@ if TYPE_CHECKING:
     from mova.serve.settings import Settings
 
 
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Requests per second of each client; pictures count a tenth, 0 is no limit (default: 10; no limit if only "
+        "this machine can connect).",
+    ),
+]
+UploadFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--uploads", help="Let clients send videos, which are checked, kept in this folder and indexed (default: no)."
+    ),
+]
+UploadSize = Annotated[float, typer.Option(min=0.001, help="Largest video that may be sent, in GB.")]
+
+
 def serve(
     folder: IndexFolder = DEFAULT_INDEX,
     model: Model = None,
@@ -44,19 +61,9 @@ def serve(
         Path | None,
         typer.Option(help="Folder for thumbnails, previews, jobs and corrections (default: beside the index)."),
     ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Requests per second of each client; pictures count a tenth, 0 is no limit (default: 10; no limit if "
-            "only this machine can connect).",
-        ),
-    ] = None,
-    uploads: Annotated[
-        Path | None,
-        typer.Option(help="Let clients send videos, which are checked, kept in this folder and indexed (default: no)."),
-    ] = None,
-    upload_size: Annotated[float, typer.Option(min=0.001, help="Largest video that may be sent, in GB.")] = 4.0,
+    rate: Rate = None,
+    uploads: UploadFolder = None,
+    upload_size: UploadSize = 4.0,
     cache_size: Annotated[float, typer.Option(min=0.01, help="Largest size of thumbnails and previews, in GB.")] = 2.0,
 ) -> None:
     """Search, play and align in a browser.

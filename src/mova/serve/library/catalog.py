@@ -174,12 +174,13 @@ class Catalog:
             raise Gone(
                 f"{entry.name}: cannot be opened ({error.strerror}); it was moved or deleted since it was indexed"
             ) from error
+        status = os.fstat(descriptor)
+        identity = (record.size, record.mtime_ns)
+        if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != identity:
+            os.close(descriptor)
+            raise Changed(f"{entry.name}: has changed since it was indexed; index its folder again")
         opened = os.fdopen(descriptor, "rb", buffering=0)
         try:
-            status = os.fstat(descriptor)
-            identity = (record.size, record.mtime_ns)
-            if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != identity:
-                raise Changed(f"{entry.name}: has changed since it was indexed; index its folder again")
             if not _is_direct(record.path, descriptor):
                 self._require_content(entry, descriptor, status)
         except BaseException:

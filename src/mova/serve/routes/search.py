@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from mova.errors import UsageError
 from mova.scoring.false_alarm import BAR, evidence
@@ -28,7 +30,6 @@ from mova.serve.schemas import (
     LARGEST_PAGE,
     PAGE,
     RESPECT_CHARACTERS,
-    FilterRequest,
     MomentOut,
     Relevance,
     Respects,
@@ -72,19 +73,14 @@ async def search_address(
     min_length: Annotated[float | None, Query(ge=0, le=3600)] = None,
 ) -> SearchAnswer:
     """Find moments as `POST /search` does, with a short text in the address."""
-    values = {"folders": folder, "after": after, "before": before, "longer": longer, "shorter": shorter}
-    narrowed = FilterRequest(**{name: value for name, value in values.items() if value})  # type: ignore[arg-type]
-    asked = SearchRequest(
-        query=q,
-        limit=limit,
-        cursor=cursor,
-        one_per_video=one_per_video,
-        false_alarm=false_alarm,
-        filter=narrowed,
-        dedupe=dedupe,
-        pad=pad,
-        min_length=min_length,
-    )
+    narrowed = {"folders": folder, "after": after, "before": before, "longer": longer, "shorter": shorter}
+    values: dict[str, Any] = {"query": q, "limit": limit, "cursor": cursor, "one_per_video": one_per_video}
+    values |= {"false_alarm": false_alarm, "filter": {name: value for name, value in narrowed.items() if value}}
+    values |= {"dedupe": dedupe, "pad": pad, "min_length": min_length}
+    try:
+        asked = SearchRequest(**values)
+    except ValidationError as error:  # the same rules as for a body
+        raise RequestValidationError(error.errors(include_url=False, include_context=False)) from error
     return await answer(parts, client, asked)
 
 
