@@ -190,6 +190,11 @@ def test_the_description_of_the_api_is_complete(site: Site) -> None:
             assert about.get("summary"), (path, method)
             assert about.get("description"), (path, method)
             assert "422" not in about["responses"], "a request that is not valid is answered with 400"
+            for parameter in about.get("parameters", ()):
+                assert "example" in parameter or "examples" in parameter["schema"], (path, method, parameter["name"])
+            documents = [about.get("requestBody", {}), *about["responses"].values()]
+            for content in (part.get("content", {}).get("application/json") for part in documents):
+                assert content is None or not content["schema"] or "example" in content, (path, method)
             (error,) = about["responses"]["default"]["content"].values()
             assert error["schema"]["$ref"].endswith("/ErrorAnswer"), (path, method)
 

@@ -42,7 +42,8 @@ PLAIN: Mapping[str, Any] = {"string": "beach.mp4", "number": 12.5, "integer": 1,
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
     """Return a function that makes the document of an application, with examples; it is made once."""
-    make, made = app.openapi, {}
+    make = app.openapi
+    made: dict[str, Any] = {}
 
     def described() -> dict[str, Any]:
         if not made:
