@@ -209,4 +209,5 @@ def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tup
 
 
 def _first_step(ask: Ask) -> int:
-    return FIRST if ask.like is not None or has_passages(ask.text) else FEW
+    other = ask.like is not None or ask.trim != AS_FOUND or has_passages(ask.text)
+    return FIRST if other else FEW
