@@ -159,6 +159,7 @@ class Client:
         like: tuple[Video, float] | None = None,
         one_per_video: bool = False,
         false_alarm: float | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> list[FoundMoment]:
         """Return the k best moments, best first.
 
@@ -168,10 +169,13 @@ class Client:
             like: a video and a time in seconds; the moments resemble its picture.
             one_per_video: only the best moment of each video.
             false_alarm: highest false-alarm rate that counts as evidence.
+            filter: which videos are searched: `folders` (as in `Video.folder`), `after`, `before`, `longer`, `shorter`.
         """
         body: dict[str, Any] = {"query": text, "one_per_video": one_per_video}
         if like is not None:
             body["like"] = {"video": like[0].id, "time": like[1]}
+        if filter is not None:
+            body["filter"] = dict(filter)
         if false_alarm is not None:
             body["false_alarm"] = false_alarm
         rows = self._pages("POST", "/search", body, "results", k)

@@ -49,6 +49,10 @@ def test_search_returns_the_moments_of_the_index(client: Client, films: Path) ->
     ]
     assert len(client.search("red", k=1)) == 1
     assert len({m.video.id for m in client.search("red", k=50, one_per_video=True)}) == 3
+    deep = client.search("red", k=50, filter={"folders": ["deep"], "longer": "0:01"})
+    assert {m.video.folder for m in deep} == {"deep"}
+    with pytest.raises(ServiceError, match="no video passes the filter"):
+        client.search("red", filter={"folders": ["nowhere"]})
     assert client.search("red", k=1, false_alarm=1e-6)[0].evidence == "none"
 
 

@@ -51,7 +51,7 @@ def opened(video: Any, clock: Clock) -> Iterator[Source]:
         UsageError: a URL, another type, frames that are malformed, or frames in memory without times.
         VideoError: an open file is empty or cannot be read.
     """
-    if not hasattr(video, "read"):
+    if isinstance(video, VideoConcat) or not hasattr(video, "read"):  # segments of files have a method of that name
         yield _source(video, clock)
         return
     name = file_name(video) or "the open file"
