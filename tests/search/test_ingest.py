@@ -149,7 +149,7 @@ def test_moved_and_copied_files_share_frames(films: Path, tmp_path: Path) -> Non
 
 
 def test_equal_files_in_one_run_are_encoded_once(tmp_path: Path) -> None:
-    write_colours(tmp_path / "v" / "a.mp4", [("red", 2)])
+    write_colours(tmp_path / "v" / "a.mp4", [("red", 0.25), ("blue", 0.25)] * 4)
     shutil.copy(tmp_path / "v" / "a.mp4", tmp_path / "v" / "b.mp4")
     model = ColourEncoder()
     index = Index(tmp_path / "index", model)
@@ -595,3 +595,13 @@ def test_progress_that_counts_files_gets_their_numbers(tmp_path: Path) -> None:
     assert numbers == sorted(numbers)
     assert {total for _, total in counting.calls} <= {0, 3}
     assert counting.seconds[-1] == pytest.approx((4.0, 4.0), abs=0.1)
+
+
+def test_repeated_pictures_are_encoded_once(tmp_path: Path) -> None:
+    film = write_colours(tmp_path / "a.mp4", [("red", 5), ("blue", 5)], fps=8)
+    model = ColourEncoder(rate=2.0)
+    report = Index(tmp_path / "index", model).add(film, threads=1)
+    assert report.frames == 20
+    assert model.frames_seen < 20
+    with pytest.raises(UsageError, match="at least 1"):
+        Index(tmp_path / "other", model).add(film, threads=0)

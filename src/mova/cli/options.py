@@ -15,6 +15,7 @@ A group is a frozen dataclass whose fields are options. A command declares one p
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
@@ -42,6 +43,13 @@ Model = Annotated[
 Fps = Annotated[float | None, typer.Option(help="Frames per second to sample (default: the model's own rate).")]
 TimeLimit = Annotated[
     float | None, typer.Option(help="Seconds without progress after which decoding a file is stopped (default: 60).")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the decoder, and of the model (default: all cores).")
+]
+Nice = Annotated[
+    int | None,
+    typer.Option(min=0, max=19, help="Give way to other programs: lower the priority by this much, up to 19."),
 ]
 MaxFrames = Annotated[
     int | None,
@@ -78,6 +86,18 @@ def model_of_index(context: typer.Context, model: str | None, folder: str) -> st
     source = context.get_parameter_source("model")
     is_default = source is not None and source.name == "ENVIRONMENT"
     return None if is_default and Index(folder).exists else model
+
+
+def give_way(nice: int | None) -> None:
+    """Lower the priority of this process, and of those that it starts; None: leave it as it is.
+
+    Raises:
+        UsageError: the system has no such priorities (Windows).
+    """
+    if nice:
+        if not hasattr(os, "nice"):
+            raise UsageError("--nice: not on this system; lower the priority in its task manager")
+        os.nice(nice)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
-"""Device and precision of a model, and hashes of its weights."""
+"""Device, precision and threads of a model, and hashes of its weights."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -63,6 +64,27 @@ def _has_bf16(device: torch.device) -> bool:
         return False
     checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(check() for check in checks if check is not None)
+
+
+@contextmanager
+def model_threads(count: int | None) -> Iterator[None]:
+    """Compute with this many threads inside the `with` block; None: as many as before.
+
+    Raises:
+        UsageError: the number is below 1.
+
+    >>> with model_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    if count is not None and count < 1:
+        raise UsageError(f"the number of threads must be at least 1, not {count}")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def hash_weights(weights: Mapping[str, Tensor]) -> str:

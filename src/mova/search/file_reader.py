@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mova.errors import VideoError
 from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
@@ -103,6 +104,7 @@ def read_events(
     decoder: Isolated,
     *,
     exact: bool = True,
+    threads: int | None = None,
 ) -> Iterator[Event]:
     """Hash and decode files in order.
 
@@ -111,13 +113,19 @@ def read_events(
         known_contents: hashes of the contents in the index; such files are not decoded.
         rate: frames per second to sample.
         decoder: decodes the files.
-        exact: see `mova.video.reader.stream`.
+        exact, threads: see `mova.video.reader.stream`.
 
     Yields:
         For each file `Known`, or `Begin`, its frames and `End`; `Failed` instead of any of these but `Begin`.
     """
     seen = set(known_contents)
-    options = {"fps": rate, "short_side": DECODE_SHORT_SIDE, "chunk": DECODE_CHUNK, "exact": exact}
+    options: dict[str, Any] = {
+        "fps": rate,
+        "short_side": DECODE_SHORT_SIDE,
+        "chunk": DECODE_CHUNK,
+        "exact": exact,
+        "threads": threads,
+    }
     for task in tasks:
         try:
             task = replace(task, content=content_hash(task.path))

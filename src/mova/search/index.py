@@ -78,6 +78,7 @@ class Index(OpenIndex):
         all_files: bool = False,
         time_limit: float = TIME_LIMIT,
         exact: bool | None = None,
+        threads: int | None = None,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; only new and changed content is read.
 
@@ -90,6 +91,7 @@ class Index(OpenIndex):
             time_limit: seconds after which a file whose decoding stands still counts as broken.
             exact: whether the frames on display at the sampling times are decoded, or ones near them that cost less
                 (default: as in the index; a new one is exact only if the model reads motion).
+            threads: of the decoder, and as many of the model (default: as FFmpeg and torch choose).
 
         Raises:
             IndexMismatchError: the index was made with another model, frame rate, sampling or layout. Nothing is
@@ -107,11 +109,13 @@ class Index(OpenIndex):
             from mova.search import ingest
 
         plan = ingest.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files, exact=exact)
-        report = ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit)
+        report = ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit, threads=threads)
         self.refresh()
         return report
 
-    def update(self, *, progress: Progress | None = None, time_limit: float = TIME_LIMIT) -> IngestReport:
+    def update(
+        self, *, progress: Progress | None = None, time_limit: float = TIME_LIMIT, threads: int | None = None
+    ) -> IngestReport:
         """Bring the index up to date with every file and folder that was ever added; see `add`.
 
         Files and folders that cannot be found (a drive that is not mounted), and folders that lost all their videos,
@@ -125,7 +129,7 @@ class Index(OpenIndex):
             from mova.search import ingest
 
         plan = ingest.plan_update(self._store, present, self.sources, lambda: self.model)
-        report = ingest.run(self._store, plan, progress=progress, time_limit=time_limit)
+        report = ingest.run(self._store, plan, progress=progress, time_limit=time_limit, threads=threads)
         self.refresh()
         return report
 

@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from mova.errors import ModelError, UsageError, VideoError
 from mova.models.encoder import DualEncoder
+from mova.models.precision import model_threads
 from mova.scoring.spans import unseen
+from mova.search.distinct import Distinct
 from mova.search.file_reader import (
     Begin,
     Event,
@@ -154,6 +156,7 @@ def run(
     progress: Progress | None = None,
     prune: bool = True,
     time_limit: float = TIME_LIMIT,
+    threads: int | None = None,
 ) -> IngestReport:
     """Bring an index up to date with the files of a plan.
 
@@ -163,6 +166,7 @@ def run(
         progress: see `Progress`.
         prune: drop entries of files that no longer exist below the plan's folders (never outside them).
         time_limit: seconds after which a file whose decoding stands still counts as broken.
+        threads: of the decoder, and as many of the model (default: as FFmpeg and torch choose).
 
     Raises:
         IndexMismatchError: the index was made with another model, frame rate or layout. Nothing is changed.
@@ -170,7 +174,7 @@ def run(
         MovaError: another process writes to the index.
     """
     began = time.perf_counter()
-    with store.lock(new=True), Isolated(time_limit) as decoder:
+    with store.lock(new=True), Isolated(time_limit) as decoder, model_threads(threads):
         if store.exists:
             store.require(plan.meta)
         else:
@@ -180,7 +184,7 @@ def run(
         if not plan.is_update:
             write_sources(store.folder, read_sources(store.folder).with_roots(roots, all_files=plan.all_files))
         swept = store.sweep()
-        writer = _Run(store, plan.model, plan.meta, decoder, progress)
+        writer = _Run(store, plan.model, plan.meta, decoder, progress, threads)
         writer.report.passed_over = dict(plan.passed_over)
         writer.read([file for file in plan.files if file not in plan.forgotten])
         if writer.finish(gone) or swept:
@@ -220,11 +224,18 @@ class _Run:
     """The state of one call of `run`: reads, encodes, buffers, writes, counts."""
 
     def __init__(
-        self, store: Store, model: DualEncoder, meta: Meta, decoder: Isolated, progress: Progress | None
+        self,
+        store: Store,
+        model: DualEncoder,
+        meta: Meta,
+        decoder: Isolated,
+        progress: Progress | None,
+        threads: int | None,
     ) -> None:
         self.store = store
         self.model = model
-        self.rate, self.exact = meta.frame_rate, meta.sampling == EXACT
+        self.rate = meta.frame_rate
+        self.exact, self.threads = meta.sampling == EXACT, threads
         self.decoder = decoder
         self.progress = progress
         self.report = IngestReport()
@@ -247,7 +258,9 @@ class _Run:
         tasks = self._changed(files)
         self.seconds_total = sum(task.duration for task in tasks)
         self.files_done, self.files = 0, len(tasks)
-        events = prefetch(read_events(tasks, self.contents, self.rate, self.decoder, exact=self.exact), AHEAD)
+        events = prefetch(
+            read_events(tasks, self.contents, self.rate, self.decoder, exact=self.exact, threads=self.threads), AHEAD
+        )
         try:
             for event in events:
                 if isinstance(event, Failed):
@@ -293,7 +306,8 @@ class _Run:
         seen: list[npt.NDArray[np.float64]] = []
         frames, total = 0, np.zeros(self.model.embedding_dim)
         try:
-            for times, tensor in self.model.encode_stream(frames_of_file(events)):
+            encode = None if self.model.context else Distinct(self.model.encode_frames)
+            for times, tensor in self.model.encode_stream(frames_of_file(events), encode):
                 vectors = tensor.detach().float().cpu().numpy()
                 if not np.all(np.isfinite(vectors)):
                     raise ModelError(f"{self.model.name}: its vectors of {task.path} are not finite; check its weights")

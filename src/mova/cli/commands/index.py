@@ -9,7 +9,18 @@ import typer
 from mova.cli.console import emit, file_bar, note, say
 from mova.cli.index_report import report_run
 from mova.cli.library.forget import forget as forget_paths
-from mova.cli.options import DEFAULT_INDEX, Fps, IndexFolder, Json, Model, TimeLimit, model_of_index
+from mova.cli.options import (
+    DEFAULT_INDEX,
+    Fps,
+    IndexFolder,
+    Json,
+    Model,
+    Nice,
+    Threads,
+    TimeLimit,
+    give_way,
+    model_of_index,
+)
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +46,8 @@ def index(
             help="Decode the frame at each sampling time, not one that costs less within a quarter of the period.",
         ),
     ] = False,
+    threads: Threads = None,
+    nice: Nice = None,
     forget: Annotated[
         bool, typer.Option("--forget", hidden=True, help="Remove the paths from the index: `mova forget`.")
     ] = False,
@@ -63,12 +76,19 @@ def index(
         forget_paths(paths, folder, json)
         return
     require_paths(paths)
+    give_way(nice)
     limit = TIME_LIMIT if time_limit is None else time_limit
     if model is None and not store.exists:
         note(explain_default())
     with file_bar("indexing") as progress:
         report = store.add(
-            paths, fps=fps, progress=progress, all_files=all_files, time_limit=limit, exact=exact or None
+            paths,
+            fps=fps,
+            progress=progress,
+            all_files=all_files,
+            time_limit=limit,
+            exact=exact or None,
+            threads=threads,
         )
     report_run(report, store.model_name, folder, json)
     if report.failed and not report.worked:
