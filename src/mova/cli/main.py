@@ -187,7 +187,11 @@ app = build_app()
 
 
 def run() -> None:
-    """Run `mova`. Errors meant for people are printed as one message, without a traceback."""
+    """Run `mova`. Errors meant for people are printed as one message, without a traceback.
+
+    Threads of the model that wait for each other give their core to the decoder, instead of keeping it busy.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         apply_config()
         app()
