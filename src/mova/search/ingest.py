@@ -184,7 +184,7 @@ def run(
         if not plan.is_update:
             write_sources(store.folder, read_sources(store.folder).with_roots(roots, all_files=plan.all_files))
         swept = store.sweep()
-        writer = _Run(store, plan.model, plan.meta, decoder, progress, threads)
+        writer = _Run(store, plan, decoder, progress, threads)
         writer.report.passed_over = dict(plan.passed_over)
         writer.read([file for file in plan.files if file not in plan.forgotten])
         if writer.finish(gone) or swept:
@@ -224,18 +224,11 @@ class _Run:
     """The state of one call of `run`: reads, encodes, buffers, writes, counts."""
 
     def __init__(
-        self,
-        store: Store,
-        model: DualEncoder,
-        meta: Meta,
-        decoder: Isolated,
-        progress: Progress | None,
-        threads: int | None,
+        self, store: Store, plan: IngestPlan, decoder: Isolated, progress: Progress | None, threads: int | None
     ) -> None:
         self.store = store
-        self.model = model
-        self.rate = meta.frame_rate
-        self.exact, self.threads = meta.sampling == EXACT, threads
+        self.model = plan.model
+        self.rate, self.exact, self.threads = plan.meta.frame_rate, plan.meta.sampling == EXACT, threads
         self.decoder = decoder
         self.progress = progress
         self.report = IngestReport()
@@ -243,7 +236,7 @@ class _Run:
         self.contents = {record.content: record for record in self.recorded.values()}
         self.moved: set[str] = set()
         self.stale: list[str] = []
-        self.buffer_vectors = np.empty((FLUSH_ROWS, model.embedding_dim), dtype=np.float16)
+        self.buffer_vectors = np.empty((FLUSH_ROWS, plan.model.embedding_dim), dtype=np.float16)
         self.buffer_parts: list[tuple[str, StoredFrames]] = []
         self.buffered = 0
         self.pending_records: list[VideoRecord] = []
