@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 PROBLEMS_SHOWN = 10
 
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Decode the frame at each sampling time, not one that costs less within a quarter of the period.",
+    ),
+]
+
 
 def index(
     context: typer.Context,
@@ -39,13 +47,7 @@ def index(
     fps: Fps = None,
     all_files: Annotated[bool, typer.Option("--all", help="Try every file in the folders, with any suffix.")] = False,
     time_limit: TimeLimit = None,
-    exact: Annotated[
-        bool,
-        typer.Option(
-            "--exact",
-            help="Decode the frame at each sampling time, not one that costs less within a quarter of the period.",
-        ),
-    ] = False,
+    exact: Exact = False,
     threads: Threads = None,
     nice: Nice = None,
     forget: Annotated[
