@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from mova.errors import ModelError, UsageError, VideoError
 from mova.models.encoder import DualEncoder
+from mova.models.inputs.distinct import Distinct
 from mova.models.precision import model_threads
 from mova.scoring.spans import unseen
-from mova.search.distinct import Distinct
 from mova.search.file_reader import (
     Begin,
     Event,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mova.search.distinct import Distinct
+from mova.models.inputs.distinct import Distinct
 from mova.types import Frames
 
 
