@@ -7,7 +7,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser test test-fast test-lowest check format docs wheel bench clean
+.PHONY: help install demo browser pictures test test-fast test-lowest check format docs wheel bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ demo: $(DEMO_STAMP)  ## search rendered videos and a film of photographs, with p
 browser: $(STAMP)  ## install Playwright and axe, for the tests of the page; they use Debian's Chromium
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
 	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium (the tests of the page are skipped without it)"; exit 1; }
+
+pictures: browser  ## draw the pictures of the pages of mova serve in docs/images
+	$(BIN)/python docs/make_pictures.py
 
 test: $(STAMP)  ## run all tests and docstring examples
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

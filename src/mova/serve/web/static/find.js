@@ -264,7 +264,7 @@ async function fail(error) {
 
 function empty() {
   state("empty");
-  say("Nothing is indexed yet.", "Add a folder with videos; then search here.", { button: el("a", { class: "secondary", href: "/library", text: "Open the library" }) });
+  say("Nothing is indexed yet.", "Add a folder with videos; then search here.", { button: el("a", { class: "primary", href: "/library", text: "Open the library" }) });
 }
 
 /** The page before the first search: what there is to search in. */
