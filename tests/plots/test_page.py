@@ -155,3 +155,11 @@ def test_the_page_has_the_colors_of_the_service() -> None:
     blocks = [re.findall(r":root \{[^}]*\}", text) for text in (own, service)]
     assert [block.split() for block in blocks[0]] == [block.split() for block in blocks[1]]
     assert len(blocks[0]) == 2
+
+
+def test_a_model_that_seldom_has_evidence_is_named() -> None:
+    moments = Answer([Moment("film.mp4", 1.0, 2.0, 0.3, false_alarm=0.4, evidence="none")], alarms())
+    section = answer_section("a dog", moments, "mova-natural")
+    assert section.verdict == "No evidence that anything here shows that."
+    assert "mova-natural has evidence for only 10% of what videos show" in section.reason
+    assert answer_section("a dog", moments, "another").verdict == "Nothing here shows that."

@@ -97,7 +97,8 @@ class MomentFiles:
         if self.html is not None:
             from mova.plots.page.content import answer_section
 
-            write_result(partial(_write_page, section or answer_section(label, moments), index), self.html, "--html")
+            shown = section or answer_section(label, moments, index.meta.model)
+            write_result(partial(_write_page, shown, index), self.html, "--html")
 
 
 def _write_page(section: Section, index: Index, path: Path) -> None:

@@ -22,7 +22,7 @@ WIDTH, HEIGHT, MARGIN, TITLE, LABEL = 2.4, 1.35, 0.2, 0.3, 0.24
 """Inches: size of a thumbnail, space around it, a query above its row, and the line below a thumbnail."""
 
 
-def draw_moments(results: Results, path: str | Path) -> Path:
+def draw_moments(results: Results, path: str | Path, model: str = "") -> Path:
     """Draw thumbnails for each query, best first, each from the middle of its moment.
 
     A page (.html) also has a player, see `mova.plots.page.document.write_page`; it leaves out pictures of videos that
@@ -31,6 +31,7 @@ def draw_moments(results: Results, path: str | Path) -> Path:
     Args:
         results: queries with their moments.
         path: `.png` or `.html`; the folder is created if missing.
+        model: name of the model, for what a page says where there is no evidence.
 
     Raises:
         UsageError: another extension, or no query.
@@ -43,7 +44,7 @@ def draw_moments(results: Results, path: str | Path) -> Path:
     if not results:
         raise UsageError("no queries to draw")
     target.parent.mkdir(parents=True, exist_ok=True)
-    painter(results, target)
+    painter(results, target, model)
     return target
 
 
@@ -55,7 +56,7 @@ def _picture(moment: Moment) -> Image.Image:
     return thumbnail(moment.video, (moment.start + moment.end) / 2, short_side=SHORT_SIDE)
 
 
-def _draw_png(results: Results, path: Path) -> None:
+def _draw_png(results: Results, path: Path, model: str) -> None:
     columns = max(1, *(len(moments) for _, moments in results))
     row_height = TITLE + HEIGHT + LABEL + MARGIN
     page = Page(MARGIN + columns * (WIDTH + MARGIN), MARGIN + row_height * len(results))
@@ -71,9 +72,9 @@ def _draw_png(results: Results, path: Path) -> None:
     page.save(path)
 
 
-def _draw_html(results: Results, path: Path) -> None:
+def _draw_html(results: Results, path: Path, model: str) -> None:
     from mova.plots.page.content import answer_section
     from mova.plots.page.document import write_page
 
-    sections = [answer_section(query, moments) for query, moments in results]
+    sections = [answer_section(query, moments, model) for query, moments in results]
     write_page(path, sections, title=None if len(sections) == 1 else "Moments")

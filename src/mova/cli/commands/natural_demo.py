@@ -161,7 +161,7 @@ def folder_demo(videos: Path, target: Path) -> dict[str, Any]:
     results = [(query, index.search(query, k=3)) for query in QUERIES]
     paths = [target / f"own{suffix}" for suffix in (".png", ".html")]
     for path in paths:
-        draw_moments(results, path)
+        draw_moments(results, path, MODEL)
     return {
         "model": MODEL,
         "videos": str(videos),

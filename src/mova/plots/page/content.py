@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mova.models.known import seldom_detects
 from mova.types import Moment, MomentSentence
 
 if TYPE_CHECKING:
@@ -57,8 +58,13 @@ class Section:
     reason: str = ""
 
 
-def answer_section(query: str, moments: Answer | Sequence[Moment]) -> Section:
+def answer_section(query: str, moments: Answer | Sequence[Moment], model: str = "") -> Section:
     """Return the section of a search: if nothing is evidence, it says so, and shows the nearest moments.
+
+    Args:
+        query: the title.
+        moments: best first.
+        model: name of the model. If it seldom has evidence, the section says so.
 
     Example:
         >>> section = answer_section("a dog", [Moment("film.mp4", 2.0, 5.5, score=0.3125)])
@@ -77,8 +83,10 @@ def answer_section(query: str, moments: Answer | Sequence[Moment]) -> Section:
         return Section(query, cards)
     rate = getattr(moments, "false_alarm", None)
     share = f"{100 * (1.0 if rate is None else rate):.2g}"
-    reason = (
-        f"A text about something else finds a moment as good as these in {share} % of cases. The nearest are below; "
-        "they are no evidence."
-    )
-    return Section(query, cards, "Nothing here shows that.", reason)
+    reason = f"A text about something else finds a moment as good as these in {share} % of cases."
+    seldom = seldom_detects(model)
+    if seldom is None:
+        reason += " The nearest are below; they are no evidence."
+        return Section(query, cards, "Nothing here shows that.", reason)
+    reason += f" {model} has evidence for only {seldom:.0%} of what videos show, so look at the nearest below."
+    return Section(query, cards, "No evidence that anything here shows that.", reason)

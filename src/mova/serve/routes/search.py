@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from mova.errors import UsageError
+from mova.models.known import seldom_detects
 from mova.scoring.false_alarm import BAR, evidence
 from mova.search.index import Index
 from mova.search.like.example import Example
@@ -124,6 +125,7 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
         false_alarm=None if lowest is None else round(lowest, 6),
         evidence=None if lowest is None else evidence(lowest, bar),
         false_alarm_bar=bar,
+        seldom_detects=seldom_detects(model),
         videos=searched,
     )
 

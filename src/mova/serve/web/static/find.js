@@ -202,7 +202,9 @@ function show(found) {
     return;
   }
   if (found.evidence === "none") {
-    say("Nothing here shows that.", `A text about something else finds a moment as good as these in ${percent(found.false_alarm)} of cases. The nearest are below; they are no evidence.`);
+    const rate = `A text about something else finds a moment as good as these in ${percent(found.false_alarm)} of cases.`;
+    if (found.seldom_detects === undefined) say("Nothing here shows that.", `${rate} The nearest are below; they are no evidence.`);
+    else say("No evidence that anything here shows that.", `${rate} ${found.model} has evidence for only ${percent(found.seldom_detects)} of what videos show, so look at the nearest below.`);
     return;
   }
   if (wide.matches) select(0, false);
