@@ -136,9 +136,7 @@ class SearchAnswer(BaseModel):
         None, description='"none": nothing here shows the text; the results are only the nearest moments.'
     )
     false_alarm_bar: float = Field(description="Highest rate that counts as evidence.")
-    seldom_detects: float | None = Field(
-        None, description="Share of shown texts that the model has evidence for at a rate of 5 %, if it is low."
-    )
+    seldom_detects: float | None = Field(None, description="Share of shown texts with evidence at 5 %, if it is low.")
     videos: int = Field(description="Videos that were searched.")
 
 
