@@ -132,9 +132,7 @@ class SearchAnswer(BaseModel):
     results: list[MomentOut]
     next: Cursor | None = Field(None, description="Cursor of the next page, if there is one.")
     false_alarm: float | None = Field(None, description="The lowest of all moments.")
-    evidence: Literal["strong", "weak", "none"] | None = Field(
-        None, description='"none": nothing here shows the text; the results are only the nearest moments.'
-    )
+    evidence: Literal["strong", "weak", "none"] | None = Field(None, description='"none": only the nearest moments.')
     false_alarm_bar: float = Field(description="Highest rate that counts as evidence.")
     seldom_detects: float | None = Field(None, description="Share of shown texts with evidence at 5 %, if it is low.")
     videos: int = Field(description="Videos that were searched.")
