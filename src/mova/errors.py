@@ -131,7 +131,12 @@ PACKAGES_OF_MODELS = {
 
 
 def not_installed(error: ImportError) -> NotInstalledError | None:
-    """Return the error for people if a package of `mova[models]` is missing; None for any other module."""
+    """Return the error for people if a package of `mova[models]` is missing; None for any other module.
+
+    Example:
+        >>> print(not_installed(ModuleNotFoundError("No module named 'torch'", name="torch")))
+        this needs PyTorch, which is not installed; pip install 'mova[models]'
+    """
     package = PACKAGES_OF_MODELS.get((error.name or "").partition(".")[0])
     if package is None or not isinstance(error, ModuleNotFoundError):
         return None
@@ -140,7 +145,16 @@ def not_installed(error: ImportError) -> NotInstalledError | None:
 
 @contextmanager
 def needs_packages() -> Iterator[None]:
-    """Turn the error for a missing package of `mova[models]` into `NotInstalledError` inside the `with` block."""
+    """Turn the error for a missing package of `mova[models]` into `NotInstalledError` inside the `with` block.
+
+    Example:
+        >>> try:
+        ...     with needs_packages():
+        ...         raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        ... except NotInstalledError as error:
+        ...     print(error)
+        this needs PyTorch, which is not installed; pip install 'mova[models]'
+    """
     try:
         yield
     except ModuleNotFoundError as error:

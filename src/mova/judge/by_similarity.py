@@ -3,7 +3,7 @@
 Each sentence is held against its counterfactuals, sentences with one change, on the frames that show it. With the scale
 that the model was trained with, the difference of two scaled cosines is the log-odds of two texts. A sentence holds if
 it is shown and beats its best counterfactual. A counterfactual contradicts it if it is more probable and, put in its
-place, is shown.
+place, holds itself: otherwise more than one thing differs.
 
 Shape legend: S sentences, N counterfactuals, T frames.
 """
@@ -67,9 +67,9 @@ def judge_embedding(
     for index, row in enumerate(timeline.sentences):
         changes, odds = weigh(model, video, row, words)
         best = int(np.argmax(odds)) if changes else 0
-        doubt = _probability(odds[best] - PRIOR) if changes else 0.0
+        doubt = _doubt(odds)
         contradiction = None
-        if doubt > HOLDS and _shown_instead(model, video, sentences, index, changes[best].text) >= HOLDS:
+        if doubt > HOLDS and _holds_instead(model, video, sentences, index, changes[best].text, words):
             contradiction = Contradiction(changes[best], doubt)
         shown = 1.0 if row.shown is None else row.shown
         spans = row.spans if shown >= HOLDS or contradiction is not None else ()
@@ -119,14 +119,23 @@ def _where(row: SentenceTimeline) -> npt.NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def _probability(log_odds: float) -> float:
-    return float(1 / (1 + np.exp(-log_odds)))
+def _doubt(odds: npt.NDArray[np.float64]) -> float:
+    """Return the probability of the best counterfactual against the sentence; 0 without any."""
+    return float(1 / (1 + np.exp(PRIOR - odds.max()))) if len(odds) else 0.0
 
 
-def _shown_instead(model: DualEncoder, video: VideoEmbedding, sentences: Sequence[str], index: int, text: str) -> float:
-    """Return the probability that the video shows a text in the place of one sentence."""
+def _holds_instead(
+    model: DualEncoder,
+    video: VideoEmbedding,
+    sentences: Sequence[str],
+    index: int,
+    text: str,
+    words: Interchangeable | None,
+) -> bool:
+    """Return whether the video shows a text in the place of one sentence, and no counterfactual of it fits better."""
     changed = model.align(video, " ".join([*sentences[:index], text, *sentences[index + 1 :]])).sentences
     if len(changed) != len(sentences):
-        changed = model.align(video, text).sentences
-        index = 0
-    return changed[index].shown or 0.0
+        changed, index = model.align(video, text).sentences, 0
+    if (changed[index].shown or 0.0) < HOLDS:
+        return False
+    return _doubt(weigh(model, video, changed[index], words)[1]) <= HOLDS

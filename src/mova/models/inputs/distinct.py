@@ -28,6 +28,7 @@ class Distinct:
     Args:
         encode: frames -> (T, d), where each row depends on its frame alone.
 
+    >>> import torch
     >>> encode = Distinct(lambda frames: torch.from_numpy(frames.pixels.reshape(len(frames), -1)).float())
     >>> encode(Frames(np.zeros((3, 2, 2, 3), np.uint8), np.arange(3.0))).shape, encode.repeated
     (torch.Size([3, 12]), 2)
