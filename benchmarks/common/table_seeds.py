@@ -118,6 +118,21 @@ DATA_SETS: dict[str, dict[str, Any]] = {
         **LISTS,
         "vatex_training_v1.0.json": [{"videoID": id, "enCap": ["A dog.", "It runs."]} for id in WORDS],
     },
+    "datasets": {
+        "metadata.jsonl": '{"file_name": "a.mp4", "text": "A dog.", "split": "train"}\n'
+        '{"file_name": "b.mp4", "captions": ["One.", "Two."], "duration": 4.0, "start": 1, "end": 3.5}\n'
+    },
+    "datasets table": {"train/metadata.csv": "file_name,text\na.mp4,A dog.\n"},
+    "fiftyone": {
+        "data.json": {"a": "data/a.mp4", "b": "data/b.mp4"},
+        "labels.json": {
+            "classes": ["A dog.", "It runs."],
+            "labels": {
+                "a": [{"label": 1, "timestamps": [0.5, 2]}, {"label": "x", "timestamps": [0, 1], "attributes": {}}],
+                "b": None,
+            },
+        },
+    },
     "videoufo": {"VideoUFO.csv": "ID,Topic,Brief Caption,Detailed Caption\nb54.0,x,brief,A long one.\nz.0,x,b,d\n"},
     "ultravideo": {
         "short.csv": "clip_id,url,duration,Lighting,Brief Description,Detailed Description,Summarized Description\n"
