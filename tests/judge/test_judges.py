@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mova.judge.by_similarity import judge_embedding, weigh
 from mova.judge.judges import Judge, SimilarityJudge, load_judge
 from mova.judge.verdict import SentenceVerdict, Verdict
 from mova.models.encoder import DualEncoder
+from mova.models.entailment import EntailmentModel
 from mova.models.registry import load
 from mova.types import Frames
 from mova.worlds.negatives import make_negative, paragraph_text
@@ -137,3 +139,22 @@ def test_an_llm_option_must_name_a_video_llm() -> None:
     with pytest.raises(UsageError, match="not a video LLM"):
         load_judge("mova-worlds-tiny", llm="mova-worlds-tiny")
     assert isinstance(load_judge("mova-worlds-tiny"), SimilarityJudge)
+
+
+def test_precision_and_device_are_those_of_both_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, dict[str, object]] = {}
+
+    def any_model(name: str, **options: object) -> EntailmentModel:
+        seen[name] = options
+        model = Mock(spec=EntailmentModel)
+        model.name = name
+        return model
+
+    def encoder(name: str, **options: object) -> Mock:
+        seen[name] = options
+        return Mock()
+
+    monkeypatch.setattr("mova.judge.judges.load_any", any_model)
+    monkeypatch.setattr("mova.judge.judges.load", encoder)
+    load_judge("a", llm="b", device="cpu", precision=None, max_frames=2)
+    assert seen == {"a": {"device": "cpu"}, "b": {"device": "cpu", "precision": None, "max_frames": 2}}

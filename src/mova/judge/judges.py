@@ -189,7 +189,7 @@ def load_judge(
         name_or_path: a dual encoder or a video LLM.
         llm: a video LLM that is asked as well; `name_or_path` is then a dual encoder.
         words: phrases that exclude each other.
-        options: see `mova.models.registry.load_any`.
+        options: see `mova.models.registry.load_any`; with `llm`, precision and device are those of both models.
 
     Raises:
         UsageError: an option does not fit the kind of model.
@@ -204,4 +204,5 @@ def load_judge(
     second = load_any(llm, **options)
     if not isinstance(second, EntailmentModel):
         raise UsageError(f"--llm {llm}: is not a video LLM")
-    return JointJudge(load(name_or_path), second, words)
+    both = {key: options[key] for key in ("precision", "device") if options.get(key) is not None}
+    return JointJudge(load(name_or_path, **both), second, words)
