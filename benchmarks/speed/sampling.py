@@ -5,7 +5,7 @@
    the image processor of transformers and the same network, in float32 (its default) and in the type that mova chooses.
 2. Processor time of decoding alone, with exact and with near samples, by the distance of keyframes.
 3. Recall of moments on Worlds with both kinds of samples. Its model reads motion, so that indexes with it are exact
-   unless told otherwise: the hardest case.
+   by default: the hardest case.
 
 Run it as `mova bench sampling`: the command lets waiting threads give up their core, which helps all of them.
 `--videos DIR` adds the first two for the H.264 films of a folder.

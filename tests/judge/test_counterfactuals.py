@@ -90,8 +90,8 @@ def test_word_lists_are_read_and_checked(tmp_path: Path) -> None:
         ([], "must be an object"),
         ({"object": "goal"}, "must be a list"),
         ({"object": [["goal"]]}, "at least two values"),
-        ({"object": [["goal", 3]]}, "no phrase"),
-        ({"object": [["goal", " "]]}, "no phrase"),
+        ({"object": [["goal", 3]]}, "neither a phrase"),
+        ({"object": [["goal", " "]]}, "neither a phrase"),
     ):
         path.write_text(json.dumps(document), encoding="utf-8")
         with pytest.raises(DataError, match=message):

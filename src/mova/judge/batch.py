@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +18,6 @@ from mova.eval.metrics.bootstrap import Interval, bootstrap, paired_bootstrap
 from mova.judge.judges import Judge
 from mova.judge.verdict import Verdict
 from mova.utils.tables import read_csv, read_jsonl
-
-logger = logging.getLogger(__name__)
 
 VIDEO_COLUMNS = ("video", "videopath", "path")
 PROMPT_COLUMNS = ("prompt", "text", "caption")

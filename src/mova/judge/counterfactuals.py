@@ -78,7 +78,7 @@ def _group(path: str | Path, kind: str, group: Any) -> list[list[str]]:
     values = [[value] if isinstance(value, str) else value for value in _listed(path, kind, group)]
     for value in values:
         if not isinstance(value, list) or not value or not all(isinstance(p, str) and p.strip() for p in value):
-            raise DataError(f"{path}: {kind}: {json.dumps(value)} is no phrase and no list of phrases")
+            raise DataError(f"{path}: {kind}: {json.dumps(value)} is neither a phrase nor a list of phrases")
     if len(values) < 2:
         raise DataError(f"{path}: {kind}: a group needs at least two values that exclude each other")
     return values

@@ -6,8 +6,6 @@ script only lets a click on a time play the video there.
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Sequence
 from html import escape
@@ -20,7 +18,7 @@ from mova.errors import VideoError
 from mova.judge.batch import JudgeReport
 from mova.judge.verdict import OrderFault, SentenceVerdict, Verdict
 from mova.plots.filmstrip import NO_PICTURE, film_strip, tick_labels, tick_times
-from mova.types import Span
+from mova.plots.timeline_html import data_uri, position
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.isolated import Isolated
@@ -148,7 +146,7 @@ def _timeline(number: int, verdict: Verdict, decoder: Isolated | None) -> str:
     lanes = "".join(
         f'<div class="lane {row.finding}">'
         + "".join(
-            f'<a href="#v{number}s{index}" style="{_position(s.span, duration)}" data-at="{s.span.start:.2f}" '
+            f'<a href="#v{number}s{index}" style="{position(s.span, duration)}" data-at="{s.span.start:.2f}" '
             f'title="{index}: {escape(row.text, quote=True)}"><span>{index}</span></a>'
             for s in row.spans
         )
@@ -156,7 +154,7 @@ def _timeline(number: int, verdict: Verdict, decoder: Isolated | None) -> str:
         for index, row in enumerate(verdict.sentences, start=1)
         if row.spans
     )
-    dim = "".join(f'<i style="{_position(span, duration)}" title="no sentence"></i>' for span in verdict.beyond)
+    dim = "".join(f'<i style="{position(span, duration)}" title="no sentence"></i>' for span in verdict.beyond)
     ticks = tick_times(duration)
     axis = "".join(
         f'<span style="left:{100 * time / duration:.3f}%">{label}</span>'
@@ -171,18 +169,11 @@ def _strip(verdict: Verdict, decoder: Isolated | None) -> str:
         pictures = film_strip(verdict.video, verdict.duration or 0.0, STRIP_RATIO, STRIP_PIXELS, decoder)
     except VideoError:  # the file was moved since it was judged: the verdict is still worth reading
         return f'<div class="strip"><span>{NO_PICTURE}</span></div>'
-    cells = [f"<span>{NO_PICTURE}</span>" if p is None else f'<img alt="" src="{_jpeg(p)}">' for p in pictures]
+    cells = [
+        f"<span>{NO_PICTURE}</span>" if p is None else f'<img alt="" src="{data_uri(Image.fromarray(p), "JPEG")}">'
+        for p in pictures
+    ]
     return f'<div class="strip">{"".join(cells)}</div>'
-
-
-def _jpeg(picture: object) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=80)  # type: ignore[arg-type]
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def _position(span: Span, duration: float) -> str:
-    return f"left:{100 * span.start / duration:.3f}%;width:{100 * span.duration / duration:.3f}%"
 
 
 def _link(video: str, folder: Path) -> str:

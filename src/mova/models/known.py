@@ -24,7 +24,7 @@ class Entry:
         load_function: path of (precision, device) -> model, for weights in packages of an extra. Neither: on the Hub.
         extra: name of that extra.
         installed_function: path of the function that returns whether it is installed.
-        detects: share of sentences about what an index shows that are told from absent ones at a false-alarm rate of
+        detects: share of sentences about what an index shows that have evidence at a false-alarm rate of
             5 %, measured on its kind of video; None: not measured.
 
     >>> entry = MODELS["mova-worlds-tiny"]

@@ -86,7 +86,7 @@ def _strip(timeline: Timeline, decoder: Isolated | None) -> str:
     """Return thumbnails side by side, uncovered time dimmed."""
     pictures = film_strip(timeline.video, timeline.duration, STRIP_RATIO, STRIP_PIXELS, decoder)
     images = "".join(
-        f"<span>{NO_PICTURE}</span>" if p is None else f'<img alt="" src="{_data_uri(Image.fromarray(p), "JPEG")}">'
+        f"<span>{NO_PICTURE}</span>" if p is None else f'<img alt="" src="{data_uri(Image.fromarray(p), "JPEG")}">'
         for p in pictures
     )
     return f'<div class="strip">{images}{_boxes("uncovered", timeline.irrelevant, timeline.duration)}</div>'
@@ -110,7 +110,7 @@ def _lanes(views: Sequence[PictureRow], duration: float) -> str:
     rows = []
     for lane in made:
         marks = "".join(
-            f'<a href="#s{view.number}" style="--c:{view.color};{_position(scored.span, duration)}" '
+            f'<a href="#s{view.number}" style="--c:{view.color};{position(scored.span, duration)}" '
             f'title="{view.number}: {span_text(scored)}"><span>{view.number}</span></a>'
             for view, scored in lane
         )
@@ -129,7 +129,7 @@ def _row(
     duration = float(cells[0][-1])
     images = "".join(
         f'<img alt="" class="{name}" src="'
-        f'{_data_uri(Image.fromarray(_heat(view.timeline.relevance, *cells, limits, view.color)), "PNG")}">'
+        f'{data_uri(Image.fromarray(_heat(view.timeline.relevance, *cells, limits, view.color)), "PNG")}">'
         for name, limits in (("own", view.range), ("common", scale))
     )
     covered = _boxes("covered", (s.span for s in view.spans), duration, [_note(s) for s in view.spans])
@@ -185,11 +185,12 @@ def _boxes(kind: str, spans: Iterable[Span], duration: float, notes: Sequence[st
     boxes = []
     for i, span in enumerate(spans):
         title = f"{clock(span.start, 1)} to {clock(span.end, 1)}" + (f", score {notes[i]}" if notes else "")
-        boxes.append(f'<i class="{kind}" style="{_position(span, duration)}" title="{title}"></i>')
+        boxes.append(f'<i class="{kind}" style="{position(span, duration)}" title="{title}"></i>')
     return "".join(boxes)
 
 
-def _position(span: Span, duration: float) -> str:
+def position(span: Span, duration: float) -> str:
+    """Return the style that places a span on an axis of `duration` seconds, in percent of its width."""
     return f"left:{100 * span.start / duration:.4f}%;width:{100 * span.duration / duration:.4f}%"
 
 
@@ -212,7 +213,8 @@ def _legend(has_truth: bool) -> str:
     )
 
 
-def _data_uri(image: Image.Image, kind: str) -> str:
+def data_uri(image: Image.Image, kind: str) -> str:
+    """Return an image, encoded as "PNG" or "JPEG", as an address that holds all of it."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 82} if kind == "JPEG" else {"optimize": True}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -4,7 +4,7 @@
   that belong to the service are answered.
 - **Origin**: a web page elsewhere can send requests from the visitor's browser. Those that change something, and all
   requests to the API, are refused if the browser says that they come from another site.
-- **Rate**: each client may send so many requests per second (`mova.serve.rates`), tokens that are wrong included.
+- **Rate**: each client may send this many requests per second (`mova.serve.rates`), tokens that are wrong included.
 - **Token**: compared in constant time. A browser sends it once, and from then on a cookie that is derived from it.
 """
 

@@ -44,7 +44,7 @@ def require_files(name_or_path: str, overrides: Mapping[str, str] | None = None)
     """Raise if a recipe, or a file that its section `data` names, does not exist.
 
     Raises:
-        UsageError: as `read_document`, or a manifest or quarantine list that is no file.
+        UsageError: as `read_document`, or a manifest or quarantine list that is not a file.
 
     >>> require_files("own", {"data.manifest": "none.jsonl"})
     Traceback (most recent call last):

@@ -55,7 +55,7 @@ class Uploads:
             parts: the content.
 
         Raises:
-            Problem: uploads are off, the name has no suffix of videos, the file is too large or is no video, or the
+            Problem: uploads are off, the name has no suffix of videos, the file is too large or is not a video, or the
                 disk is full.
             Busy: too many files are sent at once.
         """

@@ -5,7 +5,7 @@ A frame to which none refers can be left out without any effect on the others. T
 - H.264: `nal_ref_idc` is 0 in the header of every slice.
 - HEVC: a sub-layer non-reference picture may still be referred to by a higher temporal sub-layer, so that only those of
   the highest sub-layer count. (`skip_frame = "NONREF"` of FFmpeg leaves out the others, too, and then returns wrong
-  pictures. `"BIDIR"` does so in H.264 wherever frames refer to a B-frame, as x264 makes them unless told otherwise.)
+  pictures. `"BIDIR"` does so in H.264 wherever frames refer to a B-frame, as x264 makes them by default.)
 - MPEG-1, MPEG-2, MPEG-4 part 2: B-frames.
 
 Of other codecs (VP9, AV1, ...), every frame counts as a reference.
