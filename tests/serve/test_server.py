@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -67,6 +68,27 @@ def test_a_port_in_use_is_one_message(call: Callable[..., tuple[int, str, str]],
         code, _, error = call("serve", "--index", tmp_path / "index", "--port", port)
     assert code == 1
     assert f"127.0.0.1:{port}: cannot listen there" in error
+
+
+def test_answers_are_sent_without_delay() -> None:
+    """Head and body are two packets; without TCP_NODELAY, the second waits 40 ms for the first to be acknowledged."""
+
+    async def main(listening: socket.socket) -> int:
+        made: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            made.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        running = await asyncio.start_server(connected, sock=listening)
+        async with running:
+            _, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+            value = await made
+            writer.close()
+        return value
+
+    with server.listen("127.0.0.1", 0) as listening:
+        assert asyncio.run(main(listening)) != 0
 
 
 def test_only_a_port_that_cannot_be_opened_is_reported_as_one(

@@ -122,7 +122,7 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: the address is in use, or not one of this machine.
     """
     kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    opened = socket.socket(kind, socket.SOCK_STREAM)
+    opened = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, so that asyncio sets TCP_NODELAY
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
