@@ -17,6 +17,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
+from mova.cli.answer_output import printed_answer
+from mova.cli.quick_search import FLAGS, VALUES, print_by_service, read_words
 from mova.search.cold import asked, service
 from mova.search.cold.asked import packed, search_by_service, unpacked
 from mova.search.cold.service import NAME, announced, ask
@@ -41,7 +43,7 @@ def folder(worlds_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def running(folder: Path) -> Iterator[None]:
     engine = Engine(str(folder))
-    with answering(str(folder), engine):
+    with answering(str(folder), engine, printed_answer):
         yield
     engine.close()
     assert not (folder / NAME).exists(), "removed at the end"
@@ -161,17 +163,164 @@ def test_a_later_service_keeps_its_file_and_a_folder_that_cannot_be_written_is_n
         pass
 
 
+QUICK = [
+    ("a", "red", "star"),
+    ("a red star", "--page", "2", "-k", "2", "--one-per-video"),
+    ("a red star", "--skip=900"),
+    ("a red star", "--json", "--top", "3", "--pad", "0.5", "--dedupe", "--min-length", "1", "--false-alarm", "0.3"),
+    (PARAGRAPH,),
+    (PARAGRAPH, "--json", "--order", "no", "--rescore", "none", "--min-score", "0.1"),
+    ("a red zyxwv", "--longer=1", "--shorter", "1h", "--after", "2001", "--before", "2199", "--folder", "."),
+]
+
+
 @pytest.mark.usefixtures("running")
-def test_a_command_that_asks_loads_neither_index_nor_tower(folder: Path) -> None:
-    heavy = ["torch", "onnxruntime", "tokenizers", "lancedb", "pyarrow", "safetensors", "mova.search.index", "filelock"]
+@pytest.mark.parametrize("options", QUICK)
+def test_the_service_prints_what_the_whole_command_prints(
+    options: tuple[str, ...],
+    folder: Path,
+    call: Call,
+    capsys: pytest.CaptureFixture[str],
+    worlds_manifest: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(worlds_manifest.parent)
+    assert print_by_service([*options, "--index", str(folder)])
+    quick = capsys.readouterr()
+    code, out, err = call("search", *options, "--index", folder, "--local")
+    assert (code, same(out), err) == (0, same(quick.out), quick.err)
+    assert out
+
+
+@pytest.mark.usefixtures("running")
+def test_a_video_that_is_gone_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], worlds_manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mova.cli.answer_output.surely_gone", lambda path: True)
+    assert print_by_service(["a star", "-k", "1", "--index", str(folder)])
+    captured = capsys.readouterr()
+    assert "1 of these videos no longer exist" in captured.err
+    assert "no longer" not in captured.out
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a star", "--local"],
+        ["a star", "--csv", "a.csv"],
+        ["a star", "--text-file", "a.txt"],
+        ["a star", "-k", "0"],
+        ["a star", "-k", "many"],
+        ["a star", "-k"],
+        ["a star", "--page", "1", "--skip", "1"],
+        ["a star", "--order", "maybe"],
+        ["a star", "--rescore", "maybe"],
+        ["a star", "--after", "tomorrow"],
+        ["a star", "--folder", "nowhere"],
+        ["a star", "--skip", "-1"],
+        ["--", "a star"],
+        ["--json"],
+        [""],
+        ["..."],
+        [],
+    ],
+)
+def test_what_is_unusual_is_left_to_the_whole_command(
+    words: list[str], folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOVA_INDEX", str(folder))
+    assert print_by_service(["a star"])
+    assert capsys.readouterr().out
+    assert not print_by_service(words)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not print_by_service(["a star"])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_quick_search_knows_the_options_of_the_command(tmp_path: Path) -> None:
+    from typer.main import get_command
+
+    from mova.cli.main import app
+
+    parameters = {name: p for p in get_command(app).commands["search"].params for name in p.opts}  # type: ignore[attr-defined]
+    assert set(VALUES) | set(FLAGS) <= set(parameters)
+    for name in VALUES:
+        assert not getattr(parameters[name], "is_flag", False)
+        assert parameters[name].nargs == 1
+    defaults = {"-k": 10, "--rescore": "auto", "--false-alarm": 0.05, "--order": "auto", "--pad": "0"}
+    assert {name: parameters[name].default for name in defaults} == defaults
+    assert read_words(["-k3", "a"]) is None
+    assert not print_by_service(["a star", "--index", str(tmp_path)])
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_a_terminal_shows_the_same_colors_and_folds(folder: Path) -> None:
+    import pty
+
+    def seen(*options: str) -> bytes:
+        leader, follower = pty.openpty()
+        command = [sys.executable, "-m", "mova", "search", "a", "red", "zyxwv", "--index", str(folder), *options]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm-256color", "COLUMNS": "60"}
+        environment.pop("FORCE_COLOR", None)
+        with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment) as process:
+            os.close(follower)
+            found = bytearray()
+            while True:
+                try:
+                    part = os.read(leader, 4096)
+                except OSError:
+                    break
+                if not part:
+                    break
+                found += part
+        os.close(leader)
+        assert process.returncode == 0, found
+        return bytes(found)
+
+    quick = seen()
+    assert b"\x1b[1m" in quick
+    assert quick == seen("--local")
+
+
+@pytest.mark.usefixtures("running")
+def test_a_command_that_asks_loads_next_to_nothing(folder: Path) -> None:
     code = (
         "import sys, atexit\n"
-        f"atexit.register(lambda: print('LOADED', *[m for m in {heavy!r} if m in sys.modules], file=sys.stderr))\n"
-        "from mova.cli.main import run\nrun()"
+        "atexit.register(lambda: print('LOADED', *sorted(sys.modules), file=sys.stderr))\n"
+        "from mova.cli.entry import run\nrun()"
     )
-    command = [sys.executable, "-c", code, "search", "a", "red", "star", "--index", str(folder), "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["results"]
-    assert done.stderr.strip().splitlines()[-1] == "LOADED"
+    loaded = []
+    for words in (
+        ("search", "a", "red", "star", "--index", str(folder), "--json"),
+        ("search", "a star", "--min-score=-1"),
+    ):
+        command = [sys.executable, "-c", code, *words, "--index", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder.parent, check=False)
+        assert done.returncode == 0, done.stderr
+        loaded.append(set(done.stderr.strip().splitlines()[-1].split()[1:]))
+    assert {name for name in loaded[0] if name.startswith("mova.")} == {
+        "mova._version",
+        "mova.cli",
+        "mova.cli.entry",
+        "mova.cli.quick_search",
+        "mova.cli.user_settings",
+        "mova.errors",
+        "mova.search",
+        "mova.search.cold",
+        "mova.search.cold.service",
+        "mova.utils",
+        "mova.utils.replacing",
+    }
+    assert {name.partition(".")[0] for name in loaded[0]} & {
+        "numpy",
+        "typer",
+        "click",
+        "rich",
+        "http",
+        "asyncio",
+    } == set()
+    heavy = {"torch", "onnxruntime", "tokenizers", "lancedb", "pyarrow", "safetensors", "filelock"}
+    assert loaded[1] & heavy == set(), "the whole command asks the service, too"

@@ -127,7 +127,7 @@ def test_an_address_of_a_proxy_gets_a_token(
     call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[Settings] = []
-    monkeypatch.setattr(server, "run", lambda settings, _: taken.append(settings))
+    monkeypatch.setattr(server, "run", lambda settings, *_: taken.append(settings))
     monkeypatch.delenv("MOVA_TOKEN", raising=False)
     proxy = ("--public-url", "https://films.example.org")
     assert call("serve", "--index", tmp_path / "index")[0] == 0

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,22 +72,22 @@ def one_line(text: object) -> str:
     return str(text).replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
 
 
-def emit(document: dict[str, Any]) -> None:
+def emit(document: dict[str, Any], console: Console = out) -> None:
     """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, allow_nan=False, indent=1) + "\n")
-    sys.stdout.flush()
+    console.file.write(json.dumps(document, allow_nan=False, indent=1) + "\n")
+    console.file.flush()
 
 
-def say(text: str) -> None:
+def say(text: str, console: Console = out) -> None:
     """Print a line of the result on stdout, without markup and without wrapping."""
-    out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def show(table: Table) -> None:
+def show(table: Table, console: Console = out) -> None:
     """Print a table, folded to the terminal's width. In a file or pipe no cell is folded, so that paths stay whole."""
     for column in table.columns:
         column._cells = [_printable_cell(cell) for cell in column._cells]
-    (out if out.is_terminal else Console(width=PIPE_WIDTH)).print(table)
+    (console if console is not out or out.is_terminal else Console(width=PIPE_WIDTH)).print(table)
 
 
 def _printable_cell(cell: Any) -> Any:
@@ -99,17 +98,21 @@ def _printable_cell(cell: Any) -> Any:
     return printable(cell) if isinstance(cell, str) else cell
 
 
-def note(text: str) -> None:
+def note(text: str, console: Console = err) -> None:
     """Print a line on stderr, without markup and without wrapping."""
-    err.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines(logging.Handler):
     """Prints one line per message, however long."""
 
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
-        note(f"{record.levelname} {text if record.exc_info else one_line(text)}")
+        note(f"{record.levelname} {text if record.exc_info else one_line(text)}", self._console)
 
 
 class _Printable(logging.Formatter):
@@ -120,16 +123,18 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-def setup_logging() -> None:
-    """Send mova's log to stderr: folded to a terminal's width, or one line per message in a file or pipe.
-
-    Progress bars of libraries appear on a terminal only.
-    """
-    rich = RichHandler(console=err, show_time=False, show_path=False, show_level=True)
-    handler = rich if err.is_terminal else _Lines()
+def log_handler(console: Console) -> logging.Handler:
+    """Return what prints a log: folded to a terminal's width, or one line per message in a file or pipe."""
+    rich = RichHandler(console=console, show_time=False, show_path=False, show_level=True)
+    handler = rich if console.is_terminal else _Lines(console)
     handler.setFormatter(_Printable("%(message)s"))
+    return handler
+
+
+def setup_logging() -> None:
+    """Send mova's log to stderr, see `log_handler`. Progress bars of libraries appear on a terminal only."""
     logger = logging.getLogger("mova")
-    logger.handlers = [handler]
+    logger.handlers = [log_handler(err)]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     if not err.is_terminal:

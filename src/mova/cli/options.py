@@ -24,12 +24,11 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from mova.cli.user_settings import DEFAULT_INDEX as DEFAULT_INDEX
 from mova.errors import DataError, UsageError
 
 MAX_TEXT_BYTES = 4 << 20
 """Largest file that is read as a caption."""
-
-DEFAULT_INDEX = ".mova/index"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and everything else on stderr.")]
 Model = Annotated[

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
+import sys
 from pathlib import Path
-
-import typer
 
 from mova.errors import UsageError
 from mova.utils.replacing import replacing
@@ -19,12 +17,22 @@ VARIABLES = {
     "precision": "MOVA_PRECISION",
 }
 """Key of the configuration file -> the environment variable that it stands for."""
+DEFAULT_INDEX = ".mova/index"
 PATH_VARIABLE = "MOVA_CONFIG"
 
 
 def config_path() -> Path:
     """Return the path of the configuration file: that of `MOVA_CONFIG`, or `config.toml` in the user's folder."""
-    return Path(os.environ.get(PATH_VARIABLE) or Path(typer.get_app_dir("mova")) / "config.toml")
+    return Path(os.environ.get(PATH_VARIABLE) or _app_folder() / "mova" / "config.toml")
+
+
+def _app_folder() -> Path:
+    """Return the folder in which this system keeps the settings of programs, as `typer.get_app_dir` has it."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", "~")).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Application Support").expanduser()
+    return Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser()
 
 
 def read_config() -> dict[str, str]:
@@ -35,10 +43,16 @@ def read_config() -> dict[str, str]:
     """
     path = config_path()
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as a configuration file: {error}") from error
+    import tomllib  # only here, so that a short command starts fast
+
+    try:
+        document = tomllib.loads(text)
+    except ValueError as error:
         raise UsageError(f"{path}: cannot be read as a configuration file: {error}") from error
     for key, value in document.items():
         if key not in VARIABLES:

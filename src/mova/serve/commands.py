@@ -11,7 +11,8 @@ import json
 import logging
 import socketserver
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,20 +32,24 @@ REQUEST_SECONDS = 10.0
 """Time in which a request must arrive."""
 CONNECTIONS = 16
 
+Printed = Callable[..., list[tuple[str, str]]]
+"""(answer, request, filter, model, seconds, log) -> what the command prints, as (stream, text)."""
+
 
 @contextmanager
-def answering(uri: str, engine: Engine) -> Iterator[None]:
+def answering(uri: str, engine: Engine, printed: Printed | None = None) -> Iterator[None]:
     """Answer commands inside the block, if the index is local and exists.
 
     Args:
         uri: of the index.
         engine: answers what needs the model.
+        printed: prints for commands that ask for it; None: they print for themselves.
     """
     folder = local_folder(uri)
     if folder is None or not folder.is_dir():
         yield
         return
-    with _Server(Answers(uri, engine)) as server, announced(folder, server.server_address[1]) as token:
+    with _Server(Answers(uri, engine, printed)) as server, announced(folder, server.server_address[1]) as token:
         server.token = token
         thread = threading.Thread(target=server.serve_forever, name="commands", daemon=True)
         thread.start()
@@ -61,31 +66,40 @@ class Answers:
     Args:
         uri: of the index.
         engine: of the service.
+        printed: see `answering`.
     """
 
-    def __init__(self, uri: str, engine: Engine) -> None:
+    def __init__(self, uri: str, engine: Engine, printed: Printed | None = None) -> None:
         self._index = Index(uri)
         self._engine = engine
+        self._printed = printed
         self._lock = threading.Lock()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the reply to a request of `mova.search.cold.asked.search_by_service`.
+        """Return the reply to a request of `mova.search.cold.asked.search_by_service` or `mova.cli.quick_search`.
 
         Raises:
             MovaError: as `Index.search`; Busy.
-            KeyError, TypeError: it is not such a request.
+            KeyError, TypeError, ValueError: it is not such a request.
         """
+        began = time.perf_counter()
         with _log_of_thread() as lines, self._lock:
             values = dict(request)
+            screen, asked_for = values.pop("screen", None), Filter(**values["filter"])
             text, order, start = values.pop("text"), values["order"], values.pop("start")
-            wanted = Filter(**values.pop("filter")).at(start, self._index._reader().records())
+            values.pop("filter")
+            wanted = asked_for.at(start, self._index._reader().records())
             options = {"filter": wanted, "trim": Trim(**values.pop("trim")), **values}
             model = self._index.meta.model
             alone = not self._index.needs_model(text, order)
             answer: Answer | None = self._index.search(text, **options) if alone else None
         if answer is None:
             answer = self._engine.submit(lambda index: index.search(text, **options)).result()
-        return {"answer": packed(answer), "model": model, "log": lines}
+        if screen is None:
+            return {"answer": packed(answer), "model": model, "log": lines}
+        if self._printed is None:
+            raise ValueError("this service prints nothing")
+        return {"printed": self._printed(answer, request, asked_for, model, time.perf_counter() - began, lines)}
 
 
 class _Server(socketserver.ThreadingTCPServer):

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mova.errors import MovaError
 from mova.serve.app import Service, build
-from mova.serve.commands import answering
+from mova.serve.commands import Printed, answering
 from mova.serve.settings import CONNECTIONS, HEADER_SECONDS, Settings
 from mova.utils.file_lock import sole_writer
 
@@ -75,12 +75,13 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run(settings: Settings, ready: Callable[[int], None]) -> None:
+def run(settings: Settings, ready: Callable[[int], None], printed: Printed | None = None) -> None:
     """Serve until a signal ends it.
 
     Args:
         settings: where to listen, what to serve.
         ready: called with the port once it is open.
+        printed: see `mova.serve.commands.answering`.
 
     Raises:
         MovaError: the address is in use or not one of this machine, or another service uses the same folder.
@@ -93,7 +94,7 @@ def run(settings: Settings, ready: Callable[[int], None]) -> None:
         raise MovaError(f"{settings.host}:{settings.port}: cannot listen there ({cause})") from error
     with listening, sole_writer(settings.state):
         app = build(settings)  # inside: it removes unfinished files from the folder
-        with answering(settings.index, app.parts.engine):
+        with answering(settings.index, app.parts.engine, printed):
             ready(listening.getsockname()[1])
             _Server(_config(app), app.parts.stopping).run(sockets=[listening])
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
-from mova.cli.user_settings import VARIABLES
+from mova.cli.user_settings import VARIABLES, config_path
 from mova.models import registry
 from mova.models.registry import with_defaults
 from tests.support.fakes import ColourEncoder, write_colours
@@ -130,3 +131,13 @@ def test_an_empty_variable_is_as_good_as_none(file: Path, tmp_path: Path, call: 
     assert call("config", "index", tmp_path / "one")[0] == 0
     os.environ["MOVA_INDEX"] = ""
     assert f"{tmp_path / 'one'}: no index here" in call("search", "a dog")[2]
+
+
+def test_the_folder_of_the_settings_is_that_of_typer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MOVA_CONFIG", raising=False)
+    for folder in (None, "/settings"):
+        if folder is None:
+            monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+        else:
+            monkeypatch.setenv("XDG_CONFIG_HOME", folder)
+        assert config_path() == Path(typer.get_app_dir("mova")) / "config.toml"

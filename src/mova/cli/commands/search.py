@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from mova.cli.console import clock, emit, note, one_line, say, show
+from mova.cli.answer_output import print_answer
+from mova.cli.console import note
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
 from mova.cli.search_options import ExampleOptions, FilterOptions, QueryOptions, RankingOptions, TrimOptions
 from mova.errors import MovaError, UsageError
-from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
     from mova.search.index import Index
     from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
-    from mova.types import Moment
 
 QueryText = Annotated[
     list[str] | None,
@@ -188,13 +185,7 @@ def _answer(index: Index, text: str, options: _Options) -> None:
 
 def _report(moments: Answer, label: str, model: str, elapsed: float, options: _Options, index: Index | str) -> None:
     """Print an answer, write the files that were asked for, and export clips."""
-    from mova.search.narrow.answer import document
-
-    if options.json:
-        emit(document(label, model, elapsed, moments, options.filter))
-    else:
-        _show(moments, options.k, model)
-    _note_missing(moments)
+    print_answer(moments, label, model, elapsed, options.k, options.filter, as_json=options.json)
     if options.files.requested():
         from mova.search.index import Index
 
@@ -218,40 +209,6 @@ def _search(index: Index, text: str, options: _Options) -> Answer:
     )
 
 
-def _show(moments: Answer, k: int, model: str) -> None:
-    """Print a table; above it, whether the moments are no evidence; below it, which page it is."""
-    if moments.evidence == "none" and moments:
-        say(_no_evidence(moments, model))
-    show(_table(moments))
-    if not moments and moments.skip:
-        note(f"there are no more than {moments.skip} moments; take an earlier page")
-    elif not moments:
-        note("no moments found; the index may be empty, or --min-score too high")
-    elif moments.skip:
-        more = f"; the next: --skip {moments.skip + k}" if len(moments) == k else "; there are no more"
-        note(f"moments {moments.skip + 1} to {moments.skip + len(moments)}{more}")
-
-
-def _no_evidence(moments: Answer, model: str) -> str:
-    """Return the line above moments that are no evidence; it says so if that is usual with the model."""
-    from mova.models.known import seldom_detects
-
-    rate = f"texts about something else score as high in {_percent(moments.false_alarm)} of cases"
-    seldom = seldom_detects(model)
-    if seldom is None:
-        return f"nothing here shows that: {rate} (--false-alarm {moments.bar:g}); nearest, not evidence:"
-    return (
-        f"no evidence that anything here shows that: {rate} (--false-alarm {moments.bar:g}). {model} recognizes only "
-        f"{seldom:.0%} of what videos show with that certainty, so look at the nearest:"
-    )
-
-
-def _percent(rate: float | None) -> str:
-    """Return a rate with one digit after the point below 10 %."""
-    value = 100 * (1.0 if rate is None else rate)
-    return f"{value:.1f} %" if value < 10 else f"{value:.0f} %"
-
-
 def _query(words: list[str] | None, text_file: Path | None) -> str | None:
     """Return the query from whichever of the two is used; None if it has to be asked for in a terminal."""
     if words and text_file is not None:
@@ -261,33 +218,3 @@ def _query(words: list[str] | None, text_file: Path | None) -> str | None:
     if text_file is not None:
         return read_caption(text_file)
     return " ".join(words) if words else None
-
-
-def _table(moments: Answer) -> Table:
-    """Return a table with one row per moment, and one per sentence of a passage."""
-    table = Table(title=None, header_style="bold")
-    table.add_column("score", justify="right")
-    if moments.evidence is not None:
-        table.add_column("evidence")
-    for column, justify in (("start", "right"), ("end", "right"), ("video", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for moment in moments:
-        words = [] if moments.evidence is None else [moment.evidence or ""]
-        times = clock(moment.start), clock(moment.end)
-        table.add_row(f"{moment.score:.3f}", *words, *times, Text(one_line(moment.video)))
-        for row in moment.sentences:
-            times = clock(row.start), clock(row.end)
-            blank = [""] * len(words)
-            table.add_row(f"{row.posterior:.0%}", *blank, *times, Text(f"  {one_line(row.text)}"), style="dim")
-    return table
-
-
-def _note_missing(moments: list[Moment]) -> None:
-    """Name a file that was moved or deleted since it was indexed."""
-    missing = sorted({moment.video for moment in moments if surely_gone(moment.video)})
-    if missing:
-        note(
-            f"{len(missing)} of these videos no longer exist (the first: {one_line(missing[0])}): run `mova index` on "
-            f"their present folder, and `mova forget PATH` to remove their old paths "
-            "(both with the same --index)"
-        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mova.cli.answer_output import printed_answer
 from mova.cli.console import note
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Model
 from mova.errors import UsageError
@@ -93,7 +94,7 @@ def serve(
         uploads=uploads and uploads.expanduser().absolute(),
         upload_bytes=round(upload_size * 2**30),
     )
-    server.run(settings, partial(_announce, settings, made))
+    server.run(settings, partial(_announce, settings, made), printed_answer)
 
 
 def _announce(settings: Settings, made: bool, port: int) -> None:

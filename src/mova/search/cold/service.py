@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -45,6 +44,8 @@ def announced(folder: Path, port: int) -> Iterator[str]:
     Yields:
         The token that commands send.
     """
+    import secrets  # only here and below, so that a command that asks starts fast
+
     door = Door(port, secrets.token_urlsafe(32))
     path = folder / NAME
     try:
@@ -89,6 +90,8 @@ def ask(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _write(path: Path, door: Door) -> None:
+    import secrets
+
     temporary = path.with_name(f".{NAME}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:

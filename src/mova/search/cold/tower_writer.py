@@ -9,7 +9,8 @@ import io
 import logging
 import uuid
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,9 +124,10 @@ def _batched(model: DualEncoder, meta: Meta, side: TextExport, folder: Path) -> 
         document["batched"] = True
         tower = TextTower(folder, document)
         difference = _difference(model, tower)
-        for probe in PROBES:  # one alone, and three at once
-            alone, together = tower.text_vectors([probe]), tower.text_vectors([probe] * 3)
-            difference = max(difference, float(np.max(np.abs(1 - together @ alone[0]))))
+        with _without_warnings():
+            for probe in PROBES:  # one alone, and three at once
+                alone, together = tower.text_vectors([probe]), tower.text_vectors([probe] * 3)
+                difference = max(difference, float(np.max(np.abs(1 - together @ alone[0]))))
     except (OSError, MemoryError, ImportError):  # of this moment, not of this model
         raise
     except Exception:
@@ -223,14 +225,21 @@ def _stamp(meta: Meta) -> dict[str, Any]:
 
 def _difference(model: DualEncoder, tower: TextTower) -> float:
     """Return how much the cosine of the tower's vectors with the model's differs from 1, at most, over `PROBES`."""
+    with _without_warnings():
+        expected, result = model.encode_text(PROBES).unit_vectors(), tower.text_vectors(PROBES)
+    return float(np.max(np.abs(1 - np.sum(expected.astype(np.float64) * result, axis=1))))
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Log no warnings inside the block: they are about `PROBES`, not about texts of the user."""
     quiet = logging.getLogger("mova")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        expected, result = model.encode_text(PROBES).unit_vectors(), tower.text_vectors(PROBES)
+        yield
     finally:
         quiet.setLevel(level)
-    return float(np.max(np.abs(1 - np.sum(expected.astype(np.float64) * result, axis=1))))
 
 
 def _remove_others(files: Path, kept: set[str]) -> None:
