@@ -113,27 +113,30 @@ def wan() -> Any:
     )
 
 
-def stable_diffusion() -> Any:
-    """A pipeline of images, which AnimateDiff's adapter moves."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+def clip_text(width: int = 32, layers: int = 1, projected: int | None = None) -> dict[str, Any]:
+    """CLIP's text encoder and tokenizer; `projected`: width of its pooled vector (the second encoder of SDXL)."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     from tests.support.tiny_models import clip_tokenizer
 
     tokenizer = clip_tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        projection_dim=projected or 512,
+        **{name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
     )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=2,
-        cross_attention_dim=32,
-        attention_head_dim=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+    return {"text_encoder": kind(config).eval(), "tokenizer": tokenizer}
+
+
+def _images() -> dict[str, Any]:
+    """The autoencoder and the scheduler of Stable Diffusion."""
+    from diffusers import AutoencoderKL, DDIMScheduler
+
     vae = AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -141,16 +144,81 @@ def stable_diffusion() -> Any:
         latent_channels=4,
         norm_num_groups=2,
     )
-    scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1)
+    return {"vae": vae, "scheduler": DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1)}
+
+
+UNET: dict[str, Any] = {
+    "sample_size": 8,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "norm_num_groups": 2,
+    "cross_attention_dim": 32,
+    "attention_head_dim": 4,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+
+
+def stable_diffusion(**text: Any) -> Any:
+    """A pipeline of images, which AnimateDiff's adapter moves."""
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+
+    text = text or clip_text()
     return StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=scheduler,
+        **_images(),
+        **text,
+        unet=UNet2DConditionModel(**UNET),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+
+
+def animate_diff(**text: Any) -> Any:
+    """AnimateDiff on Stable Diffusion."""
+    from diffusers import AnimateDiffPipeline, UNet2DConditionModel
+
+    text = text or clip_text()
+    return AnimateDiffPipeline(
+        **_images(), **text, unet=UNet2DConditionModel(**UNET), motion_adapter=motion_adapter(), feature_extractor=None
+    )
+
+
+def text_to_video_sd(**text: Any) -> Any:
+    """ModelScope's pipeline."""
+    from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
+
+    text = text or clip_text()
+    options = UNET | {
+        "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+        "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+    }
+    return TextToVideoSDPipeline(**_images(), **text, unet=UNet3DConditionModel(**options))
+
+
+def animate_diff_sdxl(first: Any = None, second: Any = None) -> Any:
+    """AnimateDiff on Stable Diffusion XL, with two text encoders of widths 32 and 16."""
+    from diffusers import AnimateDiffSDXLPipeline, UNet2DConditionModel
+
+    first, second = first or clip_text(32, 2), second or clip_text(16, 2, 16)
+    unet = UNet2DConditionModel(
+        **UNET
+        | {
+            "cross_attention_dim": 48,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + 16,
+            "transformer_layers_per_block": 1,
+            "use_linear_projection": True,
+        }
+    )
+    return AnimateDiffSDXLPipeline(
+        **_images(),
+        **first,
+        text_encoder_2=second["text_encoder"],
+        tokenizer_2=second["tokenizer"],
+        unet=unet,
+        motion_adapter=motion_adapter(),
     )
 
 
@@ -164,6 +232,9 @@ def motion_adapter() -> Any:
 
 BUILDERS = {
     "stable_diffusion": stable_diffusion,
+    "animate_diff": animate_diff,
+    "animate_diff_sdxl": animate_diff_sdxl,
+    "text_to_video_sd": text_to_video_sd,
     "motion_adapter": motion_adapter,
     "cogvideox": cogvideox,
     "ltx": ltx,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -149,12 +149,15 @@ def set_text_length(model: PreTrainedModel, rule: TextRule, length: int, name: s
     if length > model.config.text_config.max_position_embeddings:
         if embeddings is None or table is None:
             raise UsageError(f"{name}: its text tower has no position table to stretch to {length}")
-        embeddings.position_embedding = nn.Embedding.from_pretrained(
-            stretch_positions(table.weight.detach(), length), freeze=False
-        )
-        embeddings.register_buffer("position_ids", torch.arange(length).expand(1, -1), persistent=False)
+        set_positions(embeddings, stretch_positions(table.weight.detach(), length))
         model.config.text_config.max_position_embeddings = length
     return TextRule(length, rule.fixed, rule.lower)
+
+
+def set_positions(embeddings: nn.Module, table: Tensor) -> None:
+    """Replace the position table of a text tower's embeddings by another one, (L, C)."""
+    embeddings.position_embedding = nn.Embedding.from_pretrained(table, freeze=False)
+    embeddings.register_buffer("position_ids", torch.arange(len(table)).expand(1, -1), persistent=False)
 
 
 def _line(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """Run any text-to-video pipeline of diffusers as a function of prompt and seed.
 
 `TextToVideo` loads everything that `DiffusionPipeline.from_pretrained` loads (CogVideoX, Wan, LTX, HunyuanVideo, ...),
-and image models with a motion adapter (AnimateDiff). Settings are mapped to the pipeline's own argument names; settings
+and image models with a motion adapter (AnimateDiff). Another model's text encoder may take the place of the pipeline's
+(`mova.text_to_video.guide`). Settings are mapped to the pipeline's own argument names; settings
 that it does not have raise an error before anything is rendered. Needs the extra `t2v`.
 
 Shape legend: T frames, H height, W width (pixels).
@@ -13,7 +14,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -26,6 +27,7 @@ from mova._version import __version__
 from mova.errors import ModelError, UsageError
 from mova.models.hub import NETWORK_ERRORS, read_json
 from mova.models.precision import choose_device, choose_dtype
+from mova.text_to_video.guide import Guided, TextGuide, guide, require_replaceable
 from mova.text_to_video.output_frames import to_pixels
 from mova.types import Pixels
 from mova.utils.hashing import content_hash
@@ -82,16 +84,33 @@ class TextToVideo:
         settings: see `Settings`.
         identity: everything else that determines the output: revision of the weights, data type.
         name: display name.
+        guided: what `guide` changed in the pipeline; None if it has its own text encoder.
 
     Raises:
         UsageError: the pipeline does not have one of the settings.
         ModelError: the pipeline does not render videos, or needs more inputs than a text.
+
+    >>> class Gray:  # in the place of a pipeline
+    ...     def __call__(self, prompt, num_frames=4, generator=None):
+    ...         return (torch.full((1, num_frames, 8, 8, 3), 0.5),)
+    >>> TextToVideo(Gray(), Settings(frames=6), {}).render("A dog runs.", seed=0).shape
+    (6, 8, 8, 3)
     """
 
-    def __init__(self, pipeline: Any, settings: Settings, identity: Mapping[str, Any], name: str = "unnamed") -> None:
-        self.pipeline, self.name = pipeline, name
+    def __init__(
+        self,
+        pipeline: Any,
+        settings: Settings,
+        identity: Mapping[str, Any],
+        name: str = "unnamed",
+        guided: Guided | None = None,
+    ) -> None:
+        self.pipeline, self.name, self.guided = pipeline, name, guided
         kind = type(pipeline).__name__
         parameters = inspect.signature(pipeline.__call__).parameters
+        if guided is not None:
+            settings = _within(parameters, settings, guided.length)
+            identity = {**identity, "text_encoder": guided.identity()}
         self._arguments = _arguments(kind, parameters, settings)
         self.fps = float(settings.fps or _default_rate(parameters) or family(kind)["fps"])
         values = {name: self._value(parameters, name) for name in ("frames", "steps", "guidance")}
@@ -108,6 +127,7 @@ class TextToVideo:
         device: str | None = None,
         dtype: str = "auto",
         offload: bool = False,
+        text_guide: TextGuide | None = None,
     ) -> TextToVideo:
         """Load a pipeline.
 
@@ -119,9 +139,11 @@ class TextToVideo:
             device: device to run on (default: a GPU if available).
             dtype: "fp32", "bf16", "fp16" or "auto"; components that need float32 keep it.
             offload: keep only the active component on the GPU.
+            text_guide: a model whose text encoder takes the place of the pipeline's.
 
         Raises:
-            ModelError: diffusers is not installed, or the pipeline cannot be found or loaded.
+            ModelError: diffusers is not installed, the pipeline cannot be found or loaded, or its text encoder cannot
+                be replaced.
             UsageError: unknown or incompatible options.
         """
         diffusers = _diffusers()
@@ -130,31 +152,28 @@ class TextToVideo:
         if offload and target.type == "cpu":
             raise UsageError("--offload needs a GPU: on a CPU the whole pipeline is in memory anyway")
         folder = find_folder(diffusers.DiffusionPipeline, name_or_path, revision, "model_index.json")
-        kind = str(read_json(folder / "model_index.json").get("_class_name"))
+        index = read_json(folder / "model_index.json")
+        kind = str(index.get("_class_name"))
         if motion_adapter is not None and kind not in ANIMATED:
             raise UsageError(f"{name_or_path}: a motion adapter needs {' or '.join(ANIMATED)}, not {kind}")
-        options: dict[str, Any] = {
-            "dtype": {"default": precision, **dict.fromkeys(family(kind).get("fp32", ()), torch.float32)}
-        }
+        if text_guide is not None:
+            require_replaceable({part: str(value[1]) for part, value in index.items() if _is_part(value)}, kind)
         identity = {"revision": revision_of(folder), "dtype": str(precision).split(".")[-1]}
         name = str(name_or_path)
-        load = diffusers.DiffusionPipeline
-        try:
-            if motion_adapter is not None:
-                load = getattr(diffusers, ANIMATED[kind])
-                adapter = find_folder(diffusers.DiffusionPipeline, motion_adapter, None, "config.json")
-                options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=precision)
-                identity["adapter_revision"] = revision_of(adapter)
-                name = f"{name} with {motion_adapter}"
-            pipeline = load.from_pretrained(folder, **options)
-        except LOAD_ERRORS as error:
-            raise ModelError(f"{name_or_path}: diffusers cannot load it as {kind} ({error})") from error
-        pipeline.set_progress_bar_config(disable=True)
+        options: dict[str, Any] = {}
+        if motion_adapter is not None:
+            adapter = find_folder(diffusers.DiffusionPipeline, motion_adapter, None, "config.json")
+            identity["adapter_revision"] = revision_of(adapter)
+            name, options = f"{name} with {motion_adapter}", {"adapter": adapter}
+        pipeline = _load(diffusers, folder, kind, precision, **options)
+        guided = None
+        if text_guide is not None:
+            guided = guide(pipeline, text_guide.model, length=text_guide.length, texts=text_guide.texts)
         if offload:
             pipeline.enable_model_cpu_offload(device=target)
         else:
             pipeline.to(target)
-        return cls(pipeline, settings or Settings(), identity, name)
+        return cls(pipeline, settings or Settings(), identity, name, guided)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -174,6 +193,36 @@ class TextToVideo:
         """Return a setting or the pipeline's default; None if the pipeline decides at run time."""
         name = next((name for name in NAMES[setting] if name in parameters), "")
         return self._arguments.get(name, parameters[name].default if name else None)
+
+
+def _load(diffusers: Any, folder: Path, kind: str, precision: torch.dtype, adapter: Path | None = None) -> Any:
+    """Load a pipeline of class `kind` from a folder, with a motion adapter if there is one, on the CPU."""
+    options: dict[str, Any] = {
+        "dtype": {"default": precision, **dict.fromkeys(family(kind).get("fp32", ()), torch.float32)}
+    }
+    load = diffusers.DiffusionPipeline
+    try:
+        if adapter is not None:
+            load = getattr(diffusers, ANIMATED[kind])
+            options["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(adapter, dtype=precision)
+        pipeline = load.from_pretrained(folder, **options)
+    except LOAD_ERRORS as error:
+        raise ModelError(f"{folder}: diffusers cannot load it as {kind} ({error})") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _is_part(value: Any) -> bool:
+    """Return whether an entry of model_index.json is a component: a library and a class, not null."""
+    return isinstance(value, list) and len(value) == 2 and value[1] is not None
+
+
+def _within(parameters: Mapping[str, inspect.Parameter], settings: Settings, length: int) -> Settings:
+    """Return settings in which a pipeline that chooses the number of tokens itself asks for at most `length`."""
+    default = parameters["max_sequence_length"].default if "max_sequence_length" in parameters else None
+    if not isinstance(default, int) or default <= length or "max_sequence_length" in settings.options:
+        return settings
+    return replace(settings, options={**settings.options, "max_sequence_length": length})
 
 
 def versions() -> dict[str, str]:

@@ -44,6 +44,23 @@ class Rendering:
     motion_adapter: Annotated[
         str | None, typer.Option(help="AnimateDiff motion adapter for an image model: Hub name or folder.")
     ] = None
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="MoVA or CLIP model whose text encoder replaces the pipeline's: RUN or name."
+        ),
+    ] = None
+    text_length: Annotated[
+        int | None,
+        typer.Option(min=3, help="Tokens per prompt with --text-encoder (default: as many as that model reads)."),
+    ] = None
+    projection_texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Texts, one per line, to fit the map to a pipeline whose text encoder has another width.",
+        ),
+    ] = None
     device: Device = None
     dtype: Annotated[
         str, typer.Option("--precision", "--dtype", help="Data type of the weights: auto, fp32, bf16 or fp16.")
@@ -63,10 +80,33 @@ class Rendering:
         options = _parse_options(self.option or [])
         return Settings(self.frames, self.fps, self.height, self.width, self.steps, self.guidance, options)
 
-    def load(self, model: str, settings: Settings) -> TextToVideo:
-        """Load the pipeline from a folder or the hub."""
-        from mova.text_to_video.diffusers_pipeline import TextToVideo
+    def texts(self) -> list[str]:
+        """Return the texts of --projection-texts.
 
+        Raises:
+            UsageError: options of --text-encoder without it, or the file has too few texts.
+            DataError: the file cannot be read.
+        """
+        if self.text_encoder is None and (self.text_length is not None or self.projection_texts is not None):
+            raise UsageError("--text-length and --projection-texts need --text-encoder")
+        if self.projection_texts is None:
+            return []
+        from mova.text_to_video.projection import distinct_texts
+        from mova.utils.text_files import read_text
+
+        return distinct_texts(read_text(self.projection_texts).split("\n"), str(self.projection_texts))
+
+    def load(self, model: str, settings: Settings, texts: Sequence[str]) -> TextToVideo:
+        """Load the pipeline from a folder or the hub, with the text encoder of another model if it is to have one."""
+        from mova.text_to_video.diffusers_pipeline import TextToVideo
+        from mova.text_to_video.guide import TextGuide
+
+        text_guide = None
+        if self.text_encoder is not None:
+            from mova.models.registry import load
+
+            encoder = load(self.text_encoder, precision="fp32", device="cpu")
+            text_guide = TextGuide(encoder, self.text_length, texts)
         return TextToVideo.from_pretrained(
             model,
             settings,
@@ -75,6 +115,7 @@ class Rendering:
             device=self.device,
             dtype=self.dtype,
             offload=self.offload,
+            text_guide=text_guide,
         )
 
 
@@ -216,7 +257,8 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
     from mova.text_to_video.diffusers_pipeline import versions
     from mova.text_to_video.render import render
 
-    generator = rendering.load(model, rendering.settings())
+    generator = rendering.load(model, rendering.settings(), rendering.texts())
+    _note_text_encoder(generator)
     with progress_bar() as progress:
         task = progress.add_task("rendering", total=len(job.requests))
         result = render(
@@ -247,6 +289,19 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
         say(f"{path}: {result.made} videos rendered, {result.kept} already there, {len(result.failed)} failed{stopped}")
     if not result.videos:
         raise typer.Exit(1)
+
+
+def _note_text_encoder(generator: TextToVideo) -> None:
+    """Say on stderr how many tokens a replaced text encoder reads, and how well a fitted map explains the old one."""
+    guided = generator.guided
+    if guided is None:
+        return
+    note(f"text encoder of {one_line(guided.model)}: {guided.length} tokens per prompt")
+    if guided.fit is not None:
+        fit = guided.fit
+        sizes = f"{fit.projection.in_features} to {fit.projection.out_features}"
+        note(f"mapped from {sizes} dimensions, fitted on {fit.tokens} tokens")
+        note(f"on other texts, the map explains {fit.explained:.0%} of the pipeline's own text encoder")
 
 
 def _join(job: Job, rendered: Rendered, name: str, json: bool) -> None:
