@@ -23,7 +23,6 @@ from mova.search.evidence import Answer
 from mova.types import Moment, MomentSentence
 from mova.worlds.slideshow import write_slideshow
 
-STATIC = Path(__file__).parents[2] / "src" / "mova" / "serve" / "web" / "static"
 NAMES = ("red", "blue")
 
 
@@ -147,14 +146,6 @@ def test_no_moment_at_all_is_a_page_too(tmp_path: Path) -> None:
     assert read.cards() == []
     assert "No moments." in read.text
     assert "No moment in 0 videos" in read.text
-
-
-def test_the_page_has_the_colors_of_the_service() -> None:
-    own = (Path(write_page.__code__.co_filename).parent / "page.css").read_text(encoding="utf-8")
-    service = (STATIC / "base.css").read_text(encoding="utf-8")
-    blocks = [re.findall(r":root \{[^}]*\}", text) for text in (own, service)]
-    assert [block.split() for block in blocks[0]] == [block.split() for block in blocks[1]]
-    assert len(blocks[0]) == 2
 
 
 def test_a_model_that_seldom_has_evidence_is_named() -> None:

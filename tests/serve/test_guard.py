@@ -64,7 +64,15 @@ def test_no_answer_allows_other_origins_to_read_it(site: Site) -> None:
 
 
 def test_every_answer_has_the_security_headers(site: Site) -> None:
-    for path in ("/", "/nothing", f"{API}/health", f"{API}/nothing", "/static/base.css", f"{site.video('a.mp4')}/file"):
+    for path in (
+        "/",
+        "/nothing",
+        f"{API}/health",
+        f"{API}/nothing",
+        "/static/base.css",
+        "/static/palette.css",
+        f"{site.video('a.mp4')}/file",
+    ):
         headers = site.client.get(path).headers
         policy = headers["content-security-policy"]
         assert "script-src 'self'" in policy, path

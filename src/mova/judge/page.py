@@ -18,6 +18,7 @@ from mova.errors import VideoError
 from mova.judge.batch import JudgeReport
 from mova.judge.verdict import OrderFault, SentenceVerdict, Verdict
 from mova.plots.filmstrip import NO_PICTURE, film_strip, tick_labels, tick_times
+from mova.plots.page.assets import style_and_script
 from mova.plots.timeline_html import data_uri, position
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
@@ -58,7 +59,8 @@ def write_page(
     folder = Path(path).resolve().parent
     sections = "\n".join(_section(number, verdict, folder, decoder) for number, verdict in enumerate(verdicts, start=1))
     name = Path(verdicts[0].video).name if len(verdicts) == 1 else f"{len(verdicts)} videos"
-    page = _PAGE.replace("/*STYLE*/", _STYLE).replace("/*SCRIPT*/", _SCRIPT)
+    style, script = style_and_script(Path(__file__))
+    page = _PAGE.replace("/*STYLE*/", style).replace("/*SCRIPT*/", script)
     page = page.replace("<!--TITLE-->", escape(f"Verdict on {name}"))
     page = page.replace("<!--SUMMARY-->", "" if report is None else _summary(report))
     page = page.replace("<!--SECTIONS-->", sections)
@@ -202,80 +204,4 @@ _PAGE = """<!doctype html>
 <script>/*SCRIPT*/</script>
 </body>
 </html>
-"""
-
-_STYLE = """
-:root { color-scheme: light dark; --page: #f3f5f9; --ground: #fff; --ink: #1d2433; --muted: #5a6274;
-  --rule: #dfe3ea; --shown: #1f7a4d; --contradicted: #b4540a; --missing: #b3263a; --uncertain: #5a6274; }
-@media (prefers-color-scheme: dark) { :root { --page: #0f1219; --ground: #171b24; --ink: #e8ebf2;
-  --muted: #a3abbc; --rule: #2c3342; --shown: #58c08c; --contradicted: #f0a05a; --missing: #f27d8c;
-  --uncertain: #a3abbc; } }
-* { box-sizing: border-box; }
-body { margin: 0; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 64rem; margin: auto; }
-h1 { margin: 0 0 1rem; font-size: 1.35rem; overflow-wrap: anywhere; }
-h2 { margin: 0; font-size: 1.1rem; overflow-wrap: anywhere; }
-article, .table { margin-bottom: 1.5rem; padding: 1.25rem 1.5rem; background: var(--ground);
-  border: 1px solid var(--rule); border-radius: 14px; }
-.tables { display: grid; gap: 0 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
-table { width: 100%; margin-top: .5rem; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .5rem .35rem 0; border-top: 1px solid var(--rule); text-align: left;
-  vertical-align: top; overflow-wrap: anywhere; }
-th { border: 0; color: var(--muted); font-weight: 500; font-size: .875rem; }
-header { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: baseline; gap: 0 1.5rem; }
-.score { display: flex; align-items: baseline; gap: .6rem; margin: 0; color: var(--muted); }
-.score b { color: var(--ink); font-size: 1.5rem; font-variant-numeric: tabular-nums; }
-video { display: block; width: 100%; max-height: 24rem; margin: .9rem 0; border-radius: 8px; background: #000; }
-.film { position: relative; }
-.strip { display: flex; gap: 2px; width: 100%; aspect-ratio: 12; min-height: 2.6rem; overflow: hidden;
-  border-radius: 8px; background: var(--rule); }
-.strip img, .strip span { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
-.strip span { display: grid; place-content: center; color: var(--muted); font-size: .8rem; }
-.film i { position: absolute; top: 0; bottom: 0; background: rgb(120 128 144 / 55%); }
-.lane, .axis { position: relative; }
-.lane { height: 1.5rem; margin-top: 4px; border-radius: 5px;
-  background: color-mix(in srgb, var(--rule) 45%, transparent); }
-.lane a { position: absolute; top: 0; bottom: 0; min-width: 5px; overflow: hidden; border-radius: 5px;
-  background: var(--c); color: var(--ground); font-size: .8rem; line-height: 1.5rem; text-align: center;
-  text-decoration: none; container-type: inline-size; }
-@container (max-width: .7rem) { .lane span { display: none; } }
-.axis { height: 1.4rem; margin-top: .3rem; color: var(--muted); font-size: .8rem; font-variant-numeric: tabular-nums; }
-.axis span { position: absolute; transform: translateX(-50%); }
-.axis span:first-child { transform: none; }
-.shown { --c: var(--shown); } .contradicted { --c: var(--contradicted); }
-.missing { --c: var(--missing); } .uncertain { --c: var(--uncertain); }
-ol { margin: .8rem 0 0; padding: 0; list-style: none; }
-li { padding: .7rem 0; }
-ol > li { border-top: 1px solid var(--rule); }
-ol > li:target { background: color-mix(in srgb, var(--c) 9%, transparent); }
-li p { display: flex; gap: .6rem; margin: 0; overflow-wrap: anywhere; }
-li p b { flex: none; min-width: 1.6rem; height: 1.5rem; border-radius: 5px; background: var(--c);
-  color: var(--ground); font-size: .85rem; line-height: 1.5rem; text-align: center; }
-.facts { display: flex; flex-wrap: wrap; align-items: center; gap: .2rem 1rem; margin: .2rem 0 0 2.2rem;
-  color: var(--muted); font-size: .9rem; font-variant-numeric: tabular-nums; }
-.facts strong { color: var(--c); font-weight: 600; }
-.instead { color: var(--ink); }
-ins { color: var(--contradicted); font-weight: 600; text-decoration: none; }
-.time { display: inline-block; padding: .25rem .6rem; border: 1px solid var(--rule); border-radius: 999px;
-  color: var(--ink); text-decoration: none; }
-.time:hover { border-color: currentColor; }
-a:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
-.order { padding-top: .7rem; border-top: 1px solid var(--rule); color: var(--contradicted); }
-.order ul { margin: 0; padding-left: 1.2rem; color: var(--ink); }
-.order li { padding: .15rem 0; }
-@media (max-width: 36rem) { body { padding: .6rem; } article, .table { padding: 1rem .85rem; }
-  .axis span:nth-child(even) { display: none; } .facts { margin-left: 0; margin-top: .4rem; }
-  .time { padding: .5rem .8rem; } }
-"""
-
-_SCRIPT = """
-document.addEventListener("click", (event) => {
-  const link = event.target.closest("[data-at]");
-  const player = link && link.closest("article").querySelector("video");
-  if (!player || player.error || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  if (link.classList.contains("time")) event.preventDefault();
-  player.currentTime = Number(link.dataset.at);
-  player.play().catch(() => {});
-});
 """

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mova.plots.filmstrip import NO_PICTURE, film_strip, tick_labels, tick_times
+from mova.plots.page.assets import style_and_script
 from mova.plots.timeline_rows import CERTAIN, PictureOptions, PictureRow, common_range, lanes, picture_rows, span_text
 from mova.scoring.spans import drawn_cells, unseen
 from mova.types import ScoredSpan, Span, Timeline
@@ -60,7 +61,8 @@ def draw_html(
         ],
     }
     name = escape(Path(timeline.video).name)
-    page = _PAGE.replace("/*STYLE*/", _STYLE).replace("/*SCRIPT*/", _SCRIPT)
+    style, script = style_and_script(Path(__file__).with_name("timeline.css"))
+    page = _PAGE.replace("/*STYLE*/", style).replace("/*SCRIPT*/", script)
     for key, value in {
         "TITLE": name,
         "ABOUT": describe(timeline),
@@ -244,129 +246,4 @@ _PAGE = """<!doctype html>
 <script>/*SCRIPT*/</script>
 </body>
 </html>
-"""
-
-_STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --page: #f3f5f9; --ink: #1d2433; --muted: #5d6577;
-  --rule: #dfe3ea; --hatch: #8a93a540; --truth: #e07a1f; --frame: #1d2433; }
-@media (prefers-color-scheme: dark) { :root { --ground: #171b24; --page: #0f1219; --ink: #e8ebf2;
-  --muted: #a3abbc; --rule: #2c3342; --hatch: #a5aec040; --truth: #f09a4a; --frame: #f2f4f8;
-  } .heat img { filter: brightness(1.55); } }
-* { box-sizing: border-box; }
-html { scroll-padding-top: 11rem; }
-body { margin: 0; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
-  font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 76rem; margin: auto; padding: 1.5rem 1.75rem 1.25rem; background: var(--ground);
-  border: 1px solid var(--rule); border-radius: 14px; }
-header, .switches { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 1.2rem; }
-header { justify-content: space-between; }
-h1 { margin: 0; font-size: 1.2rem; overflow-wrap: anywhere; }
-header span, .switches, .spans, footer, .axis { color: var(--muted); font-size: .85rem; }
-header span { white-space: nowrap; }
-.switches { margin: .4rem 0 .7rem; }
-.switches label { display: inline-flex; align-items: center; gap: .4rem; padding: .15rem 0; cursor: pointer; }
-.switches input { margin: 0; accent-color: #2b6cb0; }
-#plot { position: relative; }
-.film { position: sticky; top: 0; z-index: 2; padding: .3rem 0; background: var(--ground); }
-.strip, .lane, .heat, .truth, .axis { position: relative; }
-.strip { display: flex; gap: 2px; border-radius: 8px; overflow: hidden; aspect-ratio: 12;
-  min-height: 3rem; width: 100%; }
-.strip img, .strip span { flex: 1; min-width: 0; height: 100%; object-fit: cover; }
-.strip span { display: grid; place-content: center; text-align: center; font-size: .75rem; opacity: .6; }
-.lane { height: 1.15rem; margin-top: 4px; }
-.lane a { position: absolute; top: 0; bottom: 0; min-width: 4px; overflow: hidden; border-radius: 4px;
-  background: var(--c); color: #fff; font-size: .75rem; line-height: 1.15rem; text-align: center;
-  text-decoration: none; box-shadow: 0 0 0 1px var(--ground); container-type: inline-size; }
-@container (max-width: .62rem) { .lane span { display: none; } }
-.lane a:focus-visible, .lane a:hover { outline: 2px solid var(--frame); }
-section { padding-top: .8rem; }
-section:target p b { outline: 3px solid color-mix(in srgb, var(--c) 40%, transparent); }
-section p { display: flex; gap: .55rem; margin: 0; overflow-wrap: anywhere; }
-section p span { min-width: 0; }
-section p b { flex: none; min-width: 1.5rem; height: 1.35rem; padding: 0 .3rem; border-radius: 5px;
-  background: var(--c); color: #fff; font-size: .8rem; line-height: 1.35rem; text-align: center; }
-.absent p b { background: var(--muted); }
-.absent p, .absent .heat img { opacity: .6; }
-.spans { display: flex; flex-wrap: wrap; gap: 0 .9rem; margin: .1rem 0 .3rem 2.05rem;
-  font-variant-numeric: tabular-nums; }
-.spans output { margin-left: auto; }
-.spans .low { border-bottom: 1px dashed; }
-.heat { height: 28px; border-radius: 4px; background: color-mix(in srgb, var(--c) 7%, transparent);
-  box-shadow: inset 0 0 0 1px var(--rule); }
-.heat img { width: 100%; height: 100%; border-radius: 4px; image-rendering: pixelated; }
-i { position: absolute; top: 0; bottom: 0; }
-i.covered, b.covered { border: 2px solid var(--frame); border-radius: 4px; }
-i.covered { top: -2px; bottom: -2px; min-width: 5px; }
-i.low { border-style: dashed; border-width: 1px; }
-i.uncovered, b.uncovered {
-  background: repeating-linear-gradient(135deg, var(--hatch) 0 1.5px, transparent 1.5px 7px); }
-.strip i.uncovered { background-color: rgb(128 134 148 / 55%); }
-.truth { height: 6px; margin-top: 4px; background: var(--rule); border-radius: 3px; }
-i.reference, b.reference { background: var(--truth); border-radius: 3px; }
-.own, .heat img.own { display: block; }
-footer .own { display: inline; }
-.common, .low { display: none; }
-:root:has(#common:checked) .own { display: none; }
-:root:has(#common:checked) .heat img.common { display: block; }
-:root:has(#common:checked) footer .common { display: inline; }
-:root:has(#all:checked) .low { display: inline; }
-.axis { height: 1.6rem; margin-top: .8rem; border-top: 1px solid var(--rule); }
-.axis span { position: absolute; top: .25rem; transform: translateX(-50%);
-  font-variant-numeric: tabular-nums; }
-.axis span:first-child { transform: none; }
-.axis span.last { transform: translateX(-100%); }
-#line { position: absolute; top: 0; bottom: 1.6rem; width: 1px; background: var(--ink); opacity: 0;
-  pointer-events: none; z-index: 3; }
-#line span { position: absolute; top: -1.35rem; transform: translateX(-50%); padding: 0 .4rem;
-  border-radius: 5px;
-  background: var(--ink); color: var(--ground); font-size: .8rem; font-variant-numeric: tabular-nums; }
-footer { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin-top: .6rem; }
-footer b { display: inline-block; width: 1.9rem; height: .8rem; margin: 0 .45rem -1px 0; }
-footer b.reference { height: 6px; margin-bottom: 2px; }
-footer b.ramp { width: 5rem; margin: 0 .45rem -1px; border-radius: 3px;
-  background: linear-gradient(90deg, color-mix(in srgb, var(--muted) 7%, transparent), var(--muted)); }
-@media (max-width: 50rem) and (min-width: 36.01rem) { .axis span:not(:nth-child(2n+1)) { display: none; } }
-@media (max-width: 36rem) {
-  body { padding: .6rem; }
-  main { padding: 1rem .85rem; }
-  html { scroll-padding-top: 7rem; }
-  .axis span { display: none; }
-  .axis span:nth-child(3n+1) { display: inline; }
-}
-"""
-
-_SCRIPT = """
-const data = JSON.parse(document.getElementById("data").textContent);
-const plot = document.getElementById("plot"), line = document.getElementById("line");
-const outputs = [...plot.querySelectorAll("output")];
-function clock(time) {
-  const tenths = Math.round(10 * time), minutes = Math.floor(tenths / 600), hours = Math.floor(minutes / 60);
-  const head = hours ? hours + ":" + String(minutes % 60).padStart(2, "0") : minutes;
-  return head + ":" + ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
-}
-function frameAt(time) {
-  let low = 0, high = data.times.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (data.times[middle] <= time) low = middle; else high = middle - 1;
-  }
-  return low;
-}
-plot.addEventListener("pointermove", (event) => {
-  const box = plot.getBoundingClientRect();
-  const part = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-  const time = part * data.duration, frame = frameAt(time);
-  const gap = data.gaps.some(([start, end]) => start <= time && time < end);
-  line.style.left = 100 * part + "%";
-  line.style.opacity = 1;
-  line.firstElementChild.textContent = clock(time);
-  outputs.forEach((output, row) => {
-    const sure = data.posterior[row] ? ", " + Math.round(100 * data.posterior[row][frame]) + "%" : "";
-    output.textContent = gap ? "" : "relevance " + data.relevance[row][frame].toFixed(2) + sure;
-  });
-});
-plot.addEventListener("pointerleave", () => {
-  line.style.opacity = 0;
-  outputs.forEach((output) => { output.textContent = ""; });
-});
 """

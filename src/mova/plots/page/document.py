@@ -14,13 +14,13 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from mova.plots.page.assets import style_and_script
 from mova.plots.page.content import Card, Section
 from mova.plots.page.pictures import thumbnails
 from mova.utils.replacing import replacing
 from mova.utils.time_format import clock
 from mova.video.isolated import Isolated
 
-HERE = Path(__file__).parent
 LONG_TITLE = 90
 """Characters from which a title is a paragraph and no headline."""
 SHORT = 2.0
@@ -64,7 +64,7 @@ def write_page(
         _section(section, title is not None, pictures, lengths, target.absolute().parent) for section in sections
     )
     headline = sections[0].title if title is None else title
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    style, script = style_and_script(Path(__file__).with_name("page.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     opens = bool(cards) and not any(section.verdict for section in sections)
     values = {
@@ -75,7 +75,7 @@ def write_page(
         "OPEN": "yes" if opens else "no",
         "SECTIONS": body,
         "HASH": digest,
-        "STYLE": (HERE / "page.css").read_text(encoding="utf-8"),
+        "STYLE": style,
         "SCRIPT": script,
     }
     pieces = _PAGE.split("{{")

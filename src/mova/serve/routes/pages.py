@@ -10,9 +10,10 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from mova._version import __version__
+from mova.plots.page.assets import PALETTE
 from mova.serve.guard import COOKIE, same_secret, session
 from mova.serve.services import Parts
 
@@ -50,6 +51,12 @@ def align() -> Response:
 def library() -> Response:
     """The page of what is indexed."""
     return render("library")
+
+
+@router.get("/static/palette.css")
+def palette() -> Response:
+    """The style sheet that these pages share with those that are written to files."""
+    return FileResponse(PALETTE, media_type="text/css")
 
 
 @router.get("/login")
