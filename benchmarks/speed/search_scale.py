@@ -78,7 +78,7 @@ def build(folder: Path, footage: Footage, rows: int) -> dict[str, float]:
         store.commit(records)
         if write % TIDY_EVERY == TIDY_EVERY - 1:
             tidying += _timed(store.tidy)[0]
-    tidying += _timed(store.tidy)[0]
+    tidying += _timed(lambda: store.tidy(last=True))[0]
     snapshot, _ = _timed(lambda: write_snapshot(store, folder))
     return {"tidy_seconds": tidying, "snapshot_seconds": snapshot}
 
@@ -133,7 +133,7 @@ def size(report: harness.Report, folder: Path, footage: Footage, rows: int, roun
     tables = Store(folder)
     lance, exact = measure(lambda vector: whole_query(tables, vector), few)
     assert snapshot.nearest(queries[0], NEAREST)[1].min() > 0
-    wide = snapshot.vectors.astype(np.float32)
+    wide = snapshot.vectors[:].astype(np.float32)
     scan, nearest = measure(lambda vector: _nearest(wide, vector), queries)
     frames = [snapshot.nearest(vector, NEAREST)[1] for vector in queries]
     agree = float(np.mean([np.all(a >= t.min() - 1e-6) for a, t in zip(frames, nearest, strict=True)]))

@@ -15,7 +15,7 @@ from mova.search.cold.text_tower import UnitVectors
 from mova.search.export import export_clips
 from mova.search.index import Index
 from mova.search.query import Query, document, find_moments
-from mova.search.storage import store
+from mova.search.storage import upkeep
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.search.storage.store import Store
 from mova.text.units import split_units
@@ -219,8 +219,8 @@ def test_ties_are_broken_by_path_and_start(tmp_path: Path) -> None:
 
 
 def test_the_approximate_index_finds_nearly_all_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "ANN_ROWS", 2000)
-    monkeypatch.setattr(store, "LOCAL_ANN_ROWS", 2000)
+    monkeypatch.setattr(upkeep, "ANN_ROWS", 2000)
+    monkeypatch.setattr(upkeep, "LOCAL_ANN_ROWS", 2000)
     rng = np.random.default_rng(6)
     videos = smooth_videos(rng, 120)
     made = filled(tmp_path / "index", videos)
@@ -319,10 +319,10 @@ def test_an_interrupted_build_of_the_approximate_index_is_completed(
 ) -> None:
     rng = np.random.default_rng(4)
     made = filled(tmp_path / "index", smooth_videos(rng, 60))
-    monkeypatch.setattr(store, "ANN_ROWS", 500)
-    monkeypatch.setattr(store, "LOCAL_ANN_ROWS", 500)
+    monkeypatch.setattr(upkeep, "ANN_ROWS", 500)
+    monkeypatch.setattr(upkeep, "LOCAL_ANN_ROWS", 500)
     made._frames.create_index(
-        "vector", config=store.IvfRq(distance_type="dot", num_bits=store.BITS), name="vector_idx"
+        "vector", config=upkeep.IvfRq(distance_type="dot", num_bits=upkeep.BITS), name="vector_idx"
     )  # killed here
     made.tidy()
     assert {index.name for index in made._frames.list_indices()} == {"vector_idx", "video_idx"}

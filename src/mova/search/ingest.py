@@ -188,7 +188,7 @@ def run(
         writer.report.passed_over = dict(plan.passed_over)
         writer.read([file for file in plan.files if file not in plan.forgotten])
         if writer.finish(gone) or swept:
-            store.tidy()
+            store.tidy(last=True)
             store.seal()
         write_sources(store.folder, read_sources(store.folder).after_run(roots, writer.report.failed))
     writer.report.seconds = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,10 @@ def add(store: Store, number: int, frames: int = 30, gaps: tuple[Span, ...] = ()
     store.commit([record])
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+@pytest.fixture(params=["shared", "copied"])
+def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An index whose snapshot uses the vectors of the tables, or has a copy of them."""
+    monkeypatch.setattr(snapshot_writer, "can_share", lambda: request.param == "shared")
     made = Store(tmp_path / "index")
     made.create(Meta("m", "f", DIM, 2.0))
     for number in range(4):
@@ -58,6 +61,13 @@ def opened(folder: Path) -> Snapshot:
     snapshot = Snapshot.open(folder)
     assert snapshot is not None
     return snapshot
+
+
+def is_shared(folder: Path) -> bool:
+    """Return whether the snapshot has no copy of the vectors."""
+    shared = "extents" in opened(folder).document
+    assert shared != bool(list((folder / "snapshot").glob("frames-*")))
+    return shared
 
 
 def assert_equal(snapshot: Snapshot, store: Store) -> None:
@@ -105,16 +115,16 @@ def test_a_snapshot_has_what_the_tables_have(folder: Path, store: Store) -> None
 
 def test_every_write_makes_it_stale_and_the_next_one_appends(folder: Path, store: Store) -> None:
     before = opened(folder)
-    files = before.document["frames"], before.document["times"]
+    files = before.document["codes"], before.document["times"]
     add(store, 9)
     assert Snapshot.open(folder) is None
     assert write_snapshot(store, folder)
     after = opened(folder)
-    assert (after.document["frames"], after.document["times"]) == files
+    assert (after.document["codes"], after.document["times"]) == files
     assert after.document["rows"] == before.document["rows"] + 30
     assert len(after.document["segments"]) == 2
     assert_equal(after, store)
-    assert len(list((folder / "snapshot").iterdir())) == 6
+    assert len(list((folder / "snapshot").iterdir())) == 6 - is_shared(folder)
     assert damaged_files(folder) == []
     assert write_snapshot(store, folder)  # nothing to do
     assert opened(folder).document == after.document
@@ -130,13 +140,13 @@ def test_removed_contents_leave_holes_until_there_are_too_many(folder: Path, sto
         assert write_snapshot(store, folder)
     finally:
         snapshot_writer.WASTE = waste
-    assert opened(folder).document["frames"] == first["frames"]
+    assert opened(folder).document["codes"] == first["codes"]
     assert opened(folder).document["rows"] == first["rows"]
     assert_equal(opened(folder), store)
     store.drop(["/v/0.mp4"])
     store.sweep()
     assert write_snapshot(store, folder)
-    assert opened(folder).document["frames"] != first["frames"]
+    assert opened(folder).document["codes"] != first["codes"]
     assert opened(folder).document["rows"] == 32 + 33
     assert_equal(opened(folder), store)
 
@@ -181,6 +191,8 @@ def test_frames_that_are_missing_make_no_snapshot(folder: Path, store: Store) ->
 @pytest.mark.parametrize("pattern", ["frames-*", "times-*", "codes-*", "scales-*", "videos-*", "snapshot.json"])
 @pytest.mark.parametrize("harm", ["delete", "cut", "flip"])
 def test_a_damaged_snapshot_is_not_used_or_named(pattern: str, harm: str, folder: Path, store: Store) -> None:
+    if pattern == "frames-*" and is_shared(folder):
+        pytest.skip("the vectors are those of the tables")
     path = next((folder / "snapshot").glob(pattern))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x40
@@ -226,6 +238,7 @@ def test_a_failure_leaves_no_files_and_the_last_snapshot(
     assert_equal(opened(folder), store)
 
 
+@pytest.mark.parametrize("store", ["copied"], indirect=True)
 def test_vectors_that_are_not_of_unit_length_are_damage(folder: Path) -> None:
     path = next((folder / "snapshot").glob("frames-*"))
     path.write_bytes(np.full(path.stat().st_size // 2, np.nan, np.float16).tobytes())
@@ -245,9 +258,47 @@ def test_a_snapshot_of_an_earlier_version_is_neither_read_nor_damage(folder: Pat
     assert damaged_files(folder) == []
     assert write_snapshot(store, folder)
     assert len(opened(folder).records()) == 4
-    assert len(list(path.parent.iterdir())) == 6, "the files of the earlier version are removed"
+    assert len(list(path.parent.iterdir())) == 6 - is_shared(folder), "the files of the earlier version are removed"
 
 
 def test_a_table_made_anew_drops_the_snapshot(folder: Path, store: Store) -> None:
     Store(folder).create(Meta("m", "g", DIM, 2.0))
     assert not (folder / "snapshot" / "snapshot.json").exists()
+
+
+@pytest.mark.parametrize("store", ["shared"], indirect=True)
+def test_vectors_are_found_again_in_files_that_were_joined(folder: Path, store: Store) -> None:
+    assert is_shared(folder)
+    before = opened(folder)
+    expected = before.fetch([name(number) for number in range(4)])
+    store._frames.optimize(cleanup_older_than=timedelta(0))
+    assert len(list((folder / "frames.lance" / "data").iterdir())) == 1
+    assert Snapshot.open(folder) is None
+    for number, frames in before.fetch(list(expected)).items():  # its files are removed, and still mapped
+        np.testing.assert_array_equal(frames.vectors, expected[number].vectors)
+    assert write_snapshot(store, folder)
+    assert is_shared(folder)
+    assert len({extent[0] for extent in opened(folder).document["extents"]}) == 1
+    assert_equal(opened(folder), store)
+
+
+@pytest.mark.parametrize("store", ["shared"], indirect=True)
+@pytest.mark.parametrize("cause", ["not found", "many places"])
+def test_vectors_that_cannot_be_shared_are_copied(
+    cause: str, folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_shared(folder)
+    add(store, 9)
+    with monkeypatch.context() as patch:
+        if cause == "not found":
+            patch.setattr(snapshot_writer.Finder, "find", lambda *_: None)
+        else:
+            patch.setattr(snapshot_writer, "MOST_EXTENTS", 0)
+        assert write_snapshot(store, folder)
+    assert not is_shared(folder)
+    assert_equal(opened(folder), store)
+    add(store, 10)
+    assert write_snapshot(store, folder)
+    assert not is_shared(folder)
+    assert_equal(opened(folder), store)
+    assert damaged_files(folder) == []

@@ -15,8 +15,7 @@ from mova.errors import IndexMismatchError, MovaError, UsageError
 from mova.search import query
 from mova.search.index import Index
 from mova.search.query import Query
-from mova.search.storage import checksums
-from mova.search.storage import store as tables
+from mova.search.storage import checksums, upkeep
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.search.storage.store import Store
 
@@ -44,8 +43,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mean = vectors(i).mean(axis=0)
         store.commit([VideoRecord(f"/v/{i}.mp4", name(i), 1, 1, FRAMES / 2, FRAMES, mean)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "ANN_ROWS", 200)
-        patch.setattr(tables, "LOCAL_ANN_ROWS", 200)
+        patch.setattr(upkeep, "ANN_ROWS", 200)
+        patch.setattr(upkeep, "LOCAL_ANN_ROWS", 200)
         store.tidy()
     store.seal()
     return folder
@@ -284,7 +283,7 @@ def test_errors_of_the_system_are_not_called_damage(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(tables, "frames_table", fail)
+    monkeypatch.setattr("mova.search.storage.store.frames_table", fail)
     with pytest.raises(MovaError, match=message) as caught:
         Store(copy).append([name(9)], [StoredFrames(TIMES, vectors(9))])
     assert "damaged" not in str(caught.value)

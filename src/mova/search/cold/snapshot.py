@@ -2,12 +2,14 @@
 
 The folder `snapshot` of a local index holds
 
-- `frames-ID.f16`: the vectors of all contents one after the other, half precision, (rows, d); only appended to; the
-  frames of one content are in the order of the tables, usually that of time,
+- `frames-ID.f16`: the vectors of all contents one after the other, half precision, (rows, d), if they cannot be read
+  from the files of the tables (`table_rows.py`); like the next three only appended to; the frames of one content are in
+  the order of the tables, usually that of time,
 - `times-ID.f64`: their times in seconds, (rows,),
 - `codes-ID.i8` and `scales-ID.f32`: the vectors as 8-bit integers, (rows, d), and (rows, 2); see `codes.py`,
 - `videos-ID.safetensors`: one record per path, and the first row of its frames,
-- `snapshot.json`: names and sizes of these files, the model and settings, and the state of the tables.
+- `snapshot.json`: names and sizes of these files, the places of vectors in the files of the tables, the model and
+  settings, and the state of the tables.
 
 A snapshot that does not have the present state of the tables is not used. Rows of contents that were removed stay until
 the files are rewritten.
@@ -31,12 +33,13 @@ from mova.search.cold.halves import widened
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
 from mova.search.cold.state import model_state, read_signed, same_model, tables_state
+from mova.search.cold.table_rows import TableRows
 from mova.search.storage.damage import IndexDamagedError, guarded
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord, impossible, unit_length
 from mova.types import Span
 from mova.utils.hashing import content_hash
 
-FORMAT = 2
+FORMAT = 3
 ROW_FILES = {
     "frames": ("f16", np.float16),
     "times": ("f64", np.float64),
@@ -44,6 +47,8 @@ ROW_FILES = {
     "scales": ("f32", np.float32),
 }
 """Suffix and type of the files that have an entry per row, by their keys in `snapshot.json`."""
+EXTENTS = "extents"
+"""Key of the places of vectors in the files of the tables, if there is no file of `frames`."""
 CODED_ROWS = 4096
 """Rows from which the codes are scanned; fewer vectors are widened and compared as fast."""
 EXACT_ROWS = 16_384
@@ -70,9 +75,15 @@ class Snapshot:
         self.meta = Meta(**document["meta"])
         files = folder / FOLDER
         rows = int(document["rows"])
-        shapes = {key: row_shape(key, rows, self.meta.dim) for key in ROW_FILES}
-        maps = {key: _mapped(files / document[key], ROW_FILES[key][1], shapes[key]) for key in ROW_FILES}
-        self.vectors, self.times = maps["frames"], maps["times"]
+        shapes = {key: row_shape(key, rows, self.meta.dim) for key in ROW_FILES if key in document}
+        maps = {key: _mapped(files / document[key], ROW_FILES[key][1], shape) for key, shape in shapes.items()}
+        if EXTENTS in document:
+            self.vectors: TableRows | npt.NDArray[np.float16] = TableRows(folder, document[EXTENTS], self.meta.dim)
+        else:
+            self.vectors = maps["frames"]
+        if len(self.vectors) != rows:
+            raise ValueError(f"{folder}: {len(self.vectors)} vectors, not {rows}")
+        self.times = maps["times"]
         self.codes = Codes(maps["codes"], maps["scales"])
         videos = files / document["videos"]
         if content_hash(videos) != document["videos_hash"]:

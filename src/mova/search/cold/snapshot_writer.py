@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mova.search.cold.codes import encode
-from mova.search.cold.snapshot import FORMAT, ROW_FILES, read_videos, row_shape, write_videos
+from mova.search.cold.snapshot import EXTENTS, FORMAT, ROW_FILES, read_videos, row_shape, write_videos
 from mova.search.cold.state import SNAPSHOT_FOLDER as FOLDER
 from mova.search.cold.state import SNAPSHOT_NAME as NAME
 from mova.search.cold.state import model_state, read_signed, tables_state, write_signed
+from mova.search.cold.table_rows import MOST_EXTENTS, TYPE, Extent, Finder, can_share, merged
 from mova.utils.batching import batches
 from mova.utils.hashing import content_hash
 
@@ -33,6 +34,10 @@ BATCH_ROWS = 16_384
 HASH_BYTES = 1 << 20
 WASTE = 0.25
 """Share of rows of removed contents above which the files are rewritten."""
+
+
+class _NotSharedError(Exception):
+    """Vectors do not lie in the files of the tables as they are."""
 
 
 def write_snapshot(store: Store, folder: Path) -> bool:
@@ -73,14 +78,13 @@ def _write(store: Store, folder: Path, state: str) -> bool:
     if store.count_frames() < sum(counts.values()):
         return False
     meta = asdict(store.meta)
-    last, kept = _reusable(files, document, meta, counts)
-    names = last or {
-        **{key: f"{key}-{_new_id()}.{suffix}" for key, (suffix, _) in ROW_FILES.items()},
-        "rows": 0,
-        "segments": [],
-    }
-    new = [content for content in counts if content not in kept]
-    appended = _append(store, files, names, new, counts)
+    names, kept = _reusable(folder, document, meta, counts)
+    try:
+        names = names or _new_names(shared=can_share())
+        appended = _append(store, folder, names, [c for c in store.contents() if c in counts.keys() - kept], counts)
+    except _NotSharedError:
+        names, kept = _new_names(shared=False), {}
+        appended = _append(store, folder, names, list(counts), counts)
     if appended is None or tables_state(folder) != state:
         return False
     videos = files / f"videos-{_new_id()}.safetensors"
@@ -91,6 +95,18 @@ def _write(store: Store, folder: Path, state: str) -> bool:
         {"format": FORMAT, "state": state, "meta": meta, "model_state": model_state(store.meta.model), **names},
     )
     return True
+
+
+def _new_names(*, shared: bool) -> dict[str, Any]:
+    """Return the names of the files of a new snapshot, with no rows yet.
+
+    Args:
+        shared: whether the vectors are those in the files of the tables.
+    """
+    names = {key: f"{key}-{_new_id()}.{suffix}" for key, (suffix, _) in ROW_FILES.items()}
+    if shared:
+        del names["frames"]
+    return {**names, "rows": 0, "segments": [], **({EXTENTS: []} if shared else {})}
 
 
 def _named(files: Path) -> set[str]:
@@ -109,7 +125,7 @@ def damaged_files(folder: Path) -> list[str]:
         return []  # of another version: never read, and replaced by the next write
     dim = int(document["meta"]["dim"])
     damaged = []
-    for position, key in enumerate(ROW_FILES, 1):
+    for position, key in enumerate(_keys(document), 1):
         row_bytes = _row_bytes(key, dim)
         try:
             with (files / document[key]).open("rb") as file:
@@ -126,16 +142,24 @@ def damaged_files(folder: Path) -> list[str]:
     return [*damaged, f"{FOLDER}/{document['videos']}"]
 
 
+def _keys(names: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the files of a snapshot that have an entry per row, in the order of their hashes."""
+    return [key for key in ROW_FILES if key in names]
+
+
 def _reusable(
-    files: Path, document: Mapping[str, Any] | None, meta: Mapping[str, Any], counts: Mapping[str, int]
+    folder: Path, document: Mapping[str, Any] | None, meta: Mapping[str, Any], counts: Mapping[str, int]
 ) -> tuple[dict[str, Any] | None, dict[str, int]]:
     """Return the files of the last snapshot that can be appended to, and the first rows of contents that they hold."""
     if document is None or document.get("format") != FORMAT or document["meta"] != meta:
         return None, {}
-    rows, dim = int(document["rows"]), int(meta["dim"])
+    files, rows, dim = folder / FOLDER, int(document["rows"]), int(meta["dim"])
     try:
         old, first_rows = read_videos(files / document["videos"])
-        if any((files / document[key]).stat().st_size < rows * _row_bytes(key, dim) for key in ROW_FILES):
+        ends = [(files / document[key], rows * _row_bytes(key, dim)) for key in _keys(document)]
+        for path, offset, _, count in document.get(EXTENTS, []):
+            ends.append((folder / path, offset + count * dim * TYPE.itemsize))
+        if any(path.stat().st_size < end for path, end in ends):
             return None, {}
     except (OSError, ValueError, KeyError):
         return None, {}
@@ -143,23 +167,29 @@ def _reusable(
     kept = {content: row for content, row in first_rows.items() if counts.get(content) == frames[content]}
     if sum(counts[content] for content in kept) < (1 - WASTE) * rows:
         return None, {}
-    return {key: document[key] for key in (*ROW_FILES, "rows", "segments")}, kept
+    return {key: document[key] for key in (*ROW_FILES, EXTENTS, "rows", "segments") if key in document}, kept
 
 
 def _append(
-    store: Store, files: Path, names: dict[str, Any], new: Sequence[str], counts: Mapping[str, int]
+    store: Store, folder: Path, names: dict[str, Any], new: Sequence[str], counts: Mapping[str, int]
 ) -> dict[str, int] | None:
     """Append the frames of contents to the files in `names` and update it.
 
     Returns:
         The first row of each content; None if frames of one are missing.
+
+    Raises:
+        _NotSharedError: the vectors should be those in the files of the tables, and are not.
     """
+    files = folder / FOLDER
+    extents = [Extent(*extent) for extent in names.get(EXTENTS, [])]
+    finder = Finder(folder, store.meta.dim) if EXTENTS in names else None
     first_rows: dict[str, int] = {}
     rows, dim = int(names["rows"]), store.meta.dim
     segments = [list(segment) for segment in names["segments"]]
     with ExitStack() as stack:
         opened = {
-            key: stack.enter_context(_opened(files / names[key], rows * _row_bytes(key, dim))) for key in ROW_FILES
+            key: stack.enter_context(_opened(files / names[key], rows * _row_bytes(key, dim))) for key in _keys(names)
         }
         for batch in batches(new, counts.__getitem__, BATCH_ROWS):
             begin, cursors = rows, {}
@@ -171,6 +201,8 @@ def _append(
                 cursors[content] += len(part.times)
                 if cursors[content] > first_rows[content] + counts[content]:
                     return None
+                if finder is not None:
+                    extents += _found(finder, part, row)
                 _write_rows(opened, row, part, dim)
             if any(cursors[content] != first_rows[content] + counts[content] for content in batch):
                 return None
@@ -179,7 +211,28 @@ def _append(
             file.flush()
             os.fsync(file.fileno())
     names |= {"rows": rows, "segments": segments}
+    if finder is not None:
+        names[EXTENTS] = merged(extents, dim)
+        if len(names[EXTENTS]) > MOST_EXTENTS:
+            raise _NotSharedError
     return first_rows
+
+
+def _found(finder: Finder, part: StoredFrames, row: int) -> list[Extent]:
+    """Return where the vectors of frames lie in the files of the tables.
+
+    Args:
+        finder: of the table.
+        part: the frames.
+        row: of the first of them in the snapshot.
+
+    Raises:
+        _NotSharedError: one is not found.
+    """
+    found = finder.find(part.vectors.astype(TYPE), row)
+    if found is None:
+        raise _NotSharedError
+    return found
 
 
 def _row_bytes(key: str, dim: int) -> int:

@@ -61,6 +61,21 @@ def guarded(
     return call
 
 
+def steady(
+    method: Callable[Concatenate[_Owner, _Arguments], _Result],
+) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
+    """Repeat a method once if the index seems damaged: the end of a run elsewhere removes files that it superseded."""
+
+    @functools.wraps(method)
+    def call(self: _Owner, *args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        try:
+            return method(self, *args, **options)
+        except IndexDamagedError:
+            return method(self, *args, **options)
+
+    return call
+
+
 @contextmanager
 def index_errors(uri: str) -> Iterator[None]:
     """Convert the errors that reading and writing an index's files can raise.

@@ -25,7 +25,6 @@ import lancedb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from lancedb.index import BTree, IvfRq
 
 from mova.errors import IndexMismatchError, MovaError, UsageError
 from mova.search.cold.state import discard_snapshot
@@ -39,28 +38,16 @@ from mova.search.storage.arrow_rows import (
     schemas,
     vectors_of,
 )
-from mova.search.storage.damage import IndexDamagedError, guarded, index_errors
+from mova.search.storage.damage import IndexDamagedError, guarded, index_errors, steady
 from mova.search.storage.records import SCHEMA_VERSION, Meta, StoredFrames, VideoRecord, impossible, unit_length
+from mova.search.storage.upkeep import tidy
 from mova.utils.file_lock import sole_writer
 from mova.utils.files import local_folder
 
 logger = logging.getLogger(__name__)
 
-SMALL_FRAGMENTS = 32
-"""Small fragments that a table may gather before they are rewritten as one: adding stays O(new files)."""
-ANN_ROWS = 200_000
-"""Number of frames from which an approximate index is built; below, an exact scan is as fast."""
-LOCAL_ANN_ROWS = 4_000_000
-"""The same for a local index: its snapshot is scanned exactly (`mova.search.cold.codes`)."""
-BITS, NPROBES, REFINE = 4, 128, 4
-"""Approximate index: bits per dimension, partitions visited, and exactly scored rows per requested row.
-
-Text vectors are far from frame vectors, so few partitions or one bit lose much: at 300,000 frames, directions that
-resemble no frame find 0.36 of the exact moments with 1 bit, 16 partitions and 4 rows; 0.88 with 1 bit, all partitions
-and 16 rows; all of them with these settings, four times as fast as the exact scan.
-"""
-KEEP_VERSIONS = timedelta(minutes=5)
-"""Superseded data stay on disk this long for readers that still use them."""
+NPROBES, REFINE = 128, 4
+"""Approximate index (`mova.search.storage.upkeep`): partitions visited, and exactly scored rows per requested row."""
 
 
 class Store:
@@ -189,6 +176,7 @@ class Store:
 
     # --- the record of files ---
 
+    @steady
     @guarded
     def records(self) -> dict[str, VideoRecord]:
         """Return the records of all indexed paths, in order of path."""
@@ -288,6 +276,11 @@ class Store:
         self.discard(rows.keys() - known)
         return len(rows.keys() - known)
 
+    @guarded
+    def contents(self) -> list[str]:
+        """Return the contents of all stored frames, in the order of the table."""
+        return list(self._rows())
+
     def _rows(self, condition: str | None = None) -> Counter[str]:
         """Return the number of stored frames per content."""
         search = self._frames.search().select(["video"])
@@ -297,6 +290,7 @@ class Store:
             rows.update(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))
         return rows
 
+    @steady
     @guarded
     def fetch(self, contents: Sequence[str]) -> dict[str, StoredFrames]:
         """Return the stored frames of contents, by content; contents that are not stored are left out."""
@@ -315,6 +309,7 @@ class Store:
                 frames[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
         return frames
 
+    @steady
     @guarded
     def nearest(
         self,
@@ -349,7 +344,19 @@ class Store:
 
         Raises:
             IndexDamagedError: a file cannot be read.
+            MovaError: another process joined the files meanwhile.
         """
+        version = self._frames.version
+        try:
+            yield from self._scan(contents)
+        except IndexDamagedError as error:
+            if self._frames.version == version:
+                raise
+            raise MovaError(
+                f"{self.uri}: another process wrote to this index at the same time; run this again"
+            ) from error
+
+    def _scan(self, contents: Sequence[str] | None) -> Iterator[tuple[str, StoredFrames]]:
         with index_errors(self.uri):
             search = self._frames.search().select(["video", "time", "vector"])
             selections = [search] if contents is None else [search.where(c) for c in conditions("video", contents)]
@@ -373,23 +380,11 @@ class Store:
             return int(self._frames.count_rows())
         return sum(int(self._frames.count_rows(condition)) for condition in conditions("video", contents))
 
-    # --- upkeep ---
-
     @guarded
-    def tidy(self) -> None:
-        """Join small fragments if there are many, and build or extend the approximate index if it pays."""
-        rows = self.count_frames()
-        indices = {index.name: index for index in self._frames.list_indices()}
-        least = ANN_ROWS if self.folder is None else LOCAL_ANN_ROWS
-        configs = {"vector": IvfRq(distance_type="dot", num_bits=BITS), "video": BTree()} if rows >= least else {}
-        for column, config in configs.items():
-            if f"{column}_idx" not in indices:
-                self._frames.create_index(column, config=config, name=f"{column}_idx")
-        unindexed = sum(index.num_unindexed_rows or 0 for index in indices.values())
+    def tidy(self, *, last: bool = False) -> None:
+        """Keep the tables in few files; see `mova.search.storage.upkeep.tidy`."""
         for table in (self._frames, self._videos):
-            fragments = table.stats()["fragment_stats"]["num_small_fragments"]
-            if fragments > SMALL_FRAGMENTS or (table is self._frames and unindexed > ANN_ROWS // 4):
-                table.optimize(cleanup_older_than=KEEP_VERSIONS)
+            tidy(table, self.folder, is_last=last, vectors=table is self._frames)
 
 
 def _delete(table: Any, column: str, values: Iterable[str]) -> None:
