@@ -36,6 +36,15 @@ FOREIGN = "Two huge white crosses spin in the snowy mountains."
 SHOWN = "/srv/films"
 """What stands for the folder of the videos."""
 
+FOLDERS = {
+    "folders": [
+        {"id": f"{number:020x}", "name": name} for number, name in enumerate(("2022", "2023", "archive", "raw"))
+    ],
+    "total": 4,
+    "videos": 12,
+}
+"""Folders that the service offers, made up."""
+
 State = Callable[[Any, list[str]], None]
 """Brings a page into a state; the sentences describe the first video."""
 
@@ -135,6 +144,53 @@ def correct(page: Any, sentences: list[str]) -> None:
     page.wait_for_timeout(1500)
 
 
+def write(page: Any, _: list[str]) -> None:
+    """Before a caption is aligned."""
+    page.goto("/align")
+    page.wait_for_selector(".chooser")
+
+
+def choose(page: Any, _: list[str]) -> None:
+    """Choose the video of a caption."""
+    write(page, _)
+    page.locator(".chooser").click()
+    page.wait_for_selector("dialog.videos li")
+
+
+def keys(page: Any, _: list[str]) -> None:
+    """The keys of the page Find."""
+    start(page, _)
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog.keys[open]")
+
+
+def folders(page: Any, _: list[str]) -> None:
+    """Choose a folder to add."""
+    page.route(re.compile("/api/v1/folders"), lambda route: route.fulfill(json=FOLDERS))
+    library(page, _)
+    page.get_by_role("button", name="Add a folder").click()
+    page.locator(".folders button").first.click()
+    page.wait_for_selector("footer .primary:not([disabled])")
+
+
+def forget(page: Any, _: list[str]) -> None:
+    """Asked whether a folder shall be forgotten."""
+    library(page, _)
+    page.locator(".roots button").first.click()
+    page.wait_for_selector("dialog.sure[open]")
+
+
+def login(page: Any, _: list[str]) -> None:
+    """The page that asks for a token."""
+    page.goto("/login")
+
+
+def missing(page: Any, _: list[str]) -> None:
+    """An address without a page."""
+    page.goto("/nowhere")
+
+
 def library(page: Any, _: list[str]) -> None:
     """What is indexed."""
     page.goto("/library")
@@ -182,7 +238,26 @@ PICTURES: tuple[tuple[str, State, tuple[int, int], str], ...] = (
     ("library", library, WIDE, "light"),
     ("job", job, WIDE, "dark"),
     ("library-phone", library, PHONE, "dark"),
+    ("write", write, WIDE, "light"),
+    ("choose", choose, WIDE, "light"),
+    ("folders", folders, WIDE, "light"),
+    ("forget", forget, WIDE, "light"),
+    ("keys", keys, WIDE, "dark"),
+    ("login", login, WIDE, "light"),
+    ("missing", missing, WIDE, "light"),
 )
+
+
+def wanted(names: list[str], every: bool) -> Iterator[tuple[str, State, tuple[int, int], str]]:
+    """Yield the pictures to draw; with `every`, each state at both widths, light and dark."""
+    if not every:
+        yield from (row for row in PICTURES if not names or row[0] in names)
+        return
+    for state in dict.fromkeys(row[1] for row in PICTURES):
+        for size in (WIDE, PHONE):
+            for scheme in ("light", "dark"):
+                if not names or state.__name__ in names:
+                    yield f"{state.__name__}-{size[0]}-{scheme}", state, size, scheme
 
 
 @contextmanager
@@ -240,6 +315,7 @@ def main() -> None:
     """Draw the pictures that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="pictures to draw (default: all)")
+    parser.add_argument("--every", action="store_true", help="every state at both widths, light and dark, to look at")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     parser.add_argument("--films", type=Path, help="folder of the videos, rendered if it does not exist")
     asked = parser.parse_args()
@@ -256,9 +332,7 @@ def main() -> None:
                 answer = route.fetch()
                 route.fulfill(response=answer, body=answer.text().replace(str(films), SHOWN))
 
-            for picture, state, (width, height), scheme in PICTURES:
-                if asked.names and picture not in asked.names:
-                    continue
+            for picture, state, (width, height), scheme in wanted(asked.names, asked.every):
                 phone = width == PHONE[0]
                 context = browser.new_context(
                     viewport={"width": width, "height": height},
@@ -269,7 +343,7 @@ def main() -> None:
                 )
                 context.set_default_timeout(60_000)
                 page = context.new_page()
-                page.route("**/api/v1/library", hide)
+                page.route(re.compile("/api/v1/library"), hide)
                 state(page, sentences)
                 settled(page)
                 save(page.screenshot(), asked.out / f"serve-{picture}.png")

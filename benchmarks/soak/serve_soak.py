@@ -141,7 +141,7 @@ def kill_once(folder: Path, kept: Path, rng: np.random.Generator, queries: Queri
     for thread in threads:
         thread.start()
     time.sleep(rng.uniform(0.5, LATEST))
-    state = next(row["state"] for row in service.ask("/jobs") if row["id"] == job)
+    state = next(row["state"] for row in service.ask("/jobs")["jobs"] if row["id"] == job)
     counts[f"job {state} at the kill"] += 1
     ended.set()
     service.stop(signal.SIGKILL)
@@ -149,13 +149,13 @@ def kill_once(folder: Path, kept: Path, rng: np.random.Generator, queries: Queri
         thread.join()
     counts["killed"] += 1
     again = Service(folder)
-    jobs = {row["id"]: row for row in again.ask("/jobs")}
+    jobs = {row["id"]: row for row in again.ask("/jobs")["jobs"]}
     counts["jobs lost"] += job not in jobs
     counts["searches that changed"] += not set(before) & set(again.found(ASKED))
     deadline = time.monotonic() + PATIENCE
     while job in jobs and jobs[job]["state"] in {"queued", "running"} and time.monotonic() < deadline:
         time.sleep(0.2)
-        jobs = {row["id"]: row for row in again.ask("/jobs")}
+        jobs = {row["id"]: row for row in again.ask("/jobs")["jobs"]}
     counts["jobs that did not end"] += job in jobs and jobs[job]["state"] != "done"
     counts["stops that were not clean"] += again.stop() not in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
     index = Index(folder / "index")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from mova.errors import MovaError, UsageError
@@ -120,6 +120,31 @@ class ScoredText:
     sentences: tuple[tuple[str, float], ...]
 
 
+@dataclass(frozen=True)
+class Job:
+    """Long work of the service, such as the indexing of a folder.
+
+    Attributes:
+        id: by which the service names it.
+        name: the folder or file; empty if all folders are read again.
+        state: "queued", "running", "paused", "done", "failed" or "cancelled".
+        done, total: seconds of video.
+        message: why it failed.
+    """
+
+    id: str
+    name: str
+    state: str
+    done: float
+    total: float
+    message: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Job:
+        """Return the job of a document of the API."""
+        return cls(*(document[item.name] for item in fields(cls)))
+
+
 class _NoRedirect(HTTPRedirectHandler):
     """Follows no redirect, so that the token reaches nobody else."""
 
@@ -157,6 +182,7 @@ class Client:
         k: int = 10,
         *,
         like: tuple[Video, float] | None = None,
+        by: str | None = None,
         one_per_video: bool = False,
         false_alarm: float | None = None,
         filter: Mapping[str, Any] | None = None,
@@ -167,6 +193,7 @@ class Client:
             text: a sentence or a paragraph; may be empty with `like`.
             k: return at most k moments.
             like: a video and a time in seconds; the moments resemble its picture.
+            by: what they have in common with it, without a text: a concept, or its values with commas between them.
             one_per_video: only the best moment of each video.
             false_alarm: highest false-alarm rate that counts as evidence.
             filter: which videos are searched: `folders` (as in `Video.folder`), `after`, `before`, `longer`, `shorter`.
@@ -174,6 +201,8 @@ class Client:
         body: dict[str, Any] = {"query": text, "one_per_video": one_per_video}
         if like is not None:
             body["like"] = {"video": like[0].id, "time": like[1]}
+        if by is not None:
+            body["by"] = by
         if filter is not None:
             body["filter"] = dict(filter)
         if false_alarm is not None:
@@ -239,6 +268,14 @@ class Client:
             with self._open("POST", address, data=file, headers=length) as answer:
                 return str(json.loads(self._read(answer))["id"])
 
+    def jobs(self) -> list[Job]:
+        """Return the jobs, the newest first."""
+        return [Job.of(row) for row in self._pages("GET", "/jobs", {}, "jobs", None)]
+
+    def job(self, name: str) -> Job:
+        """Return a job by id."""
+        return Job.of(self._document("GET", f"/jobs/{quote(name, safe='')}"))
+
     def thumbnail(self, video: Video, time: float) -> bytes:
         """Return the frame on display at a time (seconds), as JPEG."""
         with self._open("GET", f"/videos/{video.id}/thumbnail?{urlencode({'t': time})}") as answer:
@@ -251,8 +288,26 @@ class Client:
             ServiceError: the service refuses it, cannot be reached, or sends only a part of the file.
         """
         values = urlencode({"start": moment.start, "end": moment.end})
+        return self._save(path, "GET", f"/videos/{moment.video.id}/clip?{values}")
+
+    def export(self, moments: Sequence[FoundMoment], path: str | Path, label: str = "") -> Path:
+        """Save moments as clips (`.zip`), or their times as `.csv`, `.edl`, `.otio` or `.srt`.
+
+        Args:
+            moments: in their order.
+            path: file to write; its suffix is the format.
+            label: name of the moments, such as the text that found them.
+
+        Raises:
+            ServiceError: the service refuses it, cannot be reached, or sends only a part of the file.
+        """
+        rows = [{"video": m.video.id, "start": m.start, "end": m.end, "label": label} for m in moments]
+        kind = Path(path).suffix.removeprefix(".").lower()
+        return self._save(path, "POST", "/exports", {"format": kind, "moments": rows})
+
+    def _save(self, path: str | Path, method: str, address: str, body: Any = None) -> Path:
         with (
-            self._open("GET", f"/videos/{moment.video.id}/clip?{values}") as answer,
+            self._open(method, address, body) as answer,
             replacing(path) as temporary,
             temporary.open("wb") as file,
         ):

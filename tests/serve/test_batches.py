@@ -92,6 +92,23 @@ def test_texts_of_a_batch_are_encoded_together_without_the_model(worlds: Path, m
         assert [m.score for m in moments] == pytest.approx([m.score for m in expected], abs=2e-6)
 
 
+def test_what_moments_can_have_in_common_is_known_without_the_model(
+    worlds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mova.models import registry
+    from mova.search.cold.text_tower import TextTower
+
+    expected = registry.load("mova-worlds-tiny").respects()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "load", lambda *_: pytest.fail("the model was loaded"))
+        assert HeldIndex(worlds).respects() == expected
+    index = HeldIndex(worlds)
+    tower = index.encoder("a")
+    assert isinstance(tower, TextTower)
+    del tower.document["respects"]  # as in an index of an earlier version
+    assert index.respects() == expected
+
+
 def test_a_search_that_fails_does_not_fail_its_neighbors(site: Site) -> None:
     engine = Engine(site.settings.index, ColourEncoder())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from mova.client import Client, ServiceError
 from mova.errors import UsageError
 from mova.search.index import Index
+from mova.serve.library.jobs import Jobs
 from mova.serve.settings import Settings
 from mova.video.probe import probe
 from tests.serve.conftest import JudgingEncoder, running, write_films
@@ -62,12 +64,59 @@ def test_videos_examples_captions_and_clips(client: Client, tmp_path: Path) -> N
     assert film.folder == "deep"
     first = client.videos()[0]
     assert client.search(like=(first, 3.0), k=1)[0].video == film
+    assert client.search(like=(first, 3.0), by="red, blue", k=1)[0].video == film
     (red, blue) = client.align(first, "A red wall. Then a blue one.")
     assert (red.spans[0].start, red.spans[0].end) == (0.0, 2.0)
     assert blue.text == "Then a blue one."
     assert client.thumbnail(first, 1.0).startswith(b"\xff\xd8")
     clip = client.save_clip(client.search("blue", k=1)[0], tmp_path / "clip.mp4")
     assert probe(clip).duration > 1
+
+
+def test_captions_are_scored_as_by_the_model(client: Client, films: Path) -> None:
+    first = client.videos()[0]
+    texts = ["A red wall. Then a blue one.", "Yellow."]
+    expected = JudgingEncoder().score(films / "films" / "a.mp4", texts)
+    scored = client.score(first, texts)
+    assert [row.text for row in scored] == texts
+    assert [row.score for row in scored] == pytest.approx(expected.tolist(), abs=1e-3)
+    assert [text for text, _ in scored[0].sentences] == ["A red wall.", "Then a blue one."]
+    assert scored[0].sentences[0][1] > scored[1].sentences[0][1]
+    with pytest.raises(ServiceError, match="texts"):
+        client.score(first, [])
+
+
+def test_moments_are_exported(client: Client, tmp_path: Path) -> None:
+    found = client.search("red", k=2)
+    rows = client.export(found, tmp_path / "moments.csv", "red walls").read_text(encoding="utf-8-sig").splitlines()
+    assert len(rows) == 3
+    assert all("red walls" in row for row in rows[1:])
+    assert len(zipfile.ZipFile(client.export(found, tmp_path / "clips.zip")).namelist()) == 3
+    with pytest.raises(ServiceError, match="format"):
+        client.export(found, tmp_path / "moments.doc")
+    assert not (tmp_path / "moments.doc").exists()
+
+
+def test_a_video_is_uploaded_and_becomes_a_job(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Jobs, "_run", lambda self, job: self._change(job.id, state="done", ended=1.0))
+    settings = Settings(str(films / "index"), state=tmp_path / "state", uploads=tmp_path / "sent")
+    with running(settings, JudgingEncoder()) as url:
+        own = Client(url)
+        name = own.upload(films / "films" / "a.mp4")
+        deadline = time.monotonic() + 30
+        while own.job(name).state != "done" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        (job,) = own.jobs()
+        assert (job.id, job.state, Path(job.name).name) == (name, "done", "a.mp4")
+        assert (tmp_path / "sent" / "a.mp4").read_bytes() == (films / "films" / "a.mp4").read_bytes()
+        with pytest.raises(ServiceError, match="no such job"):
+            own.job("nothing")
+        (tmp_path / "text.mp4").write_text("no video", encoding="utf-8")
+        with pytest.raises(ServiceError) as refused:
+            own.upload(tmp_path / "text.mp4")
+        assert refused.value.status == 415
+        with pytest.raises(FileNotFoundError):
+            own.upload(tmp_path / "nothing.mp4")
 
 
 def test_refusals_are_errors_with_the_message_of_the_service(client: Client, url: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from mova.serve.settings import Settings
 from mova.utils.file_lock import sole_writer
 from mova.worlds.writer import write_worlds
 from tests.serve.conftest import API, Site
-from tests.support.fakes import write_colours
+from tests.support.fakes import ColourEncoder, write_colours
 
 MODEL = "mova-worlds-tiny"
 
@@ -74,7 +74,7 @@ def test_a_folder_is_added_searched_and_forgotten(tmp_path: Path, worlds: Path) 
         assert again["id"] == job["id"]  # the same folder is not read twice at once
 
         def ended() -> Any:
-            (now,) = client.get(f"{API}/jobs").json()
+            (now,) = client.get(f"{API}/jobs").json()["jobs"]
             return now if now["state"] not in {"queued", "running"} else None
 
         done = until(ended)
@@ -83,17 +83,20 @@ def test_a_folder_is_added_searched_and_forgotten(tmp_path: Path, worlds: Path) 
         library = client.get(f"{API}/library").json()
         assert library["videos"] == 3
         assert library["model"] == MODEL
-        assert [root["videos"] for root in library["roots"]] == [3]
-        assert library["failed"][0]["name"].endswith("broken.mp4")
-        assert library["failed"][0]["cause"]
+        (root,) = client.get(f"{API}/library/roots").json()["roots"]
+        assert (library["roots"], root["videos"], root["present"]) == (1, 3, True)
+        (problem,) = client.get(f"{API}/library/problems").json()["problems"]
+        assert problem["name"].endswith("broken.mp4")
+        assert problem["cause"]
+        assert library["problems"] == 1
         assert client.post(f"{API}/search", json={"query": "a red ring"}).json()["results"]
         assert client.post(f"{API}/jobs", json={}).json()["kind"] == "update"
-        until(lambda: client.get(f"{API}/jobs").json()[0]["state"] == "done")
+        until(lambda: client.get(f"{API}/jobs").json()["jobs"][0]["state"] == "done")
 
         video = client.get(f"{API}/videos").json()["videos"][0]["id"]
         assert client.delete(f"{API}/videos/{video}").json() == {"videos": 1}
         assert client.get(f"{API}/videos/{video}/file").status_code == 404
-        assert client.delete(f"{API}/library/{library['roots'][0]['id']}").json() == {"videos": 2}
+        assert client.delete(f"{API}/library/{root['id']}").json() == {"videos": 2}
         assert client.get(f"{API}/videos").json()["total"] == 0
         assert len(list(worlds.glob("*.mp4"))) == 4  # files are never touched
         assert client.delete(f"{API}/jobs/{job['id']}").status_code == 204
@@ -162,12 +165,17 @@ def test_folders_offer_neither_links_nor_hidden_ones(tmp_path: Path) -> None:
     (root / "link").symlink_to(secret)
     write_colours(root / "in" / "a.mp4", [("red", 1)])
     folders = Folders(lambda: [root, root / "in"])
-    (top,) = folders.roots()  # one is below the other
+    (top,), _ = folders.listed()  # one is below the other
     assert top.path == str(root)
-    inside, videos = folders.inside(folders.path(top.id))
+    with pytest.raises(NotFound):
+        folders.listed(top.id)  # nobody was offered it
+    folders.offer([top])
+    inside, videos = folders.listed(top.id)
     assert ([folder.name for folder in inside], videos) == (["in"], 0)
-    deeper, videos = folders.inside(folders.path(inside[0].id))
+    folders.offer(inside)
+    deeper, videos = folders.listed(inside[0].id)
     assert ([folder.name for folder in deeper], videos) == (["deep"], 1)
+    folders.offer(deeper)
     os.rename(root / "in" / "deep", tmp_path / "deep")
     (root / "in" / "deep").symlink_to(secret)  # put there after it was listed
     with pytest.raises(NotFound):
@@ -177,13 +185,13 @@ def test_folders_offer_neither_links_nor_hidden_ones(tmp_path: Path) -> None:
 def test_progress_is_streamed(tmp_path: Path) -> None:
     import asyncio
 
-    from mova.serve.routes.library import _changes
+    from mova.serve.routes.jobs import changes
     from mova.serve.services import Services
 
     parts = Services(Settings(str(tmp_path / "none"), state=tmp_path / "state"))
 
     async def read() -> list[str]:
-        stream = _changes(parts)
+        stream = changes(parts)
         first = await anext(stream)
         parts.jobs.add("add", str(tmp_path))
         second = await anext(stream)
@@ -245,9 +253,61 @@ def test_a_job_that_is_just_ending_stays(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_missing_files_and_folders_are_named(site: Site) -> None:
     (site.films / "a.mp4").unlink()
-    library = site.client.get(f"{API}/library").json()
-    assert [Path(name).name for name in library["missing"]] == ["a.mp4"]
-    assert library["roots"][0]["present"]
+    (problem,) = site.client.get(f"{API}/library/problems").json()["problems"]
+    assert (Path(problem["name"]).name, problem["cause"]) == ("a.mp4", "cannot be found at present")
+    (root,) = site.client.get(f"{API}/library/roots").json()["roots"]
+    assert (root["present"], root["videos"]) == (True, 3)
+
+
+def every_page(site: Site, path: str, key: str, **values: Any) -> list[Any]:
+    """Walk through the pages of a list; each has rows, and all know how many there are."""
+    rows, cursor = [], None
+    while True:
+        answer = site.client.get(f"{API}{path}", params={**values, **({"cursor": cursor} if cursor else {})})
+        page = answer.json()
+        assert 0 < len(page[key]) <= values["limit"], answer.text
+        rows += page[key]
+        cursor = page.get("next")
+        if cursor is None:
+            assert len(rows) == page["total"]
+            return rows
+
+
+def test_every_list_has_pages(site: Site, tmp_path: Path) -> None:
+    for number in range(7):
+        (site.films / "deep" / f"Sub {number}").mkdir()
+        (site.films / f"{number}.mp4").write_bytes(b"no video")
+        site.client.app.parts.jobs.cancel(site.client.app.parts.jobs.add("add", str(number)).id)
+    write_colours(tmp_path / "more" / "d.mp4", [("white", 1)])
+    Index(site.settings.index, ColourEncoder()).add([site.films, tmp_path / "more"])
+    for name in "abc":
+        (site.films / ("deep/c.mp4" if name == "c" else f"{name}.mp4")).unlink()
+    tops = site.client.get(f"{API}/folders").json()["folders"]
+    films = next(row["id"] for row in tops if row["name"] == str(site.films))
+    (deep,) = every_page(site, "/folders", "folders", inside=films, limit=3)
+    names = [row["name"] for row in every_page(site, "/folders", "folders", inside=deep["id"], limit=3)]
+    assert names == [f"Sub {number}" for number in range(7)]
+    problems = every_page(site, "/library/problems", "problems", limit=4)
+    assert sorted(Path(row["name"]).name for row in problems) == [f"{n}.mp4" for n in (*range(7), *"abc")]
+    assert [row["videos"] for row in every_page(site, "/library/roots", "roots", limit=1)] == [3, 1]
+    folders = every_page(site, "/library/folders", "folders", limit=1)
+    assert {row["name"]: row["videos"] for row in folders} == {"films": 3, "films/deep": 1, "more": 1}
+    assert "".join(row["name"][0] for row in every_page(site, "/videos", "videos", limit=3)) == "abcd"
+    assert [row["name"] for row in every_page(site, "/jobs", "jobs", limit=3)] == [*"6543210"]
+
+
+def test_a_page_follows_the_last_row_though_the_list_has_changed(site: Site) -> None:
+    first = site.client.get(f"{API}/videos", params={"limit": 1}).json()
+    write_colours(site.films / "Before.mp4", [("white", 1)])  # comes before the others
+    Index(site.settings.index, ColourEncoder()).add([site.films])
+    second = site.client.get(f"{API}/videos", params={"limit": 1, "cursor": first["next"]}).json()
+    assert [first["videos"][0]["name"], second["videos"][0]["name"]] == ["a.mp4", "b.mp4"]
+    site.client.delete(site.video("b.mp4"))
+    third = site.client.get(f"{API}/videos", params={"limit": 1, "cursor": second["next"]}).json()
+    assert third["videos"][0]["name"] == "c.mp4"
+    assert "next" not in third
+    for cursor in ("x", "1-", "-a", "1-G", "9" * 10, "1-" + "a" * 41):
+        assert site.client.get(f"{API}/videos", params={"cursor": cursor}).status_code == 400
 
 
 def test_orders_that_do_not_fit_are_refused(site: Site, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from mova.models.embeddings import TextEmbedding, VideoEmbedding, VideoFingerpri
 from mova.models.inputs.encode import Encoding, encode, score
 from mova.models.inputs.sources import name_of
 from mova.models.relations.basis import Relations, respect_of
+from mova.models.relations.concepts import known_names
 from mova.scoring.alignment import align_jointly
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.emissions import AlignmentWeights
@@ -151,6 +152,11 @@ class DualEncoder(Encoding, ABC):
             relations = replace(relations, trained=())
         with torch.no_grad():
             return respect_of(by, lambda texts: self.encode_text(texts).pooled, relations, center)
+
+    def respects(self) -> list[str]:
+        """Return the names of the concepts that `respect` knows."""
+        relations = (self._same_inside() or self).relations
+        return known_names(None if relations is None else relations.concepts)
 
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
         """Encode the units (K, d) of each text (`mova.text.units`), in batches over all texts.

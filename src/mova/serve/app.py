@@ -20,14 +20,14 @@ from mova.serve.described import describe
 from mova.serve.guard import App, Guard
 from mova.serve.metrics import Meter
 from mova.serve.problems import Problem
-from mova.serve.routes import align, collect, health, library, pages, score, search, upload, videos
-from mova.serve.schemas import ErrorAnswer
+from mova.serve.routes import align, collect, health, jobs, library, pages, score, search, upload, videos
+from mova.serve.schemas.service import ErrorAnswer
 from mova.serve.services import Services
 from mova.serve.settings import Settings
 
 logger = logging.getLogger(__name__)
 PREFIX = "/api/v1"
-MODULES = (health, search, library, upload, videos, align, score, collect)
+MODULES = (health, search, library, jobs, upload, videos, align, score, collect)
 RETRY_SECONDS = "2"
 
 

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mova.models.encoder import DualEncoder
-from mova.models.relations.concepts import known_names
 from mova.search.index import Index
 from mova.search.like.example import Example, stored_vector
 from mova.search.narrow.filter import Filter
@@ -175,14 +173,6 @@ def _in_one_respect(index: Index, by: str, vectors: _F32, frames: torch.Tensor, 
     center = None if mean is None else torch.from_numpy(mean.astype(np.float32))
     curves: _F32 = index.model.respect(by, center).similarity(torch.from_numpy(vectors), frames).numpy()
     return np.zeros(len(vectors), np.float32), curves
-
-
-def known_respects(index: Index) -> list[str]:
-    """Return the names of the concepts in which the model of an index can compare moments."""
-    model, inner = index.model, getattr(index.model, "backbone", None)
-    if isinstance(inner, DualEncoder) and inner.fingerprint() == model.fingerprint():
-        model = inner
-    return known_names(None if model.relations is None else model.relations.concepts)
 
 
 def binned(times: npt.NDArray[np.float64], values: _F32, duration: float) -> tuple[npt.NDArray[np.float64], _F32]:

@@ -73,6 +73,12 @@ class HeldIndex(Index):
         """Return what encodes a text of one sentence: the exported text tower, or the model."""
         return self._encoder(text, "no", self.meta)
 
+    def respects(self) -> list[str]:
+        """Return the names of the concepts in which moments can be compared. The text tower has them, if it is new."""
+        encoder = self.encoder("a")
+        known: list[str] | None = encoder.document.get("respects") if isinstance(encoder, TextTower) else None
+        return self.model.respects() if known is None else list(known)
+
     def _reader(self) -> Store | Snapshot:
         if not self._holding:
             return super()._reader()

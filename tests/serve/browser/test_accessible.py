@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +16,10 @@ pytest.importorskip("axe_playwright_python", reason="axe is not installed: make 
 from axe_playwright_python.sync_playwright import Axe
 
 from mova.serve.library.catalog import video_id
+from mova.serve.settings import Settings
 from tests.serve.browser.conftest import CHROMIUM, Web
 from tests.serve.browser.steps import PHONE, align, find, until, video
+from tests.serve.conftest import JudgingEncoder, running
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,6 +52,15 @@ def example(page: Any, web: Web) -> None:
     page.goto(f"/?like={video_id(str(web.films / 'long.mp4'))}&t=21")
     page.wait_for_selector(".find[data-state=results] .card")
     page.wait_for_selector(".alike:not([hidden])")
+
+
+def filters(page: Any, web: Web) -> None:
+    find(page, "blue")
+    page.locator("#filters-button").click()
+    until(page, "document.querySelectorAll('#filters option').length > 1")
+    page.get_by_label("Folder").select_option("deep")
+    page.wait_for_url("**folder=deep*")
+    page.wait_for_selector(".find[data-state=results] .card")
 
 
 def nothing(page: Any, web: Web) -> None:
@@ -91,6 +104,50 @@ def corrected(page: Any, web: Web) -> None:
     page.wait_for_selector(".formats:not([hidden])")
 
 
+def moved(page: Any, web: Web) -> None:
+    """A span that was added and is moved, with the frame under the pointer, and the bar that saves it."""
+    aligned(page, web)
+    page.locator(".sentence").nth(2).locator(".add").press("Enter")
+    page.keyboard.press("PageUp")
+    box = page.locator(".sentence").nth(1).locator(".track").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
+    page.wait_for_selector(".sentence .tip:not([hidden])")
+    page.wait_for_selector(".correct:not([hidden])")
+
+
+def jobs(page: Any, web: Web) -> None:
+    """One job in each state; the files that one could not read are shown."""
+    whole = {"kind": "add", "name": "films", "created": 0, "file": "a.mp4", "done": 30, "total": 90, "message": ""}
+    wrong = [{"name": "broken.mp4", "cause": "is no video"}]
+    rows = [
+        {
+            **whole,
+            "id": state,
+            "state": state,
+            "ended": time.time(),
+            "counts": {"indexed": 2, "failed": 1},
+            "failed": wrong,
+        }
+        for state in ("queued", "running", "paused", "done", "failed", "cancelled")
+    ]
+    page.route(
+        "**/api/v1/jobs/events",
+        lambda route: route.fulfill(content_type="text/event-stream", body=f"data: {json.dumps(rows)}\n\n"),
+    )
+    library(page, web)
+    page.wait_for_selector(".job.running")
+    page.locator(".job.done summary").click()
+
+
+def login(page: Any, web: Web) -> None:
+    settings = Settings(web.index, token="correct horse battery staple", state=web.state.with_name("guarded"))
+    with running(settings, JudgingEncoder()) as url:
+        page.goto(url)
+        page.get_by_label("Token").fill("this is not the token")
+        page.get_by_role("button", name="Continue").click()
+        page.wait_for_selector("#wrong")
+
+
 def library(page: Any, web: Web) -> None:
     page.goto("/library")
     page.wait_for_selector(".all .card")
@@ -118,6 +175,7 @@ STATES: tuple[Callable[[Any, Web], None], ...] = (
     results,
     everything_open,
     example,
+    filters,
     nothing,
     failed,
     keys,
@@ -125,6 +183,9 @@ STATES: tuple[Callable[[Any, Web], None], ...] = (
     choose_video,
     aligned,
     corrected,
+    moved,
+    jobs,
+    login,
     library,
     choose_folder,
     sure,

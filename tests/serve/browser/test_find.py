@@ -12,8 +12,10 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: 
 
 from mova.search.index import Index
 from mova.serve.library.catalog import video_id
+from mova.serve.settings import Settings
 from tests.serve.browser.conftest import CHROMIUM, Web
 from tests.serve.browser.steps import PHONE, find, until, video
+from tests.serve.conftest import JudgingEncoder, running
 from tests.support.fakes import ColourEncoder
 
 pytestmark = [
@@ -181,6 +183,37 @@ def test_chosen_moments_are_exported(page: Any, tmp_path: Path) -> None:
     assert page.locator(".basket").is_hidden()
 
 
+EXPORTS = {
+    "EDL": ("moments.edl", b"TITLE: "),
+    "OTIO": ("moments.otio", b'"OTIO_SCHEMA": "Timeline.1"'),
+    "SRT": ("moments.srt", b" --> "),
+    "CSV": ("moments.csv", b"long.mp4"),
+}
+
+
+def test_the_times_of_moments_are_exported_in_every_format(page: Any) -> None:
+    pytest.importorskip("opentimelineio", reason="the extra `edit` is not installed")
+    find(page, "magenta")
+    page.locator(".pick input").first.check(force=True)
+    for label, (name, part) in EXPORTS.items():
+        with page.expect_download() as download:
+            page.locator(".basket").get_by_role("button", name=label, exact=True).click()
+        assert download.value.suggested_filename == name
+        assert part in Path(download.value.path()).read_bytes()
+
+
+def test_a_moment_is_saved_as_a_clip(page: Any) -> None:
+    from mova.video.probe import probe
+
+    find(page, "magenta")
+    page.locator(".card").first.click()
+    video(page, "v.readyState >= 1")
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("link", name="Save this moment as a clip").click()
+    assert download.value.suggested_filename.endswith(".mp4")
+    assert probe(download.value.path()).duration == pytest.approx(4, abs=0.5)
+
+
 def test_more_like_the_last_frame_is_no_error(page: Any) -> None:
     find(page, "magenta")
     page.locator(".card").first.click()
@@ -321,6 +354,25 @@ def test_a_video_of_the_library_is_played(page: Any) -> None:
     page.get_by_role("link", name="Play long.mp4").click()
     video(page, "v.videoWidth === 128")
     assert "long.mp4" in page.locator(".stage").inner_text()
+
+
+def test_a_browser_sends_the_token_once(browser: Any, web: Web) -> None:
+    token = "correct horse battery staple"
+    settings = Settings(web.index, token=token, state=web.state.with_name("signed-in"))
+    with running(settings, JudgingEncoder()) as url:
+        context = browser.new_context(base_url=url)
+        page = context.new_page()
+        page.goto("/?q=magenta")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Continue").click()
+        page.wait_for_selector(".card")
+        until(page, "document.querySelector('.thumb img').naturalWidth > 0")
+        find(page, "magenta")
+        page.locator(".card").first.click()
+        video(page, "v.videoWidth === 128")
+        (cookie,) = context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], token in cookie["value"]) == (True, "Strict", False)
+        context.close()
 
 
 def test_long_names_fit_a_phone(browser: Any, web: Web) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,18 @@ def test_the_library_adds_and_forgets(browser: Any, tmp_path: Path) -> None:
         assert len(Index(tmp_path / "index")) == 0
         assert (tmp_path / "films" / "no film.mp4").exists()
         context.close()
+
+
+def test_long_lists_of_folders_are_shown_in_pages(page: Any) -> None:
+    """The service offers two folders, its own and that of the films; here, a page has one."""
+    page.route(
+        "**/api/v1/folders?*", lambda route: route.continue_(url=re.sub(r"limit=\d+", "limit=1", route.request.url))
+    )
+    page.goto("/library")
+    page.get_by_role("button", name="Add a folder").click()
+    until(page, "document.querySelectorAll('.folders button').length === 1")
+    page.locator(".inside").get_by_role("button", name="Show more").click()
+    until(page, "document.querySelectorAll('.folders button').length === 2")
+    assert page.locator(".inside .more").is_hidden()
+    names = page.locator(".folders button").all_inner_texts()
+    assert len(set(names)) == 2

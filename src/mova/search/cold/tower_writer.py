@@ -202,6 +202,7 @@ def _document(model: DualEncoder, meta: Meta, side: TextExport, files: Path, nam
         "rule": model.rule.to_dict(),
         "unlikely": list(unlikely_sentences(model)),
         "units": model.units.to_dict(),
+        "respects": model.respects(),
         "tokens": {
             "length": side.length,
             "fixed": side.fixed,

@@ -14,8 +14,7 @@ from mova.serve.problems import NotFound
 from mova.utils.files import SUFFIXES
 
 REMEMBERED = 20_000
-MOST_LISTED = 2000
-"""Subfolders of one folder that are listed."""
+"""Folders that clients can name at a time; those offered first are forgotten first."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Folder:
 class Folders:
     """Lists folders at and below some roots.
 
+    It may be used by several threads.
+
     Args:
         roots: called for every listing, since an index may get more of them.
     """
@@ -45,11 +46,33 @@ class Folders:
         self._known: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def roots(self) -> list[Folder]:
-        """Return the folders at the top; none lies below another."""
+    def listed(self, name: str | None = None) -> tuple[list[Folder], int]:
+        """Return the folders at the top, or those in a folder; and the number of videos directly in it.
+
+        Those that a client sees must be offered, or it cannot name them.
+
+        Args:
+            name: id of a folder that was offered; None for the top.
+
+        Raises:
+            NotFound: there is no such folder, or it cannot be listed.
+        """
+        return (self._tops(), 0) if name is None else _inside(self.path(name))
+
+    def offer(self, folders: Iterable[Folder]) -> None:
+        """Remember folders, so that clients can name them by id."""
+        with self._lock:
+            for folder in folders:
+                self._known[folder.id] = folder.path
+                self._known.move_to_end(folder.id)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+    def _tops(self) -> list[Folder]:
+        """Return the offered roots; none lies below another."""
         paths = sorted({os.path.realpath(root) for root in self._roots() if os.path.isdir(root)})
         tops = [path for path in paths if not any(_below(path, other) for other in paths if other != path)]
-        return [self._remember(path, shown_path(path)) for path in tops]
+        return [Folder(video_id(path), path, shown_path(path)) for path in tops]
 
     def path(self, name: str) -> str:
         """Return the path of a listed folder.
@@ -66,32 +89,6 @@ class Folders:
             raise NotFound("this folder is not offered by the service")
         return path
 
-    def inside(self, path: str) -> tuple[list[Folder], int]:
-        """Return the subfolders of a folder, and the number of videos directly in it."""
-        names, videos = [], 0
-        try:
-            with os.scandir(path) as found:
-                for item in found:
-                    if item.name.startswith("."):
-                        continue
-                    if item.is_dir(follow_symlinks=False):
-                        names.append(item.name)
-                    elif os.path.splitext(item.name)[1].lower() in SUFFIXES:
-                        videos += 1
-        except OSError as error:
-            raise NotFound(f"this folder cannot be listed ({error.strerror})") from error
-        names = sorted(names, key=str.casefold)[:MOST_LISTED]
-        return [self._remember(os.path.join(path, name), name) for name in names], videos
-
-    def _remember(self, path: str, name: str) -> Folder:
-        folder = Folder(video_id(path), path, name)
-        with self._lock:
-            self._known[folder.id] = path
-            self._known.move_to_end(folder.id)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return folder
-
 
 def shown_path(path: str) -> str:
     """Return a path as people write it: from the home folder, if it is in it.
@@ -102,6 +99,28 @@ def shown_path(path: str) -> str:
     """
     home = os.path.expanduser("~")
     return f"~{path[len(home) :]}" if path == home or path.startswith(home + os.sep) else path
+
+
+def _inside(path: str) -> tuple[list[Folder], int]:
+    """Return the subfolders of a folder, and the number of videos directly in it.
+
+    Raises:
+        NotFound: it cannot be listed.
+    """
+    names, videos = [], 0
+    try:
+        with os.scandir(path) as found:
+            for item in found:
+                if item.name.startswith("."):
+                    continue
+                if item.is_dir(follow_symlinks=False):
+                    names.append(item.name)
+                elif os.path.splitext(item.name)[1].lower() in SUFFIXES:
+                    videos += 1
+    except OSError as error:
+        raise NotFound(f"this folder cannot be listed ({error.strerror})") from error
+    paths = [os.path.join(path, name) for name in sorted(names, key=lambda name: (name.casefold(), name))]
+    return [Folder(video_id(inner), inner, os.path.basename(inner)) for inner in paths], videos
 
 
 def _below(path: str, other: str) -> bool:

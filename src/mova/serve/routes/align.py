@@ -13,7 +13,7 @@ from mova.serve.files.media import attachment
 from mova.serve.problems import NotFound
 from mova.serve.routes.leaving import unless_gone
 from mova.serve.routes.search import printable_name
-from mova.serve.schemas import (
+from mova.serve.schemas.align import (
     AlignmentOut,
     AlignRequest,
     CaptionOut,

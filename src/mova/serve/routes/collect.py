@@ -12,7 +12,7 @@ from mova.exports.moments import Clip
 from mova.serve.files.collector import FORMATS, collect
 from mova.serve.files.media import CHUNK, attachment
 from mova.serve.routes.search import printable_name
-from mova.serve.schemas import CollectRequest
+from mova.serve.schemas.search import CollectRequest
 from mova.serve.services import Parts
 
 router = APIRouter(tags=["search"])

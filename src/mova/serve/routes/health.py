@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse
 from mova._version import __version__
 from mova.errors import MovaError
 from mova.serve.metrics import gauge
-from mova.serve.schemas import Health
+from mova.serve.schemas.service import Health
 from mova.serve.services import Parts
 
 router = APIRouter(tags=["service"])

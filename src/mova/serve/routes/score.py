@@ -9,7 +9,7 @@ from mova.serve.held import HeldIndex
 from mova.serve.library.catalog import Entry
 from mova.serve.problems import Gone, Problem
 from mova.serve.routes.leaving import unless_gone
-from mova.serve.schemas import ScoreAnswer, ScoreRequest, SentenceScoreOut, TextScore
+from mova.serve.schemas.align import ScoreAnswer, ScoreRequest, SentenceScoreOut, TextScore
 from mova.serve.services import Parts
 from mova.text.units import sentences_or_windows
 

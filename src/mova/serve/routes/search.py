@@ -22,14 +22,13 @@ from mova.search.narrow.filter import Filter
 from mova.search.narrow.trim import Trim
 from mova.search.query import has_passages, query_sentences
 from mova.serve.engine import Needs
-from mova.serve.finder import MOST, Ask, known_respects
+from mova.serve.finder import MOST, Ask
 from mova.serve.held import HeldIndex
 from mova.serve.library.catalog import Entry, video_id
 from mova.serve.problems import NotFound, Problem
 from mova.serve.routes.leaving import unless_gone
-from mova.serve.schemas import (
-    LARGEST_PAGE,
-    PAGE,
+from mova.serve.schemas.fields import LARGEST_PAGE, PAGE, PLACE
+from mova.serve.schemas.search import (
     RESPECT_CHARACTERS,
     MomentOut,
     Relevance,
@@ -37,8 +36,8 @@ from mova.serve.schemas import (
     SearchAnswer,
     SearchRequest,
     SentenceOut,
-    Video,
 )
+from mova.serve.schemas.videos import Video
 from mova.serve.services import Parts, Services
 from mova.serve.settings import QUERY_CHARACTERS
 from mova.types import Moment
@@ -61,7 +60,7 @@ async def search_address(
     client: Request,
     q: ShortText,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,6}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=PLACE)] = None,
     one_per_video: bool = False,
     false_alarm: Annotated[float, Query(gt=0, lt=1)] = BAR,
     folder: Annotated[list[str] | None, Query(max_length=100, description="As `filter` of `POST /search`.")] = None,
@@ -88,7 +87,7 @@ async def search_address(
 @router.get("/search/respects")
 async def respects(parts: Parts) -> Respects:
     """Name the concepts that the model of the index can compare moments in."""
-    return Respects(respects=await parts.engine.run(known_respects))
+    return Respects(respects=await parts.engine.run(HeldIndex.respects, needs="text"))
 
 
 async def answer(parts: Services, client: Request, request: SearchRequest) -> SearchAnswer:

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 
 from mova.serve.problems import Problem
-from mova.serve.routes.library import job_out
-from mova.serve.schemas import JobOut
+from mova.serve.routes.jobs import job_out
+from mova.serve.schemas.library import JobOut
 from mova.serve.services import Parts
 from mova.serve.settings import BODY_SECONDS, UPLOAD_SECONDS
 

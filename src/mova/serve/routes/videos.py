@@ -11,8 +11,10 @@ from starlette.responses import Response
 from mova.serve.files.media import TYPES, send_file, send_path
 from mova.serve.files.pictures import HEIGHTS
 from mova.serve.files.transcode import PREVIEW_SIDE
+from mova.serve.routes.paging import After, Limit, page
 from mova.serve.routes.search import printable_name, video_out
-from mova.serve.schemas import LARGEST_PAGE, PAGE, Video, VideoPage
+from mova.serve.schemas.fields import PAGE
+from mova.serve.schemas.videos import Video, VideoPage
 from mova.serve.services import Parts
 
 router = APIRouter(prefix="/videos", tags=["videos"])
@@ -24,20 +26,20 @@ Height = Annotated[int, Query(ge=1, le=HEIGHTS[-1], description="Pixels of the s
 @router.get("", response_model_exclude_none=True)
 def videos(
     parts: Parts,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,6}$")] = None,
+    limit: Limit = PAGE,
+    cursor: After = None,
     name: Annotated[str, Query(max_length=200, description="Part of a name or folder.")] = "",
 ) -> VideoPage:
     """List the indexed videos, in order of path."""
     entries = list(parts.catalog.entries().values()) if parts.catalog.exists else []
     if name:
         entries = [entry for entry in entries if name.lower() in f"{entry.folder}/{entry.name}".lower()]
-    offset = int(cursor or 0)
+    chosen, following = page(entries, cursor, limit, lambda entry: entry.id)
     return VideoPage(
-        videos=[video_out(entry) for entry in entries[offset : offset + limit]],
+        videos=[video_out(entry) for entry in chosen],
         total=len(entries),
         duration=round(sum(entry.record.duration for entry in entries), 1),
-        next=str(offset + limit) if offset + limit < len(entries) else None,
+        next=following,
     )
 
 

@@ -2,6 +2,7 @@ import { ask, save } from "./api.js";
 import { clock, el, plural, typing } from "./dom.js";
 import { Lane } from "./lanes.js";
 import { Player } from "./player.js";
+import { Rows } from "./rows.js";
 
 const page = document.querySelector(".align");
 const write = page.querySelector(".write");
@@ -37,12 +38,22 @@ function choose(entry) {
   history.replaceState(null, "", `/align?video=${entry.id}`);
 }
 
-async function list() {
-  const found = await ask(`/videos?${new URLSearchParams({ limit: 100, name: filter.value })}`);
-  videos.querySelector("ul").replaceChildren(...found.videos.map((entry) => el("li", {}, el("button", {
+const choices = new Rows(videos.querySelector(".inside"), {
+  path: "/videos",
+  key: "videos",
+  row: (entry) => el("li", {}, el("button", {
     type: "button",
     on: { click: () => { choose(entry); videos.close(); caption.focus(); } },
-  }, el("span", { class: "picture" }, el("img", { src: picture(entry), alt: "", loading: "lazy" }), el("span", { text: clock(entry.duration) })), el("span", { text: entry.name, title: [entry.folder, entry.name].filter(Boolean).join("/") })))));
+  }, el("span", { class: "picture" }, el("img", { src: picture(entry), alt: "", loading: "lazy" }), el("span", { text: clock(entry.duration) })), el("span", { text: entry.name, title: [entry.folder, entry.name].filter(Boolean).join("/") }))),
+});
+
+async function list() {
+  try {
+    const found = await choices.load({ name: filter.value });
+    if (found?.total === 0) choices.say(filter.value ? "No video has this in its name." : "Nothing is indexed yet. Add a folder in the library.");
+  } catch (error) {
+    choices.say(error.message);
+  }
 }
 
 function say(title, text, bad = true) {
@@ -75,7 +86,8 @@ function show() {
   work.hidden = false;
   player ??= new Player(page.querySelector(".stage"), { onTime: (time) => lanes.forEach((lane) => lane.move(time)) });
   player.open(video, [], picture(video, 360));
-  const seek = (time, until = null) => {
+  const seek = (time, { until = null, still = false } = {}) => {
+    if (still) player.video.pause();
     player.seek(time, until);
     if (until !== null) player.play();
     lanes.forEach((lane) => lane.move(time));

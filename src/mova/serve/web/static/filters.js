@@ -22,14 +22,19 @@ export class Filters {
     if (open) { this.#folders(); this.form.elements.folder.focus(); }
   }
 
-  /** Ask once which folders hold videos. */
+  /** Ask once which folders hold videos, page by page. */
   async #folders() {
     if (this.asked) return;
     this.asked = true;
     const select = this.form.elements.folder;
     const { value } = select;
     try {
-      const { folders } = await ask("/library");
+      const folders = [];
+      for (let cursor = null; cursor !== undefined;) {
+        const page = await ask(`/library/folders?${new URLSearchParams(cursor ? { cursor } : {})}`);
+        folders.push(...page.folders);
+        cursor = page.next;
+      }
       select.replaceChildren(select.options[0], ...folders.map(({ name, videos }) => el("option", { value: name, text: `${name} (${plural(videos, "video")})` })));
       select.value = value;
       if (select.selectedIndex < 0) select.value = "";

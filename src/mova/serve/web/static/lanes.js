@@ -13,8 +13,8 @@ const name = (start, end) => `${start} ${end}`;
 
 /**
  * The row of a sentence: its text, its spans as text, and a lane with the posterior as color, and spans whose edges
- * can be dragged. `onSeek(time)` shows a time; `onChange()` is called after every correction; `time()` is the position
- * of the player.
+ * can be dragged. `onSeek(time, options)` shows a time: it plays `until` another one, or stands `still`; `onChange()`
+ * is called after every correction; `time()` is the position of the player.
  */
 export class Lane {
   constructor(number, sentence, data, { video, onSeek, onChange, time }) {
@@ -73,7 +73,7 @@ export class Lane {
   #chips() {
     const chips = this.spans.map((span) => {
       const sure = this.#posterior(span);
-      return el("button", { type: "button", class: sure === undefined ? "chip changed" : "chip", title: "Go there", on: { click: () => this.onSeek(span.start, span.end) } },
+      return el("button", { type: "button", class: sure === undefined ? "chip changed" : "chip", title: "Go there", on: { click: () => this.onSeek(span.start, { until: span.end }) } },
         `${clock(span.start, true)} – ${clock(span.end, true)}`, el("i", { text: sure === undefined ? "corrected" : sure === null ? "" : `${Math.round(100 * sure)} %` }));
     });
     const shown = this.sentence.shown;
@@ -129,7 +129,7 @@ export class Lane {
         this.spans = this.spans.filter((other) => other !== span);
         this.show();
         this.onChange();
-      } else if (event.key === "Enter" && event.target === bar) this.onSeek(span.start, span.end);
+      } else if (event.key === "Enter" && event.target === bar) this.onSeek(span.start, { until: span.end });
     });
     this.#place(bar, span);
     return bar;
@@ -142,7 +142,7 @@ export class Lane {
     else span.end = Math.min(last, Math.max(at, round(span.start + SHORTEST)));
     this.#place(bar, span);
     this.#chips();
-    this.onSeek(side === "start" ? span.start : Math.max(span.start, span.end - 0.02));
+    this.onSeek(side === "start" ? span.start : Math.max(span.start, span.end - 0.02), { still: true });
   }
 
   #time(event) {
@@ -203,7 +203,7 @@ export class Lane {
         made.end = Math.min(last, Math.max(round(Math.max(from.time, at)), made.start + SHORTEST));
         this.spans = [...this.spans.filter((span) => span !== made), made];
         this.show();
-        this.onSeek(at);
+        this.onSeek(at, { still: true });
       }
     });
     this.track.addEventListener("pointerup", (event) => {

@@ -1,12 +1,14 @@
 import { ask } from "./api.js";
 import { clock, el, icon, length, plural } from "./dom.js";
+import { Rows } from "./rows.js";
 
 const page = document.querySelector(".library");
 const facts = page.querySelector(".facts");
 const notice = page.querySelector(".notice");
 const jobList = page.querySelector(".jobs");
 const trouble = page.querySelector(".trouble");
-const roots = page.querySelector(".roots");
+const problems = new Rows(trouble, { path: "/library/problems", key: "problems", row: ({ name, cause }) => el("li", {}, name, el("span", { text: cause })) });
+const roots = new Rows(page.querySelector(".roots"), { path: "/library/roots", key: "roots", row: rootRow });
 const all = page.querySelector(".all");
 const cards = all.querySelector(".cards");
 const filter = all.querySelector("input");
@@ -53,21 +55,22 @@ function ago(seconds) {
 async function overview() {
   const library = await attempt("The library cannot be read.", () => ask("/library"));
   if (!library) return;
-  const empty = library.videos === 0 && !library.roots.length;
+  const empty = library.videos === 0 && !library.roots;
   blank.hidden = !empty || known.size > 0;
   all.hidden = library.videos === 0;
-  update.hidden = !library.roots.length;
+  update.hidden = !library.roots;
   const when = library.updated ? `updated ${ago((Date.now() - Date.parse(library.updated)) / 1000)}` : "";
   facts.textContent = empty ? "" : [plural(library.videos, "video"), length(library.duration), `${plural(library.frames, "frame")}`, size(library.bytes), library.model, when].filter(Boolean).join(" · ");
-  roots.hidden = !library.roots.length;
-  roots.querySelector("ul").replaceChildren(...library.roots.map((root) => el("li", {},
-    el("span", { class: root.present ? "path" : "path gone", text: root.present ? root.path : `${root.path} (cannot be found)` }),
-    el("span", { class: "count", text: plural(root.videos, "video") }),
-    el("button", { type: "button", class: "quiet", text: "Forget…", "aria-label": `Forget ${root.path}`, on: { click: () => forget(`Forget ${root.path}?`, `Its ${plural(root.videos, "video")} will no longer be found. The files themselves are not touched.`, `/library/${root.id}`) } }))));
-  const failed = [...library.failed, ...library.missing.map((name) => ({ name, cause: "cannot be found at present" }))];
-  trouble.hidden = !failed.length;
-  trouble.querySelector("h2").textContent = `${plural(failed.length, "file")} with a problem`;
-  trouble.querySelector("ul").replaceChildren(...failed.map(({ name, cause }) => el("li", {}, name, el("span", { text: cause }))));
+  trouble.querySelector("h2").textContent = `${plural(library.problems, "file")} with a problem`;
+  await attempt("The library cannot be read.", () => Promise.all([problems.load(), roots.load()]));
+}
+
+function rootRow({ id, path, videos: count, present }) {
+  const text = `Its ${plural(count, "video")} will no longer be found. The files themselves are not touched.`;
+  return el("li", {},
+    el("span", { class: present ? "path" : "path gone", text: present ? path : `${path} (cannot be found)` }),
+    el("span", { class: "count", text: plural(count, "video") }),
+    el("button", { type: "button", class: "quiet", text: "Forget…", "aria-label": `Forget ${path}`, on: { click: () => forget(`Forget ${path}?`, text, `/library/${id}`) } }));
 }
 
 async function videos(append = false) {
@@ -153,7 +156,7 @@ function jobCard(job) {
       line === null ? el("p", { class: "line" }, el("span", { class: "state", text: "Done" }), `: ${outcome(job)}`) : el("p", { class: "line", text: line })),
     el("div", { class: "buttons" }, ...buttons),
     running ? el("progress", { max: 1, ...(job.total || job.state === "queued" ? { value: job.total ? job.done / job.total : 0 } : {}), "aria-label": "Progress" }) : null,
-    job.failed.length ? el("details", { class: "wrong" }, el("summary", { text: `${plural(job.failed.length, "file")} could not be read` }), el("ul", {}, ...job.failed.map(({ name, cause }) => el("li", {}, name, el("span", { text: cause }))))) : null);
+    job.failed.length ? el("details", { class: "wrong" }, el("summary", { text: `${plural(job.counts.failed ?? job.failed.length, "file")} could not be read` }), el("ul", {}, ...job.failed.map(({ name, cause }) => el("li", {}, name, el("span", { text: cause }))), (job.counts.failed ?? 0) > job.failed.length ? el("li", { text: "The others are in the list of files with a problem." }) : null)) : null);
 }
 
 function showJobs(jobs) {
@@ -183,26 +186,28 @@ function listen() {
 // --- choose a folder ---
 
 let trail = [];
+const folders = new Rows(browse.querySelector(".inside"), { path: "/folders", key: "folders", limit: 200, row: (inner) => el("li", {}, el("button", { type: "button", on: { click: () => enter(inner) } }, folderIcon(), inner.name)) });
 
+/** Show the folders in a folder, page by page. */
 async function enter(folder) {
   const place = folder ? trail.findIndex((other) => other.id === folder.id) : -1;
   trail = folder === null ? [] : place >= 0 ? trail.slice(0, place + 1) : [...trail, folder];
-  const list = browse.querySelector(".folders");
-  const add = browse.querySelector("#this");
+  const here = trail;
   const about = browse.querySelector("footer .small");
-  try {
-    const found = await ask(folder ? `/folders?inside=${folder.id}` : "/folders");
-    list.replaceChildren(...found.folders.map((inner) => el("li", {}, el("button", { type: "button", on: { click: () => enter(inner) } }, folderIcon(), inner.name))));
-    if (!found.folders.length) list.append(el("li", { class: "none", text: folder ? "No folders in here." : "No folder is offered. Start the service with --folder." }));
-    about.textContent = folder ? `${found.videos ? plural(found.videos, "video") : "No videos"} directly in it; folders inside are read, too` : "Choose a folder";
-  } catch (error) {
-    list.replaceChildren(el("li", { class: "none", text: error.message }));
-    about.textContent = "";
-  }
-  add.disabled = !folder;
+  browse.querySelector("#this").disabled = !folder;
   const crumbs = [el("button", { type: "button", text: "All", on: { click: () => enter(null) } }), ...trail.flatMap((step) => ["/", el("button", { type: "button", text: step.name, on: { click: () => enter(step) } })])];
   browse.querySelector(".crumbs").replaceChildren(...crumbs);
-  list.scrollTop = 0;
+  try {
+    const found = await folders.load(folder ? { inside: folder.id } : {});
+    if (!found || here !== trail) return;
+    if (!found.total) folders.say(folder ? "No folders in here." : "No folder is offered. Start the service with --folder.");
+    about.textContent = folder ? `${found.videos ? plural(found.videos, "video") : "No videos"} directly in it; folders inside are read, too` : "Choose a folder";
+  } catch (error) {
+    if (here !== trail) return;
+    folders.say(error.message);
+    about.textContent = "";
+  }
+  folders.root.scrollTop = 0;
 }
 
 function folderIcon() {
