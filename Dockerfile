@@ -12,7 +12,7 @@ COPY pyproject.toml hatch_build.py README.md LICENSE CHANGELOG.md constraints.tx
 COPY src ./src
 RUN python -m venv /opt/mova \
  && /opt/mova/bin/pip install --no-cache-dir --constraint constraints.txt \
-    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[serve,natural]'
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[serve,natural,edit]'
 
 FROM python:3.12-slim
 COPY --from=build /opt/mova /opt/mova

@@ -78,7 +78,7 @@ def test_every_answer_has_the_security_headers(site: Site) -> None:
         assert "script-src 'self'" in policy, path
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
     assert site.client.get("/", headers={"Host": "evil.example"}).headers["x-frame-options"] == "DENY"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -92,11 +94,28 @@ def run(settings: Settings, ready: Callable[[int], None], printed: Printed | Non
     except OSError as error:
         cause = error.strerror or error
         raise MovaError(f"{settings.host}:{settings.port}: cannot listen there ({cause})") from error
-    with listening, sole_writer(settings.state):
+    with listening, sole_writer(settings.state), _orderly_end():
         app = build(settings)  # inside: it removes unfinished files from the folder
         with answering(settings.index, app.parts.engine, printed):
             ready(listening.getsockname()[1])
             _Server(_config(app), app.parts.stopping).run(sockets=[listening])
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Let SIGTERM, which uvicorn raises again at its end, leave the block instead of ending the process at once."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may set it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _config(app: Service) -> uvicorn.Config:

@@ -24,6 +24,8 @@ KEPT = 50
 """Ended jobs that are remembered."""
 MOST_WAITING = 100
 LOOK = 0.05
+SPARED = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+"""A stop may reach all processes of a service (systemd); a job and its decoders end when the service parks it."""
 PATIENCE = 10.0
 """Seconds that a cancelled job has to end by itself."""
 ENDED = frozenset({"done", "failed", "cancelled"})
@@ -247,7 +249,7 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         words = [self._index, self._model or "", *([job.path] if job.kind == "add" else [])]
-        code = START.format(path=[*sys.path], module="mova.serve.library.ingest_process")
+        code = SPARED + START.format(path=[*sys.path], module="mova.serve.library.ingest_process")
         process = subprocess.Popen(
             [sys.executable, "-c", code, *words],
             stdin=subprocess.PIPE,
