@@ -23,8 +23,9 @@ import torch
 from benchmarks.common import harness
 from mova.models.encoder import DualEncoder, TextEmbedding
 from mova.models.inputs.reading import DECODE_CHUNK
-from mova.search import ingest, query
+from mova.search import query
 from mova.search.index import Index
+from mova.search.ingest import writer
 from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.search.storage.store import Store
 from mova.types import Frames
@@ -140,6 +141,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from benchmarks.speed.index import StandIn
 from mova.search.index import Index
+from mova.search.ingest import writer
 report = Index(sys.argv[2], StandIn(0)).add([sys.argv[3]])
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(report.frames, int(peak.split()[1]), report.seconds)
@@ -170,7 +172,7 @@ def kill(report: harness.Report, folder: Path, rng: np.random.Generator) -> None
     """Kill a run halfway and run it again: count frames encoded twice, and check that the result is the same."""
     folder.mkdir()
     films = [film(folder / f"{i:02d}.mp4", 20, (64, 96), rng, fps=4) for i in range(12)]
-    ingest.FLUSH_SECONDS = 0.0
+    writer.FLUSH_SECONDS = 0.0
     child = os.fork()
     if child == 0:
         Index(folder / "killed", StandIn(0, wait=0.01)).add(films)

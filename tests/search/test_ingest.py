@@ -15,7 +15,8 @@ from filelock import FileLock
 
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
-from mova.search.ingest import make_plan, run
+from mova.search.ingest.plan import make_plan
+from mova.search.ingest.run import run
 from mova.search.storage.records import Meta, VideoRecord
 from mova.search.storage.store import Store
 from mova.video import container as decoder
@@ -100,7 +101,7 @@ def test_unchanged_files_are_not_read_again(films: Path, tmp_path: Path, monkeyp
         raise AssertionError(f"{arguments} was read")
 
     monkeypatch.setattr("mova.video.isolated.Isolated.probe", refuse)
-    monkeypatch.setattr("mova.search.file_reader.content_hash", refuse)
+    monkeypatch.setattr("mova.search.ingest.file_reader.content_hash", refuse)
     report = Index(tmp_path / "index", model).add([films])
     assert len(report.unchanged) == 3
     assert (report.indexed, report.moved, report.removed, report.failed) == ([], [], [], [])
@@ -216,7 +217,7 @@ def test_a_run_with_only_broken_files_fails(tmp_path: Path) -> None:
 def test_a_truncated_file_leaves_no_frames(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frames before the break were already written."""
     from mova.errors import VideoError
-    from mova.search import ingest
+    from mova.search.ingest import writer
 
     real = Isolated.stream
 
@@ -229,7 +230,7 @@ def test_a_truncated_file_leaves_no_frames(films: Path, tmp_path: Path, monkeypa
         yield from chunks
 
     monkeypatch.setattr(Isolated, "stream", breaking)
-    monkeypatch.setattr(ingest, "FLUSH_ROWS", 4)
+    monkeypatch.setattr(writer, "FLUSH_ROWS", 4)
     index = Index(tmp_path / "index", ColourEncoder())
     report = index.add([films])
     assert report.failed == [(str(films / "a.mp4"), "damaged")]
@@ -282,10 +283,10 @@ def test_leftovers_of_a_killed_run_are_invisible_and_removed(films: Path, tmp_pa
 
 
 def test_many_small_writes_are_joined(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mova.search import file_reader, ingest
+    from mova.search.ingest import file_reader, writer
 
-    monkeypatch.setattr(ingest, "FLUSH_ROWS", 1)
-    monkeypatch.setattr(ingest, "TIDY_EVERY", 1)
+    monkeypatch.setattr(writer, "FLUSH_ROWS", 1)
+    monkeypatch.setattr(writer, "TIDY_EVERY", 1)
     monkeypatch.setattr(file_reader, "DECODE_CHUNK", 1)
     index = Index(tmp_path / "index", ColourEncoder(rate=8))
     report = index.add([films])
@@ -377,11 +378,11 @@ def test_a_wrong_path_is_reported_before_the_model_loads(tmp_path: Path) -> None
 def test_folders_are_walked_once_and_the_model_is_hashed_once(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mova.search import ingest
+    from mova.search.ingest import plan
 
     walks: list[object] = []
-    real = ingest.find_videos
-    monkeypatch.setattr(ingest, "find_videos", lambda paths, *rest: (walks.append(paths), real(paths, *rest))[1])
+    real = plan.find_videos
+    monkeypatch.setattr(plan, "find_videos", lambda paths, *rest: (walks.append(paths), real(paths, *rest))[1])
     model = ColourEncoder()
     hashes: list[str] = []
     fingerprint = model.fingerprint
@@ -433,11 +434,11 @@ def test_dangling_links_and_damaged_timestamps_do_not_stop_a_run(
 
 KILLED = """
 import os, random, signal, sys, time
-from mova.search import file_reader, ingest
 from mova.search.index import Index
+from mova.search.ingest import file_reader, writer
 from tests.support.fakes import ColourEncoder
 file_reader.DECODE_CHUNK = 8
-ingest.FLUSH_ROWS, ingest.FLUSH_SECONDS, ingest.TIDY_EVERY = 16, 0.0, 3
+writer.FLUSH_ROWS, writer.FLUSH_SECONDS, writer.TIDY_EVERY = 16, 0.0, 3
 
 def attempt(delay):
     child = os.fork()

@@ -9,7 +9,7 @@ from mova.cli.console import emit, note, one_line, say
 from mova.cli.options import DEFAULT_INDEX
 
 if TYPE_CHECKING:
-    from mova.search.ingest_report import IngestReport
+    from mova.search.ingest.report import IngestReport
 
 
 def report_run(report: IngestReport, model: str, folder: str, json: bool) -> None:
@@ -22,7 +22,7 @@ def report_run(report: IngestReport, model: str, folder: str, json: bool) -> Non
 
 def _print_summary(report: IngestReport, folder: str) -> None:
     """Print a human-readable summary of the run."""
-    from mova.search.ingest_report import describe_passed_over
+    from mova.search.ingest.report import describe_passed_over
 
     for path, cause in report.failed:
         note(f"skipped {one_line(path)}: {one_line(cause)}")

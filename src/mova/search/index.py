@@ -14,7 +14,7 @@ from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.text_tower import TextTower
 from mova.search.cold.unchanged import report_unchanged
 from mova.search.evidence import Answer, judge, require_bar
-from mova.search.ingest_report import IngestReport, Progress
+from mova.search.ingest.report import IngestReport, Progress
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.page import first_of_each_video, require_page
 from mova.search.narrow.trim import Trim
@@ -79,19 +79,21 @@ class Index(OpenIndex):
         time_limit: float = TIME_LIMIT,
         exact: bool | None = None,
         threads: int | None = None,
+        ray: str | None = None,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; only new and changed content is read.
 
         Args:
             paths: video files and folders to walk, or one of them.
             fps: sampled frames per second (default: the index's own rate, and for a new index the model's).
-            progress: called after every encoded chunk, see `mova.search.ingest_report.Progress`.
+            progress: called after every encoded chunk, see `mova.search.ingest.report.Progress`.
             prune: drop entries of files that no longer exist below the given folders (never outside them).
             all_files: try every file in the folders, with any suffix.
             time_limit: seconds after which a file whose decoding stands still counts as broken.
             exact: whether the frames on display at the sampling times are decoded, or ones near them that cost less
                 (default: as in the index; a new one is exact only if the model reads motion).
             threads: of the decoder, and as many of the model (default: as FFmpeg and torch choose).
+            ray: address of a Ray cluster on which files are read and encoded, see `mova.search.ingest.cluster`.
 
         Raises:
             IndexMismatchError: the index was made with another model, frame rate, sampling or layout. Nothing is
@@ -106,10 +108,13 @@ class Index(OpenIndex):
             if unchanged is not None:
                 return unchanged
         with needs_packages():
-            from mova.search import ingest
+            from mova.search.ingest import cluster, plan, run
 
-        plan = ingest.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files, exact=exact)
-        report = ingest.run(self._store, plan, progress=progress, prune=prune, time_limit=time_limit, threads=threads)
+        planned = plan.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files, exact=exact)
+        nodes = None if ray is None else cluster.Cluster.of(ray, self._requested_model, self.model_name)
+        report = run.run(
+            self._store, planned, progress=progress, prune=prune, time_limit=time_limit, threads=threads, cluster=nodes
+        )
         self.refresh()
         return report
 
@@ -126,10 +131,10 @@ class Index(OpenIndex):
         """
         present = self.roots()
         with needs_packages():
-            from mova.search import ingest
+            from mova.search.ingest import plan, run
 
-        plan = ingest.plan_update(self._store, present, self.sources, lambda: self.model)
-        report = ingest.run(self._store, plan, progress=progress, time_limit=time_limit, threads=threads)
+        planned = plan.plan_update(self._store, present, self.sources, lambda: self.model)
+        report = run.run(self._store, planned, progress=progress, time_limit=time_limit, threads=threads)
         self.refresh()
         return report
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mova.errors import MovaError, UsageError
 from mova.search.index import Index
-from mova.search.ingest_report import IngestReport, Progress
+from mova.search.ingest.report import IngestReport, Progress
 from mova.utils.files import is_below
 
 SETTLE = 5.0
@@ -37,7 +37,7 @@ def watch(
         index: its files and folders are those of `Index.sources`; ones that cannot be found are not watched.
         settle: seconds without another change before files are read.
         stop: ends the iteration when set.
-        progress: see `mova.search.ingest_report.Progress`.
+        progress: see `mova.search.ingest.report.Progress`.
         error: called with the error of a run, once while it stays the same, after which watching goes on (another
             process writes to the index, or a drive was removed); default: it is raised.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mova.search.cold.snapshot import Snapshot
-from mova.search.ingest_report import IngestReport
+from mova.search.ingest.report import IngestReport
 from mova.search.storage.records import EXACT, VideoRecord
 from mova.search.storage.sources import read_sources, write_sources
 from mova.utils.file_lock import sole_writer

@@ -1,7 +1,7 @@
 """Read the files of an ingest run: which ones changed, then their frames, as a sequence of events.
 
 `read_events` runs in a thread of its own, ahead of the model. It alone hashes and decodes files, so it alone decides
-whether a file can be read; `mova.search.ingest` decides what to store.
+whether a file can be read; `writer.py` decides what to store.
 """
 
 from __future__ import annotations
@@ -80,21 +80,34 @@ def check_file(path: str, known: VideoRecord | None, decoder: Isolated) -> FileT
         known: the file's record in the index, if any.
         decoder: probes the file.
     """
+    task = look_at_file(path, known)
+    return probe_file(task, decoder) if isinstance(task, FileTask) else task
+
+
+def look_at_file(path: str, known: VideoRecord | None) -> FileTask | Failed | None:
+    """Do what `check_file` does with the size and modification time alone; the file is not opened."""
     task = FileTask(path)
     try:
         path.encode()
         status = os.stat(path)
-        if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
-            return None
-        task = replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
-        info = decoder.probe(path)
-        return replace(task, duration=info.duration, gaps=info.gaps, unread=info.unread)
     except UnicodeEncodeError:
         return Failed(task, "its name is not valid UTF-8; rename it")
     except OSError as error:
         return Failed(task, error.strerror or str(error))
+    if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return None
+    return replace(task, size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def probe_file(task: FileTask, decoder: Isolated) -> FileTask | Failed:
+    """Return the task with what the container says, or why it cannot be read."""
+    try:
+        info = decoder.probe(task.path)
+    except OSError as error:
+        return Failed(task, error.strerror or str(error))
     except VideoError as error:
         return Failed(task, error.cause)
+    return replace(task, duration=info.duration, gaps=info.gaps, unread=info.unread)
 
 
 def read_events(

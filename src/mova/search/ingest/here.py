@@ -1,0 +1,116 @@
+"""Read and encode files in this process: a thread decodes ahead, across files, while the model encodes.
+
+Many short clips overlap too, and memory does not grow with a video's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from mova.errors import ModelError, VideoError
+from mova.models.encoder import DualEncoder
+from mova.models.inputs.distinct import Distinct
+from mova.search.ingest.file_reader import (
+    Begin,
+    Event,
+    Failed,
+    FileTask,
+    Known,
+    check_file,
+    frames_of_file,
+    read_events,
+    skip_file,
+)
+from mova.search.ingest.plan import IngestPlan
+from mova.search.ingest.writer import IndexWriter, Part
+from mova.search.storage.records import EXACT
+from mova.utils.prefetch import prefetch
+from mova.video.isolated import Isolated
+from mova.video.limits import TOO_LARGE
+
+AHEAD = 2
+"""Decoded chunks queued for the model."""
+
+
+def read_here(
+    files: Sequence[str], plan: IngestPlan, writer: IndexWriter, decoder: Isolated, threads: int | None
+) -> None:
+    """Bring files into the index.
+
+    Args:
+        files: absolute paths.
+        plan: the model and settings.
+        writer: takes what was read.
+        decoder: decodes; closed if anything but a file fails.
+        threads: of the decoder; None: as FFmpeg chooses.
+    """
+    tasks = _changed(files, writer, decoder)
+    writer.expect(tasks)
+    exact = plan.meta.sampling == EXACT
+    events = prefetch(
+        read_events(tasks, writer.contents, plan.meta.frame_rate, decoder, exact=exact, threads=threads), AHEAD
+    )
+    try:
+        for event in events:
+            if isinstance(event, Failed):
+                writer.fail(event.task, event.cause)
+            elif isinstance(event, Known):
+                writer.add_known(event.task)
+            else:
+                assert isinstance(event, Begin)
+                _add(event.task, events, plan.model, writer)
+    except BaseException:
+        decoder.close()  # so that Ctrl-C does not wait for the frames that are being decoded
+        raise
+    finally:
+        events.close()
+    writer.flush()
+
+
+def unit_vectors(model: DualEncoder, path: str, encoded: torch.Tensor) -> np.ndarray:
+    """Return encoded frames (n, d) as unit vectors, float32.
+
+    Raises:
+        ModelError: a vector is not finite.
+    """
+    vectors = encoded.detach().float().cpu().numpy()
+    if not np.all(np.isfinite(vectors)):
+        raise ModelError(f"{model.name}: its vectors of {path} are not finite; check its weights")
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
+
+
+def _changed(files: Sequence[str], writer: IndexWriter, decoder: Isolated) -> list[FileTask]:
+    """Return the files that must be read; report unchanged and broken ones."""
+    tasks = []
+    for path in files:
+        checked = check_file(path, writer.recorded.get(path), decoder)
+        if checked is None:
+            writer.report.unchanged.append(path)
+        elif isinstance(checked, Failed):
+            writer.fail(checked.task, checked.cause)
+        else:
+            tasks.append(checked)
+            writer.warn_if_unread(checked)
+    return tasks
+
+
+def _add(task: FileTask, events: Iterator[Event], model: DualEncoder, writer: IndexWriter) -> None:
+    """Encode and store the file that has just begun."""
+    encode = None if model.context else Distinct(model.encode_frames)
+
+    def parts() -> Iterator[Part]:
+        """Encode chunk after chunk."""
+        for times, encoded in model.encode_stream(frames_of_file(events), encode):
+            yield times, unit_vectors(model, task.path, encoded)
+
+    try:
+        writer.add(task, parts())
+    except VideoError as error:
+        writer.fail(task, error.cause)
+    except MemoryError:
+        skip_file(events)
+        writer.fail(task, TOO_LARGE)

@@ -1,0 +1,181 @@
+"""What the workers of a cluster do: decode a file into windows, and encode a window.
+
+A decoding worker sends the windows of frames that the model would see in one process (`mova.video.windows`), so the
+vectors are the same. Messages travel as bytes: frames of different sizes fit in one column.
+
+Shape legend: n stored frames of a window, d width of the model's space.
+"""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.errors import ModelError, VideoError
+from mova.models.encoder import DualEncoder
+from mova.models.inputs.distinct import Distinct
+from mova.models.registry import load
+from mova.search.ingest.file_reader import (
+    Begin,
+    Failed,
+    FileTask,
+    Known,
+    frames_of_file,
+    probe_file,
+    read_events,
+)
+from mova.search.ingest.here import unit_vectors
+from mova.types import Frames
+from mova.video.isolated import Isolated
+from mova.video.limits import TOO_LARGE
+from mova.video.windows import encode_windows
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What workers need to know.
+
+    Attributes:
+        model: the name or folder of the model, and the fingerprint that it must have.
+        rate: sampled frames per second.
+        context: neighbors of a frame that the model reads, see `mova.models.encoder.DualEncoder`.
+        exact: see `mova.video.reader.stream`.
+        time_limit: seconds after which a file whose decoding stands still counts as broken.
+        known: hashes of the contents in the index.
+    """
+
+    model: str
+    fingerprint: str
+    rate: float
+    context: int
+    exact: bool
+    time_limit: float
+    known: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Decoded frames, of which the rows `keep` (n,) are stored; part `number` of a file."""
+
+    task: FileTask
+    number: int
+    frames: Frames
+    keep: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Times (n,) and unit vectors (n, d) of part `number` of a file."""
+
+    task: FileTask
+    number: int
+    times: npt.NDArray[np.float64]
+    vectors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Complete:
+    """The file was decoded to its end, in this many parts."""
+
+    task: FileTask
+    parts: int
+
+
+Message = Window | Encoded | Complete | Known | Failed
+
+
+def pack(message: Message | FileTask) -> dict[str, Any]:
+    """Return a row that holds a message."""
+    return {"message": pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)}
+
+
+def unpack(row: dict[str, Any]) -> Any:
+    """Return the message of a row that a worker of this run has made."""
+    return pickle.loads(row["message"])
+
+
+def decode_file(row: dict[str, Any], settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield the windows of a file and `Complete`; or `Known`; or `Failed`, after which nothing of the file counts."""
+    for message in _decoded(unpack(row), settings):
+        yield pack(message)
+
+
+def _decoded(task: FileTask, settings: Settings) -> Iterator[Message]:
+    decoder = _decoder(settings.time_limit)
+    probed = probe_file(task, decoder)
+    if isinstance(probed, Failed):
+        yield probed
+        return
+    events = read_events([probed], settings.known, settings.rate, decoder, exact=settings.exact, threads=1)
+    event = next(events)
+    if not isinstance(event, Begin):
+        assert isinstance(event, Known | Failed)
+        yield event
+        return
+    taken: list[Frames] = []
+
+    def rows(frames: Frames) -> npt.NDArray[np.int64]:
+        """Take a window instead of encoding it; return the numbers of its frames."""
+        taken.append(frames)
+        return np.arange(len(frames))
+
+    count = 0
+    try:
+        for _, keep in encode_windows(frames_of_file(events), rows, settings.context):  # type: ignore[arg-type]
+            yield Window(event.task, count, taken.pop(), keep)  # type: ignore[arg-type]
+            count += 1
+    except VideoError as error:
+        yield Failed(event.task, error.cause)
+    except MemoryError:
+        yield Failed(event.task, TOO_LARGE)
+    else:
+        yield Complete(event.task, count)
+
+
+@cache
+def _decoder(time_limit: float) -> Isolated:
+    """Return the decoder of this worker, whose child process serves file after file."""
+    decoder = Isolated(time_limit)
+    atexit.register(decoder.close)
+    return decoder
+
+
+class EncodeWindow:
+    """Encodes windows with a model that is loaded once per worker; passes other messages on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _model(self) -> DualEncoder:
+        model = load(self._settings.model)
+        if model.fingerprint() != self._settings.fingerprint:
+            raise ModelError(
+                f"{self._settings.model}: on a node of the cluster this is another model than here (its fingerprint "
+                "differs); give all nodes the same folder, or the same version of the model"
+            )
+        return model
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Encode one window.
+
+        Raises:
+            ModelError: the model cannot be loaded, is another one, or its vectors are not finite.
+        """
+        message = unpack(row)
+        if not isinstance(message, Window):
+            return row
+        model, frames, keep = self._model, message.frames, message.keep
+        encode = model.encode_frames if model.context else Distinct(model.encode_frames)
+        try:
+            vectors = unit_vectors(model, message.task.path, encode(frames)[keep])
+        except MemoryError:
+            return pack(Failed(message.task, TOO_LARGE))
+        return pack(Encoded(message.task, message.number, frames.pts[keep], vectors))

@@ -1,0 +1,177 @@
+"""Write encoded videos to an index in an order that survives a kill at any moment.
+
+Order of writing: first the frames of a content, then the record of its path, then the frames that it replaces are
+removed. Only the record makes frames count (see `mova.search.storage.store`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mova.scoring.spans import unseen
+from mova.search.ingest.file_reader import FileTask
+from mova.search.ingest.plan import IngestPlan
+from mova.search.ingest.report import CountsFiles, IngestReport, Progress
+from mova.search.storage.records import StoredFrames, VideoRecord
+from mova.search.storage.store import Store
+from mova.types import Span
+from mova.video.limits import UNREAD
+
+FLUSH_ROWS = 2048
+"""Frames buffered before they are written."""
+FLUSH_SECONDS = 20.0
+"""Finished videos are recorded at least this often, so that little is lost by a kill."""
+TIDY_EVERY = 64
+"""Writes between two checks for small fragments."""
+
+Part = tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]
+"""Times (n,) in seconds of consecutive frames, and their unit vectors (n, d)."""
+
+
+class IndexWriter:
+    """The writing side of one run: buffers, writes, counts.
+
+    Args:
+        store: the index, locked.
+        plan: what the run reads.
+        progress: see `Progress`.
+    """
+
+    def __init__(self, store: Store, plan: IngestPlan, progress: Progress | None) -> None:
+        self.store = store
+        self.step = 1 / plan.meta.frame_rate
+        self.progress = progress
+        self.report = IngestReport(passed_over=dict(plan.passed_over))
+        self.recorded = dict(store.records())
+        self.contents = {record.content: record for record in self.recorded.values()}
+        self._moved: set[str] = set()
+        self._stale: list[str] = []
+        self._buffer_vectors = np.empty((FLUSH_ROWS, plan.meta.dim), dtype=np.float16)
+        self._buffer_parts: list[tuple[str, StoredFrames]] = []
+        self._buffered = 0
+        self._pending_records: list[VideoRecord] = []
+        self._written_contents: set[str] = set()
+        self._writes = 0
+        self._flushed_at = time.monotonic()
+        self._seconds_done = self._seconds_total = 0.0
+        self._files_done = self._files = 0
+        self._by_files = False
+
+    def expect(self, tasks: Sequence[FileTask]) -> None:
+        """Take the files that follow, for the progress; if their durations are not known yet, each counts as much."""
+        self._seconds_total = sum(task.duration for task in tasks)
+        self._by_files = not self._seconds_total
+        if self._by_files:
+            self._seconds_total = float(len(tasks))
+        self._files_done, self._files = 0, len(tasks)
+
+    def warn_if_unread(self, task: FileTask) -> None:
+        """Report a file that is read only in part."""
+        if task.unread:
+            self.report.warnings.append((task.path, UNREAD.format(task.unread)))
+
+    def add(self, task: FileTask, parts: Iterable[Part]) -> None:
+        """Store the frames of a file, then queue its record.
+
+        Args:
+            task: with the hash of its content.
+            parts: consecutive frames, all of the file; what they raise is raised here, and `fail` must follow.
+        """
+        seen: list[npt.NDArray[np.float64]] = []
+        frames, total = 0, np.zeros(self._buffer_vectors.shape[1])
+        for times, vectors in parts:
+            self._buffer(task.content, times, vectors)
+            seen.append(times)
+            frames += len(times)
+            total += vectors.sum(axis=0, dtype=np.float64)
+            if not self._by_files:
+                self._report_progress(task, self._seconds_done + min(float(times[-1]), task.duration))
+        mean = (total / frames).astype(np.float32)
+        gaps = _all_gaps(task, np.concatenate(seen), self.step)
+        record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean, gaps)
+        self.contents[task.content] = record
+        self._pending_records.append(record)
+        self.report.indexed.append(task.path)
+        self.report.frames += frames
+        self._file_done(task)
+
+    def add_known(self, task: FileTask) -> None:
+        """Record another path (or another modification time) for content that is already in the index."""
+        record = self.contents[task.content]
+        self._pending_records.append(replace(record, path=task.path, size=task.size, mtime_ns=task.mtime_ns))
+        earlier = self.recorded.get(task.path)
+        if earlier is not None and earlier.content == task.content:
+            self.report.unchanged.append(task.path)
+        else:
+            self.report.moved.append(task.path)
+            self._moved.add(task.content)
+        self._file_done(task)
+
+    def fail(self, task: FileTask, cause: str) -> None:
+        """Report a broken file, discard its frames, and mark the record of its earlier content for removal."""
+        self.report.failed.append((task.path, cause))
+        if task.path in self.recorded and task.size >= 0:
+            self._stale.append(task.path)
+        self._buffer_parts = [part for part in self._buffer_parts if part[0] != task.content]
+        if task.content in self._written_contents and task.content not in self.contents:
+            self.store.discard([task.content])
+        self._file_done(task)
+
+    def finish(self, gone: Sequence[str]) -> bool:
+        """Drop paths whose files are gone or broken, then frames without a path; return whether anything changed."""
+        self.store.drop([*gone, *self._stale])
+        self.report.removed = [p for p in gone if p not in self.recorded or self.recorded[p].content not in self._moved]
+        changed = bool(gone or self._stale or self.report.indexed or self.report.moved)
+        if changed:
+            self.store.sweep()
+        return changed
+
+    def flush(self) -> None:
+        """Write buffered frames, and after them the records of finished files."""
+        self._flushed_at = time.monotonic()
+        if self._buffer_parts:
+            self.store.append([content for content, _ in self._buffer_parts], [part for _, part in self._buffer_parts])
+            self._written_contents.update(content for content, _ in self._buffer_parts)
+        self._buffer_parts, self._buffered = [], 0
+        if self._pending_records:
+            self.store.commit(self._pending_records)
+            self._pending_records = []
+        self._writes += 1
+        if self._writes % TIDY_EVERY == 0:
+            self.store.tidy()
+
+    def _buffer(self, content: str, times: npt.NDArray[np.float64], vectors: npt.NDArray[np.float32]) -> None:
+        """Copy frames into one buffer (many small allocations would fragment the heap)."""
+        while len(times):
+            if self._buffered == len(self._buffer_vectors):
+                self.flush()
+            slot = self._buffer_vectors[self._buffered : self._buffered + len(times)]
+            slot[:] = vectors[: len(slot)]
+            self._buffer_parts.append((content, StoredFrames(times[: len(slot)], slot)))
+            self._buffered += len(slot)
+            times, vectors = times[len(slot) :], vectors[len(slot) :]
+
+    def _file_done(self, task: FileTask) -> None:
+        """Record that one file is finished."""
+        self._seconds_done += 1.0 if self._by_files else task.duration
+        self._report_progress(task, self._seconds_done)
+        self._files_done += 1
+        if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
+
+    def _report_progress(self, task: FileTask, done: float) -> None:
+        if isinstance(self.progress, CountsFiles):
+            self.progress.at_file(min(self._files_done + 1, self._files), self._files)
+        if self.progress is not None:
+            self.progress(task.path, done, self._seconds_total)
+
+
+def _all_gaps(task: FileTask, times: npt.NDArray[np.float64], step: float) -> tuple[Span, ...]:
+    """Return the gaps known before the file was read, and those that only its frames (T,) show, to one step."""
+    seen = (gap for gap in unseen(times, task.duration, step) if not any(gap.intersection(old) for old in task.gaps))
+    return tuple(sorted([*task.gaps, *seen]))
