@@ -36,6 +36,15 @@ Exact = Annotated[
     ),
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Read and encode on a Ray cluster: an address, auto (the one that runs here), or local (start one).",
+    ),
+]
+
 
 def index(
     context: typer.Context,
@@ -50,6 +59,7 @@ def index(
     exact: Exact = False,
     threads: Threads = None,
     nice: Nice = None,
+    ray: Ray = None,
     forget: Annotated[
         bool, typer.Option("--forget", hidden=True, help="Remove the paths from the index: `mova forget`.")
     ] = False,
@@ -91,6 +101,7 @@ def index(
             time_limit=limit,
             exact=exact or None,
             threads=threads,
+            ray=ray,
         )
     report_run(report, store.model_name, folder, json)
     if report.failed and not report.worked:

@@ -1,7 +1,8 @@
 """Read and encode files on a Ray cluster: workers decode, a pool of actors encodes, this process writes.
 
 Ray Data schedules, bounds the memory of decoded frames (back-pressure), and repeats the work of workers and nodes that
-are lost. A file is stored once all of it has arrived, so rows and report are those of indexing in one process.
+are lost. Where there are no GPUs, it joins both stages: each worker decodes and encodes. A file is stored once all of
+it has arrived, so rows and report are those of indexing in one process.
 
 All nodes must see the files under the same paths, have this version of mova, and find the model under the same name.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +43,7 @@ class Cluster:
         address: of a Ray cluster ("auto": the one that runs here or that RAY_ADDRESS names), or "local" to start Ray on
             this machine for the time of the run.
         model: the name or folder under which every node loads the model.
-        encoders: most encoding actors; default: one per GPU, or without GPUs one per two processors.
+        encoders: most encoding actors; default: one per GPU, or without GPUs one per processor.
 
     >>> Cluster("local", "mova-worlds-tiny").encoders is None
     True
@@ -160,7 +162,7 @@ def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -
         resources = ray.cluster_resources()
         processors, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
         share = min(1.0, processors / 2)  # one processor must serve a decoder and an encoder
-        most = cluster.encoders or gpus or max(1, int(processors // 2))
+        most = cluster.encoders or gpus or max(1, int(processors))
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.target_max_block_size = BLOCK_BYTES
@@ -196,17 +198,20 @@ def _explained(error: BaseException) -> MovaError:
 def _connected(address: str) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine; a connection that exists is used and stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to others
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
         raise NotInstalledError("--ray needs Ray, which is not installed; pip install 'mova[scale]'") from error
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield ray
         return
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "lancedb fork support")  # the children do not use it
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         hint = "start one with `ray start --head`, or use --ray local"
         raise UsageError(f"--ray {address}: no Ray cluster can be reached there; {hint} ({error})") from error

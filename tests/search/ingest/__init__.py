@@ -1,0 +1,1 @@
+"""Tests of adding videos to an index."""

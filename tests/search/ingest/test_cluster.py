@@ -1,0 +1,120 @@
+"""Indexing on a Ray cluster of two nodes on this machine: the same rows and report, also when a node is lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mova.errors import MovaError, NotInstalledError, UsageError
+from mova.search.index import Index
+from mova.search.ingest.cluster import Cluster
+from mova.worlds.writer import write_worlds
+from tests.support.fakes import ColourEncoder
+
+MODEL = "mova-worlds-tiny"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four videos, a copy of one of them, and a file that is none."""
+    folder = tmp_path_factory.mktemp("films")
+    write_worlds(folder, 4, 12, "flat", 78, size=64)
+    shutil.copy(min(folder.glob("*.mp4")), folder / "copy.mp4")
+    (folder / "broken.mp4").write_bytes(b"no film" * 100)
+    return folder
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two nodes with one processor each; this process is connected to them."""
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    from ray.cluster_utils import Cluster as Nodes
+
+    options = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False}
+    nodes = Nodes(initialize_head=True, head_node_args=options)
+    nodes.second = nodes.add_node(num_cpus=1, object_store_memory=200 << 20)
+    ray.init(nodes.address, log_to_driver=False)
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def rows(index: Index) -> dict[str, tuple[Any, ...]]:
+    found = {}
+    for record in index.videos():
+        frames = index._store.fetch([record.content])[record.content]
+        found[Path(record.path).name] = record.content, record.frames, record.gaps, frames
+    return found
+
+
+def assert_same(index: Index, expected: Index) -> None:
+    ours, theirs = rows(index), rows(expected)
+    assert ours.keys() == theirs.keys()
+    for name, (*record, frames) in ours.items():
+        assert record == list(theirs[name][:-1])
+        np.testing.assert_array_equal(frames.times, theirs[name][-1].times)
+        np.testing.assert_allclose(frames.vectors, theirs[name][-1].vectors, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_two_nodes_store_what_one_process_stores_also_after_one_is_lost(
+    films: Path, tmp_path: Path, cluster: Any
+) -> None:
+    here = Index(tmp_path / "here", MODEL)
+    expected = here.add(films)
+    lost: list[str] = []
+
+    def lose_a_node(path: str, done: float, total: float) -> None:
+        """Remove the second node as soon as the first file is stored."""
+        assert 0 < done <= total
+        if not lost:
+            lost.append(path)
+            cluster.remove_node(cluster.second, allow_graceful=False)
+
+    there = Index(tmp_path / "there", MODEL)
+    report = there.add(films, ray=cluster.address, progress=lose_a_node)
+    assert lost
+    assert [path for path, _ in report.failed] == [str(films / "broken.mp4")]
+    assert sorted([*report.indexed, *report.moved]) == sorted([*expected.indexed, *expected.moved])
+    assert report.frames == expected.frames
+    assert_same(there, here)
+    assert there.verify().problems == ()
+    again = there.add(films, ray=cluster.address)
+    assert again.indexed == []
+    assert len(again.unchanged) == 5
+
+
+def test_every_node_must_be_able_to_load_the_model(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name or folder"):
+        Index(tmp_path / "index", ColourEncoder()).add(films, ray="local")
+
+
+def test_a_folder_with_a_model_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Cluster.of("auto", "model", "default").model == str(tmp_path / "model")
+    assert Cluster.of("auto", None, "default").model == "default"
+
+
+def test_a_cluster_that_is_not_there_is_one_message(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray.data")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UsageError, match="--ray auto: no Ray cluster can be reached"):
+        Index(tmp_path / "index", MODEL).add(films, ray="auto")
+
+
+def test_without_ray_the_message_says_what_to_install(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(NotInstalledError, match=r"mova\[scale\]"):
+        Index(tmp_path / "index", MODEL).add(films, ray="local")
+    assert issubclass(NotInstalledError, MovaError)

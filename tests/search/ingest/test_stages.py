@@ -1,0 +1,82 @@
+"""What a worker of a cluster does, without a cluster: windows as in one process, failures as messages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mova
+from mova.errors import ModelError
+from mova.search.ingest.file_reader import Failed, FileTask, Known
+from mova.search.ingest.stages import Complete, Encoded, EncodeWindow, Settings, Window, decode_file, pack, unpack
+from mova.utils.hashing import content_hash
+from mova.worlds.writer import write_worlds
+
+MODEL = "mova-worlds-tiny"
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    write_worlds(folder, 1, 24, "flat", 77, size=64)
+    return next(folder.glob("*.mp4"))
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return mova.load(MODEL, device="cpu")
+
+
+def settings_of(model: Any, known: frozenset[str] = frozenset()) -> Settings:
+    return Settings(MODEL, model.fingerprint(), model.frame_rate, model.context, True, 60.0, known)
+
+
+def task_of(film: Path) -> FileTask:
+    status = film.stat()
+    return FileTask(str(film), status.st_size, status.st_mtime_ns)
+
+
+def test_windows_of_a_worker_give_the_vectors_of_one_process(film: Path, model: Any) -> None:
+    """The model reads neighbors of a frame: a window without them would give other vectors at its ends."""
+    assert model.context > 0
+    settings = settings_of(model)
+    rows = list(decode_file(pack(task_of(film)), settings))
+    assert sum(isinstance(unpack(row), Window) for row in rows) > 1
+    encode = EncodeWindow(settings)
+    messages = [unpack(encode(row)) for row in rows]
+    complete = messages[-1]
+    assert isinstance(complete, Complete)
+    parts = [message for message in messages if isinstance(message, Encoded)]
+    assert [part.number for part in parts] == list(range(complete.parts))
+    whole = model.encode_video(film)
+    np.testing.assert_array_equal(np.concatenate([part.times for part in parts]), whole.times)
+    expected = torch.nn.functional.normalize(whole.frames, dim=1).numpy()
+    np.testing.assert_allclose(np.concatenate([part.vectors for part in parts]), expected, atol=1e-5)
+
+
+def test_a_file_whose_content_is_known_is_not_decoded(film: Path, model: Any) -> None:
+    known = frozenset({content_hash(film)})
+    (message,) = map(unpack, decode_file(pack(task_of(film)), settings_of(model, known)))
+    assert isinstance(message, Known)
+
+
+def test_a_broken_file_is_a_message(tmp_path: Path, film: Path, model: Any) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no film" * 100)
+    (message,) = map(unpack, decode_file(pack(task_of(broken)), settings_of(model)))
+    assert isinstance(message, Failed)
+    gone = replace(task_of(film), path=str(tmp_path / "gone.mp4"))
+    (message,) = map(unpack, decode_file(pack(gone), settings_of(model)))
+    assert isinstance(message, Failed)
+
+
+def test_another_model_on_a_node_is_refused(film: Path, model: Any) -> None:
+    settings = settings_of(model)
+    row = next(iter(decode_file(pack(task_of(film)), settings)))
+    with pytest.raises(ModelError, match="another model"):
+        EncodeWindow(replace(settings, fingerprint="of another"))(row)
