@@ -141,7 +141,6 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from benchmarks.speed.index import StandIn
 from mova.search.index import Index
-from mova.search.ingest import writer
 report = Index(sys.argv[2], StandIn(0)).add([sys.argv[3]])
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(report.frames, int(peak.split()[1]), report.seconds)
