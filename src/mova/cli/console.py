@@ -158,6 +158,11 @@ class Bar(Progress):
         self._hidden = hidden
         self._printed = time.monotonic()
 
+    def stop(self) -> None:
+        """End the display; Rich before version 14 prints an empty line even if there is none."""
+        if not self._hidden:
+            super().stop()
+
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Change a task; see `Progress.update`. A field `line` replaces its description in lines."""
         super().update(task_id, **changes)

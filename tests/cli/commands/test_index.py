@@ -87,7 +87,7 @@ def test_verify_reads_everything_and_names_what_is_damaged(films: Path, tmp_path
     code, out, _ = call("index", "--verify", "--index", index)
     assert code == 0
     assert "sound (1 videos, 16 frames, " in out
-    cached = next((index / "snapshot").glob("frames-*"))
+    cached = next((index / "snapshot").glob("codes-*"))
     cached.write_bytes(bytes(cached.stat().st_size))
     code, out, err = call("index", "--verify", "--index", index, "--json")
     assert code == 1

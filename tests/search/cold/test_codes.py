@@ -190,7 +190,9 @@ def test_a_vector_that_is_not_of_unit_length_is_found_by_any_query(folder: Path)
     assert np.all(bounds.upper[[10, 20, 30]] > 1)
     read = Snapshot.open(folder)
     assert read is not None
-    path = folder / "snapshot" / read.document["frames"]
-    path.write_bytes(np.full(path.stat().st_size // 2, np.nan, np.float16).tobytes())
+    for path, offset, _, count in read.document["extents"]:
+        with (folder / path).open("r+b") as file:
+            file.seek(offset)
+            file.write(np.full(count * 64, np.nan, np.float16).tobytes())
     with pytest.raises(IndexDamagedError, match="unit length"):
         Snapshot(folder, read.document).nearest(rows[0], 3)
