@@ -57,6 +57,7 @@ CASES = {
     "eval choice": ["eval", "choice", "--manifest", "none.jsonl"],
     "eval entailment": ["eval", "entailment", "--manifest", "none.jsonl"],
     "eval synvita": ["eval", "synvita", "--data", "none"],
+    "eval generation": ["eval", "generation", "none.json"],
     "eval matrix": ["eval", "matrix", "none.npy", "--protocol", "msrvtt-1ka"],
     "eval compare": ["eval", "compare", "none.json", "none2.json"],
 }

@@ -61,20 +61,53 @@ def read_pairs(path: str | Path, videos: str | Path | None = None) -> list[Video
     [('world-flat-1-00000.mp4', 'Two black discs shrink.')]
     """
     path = Path(path)
+    root = video_folder(path, videos, "pairs")
+    if path.suffix.lower() == ".csv":
+        pairs = [_pair(where, row, root) for where, row in read_csv(path)]
+    else:
+        pairs = list(_from_lines(path, root))
+    if not pairs:
+        raise DataError(f"{path}: has no pairs")
+    return list(dict.fromkeys(pairs))
+
+
+def video_folder(path: Path, videos: str | Path | None, what: str) -> Path:
+    """Return the folder that the video paths in a CSV or JSON lines file are relative to.
+
+    Args:
+        path: the file.
+        videos: the folder; default: that of the file.
+        what: what the file lists, for messages.
+
+    Raises:
+        UsageError: the file or the folder does not exist, or the extension is unknown.
+
+    >>> video_folder(Path("films/manifest.jsonl"), None, "pairs").name
+    'films'
+    """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     root = path.parent if videos is None else Path(videos)
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder of videos")
-    if path.suffix.lower() == ".csv":
-        pairs = [_pair(where, row, root) for where, row in read_csv(path)]
-    elif path.suffix.lower() in {".jsonl", ".json"}:
-        pairs = list(_from_lines(path, root))
-    else:
-        raise UsageError(f"{path}: unknown format; pairs must be a .csv or .jsonl file")
-    if not pairs:
-        raise DataError(f"{path}: has no pairs")
-    return list(dict.fromkeys(pairs))
+    if path.suffix.lower() not in {".csv", ".jsonl", ".json"}:
+        raise UsageError(f"{path}: unknown format; {what} must be a .csv or .jsonl file")
+    return root
+
+
+def require_inside(where: str, video: str) -> None:
+    """Raise if a video path leads out of the folder of the videos, unless `MOVA_MANIFEST_OUTSIDE` is set.
+
+    Raises:
+        DataError: it does.
+
+    >>> require_inside("pairs.csv, line 2", "clips/a.mp4")
+    """
+    if leads_outside(video) and not os.environ.get(OUTSIDE):
+        raise DataError(
+            f"{where}: the path {video!r} leads out of the folder of the videos; write it as an absolute path, name "
+            "another folder with --videos, or allow such paths with `mova --manifest-outside COMMAND`"
+        )
 
 
 def _from_lines(path: Path, root: Path) -> Iterator[VideoText]:
@@ -98,11 +131,7 @@ def _from_lines(path: Path, root: Path) -> Iterator[VideoText]:
 def _pair(where: str, row: Mapping[str, Any], root: Path) -> VideoText:
     """Build a pair from a row by its column names."""
     video, text = (_column(where, row, names) for names in (VIDEO_COLUMNS, TEXT_COLUMNS))
-    if leads_outside(video) and not os.environ.get(OUTSIDE):
-        raise DataError(
-            f"{where}: the path {video!r} leads out of the folder of the videos; write it as an absolute path, name "
-            "another folder with --videos, or allow such paths with `mova --manifest-outside COMMAND`"
-        )
+    require_inside(where, video)
     start, end = (to_number(where, row[key]) if row.get(key) not in (None, "") else None for key in ("start", "end"))
     if (start or 0.0) < 0 or (end is not None and end <= (start or 0.0)):
         raise DataError(f"{where}: expected 0 <= start < end in seconds, not [{start}, {end})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mova.data.manifest_paths import OUTSIDE, leads_outside
+from mova.data.pair_list import require_inside, video_folder
 from mova.errors import DataError, UsageError, VideoError
 from mova.eval.metrics.bootstrap import Interval, bootstrap, paired_bootstrap
 from mova.judge.judges import Judge
@@ -68,13 +67,7 @@ def read_prompts(path: str | Path, videos: str | Path | None = None) -> list[Req
     'Two black discs shrink.'
     """
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    root = path.parent if videos is None else Path(videos)
-    if not root.is_dir():
-        raise UsageError(f"{root}: no such folder of videos")
-    if path.suffix.lower() not in {".csv", ".jsonl", ".json"}:
-        raise UsageError(f"{path}: unknown format; prompts must be a .csv or .jsonl file")
+    root = video_folder(path, videos, "prompts")
     rows: Iterator[tuple[str, Any]] = read_csv(path) if path.suffix.lower() == ".csv" else read_jsonl(path)
     requests = [_request(where, row, root) for where, row in rows]
     if not requests:
@@ -86,8 +79,7 @@ def _request(where: str, row: Any, root: Path) -> Request:
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: must be an object with a video and a prompt")
     video, prompt = _cell(where, row, VIDEO_COLUMNS), _cell(where, row, PROMPT_COLUMNS)
-    if leads_outside(video) and not os.environ.get(OUTSIDE):
-        raise DataError(f"{where}: {video} leads out of the folder of videos; set {OUTSIDE}=1 to allow it")
+    require_inside(where, video)
     generator = next((str(row[name]).strip() for name in GENERATOR_COLUMNS if row.get(name)), None)
     return Request(video, root / video, prompt, generator or None)
 
