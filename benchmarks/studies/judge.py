@@ -51,6 +51,7 @@ class Case:
         self.named: dict[str, list[bool]] = defaultdict(list)
         self.placed: dict[str, list[bool]] = defaultdict(list)
         self.order: list[tuple[bool, float]] = []
+        self.findings: list[str] = []
 
 
 def encode(model: DualEncoder, world: World) -> VideoEmbedding:
@@ -88,6 +89,7 @@ def judge_world(model: DualEncoder, world: World, case: Case) -> None:
             case.order.append((negative is not None, float(np.triu(pairs, 1).max())))
         if negative is None:
             case.true += [scores(*pair) for pair in zip(verdict.sentences, highest, strict=True)]
+            case.findings += [row.finding for row in verdict.sentences]
         elif negative.kind != "flip":
             add_fault(case, negative, lines, world, verdict.sentences, highest)
 
@@ -145,6 +147,9 @@ def report_style(report: harness.Report, style: str, case: Case) -> dict[str, fl
     )
     held = float(np.mean([row["judge"] >= 0.5 for row in case.true]))
     report.row(style=style, kind="true sentences that hold", true=len(case.true), judge=held)
+    for finding in ("contradicted", "missing", "uncertain"):
+        share = {"judge": case.findings.count(finding) / len(case.findings)}
+        report.row(style=style, kind=f"true sentences found {finding}", true=len(case.true), **share)
     return found
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mova.data.negatives.interchange import Counterfactual, interchange
 from mova.errors import DataError, UsageError
 from mova.judge.counterfactuals import MOST, REPLACING, counterfactuals, read_interchangeable
-from mova.worlds.captions import holds, words
+from mova.worlds.captions import describe, holds, words
+from mova.worlds.factors import sample_event
 from mova.worlds.script import sample_world
-from mova.worlds.vocabulary import interchangeable_words
+from mova.worlds.vocabulary import interchangeable_words, renumbered
 
 
 def test_the_longest_phrase_wins_and_the_article_follows_the_new_word() -> None:
@@ -99,3 +103,26 @@ def test_word_lists_are_read_and_checked(tmp_path: Path) -> None:
     path.write_text(json.dumps({"smell": [["a", "b"]]}), encoding="utf-8")
     with pytest.raises(UsageError, match="not a kind"):
         read_interchangeable(path)
+
+
+def test_other_numbers_of_the_subject_are_the_sentences_that_worlds_writes() -> None:
+    """The same event in another number, in the same words."""
+    checked = 0
+    for seed in range(300):
+        event = sample_event(np.random.default_rng(seed))
+        sentence = describe(event, np.random.default_rng(seed))
+        found = {change.text for change in renumbered(sentence.text)}
+        assert len(found) == 2
+        for count in {1, 2, 3} - {event.count}:
+            other = describe(replace(event, count=count), np.random.default_rng(seed), sentence.mentioned).text
+            mine = describe(event, np.random.default_rng(seed), sentence.mentioned).text
+            changed = {plain(change.text) for change in renumbered(mine)}
+            assert plain(other) in changed, (mine, other, changed)
+            checked += 1
+    assert checked == 600
+    assert not list(renumbered("Nothing of this kind."))
+
+
+def plain(text: str) -> str:
+    """A sentence with one word for one."""
+    return re.sub(r"\b(a single|one|an)\b", "a", text.lower())

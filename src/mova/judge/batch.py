@@ -121,6 +121,13 @@ class JudgeReport:
         several = {prompt: rows for prompt, rows in by_prompt.items() if len({r.path for r, _ in rows}) > 1}
         return {prompt: max(rows, key=lambda row: row[1].score)[0] for prompt, rows in several.items()}
 
+    def by_video(self) -> dict[str, float]:
+        """Return the score of each video, the mean if it has several prompts."""
+        scores: dict[str, list[float]] = defaultdict(list)
+        for request, verdict in self.verdicts:
+            scores[request.video].append(verdict.score)
+        return {video: float(np.mean(values)) for video, values in scores.items()}
+
     def generators(self) -> dict[str, Interval]:
         """Return the mean score of each generator over its prompts, with a bootstrap interval over prompts."""
         return {name: bootstrap(list(scores.values())) for name, scores in self._by_generator().items()}

@@ -102,7 +102,8 @@ def weigh(
     both = {
         kind: [*(own or {}).get(kind, ()), *(words or {}).get(kind, ())] for kind in {**(own or {}), **(words or {})}
     }
-    changes = [] if scale is None else counterfactuals(row.text, both, english=own is None)
+    renumber = inner.renumber if isinstance(inner, Backbone) else None
+    changes = [] if scale is None else counterfactuals(row.text, both, english=own is None, renumber=renumber)
     if scale is None or not changes:
         return [], np.empty(0)
     texts = model.encode_text([row.text, *(change.text for change in changes)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,25 @@ MOST = 96
 """Counterfactuals of one sentence; the kinds take turns until there are as many."""
 
 
-def counterfactuals(sentence: str, words: Interchangeable | None = None, english: bool = True) -> list[Counterfactual]:
+def counterfactuals(
+    sentence: str,
+    words: Interchangeable | None = None,
+    english: bool = True,
+    renumber: Callable[[str], Iterable[Counterfactual]] | None = None,
+) -> list[Counterfactual]:
     """Return distinct sentences that differ from a sentence in one respect, at most `MOST`.
 
     Args:
         sentence: the sentence.
         words: phrases that exclude each other.
         english: use the rules for everyday English as well.
+        renumber: sentence -> sentences with another number of its subject.
 
     >>> [change.instead for change in counterfactuals("Two men sit.") if change.kind == "count"]
     ['three', 'four', 'five']
     """
     found = list(interchange(sentence, words)) if words else []
+    found += renumber(sentence) if renumber is not None else []
     found += _by_rule(sentence) if english else []
     distinct = {change.text: change for change in reversed(found) if change.text != sentence}
     by_kind: dict[Kind, list[Counterfactual]] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
 import torch
 
-from mova.data.negatives.interchange import Interchangeable
+from mova.data.negatives.interchange import Counterfactual, Interchangeable
 from mova.models.encoder import DualEncoder
 
 
@@ -18,9 +19,11 @@ class Backbone(DualEncoder):
 
     Attributes:
         interchangeable: the model's own vocabulary, as phrases that exclude each other; None: everyday English.
+        renumber: sentence -> the same with other numbers of its subject, in the model's own vocabulary; None: none.
     """
 
     interchangeable: Interchangeable | None = None
+    renumber: Callable[[str], Iterable[Counterfactual]] | None = None
 
     def trained_scale(self) -> float | None:
         """Return the factor s with which softmax(s * cosines) was trained to be a probability; None: there is none."""

@@ -18,6 +18,7 @@ from mova.errors import UsageError
 if TYPE_CHECKING:
     from mova.judge.batch import JudgeReport
     from mova.judge.judges import Judge
+    from mova.judge.ratings import Agreement
     from mova.judge.verdict import SentenceVerdict, Verdict
 
 WORDS = {"shown": "shown", "uncertain": "uncertain", "contradicted": "contradicted", "missing": "not shown"}
@@ -36,6 +37,10 @@ class PromptFile:
     ] = None
     videos: Annotated[
         Path | None, typer.Option(help="Folder of the videos in --prompts (default: that of the file).")
+    ] = None
+    ratings: Annotated[
+        Path | None,
+        typer.Option(help="Ratings by people of the videos in --prompts, CSV or JSON lines with video and rating."),
     ] = None
 
     def read(self, given: str | None) -> str:
@@ -90,12 +95,12 @@ def judge(
     if prompt_file.prompts is not None:
         if video is not None or prompt_file.prompt_file is not None:
             raise UsageError("give either a video and a prompt, or --prompts, not both")
-        _judge_many(prompt_file.prompts, prompt_file.videos, load, limit, results, json)
+        _judge_many(prompt_file, load, limit, results, json)
         return
     if video is None:
         raise UsageError('give a video and its prompt (mova judge VIDEO "PROMPT"), or many with --prompts')
-    if prompt_file.videos is not None:
-        raise UsageError("--videos needs --prompts")
+    if prompt_file.videos is not None or prompt_file.ratings is not None:
+        raise UsageError("--videos and --ratings need --prompts")
     prompt = prompt_file.read(text)
     check_file(video)  # a missing file is reported before a model is loaded
     judging = load()
@@ -115,24 +120,30 @@ def _judge(model: str | None, llm: str | None, words: object, loading: Loading) 
     return load_judge(model or DEFAULT_MODEL, llm=llm, words=words, **loading.arguments())  # type: ignore[arg-type]
 
 
-def _judge_many(
-    file: Path, videos: Path | None, load: partial[Judge], limit: float, results: Results, json: bool
-) -> None:
-    if not file.is_file():
-        raise UsageError(f"{file}: no such file")
+def _judge_many(files: PromptFile, load: partial[Judge], limit: float, results: Results, json: bool) -> None:
+    assert files.prompts is not None
+    for file in (files.prompts, files.ratings):
+        if file is not None and not file.is_file():
+            raise UsageError(f"{file}: no such file")
     from mova.judge.batch import judge_all, read_prompts
+    from mova.judge.ratings import agreement, read_ratings
 
-    requests = read_prompts(file, videos)
+    requests = read_prompts(files.prompts, files.videos)
+    rated = None if files.ratings is None else read_ratings(files.ratings)
     judging = load()
     with judging.isolated(limit):
         with file_bar("judging", "prompt") as progress:
             report = judge_all(judging, requests, progress)
         for name, cause in report.broken:
             note(f"not judged: {one_line(name)}: {one_line(cause)}")
+        found = None
+        if rated is not None and report.verdicts:
+            found = agreement(report.by_video(), rated)
         if json:
-            emit({"model": judging.name, **report.to_json()})
+            emit({"model": judging.name, **report.to_json(), **({"agreement": found.to_json()} if found else {})})
         else:
             _print_report(report, len(requests))
+            _print_agreement(found)
         if report.verdicts:
             _write([verdict for _, verdict in report.verdicts], report, results, judging)
     if not report.verdicts:
@@ -184,6 +195,16 @@ def _instead(row: SentenceVerdict) -> str:
     change = row.contradiction.change
     said = f' instead of "{change.said}"' if change.said else ""
     return f'\n  -> shows "{change.instead}"{said} ({change.kind})'
+
+
+def _print_agreement(found: Agreement | None) -> None:
+    if found is None:
+        return
+    for name, value in (("Spearman's rho", found.spearman), ("Kendall's tau", found.kendall)):
+        interval = f"95 % interval {value.low:.2f} to {value.high:.2f}, p = {value.p:.2g}"
+        say(f"{name} of score and rating: {value.value:.2f} ({interval})")
+    missing = f"; {len(found.unrated)} without a rating, {len(found.unknown)} rated ones not judged"
+    say(f"{found.videos} videos, {found.ratings} ratings{missing if found.unrated or found.unknown else ''}")
 
 
 def _print_report(report: JudgeReport, count: int) -> None:

@@ -36,7 +36,7 @@ from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.pooling import masked_mean, weighted_mean
 from mova.types import Frames
 from mova.worlds.captions import background_sentences, detailed_sentences
-from mova.worlds.vocabulary import interchangeable_words
+from mova.worlds.vocabulary import interchangeable_words, renumbered
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class WorldsTiny(PreTrainedModel, Backbone):
     fixed_frame_rate = True
     alignment = WORLDS_WEIGHTS
     interchangeable = interchangeable_words()
+    renumber = staticmethod(renumbered)
 
     def __init__(self, config: WorldsTinyConfig) -> None:
         super().__init__(config)

@@ -1,0 +1,154 @@
+"""Agreement of a judge with ratings by people, as T2VScore measures it (Wu et al. 2024, arXiv 2401.07781).
+
+Each video has one or more ratings. Their mean is compared with the judge's score by rank correlation over videos.
+
+Shape legend: V videos.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kendalltau, spearmanr
+
+from mova.data.pair_list import VIDEO_COLUMNS, video_folder
+from mova.errors import DataError, UsageError
+from mova.eval.metrics.bootstrap import DRAWS, LEVEL, Interval
+from mova.utils.tables import is_missing_value, read_csv, read_jsonl
+
+RATING_COLUMNS = ("rating", "score", "mos", "alignment")
+"""Columns of a file of ratings; the first that is there counts."""
+LEAST_VIDEOS = 5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement over the videos that have both a score and a rating.
+
+    Attributes:
+        videos: how many.
+        ratings: number of ratings of these videos.
+        spearman, kendall: rank correlations (rho, tau-b) with bootstrap intervals over videos. `p` is the two-sided
+            share of random assignments of ratings to videos that correlate as strongly.
+        unrated: videos with a score and no rating.
+        unknown: rated videos without a score.
+
+    >>> scores = {f"{n}.mp4": float(n) for n in range(8)}
+    >>> agreement(scores, {video: [2 * score, 2 * score + 1] for video, score in scores.items()}).spearman.value
+    1.0
+    """
+
+    videos: int
+    ratings: int
+    spearman: Interval
+    kendall: Interval
+    unrated: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields."""
+        return {
+            "videos": self.videos,
+            "ratings": self.ratings,
+            "spearman": self.spearman.to_json(),
+            "kendall": self.kendall.to_json(),
+            "unrated": list(self.unrated),
+            "unknown": list(self.unknown),
+        }
+
+
+def read_ratings(path: str | Path) -> dict[str, list[float]]:
+    """Read the ratings of videos from a CSV file with a header, or from JSON lines; a video may have many rows.
+
+    Columns: `video` (or `videopath`) and one of `RATING_COLUMNS`. Rows without a rating are left out.
+
+    Raises:
+        UsageError: the file does not exist, or the extension is unknown.
+        DataError: a column is missing, a rating is not a finite number, or there are no ratings.
+
+    >>> _ = Path("ratings.csv").write_text("video,rating\\na.mp4,4\\na.mp4,5\\n", encoding="utf-8")
+    >>> read_ratings("ratings.csv")
+    {'a.mp4': [4.0, 5.0]}
+    """
+    path = Path(path)
+    video_folder(path, None, "ratings")
+    found: dict[str, list[float]] = defaultdict(list)
+    for where, row in read_csv(path) if path.suffix.lower() == ".csv" else read_jsonl(path):
+        if not isinstance(row, Mapping):
+            raise DataError(f"{where}: must be an object with a video and a rating")
+        video, value = (_cell(where, row, names) for names in (VIDEO_COLUMNS, RATING_COLUMNS))
+        if value is None or not str(value).strip() or is_missing_value(str(value)):
+            continue
+        try:
+            rating = float(value)
+        except (TypeError, ValueError):
+            rating = np.nan
+        if not np.isfinite(rating):
+            raise DataError(f"{where}: the rating {value!r} is not a number")
+        found[str(video).strip()].append(rating)
+    if not found:
+        raise DataError(f"{path}: has no ratings")
+    return dict(found)
+
+
+def _cell(where: str, row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        raise DataError(f"{where}: missing column {names[0]!r} (or {', '.join(map(repr, names[1:]))})")
+    return row[name]
+
+
+def agreement(scores: Mapping[str, float], ratings: Mapping[str, list[float]], seed: int = 0) -> Agreement:
+    """Compare scores with ratings, by video.
+
+    Args:
+        scores: video -> score.
+        ratings: video -> ratings. Names that do not match as written are compared by file name.
+        seed: seed of the draws.
+
+    Raises:
+        UsageError: fewer than `LEAST_VIDEOS` videos have both, or all scores or ratings are equal.
+
+    >>> rated = agreement({f"{n}.mp4": n for n in range(9)}, {f"x/{n}.mp4": [-n] for n in range(9)})
+    >>> rated.kendall.value, rated.kendall.p < 0.01
+    (-1.0, True)
+    """
+    by_name = {Path(video).name: video for video in ratings}
+    pairs = {video: video if video in ratings else by_name.get(Path(video).name) for video in scores}
+    both = {video: rated for video, rated in pairs.items() if rated is not None}
+    if len(both) < LEAST_VIDEOS:
+        raise UsageError(f"only {len(both)} videos have a score and a rating; at least {LEAST_VIDEOS} are needed")
+    x = np.array([scores[video] for video in both], dtype=np.float64)
+    y = np.array([np.mean(ratings[rated]) for rated in both.values()], dtype=np.float64)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise UsageError("all scores or all ratings are equal, so they have no order to agree on")
+    used = set(both.values())
+    return Agreement(
+        len(both),
+        sum(len(ratings[rated]) for rated in used),
+        _tested(spearmanr, x, y, seed),
+        _tested(kendalltau, x, y, seed),
+        tuple(video for video, rated in pairs.items() if rated is None),
+        tuple(video for video in ratings if video not in used),
+    )
+
+
+def _tested(statistic: Any, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> Interval:
+    """Return a correlation with a bootstrap interval over videos and the p value of a permutation test."""
+    rng = np.random.default_rng(seed)
+    value = float(statistic(x, y).statistic)
+    drawn: list[float] = []
+    while len(drawn) < DRAWS:
+        chosen = rng.integers(0, len(x), len(x))
+        if np.ptp(x[chosen]) > 0 and np.ptp(y[chosen]) > 0:
+            drawn.append(statistic(x[chosen], y[chosen]).statistic)
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    shuffled = np.array([statistic(x, rng.permutation(y)).statistic for _ in range(DRAWS)])
+    p = (1 + int((np.abs(shuffled) >= abs(value) - 1e-12).sum())) / (DRAWS + 1)
+    return Interval(value, float(low), float(high), LEVEL, p)
