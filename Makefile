@@ -7,7 +7,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser pictures test test-fast test-lowest check format docs wheel bench clean
+.PHONY: help install demo browser pictures test test-fast test-lowest check format docs wheel sbom bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,11 @@ wheel: $(STAMP)  ## build and check the wheel in dist/ (MOVA_REPOSITORY=https://
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/twine check --strict dist/*
+
+sbom: $(STAMP)  ## list all installed packages with versions and licenses in build/sbom.json (CycloneDX)
+	@mkdir -p build
+	$(BIN)/python -m pip install --quiet 'cyclonedx-bom>=7'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json $(BIN)/python
 
 bench: $(STAMP)  ## run all benchmarks in their quick form (drop --quick for the recorded figures)
 	@set -e; for name in $$($(BIN)/mova bench); do $(BIN)/mova bench $$name --quick; done
