@@ -104,7 +104,7 @@ def narrow(page: Any, sentences: list[str]) -> None:
     page.locator("#bar-button").click()
     page.locator("#filters-button").click()
     for place in (0, 1):
-        page.locator(".pick input").nth(place).check(force=True)
+        page.locator(".pick input").nth(place).evaluate("input => input.click()")
 
 
 def loading(page: Any, sentences: list[str]) -> None:
@@ -155,6 +155,7 @@ def choose(page: Any, _: list[str]) -> None:
     write(page, _)
     page.locator(".chooser").click()
     page.wait_for_selector("dialog.videos li")
+    page.mouse.move(2, 2)
 
 
 def keys(page: Any, _: list[str]) -> None:
@@ -177,7 +178,7 @@ def folders(page: Any, _: list[str]) -> None:
 def forget(page: Any, _: list[str]) -> None:
     """Asked whether a folder shall be forgotten."""
     library(page, _)
-    page.locator(".roots button").first.click()
+    page.locator(".roots li button").first.click()
     page.wait_for_selector("dialog.sure[open]")
 
 

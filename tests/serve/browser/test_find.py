@@ -375,6 +375,25 @@ def test_a_browser_sends_the_token_once(browser: Any, web: Web) -> None:
         context.close()
 
 
+def test_the_player_and_the_basket_leave_room_for_the_results(browser: Any, web: Web) -> None:
+    context = browser.new_context(viewport=PHONE, base_url=web.url, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    find(page, "red")
+    page.locator(".card").first.tap()
+    page.locator(".pick input").first.evaluate("input => input.click()")
+    page.wait_for_selector(".basket:not([hidden])")
+    hidden = """(card) => {
+      card.focus();
+      const box = card.querySelector(".thumb").getBoundingClientRect();
+      return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2)?.closest(".card") !== card;
+    }"""
+    for width, height in ((PHONE["width"], PHONE["height"]), (844, 390), (1000, 700), (1000, 810), (820, 1180)):
+        page.set_viewport_size({"width": width, "height": height})
+        for place in (4, 0, 2):
+            assert not page.locator(".card").nth(place).evaluate(hidden), (width, height, place)
+    context.close()
+
+
 def test_long_names_fit_a_phone(browser: Any, web: Web) -> None:
     context = browser.new_context(viewport=PHONE, base_url=web.url, has_touch=True, is_mobile=True)
     page = context.new_page()

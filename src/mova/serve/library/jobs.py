@@ -266,11 +266,18 @@ class Jobs:
             elif self._jobs[job.id].state == "paused":
                 self._order("pause")
         assert process.stdout is not None
+        outcome: dict[str, Any] = {}
         with process:
             for line in process.stdout:
                 with suppress(ValueError):
-                    self._take(job.id, json.loads(line))
-        with self._lock:
+                    event = json.loads(line)
+                    if event["event"] == "progress":
+                        self._progress(job.id, event)
+                    else:
+                        outcome = event
+        with self._lock:  # now that the process has ended, nothing has the index open for writing
+            if outcome:
+                self._finish(job.id, outcome)
             ended = self._jobs[job.id].state in ENDED
             if self._closed and not ended:
                 state = "paused" if self._jobs[job.id].state == "paused" else "queued"
@@ -278,13 +285,12 @@ class Jobs:
             elif not ended:
                 self._change(job.id, state="failed", message=CRASHED, ended=time.time())
 
-    def _take(self, name: str, event: dict[str, Any]) -> None:
-        """Take an event of the process."""
-        if event["event"] == "progress":
-            self._change(
-                name, save=False, file=os.path.basename(event["path"]), done=event["done"], total=event["total"]
-            )
-        elif event["event"] == "error":
+    def _progress(self, name: str, event: dict[str, Any]) -> None:
+        self._change(name, save=False, file=os.path.basename(event["path"]), done=event["done"], total=event["total"])
+
+    def _finish(self, name: str, event: dict[str, Any]) -> None:
+        """Take the last event of a process, a report or an error."""
+        if event["event"] == "error":
             self._change(name, state="failed", message=event["message"], ended=time.time())
         else:
             counts = {key: len(event[key]) for key in ("indexed", "unchanged", "moved", "removed", "failed")}
