@@ -96,6 +96,8 @@ def like(page: Any, sentences: list[str]) -> None:
     page.get_by_label("Alike in").select_option("place")
     page.wait_for_url("**by=place*")
     page.wait_for_selector(".find[data-state=results] .card")
+    page.reload()  # the time of the first search is that of loading the model
+    page.wait_for_selector(".find[data-state=results] .card")
 
 
 def narrow(page: Any, sentences: list[str]) -> None:

@@ -264,6 +264,27 @@ def test_a_job_that_is_just_ending_stays(tmp_path: Path, monkeypatch: pytest.Mon
         jobs.get(first.id)
 
 
+def test_a_job_is_done_when_its_process_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then it may have the index open; who sees that a job is done may forget a video."""
+    rows = dict.fromkeys(("indexed", "unchanged", "moved", "removed", "failed"), ())
+    report = json.dumps({"event": "report", **rows})
+    code = f"import time; print({report!r}, flush=True); time.sleep(0.5)"
+    start = subprocess.Popen
+    started: list[subprocess.Popen[str]] = []
+
+    def popen(*_: object, **options: Any) -> Any:
+        started.append(start([sys.executable, "-c", code], **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    jobs = Jobs(tmp_path / "jobs.json", str(tmp_path / "index"), None)
+    jobs.start()
+    job = jobs.add("update")
+    until(lambda: jobs.get(job.id).state == "done", seconds=60)
+    assert started[0].returncode == 0
+    jobs.close()
+
+
 def test_missing_files_and_folders_are_named(site: Site) -> None:
     (site.films / "a.mp4").unlink()
     (problem,) = site.client.get(f"{API}/library/problems").json()["problems"]
