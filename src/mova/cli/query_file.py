@@ -127,7 +127,7 @@ def answer_queries(
         task = progress.add_task("searching", total=len(queries))
         for start in range(0, len(queries), BLOCK):
             block = queries[start : start + BLOCK]
-            index.look_ahead([query.text for query in block])
+            index.look_ahead([query.text for query in block], wanted)
             answers += [search(index, query.text) for query in block]
             progress.update(task, completed=len(answers))
         model = index.meta.model

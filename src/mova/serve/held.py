@@ -17,6 +17,7 @@ from mova.search.query import has_passages, query_sentences
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
     from mova.scoring.timeline_decoder import Order
+    from mova.search.narrow.filter import Filter
     from mova.search.storage.records import Meta
     from mova.search.storage.store import Store
 
@@ -43,10 +44,14 @@ class HeldIndex(Index):
         finally:
             self._holding, self._held = False, None
 
-    def look_ahead(self, texts: Sequence[str]) -> None:
+    def look_ahead(self, texts: Sequence[str], wanted: Filter | None = None) -> None:
         """Encode the sentences of several queries together, and compare them with all frames at once.
 
         The answers of `search` to these texts are the same as without, but quicker. Inside a block of `held`.
+
+        Args:
+            texts: the queries.
+            wanted: the filter of the searches; the frames of other videos are left out.
 
         Raises:
             Exception: of the model, for any of the texts; what was known before is dropped.
@@ -60,7 +65,7 @@ class HeldIndex(Index):
         vectors = encoder.encode_text(sentences).unit_vectors()
         if isinstance(encoder, TextTower | _Remembering):
             encoder.known = dict(zip(sentences, vectors, strict=True))
-        reader = self._reader()
+        reader = self._reader() if wanted is None else self._selected(wanted)
         if isinstance(reader, Snapshot):
             reader.look_ahead(vectors)
 

@@ -160,6 +160,25 @@ def test_queries_that_are_compared_together_find_what_each_finds_alone(
     assert not read._ahead
 
 
+@pytest.mark.parametrize("count", [2, 20])
+def test_queries_of_some_videos_are_compared_together(count: int, folder: Path) -> None:
+    whole = Snapshot.open(folder)
+    assert whole is not None
+    records = dict(list(whole.records().items())[:count])
+    read, alone = whole.restricted(records), whole.restricted(records)
+    queries = unit(np.random.default_rng(5).normal(size=(4, 64)))
+    read.look_ahead(queries)
+    assert len(read._ahead) == (4 if count * 300 >= snapshot.CODED_ROWS else 0), "a few frames need no scan of all"
+    assert len(read._ahead_exact) == 4
+    assert not whole._ahead
+    for query in queries:
+        owners, cosines = read.nearest(query, 40)
+        expected, truth = alone.nearest(query, 40)
+        assert owners == expected
+        assert set(owners) <= {record.content for record in records.values()}
+        np.testing.assert_allclose(cosines, truth, atol=1e-6)
+
+
 def test_a_search_of_another_thread_does_not_change_the_bounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, theirs = unit(np.random.default_rng(4).normal(size=(2, 64)))
     read = Snapshot.open(folder)

@@ -214,8 +214,9 @@ class Snapshot:
 
         What was kept for earlier vectors is dropped. `AHEAD` limits how much is kept; further vectors are left out.
         """
-        rows = len(self.vectors)
-        queries = queries[: AHEAD // max(1, rows)]
+        rows = self.count_frames()
+        kept = len(self.vectors) if rows >= CODED_ROWS else rows
+        queries = queries[: AHEAD // max(1, kept)]
         self._ahead, self._ahead_exact = {}, {}
         if not len(queries):
             return
