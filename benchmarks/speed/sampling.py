@@ -41,6 +41,7 @@ from mova.worlds.writer import write_worlds
 BATCH = 32
 SECONDS, WARM_SECONDS = 120, 2
 """Lengths of the measured film, and of the one before it."""
+DECODE_ROUNDS = 3
 SPACINGS = (12, 30, 250)
 """Frames between keyframes, at 30 per second."""
 
@@ -234,7 +235,7 @@ def main() -> None:
             high = [path for path in real if min(probe(path).width, probe(path).height) >= 720]
             peers(report, high, f"{len(high)} real films of 720p and 1080p", folder, 1)
             films[f"{len(real)} real films"] = real
-        decoding(report, films, rounds)
+        decoding(report, films, 1 if args.quick else DECODE_ROUNDS)
         every = [recall(report, seed, folder / f"worlds-{seed}", 4) for seed in seeds]
         for k, kind in enumerate(("R@1", "R@5")):
             loss = float(np.mean([run["exact"][k] - run["near"][k] for run in every]))
