@@ -82,9 +82,14 @@ def pooled_probabilities(model: Natural, path: Path, end: float | None) -> dict[
     return {f"{name}, divisor {divisor:g}": everything[:, i] for i, (name, divisor) in enumerate(names)}
 
 
-def clip_vectors(model: Natural, probabilities: Sequence[Tensor]) -> Tensor:
-    """Return the unit vectors of clips (V, d): the mean of unit frames, centered on the mean of the other clips."""
-    frames = [rows @ (model.classes - model.class_mean) for rows in probabilities]
+def clip_vectors(classes: Tensor, probabilities: Sequence[Tensor]) -> Tensor:
+    """Return the unit vectors of clips (V, d): the mean of unit frames, centered on the mean of the other clips.
+
+    Args:
+        classes: centered class vectors (C, d).
+        probabilities: of the frames of each clip, (T, C).
+    """
+    frames = [rows @ classes for rows in probabilities]
     means = torch.stack([rows.mean(dim=0) for rows in frames])
     others = (means.sum(dim=0) - means) / max(1, len(means) - 1)
     pooled = [F.normalize(rows - mean, dim=-1).mean(dim=0) for rows, mean in zip(frames, others, strict=True)]
@@ -131,7 +136,7 @@ def main() -> None:
             mixed = [
                 torch.stack([clip[f"{part}, divisor {divisor:g}"] for part in parts]).mean(dim=0) for clip in clips
             ]
-            vectors = clip_vectors(model, mixed)
+            vectors = clip_vectors(model.classes - model.class_mean, mixed)
             of_captions = reciprocal_ranks(captions @ vectors.T, torch.arange(len(rows)))
             results[f"{name}, divisor {divisor:g}"] = {
                 "event": reciprocal_ranks(events @ vectors.T, owner),

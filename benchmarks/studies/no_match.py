@@ -206,7 +206,7 @@ def worlds_rows(
     report: harness.Report, model: WorldsTiny, pool: Pool, sizes: Mapping[int, int], seed: int, count: int
 ) -> None:
     """Search indexes of several sizes (minutes -> number of separate indexes)."""
-    background = _background(model)
+    background = background_vectors(model)
     rated: dict[tuple[int, str], list[float]] = {}
     per_minute, pool_minutes = SHOWN + 1, len(pool.vectors) // int(60 * RATE)
     for minutes, indexes in sizes.items():
@@ -307,13 +307,14 @@ def paragraph_rows(report: harness.Report, model: WorldsTiny, pool: Pool, seed: 
             report.row(name=f"Worlds, paragraphs: {name}", queries=count, **answered(searched(index, texts)))
         singles = [queries.texts[n] for n in range(20)]
         ten = Pool(pool.vectors[: 10 * frames], events)
-        direct, alarms = best_scores(ten, 10, queries.vectors[:20], _background(model))
+        direct, alarms = best_scores(ten, 10, queries.vectors[:20], background_vectors(model))
         pairs = zip(searched(index, singles), (alarms.rate(float(score)) for score in direct), strict=True)
         difference = max(abs(a - b) for a, b in pairs)
         report.claim("rates of Index.search minus those of best frames, at most", difference, 0.02, difference <= 0.02)
 
 
-def _background(model: DualEncoder) -> Vectors:
+def background_vectors(model: DualEncoder) -> Vectors:
+    """Return the unit vectors (B, d) of a model's background sentences."""
     return F.normalize(encode_unlikely(model), dim=-1).cpu().numpy()
 
 
