@@ -19,7 +19,6 @@ from huggingface_hub.errors import (
 )
 
 from mova.errors import DataError, ModelError
-from mova.models.known import without_hub
 from mova.utils.text_files import parse_json, read_text
 
 logger = logging.getLogger(__name__)
@@ -86,6 +85,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+class UnreachableError(ModelError):
+    """A checkpoint is not on this machine and cannot be downloaded.
+
+    Args:
+        name: of the checkpoint.
+        cause: why it cannot be downloaded.
+        instead: a sentence about what works all the same.
+
+    >>> str(UnreachableError("someone/model", "the Hub cannot be reached (timeout)")).split(". ")[0]
+    'someone/model: neither a local folder nor in the cache of this machine, and the Hub cannot be reached (timeout)'
+    """
+
+    def __init__(self, name: str, cause: str, instead: str = "") -> None:
+        self.name, self.cause = name, cause
+        reason = f"{name}: neither a local folder nor in the cache of this machine, and {cause}."
+        super().__init__(" ".join(filter(None, (reason, instead, by_hand(name)))))
+
+
 def by_hand(name: str) -> str:
     """Return instructions for copying a checkpoint to a machine that cannot download it."""
     return (
@@ -125,13 +142,7 @@ def _download(name: str) -> Path:
             f"{name}: neither a local folder nor a model on the Hub; check the spelling (`mova models` lists some)"
         ) from error
     except OfflineModeIsEnabled as error:
-        raise ModelError(
-            f"{name}: neither a local folder nor in the cache of this machine, and HF_HUB_OFFLINE forbids "
-            f"downloads; unset it. {without_hub()} {by_hand(name)}"
-        ) from error
+        raise UnreachableError(name, "HF_HUB_OFFLINE forbids downloads; unset it") from error
     except NETWORK_ERRORS as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{name}: neither a local folder nor in the cache of this machine, and the Hub cannot be reached "
-            f"({cause}). {without_hub()} {by_hand(name)}"
-        ) from error
+        raise UnreachableError(name, f"the Hub cannot be reached ({cause})") from error

@@ -12,8 +12,8 @@ import torch
 from mova.errors import ModelError, UsageError
 from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of_folder
-from mova.models.hub import find_checkpoint
-from mova.models.known import MODELS, Entry
+from mova.models.hub import UnreachableError, find_checkpoint
+from mova.models.known import MODELS, Entry, without_hub
 from mova.models.precision import choose_device, choose_dtype
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
         return _load_packaged(entry, precision, target)
     if entry is not None and entry.load_function is not None and not Path(name_or_path).is_dir():
         return resolve_name(entry.load_function)(precision, target)
-    folder = find_checkpoint(name_or_path)
+    try:
+        folder = find_checkpoint(name_or_path)
+    except UnreachableError as error:
+        raise UnreachableError(error.name, error.cause, without_hub()) from error
     family = family_of_folder(folder)
     if family is not None:
         return family.model_class().from_pretrained(str(folder), precision=precision, device=target)
