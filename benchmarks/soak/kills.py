@@ -27,8 +27,8 @@ import yaml
 from benchmarks.common import harness
 from mova.models.embeddings import TextEmbedding
 from mova.models.encoder import DualEncoder
-from mova.search import file_reader, ingest
 from mova.search.index import Index
+from mova.search.ingest import file_reader, writer
 from mova.search.storage.store import Store
 from mova.train.recipe import load_recipe
 from mova.train.run import newest_checkpoint, train
@@ -133,7 +133,7 @@ def kill_indexing(folder: Path, kills: int, rng: np.random.Generator) -> Counter
     for number in range(FILMS):
         picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
         write_mp4(films / f"{number}.mp4", [np.stack([np.roll(picture, s, 1) for s in range(4 * SECONDS)])], fps=4.0)
-    file_reader.DECODE_CHUNK, ingest.FLUSH_ROWS, ingest.FLUSH_SECONDS, ingest.TIDY_EVERY = 8, 16, 0.0, 3
+    file_reader.DECODE_CHUNK, writer.FLUSH_ROWS, writer.FLUSH_SECONDS, writer.TIDY_EVERY = 8, 16, 0.0, 3
     began = time.perf_counter()
     attempt(lambda: Index(folder / "complete", MeanColor(wait=0.005)).add([films]), None)
     usual = time.perf_counter() - began

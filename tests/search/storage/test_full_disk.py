@@ -19,16 +19,16 @@ from tests.support.fakes import ColourEncoder, write_colours
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE of Linux")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LIMITED = """
 import resource, sys
 from mova.errors import MovaError
 from mova.models import registry
-from mova.search import file_reader, ingest
+from mova.search.ingest import writer
 from tests.support.fakes import ColourEncoder
 import mova.cli.main
 registry.load = lambda name: ColourEncoder(width=512)
-ingest.FLUSH_ROWS = 24
+writer.FLUSH_ROWS = 24
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.argv[1:] = sys.argv[2:]
 mova.cli.main.run()
