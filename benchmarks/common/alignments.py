@@ -84,6 +84,11 @@ class Tally:
                 self.posteriors.append(np.stack([posterior[k], true]))
                 self.shown.append((float(shown[k]), bool(truth)))
 
+    def extend(self, other: Tally) -> None:
+        """Add the counts of other videos."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
     def row(self) -> dict[str, float]:
         """Return all measures of localization, rounded."""
         iou = np.array(self.overlaps)

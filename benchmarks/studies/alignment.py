@@ -7,13 +7,19 @@ never trained on, 60 and 630 seconds long. Also with captions out of order, and 
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.common import harness
@@ -28,7 +34,7 @@ from mova.scoring.dtw import DROP_QUANTILE, drop_dtw, dtw
 from mova.scoring.similarity import cosine
 from mova.types import Frames, Span
 from mova.worlds.render import HELD_OUT_STYLE
-from mova.worlds.script import sample_world
+from mova.worlds.script import World, sample_world
 from mova.worlds.writer import render_world, world_row
 
 SEED = 960_001
@@ -36,25 +42,42 @@ STYLES = ("flat", "shaded", HELD_OUT_STYLE)
 LENGTHS = {60.0: 7, 630.0: 4}
 """Seconds of a video, and videos per style and seed."""
 SIDE, CHUNK = 64, 64
+Results = dict[tuple[str, float], dict[str, Tally]]
+"""Style and seconds -> method -> measures."""
 TARGETS = {"flat": (0.84, 0.75), "shaded": (0.84, 0.75), HELD_OUT_STYLE: (0.65, 0.60)}
 """R@0.5 and frame F1 at 630 s."""
 
 
 @torch.inference_mode()
-def worlds(model: DualEncoder, seed: int, seconds: float, style: str, count: int) -> list[Case]:
-    """Render and encode Worlds without writing files."""
+def worlds(
+    model: DualEncoder, seed: int, seconds: float, style: str, count: int, folder: Path | None = None
+) -> list[Case]:
+    """Render and encode Worlds; their vectors are kept in the folder, if there is one."""
     cases = []
     for index in range(count):
         world = sample_world(seed, seconds, style, index=index, fps=8.0)
         row = world_row(world, SIDE)
         times = np.arange(int(seconds * model.frame_rate)) / model.frame_rate
-        parts = (times[i : i + CHUNK] for i in range(0, len(times), CHUNK))
-        chunks = (Frames(render_world(world, part, SIDE), part) for part in parts)
-        frames = torch.cat([vectors for _, vectors in model.encode_stream(chunks)])
+        frames = _vectors(model, world, times, folder)
         texts = tuple(sentence.text for sentence in row.captions[0].sentences)
         truth = tuple(tuple(Span(a, b) for a, b in spans) for spans in row.meta["spans"][0])
         cases.append(Case(frames, times, seconds, texts, model.encode_text(texts).pooled, truth))
     return cases
+
+
+def _vectors(model: DualEncoder, world: World, times: npt.NDArray[np.float64], folder: Path | None) -> torch.Tensor:
+    kept = folder and folder / model.fingerprint() / f"{world.id}-{world.duration:.0f}.pt"
+    if kept and kept.exists():
+        vectors: torch.Tensor = torch.load(kept)
+        return vectors
+    parts = (times[i : i + CHUNK] for i in range(0, len(times), CHUNK))
+    chunks = (Frames(render_world(world, part, SIDE), part) for part in parts)
+    frames = torch.cat([vectors for _, vectors in model.encode_stream(chunks)])
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(frames, part := kept.with_suffix(f".{os.getpid()}"))
+        part.rename(kept)
+    return frames
 
 
 @torch.inference_mode()
@@ -115,7 +138,7 @@ def measure(model: DualEncoder, cases: list[Case], tallies: dict[str, Tally], rn
                 tallies[name].add(case, mask_spans(drop_dtw(costs, drop), case.times, case.duration))
 
 
-def claims(report: harness.Report, results: dict[tuple[str, float], dict[str, Tally]]) -> None:
+def claims(report: harness.Report, results: Results) -> None:
     """State the targets."""
 
     def claim(name: str, value: float, bound: float, at_most: bool = False) -> None:
@@ -137,28 +160,41 @@ def claims(report: harness.Report, results: dict[tuple[str, float], dict[str, Ta
         claim(f"{where}: calibration error, posteriors from 0.05", tallies["joint"].calibration_error(0.05), 0.05, True)
 
 
+def run(seed: int, args: argparse.Namespace) -> Results:
+    """Measure all videos of one seed."""
+    torch.set_num_threads(1)
+    model, rng = load(args.model), np.random.default_rng(SEED + seed)
+    results: dict[tuple[str, float], dict[str, Tally]] = defaultdict(partial(defaultdict, Tally))
+    if args.clips is not None:
+        measure(model, list(clips(model, args.clips)), results["clips", 0.0], rng)
+        return results
+    for seconds, count in LENGTHS.items():
+        for style in STYLES:
+            offset = 10 if seconds > 100 else 0
+            cases = worlds(model, SEED + seed + offset, seconds, style, count, args.folder)
+            measure(model, cases, results[style, seconds], rng)
+        if args.quick:
+            break
+    return results
+
+
 def main() -> None:
     """Measure Worlds, or clips."""
     parser = harness.plain_parser(__doc__)
     parser.add_argument("--model", default="mova-worlds-tiny", help="model to measure")
     parser.add_argument("--clips", type=Path, default=None, help="manifest of described clips (default: Worlds)")
+    parser.add_argument("--folder", type=Path, default=None, help="keep the vectors of rendered videos here")
+    parser.add_argument("--workers", type=int, default=1, help="seeds that are measured at once")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load(args.model)
     seeds = [args.seed] if args.quick or args.clips else list(range(args.seed, args.seed + 3))
     report = harness.Report("alignment" if args.clips is None else "alignment-clips", seeds)
-    results: dict[tuple[str, float], dict[str, Tally]] = defaultdict(lambda: defaultdict(Tally))
-    for seed in seeds:
-        rng = np.random.default_rng(SEED + seed)
-        if args.clips is not None:
-            measure(model, list(clips(model, args.clips)), results["clips", 0.0], rng)
-            continue
-        for seconds, count in LENGTHS.items():
-            for style in STYLES:
-                cases = worlds(model, SEED + seed + (10 if seconds > 100 else 0), seconds, style, count)
-                measure(model, cases, results[style, seconds], rng)
-            if args.quick:
-                break
+    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+        parts = [*pool.map(partial(run, args=args), seeds)]
+    results = parts[0]
+    for part in parts[1:]:
+        for place, tallies in part.items():
+            for name, tally in tallies.items():
+                results[place][name].extend(tally)
     for (style, seconds), tallies in results.items():
         for name, tally in tallies.items():
             report.row(style=style, seconds=seconds, method=name, sentences=len(tally.overlaps), **tally.row())

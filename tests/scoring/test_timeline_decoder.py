@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
 from mova.scoring import chain, free_chain
 from mova.scoring.emissions import AlignmentWeights
-from mova.scoring.timeline_decoder import Evidence, decode
+from mova.scoring.timeline_decoder import TRUST, Evidence, decode, log_chance
 
 WEIGHTS = AlignmentWeights(position=0.0)
 
@@ -46,6 +49,44 @@ def test_reversed_sentences_are_free() -> None:
     result = decode(events(*bounds))
     assert result.order.choice == "free"
     assert covered(events(*bounds)) == [[*range(*bound)] for bound in bounds]
+
+
+def test_the_chance_of_an_order_is_the_mean_over_all_sets_of_shown_sentences() -> None:
+    shown = np.random.default_rng(0).random(6)
+    total = 0.0
+    for chosen in itertools.product((0, 1), repeat=6):
+        total += math.prod(p if on else 1 - p for p, on in zip(shown, chosen, strict=True)) / math.factorial(
+            sum(chosen)
+        )
+    assert log_chance(shown) == pytest.approx(math.log(total))
+    assert np.isfinite(log_chance(np.ones(400)))
+    assert log_chance(np.zeros(3)) == 0.0
+
+
+def test_absent_sentences_are_no_evidence_of_order() -> None:
+    absent = ((0, 0),) * 8
+    result = decode(events((40, 55), *absent, (5, 20)))
+    assert result.order.choice != "ordered"
+    assert result.shown[[0, -1]].min() > 0.8
+
+
+def test_unsure_sentences_out_of_order_are_not_hidden_by_it() -> None:
+    bounds = tuple((10 * i, 10 * i + 6) for i in range(6))[::-1]
+    weak = Evidence(events(*bounds).odds * 0.6, np.zeros(60), WEIGHTS)
+    result = decode(weak)
+    assert result.order.choice == "free"
+    assert sum(map(bool, covered(weak))) == 6
+
+
+def test_hypotheses_are_weighed_by_their_evidence() -> None:
+    swapped = events((24, 30), (18, 24))
+    ordered, free = decode(swapped, "yes"), decode(swapped, "no")
+    results = [decode(swapped, prior=prior) for prior in (0.0, 40.0)]
+    for result in results:
+        difference = result.order.evidence["ordered"] - result.order.evidence["free"]
+        share = 1 / (1 + math.exp(-TRUST * difference))
+        np.testing.assert_allclose(result.shown, share * ordered.shown + (1 - share) * free.shown, atol=2e-3)
+    assert [result.order.choice for result in results] == ["free", "ordered"]
 
 
 def test_order_can_be_required_or_excluded() -> None:

@@ -25,8 +25,10 @@ STRUCTURE = AlignmentWeights(
     position=0.3,
     novelty=0.55,
     costs=ChainCosts(change=3.68, enter=2.2, skip=3.0, repeat=5.0),
+    order=10.0,
 )
-"""For relevance that says little about moments: fitted to `mova-natural`, which uses it, on 32 described clips."""
+"""For relevance that says little about moments: fitted to `mova-natural`, which uses it, on 32 described clips. `order`
+was set, not fitted: what such relevance says against order counts for little."""
 RELEVANCE = AlignmentWeights(
     level=1.067,
     contrast=1.044,
@@ -37,6 +39,7 @@ RELEVANCE = AlignmentWeights(
     position=0.0,
     novelty=0.713,
     costs=ChainCosts(change=3.846, enter=1.764, skip=2.764, repeat=5.0),
+    order=1.0,
 )
 """For relevance that finds moments: fitted to `mova-worlds-tiny` on Worlds of 60 and 630 s, with and without noise
 in its frame vectors and sentences of other videos, so that they also suit less accurate encoders."""

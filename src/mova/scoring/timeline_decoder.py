@@ -1,6 +1,7 @@
 """Decide on the timeline of a whole caption: is it in temporal order, which frames show each sentence, how sure?
 
-Three hypotheses compete by their log-evidence. Each order of K sentences is one of K! and pays for being chosen freely:
+Three hypotheses compete by their log-evidence. Without order, sentences come in the caption's order by chance only, and
+that chance is counted (`log_chance`):
 
 - ordered: all sentences in one chain (`mova.scoring.chain`);
 - partly: a chain of most sentences; the others at any time, overlapping if need be;
@@ -11,7 +12,7 @@ Shape legend: K sentences, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,6 +22,7 @@ from scipy.special import gammaln
 
 from mova.scoring.chain import Array, ChainCosts, best_path, infer_chain
 from mova.scoring.emissions import AlignmentWeights, calibrate, position_odds
+from mova.scoring.expected_overlap import least_posteriors
 from mova.scoring.free_chain import FreeResult, best_frames, infer_free
 from mova.types import OrderChoice
 
@@ -29,10 +31,14 @@ Order = Literal["auto", "yes", "no"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 MISPLACED_NATS = 2.0
 """Price of a sentence outside the order, in addition to that of its place among K."""
-LOST = 0.5
-"""Expected number of sentences that order must cost before it is given up."""
-LEAST_POSTERIOR = 0.25
-"""Posterior from which a frame is worth being covered."""
+LEAST_LOSS = 0.05
+"""Probability of being shown that order must cost some sentence before it is doubted."""
+MISPLACED_LOSS = 0.25
+"""Probability of being shown that order must cost a sentence before that sentence may be outside it."""
+TRUST = 0.5
+"""Share of the differences of log-evidence that counts: frames of one event are not independent."""
+LEAST_SHARE = 1e-3
+"""Probability below which a hypothesis no longer counts."""
 ACCURACY_COSTS = ChainCosts(change=0.1, enter=0.0, skip=0.0, repeat=2.0)
 """Costs, in frames, that keep a timeline from flickering."""
 
@@ -126,27 +132,49 @@ def decode(
 
 
 def _compare(evidence: Evidence, prior: float, outside: tuple[int, ...]) -> Decoded:
-    """Compare the hypotheses, and return the best one's timeline."""
+    """Weigh the hypotheses by their evidence; the most probable one decides on the spans."""
     sentences = len(evidence.odds)
     alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs)
     if sentences == 1:
         return _finish(_Posterior(alone.marginals, alone.shown), evidence, (0,), OrderChoice("ordered"))
     gains = alone.log_evidence
     best, gain = _partly(evidence, outside, alone)
-    chosen = "partly" if outside else "ordered"
-    logs = {"free": float(gains.sum() - gammaln(sentences + 1)), chosen: prior + gain + float(gains[[*outside]].sum())}
+    first = "partly" if outside else "ordered"
     lost = alone.shown - best.shown
-    extended = tuple(sorted({*outside, *np.flatnonzero(lost > LOST / 2).tolist()}))
-    costs_a_sentence = float(lost.sum()) > LOST
-    if costs_a_sentence and len(outside) < len(extended) < sentences:
-        second, gain = _partly(evidence, extended, alone)
+    logs = {"free": float(gains.sum()) + log_chance(alone.shown), first: prior + gain + float(gains[[*outside]].sum())}
+    found = {"free": (tuple(range(sentences)), _Posterior(alone.marginals, alone.shown)), first: (outside, best)}
+    if float(lost.max()) < LEAST_LOSS:
+        return _finish(best, evidence, outside, OrderChoice(first, logs, outside))
+    extended = tuple(sorted({*outside, *np.flatnonzero(lost > MISPLACED_LOSS).tolist()}))
+    if len(outside) < len(extended) < sentences:
+        posterior, gain = _partly(evidence, extended, alone)
         price = (np.log(sentences) + MISPLACED_NATS) * (len(extended) - len(outside))
         value = float(prior + gain + gains[[*extended]].sum() - price)
-        if value > logs[chosen]:
-            logs["partly"], best, chosen, outside = value, second, "partly", extended
-    if costs_a_sentence and logs["free"] > logs[chosen]:
-        best, chosen, outside = _Posterior(alone.marginals, alone.shown), "free", tuple(range(sentences))
-    return _finish(best, evidence, outside, OrderChoice(chosen, logs, outside))
+        if value > logs.get("partly", -np.inf):
+            logs["partly"], found["partly"] = value, (extended, posterior)
+    chosen = max(logs, key=lambda name: logs[name])
+    mixed = _mixed(logs, {name: posterior for name, (_, posterior) in found.items()})
+    return _finish(mixed, evidence, found[chosen][0], OrderChoice(chosen, logs, found[chosen][0]))
+
+
+def log_chance(shown: npt.ArrayLike) -> float:
+    """Return the log-probability that sentences without an order of their own come in the order of the caption.
+
+    Each order of the n sentences that the video shows is one of n!. How many those are is uncertain: the mean of 1 / n!
+    is taken. Sentences that are not shown say nothing about the order.
+
+    Args:
+        shown: (K,), probabilities that the video shows each sentence.
+
+    Example:
+        >>> round(np.exp(log_chance([1.0, 1.0, 1.0])), 3), round(np.exp(log_chance([1.0, 1.0, 0.0])), 3)
+        (0.167, 0.5)
+    """
+    counts = np.ones(1)
+    for probability in np.asarray(shown, dtype=np.float64):
+        counts = np.append(counts, 0.0) * (1 - probability) + np.append(0.0, counts) * probability
+    with np.errstate(divide="ignore"):
+        return float(np.logaddexp.reduce(np.log(counts) - gammaln(np.arange(len(counts)) + 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +183,18 @@ class _Posterior:
 
     marginals: npt.NDArray[np.float32]
     shown: Array
+
+
+def _mixed(logs: Mapping[str, float], posteriors: Mapping[str, _Posterior]) -> _Posterior:
+    """Return the mean of the hypotheses, each weighted by its probability."""
+    values = np.array([*logs.values()])
+    shares = np.exp(TRUST * (values - values.max()))
+    shares /= shares.sum()
+    likely = [(share, posteriors[name]) for share, name in zip(shares, logs, strict=True) if share > LEAST_SHARE]
+    if len(likely) == 1:
+        return likely[0][1]
+    marginals = np.sum([np.float32(share) * posterior.marginals for share, posterior in likely], axis=0)
+    return _Posterior(marginals, np.sum([share * posterior.shown for share, posterior in likely], axis=0))
 
 
 def _partly(evidence: Evidence, outside: Sequence[int], alone: FreeResult | None) -> tuple[_Posterior, float]:
@@ -184,19 +224,20 @@ def _assemble(evidence: Evidence, outside: Sequence[int], choice: OrderChoice) -
 def _finish(raw: _Posterior, evidence: Evidence, outside: Sequence[int], choice: OrderChoice) -> Decoded:
     """Calibrate posteriors, and decide which frames show which sentence.
 
-    The timeline maximizes the sum of posteriors minus `LEAST_POSTERIOR` over its frames, in order where there is one
-    (maximum expected accuracy, as in alignments of sequences: Holmes and Durbin 1998). Unlike the most probable path,
-    it is right on average even if no single path is probable.
+    The timeline maximizes the sum of posteriors above a bound (`mova.scoring.expected_overlap`) over its frames, in
+    order where there is one (maximum expected accuracy, as in alignments of sequences: Holmes and Durbin 1998). Unlike
+    the most probable path, it is right on average even if no single path is probable.
     """
     posterior = calibrate(raw.marginals, evidence.weights)
     inside = _others(evidence, outside)
     posterior[inside] /= np.maximum(posterior[inside].sum(axis=0), 1.0)
     covered = np.zeros(posterior.shape, dtype=bool)
     flat = np.zeros(posterior.shape[1])
+    least = least_posteriors(posterior)[:, None]
     if len(inside):
-        path = best_path(posterior[inside] - LEAST_POSTERIOR, flat, ACCURACY_COSTS)
+        path = best_path(posterior[inside] - least[inside], flat, ACCURACY_COSTS)
         covered[inside] = path[None] == np.arange(len(inside))[:, None]
     others = np.asarray(outside, dtype=np.int64)
     if len(others):
-        covered[others] = best_frames(posterior[others] - LEAST_POSTERIOR, flat, ACCURACY_COSTS)
+        covered[others] = best_frames(posterior[others] - least[others], flat, ACCURACY_COSTS)
     return Decoded(posterior, raw.shown, covered, choice)

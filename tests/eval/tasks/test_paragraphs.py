@@ -69,6 +69,21 @@ def test_queries_of_single_captions_form_a_paragraph_in_their_order() -> None:
     assert list(paragraphs_of(row("y", "No times."))) == []
 
 
+def test_a_paragraph_of_several_sentences_can_be_one_query() -> None:
+    first, second = "The door opens. A man comes in.", "Tea is poured. It is hot."
+    captions = tuple(
+        Caption(text, (TimedSentence(text, *times),)) for text, times in ((first, (0.0, 4.0)), (second, (7.0, 12.0)))
+    )
+    episode = Row("e", "a.mp4", None, "test", captions)
+    assert [item.texts for item in paragraphs_of(episode)] == [(first, second)]
+    model = KnownEncoder({first: TEXTS[DOOR], second: TEXTS[TEA]})
+    model.relevance_threshold = 0.5
+    report = evaluate_paragraphs(
+        known_split([episode], clips=Clips({"a.mp4": FILM}), model=model), ANY, "joint"
+    ).to_json()
+    assert report["figures"]["moments"]["R1@0.7"] == 100.0
+
+
 def test_sentences_without_times_are_aligned_and_not_counted() -> None:
     report = measured([paragraph((DOOR, 0.0, 4.0), (RAIN,), (TEA, 7.0, 12.0))])
     assert report["queries"] == 2

@@ -53,6 +53,7 @@ WORLDS_WEIGHTS = AlignmentWeights(
     position=0.0,
     novelty=0.858,
     costs=ChainCosts(change=2.347, enter=-0.647, skip=1.8, repeat=5.1),
+    order=1.0,
     slope=0.868,
     intercept=0.962,
 )
