@@ -167,8 +167,9 @@ def log_chance(shown: npt.ArrayLike) -> float:
         shown: (K,), probabilities that the video shows each sentence.
 
     Example:
-        >>> round(np.exp(log_chance([1.0, 1.0, 1.0])), 3), round(np.exp(log_chance([1.0, 1.0, 0.0])), 3)
-        (0.167, 0.5)
+        >>> import math
+        >>> [round(math.exp(log_chance(shown)), 3) for shown in ([1.0, 1.0, 1.0], [1.0, 1.0, 0.0])]
+        [0.167, 0.5]
     """
     counts = np.ones(1)
     for probability in np.asarray(shown, dtype=np.float64):
