@@ -50,7 +50,7 @@ def test_files_and_names(tmp_path: Path) -> None:
         table.write_text(content, encoding="utf-8")
         with pytest.raises(DataError):
             read_ratings(table)
-    with pytest.raises(UsageError, match="only 1 videos"):
+    with pytest.raises(UsageError, match="only 1 of 1 videos"):
         agreement({"a": 1.0}, {"a": [1.0]})
     with pytest.raises(UsageError, match="equal"):
         agreement(dict.fromkeys("abcde", 1.0), {name: [float(i)] for i, name in enumerate("abcde")})

@@ -8,7 +8,7 @@ Shape legend: V videos.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,8 @@ def agreement(scores: Mapping[str, float], ratings: Mapping[str, list[float]], s
     >>> rated.kendall.value, rated.kendall.p < 0.01
     (-1.0, True)
     """
-    by_name = {Path(video).name: video for video in ratings}
-    pairs = {video: video if video in ratings else by_name.get(Path(video).name) for video in scores}
+    pairs = pair_with_ratings(scores, ratings)
     both = {video: rated for video, rated in pairs.items() if rated is not None}
-    if len(both) < LEAST_VIDEOS:
-        raise UsageError(f"only {len(both)} videos have a score and a rating; at least {LEAST_VIDEOS} are needed")
     x = np.array([scores[video] for video in both], dtype=np.float64)
     y = np.array([np.mean(ratings[rated]) for rated in both.values()], dtype=np.float64)
     if np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -137,6 +134,23 @@ def agreement(scores: Mapping[str, float], ratings: Mapping[str, list[float]], s
         tuple(video for video, rated in pairs.items() if rated is None),
         tuple(video for video in ratings if video not in used),
     )
+
+
+def pair_with_ratings(videos: Iterable[str], ratings: Mapping[str, list[float]]) -> dict[str, str | None]:
+    """Return for each video the name under which it is rated, or None.
+
+    Raises:
+        UsageError: fewer than `LEAST_VIDEOS` are rated.
+
+    >>> pair_with_ratings(["a.mp4", *(f"{n}.mp4" for n in range(5))], {f"x/{n}.mp4": [1.0] for n in range(5)})["4.mp4"]
+    'x/4.mp4'
+    """
+    by_name = {Path(video).name: video for video in ratings}
+    pairs = {video: video if video in ratings else by_name.get(Path(video).name) for video in videos}
+    rated = sum(name is not None for name in pairs.values())
+    if rated < LEAST_VIDEOS:
+        raise UsageError(f"only {rated} of {len(pairs)} videos have a rating; at least {LEAST_VIDEOS} are needed")
+    return pairs
 
 
 def _tested(statistic: Any, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> Interval:

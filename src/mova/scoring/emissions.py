@@ -76,6 +76,11 @@ class AlignmentWeights:
     slope: float = 1.0
     intercept: float = 0.0
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether posteriors are mapped to calibrated ones, by a fitted `slope` and `intercept`."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
     def peak_frames(self, cell: float) -> int:
         """Return the number of frames of `cell` seconds that the highest relevance is a mean of."""
         return max(1, round(self.peak_seconds / cell))

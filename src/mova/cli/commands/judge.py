@@ -126,19 +126,19 @@ def _judge_many(files: PromptFile, load: partial[Judge], limit: float, results: 
         if file is not None and not file.is_file():
             raise UsageError(f"{file}: no such file")
     from mova.judge.batch import judge_all, read_prompts
-    from mova.judge.ratings import agreement, read_ratings
+    from mova.judge.ratings import pair_with_ratings, read_ratings
 
     requests = read_prompts(files.prompts, files.videos)
     rated = None if files.ratings is None else read_ratings(files.ratings)
+    if rated is not None:
+        pair_with_ratings((request.video for request in requests), rated)
     judging = load()
     with judging.isolated(limit):
         with file_bar("judging", "prompt") as progress:
             report = judge_all(judging, requests, progress)
         for name, cause in report.broken:
             note(f"not judged: {one_line(name)}: {one_line(cause)}")
-        found = None
-        if rated is not None and report.verdicts:
-            found = agreement(report.by_video(), rated)
+        found = _agreement(report, rated)
         if json:
             emit({"model": judging.name, **report.to_json(), **({"agreement": found.to_json()} if found else {})})
         else:
@@ -195,6 +195,19 @@ def _instead(row: SentenceVerdict) -> str:
     change = row.contradiction.change
     said = f' instead of "{change.said}"' if change.said else ""
     return f'\n  -> shows "{change.instead}"{said} ({change.kind})'
+
+
+def _agreement(report: JudgeReport, rated: dict[str, list[float]] | None) -> Agreement | None:
+    """Compare scores with ratings; where they cannot be compared, say why and keep the verdicts."""
+    from mova.judge.ratings import agreement
+
+    if rated is None or not report.verdicts:
+        return None
+    try:
+        return agreement(report.by_video(), rated)
+    except UsageError as error:
+        note(f"--ratings: {error}")
+        return None
 
 
 def _print_agreement(found: Agreement | None) -> None:

@@ -53,6 +53,8 @@ def generation(
     chosen = parse_axes(axes)
     if not prompts.is_file():
         raise UsageError(f"{prompts}: no such file")
+    if vbench is not None and not vbench.absolute().parent.is_dir():
+        raise UsageError(f"--vbench {vbench}: there is no folder {vbench.parent}")
     from mova.judge.generator.measure import measure_all
     from mova.judge.generator.prompts import read_prompt_list
     from mova.models.known import DEFAULT_MODEL
