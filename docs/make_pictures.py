@@ -50,8 +50,11 @@ State = Callable[[Any, list[str]], None]
 
 
 def settled(page: Any) -> None:
-    """Wait until all pictures in view are there."""
-    loaded = "[...document.images].every((i) => i.complete || i.getBoundingClientRect().top > innerHeight)"
+    """Wait until all pictures in view are there, and the frame of a player."""
+    loaded = (
+        "[...document.images].every((i) => i.complete || i.getBoundingClientRect().top > innerHeight)"
+        " && [...document.querySelectorAll('.stage:not([hidden]) video')].every((v) => v.readyState > 1 || !v.src)"
+    )
     for _ in range(100):
         if page.evaluate(loaded):
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,15 @@ def test_more_like_a_picture(page: Any) -> None:
     page.wait_for_selector(".like:not([hidden]) img")
     page.get_by_role("button", name="Search by words alone").click()
     page.wait_for_selector(".find[data-state=start]")
+
+
+def test_more_like_a_moment_whose_video_is_not_loaded_yet(page: Any) -> None:
+    page.route("**/file", lambda route: None)
+    find(page, "magenta")
+    page.locator(".card").first.click()
+    page.keyboard.press("m")
+    page.wait_for_url(re.compile(r"[?&]t=20(&|$)"))
+    page.wait_for_selector(".find[data-state=results] .card")
 
 
 def test_chosen_moments_are_exported(page: Any, tmp_path: Path) -> None:

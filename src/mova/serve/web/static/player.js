@@ -70,8 +70,8 @@ export class Player {
     }
   }
 
-  /** Position in the video, seconds. */
-  get time() { return this.video.currentTime + this.offset; }
+  /** Position in the video, seconds; until it is loaded, the one that is wanted. */
+  get time() { return this.video.readyState < 1 && this.wanted !== null ? this.wanted : this.video.currentTime + this.offset; }
 
   /** Show a video; `moments` are marked on its strip. Nothing is loaded again if it is the present one. */
   open(entry, moments = [], poster = "") {
