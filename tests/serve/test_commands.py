@@ -255,6 +255,25 @@ def test_the_quick_search_knows_the_options_of_the_command(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("running")
+def test_output_that_cannot_be_written_is_not_printed_twice(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stdout, "write", full)
+        with pytest.raises(SystemExit) as stop:
+            print_by_service(["a star", "--index", str(folder)])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "mova: No space left on device\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)  # closed by the caller
+        assert not print_by_service(["a star", "--index", str(folder)])
+    assert not print_by_service(["a star", "--index", "~nobody-of-this-name/index"])
+
+
+@pytest.mark.usefixtures("running")
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_terminal_shows_the_same_colors_and_folds(folder: Path) -> None:
     import pty

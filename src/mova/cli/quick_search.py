@@ -61,7 +61,6 @@ UNUSUAL = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "JUPYTER_COLUMNS"
 """Variables with which output, or the command, is another one."""
 APPEARANCE = ("TERM", "COLORTERM", "NO_COLOR")
 """Variables that decide the colors."""
-STREAMS = {"out": 1, "err": 2}
 
 
 def print_by_service(words: Sequence[str]) -> bool:
@@ -71,21 +70,38 @@ def print_by_service(words: Sequence[str]) -> bool:
         words: behind `mova search`.
     """
     try:
-        given = read_words(words)
-        screen = _screen()
-        if given is None or screen is None:
-            return False
-        apply_config()
-        folder = Path(given.pop("index", None) or os.environ.get("MOVA_INDEX") or DEFAULT_INDEX).expanduser()
-        if "://" in str(folder) or not (folder / NAME).exists():
-            return False
-        reply = ask(folder, {**_request(given), "screen": {**screen, "json": given.get("json", False)}})
-        return reply is not None and _write(reply["printed"])
-    except (MovaError, OSError, ValueError, KeyError, TypeError):
+        printed = _asked(words)
+    except (MovaError, OSError, RuntimeError, ValueError, LookupError, TypeError):
         return False
     except KeyboardInterrupt:
         sys.stderr.write("mova: stopped\n")
         raise SystemExit(INTERRUPTED) from None
+    if printed is None:
+        return False
+    try:
+        _write(printed)
+    except OSError as error:
+        sys.stderr.write(f"mova: {error.strerror}\n")
+        raise SystemExit(1) from None
+    return True
+
+
+def _asked(words: Sequence[str]) -> list[tuple[str, str]] | None:
+    """Return what the service of the index prints, as ("out" or "err", text); None if the whole command is needed.
+
+    Raises:
+        Exception: likewise.
+    """
+    given = read_words(words)
+    screen = _screen()
+    if given is None or screen is None:
+        return None
+    apply_config()
+    folder = Path(given.pop("index", None) or os.environ.get("MOVA_INDEX") or DEFAULT_INDEX).expanduser()
+    if "://" in str(folder) or not (folder / NAME).exists():
+        return None
+    reply = ask(folder, {**_request(given), "screen": {**screen, "json": given.get("json", False)}})
+    return None if reply is None else [(str(stream), str(text)) for stream, text in reply["printed"]]
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any] | None:
@@ -139,8 +155,10 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
 
 def _screen() -> dict[str, Any] | None:
     """Describe where the output goes; None if that is unusual."""
-    streams = (sys.stdout, sys.stderr)
-    if any(name in os.environ for name in UNUSUAL) or any(stream.encoding.lower() != "utf-8" for stream in streams):
+    streams = [
+        stream for stream in (sys.stdout, sys.stderr) if stream is not None and stream.encoding.lower() == "utf-8"
+    ]
+    if len(streams) < 2 or any(name in os.environ for name in UNUSUAL):
         return None
     terminals = [stream.isatty() for stream in streams]
     if any(terminals) and (os.name == "nt" or os.environ.get("TERM", "").lower() in ("dumb", "unknown")):
@@ -162,13 +180,16 @@ def _columns() -> int:
     return 80
 
 
-def _write(printed: Sequence[tuple[str, str]]) -> bool:
-    """Write the parts of the output in order. Returns True: from here on, the whole command would print again."""
-    parts = [(sys.stdout if stream == "out" else sys.stderr, text) for stream, text in printed]
+def _write(printed: Sequence[tuple[str, str]]) -> None:
+    """Write the parts of the output, in order. A reader that has gone is no error.
+
+    Raises:
+        OSError: the output cannot be written.
+    """
     try:
-        for stream, text in parts:
-            stream.write(text)
-            stream.flush()
+        for stream, text in printed:
+            target = sys.stdout if stream == "out" else sys.stderr
+            target.write(text)
+            target.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python has no error at its end
-    return True
