@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -246,7 +247,8 @@ def fit_rows(report: harness.Report, model: Natural, clips: Sequence[natural.Cli
                 texts.append(event["text"])
                 files.append(clip.row["video"])
     for path, (_, _, query) in zip(photographs() or [], PHOTOGRAPHS, strict=False):
-        videos.append(model.encode_video(path).pooled)
+        with Image.open(path) as picture:
+            videos.append(model.encode_video(picture.convert("RGB")).pooled)
         texts.append(query)
         files.append(path.name)
     if len(videos) < LEAST_ROWS:
