@@ -94,6 +94,31 @@ def test_the_page_of_search_quotes_absent_texts_of_natural_clips(texts: str) -> 
         assert cell == " / ".join(short(row[bar]) for bar in ("at_1", "at_5", "at_10"))
 
 
+@pytest.mark.parametrize("form", [row["form"] for row in rows("no_match_variants").values() if row["minutes"] == 10])
+def test_the_page_of_search_quotes_other_null_distributions(form: str) -> None:
+    kept = ("best frame: ", "best two seconds: counted")
+    if not form.startswith(kept):
+        return
+    study = rows("no_match_variants")
+    sizes = [study[f"{minutes} minutes, {form}"] for minutes in (10, 30, 100, 400)]
+    expected = [" / ".join(short(row[group]) for row in sizes) for group in ("absent 5", "present 5")]
+    assert cells(SEARCH, form.replace("best frame: ", "")) == expected
+
+
+def test_the_card_quotes_variants_that_were_not_kept() -> None:
+    for name, row in rows("natural_variants").items():
+        if "event_mrr" in row and name != "shipped":
+            interval = f"{row['low']:.3f} to {row['high']:.3f}"
+            assert cells(CARD, name) == [f"{row['event_mrr']:.3f}", interval, f"{row['caption_r1']:.1f}"]
+
+
+def test_the_page_of_search_quotes_measures_of_evidence() -> None:
+    for name, row in rows("natural_variants").items():
+        if "auc" in row:
+            expected = [f"{row['auc']:.0f}", *(short(row[group]) for group in ("absent", "present"))]
+            assert cells(SEARCH, name.removeprefix("evidence: ")) == expected
+
+
 def test_the_share_that_mova_natural_detects_is_the_measured_one() -> None:
     measured = rows("no_match")["natural, event sentences of clips in the index"]["at_5"]
     assert MODELS["mova-natural"].detects == pytest.approx(measured / 100, abs=0.0006)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from mova.errors import UsageError, VideoError
 from mova.types import Frames
@@ -282,6 +282,16 @@ def test_photographs_are_upright(tmp_path: Path, orientation: int, ending: str) 
     result = everything(path)
     assert result.pts.tolist() == [0.0]
     assert np.median(np.abs(result.pixels[0].astype(int) - upright)) <= 2  # colours run at edges, each decoder's way
+
+
+def test_a_photograph_with_a_named_color_profile_is_read_and_freed(tmp_path: Path) -> None:
+    """PyAV 18.1 frees the name twice once such a frame's side data were looked at."""
+    path = tmp_path / "photo.png"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (32, 24), "red").save(path, icc_profile=profile)
+    for _ in range(3):
+        assert everything(path).pixels[0, 0, 0].tolist() == [255, 0, 0]
+        gc.collect()
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])

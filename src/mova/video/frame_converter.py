@@ -246,24 +246,25 @@ def orientation(frame: Any) -> tuple[int, bool]:
 def _display_matrix(frame: Any) -> bytes | None:
     """Return the display matrix of a frame, nine int32, if any.
 
-    PyAV 18.1 does not know newer kinds of side data and raises on frames that have one, such as EXIF of photographs.
-    They are removed from a copy with FFmpeg's own filter.
+    PyAV 18.1 does not know newer kinds of side data and raises on frames that have one, such as EXIF of photographs. It
+    frees the name of an ICC profile twice, which ends the process; the decoder of PNG, which never gives YUV, names
+    profiles. Both are removed from a copy with FFmpeg's own filter.
     """
     try:
-        table = frame.side_data
+        table = (frame if frame.format.name.startswith("yuv") else _without_unsafe(frame)).side_data
     except ValueError:
-        table = _without_unnamed(frame).side_data
+        table = _without_unsafe(frame).side_data
     return bytes(table["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in table else None
 
 
-def _without_unnamed(frame: Any) -> Any:
-    """Return the frame without side data that PyAV does not know; takes 0.2 ms."""
+def _without_unsafe(frame: Any) -> Any:
+    """Return the frame without the side data that PyAV cannot read; takes 0.2 ms."""
     graph = av.filter.Graph()
     graph.threads = 1
     base = frame.time_base or Fraction(1, 1)
     last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=base)
     first = last
-    for kind in range(len(SideData), len(SideData) + UNNAMED):
+    for kind in (SideData.ICC_PROFILE.value, *range(len(SideData), len(SideData) + UNNAMED)):
         step = graph.add("sidedata", f"mode=delete:type={kind}")
         last.link_to(step)
         last = step
