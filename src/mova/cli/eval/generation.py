@@ -16,6 +16,7 @@ from mova.cli.options import Device, Json, Model, Precision, TimeLimit
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
+    from mova.eval.metrics.bootstrap import Interval
     from mova.judge.generator.measure import GeneratorReport
     from mova.judge.generator.prompts import PromptList
 
@@ -106,11 +107,13 @@ def _print(report: GeneratorReport, count: int) -> None:
     for name in means:
         table.add_column(Text(one_line(name) or "mean (95 % interval)"), justify="right")
     for axis in AXES:
-        cells = [
-            f"{found[axis].value:.3f} ({found[axis].low:.3f} to {found[axis].high:.3f})" if axis in found else ""
-            for found in means.values()
-        ]
+        cells = [_figure(found[axis]) if axis in found else "" for found in means.values()]
         if any(cells):
             table.add_row(axis, *cells)
     show(table)
     say(f"{len(report.values)} of {count} videos measured")
+
+
+def _figure(mean: Interval) -> str:
+    """Return a mean with its interval, which one prompt alone does not have."""
+    return f"{mean.value:.3f}" + (f" ({mean.low:.3f} to {mean.high:.3f})" if mean.low < mean.high else "")
