@@ -35,10 +35,10 @@ pictures: browser  ## draw the pictures of the pages of mova serve in docs/image
 	$(BIN)/python docs/make_pictures.py
 
 test: $(STAMP)  ## run all tests and docstring examples
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: $(STAMP)  ## run the tests that take seconds
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 LOWEST := build/lowest
 LOWEST_TESTS := tests/utils tests/exports tests/plots/test_notebook.py tests/scoring tests/search/test_query.py tests/search/cold \

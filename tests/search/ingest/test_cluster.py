@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from mova.worlds.writer import write_worlds
 from tests.support.fakes import ColourEncoder
 
 MODEL = "mova-worlds-tiny"
+os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "300")  # nodes start slowly on a busy machine
 
 
 @pytest.fixture(scope="module")
