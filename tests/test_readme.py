@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def commands() -> dict[str, set[str]]:
     return options
 
 
+@cache
 def visible_options() -> set[str]:
     """Options of any command that its help shows, and of the benchmarks; aliases kept for old scripts are hidden."""
     options = {"--help"}
