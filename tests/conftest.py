@@ -19,7 +19,7 @@ for name in ("MOVA_INDEX", "MOVA_MODEL", "MOVA_DEVICE", "MOVA_PRECISION"):
     os.environ.pop(name, None)
 settings.register_profile("mova", deadline=None)  # no test depends on how busy the machine is
 settings.load_profile("mova")
-gc.set_threshold(100_000, 50, 100)  # looking at all objects of torch and transformers again and again took a third of the time
+gc.set_threshold(100_000, 50, 100)  # looking at all objects of large packages again and again took a third of the time
 
 
 @pytest.fixture(scope="session")
