@@ -151,9 +151,9 @@ def test_a_caption_is_read_from_a_subtitle_file(page: Any, web: Web, tmp_path: P
 
 
 def test_by_keyboard_alone_a_span_is_added_moved_removed_and_saved(page: Any, web: Web) -> None:
-    align(page, web.films / "long.mp4", "Everything is black. A yellow light.")
+    align(page, web.films / "long.mp4", "Everything is black. Then it turns magenta. Then it turns white. A red light.")
     video(page, "v.readyState >= 1")
-    absent = page.locator(".sentence").nth(1)
+    absent = page.locator(".sentence").nth(3)
     assert "Probably not shown" in absent.inner_text()
     page.locator(".curve").focus()
     for key in ("Home", "PageUp", "PageUp"):  # 8 s
@@ -174,7 +174,7 @@ def test_by_keyboard_alone_a_span_is_added_moved_removed_and_saved(page: Any, we
     page.locator("#save").focus()
     with page.expect_request("**/corrections") as request:
         page.keyboard.press("Enter")
-    ((start, end),) = request.value.post_data_json["spans"][1]
+    ((start, end),) = request.value.post_data_json["spans"][3]
     assert (start, end) == (pytest.approx(10.9, abs=0.1), pytest.approx(12.9, abs=0.1))
     page.get_by_text("Saved.").wait_for()
 
