@@ -123,7 +123,7 @@ def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console)
         note("no moments found; the index may be empty, or --min-score too high", stderr)
     elif moments.skip:
         more = f"; the next: --skip {moments.skip + k}" if len(moments) == k else "; there are no more"
-        note(f"moments {moments.skip + 1} to {moments.skip + len(moments)}{more}")
+        note(f"moments {moments.skip + 1} to {moments.skip + len(moments)}{more}", stderr)
 
 
 def _no_evidence(moments: Answer, model: str) -> str:
