@@ -56,6 +56,20 @@ def test_files_and_names(tmp_path: Path) -> None:
         agreement(dict.fromkeys("abcde", 1.0), {name: [float(i)] for i, name in enumerate("abcde")})
 
 
+def test_a_file_name_that_stands_for_several_videos_is_refused() -> None:
+    """Generators name their videos alike: a rating of another generator's video must not count."""
+    scores = {f"{model}/{n}.mp4": float(n) for model in "ab" for n in range(5)}
+    exact = {f"{model}/{n}.mp4": [float(n)] for model in "ab" for n in range(5)}
+    assert agreement(scores, exact).spearman.value == pytest.approx(1.0)
+    for ratings in (
+        {f"x/{model}/{n}.mp4": [1.0 + n] for model in "ab" for n in range(5)},
+        {f"{n}.mp4": [1.0 + n] for n in range(5)},
+        {f"a/{n}.mp4": [1.0 + n] for n in range(5)},
+    ):
+        with pytest.raises(UsageError, match=r"0\.mp4: the ratings do not say which video"):
+            agreement(scores, ratings)
+
+
 def test_judge_reports_the_agreement(call: Call, tmp_path: Path, worlds_manifest: Path) -> None:
     row = json.loads(worlds_manifest.read_text(encoding="utf-8").splitlines()[0])
     video, truth = worlds_manifest.parent / row["video"], row["captions"][0]["text"]

@@ -140,17 +140,34 @@ def pair_with_ratings(videos: Iterable[str], ratings: Mapping[str, list[float]])
     """Return for each video the name under which it is rated, or None.
 
     Raises:
-        UsageError: fewer than `LEAST_VIDEOS` are rated.
+        UsageError: fewer than `LEAST_VIDEOS` are rated, or a file name stands for several videos.
 
     >>> pair_with_ratings(["a.mp4", *(f"{n}.mp4" for n in range(5))], {f"x/{n}.mp4": [1.0] for n in range(5)})["4.mp4"]
     'x/4.mp4'
     """
-    by_name = {Path(video).name: video for video in ratings}
-    pairs = {video: video if video in ratings else by_name.get(Path(video).name) for video in videos}
+    listed = list(dict.fromkeys(videos))
+    rated_as, videos_of = _by_file_name(ratings), _by_file_name(video for video in listed if video not in ratings)
+    pairs: dict[str, str | None] = {video: video if video in ratings else None for video in listed}
+    for name, same in videos_of.items():
+        found = rated_as.get(name, [])
+        if len(found) > 1 or (found and len(same) > 1) or (found and found[0] in pairs):
+            raise UsageError(
+                f"{name}: the ratings do not say which video is meant ({', '.join([*found, *same][:4])}); write the "
+                "paths of the videos in the file of ratings as in --prompts"
+            )
+        pairs[same[0]] = found[0] if found else None
     rated = sum(name is not None for name in pairs.values())
     if rated < LEAST_VIDEOS:
         raise UsageError(f"only {rated} of {len(pairs)} videos have a rating; at least {LEAST_VIDEOS} are needed")
     return pairs
+
+
+def _by_file_name(videos: Iterable[str]) -> dict[str, list[str]]:
+    """Return file name -> the videos that have it."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for video in videos:
+        found[Path(video).name].append(video)
+    return found
 
 
 def _tested(statistic: Any, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> Interval:
