@@ -120,3 +120,9 @@ def test_without_ray_the_message_says_what_to_install(
     with pytest.raises(NotInstalledError, match=r"mova\[scale\]"):
         Index(tmp_path / "index", MODEL).add(films, ray="local")
     assert issubclass(NotInstalledError, MovaError)
+
+
+def test_threads_of_this_machine_say_nothing_about_a_cluster(films: Path, tmp_path: Path, call: Any) -> None:
+    code, _, err = call("index", films, "--index", tmp_path / "index", "--ray", "local", "--threads", 2)
+    assert code == 2
+    assert "--threads" in err

@@ -12,8 +12,12 @@ import torch
 
 import mova
 from mova.errors import ModelError
+from mova.search.ingest.cluster import Arrivals
 from mova.search.ingest.file_reader import Failed, FileTask, Known
+from mova.search.ingest.plan import make_plan
 from mova.search.ingest.stages import Complete, Encoded, EncodeWindow, Settings, Window, decode_file, pack, unpack
+from mova.search.ingest.writer import IndexWriter
+from mova.search.storage.store import Store
 from mova.utils.hashing import content_hash
 from mova.worlds.writer import write_worlds
 
@@ -73,6 +77,27 @@ def test_a_broken_file_is_a_message(tmp_path: Path, film: Path, model: Any) -> N
     gone = replace(task_of(film), path=str(tmp_path / "gone.mp4"))
     (message,) = map(unpack, decode_file(pack(gone), settings_of(model)))
     assert isinstance(message, Failed)
+
+
+def test_a_copy_that_fails_elsewhere_leaves_the_frames_of_its_content(film: Path, model: Any, tmp_path: Path) -> None:
+    """Two nodes decode files of equal content at the same time, and one of them cannot end."""
+    store = Store(tmp_path / "index")
+    plan = make_plan(store, [film], lambda: model)
+    store.create(plan.meta)
+    writer = IndexWriter(store, plan, None)
+    arrivals = Arrivals(writer)
+    settings = settings_of(model)
+    encode = EncodeWindow(settings)
+    messages = [unpack(encode(row)) for row in decode_file(pack(task_of(film)), settings)]
+    for message in reversed(messages):  # they arrive in any order
+        arrivals.take(message)
+    arrivals.take(Failed(replace(messages[0].task, path="/copy.mp4"), "decoding stood still"))
+    arrivals.take(messages[0])  # repeated work
+    writer.flush()
+    (record,) = store.records().values()
+    assert len(store.fetch([record.content])[record.content].times) == record.frames
+    assert writer.report.failed == [("/copy.mp4", "decoding stood still")]
+    assert writer.report.indexed == [str(film)]
 
 
 def test_another_model_on_a_node_is_refused(film: Path, model: Any) -> None:

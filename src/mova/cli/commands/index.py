@@ -87,9 +87,9 @@ def index(
     if forget:
         forget_paths(paths, folder, json)
         return
+    _require_local(ray, threads)
     require_paths(paths)
     give_way(nice)
-    limit = TIME_LIMIT if time_limit is None else time_limit
     if model is None and not store.exists:
         note(explain_default())
     with file_bar("indexing") as progress:
@@ -98,7 +98,7 @@ def index(
             fps=fps,
             progress=progress,
             all_files=all_files,
-            time_limit=limit,
+            time_limit=TIME_LIMIT if time_limit is None else time_limit,
             exact=exact or None,
             threads=threads,
             ray=ray,
@@ -106,6 +106,12 @@ def index(
     report_run(report, store.model_name, folder, json)
     if report.failed and not report.worked:
         raise typer.Exit(1)
+
+
+def _require_local(ray: str | None, threads: int | None) -> None:
+    """Raise if threads are set for a cluster."""
+    if ray is not None and threads is not None:
+        raise UsageError("--threads sets those of this machine; on a cluster (--ray) each worker has one")
 
 
 def _verify(store: Index, folder: str, json: bool) -> None:

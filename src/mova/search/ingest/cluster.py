@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mova.errors import MovaError, NotInstalledError, UsageError
 from mova.search.ingest.file_reader import Failed, FileTask, Known, look_at_file
+from mova.search.ingest.here import changed_files
 from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.stages import Complete, Encoded, EncodeWindow, Message, Settings, decode_file, pack, unpack
 from mova.search.ingest.writer import IndexWriter
@@ -28,7 +29,6 @@ from mova.search.storage.records import EXACT
 if TYPE_CHECKING:
     from mova.models.encoder import DualEncoder
 
-LOCAL = "local"
 BLOCK_BYTES = 64 << 20
 """Bytes of decoded frames that a worker hands on at once."""
 MOST_BLOCKS = 10_000
@@ -43,15 +43,13 @@ class Cluster:
         address: of a Ray cluster ("auto": the one that runs here or that RAY_ADDRESS names), or "local" to start Ray on
             this machine for the time of the run.
         model: the name or folder under which every node loads the model.
-        encoders: most encoding actors; default: one per GPU, or without GPUs one per processor.
 
-    >>> Cluster("local", "mova-worlds-tiny").encoders is None
-    True
+    >>> Cluster.of("local", None, "mova-worlds-tiny")
+    Cluster(address='local', model='mova-worlds-tiny')
     """
 
     address: str
     model: str
-    encoders: int | None = None
 
     @classmethod
     def of(cls, address: str, requested: DualEncoder | str | None, default: str) -> Cluster:
@@ -84,15 +82,7 @@ def read_on_cluster(
         ModelError: the model of a node cannot be loaded, is another one, or its vectors are not finite.
         MovaError: the cluster failed, and what it does by itself (repeat work, elsewhere) did not help.
     """
-    tasks = []
-    for path in files:
-        looked = look_at_file(path, writer.recorded.get(path))
-        if looked is None:
-            writer.report.unchanged.append(path)
-        elif isinstance(looked, Failed):
-            writer.fail(looked.task, looked.cause)
-        else:
-            tasks.append(looked)
+    tasks = changed_files(files, writer, look_at_file)
     writer.expect(tasks)
     exact = plan.meta.sampling == EXACT
     known = frozenset(writer.contents)
@@ -100,7 +90,7 @@ def read_on_cluster(
         cluster.model, plan.meta.fingerprint, plan.meta.frame_rate, plan.model.context, exact, time_limit, known
     )
     if tasks:
-        arrivals = _Arrivals(writer)
+        arrivals = Arrivals(writer)
         for message in _messages(tasks, settings, cluster):
             arrivals.take(message)
     writer.flush()
@@ -114,7 +104,7 @@ class _Parts:
     expected: int | None = None
 
 
-class _Arrivals:
+class Arrivals:
     """Gathers the parts of files, and writes each file once: work that was repeated may arrive twice."""
 
     def __init__(self, writer: IndexWriter) -> None:
@@ -147,9 +137,9 @@ class _Arrivals:
     def _close(self, task: FileTask) -> None:
         self._open.pop(task.path, None)
         self._done.add(task.path)
+        self._writer.warn_if_unread(task)
 
     def _write(self, task: FileTask, parts: Sequence[Encoded]) -> None:
-        self._writer.warn_if_unread(task)
         if task.content in self._writer.contents:  # two files of equal content, decoded at the same time
             self._writer.add_known(task)
         else:
@@ -162,7 +152,7 @@ def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -
         resources = ray.cluster_resources()
         processors, gpus = resources.get("CPU", 1.0), int(resources.get("GPU", 0))
         share = min(1.0, processors / 2)  # one processor must serve a decoder and an encoder
-        most = cluster.encoders or gpus or max(1, int(processors))
+        most = gpus or max(1, int(processors))  # encoding actors
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.target_max_block_size = BLOCK_BYTES

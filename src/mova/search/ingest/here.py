@@ -5,7 +5,8 @@ Many short clips overlap too, and memory does not grow with a video's length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from mova.search.ingest.file_reader import (
 )
 from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.writer import IndexWriter, Part
-from mova.search.storage.records import EXACT
+from mova.search.storage.records import EXACT, VideoRecord
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Isolated
 from mova.video.limits import TOO_LARGE
@@ -47,7 +48,9 @@ def read_here(
         decoder: decodes; closed if anything but a file fails.
         threads: of the decoder; None: as FFmpeg chooses.
     """
-    tasks = _changed(files, writer, decoder)
+    tasks = changed_files(files, writer, partial(check_file, decoder=decoder))
+    for task in tasks:
+        writer.warn_if_unread(task)
     writer.expect(tasks)
     exact = plan.meta.sampling == EXACT
     events = prefetch(
@@ -83,18 +86,25 @@ def unit_vectors(model: DualEncoder, path: str, encoded: torch.Tensor) -> np.nda
     return vectors
 
 
-def _changed(files: Sequence[str], writer: IndexWriter, decoder: Isolated) -> list[FileTask]:
-    """Return the files that must be read; report unchanged and broken ones."""
+def changed_files(
+    files: Sequence[str], writer: IndexWriter, check: Callable[[str, VideoRecord | None], FileTask | Failed | None]
+) -> list[FileTask]:
+    """Return the files that must be read; report unchanged and broken ones.
+
+    Args:
+        files: absolute paths.
+        writer: takes the report.
+        check: path and its record in the index -> its task, its failure, or None if it has not changed.
+    """
     tasks = []
     for path in files:
-        checked = check_file(path, writer.recorded.get(path), decoder)
+        checked = check(path, writer.recorded.get(path))
         if checked is None:
             writer.report.unchanged.append(path)
         elif isinstance(checked, Failed):
             writer.fail(checked.task, checked.cause)
         else:
             tasks.append(checked)
-            writer.warn_if_unread(checked)
     return tasks
 
 

@@ -117,9 +117,10 @@ class IndexWriter:
         self.report.failed.append((task.path, cause))
         if task.path in self.recorded and task.size >= 0:
             self._stale.append(task.path)
-        self._buffer_parts = [part for part in self._buffer_parts if part[0] != task.content]
-        if task.content in self._written_contents and task.content not in self.contents:
-            self.store.discard([task.content])
+        if task.content not in self.contents:  # no other file has it
+            self._buffer_parts = [part for part in self._buffer_parts if part[0] != task.content]
+            if task.content in self._written_contents:
+                self.store.discard([task.content])
         self._file_done(task)
 
     def finish(self, gone: Sequence[str]) -> bool:
