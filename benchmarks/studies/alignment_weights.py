@@ -158,7 +158,7 @@ Loss = Callable[[AlignmentWeights], tuple[float, AlignmentWeights]]
 def fit(
     loss_of_weights: Loss, start: AlignmentWeights, names: Sequence[str], step: float, points: int
 ) -> AlignmentWeights:
-    """Return the best weights of at most so many points, beginning at `start`."""
+    """Return the best weights of at most `points` points, beginning at `start`."""
     best: tuple[float, AlignmentWeights] = (math.inf, start)
 
     def value(point: Array) -> float:

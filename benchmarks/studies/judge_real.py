@@ -77,7 +77,7 @@ def interval(statistic: Callable[[Any], float], clips: int, seed: int) -> tuple[
 
 
 def auc(true: Sequence[Sentence], false: Sequence[Sentence], field: str, counts: Any) -> float:
-    """Return the probability that a true sentence scores higher, with each clip counted so many times."""
+    """Return the probability that a true sentence scores higher, with each clip counted `counts` times."""
     values = [getattr(row, field) for row in (*true, *false)]
     weights = np.array([counts[row.clip] for row in (*true, *false)], dtype=float)
     labels = np.array([1] * len(true) + [0] * len(false))

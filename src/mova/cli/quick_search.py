@@ -1,7 +1,7 @@
 """`mova search` by a running service, without the libraries of the command line: few imports, so that it starts fast.
 
 The service prints the answer as the command would (`mova.cli.answer_output`), for the terminal that is described to it.
-Whatever is unusual (an unknown option, a value that cannot be read, no service, an error) is left to the whole command.
+Everything unusual (an unknown option, a value that cannot be read, no service, an error) is left to the whole command.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ INTERRUPTED = 130
 
 def _at_least(least: int) -> Callable[[str], int]:
     def read(text: str) -> int:
+        """Return the value of an option."""
         if int(text) < least:
             raise ValueError(text)
         return int(text)
@@ -181,7 +182,7 @@ def _columns() -> int:
 
 
 def _write(printed: Sequence[tuple[str, str]]) -> None:
-    """Write the parts of the output, in order. A reader that has gone is no error.
+    """Write the parts of the output, in order. A reader that has gone is ignored.
 
     Raises:
         OSError: the output cannot be written.

@@ -105,6 +105,7 @@ def training_bar(progress: Bar) -> Any:
             progress.update(self.task, completed=state.global_step, line=line)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            """Keep the loss for the next line."""
             if logs and "loss" in logs:
                 self.loss = f"loss {float(logs['loss']):.3f}"
                 progress.update(self.task, description=self.loss)

@@ -86,7 +86,7 @@ def judge_embedding(
 
 
 def probability_shown(model: DualEncoder, row: SentenceTimeline) -> float:
-    """Return the probability that a video shows a sentence somewhere, whatever else fits.
+    """Return the probability that a video shows a sentence somewhere, even if another one fits better.
 
     That is the alignment's own if it is calibrated (`AlignmentWeights.calibrated`). Otherwise it finds some frames for
     any sentence, and the false-alarm rate p of the sentence decides instead: it is uniform if nothing shows the

@@ -199,6 +199,7 @@ def _bar(view: PictureRow, timeline: Timeline) -> str:
     length = max(timeline.duration, 1e-9)
 
     def rectangle(scored: ScoredSpan) -> str:
+        """Return the mark of a span."""
         left = BAR * min(scored.span.start / length, 1.0)
         width = max(2.0, BAR * min(scored.span.end / length, 1.0) - left)
         sure = scored.posterior is None or scored.posterior >= CERTAIN

@@ -218,6 +218,7 @@ def blank_test(decoder: Isolated | None = None) -> Callable[[Candidate], bool]:
     read: Callable[..., Frames] = read_times if decoder is None else decoder.read_times
 
     def is_blank(candidate: Candidate) -> bool:
+        """Return whether its picture has next to no contrast; not if it cannot be read."""
         try:
             frames = read(candidate.moment.video, [candidate.peak], short_side=SHORT_SIDE, skip_gaps=True)
         except (VideoError, UsageError):

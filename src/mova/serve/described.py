@@ -46,6 +46,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
     made: dict[str, Any] = {}
 
     def described() -> dict[str, Any]:
+        """Return the description, made once."""
         if not made:
             made.update(with_examples(make()))
         return made

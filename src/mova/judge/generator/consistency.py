@@ -2,7 +2,7 @@
 
 VBench takes the mean, over frames, of the cosines with the first and with the previous frame: of DINO's vectors for the
 subject, of CLIP's for the background. Both see the whole frame. Here one encoder sees two parts of it: the box of what
-moves before a still background, and the frame without it. If nothing can be told apart (a moving camera, a cut, nothing
+moves before a still background, and the frame without it. If they cannot be separated (a moving camera, a cut, nothing
 moves), both are the whole frame, as in VBench.
 
 Shape legend: T frames, H height, W width (pixels), d width of vectors.
@@ -38,7 +38,7 @@ class Parts:
     Attributes:
         subject: square pictures of the subject, uint8 (n, S, S, 3), or whole frames.
         background: uint8 (T, H, W, 3), frames with the background in the place of the subject, or whole frames.
-        separated: whether subject and background could be told apart.
+        separated: whether subject and background could be separated.
     """
 
     subject: Pixels

@@ -113,6 +113,7 @@ def scan_together(codes: Codes, queries: _F32) -> list[Bounds]:
     block = BLOCK_ROWS if count == 1 else SHARED_ROWS
 
     def scan_block(start: int) -> None:
+        """Fill in the estimates and bounds of one block of rows."""
         part = slice(start, start + block)
         products, scales = _products(values, codes.values[part]), codes.scales[part]
         for i in range(count):

@@ -48,7 +48,7 @@ ROW_FILES = {
 }
 """Suffix and type of the files that have an entry per row, by their keys in `snapshot.json`."""
 EXTENTS = "extents"
-"""Key of the places of vectors in the files of the tables, if there is no file of `frames`."""
+"""Key of the places of vectors in the files of the tables, without a file of `frames`."""
 CODED_ROWS = 4096
 """Rows from which the codes are scanned; fewer vectors are widened and compared as fast."""
 EXACT_ROWS = 16_384

@@ -116,6 +116,7 @@ def _without_itself(
     own = own or records.get(str(example.path.resolve()))
 
     def contains(moment: Moment, content: str, duration: float) -> bool:
+        """Return whether a moment holds the time of the example."""
         record = records.get(moment.video)
         last = moment.end >= duration and example.time >= duration
         inside = moment.start <= example.time < moment.end or last

@@ -68,6 +68,7 @@ def steady(
 
     @functools.wraps(method)
     def call(self: _Owner, *args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        """Call the method, at most twice."""
         try:
             return method(self, *args, **options)
         except IndexDamagedError:

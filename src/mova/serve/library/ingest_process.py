@@ -79,6 +79,7 @@ def main(words: list[str]) -> int:
         channel.flush()
 
     def progress(path: str, done: float, total: float) -> None:
+        """Follow orders, and send how far the work is, now and then."""
         nonlocal last
         orders.check()
         if time.monotonic() - last >= EVERY:

@@ -136,6 +136,7 @@ async def _forget(parts: Services, path: str) -> Forgotten:
         raise Problem(BUSY, 409)
 
     def remove(index: Index) -> int:
+        """Remove the path; return the number of videos."""
         try:
             return len(index.remove([path]))
         except LockedError as error:

@@ -101,6 +101,7 @@ async def answer(parts: Services, client: Request, request: SearchRequest) -> Se
     ask = Ask(request.query, like, request.words, wanted(parts, request), request.by, trim)
 
     def find(index: HeldIndex) -> tuple[int, list[Moment], bool, float | None, Mapping[str, Entry], str]:
+        """Search while the index is held."""
         if not index.exists:
             raise NotFound("nothing is indexed yet; add a folder, or run `mova index PATH...`")
         searched = _count_videos(index, ask.filter)
