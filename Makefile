@@ -8,7 +8,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 DEMO_STAMP := $(VENV)/.installed-demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser pictures test test-fast test-lowest check format docs wheel sbom bench clean
+.PHONY: help install demo browser pictures test test-fast test-lowest check format docs wheel sbom bench soak clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,11 @@ sbom: $(STAMP)  ## list all installed packages with versions and licenses in bui
 
 bench: $(STAMP)  ## run all benchmarks in their quick form (drop --quick for the recorded figures)
 	@set -e; for name in $$($(BIN)/mova bench); do $(BIN)/mova bench $$name --quick; done
+
+SOAK := kills disturbances damaged_videos damaged_tables serve_soak
+
+soak: $(STAMP)  ## kill, disturb and damage what is running or stored, and count what is lost (QUICK=1: a few minutes)
+	@set -e; for name in $(SOAK); do $(BIN)/mova bench $$name $(if $(QUICK),--quick); done
 
 clean:  ## remove everything that make created
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

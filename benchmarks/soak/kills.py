@@ -126,13 +126,18 @@ def contents(folder: Path) -> Contents:
         return pickle.loads(answer.read_bytes())
 
 
-def kill_indexing(folder: Path, kills: int, rng: np.random.Generator) -> Counter[str]:
-    """Kill indexing; compare the stored frames, after each kill and at the end, with an index that was never killed."""
-    films = folder / "films"
-    films.mkdir(parents=True)
+def make_films(folder: Path, rng: np.random.Generator) -> Path:
+    """Write films of moving noise; return their folder."""
+    folder.mkdir(parents=True)
     for number in range(FILMS):
         picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-        write_mp4(films / f"{number}.mp4", [np.stack([np.roll(picture, s, 1) for s in range(4 * SECONDS)])], fps=4.0)
+        write_mp4(folder / f"{number}.mp4", [np.stack([np.roll(picture, s, 1) for s in range(4 * SECONDS)])], fps=4.0)
+    return folder
+
+
+def kill_indexing(folder: Path, kills: int, rng: np.random.Generator) -> Counter[str]:
+    """Kill indexing; compare the stored frames, after each kill and at the end, with an index that was never killed."""
+    films = make_films(folder / "films", rng)
     file_reader.DECODE_CHUNK, writer.FLUSH_ROWS, writer.FLUSH_SECONDS, writer.TIDY_EVERY = 8, 16, 0.0, 3
     began = time.perf_counter()
     attempt(lambda: Index(folder / "complete", MeanColor(wait=0.005)).add([films]), None)

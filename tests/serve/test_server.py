@@ -149,6 +149,9 @@ def test_a_token_is_made_for_other_addresses(tmp_path: Path) -> None:
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     lines = [process.stderr.readline() for _ in range(2)]
+    answers = lines[0].split()[-1].replace("0.0.0.0", "127.0.0.1")
+    with urllib.request.urlopen(answers, timeout=60) as page:  # in background jobs, Ctrl-C is ignored until then
+        assert page.status == 200
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=30)
     assert process.returncode in {0, 130}

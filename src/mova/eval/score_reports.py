@@ -9,7 +9,7 @@ Shape legend: Q texts, N videos.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ from mova.eval.score_files import Entailment, Ids, ScoreMatrix
 from mova.utils.hashing import digest
 
 logger = logging.getLogger(__name__)
+
+_BLOCK = 1 << 22
+"""Scores copied at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +84,11 @@ def report_matrix(
     targets = _targets(matrix, protocol, ids)
     names = matrix.texts or (ids.owners if ids is not None else None)
     diagonal = scores.shape[0] == scores.shape[1] and bool((targets == np.arange(len(targets))).all())
-    if diagonal:
-        t2v, v2t = stream_ranks(lambda rows, columns: scores[rows, columns], len(scores), ids=names)
-        assert v2t is not None
-    else:
-        t2v, v2t = find_ranks(scores, targets, names), _any_caption(scores, targets)
+    queries, candidates = scores.shape
+    t2v, back = stream_ranks(
+        lambda rows, columns: scores[rows, columns], queries, candidates, None if diagonal else targets, ids=names
+    )
+    v2t = _any_caption(scores, targets) if back is None else back
     conventions = {}
     if protocol.video_to_text != "one":
         by_convention = {"any-caption": v2t, "max-over-captions": _max_over_captions(scores, targets)}
@@ -103,8 +106,15 @@ def report_matrix(
     )
 
 
-def max_over_captions(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
+def max_over_captions(
+    scores: npt.NDArray[np.floating], owners: npt.NDArray[np.integer], videos: int | None = None
+) -> npt.NDArray[np.floating]:
     """Return the highest score of a video's captions (rows) with each video (columns): (N, N).
+
+    Args:
+        scores: (Q, N), or some of its columns.
+        owners: (Q,), the video of each caption.
+        videos: N. Default: the number of columns.
 
     >>> max_over_captions(np.array([[0.9, 0.1], [0.2, 0.3], [0.4, 0.8]]), np.array([0, 0, 1]))
     array([[0.9, 0.3],
@@ -113,7 +123,7 @@ def max_over_captions(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.i
     Raises:
         UsageError: a video has no caption.
     """
-    counts = np.bincount(owners, minlength=scores.shape[1])
+    counts = np.bincount(owners, minlength=scores.shape[1] if videos is None else videos)
     if not counts.all():
         raise UsageError(f"video {int(counts.argmin())} has no caption ({int((counts == 0).sum())} such videos)")
     order = np.argsort(owners, kind="stable")
@@ -275,13 +285,29 @@ def _order(matrix: ScoreMatrix, ids: Ids | None) -> str:
 
 def _any_caption(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.integer]) -> Ranks:
     """Rank captions for each video; the best of the video's captions counts."""
-    right = owners[None, :] == np.arange(scores.shape[1])[:, None]
-    return find_ranks(scores.T, right)
+
+    def ranks(videos: slice) -> Ranks:
+        right = owners[None, :] == np.arange(scores.shape[1])[videos, None]
+        return find_ranks(scores[:, videos].T, right)
+
+    return _by_blocks(scores.shape, ranks)
 
 
 def _max_over_captions(scores: npt.NDArray[np.floating], owners: npt.NDArray[np.integer]) -> Ranks:
     """Rank videos for each video, by the best score of their captions."""
-    return find_ranks(max_over_captions(scores, owners).T)
+
+    def ranks(videos: slice) -> Ranks:
+        targets = np.arange(scores.shape[1])[videos]
+        return find_ranks(max_over_captions(scores[:, videos], owners, scores.shape[1]).T, targets)
+
+    return _by_blocks(scores.shape, ranks)
+
+
+def _by_blocks(shape: tuple[int, ...], ranks: Callable[[slice], Ranks]) -> Ranks:
+    """Rank blocks of videos, so that memory does not grow with the matrix (Q, N)."""
+    size = max(1, _BLOCK // shape[0])
+    parts = [ranks(slice(start, start + size)) for start in range(0, shape[1], size)]
+    return Ranks(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("better", "tied", "right")))
 
 
 def _dual_softmax(

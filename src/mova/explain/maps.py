@@ -142,7 +142,7 @@ def saliency_maps(
         return _of_whole(model, tower, tower.fusion, video, with_whole_text(sentences), count)
     if method == "gradcam" and tower.reader is None:
         raise UsageError(f"{model.name}: the patch grid of this architecture is unknown; use the method occlusion")
-    texts = model.encode_text(list(sentences)).pooled
+    texts = model.encode_sentences(list(sentences)).pooled
     encoded = model.encode_video(video)
     relevance = model.relevance(texts, encoded).cpu().numpy()
     chosen = choose_frames(relevance, encoded.times, count)
@@ -183,7 +183,7 @@ def _of_whole(
     count: int,
 ) -> SaliencyMaps:
     """Compute occlusion maps of the vector of a whole video, for frames that it is made of."""
-    texts = model.encode_text(list(sentences)).pooled
+    texts = model.encode_sentences(list(sentences)).pooled
     encoded = fusion.read(video)
     video_scores, falls = without_each(fusion, encoded, texts)
     times = encoded.times[encoded.chosen]

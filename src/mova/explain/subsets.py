@@ -104,7 +104,7 @@ def select_subsets(model: DualEncoder, video: str | Path, sentences: Sequence[st
         VideoError: the file cannot be read.
         ModelError: the model has no threshold and nothing to estimate one from.
     """
-    units = model.encode_text(list(sentences)).pooled
+    units = model.encode_sentences(list(sentences)).pooled
     encoded = model.encode_video(video)
     relevance = model.relevance(units, encoded).cpu().numpy()
     chosen = choose_frames(relevance, encoded.times, count)

@@ -129,7 +129,7 @@ def weigh(
     changes = [] if scale is None else counterfactuals(row.text, both, english=own is None, renumber=renumber)
     if scale is None or not changes:
         return [], np.empty(0)
-    texts = model.encode_text([row.text, *(change.text for change in changes)])
+    texts = model.encode_sentences([row.text, *(change.text for change in changes)])
     cosines = model.relevance(texts, video).double().cpu().numpy() @ _where(row)
     return changes, scale * (cosines[1:] - cosines[0])
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from mova.data.concat import VideoConcat
 from mova.errors import UsageError
@@ -151,6 +154,31 @@ class TextEmbedding:
     tokens: Tensor
     mask: Tensor
     dropped: npt.NDArray[np.int64]
+
+    def merge_parts(self, counts: Sequence[int]) -> TextEmbedding:
+        """Merge consecutive texts that are parts of longer ones, each with the mean of its parts' unit vectors.
+
+        A text of one part keeps its vector as it is. Token states of the parts follow each other.
+
+        Args:
+            counts: number of parts of each text; they add up to N.
+
+        >>> texts = TextEmbedding(torch.eye(3), torch.zeros(3, 2, 3), torch.ones(3, 2).bool(), np.zeros(3, np.int64))
+        >>> texts.merge_parts([1, 2]).pooled
+        tensor([[1.0000, 0.0000, 0.0000],
+                [0.0000, 0.7071, 0.7071]])
+        """
+        rows = list(range(len(self.pooled)))
+        groups = [rows[end - count : end] for count, end in zip(counts, accumulate(counts), strict=True)]
+        states = [torch.cat([self.tokens[i, self.mask[i]] for i in group]) for group in groups]
+        tokens, mask = pad_sequence(states, batch_first=True), pad_sequence([torch.ones(len(s)) for s in states], True)
+        unit = F.normalize(self.pooled, dim=-1)
+        pooled = [
+            self.pooled[group[0]] if len(group) == 1 else F.normalize(unit[group].mean(dim=0), dim=-1)
+            for group in groups
+        ]
+        dropped = np.array([self.dropped[group].sum() for group in groups], dtype=np.int64)
+        return TextEmbedding(torch.stack(pooled), tokens, mask.bool().to(self.mask.device), dropped)
 
     def unit_vectors(self) -> npt.NDArray[np.float32]:
         """Return the pooled vectors as unit vectors in NumPy, float32 (N, d)."""

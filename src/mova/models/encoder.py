@@ -24,6 +24,7 @@ from mova.models.background_captions import encode_background, false_alarm_rates
 from mova.models.embeddings import TextEmbedding, VideoEmbedding, VideoFingerprint
 from mova.models.inputs.encode import Encoding, encode, score
 from mova.models.inputs.sources import name_of
+from mova.models.inputs.texts import as_texts
 from mova.models.relations.basis import Relations, respect_of
 from mova.models.relations.concepts import known_names
 from mova.scoring.alignment import align_jointly
@@ -158,6 +159,24 @@ class DualEncoder(Encoding, ABC):
         relations = (self._same_inside() or self).relations
         return known_names(None if relations is None else relations.concepts)
 
+    def text_parts(self, text: str) -> list[str]:
+        """Return a text in parts that the model reads whole (`mova.text.parts`); default: one part."""
+        inner = getattr(self, "backbone", None)
+        return inner.text_parts(text) if isinstance(inner, DualEncoder) else [text]
+
+    def encode_sentences(self, sentences: str | Sequence[str]) -> TextEmbedding:
+        """Encode texts of any length. Of a text that is longer than the model reads, no word is dropped.
+
+        It is split into parts, and its vector is the mean of their unit vectors (`TextEmbedding.merge_parts`).
+
+        Raises:
+            UsageError: no text at all.
+        """
+        batch = as_texts(sentences)
+        parts = [self.text_parts(text) for text in batch]
+        encoded = self.encode_text([part for text in parts for part in text])
+        return encoded if len(encoded.pooled) == len(batch) else encoded.merge_parts([len(text) for text in parts])
+
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
         """Encode the units (K, d) of each text (`mova.text.units`), in batches over all texts.
 
@@ -166,7 +185,7 @@ class DualEncoder(Encoding, ABC):
         """
         units = [self.units.split(text) for text in texts]
         flat = [unit for text_units in units for unit in text_units]
-        parts = [self.encode_text(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
+        parts = [self.encode_sentences(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
         return list(torch.cat(parts).split([len(text_units) for text_units in units])) if parts else []
 
     def encode(
@@ -318,7 +337,7 @@ class DualEncoder(Encoding, ABC):
         sentences = sentences_or_windows(caption)
         name = name_of(video) if name is None else name
         seen = video if isinstance(video, VideoEmbedding) else self.encode_video(video, fps, times=times)
-        vectors = self.encode_text(sentences).pooled
+        vectors = self.encode_sentences(sentences).pooled
         if order == "auto" and windows_overlap(caption, sentences):
             order = "no"
         background = encode_background(self) if self.background else relevance_threshold(self, seen)

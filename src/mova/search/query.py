@@ -111,7 +111,7 @@ class Query:
         if rescoring == "auto":
             rescoring = "rule" if model.rule.beta > 0 and len(sentences) > 1 else "none"
         if vectors is None:
-            vectors = model.encode_text(sentences).unit_vectors()
+            vectors = model.encode_sentences(sentences).unit_vectors()
         return cls(text, tuple(sentences), vectors, rescoring)
 
 

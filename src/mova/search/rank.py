@@ -41,7 +41,7 @@ def rank_videos(
     """
     if not videos:
         return []
-    similarities = model.similarity(videos, model.encode_text(text))[:, 0]
+    similarities = model.similarity(videos, model.encode_sentences(text))[:, 0]
     chosen = sorted(similarities.topk(min(len(videos), max(k, candidates))).indices.tolist())
     exact = (
         similarities[chosen] if model.scoring_form == "global" else model.score([videos[i] for i in chosen], text)[:, 0]

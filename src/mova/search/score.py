@@ -228,7 +228,7 @@ def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tup
 
 def _highest(model: DualEncoder, video: VideoEmbedding, text: str) -> Tensor:
     """Return the highest cosine of each sentence with any frame."""
-    return model.relevance(model.encode_text(sentences_or_windows(text)), video).max(dim=1).values
+    return model.relevance(model.encode_sentences(sentences_or_windows(text)), video).max(dim=1).values
 
 
 def _total(model: DualEncoder, video: VideoEmbedding, text: str, highest: Tensor) -> float:

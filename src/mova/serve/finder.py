@@ -164,7 +164,7 @@ class Finder:
             if vector is None:
                 raise Gone("the example was moved, deleted or changed since it was indexed")
             return vector[None]
-        vectors: _F32 = index.encoder(ask.text).encode_text(query_sentences(ask.text)).unit_vectors()
+        vectors: _F32 = index.encoder(ask.text).encode_sentences(query_sentences(ask.text)).unit_vectors()
         return vectors
 
 

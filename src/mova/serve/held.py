@@ -62,7 +62,7 @@ class HeldIndex(Index):
             return
         encoder = self.encoder(single[0])
         sentences = list(dict.fromkeys(sentence for text in single for sentence in query_sentences(text)))
-        vectors = encoder.encode_text(sentences).unit_vectors()
+        vectors = encoder.encode_sentences(sentences).unit_vectors()
         if isinstance(encoder, TextTower | _Remembering):
             encoder.known = dict(zip(sentences, vectors, strict=True))
         reader = self._reader() if wanted is None else self._selected(wanted)
@@ -117,9 +117,9 @@ class _Remembering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def encode_text(self, texts: str | Sequence[str]) -> Any:
+    def encode_sentences(self, texts: str | Sequence[str]) -> Any:
         """Encode one or many texts, or return their known vectors."""
         sentences = [texts] if isinstance(texts, str) else list(texts)
         if sentences and all(sentence in self.known for sentence in sentences):
             return UnitVectors(np.stack([self.known[sentence] for sentence in sentences]))
-        return self._model.encode_text(texts)
+        return self._model.encode_sentences(texts)

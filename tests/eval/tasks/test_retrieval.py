@@ -11,11 +11,21 @@ import torch
 
 from mova.data.manifest import Caption, Row, TimedSentence, fingerprint
 from mova.errors import DataError, UsageError
+from mova.eval import score_reports
 from mova.eval.protocols import Protocol, find_protocol
+from mova.eval.tasks import score_table
 from mova.eval.tasks.retrieval import evaluate_retrieval, texts_of
 from tests.support.known import Clips, KnownEncoder, cosines, drawn, known_split, pooled, row
 
 ROWS = [row(f"v{i}", f"text {i}") for i in range(40)]
+
+
+@pytest.fixture(params=["memory", "file"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where scores are kept while they are computed."""
+    if request.param == "file":
+        monkeypatch.setattr(score_table, "IN_MEMORY", 0)
+        monkeypatch.setattr(score_reports, "_BLOCK", 100)
 
 
 def truth(rows: list[Row]) -> np.ndarray:
@@ -24,7 +34,7 @@ def truth(rows: list[Row]) -> np.ndarray:
     return cosines(texts, torch.stack([pooled(drawn(r.video, 5)) for r in rows]))
 
 
-def test_metrics_equal_those_of_the_full_matrix(tmp_path: Path) -> None:
+def test_metrics_equal_those_of_the_full_matrix(place: None, tmp_path: Path) -> None:
     report = evaluate_retrieval(known_split(ROWS), find_protocol("pairs"), scores_file=tmp_path / "s.npy").to_json()
     scores = truth(ROWS)
     np.testing.assert_allclose(np.load(tmp_path / "s.npy"), scores, atol=1e-6)
@@ -39,7 +49,7 @@ def test_metrics_equal_those_of_the_full_matrix(tmp_path: Path) -> None:
     assert "transductive" not in report
 
 
-def test_broken_videos_and_rows_without_captions_are_named_and_change_the_test() -> None:
+def test_broken_videos_and_rows_without_captions_are_named_and_change_the_test(place: None) -> None:
     rows = [*ROWS, row("mute")]
     test = known_split(rows, clips=Clips(broken=["v3.mp4", "v7.mp4"]))
     report = evaluate_retrieval(test, find_protocol("pairs")).to_json()
@@ -64,7 +74,7 @@ def test_a_wrong_size_is_refused_before_anything_is_encoded() -> None:
     assert clips.asked == []
 
 
-def test_each_caption_of_a_video_is_one_query() -> None:
+def test_each_caption_of_a_video_is_one_query(place: None) -> None:
     rows = [row(f"v{i}", *(f"text {i} {k}" for k in range(3))) for i in range(12)]
     report = evaluate_retrieval(known_split(rows), find_protocol("captions")).to_json()
     scores, owners = truth(rows), np.repeat(np.arange(12), 3)
@@ -139,3 +149,25 @@ def test_nan_is_refused_with_the_row() -> None:
     model = KnownEncoder({"text 5": [float("nan")] * 16})
     with pytest.raises(ValueError, match="'v5' contain NaN"):
         evaluate_retrieval(known_split(ROWS, model=model), find_protocol("pairs"))
+
+
+def test_scores_without_room_on_disk_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(score_table, "IN_MEMORY", 0)
+    monkeypatch.setattr(score_table.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(UsageError, match=r"0\.0 GB.*No space left on device.*TMPDIR"):
+        score_table.ScoreTable(3, 2)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 28])
+def test_a_table_keeps_some_texts_and_videos(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_table, "IN_MEMORY", limit)
+    scores = np.random.default_rng(0).random((7, 5)).astype(np.float32)
+    for texts, videos in (([0, 2, 6], [1, 2, 4]), (range(7), [0, 4]), ([3], range(5)), (range(7), range(5)), ([], [])):
+        table = score_table.ScoreTable(7, 5)
+        assert np.isnan(score_table.ScoreTable(7, 5).keep(range(7), range(5))).all()
+        for video in range(5):
+            table.set(video, scores[:, video])
+        np.testing.assert_array_equal(table.keep(texts, videos), scores[np.ix_(list(texts), list(videos))])

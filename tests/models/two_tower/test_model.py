@@ -248,6 +248,21 @@ def test_siglip_families_do_not_see_capitals(kind: str, request: pytest.FixtureR
     torch.testing.assert_close(a, b)
 
 
+def test_a_sentence_of_any_length_is_read_to_its_end(model: TwoTower, caplog: pytest.LogCaptureFixture) -> None:
+    long = " ".join(["the old woman reads"] * 40) + " a letter"
+    parts = model.text_parts(long)
+    assert " ".join(parts) == long
+    assert len(parts) > 1
+    with caplog.at_level(logging.WARNING):
+        encoded = model.encode_sentences(["tea", long, "a small cup"])
+    assert not caplog.records
+    expected = torch.nn.functional.normalize(model.encode_text(parts).pooled, dim=-1).mean(dim=0)
+    torch.testing.assert_close(encoded.unit_vectors()[1], (expected / expected.norm()).numpy(), atol=1e-5, rtol=1e-4)
+    short = model.encode_text(["tea", "a small cup"])
+    torch.testing.assert_close(encoded.pooled[[0, 2]], short.pooled, atol=1e-5, rtol=1e-4)
+    assert encoded.mask.sum(dim=1).tolist()[1] == int(model.encode_text(parts).mask.sum())
+
+
 def test_dropped_tokens_are_counted_and_reported(
     model: TwoTower, family: str, checkpoint: Path, reference: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,4 +1,4 @@
-"""`mova models`: list the known models, and download one."""
+"""`mova models`: list the known models, download one, and convert a checkpoint of CLIP's first layout."""
 
 from __future__ import annotations
 
@@ -15,21 +15,38 @@ from mova.errors import UsageError
 
 def models(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[pull NAME]", help="Download a model into the Hub's cache.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[pull NAME | convert FILE FOLDER]",
+            help="Download a model into the Hub's cache; or convert OpenAI's, CLIP4Clip's or open_clip's file of CLIP.",
+        ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Download without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="pull: download without asking.")] = False,
+    tokenizer: Annotated[
+        str,
+        typer.Option(metavar="SOURCE", help="convert: a folder or Hub name with CLIP's tokenizer, or bpe_*.txt.gz."),
+    ] = "openai/clip-vit-base-patch32",
+    activation: Annotated[
+        str, typer.Option(help="convert: quick_gelu (OpenAI, CLIP4Clip), gelu (most of open_clip), or auto.")
+    ] = "auto",
     json: Json = False,
 ) -> None:
-    """List the known models with license, size and use, or download one.
+    """List the known models with license, size and use, download one, or convert a file to a folder.
 
     Any other Hub name or local folder works too.
     """
     from mova.models.known import DEFAULT_MODEL, MODELS
 
     if words:
-        if len(words) != 2 or words[0] != "pull":
-            raise UsageError(f"mova models {' '.join(words)}: write `mova models` or `mova models pull NAME`")
-        _pull(words[1], yes, json)
+        if words[0] == "convert" and len(words) == 3:
+            _convert(words[1], words[2], tokenizer, activation, json)
+        elif words[0] == "pull" and len(words) == 2:
+            _pull(words[1], yes, json)
+        else:
+            raise UsageError(
+                f"mova models {' '.join(words)}: write `mova models`, `mova models pull NAME` or "
+                "`mova models convert FILE FOLDER`"
+            )
         return
     rows = [{"default": name == DEFAULT_MODEL, **entry.to_json()} for name, entry in MODELS.items()]
     if json:
@@ -69,3 +86,26 @@ def _pull(name: str, yes: bool, json: bool) -> None:
         emit({"model": name, "folder": str(folder)})
     else:
         say(f"{name}: {folder}")
+
+
+def _convert(file: str, folder: str, tokenizer: str, activation: str, json: bool) -> None:
+    """Convert a checkpoint of CLIP's first layout to a folder in the Hub's layout.
+
+    Raises:
+        UsageError: an unknown activation, or a folder that is not empty.
+        ModelError: the file or the tokenizer cannot be used.
+    """
+    from mova.errors import needs_packages
+
+    with needs_packages():
+        from mova.models.original_clip.convert import ACTIVATIONS, convert
+
+    if activation not in ACTIVATIONS:
+        raise UsageError(f"--activation {activation}: choose one of {', '.join(ACTIVATIONS)}")
+    written = convert(file, folder, tokenizer, activation)
+    if json:
+        emit({"model": str(written.folder), "activation": written.activation, "left_out": list(written.left_out)})
+        return
+    if written.left_out:
+        note(f"left out {len(written.left_out)} weights that are not of CLIP's towers, such as {written.left_out[0]}")
+    say(f"{file}: converted to {written.folder}; use it as `--model {written.folder}`")

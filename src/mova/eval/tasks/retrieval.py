@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mova.data.manifest import Row, fingerprint
 from mova.errors import UsageError
@@ -18,9 +17,8 @@ from mova.eval.protocols import Captions, Protocol
 from mova.eval.report import Report
 from mova.eval.score_files import Ids, ScoreMatrix
 from mova.eval.score_reports import QueryBank, report_matrix
+from mova.eval.tasks.score_table import ScoreTable
 from mova.eval.tasks.split import EvalSplit
-
-Scores = npt.NDArray[np.float32]
 
 
 def evaluate_retrieval(
@@ -59,14 +57,13 @@ def evaluate_retrieval(
         raise UsageError(
             f"--qb-norm {bank}: the test contains all {len(all_bank_texts)} texts of that split, so no bank is left"
         )
-    scores, bank_scores = _scores(split, rows, texts, bank_texts)
+    table, bank_table = _scores(split, rows, texts, bank_texts)
     kept = {row.id for row in split.kept}
-    columns = np.array([row.id in kept for row in rows])
-    lines = np.array([owner in kept for owner in owners])
-    videos = tuple(row.id for row in rows if row.id in kept)
-    ids = Ids(videos, tuple(owner for owner in owners if owner in kept), fingerprint(split.kept))
-    if not columns.all():
-        scores, bank_scores = scores[np.ix_(lines, columns)], bank_scores[:, columns]
+    columns = [column for column, row in enumerate(rows) if row.id in kept]
+    lines = [line for line, owner in enumerate(owners) if owner in kept]
+    videos = tuple(rows[column].id for column in columns)
+    ids = Ids(videos, tuple(owners[line] for line in lines), fingerprint(split.kept))
+    scores, bank_scores = table.keep(lines, columns), bank_table.keep(range(len(bank_texts)), columns)
     if scores_file is not None:
         np.save(scores_file, scores)
     left_out = len(all_bank_texts) - len(bank_texts)
@@ -121,17 +118,19 @@ def _bank_rows(split: EvalSplit, bank: str | None) -> list[Row]:
     return rows
 
 
-def _scores(split: EvalSplit, rows: Sequence[Row], texts: Sequence[str], bank: Sequence[str]) -> tuple[Scores, Scores]:
-    """Return scores (Q, N), and those of the bank (M, N); columns of unreadable rows contain NaN and are not used."""
+def _scores(
+    split: EvalSplit, rows: Sequence[Row], texts: Sequence[str], bank: Sequence[str]
+) -> tuple[ScoreTable, ScoreTable]:
+    """Return the scores of texts, and of the bank, with all rows; those of unreadable rows are not set."""
     columns = {row.id: column for column, row in enumerate(rows)}
-    matrices = [np.full((len(part), len(rows)), np.nan, dtype=np.float32) for part in (texts, bank)]
+    tables = ScoreTable(len(texts), len(rows)), ScoreTable(len(bank), len(rows))
     encoded = [split.form.encode(part) if part else None for part in (texts, bank)]
     for group in split.groups():
-        for scores, part in zip(matrices, encoded, strict=True):
+        for table, part in zip(tables, encoded, strict=True):
             if part is None:
                 continue
             block = split.form.score([embedding for embedding, _ in group], part).float().cpu().numpy()
             for line, (_, clip_rows) in zip(block, group, strict=True):
                 for row in clip_rows:
-                    scores[:, columns[row.id]] = line
-    return matrices[0], matrices[1]
+                    table.set(columns[row.id], line)
+    return tables

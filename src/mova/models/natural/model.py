@@ -11,7 +11,6 @@ Shape legend: T frames, h w input pixels, P cells of the map, D channels, C clas
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,12 +38,10 @@ from mova.models.natural.weights import read_class_table, read_network, read_tex
 from mova.models.precision import choose_device, choose_dtype, hash_weights
 from mova.models.two_tower.fingerprint import PROBE
 from mova.models.two_tower.image_processor import resize
-from mova.models.two_tower.text_processor import TextRule
+from mova.models.two_tower.text_processor import TextRule, report_dropped
 from mova.scoring.adaptive_weights import STRUCTURE
 from mova.scoring.pooling import masked_mean
 from mova.types import Frames
-
-logger = logging.getLogger(__name__)
 
 NAME = "mova-natural"
 FRAME_BATCH, TEXT_BATCH = 8, 64
@@ -205,6 +202,10 @@ class Natural(PreTrainedModel, Backbone):
             return torch.empty(0, self.embedding_dim, device=self.device)
         return torch.cat([self.image_features(pixels) for pixels in self.image_batches(frames)])
 
+    def text_parts(self, text: str) -> list[str]:
+        """Return a text in parts of at most the maximum number of tokens."""
+        return self.text_rule.parts(self.tokenizer, text)
+
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Encode texts to vectors and token states. Texts beyond the maximum length are cut, with a warning.
@@ -214,12 +215,7 @@ class Natural(PreTrainedModel, Backbone):
         """
         batch = as_texts(texts)
         rows, dropped = self.text_rule.token_ids(self.tokenizer, batch)
-        if any(dropped):
-            logger.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
-                "split captions into sentences",
-                *(sum(map(bool, dropped)), len(batch), self.text_rule.length, self.name, sum(dropped)),
-            )
+        report_dropped(dropped, self.text_rule.length, self.name)
         tokens = torch.zeros(len(batch), max(map(len, rows)), self.embedding_dim, device=self.device)
         mask = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=self.device)
         order = sorted(range(len(batch)), key=lambda i: len(rows[i]))

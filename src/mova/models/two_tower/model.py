@@ -43,7 +43,7 @@ from mova.models.precision import choose_device, choose_dtype, hash_tensors
 from mova.models.two_tower.config import TwoTowerConfig
 from mova.models.two_tower.fingerprint import NOT_VIDEO, PROBE, hash_towers
 from mova.models.two_tower.image_processor import ImageRule
-from mova.models.two_tower.text_processor import TextRule
+from mova.models.two_tower.text_processor import TextRule, report_dropped
 from mova.types import Frames
 
 logger = logging.getLogger(__name__)
@@ -330,6 +330,10 @@ class TwoTower(PreTrainedModel, Backbone):
             batch = frames.pixels[start : start + FRAME_BATCH]
             yield self.image_rule.apply(batch, self.device, self.compute_dtype)
 
+    def text_parts(self, text: str) -> list[str]:
+        """Return a text in parts of at most the maximum number of tokens."""
+        return self.text_rule.parts(self.tokenizer, text)
+
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Encode texts to vectors and token states. Texts beyond the maximum length are cut, with a warning.
@@ -360,13 +364,8 @@ class TwoTower(PreTrainedModel, Backbone):
     def _read(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
         """Return the tokens of each text, and how many were cut off, with a warning if any were."""
         rows, dropped = self.text_rule.token_ids(self.tokenizer, texts)
-        if any(dropped):
-            logger.warning(
-                "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
-                "split captions into sentences%s",
-                *(sum(map(bool, dropped)), len(texts), self.text_rule.length, self.name, sum(dropped)),
-                "" if self.text_rule.fixed else ", or load the model with a larger text_length",
-            )
+        advice = "" if self.text_rule.fixed else ", or load the model with a larger text_length"
+        report_dropped(dropped, self.text_rule.length, self.name, advice)
         return rows, dropped
 
     def fingerprint(self) -> str:

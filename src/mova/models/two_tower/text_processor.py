@@ -5,6 +5,7 @@ Shape legend: N texts, L tokens, P positions of a table, d width.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,10 +14,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mova.text.parts import split_to_fit
+
+logger = logging.getLogger(__name__)
+
 FIXED_FAMILIES = frozenset({"siglip", "siglip2"})
 """Model types trained with every text in lower case and padded to one length, with attention to the padding."""
 KEPT_POSITIONS = 20
 """Positions that Long-CLIP keeps: those that short captions have trained well."""
+
+
+def report_dropped(dropped: Sequence[int], limit: int, name: str, advice: str = "") -> None:
+    """Log a warning if tokens were dropped.
+
+    Args:
+        dropped: tokens cut off each text.
+        limit: tokens that the model reads.
+        name: of the model.
+        advice: more that can be done than splitting the text.
+    """
+    if any(dropped):
+        logger.warning(
+            "%d of %d texts are longer than the %d tokens that %s reads: %d tokens were dropped; "
+            "split captions into sentences%s",
+            *(sum(map(bool, dropped)), len(dropped), limit, name, sum(dropped), advice),
+        )
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,20 @@ class TextRule:
             for i, row in zip(long, cut["input_ids"], strict=True):
                 rows[i] = row
         return rows, dropped
+
+    def parts(self, tokenizer: Any, text: str) -> list[str]:
+        """Split a text that has more than `length` tokens into parts that have not.
+
+        Args:
+            tokenizer: a transformers tokenizer.
+            text: a sentence.
+        """
+
+        def count(part: str) -> int:
+            prepared = part.lower() if self.lower else part
+            return len(tokenizer(prepared, truncation=False, padding=False, verbose=False)["input_ids"])
+
+        return split_to_fit(text, count, self.length)
 
     def pad(self, rows: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:
         """Pad lists of ids to one tensor, with its mask.

@@ -34,6 +34,7 @@ from mova.models.worlds_tiny.towers import STACK, FrameTower, TextTower, WorldsT
 from mova.scoring.chain import ChainCosts
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.pooling import masked_mean, weighted_mean
+from mova.text.parts import split_to_fit
 from mova.types import Frames
 from mova.worlds.captions import background_sentences, detailed_sentences
 from mova.worlds.vocabulary import interchangeable_words, renumbered
@@ -230,6 +231,12 @@ class WorldsTiny(PreTrainedModel, Backbone):
     def image_batches(self, frames: Frames) -> Iterable[Tensor]:
         """Return the frame tower's input for consecutive frames, stacks (T, 9, h, w), in batches."""
         return self.stack(frames).split(BATCH)
+
+    def text_parts(self, text: str) -> list[str]:
+        """Return a text in parts of at most the maximum number of words."""
+        return split_to_fit(
+            text, lambda part: len(self.tokenizer(part, verbose=False)["input_ids"]), self.config.max_words
+        )
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:

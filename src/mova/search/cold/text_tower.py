@@ -24,6 +24,7 @@ from mova._version import __version__
 from mova.search.cold.evidence import Rule, caption_scores
 from mova.search.cold.state import model_state, read_signed
 from mova.search.storage.records import Meta
+from mova.text.parts import split_to_fit
 from mova.text.units import UnitRule
 from mova.utils.hashing import content_hash
 
@@ -112,8 +113,8 @@ class TextTower:
         """Open every file, so that damage shows before a text is encoded. A tower for few sentences is the quickest."""
         _ = self._table, self._tokenizer, self._opened(1)
 
-    def encode_text(self, sentences: Sequence[str]) -> UnitVectors:
-        """Encode sentences; see `text_vectors`."""
+    def encode_sentences(self, sentences: Sequence[str]) -> UnitVectors:
+        """Encode sentences of any length; see `text_vectors`."""
         if sentences and all(sentence in self.known for sentence in sentences):
             return UnitVectors(np.stack([self.known[sentence] for sentence in sentences]))
         return UnitVectors(self.text_vectors(sentences))
@@ -123,7 +124,27 @@ class TextTower:
         self._opened(sentences)
 
     def text_vectors(self, sentences: Sequence[str]) -> _F32:
-        """Return the unit vectors (S, d) of sentences, in float32. Tokens beyond the maximum are reported."""
+        """Return the unit vectors (S, d) of sentences, in float32.
+
+        The vector of a sentence that is longer than the maximum is the mean over its parts (`mova.text.parts`).
+        """
+        parts = [self._parts(sentence) for sentence in sentences]
+        vectors = self._whole([part for sentence in parts for part in sentence])
+        if len(vectors) == len(parts):
+            return vectors
+        begins = np.cumsum([0, *(len(sentence) for sentence in parts[:-1])])
+        return _unit(np.add.reduceat(vectors, begins))
+
+    def _parts(self, sentence: str) -> list[str]:
+        settings, tokenizer = self.document["tokens"], self._tokenizer
+
+        def count(part: str) -> int:
+            return len(tokenizer.encode(part.lower() if settings["lower"] else part).ids)
+
+        return split_to_fit(sentence, count, settings["length"])
+
+    def _whole(self, sentences: Sequence[str]) -> _F32:
+        """Return the unit vectors (S, d) of sentences that are not split. Tokens beyond the maximum are reported."""
         rows = self._token_ids(sentences)
         session = self._opened(len(rows))
         names = {item.name for item in session.get_inputs()}
@@ -133,9 +154,7 @@ class TextTower:
             feed = {"ids": ids, "vectors": np.asarray(self._table[ids], dtype=np.float32)}
             for i, vector in zip(group, session.run(None, {name: feed[name] for name in names})[0], strict=True):
                 vectors[i] = vector
-        stacked = np.stack(vectors).astype(np.float32, copy=False)
-        lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
-        return stacked / np.maximum(lengths, 1e-12)
+        return _unit(np.stack(vectors).astype(np.float32, copy=False))
 
     def _groups(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
         """Return indices of texts that are encoded together: of one length, since there is no padding."""
@@ -209,6 +228,10 @@ class TextTower:
                 *(sum(map(bool, dropped)), len(rows), length, self.name, sum(dropped)),
             )
         return rows
+
+
+def _unit(vectors: _F32) -> _F32:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def is_settled(document: dict[str, Any] | None, reason: str | None) -> bool:

@@ -227,7 +227,7 @@ def _stamp(meta: Meta) -> dict[str, Any]:
 def _difference(model: DualEncoder, tower: TextTower) -> float:
     """Return how much the cosine of the tower's vectors with the model's differs from 1, at most, over `PROBES`."""
     with _without_warnings():
-        expected, result = model.encode_text(PROBES).unit_vectors(), tower.text_vectors(PROBES)
+        expected, result = model.encode_sentences(PROBES).unit_vectors(), tower.text_vectors(PROBES)
     return float(np.max(np.abs(1 - np.sum(expected.astype(np.float64) * result, axis=1))))
 
 

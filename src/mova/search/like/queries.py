@@ -151,7 +151,7 @@ def _search_texts(index: Searchable, texts: Sequence[str], k: int, options: dict
     for encoder in {id(encoder): encoder for encoder in encoders}.values():
         chosen = [i for i in range(len(texts)) if encoders[i] is encoder]
         for part in batches(chosen, lambda i: len(sentences[i]), TEXT_BATCH):
-            vectors = iter(encoder.encode_text([s for i in part for s in sentences[i]]).unit_vectors())
+            vectors = iter(encoder.encode_sentences([s for i in part for s in sentences[i]]).unit_vectors())
             for i in part:
                 own = np.stack([next(vectors) for _ in sentences[i]])
                 prepared[i] = Query.prepare(encoder, texts[i], rescore, vectors=own)

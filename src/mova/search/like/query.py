@@ -88,7 +88,7 @@ def search_like(
 def _with_words(store: Reader, model: DualEncoder, vector: _F32, text: str, words: float) -> _F32:
     """Return a unit vector whose cosine orders frames by the example and the words together."""
     with torch.inference_mode():
-        pooled = model.encode_text([text]).pooled.float()
+        pooled = model.encode_sentences([text]).pooled.float()
         spoken = torch.nn.functional.normalize(pooled, dim=-1)[0].cpu().numpy()
     frames = _sample(store)
     spreads = [max(float((frames @ side).std()), 1e-6) for side in (vector, spoken)]
