@@ -54,6 +54,10 @@ def test_published_tables_that_recipes_reproduce() -> None:
     assert find_target("GEXIA", "activitynet-val1", "zero-shot").ways["v2t"]["R@1"] == 35.0
     assert find_target("CLIP4Clip", "activitynet-val1").ways["t2v"]["R@1"] == 40.5
     assert find_target("TAN", "htm-align", "zero-shot").ways == {"points": {"recall": 49.8, "alignable AUC": 75.1}}
+    grounding = find_target("DepNet", "activitynet-moments")
+    assert grounding.ways == {"moments": {"R1@0.3": 72.81, "R1@0.5": 55.91, "R1@0.7": 33.46}}
+    assert [row.verdict for row in compare_with_published({"moments": {"R1@0.5": 40.0}}, grounding, 4885)] == ["below"]
+    assert not find_target("DepNet", "tacos").comparable
     assert gexia not in others(gexia)
     assert {"MoVA", "CLIP4Clip"} <= {figure.system for figure in others(gexia)}
     with pytest.raises(UsageError, match=r"0 published figures of 'GEXIA' on msvd.*MoVA"):

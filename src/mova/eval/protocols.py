@@ -136,6 +136,10 @@ _ALL = (
         "qvhighlights", "QVHighlights val", "moments", "one", "one", 1550, None,
         "Ties keep the order of the file, as in the original evaluation.",
     ),
+    Protocol(
+        "activitynet-moments", "ActivityNet Captions val_2, sentences", "moments", "paragraph", "one", 17031, 4885,
+        "With or without --paragraph. val_1 (17,505 sentences) is another annotation of the validation videos.",
+    ),
     Protocol("charades-sta", "Charades-STA test", "moments", "each", "one", 3720, None),
     Protocol("tacos", "TACoS test (2D-TAN's form)", "moments", "each", "one", 4001, None),
     Protocol(

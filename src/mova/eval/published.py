@@ -20,8 +20,10 @@ from mova.errors import DataError, UsageError
 from mova.utils.text_files import parse_json, read_text
 
 Verdict = Literal["hit", "below", "above"]
-WAYS = ("t2v", "v2t", "classify", "choice", "points")
+WAYS = ("t2v", "v2t", "classify", "choice", "moments", "points")
 """Groups of figures: both directions of retrieval, and other tasks of `mova eval`; "points" are those of paragraphs."""
+RECALLS = ("R@", "R1@")
+"""Beginnings of the names of metrics that are shares of queries."""
 NORMAL_95 = 1.96
 
 
@@ -163,7 +165,7 @@ def compare_with_published(
                 continue
             ours = float(measured[way][metric])
             low, high, verdict = None, None, None
-            if metric.startswith("R@"):
+            if metric.startswith(RECALLS):
                 low, high = band(value, videos)
                 verdict = judge(ours, low, high)
             rows.append(Comparison(way, metric, value, low, high, ours, verdict))

@@ -77,6 +77,9 @@ def test_tacos_frames_become_seconds(tmp_path: Path) -> None:
     row = read("tacos", tmp_path, {"train.json": {"s1-d1.avi": entry}})["s1-d1.avi"]
     assert [(c.sentences[0].start, c.sentences[0].end) for c in row.captions] == [(5, 10), (0, 5)]
     assert row.duration == pytest.approx(300 / 29.4)
+    assert row.meta["paragraphs"] == [1, 1]
+    four = {**entry, "timestamps": [[0, 9], [0, 5], [6, 9], [5, 9]], "sentences": ["One.", "Two.", "Three.", "Four."]}
+    assert read("tacos", tmp_path, {"train.json": {"s1-d1.avi": four}})["s1-d1.avi"].meta["paragraphs"] == [3, 1]
     with pytest.raises(DataError, match="'fps' must be positive"):
         read("tacos", tmp_path, {"train.json": {"s": {**entry, "fps": 0}}})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ def test_queries_of_single_captions_form_a_paragraph_in_their_order() -> None:
     two = Row("w", "w.mp4", None, "test", (*paragraph(*ANNOTATED).captions, *row("x", (DOOR, 0.0, 4.0)).captions))
     assert [found.texts for found in paragraphs_of(two)] == [(DOOR, TEA)]
     assert list(paragraphs_of(row("y", "No times."))) == []
+
+
+def test_descriptions_of_one_video_are_paragraphs_of_their_own() -> None:
+    timed = ((DOOR, 0.0, 4.0), (TEA, 7.0, 12.0), (RAIN, 1.0, 2.0))
+    found = paragraphs_of(replace(row("v", *timed), meta={"paragraphs": [2, 1]}))
+    assert [(item.ids, item.texts) for item in found] == [(("v/0/0", "v/1/0"), (DOOR, TEA)), (("v/2/0",), (RAIN,))]
+    for wrong in ([2], [3, 0], [1.5, 1.5], "21"):
+        with pytest.raises(DataError, match=r"row 'v': meta.paragraphs must divide its 3 captions"):
+            list(paragraphs_of(replace(row("v", *timed), meta={"paragraphs": wrong})))
 
 
 def test_a_paragraph_of_several_sentences_can_be_one_query() -> None:

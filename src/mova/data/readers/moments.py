@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from mova.data.manifest import Caption, TimedSentence
@@ -100,6 +101,11 @@ def tacos(source: AnnotationSource, rows: Collector) -> None:
 
     Files: `train.json`, `val.json`, `test.json`: video -> timestamps in frames, fps, num_frames, sentences. Frames are
     converted to seconds by the stated rate.
+
+    A video has about twenty descriptions, one after the other, each in temporal order. The files do not say where one
+    ends: a new one begins where a sentence starts earlier than the one before it. `meta["paragraphs"]` has the number
+    of sentences of each. For test, these are the paragraphs of PRVG (MCG-NJU/PRVG, data/TACoS/test.npy), which cuts
+    them after every eighth sentence and leaves out twelve remaining single sentences.
     """
     for split in ("train", "val", "test"):
         if paths := source.split_files(split, f"{split}.json"):
@@ -115,7 +121,11 @@ def tacos(source: AnnotationSource, rows: Collector) -> None:
                     (where, rows.sentence(where, text, to_number(where, start) / fps, to_number(where, end) / fps))
                     for text, (start, end) in zip(texts, spans, strict=True)
                 ]
-                _add_queries(source, rows, split, {id: sentences}, {id: frames / fps}, {"fps": fps})
+                starts = [to_number(where, start) for start, _ in spans]
+                cuts = [i for i, (last, start) in enumerate(pairwise(starts), start=1) if start < last]
+                sizes = [end - first for first, end in pairwise([0, *cuts, len(starts)])]
+                meta = {"fps": fps, "paragraphs": sizes}
+                _add_queries(source, rows, split, {id: sentences}, {id: frames / fps}, meta)
 
 
 def coin(source: AnnotationSource, rows: Collector) -> None:

@@ -1,7 +1,8 @@
 """Evaluate paragraph grounding: the spans of all sentences of a paragraph, which are given together.
 
 A paragraph is a caption with several sentences, or, if a row has none, all its captions of one sentence in their order
-(Charades-STA and TACoS list one query per caption). Annotated windows are those of moment retrieval
+(Charades-STA lists one query per caption). If a video has several descriptions of such captions (TACoS), their sizes
+are in `meta["paragraphs"]`. Annotated windows are those of moment retrieval
 (`eval/tasks/moments.py`). Sentences without annotated times are aligned too, but not counted. Each sentence gets the
 spans of a decoder (`mova.scoring.decoders`), best first.
 
@@ -18,6 +19,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +125,7 @@ def paragraphs_of(row: Row) -> Iterator[Paragraph]:
         return
     annotated = {query.id: query.truth for query in queries_of(row)}
     several = [c for c, caption in enumerate(row.captions) if len(caption.sentences) > 1]
-    groups = [[c] for c in several] or [list(range(len(row.captions)))]
+    groups = [[c] for c in several] or _descriptions(row)
     alignable = row.meta.get("alignable", ())
     for group in groups:
         places = [(c, s) for c in group for s in range(len(row.captions[c].sentences))]
@@ -134,6 +136,18 @@ def paragraphs_of(row: Row) -> Iterator[Paragraph]:
             raise DataError(f"row {row.id!r}: meta.alignable has {len(alignable)} values for {len(ids)} sentences")
         texts = tuple(_text(row.captions, c, s) for c, s in places)
         yield Paragraph(ids, texts, tuple(annotated.get(id) for id in ids), tuple(map(bool, alignable)))
+
+
+def _descriptions(row: Row) -> list[list[int]]:
+    """Return the captions of each description of a row."""
+    captions = [*range(len(row.captions))]
+    sizes = row.meta.get("paragraphs", [len(captions)])
+    counts = isinstance(sizes, list) and all(isinstance(size, int) and size > 0 for size in sizes)
+    if not counts or sum(sizes) != len(captions):
+        wrong = f"meta.paragraphs must divide its {len(captions)} captions, not be {sizes!r:.60}"
+        raise DataError(f"row {row.id!r}: {wrong}")
+    cuts = [0, *accumulate(sizes)]
+    return [captions[first:end] for first, end in pairwise(cuts)]
 
 
 def _text(captions: Sequence[Caption], caption: int, sentence: int) -> str:
