@@ -32,9 +32,8 @@ from mova.models.background_captions import encode_background
 from mova.models.encoder import DualEncoder
 from mova.models.registry import load
 from mova.scoring.alignment import align_jointly
-from mova.scoring.chain import infer_chain
+from mova.scoring.chain import infer_chain, infer_free
 from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty
-from mova.scoring.free_chain import infer_free
 from mova.scoring.similarity import relevance
 
 VIDEOS = (

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from mova.scoring import chain, free_chain
+from mova.scoring import chain, timeline_decoder
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.timeline_decoder import TRUST, Evidence, decode, log_chance
 
@@ -89,6 +89,20 @@ def test_hypotheses_are_weighed_by_their_evidence() -> None:
     assert [result.order.choice for result in results] == ["free", "ordered"]
 
 
+def test_a_hypothesis_that_cannot_count_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reversed_ = events(*(tuple((10 * i, 10 * i + 7) for i in range(30))[::-1]), (305, 340), frames=340)
+    short = decode(reversed_)
+    monkeypatch.setattr(timeline_decoder, "_may_count", lambda *_: True)
+    whole = decode(reversed_)
+    assert set(short.order.evidence) == {"ordered", "free"}
+    assert set(whole.order.evidence) == {"ordered", "partly", "free"}
+    most = max(whole.order.evidence.values())
+    assert TRUST * (whole.order.evidence["partly"] - most) < math.log(timeline_decoder.LEAST_SHARE)
+    np.testing.assert_allclose(short.posterior, whole.posterior, atol=1e-6)
+    np.testing.assert_allclose(short.shown, whole.shown, atol=1e-6)
+    assert np.array_equal(short.covered, whole.covered)
+
+
 def test_order_can_be_required_or_excluded() -> None:
     swapped = events((40, 50), (5, 15))
     assert sum(map(bool, covered(swapped, "yes"))) == 1
@@ -145,23 +159,22 @@ def test_invalid_evidence_is_refused() -> None:
 def test_the_number_of_steps_is_the_number_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
 
-    def counted(name: str, module: object) -> None:
-        original = getattr(module, name)
+    def counted(name: str) -> None:
+        original = getattr(chain, name)
 
-        def count(shown: np.ndarray, *rest: object) -> object:
-            steps.append(len(shown))
-            return original(shown, *rest)
+        def count(model: chain._Chain, first: int, end: int, *rest: object) -> object:
+            steps.append((end - first) * model.odds.shape[1])
+            return original(model, first, end, *rest)
 
-        monkeypatch.setattr(module, name, count)
+        monkeypatch.setattr(chain, name, count)
 
-    counted("_step", chain)
-    counted("_step_back", chain)
-    counted("_step", free_chain)
+    counted("_beginnings")
+    counted("_endings")
     work = {}
     for sentences, frames in ((4, 50), (8, 50), (4, 100)):
         steps.clear()
         decode(Evidence(np.full((sentences, frames), -1.0), np.zeros(frames), WEIGHTS))
-        work[sentences, frames] = (len(steps), sum(steps))
-    assert work[4, 50] == (3 * 49, 3 * 49 * 4)
-    assert work[8, 50] == (3 * 49, 3 * 49 * 8), "twice the sentences: the same steps over twice the values"
-    assert work[4, 100] == (3 * 99, 3 * 99 * 4), "twice the frames: twice the steps"
+        work[sentences, frames] = sum(steps)
+    hypotheses, passes = 2, 3  # ordered and free; beginnings twice, endings once
+    for (sentences, frames), cells in work.items():
+        assert cells == hypotheses * passes * (frames - 1) * sentences

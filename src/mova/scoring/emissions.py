@@ -28,6 +28,8 @@ NOVELTY_RANGE = (-2.0, 4.0)
 """Bounds of the novelty, in standard deviations: a single hard cut must not decide alone."""
 CERTAIN = np.float32(1e-7)
 """Smallest probability that is distinguished from zero."""
+ROWS_AT_ONCE = 32
+"""Sentences whose log-odds are computed at once: intermediate results stay small."""
 LOWEST_POSITION = -8.0
 """Least log-density of a position: no place in the video is excluded by order alone."""
 
@@ -155,9 +157,19 @@ def log_odds(
         >>> log_odds([[0.0, 0.4]], Background(mean=0.0, spread=0.1), weights).round(1).tolist()
         [[-2.0, 1.8]]
     """
-    scaled = np.array(relevance, dtype=np.float64)
-    if not np.all(np.isfinite(scaled)):
-        raise ValueError("relevance contains NaN or infinite values")
+    curves = np.asarray(relevance)
+    odds = np.empty(curves.shape)
+    for first in range(0, len(odds), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        odds[rows] = curves[rows]
+        if not np.all(np.isfinite(odds[rows])):
+            raise ValueError("relevance contains NaN or infinite values")
+        _to_log_odds(odds[rows], background, weights, peak_frames)
+    return odds
+
+
+def _to_log_odds(scaled: Array, background: Background, weights: AlignmentWeights, peak_frames: int) -> None:
+    """Replace relevance by log-odds."""
     scaled -= background.mean
     scaled /= background.spread
     levels = scaled.mean(axis=1, keepdims=True)
@@ -169,7 +181,6 @@ def log_odds(
     scaled /= bounds
     np.tanh(scaled, out=scaled)
     scaled *= bounds
-    return scaled
 
 
 def calibrate(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights) -> npt.NDArray[np.float32]:
@@ -182,8 +193,14 @@ def calibrate(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights)
     """
     if (weights.slope, weights.intercept) == (1.0, 0.0):
         return probabilities
-    scaled = np.clip(probabilities, CERTAIN, 1 - CERTAIN)
-    calibrated: npt.NDArray[np.float32] = expit(weights.slope * logit(scaled) + np.float32(weights.intercept))
+    calibrated = np.full_like(probabilities, _calibrated(np.atleast_1d(CERTAIN), weights)[0])
+    possible = probabilities > CERTAIN
+    calibrated[possible] = _calibrated(np.minimum(probabilities[possible], 1 - CERTAIN), weights)
+    return calibrated
+
+
+def _calibrated(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights) -> npt.NDArray[np.float32]:
+    calibrated: npt.NDArray[np.float32] = expit(weights.slope * logit(probabilities) + np.float32(weights.intercept))
     return calibrated
 
 

@@ -12,6 +12,8 @@ LEAST_POSTERIOR, MOST_POSTERIOR = 0.1, 0.45
 """Bounds of the posterior from which a frame is worth being covered."""
 ROUNDS = 5
 FIRST_OVERLAP = 0.5
+IGNORED = 0.01
+"""Posterior below which frames at both ends of a video begin and end no span."""
 
 
 def least_posteriors(posterior: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -37,6 +39,8 @@ def _least(row: npt.NDArray[np.float64]) -> float:
     total, overlap = float(row.sum()), FIRST_OVERLAP
     if total <= 0:
         return MOST_POSTERIOR
+    likely = np.flatnonzero(row > IGNORED)
+    row = row[likely[0] : likely[-1] + 1] if len(likely) else row[:0]
     for _ in range(ROUNDS):
         sums = np.append(0.0, np.cumsum((1 + overlap) * row - overlap))
         last = int(np.argmax(sums - np.minimum.accumulate(sums)))

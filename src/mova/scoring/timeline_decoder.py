@@ -5,7 +5,7 @@ that chance is counted (`log_chance`):
 
 - ordered: all sentences in one chain (`mova.scoring.chain`);
 - partly: a chain of most sentences; the others at any time, overlapping if need be;
-- free: every sentence by itself (`mova.scoring.free_chain`).
+- free: every sentence by itself.
 
 Shape legend: K sentences, T frames.
 """
@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from mova.scoring.chain import Array, ChainCosts, best_path, infer_chain
+from mova.scoring.best_paths import best_frames, best_path
+from mova.scoring.chain import Array, ChainCosts, ChainResult, infer_chain, infer_free
 from mova.scoring.emissions import AlignmentWeights, calibrate, position_odds
 from mova.scoring.expected_overlap import least_posteriors
-from mova.scoring.free_chain import FreeResult, best_frames, infer_free
 from mova.types import OrderChoice
 
 Order = Literal["auto", "yes", "no"]
@@ -145,16 +145,31 @@ def _compare(evidence: Evidence, prior: float, outside: tuple[int, ...]) -> Deco
     found = {"free": (tuple(range(sentences)), _Posterior(alone.marginals, alone.shown)), first: (outside, best)}
     if float(lost.max()) < LEAST_LOSS:
         return _finish(best, evidence, outside, OrderChoice(first, logs, outside))
-    extended = tuple(sorted({*outside, *np.flatnonzero(lost > MISPLACED_LOSS).tolist()}))
-    if len(outside) < len(extended) < sentences:
+    added = np.setdiff1d(np.flatnonzero(lost > MISPLACED_LOSS), outside).tolist()
+    extended = tuple(sorted([*outside, *added]))
+    price = (np.log(sentences) + MISPLACED_NATS) * len(added)
+    most = logs[first] + float(gains[added].sum()) - price + evidence.costs.skip * len(added)
+    if 0 < len(added) < sentences - len(outside) and _may_count(evidence, logs, most):
         posterior, gain = _partly(evidence, extended, alone)
-        price = (np.log(sentences) + MISPLACED_NATS) * (len(extended) - len(outside))
         value = float(prior + gain + gains[[*extended]].sum() - price)
         if value > logs.get("partly", -np.inf):
             logs["partly"], found["partly"] = value, (extended, posterior)
     chosen = max(logs, key=lambda name: logs[name])
     mixed = _mixed(logs, {name: posterior for name, (_, posterior) in found.items()})
     return _finish(mixed, evidence, found[chosen][0], OrderChoice(chosen, logs, found[chosen][0]))
+
+
+def _may_count(evidence: Evidence, logs: Mapping[str, float], most: float) -> bool:
+    """Return whether more sentences outside the order may have a probability of `LEAST_SHARE`.
+
+    Every timeline of a shorter chain is one of the longer chain that skips the sentences taken out. So the evidence of
+    the shorter one is at most that of the longer one and the costs of skipping. Expected positions depend on the number
+    of sentences; with them, nothing is known.
+
+    Args:
+        most: the largest log-evidence that is possible without positions.
+    """
+    return evidence.weights.position != 0 or most > max(logs.values()) + np.log(LEAST_SHARE) / TRUST
 
 
 def log_chance(shown: npt.ArrayLike) -> float:
@@ -191,23 +206,25 @@ def _mixed(logs: Mapping[str, float], posteriors: Mapping[str, _Posterior]) -> _
     values = np.array([*logs.values()])
     shares = np.exp(TRUST * (values - values.max()))
     shares /= shares.sum()
-    likely = [(share, posteriors[name]) for share, name in zip(shares, logs, strict=True) if share > LEAST_SHARE]
+    shares *= shares > LEAST_SHARE
+    shares /= shares.sum()
+    likely = [(share, posteriors[name]) for share, name in zip(shares, logs, strict=True) if share > 0]
     if len(likely) == 1:
         return likely[0][1]
     marginals = np.sum([np.float32(share) * posterior.marginals for share, posterior in likely], axis=0)
     return _Posterior(marginals, np.sum([share * posterior.shown for share, posterior in likely], axis=0))
 
 
-def _partly(evidence: Evidence, outside: Sequence[int], alone: FreeResult | None) -> tuple[_Posterior, float]:
+def _partly(evidence: Evidence, outside: Sequence[int], alone: ChainResult | None) -> tuple[_Posterior, float]:
     """Return the posterior with some sentences outside the order, and the evidence of the chain of the others."""
     inside = _others(evidence, outside)
     if alone is None or len(inside) == len(evidence.odds):
         result = infer_chain(evidence.ordered_odds(inside), evidence.boundaries, evidence.costs)
-        return _Posterior(result.marginals, result.shown), result.log_evidence
+        return _Posterior(result.marginals, result.shown), float(result.log_evidence)
     marginals, shown, gain = alone.marginals.copy(), alone.shown.copy(), 0.0
     if len(inside):
         result = infer_chain(evidence.ordered_odds(inside), evidence.boundaries, evidence.costs)
-        gain = result.log_evidence
+        gain = float(result.log_evidence)
         marginals[inside], shown[inside] = result.marginals, result.shown
     return _Posterior(marginals, shown), gain
 
