@@ -337,10 +337,10 @@ def _convert(name: str, folder: Path) -> object:
 def _read_rows(path: Path) -> None:
     """Read a manifest, and everything that other parts of mova read from its `meta`."""
     from mova.data.granularity import require_granularity
-    from mova.data.labelled import row_labels
     from mova.data.manifest import fingerprint, read_manifest, row_line
     from mova.data.negatives.generate import read_triplets
     from mova.data.readers.annotations import origins
+    from mova.data.row_texts import row_labels
     from mova.data.synthetic import render_requests, synthetic_videos
     from mova.eval.tasks.moments import queries_of
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from mova.data.dataset import CAPTIONS, Batch, BrokenVideo, Draw, Pair, PairDataset, PairSampler, collate
+from mova.data.dataset import Batch, BrokenVideo, Draw, Pair, PairDataset, PairSampler, collate
 from mova.data.manifest import Caption, Row, TimedSentence, read_manifest, write_manifest
+from mova.data.row_texts import CAPTIONS
 from mova.errors import DataError, UsageError, VideoError
 from mova.types import Frames
 from mova.video.reader import FrameRule, read_count, stream
@@ -136,7 +137,7 @@ def test_missing_parts_of_a_manifest_are_named(two_captions: Path, video: Path, 
         silent[0]
     with pytest.raises(DataError, match="no sentence of split 'train' has times"):
         PairDataset(tmp_path / "silent.jsonl", split="train", sampling=RULE, captions="clip")
-    assert set(CAPTIONS) == {"paragraph", "first", "caption", "sentence", "clip"}
+    assert set(CAPTIONS) == {"paragraph", "first", "caption", "sentence", "clip", "answer", "action"}
 
 
 def test_a_broken_file_is_reported_and_never_replaced(two_captions: Path, tmp_path: Path) -> None:

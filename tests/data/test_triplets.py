@@ -12,8 +12,8 @@ import pytest
 from mova.data.dataset import BrokenVideo, Draw
 from mova.data.manifest import Caption, Row, write_manifest
 from mova.data.synthetic import Synthetic
-from mova.data.triplets import TripletItem, TripletVideos
-from mova.errors import DataError, VideoError
+from mova.data.triplets import SyntheticChoice, TripletItem, TripletVideos
+from mova.errors import DataError, UsageError, VideoError
 
 
 def synthetic(negative: int, index: int, role: str = "negative") -> dict[str, Any]:
@@ -94,3 +94,45 @@ def test_wrong_manifests_are_refused(written: Callable[..., Path]) -> None:
         TripletVideos(written(meta={"synthetic": mismatched}), split="train", read_clip=see, weigh=weigh)
     with pytest.raises(DataError, match="missing or unknown keys: duration"):
         TripletVideos(written(meta={"synthetic": [{"video": "x.mp4"}]}), split="train", read_clip=see, weigh=weigh)
+
+
+def test_a_kind_of_misalignment_keeps_the_real_video_of_all(written: Callable[..., Path]) -> None:
+    videos = [synthetic(0, 0), synthetic(1, 1)]
+    negatives = [{"text": " false 0 ", "misalignment": "object"}, {"text": " false 1 ", "misalignment": "Counting"}]
+    manifest = written(meta={"negatives": negatives, "synthetic": videos})
+    chosen = TripletVideos(
+        manifest,
+        split="train",
+        read_clip=see,
+        weigh=lambda v: np.ones(len(v)),
+        choice=SyntheticChoice(kinds=("count",)),
+    )
+    first, second = chosen[0], chosen[1]
+    assert isinstance(first, TripletItem)
+    assert isinstance(second, TripletItem)
+    assert (first.real, first.synthetic, first.weight) == (("real.mp4", 1.0, 3.0), None, 0.0)
+    assert (second.synthetic, second.weight) == (("s1-1-negative.mp4", 0.0, None), 1.0)
+    with pytest.raises(DataError, match=r"is of the chosen kinds \(flip\) and generators \(all\); it has 2"):
+        TripletVideos(manifest, split="train", read_clip=see, weigh=weigh, choice=SyntheticChoice(kinds=("flip",)))
+    with pytest.raises(UsageError, match="'verb' is not a kind of hard negative"):
+        SyntheticChoice(kinds=("verb",))
+
+
+def test_all_synthetic_videos_count_and_the_real_one_once(written: Callable[..., Path]) -> None:
+    videos = [
+        {**synthetic(1, i), "generator": {"model": name}} for i, name in enumerate(("LaVie", "CogVideoX", "LaVie"))
+    ]
+    manifest = written(meta={"synthetic": videos})
+    ones = {"split": "train", "read_clip": see, "weigh": lambda v: np.ones(len(v))}
+    every = TripletVideos(manifest, **ones, choice=SyntheticChoice(every=True))
+    items = [every[Draw(i, 3)] for i in range(len(every))]
+    assert [item.synthetic and item.synthetic[0] for item in items if isinstance(item, TripletItem)] == [
+        None,
+        *(f"s1-{i}-negative.mp4" for i in range(3)),
+    ]
+    assert [item.real_share for item in items if isinstance(item, TripletItem)] == [1.0, *[1 / 3] * 3]
+    assert (every.to_json()["triplets"], every.to_json()["items"]) == (2, 4)
+    one = TripletVideos(manifest, **ones, choice=SyntheticChoice(generators=("CogVideoX",), every=True))
+    assert [one[i].synthetic for i in range(len(one))] == [None, ("s1-1-negative.mp4", 0.0, None)]  # type: ignore[union-attr]
+    with pytest.raises(DataError, match=r"generators \(Sora\); it has 3, of None, by CogVideoX, LaVie"):
+        TripletVideos(manifest, **ones, choice=SyntheticChoice(generators=("Sora",)))

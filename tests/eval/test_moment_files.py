@@ -121,10 +121,13 @@ def test_highlights_never_vanish_in_silence(tmp_path: Path, caplog: pytest.LogCa
     with pytest.raises(DataError, match="query 2: has no saliency scores, as 1 of 2 predictions"):
         report_moments(partly, protocol)
     unmarked = {**lacking(MARKED, "saliency_scores"), "qid": 2}
+    with pytest.raises(DataError, match="query 2: has no annotated saliency scores, as 1 of 2 queries"):
+        report_moments(read_moments(*written(tmp_path, rows, [MARKED, unmarked])), protocol)
     with caplog.at_level(logging.WARNING):
-        report = report_moments(read_moments(*written(tmp_path, rows, [MARKED, unmarked])), protocol)
+        bare = [{**unmarked, "qid": qid} for qid in (1, 2)]
+        report = report_moments(read_moments(*written(tmp_path, rows, bare)), protocol)
     assert not report.highlights
-    assert "highlights are not evaluated: 1 of 2 queries have no annotated saliency, such as 2" in caplog.text
+    assert "highlights are not evaluated: none of the queries has annotated saliency" in caplog.text
     caplog.clear()
     without = [lacking(row, "pred_saliency_scores") for row in rows]
     report = report_moments(read_moments(*written(tmp_path, without, [MARKED, unmarked])), protocol)

@@ -96,3 +96,15 @@ def test_invalid_calls_raise() -> None:
         synvita_loss(drawn(2, 2, 2), torch.ones(2), consistency=1.0)
     with pytest.raises(ValueError, match=r"\(n, 2, 2\)"):
         consistency_loss(drawn(2, 2, 2), drawn(2, 2), torch.ones(2))
+
+
+def test_a_triplet_listed_once_per_synthetic_video_counts_its_real_video_once() -> None:
+    """Two items that share a real video: n times the mean is L_real + L_syn(1) + L_syn(2) + lambda L_scr of both."""
+    z, common = drawn(2, 2, 2), drawn(2, 2, 2)
+    z[1, 0], common[1, 0] = z[0, 0], common[0, 0]  # the same real video with the same captions
+    weights = torch.tensor([0.7, 0.2], dtype=z.dtype)
+    total, parts = synvita_loss(z, weights, common, 0.3, shares=torch.full((2,), 0.5, dtype=z.dtype))
+    alone = [synvita_loss(z[i : i + 1], weights[i : i + 1], common[i : i + 1], 0.3)[1] for i in range(2)]
+    synthetic = sum(part["synthetic"] + 0.3 * part["consistency"] for part in alone)
+    torch.testing.assert_close(2 * total, alone[0]["real"] + synthetic)
+    torch.testing.assert_close(2 * parts["real"], alone[0]["real"])

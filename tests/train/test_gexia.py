@@ -282,16 +282,3 @@ def test_the_head_needs_its_model(small: Recipe, manifest: Path, tmp_path: Path)
         train(changed(small, data={"granularities": None, "frames": 2}), tmp_path / "run")
     with pytest.raises(UsageError, match="objective classification"):
         Classification().forward({}, CachedEncoder(torch.nn.Identity(), {}))
-
-
-@pytest.mark.parametrize("name", ["gexia-pretrain", "gexia-finetune", "gexia-classify"])
-def test_a_recipe_holds_the_papers_settings(name: str) -> None:
-    recipe = load_recipe(name)
-    rates = {"gexia-pretrain": (1e-6, 1e-4, 5), "gexia-finetune": (1e-7, 1e-5, 50), "gexia-classify": (1e-7, 1e-6, 100)}
-    training = recipe.training
-    settings = (training["encoder_learning_rate"], training["learning_rate"], training["num_train_epochs"])
-    assert settings == rates[name]
-    if name == "gexia-pretrain":
-        assert training["per_device_train_batch_size"] == 512
-        frames = {name: section["frames"] for name, section in recipe.data["granularities"].items()}
-        assert frames == {"SVST": 16, "LVLT": 32, "LVST": 32}

@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from mova.data.manifest import Row, read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.data.synthetic import synthetic_videos
-from mova.errors import DataError, UsageError
+from mova.errors import DataError, ModelError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.tasks.entailment import evaluate_entailment
 from mova.eval.tasks.video_llm import open_any_split
@@ -401,6 +401,87 @@ def test_shipped_recipes_take_a_step(
     assert {weight.dtype for weight in adapters(model).values()} == {torch.float32}
     assert model.scorer.model.dtype == precision
     assert all(math.isfinite(row[key]) for row in logged(tmp_path / "run") for key in ("loss", "grad_norm"))
+
+
+PAPER = {"rank": 32, "alpha": 32, "dropout": 0.05}
+VIDEOCON = {
+    "num_train_epochs": 2,
+    "learning_rate": 1e-4,
+    "weight_decay": 1e-4,
+    "warmup_steps": 200,
+    "max_grad_norm": 1.0,
+    "gradient_checkpointing": True,
+}
+"""Settings of VideoCon's published script (Hritikbansal/videocon, training/scripts/train_it.sh)."""
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "consistency", "frames"),
+    [("synvita", "difference", 0.01, 32), ("synvita-video-llava", "product", 1.0, 8)],
+)
+def test_recipes_hold_the_papers_and_videocons_settings(
+    name: str, strategy: str, consistency: float, frames: int
+) -> None:
+    recipe = load_recipe(name)
+    assert {key: recipe.model[key] for key in PAPER} == PAPER
+    assert recipe.model["max_frames"] == frames
+    assert {key: recipe.objective[key] for key in ("strategy", "consistency", "margin")} == {
+        "strategy": strategy,
+        "consistency": consistency,
+        "margin": 0.2,
+    }
+    assert {key: recipe.training[key] for key in VIDEOCON} == VIDEOCON
+    captions = 2 * recipe.training["per_device_train_batch_size"] * recipe.training["gradient_accumulation_steps"]
+    assert captions == 4 * 16  # four processes of 16 captions; a triplet has two
+
+
+def test_table_2_and_table_5_are_settings_of_the_data(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    kinds = small(data={"kinds": ["relation"]}, training={"max_steps": 1})
+    train(kinds, tmp_path / "relation")
+    data = json.loads((tmp_path / "relation" / "training.json").read_text())["data"]
+    assert (data["triplets"], data["synthetic"], data["items"]) == (4, 3, 4)
+    with pytest.raises(DataError, match=r"chosen kinds \(flip\)"):
+        train(small(data={"kinds": ["flip"]}), tmp_path / "flip")
+    with pytest.raises(UsageError, match="'verb' is not a kind"):
+        train(small(data={"kinds": ["verb"]}), tmp_path / "verb")
+
+
+def test_adapters_remember_frames_question_and_sampling(
+    small: Callable[..., Recipe],
+    worlds_manifest: Path,
+    tmp_path: Path,
+    call: Callable[..., tuple[int, str, str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    question = tmp_path / "question.yaml"
+    question.write_text('text: "Is it true that {text}"\n')
+    recipe = small(
+        model={"max_frames": 3, "prompt": str(question)}, training={"max_steps": 1, "save_strategy": "steps"}
+    )
+    model = train(replace(recipe, training={**recipe.training, "save_steps": 1}), tmp_path / "run")
+    trained = model.scorer
+    for folder in (tmp_path / "run", tmp_path / "run" / "checkpoint-1"):
+        again = VideoLLM.from_pretrained(folder, precision="fp32", device="cpu")
+        assert (again.max_frames, again.question, again.budget) == (3, trained.question, trained.budget)
+        assert again.fingerprint() == trained.fingerprint()
+    with caplog.at_level("WARNING"):
+        other = VideoLLM.from_pretrained(tmp_path / "run", precision="fp32", device="cpu", max_frames=2)
+    assert (other.max_frames, other.question) == (2, trained.question)
+    assert "frames per video, at most: 2 now, 3 in the training of its adapters" in caplog.text
+    row = read_manifest(worlds_manifest)[0]
+    claims = replace(
+        row, video=str(worlds_manifest.parent / row.video), split="test", meta={"negatives": [{"text": "no"}]}
+    )
+    (tmp_path / "sets").mkdir()
+    write_manifest(tmp_path / "sets" / "videocon-human.jsonl", [claims])
+    words = ("eval", "synvita", "--model", tmp_path / "run", "--data", tmp_path / "sets", "--any-size", "--json")
+    code, out, err = call(*words)
+    assert code == 0, err
+    settings = json.loads(out)["tests"]["VideoCon Human"]["report"]["settings"]
+    assert (settings["question"], settings["budget"]["max_frames"]) == ("Is it true that {text}", 3)
+    (tmp_path / "run" / "mova_scoring.json").write_text('{"max_frames": "many"}')
+    with pytest.raises(ModelError, match=r"mova_scoring\.json: damaged"):
+        VideoLLM.from_pretrained(tmp_path / "run", precision="fp32", device="cpu")
 
 
 def test_the_published_comparison_of_characters_changes_the_mask(base: Callable[[str], Path]) -> None:

@@ -30,7 +30,11 @@ def test_the_reader_returns_what_was_written(
 ) -> None:
     made = native[name]
     converted = convert(
-        name, made.annotations, tmp_path, videos=made.videos, hold_out="val" if name == "activitynet" else None
+        name,
+        made.annotations,
+        tmp_path,
+        videos=made.videos,
+        hold_out="val" if name in ("activitynet", "msrvtt-1ka") else None,
     )
     assert converted.missing == ()
     assert not converted.notes
@@ -80,8 +84,8 @@ def test_rows_held_out_of_train_share_no_source_and_do_not_depend_on_other_rows(
 def test_only_worlds_rows_in_known_formats_are_exported(
     worlds_manifest: Path, tmp_path: Path, native: dict[str, ExportedWorlds]
 ) -> None:
-    with pytest.raises(UsageError, match="exported as 'lsmdc'; choose one of activitynet, "):
-        export_worlds("lsmdc", worlds_manifest, tmp_path)
+    with pytest.raises(UsageError, match="exported as 'vatex'; choose one of activitynet, "):
+        export_worlds("vatex", worlds_manifest, tmp_path)
     converted = convert("msvd", native["msvd"].annotations, tmp_path / "m")
     with pytest.raises(UsageError, match="is not a Worlds row"):
         export_worlds("msvd", converted.manifest, tmp_path)

@@ -7,7 +7,7 @@ and units are never encoded. Stored frame vectors (`data/feature_store.py`) trav
 tower is not run.
 
 Shape legend: V pairs, T frames, n real frames of a batch, H W source pixels, h w model pixels, N texts, L tokens per
-text, K units per text, M tokens per unit, d width of vectors.
+text, K units per text, M tokens per unit, Y classes, d width of vectors.
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ class PairBatch(TensorRecord):
     """int64 (V,), `#iter` of each text; only for GEXIA."""
     granularity: Tensor | None = None
     """int64 (V,), index into `data/granularity.py: GRANULARITIES`; only for GEXIA."""
+    label: Tensor | None = None
+    """int64 (V,), class that each text names; None if texts do not name classes."""
+    classes: Tensor | None = None
+    """bool (V, Y), true for the classes of each video; with `label` only."""
     broken: tuple[BrokenVideo, ...] = ()
     """Videos that could not be read; their pairs are not in the batch."""
 
@@ -259,6 +263,8 @@ class Collator:
             token_mask=mask,
             group=torch.from_numpy(batch.groups),
             dropped=dropped,
+            label=None if batch.labels is None else torch.from_numpy(batch.labels),
+            classes=None if batch.classes is None else torch.from_numpy(batch.classes),
             broken=batch.broken,
             **self.adapter.granularities(batch.granularities, len(batch)),
             **(self._units(batch.units) if self.units else {}),

@@ -21,23 +21,15 @@ from torch.utils.data import Dataset, Sampler
 
 from mova.data.concat import VideoConcat
 from mova.data.feature_store import Clip, FeatureStore
-from mova.data.manifest import Caption, Row, fingerprint, read_manifest
+from mova.data.manifest import Row, fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
+from mova.data.row_texts import NEEDED, RowTexts, has_text, require_mode
 from mova.errors import DataError, UsageError, VideoError
 from mova.text.sentences import split_sentences
 from mova.types import Frames, FrameVectors, Pixels
 from mova.video.reader import FrameRule
 
 logger = logging.getLogger(__name__)
-
-CAPTIONS = {
-    "paragraph": "one item per row: a random caption of several sentences, drawn each epoch (any caption if none has)",
-    "first": "one item per row: its first caption, such as VideoUFO's detailed one",
-    "caption": "one item per caption, such as the forty of an MSVD video",
-    "sentence": "one item per row: a random sentence of its captions, drawn each epoch, with the whole clip",
-    "clip": "one item per sentence with known times, with the frames of those times",
-}
-"""Caption mode -> the text and the frames of an item."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +44,8 @@ class Pair:
         units: the parts of it that are scored separately (such as sentences), at least one.
         granularity: name of the length class of video and text (`data/granularity.py`); empty if batches are not by
             granularity.
+        label: index of the class that the text names; -1 if it names none.
+        classes: bool (Y,), true for the video's classes, if texts name classes.
     """
 
     id: str
@@ -60,6 +54,8 @@ class Pair:
     text: str
     units: tuple[str, ...]
     granularity: str = ""
+    label: int = -1
+    classes: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.frames) or not self.text.strip() or not self.units:
@@ -85,6 +81,7 @@ class Batch:
         groups: int64, (V,), see `Pair`.
         broken: videos of the batch that could not be read.
         granularities: V names, see `Pair`; empty if batches are not by granularity.
+        labels, classes: int64 (V,) and bool (V, Y), see `Pair`; None if texts do not name classes.
     """
 
     frames: npt.NDArray[Any]
@@ -94,6 +91,8 @@ class Batch:
     groups: npt.NDArray[np.int64]
     broken: tuple[BrokenVideo, ...] = ()
     granularities: tuple[str, ...] = ()
+    labels: npt.NDArray[np.int64] | None = None
+    classes: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.texts)
@@ -148,6 +147,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             processes are small and of one size. None keeps frames as they are.
         features: stored frame vectors to use instead of pixels; no video is opened.
         keep: predicate of rows to use. Default: all rows of the split.
+        template: text of an option or a class, see `RowTexts`.
 
     Raises:
         DataError: the manifest cannot be read or has no items of this split and mode, or clips are not in `features`.
@@ -167,21 +167,22 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         features: FeatureStore | None = None,
         quarantine: str | Path | None = None,
         keep: Callable[[Row], bool] | None = None,
+        template: str | None = None,
     ) -> None:
-        if captions not in CAPTIONS:
-            known = "; ".join(f"{name} ({meaning})" for name, meaning in CAPTIONS.items())
-            raise UsageError(f"captions: unknown mode {captions!r}; choose from {known}")
+        require_mode(captions, template)
         rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
         if self.left_out:
             logger.warning("%s: %d rows of %s are excluded", quarantine, len(self.left_out), manifest)
         self.folder = Path(manifest).resolve().parent
-        self.rows = [row for row in rows if row.split == split and row.captions and (keep is None or keep(row))]
+        described = [row for row in rows if has_text(row, captions)]
+        self.rows = [row for row in described if row.split == split and (keep is None or keep(row))]
         if not self.rows:
-            splits = ", ".join(sorted({row.split for row in rows if row.captions})) or "none"
-            raise DataError(f"{manifest}: no row of split {split!r} has a caption; splits with captions: {splits}")
+            splits = ", ".join(sorted({row.split for row in described})) or "none"
+            raise DataError(f"{manifest}: no row of split {split!r} has {NEEDED[captions]}; splits with them: {splits}")
         self.manifest, self.split = str(manifest), split
         self.sampling, self.captions, self.seed = sampling, captions, seed
         self.units, self.prepare, self.features = units, prepare, features
+        self.texts = RowTexts(self.rows, captions, template)
         self._items = list(_items(self.rows, captions))
         if not self._items:
             raise DataError(f"{manifest}: no sentence of split {split!r} has times; captions: clip needs them")
@@ -216,12 +217,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         number, caption, sentence = self._items[index]
         row = self.rows[number]
         rng = np.random.default_rng([self.seed, epoch, index])
-        if self.captions == "clip":
-            text = row.captions[caption].sentences[sentence].text
-        elif self.captions in ("caption", "first"):
-            text = row.captions[caption].text
-        else:
-            text = _draw_paragraph(row, rng) if self.captions == "paragraph" else _draw_sentence(row, rng)
+        text, label = self.texts.draw(row, caption, sentence, rng)
         try:
             frames = self._frames(row, self.clip(number, caption, sentence))
         except VideoError as error:
@@ -232,7 +228,8 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             units = tuple(self.units(text))
         except UsageError as error:
             raise DataError(f"row {row.id!r}: {error}") from error
-        return Pair(row.id, self._groups[index], frames, text, units)
+        classes = self.texts.classes_of(row) if label >= 0 else None
+        return Pair(row.id, self._groups[index], frames, text, units, label=label, classes=classes)
 
     def clip(self, number: int, caption: int, sentence: int) -> Clip:
         """Return the clip of an item."""
@@ -291,7 +288,10 @@ def collate(items: Sequence[Pair | BrokenVideo]) -> Batch:
     groups = np.array([pair.group for pair in pairs], dtype=np.int64)
     texts, units = tuple(p.text for p in pairs), tuple(p.units for p in pairs)
     granularities = tuple(p.granularity for p in pairs if p.granularity)
-    return Batch(frames, mask, texts, units, groups, broken, granularities)
+    listed = [pair.classes for pair in pairs if pair.classes is not None]
+    classes = np.stack(listed) if listed else None
+    labels = np.array([pair.label for pair in pairs], dtype=np.int64) if listed else None
+    return Batch(frames, mask, texts, units, groups, broken, granularities, labels, classes)
 
 
 def pad_videos(
@@ -340,19 +340,3 @@ def _items(rows: Sequence[Row], captions: str) -> Iterator[tuple[int, int, int]]
                 yield from ((r, c, s) for s, sentence in enumerate(caption.sentences) if sentence.start is not None)
         else:
             yield r, 0, 0
-
-
-def _draw_paragraph(row: Row, rng: np.random.Generator) -> str:
-    """Draw a caption with several sentences, or any caption if none has, and return its text."""
-    captions: Sequence[Caption] = [caption for caption in row.captions if len(caption.sentences) > 1] or row.captions
-    return captions[int(rng.integers(len(captions)))].text
-
-
-def _draw_sentence(row: Row, rng: np.random.Generator) -> str:
-    """Draw one sentence of the row; captions without listed sentences are split by rules."""
-    texts = [
-        text
-        for caption in row.captions
-        for text in ([sentence.text for sentence in caption.sentences] or split_sentences(caption.text))
-    ]
-    return texts[int(rng.integers(len(texts)))]

@@ -15,14 +15,12 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from mova.data.dataset import BrokenVideo, Draw, read_clip, row_clip
-from mova.data.manifest import Row, fingerprint, read_manifest
+from mova.data.manifest import fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
+from mova.data.row_texts import DEFAULT_KEY, has_several, row_labels
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
 from mova.video.reader import FrameRule
-
-DEFAULT_KEY = "label"
-"""Default key of `meta` for labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +58,7 @@ class LabelledVideos(Dataset[LabelledVideo | BrokenVideo]):
         *,
         split: str,
         sampling: FrameRule,
-        label: str = "label",
+        label: str = DEFAULT_KEY,
         task: str | None = None,
         labels: Sequence[str] | None = None,
         prepare: Callable[[Pixels], Pixels] | None = None,
@@ -113,45 +111,3 @@ class LabelledVideos(Dataset[LabelledVideo | BrokenVideo]):
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
         return LabelledVideo(frames, self._classes[index])
-
-
-def row_labels(row: Row, key: str = DEFAULT_KEY) -> tuple[str, ...] | None:
-    """Return the distinct class names of a row; empty if several are allowed and it has none; None if not labelled.
-
-    `meta[key]` is a class, as text or number, or a list of classes; objects in a list have "name" or "class". For the
-    default key, `meta["name"]` is the name of a single class (LVU has numbers and names), and `meta["actions"]` is used
-    if the key is missing (Charades-Ego).
-
-    Raises:
-        DataError: the value has another form.
-
-    >>> row_labels(Row("a", "a.mp4", None, "test", (), meta={"label": 3, "name": "scuba diving"}))
-    ('scuba diving',)
-    """
-    key, value = _labels_value(row, key)
-    if value is None or value == "":
-        return None
-    if isinstance(value, list):
-        return tuple(dict.fromkeys(_class_name(row, key, item) for item in value))
-    return (_class_name(row, key, (row.meta.get("name") or value) if key == DEFAULT_KEY else value),)
-
-
-def has_several(row: Row, key: str = DEFAULT_KEY) -> bool:
-    """Return whether the row's labels are a list, so that a video may have several classes or none."""
-    return isinstance(_labels_value(row, key)[1], list)
-
-
-def _labels_value(row: Row, key: str) -> tuple[str, Any]:
-    """Return the key of `meta` with a row's classes, and its value."""
-    if key == DEFAULT_KEY and row.meta.get(DEFAULT_KEY) is None and "actions" in row.meta:
-        if not isinstance(row.meta["actions"], list):
-            raise DataError(f'row {row.id!r}: meta.actions must be a list of {{"class": ..., "name": ...}}')
-        return "actions", row.meta["actions"]
-    return key, row.meta.get(key)
-
-
-def _class_name(row: Row, key: str, value: Any) -> str:
-    name = (value.get("name") or value.get("class")) if isinstance(value, dict) else value
-    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
-        raise DataError(f"row {row.id!r}: meta.{key} must be names or numbers of classes, not {value!r:.80}")
-    return str(name)

@@ -67,8 +67,13 @@ def read_moments(predictions: str | Path, truth: str | Path) -> MomentScores:
     return MomentScores(read_predictions, truths, list(predicted), digest(parts))
 
 
-def require_all(lacking: str, present: dict[str, bool]) -> None:
+def require_all(lacking: str, present: dict[str, bool], what: str = "predictions") -> None:
     """Raise a `DataError` that names the first query without something, if only some queries have it.
+
+    Args:
+        lacking: what the query has not, such as "no saliency".
+        present: query -> whether it has it.
+        what: the rows that are counted, for the message.
 
     >>> require_all("no saliency", {"query 1": True, "query 2": False})
     Traceback (most recent call last):
@@ -77,7 +82,7 @@ def require_all(lacking: str, present: dict[str, bool]) -> None:
     absent = [where for where, has in present.items() if not has]
     if absent and len(absent) < len(present):
         raise DataError(
-            f"{absent[0]}: has {lacking}, as {len(absent)} of {len(present)} predictions; all or none must have it"
+            f"{absent[0]}: has {lacking}, as {len(absent)} of {len(present)} {what}; all or none must have it"
         )
 
 

@@ -14,7 +14,7 @@ from mova.errors import UsageError
 
 Captions = Literal["one", "first", "paragraph", "each"]
 VideoToText = Literal["one", "any-caption", "max-over-captions"]
-Task = Literal["retrieval", "entailment", "moments", "classify", "choice"]
+Task = Literal["retrieval", "entailment", "moments", "classify", "choice", "ratings"]
 
 TIES = "expected value over random order"
 
@@ -27,7 +27,7 @@ class Protocol:
         name: for `--protocol`.
         data: data set and split.
         task: retrieval (ranks in a matrix), entailment (true captions against false ones, and average precision with
-            several right videos per text), moments, classify, or choice.
+            several right videos per text), moments, classify, choice, or ratings (agreement of scores with people).
         captions: "one" caption per video; "first", the first of its captions; "paragraph", all its sentences joined;
             "each", every caption is a query.
         video_to_text: "one": one text per video; "any-caption": the best ranked caption of a video counts;
@@ -94,6 +94,10 @@ _ALL = (
     Protocol("classify", "any, videos with labels", "classify", "one", "one", None, None),
     Protocol("choice", "any, questions with options", "choice", "one", "one", None, None),
     Protocol(
+        "ratings", "any, generated videos with ratings by people", "ratings", "one", "one", None, None,
+        "Score files only. Pairwise accuracy counts a tie of ratings as right if the scores tie too.",
+    ),
+    Protocol(
         "msrvtt-1ka", "MSR-VTT 1k-A (JSFusion) test", "retrieval", "one", "one", 1000, 1000,
         "The same 1000 pairs for models trained on 9k or 7k; report which. mteb's MSR-VTT has 879: a different test.",
     ),
@@ -132,6 +136,8 @@ _ALL = (
         "ssv2-events", "SSv2-Events", "entailment", "each", "any-caption", 49, 588,
         "12 right videos per text; mAP, and R@K for the first of them.",
     ),
+    Protocol("videocon-human", "VideoCon Human", "entailment", "each", "any-caption", 570, 570),
+    Protocol("videocon-human-hard", "VideoCon Human-Hard", "entailment", "each", "any-caption", 290, 290),
     Protocol(
         "qvhighlights", "QVHighlights val", "moments", "one", "one", 1550, None,
         "Ties keep the order of the file, as in the original evaluation.",
@@ -150,6 +156,10 @@ _ALL = (
     Protocol("nextqa-val", "NExT-QA val, multiple choice", "choice", "one", "one", 4996, None),
     Protocol("nextqa-test", "NExT-QA test, multiple choice", "choice", "one", "one", 8564, None),
     Protocol("atp-hard", "ATP-Hard (of NExT-QA val)", "choice", "one", "one", 2269, None),
+    Protocol(
+        "atp-hard-statements", "ATP-Hard, options as statements (VideoCon)", "choice", "one", "one", 1846, None,
+        "VideoCon's own evaluation counts 1,844 of them.",
+    ),
 )  # fmt: skip
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 OF_ANY_SIZE = {

@@ -275,6 +275,8 @@ def _pairs(path: Path, header: bool) -> dict[tuple[str, str], float]:
 
 
 def _is_number(cell: str) -> bool:
+    if "_" in cell:  # Python reads 4010069381_6, an id of NExT-QA, as a number
+        return False
     try:
         float(cell)
     except ValueError:

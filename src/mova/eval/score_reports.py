@@ -216,21 +216,20 @@ def report_moments(scores: MomentScores, protocol: Protocol) -> Report:
 
 
 def _has_highlights(scores: MomentScores) -> bool:
-    """Return whether highlights can be evaluated; log if only the annotation of some queries prevents it.
+    """Return whether highlights can be evaluated; log if no query has an annotation for the predicted saliency.
 
     Raises:
-        DataError: only some predictions have saliency.
+        DataError: only some predictions have saliency, or only some queries are annotated with it.
     """
     annotated = [truth.saliency is not None for truth in scores.truths]
     predicted = [prediction.saliency is not None for prediction in scores.predictions]
-    if any(predicted) and not all(annotated):
-        logger.warning(
-            "highlights are not evaluated: %d of %d queries have no annotated saliency, such as %s",
-            *(annotated.count(False), len(annotated), scores.ids[annotated.index(False)]),
-        )
-        return False
     require_all("no saliency scores", _by_query(scores, predicted))
-    return all(predicted)
+    if not any(predicted):
+        return False
+    require_all("no annotated saliency scores", _by_query(scores, annotated), "queries")
+    if not any(annotated):
+        logger.warning("highlights are not evaluated: none of the queries has annotated saliency")
+    return all(annotated)
 
 
 def _by_query(scores: MomentScores, values: Sequence[bool]) -> dict[str, bool]:

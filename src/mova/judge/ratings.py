@@ -14,17 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import kendalltau, spearmanr
 
-from mova.data.pair_list import VIDEO_COLUMNS, video_folder
-from mova.errors import DataError, UsageError
-from mova.eval.metrics.bootstrap import DRAWS, LEVEL, Interval
-from mova.utils.tables import is_missing_value, read_csv, read_jsonl
-
-RATING_COLUMNS = ("rating", "score", "mos", "alignment")
-"""Columns of a file of ratings; the first that is there counts."""
-LEAST_VIDEOS = 5
+from mova.errors import UsageError
+from mova.eval.metrics.agreement import correlation_interval, kendall, spearman
+from mova.eval.metrics.bootstrap import Interval
+from mova.eval.ratings import LEAST_VIDEOS, read_rated
 
 
 @dataclass(frozen=True)
@@ -64,9 +58,9 @@ class Agreement:
 
 
 def read_ratings(path: str | Path) -> dict[str, list[float]]:
-    """Read the ratings of videos from a CSV file with a header, or from JSON lines; a video may have many rows.
+    """Read the ratings of videos: T2VScore's JSON, or a table (CSV, JSON lines) with many rows per video.
 
-    Columns: `video` (or `videopath`) and one of `RATING_COLUMNS`. Rows without a rating are left out.
+    Columns: `video` (or `videopath`), and `rating`, `score`, `mos` or `alignment`. Rows without a rating are left out.
 
     Raises:
         UsageError: the file does not exist, or the extension is unknown.
@@ -76,32 +70,7 @@ def read_ratings(path: str | Path) -> dict[str, list[float]]:
     >>> read_ratings("ratings.csv")
     {'a.mp4': [4.0, 5.0]}
     """
-    path = Path(path)
-    video_folder(path, None, "ratings")
-    found: dict[str, list[float]] = defaultdict(list)
-    for where, row in read_csv(path) if path.suffix.lower() == ".csv" else read_jsonl(path):
-        if not isinstance(row, Mapping):
-            raise DataError(f"{where}: must be an object with a video and a rating")
-        video, value = (_cell(where, row, names) for names in (VIDEO_COLUMNS, RATING_COLUMNS))
-        if value is None or not str(value).strip() or is_missing_value(str(value)):
-            continue
-        try:
-            rating = float(value)
-        except (TypeError, ValueError):
-            rating = np.nan
-        if not np.isfinite(rating):
-            raise DataError(f"{where}: the rating {value!r} is not a number")
-        found[str(video).strip()].append(rating)
-    if not found:
-        raise DataError(f"{path}: has no ratings")
-    return dict(found)
-
-
-def _cell(where: str, row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    name = next((name for name in names if name in row), None)
-    if name is None:
-        raise DataError(f"{where}: missing column {names[0]!r} (or {', '.join(map(repr, names[1:]))})")
-    return row[name]
+    return {video: list(rated.ratings) for video, rated in read_rated(path).items()}
 
 
 def agreement(scores: Mapping[str, float], ratings: Mapping[str, list[float]], seed: int = 0) -> Agreement:
@@ -129,8 +98,8 @@ def agreement(scores: Mapping[str, float], ratings: Mapping[str, list[float]], s
     return Agreement(
         len(both),
         sum(len(ratings[rated]) for rated in used),
-        _tested(spearmanr, x, y, seed),
-        _tested(kendalltau, x, y, seed),
+        correlation_interval(spearman, x, y, seed),
+        correlation_interval(kendall, x, y, seed),
         tuple(video for video, rated in pairs.items() if rated is None),
         tuple(video for video in ratings if video not in used),
     )
@@ -168,18 +137,3 @@ def _by_file_name(videos: Iterable[str]) -> dict[str, list[str]]:
     for video in videos:
         found[Path(video).name].append(video)
     return found
-
-
-def _tested(statistic: Any, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> Interval:
-    """Return a correlation with a bootstrap interval over videos and the p value of a permutation test."""
-    rng = np.random.default_rng(seed)
-    value = float(statistic(x, y).statistic)
-    drawn: list[float] = []
-    while len(drawn) < DRAWS:
-        chosen = rng.integers(0, len(x), len(x))
-        if np.ptp(x[chosen]) > 0 and np.ptp(y[chosen]) > 0:
-            drawn.append(statistic(x[chosen], y[chosen]).statistic)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    shuffled = np.array([statistic(x, rng.permutation(y)).statistic for _ in range(DRAWS)])
-    p = (1 + int((np.abs(shuffled) >= abs(value) - 1e-12).sum())) / (DRAWS + 1)
-    return Interval(value, float(low), float(high), LEVEL, p)

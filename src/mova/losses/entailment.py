@@ -38,11 +38,12 @@ def entailment_nll(true: Tensor, false: Tensor) -> Tensor:
     return -(F.logsigmoid(true) + F.logsigmoid(-false))
 
 
-def real_loss(log_odds: Tensor) -> Tensor:
+def real_loss(log_odds: Tensor, shares: Tensor | None = None) -> Tensor:
     """Compute Eq. 2: the real video with its caption against the negative caption.
 
     Args:
         log_odds: (n, 2, 2), see the module's description.
+        shares: (n,), factor of each summand, for a triplet that is listed once per synthetic video. Default: 1.
 
     Returns:
         Scalar.
@@ -52,7 +53,8 @@ def real_loss(log_odds: Tensor) -> Tensor:
         >>> real_loss(torch.tensor([[[3.0, -3.0], [-3.0, 3.0]]]))
         tensor(0.0972)
     """
-    return entailment_nll(log_odds[:, 0, 0], log_odds[:, 0, 1]).mean()
+    summands = entailment_nll(log_odds[:, 0, 0], log_odds[:, 0, 1])
+    return (summands if shares is None else shares * summands).mean()
 
 
 def synthetic_loss(log_odds: Tensor, weights: Tensor) -> Tensor:
@@ -106,7 +108,12 @@ def consistency_loss(log_odds: Tensor, common: Tensor, weights: Tensor, margin: 
 
 
 def synvita_loss(
-    log_odds: Tensor, weights: Tensor, common: Tensor | None = None, consistency: float = 0.0, margin: float = MARGIN
+    log_odds: Tensor,
+    weights: Tensor,
+    common: Tensor | None = None,
+    consistency: float = 0.0,
+    margin: float = MARGIN,
+    shares: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute Eq. 7, `L_real + L_syn + lambda L_scr`.
 
@@ -116,6 +123,7 @@ def synvita_loss(
         common: (n, 2, 2); optional if `consistency` is 0.
         consistency: lambda; the paper uses 1e-2 for mPLUG-Owl and 1.0 for Video-LLaVA.
         margin: gamma.
+        shares: (n,), see `real_loss`.
 
     Returns:
         The loss, and its parts by name (`real`, `synthetic`, `consistency`).
@@ -129,7 +137,7 @@ def synvita_loss(
         >>> total, sorted(parts)
         (tensor(0.1458), ['real', 'synthetic'])
     """
-    parts = {"real": real_loss(log_odds), "synthetic": synthetic_loss(log_odds, weights)}
+    parts = {"real": real_loss(log_odds, shares), "synthetic": synthetic_loss(log_odds, weights)}
     total = parts["real"] + parts["synthetic"]
     if consistency:
         if common is None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +20,18 @@ PRECISIONS = ("auto", "fp32", "bf16")
 def choose_device(device: str | torch.device | None) -> torch.device:
     """Return the requested device; default: a GPU if there is one, else the CPU.
 
+    With several processes per machine (torchrun, accelerate), the default is the GPU of the process: that of its local
+    rank, or the only one that the launcher lets it see.
+
     Raises:
-        UsageError: a device that torch does not know or this machine does not have.
+        UsageError: a device that torch does not know or this machine does not have, or more processes than GPUs.
 
     >>> choose_device("cpu")
     device(type='cpu')
     """
     available = torch.cuda.is_available()
     if device is None:
-        return torch.device("cuda" if available else "cpu")
+        return _own_gpu() if available else torch.device("cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -35,6 +39,42 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     if chosen.type == "cuda" and not available:
         raise UsageError(f"device {device!r}: PyTorch finds no such GPU; use cpu")
     return chosen
+
+
+def _own_gpu() -> torch.device:
+    """Return the GPU of this process."""
+    local, count = int(os.environ.get("LOCAL_RANK") or 0), torch.cuda.device_count()
+    if not launched_with_others() or count == 1:
+        return torch.device("cuda")
+    if local >= count:
+        raise UsageError(
+            f"process {local} of this machine has no GPU of its own: it has {count}; start {count} processes"
+        )
+    return torch.device("cuda", local)
+
+
+def launched_with_others() -> bool:
+    """Return whether a launcher (torchrun, accelerate) has started this process as one of several.
+
+    >>> launched_with_others()
+    False
+    """
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "LOCAL_RANK" in os.environ
+
+
+def refuse_spreading(device_map: str | dict[str, Any] | None) -> None:
+    """Raise if one of several processes would spread a model over the GPUs of all.
+
+    Raises:
+        UsageError: it would.
+
+    >>> refuse_spreading("auto")  # the only process: allowed
+    """
+    if isinstance(device_map, str) and launched_with_others():
+        raise UsageError(
+            f"device_map {device_map!r} would put the model of each process on the GPUs of all; omit it (each process "
+            "then has its own GPU), or start one process"
+        )
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -97,7 +97,8 @@ def train(
         finish.run(model, recipe, output, trainer.state.global_step)
     summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
     if trainer.state.best_metric is not None:
-        summary |= {"best_step": trainer.state.best_global_step, "best": trainer.state.best_metric}
+        state, metric = trainer.state, trainer.args.metric_for_best_model
+        summary |= {"metric": metric, "best_step": state.best_global_step, "best": state.best_metric}
     if trainer.training_data.report is not None:
         summary["data"] = dict(trainer.training_data.report)
     if len(trainer.broken):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,6 +68,8 @@ class TrainingData:
     """Description of the data for the summary of the run; None for rendered data."""
     skips_weights: bool = False
     """Whether some batches do not use some of the trained weights: processes must not wait for their gradients."""
+    save: Callable[[Path], Any] | None = None
+    """Writes what belongs to a saved model beside its weights, into the folder of each checkpoint and of the run."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,12 @@ class PairTrainer(Trainer):
         """See `Trainer`, which looks for the model's main input by name."""
         batch = inputs[BATCH]
         return super().floating_point_ops(batch.tensors() if isinstance(batch, TensorRecord) else batch)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """See `Trainer`, which calls this in the process that saves."""
+        super()._save(output_dir, state_dict)
+        if self.training_data.save is not None:
+            self.training_data.save(Path(output_dir or str(self.args.output_dir)))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Return the metrics of the `validate` function, under `eval_` names.

@@ -1,4 +1,4 @@
-"""Retrieval on a validation split, which chooses the checkpoint. Test splits are never read.
+"""Validation, which chooses the checkpoint: retrieval, or the task of the data. Test splits are never read.
 
 Shape legend: V videos, N = V texts, d width.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,19 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from mova.data.batch import Collator, PairBatch, PairVectors
+from mova.data.dataset import BrokenVideo, read_clip, row_clip
+from mova.data.manifest import Row
+from mova.data.row_texts import NEEDED, OPTION, row_labels
+from mova.errors import DataError
+from mova.eval.metrics.classification import choice_hits
 from mova.eval.metrics.ranking import retrieval_metrics
+from mova.eval.tasks.classification import class_metrics, read_label_sets
+from mova.eval.tasks.multiple_choice import score_options
+from mova.eval.tasks.split import EvalSplit, open_split
+from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.train.callbacks import BrokenVideos
 from mova.train.objectives.base import ModelEncoder, PairObjective
+from mova.video.reader import FrameRule
 
 ROWS = 16
 """Number of videos scored at a time, so that memory does not grow with the square of the split."""
@@ -64,6 +75,77 @@ class RetrievalValidation:
         batches = held_out_batches(model, self.dataset, self.collate, self.batch, self.workers, self.broken)
         parts = [self.objective.select(model(batch)) for batch in batches]
         return _join([part.map(lambda value: value.float() if value.is_floating_point() else value) for part in parts])
+
+
+TASKS = {"answer": "accuracy", "action": "mAP"}
+"""Caption mode of the training data -> the metric of its task."""
+
+
+@dataclass(frozen=True)
+class TaskValidation:
+    """Multiple choice, or mAP over classes, on a validation split: scores and texts are those of `mova eval`.
+
+    Attributes:
+        captions: of the training data, a key of `TASKS`.
+        manifest, split: the data.
+        sampling: selects frames, as in training.
+        broken: collects videos that cannot be read.
+        template: text of an option or a class; None: as in `mova eval`.
+        view: only rows with this `meta.view`.
+        quarantine: a list of `mova data check`, whose rows are excluded.
+        ids: only these rows; empty: all rows of the split.
+    """
+
+    captions: str
+    manifest: str
+    split: str
+    sampling: FrameRule
+    broken: BrokenVideos
+    template: str | None = None
+    view: str | None = None
+    quarantine: str | None = None
+    ids: frozenset[str] = frozenset()
+
+    def __call__(self, model: ModelEncoder[Any, Any]) -> dict[str, float]:
+        """Return the metric in percent. It does not consume random numbers of the training run.
+
+        Raises:
+            DataError: the split has no row to measure, or none of its videos can be read.
+        """
+        net, folder = model.net, Path(self.manifest).resolve().parent
+        assert isinstance(net, DualEncoder)
+
+        def encode(row: Row) -> VideoEmbedding:
+            return net.encode_video(read_clip(row, folder, row_clip(row), self.sampling), self.sampling.fps)
+
+        split = open_split(
+            net, self.manifest, self.split, encode=encode, fps=self.sampling.fps, quarantine=self.quarantine
+        )
+        if self.view is not None:
+            split.select_view(self.view)
+        usable = {row.id for row in split.rows if self._measures(row)} - split.quarantined
+        split.others += [row for row in split.rows if row.id not in usable]
+        split.rows = [row for row in split.rows if row.id in usable]
+        if not usable:
+            raise DataError(f"{self.manifest}: split {self.split!r} has no row with {NEEDED[self.captions]}")
+        value = self._accuracy(split) if self.captions == "answer" else self._class_map(split)
+        broken = [BrokenVideo(r.segments[0].video, split.excluded[r.id]) for r in split.rows if r.id in split.excluded]
+        self.broken.add(tuple(broken))
+        return {TASKS[self.captions]: value}
+
+    def _measures(self, row: Row) -> bool:
+        """Return whether `mova eval` measures a row, and this validation reads it."""
+        stated = "options" in row.meta if self.captions == "answer" else row_labels(row) is not None
+        return stated and (not self.ids or row.id in self.ids)
+
+    def _accuracy(self, split: EvalSplit) -> float:
+        kept, scores = score_options(split, split.rows, self.template or OPTION)
+        return 100 * float(choice_hits(scores, [int(row.meta["answer"]) for row in kept]).mean())
+
+    def _class_map(self, split: EvalSplit) -> float:
+        label_sets = read_label_sets([*split.rows, *split.others], {row.id for row in split.rows})
+        groups, _ = class_metrics(split, split.rows, label_sets, self.template)
+        return float(np.mean([group.figures["mAP"] for group in groups.values()]))
 
 
 def held_out_batches(

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mova.data.manifest import Caption, Row, read_manifest
 from mova.data.readers.annotations import hash_bucket
-from mova.data.readers.captioning import DIDEMO_SEGMENT
+from mova.data.readers.captioning import DIDEMO_SEGMENT, LSMDC_FILES, MSRVTT_CAPTIONS
 from mova.data.readers.registry import HELD_OUT_SHARE
 from mova.data.readers.web_scale import SHAREGPT4V_FILES, ULTRAVIDEO_TEXTS, split_of
 from mova.errors import UsageError
@@ -149,6 +149,36 @@ def _activitynet(rows: Sequence[Row], folder: Path) -> None:
         _json(folder / file, document)
 
 
+def _msrvtt_name(number: int, split: str) -> str:
+    """Name a video so that `convert(hold_out="val")`, which hashes the name, puts it into `split`."""
+    for attempt in range(100_000):
+        name = f"video{number * 100_000 + attempt}"
+        if (hash_bucket(name) < HELD_OUT_SHARE) == (split == "val"):
+            return name
+    raise AssertionError(f"no name for video {number}")
+
+
+def _msrvtt_1ka(rows: Sequence[Row], folder: Path) -> None:
+    train, test = ([row for row in rows if (row.split == "test") == tested] for tested in (False, True))
+    sentences = [{"video_id": row.id, "caption": caption.text} for row in train for caption in row.captions]
+    _json(folder / MSRVTT_CAPTIONS, {"sentences": sentences})
+    _table(folder / "MSRVTT_train.9k.csv", ("video_id",), [{"video_id": row.id} for row in train])
+    columns = ("key", "vid_key", "video_id", "sentence")
+    lines = [(f"ret{i}", f"msr{i}", row.id, paragraph(row).text) for i, row in enumerate(test)]
+    _table(folder / "MSRVTT_JSFUSION_test.csv", columns, [dict(zip(columns, line, strict=True)) for line in lines])
+
+
+def _lsmdc_name(number: int, split: str) -> str:
+    return f"{number:04d}_A_Film_00.00.01.000-00.00.11.000"
+
+
+def _lsmdc(rows: Sequence[Row], folder: Path) -> None:
+    times = ("00.00.01.000", "00.00.11.000")
+    for split, name in LSMDC_FILES.items():
+        lines = ["\t".join((row.id, *times, *times, paragraph(row).text)) for row in rows if row.split == split]
+        (folder / f"LSMDC16_{name}.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
 def _msvd_name(number: int, split: str) -> str:
     return f"{_letters(number, _any)}_{number}_{number + 10}"
 
@@ -228,6 +258,8 @@ def _sharegpt4v(rows: Sequence[Row], folder: Path) -> None:
 
 FORMATS: dict[str, Format] = {
     "activitynet": Format(("train", "val", "val_1"), _activitynet_name, _activitynet),
+    "msrvtt-1ka": Format(WORLDS_SPLITS, _msrvtt_name, _msrvtt_1ka),
+    "lsmdc": Format(WORLDS_SPLITS, _lsmdc_name, _lsmdc),
     "msvd": Format(WORLDS_SPLITS, _msvd_name, _msvd),
     "didemo": Format(WORLDS_SPLITS, _didemo_name, _didemo),
     "videoufo": Format(WORLDS_SPLITS, lambda number, split: f"{_held_out_name(number, split)}.{number}", _videoufo),

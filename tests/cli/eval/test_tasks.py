@@ -85,7 +85,7 @@ def test_tables_and_markdown(call: Call, manifest: Path) -> None:
         (["choice", "--form", "best"], 2, "unknown form"),
         (["choice", "--json", "--markdown"], 2, "both write to stdout"),
         (["choice", "--out", "none/a.json"], 2, "no such directory: none"),
-        (["matrix", "x.npy", "--protocol", "choice"], 2, "see `mova eval choice`"),
+        (["matrix", "x.npy", "--protocol", "classify"], 2, "see `mova eval classify`"),
     ],
 )
 def test_invalid_requests_are_rejected(call: Call, manifest: Path, words: list[str], code: int, message: str) -> None:

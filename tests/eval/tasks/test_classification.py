@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score, top_k_accuracy_score
 from torch import Tensor
 
-from mova.data.labelled import has_several, row_labels
+from mova.data.row_texts import has_several, row_labels
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
 from mova.eval.tasks.classification import Classifier, evaluate_classify

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mova.data.row_texts import option_texts
 from mova.errors import DataError, UsageError
 from mova.eval.protocols import find_protocol
-from mova.eval.tasks.multiple_choice import evaluate_choice, options_of
+from mova.eval.tasks.multiple_choice import evaluate_choice
 from tests.support.known import Clips, cosines, drawn, known_split, pooled, row
 
 ANY = find_protocol("choice")
@@ -73,13 +74,13 @@ def test_groups_without_types_and_with_other_types() -> None:
 
 def test_malformed_rows_are_refused() -> None:
     with pytest.raises(DataError, match="at least two texts"):
-        options_of(row("q", "x", options=["one"], answer=0))
+        option_texts(row("q", "x", options=["one"], answer=0))
     for answer in (2, -1, "1", None, True):
         with pytest.raises(DataError, match=r"meta\.answer must be 0 to 1"):
-            options_of(row("q", "x", options=["a", "b"], answer=answer))
+            option_texts(row("q", "x", options=["a", "b"], answer=answer))
     for template in ("{question}", "{option} {other}", "{option", "{option} {question[a]}", "{option} {question.a}"):
         with pytest.raises(UsageError, match="--template"):
-            options_of(row("q", "x", options=["a", "b"], answer=0), template)
+            option_texts(row("q", "x", options=["a", "b"], answer=0), template)
     with pytest.raises(DataError, match=r"none of the 1 rows.*no options"):
         evaluate_choice(known_split([row("q", "x")]), ANY)
     with pytest.raises(UsageError, match="40 texts instead of 2269"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,10 +81,34 @@ def test_six_tests_are_in_one_report_and_a_missing_one_is_named(llm: VideoLLM, d
 
 
 def test_sets_of_another_size_and_empty_folders_are_refused(llm: VideoLLM, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"protocol ssv2-temporal .* is a different test: 3 texts instead of 18"):
+    with pytest.raises(UsageError, match="VideoCon LLM has 6 rows and 12 texts, but the public set has about 27000"):
         evaluate_synvita(llm, data)
+    for name, message in (
+        ("videocon-human", "VideoCon Human.* is a different test: 3 texts instead of 570"),
+        ("videocon-human-hard", "VideoCon Human-Hard.* is a different test: 3 texts instead of 290"),
+        ("ssv2-temporal", "protocol ssv2-temporal .* is a different test: 3 texts instead of 18"),
+        ("ssv2-events", "protocol ssv2-events .* is a different test: 3 texts instead of 49"),
+        ("atp-hard", "protocol atp-hard .* is a different test: 6 texts instead of 2269"),
+        ("atp-hard-statements", "protocol atp-hard-statements .* is a different test: 6 texts instead of 1846"),
+    ):
+        alone = tmp_path / name
+        alone.mkdir()
+        source = {"videocon-human-hard": "videocon-human", "atp-hard-statements": "atp-hard"}.get(name, name)
+        whole = next(path for path in (data / f"{source}.jsonl", data / source / "manifest.jsonl") if path.is_file())
+        shutil.copyfile(whole, alone / f"{name}.jsonl")
+        with pytest.raises(UsageError, match=message):
+            evaluate_synvita(llm, alone)
+    counts = {"rows": [26_600, 13_400, 20_000], "fits": [True, True, False]}
+    row = Row("a", "a.mp4", None, "test", (Caption("x"),), meta={"negatives": [{"text": "y"}]})
+    for rows, fits in zip(*counts.values(), strict=True):
+        if fits:
+            TESTS[0].check_size([row] * rows)
+        else:
+            with pytest.raises(UsageError, match="20000 rows and 40000 texts"):
+                TESTS[0].check_size([row] * rows)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="contains none of the tests"):
-        evaluate_synvita(llm, tmp_path)
+        evaluate_synvita(llm, tmp_path / "empty")
 
 
 def test_the_command_prints_one_table_and_names_missing_tests(

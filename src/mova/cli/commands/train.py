@@ -22,6 +22,8 @@ EVALUATIONS = {
     "worlds": "worlds",
 }
 """`data.kind` of a recipe -> the task of `mova eval`, for any number of captions per video."""
+TASKS = {"answer": "choice", "action": "classify"}
+"""`data.captions` of a recipe -> the task of `mova eval`, where it is not retrieval."""
 
 
 def train(
@@ -57,7 +59,8 @@ def train(
     if json:
         emit({"recipe": settings.name, "output": str(folder), "parameters": count, "trained": trained, **summary})
         return
-    score = f"; best R@1 {summary['best']:.1f} after step {summary['best_step']}" if "best" in summary else ""
+    best = summary.get("best")
+    score = "" if best is None else f"; best {summary['metric']} {best:.1f} after step {summary['best_step']}"
     size = f"{trained / 1e6:.2f} of {count / 1e6:.2f} M parameters"
     say(f"{folder}: trained {size} in {summary['steps']} steps ({clock(summary['seconds'])}){score}")
     note(f"next: {_evaluation(settings)} --model {quote(str(folder))}")
@@ -65,7 +68,7 @@ def train(
 
 def _evaluation(recipe: Recipe) -> str:
     """Return the command that evaluates a model on the data it was trained on."""
-    task = EVALUATIONS[recipe.data["kind"]]
+    task = TASKS.get(recipe.data.get("captions", "")) or EVALUATIONS[recipe.data["kind"]]
     manifest = recipe.data.get("manifest")
     return f"mova eval {task}" + (f" --manifest {quote(str(manifest))}" if manifest else "")
 

@@ -27,12 +27,19 @@ class MatrixOptions:
         Path | None, typer.Option(help='The video of each text: a manifest, or {"videos", "texts"} as JSON.')
     ] = None
     truth: Annotated[
-        Path | None, typer.Option(help="Labels (VideoCon's csv) or annotations (QVHighlights' jsonl).")
+        Path | None,
+        typer.Option(
+            help="Labels (VideoCon's csv), annotations (QVHighlights' jsonl), questions (NExT-QA's csv, a manifest) or "
+            "ratings (T2VScore's json, a table)."
+        ),
     ] = None
     compat: Annotated[
         str | None, typer.Option(help="Add figures of legacy arithmetic: `clip4clip`, or `argsort` for VideoCon's.")
     ] = None
     dual_softmax: Annotated[bool, typer.Option("--dual-softmax", help="Add metrics after dual softmax.")] = False
+    column: Annotated[
+        str | None, typer.Option(help="Column of scores, or VBench's dimension; for protocol `ratings`.")
+    ] = None
     bank: Annotated[
         Path | None, typer.Option(help="Scores of TRAINING texts with these videos: adds metrics after QB-Norm.")
     ] = None
@@ -44,7 +51,7 @@ class MatrixOptions:
             UsageError: one does not, or --truth is missing.
         """
         name, task = protocol.name, protocol.task
-        if task in ("classify", "choice"):
+        if task == "classify":
             raise UsageError(f"--protocol {name}: does not apply to score files; see `mova eval {task}`")
         legacy = LEGACY.get(task)
         if self.compat is not None and self.compat != legacy:
@@ -55,13 +62,16 @@ class MatrixOptions:
             raise UsageError(f"--truth does not apply to protocol {name}")
         if task != "retrieval" and (self.ids or self.bank or self.dual_softmax):
             raise UsageError(f"--ids, --bank and --dual-softmax do not apply to protocol {name}")
+        if self.column is not None and task != "ratings":
+            raise UsageError(f"--column does not apply to protocol {name}")
 
 
 def matrix(
     scores: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="Texts by videos (npy, csv, parquet), or a file in the protocol's own format."
+            metavar="FILE",
+            help="Texts by videos, questions by options (npy, csv, parquet), or a file in the protocol's own format.",
         ),
     ],
     protocol: Annotated[
@@ -83,11 +93,17 @@ def matrix(
 
 
 def _evaluate(scores: Path, protocol: Protocol, options: MatrixOptions) -> Report:
+    from mova.eval.choices import read_choices, report_choice
     from mova.eval.moment_files import read_moments
+    from mova.eval.ratings import read_rated, read_video_scores, report_ratings
     from mova.eval.score_files import read_entailment, read_ids, read_matrix
     from mova.eval.score_reports import QueryBank, report_entailment, report_matrix, report_moments
 
     legacy = options.compat is not None
+    if options.truth is not None and protocol.task == "choice":
+        return report_choice(read_choices(scores, options.truth), protocol)
+    if options.truth is not None and protocol.task == "ratings":
+        return report_ratings(read_video_scores(scores, options.column), read_rated(options.truth), protocol)
     if options.truth is not None and protocol.task == "entailment":
         return report_entailment(read_entailment(scores, options.truth), protocol, legacy)
     if options.truth is not None:

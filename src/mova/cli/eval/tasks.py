@@ -155,6 +155,9 @@ def classify(
     ] = False,
     task: Annotated[str | None, typer.Option(help="One task of the manifest (default: every task).")] = None,
     label: Annotated[str, typer.Option(help="Key of `meta` that contains a row's classes.")] = "label",
+    view: Annotated[
+        Literal["first", "third"] | None, typer.Option(help="One view of Charades-Ego (default: both).")
+    ] = None,
     *,
     output: ReportOutput,
 ) -> None:
@@ -162,7 +165,7 @@ def classify(
     options.check()
     from mova.eval.tasks.classification import evaluate_classify
 
-    evaluate = partial(evaluate_classify, template=template, zero_shot=zero_shot, task=task, label=label)
+    evaluate = partial(evaluate_classify, template=template, zero_shot=zero_shot, task=task, label=label, view=view)
     _evaluate("classify", evaluate, options, scoring, output)
 
 
@@ -180,9 +183,10 @@ def choice(
 ) -> None:
     """Evaluate multiple choice: accuracy over all questions and by type."""
     options.check()
-    from mova.eval.tasks.multiple_choice import TEMPLATE, evaluate_choice
+    from mova.data.row_texts import OPTION
+    from mova.eval.tasks.multiple_choice import evaluate_choice
 
-    _evaluate("choice", partial(evaluate_choice, template=template or TEMPLATE), options, scoring, output)
+    _evaluate("choice", partial(evaluate_choice, template=template or OPTION), options, scoring, output)
 
 
 def _protocol(task: str, name: str | None) -> Protocol:

@@ -29,6 +29,8 @@ MSRVTT_FULL = {"train": range(6513), "val": range(6513, 7010), "test": range(701
 """Video numbers of MSR-VTT's original split: `video0` to `video6512` are train, and so on (Xu et al., CVPR 2016)."""
 DIDEMO_SEGMENT = 5.0
 """Seconds per DiDeMo segment; annotators saw the first 30 s of a video as six segments."""
+LSMDC_FILES = {"train": "annos_training", "val": "annos_val", "test": "challenge_1000_publictect"}
+"""Split of LSMDC 2016 -> its file `LSMDC16_NAME.csv`, in the publishers' spelling."""
 
 
 def msrvtt_1ka(source: AnnotationSource, rows: Collector) -> None:
@@ -220,8 +222,7 @@ def lsmdc(source: AnnotationSource, rows: Collector) -> None:
     `LSMDC16_annos_training.csv`; val: `LSMDC16_annos_val.csv`; test: `LSMDC16_challenge_1000_publictect.csv`. A clip
     with several lines has several captions. Each clip is a separate file; `meta` has its times in the film.
     """
-    files = {"train": "annos_training", "val": "annos_val", "test": "challenge_1000_publictect"}
-    for split, name in files.items():
+    for split, name in LSMDC_FILES.items():
         if paths := source.split_files(split, f"LSMDC16_{name}.csv"):
             clips: dict[str, list[tuple[str, list[str]]]] = {}
             for where, cells in read_table(paths[0], width=6, delimiter="\t"):

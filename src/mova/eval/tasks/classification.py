@@ -1,6 +1,6 @@
 """Evaluate classification: with the model's linear head if it has one, else zero-shot with a text template.
 
-`mova.data.labelled.row_labels` defines the classes of a row; `meta["task"]` splits one manifest into several tests, as
+`mova.data.row_texts.row_labels` defines the classes of a row; `meta["task"]` splits one manifest into several tests, as
 in LVU. With one class per video, the metrics are top-1, top-5 and top-1 averaged over classes. With several classes or
 none, every class is a text, videos are ranked for it, and mAP is over classes (GEXIA's caption retrieval for
 Charades-Ego).
@@ -23,9 +23,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mova.data.labelled import DEFAULT_KEY, has_several, row_labels
 from mova.data.manifest import Row
-from mova.errors import DataError, UsageError
+from mova.data.row_texts import DEFAULT_KEY, NOUN, PHRASE, class_text, has_several, row_labels
+from mova.errors import DataError
 from mova.eval.metrics.classification import average_precision
 from mova.eval.metrics.ranking import find_ranks
 from mova.eval.protocols import Protocol
@@ -34,10 +34,6 @@ from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import VideoEmbedding
 from mova.utils.hashing import digest
 
-TEMPLATE = "A video of a {label}."
-"""GEXIA's template, for labels that are nouns."""
-SEVERAL_TEMPLATE = "{label}"
-"""For actions, whose names are phrases."""
 Scores = npt.NDArray[np.float64]
 
 
@@ -77,44 +73,73 @@ def evaluate_classify(
     zero_shot: bool = False,
     task: str | None = None,
     label: str = DEFAULT_KEY,
+    view: str | None = None,
 ) -> Report:
     """Evaluate classification; one group per task of the manifest ("all" if it names none), figures in percent.
 
     Args:
         split: rows and model.
         protocol: task "classify".
-        template: text of a class, with `{label}`. Default: `TEMPLATE`, or `SEVERAL_TEMPLATE`.
+        template: text of a class, with `{label}`. Default: `NOUN` of `data/row_texts.py`, or `PHRASE` if videos have
+            several classes.
         zero_shot: use the template even if the model has a linear head.
         task: only rows whose `meta["task"]` is this. Default: every task.
         label: key of `meta` that contains the classes.
+        view: only rows whose `meta["view"]` is this, "first" or "third" (Charades-Ego). The classes of all rows stay.
 
     Raises:
-        UsageError: sizes do not fit the protocol, the task is unknown, or the template lacks `{label}`.
+        UsageError: sizes do not fit the protocol, the task or view is unknown, or the template lacks `{label}`.
         DataError: nothing can be measured, a label is malformed, or the head lacks a class.
         ValueError: a score is NaN.
     """
     if task is not None:
         split.select_task(task)
+    if view is not None:
+        split.select_view(view)
     rows = split.keep(lambda row: row_labels(row, label) is not None, f"it has no label in meta.{label}")
     protocol.check_size(len(rows), 0)
     label_sets = read_label_sets([*rows, *split.others], {row.id for row in rows}, label)
     model = split.model
     head = model if isinstance(model, Classifier) and model.labels and not zero_shot else None
-    scores = _scores(split, label_sets, template, head)
-    kept = [row for row in rows if row.id in scores]
-    groups = {}
-    for labels in label_sets:
-        if labels.of.keys() <= split.quarantined:
-            continue
-        groups[labels.group] = _metrics(labels, [row for row in kept if row.id in labels.of], scores)
+    groups, kept = class_metrics(split, rows, label_sets, template, head)
     truth = [
         *(json.dumps([row.id, row_labels(row, label)]) for row in kept),
         *(json.dumps(labels.classes) for labels in label_sets),
     ]
     how = {"by": "template", "template": _templates(template, label_sets)} if head is None else {"by": "linear head"}
+    how |= {} if view is None else {"view": view}
     classes = sum(len(labels.classes) for labels in label_sets)
     order = digest([row.id for row in kept])
     return Report(head=split.head(protocol, order, len(kept), classes, truth, **how), groups=groups)
+
+
+def class_metrics(
+    split: EvalSplit,
+    rows: Sequence[Row],
+    label_sets: Sequence[LabelSet],
+    template: str | None = None,
+    head: Classifier | None = None,
+) -> tuple[dict[str, MetricGroup], list[Row]]:
+    """Return the metrics of every test by its name, in percent, and the rows whose videos could be read.
+
+    Args:
+        split: the model.
+        rows: labelled rows of the split.
+        label_sets: see `read_label_sets`.
+        template: text of a class, if there is no head.
+        head: model with a linear head, which scores instead of texts.
+
+    Raises:
+        UsageError: the template lacks `{label}`.
+        DataError: no video of a test can be read, or the head lacks a class.
+        ValueError: a score is NaN.
+    """
+    scores = _scores(split, label_sets, template, head)
+    kept = [row for row in rows if row.id in scores]
+    measured = [labels for labels in label_sets if not labels.of.keys() <= split.quarantined]
+    return {
+        labels.group: _metrics(labels, [row for row in kept if row.id in labels.of], scores) for labels in measured
+    }, kept
 
 
 def read_label_sets(rows: Sequence[Row], measured: set[str], label: str = DEFAULT_KEY) -> list[LabelSet]:
@@ -143,7 +168,7 @@ def read_label_sets(rows: Sequence[Row], measured: set[str], label: str = DEFAUL
 
 
 def _template(template: str | None, labels: LabelSet) -> str:
-    return template or (SEVERAL_TEMPLATE if labels.several else TEMPLATE)
+    return template or (PHRASE if labels.several else NOUN)
 
 
 def _templates(template: str | None, label_sets: Sequence[LabelSet]) -> list[str]:
@@ -160,7 +185,7 @@ def _scores(
         columns[labels.group] = _head_columns(head, labels) if head is not None else []
         if head is None:
             columns[labels.group] = list(range(len(texts), len(texts) + len(labels.classes)))
-            texts += [_filled(_template(template, labels), name) for name in labels.classes]
+            texts += [class_text(name, _template(template, labels)) for name in labels.classes]
     group_of = {id: labels.group for labels in label_sets for id in labels.of}
     encoded = split.form.encode(texts) if head is None else None
     scores: dict[str, Scores] = {}
@@ -181,12 +206,6 @@ def _head_columns(head: Classifier, labels: LabelSet) -> list[int]:
             f"{labels.group!r}, such as {missing[0]!r}; select its task with --task, or evaluate with --zero-shot"
         )
     return [columns[name] for name in labels.classes]
-
-
-def _filled(template: str, label: str) -> str:
-    if "{label}" not in template:
-        raise UsageError(f"--template {template!r}: needs {{label}}")
-    return template.replace("{label}", label)
 
 
 def _metrics(labels: LabelSet, rows: Sequence[Row], scores_of: Mapping[str, Scores]) -> MetricGroup:

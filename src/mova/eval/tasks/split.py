@@ -84,6 +84,21 @@ class EvalSplit:
             [row for row in rows if str(row.meta.get("task")) == task] for rows in (self.rows, self.others)
         )
 
+    def select_view(self, view: str) -> None:
+        """Measure only the rows with this `meta["view"]`, such as "first"; the classes of the others stay known.
+
+        Raises:
+            UsageError: no row of the split has this view.
+        """
+        known = sorted({str(row.meta["view"]) for row in self.rows if "view" in row.meta})
+        if view not in known:
+            raise UsageError(
+                f"--view {view}: no row of split {self.name!r} has this meta.view; its views: "
+                f"{', '.join(known) or 'none'}"
+            )
+        self.others += [row for row in self.rows if row.meta.get("view") != view and row.id not in self.quarantined]
+        self.rows = [row for row in self.rows if row.meta.get("view") == view]
+
     def groups(self) -> Iterator[Group]:
         """Encode every clip of the kept rows once; exclude quarantined and unreadable ones, with the reason.
 

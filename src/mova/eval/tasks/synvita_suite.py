@@ -11,18 +11,20 @@ with their options; statements have no types, so they have one figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mova.errors import DataError
+from mova.data.manifest import Row
+from mova.data.row_texts import OPTION
+from mova.errors import DataError, UsageError
 from mova.eval.metrics.bootstrap import Interval
 from mova.eval.protocols import OF_ANY_SIZE, find_protocol
 from mova.eval.report import Report
 from mova.eval.tasks.encoding import Progress
 from mova.eval.tasks.entailment import evaluate_entailment
-from mova.eval.tasks.multiple_choice import TEMPLATE, evaluate_choice
+from mova.eval.tasks.multiple_choice import evaluate_choice
 from mova.eval.tasks.video_llm import open_any_split
 from mova.models.encoder import DualEncoder
 from mova.models.entailment import EntailmentModel
@@ -41,6 +43,8 @@ class PaperTest:
         protocol: of `mova.eval.protocols`.
         figures: picks its figures from a report.
         templates: set -> text template, if it is multiple choice.
+        about: number of pairs of a video and a text that the paper states rounded to thousands; None where the protocol
+            has the exact size.
     """
 
     name: str
@@ -48,6 +52,22 @@ class PaperTest:
     protocol: str
     figures: ReadFigures
     templates: Mapping[str, str] | None = None
+    about: int | None = None
+
+    def check_size(self, rows: Sequence[Row]) -> None:
+        """Refuse rows of another number than the paper's rounded one.
+
+        The paper does not say whether a caption and its false caption are one pair or two: either may fit.
+
+        Raises:
+            UsageError: neither does.
+        """
+        texts = sum(len(row.captions) + len(row.meta.get("negatives", ())) for row in rows)
+        if self.about is not None and all(abs(count - self.about) > 500 for count in (len(rows), texts)):
+            raise UsageError(
+                f"{self.name} has {len(rows)} rows and {texts} texts, but the public set has about {self.about} pairs "
+                "of a video and a text; use --any-size for a part of it"
+            )
 
 
 @dataclass(frozen=True)
@@ -120,9 +140,9 @@ def _accuracy(report: Report) -> Mapping[str, Interval]:
 
 
 TESTS = (
-    PaperTest("VideoCon LLM", ("videocon-llm",), "entailment", _auc),
-    PaperTest("VideoCon Human", ("videocon-human",), "entailment", _auc),
-    PaperTest("VideoCon Human-Hard", ("videocon-human-hard",), "entailment", _auc),
+    PaperTest("VideoCon LLM", ("videocon-llm",), "entailment", _auc, about=27_000),
+    PaperTest("VideoCon Human", ("videocon-human",), "videocon-human", _auc),
+    PaperTest("VideoCon Human-Hard", ("videocon-human-hard",), "videocon-human-hard", _auc),
     PaperTest("SSv2-Temporal", ("ssv2-temporal",), "ssv2-temporal", _precision),
     PaperTest("SSv2-Events", ("ssv2-events",), "ssv2-events", _precision),
     PaperTest(
@@ -130,10 +150,10 @@ TESTS = (
         ("atp-hard-statements", "atp-hard"),
         "atp-hard",
         _accuracy,
-        {"atp-hard-statements": "{option}", "atp-hard": TEMPLATE},
+        {"atp-hard-statements": "{option}", "atp-hard": OPTION},
     ),
 )
-SIZED_SETS = {"atp-hard-statements": "choice"}
+SIZED_SETS = {"atp-hard-statements": "atp-hard-statements"}
 """Set -> protocol, for sets of another size than their test's protocol."""
 
 
@@ -186,6 +206,8 @@ def _evaluate(
     task = "choice" if test.templates else "entailment"
     protocol = find_protocol(OF_ANY_SIZE[task][0] if any_size else SIZED_SETS.get(name, test.protocol))
     split = open_any_split(model, manifest, progress=progress)
+    if not any_size:
+        test.check_size(split.rows)
     if test.templates:
         return evaluate_choice(split, protocol, test.templates[name])
     return evaluate_entailment(split, protocol)

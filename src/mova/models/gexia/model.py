@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.data.granularity import GRANULARITIES
+from mova.data.row_texts import NOUN, class_text
 from mova.errors import UsageError, VideoError
 from mova.models.backbone_wrapper import BackboneWrapper, backbone_settings, random_backbone, require_backbone
 from mova.models.checkpoint import read_calibration, write_calibration
@@ -44,8 +45,6 @@ from mova.types import Frames
 logger = logging.getLogger(__name__)
 
 TEXT_BATCH = 256
-ZERO_SHOT_TEMPLATE = "A video of a {label}."
-"""Text for a class in zero-shot classification of images or videos (App. F)."""
 FROZEN = ("none", "encoders", "vision", "text")
 """Encoders that can be frozen (Table 5)."""
 
@@ -286,11 +285,9 @@ class Gexia(BackboneWrapper):
         wholes_of(videos, self.name)
         return super().similarity(videos, texts)
 
-    def zero_shot(
-        self, videos: Sequence[VideoEmbedding], labels: Sequence[str], template: str = ZERO_SHOT_TEMPLATE
-    ) -> Tensor:
-        """Return the cosines of videos (or images) with class names in a template: float32, (V, Y)."""
-        return self.similarity(videos, self.encode_text([template.format(label=label) for label in labels]))
+    def zero_shot(self, videos: Sequence[VideoEmbedding], labels: Sequence[str], template: str = NOUN) -> Tensor:
+        """Return the cosines of videos (or images) with class names in a template (App. F): float32, (V, Y)."""
+        return self.similarity(videos, self.encode_text([class_text(label, template) for label in labels]))
 
     @torch.no_grad()
     def classify(self, videos: Sequence[VideoEmbedding]) -> Tensor:

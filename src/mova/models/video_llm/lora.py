@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from mova.errors import ModelError, UsageError, refused_pickle
+from mova.models.hub import read_json
 
 ATTENTION = ("self_attn", "self_attention", "attention", "attn")
 """Names of the module with the projections, in different architectures."""
@@ -88,6 +89,18 @@ def load_lora(model: Any, folder: str | Path, *, trainable: bool = False) -> Any
 def is_adapter(folder: str | Path) -> bool:
     """Return whether a folder holds PEFT's adapters."""
     return (Path(folder) / "adapter_config.json").is_file()
+
+
+def base_of(adapters: Path) -> str:
+    """Return the name of the model that a folder of adapters was trained on.
+
+    Raises:
+        ModelError: it names none.
+    """
+    base = read_json(adapters / "adapter_config.json").get("base_model_name_or_path")
+    if not base:
+        raise ModelError(f"{adapters}: its adapter_config.json names no base model; load that and use load_adapters")
+    return str(base)
 
 
 def _refuse_second(model: Any) -> None:

@@ -27,12 +27,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from mova.errors import ModelError, UsageError, refused_pickle
 from mova.models.entailment import EntailmentModel
 from mova.models.hub import find_checkpoint, read_json
-from mova.models.precision import choose_device, choose_dtype, hash_weights
-from mova.models.video_llm.lora import attach_lora, is_adapter, load_lora
+from mova.models.precision import choose_device, choose_dtype, hash_weights, refuse_spreading
+from mova.models.video_llm.lora import attach_lora, base_of, is_adapter, load_lora
 from mova.models.video_llm.packed import answer_packed
 from mova.models.video_llm.prefix_cache import Prefix, Read, Side, answer_shared, answer_whole, prefill
 from mova.models.video_llm.processor import load_processor
 from mova.models.video_llm.prompt import Budget, Prompter, Question, Tail, Visual, prompts
+from mova.models.video_llm.remembered import recall_settings, write_settings
 from mova.models.video_llm.yes_no import Answers, yes_log_probability, yes_no_log_odds
 from mova.types import Frames
 from mova.video.probe import probe
@@ -116,7 +117,7 @@ class VideoLLM(EntailmentModel):
             device: where the model runs; default: a GPU if there is one.
             device_map: how it is spread over devices ("auto", ...), instead of `device`.
             quantise: "4bit" or "8bit" weights by bitsandbytes, on a GPU.
-            max_frames, question: see the class.
+            max_frames, question: see the class. Default for adapters: those of their training.
             trainable: whether the adapters of a folder will be trained further.
 
         Raises:
@@ -125,6 +126,7 @@ class VideoLLM(EntailmentModel):
         """
         if device_map is not None and device is not None:
             raise UsageError("specify either a device or a device map, not both")
+        refuse_spreading(device_map)
         target = choose_device(device)
         dtype = choose_dtype(precision, target)
         options: dict[str, Any] = {"dtype": dtype}
@@ -134,7 +136,7 @@ class VideoLLM(EntailmentModel):
         if device_map is not None:
             options["device_map"] = device_map
         adapters = Path(name_or_path) if is_adapter(name_or_path) else None
-        base = name_or_path if adapters is None else _base_of(adapters)
+        base = name_or_path if adapters is None else base_of(adapters)
         folder = find_checkpoint(base)
         kind = _kind(folder)
         try:
@@ -149,6 +151,7 @@ class VideoLLM(EntailmentModel):
         llm._base = str(base)
         if adapters is not None:
             llm.load_adapters(adapters, trainable=trainable)
+            recall_settings(llm, adapters, max_frames, question)
         return llm
 
     _base = ""
@@ -300,7 +303,11 @@ class VideoLLM(EntailmentModel):
         if self.adapters is None:
             raise UsageError(f"{self.name}: has no adapters to save")
         self.adapters.save_pretrained(str(folder))
-        return Path(folder)
+        return self.save_settings(folder)
+
+    def save_settings(self, folder: str | Path) -> Path:
+        """Save frames, sampling and question, which `from_pretrained` then uses with the adapters of the folder."""
+        return write_settings(self, folder)
 
     def fingerprint(self) -> str:
         """Return a hash of weights, question, architecture and frame budget: equal fingerprints mean equal scores."""
@@ -372,13 +379,6 @@ def quantization(bits: str, device: torch.device, dtype: torch.dtype) -> BitsAnd
     if bits == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-
-
-def _base_of(adapters: Path) -> str:
-    base = read_json(adapters / "adapter_config.json").get("base_model_name_or_path")
-    if not base:
-        raise ModelError(f"{adapters}: its adapter_config.json names no base model; load that and use load_adapters")
-    return str(base)
 
 
 def _kind(folder: Path) -> str:

@@ -98,8 +98,11 @@ class Objective(ABC, Generic[BatchT, VectorsT]):
 class PairObjective(Objective[PairBatch, PairVectors]):
     """Contrast of videos and texts over the batches of all processes; every text of a video is a match.
 
+    If texts name classes, every text that names a class of a video is a match too.
+
     Class attributes:
         reads: the optional fields of `PairVectors` that the losses read.
+        by_matches: whether all matches are read from `positive`, so that texts may name classes.
 
     Attributes:
         scoring_form: the form of `eval/tasks/scoring_forms.py` that is trained, saved with the model; None: no form is.
@@ -108,11 +111,14 @@ class PairObjective(Objective[PairBatch, PairVectors]):
     data = "manifest"
     scoring_form: str | None = None
     reads: ClassVar[tuple[str, ...]] = ()
+    by_matches: ClassVar[bool] = True
 
     def forward(self, batch: PairBatch, model: Encoder[PairBatch, PairVectors]) -> tuple[Tensor, Tensors]:
         """See `Objective`. Every process has the same loss, that of all their pairs together."""
         vectors = _gathered(self.select(model(batch)))
         positive = vectors.group[:, None] == vectors.group
+        if batch.classes is not None and batch.label is not None:  # another video's text may name a class of this one
+            positive |= gather_with_gradient(batch.classes)[:, gather_with_gradient(batch.label)]
         loss, parts = self.losses(vectors, positive, model.net)
         return loss, {**parts, "scale": vectors.scale.detach(), "dropped_tokens": batch.dropped.float().mean()}
 

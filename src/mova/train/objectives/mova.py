@@ -66,6 +66,7 @@ class MovaObjective(PairObjective):
 
     units = True
     reads = ("tokens", "token_mask", "units", "unit_mask")
+    by_matches = False  # mask losses compare videos by their group
 
     preset: str = "subsets"
     """The weights to start from, one of `WEIGHTS`; in a recipe it is that of the model."""

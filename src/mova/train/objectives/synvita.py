@@ -6,6 +6,7 @@ A batch of kind `triplets` has one entry per triplet in each of:
     tails            list of (caption, negative caption) as `Tail`
     keep             list of their masks of Eq. 6; None if nothing is masked
     weights          float32 (n,), 0 without a synthetic video
+    shares           float32 (n,), factor of Eq. 2: below 1 where a triplet is listed once per synthetic video
 
 Its vectors are `log_odds` and, if Eq. 6 is used, `common`, both (n, 2, 2) as in `losses/entailment.py`. For triplets
 without a synthetic video, entries that Eq. 2 does not use are 0, and their weight of 0 excludes them from every sum.
@@ -69,7 +70,9 @@ class Synvita(Objective[Tensors, Tensors]):
         """
         vectors, weights = model(batch), batch["weights"]
         log_odds = vectors["log_odds"]
-        loss, parts = synvita_loss(log_odds, weights, vectors.get("common"), self.consistency_weight, self.margin)
+        loss, parts = synvita_loss(
+            log_odds, weights, vectors.get("common"), self.consistency_weight, self.margin, batch.get("shares")
+        )
         true, false = log_odds.detach()[:, 0].unbind(dim=1)
         logged = {"weight": weights, "shown": (weights > 0).float(), "above": (true > false).float()}
         return loss, parts | {name: value.mean() for name, value in logged.items()}

@@ -22,16 +22,17 @@ from mova.data.granularity_batches import (
 from mova.data.manifest import Row, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.data.readers.registry import shared_videos
+from mova.data.row_texts import has_text, require_mode
 from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.features.stored import feature_key
 from mova.models.encoder import DualEncoder
 from mova.models.families import input_adapter
-from mova.train.objectives.base import PairObjective
+from mova.train.objectives.base import ModelEncoder, PairObjective
 from mova.train.sources.base import ManifestSource, RunContext
 from mova.train.sources.hold_out import held_out_ids
 from mova.train.trainer import PairArguments, TrainingData
-from mova.train.validation import RetrievalValidation
+from mova.train.validation import TASKS, RetrievalValidation, TaskValidation
 from mova.types import Pixels
 from mova.video.reader import FrameRule
 
@@ -45,7 +46,11 @@ class PairSource(ManifestSource):
     hold_out: float = 0.0
     """Share of the source videos of `split` to hold out if the manifest has no rows of split `validation`; 0: none."""
     captions: str = "paragraph"
-    """Texts that a row is paired with, see `data/dataset.py: CAPTIONS`; validation has one text per video."""
+    """Texts that a row is paired with, see `data/row_texts.py: CAPTIONS`; validation has one text per video."""
+    template: str | None = None
+    """Text of an option (captions `answer`) or a class (`action`), see `data/row_texts.py`; null: as in evaluation."""
+    view: str | None = None
+    """Only rows with this `meta.view`, "first" or "third" (Charades-Ego); null: all."""
     frames: int = 64
     """Number of frames per video; with `fps`, the maximum number."""
     rule: str | None = None
@@ -57,16 +62,26 @@ class PairSource(ManifestSource):
     granularities: Mapping[str, Mapping[str, Any]] | None = None
     """Name -> {frames, share}: every batch is of one granularity (`data/granularity_batches.py`); replaces `frames`."""
 
+    def check(self) -> None:
+        """See `ManifestSource`; captions and template must fit."""
+        super().check()
+        require_mode(self.captions, self.template)
+
     def build(self, run: RunContext) -> TrainingData:
         """See `DataSource`. With `features`, the model's video tower is frozen.
 
         Raises:
-            UsageError: a rule of frames that does not fit the model or the store, or fewer pairs than a batch.
+            UsageError: a rule of frames that does not fit the model or the store, texts of classes that the objective
+                cannot compare, or fewer pairs than a batch.
             DataError: the manifest or the store lacks the requested data.
             IndexMismatchError: the store was made by another video tower, preprocessing or sampling.
         """
         model, objective, arguments = run.model, run.objective, run.arguments
         assert isinstance(objective, PairObjective)
+        if self.captions == "action" and not objective.by_matches:
+            raise UsageError(
+                "data.captions action: the objective cannot compare texts of classes; use vtc or clip4clip"
+            )
         if isinstance(model, DualEncoder):
             model.check_rate(self.fps)
         adapter = input_adapter(model, stored=self.features is not None)
@@ -83,10 +98,13 @@ class PairSource(ManifestSource):
             store,
         )
         held_out_rows = self._held_out_rows()
+        validate: Callable[[ModelEncoder[Any, Any]], dict[str, float]] | None = None
         dataset = reader.read(self.split, self.captions, lambda row: row.id not in held_out_rows)
         sampler = _sampler(dataset, granules, arguments, f"{self.manifest}: split {self.split!r}", run.seed)
-        collate, validate = Collator(adapter, objective.units), None
-        if self.validation is not None:
+        collate = Collator(adapter, objective.units)
+        if self.validation is not None and self.captions in TASKS:
+            validate = self._task_validation(run, granules, held_out_rows)
+        elif self.validation is not None:
             mode = self.captions if self.captions in ("paragraph", "first", "sentence") else "paragraph"
             if held_out_rows:
                 held_out = reader.read(self.split, mode, lambda row: row.id in held_out_rows)
@@ -103,11 +121,37 @@ class PairSource(ManifestSource):
             report["held_out"] = {"share": self.hold_out, "rows": sorted(held_out_rows)}
         return TrainingData(dataset, collate, adapter.encode, sampler, validate, report, skips)
 
+    def of_view(self, row: Row) -> bool:
+        """Return whether a row is of the view that is trained."""
+        return self.view is None or row.meta.get("view") == self.view
+
+    def _task_validation(
+        self, run: RunContext, granules: Mapping[str, GranularitySettings] | None, held_out: frozenset[str]
+    ) -> TaskValidation:
+        """Validation by the task that evaluation measures: multiple choice, or mAP over classes."""
+        if not isinstance(run.model, DualEncoder):
+            raise UsageError(
+                f"data.validation: {type(run.model).__name__} cannot be validated by captions {self.captions}"
+            )
+        frames = self.frames if granules is None else max(granule.frames for granule in granules.values())
+        return TaskValidation(
+            self.captions,
+            self.path,
+            self.split if held_out else self.validation or self.split,
+            FrameRule(frames, self.rule, self.fps),
+            run.broken,
+            self.template,
+            self.view,
+            self.quarantine,
+            held_out,
+        )
+
     def _held_out_rows(self) -> frozenset[str]:
         """Return the ids of training rows held out for validation; empty if the manifest has a validation split."""
         if not self.hold_out or self.validation is None:
             return frozenset()
-        rows = [row for row in without_quarantined(read_manifest(self.path), self.quarantine)[0] if row.captions]
+        usable = without_quarantined(read_manifest(self.path), self.quarantine)[0]
+        rows = [row for row in usable if has_text(row, self.captions) and self.of_view(row)]
         if any(row.split == self.validation for row in rows):
             return frozenset()
         rows = [row for row in rows if row.split == self.split]
@@ -136,7 +180,7 @@ class _PairReader:
         return MixedPairDataset.from_rows(
             lambda granule, chosen: self._pairs(split, captions, granule.frames, lambda row: keep(row) and chosen(row)),
             self.granules,
-            [row for row in rows if row.split == split and row.captions and keep(row)],
+            [row for row in rows if row.split == split and has_text(row, captions) and self.wanted(row, keep)],
             self.lengths,
         )
 
@@ -150,8 +194,13 @@ class _PairReader:
             prepare=self.prepare,
             features=self.features,
             quarantine=self.source.quarantine,
-            keep=keep,
+            keep=lambda row: self.wanted(row, keep),
+            template=self.source.template if captions in TASKS else None,
         )
+
+    def wanted(self, row: Row, keep: Callable[[Row], bool]) -> bool:
+        """Return whether a row is of the trained view and passes a predicate."""
+        return self.source.of_view(row) and keep(row)
 
 
 def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:

@@ -19,7 +19,7 @@ import torch
 from mova.data.dataset import BrokenVideo, PairSampler
 from mova.data.synthetic import Synthetic
 from mova.data.synthetic_weights import Scores, Strategy, compute_weights
-from mova.data.triplets import TripletItem, TripletVideos, WeightFunction
+from mova.data.triplets import SyntheticChoice, TripletItem, TripletVideos, WeightFunction, maker
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.classification import roc_auc
 from mova.eval.tasks.entailment import claims_of, score_texts
@@ -73,6 +73,7 @@ class TripletCollator:
             "tails": tails,
             "keep": [shared_part(first, second, self.compat) if self.masked else None for first, second in tails],
             "weights": torch.tensor([item.weight for item in triplets], dtype=torch.float32),
+            "shares": torch.tensor([item.real_share for item in triplets], dtype=torch.float32),
             "broken": (*broken, *(video for item in triplets for video in item.broken)),
         }
 
@@ -129,6 +130,22 @@ class EntailmentValidation:
 class TripletSource(ManifestSource):
     """Settings of data kind `triplets`; rows need negatives, and may have synthetic videos."""
 
+    kinds: Sequence[str] | None = None
+    """Kinds of misalignment whose synthetic videos are used (Table 2), such as [action]; null: all."""
+    generators: Sequence[str] | None = None
+    """Models whose synthetic videos are used, as the manifest names them; null: all."""
+    every_video: bool = False
+    """Whether all synthetic videos of a caption are used in each epoch (Table 5, ALL), not one that is drawn."""
+
+    def check(self) -> None:
+        """See `ManifestSource`; the kinds must exist."""
+        super().check()
+        self._choice()
+
+    def _choice(self) -> SyntheticChoice:
+        kinds, generators = (None if names is None else tuple(names) for names in (self.kinds, self.generators))
+        return SyntheticChoice(kinds, generators, self.every_video)
+
     def build(self, run: RunContext) -> TrainingData:
         """See `DataSource`. The model is PEFT's wrapper, as model kind `video-llm` builds it.
 
@@ -153,10 +170,11 @@ class TripletSource(ManifestSource):
             weigh=cast(WeightFunction | None, weigh),
             seed=run.seed,
             quarantine=self.quarantine,
+            choice=self._choice(),
         )
         _check_texts(llm, dataset)
         if arguments.dataloader_drop_last and len(dataset) < arguments.per_device_train_batch_size:
-            raise UsageError(f"{self.manifest}: split {self.split!r} has {len(dataset)} triplets, fewer than a batch")
+            raise UsageError(f"{self.manifest}: split {self.split!r} has {len(dataset)} items, fewer than a batch")
         report = dataset.to_json()
         _log_weights(report)
         validate = None
@@ -164,7 +182,8 @@ class TripletSource(ManifestSource):
             validate = EntailmentValidation(llm, self.path, self.validation, run.broken, self.quarantine)
         collate = TripletCollator(llm, objective.consistency_weight > 0, objective.compat)
         sampler = PairSampler(len(dataset), run.seed)
-        return TrainingData(dataset, collate, partial(encode_triplets, llm), sampler, validate, report)
+        remember = getattr(llm, "save_settings", None)
+        return TrainingData(dataset, collate, partial(encode_triplets, llm), sampler, validate, report, save=remember)
 
 
 def _log_weights(report: Mapping[str, Any]) -> None:
@@ -188,7 +207,7 @@ def weigh_by(videos: Sequence[Synthetic], strategy: Strategy) -> Scores:
     unreadable = np.array(["broken" in video.weighing for video in videos], dtype=bool)
     unscored = [videos[i] for i in np.flatnonzero(~(scored | unreadable)).tolist()]
     if unscored:
-        makers = Counter(str(video.generator.get("model", "another program")) for video in unscored)
+        makers = Counter(maker(video) for video in unscored)
         raise DataError(
             f"{len(unscored)} of {len(videos)} synthetic videos have no scores to weight them by, such as "
             f"{unscored[0].video} (by {', '.join(makers)}); run `mova data weights`, or use --objective.strategy fixed"
