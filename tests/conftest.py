@@ -70,6 +70,14 @@ def tiny_naflex(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _tiny("naflex", tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def tiny_x_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An X-CLIP checkpoint (windows of four frames) in the hub's layout."""
+    from tests.support.tiny_models import build_x_clip
+
+    return build_x_clip(tmp_path_factory.mktemp("checkpoints") / "tiny-x-clip")
+
+
 @pytest.fixture
 def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

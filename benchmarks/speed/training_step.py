@@ -37,8 +37,9 @@ from mova.data.batch import PairBatch
 from mova.models.families import input_adapter
 from mova.models.mova.config import MovaConfig
 from mova.models.mova.model import Mova
+from mova.models.two_tower.config import TwoTowerConfig
 from mova.models.two_tower.image_processor import ImageRule
-from mova.models.two_tower.model import TwoTower, TwoTowerConfig
+from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule
 from mova.train.objectives.base import ModelEncoder, PairObjective
 from mova.train.objectives.mova import MovaObjective

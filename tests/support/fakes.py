@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from mova.models.encoder import DualEncoder, TextEmbedding
+from mova.models.inputs.windows import WindowReading
+from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
 from mova.video.writer import write_mp4
 
@@ -59,7 +61,10 @@ class ColourEncoder(DualEncoder):
     def encode_frames(self, frames: Frames) -> Tensor:
         self.frames_seen += len(frames)
         time.sleep(self.seconds_per_frame * len(frames))
-        mean = frames.pixels.reshape(len(frames), -1, 3).mean(axis=1, dtype=np.float32)
+        return self._colours(frames.pixels)
+
+    def _colours(self, pixels: np.ndarray) -> Tensor:
+        mean = pixels.reshape(len(pixels), -1, 3).mean(axis=1, dtype=np.float32)
         far = ((mean[:, None, :] - _PALETTE) ** 2).sum(axis=2)
         return self._wide(np.exp(-far / 60.0**2) + 1e-4)
 
@@ -83,6 +88,20 @@ class ColourEncoder(DualEncoder):
         padded = np.zeros((len(vectors), self.width), dtype=np.float32)
         padded[:, : vectors.shape[1]] = vectors
         return torch.from_numpy(padded)
+
+
+class ColourWindows(WindowReading, ColourEncoder):
+    """Window vector: the mean of the frame vectors of a `ColourEncoder`; two seconds, every second."""
+
+    def __init__(self, frames: int = 8, stride: int = 4, rate: float = 4.0) -> None:
+        super().__init__(rate, "windows")
+        self.window = WindowRule(frames, stride)
+
+    def prepare_frames(self, frames: Frames) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(frames.pixels[:, :8, :8]))
+
+    def encode_windows(self, windows: Tensor, rate: float) -> Tensor:
+        return self._colours(windows.flatten(0, 1).numpy()).unflatten(0, windows.shape[:2]).mean(dim=1)
 
 
 def write_colours(

@@ -24,9 +24,11 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
     SiglipTokenizer,
+    XCLIPConfig,
+    XCLIPModel,
 )
 
-from mova.models.tiny_checkpoint import SIZE, TOWER, WIDTH, byte_level_tokenizer
+from mova.models.tiny_checkpoint import SIZE, TOWER, WIDTH, WINDOW, byte_level_tokenizer
 
 CORPUS = [
     "A man opens a door. Then he pours tea into a white cup.",
@@ -83,6 +85,28 @@ def build_naflex(folder: Path) -> Path:
     image = _siglip_image("Siglip2ImageProcessor", resample=2) | {"patch_size": 8, "max_num_patches": 16}
     del image["size"]
     return save_checkpoint(folder, model, tokenizer, image)
+
+
+def build_x_clip(folder: Path) -> Path:
+    """An X-CLIP checkpoint with windows of `WINDOW` frames, set as Microsoft's uploads are."""
+    tokenizer = clip_tokenizer()
+    text = TOWER | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    text |= {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    vision = TOWER | {"hidden_size": 48, "image_size": SIZE, "patch_size": 8, "num_frames": WINDOW}
+    vision |= {"mit_hidden_size": WIDTH, "mit_intermediate_size": 48, "mit_num_attention_heads": 2}
+    config = XCLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH, prompt_num_attention_heads=2)
+    image: dict[str, Any] = {
+        "crop_size": {"height": SIZE, "width": SIZE},
+        "do_center_crop": True,
+        "do_normalize": True,
+        "do_resize": True,
+        "feature_extractor_type": "VideoMAEFeatureExtractor",
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "resample": 2,
+        "size": {"shortest_edge": SIZE},
+    }
+    return save_checkpoint(folder, _random(XCLIPModel, config), tokenizer, image)
 
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {

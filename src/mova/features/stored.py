@@ -13,7 +13,7 @@ import torch
 from mova.data.dataset import row_clip
 from mova.data.feature_store import Clip, FeatureKey, FeatureStore
 from mova.data.manifest import Row
-from mova.errors import DataError
+from mova.errors import DataError, UsageError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.video.reader import FrameRule
 
@@ -22,8 +22,13 @@ def feature_key(model: DualEncoder, sampling: FrameRule, dtype: str = "float16")
     """Return the key of a model's vectors for frames chosen by a rule.
 
     Raises:
-        UsageError: a frame rate that the model does not support, or an unknown type.
+        UsageError: a frame rate that the model does not support, an unknown type, or an encoder of windows.
     """
+    if not model.window.is_picture:
+        raise UsageError(
+            f"{model.name} encodes windows of {model.window.frames} frames, and a feature store holds vectors of "
+            "single frames; leave --features out"
+        )
     weights, preprocessing = model.video_fingerprint()
     chosen: dict[str, Any] = {"rule": sampling.rule, "frames": sampling.frames}
     if sampling.fps is not None:

@@ -40,8 +40,13 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def dual_encoder_settings(folder: Path, name: str) -> PreTrainedConfig:
+def dual_encoder_settings(folder: Path, name: str, video_features: str = "get_image_features") -> PreTrainedConfig:
     """Return the configuration of a folder, or raise if it is not that of a dual encoder.
+
+    Args:
+        folder: in the Hub's layout.
+        name: the model's name in errors.
+        video_features: the method of transformers that encodes pictures, or windows of frames.
 
     Raises:
         ModelError: the configuration is damaged, unknown to transformers, or of a model without both towers.
@@ -53,7 +58,7 @@ def dual_encoder_settings(folder: Path, name: str) -> PreTrainedConfig:
         model = AutoModel._model_mapping[type(settings)]
     except DAMAGE as error:
         raise ModelError(f"{name}: its configuration ({kind}) cannot be read ({_line(error)})") from error
-    features = all(hasattr(model, method) for method in ("get_image_features", "get_text_features"))
+    features = all(hasattr(model, method) for method in (video_features, "get_text_features"))
     towers = all(hasattr(settings, tower) for tower in ("vision_config", "text_config"))
     if not (features and towers):
         raise ModelError(

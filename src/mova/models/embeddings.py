@@ -59,6 +59,9 @@ class VideoEmbedding:
         duration: seconds.
         whole: float32, (d,), not normalized: the vector of the whole video, if the model has one.
         step: seconds between frames if they were sampled at a rate; where more is missing, there are no pictures.
+        windows: float64, (T, 2), start and end in seconds of what each vector sees, for encoders of windows of several
+            frames; each vector then stands for the time from its entry of `times` to the next
+            (`mova.scoring.windows.rule`), and `step` is how long that is at most. None: single frames.
 
     >>> import torch, numpy as np
     >>> video = VideoEmbedding(torch.eye(2), np.array([0.5, 1.5]), duration=2.0)
@@ -71,8 +74,11 @@ class VideoEmbedding:
     duration: float
     whole: Tensor | None = None
     step: float | None = None
+    windows: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
+        if self.windows is not None and self.windows.shape != (len(self.frames), 2):
+            raise ValueError(f"windows must be ({len(self.frames)}, 2), not {self.windows.shape}")
         if self.frames.ndim != 2 or len(self.frames) == 0 or self.times.shape != (len(self.frames),):
             raise ValueError(
                 "a video needs at least one frame vector (T, d) and as many times, "

@@ -54,6 +54,8 @@ class DualEncoder(Encoding, ABC):
         scoring_form: default scoring form for evaluation (`eval/tasks/scoring_forms.py`): that of the objective which
             trained the model. Without training, "rule" for the evidence rule, or "global" if the model has one vector
             for a whole video.
+        window: sampled frames that a vector sees, and the stride from one vector to the next; one frame and one frame
+            for encoders of pictures. Others are `mova.models.inputs.windows.WindowReading`, too.
         fixed_frame_rate: whether `frame_rate` is the only valid rate (the model reads motion from neighbors).
         relevance_threshold: cosine above which a frame shows a sentence, measured on validation data; None if it has
             not been measured (it is then estimated from background sentences, see `background`).

@@ -16,6 +16,7 @@ from mova.models.natural.family import NATURAL
 from mova.models.two_tower.family import TWO_TOWER
 from mova.models.video_llm.family import VIDEO_LLM
 from mova.models.worlds_tiny.family import WORLDS_TINY
+from mova.models.x_clip.family import X_CLIP
 
 if TYPE_CHECKING:
     from mova.data.batch import InputAdapter
@@ -31,6 +32,7 @@ FAMILIES: dict[str, ModelFamily] = {
         MOVA,
         GEXIA,
         VIDEO_LLM,
+        X_CLIP,
     )
 }
 """Name of a family -> its record."""
@@ -51,6 +53,17 @@ def family_of_folder(folder: Path) -> ModelFamily | None:
         ModelError: its `config.json` is missing or damaged.
     """
     return family_of_type(read_json(folder / "config.json").get("model_type"))
+
+
+def foreign_family(folder: Path) -> ModelFamily:
+    """Return the family that loads a folder of a dual encoder that mova did not save.
+
+    Raises:
+        ModelError: its `config.json` is missing or damaged.
+    """
+    kind = read_json(folder / "config.json").get("model_type")
+    named = (family for family in FAMILIES.values() if family.foreign_type is not None and family.foreign_type == kind)
+    return next(named, TWO_TOWER)
 
 
 def family_of(model: Any) -> ModelFamily | None:

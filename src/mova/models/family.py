@@ -39,6 +39,7 @@ class ModelFamily:
         is_backbone: whether models of other families may wrap one of this family.
         recognizes: (name or folder) -> whether this family loads a checkpoint that mova did not save; None if it
             loads none, or all that no other family recognizes.
+        foreign_type: `model_type` of checkpoints of transformers that this family loads, in place of `recognizes`.
         load_foreign: (name or folder, precision=, device=) -> model, for such a checkpoint.
         input_adapter: (model, stored) -> `InputAdapter`; None for that of the model's backbone.
         open_tower: (model) -> `TowerAccess`; None for that of the model's backbone.
@@ -52,6 +53,7 @@ class ModelFamily:
     model_type: str | None = None
     is_backbone: bool = False
     recognizes: str | None = None
+    foreign_type: str | None = None
     load_foreign: str | None = None
     input_adapter: str | None = None
     open_tower: str | None = None

@@ -70,6 +70,7 @@ class Entry:
 
 BIG_VISION = "google-research/big_vision, configs/proj/image_text/README_siglip2.md; arXiv 2502.14786, Table 1"
 OPEN_CLIP = "openai/CLIP, LICENSE; mlfoundations/open_clip, docs/openclip_retrieval_results.csv"
+X_CLIP = "microsoft/xclip-base-patch32, model card; arXiv 2208.02816"
 
 _HUB = Entry("", "Apache-2.0", "", "", "", BIG_VISION)
 _ENTRIES = (
@@ -104,6 +105,15 @@ _ENTRIES = (
         use="real footage, English; comparison with published CLIP results",
         quality="COCO text-image R@1 36.5, image-text 56.3",
         source=OPEN_CLIP,
+    ),
+    replace(
+        _HUB,
+        name="microsoft/xclip-base-patch32",
+        licence="MIT",
+        size="0.8 GB (197 M parameters)",
+        use="real footage, English, windows of 8 frames; trained on the 400 actions of Kinetics",
+        quality="Kinetics-400 top-1 80.4, trained on its classes",
+        source=X_CLIP,
     ),
     Entry(
         name="mova-natural",

@@ -11,16 +11,13 @@ import torch
 
 from mova.errors import ModelError, UsageError
 from mova.models.encoder import DualEncoder
-from mova.models.families import FAMILIES, family_of_folder
+from mova.models.families import FAMILIES, family_of_folder, foreign_family
 from mova.models.hub import UnreachableError, find_checkpoint
 from mova.models.known import MODELS, Entry, without_hub
 from mova.models.precision import choose_device, choose_dtype
 
 if TYPE_CHECKING:
     from mova.models.entailment import EntailmentModel
-
-FOREIGN = FAMILIES["two-tower"]
-"""The family that loads checkpoints which no family recognizes as its own."""
 
 
 def with_defaults(precision: str, device: str | torch.device | None) -> tuple[str, str | torch.device | None]:
@@ -67,8 +64,9 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     family = family_of_folder(folder)
     if family is not None:
         return family.model_class().from_pretrained(str(folder), precision=precision, device=target)
-    assert FOREIGN.load_foreign is not None
-    return resolve_name(FOREIGN.load_foreign)(name_or_path, precision=precision, device=target)
+    load_foreign = foreign_family(folder).load_foreign
+    assert load_foreign is not None
+    return resolve_name(load_foreign)(name_or_path, precision=precision, device=target)
 
 
 def _load_packaged(entry: Entry, precision: str, device: torch.device) -> DualEncoder:

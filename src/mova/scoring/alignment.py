@@ -19,7 +19,7 @@ from mova.scoring.adaptive_weights import weights_for_video
 from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty
 from mova.scoring.order import order_prior, overlapping
 from mova.scoring.similarity import relevance as frame_relevance
-from mova.scoring.spans import cell_breaks, cell_edges, cell_ends, locate, runs, unseen
+from mova.scoring.spans import cell_breaks, cell_edges, cell_ends, locate, runs, unseen, usual_cell
 from mova.scoring.timeline_decoder import Evidence, Order, decode
 from mova.types import OrderChoice, ScoredSpan, SentenceTimeline, Span, Timeline, complement
 
@@ -151,7 +151,7 @@ def align_jointly(
     edges = cell_edges(times, duration)
     if len(edges) != curves.shape[1] + 1:
         raise ValueError(f"relevance {curves.shape} and times {times.shape} differ in length")
-    cell = step or float(np.median(np.diff(edges))) or 1.0
+    cell = usual_cell(edges, step)
     noise, weights = _calibrated(curves, frame_vectors, weights, background, cell)
     width = max(1, round(weights.novelty_seconds / cell))
     boundaries = weights.novelty * novelty(frame_vectors.detach().float().cpu().numpy(), width)

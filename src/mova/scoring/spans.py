@@ -22,6 +22,9 @@ LONE_CELL_SECONDS = 1.0
 LONGEST_CELL = 1.5
 """Sampling steps between two frames beyond which frames are missing between them."""
 
+SHORT_CELL = 0.8
+"""Sampling steps below which the median cell is not that of frames sampled at a rate."""
+
 _Curve = npt.ArrayLike
 _F64 = npt.NDArray[np.float64]
 _I64 = npt.NDArray[np.int64]
@@ -74,6 +77,23 @@ def cell_ends(times: _Curve, duration: float, step: float | None = None) -> _F64
     if step is None:
         return edges[1:]
     return np.where(np.diff(edges) > LONGEST_CELL * step, edges[:-1] + step, edges[1:])
+
+
+def usual_cell(edges: _F64, step: float | None) -> float:
+    """Return the seconds that most frames stand for: the step, unless overlapping windows make most cells shorter.
+
+    Args:
+        edges: (T + 1,), see `cell_edges`.
+        step: see `cell_ends`; None: the median cell.
+
+    Example:
+        >>> usual_cell(np.array([0.0, 6.0, 10.0, 14.0, 20.0]), step=8.0)
+        5.0
+    """
+    median = float(np.median(np.diff(edges)))
+    if step and not 0 < median < SHORT_CELL * step:
+        return step
+    return median or LONE_CELL_SECONDS
 
 
 def unseen(times: _Curve, duration: float, step: float | None) -> tuple[Span, ...]:

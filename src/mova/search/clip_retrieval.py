@@ -159,8 +159,8 @@ class _Pieces:
         path, record, frames = self._rest or next(self._pieces)
         self._rest = None
         if len(frames.times) > most:
-            self._rest = path, record, StoredFrames(frames.times[most:], frames.vectors[most:])
-            frames = StoredFrames(frames.times[:most], frames.vectors[:most])
+            self._rest = path, record, frames[most:]
+            frames = frames[:most]
         return path, record, frames
 
 
@@ -185,7 +185,7 @@ def _unit(frames: StoredFrames) -> StoredFrames:
     """Return frames whose vectors have unit length; stored ones have it up to rounding."""
     vectors: npt.NDArray[np.float32] = frames.vectors.astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return StoredFrames(frames.times, vectors / np.maximum(lengths, 1e-12))
+    return StoredFrames(frames.times, vectors / np.maximum(lengths, 1e-12), frames.windows)
 
 
 def _faiss() -> Any:

@@ -119,14 +119,16 @@ def of_index(store: Reader, method: Method, limit: int) -> list[Candidate]:
     records = list({record.content: record for record in store.records().values()}.values())
     total = sum(record.frames for record in records)
     stride = max(1, ceil(total / MOST_FRAMES))
-    step = stride / store.meta.frame_rate
+    step = stride * store.meta.step
     kept: list[tuple[VideoRecord, StoredFrames]] = []
     for batch in batches(records, lambda record: record.frames, BATCH_FRAMES):
         stored = store.fetch([record.content for record in batch])
         for record in batch:
             frames = stored.get(record.content)
             if frames is not None and len(frames.times):
-                kept.append((record, StoredFrames(frames.times[::stride], frames.vectors[::stride].copy())))
+                step = max(step, frames.step(store.meta))
+                part = frames[::stride]
+                kept.append((record, StoredFrames(part.times, part.vectors.copy(), part.windows)))
     if not kept:
         return []
     numbers = np.repeat(np.arange(len(kept)), [len(frames.times) for _, frames in kept])

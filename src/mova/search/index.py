@@ -80,6 +80,7 @@ class Index(OpenIndex):
         exact: bool | None = None,
         threads: int | None = None,
         ray: str | None = None,
+        stride: float | None = None,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; only new and changed content is read.
 
@@ -90,27 +91,27 @@ class Index(OpenIndex):
             prune: drop entries of files that no longer exist below the given folders (never outside them).
             all_files: try every file in the folders, with any suffix.
             time_limit: seconds after which a file whose decoding stands still counts as broken.
-            exact: whether the frames on display at the sampling times are decoded, or ones near them that cost less
-                (default: as in the index; a new one is exact only if the model reads motion).
+            exact: decode exactly the frames on display at the sampling times; see `ingest.plan.make_plan`.
             threads: of the decoder, and as many of the model (default: as FFmpeg and torch choose).
             ray: address of a Ray cluster on which files are read and encoded, see `mova.search.ingest.cluster`.
+            stride: seconds from one window to the next, for encoders of windows (default: as in the index, else half).
 
         Raises:
-            IndexMismatchError: the index was made with another model, frame rate, sampling or layout. Nothing is
-                changed.
+            IndexMismatchError: the index has another model, frame rate, stride, sampling or layout; it stays as it is.
             UsageError: a path does not exist, a new index has no videos, a folder lost all its videos, or the
-                frame rate is not possible.
+                frame rate or the stride is not possible.
             MovaError: another process writes to the index.
         """
         requested = _as_list(paths)
         if self.exists and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
-            unchanged = report_unchanged(reader, requested, fps=fps, all_files=all_files, exact=exact)
+            unchanged = report_unchanged(reader, requested, fps=fps, all_files=all_files, exact=exact, stride=stride)
             if unchanged is not None:
                 return unchanged
         with needs_packages():
             from mova.search.ingest import cluster, plan, run
 
-        planned = plan.make_plan(self._store, requested, lambda: self.model, fps, all_files=all_files, exact=exact)
+        settings: dict[str, Any] = {"all_files": all_files, "exact": exact, "stride": stride}
+        planned = plan.make_plan(self._store, requested, lambda: self.model, fps, **settings)
         nodes = None if ray is None else cluster.Cluster.of(ray, self._requested_model, self.model_name)
         report = run.run(
             self._store, planned, progress=progress, prune=prune, time_limit=time_limit, threads=threads, cluster=nodes
@@ -192,8 +193,7 @@ class Index(OpenIndex):
             order: whether the sentences of a paragraph are in temporal order: "auto" (by the evidence of each video),
                 "yes" or "no". Ordered sentences become one passage (`mova.search.paragraph`).
             false_alarm: highest false-alarm rate that counts as evidence (`mova.search.evidence`).
-            filter: which videos are searched, and which of their moments count; the answer is that of an index of
-                these videos alone.
+            filter: which videos are searched, and which of their moments count, as in an index of these videos alone.
             skip: leave out this many of the best moments, for the next page of an answer.
             trim: time around the moments; default: none is shorter than one sampling step.
 
@@ -392,7 +392,7 @@ def _first(
 
 
 def _trimmed(trim: Trim | None, moments: list[Moment], reader: Reader) -> list[Moment]:
-    return (trim or Trim()).apply(moments, reader.records(), 1 / reader.meta.frame_rate)
+    return (trim or Trim()).apply(moments, reader.records(), reader.meta.step)
 
 
 def _as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:

@@ -25,6 +25,7 @@ from mova.scoring.adaptive_weights import moment_strength
 from mova.scoring.alignment import Alignment, align_jointly
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.similarity import relevance
+from mova.scoring.spans import cell_edges, usual_cell
 from mova.scoring.timeline_decoder import Order
 from mova.search.query import Query, has_passages
 from mova.search.storage.records import StoredFrames, VideoRecord
@@ -63,14 +64,15 @@ def find_passages(
     """
     if order == "no" or not has_passages(query.text):
         return list(moments)
-    records, step = store.records(), 1 / store.meta.frame_rate
+    records = store.records()
     videos = _within_limits([records[path] for path in dict.fromkeys(m.video for m in moments) if path in records])
     stored = store.fetch([video.content for video in videos])
     result = list(moments)
     for video in videos:
         if video.content not in stored:  # another process removed it
             continue
-        for passage in _passages(model, query, video, stored[video.content], step, order):
+        frames = stored[video.content]
+        for passage in _passages(model, query, video, frames, frames.step(store.meta), order):
             outside = [m for m in result if m.video != video.path or not _overlap(m, passage)]
             result = [*outside, passage]
     return sorted(result, key=lambda m: (-round(m.score, 6), round(m.end - m.start, 3), m.video, m.start))
@@ -118,7 +120,8 @@ def _strength(query: Query, video: VideoEmbedding, background: torch.Tensor) -> 
     """Return how clearly the relevance of the sentences finds moments of the video, from 0 to 1."""
     curves = relevance(torch.from_numpy(query.vectors), video.frames).numpy()
     usual = relevance(background.cpu(), video.frames).numpy()
-    return moment_strength(curves, usual, AlignmentWeights().peak_frames(video.step or 1.0))
+    cell = usual_cell(cell_edges(video.times, video.duration), video.step or 1.0)
+    return moment_strength(curves, usual, AlignmentWeights().peak_frames(cell))
 
 
 @dataclass(frozen=True)

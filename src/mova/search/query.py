@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from mova.errors import UsageError
 from mova.scoring.spans import cell_edges, peaks, unseen
+from mova.search.finer_bounds import with_finer_bounds
 from mova.search.narrow.answer import document as document
 from mova.search.storage.records import BATCH_FRAMES, StoredFrames, VideoRecord
 from mova.text.units import sentences_or_windows, windows_overlap
@@ -185,7 +186,8 @@ def search(
     limit = max(FIRST_HITS, HITS_PER_MOMENT * k)
     while not best_first.expand(limit, rows):
         limit *= GROWTH
-    return best_first.best()
+    moments = best_first.best()
+    return with_finer_bounds(store, query.vectors[0], moments) if len(query.vectors) == 1 else moments
 
 
 class _BestFirstSearch:
@@ -207,7 +209,6 @@ class _BestFirstSearch:
     ) -> None:
         self.store = store
         self.sentence_vectors = sentence_vectors
-        self.step = 1 / store.meta.frame_rate
         self.records = records
         self.videos = {content: same[0] for content, same in records.items()}
         self.k = k
@@ -295,9 +296,9 @@ class _BestFirstSearch:
                 continue
             if len(span_thresholds) == 1:  # a moment of one sentence is a span of it
                 span_thresholds = np.array([self._score_to_beat() - ROUNDING])
-            moments = find_moments(
-                self.sentence_vectors, stored[content], video.duration, span_thresholds, self.k, self.step
-            )
+            frames = stored[content]
+            step = frames.step(self.store.meta)
+            moments = find_moments(self.sentence_vectors, frames, video.duration, span_thresholds, self.k, step)
             moments = [(span, score) for span, score in moments if score >= self.min_score]
             path = existing_path(self.records[content]) if moments else ""
             found = [Moment(path, span.start, span.end, score) for span, score in moments]

@@ -18,7 +18,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from mova.data.pair_list import VideoText
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
-from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE
+from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE, joined
 from mova.models.registry import load_any
 from mova.text.units import sentences_or_windows
 from mova.utils.text_files import PARSER_ERRORS
@@ -176,11 +175,10 @@ class SimilarityScorer(Scorer):
         rate = self.model.sampling_rate()
         read = stream if self.model.decoder is None else self.model.decoder.stream
         chunks = read(video, fps=rate, start=start, end=end, short_side=DECODE_SHORT_SIDE, chunk=DECODE_CHUNK)
-        parts = list(self.model.encode_stream(chunks))
+        parts = list(self.model.encode_parts(chunks, rate))
         if not parts:
             raise VideoError(video, f"has no frame in [{start:g}, {end if end is None else f'{end:g}'}) seconds")
-        times = np.concatenate([times for times, _ in parts])
-        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, float(times[-1]), step=1 / rate)
+        return joined(parts, float(parts[-1].times[-1]), 1 / rate)
 
 
 def score_caption(

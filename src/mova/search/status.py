@@ -22,9 +22,10 @@ class IndexStatus:
         model: name of the model that it was made with.
         frame_rate: sampled frames per second.
         sampling: "exact" or "nearest", see `mova.search.storage.records.Meta`.
+        window, stride: sampled frames per vector, and from one vector to the next; 1 and 1 for encoders of pictures.
         videos: indexed paths.
         contents: different contents among them; copies of a file share their frames.
-        frames: stored frames.
+        frames: stored vectors, of frames or of windows.
         seconds: length of all contents together.
         bytes: size on disk; None if the index is remote.
         roots: files and folders that `mova update` reads.
@@ -44,6 +45,8 @@ class IndexStatus:
     model: str
     frame_rate: float
     sampling: str
+    window: int
+    stride: int
     videos: int
     contents: int
     frames: int
@@ -72,6 +75,8 @@ def read_status(store: Store | Snapshot) -> IndexStatus:
         model=meta.model,
         frame_rate=meta.frame_rate,
         sampling=meta.sampling,
+        window=meta.window,
+        stride=meta.stride,
         videos=len(records),
         contents=len(contents),
         frames=sum(record.frames for record in contents),

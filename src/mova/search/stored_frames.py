@@ -38,6 +38,5 @@ def stored_frames(store: Store | Snapshot, path: Path) -> VideoEmbedding | None:
 
     from mova.models.embeddings import VideoEmbedding
 
-    return VideoEmbedding(
-        torch.from_numpy(frames.vectors), frames.times, record.duration, step=1 / store.meta.frame_rate
-    )
+    vectors, step = torch.from_numpy(frames.vectors), frames.step(store.meta)
+    return VideoEmbedding(vectors, frames.times, record.duration, step=step, windows=frames.windows)

@@ -20,8 +20,9 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 
 from mova.errors import UsageError
 from mova.models.background_captions import background_sentences
+from mova.models.two_tower.config import TwoTowerConfig
 from mova.models.two_tower.image_processor import resize, resize_in_two_passes
-from mova.models.two_tower.model import TwoTower, TwoTowerConfig
+from mova.models.two_tower.model import TwoTower
 from mova.models.two_tower.text_processor import TextRule
 from mova.scoring.caption_score import EvidenceRule
 from mova.text.units import UnitRule
@@ -180,7 +181,7 @@ def test_texts_become_the_vectors_that_transformers_gives(
 
 def test_a_text_is_encoded_alike_alone_and_in_a_batch(model: TwoTower, monkeypatch: pytest.MonkeyPatch) -> None:
     together = model.encode_text(TEXTS)
-    monkeypatch.setattr("mova.models.two_tower.model.TEXT_BATCH", 2)
+    monkeypatch.setattr("mova.models.two_tower.checkpoint_encoder.TEXT_BATCH", 2)
     batched = model.encode_text(TEXTS)
     torch.testing.assert_close(together.pooled, batched.pooled, atol=1e-5, rtol=1e-4)
     for i, text in enumerate(TEXTS):

@@ -27,7 +27,7 @@ from mova.video.probe import probe
 from mova.video.reader import stream
 from tests.support.fakes import ColourEncoder, draw_parts, write_colours
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),

@@ -75,7 +75,7 @@ def test_a_read_that_fails_once_is_repeated_and_a_scan_says_what_to_do(
         calls.append(self)
         raise OSError("Not found: data/1.lance")
 
-    monkeypatch.setattr("mova.search.storage.store.vectors_of", lambda column: fail(store))
+    monkeypatch.setattr("mova.search.storage.arrow_rows.vectors_of", lambda column: fail(store))
     with pytest.raises(IndexDamagedError, match="Not found"):
         store.fetch([f"{0:032x}"])
     assert len(calls) == 2
@@ -86,7 +86,7 @@ def test_a_read_that_fails_once_is_repeated_and_a_scan_says_what_to_do(
         add(Store(tmp_path), 7)
         return fail(store)
 
-    monkeypatch.setattr("mova.search.storage.store.vectors_of", changed)
+    monkeypatch.setattr("mova.search.storage.arrow_rows.vectors_of", changed)
     with pytest.raises(MovaError, match="another process wrote to this index") as caught:
         list(store.scan())
     assert not isinstance(caught.value, IndexDamagedError)

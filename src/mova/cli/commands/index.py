@@ -45,6 +45,13 @@ Ray = Annotated[
     ),
 ]
 
+Stride = Annotated[
+    float | None,
+    typer.Option(help="Seconds between windows, for models that see several frames at once (default: half a window)."),
+]
+
+Verify = Annotated[bool, typer.Option("--verify", help="Only read the whole index, and list what is damaged.")]
+
 
 def index(
     context: typer.Context,
@@ -60,12 +67,11 @@ def index(
     threads: Threads = None,
     nice: Nice = None,
     ray: Ray = None,
+    stride: Stride = None,
     forget: Annotated[
         bool, typer.Option("--forget", hidden=True, help="Remove the paths from the index: `mova forget`.")
     ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Only read the whole index, and list what is damaged.")
-    ] = False,
+    verify: Verify = False,
     json: Json = False,
 ) -> None:
     """Store frame embeddings of videos, so that `mova search` can find moments in them.
@@ -102,6 +108,7 @@ def index(
             exact=exact or None,
             threads=threads,
             ray=ray,
+            stride=stride,
         )
     report_run(report, store.model_name, folder, json)
     if report.failed and not report.worked:

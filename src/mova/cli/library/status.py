@@ -18,11 +18,15 @@ def status(folder: IndexFolder = DEFAULT_INDEX, json: Json = False) -> None:
         emit(result.to_json())
         return
     copies = result.videos - result.contents
+    seen, unit = "", "frames"
+    if result.window > 1:
+        lengths = (frames / result.frame_rate for frames in (result.window, result.stride))
+        seen, unit = ", windows of {:g} s every {:g} s".format(*lengths), "windows"
     rows = {
         "index": result.index + ("" if result.bytes is None else f" ({decimal(result.bytes)})"),
-        "model": f"{result.model}, {result.frame_rate:g} frames per second ({result.sampling})",
+        "model": f"{result.model}, {result.frame_rate:g} frames per second ({result.sampling}){seen}",
         "videos": f"{result.videos}" + (f" ({copies} of them copies)" if copies else ""),
-        "length": f"{clock(result.seconds)}, {result.frames} frames",
+        "length": f"{clock(result.seconds)}, {result.frames} {unit}",
         "updated": result.updated or "not recorded",
         "folders": ", ".join(result.roots) or "not recorded; name them to `mova index` once",
     }

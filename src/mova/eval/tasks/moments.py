@@ -3,7 +3,8 @@
 Queries are sentences with annotated windows. Windows come from `meta["windows"]` (QVHighlights: all of them, for the
 row's only caption), from `meta["spans"]` by caption and sentence (Worlds), or from a sentence's start and end. The
 predictions are the peaks of the model's relevance curve (`mova.scoring.spans.peaks`), best first, at most ten, without
-a threshold. The saliency of a clip of two seconds is the mean relevance of its frames.
+a threshold; with bounds from a deconvolution if windows of several frames overlap. The saliency of a clip of two
+seconds is the mean relevance of its frames.
 
 Shape legend: S sentences, T frames, C clips of two seconds, A annotators.
 """
@@ -31,7 +32,7 @@ from mova.eval.score_reports import report_moments
 from mova.eval.tasks.split import EvalSplit
 from mova.models.encoder import TEXT_CHUNK, DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
-from mova.scoring.spans import peaks
+from mova.scoring.windows.deconvolution import window_peaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +155,7 @@ def queries_of(row: Row) -> Iterator[Query]:
 
 def predict(curve: npt.NDArray[np.float64], video: VideoEmbedding, query: Query) -> MomentPrediction:
     """Return windows from a relevance curve (T,), and the saliency of every clip if the query has it."""
-    moments = peaks(curve, video.times, video.duration, MOST_WINDOWS)
+    moments = window_peaks(curve, video.times, video.duration, MOST_WINDOWS, windows=video.windows)
     windows = np.array([[moment.span.start, moment.span.end, moment.score] for moment in moments])
     if query.truth.saliency is None:
         return MomentPrediction(windows)

@@ -6,9 +6,9 @@ Shape legend: T frames, d width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from mova.data.concat import VideoConcat
 from mova.errors import UsageError, VideoError
 from mova.models.embeddings import Source, VideoEmbedding, display_name
 from mova.models.inputs.sources import Clock, opened
+from mova.scoring.windows.rule import WindowRule, cell_seconds
 from mova.types import Frames
 from mova.utils.prefetch import prefetch
 from mova.video.isolated import Decoding
@@ -30,6 +31,20 @@ DECODE_CHUNK = 32
 """Frames decoded at once: 200 MB of 1080p pixels, so that memory is bounded regardless of the video's length."""
 DECODE_SHORT_SIDE = 2160
 """Pixels of the shorter side to which larger frames are scaled when they are decoded: 8K becomes 4K."""
+
+
+class EncodedPart(NamedTuple):
+    """Consecutive vectors of one video.
+
+    Attributes:
+        times: float64, (n,), seconds: each vector stands for the time from here to the next.
+        vectors: (n, d).
+        windows: float64, (n, 2), start and end in seconds of what each vector sees; None: one frame.
+    """
+
+    times: npt.NDArray[np.float64]
+    vectors: Tensor
+    windows: npt.NDArray[np.float64] | None = None
 
 
 class VideoReading(Decoding, ABC):
@@ -50,6 +65,7 @@ class VideoReading(Decoding, ABC):
     frame_rate: float
     context: int
     fixed_frame_rate: bool
+    window: WindowRule = WindowRule()
 
     @abstractmethod
     def encode_frames(self, frames: Frames) -> Tensor:
@@ -73,6 +89,24 @@ class VideoReading(Decoding, ABC):
             Times (n,) in seconds and vectors (n, d), every frame exactly once, in order.
         """
         return encode_windows(chunks, encode or self.encode_frames, self.context)
+
+    def encode_parts(
+        self,
+        chunks: Iterable[Frames],
+        rate: float,
+        encode: Callable[[Frames], Tensor] | None = None,
+        window: WindowRule | None = None,
+    ) -> Iterator[EncodedPart]:
+        """Encode a video part by part; `encode_stream` for encoders of single frames and of windows alike.
+
+        Args:
+            chunks: see `encode_stream`.
+            rate: frames per second of the chunks.
+            encode: see `encode_stream`; unused by encoders of windows.
+            window: used by encoders of windows, in place of their own.
+        """
+        for times, vectors in self.encode_stream(chunks, encode):
+            yield EncodedPart(times, vectors)
 
     def sampling_rate(self, fps: float | None = None) -> float:
         """Return the frames per second to sample: `fps`; default: the model's own rate.
@@ -154,12 +188,10 @@ class VideoReading(Decoding, ABC):
     def _encode_source(self, video: Source, fps: float | None, start: float, end: float | None) -> VideoEmbedding:
         """Encode what `opened` provides."""
         chunks, duration = self.open_video(video, fps, start, end)
-        parts = list(self.encode_stream(chunks))
+        parts = list(self.encode_parts(chunks, self.sampling_rate(fps)))
         if not parts:
             raise VideoError(display_name(video), "no frames to encode")
-        times = np.concatenate([times for times, _ in parts])
-        step = None if isinstance(video, Frames) else 1 / self.sampling_rate(fps)
-        return VideoEmbedding(torch.cat([vectors for _, vectors in parts]), times, duration, step=step)
+        return joined(parts, duration, None if isinstance(video, Frames) else 1 / self.sampling_rate(fps))
 
     def _clock(self, video: Any, fps: float | None, times: npt.ArrayLike | None) -> Clock:
         """Return the times of frames in memory.
@@ -176,6 +208,22 @@ class VideoReading(Decoding, ABC):
                 f"not {fps:g}: pass frames at that rate, or the file"
             )
         return Clock(fps, times)
+
+
+def joined(parts: Sequence[EncodedPart], duration: float, step: float | None) -> VideoEmbedding:
+    """Return all parts of a video as one embedding.
+
+    Args:
+        parts: in order of time, at least one.
+        duration: seconds.
+        step: seconds between sampled frames, if they were sampled at a rate; unused for windows.
+    """
+    times = np.concatenate([part.times for part in parts])
+    seen = [part.windows for part in parts if part.windows is not None]
+    windows = np.concatenate(seen) if seen else None
+    if windows is not None:
+        step = cell_seconds(times, windows)
+    return VideoEmbedding(torch.cat([part.vectors for part in parts]), times, duration, step=step, windows=windows)
 
 
 def _between(frames: Frames, start: float, end: float | None) -> Frames:

@@ -39,11 +39,13 @@ _CLIP_DEFAULTS: dict[str, Any] = {
     "image_mean": CLIP_MEAN,
     "image_std": CLIP_STD,
 }
+_VIDEO_MAE_DEFAULTS = _CLIP_DEFAULTS | {"resample": 2, "image_mean": HALF, "image_std": HALF}
 _SIGLIP_DEFAULTS: dict[str, Any] = {"size": {"height": 224, "width": 224}, "resample": 3}
 _NAFLEX_DEFAULTS: dict[str, Any] = {"resample": 2, "patch_size": 16, "max_num_patches": MAX_PATCHES}
 DEFAULTS = {
     "CLIP": _CLIP_DEFAULTS,
     "ChineseCLIP": _CLIP_DEFAULTS,
+    "VideoMAE": _VIDEO_MAE_DEFAULTS,
     "Siglip": _SIGLIP_DEFAULTS,
     "Siglip2": _NAFLEX_DEFAULTS,
 }

@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from mova.models.text_export import TextExport, embeddings_given
-from mova.models.two_tower.model import TwoTower
+from mova.models.two_tower.checkpoint_encoder import CheckpointEncoder
 
 EMBEDDINGS = ("token_embedding", "word_embeddings")
 """Names of the embedding of tokens in the architectures of transformers."""
 
 
-def export_text(model: TwoTower) -> TextExport | None:
+def export_text(model: CheckpointEncoder) -> TextExport | None:
     """Return the text side of a model; None if its architecture or tokenizer is not known here."""
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     side = _text_side(model.backbone)

@@ -3,9 +3,10 @@
 The folder `snapshot` of a local index holds
 
 - `frames-ID.f16`: the vectors of all contents one after the other, half precision, (rows, d), if they cannot be read
-  from the files of the tables (`table_rows.py`); like the next three only appended to; the frames of one content are in
+  from the files of the tables (`table_rows.py`); like the next four only appended to; the frames of one content are in
   the order of the tables, usually that of time,
 - `times-ID.f64`: their times in seconds, (rows,),
+- `windows-ID.f64`: start and end in seconds of what each vector sees, (rows, 2), if that is several frames,
 - `codes-ID.i8` and `scales-ID.f32`: the vectors as 8-bit integers, (rows, d), and (rows, 2); see `codes.py`,
 - `videos-ID.safetensors`: one record per path, and the first row of its frames,
 - `snapshot.json`: names and sizes of these files, the places of vectors in the files of the tables, the model and
@@ -45,6 +46,7 @@ ROW_FILES = {
     "times": ("f64", np.float64),
     "codes": ("i8", np.int8),
     "scales": ("f32", np.float32),
+    "windows": ("f64", np.float64),
 }
 """Suffix and type of the files that have an entry per row, by their keys in `snapshot.json`."""
 EXTENTS = "extents"
@@ -83,7 +85,7 @@ class Snapshot:
             self.vectors = maps["frames"]
         if len(self.vectors) != rows:
             raise ValueError(f"{folder}: {len(self.vectors)} vectors, not {rows}")
-        self.times = maps["times"]
+        self.times, self.windows = maps["times"], maps.get("windows")
         self.codes = Codes(maps["codes"], maps["scales"])
         videos = files / document["videos"]
         if content_hash(videos) != document["videos_hash"]:
@@ -119,7 +121,7 @@ class Snapshot:
     def restricted(self, records: Mapping[str, VideoRecord]) -> Snapshot:
         """Return the snapshot of an index that has only these of its records; the files are shared."""
         part = Snapshot.__new__(Snapshot)
-        shared = ("uri", "folder", "document", "meta", "vectors", "times", "codes", "first_rows")
+        shared = ("uri", "folder", "document", "meta", "vectors", "times", "windows", "codes", "first_rows")
         part.__dict__.update({name: getattr(self, name) for name in shared})
         part._records, part._last = dict(records), None
         return part
@@ -158,11 +160,11 @@ class Snapshot:
                 vectors = widened(self.vectors[start:stop])
                 if not unit_length(vectors):
                     raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
-                times = np.array(self.times[start:stop])
-                if np.any(np.diff(times) < 0):
-                    order = np.argsort(times, kind="stable")
-                    times, vectors = times[order], vectors[order]
-                frames[content] = StoredFrames(times, vectors)
+                windows = None if self.windows is None else np.array(self.windows[start:stop])
+                part = StoredFrames(np.array(self.times[start:stop]), vectors, windows)
+                if np.any(np.diff(part.times) < 0):
+                    part = part[np.argsort(part.times, kind="stable")]
+                frames[content] = part
         return frames
 
     @guarded
@@ -275,7 +277,8 @@ def row_shape(key: str, rows: int, dim: int) -> tuple[int, ...]:
         >>> row_shape("codes", 10, 512), row_shape("times", 10, 512)
         ((10, 512), (10,))
     """
-    return {"frames": (rows, dim), "times": (rows,), "codes": (rows, dim), "scales": (rows, 2)}[key]
+    widths = {"frames": (dim,), "times": (), "codes": (dim,), "scales": (2,), "windows": (2,)}
+    return (rows, *widths[key])
 
 
 def _mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:

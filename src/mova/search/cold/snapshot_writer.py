@@ -10,7 +10,6 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +76,14 @@ def _write(store: Store, folder: Path, state: str) -> bool:
     counts = {record.content: record.frames for record in records}
     if store.count_frames() < sum(counts.values()):
         return False
-    meta = asdict(store.meta)
+    meta = store.meta.to_dict()
     names, kept = _reusable(folder, document, meta, counts)
+    windows = store.meta.window > 1
     try:
-        names = names or _new_names(shared=can_share())
+        names = names or _new_names(shared=can_share(), windows=windows)
         appended = _append(store, folder, names, [c for c in store.contents() if c in counts.keys() - kept], counts)
     except _NotSharedError:
-        names, kept = _new_names(shared=False), {}
+        names, kept = _new_names(shared=False, windows=windows), {}
         appended = _append(store, folder, names, list(counts), counts)
     if appended is None or tables_state(folder) != state:
         return False
@@ -97,15 +97,18 @@ def _write(store: Store, folder: Path, state: str) -> bool:
     return True
 
 
-def _new_names(*, shared: bool) -> dict[str, Any]:
+def _new_names(*, shared: bool, windows: bool) -> dict[str, Any]:
     """Return the names of the files of a new snapshot, with no rows yet.
 
     Args:
         shared: whether the vectors are those in the files of the tables.
+        windows: whether vectors are of windows of several frames.
     """
     names = {key: f"{key}-{_new_id()}.{suffix}" for key, (suffix, _) in ROW_FILES.items()}
     if shared:
         del names["frames"]
+    if not windows:
+        del names["windows"]
     return {**names, "rows": 0, "segments": [], **({EXTENTS: []} if shared else {})}
 
 
@@ -244,6 +247,8 @@ def _write_rows(opened: Mapping[str, Any], row: int, part: StoredFrames, dim: in
     """Write frames into all files, from a row on."""
     codes = encode(part.vectors.astype(np.float32))
     columns = {"frames": part.vectors, "times": part.times, "codes": codes.values, "scales": codes.scales}
+    if part.windows is not None:
+        columns["windows"] = part.windows
     for key, file in opened.items():
         file.seek(row * _row_bytes(key, dim))
         file.write(np.ascontiguousarray(columns[key], dtype=ROW_FILES[key][1]).data)

@@ -17,7 +17,13 @@ from mova.utils.files import SUFFIXES, find_videos, is_below, surely_gone
 
 
 def report_unchanged(
-    snapshot: Snapshot, paths: Sequence[str | Path], *, fps: float | None, all_files: bool, exact: bool | None = None
+    snapshot: Snapshot,
+    paths: Sequence[str | Path],
+    *,
+    fps: float | None,
+    all_files: bool,
+    exact: bool | None = None,
+    stride: float | None = None,
 ) -> IngestReport | None:
     """Return the report of a run if every file is in the index as it is now, and none is gone; None otherwise.
 
@@ -27,6 +33,7 @@ def report_unchanged(
         fps: requested frames per second; None for those of the index.
         all_files: try every file in the folders, with any suffix.
         exact: requested sampling; None for that of the index.
+        stride: requested seconds from one window to the next; None for that of the index.
 
     Raises:
         UsageError: a path does not exist.
@@ -38,9 +45,11 @@ def report_unchanged(
     below = [record for record in records.values() if is_below(record.path, roots)]
     rates = (None, snapshot.meta.frame_rate)
     samplings = (None, snapshot.meta.sampling == EXACT)
+    strides = (None, snapshot.meta.step) if snapshot.meta.window > 1 else (None,)
     if (
         fps not in rates
         or exact not in samplings
+        or stride not in strides
         or any(surely_gone(record.path) or not _same(record) for record in below)
     ):
         return None

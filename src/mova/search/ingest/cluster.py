@@ -23,7 +23,7 @@ from mova.search.ingest.file_reader import Failed, FileTask, Known, look_at_file
 from mova.search.ingest.here import changed_files
 from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.stages import Complete, Encoded, EncodeWindow, Message, Settings, decode_file, pack, unpack
-from mova.search.ingest.writer import IndexWriter
+from mova.search.ingest.writer import IndexWriter, Part
 from mova.search.storage.records import EXACT
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Arrivals:
         if task.content in self._writer.contents:  # two files of equal content, decoded at the same time
             self._writer.add_known(task)
         else:
-            self._writer.add(task, ((part.times, part.vectors) for part in parts))
+            self._writer.add(task, (Part(part.times, part.vectors) for part in parts))
 
 
 def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -> Iterator[Message]:

@@ -64,7 +64,7 @@ def read_here(
                 writer.add_known(event.task)
             else:
                 assert isinstance(event, Begin)
-                _add(event.task, events, plan.model, writer)
+                _add(event.task, events, plan, writer)
     except BaseException:
         decoder.close()  # so that Ctrl-C does not wait for the frames that are being decoded
         raise
@@ -108,14 +108,17 @@ def changed_files(
     return tasks
 
 
-def _add(task: FileTask, events: Iterator[Event], model: DualEncoder, writer: IndexWriter) -> None:
+def _add(task: FileTask, events: Iterator[Event], plan: IngestPlan, writer: IndexWriter) -> None:
     """Encode and store the file that has just begun."""
+    model, rate = plan.model, plan.meta.frame_rate
     encode = None if model.context else Distinct(model.encode_frames)
 
     def parts() -> Iterator[Part]:
         """Encode chunk after chunk."""
-        for times, encoded in model.encode_stream(frames_of_file(events), encode):
-            yield times, unit_vectors(model, task.path, encoded)
+        for times, encoded, windows in model.encode_parts(frames_of_file(events), rate, encode, plan.window):
+            if windows is not None and task.duration > windows[-1, 0]:  # the last frame may be shorter than a step
+                windows = np.minimum(windows, task.duration)
+            yield Part(times, unit_vectors(model, task.path, encoded), windows)
 
     try:
         writer.add(task, parts())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
+from mova.scoring.windows.rule import WindowRule
 from mova.search.ingest.report import describe_passed_over
-from mova.search.storage.records import EXACT, NEAREST, Meta, VideoRecord
+from mova.search.storage.records import EXACT, NEAREST, SCHEMA_VERSION, WINDOWS_VERSION, Meta, VideoRecord
 from mova.search.storage.sources import Root, Sources
 from mova.search.storage.store import Store
 from mova.utils.files import SUFFIXES, find_videos, is_below, surely_gone
@@ -43,6 +45,11 @@ class IngestPlan:
     is_update: bool = False
     forgotten: frozenset[str] = frozenset()
 
+    @property
+    def window(self) -> WindowRule:
+        """Frames per vector, and stride."""
+        return WindowRule(self.meta.window, self.meta.stride)
+
 
 def make_plan(
     store: Store,
@@ -52,6 +59,7 @@ def make_plan(
     *,
     all_files: bool = False,
     exact: bool | None = None,
+    stride: float | None = None,
 ) -> IngestPlan:
     """List the video files among and below paths, then load the model and decide on the frame rate.
 
@@ -63,9 +71,11 @@ def make_plan(
         all_files: try every file in the folders, with any suffix.
         exact: whether the frames on display at the sampling times are decoded, or ones near them that cost less
             (default: as in the index; a new one is exact only if the model reads motion).
+        stride: seconds from one window to the next, for encoders of windows (default: that of the index, else of the
+            model).
 
     Raises:
-        UsageError: a path does not exist, a new index has no videos, or the frame rate is not possible.
+        UsageError: a path does not exist, a new index has no videos, or the frame rate or the stride is not possible.
     """
     roots = tuple(Path(path).resolve() for path in paths)
     passed_over: Counter[str] = Counter()
@@ -78,10 +88,34 @@ def make_plan(
     model = load_model()
     rate = store.meta.frame_rate if fps is None and store.exists else model.sampling_rate(fps)
     if exact is None:
-        exact = store.meta.sampling == EXACT if store.exists else bool(model.context or model.fixed_frame_rate)
-    sampling = EXACT if exact else NEAREST
-    meta = Meta(model.name, model.fingerprint(), model.embedding_dim, float(rate), sampling=sampling)
+        reads_motion = model.context > 0 or model.fixed_frame_rate or not model.window.is_picture
+        exact = store.meta.sampling == EXACT if store.exists else reads_motion
+    sampling, window = EXACT if exact else NEAREST, _window(store, model, float(rate), stride)
+    meta = Meta(
+        *(model.name, model.fingerprint(), model.embedding_dim, float(rate)),
+        schema=SCHEMA_VERSION if window.is_picture else WINDOWS_VERSION,
+        sampling=sampling,
+        window=window.frames,
+        stride=window.stride,
+    )
     return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
+
+
+def _window(store: Store, model: DualEncoder, rate: float, stride: float | None) -> WindowRule:
+    """Return the windows to encode: the requested stride, or that of the index, or that of the model.
+
+    Raises:
+        UsageError: a stride for an encoder of single frames, or one that is not possible.
+    """
+    frames = model.window.frames
+    if stride is None:
+        known = store.exists and store.meta.window == frames
+        return WindowRule(frames, store.meta.stride) if known else model.window
+    if model.window.is_picture:
+        raise UsageError(f"{model.name}: encodes single frames, which have no stride; choose their number with --fps")
+    if not (math.isfinite(stride) and round(stride * rate) >= 1):
+        raise UsageError(f"a stride must be at least one sampling step of {1 / rate:g} s, not {stride:g} s")
+    return WindowRule(frames, round(stride * rate))
 
 
 def plan_update(

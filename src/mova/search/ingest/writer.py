@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mova.scoring.spans import unseen
+from mova.scoring.spans import LONGEST_CELL, unseen
+from mova.scoring.windows.rule import uncovered
 from mova.search.ingest.file_reader import FileTask
 from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.report import CountsFiles, IngestReport, Progress
@@ -29,8 +31,19 @@ FLUSH_SECONDS = 20.0
 TIDY_EVERY = 64
 """Writes between two checks for small fragments."""
 
-Part = tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]
-"""Times (n,) in seconds of consecutive frames, and their unit vectors (n, d)."""
+
+class Part(NamedTuple):
+    """Consecutive vectors of a file.
+
+    Attributes:
+        times: float64, (n,), seconds: each vector stands for the time from here to the next.
+        vectors: float32, (n, d), unit vectors.
+        windows: float64, (n, 2), start and end in seconds of what each vector sees; None: one frame.
+    """
+
+    times: npt.NDArray[np.float64]
+    vectors: npt.NDArray[np.float32]
+    windows: npt.NDArray[np.float64] | None = None
 
 
 class IndexWriter:
@@ -84,13 +97,13 @@ class IndexWriter:
         """
         seen: list[npt.NDArray[np.float64]] = []
         frames, total = 0, np.zeros(self._buffer_vectors.shape[1])
-        for times, vectors in parts:
-            self._buffer(task.content, times, vectors)
-            seen.append(times)
-            frames += len(times)
-            total += vectors.sum(axis=0, dtype=np.float64)
+        for part in parts:
+            self._buffer(task.content, part)
+            seen.append(part.times if part.windows is None else part.windows)
+            frames += len(part.times)
+            total += part.vectors.sum(axis=0, dtype=np.float64)
             if not self._by_files:
-                self._report_progress(task, self._seconds_done + min(float(times[-1]), task.duration))
+                self._report_progress(task, self._seconds_done + min(float(part.times[-1]), task.duration))
         mean = (total / frames).astype(np.float32)
         gaps = _all_gaps(task, np.concatenate(seen), self.step)
         record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean, gaps)
@@ -146,16 +159,18 @@ class IndexWriter:
         if self._writes % TIDY_EVERY == 0:
             self.store.tidy()
 
-    def _buffer(self, content: str, times: npt.NDArray[np.float64], vectors: npt.NDArray[np.float32]) -> None:
+    def _buffer(self, content: str, part: Part) -> None:
         """Copy frames into one buffer (many small allocations would fragment the heap)."""
-        while len(times):
+        rest = StoredFrames(*part)
+        while len(rest.times):
             if self._buffered == len(self._buffer_vectors):
                 self.flush()
-            slot = self._buffer_vectors[self._buffered : self._buffered + len(times)]
-            slot[:] = vectors[: len(slot)]
-            self._buffer_parts.append((content, StoredFrames(times[: len(slot)], slot)))
+            slot = self._buffer_vectors[self._buffered : self._buffered + len(rest.times)]
+            stored = rest[: len(slot)]
+            slot[:] = stored.vectors
+            self._buffer_parts.append((content, replace(stored, vectors=slot)))
             self._buffered += len(slot)
-            times, vectors = times[len(slot) :], vectors[len(slot) :]
+            rest = rest[len(slot) :]
 
     def _file_done(self, task: FileTask) -> None:
         """Record that one file is finished."""
@@ -172,7 +187,17 @@ class IndexWriter:
             self.progress(task.path, done, self._seconds_total)
 
 
-def _all_gaps(task: FileTask, times: npt.NDArray[np.float64], step: float) -> tuple[Span, ...]:
-    """Return the gaps known before the file was read, and those that only its frames (T,) show, to one step."""
-    seen = (gap for gap in unseen(times, task.duration, step) if not any(gap.intersection(old) for old in task.gaps))
-    return tuple(sorted([*task.gaps, *seen]))
+def _all_gaps(task: FileTask, seen: npt.NDArray[np.float64], step: float) -> tuple[Span, ...]:
+    """Return the gaps known before the file was read, and those that only what was seen shows, to one step.
+
+    Args:
+        task: the file.
+        seen: times of its frames (T,), or its windows (T, 2).
+        step: seconds between sampled frames.
+    """
+    if seen.ndim == 1:
+        missing = unseen(seen, task.duration, step)
+    else:
+        missing = tuple(Span(*bounds) for bounds in uncovered(seen, task.duration, step * (LONGEST_CELL - 1)))
+    new = [gap for gap in missing if not any(gap.intersection(old) for old in task.gaps)]
+    return tuple(sorted([*task.gaps, *new]))

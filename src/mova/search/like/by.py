@@ -71,7 +71,7 @@ def search_by(
                 continue
             curve = _curve(respect, vector, part.vectors)
             most = 1 if one_per_video else k
-            spans = peaks(curve, part.times, video.duration, most, step=1 / store.meta.frame_rate)
+            spans = peaks(curve, part.times, video.duration, most, step=part.step(store.meta))
             path = existing_path(same[video.content])
             moments += [Moment(path, peak.span.start, peak.span.end, peak.score) for peak in spans]
         moments = heapq.nsmallest(k, moments, key=lambda m: (-round(m.score, 6), m.video, m.start))

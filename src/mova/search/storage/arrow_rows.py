@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,14 @@ BLOCK = 256
 """Values per SQL condition."""
 GAPS = pa.field("gaps", pa.list_(pa.float64()))
 """Column of `videos`: start and end of each gap in turn, seconds. Null in indexes that were made before it existed."""
+WINDOW = ("start", "end")
+"""Columns of `frames`, in seconds, in indexes of windows of several frames."""
 
 
 def schemas(meta: Meta) -> dict[str, pa.Schema]:
     """Return the layouts of the tables by name, in the order in which they are created."""
     frames = [("video", pa.string()), ("time", pa.float64()), ("vector", pa.list_(pa.float16(), meta.dim))]
+    frames += [(name, pa.float64()) for name in WINDOW if meta.window > 1]
     videos = [
         ("path", pa.string()),
         ("content", pa.string()),
@@ -35,7 +37,7 @@ def schemas(meta: Meta) -> dict[str, pa.Schema]:
         ("frames", pa.int64()),
         ("mean", pa.list_(pa.float32(), meta.dim)),
     ]
-    metadata = {"mova": json.dumps(asdict(meta))}
+    metadata = {"mova": json.dumps(meta.to_dict())}
     required = {
         name: [pa.field(key, kind, nullable=False) for key, kind in fields]
         for name, fields in (("videos", videos), ("frames", frames))
@@ -75,7 +77,28 @@ def frames_table(contents: Sequence[str], parts: Sequence[StoredFrames], schema:
         pa.array(np.concatenate([part.times for part in parts])),
         _vectors(vectors),
     ]
+    if WINDOW[0] in schema.names:
+        windows = np.concatenate([part.windows for part in parts if part.windows is not None])
+        columns += [pa.array(np.ascontiguousarray(windows[:, i])) for i in range(2)]
     return pa.table(columns, schema=schema)
+
+
+def frame_columns(meta: Meta) -> list[str]:
+    """Return the columns of `frames` that `stored_frames` needs, and the content.
+
+    Example:
+        >>> frame_columns(Meta("m", "f", 8, 1.0))
+        ['video', 'time', 'vector']
+    """
+    return ["video", "time", "vector", *(WINDOW if meta.window > 1 else ())]
+
+
+def stored_frames(table: pa.Table) -> StoredFrames:
+    """Return rows of `frames`, in the order of the table, with vectors in half precision."""
+    windows = None
+    if WINDOW[0] in table.schema.names:
+        windows = np.stack([table[name].to_numpy() for name in WINDOW], axis=1)
+    return StoredFrames(table["time"].to_numpy(), vectors_of(table["vector"]), windows)
 
 
 def vectors_of(column: pa.ChunkedArray) -> npt.NDArray[np.floating[Any]]:

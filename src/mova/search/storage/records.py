@@ -12,15 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import IndexMismatchError
+from mova.scoring.windows.rule import cell_seconds
 from mova.types import Span
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION, WINDOWS_VERSION = 1, 2
+"""Layouts of the tables: of single frames, and of windows of several frames, which have a start and an end."""
 EXACT, NEAREST = "exact", "nearest"
 """Which frames are sampled, see `Meta`."""
 BATCH_FRAMES = 8192
 """Frames of several videos that are read at a time."""
 UNIT_TOLERANCE = 0.02
 """Difference of a squared length from 1 that half precision may cause, with a margin."""
+
+
+NAMES = {"frame_rate": "frame rate", "window": "frames per window", "stride": "stride in frames"}
+"""Names of some settings in messages."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Meta:
         schema: version of the tables' layout.
         sampling: "exact": the frames on display at the sampling times; "nearest": frames near them that cost less to
             decode (`mova.video.reader.SLACK`).
+        window, stride: sampled frames per vector, and from one vector to the next (`mova.scoring.windows.rule`).
     """
 
     model: str
@@ -43,6 +50,20 @@ class Meta:
     frame_rate: float
     schema: int = SCHEMA_VERSION
     sampling: str = EXACT
+    window: int = 1
+    stride: int = 1
+
+    @property
+    def step(self) -> float:
+        """Seconds from one stored vector to the next."""
+        return self.stride / self.frame_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields; without those of windows for single frames, as in indexes that were made before them."""
+        values = asdict(self)
+        if self.window == 1:
+            del values["window"], values["stride"]
+        return values
 
     def require(self, requested: Meta, uri: str) -> None:
         """Raise if vectors made now would differ from the stored ones; the name of the model does not matter.
@@ -56,9 +77,9 @@ class Meta:
         """
         stored = asdict(self)
         differ = [
-            f"{key.replace('_', ' ')} {stored[key]!r}, not {value!r}"
+            f"{NAMES.get(key, key)} {stored[key]!r}, not {value!r}"
             for key, value in asdict(requested).items()
-            if key != "model" and stored[key] != value
+            if key not in ("model", "schema") and stored[key] != value
         ]
         if differ:
             names = f" (model {self.model!r}, requested: {requested.model!r})"
@@ -102,12 +123,31 @@ class StoredFrames:
     """The frames of one content, in order of time.
 
     Attributes:
-        times: float64, (T,), seconds.
+        times: float64, (T,), seconds: each vector stands for the time from here to the next.
         vectors: (T, d), L2-normalised; float32 when read, any precision to write.
+        windows: float64, (T, 2), start and end in seconds of what each vector sees; None: single frames.
     """
 
     times: npt.NDArray[np.float64]
     vectors: npt.NDArray[np.floating[Any]]
+    windows: npt.NDArray[np.float64] | None = None
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> StoredFrames:
+        """Return some of the frames."""
+        windows = None if self.windows is None else self.windows[rows]
+        return StoredFrames(self.times[rows], self.vectors[rows], windows)
+
+    def widened(self) -> StoredFrames:
+        """Return the same frames with vectors in float32."""
+        return StoredFrames(self.times, self.vectors.astype(np.float32), self.windows)
+
+    def step(self, meta: Meta) -> float:
+        """Return how long a vector stands for the video at most where no frame is missing, in seconds.
+
+        Args:
+            meta: of the index.
+        """
+        return meta.step if self.windows is None else cell_seconds(self.times, self.windows)
 
 
 def unit_length(vectors: npt.NDArray[np.floating[Any]]) -> bool:

@@ -32,14 +32,23 @@ from mova.search.storage import checksums
 from mova.search.storage.arrow_rows import (
     GAPS,
     conditions,
+    frame_columns,
     frames_table,
     records_of,
     records_table,
     schemas,
-    vectors_of,
+    stored_frames,
 )
 from mova.search.storage.damage import IndexDamagedError, guarded, index_errors, steady
-from mova.search.storage.records import SCHEMA_VERSION, Meta, StoredFrames, VideoRecord, impossible, unit_length
+from mova.search.storage.records import (
+    SCHEMA_VERSION,
+    WINDOWS_VERSION,
+    Meta,
+    StoredFrames,
+    VideoRecord,
+    impossible,
+    unit_length,
+)
 from mova.search.storage.upkeep import tidy
 from mova.utils.file_lock import sole_writer
 from mova.utils.files import local_folder
@@ -129,10 +138,10 @@ class Store:
             return False
         text = (frames.schema.metadata or {}).get(b"mova")
         meta = json.loads(text) if text else {}
-        if meta.get("schema") != SCHEMA_VERSION:
+        if meta.get("schema") not in (SCHEMA_VERSION, WINDOWS_VERSION):
             raise IndexMismatchError(
                 f"{self.uri}: its tables have layout {meta.get('schema', 'unknown')}, this version of mova "
-                f"reads {SCHEMA_VERSION}. Nothing was changed. Index into another folder."
+                f"reads {SCHEMA_VERSION} and {WINDOWS_VERSION}. Nothing was changed. Index into another folder."
             )
         self._tables = frames, self._connection.open_table("videos"), Meta(**meta)
         return True
@@ -296,17 +305,15 @@ class Store:
         """Return the stored frames of contents, by content; contents that are not stored are left out."""
         frames: dict[str, StoredFrames] = {}
         for condition in conditions("video", contents):
-            table = self._frames.search().where(condition).select(["video", "time", "vector"]).to_arrow()
+            table = self._frames.search().where(condition).select(frame_columns(self.meta)).to_arrow()
             names = table["video"].combine_chunks().dictionary_encode()
-            times = table["time"].to_numpy()
-            vectors = vectors_of(table["vector"])
-            if not unit_length(vectors):
+            stored = stored_frames(table)
+            if not unit_length(stored.vectors):
                 raise IndexDamagedError(self.uri, "stored vectors are not of unit length")
             codes = names.indices.to_numpy()
             for code, content in enumerate(names.dictionary.to_pylist()):
                 rows = np.flatnonzero(codes == code)
-                rows = rows[np.argsort(times[rows], kind="stable")]
-                frames[content] = StoredFrames(times[rows], vectors[rows].astype(np.float32))
+                frames[content] = stored[rows[np.argsort(stored.times[rows], kind="stable")]].widened()
         return frames
 
     @steady
@@ -358,15 +365,15 @@ class Store:
 
     def _scan(self, contents: Sequence[str] | None) -> Iterator[tuple[str, StoredFrames]]:
         with index_errors(self.uri):
-            search = self._frames.search().select(["video", "time", "vector"])
+            search = self._frames.search().select(frame_columns(self.meta))
             selections = [search] if contents is None else [search.where(c) for c in conditions("video", contents)]
             for batch in chain.from_iterable(selection.to_batches() for selection in selections):
                 table = pa.Table.from_batches([batch])
                 codes = table["video"].combine_chunks().dictionary_encode()
-                times, vectors = table["time"].to_numpy(), vectors_of(table["vector"]).astype(np.float32)
+                stored = stored_frames(table)
                 for code, content in enumerate(codes.dictionary.to_pylist()):
                     rows = np.flatnonzero(codes.indices.to_numpy() == code)
-                    yield content, StoredFrames(times[rows], vectors[rows])
+                    yield content, stored[rows].widened()
 
     @guarded
     def columns(self, table: str) -> list[str]:

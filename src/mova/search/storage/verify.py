@@ -79,7 +79,7 @@ def verify(store: Store) -> Verification:
 
 
 def _read(store: Store, files: int) -> Verification:
-    dim, step = store.meta.dim, 1 / store.meta.frame_rate
+    dim, step = store.meta.dim, store.meta.window / store.meta.frame_rate
     records = {record.content: record for record in store.records().values()}
     problems, notes = [], []
     if store.folder is not None and not files:

@@ -1,0 +1,1 @@
+"""X-CLIP checkpoints of transformers: one vector per window of several frames."""

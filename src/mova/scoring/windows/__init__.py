@@ -1,0 +1,1 @@
+"""Vectors of windows of several frames: the time that each stands for, and finer curves from windows that overlap."""
