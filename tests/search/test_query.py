@@ -36,6 +36,8 @@ class Written:
         found = np.stack([self.vectors[text] for text in texts])
         return UnitVectors(found / np.linalg.norm(found, axis=1, keepdims=True))
 
+    encode_sentences = encode_text
+
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
     vectors = rng.normal(size=shape).astype(np.float32)
