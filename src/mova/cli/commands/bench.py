@@ -14,6 +14,9 @@ from mova.cli.console import emit, note, say
 from mova.cli.options import Json
 from mova.errors import UsageError
 
+COMPARES_MODELS = "encoders"
+"""The benchmark that takes `--models` and `--data`."""
+
 
 def bench(
     name: Annotated[
@@ -21,6 +24,12 @@ def bench(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Run a small version in under a minute.")] = False,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    models: Annotated[
+        str | None, typer.Option(help="With `encoders`: names or folders, separated by commas.", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="With `encoders`: manifests, separated by commas.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run a benchmark from `benchmarks/` of a source checkout."""
@@ -38,6 +47,10 @@ def bench(
         return
     if name not in names:
         raise UsageError(f"{name}: no such benchmark; choose one of {', '.join(names)}")
+    given = {"--models": models, "--data": data}
+    compared = [word for option, names in given.items() if names for word in (option, _absolute(names))]
+    if compared and name != COMPARES_MODELS:
+        raise UsageError(f"{compared[0]} is for `mova bench {COMPARES_MODELS}`")
     command = [
         sys.executable,
         "-m",
@@ -45,14 +58,20 @@ def bench(
         "--seed",
         str(seed),
         *(["--quick"] if quick else []),
+        *compared,
     ]
     code = subprocess.run(command, check=False, cwd=root, stdout=sys.stderr if json else None).returncode
     if code:
         note(f"benchmark {name} failed with exit code {code}")
         raise typer.Exit(1)
     if json:
-        result = folder / "results" / f"{name}{'-quick' if quick else ''}.json"
+        result = folder / "results" / f"{name}{'-own' if compared else ''}{'-quick' if quick else ''}.json"
         emit(loads(result.read_text(encoding="utf-8")))
+
+
+def _absolute(names: str) -> str:
+    """Return names and paths, separated by commas, with absolute paths: benchmarks run in the root of the checkout."""
+    return ",".join(str(Path(name).resolve()) if Path(name).exists() else name for name in names.split(","))
 
 
 def benchmark_modules(folder: Path) -> dict[str, str]:
