@@ -32,6 +32,7 @@ from mova.cli.console import note, one_line, setup_logging
 from mova.cli.data import check, contrast, convert, expand, export, features, synthesize, weights
 from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, generation, matrix, synvita, tasks
+from mova.cli.eval import relations as eval_relations
 from mova.cli.eval import worlds as eval_worlds
 from mova.cli.library import forget, list_videos, status, update, watch
 from mova.cli.options import take_groups
@@ -107,6 +108,7 @@ COMMANDS = (
     Command("eval", "choice", tasks.choice),
     Command("eval", "entailment", tasks.entailment),
     Command("eval", "worlds", eval_worlds.worlds),
+    Command("eval", "relations", eval_relations.relations),
     Command("eval", "generation", generation.generation),
     Command("eval", "synvita", synvita.synvita),
     Command("eval", "matrix", matrix.matrix),

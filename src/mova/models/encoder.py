@@ -151,10 +151,16 @@ class DualEncoder(Encoding, ABC):
             UsageError: an unknown concept, or fewer than two values.
         """
         relations = (self._same_inside() or self).relations
-        if relations is not None and relations.fingerprint != self.fingerprint():  # trained further: words only
-            relations = replace(relations, trained=())
+        if relations is not None:
+            relations = replace(relations, trained=tuple(self.trained_respects()))
         with torch.no_grad():
             return respect_of(by, lambda texts: self.encode_text(texts).pooled, relations, center)
+
+    def trained_respects(self) -> list[str]:
+        """Return the names of the concepts for which a basis was trained, and the model not changed since."""
+        relations = (self._same_inside() or self).relations
+        sound = relations is not None and relations.fingerprint == self.fingerprint()
+        return list(relations.trained) if relations is not None and sound else []
 
     def respects(self) -> list[str]:
         """Return the names of the concepts that `respect` knows."""
