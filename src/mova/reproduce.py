@@ -15,7 +15,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from mova.data.dataset import read_clip, row_clip
+from mova.data.columns.items import row_clip
+from mova.data.dataset import read_clip
 from mova.data.granularity_batches import read_granularities
 from mova.data.manifest import Row
 from mova.data.readers.publishers import publisher_folders

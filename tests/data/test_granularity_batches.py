@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mova.data.dataset import Draw, Pair, PairDataset
-from mova.data.granularity import LengthRule
+from mova.data.granularity import LengthRule, row_granularity
 from mova.data.granularity_batches import (
     GranularityBatchSampler,
     GranularitySettings,
     MixedPairDataset,
     read_granularities,
-    row_granularity,
 )
 from mova.data.labelled import LabelledVideos
 from mova.data.manifest import Caption, Row, fingerprint, read_manifest, write_manifest

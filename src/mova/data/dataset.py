@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset, Sampler
 
+from mova.data.columns.items import item_clip, items_of
+from mova.data.columns.selection import open_rows, rows_fingerprint, split_names, split_rows
 from mova.data.concat import VideoConcat
 from mova.data.feature_store import Clip, FeatureStore
-from mova.data.manifest import Row, fingerprint, read_manifest
-from mova.data.quarantine import without_quarantined
-from mova.data.row_texts import NEEDED, RowTexts, has_text, require_mode
+from mova.data.manifest import Row
+from mova.data.row_texts import NEEDED, RowTexts, require_mode
 from mova.errors import DataError, UsageError, VideoError
 from mova.text.sentences import split_sentences
 from mova.types import Frames, FrameVectors, Pixels
@@ -136,7 +137,7 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
     """Pairs of one split of a manifest.
 
     Args:
-        manifest: path of a `manifest.jsonl`; video paths are relative to its folder.
+        manifest: path of a `manifest.jsonl`, or of its table (`.arrow`); video paths are relative to its folder.
         split: name of the split.
         sampling: selects the frames of a clip.
         captions: one of `CAPTIONS`.
@@ -170,31 +171,30 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         template: str | None = None,
     ) -> None:
         require_mode(captions, template)
-        rows, self.left_out = without_quarantined(read_manifest(manifest), quarantine)
+        rows, self.left_out = open_rows(manifest, quarantine)
         if self.left_out:
             logger.warning("%s: %d rows of %s are excluded", quarantine, len(self.left_out), manifest)
         self.folder = Path(manifest).resolve().parent
-        described = [row for row in rows if has_text(row, captions)]
-        self.rows = [row for row in described if row.split == split and (keep is None or keep(row))]
+        self.rows = split_rows(rows, split, captions, keep)
+        if features is not None and not isinstance(self.rows, list):
+            self.rows = list(self.rows)
         if not self.rows:
-            splits = ", ".join(sorted({row.split for row in described})) or "none"
+            splits = ", ".join(split_names(rows, captions)) or "none"
             raise DataError(f"{manifest}: no row of split {split!r} has {NEEDED[captions]}; splits with them: {splits}")
         self.manifest, self.split = str(manifest), split
         self.sampling, self.captions, self.seed = sampling, captions, seed
         self.units, self.prepare, self.features = units, prepare, features
         self.texts = RowTexts(self.rows, captions, template)
-        self._items = list(_items(self.rows, captions))
-        if not self._items:
+        self._items = items_of(self.rows, captions)
+        if not len(self._items):
             raise DataError(f"{manifest}: no sentence of split {split!r} has times; captions: clip needs them")
-        seen: dict[tuple[int, Clip], int] = {}
-        self._groups = [seen.setdefault((item[0], self.clip(*item)), len(seen)) for item in self._items]
         if features is not None:
             if several := next((row for row in self.rows if row.parts), None):
                 raise DataError(
                     f"{manifest}: row {several.id!r} has several segments, which a feature store does not support; "
                     "write its video as one file first (`mova data expand ... --materialize FOLDER`)"
                 )
-            features.expect({clip for _, clip in seen}, self.folder)
+            features.expect({self.clip(index) for index in range(len(self))}, self.folder)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -207,19 +207,19 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             "captions": self.captions,
             "rows": len(self.rows),
             "pairs": len(self),
-            "fingerprint": fingerprint(self.rows),
+            "fingerprint": rows_fingerprint([self.rows]),
             "quarantined": len(self.left_out),
         }
 
     def __getitem__(self, key: int | Draw) -> Pair | BrokenVideo:
         """Return the pair, or the error of its video; an integer is an item of epoch 0."""
         index, epoch = key if isinstance(key, Draw) else (key, 0)
-        number, caption, sentence = self._items[index]
-        row = self.rows[number]
+        place = self._items.place(index)
+        row = self.rows[place.row]
         rng = np.random.default_rng([self.seed, epoch, index])
-        text, label = self.texts.draw(row, caption, sentence, rng)
+        text, label = self.texts.draw(row, place.caption, place.sentence, rng)
         try:
-            frames = self._frames(row, self.clip(number, caption, sentence))
+            frames = self._frames(row, item_clip(row, self.captions, place))
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
         except DataError as error:
@@ -229,16 +229,12 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         except UsageError as error:
             raise DataError(f"row {row.id!r}: {error}") from error
         classes = self.texts.classes_of(row) if label >= 0 else None
-        return Pair(row.id, self._groups[index], frames, text, units, label=label, classes=classes)
+        return Pair(row.id, self._items.group(index), frames, text, units, label=label, classes=classes)
 
-    def clip(self, number: int, caption: int, sentence: int) -> Clip:
+    def clip(self, index: int) -> Clip:
         """Return the clip of an item."""
-        row = self.rows[number]
-        if self.captions != "clip":
-            return row_clip(row)
-        timed = row.captions[caption].sentences[sentence]
-        assert timed.start is not None
-        return Clip(row.video, timed.start, timed.end)
+        place = self._items.place(index)
+        return item_clip(self.rows[place.row], self.captions, place)
 
     def _frames(self, row: Row, clip: Clip) -> Frames | FrameVectors:
         """Return the selected frames of a clip, or their vectors."""
@@ -246,11 +242,6 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
             vectors = self.features.read(clip)
             return vectors[self.sampling.pick(len(vectors))]
         return read_clip(row, self.folder, clip, self.sampling, self.prepare)
-
-
-def row_clip(row: Row) -> Clip:
-    """Return the clip of a row."""
-    return Clip(row.video, row.start or 0.0, row.end)
 
 
 def read_clip(
@@ -328,15 +319,3 @@ def pad_videos(
         frames[i, : len(part)] = part
         mask[i, : len(part)] = True
     return frames, mask
-
-
-def _items(rows: Sequence[Row], captions: str) -> Iterator[tuple[int, int, int]]:
-    """Yield (row, caption, sentence) indices of every item; indices that a mode draws later are 0."""
-    for r, row in enumerate(rows):
-        if captions == "caption":
-            yield from ((r, c, 0) for c in range(len(row.captions)))
-        elif captions == "clip":
-            for c, caption in enumerate(row.captions):
-                yield from ((r, c, s) for s, sentence in enumerate(caption.sentences) if sentence.start is not None)
-        else:
-            yield r, 0, 0

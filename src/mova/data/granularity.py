@@ -15,6 +15,7 @@ words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,8 +77,23 @@ class LengthRule:
         seconds = row.duration if row.start is None or row.end is None else row.end - row.start
         if seconds is None:
             return "IT"  # with texts of any length: images with long texts are not a separate granularity
-        row_sizes = Sizes(self.video(seconds), self.text(row.captions[0].text))
+        row_sizes = Sizes(self.video(seconds), self.text(row.captions[0].text if row.captions else ""))
         return next(name for name, sizes in GRANULARITIES.items() if sizes == row_sizes)
+
+
+def row_granularity(row: Row, names: Sequence[str], lengths: LengthRule) -> str:
+    """Return the granularity that a row states; otherwise the only one of `names`, or the one by its lengths.
+
+    Raises:
+        DataError: the row states an unknown granularity.
+
+    >>> row_granularity(Row("a", "a.jpg", None, "train", ()), ["IT", "SVST"], LengthRule())
+    'IT'
+    """
+    stated = row.meta.get("granularity")
+    if stated is not None:
+        return require_granularity(stated, f"row {row.id!r}")
+    return names[0] if len(names) == 1 else lengths.row(row)
 
 
 def require_granularity(name: object, where: str) -> str:

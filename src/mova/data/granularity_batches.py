@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from mova.data.columns.selection import RowFilter, Rows, count_granularities, rows_fingerprint
 from mova.data.dataset import BrokenVideo, Draw, Pair, PairDataset
-from mova.data.granularity import GRANULARITIES, LengthRule, require_granularity
-from mova.data.manifest import Row, fingerprint
+from mova.data.granularity import GRANULARITIES, LengthRule
 from mova.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -69,18 +69,6 @@ def read_granularities(settings: Mapping[str, Mapping[str, Any]] | None) -> dict
     return granularities
 
 
-def row_granularity(row: Row, names: Sequence[str], lengths: LengthRule) -> str:
-    """Return the granularity that a row states; otherwise the only one of `names`, or the one by its lengths.
-
-    Raises:
-        DataError: the row states an unknown granularity.
-    """
-    stated = row.meta.get("granularity")
-    if stated is not None:
-        return require_granularity(stated, f"row {row.id!r}")
-    return names[0] if len(names) == 1 else lengths.row(row)
-
-
 class MixedPairDataset(Dataset[Pair | BrokenVideo]):
     """Concatenation of one `PairDataset` per granularity.
 
@@ -95,25 +83,26 @@ class MixedPairDataset(Dataset[Pair | BrokenVideo]):
 
     @staticmethod
     def from_rows(
-        build: Callable[[GranularitySettings, Callable[[Row], bool]], PairDataset],
+        build: Callable[[GranularitySettings, RowFilter], PairDataset],
         granularities: Mapping[str, GranularitySettings],
-        rows: Sequence[Row],
+        rows: Rows,
         lengths: LengthRule,
+        keep: RowFilter | None = None,
     ) -> MixedPairDataset:
         """Build one part for every granularity that has rows.
 
         Args:
-            build: (settings, predicate of rows) -> pairs.
+            build: (settings, predicate of rows: `keep` and the granularity) -> pairs.
             granularities: granularities of the recipe; rows of others are left out, counted and logged.
             rows: all rows of the split, for counting.
             lengths: decides for rows that do not state a granularity.
+            keep: predicate of rows that holds for all granularities.
 
         Raises:
             DataError: a row states an unknown granularity, or no row has one of the recipe's.
         """
-        names = list(granularities)
-        by_row = [row_granularity(row, names, lengths) for row in rows]
-        counts = {name: by_row.count(name) for name in sorted(set(by_row))}
+        names = tuple(granularities)
+        counts = count_granularities(rows, names, lengths)
         unnamed = {name: count for name, count in counts.items() if name not in granularities}
         if unnamed:
             logger.warning("excluded rows of granularities that are not in the recipe: %s", unnamed)
@@ -124,15 +113,15 @@ class MixedPairDataset(Dataset[Pair | BrokenVideo]):
         if missing:
             logger.warning("no row has granularity %s", ", ".join(missing))
 
-        def has_granularity(name: str) -> Callable[[Row], bool]:
-            return lambda row: row_granularity(row, names, lengths) == name
-
-        return MixedPairDataset({name: build(granularities[name], has_granularity(name)) for name in present})
+        every = replace(keep or RowFilter(), granularities=names, lengths=lengths)
+        return MixedPairDataset(
+            {name: build(granularities[name], replace(every, granularity=name)) for name in present}
+        )
 
     @property
-    def rows(self) -> list[Row]:
-        """The rows of all parts."""
-        return [row for part in self.parts.values() for row in part.rows]
+    def rows(self) -> list[Rows]:
+        """The rows of each part."""
+        return [part.rows for part in self.parts.values()]
 
     @property
     def split(self) -> str:
@@ -144,9 +133,9 @@ class MixedPairDataset(Dataset[Pair | BrokenVideo]):
         parts = {name: part.to_json() for name, part in self.parts.items()}
         totals = {
             "split": self.split,
-            "rows": len(self.rows),
+            "rows": sum(map(len, self.rows)),
             "pairs": len(self),
-            "fingerprint": fingerprint(self.rows),
+            "fingerprint": rows_fingerprint(self.rows),
         }
         return {**totals, "granularities": parts}
 
@@ -162,7 +151,7 @@ class MixedPairDataset(Dataset[Pair | BrokenVideo]):
         pair = self.parts[name][Draw(index - begin, epoch)]
         if isinstance(pair, BrokenVideo):
             return pair
-        return replace(pair, granularity=name, group=pair.group + begin)  # groups of a part are below its length
+        return replace(pair, granularity=name, group=pair.group + begin)  # parts share no batch
 
 
 class GranularityBatchSampler(Sampler[Draw]):

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from mova.data.dataset import BrokenVideo, Draw, read_clip, row_clip
+from mova.data.columns.items import row_clip
+from mova.data.dataset import BrokenVideo, Draw, read_clip
 from mova.data.manifest import fingerprint, read_manifest
 from mova.data.quarantine import without_quarantined
 from mova.data.row_texts import DEFAULT_KEY, has_several, row_labels

@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from mova.data.manifest_checks import TOLERANCE, is_number, require_keys, require_list, require_span, require_text
@@ -273,6 +274,9 @@ def iter_manifest(path: str | Path, *, outside: bool | None = None) -> Iterator[
     [(1, 'world-flat-1-00000'), (2, 'world-flat-1-00001')]
     """
     inside = not os.environ.get(OUTSIDE) if outside is None else not outside
+    if Path(path).suffix == ".arrow" and Path(path).is_file():  # a table is made of rows: imported when one is read
+        yield from resolve_name("mova.data.columns.table:iter_table")(path, inside)
+        return
     try:
         with open_text(path, newline="\n") as file:
             for number, line in enumerate(file, start=1):

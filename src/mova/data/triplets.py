@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from mova.data.dataset import BrokenVideo, Draw, row_clip
+from mova.data.columns.items import row_clip
+from mova.data.dataset import BrokenVideo, Draw
 from mova.data.manifest import fingerprint, read_manifest
 from mova.data.negatives.generate import Triplet, read_triplets
 from mova.data.negatives.kinds import parse_kind

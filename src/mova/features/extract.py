@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mova.data.dataset import row_clip
+from mova.data.columns.items import row_clip
 from mova.data.feature_store import Clip, ClipRecord
 from mova.data.feature_store_writer import FeatureWriter
 from mova.data.manifest import Row, read_manifest

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mova.data.dataset import row_clip
+from mova.data.columns.items import row_clip
 from mova.data.feature_store import Clip, FeatureKey, FeatureStore
 from mova.data.manifest import Row
 from mova.errors import DataError, UsageError

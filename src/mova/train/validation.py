@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from mova.data.batch import Collator, PairBatch, PairVectors
-from mova.data.dataset import BrokenVideo, read_clip, row_clip
+from mova.data.columns.items import row_clip
+from mova.data.dataset import BrokenVideo, read_clip
 from mova.data.manifest import Row
 from mova.data.row_texts import NEEDED, OPTION, row_labels
 from mova.errors import DataError
 from mova.eval.metrics.classification import choice_hits
-from mova.eval.metrics.ranking import retrieval_metrics
+from mova.eval.metrics.ranking import stream_ranks, summarize
 from mova.eval.tasks.classification import class_metrics, read_label_sets
 from mova.eval.tasks.multiple_choice import score_options
 from mova.eval.tasks.split import EvalSplit, open_split
@@ -33,6 +35,9 @@ from mova.video.reader import FrameRule
 
 ROWS = 16
 """Number of videos scored at a time, so that memory does not grow with the square of the split."""
+BLOCK = 2048
+"""Number of texts and of videos whose scores are held at a time."""
+KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,19 @@ class RetrievalValidation:
         It does not consume random numbers of the training run.
         """
         vectors = self._encode(model)
-        parts = []
-        for first in range(0, len(vectors), ROWS):
-            rows = slice(first, first + ROWS)
-            videos = replace(vectors, frames=vectors.frames[rows], frame_mask=vectors.frame_mask[rows])
-            parts.append(self.objective.scores(videos, model.net).cpu())
-        scores = torch.cat(parts).double().numpy()
-        ways = {"t2v": retrieval_metrics(np.ascontiguousarray(scores.T)), "v2t": retrieval_metrics(scores)}
+
+        def block(texts: slice, videos: slice) -> npt.NDArray[np.float64]:
+            """Return the scores of some texts with some videos: (N, V)."""
+            parts = []
+            for first in range(videos.start, videos.stop, ROWS):
+                rows = slice(first, min(first + ROWS, videos.stop))
+                chosen = replace(vectors, frames=vectors.frames[rows], frame_mask=vectors.frame_mask[rows])
+                parts.append(self.objective.scores(_with_texts(chosen, texts), model.net).cpu())
+            return np.ascontiguousarray(torch.cat(parts).double().numpy().T)
+
+        t2v, v2t = stream_ranks(block, len(vectors), block=BLOCK)
+        assert v2t is not None
+        ways = {"t2v": summarize(t2v, KS), "v2t": summarize(v2t, KS)}
         metrics = {f"{way}_{name}": value for way, values in ways.items() for name, value in values.items()}
         return {"R@1": (metrics["t2v_R@1"] + metrics["v2t_R@1"]) / 2, **metrics}
 
@@ -75,6 +86,20 @@ class RetrievalValidation:
         batches = held_out_batches(model, self.dataset, self.collate, self.batch, self.workers, self.broken)
         parts = [self.objective.select(model(batch)) for batch in batches]
         return _join([part.map(lambda value: value.float() if value.is_floating_point() else value) for part in parts])
+
+
+def draw_rows(dataset: Dataset[Any], most: int | None, seed: int) -> Dataset[Any]:
+    """Return a data set, or as many of its items, drawn by a seed and kept in order.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> len(draw_rows(TensorDataset(torch.arange(9)), 4, seed=0))  # type: ignore[arg-type]
+    4
+    """
+    size = len(dataset)  # type: ignore[arg-type]
+    if most is None or size <= most:
+        return dataset
+    chosen = np.random.default_rng([seed, size]).choice(size, most, replace=False)
+    return Subset(dataset, np.sort(chosen).tolist())
 
 
 TASKS = {"answer": "accuracy", "action": "mAP"}
@@ -171,6 +196,13 @@ def held_out_batches(
         else:
             broken.add(inputs.pop("broken"))
             yield {key: value.to(device) for key, value in inputs.items()}
+
+
+def _with_texts(vectors: PairVectors, rows: slice) -> PairVectors:
+    """Return vectors with some of their texts."""
+    names = ("texts", "tokens", "token_mask", "units", "unit_mask")
+    present = {name: getattr(vectors, name) for name in names}
+    return replace(vectors, **{name: value[rows] for name, value in present.items() if value is not None})
 
 
 def _join(parts: Sequence[PairVectors]) -> PairVectors:

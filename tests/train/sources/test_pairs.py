@@ -17,6 +17,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from mova.data.columns.table import write_table
 from mova.data.manifest import fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import DataError, UsageError
@@ -198,6 +199,50 @@ def test_validation_draws_no_random_number(small: Recipe, tmp_path: Path) -> Non
     with_it = changed(small, data={"validation": "val"}, training={"load_best_model_at_end": False, "eval_steps": 1})
     assert_equal_weights(without, train(with_it, tmp_path / "with"))
     assert sum("eval_R@1" in row for row in log_of(tmp_path / "with")) == 4
+
+
+def test_validation_compares_a_fixed_draw_of_rows_in_blocks_of_any_size(
+    small: Recipe, worlds_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mova.train import validation
+
+    seen: list[tuple[list[int], dict[str, float]]] = []
+
+    def validate(self: validation.RetrievalValidation, model: Any) -> dict[str, float]:
+        metrics = real(self, model)
+        seen.append((list(self.dataset.indices), metrics))  # type: ignore[attr-defined]
+        return metrics
+
+    real = validation.RetrievalValidation.__call__
+    monkeypatch.setattr(validation.RetrievalValidation, "__call__", validate)
+    rows = [replace(row, video=str(worlds_manifest.parent / row.video)) for row in read_manifest(worlds_manifest)]
+    splits = ["train"] * 4 + ["val"] * 6
+    manifest = write_manifest(
+        tmp_path / "m.jsonl", [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
+    )
+    data = {"manifest": str(manifest), "validation": "val", "validation_rows": 5}
+    recipe = changed(small, data=data, training={"max_steps": 1, "save_steps": 1})
+    train(recipe, tmp_path / "whole")
+    monkeypatch.setattr(validation, "ROWS", 1)
+    monkeypatch.setattr(validation, "BLOCK", 2)
+    train(recipe, tmp_path / "blocks")
+    assert seen[0] == seen[1]
+    assert len(set(seen[0][0])) == 5
+    with pytest.raises(UsageError, match=r"data\.validation_rows must be at least 2, not 1"):
+        train(changed(recipe, data={"validation_rows": 1}), tmp_path / "one")
+
+
+def test_a_table_trains_as_its_manifest_does(small: Recipe, worlds_manifest: Path, tmp_path: Path) -> None:
+    write_table(worlds_manifest, tmp_path / "worlds.arrow")
+    validated = changed(small, data={"validation": "val"}, training={"save_steps": 2})
+    plain = train(validated, tmp_path / "plain")
+    table = train(changed(validated, data={"manifest": str(tmp_path / "worlds.arrow")}), tmp_path / "table")
+    assert_equal_weights(plain, table)
+    figures = [[row["eval_R@1"] for row in log_of(tmp_path / name) if "eval_R@1" in row] for name in ("plain", "table")]
+    assert figures[0] == figures[1]
+    held = {"manifest": str(tmp_path / "worlds.arrow"), "validation": "validation", "hold_out": 0.3}
+    with pytest.raises(UsageError, match="hold_out does not read tables"):
+        train(changed(small, data=held), tmp_path / "held")
 
 
 def test_broken_videos_are_counted_and_named(small: Recipe, worlds_manifest: Path, tmp_path: Path) -> None:

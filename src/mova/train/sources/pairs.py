@@ -10,6 +10,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from mova.data.batch import Collator
+from mova.data.columns.selection import RowFilter, open_rows, split_names, split_rows
+from mova.data.columns.table import RowTable
 from mova.data.dataset import PairDataset, PairSampler
 from mova.data.feature_store import FeatureStore
 from mova.data.granularity import LengthRule
@@ -19,10 +21,8 @@ from mova.data.granularity_batches import (
     MixedPairDataset,
     read_granularities,
 )
-from mova.data.manifest import Row, read_manifest
-from mova.data.quarantine import without_quarantined
-from mova.data.readers.registry import shared_videos
-from mova.data.row_texts import has_text, require_mode
+from mova.data.readers.annotations import origins
+from mova.data.row_texts import require_mode
 from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.features.stored import feature_key
@@ -32,7 +32,7 @@ from mova.train.objectives.base import ModelEncoder, PairObjective
 from mova.train.sources.base import ManifestSource, RunContext
 from mova.train.sources.hold_out import held_out_ids
 from mova.train.trainer import PairArguments, TrainingData
-from mova.train.validation import TASKS, RetrievalValidation, TaskValidation
+from mova.train.validation import TASKS, RetrievalValidation, TaskValidation, draw_rows
 from mova.types import Pixels
 from mova.video.reader import FrameRule
 
@@ -45,6 +45,8 @@ class PairSource(ManifestSource):
 
     hold_out: float = 0.0
     """Share of the source videos of `split` to hold out if the manifest has no rows of split `validation`; 0: none."""
+    validation_rows: int | None = None
+    """Maximum number of rows to validate on, drawn once by the seed; null: all of the split."""
     captions: str = "paragraph"
     """Texts that a row is paired with, see `data/row_texts.py: CAPTIONS`; validation has one text per video."""
     template: str | None = None
@@ -66,6 +68,8 @@ class PairSource(ManifestSource):
         """See `ManifestSource`; captions and template must fit."""
         super().check()
         require_mode(self.captions, self.template)
+        if self.validation_rows is not None and self.validation_rows < 2:
+            raise UsageError(f"data.validation_rows must be at least 2, not {self.validation_rows}")
 
     def build(self, run: RunContext) -> TrainingData:
         """See `DataSource`. With `features`, the model's video tower is frozen.
@@ -99,7 +103,7 @@ class PairSource(ManifestSource):
         )
         held_out_rows = self._held_out_rows()
         validate: Callable[[ModelEncoder[Any, Any]], dict[str, float]] | None = None
-        dataset = reader.read(self.split, self.captions, lambda row: row.id not in held_out_rows)
+        dataset = reader.read(self.split, self.captions, RowFilter(self.view, without=held_out_rows))
         sampler = _sampler(dataset, granules, arguments, f"{self.manifest}: split {self.split!r}", run.seed)
         collate = Collator(adapter, objective.units)
         if self.validation is not None and self.captions in TASKS:
@@ -107,12 +111,13 @@ class PairSource(ManifestSource):
         elif self.validation is not None:
             mode = self.captions if self.captions in ("paragraph", "first", "sentence") else "paragraph"
             if held_out_rows:
-                held_out = reader.read(self.split, mode, lambda row: row.id in held_out_rows)
+                held_out = reader.read(self.split, mode, RowFilter(self.view, only=held_out_rows))
             else:
-                held_out = reader.read(self.validation, mode)
+                held_out = reader.read(self.validation, mode, RowFilter(self.view))
                 _warn_of_leaks(dataset, held_out)
             size, workers = arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
-            validate = RetrievalValidation(held_out, collate, objective, size, workers, run.broken)
+            drawn = draw_rows(held_out, self.validation_rows, run.seed)
+            validate = RetrievalValidation(drawn, collate, objective, size, workers, run.broken)
         skips = granules is not None and adapter.adapt_to_granularities(
             model, {name: granule.frames for name, granule in granules.items()}
         )
@@ -120,10 +125,6 @@ class PairSource(ManifestSource):
         if held_out_rows:
             report["held_out"] = {"share": self.hold_out, "rows": sorted(held_out_rows)}
         return TrainingData(dataset, collate, adapter.encode, sampler, validate, report, skips)
-
-    def of_view(self, row: Row) -> bool:
-        """Return whether a row is of the view that is trained."""
-        return self.view is None or row.meta.get("view") == self.view
 
     def _task_validation(
         self, run: RunContext, granules: Mapping[str, GranularitySettings] | None, held_out: frozenset[str]
@@ -150,12 +151,13 @@ class PairSource(ManifestSource):
         """Return the ids of training rows held out for validation; empty if the manifest has a validation split."""
         if not self.hold_out or self.validation is None:
             return frozenset()
-        usable = without_quarantined(read_manifest(self.path), self.quarantine)[0]
-        rows = [row for row in usable if has_text(row, self.captions) and self.of_view(row)]
-        if any(row.split == self.validation for row in rows):
+        rows = open_rows(self.path, self.quarantine)[0]
+        if self.validation in split_names(rows, self.captions):
             return frozenset()
-        rows = [row for row in rows if row.split == self.split]
-        return held_out_ids(rows, self.hold_out, f"{self.manifest}: split {self.split!r}")
+        where = f"{self.manifest}: split {self.split!r}"
+        if isinstance(rows, RowTable):
+            raise UsageError(f"{where}: data.hold_out does not read tables; hold rows out with `mova data convert`")
+        return held_out_ids(split_rows(rows, self.split, self.captions, RowFilter(self.view)), self.hold_out, where)
 
 
 @dataclass(frozen=True)
@@ -170,21 +172,20 @@ class _PairReader:
     prepare: Callable[[Pixels], Pixels] | None
     features: FeatureStore | None
 
-    def read(
-        self, split: str, captions: str, keep: Callable[[Row], bool] = lambda row: True
-    ) -> PairDataset | MixedPairDataset:
+    def read(self, split: str, captions: str, keep: RowFilter) -> PairDataset | MixedPairDataset:
         """Return the pairs of a split, by granularity if granularities are named."""
         if self.granules is None:
             return self._pairs(split, captions, self.source.frames, keep)
-        rows = without_quarantined(read_manifest(self.source.path), self.source.quarantine)[0]
+        rows = open_rows(self.source.path, self.source.quarantine)[0]
         return MixedPairDataset.from_rows(
-            lambda granule, chosen: self._pairs(split, captions, granule.frames, lambda row: keep(row) and chosen(row)),
+            lambda granule, chosen: self._pairs(split, captions, granule.frames, chosen),
             self.granules,
-            [row for row in rows if row.split == split and has_text(row, captions) and self.wanted(row, keep)],
+            split_rows(rows, split, captions, keep),
             self.lengths,
+            keep,
         )
 
-    def _pairs(self, split: str, captions: str, frames: int, keep: Callable[[Row], bool]) -> PairDataset:
+    def _pairs(self, split: str, captions: str, frames: int, keep: RowFilter) -> PairDataset:
         return PairDataset(
             self.source.path,
             split=split,
@@ -194,13 +195,9 @@ class _PairReader:
             prepare=self.prepare,
             features=self.features,
             quarantine=self.source.quarantine,
-            keep=lambda row: self.wanted(row, keep),
+            keep=keep,
             template=self.source.template if captions in TASKS else None,
         )
-
-    def wanted(self, row: Row, keep: Callable[[Row], bool]) -> bool:
-        """Return whether a row is of the trained view and passes a predicate."""
-        return self.source.of_view(row) and keep(row)
 
 
 def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> FeatureStore:
@@ -232,10 +229,18 @@ def stored_only(model: PreTrainedModel, folder: str, sampling: FrameRule) -> Fea
 
 def _warn_of_leaks(training: PairDataset | MixedPairDataset, held_out: PairDataset | MixedPairDataset) -> None:
     """Log a warning if training and validation share source videos."""
-    if shared := shared_videos(training.rows, held_out.rows):
+    trained, validated = (
+        data.rows if isinstance(data, MixedPairDataset) else [data.rows] for data in (training, held_out)
+    )
+    names = {name for rows in validated for row in rows for name in origins(row)}
+    shared: set[str] = set()
+    for rows in trained:
+        found = rows.shared_origins(names) if isinstance(rows, RowTable) else [n for row in rows for n in origins(row)]
+        shared |= names & set(found)
+    if shared:
         logger.warning(
             "%d source videos are in both %r and %r, such as %s",
-            *(len(shared), training.split, held_out.split, shared[0]),
+            *(len(shared), training.split, held_out.split, min(shared)),
         )
 
 

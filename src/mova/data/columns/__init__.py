@@ -1,0 +1,1 @@
+"""Manifests of millions of rows as memory-mapped Arrow tables."""
