@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mova.cli.console import emit, note, show
+from mova.cli.console import emit, file_bar, note, show
 from mova.cli.options import Json, Model
 
 
@@ -41,11 +41,11 @@ def relations(
     from mova.models.registry import load
 
     encoder = load(model or DEFAULT_MODEL)
-    moments = (
-        worlds_gallery(encoder, clips=clips, style=style, seed=seed)
-        if gallery is None
-        else read_gallery(gallery, encoder)
-    )
+    if gallery is None:
+        moments = worlds_gallery(encoder, clips=clips, style=style, seed=seed)
+    else:
+        with file_bar("reading", "moment") as progress:
+            moments = read_gallery(gallery, encoder, progress)
     results = evaluate_relations(encoder, moments)
     means = {arm: fmean(figures.auc[arm] for figures in results.values()) for arm in ARMS}
     where = str(gallery) if gallery is not None else f"Worlds, {style} style, seed {seed}"

@@ -17,7 +17,7 @@ Shape legend: N moments, K values of a concept, d width of the shared space.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,7 +192,9 @@ def _encode_stacks(model: DualEncoder, stacks: npt.NDArray[np.uint8]) -> Tensor:
     return torch.stack([model.encode_frames(Frames(np.ascontiguousarray(three), times))[1] for three in pictures])
 
 
-def read_gallery(path: str | Path, model: DualEncoder) -> Gallery:
+def read_gallery(
+    path: str | Path, model: DualEncoder, progress: Callable[[str, float, float], None] | None = None
+) -> Gallery:
     """Read a CSV table with the columns `file`, `start` and `end` (seconds, optional) and one column per concept.
 
     An empty cell means that the moment has no value. Relative paths are relative to the table. A moment's vector is the
@@ -201,6 +203,7 @@ def read_gallery(path: str | Path, model: DualEncoder) -> Gallery:
     Args:
         path: of the table.
         model: encodes the moments.
+        progress: called before each moment with its file, the number of moments before it, and that of all.
 
     Raises:
         UsageError: no such file.
@@ -220,8 +223,12 @@ def read_gallery(path: str | Path, model: DualEncoder) -> Gallery:
         labels[concept] = np.array([-1 if text is None else named.index(text) for text in texts])
         values[concept] = [tuple(template.format(text) for template in TEMPLATES) for text in named]
         _require_pairs(labels[concept], f"{path}: {concept}")
-    frames = torch.stack([_moment(model, path, where, row) for where, row in rows])
-    return Gallery(F.normalize(frames, dim=-1), labels, values)
+    frames = []
+    for number, (where, row) in enumerate(rows):
+        if progress is not None:
+            progress(row["file"], number, len(rows))
+        frames.append(_moment(model, path, where, row))
+    return Gallery(F.normalize(torch.stack(frames), dim=-1), labels, values)
 
 
 def _require_pairs(labels: _Ints, name: str) -> None:
