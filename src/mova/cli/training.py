@@ -108,6 +108,8 @@ def training_bar(progress: Bar) -> Any:
             """Keep the loss for the next line."""
             if logs and "loss" in logs:
                 self.loss = f"loss {float(logs['loss']):.3f}"
+                if "clips_per_second" in logs:
+                    self.loss += f", {logs['clips_per_second']:.1f} clips/s"
                 progress.update(self.task, description=self.loss)
 
     return Steps()

@@ -41,10 +41,10 @@ def read_document(name_or_path: str, overrides: Mapping[str, str] | None = None)
 
 
 def require_files(name_or_path: str, overrides: Mapping[str, str] | None = None) -> None:
-    """Raise if a recipe, or a file that its section `data` names, does not exist.
+    """Raise if a recipe, the run it starts from, or a file that its section `data` names, does not exist.
 
     Raises:
-        UsageError: as `read_document`, or a manifest or quarantine list that is not a file.
+        UsageError: as `read_document`; a missing or unfinished run; a manifest or quarantine list that is no file.
 
     >>> require_files("own", {"data.manifest": "none.jsonl"})
     Traceback (most recent call last):
@@ -52,6 +52,8 @@ def require_files(name_or_path: str, overrides: Mapping[str, str] | None = None)
     """
     path, document = read_document(name_or_path, overrides)
     name, data = document.get("name", path.stem), document.get("data")
+    if isinstance(document.get("model"), dict):
+        _require_stage(name, document["model"].get("source"))
     if not isinstance(data, dict):
         return
     for key in ("manifest", "quarantine"):
@@ -60,6 +62,25 @@ def require_files(name_or_path: str, overrides: Mapping[str, str] | None = None)
             raise UsageError(f"recipe {name}: {value} is not a file; pass --data.{key} PATH/{key}.jsonl")
     if "manifest" in data and data["manifest"] is None:
         raise UsageError(f"recipe {name}: needs your copy of the data; pass --data.manifest PATH/manifest.jsonl")
+
+
+def _require_stage(name: str, source: object) -> None:
+    """Raise if the model of a recipe is a run of an earlier stage that is missing or unfinished."""
+    if not isinstance(source, str):
+        return
+    folder = Path(source)
+    unfinished = any(folder.glob("checkpoint-*")) and not (folder / "config.json").is_file()
+    if unfinished:
+        raise UsageError(
+            f"recipe {name}: starts from the run {source}, which is not finished; continue it with "
+            f"`mova train {folder.name} --resume`, or start from its checkpoint with --model.source"
+        )
+    if folder.parent == Path("runs") and not folder.is_dir():
+        stage = f"`mova train {folder.name}`" if folder.name in shipped_recipes() else "its recipe"
+        raise UsageError(
+            f"recipe {name}: starts from the earlier stage {source}, and there is no such folder; run {stage} first, "
+            "or name a model with --model.source"
+        )
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -26,6 +26,7 @@ from mova.train.callbacks import BrokenVideos
 from mova.train.grad_cache import batch_size, cached_backward, refuse_batch_statistics, split_backward
 from mova.train.objectives.base import ModelEncoder, Objective
 from mova.train.param_groups import parameter_groups
+from mova.train.throughput import Throughput
 
 GIVE_UP = 5
 """Number of consecutive empty batches (all their videos are broken) that stops a run."""
@@ -43,11 +44,25 @@ class PairArguments(TrainingArguments):
     cache_chunk: int = field(
         default=0, metadata={"help": "Items encoded at a time (gradient caching); 0 encodes the whole batch at once."}
     )
+    global_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Items per step over all processes and accumulated batches; replaces per_device_train_batch_size."
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cache_chunk < 0:
             raise ValueError(f"cache_chunk must be 0 or more, not {self.cache_chunk}")
+        if self.global_batch is not None:
+            parts = self.world_size * self.gradient_accumulation_steps
+            if self.global_batch < 1 or self.global_batch % parts:
+                raise ValueError(
+                    f"global_batch {self.global_batch} is not a multiple of {parts} ({self.world_size} processes, "
+                    f"{self.gradient_accumulation_steps} accumulated batches)"
+                )
+            self.per_device_train_batch_size = self.global_batch // parts
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,7 @@ class PairTrainer(Trainer):
         self.objective, self.training_data, self.broken = objective, training_data, broken
         self._parts: dict[str, list[Tensor]] = {}
         self._empty = 0
+        self._throughput = Throughput()
         super().__init__(
             model=model,
             args=args,
@@ -137,6 +153,11 @@ class PairTrainer(Trainer):
             data_collator=_Boxed(training_data.collate),
             callbacks=[*(callbacks or []), _Epochs(training_data.sampler)],
         )
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Trainer`; the throughput of the first log counts from here."""
+        self._throughput = Throughput()
+        return super().train(*args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Create the optimizer that the arguments name, over `parameter_groups`."""
@@ -152,6 +173,7 @@ class PairTrainer(Trainer):
         """Run one batch forward and backward, in chunks if `cache_chunk` says so."""
         batch = inputs[BATCH]
         self._check_broken(batch.broken if isinstance(batch, PairBatch) else tuple(batch.pop("broken", ())), batch)
+        self._throughput.clips += batch_size(batch)
         if not (self.args.cache_chunk or self.objective.separable):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
@@ -182,6 +204,15 @@ class PairTrainer(Trainer):
         batch = inputs[BATCH]
         return super().floating_point_ops(batch.tensors() if isinstance(batch, TensorRecord) else batch)
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Trainer`, which reads the batches of a step here."""
+        with self._throughput.waiting():
+            return super().get_batch_samples(*args, **kwargs)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with self._throughput.paused():
+            super()._save_checkpoint(*args, **kwargs)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """See `Trainer`, which calls this in the process that saves."""
         super()._save(output_dir, state_dict)
@@ -198,7 +229,7 @@ class PairTrainer(Trainer):
             raise UsageError("no validation data; name its split in the recipe (data.validation)")
         was_training = self.model.training
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._throughput.paused():
             values = self.training_data.validate(self._encoder(self.model))
         self.model.train(was_training)
         metrics = {f"eval_{key}": float(value) for key, value in values.items()}
@@ -207,8 +238,9 @@ class PairTrainer(Trainer):
         return metrics
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the means of the objective's parts since the last log, and the number of broken videos if any."""
+        """Add the objective's means and the throughput since the last log, and the number of broken videos if any."""
         if "loss" in logs:
+            logs.update(self._throughput.take(self.args.world_size))
             logs.update({key: round(float(torch.stack(values).mean()), 5) for key, values in self._parts.items()})
             self._parts.clear()
             if len(self.broken):

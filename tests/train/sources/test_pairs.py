@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from transformers import TrainerCallback
 
 from mova.data.columns.table import write_table
+from mova.data.dataset import PairDataset
 from mova.data.manifest import fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import Quarantined, write_quarantine
 from mova.errors import DataError, UsageError
@@ -136,9 +138,9 @@ def one_of_two(number: int, port: int, recipe: Recipe, folder: Path) -> None:
 def test_two_processes_end_with_the_weights_of_one_with_the_whole_batch(
     small: Recipe, tmp_path: Path, chunk: int
 ) -> None:
-    sgd = {"max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0, "use_cpu": True, "per_device_train_batch_size": 6}
+    sgd = {"max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0, "use_cpu": True, "global_batch": 6}
     alone = train(changed(small, training=sgd), tmp_path / "alone")
-    shared = changed(small, training={**sgd, "per_device_train_batch_size": 3, "cache_chunk": chunk})
+    shared = changed(small, training={**sgd, "cache_chunk": chunk})
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -153,6 +155,38 @@ def test_saving_memory_or_time_changes_no_weight(small: Recipe, tmp_path: Path, 
     sgd = {"max_steps": 2, "optim": "sgd", "per_device_train_batch_size": 3, "max_grad_norm": 0.0}
     plain = train(changed(small, training=sgd), tmp_path / "plain")
     assert_equal_weights(plain, train(changed(small, training=sgd | setting), tmp_path / "other"), 1e-5)
+
+
+def test_a_global_batch_is_divided_among_accumulated_batches(small: Recipe, tmp_path: Path) -> None:
+    sgd = {"max_steps": 1, "optim": "sgd", "gradient_accumulation_steps": 2, "max_grad_norm": 0.0}
+    plain = train(changed(small, training=sgd), tmp_path / "plain")
+    whole = {**sgd, "global_batch": 4, "per_device_train_batch_size": 5}
+    assert_equal_weights(plain, train(changed(small, training=whole), tmp_path / "whole"))
+    with pytest.raises(
+        UsageError, match=r"global_batch 5 is not a multiple of 2 \(1 processes, 2 accumulated batches\)"
+    ):
+        train(changed(small, training={**sgd, "global_batch": 5}), tmp_path / "odd")
+
+
+def test_the_log_has_clips_per_second_and_the_share_of_time_that_the_loop_waits(
+    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = {"max_steps": 3, "save_steps": 1, "logging_steps": 3, "load_best_model_at_end": False}
+    recipe = changed(small, data={"validation": "val"}, training=steps)
+    train(recipe, tmp_path / "quick")
+    read = PairDataset.__getitem__
+
+    def slowly(self: PairDataset, draw: Any) -> Any:
+        time.sleep(0.2)
+        return read(self, draw)
+
+    monkeypatch.setattr(PairDataset, "__getitem__", slowly)
+    train(recipe, tmp_path / "slow")
+    (quick,), (slow,) = ([row for row in log_of(tmp_path / name) if "loss" in row] for name in ("quick", "slow"))
+    assert 0 <= quick["waiting"] <= 1
+    assert 0.4 < slow["waiting"] <= 1
+    assert slow["clips_per_second"] < 5  # validation, in which this process waits too, does not count
+    assert quick["clips_per_second"] > slow["clips_per_second"]
 
 
 def test_caching_adds_up_over_accumulated_batches(small: Recipe, tmp_path: Path) -> None:
