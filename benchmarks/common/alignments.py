@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mova.scoring.timeline_decoder import PRESENT
 from mova.types import ScoredSpan, Span
 
 Array = npt.NDArray[np.float64]
 BINS = 10
+DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +102,28 @@ class Tally:
     def calibration_error(self, least: float = 0.0) -> float:
         """Return the expected calibration error over pairs of a frame and a sentence with at least some posterior."""
         posterior, true = np.concatenate(self.posteriors, axis=1)
-        posterior, true = posterior[posterior >= least], true[posterior >= least]
-        bins = np.minimum((BINS * posterior).astype(int), BINS - 1)
-        gaps = [abs(float((posterior - true)[bins == i].sum())) for i in range(BINS)]
-        return sum(gaps) / max(1, len(posterior))
+        return _calibration_error(posterior, true, least)
+
+    def calibrated_forecast(self, least: float = 0.0) -> tuple[float, float]:
+        """Return the mean calibration error that calibrated posteriors would have here, and its 95th percentile.
+
+        The frames of a sentence are right or wrong together, so that the error of few sentences is not small. In each
+        of `DRAWS` draws, a sentence is true of the frames whose posterior is above one uniform number: every posterior
+        is then exactly the probability of being true.
+        """
+        rng = np.random.default_rng(0)
+        rows = [posterior for posterior, _ in self.posteriors]
+        everything, errors = np.concatenate(rows), []
+        for _ in range(DRAWS):
+            true = np.concatenate([posterior > rng.random() for posterior in rows])
+            errors.append(_calibration_error(everything, true, least))
+        return float(np.mean(errors)), float(np.quantile(errors, 0.95))
+
+    def reported_absent(self) -> tuple[float, float]:
+        """Return the share of foreign sentences that are reported as absent, and the share of the others."""
+        shown, present = np.array(self.shown).T
+        absent = shown < PRESENT
+        return float(absent[present == 0].mean()), float(absent[present == 1].mean())
 
     def absent_auc(self) -> float:
         """Return how well the probability of being shown separates foreign sentences from those of the video."""
@@ -111,3 +131,11 @@ class Tally:
 
         scores, present = zip(*self.shown, strict=True)
         return float(roc_auc_score(present, scores))
+
+
+def _calibration_error(posterior: Array, true: npt.NDArray[Any], least: float) -> float:
+    """Return the expected calibration error of posteriors of at least some value, over `BINS` equal bins."""
+    posterior, true = posterior[posterior >= least], true[posterior >= least]
+    bins = np.minimum((BINS * posterior).astype(int), BINS - 1)
+    gaps = np.bincount(bins, posterior - true, minlength=BINS)
+    return float(np.abs(gaps).sum()) / max(1, len(posterior))

@@ -157,7 +157,9 @@ def claims(report: harness.Report, results: Results) -> None:
         claim(f"{where}: shuffled, R@0.5 minus that of thresholds", shuffled, 0.0)
         claim(f"{where}: half foreign, AUC of absent sentences", tallies["joint, half foreign"].absent_auc(), 0.95)
         claim(f"{where}: calibration error, all pairs", tallies["joint"].calibration_error(), 0.05, True)
-        claim(f"{where}: calibration error, posteriors from 0.05", tallies["joint"].calibration_error(0.05), 0.05, True)
+        error, most = tallies["joint"].calibration_error(0.05), tallies["joint"].calibrated_forecast(0.05)[1]
+        claim(f"{where}: calibration error, posteriors from 0.05", error, 0.05, True)
+        claim(f"{where}: the same, at most that of 95 % of calibrated forecasts", error, round(most, 3), True)
 
 
 def run(seed: int, args: argparse.Namespace) -> Results:
@@ -197,7 +199,15 @@ def main() -> None:
                 results[place][name].extend(tally)
     for (style, seconds), tallies in results.items():
         for name, tally in tallies.items():
-            report.row(style=style, seconds=seconds, method=name, sentences=len(tally.overlaps), **tally.row())
+            figures: dict[str, float] = tally.row()
+            if tally.posteriors:
+                expected = tally.calibrated_forecast(0.05)[0]
+                figures["calibration error"] = round(tally.calibration_error(0.05), 3)
+                figures["of a calibrated forecast"] = round(expected, 3)
+            if name == "joint, half foreign":
+                absent, wrongly = tally.reported_absent()
+                figures |= {"foreign, reported absent": round(absent, 3), "shown, reported absent": round(wrongly, 3)}
+            report.row(style=style, seconds=seconds, method=name, sentences=len(tally.overlaps), **figures)
     claims(report, results)
     report.finish()
 

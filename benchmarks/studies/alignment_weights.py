@@ -33,7 +33,7 @@ from mova.models.encoder import DualEncoder
 from mova.models.registry import load
 from mova.scoring.alignment import align_jointly
 from mova.scoring.chain import infer_chain, infer_free
-from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty
+from mova.scoring.emissions import LENGTHS, AlignmentWeights, Background, calibrate_shown, log_odds, novelty
 from mova.scoring.similarity import relevance
 
 VIDEOS = (
@@ -118,37 +118,44 @@ def weights_at(moved: Mapping[str, float], start: AlignmentWeights) -> Alignment
     )
 
 
-def platt(posteriors: Array, truth: Array) -> tuple[float, float, float]:
-    """Return the slope and the intercept that calibrate posteriors best, and the cross-entropy per frame of the truth.
+def platt(posteriors: Array, truth: Array, lengths: Array) -> tuple[tuple[float, ...], float]:
+    """Return the map that calibrates posteriors best, and the cross-entropy per frame of the truth.
 
-    Posteriors are counted in `BINS` first.
+    The map is slope, intercept, and change of the intercept per unit of `lengths` (logarithms of ratios). Posteriors
+    are counted in `BINS` first, for each length.
     """
     scores = logit(np.clip(posteriors, CERTAIN, 1 - CERTAIN))
-    true, _ = np.histogram(scores, BINS, weights=truth)
-    every, _ = np.histogram(scores, BINS)
+    values, which = np.unique(lengths, return_inverse=True)
+    true = np.stack([np.histogram(scores[which == i], BINS, weights=truth[which == i])[0] for i in range(len(values))])
+    every = np.stack([np.histogram(scores[which == i], BINS)[0] for i in range(len(values))])
     middles = (BINS[1:] + BINS[:-1]) / 2
 
     def entropy(x: Array) -> float:
-        p = np.clip(expit(x[0] * middles + x[1]), CERTAIN, 1 - CERTAIN)
+        p = np.clip(expit(x[0] * middles + x[1] + x[2] * values[:, None]), CERTAIN, 1 - CERTAIN)
         return -float(np.sum(true * np.log(p) + (every - true) * np.log1p(-p))) / max(1.0, float(true.sum()))
 
-    found = minimize(entropy, np.array([1.0, 0.0]), method="Nelder-Mead", options={"maxiter": 60})
-    return float(found.x[0]), float(found.x[1]), float(found.fun)
+    found = minimize(entropy, np.array([1.0, 0.0, 0.0]), method="Nelder-Mead", options={"maxiter": 120})
+    return tuple(found.x.tolist()), float(found.fun)
 
 
 def loss_of(items: Sequence[tuple[Evidence, bool]], weights: AlignmentWeights) -> tuple[float, AlignmentWeights]:
     """Return the loss of weights, and the same weights with their calibration; `items` say which captions are alone."""
-    frames, truths, shown, present = [], [], [], []
+    frames, truths, lengths, shown, present = [], [], [], [], []
     for evidence, alone in items:
         posterior, probability = evidence.posteriors(weights, alone)
         frames.append(posterior.ravel())
         truths.append(evidence.truth.ravel())
+        lengths.append(np.full(posterior.size, math.log(evidence.case.duration / LENGTHS[0])))
         shown.append(np.clip(probability, CERTAIN, 1 - CERTAIN))
         present.append(evidence.truth.any(axis=1))
-    slope, intercept, entropy = platt(np.concatenate(frames), np.concatenate(truths))
-    q, y = np.concatenate(shown), np.concatenate(present)
+    of_frames, entropy = platt(np.concatenate(frames), np.concatenate(truths), np.concatenate(lengths))
+    q, y = np.concatenate(shown), np.concatenate(present).astype(np.float64)
+    of_shown, _ = platt(q, y, np.zeros(len(q)))
+    names = ("slope", "intercept", "length", "shown_slope", "shown_intercept")
+    calibrated = replace(weights, **dict(zip(names, (*of_frames, *of_shown[:2]), strict=True)))
+    q = np.clip(calibrate_shown(q, calibrated), CERTAIN, 1 - CERTAIN)
     sentences = -float(np.mean(xlogy(y, q) + xlogy(1 - y, 1 - q)))
-    return entropy + SENTENCE_WEIGHT * sentences, replace(weights, slope=slope, intercept=intercept)
+    return entropy + SENTENCE_WEIGHT * sentences, calibrated
 
 
 Loss = Callable[[AlignmentWeights], tuple[float, AlignmentWeights]]

@@ -237,6 +237,8 @@ class SentenceTimeline:
         posterior: float32, (T,), probability that each frame shows it; None if it was not computed.
         shown: probability that the video shows it at all; None likewise.
         false_alarm: how often a sentence that the video does not show scores as high on its best frame; None likewise.
+        likely: of a sentence without spans, which is probably not shown: the most probable place if it is; None
+            likewise.
 
     Example:
         >>> row = SentenceTimeline("A dog runs.", np.float32([0.1, 0.7]), (ScoredSpan(Span(1.0, 2.0), 0.7),))
@@ -250,6 +252,7 @@ class SentenceTimeline:
     posterior: npt.NDArray[np.float32] | None = None
     shown: float | None = None
     false_alarm: float | None = None
+    likely: ScoredSpan | None = None
 
     def to_json(self, curves: bool = True) -> dict[str, Any]:
         """Return text, spans and probability, with the curves (four digits) unless they are left out."""
@@ -259,6 +262,8 @@ class SentenceTimeline:
         document["spans"] = [span.to_json() for span in self.spans]
         if self.shown is not None:
             document["shown"] = round(self.shown, 6)
+        if self.likely is not None:
+            document["likely"] = self.likely.to_json()
         if self.false_alarm is not None:
             document["false_alarm"] = round(self.false_alarm, 6)
         if curves and self.posterior is not None:

@@ -121,6 +121,9 @@ def test_spans_are_written_with_times_and_posterior_and_uncertain_ones_are_hidde
     assert '<span class="low">0:06.0 to 0:08.0, 30%</span>' in page
     assert "<em>probably not shown (shown: 12%)</em>" in page
     assert "spans below 50% (2)" in page
+    placed = replace(doubtful(timeline).sentences[1], spans=(), likely=ScoredSpan(Span(4, 5), 0.5, 0.26))
+    told = "<em>probably not shown (shown: 12%); if at all, 0:04.0 to 0:05.0, 26%</em>"
+    assert told in drawn(replace(doubtful(timeline), sentences=(placed,)), tmp_path)
     unclear = replace(doubtful(timeline).sentences[1], shown=0.81)
     assert "<em>unclear when (shown: 81%)</em>" in drawn(replace(doubtful(timeline), sentences=(unclear,)), tmp_path)
     assert boxes(page, "covered") == [pytest.approx((10, 20))]

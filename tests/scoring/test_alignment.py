@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mova.scoring.alignment import align_curves
+from mova.scoring.alignment import align_curves, align_jointly
+from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.spans import locate
 from mova.types import Span
 
@@ -42,3 +43,23 @@ def test_shapes_must_agree() -> None:
         align_curves(torch.eye(2), torch.eye(2), np.arange(3.0), 3.0, 0.5)
     with pytest.raises(ValueError, match="at least one frame"):
         align_curves(torch.eye(2), torch.zeros(0, 2), np.zeros(0), 3.0, 0.5)
+
+
+def test_a_sentence_that_is_probably_not_shown_has_a_most_probable_place_and_no_span() -> None:
+    axes = torch.eye(4)
+    film = torch.cat([axes[:1].expand(6, 4), axes[1:2].expand(6, 4), (0.4 * axes[2:3] + axes[3:]).expand(3, 4)])
+    weights = AlignmentWeights(level=0.3, contrast=0.5, peak=0, offset=2, shown_intercept=-3.0)
+    result = align_jointly(axes[:3], film, np.arange(15.0), 15.0, weights, background=torch.ones(1, 4), step=1.0)
+    assert result.shown is not None
+    assert result.likely is not None
+    assert (result.shown >= 0.5).tolist() == [True, True, False]
+    assert [len(spans) for spans in result.spans] == [1, 1, 0]
+    assert result.likely[:2] == (None, None)
+    place = result.likely[2]
+    assert place is not None
+    assert place.span == Span(12, 15)
+    assert result.irrelevant == (Span(12, 15),), "no sentence is said to describe it"
+    row = result.timeline("a.mp4", ["A.", "B.", "C."], np.arange(15.0), 15.0).sentences[2]
+    document = row.to_json(curves=False)
+    assert (document["spans"], document["likely"]["start"], document["likely"]["end"]) == ([], 12.0, 15.0)
+    assert "likely" not in result.timeline("a.mp4", ["A.", "B.", "C."], np.arange(15.0), 15.0).sentences[0].to_json()

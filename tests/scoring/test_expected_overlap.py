@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mova.scoring.expected_overlap import LEAST_POSTERIOR, MOST_POSTERIOR, least_posteriors
+from mova.scoring.expected_overlap import LEAST_POSTERIOR, MOST_POSTERIOR, least_posteriors, most_probable_place
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -16,6 +16,17 @@ def test_the_bound_is_that_of_the_best_of_all_spans(seed: int) -> None:
         spans = [(a, b) for a in range(12) for b in range(a + 1, 13)]
         best = max(row[a:b].sum() / (b - a + row.sum() - row[a:b].sum()) for a, b in spans)
         assert bound == pytest.approx(np.clip(best / (1 + best), LEAST_POSTERIOR, MOST_POSTERIOR), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_most_probable_place_is_the_best_of_all_spans(seed: int) -> None:
+    row = np.random.default_rng(seed).beta(0.3, 0.6, 12)
+    spans = [(a, b) for a in range(12) for b in range(a + 1, 13)]
+    best = max(
+        spans, key=lambda span: row[slice(*span)].sum() / (span[1] - span[0] + row.sum() - row[slice(*span)].sum())
+    )
+    assert most_probable_place(row) == best
+    assert most_probable_place(np.array([0.0, 1e-4, 0.0])) == (1, 2)
 
 
 def test_certain_and_absent_sentences() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mova.scoring import chain, timeline_decoder
 from mova.scoring.emissions import AlignmentWeights
-from mova.scoring.timeline_decoder import TRUST, Evidence, decode, log_chance
+from mova.scoring.timeline_decoder import ORDERS, PRESENT, TRUST, Evidence, decode, log_chance
 
 WEIGHTS = AlignmentWeights(position=0.0)
 
@@ -130,6 +131,32 @@ def test_absent_sentences_have_no_frames() -> None:
     assert result.shown.max() < 0.2
     one = decode(events((5, 15), (0, 0), (30, 40)))
     assert one.shown.round().tolist() == [1, 0, 1]
+
+
+def test_a_sentence_that_is_probably_not_shown_has_no_frames_whatever_its_posterior() -> None:
+    evidence = events((5, 15), (20, 24), (40, 50))
+    evidence.odds[1] *= 0.25
+    found = decode(evidence)
+    assert found.shown[1] >= PRESENT
+    assert found.covered[1].any()
+    doubtful = Evidence(evidence.odds, evidence.boundaries, replace(WEIGHTS, shown_intercept=-6.0))
+    for order in ORDERS:
+        result = decode(doubtful, order)
+        assert result.shown[1] < PRESENT <= result.shown[0]
+        assert result.covered.any(axis=1).tolist() == [True, False, True]
+        assert result.posterior[1].argmax() in range(20, 24), "its most probable place is still known"
+        assert np.all(result.posterior.max(axis=1) <= result.shown + 1e-6), "no frame is surer than the video"
+
+
+def test_a_shown_sentence_without_a_place_in_order_is_placed_by_itself() -> None:
+    swapped = events((24, 30), (18, 24))
+    evidence = decode(swapped).order.evidence
+    prior = evidence["free"] - evidence["ordered"] + 0.5
+    result = decode(swapped, prior=prior)
+    assert result.order.choice == "ordered"
+    assert result.shown.min() >= PRESENT
+    assert covered(swapped, prior=prior) == [[*range(24, 30)], [*range(18, 24)]]
+    assert sum(map(bool, covered(swapped, "yes"))) == 1, "a required order is kept"
 
 
 @pytest.mark.parametrize("sentences", [1, 3])

@@ -75,7 +75,8 @@ def judge_embedding(
         if doubt > HOLDS and _holds_instead(model, video, sentences, index, changes[best].text, words):
             contradiction = Contradiction(changes[best], doubt)
         shown = probability_shown(model, row)
-        spans = row.spans if shown >= HOLDS or contradiction is not None else ()
+        found = row.spans if row.likely is None else (row.likely,)
+        spans = found if shown >= HOLDS or contradiction is not None else ()
         rows.append(SentenceVerdict(row.text, shown * (1 - doubt), spans, shown, None, contradiction))
     free = model.align(video, prompt, order="no").sentences
     posterior = np.stack([row.posterior for row in free if row.posterior is not None])

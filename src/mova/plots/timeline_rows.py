@@ -69,7 +69,9 @@ class PictureRow:
             return ""
         if self.timeline.shown is None:
             return "no span"
-        return f"{'probably not shown' if self.absent else 'unclear when'} (shown: {self.timeline.shown:.0%})"
+        phrase = f"{'probably not shown' if self.absent else 'unclear when'} (shown: {self.timeline.shown:.0%})"
+        likely = self.timeline.likely
+        return phrase if likely is None else f"{phrase}; if at all, {span_text(likely)}"
 
 
 def picture_rows(timeline: Timeline) -> list[PictureRow]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mova.scoring.adaptive_weights import weights_for_video
 from mova.scoring.emissions import AlignmentWeights, Background, log_odds, novelty
+from mova.scoring.expected_overlap import most_probable_place
 from mova.scoring.order import order_prior, overlapping
 from mova.scoring.similarity import relevance as frame_relevance
 from mova.scoring.spans import cell_breaks, cell_edges, cell_ends, locate, runs, unseen, usual_cell
@@ -36,6 +37,8 @@ class Alignment:
             own.
         shown: (S,), probability that the video shows a sentence at all; None likewise.
         order: whether the sentences are in temporal order, and the evidence; None likewise.
+        likely: for each sentence without spans, the most probable place, if it is shown after all; None for others,
+            and if sentences were aligned on their own.
 
     Example:
         >>> import torch
@@ -54,6 +57,7 @@ class Alignment:
     posterior: npt.NDArray[np.float32] | None = None
     shown: npt.NDArray[np.float64] | None = None
     order: OrderChoice | None = None
+    likely: tuple[ScoredSpan | None, ...] | None = None
 
     def timeline(
         self,
@@ -69,7 +73,8 @@ class Alignment:
         shown = [None] * count if self.shown is None else self.shown.tolist()
         posterior = [None] * count if self.posterior is None else self.posterior
         alarms = [None] * count if false_alarms is None else false_alarms
-        rows = map(SentenceTimeline, sentences, self.relevance, self.spans, posterior, shown, alarms)
+        likely = self.likely or [None] * count
+        rows = map(SentenceTimeline, sentences, self.relevance, self.spans, posterior, shown, alarms, likely)
         return Timeline(video, duration, times, tuple(rows), self.irrelevant, self.order, step)
 
 
@@ -156,15 +161,19 @@ def align_jointly(
     width = max(1, round(weights.novelty_seconds / cell))
     boundaries = weights.novelty * novelty(frame_vectors.detach().float().cpu().numpy(), width)
     odds = log_odds(curves, noise, weights, weights.peak_frames(cell))
-    evidence = Evidence(odds, boundaries, weights)
+    evidence = Evidence(odds, boundaries, weights.at_length(duration))
     decoded = decode(evidence, order, prior=order_prior(sentences), overlapping=overlapping(sentences))
-    rows = zip(curves, decoded.posterior, decoded.covered, strict=True)
-    ends = cell_ends(times, duration, step)
-    spans = tuple(_spans(curve, posterior, on, edges[:-1], ends) for curve, posterior, on in rows)
+    starts, ends = edges[:-1], cell_ends(times, duration, step)
+    rows = [*zip(curves, decoded.posterior, decoded.covered, strict=True)]
+    spans = tuple(_spans(curve, posterior, on, starts, ends) for curve, posterior, on in rows)
+    likely = tuple(
+        None if found else _likely(curve, posterior, starts, ends)
+        for found, (curve, posterior, _) in zip(spans, rows, strict=True)
+    )
     covered = [scored.span for sentence_spans in spans for scored in sentence_spans]
     covered += unseen(times, duration, step)
     irrelevant = tuple(complement(covered, duration))
-    return Alignment(curves, spans, irrelevant, decoded.posterior, decoded.shown, decoded.order)
+    return Alignment(curves, spans, irrelevant, decoded.posterior, decoded.shown, decoded.order, likely)
 
 
 def _calibrated(
@@ -200,3 +209,17 @@ def _spans(
             span = Span(float(starts[first]), float(ends[last]))
             spans.append(ScoredSpan(span, float(curve[inside].max()), min(mean, 1.0)))
     return tuple(spans)
+
+
+def _likely(
+    curve: npt.NDArray[np.float32],
+    posterior: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.float64],
+    ends: npt.NDArray[np.float64],
+) -> ScoredSpan | None:
+    """Return the span of the largest expected overlap; None if it has no length."""
+    first, end = most_probable_place(posterior)
+    mask = np.zeros(len(posterior), dtype=bool)
+    mask[first:end] = True
+    parts = _spans(curve, posterior, mask, starts, ends)  # several where frames are missing
+    return max(parts, key=lambda part: (part.posterior or 0.0) * part.span.duration, default=None)

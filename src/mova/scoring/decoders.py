@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -86,7 +86,7 @@ def ground_paragraph(
 ) -> Alignment:
     """Align the sentences of a paragraph, each with at least one span; the first span of each is the best one.
 
-    A sentence without a span gets the best peak of its posterior, or of its relevance. With fewer frames than
+    A sentence without a span gets its most probable place, or the best peak of its relevance. With fewer frames than
     sentences, warping is not possible, and "dtw" and "drop-dtw" are equal parts.
 
     Args:
@@ -118,12 +118,13 @@ def ground_paragraph(
         aligned = align_curves(sentence_vectors, film.vectors, *place, knowledge.threshold, film.step)
     else:
         aligned = _warped(sentence_vectors, film, decoder)
-    curves = aligned.relevance if aligned.posterior is None else aligned.posterior
-    rows = zip(aligned.spans, curves, strict=True)
-    spans = [best_first(row) or peaks(curve, *place, 1, step=film.step) for row, curve in rows]
-    return Alignment(
-        aligned.relevance, tuple(spans), aligned.irrelevant, aligned.posterior, aligned.shown, aligned.order
-    )
+    likely = aligned.likely or [None] * len(aligned.spans)
+    rows = zip(aligned.spans, likely, aligned.relevance, strict=True)
+    spans = [
+        best_first(row) or ((place_of,) if place_of else peaks(curve, *place, 1, step=film.step))
+        for row, place_of, curve in rows
+    ]
+    return replace(aligned, spans=tuple(spans), likely=None)
 
 
 def best_first(spans: Sequence[ScoredSpan]) -> tuple[ScoredSpan, ...]:

@@ -8,6 +8,7 @@ Shape legend: K sentences, T frames, B background sentences, d width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
@@ -26,6 +27,8 @@ PLAIN_SPREAD = 0.15
 """Unit of relevance if a model has a measured threshold and no background sentences."""
 NOVELTY_RANGE = (-2.0, 4.0)
 """Bounds of the novelty, in standard deviations: a single hard cut must not decide alone."""
+LENGTHS = (60.0, 630.0)
+"""Seconds of the videos that the dependence of posteriors on length was fitted on."""
 CERTAIN = np.float32(1e-7)
 """Smallest probability that is distinguished from zero."""
 ROWS_AT_ONCE = 32
@@ -53,6 +56,9 @@ class AlignmentWeights:
         costs: of changes of state.
         order: log-odds of captions in temporal order, before the video is seen.
         slope, intercept: of the logistic map from the model's posteriors to calibrated ones (Platt 1999), in log-odds.
+        length: change of `intercept` in a video e times as long as `LENGTHS[0]`: the longer it is, the more moments may
+            be taken for one. Not beyond `LENGTHS`.
+        shown_slope, shown_intercept: likewise, of the probabilities that sentences are shown at all.
 
     The defaults are plain values, not calibrated. `mova.scoring.adaptive_weights` chooses weights for a model without
     its own.
@@ -77,6 +83,9 @@ class AlignmentWeights:
     order: float = 0.0
     slope: float = 1.0
     intercept: float = 0.0
+    length: float = 0.0
+    shown_slope: float = 1.0
+    shown_intercept: float = 0.0
 
     @property
     def calibrated(self) -> bool:
@@ -86,6 +95,17 @@ class AlignmentWeights:
     def peak_frames(self, cell: float) -> int:
         """Return the number of frames of `cell` seconds that the highest relevance is a mean of."""
         return max(1, round(self.peak_seconds / cell))
+
+    def at_length(self, seconds: float) -> Self:
+        """Return the weights for a video of a length, whose `length` is in the intercept.
+
+        Example:
+            >>> weights = AlignmentWeights(intercept=1.0, length=-0.5)
+            >>> [round(weights.at_length(seconds).intercept, 2) for seconds in (5.0, 60.0, 630.0, 7200.0)]
+            [1.0, 1.0, -0.18, -0.18]
+        """
+        shift = self.length * math.log(min(max(seconds, LENGTHS[0]), LENGTHS[1]) / LENGTHS[0])
+        return replace(self, intercept=self.intercept + shift, length=0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a configuration file."""
@@ -196,6 +216,20 @@ def calibrate(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights)
     calibrated = np.full_like(probabilities, _calibrated(np.atleast_1d(CERTAIN), weights)[0])
     possible = probabilities > CERTAIN
     calibrated[possible] = _calibrated(np.minimum(probabilities[possible], 1 - CERTAIN), weights)
+    return calibrated
+
+
+def calibrate_shown(shown: Array, weights: AlignmentWeights) -> Array:
+    """Map the probabilities that sentences are shown to calibrated ones, (K,).
+
+    Example:
+        >>> calibrate_shown(np.array([0.2, 0.5, 0.8]), AlignmentWeights(shown_slope=2.0)).round(2)
+        array([0.06, 0.5 , 0.94])
+    """
+    if (weights.shown_slope, weights.shown_intercept) == (1.0, 0.0):
+        return shown
+    scaled = logit(np.clip(shown, float(CERTAIN), 1 - float(CERTAIN)))
+    calibrated: Array = expit(weights.shown_slope * scaled + weights.shown_intercept)
     return calibrated
 
 

@@ -31,20 +31,39 @@ def least_posteriors(posterior: npt.NDArray[np.floating]) -> npt.NDArray[np.floa
         >>> least_posteriors(np.array([[0.0, 1.0, 1.0, 0.0], [0.2, 0.3, 0.3, 0.2]])).round(2)
         array([0.45, 0.2 ])
     """
-    return np.array([_least(row) for row in np.asarray(posterior, dtype=np.float64)])
+    overlaps = [_best_span(row)[0] for row in np.asarray(posterior, dtype=np.float64)]
+    found = np.array(overlaps, dtype=np.float64)
+    return np.clip(found / (1 + found), LEAST_POSTERIOR, MOST_POSTERIOR)
 
 
-def _least(row: npt.NDArray[np.float64]) -> float:
-    """Return the bound of one sentence, from posteriors (T,)."""
-    total, overlap = float(row.sum()), FIRST_OVERLAP
+def most_probable_place(posterior: npt.NDArray[np.floating]) -> tuple[int, int]:
+    """Return the first frame and the one after the last of the span of the largest expected overlap.
+
+    Args:
+        posterior: (T,), of one sentence.
+
+    Example:
+        >>> most_probable_place(np.array([0.0, 0.1, 0.3, 0.2, 0.0]))
+        (2, 4)
+    """
+    row = np.asarray(posterior, dtype=np.float64)
+    _, first, end = _best_span(row)
+    best = int(row.argmax())
+    return (first, end) if end > first else (best, best + 1)
+
+
+def _best_span(row: npt.NDArray[np.float64]) -> tuple[float, int, int]:
+    """Return the expected overlap of the best span of one sentence, its first frame and the one after its last."""
+    total, overlap, first, last = float(row.sum()), FIRST_OVERLAP, 0, 0
     if total <= 0:
-        return MOST_POSTERIOR
+        return 1.0, 0, 0
     likely = np.flatnonzero(row > IGNORED)
-    row = row[likely[0] : likely[-1] + 1] if len(likely) else row[:0]
+    start = int(likely[0]) if len(likely) else 0
+    row = row[start : likely[-1] + 1] if len(likely) else row[:0]
     for _ in range(ROUNDS):
         sums = np.append(0.0, np.cumsum((1 + overlap) * row - overlap))
         last = int(np.argmax(sums - np.minimum.accumulate(sums)))
         first = int(np.argmin(sums[: last + 1]))
         inside = float(row[first:last].sum())
         overlap = inside / (last - first + total - inside) if last > first else overlap / 2
-    return float(np.clip(overlap / (1 + overlap), LEAST_POSTERIOR, MOST_POSTERIOR))
+    return overlap, start + first, start + last

@@ -22,7 +22,7 @@ from scipy.special import gammaln
 
 from mova.scoring.best_paths import best_frames, best_path
 from mova.scoring.chain import Array, ChainCosts, ChainResult, infer_chain, infer_free
-from mova.scoring.emissions import AlignmentWeights, calibrate, position_odds
+from mova.scoring.emissions import CERTAIN, AlignmentWeights, calibrate, calibrate_shown, position_odds
 from mova.scoring.expected_overlap import least_posteriors
 from mova.types import OrderChoice
 
@@ -39,6 +39,8 @@ TRUST = 0.5
 """Share of the differences of log-evidence that counts: frames of one event are not independent."""
 LEAST_SHARE = 1e-3
 """Probability below which a hypothesis no longer counts."""
+PRESENT = 0.5
+"""Probability of being shown from which a sentence gets spans."""
 ACCURACY_COSTS = ChainCosts(change=0.1, enter=0.0, skip=0.0, repeat=2.0)
 """Costs, in frames, that keep a timeline from flickering."""
 
@@ -50,7 +52,8 @@ class Decoded:
     Attributes:
         posterior: float32, (K, T), probability that frame t shows sentence k.
         shown: float64, (K,), probability that sentence k is shown at all.
-        covered: bool, (K, T), frames of each sentence in the timeline of the highest expected accuracy.
+        covered: bool, (K, T), frames of each sentence in the timeline of the highest expected accuracy; none if it is
+            probably not shown.
         order: the hypothesis that was chosen.
 
     Example:
@@ -236,26 +239,34 @@ def _others(evidence: Evidence, outside: Sequence[int]) -> npt.NDArray[np.int64]
 
 def _assemble(evidence: Evidence, outside: Sequence[int], choice: OrderChoice) -> Decoded:
     alone = infer_free(evidence.odds, evidence.boundaries, evidence.costs) if outside else None
-    return _finish(_partly(evidence, outside, alone)[0], evidence, outside, choice)
+    return _finish(_partly(evidence, outside, alone)[0], evidence, outside, choice, strict=True)
 
 
-def _finish(raw: _Posterior, evidence: Evidence, outside: Sequence[int], choice: OrderChoice) -> Decoded:
+def _finish(
+    raw: _Posterior, evidence: Evidence, outside: Sequence[int], choice: OrderChoice, strict: bool = False
+) -> Decoded:
     """Calibrate posteriors, and decide which frames show which sentence.
 
     The timeline maximizes the sum of posteriors above a bound (`mova.scoring.expected_overlap`) over its frames, in
     order where there is one (maximum expected accuracy, as in alignments of sequences: Holmes and Durbin 1998). Unlike
-    the most probable path, it is right on average even if no single path is probable.
+    the most probable path, it is right on average even if no single path is probable. Sentences that are probably not
+    shown have no frames. A sentence that is probably shown, but finds no place in order, is covered by itself, unless
+    the order is strict.
     """
-    posterior = calibrate(raw.marginals, evidence.weights)
+    posterior, shown = calibrate(raw.marginals, evidence.weights), calibrate_shown(raw.shown, evidence.weights)
+    posterior *= np.minimum(1.0, shown / np.maximum(posterior.max(axis=1), CERTAIN)).astype(np.float32)[:, None]
     inside = _others(evidence, outside)
     posterior[inside] /= np.maximum(posterior[inside].sum(axis=0), 1.0)
     covered = np.zeros(posterior.shape, dtype=bool)
     flat = np.zeros(posterior.shape[1])
     least = least_posteriors(posterior)[:, None]
-    if len(inside):
-        path = best_path(posterior[inside] - least[inside], flat, ACCURACY_COSTS)
-        covered[inside] = path[None] == np.arange(len(inside))[:, None]
-    others = np.asarray(outside, dtype=np.int64)
+    present = np.flatnonzero(shown >= PRESENT)
+    chained, others = np.intersect1d(inside, present), np.setdiff1d(present, inside)
+    if len(chained):
+        path = best_path(posterior[chained] - least[chained], flat, ACCURACY_COSTS)
+        covered[chained] = path[None] == np.arange(len(chained))[:, None]
+    if not strict:
+        others = np.union1d(others, chained[~covered[chained].any(axis=1)])
     if len(others):
         covered[others] = best_frames(posterior[others] - least[others], flat, ACCURACY_COSTS)
-    return Decoded(posterior, raw.shown, covered, choice)
+    return Decoded(posterior, shown, covered, choice)

@@ -26,7 +26,7 @@ from mova.scoring.alignment import Alignment, align_jointly
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.similarity import relevance
 from mova.scoring.spans import cell_edges, usual_cell
-from mova.scoring.timeline_decoder import Order
+from mova.scoring.timeline_decoder import PRESENT, Order
 from mova.search.query import Query, has_passages
 from mova.search.storage.records import StoredFrames, VideoRecord
 from mova.types import Moment, MomentSentence, Span
@@ -41,8 +41,6 @@ LONGEST_GAP = 300.0
 """Seconds between two sentences of one passage; not tuned."""
 LEAST_STRENGTH = 0.25
 """Least `moment_strength` of the paragraph on a video."""
-PRESENT = 0.5
-"""Least probability of a sentence that counts as shown."""
 
 
 def find_passages(

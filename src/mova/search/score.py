@@ -27,6 +27,7 @@ from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
 from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE, joined
 from mova.models.registry import load_any
+from mova.scoring.timeline_decoder import PRESENT
 from mova.text.units import sentences_or_windows
 from mova.utils.text_files import PARSER_ERRORS
 from mova.video.reader import stream
@@ -35,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """(video, pairs done, pairs in total), called after each video."""
-
-PRESENT = 0.5
-"""Least probability of a sentence that counts as shown."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ class Alignment:
                     "text": row.text,
                     "shown": None if row.shown is None else round(row.shown, 4),
                     "spans": [span.to_json() for span in row.spans],
+                    "likely": None if row.likely is None else row.likely.to_json(),
                     "posterior": [round(float(value), 4) for value in values],
                 }
             )
@@ -243,7 +244,7 @@ def corrected(timeline: Timeline, spans: Spans) -> Timeline:
         for start, end in sorted(wanted):
             key = (round(start, 3), round(end, 3))
             made.append(kept[key] if key in kept else _scored(timeline, row.relevance, start, end))
-        rows.append(replace(row, spans=tuple(made)))
+        rows.append(replace(row, spans=tuple(made), likely=None if made else row.likely))
     covered = [s.span for row in rows for s in row.spans]
     blind = unseen(timeline.times, timeline.duration, timeline.step)
     uncovered = tuple(complement([*covered, *blind], timeline.duration))

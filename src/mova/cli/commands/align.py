@@ -227,6 +227,8 @@ def show_timeline(timeline: Timeline) -> None:
     for row in timeline.sentences:
         spans = [f"{clock(s.span.start)} - {clock(s.span.end)} ({s.posterior:.0%})" for s in row.spans]
         absent = f"none (shown: {row.shown:.0%})"
+        if row.likely is not None:
+            absent += f"\nif at all {clock(row.likely.span.start)} - {clock(row.likely.span.end)}"
         words = [evidence(row.false_alarm)] if rated and row.false_alarm is not None else []
         table.add_row(Text(row.text), Text("\n".join(spans) or absent), *words, Text(_bars(row.posterior, timeline)))
     show(table)

@@ -31,6 +31,7 @@ class AlignedSentence(BaseModel):
     text: str
     shown: float | None = Field(None, description="Probability that the video shows it at all.")
     spans: list[SpanOut]
+    likely: SpanOut | None = Field(None, description="Most probable place of a sentence that is probably not shown.")
     posterior: list[float] = Field(description="Per bin: probability that it shows the sentence.")
 
 

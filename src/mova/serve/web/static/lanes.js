@@ -78,6 +78,11 @@ export class Lane {
     });
     const shown = this.sentence.shown;
     if (!chips.length) chips.push(el("span", { class: "none", text: this.original.length ? "Marked as not shown" : `Probably not shown${shown === null ? "" : ` (${Math.round(100 * shown)} %)`}` }));
+    const likely = this.spans.length || this.original.length ? null : this.sentence.likely;
+    if (likely) {
+      chips.push(el("button", { type: "button", class: "chip likely", title: "Go to the most probable place", on: { click: () => this.onSeek(likely.start, { until: likely.end }) } },
+        `if at all ${clock(likely.start, true)} – ${clock(likely.end, true)}`));
+    }
     this.chips.replaceChildren(...chips, el("button", { type: "button", class: "chip add", text: "+", title: "Add a span at the position of the player", "aria-label": "Add a span at the position of the player", on: { click: () => this.#add() } }));
     this.root.classList.toggle("absent", this.spans.length === 0);
   }
