@@ -32,6 +32,7 @@ CASES = {
     "train (file)": ["train", "none.yaml"],
     "train (manifest)": ["train", "own", "--data.manifest", "none.jsonl"],
     "train (no manifest)": ["train", "own"],
+    "train (earlier stage)": ["train", "gexia-images", "--data.manifest", "m.jsonl"],
     "train (quarantine)": ["train", "own", "--data.manifest", "m.jsonl", "--data.quarantine", "none.jsonl"],
     "fit": ["fit", "none", "out"],
     "reproduce": ["reproduce", "none"],
@@ -42,6 +43,7 @@ CASES = {
     "data convert": ["data", "convert", "msvd", "none", "out"],
     "data check": ["data", "check", "none"],
     "data check (manifest)": ["data", "check", "none.jsonl"],
+    "data table": ["data", "table", "none.jsonl", "out.arrow"],
     "data export": ["data", "export", "datasets", "none.jsonl", "out"],
     "data export (index)": ["data", "export", "clip-retrieval", "none", "out"],
     "data features": ["data", "features", "none.jsonl", "out"],
@@ -58,6 +60,7 @@ CASES = {
     "eval entailment": ["eval", "entailment", "--manifest", "none.jsonl"],
     "eval synvita": ["eval", "synvita", "--data", "none"],
     "eval generation": ["eval", "generation", "none.json"],
+    "eval relations": ["eval", "relations", "none.csv"],
     "eval matrix": ["eval", "matrix", "none.npy", "--protocol", "msrvtt-1ka"],
     "eval compare": ["eval", "compare", "none.json", "none2.json"],
 }

@@ -87,7 +87,8 @@ def train(
         (output / BROKEN).unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
     trainer = _trainer(recipe, model, objective, source, output, callbacks or [])
     output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.yaml").write_text(yaml.safe_dump(asdict(recipe), sort_keys=False), encoding="utf-8")
+    if trainer.is_world_process_zero():
+        (output / "recipe.yaml").write_text(yaml.safe_dump(asdict(recipe), sort_keys=False), encoding="utf-8")
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     seconds = time.perf_counter() - began
@@ -95,16 +96,24 @@ def train(
     trainer.save_model(str(output))
     if finish is not None:
         finish.run(model, recipe, output, trainer.state.global_step)
-    summary = {"recipe": recipe.name, "steps": trainer.state.global_step, "seconds": round(seconds, 1)}
-    if trainer.state.best_metric is not None:
-        state, metric = trainer.state, trainer.args.metric_for_best_model
+    if trainer.is_world_process_zero():
+        summary = {"recipe": recipe.name, **_summary(trainer), "seconds": round(seconds, 1)}
+        (output / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return model
+
+
+def _summary(trainer: PairTrainer) -> dict[str, Any]:
+    """Return what a finished run did, for its file."""
+    state = trainer.state
+    summary: dict[str, Any] = {"steps": state.global_step}
+    if state.best_metric is not None:
+        metric = trainer.args.metric_for_best_model
         summary |= {"metric": metric, "best_step": state.best_global_step, "best": state.best_metric}
     if trainer.training_data.report is not None:
         summary["data"] = dict(trainer.training_data.report)
     if len(trainer.broken):
         summary["broken"] = len(trainer.broken)
-    (output / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    return model
+    return summary
 
 
 def _refuse_another_run(output: Path) -> None:
