@@ -5,12 +5,13 @@ single frames and of windows alike, and any manifest. Without `--data`: rendered
 there (`natural.py`). `random-clip` and `random-x-clip` are tiny checkpoints of real architectures with random weights:
 what they reach is what chance and the length of windows alone reach.
 
-Every model runs in a process of its own, on one thread. Every clip is encoded once. Retrieval is that of the paragraph
-of each video (`mova eval retrieval --protocol paragraphs`), moments are single sentences (`mova eval moments`),
-alignment is of all sentences of a paragraph together (`--paragraph`). No match: half of the videos are left out, many
-times; the figure is the area under the ROC curve of the highest cosine, between sentences about videos that are there
-and sentences about others (which may show the same, so 100 is out of reach). Costs are of `mova index` on all files.
-Intervals are 95 %, by bootstrap over queries; for no match, over the draws of halves.
+Every model runs in a process of its own, on one thread. Vectors are those of the index where a row is a whole file.
+Retrieval is that of the paragraph of each video (`mova eval retrieval --protocol paragraphs`), moments are single
+sentences (`mova eval moments`), alignment is of all sentences of a paragraph together (`--paragraph`). No match: half
+of the videos are left out, many times; the figure is the area under the ROC curve of the highest cosine, between
+sentences about videos that are there and sentences about others (which may show the same, so 100 is out of reach).
+Costs are of `mova index` on all files, in processor time. Intervals are 95 %, by bootstrap over queries; for no match,
+over the draws of halves. With `--folder`, a run that was stopped continues.
 
 Shape legend: S sentences, V videos, d width.
 """
@@ -21,6 +22,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ from mova.models.registry import load
 from mova.models.tiny_checkpoint import write_tiny_clip, write_tiny_x_clip
 from mova.search.index import Index
 from mova.search.storage.sources import size_on_disk
+from mova.utils.hashing import digest
 from mova.worlds.writer import write_worlds
 
 RANDOM = {"random-clip": write_tiny_clip, "random-x-clip": write_tiny_x_clip}
@@ -65,21 +68,25 @@ def opened(name: str, manifest: Path, folder: Path, seed: int) -> DualEncoder:
 
 
 class Clips:
-    """Encodes each clip of a manifest once, and keeps its vectors.
+    """Gives the vectors of each clip of a manifest: those of the index for whole files, else encoded once.
 
     Args:
         model: the encoder.
         manifest: a `.jsonl` file.
+        index: of the files, with this model; None: all clips are encoded.
     """
 
-    def __init__(self, model: DualEncoder, manifest: Path) -> None:
-        self._encode = decode_rows(model, manifest.resolve().parent)
+    def __init__(self, model: DualEncoder, manifest: Path, index: Index | None = None) -> None:
+        self._folder, self._index = manifest.resolve().parent, index
+        self._encode = decode_rows(model, self._folder)
         self._known: dict[str, VideoEmbedding] = {}
 
     def __call__(self, row: Row) -> VideoEmbedding:
         """Return the embedding of a row."""
         if row.id not in self._known:
-            self._known[row.id] = self._encode(row)
+            whole = not row.parts and not row.start and row.end is None
+            stored = self._index.stored(self._folder / row.video) if whole and self._index is not None else None
+            self._known[row.id] = self._encode(row) if stored is None else stored
         return self._known[row.id]
 
 
@@ -107,9 +114,9 @@ def no_match(model: DualEncoder, split: EvalSplit, clips: Clips, seed: int) -> l
     return [float(np.mean(areas)), *np.percentile(areas, [2.5, 97.5]).tolist()]
 
 
-def qualities(model: DualEncoder, manifest: Path, seed: int) -> dict[str, list[float] | None]:
+def qualities(model: DualEncoder, manifest: Path, index: Index, seed: int) -> dict[str, list[float] | None]:
     """Return the figures of a model, each as value, low and high."""
-    clips = Clips(model, manifest)
+    clips = Clips(model, manifest, index)
 
     def split() -> EvalSplit:
         return open_split(model, manifest, encode=clips)
@@ -152,7 +159,7 @@ def child(name: str, manifest: str, seed: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = opened(name, Path(manifest), Path(folder), int(seed))
         spent = costs(model, Path(manifest), Path(folder))
-        found = qualities(model, Path(manifest), int(seed))
+        found = qualities(model, Path(manifest), Index(Path(folder) / "index", model), int(seed))
         rate = model.frame_rate
         window = {"window": model.window.seconds(rate), "stride": model.window.stride_seconds(rate)}
         print(json.dumps({**window, "width": model.embedding_dim, **found, **spent}))
@@ -160,6 +167,8 @@ def child(name: str, manifest: str, seed: str) -> None:
 
 def rendered(folder: Path, videos: int, seed: int) -> Path:
     """Render Worlds of 40 s, all of one split; return the path of their manifest."""
+    if (folder / "manifest.jsonl").is_file():
+        return folder / "manifest.jsonl"
     path = write_worlds(folder, videos, 40, "flat", seed, size=64, fps=4.0)
     rows = [{**json.loads(line), "split": "test"} for line in path.read_text(encoding="utf-8").splitlines()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -191,7 +200,7 @@ def manifests(requested: str | None, quick: bool, seed: int, folder: Path) -> di
             if not path.is_file():
                 raise UsageError(f"--data {path}: no such file; create a manifest with `mova data convert`")
         return {str(path): path for path in paths}
-    found = {"Worlds": rendered(folder / "worlds", 6 if quick else 40, seed)}
+    found = {"Worlds": rendered(folder / "worlds", 6 if quick else 30, seed)}
     if not quick and (DATA / "realclips.jsonl").is_file():
         found["real clips"] = real_clips(folder)
     return found
@@ -216,13 +225,17 @@ def main() -> None:
     parser = harness.plain_parser(__doc__)
     parser.add_argument("--models", default=None, help="names or folders, separated by commas")
     parser.add_argument("--data", default=None, help="manifests, separated by commas (default: Worlds, real clips)")
+    parser.add_argument("--folder", type=Path, default=None, help="keep rendered data and finished runs here")
     args = parser.parse_args()
     report = harness.Report("encoders-own" if args.models or args.data else "encoders", [args.seed])
-    with tempfile.TemporaryDirectory() as folder:
-        for data, path in manifests(args.data, args.quick, args.seed, Path(folder)).items():
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        for data, path in manifests(args.data, args.quick, args.seed, folder).items():
             for name in chosen_models(args.models):
-                values = harness.in_subprocess("benchmarks.studies.encoders", name, str(path), str(args.seed))
-                report.row(data=data, name=name, **shown(values))
+                words = (name, str(path), str(args.seed))
+                run = partial(harness.in_subprocess, "benchmarks.studies.encoders", *words)
+                kept = folder / "runs" / f"{digest([*words, data])}.json"
+                report.row(data=data, name=name, **shown(harness.finished(kept, run)))
     report.finish(columns=[name for name in report.rows[0] if name != "intervals"] if report.rows else None)
 
 
