@@ -42,6 +42,7 @@ from mova.eval.tasks.moments import evaluate_moment_retrieval
 from mova.eval.tasks.paragraphs import evaluate_paragraphs
 from mova.eval.tasks.retrieval import evaluate_retrieval
 from mova.eval.tasks.split import EvalSplit, open_split
+from mova.eval.tasks.worlds import HELD_OUT
 from mova.models.embeddings import VideoEmbedding
 from mova.models.encoder import DualEncoder
 from mova.models.known import ready_models
@@ -200,7 +201,7 @@ def manifests(requested: str | None, quick: bool, seed: int, folder: Path) -> di
             if not path.is_file():
                 raise UsageError(f"--data {path}: no such file; create a manifest with `mova data convert`")
         return {str(path): path for path in paths}
-    found = {"Worlds": rendered(folder / "worlds", 6 if quick else 30, seed)}
+    found = {"Worlds": rendered(folder / "worlds", 6 if quick else 30, HELD_OUT + seed)}
     if not quick and (DATA / "realclips.jsonl").is_file():
         found["real clips"] = real_clips(folder)
     return found
