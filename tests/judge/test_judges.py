@@ -11,15 +11,13 @@ import torch
 
 from mova.errors import UsageError, VideoError
 from mova.judge.batch import JudgeReport, Request, judge_all, read_prompts
-from mova.judge.by_similarity import judge_embedding, probability_shown, weigh
+from mova.judge.by_similarity import judge_embedding, weigh
 from mova.judge.judges import Judge, SimilarityJudge, load_judge
-from mova.judge.verdict import HOLDS, SentenceVerdict, Verdict
+from mova.judge.verdict import SentenceVerdict, Verdict
 from mova.models.encoder import DualEncoder
 from mova.models.entailment import EntailmentModel
 from mova.models.registry import load
-from mova.models.worlds_tiny.model import WORLDS_WEIGHTS
-from mova.scoring.adaptive_weights import STRUCTURE
-from mova.types import Frames, SentenceTimeline
+from mova.types import Frames
 from mova.worlds.negatives import make_negative, paragraph_text
 from mova.worlds.script import World, sample_world
 from mova.worlds.writer import render_world
@@ -160,18 +158,3 @@ def test_precision_and_device_are_those_of_both_models(monkeypatch: pytest.Monke
     monkeypatch.setattr("mova.judge.judges.load", encoder)
     load_judge("a", llm="b", device="cpu", precision=None, max_frames=2)
     assert seen == {"a": {"device": "cpu"}, "b": {"device": "cpu", "precision": None, "max_frames": 2}}
-
-
-def test_without_calibration_the_false_alarm_rate_decides_whether_a_sentence_is_shown() -> None:
-    model = Mock(alignment=WORLDS_WEIGHTS)
-    assert probability_shown(model, _row(0.01)) == 0.8
-    model.alignment = STRUCTURE
-    shown = [probability_shown(model, _row(rate)) for rate in (0.0, 0.001, 0.05, 0.5, 1.0)]
-    assert shown == sorted(shown, reverse=True)
-    assert shown[1] > 0.9 > shown[2] > HOLDS > shown[3]
-    assert shown[4] == pytest.approx(0.25)
-    assert probability_shown(model, _row(None)) == 0.8
-
-
-def _row(rate: float | None) -> SentenceTimeline:
-    return SentenceTimeline("A dog runs.", np.zeros(3, dtype=np.float32), (), shown=0.8, false_alarm=rate)

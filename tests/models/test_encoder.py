@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+import mova
 from mova.errors import ModelError, UsageError, VideoError
 from mova.models.background_captions import relevance_threshold
 from mova.models.encoder import DualEncoder, TextEmbedding, VideoEmbedding
 from mova.scoring.caption_score import EvidenceRule
+from mova.scoring.false_alarm import probability_shown
 from mova.scoring.spans import noise_floor
 from mova.text.units import UnitRule, split_units
 from mova.types import Frames, Span
@@ -291,3 +293,18 @@ def test_align_splits_long_text_without_punctuation_into_windows() -> None:
     assert line.sentences[0].spans[0].span == Span(0.0, 2.0)
     assert line.sentences[-1].spans[0].span == Span(2.0, 4.0)
     assert [row.text for row in encoder.align(film, f"{long}.").sentences] == [f"{long}."]
+
+
+def test_without_calibrated_weights_the_false_alarm_rate_decides_what_is_shown(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = mova.load("mova-worlds-tiny")
+    text = "Two black discs shrink. Three big golden stars fly over the sea."
+    monkeypatch.setattr(model, "alignment", None)
+    rows = model.align(film, text).sentences
+    for row in rows:
+        assert row.false_alarm is not None
+        assert row.shown == probability_shown(row.false_alarm)
+        assert row.posterior is not None
+        assert row.posterior.max() <= row.shown + 1e-6
+        assert bool(row.spans) == (row.shown >= 0.5) == (row.likely is None)

@@ -63,3 +63,26 @@ def test_a_sentence_that_is_probably_not_shown_has_a_most_probable_place_and_no_
     document = row.to_json(curves=False)
     assert (document["spans"], document["likely"]["start"], document["likely"]["end"]) == ([], 12.0, 15.0)
     assert "likely" not in result.timeline("a.mp4", ["A.", "B.", "C."], np.arange(15.0), 15.0).sentences[0].to_json()
+
+
+def test_other_probabilities_of_being_shown_move_spans_and_posteriors() -> None:
+    tea, door, rain = torch.eye(3)
+    film, times = torch.stack([door] * 4 + [rain] * 4 + [tea] * 4), np.arange(12.0)
+    weights = AlignmentWeights(level=1, contrast=4, peak=0, offset=2)
+    sure = align_jointly(torch.stack([door, tea]), film, times, 12.0, weights, background=torch.ones(1, 3))
+    assert sure.shown is not None
+    assert sure.posterior is not None
+    lower = sure.with_shown([1.0, 0.2], times, 12.0)
+    assert lower.spans == (sure.spans[0], ())
+    assert lower.likely is not None
+    assert lower.likely[0] is None
+    assert lower.likely[1] is not None
+    assert lower.likely[1].span == sure.spans[1][0].span
+    assert lower.irrelevant == (Span(4.0, 12.0),)
+    assert lower.posterior is not None
+    np.testing.assert_allclose(lower.posterior[0], sure.posterior[0])
+    np.testing.assert_allclose(lower.posterior[1], sure.posterior[1] * 0.2 / sure.shown[1], rtol=1e-5)
+    assert lower.posterior.max(axis=1)[1] <= 0.2 + 1e-6
+    again = lower.with_shown([1.0, 0.9], times, 12.0)
+    assert [span.span for span in again.spans[1]] == [sure.spans[1][0].span], "a shown sentence has a place"
+    assert again.likely == (None, None)

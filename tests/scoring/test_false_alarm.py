@@ -10,10 +10,12 @@ import pytest
 
 from mova.scoring.false_alarm import (
     LEAST_SENTENCES,
+    STRENGTH,
     FalseAlarms,
     Maxima,
     evidence,
     of_video,
+    probability_shown,
     tail_rate,
 )
 
@@ -148,3 +150,15 @@ def test_a_sample_of_one_video_grows_too() -> None:
     one_frame = Maxima(400)
     one_frame.add(curves[:, :1])
     assert one_frame.finish(10).growth == 0.0
+
+
+def test_a_rate_becomes_the_probability_of_two_equally_likely_causes() -> None:
+    """Sampled: rates of absent sentences are uniform, those of shown ones have the distribution function p^a."""
+    rng = np.random.default_rng(0)
+    shown, absent = rng.random(200_000) ** (1 / STRENGTH), rng.random(200_000)
+    low, high = 0.04, 0.06
+    near = [np.count_nonzero((rates > low) & (rates < high)) for rates in (shown, absent)]
+    assert probability_shown(0.05) == pytest.approx(near[0] / sum(near), abs=0.01)
+    falling = [probability_shown(rate) for rate in (0.0, 1e-9, 0.001, 0.05, 0.5, 1.0)]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] == falling[1] < 1

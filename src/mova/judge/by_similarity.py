@@ -31,9 +31,6 @@ PRIOR = 1.5
 
 Chosen on 30 Worlds in the style `flat` (seed 881000), for the smallest calibration error.
 """
-STRENGTH = 1 / 3
-"""Exponent a of the false-alarm rates of sentences that are shown: half of them are below 1/8. It is not fitted."""
-LEAST_RATE = 1e-6
 LEAST_MASS = 1e-3
 """Expected frames below which the posterior of a sentence says nothing about where it would be."""
 
@@ -74,7 +71,7 @@ def judge_embedding(
         contradiction = None
         if doubt > HOLDS and _holds_instead(model, video, sentences, index, changes[best].text, words):
             contradiction = Contradiction(changes[best], doubt)
-        shown = probability_shown(model, row)
+        shown = _shown(row)
         found = row.spans if row.likely is None else (row.likely,)
         spans = found if shown >= HOLDS or contradiction is not None else ()
         rows.append(SentenceVerdict(row.text, shown * (1 - doubt), spans, shown, None, contradiction))
@@ -82,28 +79,12 @@ def judge_embedding(
     posterior = np.stack([row.posterior for row in free if row.posterior is not None])
     faults: tuple[OrderFault, ...] = ()
     if len(posterior) == len(rows) > 1 and not windows_overlap(prompt, sentences):
-        faults = order_faults(posterior, [probability_shown(model, row) for row in free], overlapping(sentences))
+        faults = order_faults(posterior, [_shown(row) for row in free], overlapping(sentences))
     return Verdict(name, prompt, video.duration, tuple(rows), faults, timeline.irrelevant, timeline)
 
 
-def probability_shown(model: DualEncoder, row: SentenceTimeline) -> float:
-    """Return the probability that a video shows a sentence somewhere, even if another one fits better.
-
-    That is the alignment's own if it is calibrated (`AlignmentWeights.calibrated`). Otherwise it finds some frames for
-    any sentence, and the false-alarm rate p of the sentence decides instead: it is uniform if nothing shows the
-    sentence, and has the density a p^(a - 1) if something does (a is `STRENGTH`); both are equally likely before.
-
-    >>> import mova
-    >>> model = mova.load("mova-worlds-tiny")
-    >>> row = model.align("film.mp4", "Two black discs shrink.").sentences[0]
-    >>> probability_shown(model, row) == row.shown
-    True
-    """
-    calibrated = model.alignment is not None and model.alignment.calibrated
-    if calibrated or row.false_alarm is None:
-        return 1.0 if row.shown is None else row.shown
-    likely = STRENGTH * max(row.false_alarm, LEAST_RATE) ** (STRENGTH - 1)
-    return likely / (1 + likely)
+def _shown(row: SentenceTimeline) -> float:
+    return 1.0 if row.shown is None else row.shown
 
 
 def weigh(
@@ -161,6 +142,6 @@ def _holds_instead(
     changed = model.align(video, " ".join([*sentences[:index], text, *sentences[index + 1 :]])).sentences
     if len(changed) != len(sentences):
         changed, index = model.align(video, text).sentences, 0
-    if probability_shown(model, changed[index]) < HOLDS:
+    if _shown(changed[index]) < HOLDS:
         return False
     return _doubt(weigh(model, video, changed[index], words)[1]) <= HOLDS

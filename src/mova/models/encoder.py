@@ -30,6 +30,7 @@ from mova.models.relations.concepts import known_names
 from mova.scoring.alignment import align_jointly
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.emissions import AlignmentWeights
+from mova.scoring.false_alarm import probability_shown
 from mova.scoring.respects import Respect
 from mova.scoring.similarity import cosine
 from mova.scoring.similarity import irrelevance as frame_irrelevance
@@ -328,7 +329,8 @@ class DualEncoder(Encoding, ABC):
         """Map each sentence of a caption to the seconds of a video that it describes, and find seconds without any.
 
         All sentences are decided on together (`mova.scoring.alignment.align_jointly`). A long passage without
-        punctuation is split into overlapping windows of words.
+        punctuation is split into overlapping windows of words. Without calibrated weights (`alignment`), the alignment
+        finds a place for nearly every sentence; whether it is shown is then decided by its false-alarm rate.
 
         Args:
             video: anything that `encode_video` takes, or a video already encoded (such as stored vectors of an index).
@@ -361,6 +363,8 @@ class DualEncoder(Encoding, ABC):
             step=seen.step,
         )
         rates = false_alarm_rates(self, result.relevance.max(axis=1).tolist(), seen)
+        if rates is not None and not (self.alignment is not None and self.alignment.calibrated):
+            result = result.with_shown([*map(probability_shown, rates)], seen.times, seen.duration, seen.step)
         return result.timeline(name, sentences, seen.times, seen.duration, seen.step, rates)
 
     def weights_version(self) -> int:

@@ -9,7 +9,7 @@ Shape legend: S sentences, T frames, B background sentences, d width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from mova.scoring.expected_overlap import most_probable_place
 from mova.scoring.order import order_prior, overlapping
 from mova.scoring.similarity import relevance as frame_relevance
 from mova.scoring.spans import cell_breaks, cell_edges, cell_ends, locate, runs, unseen, usual_cell
-from mova.scoring.timeline_decoder import Evidence, Order, decode
+from mova.scoring.timeline_decoder import PRESENT, Evidence, Order, decode
 from mova.types import OrderChoice, ScoredSpan, SentenceTimeline, Span, Timeline, complement
 
 
@@ -58,6 +58,50 @@ class Alignment:
     shown: npt.NDArray[np.float64] | None = None
     order: OrderChoice | None = None
     likely: tuple[ScoredSpan | None, ...] | None = None
+
+    def with_shown(
+        self, shown: Sequence[float], times: npt.NDArray[np.float64], duration: float, step: float | None = None
+    ) -> Alignment:
+        """Return the alignment with other probabilities that the sentences are shown, such as of false-alarm rates.
+
+        Where they are lower, posteriors are as much lower. A sentence that is now probably not shown has no spans, but
+        a most probable place.
+
+        Args:
+            shown: (S,), in place of the alignment's own.
+            times, duration, step: see `align_curves`.
+
+        Raises:
+            ValueError: the sentences were aligned on their own.
+
+        Example:
+            >>> import torch
+            >>> tea, door = torch.eye(2)
+            >>> film, times = torch.stack([tea, door]), np.array([0.0, 1.0])
+            >>> result = align_jointly(tea[None], film, times, 2.0, background=0.5).with_shown([0.3], times, 2.0)
+            >>> result.spans, result.likely[0].span
+            (((),), Span(start=0.0, end=2.0))
+        """
+        if self.posterior is None or self.shown is None or self.likely is None:
+            raise ValueError("sentences that were aligned on their own have no probabilities")
+        shares = [min(1.0, new / max(old, 1e-12)) for new, old in zip(shown, self.shown.tolist(), strict=True)]
+        spans: list[tuple[ScoredSpan, ...]] = []
+        likely: list[ScoredSpan | None] = []
+        for new, share, found, place in zip(shown, shares, self.spans, self.likely, strict=True):
+            places = [_scaled(span, share) for span in found or (() if place is None else (place,))]
+            present = new >= PRESENT
+            spans.append(tuple(places) if present else ())
+            likely.append(None if present else max(places, key=lambda span: span.posterior or 0.0, default=None))
+        posterior = self.posterior * np.asarray(shares, dtype=np.float32)[:, None]
+        covered = [*(scored.span for row in spans for scored in row), *unseen(times, duration, step)]
+        return replace(
+            self,
+            spans=tuple(spans),
+            irrelevant=tuple(complement(covered, duration)),
+            posterior=posterior,
+            shown=np.asarray(shown, dtype=np.float64),
+            likely=tuple(likely),
+        )
 
     def timeline(
         self,
@@ -223,3 +267,7 @@ def _likely(
     mask[first:end] = True
     parts = _spans(curve, posterior, mask, starts, ends)  # several where frames are missing
     return max(parts, key=lambda part: (part.posterior or 0.0) * part.span.duration, default=None)
+
+
+def _scaled(scored: ScoredSpan, share: float) -> ScoredSpan:
+    return replace(scored, posterior=None if scored.posterior is None else share * scored.posterior)
