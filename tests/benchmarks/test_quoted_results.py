@@ -132,3 +132,26 @@ def test_the_guide_of_judging_quotes_the_planted_faults(kind: str) -> None:
     seen = sorted(measured[style]["judge"] for style in ("flat", "shaded"))
     assert quoted[0] == " to ".join(dict.fromkeys(f"{value:.2f}" for value in seen))
     assert quoted[3] == f"{measured['sketch']['judge']:.2f}"
+
+
+@pytest.mark.parametrize("length", [4, 8])
+@pytest.mark.parametrize("share", [2, 4])
+def test_the_page_quotes_the_bounds_on_windows(length: int, share: int) -> None:
+    document = json.loads((ROOT / "benchmarks/results/windows.json").read_text(encoding="utf-8"))
+    errors = {
+        row["form"]: row["error"]
+        for row in document["rows"]
+        if (row["name"], row.get("window"), row.get("stride")) == ("Worlds", length, length / share)
+    }
+    forms = ("best window", "cells", "local", "deconvolved", "frames")
+    quoted = [float(cell) for cell in cells(MEASUREMENTS, f"{length} s every {length / share:g} s")]
+    assert quoted == [pytest.approx(errors[form], abs=0.0051) for form in forms]
+
+
+def test_the_page_quotes_the_comparison_of_encoders() -> None:
+    document = json.loads((ROOT / "benchmarks/results/encoders.json").read_text(encoding="utf-8"))
+    page = MEASUREMENTS.read_text(encoding="utf-8")
+    for row in document["rows"]:
+        figures = (row[name] for name in ("retrieval R@1", "moments R1@0.5", "alignment mIoU", "no match AUC"))
+        line = " | ".join((row["data"], f"`{row['name']}`", *figures, f"{row['MB per hour']:.1f}"))
+        assert f"| {line} |" in page
