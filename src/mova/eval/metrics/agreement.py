@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kendalltau, rankdata
+from scipy import stats
 
 from mova.eval.metrics.bootstrap import DRAWS, LEVEL, Interval
 
@@ -40,7 +40,7 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
     >>> float(spearman([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]))
     -1.0
     """
-    return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
+    return pearson(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
 
 
 def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
@@ -53,7 +53,7 @@ def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> Array:
     rows, others = (array.reshape(-1, array.shape[-1]) for array in (first, second))
     size = rows.shape[1]
     if size > FEW:
-        taus = [kendalltau(a, b).statistic for a, b in zip(rows, others, strict=True)]
+        taus = [stats.kendalltau(a, b).statistic for a, b in zip(rows, others, strict=True)]
     else:
         i, j = np.triu_indices(size, 1)
         step = max(1, PAIRS_AT_ONCE // max(len(i), 1))

@@ -5,7 +5,7 @@ starts and ends of all windows divide the video into cells on which x is constan
 of a window there are about as many windows as cells, but A loses what oscillates within a window, so x is the solution
 of
 
-    min over x >= 0 of  |A x - (y - min y)|^2 + smoothness * |D x|^2
+    min over x >= 0 of  sum (A x - (y - min y))^2 + smoothness * sum (D x)^2
 
 with D the differences of neighboring cells: non-negative least squares with Tikhonov's regularization (Hansen 2010,
 Discrete Inverse Problems, chapter 8), solved by accelerated projected gradients (Beck and Teboulle 2009, FISTA).
