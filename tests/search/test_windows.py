@@ -154,7 +154,7 @@ def test_more_files_get_the_stride_of_the_index(film: Path, tmp_path: Path) -> N
         (ColourWindows(), float("nan"), "at least one sampling step"),
         (ColourWindows(), 2.5, "need a stride from 1 to 8 frames, not 10"),
     ],
-    ids=str,
+    ids=["single frames", "too short", "not a number", "too long"],
 )
 def test_a_stride_that_is_not_possible_is_refused(
     model: ColourEncoder, stride: float, message: str, film: Path, tmp_path: Path
