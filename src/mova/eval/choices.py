@@ -66,6 +66,10 @@ class ChoiceScores:
         total: number of questions in that file.
         fingerprint: hash of the Q questions.
         subset: name of a known subset of a larger test that the question file is; None if it is a whole test.
+
+    >>> two = ChoiceScores(np.array([[0.2, 0.7], [0.9, 0.1]]), questions=(), total=2, fingerprint="0123")
+    >>> two.scores.argmax(axis=1).tolist(), two.subset
+    ([1, 0], None)
     """
 
     scores: npt.NDArray[np.float64]

@@ -40,6 +40,10 @@ class EncodedPart(NamedTuple):
         times: float64, (n,), seconds: each vector stands for the time from here to the next.
         vectors: (n, d).
         windows: float64, (n, 2), start and end in seconds of what each vector sees; None: one frame.
+
+    >>> part = EncodedPart(np.array([0.0, 1.0]), torch.eye(2))
+    >>> part.windows is None, len(part.times)
+    (True, 2)
     """
 
     times: npt.NDArray[np.float64]
@@ -217,6 +221,10 @@ def joined(parts: Sequence[EncodedPart], duration: float, step: float | None) ->
         parts: in order of time, at least one.
         duration: seconds.
         step: seconds between sampled frames, if they were sampled at a rate; unused for windows.
+
+    >>> parts = [EncodedPart(np.array([float(second)]), torch.ones(1, 2)) for second in range(3)]
+    >>> joined(parts, duration=3.0, step=1.0).times
+    array([0., 1., 2.])
     """
     times = np.concatenate([part.times for part in parts])
     seen = [part.windows for part in parts if part.windows is not None]

@@ -40,6 +40,10 @@ class FineCurve(NamedTuple):
         edges: (C + 1,) seconds.
         values: (C,), relevance.
         covered: bool, (C,), whether any window contains the cell; elsewhere the value is the least of the curve.
+
+    >>> fine = FineCurve(np.array([0.0, 1.0, 3.0]), np.array([0.1, 0.8]), np.array([True, True]))
+    >>> fine.edges[fine.values.argmax()]
+    np.float64(1.0)
     """
 
     edges: _F64
@@ -185,6 +189,10 @@ def sharpened(spans: Sequence[ScoredSpan], fine: FineCurve, length: float) -> tu
         spans: found on the relevance of windows; they do not overlap.
         fine: see `deconvolve`.
         length: seconds of a window.
+
+    >>> fine = FineCurve(np.arange(7.0), np.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0]), np.ones(6, dtype=bool))
+    >>> sharpened([ScoredSpan(Span(1.0, 5.0), 0.5)], fine, length=4.0)[0].span
+    Span(start=2.0, end=4.0)
     """
     ordered = sorted(spans, key=lambda scored: scored.span)
     middles = [(a.span.end + b.span.start) / 2 for a, b in pairwise(ordered)]
