@@ -114,10 +114,12 @@ class _Measure(TrainerCallback):
         self.waiting: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the size of the run."""
         self.steps = state.max_steps
         self.clips = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the time; save and stop after the last measured step."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
@@ -125,6 +127,7 @@ class _Measure(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Note the share of time without data."""
         if logs and "waiting" in logs:
             self.waiting.append(logs["waiting"])
 

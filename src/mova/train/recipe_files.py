@@ -44,7 +44,7 @@ def require_files(name_or_path: str, overrides: Mapping[str, str] | None = None)
     """Raise if a recipe, the run it starts from, or a file that its section `data` names, does not exist.
 
     Raises:
-        UsageError: as `read_document`; a missing or unfinished run; a manifest or quarantine list that is no file.
+        UsageError: as `read_document`; a missing or unfinished run; a manifest or quarantine list that does not exist.
 
     >>> require_files("own", {"data.manifest": "none.jsonl"})
     Traceback (most recent call last):

@@ -111,5 +111,8 @@ def test_the_command(call: Callable[..., tuple[int, str, str]]) -> None:
     document = json.loads(out)
     assert document["concepts"]["place"]["trained"]
     assert document["mean"][MODEL] > document["mean"][FULL]
+    for clips in (2, 8):
+        code, _, err = call("eval", "relations", "--model", "mova-worlds-tiny", "--clips", clips)
+        assert (code, "at least 10 of each are needed" in err) == (1, True)
     code, _, err = call("eval", "relations", "none.csv")
     assert (code, "none.csv: no such file" in err) == (2, True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from mova.cli.console import emit, file_bar, note, show
 from mova.cli.options import Json, Model
+
+if TYPE_CHECKING:
+    from mova.eval.tasks.relations import ConceptRelations
 
 
 def relations(
@@ -24,7 +28,7 @@ def relations(
     model: Model = None,
     clips: Annotated[int, typer.Option(help="Worlds: number of moments.")] = 600,
     style: Annotated[str, typer.Option(help="Worlds: styles seen in training, or unseen.")] = "unseen",
-    seed: Annotated[int, typer.Option(help="Worlds: seed of events and sentences.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Worlds: seed of events and sentences.")] = 0,
     json: Json = False,
 ) -> None:
     """Evaluate whether a model tells what two moments share: the same color, place, shape, ...
@@ -61,14 +65,20 @@ def relations(
         }
         emit({"task": "relations", "model": encoder.name, "gallery": where, "mean": means, "concepts": concepts})
         return
-    table = Table(title=f"{encoder.name}: what two moments share ({where})", header_style="bold")
+    _show(f"{encoder.name}: what two moments share ({where})", results, means)
+
+
+def _show(title: str, results: Mapping[str, ConceptRelations], means: Mapping[str, float]) -> None:
+    """Print a row per concept, and the means."""
+    table = Table(title=title, header_style="bold")
     table.add_column("concept")
-    for arm in ARMS:
+    for arm in means:
         table.add_column(arm, justify="right")
     for name, figures in results.items():
         label = name if figures.trained else f"{name} (words only)"
-        table.add_row(label, *(f"{figures.auc[arm]:.1f}" for arm in ARMS))
+        table.add_row(label, *(f"{figures.auc[arm]:.1f}" for arm in means))
     table.add_section()
-    table.add_row("mean", *(f"{means[arm]:.1f}" for arm in ARMS))
+    table.add_row("mean", *(f"{value:.1f}" for value in means.values()))
     show(table)
     note("ROC-AUC of pairs with the same value in percent; 50 is chance")
+    note("the posterior is the best of 8 forms on these pairs")

@@ -86,6 +86,7 @@ def granularity_codes(table: RowTable, names: Sequence[str], lengths: LengthRule
     )
 
     def codes(batch: pa.RecordBatch) -> npt.NDArray[np.int8]:
+        """Return the codes of a batch; -1 for a granularity that is stated and unknown."""
         if len(names) == 1:
             by_rule = np.full(batch.num_rows, _NAMES.index(names[0]), np.int8)
         else:

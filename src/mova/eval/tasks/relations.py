@@ -94,6 +94,7 @@ def evaluate_relations(model: DualEncoder, gallery: Gallery) -> dict[str, Concep
 
     Raises:
         UsageError: the model's vectors do not tell the values of a concept apart.
+        DataError: a concept has fewer than `LEAST_PAIRS` pairs of either kind.
 
     >>> import mova
     >>> model = mova.load("mova-worlds-tiny")
@@ -102,6 +103,8 @@ def evaluate_relations(model: DualEncoder, gallery: Gallery) -> dict[str, Concep
     (True, 40)
     """
     results = {}
+    for concept in gallery.values:  # before anything is encoded
+        _require_pairs(gallery.labels[concept], concept)
     for concept, values in gallery.values.items():
         labels = torch.from_numpy(gallery.labels[concept])
         known = labels >= 0
@@ -238,7 +241,7 @@ def _require_pairs(labels: _Ints, name: str) -> None:
     if min(same, different) < LEAST_PAIRS:
         raise DataError(
             f"{name}: {same} pairs of moments have the same value and {different} different ones; at least "
-            f"{LEAST_PAIRS} of each are needed"
+            f"{LEAST_PAIRS} of each are needed, so more moments are"
         )
 
 

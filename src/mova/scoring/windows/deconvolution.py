@@ -115,6 +115,7 @@ def deconvolve(relevance: npt.ArrayLike, windows: _F64, smoothness: float = SMOO
     joined = means.covered[1:] & means.covered[:-1]
 
     def gradient(values: _F64) -> _F64:
+        """Return half the gradient of the objective at values (C,) of cells."""
         steps = np.where(joined, np.diff(values), 0.0) * smoothness
         rough = np.append(0.0, steps) - np.append(steps, 0.0)
         return means.transposed(means.apply(values)) - target + rough
