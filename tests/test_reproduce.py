@@ -38,7 +38,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Repr
     def run(name: str) -> tuple[Reproduction, Path]:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
-            made[name] = reproduce(name, folder, one_step=True, overrides=QUIET), folder
+            own = name == "didemo"  # whose second line is tested
+            made[name] = reproduce(name, folder, one_step=True, overrides=QUIET, default=own), folder
         return made[name]
 
     return run
@@ -98,7 +99,7 @@ def real(recipe: str, runs: Callable[[str], tuple[Reproduction, Path]], tmp_path
     _, folder = runs(recipe)
     shutil.copytree(folder / "data", tmp_path / "data")
     overrides = {**ONE_STEP, **QUIET, "data.frames": "4", "model.source": json.dumps(str(folder / "backbone"))}
-    return reproduce(recipe, tmp_path / "out", data=tmp_path / "data", overrides=overrides, **options)
+    return reproduce(recipe, tmp_path / "out", data=tmp_path / "data", overrides=overrides, default=False, **options)
 
 
 def test_a_full_run_gets_a_verdict_and_all_its_caveats(
@@ -116,8 +117,31 @@ def test_a_full_run_gets_a_verdict_and_all_its_caveats(
     assert "measured on 1 of 1004 videos of test" in caveats
     assert "1 rows are excluded by the quarantine list" in caveats
     assert "overridden settings: training.max_steps 1" in caveats
+    assert "does not say by which score the figure was measured; 'global' is assumed" in caveats
+    assert "epochs, warm-up and decay of the paper are not known" in caveats
+    assert "training starts from CLIP" not in caveats, "the source of the backbone is overridden"
     below = replace(outcome.rows[0], verdict="below")
     assert replace(outcome, rows=(outcome.rows[0], below)).verdict == "below"
+
+
+def test_the_recipes_own_system_is_a_second_line(
+    runs: Callable[[str], tuple[Reproduction, Path]], call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outcome, folder = runs("didemo")
+    assert outcome.default is not None
+    assert (outcome.form, outcome.default.form) == ("global", "modular")
+    presets = [load(folder / run).config.preset for run in ("run", "run-default")]
+    assert presets == ["paper", load_recipe("didemo").model["preset"]] == ["paper", "subsets"]
+    assert outcome.default.report.head.fingerprint == outcome.report.head.fingerprint
+    document = json.loads((folder / "reproduction.json").read_text())
+    assert document["default"]["name"] == "MoVA, preset subsets (the recipe's own)"
+    assert document["default"]["form"] == "modular"
+    monkeypatch.setattr(reproduction, "reproduce", lambda *args, **options: replace(outcome, one_step=False))
+    words = ("reproduce", "didemo", "--one-step", "--output", tmp_path)
+    lines = [line for line in call(*words)[1].splitlines() if "subsets" in line]
+    assert any("modular" in line for line in lines), "a line of its own, without a verdict"
+    assert runs("clip4clip")[0].default is None
+    assert runs("clip4clip")[0].form == "global", "the cosine of pooled vectors, as CLIP4Clip ranks"
 
 
 def test_figures_of_different_scoring_forms_get_no_verdict(
@@ -132,7 +156,9 @@ def test_figures_of_different_scoring_forms_get_no_verdict(
     assert outcome.form == "modular"
     assert outcome.rows
     assert outcome.verdict is None
-    assert "scoring form 'modular', published by form 'global'" in " ".join(outcome.caveats)
+    assert outcome.default is None, "the published system was not trained"
+    assert "scoring form 'modular', published by form 'global'" in outcome.no_verdict
+    assert outcome.no_verdict in outcome.caveats
 
 
 def test_a_test_set_known_to_differ_gets_no_verdict(

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from mova.eval.metrics.ranking import retrieval_metrics
 from mova.losses.global_contrast import mean_pooled_scores, relevance_pooled_scores
-from mova.models.encoder import TextEmbedding, VideoEmbedding
+from mova.models.encoder import TextEmbedding
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny
 from mova.scoring.caption_score import gather_evidence
+from mova.scoring.masked import ModularScore, modular_score
 from mova.scoring.pooling import pad_rows
 
 CHUNK = 16
-"""Texts whose tokens are scored at once."""
+"""Texts whose tokens are scored at once, and videos whose masks are computed at once."""
 Scores = npt.NDArray[np.float64]
 
 
@@ -76,18 +77,23 @@ class System:
         head: Callable[..., Tensor] = cast(Any, self.model).head
         return head(frames, real, texts.whole.pooled, texts.whole.tokens, texts.whole.mask)
 
-    def modular(self, frames: Tensor, texts: Texts, selected: npt.NDArray[np.bool_]) -> Scores:
-        """Compute modular scores of the selected pairs, 0 elsewhere, (V, N)."""
-        scores = np.zeros(selected.shape)
-        times = np.arange(frames.shape[1], dtype=np.float64)
-        for n in range(selected.shape[1]):
-            rows = np.flatnonzero(selected[:, n])
-            videos = [VideoEmbedding(frames[v], times, float(len(times))) for v in rows]
-            part = slice(n, n + 1)
-            whole = texts.whole
-            chunk = TextEmbedding(whole.pooled[part], whole.tokens[part], whole.mask[part], whole.dropped[part])
-            if len(rows):
-                scores[rows, n] = cast(Mova, self.model).modular_similarity(videos, chunk)[:, 0].numpy()
+    @torch.no_grad()
+    def modular(
+        self, frames: Tensor, texts: Texts, selected: npt.NDArray[np.bool_], names: Sequence[ModularScore]
+    ) -> dict[ModularScore, Scores]:
+        """Compute modular scores of the selected pairs, 0 elsewhere, (V, N); all from the same masks."""
+        scores = {name: np.zeros(selected.shape) for name in names}
+        whole = texts.whole
+        for n in range(selected.shape[1] if names else 0):
+            for rows in torch.from_numpy(np.flatnonzero(selected[:, n])).split(CHUNK):
+                count, length = len(rows), int(whole.mask[n].sum())
+                real = torch.ones(count, frames.shape[1], dtype=torch.bool)
+                text = [whole.tokens[n, :length], whole.mask[n, :length], whole.pooled[n]]
+                text = [part.expand(count, *part.shape) for part in text]
+                masks = cast(Mova, self.model).masks(frames[rows], real, *text)
+                for name in names:
+                    values = modular_score(masks.frames, masks.text, masks.m_t, masks.m_v, real, name)
+                    scores[name][rows, n] = values.double().numpy()
         return scores
 
 

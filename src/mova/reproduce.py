@@ -32,7 +32,7 @@ from mova.models.registry import load
 from mova.models.tiny_checkpoint import write_tiny_clip
 from mova.train.recipe import Recipe, Target, load_recipe, target_settings
 from mova.train.recipe_files import require_target
-from mova.train.run import SUMMARY, train
+from mova.train.run import SUMMARY, newest_checkpoint, train
 from mova.train.sources.pairs import PairSource
 from mova.video.reader import FrameRule
 from mova.worlds.export import export_worlds
@@ -50,7 +50,38 @@ ONE_STEP: dict[str, str] = {
 """Overrides of a recipe for a run of one step, beside its data and backbone."""
 ONE_STEP_FRAMES = 4
 ONE_STEP_WORLDS: dict[str, Any] = {"videos": 10, "seconds": 10, "style": "flat", "seed": 0, "size": 64, "fps": 4.0}
+OWN = "run-default"
+"""Folder of the recipe's own system, beside that of the published one."""
 MEANINGLESS = "one step on rendered data with random weights: every stage ran, and the figures here mean nothing"
+
+
+@dataclass(frozen=True)
+class Line:
+    """Another system, measured on the same data and test without a published figure.
+
+    Attributes:
+        name: of the system.
+        training: summary of the training run.
+        report: report of the evaluation.
+    """
+
+    name: str
+    training: Mapping[str, Any]
+    report: Report
+
+    @property
+    def form(self) -> str:
+        """The scoring form that was measured."""
+        return str(self.report.head.settings["form"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line as a JSON document."""
+        return {
+            "name": self.name,
+            "form": self.form,
+            "training": dict(self.training),
+            "report": self.report.to_json(),
+        }
 
 
 @dataclass(frozen=True)
@@ -67,6 +98,7 @@ class Reproduction:
         rows: every metric of the published figure beside the reproduced one.
         caveats: limits of the comparison.
         leaks: source videos that are in both the training split and the evaluated split.
+        default: the recipe without the overrides of the published system, trained and measured on the same data.
     """
 
     recipe: str
@@ -78,13 +110,23 @@ class Reproduction:
     rows: tuple[Comparison, ...]
     caveats: tuple[str, ...]
     leaks: tuple[str, ...]
+    default: Line | None = None
 
     @property
     def verdict(self) -> Verdict | None:
         """Position relative to the confidence band; None if the tests or the scoring forms differ."""
-        if self.one_step or self.target is None or not self.target.comparable or not self.same_form:
-            return None
-        return overall(list(self.rows))
+        return None if self.no_verdict else overall(list(self.rows))
+
+    @property
+    def no_verdict(self) -> str:
+        """Return why there is no verdict; empty if there is one."""
+        if self.one_step:
+            return MEANINGLESS
+        if self.target is None:
+            return "no published result for this stage; there is nothing to compare with"
+        if not self.target.comparable:
+            return self.target.note or "the published test is another one"
+        return "" if self.same_form else _unequal_forms(self.target, self.form)
 
     @property
     def form(self) -> str:
@@ -115,6 +157,7 @@ class Reproduction:
             "comparison": [row.to_json() for row in self.rows],
             "others": [] if self.target is None else [figure.to_json() for figure in others(self.target)],
             "caveats": list(self.caveats),
+            "default": None if self.default is None else self.default.to_json(),
             "leaks": {"count": len(self.leaks), "videos": list(self.leaks)},
             "data": self.conversion.to_json(),
             "training": dict(self.training),
@@ -130,13 +173,14 @@ def reproduce(
     one_step: bool = False,
     overrides: Mapping[str, str] | None = None,
     quarantine: str | Path | None = None,
+    default: bool = True,
     resume: bool = False,
     callbacks: list[TrainerCallback] | None = None,
     done: Callable[[int], None] | None = None,
 ) -> Reproduction:
     """Convert, train, evaluate and compare.
 
-    `output` receives `manifest.jsonl`, the training run in `run`, and `reproduction.json`.
+    `output` receives `manifest.jsonl`, `run`, `run-default` (the recipe's own system), and `reproduction.json`.
 
     Args:
         name: a shipped recipe or a recipe file, with a section `reproduce`.
@@ -145,6 +189,7 @@ def reproduce(
         one_step: use rendered Worlds and random weights, and train one step.
         overrides: overrides of the recipe; they take precedence over all other settings.
         quarantine: a list of `mova data check`, whose rows are excluded and counted.
+        default: also train and measure the recipe's own system, unless a setting that differs is overridden.
         resume: continue the training in `output`.
         callbacks: additional callbacks for transformers' Trainer.
         done: called with the number of evaluated videos.
@@ -154,33 +199,64 @@ def reproduce(
         DataError: the data are missing or incomplete.
     """
     output, target = Path(output), _target(load_recipe(name))
-    protocol = find_protocol(target.protocol)
     figure = None if target.system is None else find_target(target.system, target.protocol)
     if one_step and data is not None:
         raise UsageError("--one-step renders its own data; omit --data, or omit --one-step for a real run")
     folders = _rendered(target, output) if one_step else publisher_folders(name, target.data_set, data)
     conversion = _converted(target, folders, output, quarantine)
-    of_target = {key: json.dumps(value) for key, value in target.overrides.items()}
-    recipe = load_recipe(name, of_target | _settings(name, output, conversion, one_step) | dict(overrides or {}))
+    given = _settings(name, output, conversion, one_step) | dict(overrides or {})
+    recipes = _recipes(name, target, given, default)
+    recipe = recipes["run"]
     _require_parts(conversion, recipe, target)
-    train(recipe, output / "run", resume=resume, callbacks=callbacks)
-    test = [row for row in conversion.rows if row.split == target.part]
-    report = _evaluated(load(output / "run"), conversion, target.part, _sampling(recipe), protocol, done)
+    measured = [_line(output / run, recipes[run], conversion, target, resume, callbacks, done) for run in recipes]
+    report, test = measured[0].report, [row for row in conversion.rows if row.split == target.part]
     trained = [row for row in conversion.rows if row.split == recipe.data.get("split", "train")]
     result = Reproduction(
         recipe.name,
         one_step,
         conversion,
-        json.loads((output / "run" / SUMMARY).read_text(encoding="utf-8")),
+        measured[0].training,
         report,
         figure,
-        () if figure is None else tuple(_compared(report, figure, protocol.videos or len(test))),
+        () if figure is None else tuple(_compared(report, figure, find_protocol(target.protocol).videos or len(test))),
         (MEANINGLESS,) if one_step else tuple(_caveats(target, figure, conversion, report, overrides or {})),
         tuple(shared_videos(trained, test)),
+        *measured[1:],
     )
-    text = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
-    (output / "reproduction.json").write_text(text + "\n", encoding="utf-8")
+    (output / "reproduction.json").write_text(_text(result) + "\n", encoding="utf-8")
     return result
+
+
+def _text(result: Reproduction) -> str:
+    return json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
+
+
+def _recipes(name: str, target: Target, given: Mapping[str, str], default: bool) -> dict[str, Recipe]:
+    """Return run -> recipe: that of the published system, and the recipe's own if it differs and may be trained."""
+    of_target = {key: json.dumps(value) for key, value in target.overrides.items()}
+    recipes = {"run": load_recipe(name, of_target | dict(given))}
+    if default and target.default is not None and not set(given) & set(of_target):
+        recipes[OWN] = load_recipe(name, given)
+    return recipes
+
+
+def _line(
+    folder: Path,
+    recipe: Recipe,
+    conversion: Conversion,
+    target: Target,
+    resume: bool,
+    callbacks: list[TrainerCallback] | None,
+    done: Callable[[int], None] | None,
+) -> Line:
+    """Train a recipe into a folder, and measure the model. A second line may not have been reached before."""
+    own = folder.name == OWN
+    resume = resume and not (own and newest_checkpoint(folder) is None)
+    train(recipe, folder, resume=resume, callbacks=callbacks)
+    protocol = find_protocol(target.protocol)
+    report = _evaluated(load(folder), conversion, target.part, _sampling(recipe), protocol, done)
+    title = (target.default if own else target.system) or recipe.name
+    return Line(title, json.loads((folder / SUMMARY).read_text(encoding="utf-8")), report)
 
 
 def _compared(report: Report, figure: Figure, videos: int) -> list[Comparison]:
@@ -293,8 +369,10 @@ def _caveats(
     caveats = [figure.note] if figure is not None and figure.note else []
     form = str(report.head.settings["form"])
     if figure is not None and figure.scoring != form:
-        published_form = f"form {figure.scoring!r}" if figure.scoring else "a form that is not known"
-        caveats.append(f"measured by scoring form {form!r}, published by {published_form}: the figures do not compare")
+        caveats.append(_unequal_forms(figure, form))
+    elif figure is not None and figure.scoring_assumed:
+        caveats.append(f"{figure.source}: does not say by which score the figure was measured; {form!r} is assumed")
+    caveats += [text for setting, text in target.caveats.items() if setting not in overrides]
     published = DATA_SETS[target.data_set].published.get(target.part)
     measured = int(report.head.candidates or 0)
     if published is not None and measured != published:
@@ -310,3 +388,8 @@ def _caveats(
         changed = ", ".join(f"{key} {value}" for key, value in overrides.items())
         caveats.append(f"overridden settings: {changed}")
     return caveats
+
+
+def _unequal_forms(figure: Figure, form: str) -> str:
+    published = f"form {figure.scoring!r}" if figure.scoring else "a form that is not known"
+    return f"measured by scoring form {form!r}, published by {published}: the figures do not compare"

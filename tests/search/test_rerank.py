@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from mova.models.encoder import VideoEmbedding
 from mova.models.mova.model import Mova
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
 from mova.scoring.caption_score import EvidenceRule
+from mova.scoring.masked import ModularScore
 from mova.search.index import Index
-from mova.search.query import Query
+from mova.search.query import Masked, Query
 from mova.search.rerank import rescore
 from tests.support.fakes import ColourEncoder, write_colours
 
@@ -73,23 +75,35 @@ def test_the_score_of_one_sentence_is_a_cosine(colours: Index, monkeypatch: pyte
     assert colours.search("It is red.", k=3) == plain
 
 
-def test_masks_are_those_of_a_mova(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("preset", "names"), [("subsets", ["masks"]), ("paper", ["masks", "mod", "tv", "mod-top", "tv-relevance"])]
+)
+def test_masks_are_those_of_a_mova(preset: str, names: list[str], tmp_path: Path) -> None:
     config = WorldsTinyConfig(
         vocabulary=["<pad>", "<unk>", "it", "is", "red", "cyan"], factors={"colour": 2}, image_size=32,
         stem=[8, 8, 8, 8], hidden_size=16, frame_layers=1, text_layers=1, heads=2, embedding_dim=16,
     )  # fmt: skip
     torch.manual_seed(0)
-    model = Mova.from_backbone(WorldsTiny(config), "subsets", heads=2).eval()
+    model = Mova.from_backbone(WorldsTiny(config), preset, heads=2).eval()
     write_colours(tmp_path / "v" / "a.mp4", [("cyan", 2), ("red", 2)])
     index = Index(tmp_path / "index", model)
     index.add([tmp_path / "v"])
-    moments = index.search(RED_FIRST, k=2, rescore="masks")
-    assert moments
-    video = index.stored(moments[0].video)
-    assert video is not None
-    inside = (video.times >= moments[0].start) & (video.times < moments[0].end)
-    part = VideoEmbedding(video.frames[torch.from_numpy(inside)], video.times[inside], moments[0].end)
-    assert moments[0].score == pytest.approx(float(model.modular_similarity([part], RED_FIRST)), abs=1e-5)
+    for name in names:
+        moments = index.search(RED_FIRST, k=2, rescore=name)  # type: ignore[arg-type]
+        assert moments
+        video = index.stored(moments[0].video)
+        assert video is not None
+        inside = (video.times >= moments[0].start) & (video.times < moments[0].end)
+        part = VideoEmbedding(video.frames[torch.from_numpy(inside)], video.times[inside], moments[0].end)
+        score = model.modular_similarity([part], RED_FIRST, None if name == "masks" else name)  # type: ignore[arg-type]
+        assert moments[0].score == pytest.approx(float(score), abs=1e-5)
+    if preset == "subsets":
+        with pytest.raises(UsageError, match="has no masks for --rescore mod; use --rescore masks"):
+            index.search(RED_FIRST, rescore="mod")
+
+
+def test_every_modular_score_can_be_asked_for() -> None:
+    assert {*get_args(Masked), "agg"} == {*get_args(ModularScore), "masks"}
 
 
 def test_masks_of_a_model_without_them_and_unknown_names_are_refused(colours: Index) -> None:

@@ -43,7 +43,18 @@ MOVA = {
         "dataloader_num_workers": 8,
         "dataloader_prefetch_factor": 1,
     },
-    "reproduce": {"system": "MoVA", "part": "test", "overrides": {"model.preset": "paper"}},
+    "reproduce": {
+        "system": "MoVA",
+        "part": "test",
+        "overrides": {"model.preset": "paper"},
+        "default": "MoVA, preset subsets (the recipe's own)",
+        "caveats": {
+            "model.source": "training starts from CLIP; the paper starts from a warm-up on ShareGPT4V "
+            "(recipe warmup-sharegpt4v)",
+            "training.num_train_epochs": "epochs, warm-up and decay of the paper are not known; those of CLIP4Clip are "
+            "used",
+        },
+    },
 }
 DATASET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "activitynet": {

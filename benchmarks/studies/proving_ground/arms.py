@@ -6,7 +6,7 @@ Shape legend: V videos, N texts, T samples, L tokens, d width.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from benchmarks.common.baseline_heads import Headed, HeadObjective
 from benchmarks.common.fitting import BACKBONE_RATE, MODULE_RATE, fit
 from benchmarks.common.samples import SampleInputs
 from benchmarks.studies.proving_ground.stage import Stage
+from benchmarks.studies.proving_ground.token_masks import TokenMasked, TokenObjective
 from mova.baselines.registry import BASELINES
 from mova.data.batch import PairBatch, PairVectors
 from mova.models.mova.model import Mova
@@ -63,15 +64,19 @@ def _head(name: str, **options: Any) -> Arm:
     return Arm(build, HeadObjective, ("head", "global", "relevance", "late"))
 
 
-def _mova(preset: str, forms: tuple[str, ...], weights: dict[str, float] | None = None, **settings: Any) -> Arm:
+def _mova(preset: str, forms: tuple[str, ...], options: Mapping[str, Any] | None = None, **settings: Any) -> Arm:
     def objective() -> PairObjective:
-        return MovaObjective(preset, **(weights or {}))
+        return MovaObjective(preset, **(options or {}))
 
     return Arm(lambda backbone: Mova.from_backbone(backbone, preset, **settings), objective, forms)
 
 
 POOLED = ("relevance", "global", "global+relevance", "late")
-DIMENSIONS = ("relevance+masks", "global+masks", "global+relevance", "global", "relevance", "late")
+PLAIN = ("global+relevance", "global", "relevance", "late")
+MEETING = ("global+mod", "global+mod-top", "global+mod-relevance")
+TEMPORAL = ("global+tv", "global+tv-top", "global+tv-relevance")
+"""Scores through both masks and through the temporal mask alone: mean, best three and relevance pools of frames."""
+DIMENSIONS = ("relevance+masks", "global+masks", *MEETING, *TEMPORAL, *PLAIN)
 ARMS: dict[str, Arm] = {
     "CLIP4Clip, mean": _head("mean_pool"),
     "CLIP4Clip, temporal transformer": _head("temporal_transformer", positions=2048),
@@ -84,10 +89,18 @@ ARMS: dict[str, Arm] = {
     "MoVA, repaired": _mova("repaired", DIMENSIONS),
     "MoVA, subsets": _mova("subsets", ("subsets", "late", "global", "relevance")),
 }
+ALONE = {"relevance": 0.0, "temporal": 0.0, "same_frame": 0.0, "different_frame": 0.0, "pairs": 1.0}
+"""Weights of the repaired form by which pair negatives alone train its masks."""
 ABLATIONS: dict[str, Arm] = {
     "paper, cross form": _mova("paper", DIMENSIONS, form="cross"),
-    "paper, TMN alone (no L_vt)": _mova("paper", DIMENSIONS, {"same_frame": 0.0, "different_frame": 0.0}),
-    "paper, CMN alone (no L_tv)": _mova("paper", DIMENSIONS, {"temporal": 0.0}),
+    "paper, TMN alone (no L_vt)": _mova("paper", (*TEMPORAL, *PLAIN), {"same_frame": 0.0, "different_frame": 0.0}),
+    "paper, TMN alone, masks on raw tokens": Arm(TokenMasked, TokenObjective, ("global+tv", "global+tv-top", *PLAIN)),
+    "paper, CMN alone (mask of the caption)": _mova(
+        "paper", ("global+masks", *MEETING, *PLAIN), {"temporal": 0.0}, masks="concept", concept_inputs="text"
+    ),
+    "paper, no L_tv": _mova("paper", DIMENSIONS, {"temporal": 0.0}),
+    "paper, L_dfsm with the same video": _mova("paper", DIMENSIONS, {"different_frame_same_video": True}),
+    "paper, L_tv without the same video": _mova("paper", DIMENSIONS, {"temporal_same_video": False}),
     "paper, no L_dfsm": _mova("paper", DIMENSIONS, {"different_frame": 0.0}),
     "paper, no L_sfdm": _mova("paper", DIMENSIONS, {"same_frame": 0.0}),
     "paper, no sparsity": _mova("paper", DIMENSIONS, {"sparsity": 0.0}),
@@ -104,8 +117,12 @@ ABLATIONS: dict[str, Arm] = {
     "repaired, pair negatives alone": _mova(
         "repaired",
         DIMENSIONS,
-        {"relevance": 0.0, "temporal": 0.0, "same_frame": 0.0, "different_frame": 0.0, "pairs": 1.0},
+        ALONE,
         pair_negatives=2,
+    ),
+    "repaired, pair negatives alone, on mod": _mova("repaired", DIMENSIONS, ALONE | {"score": "mod"}, pair_negatives=2),
+    "repaired, pair negatives alone, on tv": _mova(
+        "repaired", (*TEMPORAL, *PLAIN), ALONE | {"score": "tv"}, pair_negatives=2
     ),
     "subsets, raw tokens as units": Arm(
         lambda backbone: Mova.from_backbone(backbone, "subsets"),

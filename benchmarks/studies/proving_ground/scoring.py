@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from benchmarks.studies.proving_ground.stage import Gallery, LongVideo
 from mova.eval.calibration import Grid, calibrate
 from mova.models.encoder import TextEmbedding
 from mova.scoring.caption_score import Evidence, EvidenceRule, gather_evidence
+from mova.scoring.masked import ModularScore
 from mova.text.units import UnitRule
 from mova.worlds.captions import Claim
 from mova.worlds.galleries import Short
@@ -82,8 +83,6 @@ def retrieval(
     form: str, system: System, validation: Sequence[EncodedGallery], test: dict[str, EncodedGallery]
 ) -> list[dict[str, Any]]:
     """Return the rows of a form on every gallery: raw, calibrated by number of units, and with temporal order."""
-    if "+" in form:
-        return _reranked(*form.split("+"), system, validation, test)
     rows = []
     variants = {"": None, " K": weigher(form, system, validation, False)}
     if form in ("late", "subsets"):
@@ -119,42 +118,64 @@ def _by_length(encoded: EncodedGallery, scores: Tensor) -> dict[str, float]:
     return recalls
 
 
-def _reranked(
-    base: str, second: str, system: System, validation: Sequence[EncodedGallery], test: dict[str, EncodedGallery]
+@dataclass(frozen=True, eq=False)
+class Shortlist:
+    """The base scores (V, N) of a gallery, the ten best of every text and of every video, and their second scores."""
+
+    base: Scores
+    forward: npt.NDArray[np.bool_]
+    backward: npt.NDArray[np.bool_]
+    second: dict[str, Scores]
+
+    def recall(self, second: str, alpha: float) -> tuple[float, float]:
+        """Return R@1 both ways, of `base + alpha * second` within the shortlists."""
+        again = self.base + alpha * self.second[second]
+        lowest = self.base - 100.0
+        return both_ways(np.where(self.forward, again, lowest), np.where(self.backward, again, lowest))
+
+
+def shortlist(base: str, seconds: Sequence[str], system: System, encoded: EncodedGallery) -> Shortlist:
+    """Score a gallery by the base, and its ten best by the other scores; "masks" is the modular score "agg"."""
+    scores = system.scores(base, encoded.frames, encoded.texts).double().numpy()
+    forward, backward = _best(scores.T).T, _best(scores)
+    selected = forward | backward
+    names = {name: "agg" if name == "masks" else name for name in seconds}
+    modular: list[Any] = [name for name in names.values() if name in get_args(ModularScore)]
+    results: dict[str, Scores] = {**system.modular(encoded.frames, encoded.texts, selected, modular)}
+    for name in names.values():
+        if name not in results:
+            results[name] = system.scores(name, encoded.frames, encoded.texts).double().numpy() * selected
+    return Shortlist(scores, forward, backward, {name: results[score] for name, score in names.items()})
+
+
+def reranked(
+    base: str,
+    seconds: Sequence[str],
+    system: System,
+    validation: Sequence[EncodedGallery],
+    test: dict[str, EncodedGallery],
 ) -> list[dict[str, Any]]:
-    """Add the second score of each query's ten best to the base, with the best weight on validation (may be 0)."""
+    """Add another score of each query's ten best to the base, with the best weight on validation.
 
-    def matrices(encoded: EncodedGallery) -> tuple[Scores, Scores, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        scores = system.scores(base, encoded.frames, encoded.texts).double().numpy()
-        forward = _best(scores.T).T
-        backward = _best(scores)
-        selected = forward | backward
-        if second == "masks":
-            return scores, system.modular(encoded.frames, encoded.texts, selected), forward, backward
-        return (
-            scores,
-            system.scores(second, encoded.frames, encoded.texts).double().numpy() * selected,
-            forward,
-            backward,
-        )
-
-    def recall(parts: tuple[Scores, Scores, npt.NDArray[np.bool_], npt.NDArray[np.bool_]], alpha: float) -> Any:
-        scores, masked, forward, backward = parts
-        again = scores + alpha * masked
-        return both_ways(np.where(forward, again, scores - 100.0), np.where(backward, again, scores - 100.0))
-
-    chosen = [matrices(encoded) for encoded in validation]
-    alpha = max(ALPHAS, key=lambda a: (round(sum(sum(recall(parts, a)) for parts in chosen), 6), -a))
+    The weight 0, which leaves the base as it is, is among the candidates, and wins if no other is better.
+    """
+    tuning = [shortlist(base, seconds, system, encoded) for encoded in validation]
+    galleries = {name: shortlist(base, seconds, system, encoded) for name, encoded in test.items()}
     rows = []
-    for gallery, encoded in test.items():
-        parts = matrices(encoded)
-        t2v, v2t = recall(parts, alpha)
-        alone = recall(parts, 1e6)
-        rows.append({"form": f"{base}+{second}", "gallery": gallery, "t2v": t2v, "v2t": v2t, "alpha": alpha})
-        rows.append(
-            {"form": f"{second} alone, top {TOP} of {base}", "gallery": gallery, "t2v": alone[0], "v2t": alone[1]}
-        )
+    for second in seconds:
+        alpha = best_alpha(tuning, second)
+        for gallery, parts in galleries.items():
+            t2v, v2t = parts.recall(second, alpha)
+            rows.append({"form": f"{base}+{second}", "gallery": gallery, "t2v": t2v, "v2t": v2t, "alpha": alpha})
+            t2v, v2t = parts.recall(second, 1e6)
+            alone = f"{second} alone, top {TOP} of {base}"
+            rows.append({"form": alone, "gallery": gallery, "t2v": t2v, "v2t": v2t})
     return rows
+
+
+def best_alpha(tuning: Sequence[Shortlist], second: str) -> float:
+    """Return the weight of a second score with the highest sum of R@1; of equal ones the smallest."""
+    return max(ALPHAS, key=lambda a: (round(sum(sum(parts.recall(second, a)) for parts in tuning), 6), -a))
 
 
 def _best(scores: Scores) -> npt.NDArray[np.bool_]:

@@ -147,7 +147,8 @@ class RankingOptions:
         str,
         typer.Option(
             help="How to rescore the best moments with all of their frames: rule (the model's caption score), masks "
-            "(MoVA models), none, or auto (rule for paragraphs if the rule has an order term)."
+            "(MoVA models; also mod or tv, with -top or -relevance), none, or auto (rule for paragraphs if the rule "
+            "has an order term)."
         ),
     ] = "auto"
     false_alarm: Annotated[

@@ -40,6 +40,7 @@ class Figure:
         ways: group -> metric -> value; recalls, accuracies and mAP in percent.
         note: a caveat for readers.
         scoring: scoring form of `eval/tasks/scoring_forms.py` that the figure was measured by; empty if not known.
+        scoring_assumed: whether the source does not name that form, so that it is an assumption.
         comparable: False if the published test is known to differ from the protocol's.
     """
 
@@ -52,6 +53,7 @@ class Figure:
     form: str = ""
     note: str = ""
     scoring: str = ""
+    scoring_assumed: bool = False
     comparable: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -99,7 +101,8 @@ def read_figures(path: str | Path) -> list[Figure]:
         figures = []
         for entry in document["figures"]:
             ways = {way: dict(entry.pop(way)) for way in WAYS if way in entry}
-            entry = {"scoring": document.get("scoring", "")} | entry
+            of_all = {"scoring": document.get("scoring", ""), "scoring_assumed": document.get("scoring_assumed", False)}
+            entry = of_all | entry
             figures.append(Figure(source=document["source"], ways=ways, **entry))
     except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read as published figures: {type(error).__name__}: {error}") from error

@@ -253,9 +253,14 @@ class DualEncoder(Encoding, ABC):
         return score(self, videos, texts, fps, pairs=pairs)
 
     @property
+    def modular_scores(self) -> tuple[str, ...]:
+        """Names of the scores of `modular_similarity`, the model's own first; empty without masks of frames."""
+        return ()
+
+    @property
     def scores_modular(self) -> bool:
         """Whether the model has masks of frames, so that `modular_similarity` works."""
-        return False
+        return len(self.modular_scores) > 0
 
     @property
     def selects_units(self) -> bool:
@@ -268,7 +273,7 @@ class DualEncoder(Encoding, ABC):
         Args:
             videos: the candidates.
             texts: captions, or their encoding: by `encode_units` if `selects_units`, else by `encode_text`.
-            score: name of the score, see the model's class (default: the model's own).
+            score: one of `modular_scores` (default: the first).
 
         Raises:
             UsageError: the model has no masks of frames.

@@ -33,6 +33,7 @@ ABOUT = "A dual encoder for `mova`: frames and texts become vectors in one space
 MASKS = {
     "none": "It has no masks: the control for the masked models.",
     "caption": "A network masks vectors by a caption alone: the stage before MoVA's masks, to be trained further.",
+    "concept": "For a frame and a caption, a network masks the frame's vector.",
     "dimensions": "For a frame and a caption, one network masks the caption's vector and one the frame's vector.",
     "units": "For a frame and a caption, a network selects among the caption's units, or none of them.",
 }
@@ -79,6 +80,7 @@ def write_mova_card(folder: Path, config: Any, parameters: int, added: tuple[int
         "dimensions": f"dimensions, {config.form}, depth {config.depth}, {'hard' if config.hard else 'soft'}, "
         f"{'with' if config.last_residual else 'without'} the frame's last residual, "
         f"concepts from {config.concept_inputs.replace('_', ' ')}",
+        "concept": f"concepts from {config.concept_inputs.replace('_', ' ')}, {'hard' if config.hard else 'soft'}",
         "units": f"units, concept masks: {config.unit_concepts}",
     }
     facts = {

@@ -60,7 +60,9 @@ MARGIN = 2e-3
 ROUNDING = 2e-6
 """Scores that differ by less may be equal in the six digits by which moments are ranked."""
 
-Rescoring = Literal["auto", "none", "rule", "masks"]
+Masked = Literal["masks", "mod", "mod-top", "mod-relevance", "tv", "tv-top", "tv-relevance"]
+"""Ways to score moments through the model's masks: "masks" by the model's own score, others by that `ModularScore`."""
+Rescoring = Literal["auto", "none", "rule"] | Masked
 """How the best moments are scored again (`mova.search.rerank`). "auto": by the rule if it has an order term and the
 text has several sentences, otherwise not at all."""
 
@@ -82,7 +84,7 @@ class Query:
     text: str
     sentences: tuple[str, ...]
     vectors: _F32
-    rescoring: Literal["none", "rule", "masks"]
+    rescoring: Literal["none", "rule"] | Masked
 
     @classmethod
     def prepare(
@@ -102,12 +104,14 @@ class Query:
             vectors: the unit vectors of its sentences, if they are known already.
 
         Raises:
-            UsageError: the text contains no words or is too long, or the model has no masks and `rescoring` is "masks".
+            UsageError: the text contains no words or is too long, or the model lacks the masks that `rescoring` needs.
         """
-        if rescoring == "masks" and not model.scores_modular:
+        if rescoring in get_args(Masked) and not model.scores_modular:
             raise UsageError(
                 f"{model.name} has no frame masks to score with; index with a MoVA model, or use --rescore rule"
             )
+        if rescoring in get_args(Masked)[1:] and rescoring not in model.modular_scores:
+            raise UsageError(f"{model.name} has no masks for --rescore {rescoring}; use --rescore masks")
         sentences = query_sentences(text)
         if rescoring == "auto":
             rescoring = "rule" if model.rule.beta > 0 and len(sentences) > 1 else "none"
@@ -149,8 +153,9 @@ def require_rescoring(name: str) -> None:
     Raises:
         UsageError: it is not.
     """
-    if name not in get_args(Rescoring):
-        raise UsageError(f"rescore {name!r} is unknown; choose from {', '.join(get_args(Rescoring))}")
+    known = ("auto", "none", "rule", *get_args(Masked))
+    if name not in known:
+        raise UsageError(f"rescore {name!r} is unknown; choose from {', '.join(known)}")
 
 
 def search(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,8 @@ def rescore(store: Reader, model: DualEncoder | TextTower, query: Query, moments
         store: the index that the moments come from.
         model: the encoder of the index, or its exported text tower.
         query: its `rescoring` decides. "rule": `S = K^g (LI + beta * order - theta)` over the frames inside each moment
-            (`scoring/caption_score.py`). "masks": `DualEncoder.modular_similarity` of these frames. "none": the moments
-            stay as they are.
+            (`scoring/caption_score.py`). "masks": `DualEncoder.modular_similarity` of these frames; "mod", "tv", ...:
+            with that score. "none": the moments stay as they are.
         moments: as returned by `query.search`.
 
     Returns:
@@ -85,7 +86,9 @@ def _by_model(model: DualEncoder, query: Query, inside: Sequence[tuple[Any, Any,
 
     from mova.models.embeddings import VideoEmbedding
 
-    score = model.modular_similarity if query.rescoring == "masks" else model.score
+    score: Any = model.score
+    if query.rescoring != "rule":
+        score = partial(model.modular_similarity, score=None if query.rescoring == "masks" else query.rescoring)
     videos = [VideoEmbedding(torch.from_numpy(vectors), times, end) for vectors, times, end in inside]
     with torch.inference_mode():
         scores: npt.NDArray[np.float32] = score(videos, query.text)[:, 0].cpu().numpy()

@@ -69,6 +69,10 @@ class Target:
     """System whose published figure is the target; null if none is published."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the recipe that the published system has and the recipe has not, such as `model.preset`."""
+    default: str | None = None
+    """Name of the recipe without these overrides, which is trained and measured too, as a line of its own."""
+    caveats: Mapping[str, str] = field(default_factory=dict)
+    """Setting of the recipe -> how it differs from the published system's. Printed unless the setting is overridden."""
     hold_out: str | None = None
     """Name of a split that is taken from train to choose checkpoints; null if the data set has one."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from mova.errors import UsageError
 from mova.eval.tasks import scoring_forms as forms
-from mova.eval.tasks.scoring_forms import FORMS, ScoringForm
+from mova.eval.tasks.scoring_forms import FORMS, MASKED, OF_DIMENSIONS, ScoringForm
 from mova.models.embeddings import VideoEmbedding
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.scoring.caption_score import EvidenceRule
+from mova.scoring.masked import ModularScore
 from mova.types import Frames
 from tests.support.known import Clips, KnownEncoder, cosines, drawn, known_split, pooled, row
 
@@ -111,7 +112,7 @@ def test_both_masks_meet_in_mod_and_the_temporal_mask_alone_in_tv() -> None:
 
     def scores() -> dict[str, Tensor]:
         results = {}
-        for name in ("modular", "mod", "tv"):
+        for name in MASKED:
             form = ScoringForm(model, name)
             results[name] = form.score(videos, form.encode(captions))
         return results
@@ -123,8 +124,28 @@ def test_both_masks_meet_in_mod_and_the_temporal_mask_alone_in_tv() -> None:
                 weight.add_(torch.randn_like(weight))
         return {name for name, value in scores().items() if not torch.equal(value, before[name])}
 
-    assert changed(model.temporal) >= {"mod", "tv"}
-    assert changed(model.concept) == {"mod", "modular"}
+    assert changed(model.temporal) >= set(OF_DIMENSIONS)
+    assert changed(model.concept) == {"modular", "mod", "mod-top", "mod-relevance"}
     subsets = Mova.from_backbone(load("mova-worlds-tiny"), "subsets")
     with pytest.raises(UsageError, match="choose --form modular"):
-        ScoringForm(subsets, "mod")
+        ScoringForm(subsets, "mod-top")
+    assert set(get_args(ModularScore)) == {*OF_DIMENSIONS, "agg"}
+
+
+def test_a_concept_mask_of_captions_alone_has_no_temporal_mask() -> None:
+    torch.manual_seed(0)
+    model = Mova.from_backbone(load("mova-worlds-tiny"), "paper", masks="concept", concept_inputs="text").eval()
+    video = VideoEmbedding(torch.randn(4, model.embedding_dim), np.arange(4.0), 4.0, step=1.0)
+    form = ScoringForm(model, "mod")
+    text = model.encode_text(TEXTS[:1])
+    real = torch.ones(1, 4, dtype=torch.bool)
+    masks = model.masks(video.frames[None], real, text.tokens, text.mask, text.pooled)
+    assert torch.equal(masks.m_t, torch.ones_like(masks.m_t))
+    assert torch.equal(masks.m_v[0], masks.m_v[0, :1].expand(4, -1))
+    assert 0 < float(masks.m_v.detach().mean()) < 1
+    seen = torch.nn.functional.cosine_similarity(video.frames * masks.m_v[0], text.pooled)
+    torch.testing.assert_close(form.score([video], form.encode(TEXTS[:1]))[0, 0], seen.mean())
+    with pytest.raises(UsageError, match="has no score 'tv-top'; choose from agg, mod, mod-top, mod-relevance"):
+        model.modular_similarity([video], TEXTS, "tv-top")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="has no masks for it"):
+        ScoringForm(model, "tv")

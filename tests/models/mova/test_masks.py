@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from mova.errors import UsageError
 from mova.models.layers.attention import Block
 from mova.models.mova.masks import ConceptMaskNetwork, TemporalMaskNetwork, straight_through
-from mova.scoring.masked import frame_relevance_weights, modular_score
+from mova.scoring.masked import ModularScore, frame_relevance_weights, modular_score
 
 WIDTH = 24
 FORMS = ["cross", "joint"]
@@ -119,7 +121,7 @@ def test_without_the_last_residual_a_one_word_text_gives_every_frame_the_same_ma
 
 def test_the_concept_mask_sees_the_frame_only_where_it_should() -> None:
     text, frames = torch.randn(2, 3, WIDTH), torch.randn(2, 3, WIDTH)
-    for inputs, sees in (("text_and_frame", True), ("text", False)):
+    for inputs, sees in (("text_and_frame", True), ("text", False), ("frame", True)):
         network = ConceptMaskNetwork(WIDTH, 4, inputs)
         before = network(text, frames)
         assert before.shape == frames.shape
@@ -128,7 +130,7 @@ def test_the_concept_mask_sees_the_frame_only_where_it_should() -> None:
         other_text = text.clone()
         other_text[1, 2] = 0.0
         changed = (network(other_text, frames) - before).abs().amax(dim=-1)
-        assert changed[1, 2] > 1e-5
+        assert (changed[1, 2] > 1e-5) == (inputs != "frame")
         changed[1, 2] = 0
         assert changed.max() < 1e-6
 
@@ -175,7 +177,7 @@ def test_invalid_settings_are_rejected(bad: dict) -> None:
         TemporalMaskNetwork(WIDTH, **({"heads": 4} | bad))
     TemporalMaskNetwork(WIDTH, depth=8, heads=4)
     with pytest.raises(UsageError):
-        ConceptMaskNetwork(WIDTH, 4, "frame")
+        ConceptMaskNetwork(WIDTH, 4, "frames")
 
 
 def test_a_text_without_tokens_is_refused() -> None:
@@ -184,25 +186,29 @@ def test_a_text_without_tokens_is_refused() -> None:
         network.read(torch.randn(2, 3, WIDTH), torch.tensor([[True] * 3, [False] * 3]))
 
 
-@pytest.mark.parametrize("score", ["mod", "agg"])
+@pytest.mark.parametrize("score", get_args(ModularScore))
 def test_modular_scores_equal_explicit_arithmetic(score: str) -> None:
-    frames, text = torch.randn(3, 4, WIDTH).double(), torch.randn(3, WIDTH).double()
-    m_t, m_v = (torch.rand(2, 3, 4, WIDTH) > 0.3).double()
-    mask = torch.arange(4) < torch.tensor([[4], [2], [1]])
+    frames, text = torch.randn(3, 5, WIDTH).double(), torch.randn(3, WIDTH).double()
+    m_t, m_v = (torch.rand(2, 3, 5, WIDTH) > 0.3).double()
+    mask = torch.arange(5) < torch.tensor([[5], [2], [1]])
     scores = modular_score(frames, text, m_t, m_v, mask, score)
-    for p, length in enumerate((4, 2, 1)):
+    for p, length in enumerate((5, 2, 1)):
         z, s = frames[p, :length], text[p]
-        if score == "mod":
-            cosines = [F.cosine_similarity(z[t] * m_v[p, t], s * m_t[p, t], dim=0) for t in range(length)]
-            expected = torch.stack(cosines).mean()
+        weights = (F.cosine_similarity(z, s[None], dim=1) / 0.2).softmax(0)
+        if score != "agg":
+            seen = z * m_v[p, :length] if score.startswith("mod") else z
+            cosines = torch.stack([F.cosine_similarity(seen[t], s * m_t[p, t], dim=0) for t in range(length)])
+            if score.endswith("top"):
+                expected = cosines.sort(descending=True).values[:3].mean()
+            else:
+                expected = (cosines * weights).sum() if score.endswith("relevance") else cosines.mean()
         else:
-            weights = (F.cosine_similarity(z, s[None], dim=1) / 0.2).softmax(0)
             pooled = sum(w * F.normalize(v, dim=0) * m for w, v, m in zip(weights, z, m_v[p, :length], strict=True))
             expected = F.cosine_similarity(pooled, s, dim=0)
         torch.testing.assert_close(scores[p], expected, atol=1e-12, rtol=1e-10)
 
 
-@pytest.mark.parametrize("score", ["mod", "agg"])
+@pytest.mark.parametrize("score", ["mod", "mod-top", "tv-relevance", "agg"])
 @pytest.mark.parametrize("hard", [True, False])
 def test_all_zero_masks_score_zero_with_finite_gradients(score: str, hard: bool) -> None:
     frames, (tokens, mask), text = torch.randn(2, 3, WIDTH), texts(2), torch.randn(2, WIDTH)

@@ -19,6 +19,7 @@ from mova.models.embeddings import VideoEmbedding
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+from mova.scoring.masked import modular_score
 from mova.train.objectives.base import CachedEncoder
 from mova.train.objectives.mova import WEIGHTS, MovaObjective
 from mova.train.recipe import Recipe
@@ -124,6 +125,79 @@ def test_pair_negatives_score_mismatched_pairs_with_masks_of_their_own() -> None
         run(MovaObjective("repaired", pairs=1.0), around("repaired"), vectors)
 
 
+@pytest.mark.parametrize("score", ["agg", "mod", "tv-top"])
+def test_pair_negatives_use_the_score_of_the_objective(score: Any) -> None:
+    """With as many negatives as other rows, all pairs are drawn: both cross-entropies of the whole score matrix."""
+    net, vectors, scale = around("repaired", pair_negatives=3), pairs(), 1 / 0.07
+    objective = MovaObjective("repaired", diagnose_every=0, pairs=1.0, score=score)
+    _, parts = run(objective, net, vectors)
+    scores = torch.zeros(4, 4)
+    for v in range(4):
+        for n in range(4):
+            rows = [x[i : i + 1] for x, i in ((vectors.frames, v), (vectors.frame_mask, v), (vectors.tokens, n))]
+            masks = net.masks(*rows, vectors.token_mask[n : n + 1], vectors.texts[n : n + 1])
+            scores[v, n] = modular_score(masks.frames, masks.text, masks.m_t, masks.m_v, rows[1], score)
+    target = torch.arange(4)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = (cross_entropy(scale * scores, target) + cross_entropy(scale * scores.T, target)) / 2
+    torch.testing.assert_close(parts["pairs"], expected)
+    others = dict.fromkeys(("relevance", "pooled", "temporal", "same_frame", "different_frame"), 0.0)
+    alone = MovaObjective("repaired", **others, pairs=1.0, score=score)
+    assert alone.scoring_form == ("modular" if score == "agg" else score)
+    torch.testing.assert_close(alone.scores(vectors, net), scores)
+
+
+@pytest.mark.parametrize(("term", "form"), [("temporal", "tv"), ("different_frame", "mod")])
+def test_the_form_of_mask_terms_alone_is_the_mean_over_frames_of_what_they_contrast(term: str, form: Any) -> None:
+    weights: Any = dict.fromkeys(("pooled", "temporal", "same_frame", "different_frame"), 0.0) | {term: 1.0}
+    objective = MovaObjective("paper", **weights)
+    assert objective.scoring_form == form
+    net, vectors = around("paper"), pairs()
+    masks = net.masks(vectors.frames, vectors.frame_mask, vectors.tokens, vectors.token_mask, vectors.texts)
+    own = modular_score(masks.frames, masks.text, masks.m_t, masks.m_v, vectors.frame_mask, form)
+    torch.testing.assert_close(objective.scores(vectors, net).diagonal(), own)
+
+
+@pytest.mark.parametrize(
+    ("weights", "trained"),
+    [
+        ({"same_frame": 0.0, "different_frame": 0.0}, True),
+        ({"same_frame": 0.0, "different_frame": 0.0, "pairs": 1.0, "score": "tv"}, True),
+        ({"temporal": 0.0, "same_frame": 0.0, "different_frame": 0.0}, False),
+    ],
+)
+def test_sparsity_leaves_a_mask_alone_that_no_loss_trains(weights: dict[str, Any], trained: bool) -> None:
+    """No loss trains the concept mask; the temporal mask is trained or not."""
+    net, vectors = around("paper", pair_negatives=1), pairs()
+    loss, parts = run(MovaObjective("paper", diagnose_every=0, **weights), net, vectors)
+    loss.backward()
+    masks = net.masks(vectors.frames, vectors.frame_mask, vectors.tokens, vectors.token_mask, vectors.texts)
+    assert ("sparsity" in parts) == trained
+    if trained:
+        torch.testing.assert_close(parts["sparsity"], masks.p_t[vectors.frame_mask].mean())
+
+    def learns(network: Any) -> bool:
+        return any(weight.grad is not None and bool(weight.grad.any()) for weight in network.parameters())
+
+    assert not learns(net.concept)
+    assert learns(net.temporal) == trained
+
+
+def test_the_concept_mask_alone_has_no_temporal_mask_to_train() -> None:
+    net, vectors = around("paper", masks="concept", concept_inputs="text"), pairs()
+    loss, parts = run(MovaObjective("paper", diagnose_every=1, temporal=0.0), net, vectors)
+    assert float(parts["m_t/density"]) == 1.0
+    masks = net.masks(vectors.frames, vectors.frame_mask, vectors.tokens, vectors.token_mask, vectors.texts)
+    torch.testing.assert_close(parts["sparsity"], masks.p_v[vectors.frame_mask].mean())
+    inputs = (vectors.frames, vectors.frame_mask, vectors.texts, torch.ones_like(vectors.frames), masks.m_v)
+    torch.testing.assert_close(parts["same_frame"], concept_nce(*inputs, 1 / 0.07)[0])
+    loss.backward()
+    wrong: list[dict[str, Any]] = [{"temporal": 1.0}, {"temporal": 0.0, "score": "tv"}]
+    for options in wrong:
+        with pytest.raises(UsageError, match="need a temporal mask"):
+            run(MovaObjective("paper", **options), net, vectors)
+
+
 def test_captions_of_one_video_are_not_negatives_of_each_other() -> None:
     vectors = pairs()
     vectors = replace(vectors, group=torch.tensor([0, 0, 1, 2]))
@@ -140,6 +214,7 @@ def test_captions_of_one_video_are_not_negatives_of_each_other() -> None:
         ({"temporal_form": "ce"}, "temporal_form"),
         ({"tau": 0.0}, "tau"),
         ({"pooled": -1.0}, "all weights 0 or more"),
+        ({"score": "sub"}, "objective.score"),
     ],
 )
 def test_invalid_settings_are_reported(options: dict[str, Any], message: str) -> None:

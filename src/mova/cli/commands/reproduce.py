@@ -31,6 +31,13 @@ def reproduce(
             "--out", "--output", help="Output folder (default: reproductions/NAME, with --one-step NAME-one-step)."
         ),
     ] = None,
+    published_only: Annotated[
+        bool,
+        typer.Option(
+            "--published-only",
+            help="Train the published system alone (default: also the recipe's own, on another line, if it differs).",
+        ),
+    ] = False,
     quarantine: Quarantine = None,
     resume: Resume = False,
     json: Json = False,
@@ -53,6 +60,7 @@ def reproduce(
             one_step=one_step,
             overrides=overrides,
             quarantine=quarantine,
+            default=not published_only,
             resume=resume,
             callbacks=[training_bar(progress)],
             done=lambda count: progress.update(evaluation, completed=count),
@@ -92,18 +100,21 @@ def _print(result: Reproduction) -> None:
     if result.target is None:
         for way, group in result.report.directions.items():
             table.add_row(f"{way} R@1", "none", "", f"{group.figures['R@1']:.1f}", "no verdict", "")
+    if result.default is not None:
+        for way, group in result.default.report.directions.items():
+            label = f"{result.default.name}, {way} R@1"
+            reproduced = f"{group.figures['R@1']:.1f}"
+            table.add_row(label, "none", "", reproduced, "no verdict", f"scoring form {result.default.form}")
     show(table)
     say(_verdict(result))
 
 
 def _verdict(result: Reproduction) -> str:
     """Return the verdict in one line."""
-    if result.one_step:
-        return result.caveats[0]
-    if result.target is None:
-        return "no published result for this stage; there is nothing to compare with"
+    if result.one_step or result.target is None:
+        return result.no_verdict
     pairs = [
         f"{row.way} {row.metric} {row.measured:.1f} reproduced, {row.published:.1f} published" for row in result.rows
     ]
-    verdict = result.verdict or f"no verdict ({result.target.note or 'not comparable'})"
+    verdict = result.verdict or f"no verdict ({result.no_verdict})"
     return f"{verdict}: {'; '.join(pairs)} ({result.target.source}, {result.target.where})"

@@ -70,7 +70,10 @@ class ScoringOptions:
 
     form: Annotated[
         str | None,
-        typer.Option(help="Scoring form: rule, late, global, relevance or modular (default: the model's own)."),
+        typer.Option(
+            help="Scoring form: rule, late, global, relevance, or through masks: modular, mod or tv, the last two also "
+            "with -top or -relevance (default: the model's own)."
+        ),
     ] = None
     max_frames: MaxFrames = None
 

@@ -25,11 +25,15 @@ FORMS = {
     "relevance": "cosine of one vector per text with the frames pooled by their relevance to it",
     "modular": "through the masks of every pair (`model.modular_similarity`; only models with masks)",
     "mod": "mean cosine of masked frames and masked texts (only models with masks over dimensions)",
+    "mod-top": "the same, mean of the three best frames",
+    "mod-relevance": "the same, frames weighted by their relevance to the text",
     "tv": "mean cosine of frames and texts under the temporal mask (only models with masks over dimensions)",
+    "tv-top": "the same, mean of the three best frames",
+    "tv-relevance": "the same, frames weighted by their relevance to the text",
 }
-
-
-MASKED = ("modular", "mod", "tv")
+OF_DIMENSIONS = ("mod", "mod-top", "mod-relevance", "tv", "tv-top", "tv-relevance")
+"""Forms that need masks over dimensions."""
+MASKED = ("modular", *OF_DIMENSIONS)
 """Forms that compute masks for every pair of a video and a text."""
 
 
@@ -77,8 +81,8 @@ class ScoringForm:
             raise UsageError(f"--form {name}: unknown form; choose one of {known}")
         if name in MASKED and not model.scores_modular:
             raise UsageError(f"--form {name}: {model.name} has no frame masks; choose another form")
-        if name in ("mod", "tv") and model.selects_units:
-            raise UsageError(f"--form {name}: {model.name} selects units of texts; choose --form modular")
+        if name in OF_DIMENSIONS and name not in model.modular_scores:
+            raise UsageError(f"--form {name}: {model.name} has no masks for it; choose --form modular")
         self.model, self.name, self.used, self.cut = model, name, False, 0
 
     def to_json(self) -> dict[str, Any]:

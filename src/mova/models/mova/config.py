@@ -12,7 +12,7 @@ from mova.errors import UsageError
 from mova.models.mova.masks import ConceptInputs, Form
 from mova.models.mova.unit_masks import ConceptMasks
 
-Masks = Literal["none", "caption", "dimensions", "units"]
+Masks = Literal["none", "caption", "concept", "dimensions", "units"]
 Units = Literal["rule", "learned"]
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -45,14 +45,16 @@ class MovaConfig(PreTrainedConfig):
     Attributes:
         backbone: configuration of the backbone as a dictionary, including its `model_type`.
         preset: name of the preset these settings started from ("" for none); single settings may differ.
-        masks: target of the masks: "dimensions" (TMN and CMN), "units" (the subset form), "none", or "caption" (the TMN
-            alone, queried by captions instead of frames, as in the warm-up: `train/objectives/smartclip.py`).
+        masks: target of the masks: "dimensions" (TMN and CMN), "concept" (the CMN alone, on whole captions instead of
+            masked ones), "units" (the subset form), "none", or "caption" (the TMN alone, queried by captions instead
+            of frames, as in the warm-up: `train/objectives/smartclip.py`).
         form: of the TMN, "cross" or "joint".
         depth: blocks of the TMN, 1 to 8.
         heads: attention heads of all mask networks.
         hard: masks of 0 and 1 with straight-through gradients; false: the probabilities themselves.
         last_residual: false: no residual path of the frame around the TMN's last attention.
-        concept_inputs: what the CMN sees, "text" or "text_and_frame".
+        concept_inputs: what the CMN sees, "text", "frame" or "text_and_frame". With masks "concept", "text" is a mask
+            of the caption alone, and "frame" one of the frame alone.
         unit_concepts: concept masks of units, "none", "soft" or "hard".
         frame_weights: objectives weight every frame by its relevance to the text.
         pair_negatives: mismatched texts per video, and videos per text, whose masks objectives compute anew; 0: none.

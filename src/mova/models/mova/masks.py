@@ -27,7 +27,7 @@ from mova.models.layers.attention import AttentionPool, Block
 from mova.scoring.similarity import full
 
 Form = Literal["cross", "joint"]
-ConceptInputs = Literal["text_and_frame", "text"]
+ConceptInputs = Literal["text_and_frame", "text", "frame"]
 MAX_DEPTH = 8
 """The paper reports no greater depth, and no gain from 3 on."""
 OPEN_BIAS = 1.0
@@ -189,12 +189,12 @@ class TemporalMaskNetwork(nn.Module):
 class ConceptMaskNetwork(nn.Module):
     """CMN: selects the dimensions of a frame's vector that its masked text describes.
 
-    One transformer block over the sequence [masked text; frame] (or the masked text alone) and attention pooling.
+    One transformer block over the sequence [masked text; frame] (or one of the two alone) and attention pooling.
 
     Args:
         width: d.
         heads: divides d.
-        inputs: "text_and_frame" (the paper) or "text".
+        inputs: "text_and_frame" (the paper), "text" or "frame".
 
     Raises:
         UsageError: unknown inputs, heads that do not divide the width.
@@ -206,8 +206,8 @@ class ConceptMaskNetwork(nn.Module):
             raise UsageError(f"inputs {inputs!r} are unknown; choose from {', '.join(get_args(ConceptInputs))}")
         check_heads(width, heads)
         self.inputs = inputs
-        self.enter_text = nn.LayerNorm(width)
-        self.enter_frame = nn.LayerNorm(width) if inputs == "text_and_frame" else None
+        self.enter_text = nn.LayerNorm(width) if inputs != "frame" else None
+        self.enter_frame = nn.LayerNorm(width) if inputs != "text" else None
         self.block = Block(width, heads)
         self.pool = AttentionPool(width, heads)
         self.head = MaskHead(width)
@@ -216,15 +216,14 @@ class ConceptMaskNetwork(nn.Module):
         """Return the probability that a dimension of a frame is described by its masked text.
 
         Args:
-            masked_text: (B, F, d), `text * m_t`.
+            masked_text: (B, F, d), `text * m_t`; ignored if `inputs` is "frame".
             frames: (B, F, d); ignored if `inputs` is "text".
 
         Returns:
             (B, F, d), at least float32.
         """
-        states = [self.enter_text(masked_text)]
-        if self.enter_frame is not None:
-            states.append(self.enter_frame(frames))
+        entries = ((self.enter_text, masked_text), (self.enter_frame, frames))
+        states = [enter(vectors) for enter, vectors in entries if enter is not None]
         sequence = torch.stack(states, dim=-2).flatten(0, 1)
         return self.head(self.pool(self.block(sequence))).view(masked_text.shape)
 

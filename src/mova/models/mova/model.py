@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
@@ -73,7 +73,7 @@ class Mova(BackboneWrapper):
         self.selector: UnitMaskNetwork | None = None
         if config.masks in ("dimensions", "caption"):
             self.temporal = TemporalMaskNetwork(width, config.depth, heads, config.form, config.last_residual)
-        if config.masks == "dimensions":
+        if config.masks in ("dimensions", "concept"):
             self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
         elif config.masks == "units":
             self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
@@ -189,12 +189,13 @@ class Mova(BackboneWrapper):
         """
         if not len(frames) == len(frame_mask) == len(tokens) == len(token_mask) == len(text):
             raise ValueError(f"masks need one text per video, not {len(text)} texts for {len(frames)} videos")
-        if self.temporal is None or self.concept is None:
+        if self.concept is None:
             raise UsageError(f"{self.name}: its masks are {self.config.masks!r}, not over dimensions")
         if self.config.detached:
             frames, tokens, text = frames.detach(), tokens.detach(), text.detach()
         frames = frames.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
-        p_t, p_v = self._probabilities(frames, self.temporal.read(tokens, token_mask), text)
+        memory = None if self.temporal is None else self.temporal.read(tokens, token_mask)
+        p_t, p_v = self._probabilities(frames, memory, text)
         p_t, p_v = (p.masked_fill(~frame_mask.unsqueeze(-1), 0.0) for p in (p_t, p_v))
         return ModularMasks(frames, text, p_t, p_v, self._decide(p_t), self._decide(p_v))
 
@@ -225,9 +226,14 @@ class Mova(BackboneWrapper):
         return unit_score(selection, unit_mask, frame_mask, score)
 
     @property
-    def scores_modular(self) -> bool:
-        """Whether there are masks over dimensions or units."""
-        return self.config.masks in ("dimensions", "units")
+    def modular_scores(self) -> tuple[str, ...]:
+        """Names of the scores through the masks of a pair, see `modular_similarity`."""
+        if self.selector is not None:
+            return get_args(UnitScore)
+        if self.concept is None:
+            return ()
+        ours = ("agg", *(name for name in get_args(ModularScore) if name != "agg"))
+        return ours if self.temporal is not None else tuple(name for name in ours if not name.startswith("tv"))
 
     @property
     def selects_units(self) -> bool:
@@ -255,8 +261,8 @@ class Mova(BackboneWrapper):
         Args:
             videos: the candidates.
             texts: captions, or their encoding by `encode_text` (masks over dimensions) or `encode_units`.
-            score: "agg" (default), "mod" or "tv" for masks over dimensions, see `scoring/masked.py`; "sub" (default) or
-                "subc" for masks over units, see `unit_masks.py`.
+            score: for masks over dimensions "agg" (default), "mod", "tv" or another `ModularScore` of
+                `scoring/masked.py`; for masks over units "sub" (default) or "subc", see `unit_masks.py`.
 
         Returns:
             float32, (V, N).
@@ -266,6 +272,8 @@ class Mova(BackboneWrapper):
         """
         if not self.scores_modular:
             return super().modular_similarity(videos, texts)
+        if score is not None and score not in self.modular_scores:
+            raise UsageError(f"{self.name}: has no score {score!r}; choose from {', '.join(self.modular_scores)}")
         if not videos:
             raise UsageError("no videos to score")
         texts = [texts] if isinstance(texts, str) else texts
@@ -293,13 +301,14 @@ class Mova(BackboneWrapper):
 
     def _score_dimensions(self, videos: Sequence[Tensor], texts: TextEmbedding, score: Any) -> Tensor:
         """Score by the masks of every pair, (V, N), text by text."""
-        assert self.temporal is not None
+        joint = self.temporal is not None and self.config.form == "joint"
         frames, lengths = torch.cat(list(videos)), [len(video) for video in videos]
         columns = []
         for pooled, tokens, mask in zip(texts.pooled, texts.tokens, texts.mask, strict=True):
             text, states = pooled[None].to(frames.device), tokens[mask][None].to(frames.device)
-            memory = self.temporal.read(states, torch.ones(states.shape[:2], dtype=torch.bool, device=frames.device))
-            step = max(1, READ_POSITIONS // (1 + states.shape[1] if self.config.form == "joint" else 1))
+            real = torch.ones(states.shape[:2], dtype=torch.bool, device=frames.device)
+            memory = None if self.temporal is None else self.temporal.read(states, real)
+            step = max(1, READ_POSITIONS // (1 + states.shape[1] if joint else 1))
             parts = [self._probabilities(chunk[None], memory, text) for chunk in frames.split(step)]
             m_t, m_v = (self._decide(torch.cat(side, dim=1)[0]).split(lengths) for side in zip(*parts, strict=True))
             column = [
@@ -309,11 +318,13 @@ class Mova(BackboneWrapper):
             columns.append(torch.cat(column))
         return torch.stack(columns, dim=1)
 
-    def _probabilities(self, frames: Tensor, memory: TextMemory, text: Tensor) -> tuple[Tensor, Tensor]:
+    def _probabilities(self, frames: Tensor, memory: TextMemory | None, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probabilities (B, F, d) of both masks for frames (B, F, d) with texts (B, d)."""
-        assert self.temporal is not None
         assert self.concept is not None
-        p_t = self.temporal(frames, memory)
+        if self.temporal is None or memory is None:
+            p_t = torch.ones_like(frames, dtype=torch.promote_types(frames.dtype, torch.float32))
+        else:
+            p_t = self.temporal(frames, memory)
         return p_t, self.concept(text.unsqueeze(1) * self._decide(p_t), frames)
 
     def _decide(self, probabilities: Tensor) -> Tensor:

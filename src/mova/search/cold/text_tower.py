@@ -63,6 +63,7 @@ class TextTower:
     """
 
     scores_modular = False
+    modular_scores: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, document: dict[str, Any]) -> None:
         self.folder = folder / FOLDER

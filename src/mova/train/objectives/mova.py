@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from mova.losses.masked_contrast import (
 )
 from mova.models.mova.masks import ModularMasks
 from mova.models.mova.model import Mova
-from mova.scoring.masked import modular_score
+from mova.scoring.masked import ModularScore, modular_score
 from mova.train.objectives.base import PairObjective, Tensors
 
 WEIGHTS: dict[str, dict[str, float]] = {
@@ -50,8 +50,18 @@ WEIGHTS: dict[str, dict[str, float]] = {
 """Weights by preset; a term that is not named has weight 0."""
 MASK_TERMS = ("temporal", "same_frame", "different_frame", "sparsity", "pairs")
 TERMS = ("late", "subsets", "relevance", "pooled", *MASK_TERMS)
-SCORING_FORMS = {"subsets": "modular", "late": "rule", "relevance": "relevance", "pooled": "global"}
-"""Term -> the form of `eval/tasks/scoring_forms.py` that computes the same scores."""
+SCORING_FORMS = {
+    "subsets": "modular",
+    "late": "rule",
+    "relevance": "relevance",
+    "pooled": "global",
+    "pairs": "modular",
+    "different_frame": "mod",
+    "same_frame": "mod",
+    "temporal": "tv",
+}
+"""Term -> the form of `eval/tasks/scoring_forms.py` with the same scores; the first term with a weight decides.
+Of pairs, it is that of `objective.score`. The mask terms after pairs contrast single frames, whose mean is the form."""
 MASK_TAU = 0.07
 """Temperature of the mask losses."""
 
@@ -100,6 +110,9 @@ class MovaObjective(PairObjective):
     """Whether other frames of the same video are negatives of L_dfsm."""
     pairs: float | None = None
     """Weight of mismatched pairs with masks of their own; needs a model with `pair_negatives`."""
+    score: ModularScore = "agg"
+    """Score of a pair through its masks: that of mismatched pairs and of the diagnostics. One of
+    `scoring/masked.py: modular_score`; in `agg`, the temporal mask is only an input of the concept mask."""
 
     def __post_init__(self) -> None:
         if self.preset not in WEIGHTS:
@@ -109,8 +122,13 @@ class MovaObjective(PairObjective):
             raise UsageError("objective: temporal_form must be nce or hinge, tau above 0, and all weights 0 or more")
         if not self.temporal_same_video and self.temporal_form == "hinge":
             raise UsageError("objective.temporal_same_video: false needs temporal_form nce")
+        if self.score not in get_args(ModularScore):
+            raise UsageError(
+                f"objective.score {self.score!r} is unknown; choose from {', '.join(get_args(ModularScore))}"
+            )
         self.weights = dict.fromkeys(TERMS, 0.0) | WEIGHTS[self.preset] | weights
-        self.scoring_form = SCORING_FORMS[self._trained()]
+        trained = self._trained()
+        self.scoring_form = self.score if trained == "pairs" and self.score != "agg" else SCORING_FORMS[trained]
         self.scale = 1.0 / self.tau
         self._steps = 0
 
@@ -131,12 +149,12 @@ class MovaObjective(PairObjective):
         return torch.stack(terms).sum(), parts
 
     def scores(self, vectors: PairVectors, net: nn.Module) -> Tensor:
-        """Return scores by the form that is trained most directly: subsets, units, relevant frames, or all frames."""
+        """Return scores by the form that is trained most directly: that of `scoring_form`."""
         return self._scores(self._trained(), vectors, net)
 
     def _trained(self) -> str:
         """Return the term whose scores are trained most directly."""
-        return next((name for name in ("subsets", "late", "relevance") if self.weights[name]), "pooled")
+        return next((name for name in SCORING_FORMS if self.weights[name]), "pooled")
 
     def _scores(self, name: str, vectors: PairVectors, net: nn.Module) -> Tensor:
         frames, real = vectors.frames, vectors.frame_mask
@@ -146,18 +164,38 @@ class MovaObjective(PairObjective):
             return unit_scores(frames, real, *vectors.with_units())
         if name == "relevance":
             return relevance_pooled_scores(frames, real, vectors.texts)
+        if name != "pooled":
+            return _all_pairs(_with_dimensions(net), vectors, self._modular_score())
         return mean_pooled_scores(frames, real, vectors.texts)
+
+    def _modular_score(self) -> ModularScore:
+        """Return the score of `scoring_form`, or of pairs if it needs no masks."""
+        return cast(ModularScore, self.scoring_form) if self.scoring_form in get_args(ModularScore) else self.score
 
     def _mask_losses(self, net: Mova, vectors: PairVectors, valid: Tensor) -> Tensors:
         """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, those that have a weight."""
+        if net.temporal is None and (self.weights["temporal"] or self.score.startswith("tv")):
+            raise UsageError("objective: L_tv and the scores tv need a temporal mask; model.masks concept has none")
         masks, real = _masks(net, vectors), vectors.frame_mask
         weights = frame_weights(masks.frames, real, masks.text) if net.config.frame_weights else None
         parts = self._contrasts(masks, real, weights, vectors.group)
-        if self.weights["sparsity"]:
-            parts["sparsity"] = expected_l0(masks.p_t, real) + expected_l0(masks.p_v, real)
+        trained = self._trained_masks(net)
+        if self.weights["sparsity"] and any(trained):
+            both = zip((masks.p_t, masks.p_v), trained, strict=True)
+            parts["sparsity"] = torch.stack([expected_l0(p, real) for p, chosen in both if chosen]).sum()
         if self.weights["pairs"]:
             parts["pairs"] = self._pairs(net, vectors, valid)
         return parts
+
+    def _trained_masks(self, net: Mova) -> tuple[bool, bool]:
+        """Return whether a loss trains the temporal mask, and whether one trains the concept mask.
+
+        A mask that only the sparsity loss reaches would close.
+        """
+        weights = self.weights
+        both = bool(weights["same_frame"] or weights["different_frame"])
+        concept = both or bool(weights["pairs"] and not self.score.startswith("tv"))
+        return net.temporal is not None and bool(both or weights["temporal"] or weights["pairs"]), concept
 
     def _contrasts(
         self, masks: ModularMasks, real: Tensor, weights: Tensor | None, groups: Tensor | None = None
@@ -186,10 +224,10 @@ class MovaObjective(PairObjective):
         scores = mean_pooled_scores(vectors.frames, vectors.frame_mask, vectors.texts)
         texts, videos = sample_hard_pairs(scores, count, generator, valid=valid)
         rows = torch.arange(len(scores), device=scores.device)
-        matched = _pair_scores(net, vectors, rows, rows)
+        matched = _pair_scores(net, vectors, rows, rows, self.score)
         repeated = rows.repeat_interleave(count)
-        wrong_text = _pair_scores(net, vectors, repeated, texts.flatten()).view(-1, count)
-        wrong_video = _pair_scores(net, vectors, videos.flatten(), repeated).view(-1, count)
+        wrong_text = _pair_scores(net, vectors, repeated, texts.flatten(), self.score).view(-1, count)
+        wrong_video = _pair_scores(net, vectors, videos.flatten(), repeated, self.score).view(-1, count)
         return 0.5 * (pair_nce(matched, wrong_text, self.scale) + pair_nce(matched, wrong_video, self.scale))
 
     @torch.no_grad()
@@ -209,7 +247,7 @@ class MovaObjective(PairObjective):
         for name in self._contrasts(masks, real, None):
             figures |= prefixed(f"rolled/{name}", rolled_caption_gap(loss_of(name), count, real.device))
         overall = mean_pooled_scores(vectors.frames, real, vectors.texts)
-        matched, mismatched = (_pair_scores(net, vectors, order, texts) for texts in (order, rolled))
+        matched, mismatched = (_pair_scores(net, vectors, order, texts, self.score) for texts in (order, rolled))
         figures |= prefixed("match", matching(matched, mismatched, overall.diagonal(), overall[order, rolled]))
         for name, mask in (("m_t", masks.m_t), ("m_v", masks.m_v)):
             figures |= prefixed(name, mask_use(mask, real))
@@ -230,14 +268,21 @@ def _masks(net: Mova, vectors: PairVectors, videos: Tensor | None = None, texts:
     )
 
 
-def _pair_scores(net: Mova, vectors: PairVectors, videos: Tensor, texts: Tensor) -> Tensor:
-    """Pooled modular scores (P,) of pairs, with masks computed for each of them."""
+def _pair_scores(net: Mova, vectors: PairVectors, videos: Tensor, texts: Tensor, score: ModularScore) -> Tensor:
+    """Modular scores (P,) of pairs, with masks computed for each of them."""
     masks = _masks(net, vectors, videos, texts)
-    return modular_score(masks.frames, masks.text, masks.m_t, masks.m_v, vectors.frame_mask[videos])
+    return modular_score(masks.frames, masks.text, masks.m_t, masks.m_v, vectors.frame_mask[videos], score)
+
+
+def _all_pairs(net: Mova, vectors: PairVectors, score: ModularScore) -> Tensor:
+    """Modular scores (V, N) of all pairs, text by text."""
+    videos = torch.arange(len(vectors.frames), device=vectors.frames.device)
+    columns = [_pair_scores(net, vectors, videos, torch.full_like(videos, n), score) for n in range(len(vectors.texts))]
+    return torch.stack(columns, dim=1)
 
 
 def _with_dimensions(net: nn.Module) -> Mova:
-    if not isinstance(net, Mova) or net.config.masks != "dimensions":
+    if not isinstance(net, Mova) or net.config.masks not in ("dimensions", "concept"):
         raise UsageError(
             "objective: mask losses need a MoVA model with masks over dimensions (model.preset paper or repaired)"
         )
