@@ -5,7 +5,7 @@ forms, all calibrated in the same way on validation galleries. The seed determin
 the initialization of new modules.
 
 `--arms main|ablations` selects the arms (default: both). `--arms masks` runs the arms of the table of scores through
-masks, into results of their own. `--folder DIR` keeps rendered data and finished runs, so that
+masks, into results of their own, without the long videos. `--folder DIR` keeps rendered data and finished runs, so that
 an interrupted run can be resumed.
 """
 
@@ -64,7 +64,8 @@ def main() -> None:
         arms = {name: arms[name] for name in (THROUGH_MASKS[:5] if args.arms == "masks" else few) if name in arms}
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
-        runs = [run for seed in seeds for run in seed_runs(seed, arms, QUICK if args.quick else Budget(), folder)]
+        budget = QUICK if args.quick else Budget(long=0) if args.arms == "masks" else Budget()
+        runs = [run for seed in seeds for run in seed_runs(seed, arms, budget, folder)]
     if not args.only_run:
         report(runs, seeds, "proving_ground_masks" if args.arms == "masks" else "proving_ground")
 
