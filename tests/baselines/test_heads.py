@@ -62,8 +62,8 @@ def mean_pool(made: Baseline, z: Tensor, u: Tensor, h: Tensor) -> Tensor:
 def temporal_transformer(made: Baseline, z: Tensor, u: Tensor, h: Tensor) -> Tensor:
     assert isinstance(made, TemporalTransformer)
     z = normed(z) * math.sqrt(WIDTH)
-    x = (z + made.positions.weight[: len(z)])[None]
-    for block in made.blocks:
+    x = (z + made.sequence.positions.weight[: len(z)])[None]
+    for block in made.sequence.blocks:
         x = block(x)
     return mean_pool(made, z + x[0], u, h)
 

@@ -69,7 +69,7 @@ def write_mova_card(folder: Path, config: Any, parameters: int, added: tuple[int
         folder: folder of the weights.
         config: a `MovaConfig`.
         parameters: number of parameters in all.
-        added: number of the masks' parameters, and their ratio to the backbone's.
+        added: number of parameters around the backbone, and their ratio to the backbone's.
         dim: width of the shared space.
     """
     backbone = config.backbone
@@ -90,7 +90,8 @@ def write_mova_card(folder: Path, config: Any, parameters: int, added: tuple[int
         "made from": backbone.get("source") or "no checkpoint (trained or random weights)",
         "family": family,
         "parameters": f"{parameters:,}",
-        "of these, masks": f"{added[0]:,} ({added[1]:.1%} of the backbone's)",
+        "temporal transformer": f"{config.temporal_blocks} blocks" if config.temporal_blocks else "none",
+        "of these, around the backbone": f"{added[0]:,} ({added[1]:.1%} of the backbone's)",
         "frames per second": f"{backbone['frame_rate']:g}",
         "relevance threshold": _threshold(backbone.get("relevance_threshold")),
     }

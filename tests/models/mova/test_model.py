@@ -10,7 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.speed.training_step import PUBLISHED, SEQUENTIAL, parameters
+from mova.baselines.temporal_transformer import TemporalTransformer
+from mova.data.batch import PairVectors
 from mova.errors import ModelError, UsageError
+from mova.eval.tasks.scoring_forms import ScoringForm
 from mova.models.background_captions import relevance_threshold
 from mova.models.encoder import VideoEmbedding
 from mova.models.mova.config import PRESETS, MovaConfig
@@ -22,6 +26,7 @@ from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.masked import modular_score
 from mova.scoring.pooling import pad_rows
 from mova.text.units import UnitRule
+from mova.train.objectives.mova import MovaObjective
 from mova.types import Frames
 from tests.support.fakes import ColourEncoder
 
@@ -306,3 +311,70 @@ def test_half_precision_is_for_the_backbone(backbones: dict, tmp_path: Path) -> 
     assert half.temporal.head.logits.weight.dtype == torch.float32
     assert half.fingerprint() == made.fingerprint()
     assert half.modular_similarity(videos(half), CAPTIONS).dtype == torch.float32
+
+
+def test_the_temporal_transformer_makes_the_vector_of_a_video_and_no_other(tmp_path: Path) -> None:
+    """Against CLIP4Clip's head with the same weights; frames, masks and index stay those of the backbone."""
+    torch.manual_seed(0)
+    model = Mova.from_backbone(worlds(), "paper", temporal_blocks=2, heads=2, positions=6).eval()
+    plain = Mova.from_backbone(model.backbone, "paper", heads=2)
+    before = model.similarity([model.encode_video(clip(5))], model.encode_text(CAPTIONS))
+    torch.testing.assert_close(before, plain.similarity([plain.encode_video(clip(5))], plain.encode_text(CAPTIONS)))
+    with torch.no_grad():
+        for weight in model.sequence.parameters():  # type: ignore[union-attr]
+            weight.add_(0.3 * torch.randn_like(weight))
+    head = TemporalTransformer(24, depth=2, heads=2, positions=6)
+    head.sequence.load_state_dict(model.sequence.state_dict())  # type: ignore[union-attr]
+    texts = model.encode_text(CAPTIONS)
+    for count in (1, 5, 6):
+        video = model.encode_video(clip(count))
+        frames, real = video.frames[None], torch.ones(1, count, dtype=torch.bool)
+        expected = head(frames, real, texts.pooled, texts.tokens, texts.mask)
+        torch.testing.assert_close(model.similarity([video], texts), expected)
+        stored = VideoEmbedding(video.frames, video.times, video.duration)
+        torch.testing.assert_close(model.similarity([stored], texts), expected)
+        assert torch.equal(video.frames, plain.encode_video(clip(count)).frames)
+    assert model.fingerprint() == plain.fingerprint()
+    video = model.encode_video(clip(13))
+    few = VideoEmbedding(video.frames[[1, 3, 5, 7, 9, 11]], np.arange(6.0), 6.0)
+    torch.testing.assert_close(model.similarity([video], texts), model.similarity([few], texts))
+    model.save_pretrained(tmp_path)
+    torch.testing.assert_close(load(tmp_path).similarity([video], texts), model.similarity([video], texts))
+    with pytest.raises(UsageError, match="temporal_blocks"):
+        MovaConfig(temporal_blocks=-1)
+
+
+def test_the_global_loss_trains_the_temporal_transformer_by_the_score_of_evaluation() -> None:
+    torch.manual_seed(0)
+    model = Mova.from_backbone(worlds(), "control", temporal_blocks=1, heads=2, positions=4).eval()
+    with torch.no_grad():
+        for weight in model.sequence.parameters():  # type: ignore[union-attr]
+            weight.add_(0.3 * torch.randn_like(weight))
+    frames, texts = torch.randn(3, 7, 24), torch.randn(3, 24)
+    mask = torch.arange(7) < torch.tensor([[7], [3], [4]])
+    vectors = PairVectors(frames, mask, texts, torch.arange(3), torch.tensor(5.0))
+    scores = MovaObjective("control", late=0.0).scores(vectors, model)
+    videos = [
+        VideoEmbedding(row[real], np.arange(float(len(row[real]))), 9.0) for row, real in zip(frames, mask, strict=True)
+    ]
+    expected = ScoringForm(model, "global").score(videos, texts)
+    torch.testing.assert_close(scores.detach(), expected)
+    scores.sum().backward()
+    assert all(weight.grad is not None for weight in model.sequence.parameters())  # type: ignore[union-attr]
+
+
+def test_parameters_of_the_published_systems_within_a_hundredth_either_way() -> None:
+    """Counted with the real architecture, without weights; CLIP4Clip by its parts, and what masks add by theirs."""
+    counts = parameters()
+    width = 512
+    block, norm, linear = 12 * width**2 + 13 * width, 2 * width, width**2 + width
+    sequence = 4 * block + 128 * width
+    tmn = 2 * block + 3 * norm + linear
+    cmn = block + 2 * norm + (width + norm + 3 * linear) + norm + linear
+    clip_b16 = 149_620_737 + (248 - 77) * width
+    assert counts[SEQUENTIAL] == clip_b16 + sequence
+    assert counts["MoVA, paper"] == clip_b16 + tmn + cmn
+    assert counts[PUBLISHED] == clip_b16 + tmn + cmn + sequence
+    assert 0.99 < counts[SEQUENTIAL] / 162.3e6 < 1.01
+    assert 0.99 < counts[PUBLISHED] / 174.7e6 < 1.01
+    assert not 0.99 < counts["MoVA, paper"] / 174.7e6 < 1.01

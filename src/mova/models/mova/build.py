@@ -28,8 +28,9 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "temporal": ("form", "depth", "heads", "last_residual"),
     "concept": ("heads", "concept_inputs"),
     "selector": ("heads", "unit_concepts"),
+    "sequence": ("heads", "temporal_blocks", "positions"),
 }
-"""Mask networks of a MoVA -> the settings that define what their weights mean."""
+"""Networks of a MoVA -> the settings that define what their weights mean."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class MovaBuild:
     """Whether mask losses send no gradients to the backbone."""
     units: Units | None = None
     """Rule that splits captions into units."""
+    temporal_blocks: int | None = None
+    """Blocks of a temporal transformer before the mean over frames."""
+    positions: int | None = None
+    """Most frames that it reads."""
 
     def build(self) -> Mova:
         """Put masks around the backbone. Those of an earlier stage that fit are carried over."""

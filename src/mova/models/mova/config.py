@@ -59,6 +59,9 @@ class MovaConfig(PreTrainedConfig):
         frame_weights: objectives weight every frame by its relevance to the text.
         pair_negatives: mismatched texts per video, and videos per text, whose masks objectives compute anew; 0: none.
         detached: mask losses train the masks alone, not the backbone.
+        temporal_blocks: blocks of a temporal transformer, whose frames are pooled to the vector of the whole video
+            (CLIP4Clip's sequential type has 4); 0: none. Frame vectors and masks stay as they are.
+        positions: most frames that this transformer reads; of longer videos, as many in equal distances.
         units: how captions are split, by the backbone's "rule" or "learned" (`segmenter.py`); only objectives that
             score units train the latter.
 
@@ -84,6 +87,8 @@ class MovaConfig(PreTrainedConfig):
         pair_negatives: int = 0,
         detached: bool = False,
         units: Units = "rule",
+        temporal_blocks: int = 0,
+        positions: int = 128,
         **kwargs: Any,
     ) -> None:
         if masks not in get_args(Masks):
@@ -92,6 +97,10 @@ class MovaConfig(PreTrainedConfig):
             raise UsageError(f"units {units!r} are unknown; choose from {', '.join(get_args(Units))}")
         if pair_negatives < 0:
             raise UsageError(f"pair_negatives {pair_negatives}: must be 0 or more")
+        if temporal_blocks < 0 or positions < 1:
+            raise UsageError(
+                f"temporal_blocks {temporal_blocks} must be 0 or more, and positions {positions} 1 or more"
+            )
         self.backbone = backbone or {}
         self.preset = preset
         self.masks = masks
@@ -106,6 +115,8 @@ class MovaConfig(PreTrainedConfig):
         self.pair_negatives = pair_negatives
         self.detached = detached
         self.units = units
+        self.temporal_blocks = temporal_blocks
+        self.positions = positions
         super().__init__(**kwargs)
 
     @classmethod

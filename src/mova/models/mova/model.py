@@ -10,6 +10,7 @@ Shape legend: V videos, N texts, T frames, L tokens, K units of a text, d width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_args
 
@@ -19,14 +20,23 @@ from torch import Tensor
 from mova.errors import UsageError
 from mova.models.backbone_wrapper import BackboneWrapper, backbone_settings, random_backbone, require_backbone
 from mova.models.encoder import DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.layers.frame_transformer import FrameTransformer, spread
 from mova.models.model_card import write_mova_card
 from mova.models.mova.config import MovaConfig
-from mova.models.mova.masks import ConceptMaskNetwork, ModularMasks, TemporalMaskNetwork, TextMemory, straight_through
+from mova.models.mova.masks import (
+    ConceptMaskNetwork,
+    ModularMasks,
+    TemporalMaskNetwork,
+    TextMemory,
+    check_heads,
+    straight_through,
+)
 from mova.models.mova.segmenter import UnitSegmenter, encode_learned_units, learned_units, state_width
 from mova.models.mova.unit_masks import UnitMaskNetwork, UnitScore, unit_score
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.masked import ModularScore, modular_score
 from mova.scoring.pooling import pad_rows, within_cells
+from mova.scoring.similarity import full, unit
 from mova.text.units import UnitRule
 from mova.types import Frames
 
@@ -37,7 +47,7 @@ SCORED_CELLS = 2**21
 
 
 class Added(NamedTuple):
-    """Size of the masks: number of parameters, and its ratio to the backbone's."""
+    """Size of all that is around the backbone: number of parameters, and its ratio to the backbone's."""
 
     parameters: int
     share: float
@@ -77,6 +87,10 @@ class Mova(BackboneWrapper):
             self.concept = ConceptMaskNetwork(width, heads, config.concept_inputs)
         elif config.masks == "units":
             self.selector = UnitMaskNetwork(width, heads, config.unit_concepts)
+        self.sequence: FrameTransformer | None = None
+        if config.temporal_blocks:
+            check_heads(width, heads)
+            self.sequence = FrameTransformer(width, config.temporal_blocks, heads, config.positions)
         self.segmenter = UnitSegmenter(state_width(self.backbone)) if config.units == "learned" else None
         self._complete(has_weights)
 
@@ -146,6 +160,38 @@ class Mova(BackboneWrapper):
     def encode_frames(self, frames: Frames) -> Tensor:
         """Encode frames with the backbone: (T, d), float32."""
         return self.backbone.encode_frames(frames)
+
+    def in_sequence(self, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames and mask whose mean is the vector of a video: after the temporal transformer, if there is one.
+
+        Args:
+            frames: (V, T, d).
+            frame_mask: bool, (V, T), true where a frame is real.
+        """
+        if self.sequence is None:
+            return frames, frame_mask
+        most = self.config.positions
+        if int(frame_mask.sum(dim=1).max()) > most:
+            rows = [video[real] for video, real in zip(frames, frame_mask, strict=True)]
+            frames, frame_mask = pad_rows([row[spread(len(row), most).to(row.device)] for row in rows])
+        with torch.autocast(frames.device.type, enabled=False):
+            frames = unit(full(frames).masked_fill(~frame_mask.unsqueeze(-1), 0.0))
+            return self.sequence(frames, frame_mask), frame_mask
+
+    def _encode_source(self, *args: Any) -> VideoEmbedding:
+        return self._with_whole(super()._encode_source(*args))
+
+    @torch.no_grad()
+    def _with_whole(self, video: VideoEmbedding) -> VideoEmbedding:
+        """Return a video with its vector by the temporal transformer, if there is one."""
+        if self.sequence is None or video.whole is not None:
+            return video
+        real = torch.ones(1, len(video.frames), dtype=torch.bool, device=video.frames.device)
+        return replace(video, whole=self.in_sequence(video.frames[None], real)[0][0].mean(dim=0))
+
+    def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
+        """Return the cosines (V, N) of pooled videos with pooled texts, see `in_sequence`."""
+        return super().similarity([self._with_whole(video) for video in videos], texts)
 
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Encode texts with the backbone."""
@@ -332,7 +378,7 @@ class Mova(BackboneWrapper):
         return straight_through(probabilities) if self.config.hard else probabilities
 
     def added_parameters(self) -> Added:
-        """Return the number of the masks' parameters, and its ratio to the backbone's."""
+        """Return the number of all parameters around the backbone, and its ratio to the backbone's."""
         total, inside = self.count_parameters()
         return Added(total - inside, (total - inside) / inside)
 

@@ -166,7 +166,7 @@ class MovaObjective(PairObjective):
             return relevance_pooled_scores(frames, real, vectors.texts)
         if name != "pooled":
             return _all_pairs(_with_dimensions(net), vectors, self._modular_score())
-        return mean_pooled_scores(frames, real, vectors.texts)
+        return _mean_pooled(net, vectors)
 
     def _modular_score(self) -> ModularScore:
         """Return the score of `scoring_form`, or of pairs if it needs no masks."""
@@ -221,7 +221,7 @@ class MovaObjective(PairObjective):
         if count < 1:
             raise UsageError("objective.pairs: the model has pair_negatives 0; set model.pair_negatives")
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        scores = mean_pooled_scores(vectors.frames, vectors.frame_mask, vectors.texts)
+        scores = _mean_pooled(net, vectors)
         texts, videos = sample_hard_pairs(scores, count, generator, valid=valid)
         rows = torch.arange(len(scores), device=scores.device)
         matched = _pair_scores(net, vectors, rows, rows, self.score)
@@ -246,12 +246,20 @@ class MovaObjective(PairObjective):
         masks = _masks(net, vectors)
         for name in self._contrasts(masks, real, None):
             figures |= prefixed(f"rolled/{name}", rolled_caption_gap(loss_of(name), count, real.device))
-        overall = mean_pooled_scores(vectors.frames, real, vectors.texts)
+        overall = _mean_pooled(net, vectors)
         matched, mismatched = (_pair_scores(net, vectors, order, texts, self.score) for texts in (order, rolled))
         figures |= prefixed("match", matching(matched, mismatched, overall.diagonal(), overall[order, rolled]))
         for name, mask in (("m_t", masks.m_t), ("m_v", masks.m_v)):
             figures |= prefixed(name, mask_use(mask, real))
         return {name: torch.tensor(value) for name, value in figures.items()}
+
+
+def _mean_pooled(net: nn.Module, vectors: PairVectors) -> Tensor:
+    """Scores (V, N) of mean pooling, after the temporal transformer if the model has one."""
+    frames, real = vectors.frames, vectors.frame_mask
+    if isinstance(net, Mova):
+        frames, real = net.in_sequence(frames, real)
+    return mean_pooled_scores(frames, real, vectors.texts)
 
 
 def _masks(net: Mova, vectors: PairVectors, videos: Tensor | None = None, texts: Tensor | None = None) -> ModularMasks:
