@@ -38,7 +38,8 @@ def _print_summary(report: IngestReport, folder: str) -> None:
     if report.passed_over:
         note(one_line(describe_passed_over(report.passed_over)))
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "nothing to do"
-    say(f"{folder}: {summary} ({report.frames} frames in {report.seconds:.1f} s)")
+    stored = "" if report.stored == report.frames else f", {report.stored} vectors stored"
+    say(f"{folder}: {summary} ({report.frames} frames in {report.seconds:.1f} s{stored})")
     if report.indexed or report.moved:
         option = "" if folder == DEFAULT_INDEX else f" --index {quote(folder)}"
         note(f'next: mova search "what to look for"{option}')

@@ -171,13 +171,14 @@ def _read(reader: Any, same: dict[str, list[VideoRecord]]) -> Iterator[Piece]:
         IndexDamagedError: frames of a video are missing.
     """
     videos: Sequence[VideoRecord] = [records[0] for records in same.values()]
-    for batch in batches(videos, lambda video: video.frames, BATCH_FRAMES):
+    for batch in batches(videos, reader.meta.frames_of, BATCH_FRAMES):
         stored = reader.fetch([video.content for video in batch])
         for video in batch:
             frames = stored.get(video.content)
-            if frames is None or len(frames.times) != video.frames:
+            if frames is None or frames.stored_rows != video.frames:
                 reader.require_removed(video)
                 raise UsageError(f"{video.path}: was removed from the index during the export; run it again")
+            frames = frames if frames.firsts is None else frames[frames.firsts]
             yield existing_path(same[video.content]), video, _unit(frames)
 
 

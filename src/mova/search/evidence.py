@@ -193,17 +193,18 @@ def measure(store: Reader, vectors: npt.NDArray[np.float32], most: int | None = 
     most = most or MOST_FRAMES
     videos = {record.content: record for record in store.records().values()}
     order = [videos[content] for content in sorted(videos)]  # contents are hashes: a random sample
-    maxima, sampled = Maxima(len(vectors)), 0
-    for batch in batches(order, lambda record: record.frames, BATCH_FRAMES):
+    maxima, sampled, left = Maxima(len(vectors)), 0, sum(map(store.meta.frames_of, order))
+    for batch in batches(order, store.meta.frames_of, BATCH_FRAMES):
         if sampled >= most:
             break
         stored = store.fetch([record.content for record in batch])
+        left -= sum(map(store.meta.frames_of, batch))
         for record in batch:
             frames = stored.get(record.content)
             if frames is not None:
                 maxima.add(vectors @ frames.vectors.T)
                 sampled += len(frames.times)
-    return maxima.finish(sum(record.frames for record in order)) if sampled else None
+    return maxima.finish(sampled + left) if sampled else None
 
 
 def _rounded(measured: FalseAlarms | None) -> FalseAlarms | None:

@@ -117,11 +117,11 @@ def of_index(store: Reader, method: Method, limit: int) -> list[Candidate]:
     shorter than `APART`) are no candidates.
     """
     records = list({record.content: record for record in store.records().values()}.values())
-    total = sum(record.frames for record in records)
+    total = sum(map(store.meta.frames_of, records))
     stride = max(1, ceil(total / MOST_FRAMES))
     step = stride * store.meta.step
     kept: list[tuple[VideoRecord, StoredFrames]] = []
-    for batch in batches(records, lambda record: record.frames, BATCH_FRAMES):
+    for batch in batches(records, store.meta.frames_of, BATCH_FRAMES):
         stored = store.fetch([record.content for record in batch])
         for record in batch:
             frames = stored.get(record.content)

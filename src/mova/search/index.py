@@ -81,6 +81,7 @@ class Index(OpenIndex):
         threads: int | None = None,
         ray: str | None = None,
         stride: float | None = None,
+        novelty: float | None = None,
     ) -> IngestReport:
         """Bring the index up to date with files and folders; only new and changed content is read.
 
@@ -95,23 +96,26 @@ class Index(OpenIndex):
             threads: of the decoder, and as many of the model (default: as FFmpeg and torch choose).
             ray: address of a Ray cluster on which files are read and encoded, see `mova.search.ingest.cluster`.
             stride: seconds from one window to the next, for encoders of windows (default: as in the index, else half).
+            novelty: store one vector for a stretch of frames within this cosine distance of it, see
+                `mova.scoring.windows.stretches` (default: as in the index, else 0: one for every frame).
 
         Raises:
-            IndexMismatchError: the index has another model, frame rate, stride, sampling or layout; it stays as it is.
+            IndexMismatchError: the index has another model, or other settings; it stays as it is.
             UsageError: a path does not exist, a new index has no videos, a folder lost all its videos, or the
-                frame rate or the stride is not possible.
+                frame rate, the stride or the novelty is not possible.
             MovaError: another process writes to the index.
         """
         requested = _as_list(paths)
+        settings: dict[str, Any] = {"fps": fps, "all_files": all_files, "exact": exact}
+        settings |= {"stride": stride, "novelty": novelty}
         if self.exists and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
-            unchanged = report_unchanged(reader, requested, fps=fps, all_files=all_files, exact=exact, stride=stride)
+            unchanged = report_unchanged(reader, requested, **settings)
             if unchanged is not None:
                 return unchanged
         with needs_packages():
             from mova.search.ingest import cluster, plan, run
 
-        settings: dict[str, Any] = {"all_files": all_files, "exact": exact, "stride": stride}
-        planned = plan.make_plan(self._store, requested, lambda: self.model, fps, **settings)
+        planned = plan.make_plan(self._store, requested, lambda: self.model, **settings)
         nodes = None if ray is None else cluster.Cluster.of(ray, self._requested_model, self.model_name)
         report = run.run(
             self._store, planned, progress=progress, prune=prune, time_limit=time_limit, threads=threads, cluster=nodes
@@ -283,18 +287,8 @@ class Index(OpenIndex):
         wanted = filter or Filter()
         reader, stored = self._selected(wanted), self.stored(example.path)
         own = self._reader().records().get(str(example.path.resolve()))
-        best = partial(
-            search_like,
-            reader,
-            lambda: self.model,
-            example,
-            stored,
-            text,
-            words=words,
-            by=by,
-            own=own,
-            one_per_video=wanted.one_per_video,
-        )
+        options: dict[str, Any] = {"words": words, "by": by, "own": own, "one_per_video": wanted.one_per_video}
+        best = partial(search_like, reader, lambda: self.model, example, stored, text, **options)
         found = _first(best, reader, skip + k, skip + k, wanted)
         return _trimmed(trim, found[skip:], reader)
 

@@ -28,7 +28,7 @@ from mova.scoring.similarity import relevance
 from mova.scoring.spans import cell_edges, usual_cell
 from mova.scoring.timeline_decoder import PRESENT, Order
 from mova.search.query import Query, has_passages
-from mova.search.storage.records import StoredFrames, VideoRecord
+from mova.search.storage.records import Meta, StoredFrames, VideoRecord
 from mova.types import Moment, MomentSentence, Span
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def find_passages(
     if order == "no" or not has_passages(query.text):
         return list(moments)
     records = store.records()
-    videos = _within_limits([records[path] for path in dict.fromkeys(m.video for m in moments) if path in records])
+    found = [records[path] for path in dict.fromkeys(m.video for m in moments) if path in records]
+    videos = _within_limits(found, store.meta)
     stored = store.fetch([video.content for video in videos])
     result = list(moments)
     for video in videos:
@@ -76,8 +77,8 @@ def find_passages(
     return sorted(result, key=lambda m: (-round(m.score, 6), round(m.end - m.start, 3), m.video, m.start))
 
 
-def _within_limits(videos: Sequence[VideoRecord]) -> list[VideoRecord]:
-    frames = np.cumsum([video.frames for video in videos])
+def _within_limits(videos: Sequence[VideoRecord], meta: Meta) -> list[VideoRecord]:
+    frames = np.cumsum(list(map(meta.frames_of, videos)))
     return [video for i, video in enumerate(videos[:MOST_VIDEOS]) if i == 0 or frames[i] <= MOST_FRAMES]
 
 

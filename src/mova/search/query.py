@@ -237,8 +237,9 @@ class _BestFirstSearch:
         span_thresholds = (self._mean_cosine + nearest) / 2 if len(hits) > 1 else np.array([-np.inf])
         bounds = self._bounds(hits, farthest, span_thresholds)
         best_first = sorted(bounds, key=lambda content: (-bounds[content], content))
+        frames_of = self.store.meta.frames_of
         for batch in growing_batches(
-            best_first, lambda content: self.videos[content].frames, FIRST_FRAMES, BATCH_FRAMES
+            best_first, lambda content: frames_of(self.videos[content]), FIRST_FRAMES, BATCH_FRAMES
         ):
             if bounds[batch[0]] + MARGIN < self._score_to_beat():
                 return True
@@ -249,7 +250,7 @@ class _BestFirstSearch:
     @cached_property
     def _mean_cosine(self) -> _F32:
         """The mean cosine (S,) of each sentence with all indexed frames."""
-        weights = np.array([video.frames for video in self.videos.values()], dtype=np.float64)
+        weights = np.array([self.store.meta.frames_of(video) for video in self.videos.values()], dtype=np.float64)
         mean = np.average([video.mean for video in self.videos.values()], axis=0, weights=weights)
         cosines: _F32 = self.sentence_vectors @ mean.astype(np.float32)
         return cosines
@@ -296,7 +297,7 @@ class _BestFirstSearch:
         for content in contents:
             video = self.videos[content]
             self.visited.add(content)
-            if content not in stored or len(stored[content].times) != video.frames:
+            if content not in stored or stored[content].stored_rows != video.frames:
                 self.store.require_removed(video)
                 continue
             if len(span_thresholds) == 1:  # a moment of one sentence is a span of it

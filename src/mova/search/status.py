@@ -23,9 +23,10 @@ class IndexStatus:
         frame_rate: sampled frames per second.
         sampling: "exact" or "nearest", see `mova.search.storage.records.Meta`.
         window, stride: sampled frames per vector, and from one vector to the next; 1 and 1 for encoders of pictures.
+        novelty: see `mova.search.storage.records.Meta`; 0: every sampled frame is stored.
         videos: indexed paths.
         contents: different contents among them; copies of a file share their frames.
-        frames: stored vectors, of frames or of windows.
+        frames: stored vectors, of frames, of stretches of them, or of windows.
         seconds: length of all contents together.
         bytes: size on disk; None if the index is remote.
         roots: files and folders that `mova update` reads.
@@ -47,6 +48,7 @@ class IndexStatus:
     sampling: str
     window: int
     stride: int
+    novelty: float
     videos: int
     contents: int
     frames: int
@@ -77,6 +79,7 @@ def read_status(store: Store | Snapshot) -> IndexStatus:
         sampling=meta.sampling,
         window=meta.window,
         stride=meta.stride,
+        novelty=meta.novelty,
         videos=len(records),
         contents=len(contents),
         frames=sum(record.frames for record in contents),

@@ -50,6 +50,15 @@ Stride = Annotated[
     typer.Option(help="Seconds between windows, for models that see several frames at once (default: half a window)."),
 ]
 
+Novelty = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DISTANCE",
+        help="Store one vector for frames within this cosine distance of it, such as 0.05, not one per frame (default: "
+        "as in the index, else 0).",
+    ),
+]
+
 Verify = Annotated[bool, typer.Option("--verify", help="Only read the whole index, and list what is damaged.")]
 
 
@@ -68,6 +77,7 @@ def index(
     nice: Nice = None,
     ray: Ray = None,
     stride: Stride = None,
+    novelty: Novelty = None,
     forget: Annotated[
         bool, typer.Option("--forget", hidden=True, help="Remove the paths from the index: `mova forget`.")
     ] = False,
@@ -81,7 +91,6 @@ def index(
     """
     from mova.models.known import explain_default
     from mova.search.index import Index
-    from mova.utils.files import require_paths
     from mova.video.limits import TIME_LIMIT
 
     store = Index(folder, model_of_index(context, model, folder))
@@ -93,9 +102,7 @@ def index(
     if forget:
         forget_paths(paths, folder, json)
         return
-    _require_local(ray, threads)
-    require_paths(paths)
-    give_way(nice)
+    _prepare(paths, ray, threads, nice)
     if model is None and not store.exists:
         note(explain_default())
     with file_bar("indexing") as progress:
@@ -109,16 +116,21 @@ def index(
             threads=threads,
             ray=ray,
             stride=stride,
+            novelty=novelty,
         )
     report_run(report, store.model_name, folder, json)
     if report.failed and not report.worked:
         raise typer.Exit(1)
 
 
-def _require_local(ray: str | None, threads: int | None) -> None:
-    """Raise if threads are set for a cluster."""
+def _prepare(paths: list[str], ray: str | None, threads: int | None, nice: int | None) -> None:
+    """Raise if a path does not exist, or threads are set for a cluster; lower the priority if asked to."""
+    from mova.utils.files import require_paths
+
     if ray is not None and threads is not None:
         raise UsageError("--threads sets those of this machine; on a cluster (--ray) each worker has one")
+    require_paths(paths)
+    give_way(nice)
 
 
 def _verify(store: Index, folder: str, json: bool) -> None:

@@ -22,6 +22,8 @@ def status(folder: IndexFolder = DEFAULT_INDEX, json: Json = False) -> None:
     if result.window > 1:
         lengths = (frames / result.frame_rate for frames in (result.window, result.stride))
         seen, unit = ", windows of {:g} s every {:g} s".format(*lengths), "windows"
+    if result.novelty:
+        seen, unit = f", stretches of frames within a cosine distance of {result.novelty:g}", "vectors"
     rows = {
         "index": result.index + ("" if result.bytes is None else f" ({decimal(result.bytes)})"),
         "model": f"{result.model}, {result.frame_rate:g} frames per second ({result.sampling}){seen}",

@@ -6,7 +6,7 @@ The folder `snapshot` of a local index holds
   from the files of the tables (`table_rows.py`); like the next four only appended to; the frames of one content are in
   the order of the tables, usually that of time,
 - `times-ID.f64`: their times in seconds, (rows,),
-- `windows-ID.f64`: start and end in seconds of what each vector sees, (rows, 2), if that is several frames,
+- `windows-ID.f64`: start and end in seconds of what each vector stands for, (rows, 2), if that is several frames,
 - `codes-ID.i8` and `scales-ID.f32`: the vectors as 8-bit integers, (rows, d), and (rows, 2); see `codes.py`,
 - `videos-ID.safetensors`: one record per path, and the first row of its frames,
 - `snapshot.json`: names and sizes of these files, the places of vectors in the files of the tables, the model and
@@ -164,7 +164,7 @@ class Snapshot:
                 part = StoredFrames(np.array(self.times[start:stop]), vectors, windows)
                 if np.any(np.diff(part.times) < 0):
                     part = part[np.argsort(part.times, kind="stable")]
-                frames[content] = part
+                frames[content] = part.sampled(self.meta)
         return frames
 
     @guarded

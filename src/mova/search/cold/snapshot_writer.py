@@ -78,7 +78,7 @@ def _write(store: Store, folder: Path, state: str) -> bool:
         return False
     meta = store.meta.to_dict()
     names, kept = _reusable(folder, document, meta, counts)
-    windows = store.meta.window > 1
+    windows = store.meta.has_windows
     try:
         names = names or _new_names(shared=can_share(), windows=windows)
         appended = _append(store, folder, names, [c for c in store.contents() if c in counts.keys() - kept], counts)
@@ -102,7 +102,7 @@ def _new_names(*, shared: bool, windows: bool) -> dict[str, Any]:
 
     Args:
         shared: whether the vectors are those in the files of the tables.
-        windows: whether vectors are of windows of several frames.
+        windows: whether vectors are of windows or stretches of several frames.
     """
     names = {key: f"{key}-{_new_id()}.{suffix}" for key, (suffix, _) in ROW_FILES.items()}
     if shared:

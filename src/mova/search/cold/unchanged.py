@@ -24,6 +24,7 @@ def report_unchanged(
     all_files: bool,
     exact: bool | None = None,
     stride: float | None = None,
+    novelty: float | None = None,
 ) -> IngestReport | None:
     """Return the report of a run if every file is in the index as it is now, and none is gone; None otherwise.
 
@@ -34,6 +35,7 @@ def report_unchanged(
         all_files: try every file in the folders, with any suffix.
         exact: requested sampling; None for that of the index.
         stride: requested seconds from one window to the next; None for that of the index.
+        novelty: requested novelty; None for that of the index.
 
     Raises:
         UsageError: a path does not exist.
@@ -50,6 +52,7 @@ def report_unchanged(
         fps not in rates
         or exact not in samplings
         or stride not in strides
+        or novelty not in (None, snapshot.meta.novelty)
         or any(surely_gone(record.path) or not _same(record) for record in below)
     ):
         return None

@@ -86,8 +86,10 @@ def read_on_cluster(
     writer.expect(tasks)
     exact = plan.meta.sampling == EXACT
     known = frozenset(writer.contents)
+    meta = plan.meta
     settings = Settings(
-        cluster.model, plan.meta.fingerprint, plan.meta.frame_rate, plan.model.context, exact, time_limit, known
+        *(cluster.model, meta.fingerprint, meta.frame_rate, plan.model.context, exact, time_limit, known),
+        shots=meta.novelty > 0,
     )
     if tasks:
         arrivals = Arrivals(writer)
@@ -143,7 +145,7 @@ class Arrivals:
         if task.content in self._writer.contents:  # two files of equal content, decoded at the same time
             self._writer.add_known(task)
         else:
-            self._writer.add(task, (Part(part.times, part.vectors) for part in parts))
+            self._writer.add(task, (Part(part.times, part.vectors, begins=part.begins) for part in parts))
 
 
 def _messages(tasks: Sequence[FileTask], settings: Settings, cluster: Cluster) -> Iterator[Message]:

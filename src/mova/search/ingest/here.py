@@ -26,6 +26,7 @@ from mova.search.ingest.file_reader import (
     skip_file,
 )
 from mova.search.ingest.plan import IngestPlan
+from mova.search.ingest.shots import Shots
 from mova.search.ingest.writer import IndexWriter, Part
 from mova.search.storage.records import EXACT, VideoRecord
 from mova.utils.prefetch import prefetch
@@ -112,13 +113,17 @@ def _add(task: FileTask, events: Iterator[Event], plan: IngestPlan, writer: Inde
     """Encode and store the file that has just begun."""
     model, rate = plan.model, plan.meta.frame_rate
     encode = None if model.context else Distinct(model.encode_frames)
+    shots = Shots() if plan.meta.novelty else None
 
     def parts() -> Iterator[Part]:
         """Encode chunk after chunk."""
-        for times, encoded, windows in model.encode_parts(frames_of_file(events), rate, encode, plan.window):
+        frames = frames_of_file(events)
+        watched = frames if shots is None else shots.watch(frames)
+        for times, encoded, windows in model.encode_parts(watched, rate, encode, plan.window):
             if windows is not None and task.duration > windows[-1, 0]:  # the last frame may be shorter than a step
                 windows = np.minimum(windows, task.duration)
-            yield Part(times, unit_vectors(model, task.path, encoded), windows)
+            begins = None if shots is None else shots.take(len(times))
+            yield Part(times, unit_vectors(model, task.path, encoded), windows, begins)
 
     try:
         writer.add(task, parts())

@@ -12,6 +12,7 @@ from pathlib import Path
 from mova.errors import UsageError
 from mova.models.encoder import DualEncoder
 from mova.scoring.windows.rule import WindowRule
+from mova.scoring.windows.stretches import require_novelty
 from mova.search.ingest.report import describe_passed_over
 from mova.search.storage.records import EXACT, NEAREST, SCHEMA_VERSION, WINDOWS_VERSION, Meta, VideoRecord
 from mova.search.storage.sources import Root, Sources
@@ -60,6 +61,7 @@ def make_plan(
     all_files: bool = False,
     exact: bool | None = None,
     stride: float | None = None,
+    novelty: float | None = None,
 ) -> IngestPlan:
     """List the video files among and below paths, then load the model and decide on the frame rate.
 
@@ -73,9 +75,11 @@ def make_plan(
             (default: as in the index; a new one is exact only if the model reads motion).
         stride: seconds from one window to the next, for encoders of windows (default: that of the index, else of the
             model).
+        novelty: see `Meta` (default: that of the index, else 0).
 
     Raises:
-        UsageError: a path does not exist, a new index has no videos, or the frame rate or the stride is not possible.
+        UsageError: a path does not exist, a new index has no videos, or the frame rate, the stride or the novelty is
+            not possible.
     """
     roots = tuple(Path(path).resolve() for path in paths)
     passed_over: Counter[str] = Counter()
@@ -93,11 +97,12 @@ def make_plan(
     sampling, window = EXACT if exact else NEAREST, _window(store, model, float(rate), stride)
     meta = Meta(
         *(model.name, model.fingerprint(), model.embedding_dim, float(rate)),
-        schema=SCHEMA_VERSION if window.is_picture else WINDOWS_VERSION,
         sampling=sampling,
         window=window.frames,
         stride=window.stride,
+        novelty=_novelty(store, model, novelty),
     )
+    meta = replace(meta, schema=WINDOWS_VERSION if meta.has_windows else SCHEMA_VERSION)
     return IngestPlan(roots, files, model, meta, dict(passed_over.most_common()), all_files)
 
 
@@ -116,6 +121,21 @@ def _window(store: Store, model: DualEncoder, rate: float, stride: float | None)
     if not (math.isfinite(stride) and round(stride * rate) >= 1):
         raise UsageError(f"a stride must be at least one sampling step of {1 / rate:g} s, not {stride:g} s")
     return WindowRule(frames, round(stride * rate))
+
+
+def _novelty(store: Store, model: DualEncoder, novelty: float | None) -> float:
+    """Return the novelty of stored stretches: the requested one, or that of the index; 0 stores every frame.
+
+    Raises:
+        UsageError: one that is not possible, or for an encoder of windows.
+    """
+    if novelty is None:
+        return store.meta.novelty if store.exists else 0.0
+    if novelty == 0:
+        return 0.0
+    if not model.window.is_picture:
+        raise UsageError(f"{model.name}: sees several frames at once; a novelty is for encoders of single frames")
+    return require_novelty(novelty)
 
 
 def plan_update(

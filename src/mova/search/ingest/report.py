@@ -35,6 +35,7 @@ class IngestReport:
         warnings: files that were read, but not all of them, with what was not.
         passed_over: number of files in the folders that are not known as videos, by suffix ("" for none).
         frames: number of frames encoded.
+        stored: number of vectors stored for them: fewer if the index has a novelty, see `Index.add`.
         seconds: elapsed time of `run`, which neither lists the files nor loads the model.
 
     Example:
@@ -51,6 +52,7 @@ class IngestReport:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     passed_over: dict[str, int] = field(default_factory=dict)
     frames: int = 0
+    stored: int = 0
     seconds: float = 0.0
 
     @property
@@ -74,6 +76,7 @@ class IngestReport:
             "warnings": [{"path": path, "warning": warning} for path, warning in self.warnings],
             "passed_over": self.passed_over,
             "frames": self.frames,
+            "stored": self.stored,
             "seconds": round(self.seconds, 3),
         }
 

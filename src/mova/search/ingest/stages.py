@@ -32,6 +32,7 @@ from mova.search.ingest.file_reader import (
     read_events,
 )
 from mova.search.ingest.here import unit_vectors
+from mova.search.ingest.shots import Shots
 from mova.types import Frames
 from mova.video.isolated import Isolated
 from mova.video.limits import TOO_LARGE
@@ -49,6 +50,7 @@ class Settings:
         exact: see `mova.video.reader.stream`.
         time_limit: seconds after which a file whose decoding stands still counts as broken.
         known: hashes of the contents in the index.
+        shots: whether to say which frames begin a shot.
     """
 
     model: str
@@ -58,26 +60,29 @@ class Settings:
     exact: bool
     time_limit: float
     known: frozenset[str]
+    shots: bool = False
 
 
 @dataclass(frozen=True)
 class Window:
-    """Decoded frames, of which the rows `keep` (n,) are stored; part `number` of a file."""
+    """Decoded frames, of which the rows `keep` (n,) count; part `number` of a file. `begins`: see `Encoded`."""
 
     task: FileTask
     number: int
     frames: Frames
     keep: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Times (n,) and unit vectors (n, d) of part `number` of a file."""
+    """Times (n,) and unit vectors (n, d) of part `number` of a file, and whether each frame begins a shot (n,)."""
 
     task: FileTask
     number: int
     times: npt.NDArray[np.float64]
     vectors: npt.NDArray[np.float32]
+    begins: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,10 +131,13 @@ def _decoded(task: FileTask, settings: Settings) -> Iterator[Message]:
         taken.append(frames)
         return np.arange(len(frames))
 
-    count = 0
+    count, shots = 0, Shots() if settings.shots else None
+    frames = frames_of_file(events)
+    watched = frames if shots is None else shots.watch(frames)
     try:
-        for _, keep in encode_windows(frames_of_file(events), rows, settings.context):  # type: ignore[arg-type]
-            yield Window(event.task, count, taken.pop(), keep)  # type: ignore[arg-type]
+        for _, keep in encode_windows(watched, rows, settings.context):  # type: ignore[arg-type]
+            begins = None if shots is None else shots.take(len(keep))
+            yield Window(event.task, count, taken.pop(), keep, begins)  # type: ignore[arg-type]
             count += 1
     except VideoError as error:
         yield Failed(event.task, error.cause)
@@ -178,4 +186,4 @@ class EncodeWindow:
             vectors = unit_vectors(model, message.task.path, encode(frames)[keep])
         except MemoryError:
             return pack(Failed(message.task, TOO_LARGE))
-        return pack(Encoded(message.task, message.number, frames.pts[keep], vectors))
+        return pack(Encoded(message.task, message.number, frames.pts[keep], vectors, message.begins))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mova.scoring.spans import LONGEST_CELL, unseen
 from mova.scoring.windows.rule import uncovered
+from mova.scoring.windows.stretches import StretchCutter
 from mova.search.ingest.file_reader import FileTask
 from mova.search.ingest.plan import IngestPlan
 from mova.search.ingest.report import CountsFiles, IngestReport, Progress
@@ -39,11 +40,13 @@ class Part(NamedTuple):
         times: float64, (n,), seconds: each vector stands for the time from here to the next.
         vectors: float32, (n, d), unit vectors.
         windows: float64, (n, 2), start and end in seconds of what each vector sees; None: one frame.
+        begins: (n,), whether a frame begins a shot; None: not known.
     """
 
     times: npt.NDArray[np.float64]
     vectors: npt.NDArray[np.float32]
     windows: npt.NDArray[np.float64] | None = None
+    begins: npt.NDArray[np.bool_] | None = None
 
 
 class IndexWriter:
@@ -57,7 +60,7 @@ class IndexWriter:
 
     def __init__(self, store: Store, plan: IngestPlan, progress: Progress | None) -> None:
         self.store = store
-        self.step = 1 / plan.meta.frame_rate
+        self.step, self.novelty = 1 / plan.meta.frame_rate, plan.meta.novelty
         self.progress = progress
         self.report = IngestReport(passed_over=dict(plan.passed_over))
         self.recorded = dict(store.records())
@@ -96,21 +99,25 @@ class IndexWriter:
             parts: consecutive frames, all of the file; what they raise is raised here, and `fail` must follow.
         """
         seen: list[npt.NDArray[np.float64]] = []
-        frames, total = 0, np.zeros(self._buffer_vectors.shape[1])
+        frames, rows, total = 0, 0, np.zeros(self._buffer_vectors.shape[1])
+        cutter = StretchCutter(self.novelty, self.step) if self.novelty else None
         for part in parts:
-            self._buffer(task.content, part)
+            rows += self._buffer(task.content, _stored(part) if cutter is None else _cut(cutter, part))
             seen.append(part.times if part.windows is None else part.windows)
             frames += len(part.times)
             total += part.vectors.sum(axis=0, dtype=np.float64)
             if not self._by_files:
                 self._report_progress(task, self._seconds_done + min(float(part.times[-1]), task.duration))
+        if cutter is not None:
+            rows += self._buffer(task.content, _cut(cutter))
         mean = (total / frames).astype(np.float32)
         gaps = _all_gaps(task, np.concatenate(seen), self.step)
-        record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, frames, mean, gaps)
+        record = VideoRecord(task.path, task.content, task.size, task.mtime_ns, task.duration, rows, mean, gaps)
         self.contents[task.content] = record
         self._pending_records.append(record)
         self.report.indexed.append(task.path)
         self.report.frames += frames
+        self.report.stored += rows
         self._file_done(task)
 
     def add_known(self, task: FileTask) -> None:
@@ -159,9 +166,9 @@ class IndexWriter:
         if self._writes % TIDY_EVERY == 0:
             self.store.tidy()
 
-    def _buffer(self, content: str, part: Part) -> None:
-        """Copy frames into one buffer (many small allocations would fragment the heap)."""
-        rest = StoredFrames(*part)
+    def _buffer(self, content: str, rest: StoredFrames) -> int:
+        """Copy rows into one buffer (many small allocations would fragment the heap); return their number."""
+        count = len(rest.times)
         while len(rest.times):
             if self._buffered == len(self._buffer_vectors):
                 self.flush()
@@ -171,6 +178,7 @@ class IndexWriter:
             self._buffer_parts.append((content, replace(stored, vectors=slot)))
             self._buffered += len(slot)
             rest = rest[len(slot) :]
+        return count
 
     def _file_done(self, task: FileTask) -> None:
         """Record that one file is finished."""
@@ -185,6 +193,17 @@ class IndexWriter:
             self.progress.at_file(min(self._files_done + 1, self._files), self._files)
         if self.progress is not None:
             self.progress(task.path, done, self._seconds_total)
+
+
+def _stored(part: Part) -> StoredFrames:
+    """Return the rows of vectors that are all stored."""
+    return StoredFrames(part.times, part.vectors, part.windows)
+
+
+def _cut(cutter: StretchCutter, part: Part | None = None) -> StoredFrames:
+    """Return the rows of the stretches that end in a part of a file; without one, that of its last stretch."""
+    vectors, windows = cutter.finish() if part is None else cutter.take(part.times, part.vectors, part.begins)
+    return StoredFrames(windows[:, 0], vectors, windows)
 
 
 def _all_gaps(task: FileTask, seen: npt.NDArray[np.float64], step: float) -> tuple[Span, ...]:

@@ -58,15 +58,15 @@ def search_by(
     videos = [records[0] for records in same.values()]
     if not videos:
         return []
-    frames = np.array([video.frames for video in videos], dtype=np.float64)
+    frames = np.array(list(map(store.meta.frames_of, videos)), dtype=np.float64)
     center = np.average([video.mean for video in videos], axis=0, weights=frames)
     respect = model.respect(by, torch.from_numpy(center.astype(np.float32)))
     moments: list[Moment] = []
-    for batch in batches(videos, lambda video: video.frames, BATCH_FRAMES):
+    for batch in batches(videos, store.meta.frames_of, BATCH_FRAMES):
         stored = store.fetch([video.content for video in batch])
         for video in batch:
             part = stored.get(video.content)
-            if part is None or len(part.times) != video.frames:
+            if part is None or part.stored_rows != video.frames:
                 store.require_removed(video)
                 continue
             curve = _curve(respect, vector, part.vectors)

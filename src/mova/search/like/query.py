@@ -99,7 +99,7 @@ def _with_words(store: Reader, model: DualEncoder, vector: _F32, text: str, word
 def _sample(store: Reader) -> _F32:
     """Return stored frames (N, d) of videos spread evenly over the index."""
     records = {record.content: record for record in store.records().values()}
-    contents, total = list(records), sum(record.frames for record in records.values())
+    contents, total = list(records), sum(map(store.meta.frames_of, records.values()))
     step = max(1, round(total / SAMPLED_FRAMES))
     parts = store.fetch(contents[::step])
     return np.concatenate([part.vectors for part in parts.values()])

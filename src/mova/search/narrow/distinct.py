@@ -69,7 +69,7 @@ def drop_near_equal(store: Reader, moments: Sequence[Moment], threshold: float, 
 def _center(store: Reader) -> _F64:
     """Return the mean vector (d,) of all frames."""
     videos = list({record.content: record for record in store.records().values()}.values())
-    frames = [float(video.frames) for video in videos]
+    frames = [float(store.meta.frames_of(video)) for video in videos]
     center: _F64 = np.average(np.stack([video.mean for video in videos]).astype(np.float64), axis=0, weights=frames)
     return center
 

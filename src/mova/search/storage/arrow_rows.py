@@ -21,13 +21,13 @@ BLOCK = 256
 GAPS = pa.field("gaps", pa.list_(pa.float64()))
 """Column of `videos`: start and end of each gap in turn, seconds. Null in indexes that were made before it existed."""
 WINDOW = ("start", "end")
-"""Columns of `frames`, in seconds, in indexes of windows of several frames."""
+"""Columns of `frames`, in seconds, in indexes of windows or stretches of several frames."""
 
 
 def schemas(meta: Meta) -> dict[str, pa.Schema]:
     """Return the layouts of the tables by name, in the order in which they are created."""
     frames = [("video", pa.string()), ("time", pa.float64()), ("vector", pa.list_(pa.float16(), meta.dim))]
-    frames += [(name, pa.float64()) for name in WINDOW if meta.window > 1]
+    frames += [(name, pa.float64()) for name in WINDOW if meta.has_windows]
     videos = [
         ("path", pa.string()),
         ("content", pa.string()),
@@ -90,7 +90,7 @@ def frame_columns(meta: Meta) -> list[str]:
         >>> frame_columns(Meta("m", "f", 8, 1.0))
         ['video', 'time', 'vector']
     """
-    return ["video", "time", "vector", *(WINDOW if meta.window > 1 else ())]
+    return ["video", "time", "vector", *(WINDOW if meta.has_windows else ())]
 
 
 def stored_frames(table: pa.Table) -> StoredFrames:

@@ -6,6 +6,7 @@ Shape legend: T frames, d width of the model's space.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import numpy.typing as npt
 
 from mova.errors import IndexMismatchError
 from mova.scoring.windows.rule import cell_seconds
+from mova.scoring.windows.stretches import sampled_frames
 from mova.types import Span
 
 SCHEMA_VERSION, WINDOWS_VERSION = 1, 2
-"""Layouts of the tables: of single frames, and of windows of several frames, which have a start and an end."""
+"""Layouts of the tables: of single frames; of windows or stretches of several frames, which have a start and an end."""
 EXACT, NEAREST = "exact", "nearest"
 """Which frames are sampled, see `Meta`."""
 BATCH_FRAMES = 8192
@@ -42,6 +44,8 @@ class Meta:
         sampling: "exact": the frames on display at the sampling times; "nearest": frames near them that cost less to
             decode (`mova.video.reader.SLACK`).
         window, stride: sampled frames per vector, and from one vector to the next (`mova.scoring.windows.rule`).
+        novelty: highest cosine distance of a sampled frame to the vector that is stored for its stretch
+            (`mova.scoring.windows.stretches`); 0: every sampled frame is stored.
     """
 
     model: str
@@ -52,17 +56,29 @@ class Meta:
     sampling: str = EXACT
     window: int = 1
     stride: int = 1
+    novelty: float = 0.0
 
     @property
     def step(self) -> float:
-        """Seconds from one stored vector to the next."""
+        """Seconds from one vector to the next, as they are read."""
         return self.stride / self.frame_rate
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether a stored row has a start and an end."""
+        return self.window > 1 or self.novelty > 0
+
+    def frames_of(self, record: VideoRecord) -> int:
+        """Return about how many vectors of a video are read: more than are stored if they stand for stretches."""
+        return max(record.frames, ceil(record.duration * self.frame_rate)) if self.novelty else record.frames
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields; without those of windows for single frames, as in indexes that were made before them."""
+        """Return the fields; without those that are not used, as in indexes that were made before they existed."""
         values = asdict(self)
         if self.window == 1:
             del values["window"], values["stride"]
+        if not self.novelty:
+            del values["novelty"]
         return values
 
     def require(self, requested: Meta, uri: str) -> None:
@@ -99,7 +115,7 @@ class VideoRecord:
         size: bytes.
         mtime_ns: modification time in nanoseconds.
         duration: seconds.
-        frames: sampled frames stored.
+        frames: stored vectors.
         mean: float32, (d,), mean of the normalised frame vectors (CLIP4Clip's pooling before normalisation).
         gaps: stretches without pictures.
 
@@ -126,11 +142,18 @@ class StoredFrames:
         times: float64, (T,), seconds: each vector stands for the time from here to the next.
         vectors: (T, d), L2-normalised; float32 when read, any precision to write.
         windows: float64, (T, 2), start and end in seconds of what each vector sees; None: single frames.
+        firsts: (W,), the first frame of each stored row, if a row stands for a stretch of frames.
     """
 
     times: npt.NDArray[np.float64]
     vectors: npt.NDArray[np.floating[Any]]
     windows: npt.NDArray[np.float64] | None = None
+    firsts: npt.NDArray[np.int64] | None = None
+
+    @property
+    def stored_rows(self) -> int:
+        """Number of rows of the table that these were read from."""
+        return len(self.times if self.firsts is None else self.firsts)
 
     def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> StoredFrames:
         """Return some of the frames."""
@@ -140,6 +163,17 @@ class StoredFrames:
     def widened(self) -> StoredFrames:
         """Return the same frames with vectors in float32."""
         return StoredFrames(self.times, self.vectors.astype(np.float32), self.windows)
+
+    def sampled(self, meta: Meta) -> StoredFrames:
+        """Return the vector of every sampled frame; stretches of an index with a novelty are repeated.
+
+        Raises:
+            ValueError: bounds of stretches that are not possible.
+        """
+        if not meta.novelty or self.windows is None:
+            return self
+        times, owners = sampled_frames(self.windows, meta.frame_rate)
+        return StoredFrames(times, self.vectors[owners], firsts=np.searchsorted(owners, np.arange(len(self.times))))
 
     def step(self, meta: Meta) -> float:
         """Return how long a vector stands for the video at most where no frame is missing, in seconds.

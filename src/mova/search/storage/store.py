@@ -313,7 +313,8 @@ class Store:
             codes = names.indices.to_numpy()
             for code, content in enumerate(names.dictionary.to_pylist()):
                 rows = np.flatnonzero(codes == code)
-                frames[content] = stored[rows[np.argsort(stored.times[rows], kind="stable")]].widened()
+                rows = rows[np.argsort(stored.times[rows], kind="stable")]
+                frames[content] = stored[rows].widened().sampled(self.meta)
         return frames
 
     @steady

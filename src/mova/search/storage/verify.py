@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.errors import MovaError
+from mova.scoring.windows.stretches import sampled_frames
 from mova.search.cold.snapshot_writer import damaged_files as damaged_snapshot_files
 from mova.search.cold.text_tower import damaged_files as damaged_tower_files
 from mova.search.storage import checksums
@@ -89,13 +90,20 @@ def _read(store: Store, files: int) -> Verification:
             notes.append("there are no checksums yet; the next `mova index` that writes adds them")
     times: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
     wrong: Counter[str] = Counter()
+    impossible: dict[str, str] = {}
     for content, part in store.scan():
         times[content].append(part.times)
+        if store.meta.novelty and part.windows is not None:
+            try:
+                sampled_frames(part.windows, store.meta.frame_rate)
+            except ValueError as error:
+                impossible[content] = str(error)
         squares = np.einsum("td,td->t", part.vectors, part.vectors) if part.vectors.shape[1] == dim else np.zeros(1)
         wrong[content] += int(np.sum(~(np.abs(squares - 1) < UNIT_TOLERANCE)))
     joined = {content: np.sort(np.concatenate(parts)) for content, parts in times.items()}
     for content, record in sorted(records.items(), key=lambda row: row[1].path):
         problems += _problems(record, joined.get(content, np.empty(0)), wrong[content], step)
+        problems += [f"{record.path}: {impossible[content]}"] if content in impossible else []
     left = joined.keys() - records.keys()
     if left:
         notes.append(

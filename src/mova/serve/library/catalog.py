@@ -148,7 +148,7 @@ class Catalog:
         with self._lock:
             self.entries()
             if self._mean is None and self._records:
-                weights = np.array([record.frames for record in self._records], dtype=np.float64)
+                weights = np.array(list(map(self._index.meta.frames_of, self._records)), dtype=np.float64)
                 rows = np.stack([record.mean for record in self._records])
                 self._mean = np.average(rows, axis=0, weights=weights).astype(np.float32)
             return self._mean
