@@ -17,7 +17,14 @@ from mova.losses.global_contrast import (
     score_nce,
     unit_scores,
 )
-from mova.losses.masked_contrast import concept_nce, expected_l0, frame_weights, temporal_hinge, temporal_nce
+from mova.losses.masked_contrast import (
+    concept_nce,
+    expected_l0,
+    frame_weights,
+    temporal_hinge,
+    temporal_nce,
+)
+from mova.losses.matching_contrast import matching_nce
 from mova.losses.pairwise import SQUARED_FLOOR
 
 COUNTS = [3, 1, 4, 2]
@@ -234,14 +241,74 @@ def test_concept_nce_equals_loops(batch: Batch, weights: Tensor | None, normaliz
     assert all(g.isfinite().all() for g in gradients(sum(actual), batch))
 
 
+@pytest.mark.parametrize("energy", ["cosine", "distance"])
 @pytest.mark.parametrize("groups", [None, TWINS])
-def test_temporal_hinge_equals_loops(batch: Batch, weights: Tensor | None, groups: list[int] | None) -> None:
+def test_matching_nce_equals_loops(batch: Batch, weights: Tensor | None, groups: list[int] | None, energy: Any) -> None:
+    values, kept, shares = [], [], []
+    for i, t in batch.positions():
+        z, m = batch.frames[i, t], batch.m_v[i, t]
+        row = []
+        for n in range(len(COUNTS)):
+            if n != i and groups is not None and groups[n] == groups[i]:
+                continue
+            text = batch.text[n]
+            if energy == "distance":
+                row.append(-(m * (z - text) ** 2).sum())
+            else:
+                a, b = z / z.norm() * m, text / text.norm() * m
+                row.append((a @ b) / floored(a @ a) / floored(b @ b))
+            if n == i:
+                own = len(row) - 1
+        values.append(F.cross_entropy(2.0 * torch.stack(row)[None], torch.tensor([own])))
+        shares.append(math.log(len(row)))
+        kept.append(torch.ones(()).double() if weights is None else weights[i, t])
+    losses, kept = torch.stack(values), torch.stack(kept)
+    inputs = (batch.frames, batch.frame_mask, batch.text, batch.m_v, 2.0)
     twins = None if groups is None else torch.tensor(groups)
-    actual = temporal_hinge(batch.frames, batch.frame_mask, batch.text, batch.m_t, weights=weights, groups=twins)
+    actual = matching_nce(*inputs, weights=weights, groups=twins, energy=energy)
+    expected = (losses * kept).sum() / kept.sum()
+    same(actual, expected)
+    same(gradients(actual, batch), gradients(expected, batch))
+    normalized = matching_nce(*inputs, weights=weights, groups=twins, energy=energy, normalize=True)
+    same(normalized, (losses / torch.tensor(shares) * kept).sum() / kept.sum(), atol=1e-6)
+
+
+@pytest.mark.parametrize("same_video", [True, False])
+def test_distances_take_the_place_of_cosines(batch: Batch, same_video: bool) -> None:
+    groups = torch.tensor(TWINS)
+    positions = batch.positions()
+    s = {(j, u): batch.text[j] * batch.m_t[j, u] for j, u in positions}
+    temporal = torch.stack(
+        [torch.stack([-((batch.frames[a] - s[b]) ** 2).sum() for b in positions]) for a in positions]
+    )
+    concept = torch.stack(
+        [torch.stack([-(batch.m_v[b] * (batch.frames[a] - s[b]) ** 2).sum() for b in positions]) for a in positions]
+    )
+    inputs: Any = (batch.frames, batch.frame_mask, batch.text, batch.m_t)
+    settings: Any = {"same_video": same_video, "groups": groups, "energy": "distance"}
+    actual = (temporal_nce(*inputs, 0.5, margin=0.2, **settings), *concept_nce(*inputs, batch.m_v, 0.5, **settings))
+    shifted = temporal - 0.2 * torch.eye(len(temporal), dtype=temporal.dtype)
+    expected = (
+        rows_nce(0.5 * shifted, batch, None, same_video, False, TWINS),
+        rows_nce(0.5 * concept, batch, None, False, False, TWINS),
+        rows_nce(0.5 * concept.T, batch, None, same_video, False, TWINS),
+    )
+    same(actual, expected, atol=1e-9)
+    same(gradients(sum(actual), batch), gradients(sum(expected), batch), atol=1e-9)
+
+
+@pytest.mark.parametrize("same_video", [True, False])
+@pytest.mark.parametrize("groups", [None, TWINS])
+def test_temporal_hinge_equals_loops(
+    batch: Batch, weights: Tensor | None, groups: list[int] | None, same_video: bool
+) -> None:
+    twins = None if groups is None else torch.tensor(groups)
+    inputs = (batch.frames, batch.frame_mask, batch.text, batch.m_t)
+    actual = temporal_hinge(*inputs, same_video=same_video, weights=weights, groups=twins)
     cosines, positions, values, kept = temporal_matrix(batch), batch.positions(), [], []
     for a, (i, t) in enumerate(positions):
         value = 1 - cosines[a, a]
-        for inside in (True, False):
+        for inside in (True, False) if same_video else (False,):
             excess = [
                 cosines[a, c] - cosines[a, a] + 0.2
                 for c, (j, _) in enumerate(positions)

@@ -35,8 +35,13 @@ COLUMNS = {
     "recall_far": "recall, far from zero",
     "atom_own": "atom: own",
     "atom_other": "atom: other",
+    "video_to_truth": "video: code to truth",
+    "video_from_truth": "video: truth to code",
+    "video_absent": "video: code to absent",
+    "video_atom_own": "video: atom own",
+    "video_atom_other": "video: atom other",
 }
-THEORY = (1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0)
+THEORY = (1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 1, 0)
 
 Outcomes = dict[str, list[Outcome]]
 Rolled = dict[str, list[float]]
@@ -107,6 +112,11 @@ def add_claims(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> No
     at_least("full: recall of mask supports", mean("full", "recall"), 0.9)
     at_least("full: an intersection of masks predicts its concept (R^2)", mean("full", "atom_own"), 0.9)
     at_most("full: an intersection of masks predicts another concept (R^2)", mean("full", "atom_other"), 0.1)
+    at_least("full: R^2 from the active frame code to what the frame shows", mean("full", "video_to_truth"), 0.9)
+    at_least("full: R^2 from what the frame shows to the active frame code", mean("full", "video_from_truth"), 0.9)
+    at_most("full: R^2 from the active frame code to absent concepts", mean("full", "video_absent"), 0.1)
+    at_least("full: an intersection predicts its concept from frames (R^2)", mean("full", "video_atom_own"), 0.9)
+    at_most("full: an intersection predicts another concept from frames (R^2)", mean("full", "video_atom_other"), 0.1)
     fall = mean("full", "precision") - mean("no sparsity", "precision")
     at_least("no sparsity: precision of mask supports falls by", fall, 0.1)
     at_least(
@@ -128,7 +138,7 @@ def add_claims(report: harness.Report, outcomes: Outcomes, rolled: Rolled) -> No
 
 def draw(figure: Any, outcomes: Outcomes, rolled: Rolled) -> None:
     """Draw which coordinates open for which concept (top), all measures and the rolled-pair test (bottom)."""
-    figure.set_size_inches(15, 8.5)
+    figure.set_size_inches(19, 8.5)
     above, below = figure.subfigures(2, 1, height_ratios=(2, 3))
     above.suptitle("How often masks of frames that show a concept (rows) open each coordinate of the code (columns)")
     for axes, (name, runs) in zip(above.subplots(1, len(outcomes), sharey=True), outcomes.items(), strict=True):
@@ -140,7 +150,7 @@ def draw(figure: Any, outcomes: Outcomes, rolled: Rolled) -> None:
         axes.set_xticks([])
         axes.set_yticks(range(len(opened)), [f"concept {k + 1}" for k in range(len(opened))])
     above.colorbar(picture, ax=above.axes, fraction=0.02, label="share of frames")
-    left, right = below.subplots(1, 2, width_ratios=(4, 1))
+    left, right = below.subplots(1, 2, width_ratios=(6, 1))
     draw_table(left, outcomes)
     positions = np.arange(len(ROLLED))
     for offset, label, color in ((-0.2, "true pairs", "#2b6cb0"), (0.2, "wrong pairs", "#e07a1f")):

@@ -5,7 +5,8 @@ compared. Alignment is a squared distance on the open coordinates; InfoNCE on it
 expected number of open coordinates is penalized. In this world the masks of both sides have the same optimum (the
 support of the frame), so a single gate is sufficient.
 
-The mask of the negatives decides whether the match matters:
+The contrasts are those that models are trained by (`mova.losses`, `objective.matching`), with squared
+distances. The mask of the negatives decides whether the match matters:
 
 - `matching`: a frame is compared with the texts of all videos under its own mask, which cannot distinguish them.
 - `published`: each masked text uses the mask of its own frame, as in the paper's L_tv, L_sfdm and L_dfsm. A mask that
@@ -22,9 +23,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks.studies.identify.world import Draw, World
+from mova.losses.masked_contrast import concept_nce, temporal_nce
+from mova.losses.matching_contrast import matching_nce
 from mova.models.mova.masks import straight_through
 
 OPEN_AT_START = 1.0
@@ -81,53 +83,29 @@ class Encoders(nn.Module):
         return torch.sigmoid(self.gate(frames))
 
 
-def masked_energy(rows: Tensor, columns: Tensor, mask: Tensor) -> Tensor:
-    """Compute `E[a, b] = -sum_j m_aj (r_aj - c_bj)^2` by two matrix products.
-
-    For binary masks this is the negative squared distance under the mask. It is linear in the mask, so the
-    straight-through gradient of a closed coordinate is the effect of opening it; with `m^2` it would stay closed.
-
-    Args:
-        rows: (N, d).
-        columns: (M, d).
-        mask: (N, d), the mask of each row.
-
-    Returns:
-        (N, M).
-    """
-    cross = 2 * (mask * rows) @ columns.T - mask @ (columns * columns).T
-    return cross - (mask * rows * rows).sum(dim=-1, keepdim=True)
-
-
 def matching_loss(text: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
-    """Compute InfoNCE from each frame, under its own mask, to the texts of all videos.
+    """Compute InfoNCE from each frame, under its own mask, to the texts of all videos, by squared distances.
 
     Args:
         text: (B, d).
         frames: (B, T, d).
         mask: (B, T, d).
     """
-    count = frames.shape[1]
-    target = torch.arange(len(text), device=text.device).repeat_interleave(count)
-    return F.cross_entropy(masked_energy(frames.flatten(0, 1), text, mask.flatten(0, 1)), target)
+    real = torch.ones(frames.shape[:2], dtype=torch.bool)
+    return matching_nce(frames, real, text, mask, 1.0, energy="distance")
 
 
 def published_loss(text: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
     """Average L_tv, L_sfdm and L_dfsm, with a squared distance for the cosine and no margin. Shapes: `matching_loss`.
 
     L_tv: a frame against the masked texts of all frames. L_sfdm: a frame against the masks and texts of other frames.
-    L_dfsm: a mask with its text against other frames. Other frames of the same video are negatives only in L_tv.
+    L_dfsm: a mask with its text against other frames. Other frames of the same video are negatives only in L_tv. The
+    one mask opens coordinates of both sides, so the concept contrast needs no mask on the text.
     """
-    count = frames.shape[1]
-    rows, gates = frames.flatten(0, 1), mask.flatten(0, 1)
-    texts = text.repeat_interleave(count, dim=0)
-    target = torch.arange(len(rows), device=rows.device)
-    temporal = masked_energy(rows, gates * texts, torch.ones_like(rows))
-    video = target // count
-    siblings = (video[:, None] == video[None, :]) & (target[:, None] != target[None, :])
-    seen_through = masked_energy(texts, rows, gates).masked_fill(siblings, float("-inf"))
-    terms = (temporal, seen_through.T, seen_through)
-    return torch.stack([F.cross_entropy(term, target) for term in terms]).mean()
+    real = torch.ones(frames.shape[:2], dtype=torch.bool)
+    temporal = temporal_nce(frames, real, text, mask, 1.0, margin=0.0, energy="distance")
+    concept = concept_nce(frames, real, text, torch.ones_like(mask), mask, 1.0, energy="distance")
+    return torch.stack([temporal, *concept]).mean()
 
 
 def contrast_loss(model: Encoders, draw: Draw, config: FitConfig) -> tuple[Tensor, Tensor]:

@@ -153,13 +153,15 @@ def atoms(mask: Bools, support: Bools, share: float = 0.8) -> Bools:
     return (visible.T @ mask) >= np.maximum(share * visible.sum(axis=0)[:, None], 1e-9)
 
 
-def atom_r2(code: Floats, z: Floats, atoms: Bools) -> tuple[float, float]:
+def atom_r2(code: Floats, z: Floats, atoms: Bools, support: Bools | None = None) -> tuple[float, float]:
     """Measure how well each concept's atom predicts that concept, and any other concept.
 
     Args:
         code: (N, d), unmasked.
         z: (N, K w).
         atoms: (K, d), from the function `atoms`.
+        support: (N, K), which concepts a row shows. A concept is then predicted in rows that show it (and the concept
+            of the atom), because nothing else is known of it in a frame. Default: every row shows all.
 
     Returns:
         Means over concepts of the R^2 of its own block, and of the largest R^2 among the other blocks.
@@ -169,7 +171,8 @@ def atom_r2(code: Floats, z: Floats, atoms: Bools) -> tuple[float, float]:
     own_scores, best_others = [], []
     for k in range(concepts):
         part = code[:, atoms[k]]
-        scores = [regression_r2(part, blocks[:, index]) for index in range(concepts)]
+        rows = [slice(None) if support is None else support[:, k] & support[:, index] for index in range(concepts)]
+        scores = [regression_r2(part[rows[index]], blocks[rows[index], index]) for index in range(concepts)]
         own_scores.append(scores[k])
         best_others.append(max(scores[:k] + scores[k + 1 :]))
     return float(np.mean(own_scores)), float(np.mean(best_others))

@@ -63,6 +63,8 @@ class Measures:
         precision, recall: of the mask supports, up to a permutation.
         recall_far: recall of concepts further than `FAR` from zero, the value of absent concepts.
         atom_own, atom_other: R^2 of each concept, and of the best other one, on the intersection of the concept.
+        video_to_truth, video_from_truth, video_absent, video_atom_own, video_atom_other: the same five of the frame
+            code, whose truth is what the frame shows, its jitter included.
     """
 
     to_truth: float
@@ -76,6 +78,11 @@ class Measures:
     recall_far: float
     atom_own: float
     atom_other: float
+    video_to_truth: float
+    video_from_truth: float
+    video_absent: float
+    video_atom_own: float
+    video_atom_other: float
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,7 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
     text = model.text(draw.text).repeat_interleave(config.frames, dim=0).numpy()
     frame = model.frame(draw.frames).flatten(0, 1).numpy()
     z = draw.z.repeat_interleave(config.frames, dim=0).numpy()
+    seen = draw.seen.flatten(0, 1).numpy()
     support = draw.support.flatten(0, 1).numpy()
     text_nuisance = draw.text_nuisance.repeat_interleave(config.frames, dim=0).numpy()
     scene = draw.scene.repeat_interleave(config.frames, dim=0).numpy()
@@ -144,13 +152,16 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
     once = slice(None, None, config.frames)
     far = np.linalg.norm(z.reshape(len(z), config.concepts, -1), axis=-1) > FAR
     precision, recall, recall_far = support_scores(mask, *(np.repeat(x, config.width, axis=1) for x in (support, far)))
-    atom_own, atom_other = atom_r2(text[once], z[once], atoms(mask, support))
+    shared = atoms(mask, support)
+    atom_own, atom_other = atom_r2(text[once], z[once], shared)
+    video_atom_own, video_atom_other = atom_r2(frame[once], seen[once], shared, support[once])
     latent = torch.cat([draw.z, draw.text_nuisance], dim=1)[:JACOBIANS]
     weight = torch.from_numpy(mask.mean(axis=0)).float()
     with torch.enable_grad():
         ratio = sensitivity(lambda x: model.text(world.text_mixing(x)), latent, config.text_nuisance, weight)
     masked = {"text": (text * mask)[once], "frame": (frame * mask)[once]}
     blocks = block_r2(text, mask, z, support)
+    blocks |= {f"video_{name}": value for name, value in block_r2(frame, mask, seen, support).items()}
     measures = Measures(
         **blocks,
         text_nuisance=regression_r2(masked["text"], text_nuisance[once]),
@@ -161,6 +172,8 @@ def measure(world: World, model: Encoders, seed: int) -> tuple[Measures, np.ndar
         recall_far=recall_far,
         atom_own=atom_own,
         atom_other=atom_other,
+        video_atom_own=video_atom_own,
+        video_atom_other=video_atom_other,
     )
     visible = support.astype(np.float64)
     return measures, (visible.T @ mask) / visible.sum(axis=0)[:, None]

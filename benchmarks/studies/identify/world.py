@@ -71,6 +71,7 @@ class Draw:
 
     Attributes:
         z: (B, K w), uniform in [-1, 1].
+        seen: (B, T, K w), `z` with the jitter of each frame; a frame shows the concepts of its support.
         text_nuisance: (B, n), also uniform.
         scene: (B, n), also uniform.
         frame_nuisance: (B, T, n), also uniform.
@@ -80,6 +81,7 @@ class Draw:
     """
 
     z: Tensor
+    seen: Tensor
     text_nuisance: Tensor
     scene: Tensor
     frame_nuisance: Tensor
@@ -151,11 +153,11 @@ class World:
         z, text_nuisance, scene = uniform(videos, c.latent), uniform(videos, c.text_nuisance), uniform(videos, c.scene)
         nuisance = uniform(videos, frames, c.frame_nuisance)
         support = draw_supports(c, videos, generator)
-        visible = z.unsqueeze(1) + c.jitter * torch.randn(videos, frames, c.latent, generator=generator)
-        visible = visible * support.repeat_interleave(c.width, dim=-1)
+        seen = z.unsqueeze(1) + c.jitter * torch.randn(videos, frames, c.latent, generator=generator)
+        visible = seen * support.repeat_interleave(c.width, dim=-1)
         latent = torch.cat([visible, scene.unsqueeze(1).expand(-1, frames, -1), nuisance], dim=-1)
         text = self.text_mixing(torch.cat([z, text_nuisance], dim=-1))
-        return Draw(z, text_nuisance, scene, nuisance, support, text, self.frame_mixing(latent))
+        return Draw(z, seen, text_nuisance, scene, nuisance, support, text, self.frame_mixing(latent))
 
 
 def draw_supports(config: WorldConfig, videos: int, generator: torch.Generator) -> Tensor:

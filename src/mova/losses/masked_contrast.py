@@ -2,15 +2,16 @@
 
 The published objective (MoVA, arXiv 2607.00858) is `lam_g L_g + lam_tv L_tv + lam_vt (L_sfdm + L_dfsm) + lam_s L_s`.
 Here are L_tv (`temporal_nce`, `temporal_hinge`), L_sfdm and L_dfsm (`concept_nce`), and L_s (`expected_l0`, once per
-mask); L_g is in `losses/global_contrast.py`.
+mask); L_g is in `losses/global_contrast.py`. Simulations of the theory (docs/research/theory.md) call these functions
+with squared distances in the place of cosines (`energy`).
 
 L_tv, L_sfdm and L_dfsm can be minimized without checking whether video and text match (docs/reference/losses.md): the
 mask of a frame may simply encode that frame. L_g, L_LI (`losses/global_contrast.py`) and pair negatives
 (`losses/hard_pairs.py`) do depend on the match. `losses/diagnostics.py` measures the effect in every run.
 
-Every function normalizes its embeddings, computes in float32 or wider, and ignores padding. Values are means, so
-weights carry over between batch sizes. `scale` (`1 / tau`) multiplies the cosines. `normalize=True` divides by the log
-of the number of candidates, so that chance is about 1 for all terms.
+Every function normalizes its embeddings (unless it compares by distance), computes in float32 or wider, and ignores
+padding. Values are means, so weights carry over between batch sizes. `scale` (`1 / tau`) multiplies the cosines.
+`normalize=True` divides by the log of the number of candidates, so that chance is about 1 for all terms.
 
 Shape legend: V videos (text i belongs to video i), T frames (padded), d width, P real frames of all videos together.
 `frame_mask` (V, T) is bool, true where real; masks `m_t`, `m_v` (V, T, d) are in [0, 1]; `weights` (V, T) are frame
@@ -26,8 +27,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mova.losses.pairwise import (
+    Energy,
     aligned_cosine,
+    average,
     check_frames,
+    check_like,
+    distance_factors,
     full_precision,
     inverse_root,
     mean_violation,
@@ -79,6 +84,7 @@ def temporal_nce(
     weights: Tensor | None = None,
     normalize: bool = False,
     groups: Tensor | None = None,
+    energy: Energy = "cosine",
 ) -> Tensor:
     """Compute L_tv as InfoNCE with a margin (MoVA, arXiv 2607.00858): each frame against all masked texts.
 
@@ -98,6 +104,7 @@ def temporal_nce(
         normalize: divide each row by the log of the number of its candidates.
         groups: int64, (V,), optional: rows of one group show the same video (several captions of it), so that they are
             not negatives of each other. Default: every row shows another video.
+        energy: "distance": `C_ab = -|z_a - s_b|^2` on vectors that are not normalized.
 
     Returns:
         Scalar.
@@ -109,12 +116,15 @@ def temporal_nce(
         >>> temporal_nce(frames, real, text, opened, 2.0, margin=0.0, normalize=True)  # open masks: chance
         tensor(1.)
     """
-    video, (unit, masked) = _real(frame_mask, *_unit(frames, frame_mask, text, m_t))
-    masked = masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
-    positive = scale * ((unit * masked).sum(dim=-1) - margin)
+    video, (unit, masked) = _real(frame_mask, *_unit(frames, frame_mask, text, m_t, energy))
+    if energy == "distance":
+        x, y = distance_factors(unit, torch.ones_like(masked), masked)
+    else:
+        x, y = unit, masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
+    positive = scale * ((x * y).sum(dim=-1) - margin)
     group, part = _negatives(video, groups, same_video)
-    others, _ = negative_logsumexp(scale * unit, masked, group=group, part=part)
-    return _average(_nce(positive, others, _candidates(group, part, len(unit)), normalize), frame_mask, weights)
+    others, _ = negative_logsumexp(scale * x, y, group=group, part=part)
+    return average(_nce(positive, others, _candidates(group, part, len(unit)), normalize), frame_mask, weights)
 
 
 @full_precision
@@ -125,6 +135,7 @@ def temporal_hinge(
     m_t: Tensor,
     *,
     margin: float = MARGIN,
+    same_video: bool = True,
     weights: Tensor | None = None,
     groups: Tensor | None = None,
 ) -> Tensor:
@@ -144,7 +155,8 @@ def temporal_hinge(
     masked = masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
     distance = 1 - (unit * masked).sum(dim=-1)
     twins = None if groups is None else groups[video]
-    return _average(distance + mean_violation(unit, masked, margin, video, twins=twins), frame_mask, weights)
+    violation = mean_violation(unit, masked, margin, video, twins=twins, within=same_video)
+    return average(distance + violation, frame_mask, weights)
 
 
 @full_precision
@@ -160,6 +172,7 @@ def concept_nce(
     weights: Tensor | None = None,
     normalize: bool = False,
     groups: Tensor | None = None,
+    energy: Energy = "cosine",
 ) -> tuple[Tensor, Tensor]:
     """Compute L_sfdm and L_dfsm (MoVA, arXiv 2607.00858), whose sum is L_vt, in one pass over the same products.
 
@@ -180,6 +193,7 @@ def concept_nce(
         weights: (V, T) of the anchors, optional.
         normalize: divide each row by the log of the number of its candidates.
         groups: int64, (V,), optional, see `temporal_nce`.
+        energy: "distance": `S_ab = -sum_j m_v[b]_j (z_a - s_b)_j^2` on vectors that are not normalized.
 
     Returns:
         L_sfdm and L_dfsm, scalars. An objective may use either alone.
@@ -191,21 +205,20 @@ def concept_nce(
         >>> concept_nce(frames, real, text, opened, opened, 2.0, normalize=True)  # open masks: chance
         (tensor(1.), tensor(1.))
     """
-    _check_like(frames, m_v=m_v)
-    video, (unit, masked, seen) = _real(frame_mask, *_unit(frames, frame_mask, text, m_t), m_v)
-    positive = scale * aligned_cosine(unit, seen, masked)
-    target = seen * masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
-    norms = unit.square(), seen.square()
+    check_like(frames, m_v=m_v)
+    video, (unit, masked, seen) = _real(frame_mask, *_unit(frames, frame_mask, text, m_t, energy), m_v)
+    x, target, norms, positive = _concept_factors(unit, seen, masked, energy)
+    positive = scale * positive
     group, _ = _negatives(video, groups, False)
-    other_masks, other_frames = negative_logsumexp(scale * unit, target, norms, group)
+    other_masks, other_frames = negative_logsumexp(scale * x, target, norms, group)
     of_masks = of_frames = _candidates(group, None, len(unit))
     if same_video:
         group, part = _negatives(video, groups, True)
-        _, other_frames = negative_logsumexp(scale * unit, target, norms, group, part=part)
+        _, other_frames = negative_logsumexp(scale * x, target, norms, group, part=part)
         of_frames = _candidates(group, part, len(unit))
     return (
-        _average(_nce(positive, other_masks, of_masks, normalize), frame_mask, weights),
-        _average(_nce(positive, other_frames, of_frames, normalize), frame_mask, weights),
+        average(_nce(positive, other_masks, of_masks, normalize), frame_mask, weights),
+        average(_nce(positive, other_frames, of_frames, normalize), frame_mask, weights),
     )
 
 
@@ -230,14 +243,29 @@ def expected_l0(probabilities: Tensor, frame_mask: Tensor, *, weights: Tensor | 
         tensor(0.2500)
     """
     check_frames(probabilities, frame_mask)
-    return _average(probabilities[frame_mask].mean(dim=-1), frame_mask, weights)
+    return average(probabilities[frame_mask].mean(dim=-1), frame_mask, weights)
 
 
-def _unit(frames: Tensor, frame_mask: Tensor, text: Tensor, m_t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return frames and texts of unit length, the texts masked; both (V, T, d)."""
+def _unit(
+    frames: Tensor, frame_mask: Tensor, text: Tensor, m_t: Tensor, energy: Energy = "cosine"
+) -> tuple[Tensor, Tensor]:
+    """Return frames and texts of unit length (as they are for distances), the texts masked; both (V, T, d)."""
     check_frames(frames, frame_mask, text)
-    _check_like(frames, m_t=m_t)
+    check_like(frames, m_t=m_t)
+    if energy == "distance":
+        return frames, text[:, None] * m_t
     return F.normalize(frames, dim=-1), F.normalize(text, dim=-1)[:, None] * m_t
+
+
+def _concept_factors(
+    frames: Tensor, m_v: Tensor, masked: Tensor, energy: Energy
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Tensor]:
+    """Return the factors and norms of all pairs for `negative_logsumexp`, and the energies (P,) of the diagonal."""
+    if energy == "distance":
+        x, y = distance_factors(frames, m_v, masked)
+        return x, y, None, (x * y).sum(dim=-1)
+    target = m_v * masked * inverse_root(masked.square().sum(dim=-1, keepdim=True))
+    return frames, target, (frames.square(), m_v.square()), aligned_cosine(frames, m_v, masked)
 
 
 def _real(frame_mask: Tensor, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -270,19 +298,3 @@ def _nce(positive: Tensor, others: Tensor, candidates: Tensor | int, normalize: 
     if isinstance(candidates, int):
         return loss / math.log(max(2, candidates))
     return loss / candidates.clamp_min(2).to(loss.dtype).log()
-
-
-def _average(values: Tensor, frame_mask: Tensor, weights: Tensor | None) -> Tensor:
-    """Average values (P,) over real frames, weighted by `weights` (V, T) if given."""
-    if weights is None:
-        return values.mean()
-    if weights.shape != frame_mask.shape:
-        raise ValueError(f"weights {tuple(weights.shape)} and frame_mask {tuple(frame_mask.shape)} must agree in shape")
-    kept = weights[frame_mask]
-    return (values * kept).sum() / kept.sum().clamp_min(torch.finfo(kept.dtype).tiny)
-
-
-def _check_like(frames: Tensor, **masks: Tensor) -> None:
-    for name, mask in masks.items():
-        if mask.shape != frames.shape:
-            raise ValueError(f"{name} {tuple(mask.shape)} and frames {tuple(frames.shape)} must agree in shape")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -84,6 +84,32 @@ def check_frames(frames: Tensor, frame_mask: Tensor, text: Tensor | None = None)
         raise ValueError(f"text {tuple(text.shape)} must hold one vector per video of frames {tuple(frames.shape)}")
 
 
+def check_like(frames: Tensor, **masks: Tensor) -> None:
+    """Raise a ValueError unless masks have the shape of the frames.
+
+    Example:
+        >>> check_like(torch.zeros(1, 3, 4), m_t=torch.zeros(1, 3, 4))
+    """
+    for name, mask in masks.items():
+        if mask.shape != frames.shape:
+            raise ValueError(f"{name} {tuple(mask.shape)} and frames {tuple(frames.shape)} must agree in shape")
+
+
+def average(values: Tensor, frame_mask: Tensor, weights: Tensor | None) -> Tensor:
+    """Average values (P,) over real frames, weighted by `weights` (V, T) if given.
+
+    Example:
+        >>> average(torch.tensor([1.0, 3.0]), torch.tensor([[True, True, False]]), torch.tensor([[1.0, 0.0, 0.0]]))
+        tensor(1.)
+    """
+    if weights is None:
+        return values.mean()
+    if weights.shape != frame_mask.shape:
+        raise ValueError(f"weights {tuple(weights.shape)} and frame_mask {tuple(frame_mask.shape)} must agree in shape")
+    kept = weights[frame_mask]
+    return (values * kept).sum() / kept.sum().clamp_min(torch.finfo(kept.dtype).tiny)
+
+
 def inverse_root(squared: Tensor) -> Tensor:
     """Return `1 / sqrt(max(squared, SQUARED_FLOOR))`, elementwise; no gradient below the floor.
 
@@ -120,6 +146,38 @@ def aligned_cosine(a: Tensor, m: Tensor, s: Tensor) -> Tensor:
     seen = a * m
     product = (seen * s).sum(dim=-1)
     return product * inverse_root(seen.square().sum(dim=-1)) * inverse_root(s.square().sum(dim=-1))
+
+
+Energy = Literal["cosine", "distance"]
+"""How a vector and a text are compared under a mask: by their cosine, or by the negative squared distance of the open
+coordinates, as the simulations of MoVA's theory do."""
+
+
+@full_precision
+def distance_factors(points: Tensor, masks: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a and b with `a @ b.T = -sum_j m_bj (p_aj - c_bj)^2`, the negative squared distances under masks.
+
+    They are linear in the mask, so the straight-through gradient of a closed coordinate is the effect of opening it;
+    with `m^2` it would stay closed.
+
+    Args:
+        points: (A, d).
+        masks: (B, d).
+        centers: (B, d).
+
+    Returns:
+        (A, 2 d + 1) and (B, 2 d + 1).
+
+    Example:
+        >>> import torch
+        >>> points, mask, center = torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]])
+        >>> a, b = distance_factors(points, mask, center)
+        >>> a @ b.T
+        tensor([[-4.]])
+    """
+    seen = masks * centers
+    a = torch.cat([2 * points, -points.square(), points.new_full((len(points), 1), -1.0)], dim=1)
+    return a, torch.cat([seen, masks, (seen * centers).sum(dim=1, keepdim=True)], dim=1)
 
 
 def block_rows(columns: int) -> int:
@@ -255,7 +313,13 @@ def _drop_positives(logits: Tensor, group: Tensor | None, part: Tensor | None, b
 
 @full_precision
 def mean_violation(
-    x: Tensor, y: Tensor, margin: float, group: Tensor, rows: int | None = None, twins: Tensor | None = None
+    x: Tensor,
+    y: Tensor,
+    margin: float,
+    group: Tensor,
+    rows: int | None = None,
+    twins: Tensor | None = None,
+    within: bool = True,
 ) -> Tensor:
     """Compute a hinge over the violating negatives of every row, separately inside and outside its group.
 
@@ -269,6 +333,7 @@ def mean_violation(
         group: int64, (P,).
         rows: rows per block; blocks are recomputed in the backward pass, so memory is not quadratic in P.
         twins: int64, (P,), optional: entries of different groups with equal values here are no negatives.
+        within: whether entries of the same group are negatives.
 
     Returns:
         (P,).
@@ -288,7 +353,8 @@ def mean_violation(
         same = group[row, None] == group
         if twins is not None:
             excess = excess.masked_fill(~same & (twins[row, None] == twins), 0.0)
-        return _mean_of_positive(excess.masked_fill(~same, 0.0)) + _mean_of_positive(excess.masked_fill(same, 0.0))
+        outside = _mean_of_positive(excess.masked_fill(same, 0.0))
+        return _mean_of_positive(excess.masked_fill(~same, 0.0)) + outside if within else outside
 
     rows = rows or block_rows(len(y))
     blocks = zip(x.split(rows), positive.split(rows), index.split(rows), strict=True)

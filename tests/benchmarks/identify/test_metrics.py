@@ -172,3 +172,14 @@ def test_sensitivity_of_a_linear_code_is_the_ratio_of_its_weights() -> None:
     ratio = sensitivity(lambda x: matrix @ x, latent, 1, weight)
     assert ratio == pytest.approx((0.5 + 0.5 * 1) / (1 + 2 + 0.5 * 3))
     assert sensitivity(lambda x: matrix @ x, latent, 1, torch.zeros(3)) == 0
+
+
+def test_an_atom_of_frames_is_scored_where_its_concept_is_shown(truth: tuple[np.ndarray, ...]) -> None:
+    """A frame shows nothing of an absent concept: its code is 0 there, and no evidence either way."""
+    z, support, present = truth
+    frames = z * present
+    atom_masks = atoms(present, support)
+    concept_r2, other_r2 = atom_r2(frames, z, atom_masks, support)
+    assert concept_r2 > 0.98
+    assert abs(other_r2) < 0.1
+    assert atom_r2(frames, z, atom_masks)[0] < 0.8, "over all rows, it looks as if the atom missed its concept"

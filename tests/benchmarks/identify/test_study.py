@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +15,18 @@ from benchmarks.studies.identify.fit import (
     chance,
     contrast_loss,
     fit,
-    masked_energy,
     matching_loss,
     published_loss,
 )
 from benchmarks.studies.identify.study import CONDITIONS, configure, identify, rolled_contrast
 from benchmarks.studies.identify.world import World, WorldConfig
+from mova.data.batch import PairVectors
 from mova.errors import UsageError
+from mova.losses.pairwise import distance_factors
 from mova.models.mova.masks import straight_through
+from mova.models.mova.model import Mova
+from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
+from mova.train.objectives.mova import MovaObjective
 
 B, T, D = 5, 3, 7
 
@@ -39,7 +44,8 @@ def distance(mask: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tens
 def test_energy_equals_the_explicit_distance_and_its_gradient() -> None:
     torch.manual_seed(0)
     rows, columns, mask = (torch.rand(n, D).double().requires_grad_() for n in (6, 4, 6))
-    fast = masked_energy(rows, columns, mask)
+    texts, masked = distance_factors(columns, mask, rows)
+    fast = masked @ texts.T
     slow = torch.stack([torch.stack([distance(m, r, c) for c in columns]) for r, m in zip(rows, mask, strict=True)])
     torch.testing.assert_close(fast, slow, atol=1e-10, rtol=0)
     weight = torch.randn_like(fast)
@@ -75,6 +81,46 @@ def test_published_contrast_equals_loops() -> None:
         other_frame.append(mask_distances.logsumexp(0) - mask_distances[foreign.index(a)])
     written_out = torch.stack([torch.stack(part).mean() for part in (temporal, same_frame, other_frame)]).mean()
     torch.testing.assert_close(published_loss(text, frames, mask), written_out)
+
+
+def test_the_objective_of_a_recipe_is_the_simulated_loss() -> None:
+    """A mask of frames alone, as the simulated gate; of the published form the same terms, for its two masks."""
+    torch.manual_seed(0)
+    config = WorldsTinyConfig(
+        vocabulary=["<pad>", "<unk>"], image_size=32, stem=[8], hidden_size=8, heads=2, embedding_dim=8
+    )
+    text, frames = torch.randn(B, 8), torch.randn(B, T, 8)
+    real = torch.ones(B, T, dtype=torch.bool)
+    tokens = {"tokens": torch.randn(B, 2, 8), "token_mask": torch.ones(B, 2, dtype=torch.bool)}
+    vectors = PairVectors(frames, real, text, torch.arange(B), torch.tensor(1.0), **tokens)
+    settings: dict[str, Any] = {"pooled": 0.0, "sparsity": 0.0, "energy": "distance", "tau": 1.0, "diagnose_every": 0}
+    gate = Mova.from_backbone(WorldsTiny(config), "paper", masks="concept", concept_inputs="frame", heads=2)
+    terms = {"temporal": 0.0, "same_frame": 0.0, "different_frame": 0.0, "matching": 1.0}
+    objective = MovaObjective("paper", **terms, **settings)
+    assert objective.scoring_form is None
+    loss, _ = objective.losses(vectors, torch.eye(B, dtype=torch.bool), gate)
+    mask = gate.masks(frames, real, **tokens, text=text).m_v
+    assert 0 < float(mask.detach().mean()) < 1
+    torch.testing.assert_close(loss, matching_loss(text, frames, mask))
+    assert torch.equal(mask, gate.masks(frames, real, **tokens, text=text.flip(0)).m_v), "it reads the frame alone"
+
+    model = Mova.from_backbone(WorldsTiny(config), "paper", heads=2)
+    _, parts = MovaObjective("paper", margin=0.0, **settings).losses(vectors, torch.eye(B, dtype=torch.bool), model)
+    masks = model.masks(frames, real, **tokens, text=text)
+    index = [(i, t) for i in range(B) for t in range(T)]
+    temporal, same_frame, other_frame = [], [], []
+    for k, (i, t) in enumerate(index):
+        s = {b: text[b[0]] * masks.m_t[b] for b in index}
+        row = torch.stack([distance(torch.ones(8), frames[i, t], s[b]) for b in index])
+        temporal.append(row.logsumexp(0) - row[k])
+        foreign = [b for b in index if b[0] != i or b == (i, t)]
+        own = foreign.index((i, t))
+        row = torch.stack([distance(masks.m_v[b], frames[i, t], s[b]) for b in foreign])
+        same_frame.append(row.logsumexp(0) - row[own])
+        row = torch.stack([distance(masks.m_v[i, t], frames[b], s[i, t]) for b in foreign])
+        other_frame.append(row.logsumexp(0) - row[own])
+    for name, values in (("temporal", temporal), ("same_frame", same_frame), ("different_frame", other_frame)):
+        torch.testing.assert_close(parts[name], torch.stack(values).mean(), atol=1e-4, rtol=1e-4)
 
 
 def test_masks_that_encode_their_frame_minimize_the_published_contrast_without_the_text() -> None:

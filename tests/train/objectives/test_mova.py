@@ -276,8 +276,12 @@ def test_negatives_of_the_same_video_are_a_setting() -> None:
     assert float(fewer["temporal"].detach()) < float(published["temporal"].detach())
     assert float(more["different_frame"].detach()) > float(published["different_frame"].detach())
     assert torch.equal(more["same_frame"], published["same_frame"])
-    with pytest.raises(UsageError, match="needs temporal_form nce"):
-        MovaObjective("paper", "hinge", temporal_same_video=False)
+    hinges = [
+        run(MovaObjective("paper", "hinge", diagnose_every=0, temporal_same_video=x), net, vectors)[1] for x in (0, 1)
+    ]
+    assert float(hinges[0]["temporal"].detach()) < float(hinges[1]["temporal"].detach())
+    with pytest.raises(UsageError, match="cosine for temporal_form hinge"):
+        MovaObjective("paper", "hinge", energy="distance")
 
 
 @pytest.mark.parametrize("preset", WEIGHTS)

@@ -29,6 +29,8 @@ from mova.losses.masked_contrast import (
     temporal_hinge,
     temporal_nce,
 )
+from mova.losses.matching_contrast import matching_nce
+from mova.losses.pairwise import Energy
 from mova.models.mova.masks import ModularMasks
 from mova.models.mova.model import Mova
 from mova.scoring.masked import ModularScore, modular_score
@@ -48,7 +50,7 @@ WEIGHTS: dict[str, dict[str, float]] = {
     },
 }
 """Weights by preset; a term that is not named has weight 0."""
-MASK_TERMS = ("temporal", "same_frame", "different_frame", "sparsity", "pairs")
+MASK_TERMS = ("temporal", "same_frame", "different_frame", "matching", "sparsity", "pairs")
 TERMS = ("late", "subsets", "relevance", "pooled", *MASK_TERMS)
 SCORING_FORMS = {
     "subsets": "modular",
@@ -105,11 +107,15 @@ class MovaObjective(PairObjective):
     sparsity: float | None = None
     """Weight of L_s."""
     temporal_same_video: bool = True
-    """Whether other frames of the same video are negatives of L_tv (form nce)."""
+    """Whether other frames of the same video are negatives of L_tv."""
     different_frame_same_video: bool = False
     """Whether other frames of the same video are negatives of L_dfsm."""
     pairs: float | None = None
     """Weight of mismatched pairs with masks of their own; needs a model with `pair_negatives`."""
+    matching: float | None = None
+    """Weight of frames under their own concept mask against the texts of all videos, the contrast of the theory."""
+    energy: Energy = "cosine"
+    """How L_tv (form nce), L_sfdm, L_dfsm and `matching` compare: by cosine, or by distance on vectors as they are."""
     score: ModularScore = "agg"
     """Score of a pair through its masks: that of mismatched pairs and of the diagnostics. One of
     `scoring/masked.py: modular_score`; in `agg`, the temporal mask is only an input of the concept mask."""
@@ -120,8 +126,8 @@ class MovaObjective(PairObjective):
         weights = {name: getattr(self, name) for name in TERMS if getattr(self, name) is not None}
         if self.temporal_form not in ("nce", "hinge") or not self.tau > 0 or min(weights.values(), default=0.0) < 0:
             raise UsageError("objective: temporal_form must be nce or hinge, tau above 0, and all weights 0 or more")
-        if not self.temporal_same_video and self.temporal_form == "hinge":
-            raise UsageError("objective.temporal_same_video: false needs temporal_form nce")
+        if self.energy not in get_args(Energy) or (self.energy, self.temporal_form) == ("distance", "hinge"):
+            raise UsageError("objective.energy must be cosine or distance, and cosine for temporal_form hinge")
         if self.score not in get_args(ModularScore):
             raise UsageError(
                 f"objective.score {self.score!r} is unknown; choose from {', '.join(get_args(ModularScore))}"
@@ -129,6 +135,8 @@ class MovaObjective(PairObjective):
         self.weights = dict.fromkeys(TERMS, 0.0) | WEIGHTS[self.preset] | weights
         trained = self._trained()
         self.scoring_form = self.score if trained == "pairs" and self.score != "agg" else SCORING_FORMS[trained]
+        if not self.weights[trained]:
+            self.scoring_form = None  # the matching contrast alone
         self.scale = 1.0 / self.tau
         self._steps = 0
 
@@ -173,7 +181,7 @@ class MovaObjective(PairObjective):
         return cast(ModularScore, self.scoring_form) if self.scoring_form in get_args(ModularScore) else self.score
 
     def _mask_losses(self, net: Mova, vectors: PairVectors, valid: Tensor) -> Tensors:
-        """L_tv, L_sfdm, L_dfsm, L_s and pair negatives, those that have a weight."""
+        """All mask terms that have a weight."""
         if net.temporal is None and (self.weights["temporal"] or self.score.startswith("tv")):
             raise UsageError("objective: L_tv and the scores tv need a temporal mask; model.masks concept has none")
         masks, real = _masks(net, vectors), vectors.frame_mask
@@ -193,26 +201,29 @@ class MovaObjective(PairObjective):
         A mask that only the sparsity loss reaches would close.
         """
         weights = self.weights
-        both = bool(weights["same_frame"] or weights["different_frame"])
+        both = bool(weights["same_frame"] or weights["different_frame"] or weights["matching"])
         concept = both or bool(weights["pairs"] and not self.score.startswith("tv"))
         return net.temporal is not None and bool(both or weights["temporal"] or weights["pairs"]), concept
 
     def _contrasts(
         self, masks: ModularMasks, real: Tensor, weights: Tensor | None, groups: Tensor | None = None
     ) -> Tensors:
-        """L_tv, L_sfdm and L_dfsm; `groups` (V,) are the videos that the rows show."""
+        """L_tv, L_sfdm, L_dfsm and the matching contrast; `groups` (V,) are the videos that the rows show."""
         parts: Tensors = {}
         inputs = (masks.frames, real, masks.text, masks.m_t)
         shared: dict[str, Any] = {"weights": weights, "groups": groups}
+        temporal: dict[str, Any] = {"margin": self.margin, "same_video": self.temporal_same_video, **shared}
         if self.weights["temporal"] and self.temporal_form == "nce":
-            same_video = self.temporal_same_video
-            parts["temporal"] = temporal_nce(*inputs, self.scale, margin=self.margin, same_video=same_video, **shared)
+            parts["temporal"] = temporal_nce(*inputs, self.scale, energy=self.energy, **temporal)
         elif self.weights["temporal"]:
-            parts["temporal"] = temporal_hinge(*inputs, margin=self.margin, **shared)
+            parts["temporal"] = temporal_hinge(*inputs, **temporal)
+        shared["energy"] = self.energy
         if self.weights["same_frame"] or self.weights["different_frame"]:
             same_video = self.different_frame_same_video
             same, different = concept_nce(*inputs, masks.m_v, self.scale, same_video=same_video, **shared)
             parts |= {"same_frame": same, "different_frame": different}
+        if self.weights["matching"]:
+            parts["matching"] = matching_nce(*inputs[:3], masks.m_v, self.scale, **shared)
         return parts
 
     def _pairs(self, net: Mova, vectors: PairVectors, valid: Tensor) -> Tensor:
