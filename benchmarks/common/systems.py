@@ -93,7 +93,7 @@ class System:
                 masks = cast(Mova, self.model).masks(frames[rows], real, *text)
                 for name in names:
                     values = modular_score(masks.frames, masks.text, masks.m_t, masks.m_v, real, name)
-                    scores[name][rows, n] = values.double().numpy()
+                    scores[name][rows.numpy(), n] = values.double().numpy()
         return scores
 
 
