@@ -208,12 +208,8 @@ def measure(films: Sequence[Film], questions: Sequence[Question], store: Store) 
         best = sorted((m for film in near for m in found(film, 5)), key=lambda moment: -moment[0])[:5]
         first_all.append(right(best[0]) >= LEAST_IOU)
         five_all.append(max(map(right, best)) >= LEAST_IOU)
-    same = [len(part.times) == len(film.times) for part, film in zip(kept, films, strict=True)]
-    apart = (
-        [float(np.abs(curve - texts @ film.frames.T).max()) for curve, film in zip(curves, films, strict=True)]
-        if all(same)
-        else [float("nan")]
-    )
+    pairs = list(zip(curves, films, strict=True))
+    apart = [float(np.abs(c - texts @ film.frames.T).max()) for c, film in pairs if c.shape[1] == len(film.frames)]
     rows, frames = sum(len(part.vectors) for part in kept), sum(len(film.frames) for film in films)
     recalls = {"r1 film": first, "r1 all": first_all, "r5 all": five_all}
     return {
@@ -221,7 +217,7 @@ def measure(films: Sequence[Film], questions: Sequence[Question], store: Store) 
         "smaller": frames / rows,
         **{name: 100 * float(np.mean(hits)) for name, hits in recalls.items()},
         "IoU": float(np.mean(ious)),
-        "largest difference": max(apart),
+        **({"largest difference": max(apart)} if len(apart) == len(films) else {}),
     }
 
 
