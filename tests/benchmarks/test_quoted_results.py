@@ -155,3 +155,25 @@ def test_the_page_quotes_the_comparison_of_encoders() -> None:
         figures = (row[name] for name in ("retrieval R@1", "moments R1@0.5", "alignment mIoU", "no match AUC"))
         line = " | ".join((row["data"], f"`{row['name']}`", *figures, f"{row['MB per hour']:.1f}"))
         assert f"| {line} |" in page
+
+
+@pytest.mark.parametrize(
+    ("first", "name", "form", "novelty"),
+    [
+        (f"{label}, {words}", name, form, novelty if form != "every frame" else 0.0)
+        for label, name, novelty in (("Worlds", "Worlds", 0.05), ("clips", "clips", 0.2))
+        for words, form in (
+            ("every frame", "every frame"),
+            (f"novelty {novelty:g}", "stretches"),
+            ("first frame of a stretch", "first frame"),
+            ("uniform rate", "uniform"),
+            ("means at a uniform rate", "uniform means"),
+        )
+    ],
+)
+def test_recalls_of_stretches_are_those_of_the_study(first: str, name: str, form: str, novelty: float) -> None:
+    document = json.loads((ROOT / "benchmarks/results/novelty.json").read_text(encoding="utf-8"))
+    place = (name, form, novelty)
+    (row,) = [r for r in document["rows"] if (r["name"], r.get("form"), r["novelty"]) == place]
+    expected = [f"{row[key]:.1f}" for key in ("smaller", "r1 film", "r1 all", "r5 all")] + [f"{row['IoU']:.2f}"]
+    assert cells(MEASUREMENTS, first) == expected
