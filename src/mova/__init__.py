@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
+    from mova.search.second_stage.reranker import Reranker
     from mova.types import Frames, Moment, Span, Timeline
 
 _PUBLIC = {
@@ -37,6 +38,7 @@ _PUBLIC = {
     "Answer": "mova.search.narrow.answer",
     "Filter": "mova.search.narrow.filter",
     "Trim": "mova.search.narrow.trim",
+    "Reranker": "mova.search.second_stage.reranker",
     "Frames": "mova.types",
     "Span": "mova.types",
     "Moment": "mova.types",
@@ -78,6 +80,7 @@ __all__ = [
     "Moment",
     "MovaError",
     "Report",
+    "Reranker",
     "Row",
     "Span",
     "TextEmbedding",

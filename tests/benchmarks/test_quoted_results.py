@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,13 @@ def test_recalls_of_stretches_are_those_of_the_study(first: str, name: str, form
     (row,) = [r for r in document["rows"] if (r["name"], r.get("form"), r["novelty"]) == place]
     expected = [f"{row[key]:.1f}" for key in ("smaller", "r1 film", "r1 all", "r5 all")] + [f"{row['IoU']:.2f}"]
     assert cells(MEASUREMENTS, first) == expected
+
+
+def test_the_page_quotes_the_second_stage() -> None:
+    for name, row in rows("rerank").items():
+        label = re.sub(r"mova-worlds-tiny", "`mova-worlds-tiny`", name)
+        *figures, weights, chance, best, cost = cells(MEASUREMENTS, label)
+        assert figures == [row[key] for key in ("first stage", "second alone", "equal", "measured")]
+        assert (chance, best) == (row["chance"], row["best"])
+        assert [float(weight) for weight in weights.split(",")] == row["weights"]
+        assert int(cost) == round(row["ms per moment asked"])

@@ -61,6 +61,8 @@ CASES = {
     "eval synvita": ["eval", "synvita", "--data", "none"],
     "eval generation": ["eval", "generation", "none.json"],
     "eval relations": ["eval", "relations", "none.csv"],
+    "eval rerank": ["eval", "rerank", "--manifest", "none.jsonl", "--rerank", "mova-worlds-tiny"],
+    "eval rerank (index)": ["eval", "rerank", "--manifest", "m.jsonl", "--rerank", "mova-worlds-tiny"],
     "eval matrix": ["eval", "matrix", "none.npy", "--protocol", "msrvtt-1ka"],
     "eval compare": ["eval", "compare", "none.json", "none2.json"],
 }

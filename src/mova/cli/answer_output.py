@@ -12,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from mova.cli.console import PIPE_WIDTH, clock, emit, err, log_handler, note, one_line, out, say, show
+from mova.search.second_stage.moment import RerankedMoment
 from mova.utils.files import surely_gone
 
 if TYPE_CHECKING:
     from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
+    from mova.search.second_stage.moment import Reranking
     from mova.types import Moment
 
 HEIGHT = 25
@@ -116,6 +118,9 @@ def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console)
     """Print a table; above it, whether the moments are no evidence; below it, which page it is."""
     if moments.evidence == "none" and moments:
         say(_no_evidence(moments, model), stdout)
+    if moments.reranking is not None:
+        for line in _reranked(moments.reranking):
+            say(line, stdout)
     show(_table(moments), stdout)
     if not moments and moments.skip:
         note(f"there are no more than {moments.skip} moments; take an earlier page", stderr)
@@ -124,6 +129,23 @@ def _show(moments: Answer, k: int, model: str, stdout: Console, stderr: Console)
     elif moments.skip:
         more = f"; the next: --skip {moments.skip + k}" if len(moments) == k else "; there are no more"
         note(f"moments {moments.skip + 1} to {moments.skip + len(moments)}{more}", stderr)
+
+
+def _reranked(done: Reranking) -> list[str]:
+    """Return the lines above a re-ranked table."""
+    name = one_line(done.model)
+    measured = f"measured with {done.queries} queries"
+    if done.weight == 0:
+        why = f"weight 0, {measured}" if done.source == "measured" else "weight 0, as given"
+        return [f"not re-ranked: {name} was not asked ({why})"]
+    source = {"measured": measured, "given": "as given", "default": "not measured: `mova eval rerank` measures it"}
+    asked = f"{done.asked} of {done.of} moments asked about in {done.seconds:.1f} s"
+    lines = [f"re-ranked by {name}: {asked}; weight {done.weight:g} ({source[done.source]})"]
+    if done.ended_early:
+        lines.append(f"the time of {done.limit:g} s was over; the other {done.of - done.asked} keep their ranks")
+    if done.unreadable:
+        lines.append(f"{len(done.unreadable)} could not be read and keep their ranks: {one_line(done.unreadable[0])}")
+    return lines
 
 
 def _no_evidence(moments: Answer, model: str) -> str:
@@ -150,6 +172,9 @@ def _table(moments: Answer) -> Table:
     """Return a table with one row per moment, and one per sentence of a passage."""
     table = Table(title=None, header_style="bold")
     table.add_column("score", justify="right")
+    second = any(isinstance(moment, RerankedMoment) for moment in moments)
+    for column in ("second", "was") if second else ():
+        table.add_column(column, justify="right")
     if moments.evidence is not None:
         table.add_column("evidence")
     for column, justify in (("start", "right"), ("end", "right"), ("video", "left")):
@@ -157,12 +182,21 @@ def _table(moments: Answer) -> Table:
     for moment in moments:
         words = [] if moments.evidence is None else [moment.evidence or ""]
         times = clock(moment.start), clock(moment.end)
+        if second:
+            words = [*_second(moment), *words]
         table.add_row(f"{moment.score:.3f}", *words, *times, Text(one_line(moment.video)))
         for row in moment.sentences:
             times = clock(row.start), clock(row.end)
             blank = [""] * len(words)
             table.add_row(f"{row.posterior:.0%}", *blank, *times, Text(f"  {one_line(row.text)}"), style="dim")
     return table
+
+
+def _second(moment: Moment) -> list[str]:
+    """Return the second score and the rank of the first stage; blanks for a moment that was not asked about."""
+    if not isinstance(moment, RerankedMoment):
+        return ["", ""]
+    return [f"{moment.second_score:.3f}", f"#{moment.first_rank}"]
 
 
 def _note_missing(moments: list[Moment], stderr: Console) -> None:

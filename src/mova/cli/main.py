@@ -33,6 +33,7 @@ from mova.cli.data import check, contrast, convert, expand, export, features, sy
 from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, generation, matrix, synvita, tasks
 from mova.cli.eval import relations as eval_relations
+from mova.cli.eval import rerank as eval_rerank
 from mova.cli.eval import worlds as eval_worlds
 from mova.cli.library import forget, list_videos, status, update, watch
 from mova.cli.options import take_groups
@@ -110,6 +111,7 @@ COMMANDS = (
     Command("eval", "entailment", tasks.entailment),
     Command("eval", "worlds", eval_worlds.worlds),
     Command("eval", "relations", eval_relations.relations),
+    Command("eval", "rerank", eval_rerank.rerank),
     Command("eval", "generation", generation.generation),
     Command("eval", "synvita", synvita.synvita),
     Command("eval", "matrix", matrix.matrix),

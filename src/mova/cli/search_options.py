@@ -13,6 +13,7 @@ from mova.errors import UsageError
 if TYPE_CHECKING:
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
+    from mova.search.second_stage.reranker import Progress, Reranker
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,62 @@ class RankingOptions:
             "--order": self.order != "auto",
         }
         return [option for option, is_used in used.items() if is_used]
+
+
+@dataclass(frozen=True)
+class RerankOptions:
+    """A second model that is asked about the first moments."""
+
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Re-rank the first moments by a second model that looks at their clips: a video LLM (its answer Yes "
+            "or No), or a dual encoder. `mova eval rerank` measures whether that helps.",
+        ),
+    ] = None
+    rerank_top: Annotated[
+        int | None, typer.Option(min=1, help="With --rerank: ask about this many moments (default: 20).")
+    ] = None
+    rerank_seconds: Annotated[
+        float | None,
+        typer.Option(help="With --rerank: stop asking after this time; moments that were not asked about keep ranks."),
+    ] = None
+    rerank_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="With --rerank: share of the second score, from 0 to 1 (default: the one that `mova eval rerank` "
+            "measured with this index, else 0.5)."
+        ),
+    ] = None
+    rerank_frames: Annotated[
+        int | None, typer.Option(min=1, help="With --rerank: most frames per clip that a video LLM looks at.")
+    ] = None
+
+    def used(self) -> list[str]:
+        """Return the names of the options that are used."""
+        return [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
+
+    def reranker(self, progress: Progress | None = None) -> Reranker | None:
+        """Return the second stage, which loads its model later; None without --rerank.
+
+        Raises:
+            UsageError: another option without --rerank, or a number that is out of range.
+        """
+        if self.rerank is None:
+            if self.used():
+                raise UsageError(f"{self.used()[0]} needs --rerank MODEL")
+            return None
+        from mova.search.second_stage.reranker import TOP, Reranker
+
+        return Reranker(
+            self.rerank,
+            self.rerank_top or TOP,
+            self.rerank_seconds,
+            self.rerank_weight,
+            max_frames=self.rerank_frames,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from mova.errors import needs_packages
 from mova.scoring.false_alarm import BAR
-from mova.search import query, rerank
+from mova.search import query
+from mova.search import rerank as rescoring
 from mova.search.cold.snapshot import Snapshot
 from mova.search.cold.text_tower import TextTower
 from mova.search.cold.unchanged import report_unchanged
 from mova.search.evidence import Answer, judge, require_bar
 from mova.search.ingest.report import IngestReport, Progress
+from mova.search.narrow.distinct import first_distinct
 from mova.search.narrow.filter import Filter
 from mova.search.narrow.page import first_of_each_video, require_page
 from mova.search.narrow.trim import Trim
 from mova.search.open_index import OpenIndex
 from mova.search.query import Query, Rescoring
+from mova.search.second_stage.reranker import as_reranker
 from mova.search.status import IndexStatus, read_status
 from mova.search.storage.records import VideoRecord
 from mova.search.storage.sources import Root, Sources, read_sources, write_sources
 from mova.types import Moment
-from mova.utils.files import is_below, roots_of
+from mova.utils.files import as_list, is_below, roots_of
 from mova.video.limits import TIME_LIMIT
 
 if TYPE_CHECKING:
@@ -105,7 +108,7 @@ class Index(OpenIndex):
                 frame rate, the stride or the novelty is not possible.
             MovaError: another process writes to the index.
         """
-        requested = _as_list(paths)
+        requested = as_list(paths)
         settings: dict[str, Any] = {"fps": fps, "all_files": all_files, "exact": exact}
         settings |= {"stride": stride, "novelty": novelty}
         if self.exists and isinstance(reader := self._reader(), Snapshot) and reader.is_of(self._requested_model):
@@ -184,6 +187,7 @@ class Index(OpenIndex):
         filter: Filter | None = None,
         skip: int = 0,
         trim: Trim | None = None,
+        rerank: Any = None,
     ) -> Any:
         """Return the k best moments for a sentence or a paragraph, best first (see `mova.search.query`).
 
@@ -200,6 +204,8 @@ class Index(OpenIndex):
             filter: which videos are searched, and which of their moments count, as in an index of these videos alone.
             skip: leave out this many of the best moments, for the next page of an answer.
             trim: time around the moments; default: none is shorter than one sampling step.
+            rerank: a second model that is asked about the first moments: a video LLM, a dual encoder, the name of one,
+                or a `mova.Reranker`.
 
         Returns:
             A list. Its `evidence` is "none" if nothing here shows the text; the moments are then only the nearest. It
@@ -215,6 +221,7 @@ class Index(OpenIndex):
         require_bar(false_alarm)
         options: dict[str, Any] = {"min_score": min_score, "rescore": rescore, "order": order}
         options |= {"false_alarm": false_alarm, "filter": filter, "skip": skip, "trim": trim}
+        options["rerank"] = as_reranker(rerank)
         if not isinstance(text, str):
             from mova.search.like.queries import search_any
 
@@ -229,7 +236,7 @@ class Index(OpenIndex):
         self, prepared: Query, k: int, options: Mapping[str, Any], encoder: DualEncoder | TextTower | None = None
     ) -> Answer:
         """Return the answer to an encoded query; without an encoder (vectors, pictures) it has no false-alarm rate."""
-        wanted, skip, bar = options["filter"] or Filter(), options["skip"], options["false_alarm"]
+        wanted, second, skip = options["filter"] or Filter(), options["rerank"], options["skip"]
         reader, once = self._selected(wanted), wanted.one_per_video
         if not reader.records():
             return Answer()
@@ -244,11 +251,17 @@ class Index(OpenIndex):
                     from mova.search import paragraph
 
                     moments = paragraph.find_passages(reader, encoder, prepared, moments, options["order"])
-                moments = rerank.rescore(reader, encoder, prepared, judge(moments, alarms, bar))
+                moments = rescoring.rescore(reader, encoder, prepared, judge(moments, alarms, options["false_alarm"]))
             return first_of_each_video(moments) if once else moments
 
-        found = _first(best, reader, skip + k, rerank.candidates(prepared, skip + k), wanted)
-        return Answer(_trimmed(options["trim"], found, reader), alarms, bar, skip)
+        count = skip + k if second is None else max(skip + k, second.top)
+        found = first_distinct(best, reader, count, rescoring.candidates(prepared, count), wanted)
+        ranked, done = found, None
+        if second is not None:
+            measured = second.measured(self.folder, reader.meta)
+            ranked, done = second.rerank(found, _trimmed(None, found, reader), prepared.sentences, measured)
+        moments = _trimmed(options["trim"], ranked[: skip + k], reader)
+        return Answer(moments, alarms, options["false_alarm"], skip, done, found)
 
     def search_like(
         self,
@@ -289,7 +302,7 @@ class Index(OpenIndex):
         own = self._reader().records().get(str(example.path.resolve()))
         options: dict[str, Any] = {"words": words, "by": by, "own": own, "one_per_video": wanted.one_per_video}
         best = partial(search_like, reader, lambda: self.model, example, stored, text, **options)
-        found = _first(best, reader, skip + k, skip + k, wanted)
+        found = first_distinct(best, reader, skip + k, skip + k, wanted)
         return _trimmed(trim, found[skip:], reader)
 
     def highlights(
@@ -345,7 +358,7 @@ class Index(OpenIndex):
         Returns:
             The paths that were dropped.
         """
-        roots = roots_of(_as_list(paths))
+        roots = roots_of(as_list(paths))
         with self._store.lock():
             dropped = [path for path in self._store.records() if is_below(path, roots)]
             self._store.drop(dropped)
@@ -374,21 +387,5 @@ class Index(OpenIndex):
         return verify(self._store)
 
 
-def _first(
-    best: Callable[[int], list[Moment]], reader: Reader, count: int, candidates: int, wanted: Filter
-) -> list[Moment]:
-    """Return the `count` best moments, of which none is near-equal to a better one if the filter says so."""
-    if not wanted.dedupe:
-        return best(candidates)[:count]
-    from mova.search.narrow.distinct import distinct
-
-    return distinct(best, reader, count, candidates, wanted.threshold)
-
-
 def _trimmed(trim: Trim | None, moments: list[Moment], reader: Reader) -> list[Moment]:
     return (trim or Trim()).apply(moments, reader.records(), reader.meta.step)
-
-
-def _as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
-    """Normalize to a list. A single string is one path, not a sequence of characters ("/" would match every file)."""
-    return [paths] if isinstance(paths, str | Path) else list(paths)

@@ -98,6 +98,16 @@ def seen_from(folder: str | Path, path: str | Path) -> str:
     return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else str(absolute)
 
 
+def as_list(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """Normalize to a list. A single string is one path, not a sequence of characters ("/" would match every file).
+
+    Example:
+        >>> as_list("/films"), as_list(["a.mp4", "b.mp4"])
+        (['/films'], ['a.mp4', 'b.mp4'])
+    """
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
 def roots_of(paths: Iterable[str | Path]) -> list[Path]:
     """Return paths as absolute ones, both as they are named and with links resolved, since the files may be gone."""
     named = [Path(path) for path in paths]

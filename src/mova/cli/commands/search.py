@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -15,7 +15,14 @@ from mova.cli.answer_output import print_answer
 from mova.cli.console import note
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
-from mova.cli.search_options import ExampleOptions, FilterOptions, QueryOptions, RankingOptions, TrimOptions
+from mova.cli.search_options import (
+    ExampleOptions,
+    FilterOptions,
+    QueryOptions,
+    RankingOptions,
+    RerankOptions,
+    TrimOptions,
+)
 from mova.errors import MovaError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from mova.search.narrow.answer import Answer
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
+    from mova.search.second_stage.reranker import Reranker
 
 QueryText = Annotated[
     list[str] | None,
@@ -43,6 +51,7 @@ class _Options(NamedTuple):
     time_limit: float | None
     files: MomentFiles
     json: bool
+    second: Reranker | None
 
 
 def search(
@@ -54,6 +63,7 @@ def search(
     around: TrimOptions = TrimOptions(),  # noqa: B008
     export: Annotated[Path | None, typer.Option(help="Folder to write a clip of each moment to.")] = None,
     ranking: RankingOptions = RankingOptions(),  # noqa: B008
+    rerank: RerankOptions = RerankOptions(),  # noqa: B008
     time_limit: TimeLimit = None,
     example: ExampleOptions = ExampleOptions(),  # noqa: B008
     files: MomentFiles = MomentFiles(),  # noqa: B008
@@ -69,7 +79,17 @@ def search(
     The exit code is 1 if --export is used and no clip could be written.
     """
     options = _Options(
-        k, narrow.skipped(k), narrow.filter(), around.trim(), ranking, example, export, time_limit, files, json
+        k,
+        narrow.skipped(k),
+        narrow.filter(),
+        around.trim(),
+        ranking,
+        example,
+        export,
+        time_limit,
+        files,
+        json,
+        rerank.reranker(),
     )
     _require_compatible(options)
     files.check()
@@ -82,17 +102,9 @@ def search(
         raise UsageError(
             f"{files.requested()[0]} is for one query: every answer at the prompt would overwrite the last; give a TEXT"
         )
-    if text and not local and _answered_by_service(folder, text, options):
+    if text and not local and options.second is None and _answered_by_service(folder, text, options):
         return
-    from mova.search.index import Index
-    from mova.search.query import query_sentences
-
-    ranking.check()
-    if text:
-        query_sentences(text)  # a query that is too long is refused before anything is loaded
-    index = Index(folder)
-    index.require_exists()
-    index.videos(options.filter)  # a filter that leaves no video is an error before the model is loaded
+    index = _opened(folder, text, options)
     if text is None:
         _ask(index, options)
     else:
@@ -100,6 +112,26 @@ def search(
             index.prepare(text, ranking.order)  # so that the elapsed time is that of the search
         _answer(index, text, options)
     index.refresh()
+
+
+def _opened(folder: str, text: str | None, options: _Options) -> Index:
+    """Open the index, and report what is wrong with the query, the filter or the second model before it is searched.
+
+    Raises:
+        ModelError, UsageError: something is.
+    """
+    from mova.search.index import Index
+    from mova.search.query import query_sentences
+
+    options.ranking.check()
+    if text:
+        query_sentences(text)  # a query that is too long is refused before anything is loaded
+    index = Index(folder)
+    index.require_exists()
+    index.videos(options.filter)  # a filter that leaves no video is an error before the model is loaded
+    if options.second is not None:
+        options.second.prepare(index.folder, index.meta)
+    return index
 
 
 def _require_compatible(options: _Options) -> None:
@@ -111,7 +143,7 @@ def _require_compatible(options: _Options) -> None:
     if options.example.like is None:
         if options.example.by is not None:
             raise UsageError("--by needs --like: what the moments should share with the example")
-    elif ignored := options.ranking.without_effect():
+    elif ignored := [*options.ranking.without_effect(), *(["--rerank"] if options.second is not None else [])]:
         raise UsageError(f"{ignored[0]} is for the sentences of a text; omit it with --like")
 
 
@@ -125,6 +157,8 @@ def _answer_file(folder: str, source: QueryOptions, words: list[str] | None, opt
     source.require_alone([option for option in options.files.requested() if option != "--csv"])
     options.ranking.check()
     assert source.queries is not None
+    if options.second is not None:
+        options.second.second  # noqa: B018 - a model that is not there is reported before anything is answered
     search = partial(_search, options=options)
     table, wanted = options.files.csv, options.filter
     answer_queries(folder, source.queries, search, wanted, table=table, json=options.json)
@@ -195,18 +229,19 @@ def _report(moments: Answer, label: str, model: str, elapsed: float, options: _O
 
 
 def _search(index: Index, text: str, options: _Options) -> Answer:
-    ranking = options.ranking
-    return index.search(
-        text,
-        k=options.k,
-        min_score=ranking.min_score,
-        rescore=ranking.rescore,
-        order=ranking.order,
-        false_alarm=ranking.false_alarm,
-        filter=options.filter,
-        skip=options.skip,
-        trim=options.trim,
-    )
+    from mova.video.limits import TIME_LIMIT
+
+    second = options.second
+    with nullcontext() if second is None else second.isolated(options.time_limit or TIME_LIMIT):
+        return index.search(
+            text,
+            k=options.k,
+            **vars(options.ranking),
+            filter=options.filter,
+            skip=options.skip,
+            trim=options.trim,
+            rerank=second,
+        )
 
 
 def _query(words: list[str] | None, text_file: Path | None) -> str | None:

@@ -94,7 +94,7 @@ def _query(vector: Vector) -> Query:
 
 
 def _require_no_text_options(options: dict[str, Any]) -> None:
-    texts_only = {"rescore": "auto", "order": "auto"}
+    texts_only = {"rescore": "auto", "order": "auto", "rerank": None}
     if wrong := [name for name, default in texts_only.items() if options[name] != default]:
         raise UsageError(f"{wrong[0]} is for the sentences of a text; omit it for vectors and pictures")
 

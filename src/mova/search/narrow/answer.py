@@ -11,6 +11,7 @@ from mova.types import Moment
 
 if TYPE_CHECKING:
     from mova.search.narrow.filter import Filter
+    from mova.search.second_stage.moment import Reranking
 
 
 class Answer(list[Moment], Displayed):
@@ -24,6 +25,8 @@ class Answer(list[Moment], Displayed):
         bar: highest rate that counts as evidence.
         background: what the rates were computed from.
         skip: number of better moments that were left out (`Index.search`).
+        reranking: what a second model was asked; None without one. The rates are then those of all moments that it was
+            to be asked about (`candidates`), whatever their new ranks.
     """
 
     def __init__(
@@ -32,19 +35,23 @@ class Answer(list[Moment], Displayed):
         background: FalseAlarms | None = None,
         bar: float = BAR,
         skip: int = 0,
+        reranking: Reranking | None = None,
+        candidates: Iterable[Moment] | None = None,
     ) -> None:
         found = list(moments)
         super().__init__(found[skip:])
-        self.background, self.bar, self.skip = background, bar, skip
-        self.false_alarm = min((m.false_alarm for m in found if m.false_alarm is not None), default=None)
+        self.background, self.bar, self.skip, self.reranking = background, bar, skip, reranking
+        known = found if candidates is None else candidates
+        self.false_alarm = min((m.false_alarm for m in known if m.false_alarm is not None), default=None)
         self.evidence: Evidence | None = None
         if background is not None:
             self.evidence = evidence(1.0 if self.false_alarm is None else self.false_alarm, bar)
 
     def to_json(self) -> dict[str, Any]:
-        """Return rate, word, bar, and the size of the background; nothing if it was not measured."""
+        """Return rate, word, bar, and the size of the background, and the second stage; nothing that there was not."""
+        second = {} if self.reranking is None else {"rerank": self.reranking.to_json()}
         if self.background is None:
-            return {}
+            return second
         return {
             "false_alarm": None if self.false_alarm is None else round(self.false_alarm, 6),
             "evidence": self.evidence,
@@ -54,6 +61,7 @@ class Answer(list[Moment], Displayed):
                 "frames": self.background.frames,
                 "frames_sampled": self.background.sampled,
             },
+            **second,
         }
 
     def rows(self) -> list[dict[str, Any]]:

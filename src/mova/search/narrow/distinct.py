@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mova.search.narrow.filter import Filter
 from mova.search.narrow.selection import Reader
 from mova.types import Moment
 
@@ -20,6 +21,20 @@ MOST_ROUNDS = 6
 """How often more moments are looked for, four times as many each time."""
 
 _F64 = npt.NDArray[np.float64]
+
+
+def first_distinct(
+    find: Callable[[int], list[Moment]], store: Reader, count: int, candidates: int, wanted: Filter
+) -> list[Moment]:
+    """Return the `count` best moments, of which none is near-equal to a better one if a filter says so.
+
+    Args:
+        find, store, count, candidates: see `distinct`.
+        wanted: the filter.
+    """
+    if not wanted.dedupe:
+        return find(candidates)[:count]
+    return distinct(find, store, count, candidates, wanted.threshold)
 
 
 def distinct(
