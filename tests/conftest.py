@@ -71,6 +71,18 @@ def tiny_naflex(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_metaclip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MetaCLIP 2 checkpoint in the hub's layout."""
+    return _tiny("metaclip2", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_aimv2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An AIMv2 checkpoint with a text tower in the hub's layout."""
+    return _tiny("aimv2", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def tiny_x_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An X-CLIP checkpoint (windows of four frames) in the hub's layout."""
     from tests.support.tiny_models import build_x_clip

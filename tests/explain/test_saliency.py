@@ -146,7 +146,7 @@ def test_a_tower_without_a_grid_is_reported() -> None:
         open_tower(ColourEncoder())
 
 
-@pytest.fixture(params=["tiny_clip", "tiny_siglip", "tiny_siglip2", "tiny_naflex"])
+@pytest.fixture(params=["tiny_clip", "tiny_siglip", "tiny_siglip2", "tiny_naflex", "tiny_metaclip2", "tiny_aimv2"])
 def tower(request: pytest.FixtureRequest) -> TwoTower:
     return TwoTower.from_checkpoint(request.getfixturevalue(request.param), precision="fp32", device="cpu")
 

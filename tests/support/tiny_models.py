@@ -11,12 +11,16 @@ from typing import Any
 import sentencepiece
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors, trainers
-from tokenizers.models import BPE
+from tokenizers.models import BPE, Unigram
 from transformers import (
+    Aimv2Config,
+    Aimv2Model,
     CLIPConfig,
     CLIPModel,
     CLIPTokenizer,
     GemmaTokenizer,
+    MetaClip2Config,
+    MetaClip2Model,
     PreTrainedModel,
     Siglip2Config,
     Siglip2Model,
@@ -24,8 +28,12 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
     SiglipTokenizer,
+    VideoPrismClipModel,
+    VideoPrismConfig,
+    VideoPrismTokenizer,
     XCLIPConfig,
     XCLIPModel,
+    XLMRobertaTokenizer,
 )
 
 from mova.models.tiny_checkpoint import SIZE, TOWER, WIDTH, WINDOW, byte_level_tokenizer
@@ -38,6 +46,17 @@ CORPUS = [
     "naïve café déjà vu ünïcode 0123456789 (brackets) [more] 'quotes' \"double\"",
 ] * 4
 TEXT_LENGTH = 64
+CLIP_IMAGE: dict[str, Any] = {
+    "crop_size": SIZE,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "size": SIZE,
+}
 
 
 def build_clip(folder: Path, *, old_eos: bool = False, positions: int = 77) -> Path:
@@ -48,18 +67,26 @@ def build_clip(folder: Path, *, old_eos: bool = False, positions: int = 77) -> P
     text |= {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
     vision = TOWER | {"hidden_size": 48, "image_size": SIZE, "patch_size": 8}
     model = _random(CLIPModel, CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH))
-    image: dict[str, Any] = {
-        "crop_size": SIZE,
-        "do_center_crop": True,
-        "do_normalize": True,
-        "do_resize": True,
-        "feature_extractor_type": "CLIPFeatureExtractor",
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-        "resample": 3,
-        "size": SIZE,
-    }
-    return save_checkpoint(folder, model, tokenizer, image)
+    return save_checkpoint(folder, model, tokenizer, CLIP_IMAGE)
+
+
+def build_metaclip2(folder: Path) -> Path:
+    """A MetaCLIP 2 checkpoint: CLIP's towers with the tokenizer of XLM-RoBERTa."""
+    tokenizer = xlm_roberta_tokenizer()
+    text = TOWER | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    text |= {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    vision = TOWER | {"hidden_size": 48, "image_size": SIZE, "patch_size": 8}
+    config = MetaClip2Config(text_config=text, vision_config=vision, projection_dim=WIDTH)
+    return save_checkpoint(folder, _random(MetaClip2Model, config), tokenizer, CLIP_IMAGE)
+
+
+def build_aimv2(folder: Path) -> Path:
+    """An AIMv2 checkpoint with a text tower (Apple's LiT upload): CLIP's tokenizer and images."""
+    tokenizer = clip_tokenizer()
+    text = TOWER | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    vision = TOWER | {"hidden_size": 48, "image_size": SIZE, "patch_size": 8}
+    config = Aimv2Config(text_config=text, vision_config=vision, projection_dim=WIDTH)
+    return save_checkpoint(folder, _random(Aimv2Model, config), tokenizer, CLIP_IMAGE)
 
 
 def build_siglip(folder: Path) -> Path:
@@ -109,11 +136,29 @@ def build_x_clip(folder: Path) -> Path:
     return save_checkpoint(folder, _random(XCLIPModel, config), tokenizer, image)
 
 
+def build_video_prism(folder: Path) -> Path:
+    """A VideoPrism checkpoint with a text tower and windows of `WINDOW` frames."""
+    tokenizer = video_prism_tokenizer()
+    sizes = {key: value for key, value in TOWER.items() if key != "num_hidden_layers"}
+    text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH}
+    vision = sizes | {"image_size": SIZE, "num_frames": WINDOW, "tubelet_size": [1, 8, 8]}
+    vision |= {"num_spatial_layers": 2, "num_temporal_layers": 1, "num_auxiliary_layers": 1}
+    config = VideoPrismConfig(text_config=text, vision_config=vision)
+    model = _random(VideoPrismClipModel, config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    image = {"size": {"height": SIZE, "width": SIZE}, "do_normalize": False, "resample": 3}
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(image), encoding="utf-8")
+    return folder
+
+
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "clip": build_clip,
     "siglip": build_siglip,
     "siglip2": build_siglip2,
     "naflex": build_naflex,
+    "metaclip2": build_metaclip2,
+    "aimv2": build_aimv2,
 }
 
 
@@ -121,6 +166,30 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 def clip_tokenizer() -> CLIPTokenizer:
     """Trained once per process."""
     return byte_level_tokenizer(CORPUS)
+
+
+@cache
+def xlm_roberta_tokenizer() -> XLMRobertaTokenizer:
+    """A unigram model with XLM-RoBERTa's special ids."""
+    vocab = unigrams("<s>", "<pad>", "</s>", "<unk>")
+    return XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)], model_max_length=77)
+
+
+@cache
+def video_prism_tokenizer() -> VideoPrismTokenizer:
+    """A unigram model with T5's special ids, without an end of text."""
+    return VideoPrismTokenizer(vocab=unigrams("<pad>", "</s>", "<unk>"), extra_ids=0, model_max_length=TEXT_LENGTH)
+
+
+def unigrams(*specials: str) -> list[tuple[str, float]]:
+    """Pieces of the corpus with their scores, after the special ones."""
+    pieces = Tokenizer(Unigram())
+    pieces.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=140, special_tokens=list(specials), unk_token="<unk>", show_progress=False
+    )
+    pieces.train_from_iterator(CORPUS, trainer)
+    return [(piece, score) for piece, score in json.loads(pieces.to_str())["model"]["vocab"]]
 
 
 def siglip_tokenizer(folder: Path) -> SiglipTokenizer:

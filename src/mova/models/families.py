@@ -13,8 +13,10 @@ from mova.models.gexia.family import GEXIA
 from mova.models.hub import read_json
 from mova.models.mova.family import MOVA
 from mova.models.natural.family import NATURAL
+from mova.models.qwen_embedding.family import QWEN_EMBEDDING
 from mova.models.two_tower.family import TWO_TOWER
 from mova.models.video_llm.family import VIDEO_LLM
+from mova.models.video_prism.family import VIDEO_PRISM
 from mova.models.worlds_tiny.family import WORLDS_TINY
 from mova.models.x_clip.family import X_CLIP
 
@@ -31,8 +33,10 @@ FAMILIES: dict[str, ModelFamily] = {
         FITTED,
         MOVA,
         GEXIA,
+        QWEN_EMBEDDING,
         VIDEO_LLM,
         X_CLIP,
+        VIDEO_PRISM,
     )
 }
 """Name of a family -> its record."""

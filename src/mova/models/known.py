@@ -70,6 +70,8 @@ class Entry:
 
 BIG_VISION = "google-research/big_vision, configs/proj/image_text/README_siglip2.md; arXiv 2502.14786, Table 1"
 OPEN_CLIP = "openai/CLIP, LICENSE; mlfoundations/open_clip, docs/openclip_retrieval_results.csv"
+AIMV2 = "apple/aimv2-large-patch14-224-lit, model card and LICENSE; arXiv 2411.14402"
+QWEN = "Qwen/Qwen3-VL-Embedding-2B, model card; QwenLM/Qwen3-VL-Embedding"
 X_CLIP = "microsoft/xclip-base-patch32, model card; arXiv 2208.02816"
 
 _HUB = Entry("", "Apache-2.0", "", "", "", BIG_VISION)
@@ -114,6 +116,23 @@ _ENTRIES = (
         use="real footage, English, windows of 8 frames; trained on the 400 actions of Kinetics",
         quality="Kinetics-400 top-1 80.4, trained on its classes",
         source=X_CLIP,
+    ),
+    replace(
+        _HUB,
+        name="Qwen/Qwen3-VL-Embedding-2B",
+        size="4.19 GB",
+        use="real footage, many languages, windows of frames, instructions; needs a GPU",
+        quality="MSR-VTT text-video R@1 53.8",
+        source=QWEN,
+    ),
+    replace(
+        _HUB,
+        name="apple/aimv2-large-patch14-224-lit",
+        licence="apple-amlr",
+        size="1.75 GB",
+        use="real footage, English; research only by its license",
+        quality="see its paper",
+        source=AIMV2,
     ),
     Entry(
         name="mova-natural",

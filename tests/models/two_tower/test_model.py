@@ -36,7 +36,11 @@ PROCESSORS: dict[str, Any] = {
     "siglip": SiglipImageProcessorPil,
     "siglip2": SiglipImageProcessorPil,
     "naflex": Siglip2ImageProcessorPil,
+    "metaclip2": CLIPImageProcessorPil,
+    "aimv2": CLIPImageProcessorPil,
 }
+LIKE_CLIP = {"clip", "metaclip2", "aimv2"}
+"""Their texts are masked and pooled at their end, and their frames cropped."""
 TEXTS = [
     "A man opens a door.",
     "Two red squares move left, while a small GREEN circle stands still!",
@@ -62,7 +66,7 @@ def model(checkpoint: Path) -> TwoTower:
 
 @pytest.fixture(scope="session")
 def reference(checkpoint: Path) -> Any:
-    return AutoModel.from_pretrained(checkpoint).eval()
+    return AutoModel.from_pretrained(checkpoint, attn_implementation="eager").eval()
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +102,7 @@ def by_transformers(reference: Any, checkpoint: Path, family: str, pixels: np.nd
 
 def text_by_transformers(reference: Any, checkpoint: Path, family: str, texts: list[str]) -> torch.Tensor:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    if family == "clip":
+    if family in LIKE_CLIP:
         inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     else:
         texts = [text.lower() for text in texts]
@@ -141,7 +145,9 @@ def test_pixels_agree_with_pillow_within_two_steps(
     step = torch.tensor(rule.std).min() * 255
     assert actual.shape == expected.shape
     difference = (actual - expected).abs() * step
-    other_order = size[0] > size[1] and family != "clip"  # Pillow 12 filters the height first where it shrinks more
+    other_order = (
+        size[0] > size[1] and family not in LIKE_CLIP
+    )  # Pillow 12 filters the height first where it shrinks more
     assert difference.max() < (16 if other_order else 2.01)
     assert difference.mean() < (0.4 if other_order else 0.06)
 
@@ -207,21 +213,21 @@ def test_logits_agree_with_transformers(
     pixels = model.image_rule.apply(frames.pixels, torch.device("cpu"), torch.float32)
     rows, _ = model.text_rule.token_ids(model.tokenizer, TEXTS)
     ids, mask = model.text_rule.pad(rows, model.tokenizer.pad_token_id, "right")
-    attention = {"attention_mask": mask.long()} if family == "clip" else {}
+    attention = {"attention_mask": mask.long()} if family in LIKE_CLIP else {}
     with torch.inference_mode():
         expected = reference(pixel_values=pixels, input_ids=ids, **attention).logits_per_image
         outputs = model(pixels, ids, mask)
     unit = [torch.nn.functional.normalize(outputs[key], dim=-1) for key in ("frames", "texts")]
     actual = outputs["scale"] * (unit[0] @ unit[1].T) + (0 if outputs["bias"] is None else outputs["bias"])
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
-    assert (outputs["bias"] is None) == (family == "clip")
+    assert (outputs["bias"] is None) == (family in LIKE_CLIP)
 
 
 def test_token_states_hold_the_pooled_one_where_the_family_pools(model: TwoTower, family: str) -> None:
     if family == "naflex":
         pytest.skip("pools like SigLIP")
     text = model.encode_text(TEXTS)
-    if family == "clip":
+    if family in LIKE_CLIP:
         at = text.mask.sum(dim=1) - 1
     else:
         at = torch.full((len(TEXTS),), TEXT_LENGTH - 1)
@@ -268,7 +274,7 @@ def test_dropped_tokens_are_counted_and_reported(
     model: TwoTower, family: str, checkpoint: Path, reference: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = " ".join(["the old woman reads"] * 40)
-    full = len(AutoTokenizer.from_pretrained(checkpoint)(long.lower())["input_ids"])
+    full = len(AutoTokenizer.from_pretrained(checkpoint)(long.lower(), verbose=False)["input_ids"])
     with caplog.at_level(logging.WARNING):
         text = model.encode_text(["tea", long])
     assert text.dropped.tolist() == [0, full - model.text_rule.length]

@@ -45,6 +45,9 @@ from mova.models.two_tower.text_processor import TextRule, report_dropped
 logger = logging.getLogger(__name__)
 
 TEXT_BATCH = 256
+UNMASKED = frozenset({"aimv2"})
+"""Architectures whose texts see later words in transformers if no text of a batch is padded, except with its attention
+in plain PyTorch: their mask is then left to a kernel that is not told that it is causal."""
 
 
 class CheckpointEncoder(PreTrainedModel, Backbone):
@@ -52,10 +55,12 @@ class CheckpointEncoder(PreTrainedModel, Backbone):
 
     Attributes:
         video_features: the method of transformers that encodes pictures, or windows of frames.
+        image_settings: reads the settings of frames from a checkpoint's folder.
     """
 
     config_class: type[TwoTowerConfig] = TwoTowerConfig
     video_features = "get_image_features"
+    image_settings = staticmethod(image_settings)
     base_model_prefix = ""
     main_input_name = "pixels"
     supports_gradient_checkpointing = True
@@ -71,6 +76,8 @@ class CheckpointEncoder(PreTrainedModel, Backbone):
             self.backbone = backbone
             with no_init_weights():
                 self.post_init()
+        if self.backbone.config.model_type in UNMASKED:
+            self.backbone.text_model.set_attn_implementation("eager")
         self.tokenizer = tokenizer
         self.image_rule = ImageRule.from_dict(config.image)
         self.text_rule = TextRule(**config.text)
@@ -110,7 +117,7 @@ class CheckpointEncoder(PreTrainedModel, Backbone):
         folder = find_checkpoint(name_or_path)
         name = str(folder.resolve() if Path(name_or_path).expanduser().is_dir() else name_or_path)
         settings = dual_encoder_settings(folder, name, cls.video_features)
-        rule = ImageRule.from_settings(image_settings(folder, name), name)
+        rule = ImageRule.from_settings(cls.image_settings(folder, name), name)
         tokenizer = load_tokenizer(folder, name, settings)
         backbone = load_weights(folder, name)
         positions = backbone.config.text_config.max_position_embeddings

@@ -22,6 +22,8 @@ DECIDING_SETTINGS = (
     "eos_token_id",
 )
 """Settings of a tower that change its vectors and are not visible in the weights."""
+OTHER_SETTINGS = ("rms_norm_eps", "use_head", "is_native", "attn_logit_softcapping", "apply_l2norm", "tubelet_size")
+"""Such settings that only some architectures have (AIMv2, VideoPrism); the others keep their fingerprints."""
 NOT_VIDEO = ("text_", "logit_")
 """Name prefixes of weights that change no frame vector, in every architecture of transformers."""
 
@@ -42,7 +44,10 @@ def hash_towers(
         tokens: its tokens of `PROBE`.
     """
     towers = [backbone.get(tower) or {} for tower in ("vision_config", "text_config")]
-    settings = [[tower.get(key) for key in DECIDING_SETTINGS] for tower in towers]
+    settings = [
+        [tower.get(key) for key in DECIDING_SETTINGS] + [tower[key] for key in OTHER_SETTINGS if key in tower]
+        for tower in towers
+    ]
     digest = hashlib.sha256(repr((settings, image_rule, text_rule, tokens)).encode())
     digest.update(hashlib.sha256(b"".join(weights.values())).hexdigest().encode())
     video = hashlib.sha256(repr(settings[0]).encode())

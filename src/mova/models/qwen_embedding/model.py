@@ -1,0 +1,320 @@
+"""Qwen3-VL-Embedding (QwenLM/Qwen3-VL-Embedding, 2026): a vision-language model whose last token is the vector.
+
+A text, or a window of frames, is the user's message in a conversation. The system's message is an instruction, which
+says what the vector is for. The vector is the state of the last token of the prompt, where an answer would begin
+(`add_generation_prompt`). Its first numbers alone are a vector, too (Matryoshka, Kusupati et al. 2022). Prompts are
+those of the processor of transformers; frames are resized as for video LLMs (`models/video_llm/frames.py`).
+
+Shape legend: T frames, W windows, n frames per window, N texts, L tokens, d width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.initialization import no_init_weights
+from transformers.video_utils import VideoMetadata
+
+from mova.errors import ModelError, UsageError
+from mova.models.backbone import Backbone
+from mova.models.background_captions import background_sentences
+from mova.models.checkpoint import load_complete, quiet_transformers, read_calibration, write_calibration
+from mova.models.embeddings import TextEmbedding, VideoFingerprint
+from mova.models.hub import find_checkpoint, read_json
+from mova.models.inputs.texts import as_texts
+from mova.models.inputs.windows import WindowReading
+from mova.models.precision import choose_device, choose_dtype, hash_weights
+from mova.models.qwen_embedding.checkpoints import KIND, is_embedding
+from mova.models.qwen_embedding.config import QwenEmbeddingConfig
+from mova.models.two_tower.fingerprint import PROBE
+from mova.models.two_tower.text_processor import TextRule
+from mova.models.video_llm.frames import time_settings
+from mova.models.video_llm.processor import load_processor
+from mova.scoring.windows.rule import WindowRule
+from mova.types import Frames
+
+MOST_TOKENS = 8192
+"""Longest prompt of the published code."""
+TEXT_BATCH = 32
+FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json", "chat_template.jinja")
+"""Settings of the processor, beside its tokenizer."""
+
+
+class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
+    """A Qwen3-VL-Embedding model with the interface of `DualEncoder`, over windows.
+
+    `from_checkpoint` reads a checkpoint of the Hub; `save_pretrained` and `from_pretrained` use mova's folder format,
+    which keeps instruction, width and windows.
+
+    >>> model = QwenEmbedding.from_checkpoint("tiny-vl-embedding", width=16, window_frames=4)  # random weights
+    >>> model.encode_text("A dog runs.").pooled.shape
+    torch.Size([1, 16])
+    >>> model.encode_video("film.mp4").windows.tolist()
+    [[0.0, 4.0], [2.0, 6.0], [4.0, 8.0], [6.0, 10.0]]
+    """
+
+    config_class = QwenEmbeddingConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    def __init__(self, config: QwenEmbeddingConfig, backbone: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        if backbone is None:
+            self.backbone = AutoModel.from_config(AutoConfig.for_model(**config.backbone))
+            self.post_init()
+        else:
+            self.backbone = backbone
+            with no_init_weights():
+                self.post_init()
+        full = int(self.backbone.config.text_config.hidden_size)
+        if config.width is not None and not 1 <= config.width <= full:
+            raise UsageError(f"width must be from 1 to {full}, the length of this model's vectors, not {config.width}")
+        self.processor: Any = None
+        self._files: dict[str, str] = {}
+        self.name = config.source
+        self.frame_rate = config.frame_rate
+        stride = config.window_stride or max(1, config.window_frames // 2)
+        self.window = WindowRule(config.window_frames, stride)
+        self.text_rule = TextRule(MOST_TOKENS)
+        self.background = background_sentences()
+        read_calibration(self)
+        self._hashes: tuple[int, tuple[str, VideoFingerprint]] | None = None
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Do nothing: the backbone initializes itself, and there are no other weights."""
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        name_or_path: str | Path,
+        *,
+        precision: str = "auto",
+        device: str | torch.device | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Read a checkpoint in the Hub's layout.
+
+        Args:
+            name_or_path: name on the Hub or local folder.
+            precision, device: see `mova.load`.
+            settings: of `QwenEmbeddingConfig`: `width`, `instruction`, `video_instruction`, `frame_rate`,
+                `window_frames`, `window_stride`.
+
+        Raises:
+            ModelError: it cannot be found, is damaged, or is a checkpoint for conversation.
+            UsageError: an unknown precision, or a width that the model does not have.
+        """
+        folder = find_checkpoint(name_or_path)
+        name = str(folder.resolve() if Path(name_or_path).expanduser().is_dir() else name_or_path)
+        if not is_embedding(name_or_path):
+            raise ModelError(
+                f"{name}: is a video LLM for conversation, not an encoder: use it with `mova score`, `mova judge` or "
+                "`mova search --rerank`, and for an index a Qwen3-VL-Embedding"
+            )
+        load = partial(AutoModel.from_pretrained, folder, dtype="auto", trust_remote_code=False)
+        backbone = load_complete(load, name)
+        config = cls.config_class(backbone=backbone.config.to_dict(), source=name, **settings)
+        model = cls(config, backbone)
+        model.load_tokenizer_from(folder)
+        return model.prepare(precision, device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *args: Any,
+        precision: str = "auto",
+        device: str | torch.device | None = "cpu",
+        **kwargs: Any,
+    ) -> Self:
+        """Load a folder that `save_pretrained` wrote.
+
+        Raises:
+            ModelError: the folder is incomplete or damaged.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser().resolve()
+        if not read_json(folder / "config.json").get("backbone"):
+            raise ModelError(f"{folder}: was not saved by mova; use QwenEmbedding.from_checkpoint")
+        load = partial(super().from_pretrained, folder, *args, dtype="auto", **kwargs)
+        model = load_complete(load, str(folder))
+        model.load_tokenizer_from(folder)
+        model.name = str(folder)
+        return model.prepare(precision, device)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Save weights (safetensors), configuration and processor into one folder."""
+        self.config.window_frames, self.config.window_stride = self.window.frames, self.window.stride
+        self.config.frame_rate = self.frame_rate
+        write_calibration(self)
+        with quiet_transformers():
+            super().save_pretrained(save_directory, *args, **kwargs)
+        self.save_tokenizer_to(save_directory)
+
+    def load_tokenizer_from(self, folder: Path) -> None:
+        """Load the processor from a folder."""
+        self.processor = load_processor(folder, KIND)
+        self._files = {name: (folder / name).read_text(encoding="utf-8") for name in FILES if (folder / name).is_file()}
+
+    def save_tokenizer_to(self, folder: str | Path) -> None:
+        """Save tokenizer, chat template and the settings of frames to a folder, as they were read."""
+        self.tokenizer.save_pretrained(folder)
+        for name, text in self._files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+
+    def prepare(self, precision: str, device: str | torch.device | None) -> Self:
+        """Move to a device and a precision, ready to encode. The fingerprint stays that of the file."""
+        target = choose_device(device)
+        dtype = choose_dtype(precision, target)
+        if dtype != self.compute_dtype:
+            hashes = self._hashed()
+            self.backbone.to(dtype)
+            self._hashes = (self.weights_version(), hashes)
+        return self.to(target).eval()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the processor."""
+        return self.processor.tokenizer
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width d of the shared space."""
+        return int(self.config.width or self.backbone.config.text_config.hidden_size)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return next(self.backbone.parameters()).dtype
+
+    @property
+    def text_length(self) -> int | None:
+        """Maximum number of tokens per prompt."""
+        return MOST_TOKENS
+
+    def prepare_frames(self, frames: Frames) -> Tensor:
+        """Return frames as they are, uint8 (T, H, W, 3): their size in a prompt depends on the number in a window."""
+        return torch.from_numpy(np.ascontiguousarray(frames.pixels))
+
+    @torch.no_grad()
+    def encode_windows(self, windows: Tensor, rate: float) -> Tensor:
+        """Encode windows of frames: uint8 (W, n, H, W, 3) -> float32 (W, d); one prompt per window."""
+        times = np.arange(windows.shape[1]) / rate
+        return torch.cat([self._window(Frames(window.numpy(), times)) for window in windows])
+
+    def _window(self, frames: Frames) -> Tensor:
+        """Return the vector (1, d) of one window. Its times count from its first frame."""
+        prompt = self._prompt({"type": "video"}, self.config.video_instruction)
+        made = self.processor(
+            text=[prompt],
+            videos=[frames.pixels],
+            videos_kwargs={"video_metadata": [VideoMetadata(**time_settings(frames))]},
+            text_kwargs={"return_tensors": "pt"},
+        )
+        inputs = {key: torch.as_tensor(value) for key, value in made.items()}
+        return self._run(inputs)[:, -1, : self.embedding_dim].float()
+
+    def text_parts(self, text: str) -> list[str]:
+        """Return a text in parts that fit into a prompt."""
+        around = len(self._ids([""])[0])
+        return TextRule(MOST_TOKENS - around).parts(self.tokenizer, text)
+
+    @torch.no_grad()
+    def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
+        """Encode texts: the vector of a text is that of the last token of its prompt.
+
+        Token states are those of the whole prompt. Prompts of more than 8,192 tokens lose those at the end of the text,
+        as in the published code.
+
+        Raises:
+            UsageError: no text at all.
+        """
+        batch = as_texts(texts)
+        rows = self._ids(batch)
+        dropped = [0] * len(batch)
+        for i, row in enumerate(rows):
+            if len(row) > MOST_TOKENS:
+                dropped[i] = len(row) - MOST_TOKENS
+                tail = len(self._ids([""])[0]) // 2
+                rows[i] = [*row[: MOST_TOKENS - tail], *row[len(row) - tail :]]
+        tokens = torch.zeros(len(batch), max(map(len, rows)), self.embedding_dim, device=self.device)
+        mask = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=self.device)
+        order = sorted(range(len(batch)), key=lambda i: len(rows[i]))
+        for start in range(0, len(order), TEXT_BATCH):
+            chosen = order[start : start + TEXT_BATCH]
+            ids, real = self.text_rule.pad([rows[i] for i in chosen], self.tokenizer.pad_token_id or 0, "right")
+            states = self._run({"input_ids": ids, "attention_mask": real.long()})
+            tokens[chosen, : ids.shape[1]] = states[..., : self.embedding_dim].float()
+            mask[chosen, : ids.shape[1]] = real.to(self.device)
+        ends = mask.sum(dim=1) - 1
+        pooled = tokens[torch.arange(len(batch), device=tokens.device), ends]
+        return TextEmbedding(pooled, tokens, mask, np.array(dropped, dtype=np.int64))
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of the prompt of each text."""
+        prompts = [self._prompt({"type": "text", "text": text}, self.config.instruction) for text in texts]
+        rows: list[list[int]] = self.tokenizer(prompts, padding=False, truncation=False, verbose=False)["input_ids"]
+        return rows
+
+    def _prompt(self, content: Mapping[str, str], instruction: str) -> str:
+        """Return the conversation about one text or video, up to where an answer begins."""
+        messages = [
+            {"role": "system", "content": [{"type": "text", "text": punctuated(instruction)}]},
+            {"role": "user", "content": [content]},
+        ]
+        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+    def _run(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the last states of prompts (N, L, full width)."""
+        accepted = inspect.signature(self.backbone.forward).parameters
+        device, dtype = self.device, self.compute_dtype
+        moved = {
+            key: value.to(device, dtype if value.is_floating_point() else None)
+            for key, value in inputs.items()
+            if key in accepted
+        }
+        states: Tensor = self.backbone(**moved, use_cache=False).last_hidden_state
+        return states
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights, and of instruction, width and tokenizer."""
+        return self._hashed()[0]
+
+    def video_fingerprint(self) -> VideoFingerprint:
+        """Return hashes of the weights, and of everything that the vector of a window depends on."""
+        return self._hashed()[1]
+
+    def _hashed(self) -> tuple[str, VideoFingerprint]:
+        version = self.weights_version()
+        if self._hashes is None or self._hashes[0] != version:
+            weights = hash_weights(self.backbone.state_dict())
+            tokens = self._ids([PROBE])
+            frames = self.processor.video_processor
+            video = f"{self.config.video_instruction} {self.embedding_dim} {frames.image} {frames.patches}"
+            whole = hashlib.sha256(f"{weights} {video} {self.config.instruction} {tokens}".encode()).hexdigest()
+            image = hashlib.sha256(video.encode()).hexdigest()
+            self._hashes = (version, (whole[:32], VideoFingerprint(weights[:32], image[:32])))
+        return self._hashes[1]
+
+
+def punctuated(instruction: str) -> str:
+    """Return an instruction that ends with a punctuation mark, as the published code has it.
+
+    >>> punctuated("Find the video"), punctuated(" Find it! ")
+    ('Find the video.', 'Find it!')
+    """
+    stripped = instruction.strip()
+    if stripped and not unicodedata.category(stripped[-1]).startswith("P"):
+        return stripped + "."
+    return stripped

@@ -1,0 +1,15 @@
+"""The family of VideoPrism models."""
+
+from mova.models.family import ModelFamily
+
+VIDEO_PRISM = ModelFamily(
+    name="video-prism",
+    title="VideoPrism",
+    model="mova.models.video_prism.model:VideoPrism",
+    build="mova.models.video_prism.build:VideoPrismBuild",
+    input_adapter="mova.models.video_prism.build:refuse_pairs",
+    open_tower="mova.models.video_prism.build:refuse_maps",
+    model_type="mova-video-prism",
+    foreign_type="videoprism",
+    load_foreign="mova.models.video_prism.model:VideoPrism.from_checkpoint",
+)
