@@ -1,6 +1,6 @@
-"""A second model that is asked about the first moments of a search: what it adds, and what it costs.
+"""Another model that is asked about the first moments of a search: what it adds, and what it costs.
 
-Worlds of 40 s are indexed with one model. Their sentences are searched, and a second model is asked about the clips of
+Worlds of 40 s are indexed with one model. Their sentences are searched, and another model is asked about the clips of
 the first ten moments of each. Figures are the mean reciprocal rank (MRR) of the first correct moment in percent, over
 seeds: in the order of the first model, of the second, of both equally, and of the weight that was chosen on other
 videos (`mova.search.second_stage.measuring`). Beside them are the expected value of a random order, and that of the

@@ -188,13 +188,13 @@ class RankingOptions:
 
 @dataclass(frozen=True)
 class RerankOptions:
-    """A second model that is asked about the first moments."""
+    """Another model that is asked about the first moments."""
 
     rerank: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Re-rank the first moments by a second model that looks at their clips: a video LLM (its answer Yes "
+            help="Re-rank the first moments by another model that looks at their clips: a video LLM (its answer Yes "
             "or No), or a dual encoder. `mova eval rerank` measures whether that helps.",
         ),
     ] = None

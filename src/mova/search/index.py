@@ -204,7 +204,7 @@ class Index(OpenIndex):
             filter: which videos are searched, and which of their moments count, as in an index of these videos alone.
             skip: leave out this many of the best moments, for the next page of an answer.
             trim: time around the moments; default: none is shorter than one sampling step.
-            rerank: a second model that is asked about the first moments: a video LLM, a dual encoder, the name of one,
+            rerank: another model that is asked about the first moments: a video LLM, a dual encoder, the name of one,
                 or a `mova.Reranker`.
 
         Returns:

@@ -1,4 +1,4 @@
-"""A second model is asked about the first moments, and both scores are mixed."""
+"""Another model is asked about the first moments, and both scores are mixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mova eval rerank`: does a second model improve the answers of an index, and what does it cost?"""
+"""`mova eval rerank`: does another model improve the answers of an index, and what does it cost?"""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rerank(
     ] = True,
     json: Json = False,
 ) -> None:
-    """Measure whether a second model improves the answers of an index, and choose the weight of its score.
+    """Measure whether another model improves the answers of an index, and choose the weight of its score.
 
     The sentences of a manifest are searched, and the model is asked about the first moments of each. The weight is
     chosen by the mean reciprocal rank (MRR) of the first correct moment. If the gain on videos that it was not chosen

@@ -25,7 +25,7 @@ class Answer(list[Moment], Displayed):
         bar: highest rate that counts as evidence.
         background: what the rates were computed from.
         skip: number of better moments that were left out (`Index.search`).
-        reranking: what a second model was asked; None without one. The rates are then those of all moments that it was
+        reranking: what another model was asked; None without one. The rates are then those of all moments that it was
             to be asked about (`candidates`), whatever their new ranks.
     """
 

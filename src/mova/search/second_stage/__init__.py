@@ -1,1 +1,1 @@
-"""A second model that is asked about the first moments of a search, and the mixing of both scores."""
+"""Another model that is asked about the first moments of a search, and the mixing of both scores."""

@@ -1,4 +1,4 @@
-"""Ask a second model about clips: a video LLM whether they show a text, or a dual encoder how well.
+"""Ask another model about clips: a video LLM whether they show a text, or a dual encoder how well.
 
 Shape legend: n clips, S sentences.
 """

@@ -1,4 +1,4 @@
-"""Measure what a second model adds to an index, with queries whose moments are known, and choose its weight.
+"""Measure what another model adds to an index, with queries whose moments are known, and choose its weight.
 
 The weight is chosen by the mean reciprocal rank of the first correct moment. Its gain is measured on queries of videos
 that it was not chosen on (five folds of videos). A gain within two standard errors of zero is none: the weight is 0.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME, LAYOUT = "rerank.json", 1
 EQUAL = 0.5
-"""Weight of a second model that was not measured."""
+"""Weight of another model that was not measured."""
 
 _F64 = npt.NDArray[np.float64]
 
@@ -77,7 +77,7 @@ class Mixing:
 
 
 def read_mixing(folder: Path | None, meta: Meta, second: str, max_frames: int | None = None) -> Mixing | None:
-    """Return the weight that was measured for an index and a second model; None if none was.
+    """Return the weight that was measured for an index and another model; None if none was.
 
     Args:
         folder: of the index; None for a remote one.

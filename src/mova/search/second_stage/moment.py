@@ -10,7 +10,7 @@ from mova.types import Moment
 
 @dataclass(frozen=True)
 class RerankedMoment(Moment):
-    """A moment that a second model was asked about.
+    """A moment that another model was asked about.
 
     Attributes:
         score: of the first stage, as without a second one.

@@ -1,4 +1,4 @@
-"""Re-rank the first moments of a search by a second model, which looks at the clips themselves.
+"""Re-rank the first moments of a search by another model, which looks at the clips themselves.
 
 Shape legend: n moments.
 """
