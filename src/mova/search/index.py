@@ -167,7 +167,7 @@ class Index(OpenIndex):
     @property
     def sources(self) -> Sources:
         """The files and folders that were added, and the files that could not be read."""
-        return read_sources(self._folder)
+        return read_sources(self)
 
     @overload
     def search(self, text: str, k: int = 10, **options: Any) -> Answer: ...
@@ -364,7 +364,7 @@ class Index(OpenIndex):
             self._store.drop(dropped)
             self._store.sweep()
             self._store.seal()
-            write_sources(self._folder, self.sources.without([str(root) for root in roots], dropped))
+            write_sources(self, self.sources.without([str(root) for root in roots], dropped))
         self.refresh()
         return dropped
 

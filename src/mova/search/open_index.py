@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mova.errors import UsageError, needs_packages
 from mova.search import query
@@ -46,6 +46,16 @@ class OpenIndex:
     def folder(self) -> Path | None:
         """The folder of the index; None if it is remote."""
         return self._folder
+
+    @property
+    def uri(self) -> str:
+        """The folder or URI that was given."""
+        return self._uri
+
+    @property
+    def connection(self) -> Any:
+        """The connection of LanceDB to the tables."""
+        return self._store.connection
 
     @cached_property
     def _store(self) -> Store:

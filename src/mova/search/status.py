@@ -70,7 +70,7 @@ def read_status(store: Store | Snapshot) -> IndexStatus:
     Raises:
         UsageError: the index does not exist.
     """
-    meta, records, sources = store.meta, store.records(), read_sources(store.folder)
+    meta, records, sources = store.meta, store.records(), read_sources(store)
     contents = {record.content: record for record in records.values()}.values()
     return IndexStatus(
         index=store.uri,

@@ -211,7 +211,7 @@ def _widen(folder: Path) -> None:
         metadata=schema.metadata,
     )
     frames = [store.fetch([name(i)])[name(i)] for i in range(COUNT)]
-    connection = store._connection
+    connection = store.connection
     connection.drop_table("frames")
     table = connection.create_table("frames", schema=wide)
     for i, part in enumerate(frames):

@@ -171,7 +171,7 @@ def test_an_index_without_sources_says_how_to_go_on(index: Index, tmp_path: Path
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"roots": [1], "failed": {}, "updated": ""}', '{"roots": []}'])
 def test_a_damaged_file_is_a_warning(text: str, index: Index, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "index" / NAME).write_text(text)
-    assert read_sources(tmp_path / "index") == Sources()
+    assert read_sources(index) == Sources()
     assert "name the folders to `mova index` again" in caplog.text
     assert len(index.search("red")) == 1
 

@@ -67,6 +67,7 @@ class Snapshot:
     """The interface of `mova.search.storage.store.Store` that a search needs, on the files of a snapshot."""
 
     exists = True
+    connection = None
     _ahead: Mapping[bytes, Bounds] = {}
     _ahead_exact: Mapping[bytes, _F32] = {}
 

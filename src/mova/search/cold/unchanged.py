@@ -62,8 +62,8 @@ def report_unchanged(
         return None
     names = [str(root) for root in roots]
     with sole_writer(snapshot.folder):
-        sources = read_sources(snapshot.folder).with_roots(names, all_files=all_files)
-        write_sources(snapshot.folder, sources.after_run(names, ()))
+        sources = read_sources(snapshot).with_roots(names, all_files=all_files)
+        write_sources(snapshot, sources.after_run(names, ()))
     passed = dict(passed_over.most_common())
     return IngestReport(unchanged=files, passed_over=passed, seconds=time.perf_counter() - began)
 

@@ -58,7 +58,7 @@ def run(
         roots = [str(root) for root in plan.roots]
         gone = _gone(store.records(), plan.roots, plan.files) if prune else []
         if not plan.is_update:
-            write_sources(store.folder, read_sources(store.folder).with_roots(roots, all_files=plan.all_files))
+            write_sources(store, read_sources(store).with_roots(roots, all_files=plan.all_files))
         swept = store.sweep()
         writer = IndexWriter(store, plan, progress)
         files = [file for file in plan.files if file not in plan.forgotten]
@@ -69,7 +69,7 @@ def run(
         if writer.finish(gone) or swept:
             store.tidy(last=True)
             store.seal()
-        write_sources(store.folder, read_sources(store.folder).after_run(roots, writer.report.failed))
+        write_sources(store, read_sources(store).after_run(roots, writer.report.failed))
     writer.report.seconds = time.perf_counter() - began
     return writer.report
 

@@ -1,7 +1,8 @@
 """The files and folders that an index was made from, and the files of the last runs that could not be read.
 
-They are kept in `sources.json` in the folder of a local index, so that `mova update` can read all of them again and
-`mova status` can name what failed. The file holds no vectors: without it, search works as before.
+They are kept in `sources.json` in the folder of a local index, and elsewhere in a table of one row, so that `mova
+update` can read all of them again and `mova status` can name what failed. They hold no vectors: without them, search
+works as before.
 """
 
 from __future__ import annotations
@@ -13,14 +14,32 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from mova.errors import UsageError
+from mova.errors import MovaError, UsageError
+from mova.search.storage.damage import index_errors
+from mova.search.storage.notes import read_note, write_note
 from mova.utils.files import is_below
 from mova.utils.replacing import replacing
 
-NAME = "sources.json"
+NAME, TABLE = "sources.json", "sources"
 logger = logging.getLogger(__name__)
+
+
+class Keeper(Protocol):
+    """Where an index is: in a local folder, or, without one, behind a connection of LanceDB."""
+
+    @property
+    def uri(self) -> str:
+        """Folder or URI."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a local index."""
+
+    @property
+    def connection(self) -> Any:
+        """Used without a folder only."""
 
 
 @dataclass(frozen=True)
@@ -152,34 +171,49 @@ def _first_above(file: str, paths: Collection[str]) -> str | None:
     return next((str(path) for path in (Path(file), *Path(file).parents) if str(path) in paths), None)
 
 
-def read_sources(folder: Path | None) -> Sources:
-    """Return what an index was made from; nothing if it is remote, was made before this was kept, or is damaged."""
-    if folder is None:
-        return Sources()
+def read_sources(store: Keeper) -> Sources:
+    """Return what an index was made from; nothing if it was made before this was kept, or what is kept is damaged."""
+    place = store.uri if store.folder is None else store.folder / NAME
     try:
-        document = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        return Sources(
-            tuple(Root(str(root["path"]), bool(root["all_files"])) for root in document["roots"]),
-            {str(path): str(cause) for path, cause in document["failed"].items()},
-            str(document["updated"]),
-            tuple(map(str, document.get("forgotten", ()))),
-        )
+        text = _read(store)
+        return Sources() if text is None else _parsed(json.loads(text))
     except FileNotFoundError:
         return Sources()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        logger.warning("%s: cannot be read (%s); name the folders to `mova index` again", folder / NAME, error)
+    except (MovaError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("%s: cannot be read (%s); name the folders to `mova index` again", place, error)
         return Sources()
 
 
-def write_sources(folder: Path | None, sources: Sources) -> None:
+def _read(store: Keeper) -> str | None:
+    if store.folder is not None:
+        return (store.folder / NAME).read_text(encoding="utf-8")
+    with index_errors(store.uri):
+        return read_note(store.connection, TABLE)
+
+
+def _parsed(document: dict[str, Any]) -> Sources:
+    return Sources(
+        tuple(Root(str(root["path"]), bool(root["all_files"])) for root in document["roots"]),
+        {str(path): str(cause) for path, cause in document["failed"].items()},
+        str(document["updated"]),
+        tuple(map(str, document.get("forgotten", ()))),
+    )
+
+
+def write_sources(store: Keeper, sources: Sources) -> None:
     """Replace what an index was made from. The index is sound without it, so that a full disk is only a warning."""
-    if folder is None:
-        return
+    text = json.dumps(sources.to_json(), indent=1)
     try:
-        with replacing(folder / NAME) as temporary:
-            temporary.write_text(json.dumps(sources.to_json(), indent=1), encoding="utf-8")
+        if store.folder is None:
+            with index_errors(store.uri):
+                write_note(store.connection, TABLE, text)
+            return
+        with replacing(store.folder / NAME) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        logger.warning("%s: cannot be written (%s)", folder / NAME, error.strerror or error)
+        logger.warning("%s: cannot be written (%s)", store.folder and store.folder / NAME, error.strerror or error)
+    except MovaError as error:
+        logger.warning("%s", error)
 
 
 def _now() -> str:

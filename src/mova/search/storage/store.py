@@ -75,8 +75,6 @@ class Store:
         self._tables: tuple[Any, Any, Meta] | None = None
         self._records: tuple[int, dict[str, VideoRecord]] = (-1, {})
 
-    # --- opening ---
-
     @property
     def exists(self) -> bool:
         """Whether an index has been made here."""
@@ -107,8 +105,8 @@ class Store:
             checksums.discard(self.folder)
             discard_snapshot(self.folder)
         for name, schema in schemas(meta).items():
-            self._connection.drop_table(name, ignore_missing=True)
-            self._connection.create_table(name, schema=schema)
+            self.connection.drop_table(name, ignore_missing=True)
+            self.connection.create_table(name, schema=schema)
         self.seal()
 
     @guarded
@@ -118,7 +116,8 @@ class Store:
             checksums.seal(self.folder)
 
     @cached_property
-    def _connection(self) -> Any:
+    def connection(self) -> Any:
+        """The connection of LanceDB."""
         return lancedb.connect(self.folder or self.uri, read_consistency_interval=timedelta(0))
 
     @guarded
@@ -131,7 +130,7 @@ class Store:
             if problem := checksums.quick_check(self.folder):
                 raise IndexDamagedError(self.uri, problem)
         try:
-            frames = self._connection.open_table("frames")
+            frames = self.connection.open_table("frames")
         except ValueError as error:
             if "not found" not in str(error) or self._lost_frames():
                 raise
@@ -143,7 +142,7 @@ class Store:
                 f"{self.uri}: its tables have layout {meta.get('schema', 'unknown')}, this version of mova "
                 f"reads {SCHEMA_VERSION} and {WINDOWS_VERSION}. Nothing was changed. Index into another folder."
             )
-        self._tables = frames, self._connection.open_table("videos"), Meta(**meta)
+        self._tables = frames, self.connection.open_table("videos"), Meta(**meta)
         return True
 
     def _lost_frames(self) -> bool:
@@ -151,7 +150,7 @@ class Store:
         if self.folder is not None and any((self.folder / "frames.lance" / "data").glob("*")):
             return True
         try:
-            return bool(self._connection.open_table("videos").count_rows())
+            return bool(self.connection.open_table("videos").count_rows())
         except ValueError:
             return False
 

@@ -1,0 +1,164 @@
+"""An index on object storage by URI, on a real S3-compatible server on this machine: the answers of a local index."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mova.errors import MovaError
+from mova.search.index import Index
+from mova.search.storage.store import Store
+from tests.support.fakes import ColourEncoder, write_colours
+from tests.support.object_storage import serving
+
+ROOT = Path(__file__).resolve().parents[3]
+FILMS = {"a.mp4": [("red", 3.0), ("green", 2.0)], "b.mp4": [("blue", 2.0), ("red", 2.0)], "c.mp4": [("cyan", 4.0)]}
+KILLED = """
+import os, signal, sys
+from mova.search.index import Index
+from mova.search.ingest import writer
+from tests.support.fakes import ColourEncoder
+writer.FLUSH_ROWS, writer.FLUSH_SECONDS = 8, 0.0
+def die(path, done, total):
+    if path.endswith("c.mp4"):
+        os.kill(os.getpid(), signal.SIGKILL)
+Index(sys.argv[1], ColourEncoder()).add([sys.argv[2]], progress=die)
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The URI of an empty bucket; the variables of its server are set."""
+    with serving("films") as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield "s3://films"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    for name, parts in FILMS.items():
+        write_colours(folder / name, parts)
+    return folder
+
+
+def assert_same(uri: str, folder: Path) -> None:
+    remote, local = Store(uri), Store(folder)
+    assert remote.records().keys() == local.records().keys()
+    for path, record in local.records().items():
+        assert remote.records()[path].frames == record.frames
+        ours, theirs = (side.fetch([record.content])[record.content] for side in (remote, local))
+        np.testing.assert_array_equal(ours.times, theirs.times)
+        np.testing.assert_array_equal(ours.vectors, theirs.vectors)
+    assert Index(uri, ColourEncoder()).verify().problems == ()
+
+
+def test_answers_are_those_of_a_local_index(bucket: str, films: Path, tmp_path: Path) -> None:
+    uri = f"{bucket}/answers"
+    remote, local = Index(uri, ColourEncoder()), Index(tmp_path / "index", ColourEncoder())
+    assert not remote.exists
+    reports = [index.add([films], novelty=0.05) for index in (remote, local)]
+    assert reports[0].indexed == reports[1].indexed
+    assert_same(uri, tmp_path / "index")
+    for text in ("red", "cyan", "It is blue. It is red."):
+        ours, theirs = (index.search(text, k=3) for index in (remote, local))
+        assert [(m.video, m.start, m.end) for m in ours] == [(m.video, m.start, m.end) for m in theirs]
+        np.testing.assert_allclose([m.score for m in ours], [m.score for m in theirs], atol=1e-5)
+    assert Index(uri, ColourEncoder()).add([films]).unchanged == reports[0].indexed
+
+
+def test_an_update_knows_what_was_added_failed_and_forgotten(bucket: str, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    write_colours(folder / "a.mp4", [("red", 2.0)])
+    write_colours(folder / "b.mp4", [("blue", 2.0)])
+    (folder / "broken.mp4").write_bytes(b"no film" * 100)
+    uri = f"{bucket}/update"
+    Index(uri, ColourEncoder()).add([folder])
+    status = Index(uri).status()
+    assert status.roots == (str(folder),)
+    assert list(status.failed) == [str(folder / "broken.mp4")]
+    assert status.updated
+    write_colours(folder / "c.mp4", [("green", 2.0)])
+    index = Index(uri, ColourEncoder())
+    assert index.remove(folder / "a.mp4") == [str(folder / "a.mp4")]
+    report = Index(uri, ColourEncoder()).update()
+    assert report.indexed == [str(folder / "c.mp4")]
+    assert [Path(record.path).name for record in Index(uri).videos()] == ["b.mp4", "c.mp4"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_continued_and_nothing_is_lost_or_twice(bucket: str, films: Path, tmp_path: Path) -> None:
+    uri = f"{bucket}/killed"
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", KILLED, uri, str(films)]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False).returncode == -signal.SIGKILL
+    assert Index(uri, ColourEncoder()).verify().problems == ()
+    report = Index(uri, ColourEncoder()).add([films])
+    assert str(films / "c.mp4") in report.indexed
+    Index(tmp_path / "index", ColourEncoder()).add([films])
+    assert_same(uri, tmp_path / "index")
+
+
+def test_readers_beside_a_writer_see_whole_videos(bucket: str, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mova.search.ingest.writer.FLUSH_SECONDS", 0.0)
+    uri, seen = f"{bucket}/readers", []
+    reader = Index(uri, ColourEncoder())
+
+    def read(path: str, done: float, total: float) -> None:
+        if reader.exists:
+            found = reader.search("red", k=5)
+            seen.append({Path(moment.video).name for moment in found})
+            assert all(moment.score > 0.0 for moment in found)
+
+    Index(uri, ColourEncoder()).add([films], progress=read)
+    assert set() in seen
+    assert {"a.mp4"} in seen
+    assert len(reader.videos()) == 3
+
+
+def test_a_second_writer_loses_nothing_once_the_run_is_repeated(bucket: str, films: Path, tmp_path: Path) -> None:
+    uri, others = f"{bucket}/writers", []
+
+    def write_too(path: str, done: float, total: float) -> None:
+        if not others:
+            others.append(Index(uri, ColourEncoder()).add([films]))
+
+    refused = "another process wrote"
+    try:
+        Index(uri, ColourEncoder()).add([films], progress=write_too)
+    except MovaError as error:
+        refused = str(error)
+    assert "another process wrote" in refused
+    Index(uri, ColourEncoder()).add([films])
+    Index(tmp_path / "index", ColourEncoder()).add([films])
+    assert_same(uri, tmp_path / "index")
+
+
+def test_the_commands_take_a_uri(bucket: str, films: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    Index(f"{bucket}/commands", ColourEncoder()).add([films])
+    code, out, err = call("status", "--index", f"{bucket}/commands", "--json")
+    assert code == 0, err
+    status = json.loads(out)
+    assert (status["videos"], status["roots"], status["bytes"]) == (3, [str(films)], None)
+    code, out, _ = call("list", "--index", f"{bucket}/commands", "--json")
+    assert code == 0
+    assert len(json.loads(out)["videos"]) == 3
+    code, out, _ = call("index", "--verify", "--index", f"{bucket}/commands")
+    assert code == 0
+    assert "sound (3 videos" in out
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there_is_one_message(bucket: str, call: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = call("search", "red", "--index", "s3://nothing-here/films")
+    assert code == 1
+    assert "s3://nothing-here/films: cannot be read or written" in err
