@@ -188,3 +188,15 @@ def test_the_page_quotes_the_second_stage() -> None:
         assert (chance, best) == (row["chance"], row["best"])
         assert [float(weight) for weight in weights.split(",")] == row["weights"]
         assert int(cost) == round(row["ms per moment asked"])
+
+
+def test_the_page_quotes_the_smaller_vectors() -> None:
+    document = json.loads((ROOT / "benchmarks/results/vectors.json").read_text(encoding="utf-8"))
+    found = {(row["data"], row["name"]): row for row in document["rows"]}
+    for kind, name in found:
+        if kind == "geometry of CLIP":
+            clip, worlds = found[kind, name], found["Worlds, mova-worlds-tiny", name]
+            size, scored, *recalls = cells(MEASUREMENTS, name)
+            assert size == ("" if name == "chance" else f"{clip['bytes per vector']:.0f} of 1,024")
+            assert scored == f"{clip['scored']:.0f}"
+            assert recalls == [f"{row['recall of 10']:.1f} ± {row['deviation']:.1f}" for row in (clip, worlds)]

@@ -43,6 +43,8 @@ class ModelFamily:
         load_foreign: (name or folder, precision=, device=) -> model, for such a checkpoint.
         input_adapter: (model, stored) -> `InputAdapter`; None for that of the model's backbone.
         open_tower: (model) -> `TowerAccess`; None for that of the model's backbone.
+        configure: (name or folder, **settings) -> model that is saved with other settings than its checkpoint has, in
+            the precision of its file; None if the family has no such settings.
         export_text: (model) -> `TextExport` or None; None if texts cannot be encoded without the whole model.
     """
 
@@ -58,6 +60,7 @@ class ModelFamily:
     input_adapter: str | None = None
     open_tower: str | None = None
     export_text: str | None = None
+    configure: str | None = None
 
     def model_class(self) -> type[Any]:
         """Import the class of the family's models."""

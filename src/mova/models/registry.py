@@ -69,6 +69,35 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
     return resolve_name(load_foreign)(name_or_path, precision=precision, device=target)
 
 
+def configure(name_or_path: str | Path, folder: str | Path, **settings: Any) -> Path:
+    """Save a model with other settings than its checkpoint has, in a folder for `load`.
+
+    Args:
+        name_or_path: a name on the Hub, or a folder in its layout.
+        folder: created if it is missing; it must be empty.
+        settings: of the family, such as `width` and `instruction`; those that are None keep their values.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+        UsageError: its family has no settings, a value is out of range, or the folder is not empty.
+
+    >>> folder = configure("tiny-vl-embedding", "small", width=16, instruction="Find the video.")  # random weights
+    >>> load(folder).embedding_dim
+    16
+    """
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: exists and is not an empty folder; choose another name")
+    source = find_checkpoint(name_or_path)
+    family = family_of_folder(source) or foreign_family(source)
+    if family.configure is None:
+        able = ", ".join(known.title for known in FAMILIES.values() if known.configure is not None)
+        raise UsageError(f"{name_or_path}: is a {family.title}, which has no settings to change; {able} has")
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    resolve_name(family.configure)(name_or_path, **chosen).save_pretrained(target)
+    return target
+
+
 def _load_packaged(entry: Entry, precision: str, device: torch.device) -> DualEncoder:
     folder = entry.folder()
     family = family_of_folder(folder) if (folder / "config.json").is_file() else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +140,31 @@ def test_checkpoints_for_conversation_stay_video_llms(checkpoint: Path, tmp_path
         mova.load(str(chat))
     named = shutil.copytree(chat, tmp_path / "Tiny-VL-Embedding")
     assert isinstance(load_any(named), QwenEmbedding)
+
+
+def test_the_command_saves_a_model_with_other_settings(
+    checkpoint: Path, tiny_clip: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    words = ("models", "set", checkpoint, tmp_path / "small")
+    code, out, err = call(*words, "--width", 8, "--instruction", "Find it", "--window-frames", 2, "--json")
+    assert code == 0, err
+    assert json.loads(out) == {
+        "model": str(tmp_path / "small"),
+        "width": 8,
+        "instruction": "Find it",
+        "window_frames": 2,
+    }
+    small = mova.load(str(tmp_path / "small"), precision="fp32", device="cpu")
+    assert isinstance(small, QwenEmbedding)
+    expected = last_state(checkpoint, conversation("tea", "Find it."))
+    torch.testing.assert_close(small.encode_text("tea").pooled[0], expected[:8], atol=1e-5, rtol=1e-4)
+    assert small.window == WindowRule(2, 1)
+    other = tmp_path / "other"
+    for wrong, message in (
+        ((*words, "--width", 8), "is not an empty folder"),
+        (("models", "set", checkpoint, other), "give at least one of --width"),
+        (("models", "set", checkpoint, other, "--width", 64), "width must be from 1 to 32"),
+        (("models", "set", tiny_clip, other, "--width", 8), "has no settings to change"),
+    ):
+        code, _, err = call(*wrong)
+        assert (code, message in err) == (2, True), err

@@ -55,7 +55,7 @@ def model_of(kind: str, request: pytest.FixtureRequest) -> DualEncoder:
     return TwoTower.from_checkpoint(request.getfixturevalue(f"tiny_{kind}"), precision="fp32", device="cpu")
 
 
-@pytest.mark.parametrize("kind", ["worlds", "natural", "fitted", "clip", "siglip2", "naflex"])
+@pytest.mark.parametrize("kind", ["worlds", "natural", "fitted", "clip", "siglip2", "naflex", "metaclip2", "aimv2"])
 def test_the_exported_tower_encodes_like_the_model(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,8 @@
-"""`mova models`: list the known models, download one, and convert a checkpoint of CLIP's first layout."""
+"""`mova models`: list the known models, download one, convert a checkpoint of CLIP's first layout, change settings."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -13,12 +14,25 @@ from mova.cli.options import Json
 from mova.errors import UsageError
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a Qwen3-VL-Embedding that `set` changes."""
+
+    width: Annotated[
+        int | None, typer.Option(min=1, help="set: keep this many numbers of each vector (Matryoshka).")
+    ] = None
+    instruction: Annotated[str | None, typer.Option(help="set: instruction for texts.")] = None
+    video_instruction: Annotated[str | None, typer.Option(help="set: instruction for videos.")] = None
+    window_frames: Annotated[int | None, typer.Option(min=1, help="set: frames per window.")] = None
+
+
 def models(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[pull NAME | convert FILE FOLDER]",
-            help="Download a model into the Hub's cache; or convert OpenAI's, CLIP4Clip's or open_clip's file of CLIP.",
+            metavar="[pull NAME | convert FILE FOLDER | set NAME FOLDER]",
+            help="Download a model into the Hub's cache; convert OpenAI's, CLIP4Clip's or open_clip's file of CLIP; or "
+            "save a Qwen3-VL-Embedding with other settings.",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="pull: download without asking.")] = False,
@@ -29,9 +43,10 @@ def models(
     activation: Annotated[
         str, typer.Option(help="convert: quick_gelu (OpenAI, CLIP4Clip), gelu (most of open_clip), or auto.")
     ] = "auto",
+    settings: Settings = Settings(),
     json: Json = False,
 ) -> None:
-    """List the known models with license, size and use, download one, or convert a file to a folder.
+    """List the known models with license, size and use, download one, convert a file, or change settings.
 
     Any other Hub name or local folder works too.
     """
@@ -42,10 +57,12 @@ def models(
             _convert(words[1], words[2], tokenizer, activation, json)
         elif words[0] == "pull" and len(words) == 2:
             _pull(words[1], yes, json)
+        elif words[0] == "set" and len(words) == 3:
+            _set(words[1], words[2], settings, json)
         else:
             raise UsageError(
-                f"mova models {' '.join(words)}: write `mova models`, `mova models pull NAME` or "
-                "`mova models convert FILE FOLDER`"
+                f"mova models {' '.join(words)}: write `mova models`, `mova models pull NAME`, "
+                "`mova models convert FILE FOLDER` or `mova models set NAME FOLDER`"
             )
         return
     rows = [{"default": name == DEFAULT_MODEL, **entry.to_json()} for name, entry in MODELS.items()]
@@ -86,6 +103,29 @@ def _pull(name: str, yes: bool, json: bool) -> None:
         emit({"model": name, "folder": str(folder)})
     else:
         say(f"{name}: {folder}")
+
+
+def _set(name: str, folder: str, settings: Settings, json: bool) -> None:
+    """Save a model with other settings.
+
+    Raises:
+        UsageError: no setting is given, or see `mova.models.registry.configure`.
+        ModelError: the model cannot be found or loaded.
+    """
+    given = {key: value for key, value in vars(settings).items() if value is not None}
+    if not given:
+        options = ", ".join(f"--{key.replace('_', '-')}" for key in vars(settings))
+        raise UsageError(f"mova models set {name} {folder}: give at least one of {options}")
+    from mova.errors import needs_packages
+
+    with needs_packages():
+        from mova.models.registry import configure
+
+    written = configure(name, folder, **given)
+    if json:
+        emit({"model": str(written), **given})
+    else:
+        say(f"{name}: saved with these settings in {written}; use it as `--model {written}`")
 
 
 def _convert(file: str, folder: str, tokenizer: str, activation: str, json: bool) -> None:

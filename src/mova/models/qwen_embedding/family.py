@@ -13,4 +13,5 @@ QWEN_EMBEDDING = ModelFamily(
     foreign_type="qwen3_vl",
     recognizes="mova.models.qwen_embedding.checkpoints:is_embedding",
     load_foreign="mova.models.qwen_embedding.model:QwenEmbedding.from_checkpoint",
+    configure="mova.models.qwen_embedding.model:QwenEmbedding.read",
 )

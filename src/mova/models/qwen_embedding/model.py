@@ -107,14 +107,26 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
         """Read a checkpoint in the Hub's layout.
 
         Args:
-            name_or_path: name on the Hub or local folder.
+            name_or_path, settings: see `read`.
             precision, device: see `mova.load`.
-            settings: of `QwenEmbeddingConfig`: `width`, `instruction`, `video_instruction`, `frame_rate`,
-                `window_frames`, `window_stride`.
 
         Raises:
             ModelError: it cannot be found, is damaged, or is a checkpoint for conversation.
             UsageError: an unknown precision, or a width that the model does not have.
+        """
+        return cls.read(name_or_path, **settings).prepare(precision, device)
+
+    @classmethod
+    def read(cls, name_or_path: str | Path, **settings: Any) -> Self:
+        """Read a checkpoint in the Hub's layout in its own precision, to be saved with other settings.
+
+        Args:
+            name_or_path: name on the Hub or local folder.
+            settings: of `QwenEmbeddingConfig`: `width`, `instruction`, `video_instruction`, `frame_rate`,
+                `window_frames`, `window_stride`.
+
+        Raises:
+            ModelError, UsageError: see `from_checkpoint`.
         """
         folder = find_checkpoint(name_or_path)
         name = str(folder.resolve() if Path(name_or_path).expanduser().is_dir() else name_or_path)
@@ -128,7 +140,7 @@ class QwenEmbedding(WindowReading, PreTrainedModel, Backbone):
         config = cls.config_class(backbone=backbone.config.to_dict(), source=name, **settings)
         model = cls(config, backbone)
         model.load_tokenizer_from(folder)
-        return model.prepare(precision, device)
+        return model
 
     @classmethod
     def from_pretrained(

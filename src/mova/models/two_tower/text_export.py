@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mova.models.text_export import TextExport, embeddings_given
-from mova.models.two_tower.checkpoint_encoder import CheckpointEncoder
+from mova.models.two_tower.checkpoint_encoder import UNMASKED, CheckpointEncoder
 
 EMBEDDINGS = ("token_embedding", "word_embeddings")
 """Names of the embedding of tokens in the architectures of transformers."""
@@ -43,8 +44,9 @@ class _Pooled(nn.Module):
 
     def forward(self, ids: Tensor, vectors: Tensor) -> Tensor:
         """(1, L) and (1, L, D) -> (1, d)."""
+        options = {"attention_mask": torch.ones_like(ids)} if self.side.config.model_type in UNMASKED else {}
         with embeddings_given(self.table, vectors):
-            return self.side.get_text_features(input_ids=ids).pooler_output
+            return self.side.get_text_features(input_ids=ids, **options).pooler_output
 
 
 def _text_side(backbone: Any) -> Any:
