@@ -35,8 +35,11 @@ def regression_r2(inputs: Floats, targets: Floats) -> float:
         targets: (N, q). Constant columns are ignored.
 
     Returns:
-        Mean R^2 over target columns. 1 is perfect, near 0 (or a little below) is chance; 0 if no column varies.
+        Mean R^2 over target columns. 1 is perfect, near 0 (or a little below) is chance; 0 if no column varies, or
+        without rows.
     """
+    if len(inputs) < 3:
+        return 0.0
     inputs, targets = inputs[:REGRESSION_SAMPLES], targets[:REGRESSION_SAMPLES]
     third = len(inputs) // 3
     fit, choose, score = slice(0, third), slice(third, 2 * third), slice(2 * third, None)

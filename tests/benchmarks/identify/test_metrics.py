@@ -45,6 +45,7 @@ def test_regression_without_inputs_or_of_constants_explains_nothing() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 2))
     assert regression_r2(np.empty((300, 0)), x) == 0
+    assert regression_r2(x[:0], x[:0]) == 0
     assert regression_r2(np.ones((300, 1)), x) == 0
     assert regression_r2(x, np.ones((300, 2))) == 0
     assert regression_r2(x, np.stack([x[:, 0], np.ones(300)], axis=1)) > 0.98
