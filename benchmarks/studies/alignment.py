@@ -41,6 +41,8 @@ SEED = 960_001
 STYLES = ("flat", "shaded", HELD_OUT_STYLE)
 LENGTHS = {60.0: 7, 630.0: 4}
 """Seconds of a video, and videos per style and seed."""
+SEEDS = 12
+"""Enough sentences that calibration can be measured: all frames of one are right or wrong together."""
 SIDE, CHUNK = 64, 64
 Results = dict[tuple[str, float], dict[str, Tally]]
 """Style and seconds -> method -> measures."""
@@ -188,7 +190,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="keep the vectors of rendered videos here")
     parser.add_argument("--workers", type=int, default=1, help="seeds that are measured at once")
     args = parser.parse_args()
-    seeds = [args.seed] if args.quick or args.clips else list(range(args.seed, args.seed + 3))
+    seeds = [args.seed] if args.quick or args.clips else list(range(args.seed, args.seed + SEEDS))
     report = harness.Report("alignment" if args.clips is None else "alignment-clips", seeds)
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         parts = [*pool.map(partial(run, args=args), seeds)]

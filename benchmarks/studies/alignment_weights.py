@@ -86,7 +86,8 @@ class Evidence:
     def posteriors(self, weights: AlignmentWeights, alone: bool) -> tuple[Array, Array]:
         """Return posteriors (K, T) before calibration, and probabilities (K,), of the chain or of single sentences."""
         cell = self.case.duration / len(self.case.times)
-        odds = log_odds(self.relevance, self.background, weights, weights.peak_frames(cell))
+        frames = weights.peak_frames(cell), weights.independent_frames(cell)
+        odds = log_odds(self.relevance, self.background, weights, *frames)
         infer = infer_free if alone else infer_chain
         result = infer(odds, weights.novelty * self.change, weights.costs)
         return result.marginals.astype(np.float64), result.shown

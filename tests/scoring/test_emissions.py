@@ -30,6 +30,25 @@ def test_log_odds_equal_the_formula() -> None:
         np.testing.assert_allclose(odds, expected)
 
 
+@pytest.mark.parametrize("most", [1.0, 2.5, 4.0, 50.0])
+def test_a_long_stretch_in_favor_counts_as_a_short_one(most: float) -> None:
+    relevance = np.random.default_rng(1).normal(0.0, 0.3, (6, 40)).cumsum(axis=1) / 3
+    weights, background = AlignmentWeights(level=1.0, peak=0.0, offset=0.2), Background(0.0, 0.2)
+    plain = log_odds(relevance, background, weights)
+    bounded = log_odds(relevance, background, weights, independent_frames=most)
+    for before, after in zip(plain, bounded, strict=True):
+        expected, t = before.copy(), 0
+        while t < len(before):
+            end = t + 1
+            while end < len(before) and (before[end] > 0) == (before[t] > 0):
+                end += 1
+            if before[t] > 0 and end - t > most:
+                expected[t:end] *= most / (end - t)
+            t = end
+        np.testing.assert_allclose(after, expected)
+    assert np.array_equal(plain, bounded) == (most == 50.0)
+
+
 def test_a_frame_at_the_threshold_has_even_odds() -> None:
     background, weights = Background.at_threshold(0.4, AlignmentWeights())
     odds = log_odds([[0.4, 0.1, 0.9]], background, weights)[0]

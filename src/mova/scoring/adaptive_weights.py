@@ -70,7 +70,7 @@ def weights_for_video(relevance: npt.ArrayLike, background: npt.ArrayLike, peak_
     mixed = {
         entry.name: (1 - share) * getattr(STRUCTURE, entry.name) + share * getattr(RELEVANCE, entry.name)
         for entry in fields(AlignmentWeights)
-        if entry.name != "costs"
+        if entry.name not in ("costs", "independent_seconds")  # in both sets, all of a stretch counts
     }
     sides = zip(astuple(STRUCTURE.costs), astuple(RELEVANCE.costs), strict=True)
     return AlignmentWeights(**mixed, costs=ChainCosts(*((1 - share) * a + share * b for a, b in sides)))

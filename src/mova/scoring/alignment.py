@@ -204,7 +204,7 @@ def align_jointly(
     noise, weights = _calibrated(curves, frame_vectors, weights, background, cell)
     width = max(1, round(weights.novelty_seconds / cell))
     boundaries = weights.novelty * novelty(frame_vectors.detach().float().cpu().numpy(), width)
-    odds = log_odds(curves, noise, weights, weights.peak_frames(cell))
+    odds = log_odds(curves, noise, weights, weights.peak_frames(cell), weights.independent_frames(cell))
     evidence = Evidence(odds, boundaries, weights.at_length(duration))
     decoded = decode(evidence, order, prior=order_prior(sentences), overlapping=overlapping(sentences))
     starts, ends = edges[:-1], cell_ends(times, duration, step)

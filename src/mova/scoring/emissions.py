@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.special import expit, gammaln, logit
 
 from mova.scoring.chain import Array, ChainCosts
+from mova.scoring.spans import runs
 
 DEFAULT_COSTS = ChainCosts(change=3.0, enter=3.0, skip=2.0, repeat=4.0)
 SMALLEST_SPREAD = 0.01
@@ -33,6 +34,7 @@ CERTAIN = np.float32(1e-7)
 """Smallest probability that is distinguished from zero."""
 ROWS_AT_ONCE = 32
 """Sentences whose log-odds are computed at once: intermediate results stay small."""
+NO_BREAKS = np.empty(0, dtype=np.int64)
 LOWEST_POSITION = -8.0
 """Least log-density of a position: no place in the video is excluded by order alone."""
 
@@ -50,6 +52,8 @@ class AlignmentWeights:
         offset: log-odds against a sentence at a frame of background relevance.
         limit: upper bound of the log-odds of one frame.
         floor: bound of the log-odds against one frame.
+        independent_seconds: a stretch of frames in favor of a sentence counts as at most this much time, because frames
+            of one event are not independent: a long event is no better evidence than a short one. None: all of it.
         position: weight of the expected position of the k-th of K sentences.
         novelty: nats by which a change of state is cheaper, per standard deviation of novelty.
         novelty_seconds: length of the stretches before and after a frame that novelty compares.
@@ -75,6 +79,7 @@ class AlignmentWeights:
     offset: float = 1.0
     limit: float = 3.0
     floor: float = 6.0
+    independent_seconds: float | None = None
     position: float = 0.3
     novelty: float = 0.7
     peak_seconds: float = 2.5
@@ -95,6 +100,14 @@ class AlignmentWeights:
     def peak_frames(self, cell: float) -> int:
         """Return the number of frames of `cell` seconds that the highest relevance is a mean of."""
         return max(1, round(self.peak_seconds / cell))
+
+    def independent_frames(self, cell: float) -> float:
+        """Return the number of frames of `cell` seconds that a stretch in favor of a sentence counts as at most.
+
+        >>> AlignmentWeights(independent_seconds=4.0).independent_frames(cell=0.5)
+        8.0
+        """
+        return math.inf if self.independent_seconds is None else max(1.0, self.independent_seconds / cell)
 
     def at_length(self, seconds: float) -> Self:
         """Return the weights for a video of a length, whose `length` is in the intercept.
@@ -159,7 +172,11 @@ class Background:
 
 
 def log_odds(
-    relevance: npt.ArrayLike, background: Background, weights: AlignmentWeights, peak_frames: int = 1
+    relevance: npt.ArrayLike,
+    background: Background,
+    weights: AlignmentWeights,
+    peak_frames: int = 1,
+    independent_frames: float = math.inf,
 ) -> Array:
     """Return the log-odds (K, T) that a frame shows a sentence rather than none, from relevance (K, T).
 
@@ -168,6 +185,7 @@ def log_odds(
         background: of the same model and video.
         weights: of the model.
         peak_frames: number of frames that the highest relevance is a mean of.
+        independent_frames: number of frames that a stretch in favor of a sentence counts as at most.
 
     Raises:
         ValueError: a value is not finite.
@@ -176,6 +194,9 @@ def log_odds(
         >>> weights = AlignmentWeights(level=1, contrast=1, peak=0, offset=2, limit=4, floor=8)
         >>> log_odds([[0.0, 0.4]], Background(mean=0.0, spread=0.1), weights).round(1).tolist()
         [[-2.0, 1.8]]
+        >>> scores = [[-1.0, 0.4, 0.4, 0.4, 0.4, -1.0]]
+        >>> log_odds(scores, Background(0.0, 0.1), replace(weights, level=0), independent_frames=2).round(1).tolist()
+        [[-7.1, 1.2, 1.2, 1.2, 1.2, -7.1]]
     """
     curves = np.asarray(relevance)
     odds = np.empty(curves.shape)
@@ -185,6 +206,8 @@ def log_odds(
         if not np.all(np.isfinite(odds[rows])):
             raise ValueError("relevance contains NaN or infinite values")
         _to_log_odds(odds[rows], background, weights, peak_frames)
+        if independent_frames < math.inf:
+            _bound_stretches(odds[rows], independent_frames)
     return odds
 
 
@@ -201,6 +224,18 @@ def _to_log_odds(scaled: Array, background: Background, weights: AlignmentWeight
     scaled /= bounds
     np.tanh(scaled, out=scaled)
     scaled *= bounds
+
+
+def _bound_stretches(odds: Array, most: float) -> None:
+    """Scale stretches of positive log-odds (K, T) that are longer than `most` frames, so that they count as that many.
+
+    The sum over a stretch becomes `most` times its mean.
+    """
+    for row in odds:
+        positive = row > 0
+        firsts, lasts = runs(positive, NO_BREAKS)
+        lengths = lasts - firsts + 1
+        row[positive] *= np.repeat(np.minimum(1.0, most / lengths), lengths)
 
 
 def calibrate(probabilities: npt.NDArray[np.float32], weights: AlignmentWeights) -> npt.NDArray[np.float32]:
