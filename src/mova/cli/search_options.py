@@ -215,6 +215,10 @@ class RerankOptions:
     rerank_frames: Annotated[
         int | None, typer.Option(min=1, help="With --rerank: most frames per clip that a video LLM looks at.")
     ] = None
+    rerank_prompt: Annotated[
+        str | None,
+        typer.Option(help="With --rerank: question for a video LLM: `entailment`, or a YAML file with the key `text`."),
+    ] = None
 
     def used(self) -> list[str]:
         """Return the names of the options that are used."""
@@ -238,6 +242,7 @@ class RerankOptions:
             self.rerank_seconds,
             self.rerank_weight,
             max_frames=self.rerank_frames,
+            prompt=self.rerank_prompt,
             progress=progress,
         )
 

@@ -99,6 +99,7 @@ def test_the_second_model_sees_the_clips_of_the_first_moments_and_moves_them(ind
         assert plain[moment.first_rank - 1].score == moment.score, "the first score stays"
     assert answer.reranking is not None
     assert (answer.reranking.asked, answer.reranking.of, answer.reranking.source) == (12, 12, "given")
+    assert answer.reranking.kind == "log-odds"
     assert answer.false_alarm == plain.false_alarm
 
 
@@ -155,7 +156,8 @@ def test_moments_are_reordered_among_the_ranks_of_those_asked_about() -> None:
 
 def test_a_measured_weight_of_zero_asks_nothing(index: Index) -> None:
     assert index.folder is not None
-    write_mixing(index.folder, index.meta, "no-such-model", Mixing(0.0, 0.0, 0.1, 60, 20))
+    zero = Mixing(0.0, 0.0, 0.1, 60, 20)
+    write_mixing(index.folder, index.meta, "no-such-model", zero, Reranker("no-such-model").asked)
     answer = index.search("it is green", k=4, rerank="no-such-model")
     assert list(answer) == list(index.search("it is green", k=4))
     assert answer.reranking is not None
@@ -167,12 +169,18 @@ def test_a_measurement_is_of_one_pair_of_models(index: Index, tmp_path: Path) ->
     assert folder is not None
     model.mkdir()
     (model / "config.json").write_text("{}")
+    prompt = tmp_path / "a.yaml"
+    asked = {Reranker(str(model)).asked, Reranker(str(model), max_frames=8).asked}
+    for text in ("text: 'Is it {text}?'", "text: 'Do you see {text}?'"):
+        prompt.write_text(text)
+        asked.add(Reranker(str(model), prompt=prompt).asked)
+    assert len(asked) == 4, "another number of frames and another prompt need another measurement"
     write_mixing(folder, index.meta, str(model), Mixing(0.3, 0.1, 0.01, 60, 20))
     write_mixing(folder, index.meta, "other", Mixing(0.7, 0.1, 0.01, 60, 20))
     found = read_mixing(folder, index.meta, str(model))
     assert found is not None
     assert found.weight == 0.3
-    assert read_mixing(folder, index.meta, str(model), max_frames=8) is None
+    assert read_mixing(folder, index.meta, str(model), "8 frames") is None
     (model / "config.json").write_text("{ }")
     assert read_mixing(folder, index.meta, str(model)) is None, "its files have changed since"
     (folder / "rerank.json").write_text("{")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from mova.cli.answer_output import print_answer
-from mova.cli.console import note
+from mova.cli.console import Bar, note, progress_bar
 from mova.cli.moment_files import MomentFiles, export_moments
 from mova.cli.options import DEFAULT_INDEX, IndexFolder, Json, TimeLimit, read_caption
 from mova.cli.search_options import (
@@ -36,6 +36,20 @@ QueryText = Annotated[
     list[str] | None,
     typer.Argument(metavar="[TEXT]", help="The query: a sentence or a paragraph (default: ask for queries)."),
 ]
+
+
+class _Asking:
+    """Progress of the second model; `bar` is that of the present query."""
+
+    bar: Bar | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many moments were asked about."""
+        if self.bar is not None:
+            if not self.bar.tasks:
+                self.bar.add_task("asking", total=total)
+            line = f"asking: moment {done} of {total}"
+            self.bar.update(self.bar.tasks[0].id, completed=done, total=total, line=line)
 
 
 class _Options(NamedTuple):
@@ -89,7 +103,7 @@ def search(
         time_limit,
         files,
         json,
-        rerank.reranker(),
+        rerank.reranker(_Asking()),
     )
     _require_compatible(options)
     files.check()
@@ -232,7 +246,14 @@ def _search(index: Index, text: str, options: _Options) -> Answer:
     from mova.video.limits import TIME_LIMIT
 
     second = options.second
-    with nullcontext() if second is None else second.isolated(options.time_limit or TIME_LIMIT):
+    if second is None:
+        isolated: AbstractContextManager[object] = nullcontext()
+    else:
+        isolated = second.isolated(options.time_limit or TIME_LIMIT)
+    with isolated, progress_bar() if second is not None else nullcontext() as bar:
+        if second is not None:
+            assert isinstance(second.progress, _Asking)
+            second.progress.bar = bar
         return index.search(
             text,
             k=options.k,

@@ -36,6 +36,9 @@ def rerank(
         float, typer.Option(min=0, max=1, help="Least intersection over union of a correct moment with the known one.")
     ] = 0.5,
     max_frames: MaxFrames = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Question for a video LLM: `entailment`, or a YAML file with the key `text`.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     save: Annotated[
         bool, typer.Option("--save/--no-save", help="Keep the weight in the index, for `mova search --rerank MODEL`.")
@@ -58,12 +61,12 @@ def rerank(
     index = Index(folder)
     index.require_exists()
     wanted = _queries(manifest, split, queries, seed)
-    reranker = Reranker(second, top, max_frames=max_frames)
+    reranker = Reranker(second, top, max_frames=max_frames, prompt=prompt)
     reranker.second  # noqa: B018 - a model that cannot be loaded is reported before anything is searched
     scored, seconds = _scored(index, wanted, reranker, overlap)
     measured = measure(scored, top)
     if save and index.folder is not None:
-        write_mixing(index.folder, index.meta, second, measured.mixing, max_frames)
+        write_mixing(index.folder, index.meta, second, measured.mixing, reranker.asked)
     if json:
         document = {"task": "rerank", "model": index.meta.model, "second": second, "overlap": overlap, "seed": seed}
         emit({**document, "seconds_per_moment": round(seconds, 4), **measured.to_json()})

@@ -19,11 +19,13 @@ class SecondModel(ABC):
 
     Attributes:
         name: display name.
+        kind: what the scores are: "log-odds" or "similarity".
         batch: number of clips that are scored together.
         model: the model; it decodes files, see `mova.video.isolated.Decoding`.
     """
 
     name: str
+    kind: str
     batch: int
     model: Any
 
@@ -53,6 +55,8 @@ class Entailment(SecondModel):
     >>> len(second.score(clips, ["Two black discs shrink."]))
     2
     """
+
+    kind = "log-odds"
 
     def __init__(self, model: EntailmentModel, batch: int = 4) -> None:
         self.model: EntailmentModel = model
@@ -86,7 +90,7 @@ class Similarity(SecondModel):
     True
     """
 
-    batch = 1
+    kind, batch = "similarity", 1
 
     def __init__(self, model: DualEncoder) -> None:
         self.model: DualEncoder = model

@@ -76,14 +76,14 @@ class Mixing:
     top: int
 
 
-def read_mixing(folder: Path | None, meta: Meta, second: str, max_frames: int | None = None) -> Mixing | None:
+def read_mixing(folder: Path | None, meta: Meta, second: str, asked: str = "") -> Mixing | None:
     """Return the weight that was measured for an index and another model; None if none was.
 
     Args:
         folder: of the index; None for a remote one.
         meta: of the index.
         second: name or folder of the second model.
-        max_frames: see `Reranker`.
+        asked: how it is asked, see `Reranker.asked`.
 
     >>> import mova
     >>> index = mova.Index("films.mova", "mova-worlds-tiny")
@@ -95,11 +95,11 @@ def read_mixing(folder: Path | None, meta: Meta, second: str, max_frames: int | 
     document = None if folder is None else read_signed(folder / NAME)
     if document is None or document.get("layout") != LAYOUT:
         return None
-    found = document["mixings"].get(_key(meta, second, max_frames))
+    found = document["mixings"].get(_key(meta, second, asked))
     return None if found is None or found["state"] != model_state(second) else Mixing(**found["mixing"])
 
 
-def write_mixing(folder: Path, meta: Meta, second: str, mixing: Mixing, max_frames: int | None = None) -> None:
+def write_mixing(folder: Path, meta: Meta, second: str, mixing: Mixing, asked: str = "") -> None:
     """Keep a weight beside the tables of an index; see `read_mixing`.
 
     Raises:
@@ -116,12 +116,12 @@ def write_mixing(folder: Path, meta: Meta, second: str, mixing: Mixing, max_fram
     document: dict[str, Any] = read_signed(folder / NAME) or {}
     kept = document["mixings"] if document.get("layout") == LAYOUT else {}
     entry = {"state": model_state(second), "mixing": asdict(mixing)}
-    mixings = {**kept, _key(meta, second, max_frames): entry}
+    mixings = {**kept, _key(meta, second, asked): entry}
     write_signed(folder / NAME, {"layout": LAYOUT, "mixings": mixings})
 
 
-def _key(meta: Meta, second: str, max_frames: int | None) -> str:
-    """Name a pair of models: another first model, rate, or number of frames needs another measurement."""
+def _key(meta: Meta, second: str, asked: str) -> str:
+    """Name a pair of models: another first model, rate, number of frames or prompt needs another measurement."""
     path = Path(second).expanduser()
     name = str(path.resolve()) if path.is_dir() else second
-    return f"{meta.fingerprint} at {meta.frame_rate:g}, {name}, {max_frames or 'own'} frames"
+    return f"{meta.fingerprint} at {meta.frame_rate:g}, {name}, {asked}"

@@ -51,6 +51,7 @@ class Reranking:
 
     Attributes:
         model: name of the second model.
+        kind: what its scores are: "log-odds" (of Yes, by a video LLM) or "similarity"; empty if it was not asked.
         weight: its share in the mixed score, from 0 to 1.
         source: where the weight is from: "measured" (`mova eval rerank`), "given", or "default".
         asked: number of moments that it was asked about.
@@ -60,11 +61,12 @@ class Reranking:
         unreadable: clips that could not be read, with the causes; they keep their ranks.
         queries: number of queries that the weight was measured with; 0: it was not.
 
-    >>> Reranking("a-model", 0.5, "default", asked=4, of=20, seconds=9.8, limit=10.0).ended_early
+    >>> Reranking("a-model", "similarity", 0.5, "default", asked=4, of=20, seconds=9.8, limit=10.0).ended_early
     True
     """
 
     model: str
+    kind: str
     weight: float
     source: str
     asked: int

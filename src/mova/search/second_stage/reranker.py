@@ -5,6 +5,7 @@ Shape legend: n moments.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -43,6 +44,7 @@ class Reranker:
             `mova eval rerank` measured for the index, else 0.5. With 0, the model is neither loaded nor asked.
         batch: clips that a video LLM answers about at once.
         max_frames: most frames per clip for a video LLM that is named; default: those of its family.
+        prompt: question for a video LLM that is named: `entailment`, or a YAML file with the key `text`.
         progress: called after every batch.
 
     Raises:
@@ -63,6 +65,7 @@ class Reranker:
     weight: float | None = None
     batch: int = 4
     max_frames: int | None = None
+    prompt: str | Path | None = None
     progress: Progress | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +88,7 @@ class Reranker:
 
         Raises:
             ModelError: it cannot be found or loaded, or is of neither kind.
-            UsageError: `max_frames` for a dual encoder.
+            UsageError: `max_frames` or `prompt` for a dual encoder, or a prompt that cannot be read.
         """
         with needs_packages():
             from mova.models.registry import load_any
@@ -93,11 +96,28 @@ class Reranker:
 
             if not isinstance(self.model, str | Path):
                 return second_model(self.model, self.batch)
-            return second_model(load_any(self.model, max_frames=self.max_frames), self.batch)
+            from mova.models.video_llm.prompt import Question
+
+            options: dict[str, Any] = {"max_frames": self.max_frames}
+            options["question"] = None if self.prompt is None else Question.named(self.prompt)
+            try:
+                return second_model(load_any(self.model, **options), self.batch)
+            except UsageError as error:
+                if self.max_frames is None and self.prompt is None:
+                    raise
+                raise UsageError(f"{error} (--rerank-frames and --rerank-prompt, or max_frames and prompt)") from error
+
+    @property
+    def asked(self) -> str:
+        """How the model is asked: what a measured weight depends on, beside the models."""
+        prompt = str(self.prompt or "own")
+        if self.prompt is not None and Path(self.prompt).is_file():
+            prompt = hashlib.sha256(Path(self.prompt).read_bytes()).hexdigest()
+        return f"{self.max_frames or 'own'} frames, {prompt} prompt"
 
     def measured(self, folder: Path | None, meta: Meta) -> Mixing | None:
         """Return the weight that was measured with an index; None if none was."""
-        return read_mixing(folder, meta, self.name, self.max_frames)
+        return read_mixing(folder, meta, self.name, self.asked)
 
     def prepare(self, folder: Path | None, meta: Meta) -> None:
         """Load the model if it will be asked.
@@ -141,7 +161,8 @@ class Reranker:
             scores, broken = self.ask(clips[:count], sentences)
         known = {"limit": self.seconds, "unreadable": tuple(broken), "queries": measured.queries if measured else 0}
         elapsed = time.perf_counter() - began
-        done = Reranking(self.name, weight, source, len(scores), count, elapsed, **known)  # type: ignore[arg-type]
+        kind = self.second.kind if scores else ""
+        done = Reranking(self.name, kind, weight, source, len(scores), count, elapsed, **known)  # type: ignore[arg-type]
         return reordered(moments, scores, weight), done
 
     def ask(self, clips: Sequence[Moment], sentences: Sequence[str]) -> tuple[dict[int, float], list[str]]:
