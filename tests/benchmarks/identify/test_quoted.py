@@ -21,6 +21,13 @@ SIDES = {
         "atom: own",
         "atom: other",
     ),
+    ", frames": (
+        "video: code to truth",
+        "video: truth to code",
+        "video: code to absent",
+        "video: atom own",
+        "video: atom other",
+    ),
 }
 
 
