@@ -36,7 +36,10 @@ def example_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     def get(name: str) -> Path:
         if name not in written:
             builder, *arguments = CHECKPOINTS[name]
-            written[name] = resolve_name(builder)(*arguments, tmp_path_factory.mktemp("examples") / name)
+            try:
+                written[name] = resolve_name(builder)(*arguments, tmp_path_factory.mktemp("examples") / name)
+            except ImportError as error:
+                pytest.skip(f"this version of transformers cannot write {name} ({error})")
         return written[name]
 
     return get

@@ -28,9 +28,6 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
     SiglipTokenizer,
-    VideoPrismClipModel,
-    VideoPrismConfig,
-    VideoPrismTokenizer,
     XCLIPConfig,
     XCLIPModel,
     XLMRobertaTokenizer,
@@ -138,7 +135,10 @@ def build_x_clip(folder: Path) -> Path:
 
 def build_video_prism(folder: Path) -> Path:
     """A VideoPrism checkpoint with a text tower and windows of `WINDOW` frames."""
-    tokenizer = video_prism_tokenizer()
+    from transformers import VideoPrismClipModel, VideoPrismConfig, VideoPrismTokenizer
+
+    pieces = unigrams("<pad>", "</s>", "<unk>")
+    tokenizer = VideoPrismTokenizer(vocab=pieces, extra_ids=0, model_max_length=TEXT_LENGTH)
     sizes = {key: value for key, value in TOWER.items() if key != "num_hidden_layers"}
     text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH}
     vision = sizes | {"image_size": SIZE, "num_frames": WINDOW, "tubelet_size": [1, 8, 8]}
@@ -173,12 +173,6 @@ def xlm_roberta_tokenizer() -> XLMRobertaTokenizer:
     """A unigram model with XLM-RoBERTa's special ids."""
     vocab = unigrams("<s>", "<pad>", "</s>", "<unk>")
     return XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)], model_max_length=77)
-
-
-@cache
-def video_prism_tokenizer() -> VideoPrismTokenizer:
-    """A unigram model with T5's special ids, without an end of text."""
-    return VideoPrismTokenizer(vocab=unigrams("<pad>", "</s>", "<unk>"), extra_ids=0, model_max_length=TEXT_LENGTH)
 
 
 def unigrams(*specials: str) -> list[tuple[str, float]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import AutoModel, AutoTokenizer
 
@@ -22,6 +23,9 @@ from mova.video.reader import stream
 from mova.video.writer import write_mp4
 from tests.support.tiny_models import TEXT_LENGTH, build_video_prism
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(transformers, "VideoPrismClipModel"), reason="this version of transformers has no VideoPrism"
+)
 TEXTS = ["A man opens a door.", "Two red squares move left!", "tea", "it's raining?"]
 
 
