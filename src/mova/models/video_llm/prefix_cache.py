@@ -23,6 +23,8 @@ from transformers.cache_utils import DynamicLayer
 from mova.errors import ModelError
 from mova.models.video_llm.prompt import Tail, Visual
 
+CACHE = "cache"
+"""Name of keys and values in the arguments and results of transformers."""
 Side = Literal["left", "right"]
 Read = Callable[[Tensor], Tensor]
 """Next-token logits (B, V) -> the part to keep, (B, ...)."""
@@ -60,7 +62,7 @@ def prefill(model: Any, visual: Visual) -> Prefix | None:
         **logits_options(model, torch.tensor([len(visual) - 1], device=device)),
         use_cache=True,
     )
-    cache = out.past_key_values
+    cache = out[CACHE if CACHE in out else "past_key_values"]
     if not all(isinstance(layer, DynamicLayer) for layer in getattr(cache, "layers", [None])):
         return None
     return Prefix(cache, len(visual), following, len(positions))
@@ -96,7 +98,7 @@ def answer_shared(
             attention_mask=attention_mask,
             **position_options(model, positions.expand(prefix.axes, -1, -1)),
             **logits_options(model, keep),
-            past_key_values=_repeated(prefix.cache, len(chunk)),
+            **cache_options(model, _repeated(prefix.cache, len(chunk))),
             use_cache=True,
         )
         answers.append(read(_read_logits(model, out.logits, ends, rows)))
@@ -210,6 +212,11 @@ def position_options(model: Any, positions: Tensor) -> dict[str, Tensor]:
 def logits_options(model: Any, keep: Tensor) -> dict[str, Tensor]:
     """Return the argument that restricts logits to these positions, if the model has one."""
     return {"logits_to_keep": keep} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+
+
+def cache_options(model: Any, cache: Any) -> dict[str, Any]:
+    """Return the model's argument for keys and values; earlier versions of transformers have another name."""
+    return {CACHE if CACHE in inspect.signature(model.forward).parameters else "past_key_values": cache}
 
 
 def _read_logits(model: Any, logits: Tensor, ends: Tensor, rows: Tensor) -> Tensor:
