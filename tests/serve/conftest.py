@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import socket
 import threading
 import time
@@ -59,16 +60,27 @@ def write_films(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three films and their index, and a copy of it, from which each test starts."""
+    folder = tmp_path_factory.mktemp("site") / "place"
+    films = write_films(folder / "films")
+    Index(folder / "index", ColourEncoder()).add([films])
+    shutil.copytree(folder, folder.with_name("copy"))
+    return folder
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(place: Path, tmp_path: Path) -> Iterator[Site]:
     from fastapi.testclient import TestClient
 
     from mova.serve.app import build
     from mova.serve.settings import Settings
 
-    films = write_films(tmp_path / "films")
-    Index(tmp_path / "index", ColourEncoder()).add([films])
-    settings = Settings(str(tmp_path / "index"), state=tmp_path / "state")
+    shutil.rmtree(place)
+    shutil.copytree(place.with_name("copy"), place)  # with times: an index looks at them
+    films = place / "films"
+    settings = Settings(str(place / "index"), state=tmp_path / "state")
     with TestClient(build(settings, ColourEncoder()), base_url="http://localhost:8765") as client:
         yield Site(client, films, settings)
 
