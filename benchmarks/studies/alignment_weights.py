@@ -3,7 +3,8 @@
 On Worlds, the loss is the cross-entropy of the posteriors of frames, per frame of the truth, and of the probabilities
 that sentences are shown, over captions in order, the same with as many sentences of other videos, and single sentences.
 The simplex of Nelder and Mead (1965) moves the weights named in `ON_WORLDS`; the map of posteriors to calibrated ones
-is fitted anew for each of its points.
+is fitted anew for each of its points. At the end, the map of posteriors is fitted on whole alignments of other Worlds
+(`MAP_VIDEOS`): captions in order, shuffled, and with foreign sentences, with equal weight. `shown` keeps its map.
 
 On described clips (`--clips`, with `--model mova-natural`), the loss is the mean overlap of the best spans and a fifth
 of their recall at 0.5, with a minus, and `ON_CLIPS` moves. Cross-validation leaves out every fourth clip.
@@ -27,7 +28,7 @@ from scipy.special import expit, logit, xlogy
 
 from benchmarks.common import harness
 from benchmarks.common.alignments import Array, Case, Tally
-from benchmarks.studies.alignment import clips, worlds
+from benchmarks.studies.alignment import STYLES, clips, worlds
 from mova.models.background_captions import encode_background
 from mova.models.encoder import DualEncoder
 from mova.models.registry import load
@@ -45,6 +46,10 @@ VIDEOS = (
     ("outline", 60.0, 941_002, 6),
 )
 """Style, seconds, seed and number of the videos; no seed of the study of alignment (`alignment.py`)."""
+MAP_VIDEOS = tuple((style, seconds, 971_001, n) for style in STYLES for seconds, n in ((630.0, 16), (60.0, 40)))
+"""The same, of the videos that the last map of posteriors is fitted on."""
+MAP_LEAST = 1e-4
+"""Least posterior that counts for that map."""
 FOREIGN_SEED = 3
 SENTENCE_WEIGHT = 0.3
 """Weight of the cross-entropy of sentences beside that of frames."""
@@ -213,6 +218,35 @@ def collect(model: DualEncoder, weights: AlignmentWeights, folder: Path | None) 
     return items
 
 
+def fit_map(model: DualEncoder, weights: AlignmentWeights, folder: Path | None) -> AlignmentWeights:
+    """Return weights with the map of posteriors that is the most probable on whole alignments."""
+    from sklearn.linear_model import LogisticRegression
+
+    plain = replace(weights, slope=1.0, intercept=0.0, length=0.0, shown_slope=1.0, shown_intercept=0.0)
+    background, rng = encode_background(model), np.random.default_rng(FOREIGN_SEED)
+    found: dict[str, list[Array]] = {"in order": [], "shuffled": [], "foreign": []}
+    for style, seconds, seed, count in MAP_VIDEOS:
+        cases = worlds(model, seed, seconds, style, count, folder)
+        for i, case in enumerate(cases):
+            shuffled = case.reordered(rng.permutation(len(case.sentences)).tolist())
+            mixed = case.with_foreign([*cases[:i], *cases[i + 1 :]], rng)
+            for rows, item in zip(found.values(), (case, shuffled, mixed), strict=True):
+                place = (item.vectors, item.frames, item.times, item.duration, plain)
+                result = align_jointly(*place, background=background, sentences=item.sentences)
+                assert result.posterior is not None
+                true = np.concatenate([item.inside(spans) for spans in item.truth])
+                score = logit(np.clip(result.posterior.ravel().astype(np.float64), CERTAIN, 1 - CERTAIN))
+                length = np.full(len(score), math.log(seconds / LENGTHS[0]))
+                rows.append(np.stack([score, length, true], axis=1)[score > logit(MAP_LEAST)])
+    parts = [np.concatenate(rows) for rows in found.values()]
+    shares = np.concatenate([np.full(len(part), len(parts[0]) / part[:, 2].sum()) for part in parts])
+    table = np.concatenate(parts)
+    fitted = LogisticRegression(C=np.inf).fit(table[:, :2], table[:, 2], shares)
+    (slope, length), intercept = fitted.coef_[0].tolist(), float(fitted.intercept_[0])
+    shown = {name: getattr(weights, name) for name in ("shown_slope", "shown_intercept")}
+    return replace(plain, slope=slope, intercept=intercept, length=length, **shown)
+
+
 def say(name: str, found: Array) -> None:
     """Print measures of overlaps."""
     print(f"{name}: mIoU {found.mean():.3f}, R@0.5 {(found >= 0.5).mean():.3f}", flush=True)
@@ -232,6 +266,8 @@ def main() -> None:
     if args.clips is None:
         items = collect(model, start, args.folder)
         weights = fit(partial(loss_of, items), start, ON_WORLDS, WORLDS_STEP, args.points)
+        shown = {name: getattr(start, name) for name in ("shown_slope", "shown_intercept")}
+        weights = fit_map(model, replace(weights, **shown), args.folder)
     else:
         cases = [*clips(model, args.clips)]
         weights = fit_clips(model, cases, start, args.points)

@@ -62,7 +62,8 @@ WORLDS_WEIGHTS = AlignmentWeights(
     shown_slope=1.83,
     shown_intercept=-0.5,
 )
-"""Weights of the shipped model, fitted on 56 Worlds of 60 and 630 s; the maps of probabilities on 168 others
+"""Weights of the shipped model, fitted on 56 Worlds of 60 and 630 s, and the map of posteriors on 168 others
+(`mova bench alignment_weights`). `independent_seconds`, `order` and `shown_intercept` were chosen on these
 (`docs/decisions/0014-joint-alignment.md`)."""
 
 
