@@ -307,13 +307,14 @@ def every_page(site: Site, path: str, key: str, **values: Any) -> list[Any]:
             return rows
 
 
-def test_every_list_has_pages(site: Site, tmp_path: Path) -> None:
+def test_every_list_has_pages(site: Site) -> None:
     for number in range(7):
         (site.films / "deep" / f"Sub {number}").mkdir()
         (site.films / f"{number}.mp4").write_bytes(b"no video")
         site.client.app.parts.jobs.cancel(site.client.app.parts.jobs.add("add", str(number)).id)
-    write_colours(tmp_path / "more" / "d.mp4", [("white", 1)])
-    Index(site.settings.index, ColourEncoder()).add([site.films, tmp_path / "more"])
+    more = site.films.parent / "more"
+    write_colours(more / "d.mp4", [("white", 1)])
+    Index(site.settings.index, ColourEncoder()).add([site.films, more])
     for name in "abc":
         (site.films / ("deep/c.mp4" if name == "c" else f"{name}.mp4")).unlink()
     tops = site.client.get(f"{API}/folders").json()["folders"]

@@ -79,7 +79,7 @@ class DualEncoder(Encoding, ABC):
     tensor([0, 1])
     >>> timeline = model.align("film.mp4", "Two black discs shrink. A small orange crescent bounces indoors.")
     >>> [sentence.spans[0].span for sentence in timeline.sentences]
-    [Span(start=3.0, end=6.5), Span(start=6.5, end=10.0)]
+    [Span(start=3.0, end=6.5), Span(start=6.5, end=9.5)]
     >>> wrong, right = model.score("film.mp4", ["Three white stars.", "Two black discs shrink. A crescent bounces."])
     >>> bool(right > wrong)
     True
