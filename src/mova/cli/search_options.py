@@ -11,9 +11,11 @@ import typer
 from mova.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mova.search.narrow.filter import Filter
     from mova.search.narrow.trim import Trim
-    from mova.search.second_stage.reranker import Progress, Reranker
+    from mova.search.second_stage.reranker import Reranker
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class RerankOptions:
         """Return the names of the options that are used."""
         return [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
 
-    def reranker(self, progress: Progress | None = None) -> Reranker | None:
+    def reranker(self, progress: Callable[[int, int], None] | None = None) -> Reranker | None:
         """Return the second stage, which loads its model later; None without --rerank.
 
         Raises:

@@ -9,7 +9,7 @@ Shape legend: Q queries, n moments of a query, W weights.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mova.errors import DataError
 from mova.search.second_stage.mixing import EQUAL, Mixing, mixed_scores
-from mova.search.second_stage.reranker import Progress, Reranker
+from mova.search.second_stage.reranker import Reranker
 from mova.types import Moment
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def score_queries(
     queries: Sequence[KnownQuery],
     reranker: Reranker,
     overlap: float = OVERLAP,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[ScoredQuery], float]:
     """Search every query, and ask the second model about its first moments.
 

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 TOP = 20
 """Moments that the second model is asked about, by default."""
 
-Progress = Callable[[int, int], None]
-"""Called with the number of moments asked about, and of all that are to be asked about."""
-
 
 @dataclass(frozen=True, eq=False)
 class Reranker:
@@ -45,7 +42,7 @@ class Reranker:
         batch: clips that a video LLM answers about at once.
         max_frames: most frames per clip for a video LLM that is named; default: those of its family.
         prompt: question for a video LLM that is named: `entailment`, or a YAML file with the key `text`.
-        progress: called after every batch.
+        progress: called after every batch with the number of moments asked about, and of all to ask about.
 
     Raises:
         UsageError: a number is out of range.
@@ -66,7 +63,7 @@ class Reranker:
     batch: int = 4
     max_frames: int | None = None
     prompt: str | Path | None = None
-    progress: Progress | None = field(default=None, repr=False)
+    progress: Callable[[int, int], None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("top", "batch"):
