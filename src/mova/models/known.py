@@ -131,7 +131,7 @@ _ENTRIES = (
         licence="apple-amlr",
         size="1.75 GB",
         use="real footage, English; research only by its license",
-        quality="see its paper",
+        quality="not measured here; no published figure was checked",
         source=AIMV2,
     ),
     Entry(

@@ -245,6 +245,7 @@ class Index(OpenIndex):
             alarms = self._false_alarms(encoder, reader if wanted.chooses_videos else None)
 
         def best(candidates: int) -> list[Moment]:
+            """Return the best moments of the first stage, judged and scored again."""
             moments = query.search(reader, prepared, candidates, min_score=options["min_score"], one_per_video=once)
             if encoder is not None:
                 if not isinstance(encoder, TextTower):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoModel
@@ -24,7 +23,7 @@ from mova.scoring.windows.rule import WindowRule
 from mova.search.index import Index
 from mova.types import Frames
 from mova.video.reader import stream
-from mova.video.writer import write_mp4
+from tests.support.moving_square import write_moving_square
 from tests.support.tiny_videollms import build
 
 TEXTS = ["A man opens a door.", "tea", "Does this video entail the description: two squares move left?"]
@@ -49,14 +48,7 @@ def model(checkpoint: Path) -> QwenEmbedding:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven seconds of 96 x 64 with a square that moves over a ramp, at 4 frames per second."""
-    path = tmp_path_factory.mktemp("films") / "film.mp4"
-    ramp = np.linspace(0, 255, 96, dtype=np.uint8)
-    pictures = []
-    for i in range(28):
-        picture = np.repeat(np.stack([ramp, ramp[::-1], np.roll(ramp, 9 * i)], -1)[None], 64, axis=0).copy()
-        picture[20:44, 2 * i : 2 * i + 24] = (250, 30, 20)
-        pictures.append(picture)
-    return write_mp4(path, [np.stack(pictures)], fps=4)
+    return write_moving_square(tmp_path_factory.mktemp("films") / "film.mp4", count=28)
 
 
 def last_state(checkpoint: Path, prompt: str, **videos: Any) -> torch.Tensor:

@@ -21,7 +21,7 @@ from mova.models.x_clip.model import XClip
 from mova.scoring.windows.rule import WindowRule
 from mova.types import Frames
 from mova.video.reader import stream
-from mova.video.writer import write_mp4
+from tests.support.moving_square import write_moving_square
 
 TEXTS = ["A man opens a door.", "Two red squares move left!", "tea", "Naïve café; it's raining?"]
 
@@ -36,14 +36,7 @@ def model(tiny_x_clip: Path) -> XClip:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven seconds of 96 x 64 with a square that moves over a ramp, at 4 frames per second."""
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    ramp = np.linspace(0, 255, 96, dtype=np.uint8)
-    pictures = []
-    for i in range(44):
-        picture = np.repeat(np.stack([ramp, ramp[::-1], np.roll(ramp, 9 * i)], -1)[None], 64, axis=0).copy()
-        picture[20:44, 2 * i % 72 : 2 * i % 72 + 24] = (250, 30, 20)
-        pictures.append(picture)
-    return write_mp4(path, [np.stack(pictures)], fps=4)
+    return write_moving_square(tmp_path_factory.mktemp("film") / "film.mp4", count=44)
 
 
 def by_transformers(checkpoint: Path, windows: list[np.ndarray]) -> torch.Tensor:

@@ -77,7 +77,7 @@ def rerank(
 
 
 def _queries(manifest: Path, split: str | None, most: int, seed: int) -> list[KnownQuery]:
-    """Return the queries of a manifest, at most so many.
+    """Return the queries of a manifest, or `most` of them, drawn at random.
 
     Raises:
         DataError: it has none.

@@ -20,7 +20,7 @@ class QwenEmbeddingConfig(PreTrainedConfig):
         window_frames: frames per window.
         window_stride: sampled frames from the start of one window to the start of the next; None: half a window.
         instruction: system message of texts; `video_instruction` that of videos.
-        width: length of the vectors, cut after so many numbers (Matryoshka); None: all.
+        width: dimensions of the vectors, the first ones of the model (Matryoshka); None: all.
         relevance_threshold, units, rule: see `TwoTowerConfig`.
     """
 

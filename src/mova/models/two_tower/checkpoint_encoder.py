@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 TEXT_BATCH = 256
 UNMASKED = frozenset({"aimv2"})
 """Architectures whose texts see later words in transformers if no text of a batch is padded, except with its attention
-in plain PyTorch: their mask is then left to a kernel that is not told that it is causal."""
+in plain PyTorch: their mask is then left to a kernel that does not know that it is causal."""
 
 
 class CheckpointEncoder(PreTrainedModel, Backbone):
