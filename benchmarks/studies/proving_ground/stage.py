@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.common.warm_backbone import HELD_OUT, SIZE, warm_backbone
 from mova.models.worlds_tiny.model import WorldsTiny
-from mova.worlds.galleries import RATE, Short, WorldsPairs, easy_gallery, hard_gallery, render_shorts
+from mova.worlds.galleries import EVENTS, RATE, Short, WorldsPairs, easy_gallery, hard_gallery, render_shorts
 from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES
 from mova.worlds.writer import World, render_world, sample_world
 
@@ -32,6 +32,7 @@ class Budget:
     easy: int = 240
     groups: int = 60
     long: int = 16
+    degrees: int = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,7 @@ class Stage:
         self.validation = self._galleries(0, budget.easy // 2, budget.groups // 2)
         self.test = self._galleries(1, budget.easy, budget.groups)
         self.long = [_long(HELD_OUT + seed, i) for i in range(budget.long)]
+        self.degrees = self._described(2, budget.degrees)
 
     def backbone(self) -> WorldsTiny:
         """Return a fresh copy of the warm backbone."""
@@ -88,6 +90,12 @@ class Stage:
         rng = np.random.default_rng([HELD_OUT + self.seed, part])
         shorts = {"easy": easy_gallery(rng, easy), "hard": hard_gallery(rng, groups)}
         return {name: Gallery(videos, render_shorts(videos, rng, TRAIN_STYLES)) for name, videos in shorts.items()}
+
+    def _described(self, part: int, count: int) -> Gallery | None:
+        """Draw videos whose events all have a sentence."""
+        rng = np.random.default_rng([HELD_OUT + self.seed, part])
+        shorts = easy_gallery(rng, count, most=EVENTS, least=EVENTS)
+        return Gallery(shorts, render_shorts(shorts, rng, TRAIN_STYLES)) if shorts else None
 
 
 def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:

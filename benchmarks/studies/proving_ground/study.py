@@ -4,7 +4,8 @@ Every arm starts from the same warm backbone, trains on the same batches of its 
 forms, all calibrated in the same way on validation galleries. The seed determines the training data, the galleries and
 the initialization of new modules.
 
-`--arms main|ablations` selects the arms (default: both). `--arms masks` runs the arms of the table of scores through
+Every system is also measured by degree of misalignment (`proving_ground_degrees`). `--arms main|ablations` selects the
+arms (default: both). `--arms masks` runs the arms of the table of scores through
 masks, into results of their own, without the long videos. `--folder DIR` keeps rendered data and finished runs, so that
 an interrupted run can be resumed.
 """
@@ -23,10 +24,12 @@ import numpy as np
 from benchmarks.common import harness
 from benchmarks.common.systems import System
 from benchmarks.studies.proving_ground.arms import ABLATIONS, ARMS, Arm, train_arm
+from benchmarks.studies.proving_ground.degrees import by_degree, forms_by_degree
+from benchmarks.studies.proving_ground.degrees_report import report_degrees
 from benchmarks.studies.proving_ground.scoring import captions, localization, long_videos, reranked, retrieval, see
 from benchmarks.studies.proving_ground.stage import Budget, Stage, ceiling
 
-QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1)
+QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1, degrees=6)
 MASK_ARMS = ("MoVA, paper", "MoVA, repaired", "MoVA, subsets")
 COLUMNS = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
 CONTROL = "late interaction (no masks)"
@@ -64,10 +67,12 @@ def main() -> None:
         arms = {name: arms[name] for name in (THROUGH_MASKS[:5] if args.arms == "masks" else few) if name in arms}
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
-        budget = QUICK if args.quick else Budget(long=0) if args.arms == "masks" else Budget()
+        budget = QUICK if args.quick else Budget(long=0, degrees=0) if args.arms == "masks" else Budget()
         runs = [run for seed in seeds for run in seed_runs(seed, arms, budget, folder)]
     if not args.only_run:
         report(runs, seeds, "proving_ground_masks" if args.arms == "masks" else "proving_ground")
+        if args.arms != "masks":
+            report_degrees(runs, seeds)
 
 
 def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> list[dict[str, Any]]:
@@ -95,6 +100,7 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
     pairs = [form.split("+") for form in arm.forms if "+" in form]
     for base in dict.fromkeys(first for first, _ in pairs):
         rows += reranked(base, [second for first, second in pairs if first == base], system, validation, test)
+    alphas = {row["form"]: row["alpha"] for row in rows if "alpha" in row}
     rng = np.random.default_rng(stage.seed)
     form = next((form for form in arm.forms if "+" not in form), "global")
     hard = test["hard"]
@@ -107,6 +113,9 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
         "captions": {form: captions(form, system, validation, hard, rng) for form in dict.fromkeys((form, "late"))},
         "localisation": localization(list(hard.frames), hard.texts.units, truth),
         "long": long_videos(system, arm.forms, stage.long),
+        "degrees": by_degree(system, stage.degrees, forms_by_degree(arm.forms), alphas, stage.seed)
+        if stage.degrees
+        else [],
         "queries": {gallery: len(seen.shorts) for gallery, seen in test.items()},
         "ceiling": {gallery: ceiling(seen.shorts) for gallery, seen in test.items()},
         "parameters": sum(weight.numel() for weight in model.parameters()),

@@ -66,15 +66,15 @@ class Short:
         return np.repeat(np.array(rows), samples, axis=1)
 
 
-def easy_gallery(rng: np.random.Generator, count: int, most: int = 3) -> list[Short]:
-    """Draw unrelated videos whose captions describe 1 to `most` events; each sentence is true of its own event only.
+def easy_gallery(rng: np.random.Generator, count: int, most: int = 3, least: int = 1) -> list[Short]:
+    """Draw unrelated videos whose captions describe `least` to `most` events, each sentence true of its own event only.
 
     Example:
         >>> [short] = easy_gallery(np.random.default_rng(0), 1)
         >>> len(short.events), short.truth().shape[1]
         (6, 14)
     """
-    return [_short(rng, int(rng.integers(1, most + 1))) for _ in range(count)]
+    return [_short(rng, int(rng.integers(least, most + 1))) for _ in range(count)]
 
 
 def hard_gallery(rng: np.random.Generator, groups: int) -> list[Short]:
