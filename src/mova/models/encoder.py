@@ -163,6 +163,12 @@ class DualEncoder(Encoding, ABC):
         sound = relations is not None and relations.fingerprint == self.fingerprint()
         return list(relations.trained) if relations is not None and sound else []
 
+    @property
+    def comparison_weight(self) -> float:
+        """Weight of what two moments share, for captions that compare them; 0: not used (`Relations.weight`)."""
+        relations = (self._same_inside() or self).relations
+        return relations.weight if relations is not None and self.trained_respects() else 0.0
+
     def respects(self) -> list[str]:
         """Return the names of the concepts that `respect` knows."""
         relations = (self._same_inside() or self).relations
@@ -192,7 +198,10 @@ class DualEncoder(Encoding, ABC):
         Raises:
             UsageError: a text has no words.
         """
-        units = [self.units.split(text) for text in texts]
+        return self.encode_unit_lists([self.units.split(text) for text in texts])
+
+    def encode_unit_lists(self, units: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Encode texts that are already split into units, (K, d) each, in batches over all texts."""
         flat = [unit for text_units in units for unit in text_units]
         parts = [self.encode_sentences(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
         return list(torch.cat(parts).split([len(text_units) for text_units in units])) if parts else []

@@ -4,7 +4,10 @@ A concept, such as color, is known by the mean text vector of each of its values
 span the *word subspace*. In an orthogonal basis, their energy per axis makes a *concept mask*. Both become a
 projection; frames, or frames and texts, are compared after it.
 
-Shape legend: K values of a concept, N and M vectors, d width of the shared space, r width of a projection.
+A caption may say that two of its moments have the same place, or another color (`shared_scores`).
+
+Shape legend: K values of a concept, N and M vectors, C pairs of sentences, T frames, d width of the shared space, r
+width of a projection.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mova.scoring.similarity import cosine, full
+from mova.scoring.similarity import cosine, full, relevance, unit
 
 SMALLEST_SHARE = 1e-4
 """Directions with less than this share of the largest singular value are rounding errors, not part of a subspace."""
@@ -121,3 +124,58 @@ def concept_mask(energy: Tensor, sharpness: Tensor | float, offset: Tensor | flo
     """
     ratio = energy / energy.mean(dim=-1, keepdim=True).clamp_min(torch.finfo(energy.dtype).tiny)
     return torch.sigmoid(sharpness * ratio.clamp_min(SMALLEST_ENERGY).log() + offset)
+
+
+def best_pair(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two different frames with the highest sum of the first's and the second's cosine.
+
+    One pass over the frames: the best frame of `second` before and after each frame is a running maximum.
+
+    Args:
+        first, second: (C, T) cosines of two sentences, at least two frames.
+
+    Returns:
+        int64 (C,), frames of the first, and of the second sentence; of equal pairs the earliest first frame.
+
+    Example:
+        >>> best_pair(torch.tensor([[0.9, 0.1, 0.2]]), torch.tensor([[0.8, 0.3, 0.1]]))
+        (tensor([0]), tensor([1]))
+    """
+    low = torch.full_like(second[:, :1], -torch.inf)
+    none = torch.zeros_like(second[:, :1], dtype=torch.int64)
+    before, where_before = second[:, :-1].cummax(dim=1)
+    after, where_after = second.flip(1)[:, :-1].cummax(dim=1)
+    last = second.shape[1] - 1
+    before, where_before = torch.cat([low, before], dim=1), torch.cat([none, where_before], dim=1)
+    after, where_after = torch.cat([after.flip(1), low], dim=1), torch.cat([last - where_after.flip(1), none], dim=1)
+    earlier = before >= after
+    partner = torch.where(earlier, where_before, where_after)
+    chosen = (first + torch.where(earlier, before, after)).argmax(dim=1)
+    return chosen, partner.gather(1, chosen[:, None])[:, 0]
+
+
+def shared_scores(frames: Tensor, first: Tensor, second: Tensor, respect: Respect) -> Tensor:
+    """Return how similar the moments of two sentences are in one respect, for several pairs of sentences.
+
+    The moments are the two different frames that show the sentences best (`best_pair`).
+
+    Args:
+        frames: (T, d).
+        first, second: (C, d), the sentences.
+        respect: in which the two frames are compared.
+
+    Returns:
+        float32, (C,), cosines; 0 if the video has a single frame, which says nothing.
+
+    Example:
+        >>> star, heart = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+        >>> frames = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, -1.0]])
+        >>> color = Respect(torch.tensor([[0.0], [0.0], [1.0]]), torch.zeros(3))
+        >>> shared_scores(frames, star, heart, color)
+        tensor([1.])
+    """
+    if len(frames) < 2:
+        return torch.zeros(len(first), device=frames.device)
+    one, two = best_pair(relevance(first, frames), relevance(second, frames))
+    seen = unit(respect.project(frames))
+    return (seen[one] * seen[two]).sum(dim=-1)

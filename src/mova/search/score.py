@@ -25,6 +25,7 @@ from mova.data.pair_list import VideoText
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
+from mova.models.inputs.captions import encode_captions
 from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE, joined
 from mova.models.registry import load_any
 from mova.scoring.timeline_decoder import PRESENT
@@ -228,7 +229,8 @@ def _highest(model: DualEncoder, video: VideoEmbedding, text: str) -> Tensor:
 
 
 def _total(model: DualEncoder, video: VideoEmbedding, text: str, highest: Tensor) -> float:
-    return float(highest.mean() if model.rule.plain else model.score([video], text)[0, 0])
+    plain = model.rule.plain and not any(encode_captions(model, [text]).comparisons)
+    return float(highest.mean() if plain else model.score([video], text)[0, 0])
 
 
 def load_scorer(name_or_path: str | Path, **options: Any) -> Scorer:

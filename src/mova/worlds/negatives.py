@@ -34,17 +34,20 @@ class Line:
         claim: what it asserts.
         wording: seed of the choice of words.
         opening: temporal connective, or "".
+        ending: words about another event, such as "in the same place", or "".
     """
 
     claim: Claim
     wording: int
     opening: str = ""
+    ending: str = ""
 
     @property
     def text(self) -> str:
         """The sentence; equal lines give equal texts."""
-        sentence = describe(self.claim.event, np.random.default_rng(self.wording), self.claim.mentioned)
-        return open_with(sentence.text, self.opening) if self.opening else sentence.text
+        text = describe(self.claim.event, np.random.default_rng(self.wording), self.claim.mentioned).text
+        text = open_with(text, self.opening) if self.opening else text
+        return f"{text.rstrip('.')} {self.ending}." if self.ending else text
 
 
 @dataclass(frozen=True)

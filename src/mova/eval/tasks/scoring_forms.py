@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mova.errors import UsageError
 from mova.models.encoder import TEXT_CHUNK, DualEncoder, TextEmbedding, VideoEmbedding
+from mova.models.inputs.captions import encode_captions, score_captions
 from mova.scoring.caption_score import EvidenceRule, gather_evidence
 
 FORMS = {
@@ -90,6 +91,8 @@ class ScoringForm:
         settings: dict[str, Any] = {"form": self.name}
         if self.name == "rule":
             settings["rule"] = self.model.rule.to_dict()
+            if self.model.comparison_weight:
+                settings["comparisons"] = self.model.comparison_weight
         if self.name in ("rule", "late"):
             settings["units"] = self.model.units.to_dict()
         return settings
@@ -102,7 +105,9 @@ class ScoringForm:
             UsageError: a text contains no words.
         """
         self.used = True
-        if self.name in ("rule", "late"):
+        if self.name == "rule":
+            return encode_captions(self.model, texts)
+        if self.name == "late":
             return self.model.encode_units(texts)
         if self.name == "modular" and self.model.selects_units:
             vectors = self.model.encode_units(texts)
@@ -133,8 +138,9 @@ class ScoringForm:
             score = None if self.name == "modular" else self.name
             parts = [self.model.modular_similarity(videos, chunk, score).float() for chunk in encoded]
             return torch.cat(parts, dim=1)
-        rule = self.model.rule if self.name == "rule" else EvidenceRule()
-        return rule.score(frames, encoded)
+        if self.name == "rule":
+            return score_captions(self.model, frames, encoded)
+        return EvidenceRule().score(frames, encoded)
 
 
 def _pooled_only(pooled: Tensor) -> TextEmbedding:

@@ -18,11 +18,14 @@ from torch.nn import functional as F
 
 from mova.errors import UsageError
 from mova.models.embeddings import TextEmbedding, VideoEmbedding
+from mova.models.inputs.captions import encode_captions, score_captions
 from mova.models.inputs.pixels import is_picture, pixels_of
 from mova.models.inputs.reading import VideoReading
 from mova.models.inputs.sources import Clock, is_one_video, looks_like_a_file, opened
 from mova.models.inputs.texts import as_texts
 from mova.scoring.caption_score import EvidenceRule
+from mova.scoring.respects import Respect
+from mova.text.units import UnitRule
 from mova.types import Frames
 
 Item = TypeVar("Item")
@@ -32,6 +35,20 @@ class Encoding(VideoReading, ABC):
     """The part of `mova.models.encoder.DualEncoder` that this file needs."""
 
     rule: EvidenceRule
+    units: UnitRule
+
+    @property
+    @abstractmethod
+    def comparison_weight(self) -> float:
+        """Weight of what two moments share, for captions that compare them."""
+
+    @abstractmethod
+    def respects(self) -> list[str]:
+        """Return the names of the concepts that `respect` knows."""
+
+    @abstractmethod
+    def respect(self, by: str | Sequence[str], center: Tensor | None = None) -> Respect:
+        """Return a respect in which moments can be compared."""
 
     @abstractmethod
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
@@ -40,6 +57,10 @@ class Encoding(VideoReading, ABC):
     @abstractmethod
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
         """Encode the units (K, d) of each text."""
+
+    @abstractmethod
+    def encode_unit_lists(self, units: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Encode texts that are already split into units, (K, d) each."""
 
 
 def encode(model: Encoding, inputs: Any, batch_size: int, fps: float | None, *, normalize: bool) -> Tensor:
@@ -76,15 +97,15 @@ def score(model: Encoding, videos: Any, texts: str | Sequence[str], fps: float |
     batch = as_texts(texts) if one_text or not isinstance(texts, list | tuple) or texts else []
     if pairs and len(items) != len(batch) and 1 not in (len(items), len(batch)):
         raise UsageError(f"pairs need as many texts as videos (or one of either), not {len(batch)} and {len(items)}")
-    vectors = model.encode_units(batch)  # first: texts without words are found before a video is decoded
+    captions = encode_captions(model, batch)  # first: texts without words are found before a video is decoded
     encoded = [embed(model, video, fps) for video in items]
     frames = [video.frames for video in encoded]
     if pairs:
         count = max(len(items), len(batch)) if items and batch else 0
-        couples = [(frames[i % len(frames)], vectors[i % len(vectors)]) for i in range(count)]
-        rows = [model.rule.score([video], [text])[0] for video, text in couples]
+        couples = [(frames[i % len(frames)], captions.only(i % len(batch))) for i in range(count)]
+        rows = [score_captions(model, [video], caption)[0] for video, caption in couples]
         return torch.cat(rows) if rows else torch.empty(0)
-    scores = model.rule.score(frames, vectors)
+    scores = score_captions(model, frames, captions)
     if one_video:
         return scores[0, 0] if one_text else scores[0]
     return scores

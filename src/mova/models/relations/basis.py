@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,6 +39,8 @@ class Relations:
         concepts: sentences of every concept's values, by name.
         trained: concepts that pairs of moments trained; all others use their word subspace.
         fingerprint: of the model whose vectors these are.
+        weight: of what two moments share in the score of a caption that compares them (`score_captions`), chosen on
+            validation data; 0: not used.
 
     Example:
         >>> import mova
@@ -52,12 +55,14 @@ class Relations:
     concepts: Mapping[str, Values]
     trained: tuple[str, ...]
     fingerprint: str
+    weight: float = 0.0
 
     def save(self, folder: Path) -> Path:
         """Write the file into a model's folder and return its path."""
         tensors = {"generator": self.generator.contiguous(), "center": self.center.contiguous()}
         tensors["mask"] = torch.tensor([self.sharpness, self.offset], dtype=torch.float64)
-        notes = {"concepts": self.concepts, "trained": self.trained, "fingerprint": self.fingerprint}
+        notes: dict[str, Any] = {"concepts": self.concepts, "trained": self.trained, "fingerprint": self.fingerprint}
+        notes["weight"] = self.weight
         path = folder / FILE
         path.write_bytes(save(tensors, {"relations": json.dumps(notes)}))
         return path
@@ -84,6 +89,7 @@ class Relations:
                     notes["concepts"],
                     tuple(notes["trained"]),
                     notes["fingerprint"],
+                    float(notes.get("weight", 0.0)),
                 )
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read ({error}); delete it, or install the model again") from error
