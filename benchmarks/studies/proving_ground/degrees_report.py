@@ -17,6 +17,7 @@ SENTENCES = 2
 LAST = CLIPS - SENTENCES
 """Most clips without a sentence at that length."""
 BY_SHARE = tuple((SENTENCES, u) for u in range(LAST + 1))
+COLUMNS = ("name", "sentences", "untold", "global", "late", "spread")
 NOT_FORMS = ("sentences", "untold", "videos", "every fact known", "sentence to frame, mAP", "chance mAP")
 CONTROL = "late interaction (no masks)"
 COMPARED = (
@@ -39,7 +40,7 @@ def report_degrees(runs: Sequence[Run], seeds: Sequence[int]) -> None:
             result.row(name=arm, **row)
     for text, value in claims(runs):
         result.claim(text, round(value, 3), 0.0, value >= 0)
-    result.finish(plot=lambda figure: plot(runs, figure), columns=("name", "sentences", "untold", "global", "late"))
+    result.finish(plot=lambda figure: plot(runs, figure), columns=COLUMNS, seconds=sum(run["seconds"] for run in runs))
 
 
 def mean_degrees(runs: Sequence[Run]) -> list[dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class Budget:
     easy: int = 240
     groups: int = 60
     long: int = 16
-    degrees: int = 120
+    described: int = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +54,16 @@ class LongVideo:
 
 
 class StoredBatches(Dataset[dict[str, Tensor]]):
-    """Batches on disk, so that all arms of a seed use the same batches, rendered only once."""
+    """Batches on disk, so that all arms of a seed use the same batches, rendered only once; those there are kept."""
 
     def __init__(self, source: WorldsPairs, folder: Path) -> None:
         self.folder, self.count = folder, len(source)
         folder.mkdir(parents=True, exist_ok=True)
         for i in range(self.count):
-            torch.save(source[i], folder / f"{i}.pt")
+            path = folder / f"{i}.pt"
+            if not path.exists():
+                torch.save(source[i], path.with_suffix(".part"))
+                path.with_suffix(".part").replace(path)
 
     def __len__(self) -> int:
         return self.count
@@ -71,16 +75,39 @@ class StoredBatches(Dataset[dict[str, Tensor]]):
 
 
 class Stage:
-    """The data of a seed: training batches, galleries, and the warm backbone that all seeds share."""
+    """The data of a seed, rendered when first used, and the warm backbone that all seeds share."""
 
     def __init__(self, seed: int, budget: Budget, folder: Path, warm: Path) -> None:
         self.seed, self.budget, self.folder = seed, budget, folder
         self._warm = warm_backbone(warm, budget.warm_steps, budget.videos)
-        self.batches = StoredBatches(WorldsPairs(1_000 + seed, budget.steps, budget.videos), folder / "batches")
-        self.validation = self._galleries(0, budget.easy // 2, budget.groups // 2)
-        self.test = self._galleries(1, budget.easy, budget.groups)
-        self.long = [_long(HELD_OUT + seed, i) for i in range(budget.long)]
-        self.degrees = self._described(2, budget.degrees)
+
+    @cached_property
+    def batches(self) -> StoredBatches:
+        """Training batches."""
+        source = WorldsPairs(1_000 + self.seed, self.budget.steps, self.budget.videos)
+        return StoredBatches(source, self.folder / "batches")
+
+    @cached_property
+    def validation(self) -> dict[str, Gallery]:
+        """Galleries for choosing weights and rules."""
+        return self._galleries(0, self.budget.easy // 2, self.budget.groups // 2)
+
+    @cached_property
+    def test(self) -> dict[str, Gallery]:
+        """Galleries for retrieval."""
+        return self._galleries(1, self.budget.easy, self.budget.groups)
+
+    @cached_property
+    def long(self) -> list[LongVideo]:
+        """Videos of more than ten minutes."""
+        return [_long(HELD_OUT + self.seed, i) for i in range(self.budget.long)]
+
+    @cached_property
+    def described(self) -> Gallery:
+        """Videos whose events all have a sentence."""
+        rng = np.random.default_rng([HELD_OUT + self.seed, 2])
+        shorts = easy_gallery(rng, self.budget.described, most=EVENTS, least=EVENTS)
+        return Gallery(shorts, render_shorts(shorts, rng, TRAIN_STYLES))
 
     def backbone(self) -> WorldsTiny:
         """Return a fresh copy of the warm backbone."""
@@ -90,12 +117,6 @@ class Stage:
         rng = np.random.default_rng([HELD_OUT + self.seed, part])
         shorts = {"easy": easy_gallery(rng, easy), "hard": hard_gallery(rng, groups)}
         return {name: Gallery(videos, render_shorts(videos, rng, TRAIN_STYLES)) for name, videos in shorts.items()}
-
-    def _described(self, part: int, count: int) -> Gallery | None:
-        """Draw videos whose events all have a sentence."""
-        rng = np.random.default_rng([HELD_OUT + self.seed, part])
-        shorts = easy_gallery(rng, count, most=EVENTS, least=EVENTS)
-        return Gallery(shorts, render_shorts(shorts, rng, TRAIN_STYLES)) if shorts else None
 
 
 def ceiling(shorts: Sequence[Short]) -> tuple[float, float]:

@@ -4,10 +4,9 @@ Every arm starts from the same warm backbone, trains on the same batches of its 
 forms, all calibrated in the same way on validation galleries. The seed determines the training data, the galleries and
 the initialization of new modules.
 
-Every system is also measured by degree of misalignment (`proving_ground_degrees`). `--arms main|ablations` selects the
-arms (default: both). `--arms masks` runs the arms of the table of scores through
-masks, into results of their own, without the long videos. `--folder DIR` keeps rendered data and finished runs, so that
-an interrupted run can be resumed.
+`--arms main|ablations` selects the arms (default: both). `--arms masks` runs the arms of the table of scores through
+masks, into results of their own, without the long videos. `--degrees` measures by degree of misalignment instead, into
+results of their own. `--folder DIR` keeps rendered data and finished runs, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -20,16 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from benchmarks.common import harness
 from benchmarks.common.systems import System
 from benchmarks.studies.proving_ground.arms import ABLATIONS, ARMS, Arm, train_arm
 from benchmarks.studies.proving_ground.degrees import by_degree, forms_by_degree
 from benchmarks.studies.proving_ground.degrees_report import report_degrees
-from benchmarks.studies.proving_ground.scoring import captions, localization, long_videos, reranked, retrieval, see
+from benchmarks.studies.proving_ground.scoring import (
+    best_alpha,
+    captions,
+    localization,
+    long_videos,
+    reranked,
+    retrieval,
+    see,
+    shortlist,
+)
 from benchmarks.studies.proving_ground.stage import Budget, Stage, ceiling
 
-QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1, degrees=6)
+QUICK = Budget(warm_steps=4, steps=2, videos=4, easy=12, groups=3, long=1, described=6)
 MASK_ARMS = ("MoVA, paper", "MoVA, repaired", "MoVA, subsets")
 COLUMNS = ("name", "form", "easy_t2v", "easy_v2t", "hard_t2v", "hard_v2t", "spread")
 CONTROL = "late interaction (no masks)"
@@ -57,6 +66,7 @@ def main() -> None:
     """Run the missing arms and seeds, and report."""
     parser = harness.runs_parser(__doc__)
     parser.add_argument("--arms", choices=("main", "ablations", "masks", "all"), default="all")
+    parser.add_argument("--degrees", action="store_true", help="measure by degree of misalignment instead")
     args = parser.parse_args()
     seeds = harness.seeds_of(args)
     arms = {**(ARMS if args.arms != "ablations" else {}), **(ABLATIONS if args.arms != "main" else {})}
@@ -67,21 +77,26 @@ def main() -> None:
         arms = {name: arms[name] for name in (THROUGH_MASKS[:5] if args.arms == "masks" else few) if name in arms}
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
-        budget = QUICK if args.quick else Budget(long=0, degrees=0) if args.arms == "masks" else Budget()
-        runs = [run for seed in seeds for run in seed_runs(seed, arms, budget, folder)]
-    if not args.only_run:
+        budget = QUICK if args.quick else Budget(long=0) if args.arms == "masks" else Budget()
+        runs = [run for seed in seeds for run in seed_runs(seed, arms, budget, folder, args.degrees)]
+    if args.only_run:
+        return
+    if args.degrees:
+        report_degrees(runs, seeds)
+    else:
         report(runs, seeds, "proving_ground_masks" if args.arms == "masks" else "proving_ground")
-        if args.arms != "masks":
-            report_degrees(runs, seeds)
 
 
-def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> list[dict[str, Any]]:
+def seed_runs(
+    seed: int, arms: dict[str, Arm], budget: Budget, folder: Path, degrees: bool = False
+) -> list[dict[str, Any]]:
     """Return the results of all arms of a seed; finished ones are read from disk."""
     home = folder / f"seed-{seed}"
     stage = cache(lambda: Stage(seed, budget, home, folder / "warm"))
+    results, measure = (home / "degrees", run_degrees) if degrees else (home / "results", run)
     return [
         harness.finished(
-            home / "results" / f"{name.replace('/', '-')}.json", lambda name=name, arm=arm: run(name, arm, stage())
+            results / f"{name.replace('/', '-')}.json", lambda name=name, arm=arm: measure(name, arm, stage())
         )
         for name, arm in arms.items()
     ]
@@ -90,9 +105,7 @@ def seed_runs(seed: int, arms: dict[str, Arm], budget: Budget, folder: Path) -> 
 def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
     """Train an arm and measure everything."""
     began = time.perf_counter()
-    folder = stage.folder / "runs" / name.replace("/", "-")
-    folder.mkdir(parents=True, exist_ok=True)
-    model, seconds = train_arm(arm, stage, folder)
+    model, seconds = trained(name, arm, stage)
     system = System(model, arm.every)
     validation = [see(system, gallery) for gallery in stage.validation.values()]
     test = {name: see(system, gallery) for name, gallery in stage.test.items()}
@@ -100,7 +113,6 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
     pairs = [form.split("+") for form in arm.forms if "+" in form]
     for base in dict.fromkeys(first for first, _ in pairs):
         rows += reranked(base, [second for first, second in pairs if first == base], system, validation, test)
-    alphas = {row["form"]: row["alpha"] for row in rows if "alpha" in row}
     rng = np.random.default_rng(stage.seed)
     form = next((form for form in arm.forms if "+" not in form), "global")
     hard = test["hard"]
@@ -113,15 +125,39 @@ def run(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
         "captions": {form: captions(form, system, validation, hard, rng) for form in dict.fromkeys((form, "late"))},
         "localisation": localization(list(hard.frames), hard.texts.units, truth),
         "long": long_videos(system, arm.forms, stage.long),
-        "degrees": by_degree(system, stage.degrees, forms_by_degree(arm.forms), alphas, stage.seed)
-        if stage.degrees
-        else [],
         "queries": {gallery: len(seen.shorts) for gallery, seen in test.items()},
         "ceiling": {gallery: ceiling(seen.shorts) for gallery, seen in test.items()},
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "train_seconds": round(seconds, 1),
         "seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def run_degrees(name: str, arm: Arm, stage: Stage) -> dict[str, Any]:
+    """Train an arm and measure it by degree of misalignment."""
+    began = time.perf_counter()
+    model, _ = trained(name, arm, stage)
+    system, own = System(model, arm.every), arm.forms[0]
+    alphas = {}
+    if "+" in own:
+        base, second = own.split("+")
+        validation = [see(system, gallery) for gallery in stage.validation.values()]
+        alphas[own] = best_alpha([shortlist(base, [second], system, encoded) for encoded in validation], second)
+    return {
+        "arm": name,
+        "seed": stage.seed,
+        "own": own,
+        "alphas": alphas,
+        "degrees": by_degree(system, stage.described, forms_by_degree(arm.forms), alphas, stage.seed),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def trained(name: str, arm: Arm, stage: Stage) -> tuple[nn.Module, float]:
+    """Return the trained model of an arm and the seconds of its training."""
+    folder = stage.folder / "runs" / name.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    return train_arm(arm, stage, folder)
 
 
 def report(runs: Sequence[dict[str, Any]], seeds: Sequence[int], results: str) -> None:
