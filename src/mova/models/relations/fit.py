@@ -33,6 +33,8 @@ class FitSettings:
         seed: of all draws.
         masks: see `Masks`.
         rotate: whether the basis is trained; otherwise the axes stay as they are.
+        apart: weight of a term that needs no pairs: the mean cosine between the word energies of different concepts, so
+            that no two share axes.
     """
 
     steps: int = 100
@@ -41,6 +43,7 @@ class FitSettings:
     seed: int = 0
     masks: Masks = "words"
     rotate: bool = True
+    apart: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ def fit(
     Args:
         frames: (N, d), unit vectors minus their center.
         labels: for each concept, int64 (N,), the value of each frame; frames with -1 are in no pair.
-        values: for each concept, the vectors (K, d) of its named values.
+        values: for each concept, the vectors (K, d) of its named values. Those without labels only count for `apart`.
         settings: default: those of the class.
     """
     settings = settings or FitSettings()
@@ -96,11 +99,26 @@ def fit(
         logits = numbers[2] * (seen @ seen.transpose(1, 2)) + numbers[3]
         parts = [pair_loss(logits[c], labels[name][index]) for c, name in enumerate(names)]
         loss = torch.stack(parts).mean()
+        if settings.apart:
+            loss = loss + settings.apart * overlap(torch.stack([axis_energy(rows, basis) for rows in values.values()]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     done = numbers.detach().tolist()
     return Fitted(generator.detach(), done[0], done[1], free.detach() if rows else None)
+
+
+def overlap(energy: Tensor) -> Tensor:
+    """Return the mean cosine between the energies (C, d) of different concepts; 0 if no two share an axis.
+
+    Example:
+        >>> overlap(torch.tensor([[2.0, 0.0], [0.0, 1.0]])), overlap(torch.ones(3, 2))
+        (tensor(0.), tensor(1.0000))
+    """
+    unit = F.normalize(energy, dim=-1)
+    cosines = unit @ unit.T
+    first, second = torch.triu_indices(len(cosines), len(cosines), 1)
+    return cosines[first, second].mean()
 
 
 def pair_loss(logits: Tensor, labels: Tensor) -> Tensor:
