@@ -5,10 +5,12 @@ It stands in for image-caption pretraining, and is the same for all seeds and ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
+from torch.utils.data import Dataset
 from transformers import set_seed
 
 from benchmarks.common.fitting import fit
@@ -34,16 +36,39 @@ _TOWERS: dict[str, Any] = {
 }
 
 
-def warm_backbone(folder: Path, steps: int = STEPS, videos: int = VIDEOS) -> WorldsTiny:
-    """Load the warm backbone from a folder; train it there if it is missing."""
+def warm_backbone(
+    folder: Path,
+    steps: int = STEPS,
+    videos: int = VIDEOS,
+    *,
+    size: int = SIZE,
+    towers: Mapping[str, Any] | None = None,
+    batches: Dataset[Any] | None = None,
+) -> WorldsTiny:
+    """Load the warm backbone from a folder; train it there if it is missing.
+
+    Args:
+        folder: where it is kept.
+        steps, videos: number of training steps, and of videos per batch.
+        size: width and height of frames, in pixels.
+        towers: settings of `WorldsTinyConfig` that override those of the default towers.
+        batches: training batches that are rendered already (default: `warm_batches`).
+    """
     if not (folder / "model.safetensors").exists():
         set_seed(_SEED)
-        config = WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), image_size=SIZE, **_TOWERS)
-        training_data = TrainingData(WorldsBatches(_SEED, steps, videos), lambda items: items[0], _encode)
+        settings = {**_TOWERS, **(towers or {})}
+        config = WorldsTinyConfig(vocabulary=vocabulary(), factors=factor_sizes(), image_size=size, **settings)
+        source = batches or warm_batches(steps, videos, size)
+        training_data = TrainingData(source, lambda items: items[0], _encode)
         objective = Grounding(paragraph=0.0, factors=3.0)
         model = fit(WorldsTiny(config), objective, training_data, folder, _SEED, _RATE, workers=1)
         cast(WorldsTiny, model).save_pretrained(folder)
     return WorldsTiny.from_pretrained(folder).float()
+
+
+def warm_batches(steps: int, videos: int, size: int) -> WorldsBatches:
+    """Return the batches of single clips and sentences that the backbone is trained on."""
+    return WorldsBatches(_SEED, steps, videos, image_size=size)
 
 
 def _encode(model: nn.Module, batch: Tensors) -> dict[str, Any]:

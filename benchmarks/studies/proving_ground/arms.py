@@ -149,7 +149,7 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
     backbone = cast(Any, model).backbone
     adapter = SampleInputs(backbone.config.image_size, backbone.tokenizer)
     training_data = TrainingData(
-        stage.batches, lambda items: _thinned(items[0], arm.every, backbone.config.max_words), adapter.encode
+        stage.batches, lambda items: thinned(items[0], arm.every, backbone.config.max_words), adapter.encode
     )
     model = fit(model, arm.objective(), training_data, folder, stage.seed, MODULE_RATE, BACKBONE_RATE)
     seconds = time.perf_counter() - began
@@ -157,7 +157,7 @@ def train_arm(arm: Arm, stage: Stage, folder: Path) -> tuple[nn.Module, float]:
     return model, seconds
 
 
-def _thinned(batch: dict[str, Tensor], every: int, words: int) -> PairBatch:
+def thinned(batch: dict[str, Tensor], every: int, words: int) -> PairBatch:
     """Keep every n-th sample of the videos, and truncate captions to the maximum number of words."""
     frames = {name: batch[name][:, ::every].contiguous() for name in ("frames", "frame_mask")}
     texts = {name: batch[name][:, :words].contiguous() for name in ("input_ids", "token_mask")}

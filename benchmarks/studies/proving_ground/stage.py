@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from benchmarks.common.warm_backbone import HELD_OUT, SIZE, warm_backbone
 from mova.models.worlds_tiny.model import WorldsTiny
+from mova.worlds.batches import WorldsBatches
 from mova.worlds.galleries import EVENTS, RATE, Short, WorldsPairs, easy_gallery, hard_gallery, render_shorts
 from mova.worlds.render import HELD_OUT_STYLE, TRAIN_STYLES
 from mova.worlds.writer import World, render_world, sample_world
@@ -56,7 +57,7 @@ class LongVideo:
 class StoredBatches(Dataset[dict[str, Tensor]]):
     """Batches on disk, so that all arms of a seed use the same batches, rendered only once; those there are kept."""
 
-    def __init__(self, source: WorldsPairs, folder: Path) -> None:
+    def __init__(self, source: WorldsPairs | WorldsBatches, folder: Path) -> None:
         self.folder, self.count = folder, len(source)
         folder.mkdir(parents=True, exist_ok=True)
         for i in range(self.count):

@@ -117,7 +117,7 @@ class WorldsPairs(Dataset[dict[str, Tensor]]):
     """A data set whose item i is a whole batch of videos and paragraphs, from `WorldsBatches` of the same seed.
 
     Args:
-        seed, batches, videos: as for `WorldsBatches`.
+        seed, batches, videos, image_size: as for `WorldsBatches`.
 
     An item holds `frames` uint8 (V, T, 9, h, w), samples stacked with their neighbors; `frame_mask` bool (V, T);
     `input_ids` int64 (V, L), the sentences of the paragraph in order of time; `token_mask` bool; `unit_ids` (V, K, M),
@@ -125,8 +125,8 @@ class WorldsPairs(Dataset[dict[str, Tensor]]):
     (V,), all 0.
     """
 
-    def __init__(self, seed: int, batches: int, videos: int = 16) -> None:
-        self.source = WorldsBatches(seed, batches, videos, EVENTS, SAMPLES, frame_rate=RATE)
+    def __init__(self, seed: int, batches: int, videos: int = 16, image_size: int = 64) -> None:
+        self.source = WorldsBatches(seed, batches, videos, EVENTS, SAMPLES, image_size=image_size, frame_rate=RATE)
 
     def __len__(self) -> int:
         return len(self.source)
