@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,11 @@ from mova.models.embeddings import TextEmbedding, VideoEmbedding, VideoFingerpri
 from mova.models.inputs.encode import Encoding, encode, score
 from mova.models.inputs.sources import name_of
 from mova.models.inputs.texts import as_texts
-from mova.models.relations.basis import Relations, respect_of
-from mova.models.relations.concepts import known_names
+from mova.models.relations.comparing import Comparing
 from mova.scoring.alignment import align_jointly
 from mova.scoring.caption_score import EvidenceRule
 from mova.scoring.emissions import AlignmentWeights
 from mova.scoring.false_alarm import probability_shown
-from mova.scoring.respects import Respect
 from mova.scoring.similarity import cosine
 from mova.scoring.similarity import irrelevance as frame_irrelevance
 from mova.scoring.similarity import relevance as frame_relevance
@@ -43,7 +40,7 @@ TEXT_CHUNK = 256
 """Units encoded at once if only their vectors are needed: token states are much larger."""
 
 
-class DualEncoder(Encoding, ABC):
+class DualEncoder(Comparing, Encoding, ABC):
     """Mixin of every dual encoder (with `transformers.PreTrainedModel`).
 
     A model sets these attributes on the class or the instance.
@@ -99,7 +96,6 @@ class DualEncoder(Encoding, ABC):
     units: UnitRule = UnitRule()
     rule: EvidenceRule = EvidenceRule()
     alignment: AlignmentWeights | None = None
-    relations: Relations | None = None
 
     @property
     @abstractmethod
@@ -136,43 +132,33 @@ class DualEncoder(Encoding, ABC):
         inner = getattr(self, "backbone", None)
         return inner if isinstance(inner, DualEncoder) and inner.fingerprint() == self.fingerprint() else None
 
-    def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
-        """Return the cosines (V, N) of pooled videos with pooled texts."""
-        pooled = torch.stack([video.pooled for video in videos])
-        return cosine(pooled, texts.pooled.to(pooled.device))
-
-    def respect(self, by: str | Sequence[str], center: Tensor | None = None) -> Respect:
-        """Return a respect in which moments can be compared, such as "the place" (`mova.models.relations.basis`).
+    def similarity(
+        self,
+        videos: Sequence[VideoEmbedding],
+        texts: TextEmbedding | Sequence[VideoEmbedding],
+        *,
+        by: str | Sequence[str] | None = None,
+    ) -> Tensor:
+        """Return the cosines (V, N) of pooled videos with pooled texts, or with other pooled videos.
 
         Args:
-            by: name of a concept, or a list of its values, as words or sentences.
-            center: (d,), mean unit vector of the frames to be compared; only used without a trained basis.
+            videos: V videos.
+            texts: N texts, or N videos.
+            by: compare in one respect alone, such as "the place" (see `respect`).
 
         Raises:
-            UsageError: an unknown concept, or fewer than two values.
+            UsageError: an unknown concept.
+
+        >>> import mova
+        >>> model = mova.load("mova-worlds-tiny")
+        >>> clips = [model.encode_video("film.mp4", start=start, end=start + 3) for start in (3.0, 6.5)]
+        >>> model.similarity(clips, clips, by="color").shape
+        torch.Size([2, 2])
         """
-        relations = (self._same_inside() or self).relations
-        if relations is not None:
-            relations = replace(relations, trained=tuple(self.trained_respects()))
-        with torch.no_grad():
-            return respect_of(by, lambda texts: self.encode_text(texts).pooled, relations, center)
-
-    def trained_respects(self) -> list[str]:
-        """Return the names of the concepts for which a basis was trained, and the model not changed since."""
-        relations = (self._same_inside() or self).relations
-        sound = relations is not None and relations.fingerprint == self.fingerprint()
-        return list(relations.trained) if relations is not None and sound else []
-
-    @property
-    def comparison_weight(self) -> float:
-        """Weight of what two moments share, for captions that compare them; 0: not used (`Relations.weight`)."""
-        relations = (self._same_inside() or self).relations
-        return relations.weight if relations is not None and self.trained_respects() else 0.0
-
-    def respects(self) -> list[str]:
-        """Return the names of the concepts that `respect` knows."""
-        relations = (self._same_inside() or self).relations
-        return known_names(None if relations is None else relations.concepts)
+        pooled = torch.stack([video.pooled for video in videos])
+        others = texts.pooled if isinstance(texts, TextEmbedding) else torch.stack([video.pooled for video in texts])
+        others = others.to(pooled.device)
+        return cosine(pooled, others) if by is None else self.respect(by).similarity(pooled, others)
 
     def text_parts(self, text: str) -> list[str]:
         """Return a text in parts that the model reads whole (`mova.text.parts`); default: one part."""

@@ -15,6 +15,7 @@ from mova.models.families import FAMILIES, family_of_folder, foreign_family
 from mova.models.hub import UnreachableError, find_checkpoint
 from mova.models.known import MODELS, Entry, without_hub
 from mova.models.precision import choose_device, choose_dtype
+from mova.models.relations.basis import Relations
 
 if TYPE_CHECKING:
     from mova.models.entailment import EntailmentModel
@@ -63,7 +64,9 @@ def load(name_or_path: str | Path, *, precision: str = "auto", device: str | tor
         raise UnreachableError(error.name, error.cause, without_hub()) from error
     family = family_of_folder(folder)
     if family is not None:
-        return family.model_class().from_pretrained(str(folder), precision=precision, device=target)
+        model: DualEncoder = family.model_class().from_pretrained(str(folder), precision=precision, device=target)
+        model.relations = model.relations or Relations.read(Path(folder))
+        return model
     load_foreign = foreign_family(folder).load_foreign
     assert load_foreign is not None
     return resolve_name(load_foreign)(name_or_path, precision=precision, device=target)

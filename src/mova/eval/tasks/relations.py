@@ -65,11 +65,13 @@ class Gallery:
         frames: float32, (N, d), unit vectors.
         labels: concept -> index (N,) of the value of each moment, -1 for none.
         values: concept -> sentences about each value.
+        sources: the file of each moment; empty: each is of a file of its own.
     """
 
     frames: Tensor
     labels: Mapping[str, _Ints]
     values: Mapping[str, Values]
+    sources: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,8 @@ def read_gallery(
         if progress is not None:
             progress(row["file"], number, len(rows))
         frames.append(_moment(model, path, where, row))
-    return Gallery(F.normalize(torch.stack(frames), dim=-1), labels, values)
+    files = [row["file"] for _, row in rows]
+    return Gallery(F.normalize(torch.stack(frames), dim=-1), labels, values, files)
 
 
 def _require_pairs(labels: _Ints, name: str) -> None:

@@ -189,9 +189,16 @@ class Mova(BackboneWrapper):
         real = torch.ones(1, len(video.frames), dtype=torch.bool, device=video.frames.device)
         return replace(video, whole=self.in_sequence(video.frames[None], real)[0][0].mean(dim=0))
 
-    def similarity(self, videos: Sequence[VideoEmbedding], texts: TextEmbedding) -> Tensor:
-        """Return the cosines (V, N) of pooled videos with pooled texts, see `in_sequence`."""
-        return super().similarity([self._with_whole(video) for video in videos], texts)
+    def similarity(
+        self,
+        videos: Sequence[VideoEmbedding],
+        texts: TextEmbedding | Sequence[VideoEmbedding],
+        *,
+        by: str | Sequence[str] | None = None,
+    ) -> Tensor:
+        """Return the cosines (V, N) of pooled videos with pooled texts or videos, see `in_sequence`."""
+        others = texts if isinstance(texts, TextEmbedding) else [self._with_whole(video) for video in texts]
+        return super().similarity([self._with_whole(video) for video in videos], others, by=by)
 
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Encode texts with the backbone."""
