@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +39,11 @@ def broken(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(isolated, "START", f"{path}{code}from mova.video{call}")
 
 
-def test_frames_and_properties_are_those_of_this_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("polls", [True, False])
+def test_frames_and_properties_are_those_of_this_process(
+    polls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolated, "POLLS", polls)  # Windows cannot wait for a pipe
     paths = [write_clip(tmp_path / "a.mp4", frames=30), write_clip(tmp_path / "b.mpg", codec="mpeg2video", frames=9)]
     with Isolated() as decoder:
         for path in paths:
@@ -198,6 +201,14 @@ def test_a_decoder_that_fails_costs_one_file(
         assert time.monotonic() - began < 20
 
 
+@pytest.mark.parametrize(("code", "cause"), [(HANG, r"stood still for 0\.7 s"), (CRASH, r"crashed \(signal 6\)")])
+def test_the_same_where_a_pipe_cannot_be_polled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, cause: str
+) -> None:
+    monkeypatch.setattr(isolated, "POLLS", False)
+    test_a_decoder_that_fails_costs_one_file(tmp_path, monkeypatch, code, cause)
+
+
 def test_where_the_system_has_no_limit_a_process_watches_its_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,15 +248,6 @@ def test_a_time_limit_of_zero_is_refused(tmp_path: Path, call: Callable[..., tup
 def test_a_time_limit_of_many_days_is_no_error(tmp_path: Path) -> None:
     with Isolated(time_limit=1e9) as decoder:
         assert decoder.probe(write_clip(tmp_path / "a.mp4")).width == 64
-
-
-@pytest.mark.parametrize(("module", "name"), [(select, "poll"), (os, "readv")])
-def test_a_system_without_waiting_for_pipes_is_named(
-    monkeypatch: pytest.MonkeyPatch, module: object, name: str
-) -> None:
-    monkeypatch.delattr(module, name)
-    with Isolated() as decoder, pytest.raises(MovaError, match="needs Linux or macOS"):
-        decoder.probe("a.mp4")
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import sys
 import tempfile
 import time
@@ -91,13 +90,14 @@ def estimate(recipe: Recipe) -> Estimate:
         checkpoint = sum(_size(path) for path in Path(folder).glob("checkpoint-*"))
         model = _size(Path(folder))
     times = [after - before for before, after in zip(measure.times, measure.times[1:], strict=False)]
+    own, workers = _peak_memory()
     return Estimate(
         steps=measure.steps,
         clips=measure.clips,
         seconds_per_step=sum(times) / len(times) if times else math.nan,
         waiting=sum(measure.waiting[1:]) / len(times) if times else math.nan,
-        memory=torch.cuda.max_memory_reserved() if on_gpu else _peak(resource.RUSAGE_SELF),
-        worker_memory=_peak(resource.RUSAGE_CHILDREN),
+        memory=torch.cuda.max_memory_reserved() if on_gpu else own,
+        worker_memory=workers,
         checkpoint=checkpoint,
         model=model,
         checkpoints=_kept(recipe, measure.steps),
@@ -145,5 +145,14 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def _peak(who: int) -> int:
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def _peak_memory() -> tuple[int, int]:
+    """Return the peak memory in bytes of this process, and of its workers (0 on Windows, which does not tell)."""
+    try:
+        import resource
+    except ImportError:
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset), 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own * unit, workers * unit

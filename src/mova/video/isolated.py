@@ -6,6 +6,7 @@ that slow work differs from work that stands still. Frames come through a pipe; 
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil, prod
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,9 @@ CLIP_MEMORY = 4 << 30
 START = "import sys; sys.path[:] = {path!r}; from mova.video.isolated_child import main; main({memory})"
 LONGEST_WAIT = 2**31 - 1
 """Milliseconds that the system can wait at once: 24 days."""
+
+POLLS = hasattr(select, "poll") and hasattr(os, "readv")
+"""Whether this system can wait for a pipe; Windows cannot."""
 
 START_LIMIT = 120.0
 """Seconds that a child may take to start."""
@@ -215,8 +219,6 @@ class _Child:
     """
 
     def __init__(self, time_limit: float, memory: int) -> None:
-        if not hasattr(select, "poll") or not hasattr(os, "readv"):
-            raise MovaError("decoding in processes of their own needs Linux or macOS")
         self._time_limit = time_limit
         self.answered = True
         """Whether the last request was answered to its end."""
@@ -329,13 +331,41 @@ class _Child:
         """Fill an array of bytes from the pipe."""
         pipe = self._process.stdout
         assert pipe is not None
-        poll = select.poll()
-        poll.register(pipe, select.POLLIN)
         view = target.data
         while len(view):
-            if not poll.poll(None if limit == float("inf") else min(ceil(limit * 1000), LONGEST_WAIT)):
-                raise TimeoutError
-            count = os.readv(pipe.fileno(), [view])
+            count = _read_polled(pipe, view, limit) if POLLS else self._read_watched(pipe, view, limit)
             if not count:
                 raise EOFError
             view = view[count:]
+
+    def _read_watched(self, pipe: IO[bytes], view: memoryview, limit: float) -> int:
+        """Read some bytes where a pipe cannot be polled (Windows): a timer ends the process that stands still."""
+        stopped = threading.Event()
+
+        def stop() -> None:
+            stopped.set()
+            self._process.kill()
+
+        timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            count = cast(io.RawIOBase, pipe).readinto(view)
+        finally:
+            timer.cancel()
+        if stopped.is_set():
+            raise TimeoutError
+        return count or 0
+
+
+def _read_polled(pipe: IO[bytes], view: memoryview, limit: float) -> int:
+    """Read some bytes from a pipe that can be polled; 0 at its end.
+
+    Raises:
+        TimeoutError: nothing came for `limit` seconds.
+    """
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    if not poll.poll(None if limit == float("inf") else min(ceil(limit * 1000), LONGEST_WAIT)):
+        raise TimeoutError
+    return os.readv(pipe.fileno(), [view])

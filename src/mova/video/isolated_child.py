@@ -150,9 +150,22 @@ def _limit_memory(memory: int) -> bool:
 
 
 def _watch_memory(memory: int) -> Callable[[], bool]:
-    """Return a function that tells whether this process has taken more memory than it may, for macOS."""
-    import resource
-
+    """Return a function that tells whether this process has taken more memory than it may, for macOS and Windows."""
+    try:
+        import resource
+    except ImportError:
+        return _watch_working_set(memory)
     unit = 1 if sys.platform == "darwin" else 1024
     limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + memory
     return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > limit
+
+
+def _watch_working_set(memory: int) -> Callable[[], bool]:
+    """Do the same on Windows, by psutil; without it nothing is watched."""
+    with suppress(ImportError):
+        import psutil
+
+        process = psutil.Process()
+        limit = process.memory_info().rss + memory
+        return lambda: bool(process.memory_info().rss > limit)
+    return lambda: False
