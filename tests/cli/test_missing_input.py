@@ -60,6 +60,7 @@ CASES = {
     "eval entailment": ["eval", "entailment", "--manifest", "none.jsonl"],
     "eval synvita": ["eval", "synvita", "--data", "none"],
     "eval generation": ["eval", "generation", "none.json"],
+    "eval long": ["eval", "long", "--manifest", "none.jsonl"],
     "eval relations": ["eval", "relations", "none.csv"],
     "eval rerank": ["eval", "rerank", "--manifest", "none.jsonl", "--rerank", "mova-worlds-tiny"],
     "eval rerank (index)": ["eval", "rerank", "--manifest", "m.jsonl", "--rerank", "mova-worlds-tiny"],

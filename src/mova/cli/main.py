@@ -32,6 +32,7 @@ from mova.cli.console import note, one_line, setup_logging
 from mova.cli.data import check, contrast, convert, expand, export, features, synthesize, table, weights
 from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, generation, matrix, synvita, tasks
+from mova.cli.eval import long as eval_long
 from mova.cli.eval import relations as eval_relations
 from mova.cli.eval import rerank as eval_rerank
 from mova.cli.eval import worlds as eval_worlds
@@ -110,6 +111,7 @@ COMMANDS = (
     Command("eval", "choice", tasks.choice),
     Command("eval", "entailment", tasks.entailment),
     Command("eval", "worlds", eval_worlds.worlds),
+    Command("eval", "long", eval_long.long),
     Command("eval", "relations", eval_relations.relations),
     Command("eval", "rerank", eval_rerank.rerank),
     Command("eval", "generation", generation.generation),

@@ -179,7 +179,7 @@ class DualEncoder(Comparing, Encoding, ABC):
         return encoded if len(encoded.pooled) == len(batch) else encoded.merge_parts([len(text) for text in parts])
 
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
-        """Encode the units (K, d) of each text (`mova.text.units`), in batches over all texts.
+        """Encode the units (K, d) of each text (`mova.text.units`), in batches over all texts, equal units once.
 
         Raises:
             UsageError: a text has no words.
@@ -187,10 +187,15 @@ class DualEncoder(Comparing, Encoding, ABC):
         return self.encode_unit_lists([self.units.split(text) for text in texts])
 
     def encode_unit_lists(self, units: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Encode texts that are already split into units, (K, d) each, in batches over all texts."""
-        flat = [unit for text_units in units for unit in text_units]
-        parts = [self.encode_sentences(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
-        return list(torch.cat(parts).split([len(text_units) for text_units in units])) if parts else []
+        """Encode texts that are already split into units, (K, d) each, in batches over all texts, equal units once."""
+        flat = list(dict.fromkeys(unit for text_units in units for unit in text_units))
+        if not flat:
+            return []
+        vectors = torch.cat(
+            [self.encode_sentences(flat[i : i + TEXT_CHUNK]).pooled for i in range(0, len(flat), TEXT_CHUNK)]
+        )
+        row = {unit: i for i, unit in enumerate(flat)}
+        return [vectors[[row[unit] for unit in text_units]] for text_units in units]
 
     def encode(
         self,
