@@ -29,7 +29,7 @@ from mova.cli.commands import (
     train,
 )
 from mova.cli.console import note, one_line, setup_logging
-from mova.cli.data import check, contrast, convert, expand, export, features, synthesize, table, weights
+from mova.cli.data import check, contrast, convert, expand, export, features, shards, synthesize, table, weights
 from mova.cli.data import worlds as data_worlds
 from mova.cli.eval import compare, generation, matrix, synvita, tasks
 from mova.cli.eval import long as eval_long
@@ -101,6 +101,7 @@ COMMANDS = (
     Command("data", "features", features.features),
     Command("data", "worlds", data_worlds.worlds),
     Command("data", "table", table.table),
+    Command("data", "shards", shards.shards),
     Command("data", "expand", expand.expand),
     Command("data", "contrast", contrast.contrast),
     Command("data", "synthesize", synthesize.synthesize),

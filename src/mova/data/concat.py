@@ -10,6 +10,7 @@ Shape legend: T frames, H height, W width (pixels). Times are seconds, spans hal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mova.data.manifest import Segment
+from mova.data.shards.members import video_file
 from mova.errors import DataError, VideoError
 from mova.types import Frames, Pixels
 from mova.video.display import CHECK
@@ -203,6 +205,26 @@ class VideoConcat:
             parts = self._by_segment(times, skip_gaps=True, decoder=decoder)
             for _, frames in groupby(parts, key=lambda frames: frames.pixels.shape[1:3]):
                 yield Frames.concatenate(list(frames))
+
+
+@contextmanager
+def concat_files(parts: Sequence[Segment], folder: str | Path) -> Iterator[VideoConcat]:
+    """Yield `VideoConcat.of(parts, folder)`; a file that is a member of a shard exists as a temporary one meanwhile.
+
+    Raises:
+        VideoError: as `VideoConcat.of` and its methods, with the path in the shard; or a member cannot be read.
+
+    >>> with concat_files([Segment("film.mp4", 0.0, 2.0)], ".") as joined:
+    ...     joined.end
+    2.0
+    """
+    with ExitStack() as files:
+        local = {part.video: files.enter_context(video_file(Path(folder) / part.video)) for part in parts}
+        names = {str(path): Path(folder) / video for video, path in local.items()}
+        try:
+            yield VideoConcat.of([replace(part, video=str(local[part.video])) for part in parts], folder)
+        except VideoError as error:
+            raise type(error)(names.get(error.path, error.path), error.cause) from error
 
 
 def _checked_duration(path: Path, start: float, decoder: Isolated | None = None) -> float:

@@ -21,10 +21,12 @@ from torch.utils.data import Dataset, Sampler
 
 from mova.data.columns.items import item_clip, items_of
 from mova.data.columns.selection import open_rows, rows_fingerprint, split_names, split_rows
-from mova.data.concat import VideoConcat
+from mova.data.concat import concat_files
 from mova.data.feature_store import Clip, FeatureStore
 from mova.data.manifest import Row
 from mova.data.row_texts import NEEDED, RowTexts, require_mode
+from mova.data.shards.members import video_file
+from mova.data.shards.order import TOGETHER, ShardNumbers, shard_numbers, shuffled
 from mova.errors import DataError, UsageError, VideoError
 from mova.text.sentences import split_sentences
 from mova.types import Frames, FrameVectors, Pixels
@@ -116,17 +118,24 @@ class Draw(NamedTuple):
 
 
 class PairSampler(Sampler[Draw]):
-    """Every item once per epoch, in an order that depends only on seed and epoch."""
+    """Every item once per epoch, in an order that depends only on seed and epoch.
 
-    def __init__(self, length: int, seed: int) -> None:
+    Args:
+        length: number of items.
+        seed: seed of the order.
+        shards, together: shard of each item, and how many shards are shuffled together, see `shuffled`.
+    """
+
+    def __init__(self, length: int, seed: int, shards: ShardNumbers | None = None, together: int = TOGETHER) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
+        self.shards, self.together = shards, together
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Draw]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        order = shuffled(np.random.default_rng([self.seed, self.epoch]), self.length, self.shards, self.together)
         return (Draw(int(index), self.epoch) for index in order)
 
     def __len__(self) -> int:
@@ -231,6 +240,11 @@ class PairDataset(Dataset[Pair | BrokenVideo]):
         classes = self.texts.classes_of(row) if label >= 0 else None
         return Pair(row.id, self._items.group(index), frames, text, units, label=label, classes=classes)
 
+    def shards(self) -> ShardNumbers | None:
+        """Return the number of the tar file of each item, (n,); None if none is in one, or videos are not read."""
+        numbers = None if self.features is not None else shard_numbers(self.rows)
+        return None if numbers is None else numbers[self._items.rows()]
+
     def clip(self, index: int) -> Clip:
         """Return the clip of an item."""
         place = self._items.place(index)
@@ -261,9 +275,10 @@ def read_clip(
         DataError: prepared frames of different files differ in size.
     """
     if row.parts:
-        concat = VideoConcat.of(row.parts, folder)
-        return (concat if clip.end is None else concat.window(clip.start, clip.end)).select(sampling, prepare)
-    frames = sampling.read(folder / clip.video, clip.start, clip.end)
+        with concat_files(row.parts, folder) as concat:
+            return (concat if clip.end is None else concat.window(clip.start, clip.end)).select(sampling, prepare)
+    with video_file(folder / clip.video) as path:
+        frames = sampling.read(path, clip.start, clip.end)
     return frames if prepare is None else Frames(prepare(frames.pixels), frames.pts)
 
 

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, Sampler
 from mova.data.columns.selection import RowFilter, Rows, count_granularities, rows_fingerprint
 from mova.data.dataset import BrokenVideo, Draw, Pair, PairDataset
 from mova.data.granularity import GRANULARITIES, LengthRule
+from mova.data.shards.order import TOGETHER, ShardNumbers, shuffled
 from mova.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,7 @@ class GranularityBatchSampler(Sampler[Draw]):
         batch: number of pairs, over all processes, that must have one granularity.
         seed: seed of the order.
         shares: granularity -> relative share of batches; None: every pair once.
+        shards, together: shard of each pair of each granularity, and how many are shuffled together, see `shuffled`.
 
     Raises:
         UsageError: a granularity has fewer pairs than a batch.
@@ -175,7 +177,13 @@ class GranularityBatchSampler(Sampler[Draw]):
     """
 
     def __init__(
-        self, sizes: Mapping[str, int], batch: int, seed: int, shares: Mapping[str, float] | None = None
+        self,
+        sizes: Mapping[str, int],
+        batch: int,
+        seed: int,
+        shares: Mapping[str, float] | None = None,
+        shards: Sequence[ShardNumbers | None] | None = None,
+        together: int = TOGETHER,
     ) -> None:
         small = {name: size for name, size in sizes.items() if size < batch}
         if small:
@@ -184,6 +192,7 @@ class GranularityBatchSampler(Sampler[Draw]):
                 "set --training.per_device_train_batch_size or leave them out of data.granularities"
             )
         self.sizes, self.batch, self.seed, self.epoch = list(sizes.values()), batch, seed, 0
+        self.shards, self.together = shards or [None] * len(self.sizes), together
         full = [size // batch for size in self.sizes]
         self.batches = full if shares is None else _apportion(sum(full), [shares[name] for name in sizes])
 
@@ -206,7 +215,8 @@ class GranularityBatchSampler(Sampler[Draw]):
         """Yield batches of one granularity endlessly, pass after pass."""
         size, passes = self.sizes[index], 0
         while True:
-            order = np.random.default_rng([self.seed, self.epoch, index, passes]).permutation(size)
+            rng = np.random.default_rng([self.seed, self.epoch, index, passes])
+            order = shuffled(rng, size, self.shards[index], self.together)
             yield from order[: size - size % self.batch].reshape(-1, self.batch)
             passes += 1
 

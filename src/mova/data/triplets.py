@@ -25,6 +25,7 @@ from mova.data.manifest import fingerprint, read_manifest
 from mova.data.negatives.generate import Triplet, read_triplets
 from mova.data.negatives.kinds import parse_kind
 from mova.data.quarantine import without_quarantined
+from mova.data.shards.members import video_file
 from mova.data.synthetic import Synthetic, synthetic_videos
 from mova.errors import DataError, VideoError
 
@@ -198,7 +199,8 @@ class TripletVideos(Dataset[TripletItem | BrokenVideo]):
         triplet, clip = self.triplets[index], row_clip(self.triplets[index].row)
         texts = (triplet.positive, triplet.negative.text)
         try:
-            real = self.read_clip(self.folder / clip.video, clip.start, clip.end)
+            with video_file(self.folder / clip.video) as path:
+                real = self.read_clip(path, clip.start, clip.end)
         except VideoError as error:
             return BrokenVideo(error.path, error.cause)
         if not self._videos[index]:
@@ -211,7 +213,8 @@ class TripletVideos(Dataset[TripletItem | BrokenVideo]):
         if weight == 0:
             return TripletItem(*texts, real, real_share=share)
         try:
-            clip_of = self.read_clip(self.folder / self._videos[index][choice].video, 0.0, None)
+            with video_file(self.folder / self._videos[index][choice].video) as path:
+                clip_of = self.read_clip(path, 0.0, None)
         except VideoError as error:
             return TripletItem(*texts, real, real_share=share, broken=(BrokenVideo(error.path, error.cause),))
         return TripletItem(*texts, real, clip_of, weight, share)

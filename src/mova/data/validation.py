@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from mova.data.manifest import Row, fingerprint
 from mova.data.manifest_checks import TOLERANCE
 from mova.data.quarantine import FAULT_KINDS, FaultKind, Quarantined
+from mova.data.shards.members import video_file
 from mova.errors import NoVideoError, VideoError
 from mova.types import Span
 from mova.utils.files import surely_gone
@@ -111,7 +112,9 @@ def check_rows(
     files: dict[str, _File | Fault] = {}
     check_file = _decode_file if decode else _probe_file
     with Isolated(time_limit) as decoder:
-        checks = map_in_threads(lambda name: check_file(decoder, Path(folder) / name), names, workers, decoder.close)
+        checks = map_in_threads(
+            lambda name: _check(check_file, decoder, Path(folder) / name), names, workers, decoder.close
+        )
         for name, result in checks:
             files[name] = result
             if done is not None:
@@ -155,6 +158,15 @@ def map_in_threads(
 
 Fault = tuple[FaultKind, str]
 """A kind of fault, and its cause."""
+
+
+def _check(check: Callable[[Isolated, Path], _File | Fault], decoder: Isolated, path: Path) -> _File | Fault:
+    """Check a file, or a member of a shard."""
+    try:
+        with video_file(path) as file:
+            return check(decoder, file)
+    except VideoError as error:
+        return "unreadable", error.cause
 
 
 def _probe_file(decoder: Isolated, path: Path) -> _File | Fault:

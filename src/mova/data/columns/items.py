@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from mova.data.columns.table import RowTable
 from mova.data.feature_store import Clip
@@ -35,6 +36,10 @@ class Items(Protocol):
 
     def group(self, index: int) -> int:
         """Return a number that is equal for items of the same clip."""
+        ...
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Return the row of each item."""
         ...
 
 
@@ -68,6 +73,10 @@ class ListedItems:
         """See `Items`."""
         return self._groups[index]
 
+    def rows(self) -> npt.NDArray[np.int64]:
+        """See `Items`."""
+        return np.array([place.row for place in self._places], dtype=np.int64)
+
 
 class TableItems:
     """Items of a table: numbers of captions instead of a list, and hashes of clips instead of their numbers."""
@@ -91,6 +100,12 @@ class TableItems:
         row = self._table[self.place(index).row]
         clip = repr([(part.video, part.start, part.end) for part in row.segments])
         return int.from_bytes(hashlib.blake2b(clip.encode(), digest_size=7).digest(), "big")
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """See `Items`."""
+        if self._ends is None:
+            return np.arange(len(self._table))
+        return np.repeat(np.arange(len(self._table)), np.diff(self._ends, prepend=0))
 
 
 def item_clip(row: Row, captions: str, place: Place) -> Clip:

@@ -16,8 +16,9 @@ from typing import Any
 from mova.data.exchange import fiftyone, hub
 from mova.data.manifest import Row, fingerprint, read_manifest, write_manifest
 from mova.data.quarantine import without_quarantined
-from mova.data.readers import captioning, folders, moments, subtitles, tasks, web_scale
+from mova.data.readers import captioning, folders, moments, subtitles, tasks, web_scale, webdataset
 from mova.data.readers.annotations import AnnotationSource, Collector, hash_bucket, origins, without_suffix
+from mova.data.shards.members import split_path
 from mova.errors import DataError, UsageError
 from mova.utils.files import IMAGE_SUFFIXES, SUFFIXES, find_videos, seen_from
 
@@ -115,6 +116,7 @@ DATA_SETS: dict[str, DataSet] = {
     "fiftyone": DataSet(fiftyone.fiftyone, terms="yours"),
     "folder": DataSet(folders.folder, terms="yours"),
     "subtitles": DataSet(subtitles.subtitles, terms="yours", same_folder=True),
+    "webdataset": DataSet(webdataset.webdataset, terms="yours", same_folder=True),
     "class-folders": DataSet(
         folders.class_folders, terms="yours", suffixes=SUFFIXES | IMAGE_SUFFIXES, same_folder=True
     ),
@@ -329,7 +331,8 @@ def _resolve_files(rows: Sequence[Row], files: VideoFiles, folder: Path) -> tupl
     known: dict[str, str | None] = {}
     for row in rows:
         if row.video not in known and not row.parts:
-            path = Path(row.video) if os.path.isabs(row.video) and os.path.isfile(row.video) else files.find(row.video)
+            exists = os.path.isabs(row.video) and (os.path.isfile(row.video) or split_path(row.video))
+            path = Path(row.video) if exists else files.find(row.video)
             known[row.video] = None if path is None else seen_from(folder, path)
     resolved = [replace(row, video=known.get(row.video) or row.video) for row in rows]
     return resolved, tuple(video for video, path in known.items() if path is None)

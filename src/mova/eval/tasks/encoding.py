@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mova.data.concat import VideoConcat
+from mova.data.concat import concat_files
 from mova.data.manifest import Row, Segment
+from mova.data.shards.members import video_file
 from mova.errors import VideoError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 
@@ -46,8 +47,10 @@ def decode_rows(model: DualEncoder, folder: str | Path, fps: float | None = None
     def encode(row: Row) -> VideoEmbedding:
         """Decode and encode the clip of a row; several parts are encoded as one video."""
         if row.parts:
-            return model.encode_video(VideoConcat.of(row.parts, folder), fps)
-        return model.encode_video(Path(folder) / row.video, fps, row.start or 0.0, row.end)
+            with concat_files(row.parts, folder) as concat:
+                return model.encode_video(concat, fps)
+        with video_file(Path(folder) / row.video) as path:
+            return model.encode_video(path, fps, row.start or 0.0, row.end)
 
     return encode
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mova.data.manifest import Row
+from mova.data.shards.members import video_file
 from mova.errors import UsageError, VideoError
 from mova.eval.tasks.encoding import Progress
 from mova.eval.tasks.split import EvalSplit, make_split, open_split
@@ -95,7 +96,8 @@ def open_llm_split(
         """Sample and preprocess the frames of a row; a row of several clips is an error."""
         if row.parts:
             raise VideoError(row.id, "consists of several clips; write them to one file first")
-        frames = model.sample(folder / row.video, row.start or 0.0, row.end)
+        with video_file(folder / row.video) as path:
+            frames = model.sample(path, row.start or 0.0, row.end)
         return Watched(model.prepare(frames), frames.pts)
 
     return make_split(model, manifest, split, encode, LogOdds(model), None, progress, quarantine, in_flight=1)

@@ -23,6 +23,7 @@ from mova.data.granularity_batches import (
 )
 from mova.data.readers.annotations import origins
 from mova.data.row_texts import require_mode
+from mova.data.shards.order import TOGETHER
 from mova.distributed import world_size
 from mova.errors import UsageError
 from mova.features.stored import feature_key
@@ -61,6 +62,8 @@ class PairSource(ManifestSource):
     """Frames per second; exactly one of `rule` and `fps`."""
     features: str | None = None
     """Folder of a feature store: frame vectors are read from it, and the model's video tower is frozen."""
+    open_shards: int = TOGETHER
+    """Number of shards (`.tar`) whose pairs are shuffled together, one group of shards after another; 0: all pairs."""
     granularities: Mapping[str, Mapping[str, Any]] | None = None
     """Name -> {frames, share}: every batch is of one granularity (`data/granularity_batches.py`); replaces `frames`."""
 
@@ -70,6 +73,8 @@ class PairSource(ManifestSource):
         require_mode(self.captions, self.template)
         if self.validation_rows is not None and self.validation_rows < 2:
             raise UsageError(f"data.validation_rows must be at least 2, not {self.validation_rows}")
+        if self.open_shards < 0:
+            raise UsageError(f"data.open_shards must be 0 or more, not {self.open_shards}")
 
     def build(self, run: RunContext) -> TrainingData:
         """See `DataSource`. With `features`, the model's video tower is frozen.
@@ -104,7 +109,8 @@ class PairSource(ManifestSource):
         held_out_rows = self._held_out_rows()
         validate: Callable[[ModelEncoder[Any, Any]], dict[str, float]] | None = None
         dataset = reader.read(self.split, self.captions, RowFilter(self.view, without=held_out_rows))
-        sampler = _sampler(dataset, granules, arguments, f"{self.manifest}: split {self.split!r}", run.seed)
+        where = f"{self.manifest}: split {self.split!r}"
+        sampler = _sampler(dataset, granules, arguments, where, run.seed, self.open_shards)
         collate = Collator(adapter, objective.units)
         if self.validation is not None and self.captions in TASKS:
             validate = self._task_validation(run, granules, held_out_rows)
@@ -250,6 +256,7 @@ def _sampler(
     arguments: PairArguments,
     where: str,
     seed: int,
+    together: int,
 ) -> PairSampler | GranularityBatchSampler:
     """Return the order of pairs: batches of one granularity each if granularities are named."""
     batch = arguments.per_device_train_batch_size * world_size()
@@ -259,9 +266,10 @@ def _sampler(
             "set --training.per_device_train_batch_size"
         )
     if not isinstance(dataset, MixedPairDataset):
-        return PairSampler(len(dataset), seed)
+        return PairSampler(len(dataset), seed, dataset.shards(), together)
     assert granules is not None
     sizes = {name: len(part) for name, part in dataset.parts.items()}
     shares = {name: granules[name].share for name in sizes}
     named = {name: share for name, share in shares.items() if share is not None}
-    return GranularityBatchSampler(sizes, batch, seed, named or None)
+    shards = [part.shards() for part in dataset.parts.values()]
+    return GranularityBatchSampler(sizes, batch, seed, named or None, shards, together)
