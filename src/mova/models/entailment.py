@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mova.models.video_llm.prompt import Budget, Question, Tail, Visual
@@ -69,6 +70,13 @@ class EntailmentModel(Decoding, ABC):
     @abstractmethod
     def figure_scores(self, images: Any, texts: Sequence[str], *, question: Question | None = None) -> Tensor:
         """Return P(Yes) of every image and text: float32, (I, N), in [0, 1], on the CPU."""
+
+    def figure_pair_scores(
+        self, images: Sequence[Any], texts: Sequence[str], *, question: Question | None = None
+    ) -> Tensor:
+        """Return P(Yes) of n pairs of an image and a text: float32, (n,), on the CPU; one pair at a time by default."""
+        pairs = zip(images, texts, strict=True)
+        return torch.cat([self.figure_scores([image], [text], question=question)[0] for image, text in pairs])
 
     @abstractmethod
     def fingerprint(self) -> str:

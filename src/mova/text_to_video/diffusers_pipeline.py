@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata, resources
@@ -28,7 +28,7 @@ from mova.errors import ModelError, UsageError
 from mova.models.hub import NETWORK_ERRORS, read_json
 from mova.models.precision import choose_device, choose_dtype
 from mova.text_to_video.guide import Guided, TextGuide, guide, require_replaceable
-from mova.text_to_video.output_frames import to_pixels
+from mova.text_to_video.output_frames import to_pixels, to_videos
 from mova.types import Pixels
 from mova.utils.hashing import content_hash
 
@@ -188,6 +188,14 @@ class TextToVideo:
         """
         generator = torch.Generator("cpu").manual_seed(seed)
         return to_pixels(self.pipeline(prompt=prompt, generator=generator, **self._arguments))
+
+    def render_many(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Pixels]:
+        """Render several prompts in one call of the pipeline, each from its own seed; see `render`.
+
+        The noise of each video is the same as alone. Values may differ in the last bits.
+        """
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        return to_videos(self.pipeline(prompt=list(prompts), generator=generators, **self._arguments), len(prompts))
 
     def _value(self, parameters: Mapping[str, inspect.Parameter], setting: str) -> Any:
         """Return a setting or the pipeline's default; None if the pipeline decides at run time."""

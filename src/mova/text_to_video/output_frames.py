@@ -47,6 +47,26 @@ def to_pixels(output: Any) -> Pixels:
     return _bytes(_channels_last(array))
 
 
+def to_videos(output: Any, count: int) -> list[Pixels]:
+    """Return the videos of a pipeline's output for several prompts; see `to_pixels`.
+
+    Args:
+        output: return value of the pipeline.
+        count: number of prompts.
+
+    Raises:
+        ModelError: another number of videos, or as of `to_pixels`.
+
+    Example:
+        >>> [video.shape for video in to_videos((np.ones((2, 8, 16, 16, 3)),), 2)]
+        [(8, 16, 16, 3), (8, 16, 16, 3)]
+    """
+    array = _array(_content(output))
+    if array.ndim != 5 or len(array) != count:
+        raise ModelError(f"the pipeline returned an array of shape {array.shape}, not {count} videos of frames")
+    return [_bytes(_channels_last(video)) for video in array]
+
+
 def _content(output: Any) -> Any:
     content = next((getattr(output, name) for name in FIELDS if getattr(output, name, None) is not None), None)
     if content is None and isinstance(output, tuple) and output:

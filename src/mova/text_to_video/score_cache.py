@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from mova.data.synthetic_weights import Scores, require_probabilities
-from mova.errors import DataError, ModelError
+from mova.errors import DataError, ModelError, VideoError
 from mova.utils.hashing import content_hash
 
 
@@ -114,8 +114,50 @@ def cached_scores(
     return np.asarray(rows, dtype=np.float64).reshape(len(scorers), len(texts))
 
 
+def cached_batch(
+    pairs: Sequence[tuple[Path, Sequence[str]]], name: str, scorer: Scorer, cache: ScoreCache | None = None
+) -> list[list[float] | VideoError]:
+    """Return the scores of several videos, each with its texts; the error of a video that cannot be read.
+
+    Videos that are not cached are asked about together if there are several and the scorer has `score_many`.
+
+    Args:
+        pairs: each video with K texts.
+        name, scorer, cache: as for `cached_scores`.
+    """
+    results: list[list[float] | VideoError] = [[] for _ in pairs]
+    many = getattr(scorer, "score_many", None)
+    waiting: list[int] = []
+    for i, (video, texts) in enumerate(pairs):
+        try:
+            key = content_hash(video) if cache is not None else ""
+            known = cache.get(key, texts, name) if cache is not None else {}
+            if many is None or len(pairs) == 1 or all(text in known for text in texts):
+                results[i] = cached_scores(video, texts, {name: scorer}, cache)[0].tolist()
+            else:
+                waiting.append(i)
+        except (VideoError, OSError) as error:
+            results[i] = error if isinstance(error, VideoError) else VideoError(video, str(error))
+    if waiting and many is not None:
+        videos, asked = [pairs[i][0] for i in waiting], [list(dict.fromkeys(pairs[i][1])) for i in waiting]
+        for i, video, texts, scored in zip(waiting, videos, asked, many(videos, asked), strict=True):
+            if isinstance(scored, VideoError):
+                results[i] = scored
+                continue
+            named = _checked(name, scored, video, texts)
+            if cache is not None:
+                cache.put(content_hash(video), named, name)
+            results[i] = [named[text] for text in pairs[i][1]]
+    return results
+
+
 def _ask(name: str, scorer: Scorer, video: Path, texts: Sequence[str]) -> dict[str, float]:
-    scores = np.asarray(scorer(video, texts), dtype=np.float64)
+    return _checked(name, scorer(video, texts), video, texts)
+
+
+def _checked(name: str, values: Sequence[float], video: Path, texts: Sequence[str]) -> dict[str, float]:
+    """Return scores by text, which must be probabilities."""
+    scores = np.asarray(values, dtype=np.float64)
     if scores.shape != (len(texts),):
         raise ModelError(f"{name}: returned scores of shape {scores.shape} for {len(texts)} texts of {video}")
     try:

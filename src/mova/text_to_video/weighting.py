@@ -23,13 +23,17 @@ from mova.errors import DataError, UsageError, VideoError
 from mova.models.entailment import EntailmentModel
 from mova.models.registry import load_video_llm
 from mova.models.video_llm.prompt import Question
-from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_scores
+from mova.text_to_video.parts import Part, joined, read_parts, write_part
+from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_batch
+from mova.utils.hashing import digest
 from mova.video.reader import read_count
 
 FRAMES = 4
 """Frames per video, as in the paper."""
 RULE = "segment_midpoint"
 """Sampling rule (`video/sampling.py`) for the paper's "uniformly sampled": the middle of equal segments."""
+STAGE = "weights"
+"""Name of the files of parts."""
 Progress = Callable[[str, int, int], None]
 """Called with (model, videos finished, total videos)."""
 
@@ -62,6 +66,27 @@ class FigureScorer:
         frames = read_count(video, self.frames, rule=RULE)
         scores: list[float] = self.model.figure_scores(frames, texts, question=self.question).mean(dim=0).tolist()
         return scores
+
+    def score_many(self, videos: Sequence[Path], texts: Sequence[Sequence[str]]) -> list[Sequence[float] | VideoError]:
+        """Return the scores of several videos, each with K texts of its own; all frames and texts are one batch.
+
+        A video that cannot be read has its error instead.
+        """
+        frames: dict[int, Any] = {}
+        results: list[Sequence[float] | VideoError] = [[] for _ in videos]
+        for v, video in enumerate(videos):
+            try:
+                frames[v] = read_count(video, self.frames, rule=RULE).pixels
+            except VideoError as error:
+                results[v] = error
+        images = [image for v, pixels in frames.items() for _ in texts[v] for image in pixels]
+        asked = [text for v, pixels in frames.items() for text in texts[v] for _ in pixels]
+        if images:
+            scores = self.model.figure_pair_scores(images, asked, question=self.question)
+            sizes = [len(texts[v]) * len(pixels) for v, pixels in frames.items()]
+            for v, part in zip(frames, scores.split(sizes), strict=True):
+                results[v] = part.view(len(texts[v]), -1).mean(dim=1).tolist()
+        return results
 
 
 Loader = Callable[[], tuple[str, Scorer]]
@@ -120,6 +145,21 @@ class WeighResult:
     positives: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of videos by an ensemble.
+
+    Attributes:
+        keys: name of each of M models -> its cache key.
+        scores: (M, n, 2), with the video's own caption and the other one; NaN for unreadable videos.
+        broken: n causes; None for a video that can be read.
+    """
+
+    keys: Mapping[str, str]
+    scores: Scores
+    broken: tuple[str | None, ...]
+
+
 def weigh(
     rows: Sequence[Row],
     folder: str | Path,
@@ -127,6 +167,7 @@ def weigh(
     strategy: Strategy = "difference",
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
+    batch: int = 1,
 ) -> WeighResult:
     """Weight all synthetic videos of a manifest's negatives.
 
@@ -136,46 +177,110 @@ def weigh(
         models: the ensemble, by name.
         strategy: see `compute_weights`.
         cache: cache of scores, optional.
-        progress: called after every video of every model.
+        progress: called after every batch of every model.
+        batch: videos per batch.
 
     Raises:
         UsageError: no models, or an unknown strategy.
         DataError: no synthetic video of a negative, a row with one but not exactly one caption, or no readable video.
     """
+    compute_weights([], [], strategy)
+    cases, _ = find_cases(rows, folder)
+    return apply_scores(rows, folder, score_cases(cases, models, cache, progress, batch), strategy)
+
+
+def score_cases(
+    cases: Sequence[Case],
+    models: Mapping[str, Loader],
+    cache: ScoreCache | None = None,
+    progress: Progress | None = None,
+    batch: int = 1,
+) -> Scored:
+    """Score n videos with both captions by every model, one model after another; see `weigh`."""
     if not models:
         raise UsageError("an ensemble needs at least one VQA model")
-    compute_weights([], [], strategy)
-    cases, positives = _cases(rows, Path(folder))
+    if batch < 1:
+        raise UsageError(f"a batch needs at least one video, not {batch}")
     broken: dict[Path, str] = {}
     scores = np.full((len(models), len(cases), 2), np.nan)
+    keys: dict[str, str] = {}
     for m, (name, load) in enumerate(models.items()):
-        key, scorer = load()
-        for i, case in enumerate(cases):
-            if case.video not in broken:
-                try:
-                    pair = cached_scores(case.video, [case.negative, case.positive], {key: scorer}, cache)
-                    scores[m, i] = pair[0]
-                except (VideoError, OSError) as error:
-                    broken[case.video] = error.cause if isinstance(error, VideoError) else str(error)
+        keys[name], scorer = load()
+        for first in range(0, len(cases), batch):
+            numbers = [i for i in range(first, min(first + batch, len(cases))) if cases[i].video not in broken]
+            pairs = [(cases[i].video, [cases[i].negative, cases[i].positive]) for i in numbers]
+            for i, result in zip(numbers, cached_batch(pairs, keys[name], scorer, cache), strict=True):
+                if isinstance(result, VideoError):
+                    broken[cases[i].video] = result.cause
+                else:
+                    scores[m, i] = result
             if progress is not None:
-                progress(name, i + 1, len(cases))
+                progress(name, min(first + batch, len(cases)), len(cases))
         del scorer
         torch.cuda.empty_cache()
+    return Scored(keys, scores, tuple(broken.get(case.video) for case in cases))
+
+
+def apply_scores(
+    rows: Sequence[Row], folder: str | Path, scored: Scored, strategy: Strategy = "difference"
+) -> WeighResult:
+    """Return a manifest's rows with the weights that follow from the scores of its cases; see `weigh`."""
+    cases, positives = find_cases(rows, folder)
+    broken = {case.video: cause for case, cause in zip(cases, scored.broken, strict=True) if cause is not None}
     readable = [i for i, case in enumerate(cases) if case.video not in broken]
     if not readable:
         video, cause = next(iter(broken.items()))
         raise DataError(f"none of {len(cases)} synthetic videos can be read; the first is {video}: {cause}")
-    own, other = ensemble(scores[:, readable]).T
+    own, other = ensemble(scored.scores[:, readable]).T
     weights = compute_weights(own, other, strategy)
     kept = [cases[i] for i in readable]
-    origin = {"strategy": strategy, "models": list(models)}
+    origin = {"strategy": strategy, "models": list(scored.keys)}
     causes = [(str(video), cause) for video, cause in broken.items()]
     unreadable = {(case.row, case.at): broken[case.video] for case in cases if case.video in broken}
     weighted = _with_weights(rows, kept, own, other, weights, origin, unreadable)
     return WeighResult(weighted, kept, own, other, weights, causes, positives)
 
 
-def _cases(rows: Sequence[Row], folder: Path) -> tuple[list[Case], int]:
+def save_scores(scored: Scored, part: Part, cases: Sequence[Case], folder: str | Path, **settings: Any) -> Path:
+    """Write the scores of a part of the cases into a folder, for `merge_scores`.
+
+    Args:
+        scored: of the cases of the part.
+        part: which ones.
+        cases: all cases.
+        folder: of the result.
+        settings: all else that decides the scores.
+    """
+    shared = {**settings, "cases": _digest(cases), "models": dict(scored.keys)}
+    values = np.where(np.isnan(scored.scores), -1.0, scored.scores).tolist()
+    return write_part(part, folder, STAGE, shared, {"scores": values, "broken": list(scored.broken)})
+
+
+def merge_scores(cases: Sequence[Case], folder: str | Path, **settings: Any) -> Scored:
+    """Join the scores of all parts.
+
+    Raises:
+        DataError: a part is missing, or was made of other videos, captions, models or settings.
+    """
+    shared, contents = read_parts(folder, STAGE, {**settings, "cases": _digest(cases)})
+    by_model = [joined([content["scores"][m] for content in contents]) for m in range(len(shared["models"]))]
+    scores = np.array(by_model, dtype=np.float64).reshape(len(by_model), -1, 2)
+    broken = joined([content["broken"] for content in contents])
+    if scores.shape[1] != len(cases) or len(broken) != len(cases):
+        raise DataError(f"{folder}: its shards have {scores.shape[1]} scores for {len(cases)} videos; run them again")
+    return Scored(shared["models"], np.where(scores < 0, np.nan, scores), tuple(broken))
+
+
+def _digest(cases: Sequence[Case]) -> str:
+    return digest([f"{case.row} {case.at} {case.video.name} {case.negative}\0{case.positive}" for case in cases])
+
+
+def find_cases(rows: Sequence[Row], folder: str | Path) -> tuple[list[Case], int]:
+    """Return the synthetic videos of negatives, in order, and the number of those of positive captions.
+
+    Raises:
+        DataError: there are none, or a row with one does not have exactly one caption.
+    """
     cases, positives = [], 0
     for index, row in enumerate(rows):
         for at, video in enumerate(synthetic_videos(row)):
@@ -188,7 +293,7 @@ def _cases(rows: Sequence[Row], folder: Path) -> tuple[list[Case], int]:
                     "exactly one, so that the positive caption is known"
                 )
             text = row.captions[0].text
-            cases.append(Case(index, at, folder / video.video, video.text, text, video.misalignment))
+            cases.append(Case(index, at, Path(folder) / video.video, video.text, text, video.misalignment))
     if not cases:
         raise DataError("no synthetic videos of negatives; create them with `mova data synthesize`")
     return cases, positives

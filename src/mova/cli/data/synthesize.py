@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mova.cli.console import FAILURES_SHOWN, emit, note, one_line, progress_bar, say
+from mova.cli.data.shard_options import Merge, Shard, parse_shard
 from mova.cli.options import Device, Json
 from mova.errors import DataError, UsageError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from mova.data.synthetic import RenderRequest, Synthetic
     from mova.text_to_video.diffusers_pipeline import Settings, TextToVideo
     from mova.text_to_video.match_files import MatchResult
+    from mova.text_to_video.parts import Part
+    from mova.text_to_video.render import RenderResult
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,9 @@ def synthesize(
     *,
     rendering: Rendering,
     rendered: Rendered,
+    batch: Annotated[int, typer.Option(min=1, help="Number of videos to render at a time.")] = 1,
+    shard: Shard = None,
+    merge: Merge = False,
     prompts: Annotated[
         bool,
         typer.Option("--prompts", help="Only write OUT/prompts.txt for another program, with one caption per line."),
@@ -197,12 +203,16 @@ def synthesize(
 ) -> None:
     """Render captions as videos with a diffusers pipeline, or match existing videos.
 
-    Run the same command again to resume an interrupted run. The exit code is 1 if there is no video at all.
+    Run the same command again to resume an interrupted run. --shard 3/8 renders an eighth of the videos; --merge then
+    writes the manifest. The exit code is 1 if there is no video at all.
     """
     from mova.data.manifest import read_manifest
     from mova.data.synthetic import render_requests
 
-    _check(model, rendered, prompts)
+    part = parse_shard(shard, merge)
+    _check(model, rendered, prompts, merge)
+    if part is not None and (rendered or prompts):
+        raise UsageError("--shard divides rendering; it cannot be combined with --join, --table or --prompts")
     rows = read_manifest(manifest)
     count = 1 if rendered or prompts else per_caption
     job = Job(manifest, rows, render_requests(rows, captions, count), target)  # type: ignore[arg-type]
@@ -210,12 +220,18 @@ def synthesize(
         _write_prompts(job, json)
     elif rendered:
         _join(job, rendered, model or "unnamed", json)
+    elif merge:
+        _merge(job, rendering, json)
     else:
         assert model is not None
-        _render(job, rendering, model, json)
+        _render(job, rendering, model, batch, part, json)
 
 
-def _check(model: str | None, rendered: Rendered, prompts: bool) -> None:
+def _check(model: str | None, rendered: Rendered, prompts: bool, merge: bool) -> None:
+    if merge:
+        if prompts or model or rendered:
+            raise UsageError("--merge joins what shards have rendered; omit --model, --join, --table and --prompts")
+        return
     if prompts and (model or rendered):
         raise UsageError("--prompts only writes the captions; it cannot be combined with --model, --join or --table")
     if not prompts and not (model or rendered):
@@ -253,14 +269,14 @@ def _write_prompts(job: Job, json: bool) -> None:
         say(f"{path}: {len(job.requests)} captions; {hint}")
 
 
-def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
+def _render(job: Job, rendering: Rendering, model: str, batch: int, part: Part | None, json: bool) -> None:
     from mova.text_to_video.diffusers_pipeline import versions
-    from mova.text_to_video.render import render
+    from mova.text_to_video.render import render, save_part
 
     generator = rendering.load(model, rendering.settings(), rendering.texts())
     _note_text_encoder(generator)
     with progress_bar() as progress:
-        task = progress.add_task("rendering", total=len(job.requests))
+        task = progress.add_task("rendering", total=len(job.requests if part is None else part.pick(job.requests)))
         result = render(
             job.requests,
             generator,
@@ -268,8 +284,27 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
             seed=rendering.seed,
             versions=versions(),
             progress=lambda at, _: progress.update(task, completed=at),
+            batch=batch,
+            part=part,
         )
-    path = job.write_manifest(result.videos)
+    origin = {"model": generator.name, **generator.identity}
+    if part is None:
+        _print_rendered(job, result, job.write_manifest(result.videos), origin, json)
+        return
+    path = save_part(result, part, job.requests, generator, job.target, rendering.seed)
+    _print_rendered(job, result, path, origin, json)
+    note(f"when all {part.of} shards are finished: the same command with --merge, without --model and --shard")
+
+
+def _merge(job: Job, rendering: Rendering, json: bool) -> None:
+    from mova.text_to_video.render import merge
+
+    result, origin = merge(job.requests, job.target, rendering.seed)
+    _print_rendered(job, result, job.write_manifest(result.videos), origin, json)
+
+
+def _print_rendered(job: Job, result: RenderResult, path: Path, origin: Mapping[str, Any], json: bool) -> None:
+    """Print what was rendered; exit with 1 if there is no video."""
     for row, text, cause in result.failed[:FAILURES_SHOWN]:
         note(f"not rendered: {row}: {text!r}: {cause}")
     if json:
@@ -281,7 +316,7 @@ def _render(job: Job, rendering: Rendering, model: str, json: bool) -> None:
                 "kept": result.kept,
                 "failed": [{"id": row, "text": text, "cause": cause} for row, text, cause in result.failed],
                 "untried": result.untried,
-                "generator": {"model": generator.name, **generator.identity},
+                "generator": origin,
             }
         )
     else:

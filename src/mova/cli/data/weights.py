@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mova.cli.console import FAILURES_SHOWN, emit, file_bar, note, one_line, say
+from mova.cli.data.shard_options import Merge, Shard, parse_shard
 from mova.cli.options import Device, DeviceMap, Json, ManifestTarget, Precision, Quantize
+from mova.errors import UsageError
 
 if TYPE_CHECKING:
-    from mova.text_to_video.weighting import WeighResult
+    from mova.text_to_video.parts import Part
+    from mova.text_to_video.weighting import Case, Scored, WeighResult
+
+Judges = Annotated[
+    list[str] | None,
+    typer.Option(help="Video or image LLM that scores the videos; may be repeated for an ensemble."),
+]
+Cache = Annotated[
+    Path | None, typer.Option(help="SQLite file that caches scores (default: scores.sqlite next to OUT).")
+]
 
 
 def weights(
@@ -23,9 +34,7 @@ def weights(
         ),
     ],
     target: ManifestTarget,
-    vqa: Annotated[
-        list[str], typer.Option(help="Video or image LLM that scores the videos; may be repeated for an ensemble.")
-    ],
+    vqa: Judges = None,
     strategy: Annotated[
         str, typer.Option(help="Weighting: fixed, own, product, indicator or difference (SynViTA, Table 4).")
     ] = "difference",
@@ -33,9 +42,10 @@ def weights(
     prompt: Annotated[
         str, typer.Option(help="Question for the LLMs: `figure`, or a YAML file with the key `text`.")
     ] = "figure",
-    cache: Annotated[
-        Path | None, typer.Option(help="SQLite file that caches scores (default: scores.sqlite next to OUT).")
-    ] = None,
+    cache: Cache = None,
+    batch: Annotated[int, typer.Option(min=1, help="Number of videos to score at a time.")] = 1,
+    shard: Shard = None,
+    merge: Merge = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Write a plot of the score differences by kind of misalignment (.png), with a JSON table."),
@@ -46,22 +56,62 @@ def weights(
     quantize: Quantize = None,
     json: Json = False,
 ) -> None:
-    """Weight synthetic videos by how well an ensemble of VQA models rates their captions."""
-    from mova.data.manifest import read_manifest, rebased, write_manifest
-    from mova.models.video_llm.prompt import Question
-    from mova.text_to_video.score_cache import ScoreCache
-    from mova.text_to_video.weighting import figure_loader, weigh
+    """Weight synthetic videos by how well an ensemble of VQA models rates their captions.
 
+    --shard 3/8 scores an eighth of the videos; --merge then writes the manifest.
+    """
+    from mova.data.manifest import read_manifest, rebased, write_manifest
+    from mova.text_to_video import weighting
+
+    part = parse_shard(shard, merge)
+    if bool(vqa) == merge:
+        raise UsageError("name at least one model with --vqa; with --merge none, because the shards have been scored")
     path = target if target.suffix == ".jsonl" else target / "manifest.jsonl"
     rows = read_manifest(manifest)
-    options = {"precision": precision, "device": device, "device_map": device_map, "quantise": quantize}
-    question = Question.named(prompt)
-    models = {name: figure_loader(name, frames, question, **options) for name in vqa}
-    with ScoreCache(cache or path.parent / "scores.sqlite") as scores, file_bar("scoring", "case") as progress:
-        result = weigh(rows, manifest.parent, models, strategy, scores, progress)  # type: ignore[arg-type]
+    cases, _ = weighting.find_cases(rows, manifest.parent)
+    asked = {"frames": frames, "prompt": prompt}
+    if merge:
+        scored = weighting.merge_scores(cases, path.parent, **asked)
+    else:
+        options = {"precision": precision, "device": device, "device_map": device_map, "quantise": quantize}
+        chosen = cases if part is None else part.pick(cases)
+        default = path.parent / "scores.sqlite" if part is None else part.file(path.parent, "scores", ".sqlite")
+        scored = _score(chosen, vqa or [], asked, cache or default, batch, options)
+        if part is not None:
+            file = weighting.save_scores(scored, part, cases, path.parent, **asked)
+            _print_part(file, part, scored, json)
+            return
+    result = weighting.apply_scores(rows, manifest.parent, scored, strategy)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(path, [rebased(row, manifest.parent, path.parent) for row in result.rows])
-    _print_weights(result, path, plot, strategy, vqa, json)
+    _print_weights(result, path, plot, strategy, list(scored.keys), json)
+
+
+def _score(
+    cases: Sequence[Case],
+    vqa: Sequence[str],
+    asked: Mapping[str, Any],
+    cache: Path,
+    batch: int,
+    options: Mapping[str, Any],
+) -> Scored:
+    from mova.models.video_llm.prompt import Question
+    from mova.text_to_video.score_cache import ScoreCache
+    from mova.text_to_video.weighting import figure_loader, score_cases
+
+    question = Question.named(asked["prompt"])
+    models = {name: figure_loader(name, asked["frames"], question, **options) for name in vqa}
+    with ScoreCache(cache) as scores, file_bar("scoring", "case") as progress:
+        return score_cases(cases, models, scores, progress, batch)
+
+
+def _print_part(file: Path, part: Part, scored: Scored, json: bool) -> None:
+    broken = sum(cause is not None for cause in scored.broken)
+    if json:
+        emit({"part": str(part), "file": str(file), "videos": len(scored.broken), "broken": broken})
+        return
+    say(f"{file}: scores of {len(scored.broken)} videos, {broken} of them unreadable")
+    note(f"when all {part.of} shards are finished: the same command with --merge, without --vqa and --shard")
 
 
 def _print_weights(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mova.models.entailment import EntailmentModel
+from mova.models.video_llm.figures import alike
 from mova.models.video_llm.model import VideoLLM
 from mova.models.video_llm.prompt import Visual
 
@@ -34,16 +35,7 @@ def log_odds_table(model: EntailmentModel, videos: Sequence[Visual], texts: Sequ
     if len(tails) != 1 or not isinstance(model, VideoLLM):
         return torch.stack([model.log_odds(video, tails) for video in videos])
     table = torch.empty(len(videos), 1)
-    for group in _alike(videos):
+    for group in alike(videos):
         with torch.inference_mode():
             table[group, 0] = model.pair_log_odds([videos[i] for i in group], tails * len(group)).float().cpu()
     return table
-
-
-def _alike(videos: Sequence[Visual]) -> list[list[int]]:
-    """Return groups of the videos whose frames fit into one batch."""
-    groups: dict[object, list[int]] = {}
-    for i, video in enumerate(videos):
-        shapes = tuple((key, tuple(value.shape[1:])) for key, value in sorted(video.pixels.items()))
-        groups.setdefault((shapes, tuple(sorted(video.kinds))), []).append(i)
-    return list(groups.values())

@@ -17,8 +17,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
@@ -28,13 +26,14 @@ from mova.errors import ModelError, UsageError, refused_pickle
 from mova.models.entailment import EntailmentModel
 from mova.models.hub import find_checkpoint, read_json
 from mova.models.precision import choose_device, choose_dtype, hash_weights, refuse_spreading
+from mova.models.video_llm.figures import figure_pair_scores, figure_scores
 from mova.models.video_llm.lora import attach_lora, base_of, is_adapter, load_lora
 from mova.models.video_llm.packed import answer_packed
 from mova.models.video_llm.prefix_cache import Prefix, Read, Side, answer_shared, answer_whole, prefill
 from mova.models.video_llm.processor import load_processor
 from mova.models.video_llm.prompt import Budget, Prompter, Question, Tail, Visual, prompts
 from mova.models.video_llm.remembered import recall_settings, write_settings
-from mova.models.video_llm.yes_no import Answers, yes_log_probability, yes_no_log_odds
+from mova.models.video_llm.yes_no import Answers, yes_no_log_odds
 from mova.types import Frames
 from mova.video.probe import probe
 from mova.video.reader import read_count
@@ -275,14 +274,13 @@ class VideoLLM(EntailmentModel):
         Returns:
             float32, (I, N), in [0, 1], on the CPU.
         """
-        chosen = question or Question.named("figure")
-        yes = self._known(chosen).yes
-        tails = self.prompter.tails(texts, chosen, images=1)
-        rows = []
-        for image in images.pixels if isinstance(images, Frames) else images:
-            encoded = self._encode(self.prompter.images([_pixels(image)], chosen), images=1)
-            rows.append(self._ask(encoded, tails, lambda logits: yes_log_probability(logits, yes), batch, "left"))
-        return torch.stack(rows).exp().float().cpu()
+        return figure_scores(self, images, texts, question or Question.named("figure"), batch)
+
+    def figure_pair_scores(
+        self, images: Sequence[Any], texts: Sequence[str], *, question: Question | None = None
+    ) -> Tensor:
+        """Return P(Yes) of n pairs of an image and a text, as few batches as their sizes allow: float32, (n,)."""
+        return figure_pair_scores(self, images, texts, question or Question.named("figure"))
 
     def attach_lora(self, rank: int = 32, alpha: int = 32, dropout: float = 0.05) -> VideoLLM:
         """Put fresh adapters on the language model's attention; see `attach_lora` of `models/video_llm/lora.py`."""
@@ -341,13 +339,14 @@ class VideoLLM(EntailmentModel):
             answers = [answer_whole(self.model, [encoded.visual] * len(part), part, read, side=side) for part in parts]
         return torch.cat(answers)
 
-    def _known(self, question: Question) -> Answers:
+    def answers(self, question: Question) -> Answers:
+        """Return the tokens that answer a question."""
         if question not in self._answers:
             self._answers[question] = Answers.of(self.prompter.tokenizer, question.yes_words, question.no_words)
         return self._answers[question]
 
     def _read_odds(self, question: Question) -> Read:
-        known = self._known(question)
+        known = self.answers(question)
         return lambda logits: yes_no_log_odds(logits, known.yes, known.no)
 
 
@@ -386,11 +385,3 @@ def _kind(folder: Path) -> str:
     if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         raise ModelError(f"{folder}: {kind!r} is not a video or image LLM that transformers loads")
     return kind
-
-
-def _pixels(image: Any) -> npt.NDArray[np.uint8]:
-    """Return an array or a Pillow image as uint8 (H, W, 3)."""
-    array = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
-        raise UsageError(f"an image must be uint8 (H, W, 3), not {array.dtype} {array.shape}")
-    return array
