@@ -17,7 +17,10 @@ from mova.train.recipe import Recipe
 from mova.train.run import SHARED, train
 
 MEASURED = 4
-"""Number of steps; the first one, which starts the readers, does not count for time."""
+"""Least number of steps; the first one, which starts the readers, does not count for time."""
+MOST_MEASURED, SETTLED, GROWTH = 24, 4, 1.02
+"""On processors memory grows with every new shape of a batch: steps go on until the peak has grown by less than this
+factor in the last `SETTLED` steps, and at most until `MOST_MEASURED`."""
 QUIET = {
     "eval_strategy": "no",
     "load_best_model_at_end": False,
@@ -41,8 +44,10 @@ class Estimate:
         checkpoint, model: bytes of one checkpoint, and of the model at the end.
         checkpoints: the most that are on disk at a time.
         on_gpu: whether `memory` is that of a GPU.
+        measured: number of steps that were measured.
 
-    >>> run = Estimate(1000, 64, 2.0, 0.1, 8 << 30, 0, checkpoint=3 << 30, model=1 << 30, checkpoints=3, on_gpu=True)
+    >>> sizes = dict(checkpoint=3 << 30, model=1 << 30, checkpoints=3)
+    >>> run = Estimate(1000, 64, 2.0, 0.1, 8 << 30, 0, **sizes, on_gpu=True, measured=4)
     >>> run.seconds, run.clips_per_second, run.disk >> 30
     (2000.0, 32.0, 10)
     """
@@ -57,6 +62,7 @@ class Estimate:
     model: int
     checkpoints: int
     on_gpu: bool
+    measured: int
 
     @property
     def seconds(self) -> float:
@@ -83,7 +89,7 @@ def estimate(recipe: Recipe) -> Estimate:
     on_gpu = torch.cuda.is_available() and not recipe.training.get("use_cpu")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    measure = _Measure()
+    measure = _Measure(on_gpu)
     short = replace(recipe, training={**recipe.training, **QUIET}, finish={})
     with tempfile.TemporaryDirectory(prefix="mova-estimate-") as folder:
         train(short, Path(folder), callbacks=[measure])
@@ -102,20 +108,24 @@ def estimate(recipe: Recipe) -> Estimate:
         model=model,
         checkpoints=_kept(recipe, measure.steps),
         on_gpu=on_gpu,
+        measured=len(measure.peaks),
     )
 
 
 class _Measure(TrainerCallback):
     """Times of the first steps, after which the run is saved and stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_gpu: bool) -> None:
+        self.on_gpu = on_gpu
         self.steps = self.clips = 0
         self.times: list[float] = []
         self.waiting: list[float] = []
+        self.peaks: list[int] = []
+        self.alone = True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Note the size of the run."""
-        self.steps = state.max_steps
+        self.steps, self.alone = state.max_steps, args.world_size == 1
         self.clips = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -123,8 +133,18 @@ class _Measure(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
-        if state.global_step >= min(MEASURED, state.max_steps):
+        self.peaks.append(_peak_memory()[0])
+        if state.global_step >= state.max_steps or self._settled():
             control.should_save = control.should_training_stop = True
+
+    def _settled(self) -> bool:
+        """Return whether enough steps are measured; several processes must agree, so they do not look at peaks."""
+        done = len(self.peaks)
+        if self.on_gpu:
+            return done >= MEASURED
+        if done >= MOST_MEASURED or done < max(MEASURED, SETTLED + 1):
+            return done >= MOST_MEASURED
+        return self.alone and self.peaks[-1] < GROWTH * self.peaks[-1 - SETTLED]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Note the share of time without data."""

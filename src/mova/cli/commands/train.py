@@ -37,7 +37,7 @@ def train(
     ] = None,
     resume: Resume = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Train four steps, keep nothing, and print what the run will need.")
+        bool, typer.Option("--estimate", help="Train a few steps, keep nothing, and print what the run will need.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -81,7 +81,6 @@ def train(
 def _print_estimate(recipe: Recipe, folder: Path, json: bool) -> None:
     """Print what a run will need; with several processes, the first one prints."""
     from mova.distributed import rank
-    from mova.train.estimate import MEASURED
     from mova.train.estimate import estimate as measure
     from mova.utils.time_format import clock
 
@@ -108,7 +107,7 @@ def _print_estimate(recipe: Recipe, folder: Path, json: bool) -> None:
     )
     if free < run.disk:
         note(f"{place} has too little space: choose another --out, or a smaller --training.save_total_limit")
-    note(f"measured with the first {min(MEASURED, run.steps)} steps; later videos may be longer")
+    note(f"measured with the first {run.measured} steps; later videos may be longer")
 
 
 def _evaluation(recipe: Recipe) -> str:
