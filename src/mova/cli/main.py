@@ -36,7 +36,7 @@ from mova.cli.eval import long as eval_long
 from mova.cli.eval import relations as eval_relations
 from mova.cli.eval import rerank as eval_rerank
 from mova.cli.eval import worlds as eval_worlds
-from mova.cli.library import forget, list_videos, status, update, watch
+from mova.cli.library import forget, list_videos, status, update, versions, watch
 from mova.cli.options import take_groups
 from mova.cli.user_settings import apply_config
 from mova.data.manifest_paths import OUTSIDE
@@ -88,6 +88,7 @@ COMMANDS = (
     Command("", "update", update.update, LIBRARY),
     Command("", "watch", watch.watch, LIBRARY),
     Command("", "forget", forget.forget, LIBRARY),
+    Command("", "versions", versions.versions, LIBRARY),
     Command("", "train", train.train, TRAIN, overrides=True, more_help=train.recipe_help),
     Command("", "fit", fit.fit, TRAIN),
     Command("", "reproduce", reproduce.reproduce, TRAIN, overrides=True),

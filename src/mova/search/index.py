@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mova.search.like.example import Example
     from mova.search.narrow.selection import Reader
     from mova.search.storage.verify import Verification
+    from mova.search.storage.versions import Versions
 
 
 class Index(OpenIndex):
@@ -376,6 +377,13 @@ class Index(OpenIndex):
             UsageError: the index does not exist.
         """
         return read_status(self._reader())
+
+    @property
+    def versions(self) -> Versions:
+        """Kept versions, to go back to (`mova.search.storage.versions`)."""
+        from mova.search.storage.versions import Versions
+
+        return Versions(self._store)
 
     def verify(self) -> Verification:
         """Read every file, record and vector, and list what is damaged (see `mova.search.storage.verify`).

@@ -239,7 +239,7 @@ class Store:
     def _verify(self, records: Sequence[VideoRecord]) -> None:
         rows: Counter[str] = Counter()
         for condition in conditions("video", {record.content for record in records}):
-            rows += self._rows(condition)
+            rows += self.counts(condition)
         lost = [record.path for record in records if rows[record.content] != record.frames]
         if lost:
             self.drop(lost)
@@ -274,7 +274,7 @@ class Store:
         so that the next run reads their files again.
         """
         before = self.records()
-        rows = self._rows()
+        rows = self.counts()
         after = self.records()
         broken = [path for path, r in before.items() if rows[r.content] != r.frames and path in after]
         if broken:
@@ -287,9 +287,9 @@ class Store:
     @guarded
     def contents(self) -> list[str]:
         """Return the contents of all stored frames, in the order of the table."""
-        return list(self._rows())
+        return list(self.counts())
 
-    def _rows(self, condition: str | None = None) -> Counter[str]:
+    def counts(self, condition: str | None = None) -> Counter[str]:
         """Return the number of stored frames per content."""
         search = self._frames.search().select(["video"])
         rows: Counter[str] = Counter()

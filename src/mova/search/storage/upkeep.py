@@ -23,6 +23,8 @@ Text vectors are far from frame vectors, so few partitions or one bit lose much:
 resemble no frame find 0.36 of the exact moments with 1 bit, 16 partitions and 4 rows; 0.88 with 1 bit, all partitions
 and 16 rows; all of them with these settings, four times as fast as the exact scan.
 """
+FOR_EVER = timedelta(days=36_500)
+"""Nothing is removed while a version is kept (`mova.search.storage.versions`)."""
 KEEP_VERSIONS = timedelta(minutes=5)
 """Superseded data stay on disk this long for readers that still use them; locally, until the end of the run."""
 
@@ -37,11 +39,12 @@ def tidy(table: Any, folder: Path | None, *, is_last: bool, vectors: bool) -> No
             still needs them reads again (`mova.search.storage.store`).
         vectors: whether this is the table of frames.
     """
+    kept = bool(table.tags.list())
     unindexed = _indexed(table, LOCAL_ANN_ROWS if folder is not None else ANN_ROWS) if vectors else 0
     fragments = table.stats()["fragment_stats"]["num_small_fragments"]
     if fragments > max(SMALL_FRAGMENTS, table.count_rows() // SMALL_ROWS) or unindexed > ANN_ROWS // 4:
-        table.optimize(cleanup_older_than=KEEP_VERSIONS)
-    if is_last and folder is not None and _has_superseded(table, folder):
+        table.optimize(cleanup_older_than=FOR_EVER if kept else KEEP_VERSIONS)
+    if is_last and not kept and folder is not None and _has_superseded(table, folder):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about other readers
             table.optimize(cleanup_older_than=timedelta(0))
