@@ -25,7 +25,7 @@ from mova.data.pair_list import VideoText
 from mova.errors import UsageError, VideoError
 from mova.models.encoder import DualEncoder, VideoEmbedding
 from mova.models.entailment import EntailmentModel
-from mova.models.inputs.captions import encode_captions
+from mova.models.inputs.captions import Compared, compared, encode_captions
 from mova.models.inputs.reading import DECODE_CHUNK, DECODE_SHORT_SIDE, joined
 from mova.models.registry import load_any
 from mova.scoring.timeline_decoder import PRESENT
@@ -47,6 +47,7 @@ class SentenceScore:
         text: the sentence.
         score: P(Yes) of a video LLM, or the cosine of the best frame.
         shown: probability that the video shows the sentence at all; None from a video LLM, or if a score is not finite.
+        compared: "in the same place", "of another color" (`mova.models.inputs.captions`).
 
     >>> SentenceScore("A dog runs.", score=0.21, shown=0.1).absent
     True
@@ -55,6 +56,7 @@ class SentenceScore:
     text: str
     score: float
     shown: float | None = None
+    compared: tuple[Compared, ...] = ()
 
     @property
     def absent(self) -> bool:
@@ -216,10 +218,10 @@ def score_embedding(model: DualEncoder, video: VideoEmbedding, text: str) -> tup
     (False, 0.9)
     """
     sentences, highest = sentences_or_windows(text), _highest(model, video, text)
-    shown: list[float | None] = [None] * len(sentences)
-    if bool(torch.isfinite(highest).all()):
-        shown = [row.shown for row in model.align(video, text).sentences]
-    scores = [SentenceScore(*row) for row in zip(sentences, highest.tolist(), shown, strict=True)]
+    finite = bool(torch.isfinite(highest).all())
+    shown = [row.shown for row in model.align(video, text).sentences] if finite else [None] * len(sentences)
+    rows = zip(sentences, highest.tolist(), shown, compared(model, video.frames, text, sentences), strict=True)
+    scores = [SentenceScore(*row) for row in rows]
     return scores, _total(model, video, text, highest)
 
 

@@ -128,7 +128,14 @@ def test_every_way_to_score_a_caption_uses_it() -> None:
         assert scores[1] == plain[1]
         assert scores[0] != pytest.approx(plain[1], abs=1e-4)
         assert float(model.score([video], texts[0])[0, 0]) == pytest.approx(scores[0])
-        assert score_embedding(model, video, texts[0])[1] == pytest.approx(scores[0])
+        rows, total = score_embedding(model, video, texts[0])
+        assert total == pytest.approx(scores[0])
+        assert rows[0].compared == rows[1].compared[1:] == ()
+        [said] = rows[1].compared
+        assert (said.respect, said.same) == ("place", True)
+        units = model.encode_unit_lists([["A red star rises.", "A heart spins."]])[0]
+        expected = shared_scores(video.frames, units[:1], units[1:], model.respect("place"))
+        assert said.similarity == pytest.approx(float(expected))
     finally:
         model.relations = kept
 

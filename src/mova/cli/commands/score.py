@@ -104,14 +104,22 @@ def _print_text_score(scorer: Scorer, video: Path, sentences: list[SentenceScore
     table.add_section()
     table.add_row(f"{total:.3f}", *([""] if decided else []), "whole text")
     show(table)
+    for i, row in enumerate(sentences, start=1):
+        for item in row.compared:
+            what = f"the same {item.respect}" if item.same else f"another {item.respect}"
+            say(f"sentence {i}, {what} as in sentence {i - 1}: similarity {item.similarity:.2f}")
     absent = [str(i) for i, row in enumerate(sentences, start=1) if row.absent]
     if absent:
         say(f"probably not in the video: sentence{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
 
 
 def _sentence_row(row: SentenceScore) -> dict[str, object]:
-    values = {"text": row.text, "score": round(row.score, DIGITS)}
-    return values if row.shown is None else {**values, "shown": round(row.shown, DIGITS), "absent": row.absent}
+    values: dict[str, object] = {"text": row.text, "score": round(row.score, DIGITS)}
+    if row.shown is not None:
+        values |= {"shown": round(row.shown, DIGITS), "absent": row.absent}
+    if row.compared:
+        values["compared"] = [item.to_json() for item in row.compared]
+    return values
 
 
 def _score_file(pair_file: PairFile, load: Callable[[], Scorer], time_limit: float, json: bool) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -119,3 +119,55 @@ def shared(model: Captioner, videos: Sequence[Tensor], captions: Captions) -> Te
             found = shared_scores(frames, first.to(frames.device), second.to(frames.device), respect)
             result[video].index_add_(0, texts, signs * found.cpu())
     return result
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a sentence says of its moment and that of the sentence before, and how similar a video has them.
+
+    Attributes:
+        respect: concept, such as "color".
+        same: whether it should be the same, or another.
+        similarity: of both moments in that respect, in [-1, 1].
+
+    >>> Compared("color", same=True, similarity=0.96).to_json()
+    {'respect': 'color', 'same': True, 'similarity': 0.96}
+    """
+
+    respect: str
+    same: bool
+    similarity: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields."""
+        return {"respect": self.respect, "same": self.same, "similarity": round(self.similarity, 6)}
+
+
+@torch.no_grad()
+def compared(model: Captioner, frames: Tensor, text: str, sentences: Sequence[str]) -> list[tuple[Compared, ...]]:
+    """Return what each sentence of a caption compares, with how similar the two moments of a video are in that respect.
+
+    Args:
+        model: whose vectors these are; one that does not compare has no comparisons.
+        frames: (T, d).
+        text: the caption.
+        sentences: of the caption. Where they are not the units of the model, nothing is returned for any of them.
+
+    Raises:
+        UsageError: the text has no words.
+
+    >>> import mova
+    >>> model = mova.load("mova-worlds-tiny")
+    >>> sentences = ["Two black discs shrink.", "A small crescent bounces in another place."]
+    >>> first, [found] = compared(model, model.encode_video("film.mp4").frames, " ".join(sentences), sentences)
+    >>> found.respect, found.same, -1 <= found.similarity <= 1
+    ('place', False, True)
+    """
+    captions = encode_captions(model, [text])
+    [items], [units] = captions.comparisons, captions.units
+    rows: list[tuple[Compared, ...]] = [() for _ in sentences]
+    for item in items if len(units) == len(sentences) else ():
+        first, second = (units[[number]].to(frames.device) for number in (item.earlier, item.unit))
+        similarity = float(shared_scores(frames, first, second, model.respect(item.concept)))
+        rows[item.unit] += (Compared(item.concept, item.same, similarity),)
+    return rows
