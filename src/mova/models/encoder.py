@@ -155,10 +155,13 @@ class DualEncoder(Comparing, Encoding, ABC):
         >>> model.similarity(clips, clips, by="color").shape
         torch.Size([2, 2])
         """
-        pooled = torch.stack([video.pooled for video in videos])
-        others = texts.pooled if isinstance(texts, TextEmbedding) else torch.stack([video.pooled for video in texts])
-        others = others.to(pooled.device)
+        pooled = self.pool(videos)
+        others = texts.pooled.to(pooled.device) if isinstance(texts, TextEmbedding) else self.pool(texts)
         return cosine(pooled, others) if by is None else self.respect(by).similarity(pooled, others)
+
+    def pool(self, videos: Sequence[VideoEmbedding]) -> Tensor:
+        """Return the vectors (V, d) of whole videos, as `similarity` compares them."""
+        return torch.stack([video.pooled for video in videos])
 
     def text_parts(self, text: str) -> list[str]:
         """Return a text in parts that the model reads whole (`mova.text.parts`); default: one part."""

@@ -276,22 +276,14 @@ class Gexia(BackboneWrapper):
         """
         return measure_costs(self, size).to_json()
 
-    def similarity(
-        self,
-        videos: Sequence[VideoEmbedding],
-        texts: TextEmbedding | Sequence[VideoEmbedding],
-        *,
-        by: str | Sequence[str] | None = None,
-    ) -> Tensor:
-        """Return the cosines (V, N) of whole videos with texts, or with other whole videos.
+    def pool(self, videos: Sequence[VideoEmbedding]) -> Tensor:
+        """Return the vectors of whole videos.
 
         Raises:
             UsageError: a video has vectors of frames alone, as in a feature store or an index.
         """
         wholes_of(videos, self.name)
-        if not isinstance(texts, TextEmbedding):
-            wholes_of(texts, self.name)
-        return super().similarity(videos, texts, by=by)
+        return super().pool(videos)
 
     def zero_shot(self, videos: Sequence[VideoEmbedding], labels: Sequence[str], template: str = NOUN) -> Tensor:
         """Return the cosines of videos (or images) with class names in a template (App. F): float32, (V, Y)."""

@@ -11,9 +11,10 @@ Shape legend: V videos, N texts, K units of a text, T frames, d width.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,25 +25,30 @@ from mova.scoring.respects import Respect, shared_scores
 from mova.text.units import UnitRule
 
 
-class Captioner(Protocol):
+class Captioner(ABC):
     """The part of `mova.models.encoder.DualEncoder` that this file needs."""
 
     rule: EvidenceRule
     units: UnitRule
 
     @property
+    @abstractmethod
     def comparison_weight(self) -> float:
         """Weight of what two moments share, for captions that compare them."""
 
+    @abstractmethod
     def respects(self) -> list[str]:
         """Return the names of the concepts that `respect` knows."""
 
-    def respect(self, by: str, center: Tensor | None = None) -> Respect:
+    @abstractmethod
+    def respect(self, by: str | Sequence[str], center: Tensor | None = None) -> Respect:
         """Return a respect in which moments can be compared."""
 
+    @abstractmethod
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
         """Encode the units (K, d) of each text."""
 
+    @abstractmethod
     def encode_unit_lists(self, units: Sequence[Sequence[str]]) -> list[Tensor]:
         """Encode texts that are already split into units, (K, d) each."""
 

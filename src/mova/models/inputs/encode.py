@@ -5,7 +5,7 @@ Shape legend: V videos, N texts, d width.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from os import PathLike
@@ -18,49 +18,22 @@ from torch.nn import functional as F
 
 from mova.errors import UsageError
 from mova.models.embeddings import TextEmbedding, VideoEmbedding
-from mova.models.inputs.captions import encode_captions, score_captions
+from mova.models.inputs.captions import Captioner, encode_captions, score_captions
 from mova.models.inputs.pixels import is_picture, pixels_of
 from mova.models.inputs.reading import VideoReading
 from mova.models.inputs.sources import Clock, is_one_video, looks_like_a_file, opened
 from mova.models.inputs.texts import as_texts
-from mova.scoring.caption_score import EvidenceRule
-from mova.scoring.respects import Respect
-from mova.text.units import UnitRule
 from mova.types import Frames
 
 Item = TypeVar("Item")
 
 
-class Encoding(VideoReading, ABC):
+class Encoding(VideoReading, Captioner):
     """The part of `mova.models.encoder.DualEncoder` that this file needs."""
-
-    rule: EvidenceRule
-    units: UnitRule
-
-    @property
-    @abstractmethod
-    def comparison_weight(self) -> float:
-        """Weight of what two moments share, for captions that compare them."""
-
-    @abstractmethod
-    def respects(self) -> list[str]:
-        """Return the names of the concepts that `respect` knows."""
-
-    @abstractmethod
-    def respect(self, by: str | Sequence[str], center: Tensor | None = None) -> Respect:
-        """Return a respect in which moments can be compared."""
 
     @abstractmethod
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Encode one or many texts: pooled vectors and token states."""
-
-    @abstractmethod
-    def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
-        """Encode the units (K, d) of each text."""
-
-    @abstractmethod
-    def encode_unit_lists(self, units: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Encode texts that are already split into units, (K, d) each."""
 
 
 def encode(model: Encoding, inputs: Any, batch_size: int, fps: float | None, *, normalize: bool) -> Tensor:

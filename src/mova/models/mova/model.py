@@ -189,20 +189,18 @@ class Mova(BackboneWrapper):
         real = torch.ones(1, len(video.frames), dtype=torch.bool, device=video.frames.device)
         return replace(video, whole=self.in_sequence(video.frames[None], real)[0][0].mean(dim=0))
 
-    def similarity(
-        self,
-        videos: Sequence[VideoEmbedding],
-        texts: TextEmbedding | Sequence[VideoEmbedding],
-        *,
-        by: str | Sequence[str] | None = None,
-    ) -> Tensor:
-        """Return the cosines (V, N) of pooled videos with pooled texts or videos, see `in_sequence`."""
-        others = texts if isinstance(texts, TextEmbedding) else [self._with_whole(video) for video in texts]
-        return super().similarity([self._with_whole(video) for video in videos], others, by=by)
+    def pool(self, videos: Sequence[VideoEmbedding]) -> Tensor:
+        """Return the vectors of whole videos, see `in_sequence`."""
+        return super().pool([self._with_whole(video) for video in videos])
 
     def encode_text(self, texts: str | Sequence[str]) -> TextEmbedding:
         """Encode texts with the backbone."""
         return self.backbone.encode_text(texts)
+
+    @property
+    def comparison_weight(self) -> float:
+        """Weight of what two moments share; 0 with a learned segmenter, whose units are no sentences."""
+        return super().comparison_weight if self.segmenter is None else 0.0
 
     def encode_units(self, texts: Sequence[str]) -> list[Tensor]:
         """Encode the units (K, d) of each text, split by rule or by the learned segmenter."""
