@@ -12,13 +12,15 @@ import torch
 from mova.errors import ModelError, UsageError
 from mova.models.encoder import DualEncoder
 from mova.models.families import FAMILIES, family_of_folder, foreign_family
-from mova.models.hub import UnreachableError, find_checkpoint
+from mova.models.hub import UnreachableError, find_checkpoint, read_json
+from mova.models.judges.plugin import find_plugin, load_plugin
 from mova.models.known import MODELS, Entry, without_hub
 from mova.models.precision import choose_device, choose_dtype
 from mova.models.relations.basis import Relations
 
 if TYPE_CHECKING:
     from mova.models.entailment import EntailmentModel
+    from mova.models.judges.base import FigureJudge
 
 
 def with_defaults(precision: str, device: str | torch.device | None) -> tuple[str, str | torch.device | None]:
@@ -122,9 +124,41 @@ def load_video_llm(name_or_path: str | Path, **options: Any) -> EntailmentModel:
     >>> len(model.sample("film.mp4"))
     2
     """
+    plugin = find_plugin(name_or_path)
+    if plugin is not None:
+        return load_plugin(name_or_path, plugin, **options)
     load_foreign = FAMILIES["video-llm"].load_foreign
     assert load_foreign is not None
     return resolve_name(load_foreign)(name_or_path, **options)
+
+
+JUDGES = {
+    "instructblip": "mova.models.judges.instruct_blip:InstructBlipJudge.from_pretrained",
+    "clip_t5": "mova.models.judges.clip_t5:ClipT5Judge.from_pretrained",
+}
+"""`model_type` -> what loads image models that are not video LLMs."""
+
+
+def load_judge(name_or_path: str | Path, **options: Any) -> EntailmentModel | FigureJudge:
+    """Load a model that judges single images: InstructBLIP, CLIP-FlanT5, any video or image LLM, or a plug-in.
+
+    Args:
+        name_or_path: a folder, a name on the Hub, or a name of `mova.models.judges.plugin`.
+        options: `precision`, `device`, `device_map` and `quantise`, as for `VideoLLM.from_pretrained`.
+
+    Raises:
+        ModelError: it cannot be found or loaded.
+        UsageError: an option that it does not support.
+
+    >>> import numpy as np
+    >>> load_judge("tiny-video-llm").figure_scores([np.zeros((32, 32, 3), np.uint8)], ["A dog runs."]).shape
+    torch.Size([1, 1])
+    """
+    if find_plugin(name_or_path) is None and not (Path(name_or_path) / "adapter_config.json").is_file():
+        kind = str(read_json(find_checkpoint(name_or_path) / "config.json").get("model_type"))
+        if kind in JUDGES:
+            return resolve_name(JUDGES[kind])(name_or_path, **options)
+    return load_video_llm(name_or_path, **options)
 
 
 def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | EntailmentModel:
@@ -144,6 +178,9 @@ def load_any(name_or_path: str | Path, **options: Any) -> DualEncoder | Entailme
     torch.Size([1])
     """
     options = {key: value for key, value in options.items() if value is not None}
+    plugin = find_plugin(name_or_path)
+    if plugin is not None:
+        return load_plugin(name_or_path, plugin, **options)
     known = str(name_or_path) in MODELS and not Path(name_or_path).is_dir()
     for family in () if known else FAMILIES.values():
         if family.recognizes is not None and resolve_name(family.recognizes)(name_or_path):

@@ -21,7 +21,8 @@ from mova.data.synthetic import Synthetic, synthetic_videos, with_synthetic
 from mova.data.synthetic_weights import Scores, Strategy, compute_weights, ensemble
 from mova.errors import DataError, UsageError, VideoError
 from mova.models.entailment import EntailmentModel
-from mova.models.registry import load_video_llm
+from mova.models.judges.base import FigureJudge
+from mova.models.registry import load_judge
 from mova.models.video_llm.prompt import Question
 from mova.text_to_video.parts import Part, joined, read_parts, write_part
 from mova.text_to_video.score_cache import ScoreCache, Scorer, cached_batch
@@ -44,13 +45,17 @@ class FigureScorer:
     Args:
         model: a video or image LLM.
         frames: number of frames per video.
-        question: question about one image (default: the shipped "figure").
+        question: question about one image (default: the shipped "figure"; judges have their own form of it).
     """
 
-    def __init__(self, model: EntailmentModel, frames: int = FRAMES, question: Question | None = None) -> None:
+    def __init__(
+        self, model: EntailmentModel | FigureJudge, frames: int = FRAMES, question: Question | None = None
+    ) -> None:
         if frames < 1:
             raise UsageError(f"at least one frame is needed, not {frames}")
-        self.model, self.frames, self.question = model, frames, question or Question.named("figure")
+        self.model, self.frames = model, frames
+        own = isinstance(model, FigureJudge) and question in (None, Question.named("figure"))
+        self.question = None if own else question or Question.named("figure")
 
     @property
     def key(self) -> str:
@@ -94,10 +99,10 @@ Loader = Callable[[], tuple[str, Scorer]]
 
 
 def figure_loader(name: str, frames: int = FRAMES, question: Question | None = None, **options: Any) -> Loader:
-    """Return a loader of a video or image LLM; options as for `mova.models.registry.load_video_llm`."""
+    """Return a loader of a video or image LLM; options as for `mova.models.registry.load_judge`."""
 
     def load() -> tuple[str, Scorer]:
-        scorer = FigureScorer(load_video_llm(name, **options), frames, question)
+        scorer = FigureScorer(load_judge(name, **options), frames, question)
         return scorer.key, scorer
 
     return load

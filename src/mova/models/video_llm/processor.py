@@ -81,6 +81,8 @@ def _part(name: str, folder: Path, kind: str, settings: dict[str, Any]) -> Any:
         return AutoTokenizer.from_pretrained(folder)
     if name == "image_processor":
         return AutoImageProcessor.from_pretrained(folder, backend="pil")
+    if name == "qformer_tokenizer":  # InstructBLIP's second one
+        return AutoTokenizer.from_pretrained(folder, subfolder=name)
     return _frame_processor(folder, kind, settings) if name == "video_processor" else None
 
 
