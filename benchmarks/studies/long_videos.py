@@ -2,9 +2,9 @@
 
 `mova eval long` over several seeds: 200 videos of Worlds in the style that was never trained with `mova-worlds-tiny`,
 and 200 videos joined from the described clips (looked for as in `benchmarks/studies/natural.py`) with `mova-natural`.
-Beside them an oracle that knows all facts, one that knows the group of near duplicates alone, and chance. The claims are
-that the test is not saturated, that the best form is above chance and below the oracle, and that it tells near
-duplicates apart. With `--folder`, a run that was stopped continues, and encoded clips are kept in `films`.
+Beside them an oracle that knows all facts, one that knows the group of near duplicates alone, and chance. The claims:
+the test is not saturated, the best form is above chance and below the oracle, and it tells near duplicates apart. With
+`--folder`, a run that was stopped continues, and encoded clips are kept in `films`.
 """
 
 from __future__ import annotations
