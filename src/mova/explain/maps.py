@@ -25,8 +25,10 @@ from torch.nn import functional as F
 from mova.errors import UsageError
 from mova.explain.keyframes import PICTURE_PIXELS, choose_frames, read_inputs, reduced
 from mova.explain.saliency import Encode, grad_cam, occlusion
+from mova.explain.stretches import ScoreCurves
 from mova.models.embeddings import DenseVideo
 from mova.models.encoder import DualEncoder
+from mova.models.mova.sentence_masks import sentence_masks
 from mova.models.tower_access import FrameFusion, TowerAccess, open_tower
 from mova.scoring.similarity import cosine
 from mova.types import Pixels
@@ -56,7 +58,8 @@ class SaliencyMaps:
             the frame (a video LLM: with all of it covered).
         maps: float32, (S, F, r, c).
         video_scores: float32, (S,), scores of the whole video if the maps explain those; None if they explain frames.
-        score: the explained score, "cosine" or "log-odds".
+        score: the explained score; "masked cosine" for Grad-CAM of a MoVA with masks over dimensions.
+        timeline: the score of every sampled frame; None if the maps explain a whole video.
     """
 
     video: str
@@ -70,7 +73,8 @@ class SaliencyMaps:
     values: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     video_scores: npt.NDArray[np.float32] | None = None
-    score: Literal["cosine", "log-odds"] = "cosine"
+    score: Literal["cosine", "masked cosine", "log-odds"] = "cosine"
+    timeline: ScoreCurves | None = None
 
     @property
     def measure(self) -> str:
@@ -80,7 +84,7 @@ class SaliencyMaps:
     @property
     def removal(self) -> str:
         """How a frame is removed for `values` of a whole video: "left out" or "covered"."""
-        return "left out" if self.score == "cosine" else "covered"
+        return "covered" if self.score == "log-odds" else "left out"
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `mova explain --json` prints; maps are averaged to at most 16 x 16 values."""
@@ -106,14 +110,17 @@ class SaliencyMaps:
             "video": self.video,
             "model": self.model,
             "method": self.method,
+            "score": self.score,
             "sentences": list(self.sentences),
             "area": area,
             "frames": cells,
         }
         if self.video_scores is not None:
-            document[{"cosine": "cosines", "log-odds": "log_odds"}[self.score]] = [
+            document["log_odds" if self.score == "log-odds" else "cosines"] = [
                 round(float(value), 6) for value in self.video_scores
             ]
+        if self.timeline is not None:
+            document |= self.timeline.to_json()
         return document
 
 
@@ -121,6 +128,9 @@ def saliency_maps(
     model: DualEncoder, video: str | Path, sentences: Sequence[str], count: int, method: Method
 ) -> SaliencyMaps:
     """Compute saliency of the most relevant frames of a video, one per sentence, and of frames between them.
+
+    Grad-CAM explains the masked cosine of a MoVA with masks over dimensions, or with concept masks of units, and the
+    plain cosine of any other model. Occlusion explains the plain cosine.
 
     For a model with one vector per video, several sentences are followed by all of them as one text.
 
@@ -142,13 +152,17 @@ def saliency_maps(
         return _of_whole(model, tower, tower.fusion, video, with_whole_text(sentences), count)
     if method == "gradcam" and tower.reader is None:
         raise UsageError(f"{model.name}: the patch grid of this architecture is unknown; use the method occlusion")
-    texts = model.encode_sentences(list(sentences)).pooled
-    encoded = model.encode_video(video)
-    relevance = model.relevance(texts, encoded).cpu().numpy()
+    embedded = model.encode_sentences(list(sentences))
+    texts, encoded = embedded.pooled, model.encode_video(video)
+    masks = sentence_masks(model, encoded.frames, embedded) if method == "gradcam" else None
+    masked = masks is not None and masks.m_v is not None
+    curves = masks.scores if masks is not None and masked else model.relevance(texts, encoded)
+    relevance = curves.cpu().numpy()
     chosen = choose_frames(relevance, encoded.times, count)
     pictures, pixels = read_inputs(tower, video, encoded.times, chosen, model.decoder)
     if method == "gradcam" and tower.reader is not None:
-        maps = grad_cam(tower.encode, tower.reader, tower.cell, pixels, texts)
+        fixed = None if masks is None else masks.of_frames(chosen)
+        maps = grad_cam(tower.encode, tower.reader, tower.cell, pixels, texts, fixed)
     else:
         maps = occlusion(tower.encode, pixels, texts)
     return SaliencyMaps(
@@ -160,8 +174,10 @@ def saliency_maps(
         best=shown_best(relevance, chosen),
         pictures=reduced(pictures, PICTURE_PIXELS),
         visible=tower.visible(*pictures.shape[1:3]),
-        values=cosine(texts, encoded.frames[chosen]).cpu().numpy(),
+        values=relevance[:, chosen] if masked else cosine(texts, encoded.frames[chosen]).cpu().numpy(),
         maps=maps.transpose(0, 1).cpu().numpy(),
+        score="masked cosine" if masked else "cosine",
+        timeline=ScoreCurves(encoded.times, encoded.duration, encoded.step, relevance),
     )
 
 

@@ -1,6 +1,7 @@
 """Saliency maps of a frame for a sentence: Grad-CAM and occlusion.
 
-Both explain one number, the cosine of a frame's vector with a sentence's. Grad-CAM measures which patch features raise
+Both explain one number, the cosine of a frame's vector with a sentence's; Grad-CAM also the masked cosine of a MoVA.
+Grad-CAM measures which patch features raise
 it, in one backward pass (Selvaraju et al. 2017, equations 1 and 2). Occlusion covers a window and measures how much the
 cosine drops (GEXIA, appendix G). It is slower, but works for any model, because it uses inputs and outputs alone.
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mova.errors import UsageError
-from mova.scoring.similarity import cosine
+from mova.scoring.similarity import cosine, paired_cosine
 
 Encode = Callable[[Tensor], Tensor]
 """(N, C, h, w) -> (N, d)."""
@@ -29,11 +30,19 @@ CHUNK = 64
 """Frames, or occluded copies, that pass a tower at once."""
 
 
-def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sentences: Tensor) -> Tensor:
-    """Compute Grad-CAM of the cosine of every frame with every sentence.
+def grad_cam(
+    encode: Encode,
+    reader: nn.Module,
+    cell: int,
+    pixels: Tensor,
+    sentences: Tensor,
+    masks: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Compute Grad-CAM of the cosine, or of the masked cosine, of every frame with every sentence.
 
     With A the features of the patches and y the cosine: `alpha_k = mean_p dy / dA_pk` (equation 1), and the map is
-    `relu(sum_k alpha_k A_pk)` (equation 2). One forward pass serves all sentences.
+    `relu(sum_k alpha_k A_pk)` (equation 2). One forward pass serves all sentences. The masked cosine is
+    `cos(z_t * m_v, z_T * m_t)`; the masks of a frame are held fixed.
 
     Args:
         encode: the tower; gradients flow.
@@ -42,6 +51,7 @@ def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sente
         cell: side of a patch in input pixels.
         pixels: (N, C, h, w).
         sentences: (S, d).
+        masks: `m_t` and `m_v`, (S, N, d) each, of texts and frames; None: the plain cosine.
 
     Returns:
         float32, (N, S, r, c), never negative, with r = h // cell and c = w // cell. Gradients do not flow.
@@ -51,9 +61,14 @@ def grad_cam(encode: Encode, reader: nn.Module, cell: int, pixels: Tensor, sente
     """
     rows, columns = pixels.shape[-2] // cell, pixels.shape[-1] // cell
     parts = []
-    for chunk in pixels.split(CHUNK):
+    for start, chunk in zip(range(0, len(pixels), CHUNK), pixels.split(CHUNK), strict=True):
         with torch.enable_grad(), _argument(reader) as captured:
-            scores = cosine(encode(chunk), sentences)
+            vectors = encode(chunk)
+            if masks is None:
+                scores = cosine(vectors, sentences)
+            else:
+                m_t, m_v = (mask[:, start : start + CHUNK].to(vectors.device) for mask in masks)
+                scores = paired_cosine(vectors * m_v, sentences.to(vectors.device).unsqueeze(1) * m_t).T
         features = _patches(captured, rows, columns)
         maps = []
         for i in range(len(sentences)):

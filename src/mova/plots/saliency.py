@@ -14,11 +14,15 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 
 from mova.explain.maps import SaliencyMaps
+from mova.explain.stretches import ScoreCurves
 from mova.plots.style import INK, MUTED, Page, with_minus_signs
+from mova.scoring.spans import drawn_cells
 from mova.types import Pixels
 from mova.utils.time_format import clock
 
 WIDTH, NARROWEST, MARGIN, TOP, GAP, LINE, FOOT = 13.0, 10.5, 0.35, 1.12, 0.1, 0.2, 0.26
+STRIP, ACTIVE = 0.42, "#d81b2a"
+"""Height of a timeline, and the color of its active stretches."""
 WIDEST = 2.4
 """Maximum width of a frame."""
 CHARACTERS = 120
@@ -28,8 +32,8 @@ OPAQUE = 0.85
 PALING = 0.3
 """A frame whose cosine is this far below the best displayed one is drawn at 1/e of its strength."""
 CAPTIONS = {
-    "gradcam": "Color (yellow to red): patches whose features raise the cosine between frame and sentence (Grad-CAM).",
-    "occlusion": "Color: where covering a small patch with the frame's mean color lowers the cosine with the sentence "
+    "gradcam": "Color (yellow to red): patches whose features raise the {score} between frame and sentence (Grad-CAM).",
+    "occlusion": "Color: where covering a small patch with the frame's mean color lowers the {score} with the sentence "
     "(yellow to red) or raises it (blue).",
 }
 CAPTION_WHOLE = (
@@ -37,8 +41,8 @@ CAPTION_WHOLE = (
     "text (yellow to red) or raises it (blue)."
 )
 SCALE = (
-    "Each frame has its own scale; frames with a lower cosine are paler. "
-    "Outlined: the most relevant frame of the whole video."
+    "Each frame has its own scale; frames with a lower {score} are paler. Black: the most relevant frame. Red: "
+    "stretches in which the {score} is active (half of its peak), and their frames."
 )
 SCALE_WHOLE = (
     "All frames of a text share one scale. Below each frame: the change of the score when that frame is {lacking}. "
@@ -76,7 +80,8 @@ def draw_saliency(maps: SaliencyMaps, path: str | Path) -> None:
     column = min(WIDEST, (WIDTH - 2 * MARGIN - GAP * (count - 1)) / count)
     picture = column * tall / wide
     texts = [textwrap.wrap(_heading(maps, k), CHARACTERS) for k in range(len(maps.sentences))]
-    rows = [0.12 + LINE * len(lines) + picture + FOOT for lines in texts]
+    strip = 0.0 if maps.timeline is None else STRIP + 0.14
+    rows = [0.12 + LINE * len(lines) + picture + FOOT + strip for lines in texts]
     width = max(NARROWEST, 2 * MARGIN + column * count + GAP * (count - 1))
     page = Page(width, TOP + picture + 0.1 + sum(rows) + 0.2)
     _title(page, maps, width)
@@ -89,14 +94,18 @@ def draw_saliency(maps: SaliencyMaps, path: str | Path) -> None:
     for k, lines in enumerate(texts):
         at = top + 0.12 + LINE * len(lines)
         page.text(MARGIN, at - 0.05, "\n".join(lines), size=9.5, va="bottom", linespacing=1.3)
-        colors = _colors(maps, k)
+        colors, active = _colors(maps, k), _active(maps, k)
         for i, left in enumerate(lefts):
             is_best = i == maps.best[k]
             _panel(page.plot(left, at, column, picture), gray[i], colors[i], maps.visible)
+            if active[i]:
+                page.box(left, at, column, picture, fill=False, edgecolor=ACTIVE, linewidth=2.2)
             if is_best:
-                page.box(left, at, column, picture, fill=False, edgecolor=INK, linewidth=2.2)
+                page.box(left + 0.04, at + 0.04, column - 0.08, picture - 0.08, fill=False, edgecolor=INK, linewidth=2)
             label = _value(maps, k, i) + (" · best" if is_best else "")
             page.text(left, at + picture + 0.05, label, size=8, va="top", color=INK if is_best else MUTED)
+        if maps.timeline is not None:
+            _timeline(page, maps, maps.timeline, k, (MARGIN, at + picture + FOOT, width - 2 * MARGIN))
         top += rows[k]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
@@ -113,9 +122,37 @@ def _title(page: Page, maps: SaliencyMaps, width: float) -> None:
     page.text(width - MARGIN, 0.36, Path(maps.model).name, size=9.5, color=MUTED, ha="right", va="baseline")
     whole = maps.video_scores is not None
     page.text(
-        MARGIN, 0.6, _fill(CAPTION_WHOLE, maps) if whole else CAPTIONS[maps.method], size=9, color=MUTED, va="baseline"
+        MARGIN,
+        0.6,
+        _fill(CAPTION_WHOLE if whole else CAPTIONS[maps.method], maps),
+        size=9,
+        color=MUTED,
+        va="baseline",
     )
-    page.text(MARGIN, 0.78, _fill(SCALE_WHOLE, maps) if whole else SCALE, size=9, color=MUTED, va="baseline")
+    page.text(MARGIN, 0.78, _fill(SCALE_WHOLE if whole else SCALE, maps), size=9, color=MUTED, va="baseline")
+
+
+def _active(maps: SaliencyMaps, sentence: int) -> list[bool]:
+    """Return which of the F frames lie in active stretches of a sentence."""
+    stretches = () if maps.timeline is None else maps.timeline.active(sentence)
+    return [any(found.span.start <= time < found.span.end for found in stretches) for time in maps.times]
+
+
+def _timeline(
+    page: Page, maps: SaliencyMaps, timeline: ScoreCurves, sentence: int, at: tuple[float, float, float]
+) -> None:
+    """Draw the score of all sampled frames at (left, top, width), and boxes around its active stretches."""
+    axes = page.plot(*at, STRIP)
+    edges, frames = drawn_cells(timeline.times, timeline.duration, timeline.step)
+    curve = timeline.curves[sentence]
+    heights = np.where(frames >= 0, curve[frames], np.nan)
+    low, high = float(curve.min()), float(curve.max())
+    low -= 0.1 * max(high - low, 1e-6)
+    axes.stairs(heights, edges, baseline=low, fill=True, facecolor="#cfd6e2", edgecolor="none")
+    for found in timeline.active(sentence):
+        axes.axvspan(found.span.start, found.span.end, facecolor="none", edgecolor=ACTIVE, linewidth=1.6, clip_on=False)
+    axes.vlines(maps.times, low, high, color=INK, linewidth=0.7, linestyle=(0, (2, 2)))
+    axes.set(xlim=(0, timeline.duration), ylim=(low, max(high, low + 1e-6)))
 
 
 def _fill(text: str, maps: SaliencyMaps) -> str:
@@ -124,7 +161,9 @@ def _fill(text: str, maps: SaliencyMaps) -> str:
 
 def _value(maps: SaliencyMaps, sentence: int, frame: int) -> str:
     value = float(maps.values[sentence, frame])
-    return f"cosine {_signed(value)}" if maps.video_scores is None else f"{_signed(-value, '+.3f')} {maps.removal}"
+    return (
+        f"{maps.score} {_signed(value)}" if maps.video_scores is None else f"{_signed(-value, '+.3f')} {maps.removal}"
+    )
 
 
 def _signed(value: float, form: str = ".2f") -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 from mova.cli.console import SENTENCE_WIDTH, clock, emit, progress_bar, show, write_plot
 from mova.cli.options import Caption, Json, Loading, Model
 from mova.errors import UsageError
+from mova.utils.time_format import parse_duration
 
 if TYPE_CHECKING:
     from mova.explain.maps import SaliencyMaps
@@ -38,8 +39,45 @@ class Method(StrEnum):
     """Method of an explanation."""
 
     SUBSETS = "subsets"
+    MASKS = "masks"
+    SHARED = "shared"
     GRADCAM = "gradcam"
     OCCLUSION = "occlusion"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What `--method shared` compares, besides two sentences."""
+
+    moments: Annotated[
+        str | None,
+        typer.Option(help="With shared: compare these two times, 0:12,0:47, instead of the sentences' best frames."),
+    ] = None
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="With shared: the concept that the moments share (color), or its values (a dog, a cat); default: all "
+            "concepts in which they agree."
+        ),
+    ] = None
+
+    def times(self, method: Method) -> list[float] | None:
+        """Return the two times of `--moments` in seconds.
+
+        Raises:
+            UsageError: not two times, or an option of another method.
+        """
+        if method is not Method.SHARED and (self.moments, self.by) != (None, None):
+            raise UsageError(f"--{'by' if self.moments is None else 'moments'} is for --method shared")
+        if self.moments is None:
+            return None
+        try:
+            times = [parse_duration(part) for part in self.moments.split(",")]
+        except ValueError as error:
+            raise UsageError(f"--moments {self.moments}: {error}") from error
+        if len(times) != 2:
+            raise UsageError(f"--moments {self.moments}: must be two times, separated by a comma, such as 0:12,0:47")
+        return times
 
 
 def explain(
@@ -47,11 +85,14 @@ def explain(
     plot: Annotated[Path, typer.Option(help="Plot to write (.png).")],
     caption: Caption,
     loading: Loading,
+    pair: Pair,
     method: Annotated[
         Method,
         typer.Option(
-            help="What to show: the sentences that each frame matches (subsets), or where in the frames they are seen: "
-            "from gradients (gradcam), or by occluding small regions (occlusion: slower, works with every model)."
+            help="What to show: the sentences that each frame matches (subsets); what the masks of a MoVA let through "
+            "(masks); what two sentences or moments have in common, and where else it is active (shared); or where in "
+            "the frames sentences are seen: from gradients (gradcam), or by occluding small regions (occlusion: "
+            "slower, works with every model)."
         ),
     ] = Method.SUBSETS,
     frames: Annotated[
@@ -70,7 +111,9 @@ def explain(
     from mova.text.units import sentences_or_windows
     from mova.video.limits import check_file
 
-    units = _select(sentences_or_windows(caption.read()), sentences)
+    times = pair.times(method)
+    bare = times is not None and caption.text is None and caption.text_file is None
+    units = [] if bare else _select(sentences_or_windows(caption.read()), sentences)
     if plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: the file must end in .png")
     check_file(video)  # a missing file is reported before a model is loaded
@@ -86,6 +129,10 @@ def explain(
             raise UsageError(f"{encoder.name}: a video LLM has no frame vectors; use --method occlusion")
         elif method is Method.SUBSETS:
             explanation = _subsets(encoder, video, units, frames)
+        elif method is Method.MASKS:
+            explanation = _masks(encoder, video, units, frames)
+        elif method is Method.SHARED:
+            explanation = _shared(encoder, video, units, times, pair.by)
         else:
             explanation = _gradcam(encoder, video, units, frames)
     if json:
@@ -128,6 +175,49 @@ def _subsets(model: DualEncoder, video: Path, units: list[str], frames: int) -> 
     return Explanation(subsets.to_json(), table, partial(draw_subsets, subsets))
 
 
+def _masks(model: DualEncoder, video: Path, units: list[str], frames: int) -> Explanation:
+    """Show what the masks of a MoVA let through."""
+    from mova.explain.masks import mask_weights
+    from mova.plots.masks import draw_masks
+
+    weights = mask_weights(model, video, units, frames)
+    table = Table(header_style="bold", title=f"masks over {weights.target}", title_justify="left")
+    table.add_column("frame", justify="right")
+    table.add_column("strongest text", max_width=SENTENCE_WIDTH)
+    for name in ("selected", "seen", "masked cosine"):
+        table.add_column(name, justify="right")
+    for frame in weights.frame_indices:
+        text = weights.strongest(frame)[0]
+        values = (part[text, frame] for part in (weights.selected, weights.seen, weights.scores))
+        numbers = [f"{value:.2f}" for value in values]
+        table.add_row(clock(float(weights.times[frame])), Text(weights.sentences[text]), *numbers)
+    return Explanation(weights.to_json(), table, partial(draw_masks, weights))
+
+
+def _shared(
+    model: DualEncoder, video: Path, units: list[str], times: list[float] | None, by: str | None
+) -> Explanation:
+    """Show what two sentences or moments share, and where else it is active."""
+    from mova.explain.shared import shared_subspace
+    from mova.plots.shared import draw_shared
+
+    if times is not None and len(units) != 2:
+        units = []
+    elif times is None and len(units) != 2:
+        raise UsageError(f"--method shared compares two sentences, not {len(units)}; choose them with --sentences 1,3")
+    shared = shared_subspace(model, video, units, times, by)
+    found = ", ".join(shared.shared) or f"{shared.dimensions} dimensions"
+    table = Table(header_style="bold", title=f"shared, by {shared.source}: {found}", title_justify="left")
+    for name in ("start", "end", "peak", "activity"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for peak in shared.peaks:
+        note = "one of the two moments" if shared.given(peak) else ""
+        top = float(shared.times[shared.top(peak)])
+        table.add_row(clock(peak.span.start), clock(peak.span.end), clock(top), f"{peak.score:.2f}", note)
+    return Explanation(shared.to_json(), table, partial(draw_shared, shared))
+
+
 def _gradcam(model: DualEncoder, video: Path, units: list[str], frames: int) -> Explanation:
     """Show where in the frames each sentence is seen, from gradients."""
     from mova.explain.maps import saliency_maps
@@ -154,7 +244,7 @@ def _saliency(maps: SaliencyMaps) -> Explanation:
     from mova.plots.saliency import draw_saliency
 
     titles = {
-        "cosine": "cosines of frames and sentences",
+        "cosine": f"{maps.score}s of frames and sentences",
         "fall": f"drop of the video's {maps.score} with a frame {maps.removal}",
     }
     table = Table(header_style="bold", title=titles[maps.measure], title_justify="left")

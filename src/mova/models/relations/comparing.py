@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mova.models.relations.basis import Relations, respect_of
-from mova.models.relations.concepts import known_names
+from mova.models.relations.basis import Relations, respect_of, value_vectors
+from mova.models.relations.concepts import known_names, values_of
 from mova.scoring.respects import Respect
 
 
@@ -56,6 +56,13 @@ class Comparing(ABC):
             relations = replace(relations, trained=tuple(self.trained_respects()))
         with torch.no_grad():
             return respect_of(by, lambda texts: self.encode_text(texts).pooled, relations, center)
+
+    def concept_values(self, by: str | Sequence[str]) -> Tensor:
+        """Return the mean text vectors (K, d) of the values of a concept; errors as for `respect`."""
+        relations = self._own_relations()
+        _, values = values_of(by, None if relations is None else relations.concepts)
+        with torch.no_grad():
+            return value_vectors(values, lambda texts: self.encode_text(texts).pooled)
 
     def trained_respects(self) -> list[str]:
         """Return the names of the concepts for which a basis was trained, and the model not changed since."""
