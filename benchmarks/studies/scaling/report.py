@@ -161,7 +161,7 @@ def _of_ratios(runs: Sequence[Run], short: int) -> list[tuple[str, float, float]
 
 def plot(runs: Sequence[Run], short: int, figure: Any) -> None:
     """Draw the four panels; bars are standard deviations over seeds."""
-    figure.set_size_inches(11, 8.5)
+    figure.set_size_inches(11, 9)
     axes = figure.subplots(2, 2)
     epochs = checkpoints(runs)
     for axis, gallery, letter in ((axes[0, 0], "easy", "a"), (axes[0, 1], "hard", "b")):
@@ -176,13 +176,15 @@ def plot(runs: Sequence[Run], short: int, figure: Any) -> None:
         xlabel="parameters of both towers",
         xscale="log",
     )
+    axis.set_xticks(list(names), [f"{parameters / 1000:.0f} k" for parameters in names])
+    axis.minorticks_off()
     _panel_of_ratios(axes[1, 1], runs, short)
     for axis in axes.flat:
         axis.set(ylabel="R@1, mean of both directions (%)")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes[1, 1].set(ylabel="percent")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[1, 1].set(ylabel="R@1, or share of dimensions (%)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
 Reader = Callable[[str, str, Any], list[float]]
@@ -195,7 +197,7 @@ def _lines(axis: Any, xs: Sequence[Any], gallery: str, read: Reader) -> None:
         for form in forms:
             found = [read(f"{gallery}_{form}", system, x) for x in xs]
             style = "-o" if form == "late" else "--s"
-            label = f"{LABELS[system]}: {'sentence by sentence' if form == 'late' else 'pooled cosine'}"
+            label = f"{LABELS[system]}; scored {'sentence by sentence' if form == 'late' else 'by pooled cosine'}"
             _curve(axis, xs, found, style, COLOURS[system], label)
 
 
