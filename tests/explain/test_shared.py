@@ -17,9 +17,10 @@ from mova.errors import UsageError
 from mova.explain.shared import SharedSubspace, activity_of, shared_subspace
 from mova.models.encoder import DualEncoder
 from mova.models.registry import load
+from mova.models.two_tower.model import TwoTower
 from mova.plots.shared import draw_shared
 from mova.scoring.respects import Respect
-from mova.scoring.similarity import cosine
+from mova.scoring.similarity import cosine, unit
 from mova.video.writer import write_mp4
 from mova.worlds.captions import describe
 from mova.worlds.factors import Event, is_possible, sample_event
@@ -147,6 +148,18 @@ def test_a_mova_intersects_the_concept_masks_of_its_moments(tmp_path: Path) -> N
     assert found.source == "masks"
     assert found.dimensions == int(mask.sum())
     assert np.allclose(found.activity, np.minimum(seen @ seen[one], seen @ seen[two]), atol=1e-5)
+
+
+def test_models_without_a_basis_use_the_words_of_concepts(tiny_clip: Path, tmp_path: Path) -> None:
+    film = write_colours(tmp_path / "film.mp4", [("red", 3), ("white", 3), ("blue", 2)])
+    plain = TwoTower.from_checkpoint(tiny_clip, precision="fp32", device="cpu")
+    for model in (plain, masked("subsets")):
+        found = shared_subspace(model, film, moments=(0.5, 4.0), by=["a red star", "a blue ring"])
+        assert found.source == "word subspaces"
+        assert found.dimensions == 1
+        respect = model.respect(["a red star", "a blue ring"], unit(model.encode_video(film).frames).mean(dim=0))
+        seen = respect.similarity(model.encode_video(film).frames, model.encode_video(film).frames).numpy()
+        assert np.allclose(found.activity, seen[list(found.moments)].min(axis=0), atol=1e-5)
 
 
 def test_the_command_draws_and_prints_it(call: Call, films: list[Film], tmp_path: Path) -> None:
