@@ -200,3 +200,18 @@ def test_the_page_quotes_the_smaller_vectors() -> None:
             assert size == ("" if name == "chance" else f"{clip['bytes per vector']:.0f} of 1,024")
             assert scored == f"{clip['scored']:.0f}"
             assert recalls == [f"{row['recall of 10']:.1f} ± {row['deviation']:.1f}" for row in (clip, worlds)]
+
+
+def test_the_page_quotes_the_study_of_ten_minute_videos() -> None:
+    document = json.loads((ROOT / "benchmarks/results/long_videos.json").read_text(encoding="utf-8"))
+    measured = {(row["name"].split(",")[0], row["form"]): row for row in document["rows"]}
+    text = MEASUREMENTS.read_text(encoding="utf-8").partition("## Ten-minute videos")[2].partition("\n## ")[0]
+    quoted = [[cell.strip(" `") for cell in line.strip("| ").split("|")] for line in text.splitlines() if "/ " in line]
+    lines = [line for line in quoted if line[0] in ("Worlds", "real clips")]
+    assert len(lines) == 13
+    for videos, form, recalls, *others in lines:
+        name = {"group of near duplicates known": "group known"}.get(form, form.split()[0].strip("`"))
+        row = measured[videos, name]
+        cells_of_row = [*(float(cell) for cell in recalls.split(" / ")), *map(float, others)]
+        keys = ("t2v", "v2t", "group", "least uncovered", "most uncovered")
+        assert cells_of_row == [pytest.approx(row[key], abs=0.051) for key in keys], (videos, form)
