@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,9 @@ from mova.eval.published import (
     published_figures,
     read_figures,
 )
+from mova.eval.tasks.synvita_suite import Outcome, SuiteReport
 
-METRICS = {"R@1", "R@5", "R@10", "MdR", "MnR"}
+METRICS = {"R@1", "R@5", "R@10", "MdR", "MnR", "mAP"}
 
 
 def test_every_figure_is_plausible_and_has_its_source() -> None:
@@ -62,6 +64,26 @@ def test_published_tables_that_recipes_reproduce() -> None:
     assert {"MoVA", "CLIP4Clip"} <= {figure.system for figure in others(gexia)}
     with pytest.raises(UsageError, match=r"0 published figures of 'GEXIA' on msvd.*MoVA"):
         find_target("GEXIA", "msvd")
+
+
+def test_the_tables_of_synvita_agree_with_their_text() -> None:
+    figures = [figure for figure in published_figures() if figure.source == "SynViTA paper"]
+    assert len(figures) == (6 + 3 + 7 + 4 + 3) * 6
+
+    def row(system: str, form: str = "") -> list[float]:
+        return [v for f in figures if (f.system, f.form) == (system, form) for m in f.ways.values() for v in m.values()]
+
+    own, before = row("SynViTA (mPLUG-Owl 7B)"), row("VideoCon (mPLUG-Owl 7B)")
+    gains = [round(a - b, 2) for a, b in zip(own, before, strict=True)]
+    assert gains[1] == 0.32  # section 6.1
+    assert gains[3:] == [4.32, 2.17, 1.85]
+    llava = zip(row("SynViTA (Video-LLaVA)"), row("VideoCon (Video-LLaVA)"), strict=True)
+    assert [round(a - b, 2) for a, b in llava][1:] == [0.77, 1.12, 0.33, 1.2, 1.12]
+    alone = row("SynViTA (mPLUG-Owl 7B)", "synthetic videos of LaVie, Eq. 2 and 3 alone")
+    assert [round(a - b, 2) for a, b in zip(alone, before, strict=True)] == [-3.13, -0.2, -0.13, 1.26, 0.43, -0.64]
+    every = row("SynViTA (mPLUG-Owl 7B)", "synthetic videos of ALL")
+    assert round(every[3] - before[3], 2) == 1.06  # section 6.2
+    assert round(every[3] - own[3], 2) == -3.26
 
 
 @given(st.floats(1, 99), st.integers(50, 5000))
@@ -117,3 +139,24 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"source": "s", "figures": [entry]}))
     with pytest.raises(DataError, match="odd"):
         read_figures(tmp_path / "x.json")
+
+
+def test_the_six_tests_are_compared_by_equal_forms_only() -> None:
+    def outcome(protocol: str, form: str = "log odds", excluded: tuple[str, ...] = ()) -> Outcome:
+        head = SimpleNamespace(protocol=protocol, settings={"form": form})
+        return Outcome(protocol, {}, SimpleNamespace(head=head, excluded=excluded))  # type: ignore[arg-type]
+
+    outcomes = {
+        "Human": outcome("videocon-human"),
+        "Temporal": outcome("ssv2-temporal"),
+        "Events": outcome("ssv2-events", form="late"),
+        "Hard": outcome("videocon-human-hard", excluded=("a",)),
+        "ATP-Hard": outcome("atp-hard"),
+        "missing": Outcome(missing="no data"),
+    }
+    published = SuiteReport("m", "f", False, outcomes).published
+    assert list(published) == ["Human", "Temporal"]
+    values = {figure.system: figure.ways["t2v"]["mAP"] for figure in published["Temporal"]}
+    assert values["SynViTA (Video-LLaVA)"] == 20.10
+    assert len(values) == 6
+    assert SuiteReport("m", "f", True, outcomes).published == {}

@@ -31,7 +31,7 @@ from mova.cli.commands import (
 from mova.cli.console import note, one_line, setup_logging
 from mova.cli.data import check, contrast, convert, expand, export, features, shards, synthesize, table, weights
 from mova.cli.data import worlds as data_worlds
-from mova.cli.eval import compare, generation, matrix, synvita, tasks
+from mova.cli.eval import compare, generation, matrix, summaries, synvita, tasks
 from mova.cli.eval import long as eval_long
 from mova.cli.eval import relations as eval_relations
 from mova.cli.eval import rerank as eval_rerank
@@ -119,6 +119,7 @@ COMMANDS = (
     Command("eval", "generation", generation.generation),
     Command("eval", "synvita", synvita.synvita),
     Command("eval", "matrix", matrix.matrix),
+    Command("eval", "summaries", summaries.summaries),
     Command("eval", "compare", compare.compare),
 )
 """All commands, in the order of the help pages."""

@@ -20,7 +20,7 @@ from mova.errors import DataError, UsageError
 from mova.utils.text_files import parse_json, read_text
 
 Verdict = Literal["hit", "below", "above"]
-WAYS = ("t2v", "v2t", "classify", "choice", "moments", "points")
+WAYS = ("t2v", "v2t", "classify", "choice", "entailment", "moments", "points")
 """Groups of figures: both directions of retrieval, and other tasks of `mova eval`; "points" are those of paragraphs."""
 RECALLS = ("R@", "R1@")
 """Beginnings of the names of metrics that are shares of queries."""

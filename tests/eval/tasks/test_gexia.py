@@ -235,3 +235,35 @@ def test_a_feature_store_of_frames_is_refused_where_whole_videos_are_compared(
     assert code == 2
     assert "leave --features out" in " ".join(err.split())
     assert call(*words, "--features", store, "--form", "late")[0] == 0
+
+
+def test_rounds_of_inference_are_an_option(
+    convert: Convert, evaluate: Evaluate, folder: Path, worlds_manifest: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    reports = {}
+    for rounds in ("1-1", "3-1"):
+        reports[rounds] = evaluate("retrieval", worlds_manifest, folder, "--iter", rounds, "--protocol", "captions")
+        assert reports[rounds]["settings"]["iter"] == rounds
+    prints = {json.dumps(report["model"]) for report in reports.values()}
+    assert len(prints) == 2
+    code, _, err = call("eval", "retrieval", "--manifest", worlds_manifest, "--model", folder, "--iter", "3")
+    assert (code, "such as 3-1" in err) == (2, True)
+    code, _, err = call(
+        "eval", "retrieval", "--manifest", worlds_manifest, "--model", "mova-worlds-tiny", "--iter", "3-1"
+    )
+    assert (code, "for GEXIA models" in err) == (2, True)
+
+
+def test_rounds_keep_the_number_of_frames(folder: Path) -> None:
+    model = load(folder, precision="fp32", device="cpu")
+    assert isinstance(model, Gexia)
+    model.config.frames = {"image": 1, "short": 16, "long": 32}
+    seconds, long = 5.0, 500.0
+    assert (model._plan(seconds, 100), model._plan(long, 100)) == ((1, 16), (3, 32))
+    model.config.set_rounds(2, 1)
+    assert (model._plan(seconds, 100), model._plan(long, 100)) == ((2, 16), (2, 32))
+    assert model._text_rounds("a dog") == 1
+    model.config.rounds, model.config.video_rounds = {"image": 0, "short": 1, "long": 3}, 3  # as trained on LVLT
+    assert model._plan(seconds, 100) == (3, 32)
+    model.config.set_rounds(1, 1)
+    assert (model._plan(seconds, 100), model._plan(0.0, 1)[0]) == ((1, 32), 1)

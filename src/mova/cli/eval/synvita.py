@@ -53,7 +53,15 @@ def synvita(
         emit(document)
     else:
         show(_table(suite))
+        if suite.published:
+            show(_published_table(suite))
     _print_gaps(suite)
+    unequal = [name for name, outcome in suite.outcomes.items() if outcome.report and name not in suite.published]
+    if unequal:
+        note(
+            f"not compared with the paper: {', '.join(unequal)} (another size or set, excluded rows, or scores of "
+            "another form than P(Yes) against P(No))"
+        )
 
 
 def _table(suite: SuiteReport) -> Table:
@@ -70,6 +78,24 @@ def _table(suite: SuiteReport) -> Table:
             bounds = f"[{interval.low:.2f}, {interval.high:.2f}]"
             table.add_row(name, metric, f"{interval.value:.2f}", bounds, protocol, queries)
             name = protocol = queries = ""
+    return table
+
+
+def _published_table(suite: SuiteReport) -> Table:
+    """Build a table of the paper's figures, a row per system and a column per test."""
+    tables = suite.published
+    first = next(iter(tables.values()))
+    table = Table(title=f"Published: {first[0].source}, {first[0].where}", header_style="bold")
+    table.add_column("system")
+    for name in tables:
+        table.add_column(name, justify="right")
+    for system, setting in ((figure.system, figure.setting) for figure in first):
+        cells = []
+        for figures in tables.values():
+            ways = (f.ways for f in figures if (f.system, f.setting) == (system, setting))
+            values = [value for way in ways for metrics in way.values() for value in metrics.values()]
+            cells.append(f"{values[0]:.2f}" if values else "")
+        table.add_row(f"{system}, {setting}", *cells)
     return table
 
 

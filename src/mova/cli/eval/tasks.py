@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -76,6 +77,30 @@ class ScoringOptions:
         ),
     ] = None
     max_frames: MaxFrames = None
+    iterations: Annotated[
+        str | None,
+        typer.Option(
+            "--iter",
+            metavar="VIDEO-TEXT",
+            help="GEXIA: rounds of approximation of videos and texts, such as 3-1 (default: the model's own).",
+        ),
+    ] = None
+
+    def set_rounds(self, model: DualEncoder | EntailmentModel) -> None:
+        """Give a GEXIA the rounds of --iter.
+
+        Raises:
+            UsageError: it is another model, or the option has another form.
+        """
+        if self.iterations is None:
+            return
+        config: Any = getattr(model, "config", None)
+        if not hasattr(config, "set_rounds"):
+            raise UsageError(f"--iter is for GEXIA models; {model.name} has no rounds of approximation")
+        match = re.fullmatch(r"(\d+)-(\d+)", self.iterations.strip())
+        if match is None:
+            raise UsageError(f"--iter {self.iterations!r}: write the rounds of videos and of texts, such as 3-1")
+        config.set_rounds(int(match[1]), int(match[2]))
 
 
 def retrieval(
@@ -212,6 +237,7 @@ def _evaluate(
     protocol = _protocol(task, options.protocol)
     output.check()
     encoder = load_any(options.model or DEFAULT_MODEL, max_frames=scoring.max_frames)
+    scoring.set_rounds(encoder)
     with progress_bar() as bar, as_data_error(options.manifest):
         encoding = bar.add_task("encoding", total=None)
         split = open_any_split(

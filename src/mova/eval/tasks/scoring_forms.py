@@ -95,6 +95,8 @@ class ScoringForm:
                 settings["comparisons"] = self.model.comparison_weight
         if self.name in ("rule", "late"):
             settings["units"] = self.model.units.to_dict()
+        if (rounds := getattr(getattr(self.model, "config", None), "chosen_rounds", None)) is not None:
+            settings["iter"] = rounds  # GEXIA
         return settings
 
     @torch.no_grad()

@@ -21,6 +21,7 @@ from mova.data.row_texts import OPTION
 from mova.errors import DataError, UsageError
 from mova.eval.metrics.bootstrap import Interval
 from mova.eval.protocols import OF_ANY_SIZE, find_protocol
+from mova.eval.published import Figure, published_figures
 from mova.eval.report import Report
 from mova.eval.tasks.encoding import Progress
 from mova.eval.tasks.entailment import evaluate_entailment
@@ -31,6 +32,9 @@ from mova.models.entailment import EntailmentModel
 
 ReadFigures = Callable[[Report], Mapping[str, Interval]]
 """Picks the figures of a test from its report, in percent."""
+
+
+PAPER, TABLE = "SynViTA paper", "Table 3"
 
 
 @dataclass(frozen=True)
@@ -113,14 +117,33 @@ class SuiteReport:
         reports = [outcome.report for outcome in self.outcomes.values()]
         return not self.any_size and all(report is not None and not report.excluded for report in reports)
 
+    @property
+    def published(self) -> dict[str, list[Figure]]:
+        """The paper's figures (Table 3) of each test that was measured as they were.
+
+        Empty for a test of another size or set, with excluded rows, or with scores of another form than Eq. 1.
+        """
+        tables: dict[str, list[Figure]] = {}
+        for name, outcome in self.outcomes.items():
+            if outcome.report is None or outcome.report.excluded or self.any_size:
+                continue
+            head = outcome.report.head
+            same = (head.protocol, str(head.settings.get("form")))
+            found = [f for f in published_figures() if f.where == TABLE and (f.protocol, f.scoring) == same]
+            figures = [figure for figure in found if figure.source == PAPER and not figure.form]
+            if figures:
+                tables[name] = figures
+        return tables
+
     def to_json(self) -> dict[str, Any]:
-        """Return `{"task", "model", "complete", "missing", "tests": {NAME: {...}}}`."""
+        """Return `{"task", "model", "complete", "missing", "tests": {NAME: {...}}, "published": {NAME: [...]}}`."""
         return {
             "task": "synvita",
             "model": {"name": self.model, "fingerprint": self.fingerprint},
             "complete": self.complete,
             "missing": self.missing,
             "tests": {name: outcome.to_json() for name, outcome in self.outcomes.items()},
+            "published": {name: [figure.to_json() for figure in figures] for name, figures in self.published.items()},
         }
 
 

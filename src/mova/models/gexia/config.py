@@ -137,6 +137,41 @@ class GexiaConfig(PreTrainedConfig):
         if len(frames) == 1 and "image" not in most:
             self.video_rounds, self.text_rounds = self.rounds_of(*frames)
 
+    def frame_size(self, size: str) -> str:
+        """Return the size whose number of frames a video of a size has: that with as many rounds, if all have the same.
+
+        >>> GexiaConfig(video_rounds=3).frame_size("short"), GexiaConfig().frame_size("short")
+        ('long', 'short')
+        """
+        if self.video_rounds is None or size == "image":
+            return size
+        same = (name for name in (size, "short", "long") if self.rounds[name] == self.video_rounds)
+        return next(same, size)
+
+    def set_rounds(self, video: int, text: int) -> None:
+        """Set `#iter` of all videos and texts for inference; numbers of frames stay (Table 4b).
+
+        Raises:
+            UsageError: a negative number.
+
+        >>> config = GexiaConfig(video_rounds=3)
+        >>> config.set_rounds(1, 1)
+        >>> config.frames[config.frame_size("short")], config.chosen_rounds
+        (32, '1-1')
+        """
+        if video < 0 or text < 0:
+            raise UsageError(f"numbers of rounds must be 0 or more, not {video} and {text}")
+        self.frames = {**self.frames, **{size: self.frames[self.frame_size(size)] for size in ("short", "long")}}
+        self.rounds = {**self.rounds, "short": video, "long": video}
+        self.video_rounds, self.text_rounds = video, text
+
+    @property
+    def chosen_rounds(self) -> str | None:
+        """`#iter` of all videos and all texts, as "3-1"; None if it depends on their length."""
+        if self.video_rounds is None or self.text_rounds is None:
+            return None
+        return f"{self.video_rounds}-{self.text_rounds}"
+
     @property
     def lengths(self) -> LengthRule:
         """Lengths from which on videos and texts are long by default."""

@@ -364,9 +364,7 @@ class Gexia(BackboneWrapper):
         config = self.config
         size = config.lengths.video(seconds, frames)
         rounds = config.rounds[size] if config.video_rounds is None else config.video_rounds
-        if config.video_rounds is not None and size != "image":
-            size = next((name for name in (size, "short", "long") if config.rounds[name] == rounds), size)
-        return rounds, config.frames[size]
+        return rounds, config.frames[config.frame_size(size)]
 
     def _text_rounds(self, text: str) -> int:
         """Return `#iter` of a text."""
