@@ -49,7 +49,7 @@ VIDEOS, CAPTIONS, CHUNK = 60, 16, 512
 MASK, OPEN, PARTS, OPEN_PARTS = "mask", "open mask", "mask, per part", "open mask, per part"
 CONTROLS = ("uniform", "k-means", "novelty", "random")
 EVERY = "all frames"
-BISECTIONS, ITERATIONS = 12, 10
+BISECTIONS, ITERATIONS = 20, 10
 
 _Kept = npt.NDArray[np.int64]
 _F32 = npt.NDArray[np.float32]
