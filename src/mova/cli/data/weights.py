@@ -61,13 +61,14 @@ def weights(
     --shard 3/8 scores an eighth of the videos; --merge then writes the manifest.
     """
     from mova.data.manifest import read_manifest, rebased, write_manifest
-    from mova.text_to_video import weighting
 
     part = parse_shard(shard, merge)
     if bool(vqa) == merge:
         raise UsageError("name at least one model with --vqa; with --merge none, because the shards have been scored")
     path = target if target.suffix == ".jsonl" else target / "manifest.jsonl"
     rows = read_manifest(manifest)
+    from mova.text_to_video import weighting
+
     cases, _ = weighting.find_cases(rows, manifest.parent)
     asked = {"frames": frames, "prompt": prompt}
     if merge:
