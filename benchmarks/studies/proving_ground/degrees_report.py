@@ -123,7 +123,7 @@ def plot(runs: Sequence[Run], figure: Any) -> None:
         axis.set(ylim=(0, 102))
     axes[0].set(title=f"captions of {SENTENCES} sentences, own score", ylabel="R@1, mean of directions, percent")
     axes[1].set(title=f"captions of {SENTENCES} sentences, late interaction")
-    axes[2].set(title="half of the frames without a sentence, own score", xlabel="sentences in the caption")
+    axes[2].set(title="50 % of frames without one, own score", xlabel="sentences in the caption")
     axes[2].set_xticks(lengths)
     for axis in axes[:2]:
         axis.set(xlabel="frames without a sentence, percent")
