@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,6 +95,21 @@ REPORT = {
     "v2t": {"R@1": 66.7, "MdR": 1.0},
     "places": {way: {"better": [0, 1, 2], "tied": [1, 1, 1], "right": [1, 1, 1]} for way in ("t2v", "v2t")},
 }
+
+
+def tar_of(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar file without compression."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+SHARD = {"a.mp4": b"video", "a.txt": b"one", "b.mp4": b"video", "b.json": b'{"caption": "two", "split": "test"}'}
+"""A sample with a text and one with a document, as WebDataset has them."""
 DATA_SETS: dict[str, dict[str, Any]] = {
     "msrvtt-1ka": {
         "MSRVTT_train.9k.csv": "video_id\na_1_2\n",
@@ -239,6 +255,7 @@ DATA_SETS: dict[str, dict[str, Any]] = {
     "folder": {"t.csv": "video,caption,start,end,split,who\na.mp4,one,0,2.5,test,me\nb.mp4,two,,,,\n"},
     "folder lines": {"t.jsonl": [{"video": "a.mp4", "caption": "one", "id": 5, "duration": 9, "tags": ["x"]}]},
     "subtitles": {"a.srt": SRT, "b.en.vtt": VTT},
+    "webdataset": {"train-0.tar": tar_of(SHARD)},
     "class-folders": {"train/n1/a.jpg": "", "train/n2/b.PNG": "", "classes.txt": "n1 dog\nn2 cat\n"},
 }
 """Name of a data set, perhaps with a kind of file -> its files: text, bytes, or JSON (a list in `.jsonl`: lines)."""

@@ -57,7 +57,7 @@ def by_the_library(model: VideoLLM, video: Frames, text: str) -> float:
     with torch.no_grad():
         logits = model.model(**{key: torch.as_tensor(value) for key, value in inputs.items()}).logits[0, -1].double()
     p = logits.exp() / logits.exp().sum()
-    answers = model._known(model.question)
+    answers = model.answers(model.question)
     yes, no = float(p[list(answers.yes)].sum()), float(p[list(answers.no)].sum())
     return yes / (yes + no)
 
@@ -91,7 +91,7 @@ def test_images_are_asked_about_with_the_same_prefix(kind: str, model_of: Get) -
     with torch.no_grad():
         logits = model.model(input_ids=ids[None], **kinds, **visual.pixels).logits[0, -1].double()
     p = logits.exp() / logits.exp().sum()
-    assert float(scores[2, 1]) == pytest.approx(float(p[list(model._known(question).yes)].sum()), abs=1e-5)
+    assert float(scores[2, 1]) == pytest.approx(float(p[list(model.answers(question).yes)].sum()), abs=1e-5)
 
 
 def test_masking_a_word_hides_it_without_shifting_positions(model_of: Get) -> None:

@@ -16,6 +16,7 @@ from mova.eval.tasks.scoring_forms import ScoringForm
 from mova.losses.global_contrast import mean_pooled_scores, score_nce
 from mova.losses.masked_contrast import concept_nce, temporal_nce
 from mova.models.embeddings import VideoEmbedding
+from mova.models.inputs.captions import Captions
 from mova.models.mova.model import Mova
 from mova.models.registry import load
 from mova.models.worlds_tiny.model import WorldsTiny, WorldsTinyConfig
@@ -300,7 +301,7 @@ def test_a_model_keeps_the_scoring_form_that_it_was_trained_by(preset: str, tmp_
     form = ScoringForm(model, model.scoring_form)
     if form.name in ("rule", "modular"):
         encoded = [units[mask].detach() for units, mask in zip(vectors.units, vectors.unit_mask, strict=True)]
-        encoded = [encoded] if form.name == "modular" else encoded
+        encoded = [encoded] if form.name == "modular" else Captions(encoded, [[] for _ in encoded])
     else:
         encoded = vectors.texts.detach()
     expected = objective.scores(replace(vectors, frames=vectors.frames.detach()), net)

@@ -53,8 +53,8 @@ class Versions:
     >>> _ = index.add("film.mp4")
     >>> index.versions.keep("first").videos
     1
-    >>> index.remove(["film.mp4"]), len(index.videos())
-    (['film.mp4'], 0)
+    >>> len(index.remove(["film.mp4"])), len(index.videos())
+    (1, 0)
     >>> index.versions.restore("first").videos, len(index.videos())
     (1, 1)
     """
