@@ -204,10 +204,11 @@ def plot(rows: Sequence[Mapping[str, Any]], figure: Any) -> None:
             values = [row["R@1"] for row in own if row["form"] == arm]
             axis.plot(range(len(values)), values, "o-", color=color, label=arm)
         axis.axhline(next(row["R@1"] for row in own if row["form"] == EVERY), color="black", ls=":", label=EVERY)
-        axis.set(title=name, xlabel="frames kept", ylim=(0, None))
+        axis.set(title=name, xlabel="frames kept")
         axis.set_xticks(range(len(SHARES)), [f"1/{1 / share:g}" for share in SHARES])
         axis.grid(alpha=0.3)
     figure.axes[0].set_ylabel("R@1, both directions, percent")
+    figure.axes[0].set_ylim(bottom=0)  # shared; set last, because it ends the automatic scale
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
 
 
