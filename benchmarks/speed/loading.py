@@ -123,7 +123,7 @@ def main() -> None:
     """Render, pack, read in every way, print and record the results."""
     args = harness.arguments(__doc__)
     report = harness.Report("loading", seeds=[args.seed])
-    clips, rounds = (8, 1) if args.quick else (24, 1)
+    clips, rounds = (8, 1) if args.quick else (64, 2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifests = {"files": render(folder, clips, args.seed)}
