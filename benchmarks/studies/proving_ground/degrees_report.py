@@ -21,12 +21,14 @@ COLUMNS = ("name", "sentences", "untold", "global", "late", "spread")
 NOT_FORMS = ("sentences", "untold", "videos", "every fact known", "sentence to frame, mAP", "chance mAP")
 CONTROL = "late interaction (no masks)"
 COMPARED = (
-    ("default MoVA", ("MoVA, subsets", "subsets"), "mean pooling", ("CLIP4Clip, mean", "global")),
-    ("default MoVA", ("MoVA, subsets", "subsets"), "the same without masks", (CONTROL, "late")),
+    ("default MoVA, its score", ("MoVA, subsets", "subsets"), "mean pooling", ("CLIP4Clip, mean", "global")),
+    ("default MoVA, late", ("MoVA, subsets", "late"), "trained by mean pooling, late", ("CLIP4Clip, mean", "late")),
+    ("default MoVA, late", ("MoVA, subsets", "late"), "trained without masks, late", (CONTROL, "late")),
+    ("default MoVA, its score", ("MoVA, subsets", "subsets"), "late, trained without masks", (CONTROL, "late")),
     ("published MoVA with its masks", ("MoVA, paper", "relevance+masks"), "without", ("MoVA, paper", "relevance")),
     ("repaired MoVA with its masks", ("MoVA, repaired", "relevance+masks"), "without", ("MoVA, repaired", "relevance")),
 )
-"""Pairs of a system and the control that lacks just one part: name, (arm, form), name, (arm, form)."""
+"""Pairs of a system and what it is compared with, each with its scoring form: name, (arm, form), name, (arm, form)."""
 
 Run = Mapping[str, Any]
 Degree = tuple[int, int]

@@ -84,25 +84,23 @@ def encode_captions(model: Captioner, texts: Sequence[str]) -> Captions:
 
 
 @torch.no_grad()
-def score_captions(
-    model: Captioner, videos: Sequence[Tensor], captions: Captions, rule: EvidenceRule | None = None
-) -> Tensor:
-    """Score every caption against every video.
+def score_captions(model: Captioner, videos: Sequence[Tensor], captions: Captions) -> Tensor:
+    """Score every caption against every video by the model's evidence rule, and by what it compares.
 
     Args:
         model: whose vectors these are.
         videos: frame vectors, (T, d) each.
         captions: from `encode_captions`.
-        rule: default: that of the model.
 
     Returns:
         float32, (V, N).
     """
-    rule = rule or model.rule
-    scores = rule.score(videos, captions.units)
+    scores = model.rule.score(videos, captions.units)
     if any(captions.comparisons):
         counts = torch.tensor([float(len(units)) for units in captions.units], device=scores.device)
-        scores = scores + counts**rule.g * model.comparison_weight * shared(model, videos, captions).to(scores.device)
+        scores = scores + counts**model.rule.g * model.comparison_weight * shared(model, videos, captions).to(
+            scores.device
+        )
     return scores
 
 
